@@ -1,0 +1,64 @@
+"""Canonical JSON (RFC 8785) and SHA-256 over it.
+
+The full RFC 8785 needs an ECMAScript number printer and sorting by UTF-16 code units. We do not write
+values that need either: keys are ``[a-z0-9_]+``, numbers are integers below 2**53, there are no floats.
+Inside that subset the standard library's encoder gives the same bytes (a property test compares it with
+the ``rfc8785`` package), so the subset is enforced here and the fast encoder used.
+"""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+MAX_SAFE_INTEGER = 2**53 - 1
+_KEY = re.compile(r"[a-z0-9_]+\Z")
+_encode = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
+
+
+class NotCanonicalError(ValueError):
+    """A value outside the subset: the message names the path, what was expected and what came."""
+
+
+def canonical_json(document: dict[str, Any]) -> bytes:
+    """Return `document` as canonical JSON in UTF-8; `NotCanonicalError` names what does not belong in it."""
+    _check(document, "$")
+    try:
+        return _encode(document).encode()
+    except UnicodeEncodeError as error:
+        raise NotCanonicalError(
+            f"text must be valid Unicode, found a lone surrogate ({error.reason})"
+        ) from None
+
+
+def digest(document: dict[str, Any]) -> str:
+    """Return the SHA-256 of the canonical JSON of `document`, 64 lower-case hex digits."""
+    return sha256_hex(canonical_json(document))
+
+
+def sha256_hex(data: bytes) -> str:
+    """Return the SHA-256 of `data`, 64 lower-case hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check(value: Any, path: str) -> None:
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return
+    if kind is int:
+        if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+            raise NotCanonicalError(f"{path}: integers lie within ±(2**53 - 1), found {value}")
+    elif kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not _KEY.match(key):
+                raise NotCanonicalError(f"{path}: keys are made of [a-z0-9_], found {key!r}")
+            _check(item, f"{path}.{key}")
+    elif kind is list:
+        for index, item in enumerate(value):
+            _check(item, f"{path}[{index}]")
+    else:
+        raise NotCanonicalError(
+            f"{path}: expected text, integer, true, false, null, list or object, found {kind.__name__}"
+        )

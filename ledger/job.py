@@ -1,0 +1,314 @@
+"""One job, folded from the events of its stream, and the table of which event may follow which.
+
+The table is checked when an event is appended and again whenever a job is folded; there is no other way
+to change a job. `ledger.verify` holds its own copy of these rules and works on the stored bytes;
+`docs/FORMAT.md` states them for readers.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from ledger.canonical import canonical_json
+from ledger.errors import IllegalTransition
+from ledger.events import (
+    AssetLost,
+    AssetStored,
+    CostSettled,
+    Event,
+    Operation,
+    Outcome,
+    RenderCancelled,
+    RenderClosed,
+    RenderDecided,
+    RenderDenied,
+    RenderHeld,
+    Status,
+    StatusObserved,
+    SubmissionAbsent,
+    SubmissionIntended,
+    SubmissionRejected,
+    Variant,
+)
+from ledger.record import Record
+
+JOB_PREFIX = "job_"
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    REQUESTED = "requested"
+    HELD = "held"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    DENIED = "denied"
+    DECIDED = "decided"
+    SUBMITTING = "submitting"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    ABSENT = "absent"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STORED = "stored"
+    FAILED = "failed"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    DELETED = "deleted"
+
+
+_DECISIONS = {"render.decided": State.DECIDED, "render.held": State.HELD, "render.denied": State.DENIED}
+_LATE_ANSWERS = {
+    "submission.accepted": State.RUNNING,
+    "submission.rejected": State.REJECTED,
+    "submission.recovered": State.RUNNING,
+    "submission.absent": State.ABSENT,
+}
+_KEPT = {  # a finished video: further variants arrive, and the server may be told to forget it
+    "status.observed:completed": State.STORED,
+    "asset.stored:video": State.STORED,
+    "asset.stored:other": State.STORED,
+    "asset.lost:other": State.STORED,
+    "cost.settled": State.STORED,
+    "video.deleted": State.DELETED,
+    "render.closed": State.STORED,
+}
+
+TRANSITIONS: dict[State | None, dict[str, State]] = {
+    None: {"render.requested": State.REQUESTED, "render.adopted": State.RUNNING},
+    State.REQUESTED: _DECISIONS
+    | {"decision.overridden": State.REQUESTED, "render.cancelled": State.CANCELLED},
+    State.HELD: {
+        "approval.granted": State.APPROVED,
+        "approval.refused": State.REFUSED,
+        "render.cancelled": State.CANCELLED,
+    },
+    State.APPROVED: _DECISIONS | {"approval.granted": State.APPROVED, "render.cancelled": State.CANCELLED},
+    State.REFUSED: {"render.closed": State.REFUSED},
+    State.DENIED: {"render.closed": State.DENIED},
+    State.DECIDED: {"submission.intended": State.SUBMITTING, "render.cancelled": State.CANCELLED},
+    State.SUBMITTING: {
+        "submission.accepted": State.RUNNING,
+        "submission.rejected": State.REJECTED,
+        "submission.unknown": State.UNKNOWN,
+        "submission.absent": State.ABSENT,
+    },
+    State.UNKNOWN: _LATE_ANSWERS,
+    State.REJECTED: {"submission.intended": State.SUBMITTING, "render.closed": State.REJECTED},
+    State.ABSENT: {
+        "submission.intended": State.SUBMITTING,
+        "submission.recovered": State.RUNNING,
+        "render.cancelled": State.CANCELLED,
+        "render.closed": State.ABSENT,
+    },
+    State.RUNNING: {
+        "status.observed:running": State.RUNNING,
+        "status.observed:completed": State.COMPLETED,
+        "status.observed:failed": State.FAILED,
+        "asset.lost:video": State.LOST,
+        "video.deleted": State.DELETED,
+    },
+    State.COMPLETED: {
+        "status.observed:completed": State.COMPLETED,
+        "asset.stored:video": State.STORED,
+        "asset.stored:other": State.COMPLETED,
+        "asset.lost:video": State.LOST,
+        "asset.lost:other": State.COMPLETED,
+        "cost.settled": State.COMPLETED,
+        "video.deleted": State.DELETED,
+    },
+    State.STORED: _KEPT,
+    State.FAILED: {
+        "cost.settled": State.FAILED,
+        "video.deleted": State.DELETED,
+        "render.closed": State.FAILED,
+    },
+    State.LOST: {
+        "asset.stored:video": State.STORED,
+        "cost.settled": State.LOST,
+        "video.deleted": State.DELETED,
+        "render.closed": State.LOST,
+    },
+    State.CANCELLED: {"render.closed": State.CANCELLED},
+    State.DELETED: {"cost.settled": State.DELETED, "render.closed": State.DELETED},
+}
+ANNOTATIONS = frozenset({"review.recorded", "output.attached", "webhook.matched", "private.erased"})
+"""Events that say something about a job and change nothing: allowed wherever a job stands."""
+
+NOT_AFTER_CLOSING = frozenset({"submission.intended", "render.closed"})
+"""A closed session is not opened again."""
+
+
+COPIED: dict[str, tuple[str, ...]] = {
+    "render.requested": (
+        "operation",
+        "request_key",
+        "purpose",
+        "requested_model",
+        "profile",
+        "size",
+        "seconds",
+        "source_job",
+        "remix_video_id",
+    ),
+    "render.adopted": ("profile", "video_id", "status", "model", "size", "seconds", "remix_video_id"),
+    "render.decided": ("model",),
+    "submission.intended": ("attempt_id",),
+    "submission.accepted": ("video_id", "status", "progress"),
+    "submission.recovered": ("video_id", "status", "progress"),
+    "status.observed": ("status", "progress"),
+    "review.recorded": ("verdict",),
+    "render.closed": ("outcome",),
+}
+"""Facts that go into the job's row under their own name."""
+
+
+class Asset(BaseModel):
+    """A stored file of a job."""
+
+    model_config = ConfigDict(frozen=True)
+    storage_uri: str
+    sha256: str
+    bytes: int
+    media_type: str
+
+
+class Job(BaseModel):
+    """A job as its events tell it; every field names the event that sets it in `docs/FORMAT.md`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_id: str
+    version: int
+    position: int
+    state: State
+    created_at: str
+    updated_at: str
+    actor: str
+    trace_id: str
+    operation: Operation | None = None
+    request_key: str | None = None
+    purpose: str | None = None
+    requested_model: str | None = None
+    profile: str | None = None
+    model: str | None = None
+    size: str | None = None
+    seconds: int | None = None
+    source_job: str | None = None
+    remix_video_id: str | None = None
+    decision_id: str | None = None
+    detail_code: str | None = None
+    estimate_usd_micros: int = 0
+    attempts: int = 0
+    attempt_id: str | None = None
+    video_id: str | None = None
+    status: Status | None = None
+    progress: int | None = None
+    error_code: str | None = None
+    expires_at: int | None = None
+    assets: dict[Variant, Asset] = {}
+    reserved_usd_micros: int = 0
+    settled_usd_micros: int | None = None
+    cost_basis: str | None = None
+    verdict: str | None = None
+    outcome: Outcome | None = None
+    closed_at: str | None = None
+
+    def allows(self, event: Event) -> bool:
+        """Say whether `event` may be appended to this job now."""
+        return next_state(self, event) is not None
+
+    def canonical(self) -> bytes:
+        """Return the job as canonical JSON: the bytes of its row."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_canonical(cls, row: bytes) -> Self:
+        """Read back what `canonical` gave."""
+        return cls.model_validate_json(row)
+
+
+def step(event: Event) -> str:
+    """Name the step `event` takes in the table: its type, and what decides the way where it has several."""
+    match event:
+        case StatusObserved(status=Status.COMPLETED | Status.FAILED):
+            return f"{event.type}:{event.status.value}"
+        case StatusObserved():
+            return f"{event.type}:running"
+        case AssetStored() | AssetLost():
+            return f"{event.type}:{'video' if event.variant is Variant.VIDEO else 'other'}"
+        case _:
+            return event.type
+
+
+def next_state(job: Job | None, event: Event) -> State | None:
+    """Return where `event` takes `job`, or None if the table has no such step."""
+    name = step(event)
+    if job is None:
+        return TRANSITIONS[None].get(name)
+    if job.outcome is not None and name in NOT_AFTER_CLOSING:
+        return None
+    if name in ANNOTATIONS:
+        return job.state
+    return TRANSITIONS[job.state].get(name)
+
+
+def fold(job: Job | None, record: Record) -> Job:
+    """Return `job` after `record`; `IllegalTransition` if the table has no such step."""
+    event = record.event
+    state = next_state(job, event)
+    if state is None:
+        where = f"is {job.state}" + (" and closed" if job.outcome else "") if job else "does not exist yet"
+        raise IllegalTransition(f"{event.type} cannot follow here: {record.stream} {where}")
+    base = job or Job(
+        job_id=record.stream,
+        version=0,
+        position=0,
+        state=state,
+        created_at=record.occurred_at,
+        updated_at=record.occurred_at,
+        actor=record.actor,
+        trace_id=record.trace_id,
+    )
+    return base.model_copy(
+        update={
+            "state": state,
+            "version": record.version,
+            "position": record.position,
+            "updated_at": record.occurred_at,
+            **_facts(base, event, record),
+        }
+    )
+
+
+def _facts(job: Job, event: Event, record: Record) -> dict[str, object]:  # noqa: C901  # one arm per event
+    facts: dict[str, object] = {name: getattr(event, name) for name in COPIED.get(event.type, ())}
+    match event:
+        case RenderDecided():
+            facts |= {"decision_id": event.basis.decision_id}
+            facts |= dict.fromkeys(("estimate_usd_micros", "reserved_usd_micros"), event.cost_usd_micros)
+        case RenderHeld():
+            facts |= {"decision_id": event.basis.decision_id}
+        case RenderDenied():
+            facts |= {"decision_id": event.basis.decision_id, "detail_code": event.denial_trace.detail_code}
+        case SubmissionIntended():
+            facts |= {"attempts": job.attempts + 1, "reserved_usd_micros": job.estimate_usd_micros}
+        case SubmissionRejected():
+            facts |= {"error_code": event.error.code, "reserved_usd_micros": 0}
+        case SubmissionAbsent() | RenderCancelled():
+            facts |= {"reserved_usd_micros": 0}
+        case StatusObserved():
+            facts |= {"error_code": event.error.code} if event.error else {}
+            facts |= {"expires_at": event.expires_at} if event.expires_at is not None else {}
+        case AssetStored():
+            asset = Asset.model_validate(event, from_attributes=True)
+            facts |= {"assets": job.assets | {event.variant: asset}}
+        case CostSettled():
+            facts |= {"settled_usd_micros": event.cost_usd_micros, "cost_basis": event.basis}
+            facts |= {"reserved_usd_micros": 0}
+        case RenderClosed():
+            facts |= {"closed_at": record.occurred_at}
+        case _:
+            pass  # what it says is copied, or changes nothing in the row
+    return facts

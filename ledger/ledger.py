@@ -1,0 +1,185 @@
+"""`Ledger`: the one way in (`append`) and the ways out (`read`, `follow`, `job`, `jobs`)."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Self
+from urllib.parse import unquote
+
+from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, WrongExpectedVersion
+from ledger.events import LedgerCreated
+from ledger.job import JOB_PREFIX, Job
+from ledger.record import Provenance, Record, StoredRow, draft, new_event_id
+from ledger.store.interface import (
+    NEW,
+    Batch,
+    Document,
+    Fence,
+    Hold,
+    JobFilter,
+    RecordFilter,
+    Store,
+)
+
+FORMAT = 1
+LEDGER_STREAM = "ledger"
+EVERYTHING = RecordFilter()
+ALL_JOBS = JobFilter()
+_CHUNK = 500
+_SQLITE = "sqlite:///"
+
+
+class Head(NamedTuple):
+    """How long the log is, and the root of its tree."""
+
+    size: int
+    root: bytes
+
+
+def open_store(url: str, *, read_only: bool) -> Store:
+    """Open the store at `url`: ``sqlite:///relative``, ``sqlite:////absolute``, or a plain path."""
+    scheme, separator, _ = url.partition("://")
+    if separator and not url.startswith(_SQLITE):
+        raise LedgerUnusable(
+            f"ledger URL {scheme}://…: expected sqlite:///relative/path, sqlite:////absolute/path or a path"
+        )
+    path = Path(unquote(url.removeprefix(_SQLITE)) if separator else url).expanduser()
+    if path.is_dir():
+        raise LedgerUnusable(
+            f"ledger {path}: it is a folder; name a file in it, such as {path / 'ledger.db'}"
+        )
+    if read_only and not path.exists():
+        raise LedgerUnusable(
+            f"ledger {path}: there is none yet; `sora-ledger create …` begins it, "
+            "--ledger or SORA_LEDGER_URL names another"
+        )
+    from ledger.store.sqlite import SqliteStore  # noqa: PLC0415  # only the store that is used is loaded
+
+    if not read_only:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerUnusable(
+                f"ledger {path}: its folder cannot be made ({error.strerror}): name another with --ledger"
+            ) from error
+    return SqliteStore(path, read_only=read_only)
+
+
+class Ledger:
+    """A ledger in a store. `append` is the single write path; nothing else changes what is recorded."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the ledger at `url` for reading; `LedgerUnusable` says why not."""
+        return cls(open_store(url, read_only=True))
+
+    @classmethod
+    def open_or_create(cls, url: str, provenance: Provenance, now: datetime) -> Self:
+        """Open the ledger at `url` for writing; a new one begins with ``ledger.created``."""
+        ledger = cls(open_store(url, read_only=False))
+        if ledger.store.head().size == 0:
+            ledger._begin(provenance, now)
+        return ledger
+
+    def _begin(self, provenance: Provenance, now: datetime) -> None:
+        ledger_id = new_event_id()
+        created = LedgerCreated(ledger_id=ledger_id, origin=f"sora-ledger/{ledger_id}", format=FORMAT)
+        with suppress(WrongExpectedVersion):  # another process began it in between
+            self.append([Batch(LEDGER_STREAM, NEW, [draft(created, provenance, now)])])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self.store.close()
+
+    def append(
+        self,
+        batches: Sequence[Batch],
+        *,
+        holds: Sequence[Hold] = (),
+        fence: Fence | None = None,
+        documents: Sequence[Document] = (),
+    ) -> list[Record]:
+        """Record `batches` in one transaction, durable on return; see `ledger.store.interface`."""
+        return self.store.append(batches, holds=holds, fence=fence, documents=documents)
+
+    def head(self) -> Head:
+        """Return size and root."""
+        tree = self.store.head()
+        return Head(tree.size, tree.root())
+
+    def read(
+        self, where: RecordFilter = EVERYTHING, *, after: int = 0, limit: int | None = None
+    ) -> Iterator[Record]:
+        """Yield records in order, from the position after `after`, with the private text still there."""
+        left = limit
+        while left is None or left > 0:
+            rows = self.store.rows(after, _CHUNK if left is None else min(_CHUNK, left), where)
+            if not rows:
+                return
+            for record in self._records(rows):
+                yield record
+                after = record.position
+            left = None if left is None else left - len(rows)
+
+    def follow(
+        self,
+        where: RecordFilter = EVERYTHING,
+        *,
+        after: int = 0,
+        interval_s: float = 0.5,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> Iterator[Record]:
+        """Yield records as `read` does, and then for ever what is appended, looking every `interval_s`."""
+        while True:
+            for record in self.read(where, after=after):
+                yield record
+                after = record.position
+            sleep(interval_s)
+
+    def event(self, event_id: str) -> Record | None:
+        """Return one record by event id."""
+        row = self.store.event(event_id)
+        return self._records([row])[0] if row else None
+
+    def history(self, job_id: str) -> list[Record]:
+        """Return all records of one job's stream."""
+        return list(self.read(RecordFilter(stream=job_id)))
+
+    def job(self, name: str) -> Job:
+        """Return the job with this id, video id, or unique prefix of a job id (``job_`` may be left out)."""
+        exact = self.store.job(name)
+        if exact:
+            return exact
+        by_video = self.store.jobs(JobFilter(video_id=name))
+        prefix = name if name.startswith(JOB_PREFIX) else JOB_PREFIX + name
+        matches = by_video or self.store.jobs(JobFilter(id_prefix=prefix), limit=5)
+        if not matches:
+            raise JobNotFound(
+                f"{name!r} is no job id, video id or prefix of a job id in this ledger: "
+                "`sora-ledger list` shows what there is"
+            )
+        if len(matches) > 1:
+            raise AmbiguousJob(
+                f"{name!r} stands for {', '.join(job.job_id for job in matches)}: type more of the id"
+            )
+        return matches[0]
+
+    def jobs(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> list[Job]:
+        """Return jobs, newest first."""
+        return self.store.jobs(where, limit)
+
+    def _records(self, rows: Sequence[StoredRow]) -> list[Record]:
+        bare = [Record.from_row(row, {}) for row in rows]
+        bodies = self.store.bodies([record.position for record in bare])
+        return [Record.from_row(row, bodies) for row in rows] if bodies else bare

@@ -1,0 +1,87 @@
+"""Text that may have to be erased: a salted commitment in the event, the body apart.
+
+Whatever people or servers write freely (prompts, notes, error messages, file names) is `Private`. The
+payload, and with it every digest and proof, holds only ``HMAC-SHA256(salt, domain ‖ field ‖ NUL ‖ text)``;
+salt and text live in the table ``private_bodies``. Deleting the body therefore leaves every proof valid,
+and with a random salt of 32 bytes nothing can be guessed back from the commitment.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints, ValidationInfo, model_validator
+
+DOMAIN = b"sora-ledger/private/v1\0"
+SALT_BYTES = 32
+
+Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class PrivateBody(NamedTuple):
+    """One row of ``private_bodies``: what a commitment commits to."""
+
+    commitment: str
+    field: str
+    salt: bytes
+    text: str
+
+
+def commit(field: str, text: str, salt: bytes) -> str:
+    """Return the commitment to `text` as the value of `field`, 64 lower-case hex digits."""
+    message = DOMAIN + field.encode() + b"\0" + text.encode()
+    return hmac.new(salt, message, hashlib.sha256).hexdigest()
+
+
+class Private(BaseModel):
+    """Text of which a record keeps only the commitment.
+
+    `text` is None where the body was erased, or was not read along.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    commitment: Sha256Hex
+    _body: PrivateBody | None = PrivateAttr(default=None)
+
+    @classmethod
+    def seal(cls, field: str, text: str) -> Self:
+        """Commit to `text` as the value of `field`, its dotted path in the payload: ``error.message``."""
+        salt = secrets.token_bytes(SALT_BYTES)
+        sealed = cls(commitment=commit(field, text, salt))
+        sealed._body = PrivateBody(sealed.commitment, field, salt, text)
+        return sealed
+
+    @property
+    def text(self) -> str | None:
+        """The text, or None when its body is not there."""
+        return self._body.text if self._body else None
+
+    @property
+    def body(self) -> PrivateBody | None:
+        """Salt and text together, as they are stored."""
+        return self._body
+
+    @model_validator(mode="after")
+    def _take_body_from_context(self, info: ValidationInfo) -> Self:
+        bodies: Mapping[str, PrivateBody] = info.context or {}
+        if self._body is None:
+            self._body = bodies.get(self.commitment)
+        return self
+
+
+def private_values(value: Any, path: str = "") -> Iterator[tuple[str, Private]]:
+    """Yield every `Private` inside a model, dict or sequence with its dotted path in the payload."""
+    if isinstance(value, Private):
+        yield path, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from private_values(getattr(value, name), f"{path}.{name}" if path else name)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from private_values(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from private_values(item, f"{path}.{index}")

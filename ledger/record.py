@@ -1,0 +1,233 @@
+"""What recording adds to an event: position, ids, times, actor, trace; the bytes that are hashed.
+
+A `Draft` is an event with everything the caller decides: id, times, salts. It is made once, before the
+first try, so that trying again is the same append. The store adds the position and the version in the
+stream, which makes the record's bytes, and its leaf. `docs/FORMAT.md` is the normative description.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from uuid_utils import uuid7
+
+from ledger.canonical import canonical_json, sha256_hex
+from ledger.errors import RecordTooLarge
+from ledger.events import Event, Kind, parse_event
+from ledger.merkle import leaf_hash
+from ledger.private import PrivateBody, commit, private_values
+
+RECORD_LIMIT_BYTES = 65_535
+PAYLOAD_LIMIT_BYTES = 1_048_576
+
+
+class ActorSource(StrEnum):
+    """How the actor was identified, weakest first."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    OPERATING_SYSTEM = "operating_system"
+    SIGNATURE = "signature"
+
+
+class Authority(StrEnum):
+    """By whose authority something was recorded."""
+
+    SYSTEM = "SYSTEM"
+    POLICY = "POLICY"
+    HUMAN = "HUMAN"
+    EXTERNAL = "EXTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who records, and in which trace (W3C ids: 32 and 16 lower-case hex digits)."""
+
+    actor: str
+    actor_source: ActorSource
+    authority: Authority
+    trace_id: str
+    span_id: str
+
+
+def new_event_id() -> str:
+    """Return a new event id: a UUIDv7, so ids sort roughly by time."""
+    return str(uuid7())
+
+
+def new_job_id() -> str:
+    """Return the stream name of a new job: ``job_`` and a UUIDv7 in 32 hex digits."""
+    return f"job_{uuid7().hex}"
+
+
+def timestamp(moment: datetime) -> str:
+    """Return an aware `moment` as RFC 3339 UTC with microseconds, always 27 characters."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An event ready to be recorded: all but its place in the log."""
+
+    event: Event
+    event_id: str
+    recorded_at: str
+    occurred_at: str
+    provenance: Provenance
+    causation_id: str | None
+    payload: bytes
+    bodies: tuple[PrivateBody, ...]
+
+    def envelope(self, stream: str) -> dict[str, Any]:
+        """Return the record without its place: what two appends of the same event id must agree on."""
+        who = self.provenance
+        return {
+            "actor": who.actor,
+            "actor_source": who.actor_source.value,
+            "authority": who.authority.value,
+            "causation_id": self.causation_id,
+            "event_id": self.event_id,
+            "kind": self.event.kind.value,
+            "occurred_at": self.occurred_at,
+            "payload_sha256": sha256_hex(self.payload),
+            "recorded_at": self.recorded_at,
+            "schema_version": self.event.schema_version,
+            "span_id": who.span_id,
+            "stream": stream,
+            "trace_id": who.trace_id,
+            "type": self.event.type,
+        }
+
+    def placed(self, stream: str, position: int, version: int) -> "Record":
+        """Return the record at its place; `RecordTooLarge` if its bytes pass the limit."""
+        envelope = self.envelope(stream) | {"position": position, "version": version}
+        record = canonical_json(envelope)
+        if len(record) > RECORD_LIMIT_BYTES:
+            raise RecordTooLarge(
+                f"{self.event.type}: a record has at most {RECORD_LIMIT_BYTES} bytes, this one {len(record)}"
+            )
+        return Record(envelope, record, self.payload, leaf_hash(record), _event=self.event)
+
+
+def draft(
+    event: Event,
+    provenance: Provenance,
+    now: datetime,
+    *,
+    event_id: str | None = None,
+    occurred_at: datetime | None = None,
+    causation_id: str | None = None,
+) -> Draft:
+    """Prepare `event` for recording; ids, salts and times are fixed from here on."""
+    bodies = []
+    for path, private in private_values(event):
+        body = private.body
+        if body is None:
+            raise ValueError(f"{event.type}: {path} has no text; seal the text again")
+        if commit(path, body.text, body.salt) != private.commitment:
+            raise ValueError(
+                f"{event.type}: the text at {path} was sealed as {body.field}; seal it as {path}"
+            )
+        bodies.append(body)
+    payload = canonical_json(event.model_dump(mode="json"))
+    if len(payload) > PAYLOAD_LIMIT_BYTES:
+        raise RecordTooLarge(
+            f"{event.type}: a payload has at most {PAYLOAD_LIMIT_BYTES} bytes, this one {len(payload)}"
+        )
+    recorded_at = timestamp(now)
+    return Draft(
+        event=event,
+        event_id=event_id or new_event_id(),
+        recorded_at=recorded_at,
+        occurred_at=timestamp(occurred_at) if occurred_at else recorded_at,
+        provenance=provenance,
+        causation_id=causation_id,
+        payload=payload,
+        bodies=tuple(bodies),
+    )
+
+
+class StoredRow(NamedTuple):
+    """One row of the log as a store returns it: the bytes exactly as hashed."""
+
+    record: bytes
+    payload: bytes
+    leaf: bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """One recorded event: the envelope, the bytes as hashed, the leaf, and the event itself."""
+
+    envelope: Mapping[str, Any]
+    record: bytes
+    payload: bytes
+    leaf: bytes
+    bodies: Mapping[str, PrivateBody] = field(default_factory=dict)
+    _event: Event | None = None
+
+    @classmethod
+    def from_row(cls, row: StoredRow, bodies: Mapping[str, PrivateBody]) -> "Record":
+        """Read a stored row; `bodies` (by commitment) fill its private text."""
+        return cls(json.loads(row.record), row.record, row.payload, row.leaf, bodies)
+
+    @cached_property
+    def event(self) -> Event:
+        """The payload as an event of the vocabulary."""
+        return self._event or parse_event(self.type, json.loads(self.payload), self.bodies)
+
+    @property
+    def position(self) -> int:
+        """Place in the whole log, from 1, without gaps."""
+        position: int = self.envelope["position"]
+        return position
+
+    @property
+    def version(self) -> int:
+        """Place in the stream, from 1, without gaps."""
+        version: int = self.envelope["version"]
+        return version
+
+    @property
+    def stream(self) -> str:
+        """The stream it belongs to: ``job_…`` for a job."""
+        return str(self.envelope["stream"])
+
+    @property
+    def event_id(self) -> str:
+        """The id made by the caller."""
+        return str(self.envelope["event_id"])
+
+    @property
+    def type(self) -> str:
+        """The event's name, such as ``submission.accepted``."""
+        return str(self.envelope["type"])
+
+    @property
+    def kind(self) -> Kind:
+        """The event's group."""
+        return Kind(self.envelope["kind"])
+
+    @property
+    def recorded_at(self) -> str:
+        """When it was recorded, RFC 3339 UTC."""
+        return str(self.envelope["recorded_at"])
+
+    @property
+    def occurred_at(self) -> str:
+        """When it happened, RFC 3339 UTC."""
+        return str(self.envelope["occurred_at"])
+
+    @property
+    def actor(self) -> str:
+        """The opaque id of who recorded it."""
+        return str(self.envelope["actor"])
+
+    @property
+    def trace_id(self) -> str:
+        """The W3C trace it belongs to."""
+        return str(self.envelope["trace_id"])

@@ -1,0 +1,1 @@
+"""Stores of the record: one interface, one module per database."""

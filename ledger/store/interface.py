@@ -1,0 +1,175 @@
+"""The contract of a store, in prose and as a `Protocol`. Two stores share no SQL and no base class.
+
+*Append.* One call is one transaction over any number of streams: all of it or nothing, durable when the
+call returns. In this order: event ids (all present with the same content: the old records are returned
+and nothing else happens; some present, or different: `EventIdConflict`), fence (`StaleFence`), versions
+(`WrongExpectedVersion`), budgets (`BudgetExceeded`); then positions from the head row, records, leaves,
+frontier, tile nodes, private bodies, job rows (`IllegalTransition`), holds, documents. A
+``private.erased`` event deletes the bodies it names in the same transaction. Concurrent appends of one
+process are committed together, a savepoint each; one that is refused takes none of the others with it.
+
+*Order.* Positions are dense and in commit order, so a reader that has seen N misses nothing up to N.
+
+*Who retries.* The caller, with the same drafts: ids, salts and times were fixed before the first try, so
+whether the first try was recorded or not, the second ends in "it is there". A store never retries.
+
+*Absent* is None or an empty list; trouble with the store itself is `LedgerUnusable`, with the next step.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from ledger.canonical import sha256_hex
+from ledger.job import Job, State
+from ledger.merkle import Frontier
+from ledger.private import PrivateBody
+from ledger.record import Draft, Record, StoredRow
+
+
+class AnyVersion:
+    """The type of `ANY`."""
+
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY: Final = AnyVersion()
+"""Append at whatever version the stream is."""
+
+NEW: Final = 0
+"""Append to a stream that does not exist yet."""
+
+
+class Batch(NamedTuple):
+    """Events for one stream, on the condition that the stream is at `expected_version`."""
+
+    stream: str
+    expected_version: int | AnyVersion
+    drafts: Sequence[Draft]
+
+
+class Hold(NamedTuple):
+    """What one job holds of one budget after this append, in micro-dollars; absolute, not a difference.
+
+    Reserving, settling and releasing are the same operation: the row is replaced. The append is refused
+    if what the job holds grows and the budget's holds then pass its limit (the last ``budget.set`` in the
+    stream ``budget_<name>``; a budget without one has no limit).
+    """
+
+    budget: str
+    job_id: str
+    reserved_usd_micros: int
+    settled_usd_micros: int
+
+
+class Fence(NamedTuple):
+    """Proof of a lease: the append goes through only while `token` is the work row's current one."""
+
+    job_id: str
+    token: int
+
+
+class Lease(NamedTuple):
+    """A claimed job: who holds it, the fencing token, until when (Unix milliseconds, the store's clock)."""
+
+    job_id: str
+    holder: str
+    token: int
+    until_ms: int
+
+
+@dataclass(frozen=True)
+class Document:
+    """Bytes kept under their digest: policies, catalogs."""
+
+    body: bytes
+
+    @property
+    def sha256(self) -> str:
+        """The digest it is cited by."""
+        return sha256_hex(self.body)
+
+
+@dataclass(frozen=True)
+class RecordFilter:
+    """Which records to read; what is None does not restrict. Times are RFC 3339 UTC, `until` exclusive."""
+
+    stream: str | None = None
+    type: str | None = None
+    actor: str | None = None
+    trace_id: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs to list; what is None does not restrict."""
+
+    states: tuple[State, ...] | None = None
+    profile: str | None = None
+    video_id: str | None = None
+    id_prefix: str | None = None
+
+
+class Store(Protocol):
+    """What a ledger needs of a database."""
+
+    def append(
+        self,
+        batches: Sequence[Batch],
+        *,
+        holds: Sequence[Hold] = (),
+        fence: Fence | None = None,
+        documents: Sequence[Document] = (),
+    ) -> list[Record]:
+        """Record `batches` in one transaction; see the module's docstring."""
+
+    def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
+        """Take rows of another ledger verbatim, from this one's head on; return how many were new."""
+
+    def head(self) -> Frontier:
+        """Return the tree's right edge; its size is the last position."""
+
+    def rows(self, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
+        """Return up to `limit` rows at positions greater than `after`, in order."""
+
+    def event(self, event_id: str) -> StoredRow | None:
+        """Return the row of one event id."""
+
+    def bodies(self, positions: Sequence[int]) -> Mapping[str, PrivateBody]:
+        """Return the private bodies of these positions by commitment; erased ones are absent."""
+
+    def document(self, sha256: str) -> bytes | None:
+        """Return a document by digest."""
+
+    def job(self, job_id: str) -> Job | None:
+        """Return one job row."""
+
+    def jobs(self, where: JobFilter, limit: int | None = None) -> list[Job]:
+        """Return job rows, newest first."""
+
+    def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:
+        """Swap all job rows for `jobs`; refused if the head has moved past `at_position`."""
+
+    def holds(self, budget: str) -> list[Hold]:
+        """Return what every job holds of `budget`."""
+
+    def schedule(self, job_id: str, delay_ms: int = 0) -> None:
+        """Make a job due `delay_ms` from now, by the store's clock."""
+
+    def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
+        """Take up to `limit` due jobs nobody holds a live lease on; each gets a new, higher token."""
+
+    def renew(self, lease: Lease, lease_ms: int) -> Lease:
+        """Extend a lease that is still the current one, else `StaleFence`."""
+
+    def release(self, lease: Lease, delay_ms: int | None) -> None:
+        """Hand a job back, due in `delay_ms`, or done for good with None; `StaleFence` if it was lost."""
+
+    def tiles(self, level: int) -> Iterator[bytes]:
+        """Yield the stored tree nodes of a level (a multiple of 8) in order."""
+
+    def close(self) -> None:
+        """Let go of the database."""

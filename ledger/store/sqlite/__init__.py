@@ -1,0 +1,5 @@
+"""The store on SQLite: one file, WAL, every commit synchronised to disk."""
+
+from ledger.store.sqlite.store import SqliteStore
+
+__all__ = ["SqliteStore"]

@@ -1,0 +1,236 @@
+"""One append inside a transaction, in the order the contract gives (`ledger.store.interface`).
+
+Everything here runs between BEGIN IMMEDIATE and COMMIT on the writing connection. A crash at any line
+leaves the transaction uncommitted, which SQLite undoes on the next open: nothing of it was recorded.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from ledger.errors import BudgetExceeded, EventIdConflict, StaleFence, WrongExpectedVersion
+from ledger.events import PrivateErased
+from ledger.job import JOB_PREFIX, Job, fold
+from ledger.merkle import Frontier, TileNode
+from ledger.private import PrivateBody
+from ledger.record import Draft, Record, StoredRow
+from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold
+
+_PLACE = ("position", "version")
+
+
+class Append(NamedTuple):
+    """The arguments of one `Store.append`."""
+
+    batches: Sequence[Batch]
+    holds: Sequence[Hold]
+    fence: Fence | None
+    documents: Sequence[Document]
+
+
+def apply(db: sqlite3.Connection, append: Append, tree: Frontier) -> list[Record]:
+    """Carry out `append`; `tree` grows with it. Raises an `AppendRefused` with nothing kept by the caller."""
+    recorded = _already_recorded(db, append.batches)
+    if recorded is not None:
+        return recorded
+    _check_fence(db, append.fence)
+    versions = _check_versions(db, append.batches)
+    _check_budgets(db, append.holds)
+    records = _place(append.batches, versions, tree.size)
+    bodies = [
+        (record.position, body)
+        for record, draft in zip(records, _drafts(append.batches), strict=True)
+        for body in draft.bodies
+    ]
+    write_records(db, records, bodies, tree)
+    db.executemany("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", append.holds)
+    db.executemany(
+        "INSERT OR IGNORE INTO documents VALUES (?, ?)",
+        [(document.sha256, document.body) for document in append.documents],
+    )
+    return records
+
+
+def write_records(
+    db: sqlite3.Connection,
+    records: Sequence[Record],
+    bodies: Iterable[tuple[int, PrivateBody]],
+    tree: Frontier,
+) -> None:
+    """Write placed records with all that follows from them: leaves, tiles, bodies, job rows, erasure."""
+    jobs = _fold_jobs(db, records)
+    db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, records))
+    nodes: list[TileNode] = []
+    for record in records:
+        nodes += tree.append(record.leaf)
+    db.executemany("INSERT INTO tiles VALUES (?, ?, ?)", nodes)
+    db.executemany(
+        "INSERT INTO private_bodies VALUES (?, ?, ?, ?, ?)",
+        [(body.commitment, position, body.field, body.salt, body.text) for position, body in bodies],
+    )
+    write_jobs(db, jobs.values())
+    for record in records:
+        if isinstance(record.event, PrivateErased):
+            gone = [(commitment,) for commitment in record.event.commitments]
+            db.executemany("DELETE FROM private_bodies WHERE commitment = ?", gone)
+
+
+def write_jobs(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
+    """Put job rows in place of the ones that are there."""
+    db.executemany(
+        "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                job.job_id,
+                job.version,
+                job.position,
+                job.state.value,
+                job.profile,
+                job.video_id,
+                job.canonical(),
+            )
+            for job in jobs
+        ),
+    )
+
+
+def write_head(db: sqlite3.Connection, tree: Frontier) -> None:
+    """Store the tree's right edge."""
+    db.execute("UPDATE head SET size = ?, frontier = ? WHERE id = 1", (tree.size, tree.to_bytes()))
+
+
+def read_head(db: sqlite3.Connection) -> Frontier:
+    """Read the tree's right edge."""
+    size, packed = db.execute("SELECT size, frontier FROM head WHERE id = 1").fetchone()
+    return Frontier.from_bytes(size, packed)
+
+
+def _drafts(batches: Sequence[Batch]) -> Iterable[Draft]:
+    return (draft for batch in batches for draft in batch.drafts)
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    return (
+        record.position,
+        record.event_id,
+        record.stream,
+        record.version,
+        record.type,
+        record.actor,
+        record.trace_id,
+        record.recorded_at,
+        record.record,
+        record.payload,
+        record.leaf,
+    )
+
+
+def _already_recorded(db: sqlite3.Connection, batches: Sequence[Batch]) -> list[Record] | None:
+    """Return the old records if this very append was recorded before; conflict if only part of it was."""
+    drafts = [(batch.stream, draft) for batch in batches for draft in batch.drafts]
+    if len({draft.event_id for _, draft in drafts}) < len(drafts):
+        raise EventIdConflict("the append uses an event id twice; every event needs its own")
+    found = [(_find_event(db, draft.event_id), stream, draft) for stream, draft in drafts]
+    if not any(row for row, _, _ in found):
+        return None
+    records = []
+    for row, stream, draft in found:
+        if row is None:
+            taken = next(draft.event_id for row, _, draft in found if row)
+            raise EventIdConflict(
+                f"event {taken} is recorded, but {draft.event_id} of the same append is not"
+            )
+        envelope = json.loads(row.record)
+        old = {key: value for key, value in envelope.items() if key not in _PLACE}
+        if old != draft.envelope(stream):
+            raise EventIdConflict(
+                f"event id {draft.event_id} stands for {old['type']} at position {envelope['position']} "
+                f"with other content than this {draft.event.type}"
+            )
+        records.append(Record.from_row(row, {body.commitment: body for body in draft.bodies}))
+    return records
+
+
+def _find_event(db: sqlite3.Connection, event_id: str) -> StoredRow | None:
+    row = db.execute("SELECT record, payload, leaf FROM events WHERE event_id = ?", (event_id,)).fetchone()
+    return StoredRow(*row) if row else None
+
+
+def _check_fence(db: sqlite3.Connection, fence: Fence | None) -> None:
+    if fence is None:
+        return
+    row = db.execute("SELECT fence FROM work WHERE job_id = ?", (fence.job_id,)).fetchone()
+    if row is None or row[0] != fence.token:
+        current = row[0] if row else "none"
+        raise StaleFence(f"{fence.job_id}: fence {fence.token} is no longer current (now {current})")
+
+
+def _check_versions(db: sqlite3.Connection, batches: Sequence[Batch]) -> dict[str, int]:
+    versions: dict[str, int] = {}
+    for batch in batches:
+        if batch.stream not in versions:
+            query = "SELECT COALESCE(MAX(version), 0) FROM events WHERE stream = ?"
+            versions[batch.stream] = db.execute(query, (batch.stream,)).fetchone()[0]
+        expected, current = batch.expected_version, versions[batch.stream]
+        if not isinstance(expected, AnyVersion) and expected != current:
+            raise WrongExpectedVersion(
+                f"stream {batch.stream} is at version {current}, expected {expected}: "
+                "somebody appended in between; read it again and decide again"
+            )
+    return versions
+
+
+def _check_budgets(db: sqlite3.Connection, holds: Sequence[Hold]) -> None:
+    held: dict[str, int] = {}
+    grown: set[str] = set()
+    for hold in holds:
+        query = (
+            "SELECT COALESCE(SUM(reserved_usd_micros + settled_usd_micros), 0) FROM holds WHERE budget = ?"
+        )
+        if hold.budget not in held:
+            held[hold.budget] = db.execute(query, (hold.budget,)).fetchone()[0]
+        before = db.execute(f"{query} AND job_id = ?", (hold.budget, hold.job_id)).fetchone()[0]
+        growth = hold.reserved_usd_micros + hold.settled_usd_micros - before
+        held[hold.budget] += growth
+        if growth > 0:
+            grown.add(hold.budget)
+    for budget in grown:
+        limit = _limit(db, budget)
+        if limit is not None and held[budget] > limit:
+            raise BudgetExceeded(
+                f"budget {budget}: {held[budget]} micro-dollars would be held, the limit is {limit}"
+            )
+
+
+def _limit(db: sqlite3.Connection, budget: str) -> int | None:
+    query = (
+        "SELECT payload FROM events WHERE stream = ? AND type = 'budget.set' ORDER BY version DESC LIMIT 1"
+    )
+    row = db.execute(query, (f"budget_{budget}",)).fetchone()
+    return json.loads(row[0])["limit_usd_micros"] if row else None
+
+
+def _place(batches: Sequence[Batch], versions: Mapping[str, int], size: int) -> list[Record]:
+    next_version = dict(versions)
+    records = []
+    for batch in batches:
+        for draft in batch.drafts:
+            next_version[batch.stream] += 1
+            size += 1
+            records.append(draft.placed(batch.stream, size, next_version[batch.stream]))
+    return records
+
+
+def _fold_jobs(db: sqlite3.Connection, records: Sequence[Record]) -> dict[str, Job]:
+    jobs: dict[str, Job] = {}
+    for record in records:
+        if record.stream.startswith(JOB_PREFIX):
+            jobs[record.stream] = fold(jobs.get(record.stream) or read_job(db, record.stream), record)
+    return jobs
+
+
+def read_job(db: sqlite3.Connection, job_id: str) -> Job | None:
+    """Return one job row."""
+    row = db.execute("SELECT body FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+    return Job.from_canonical(row[0]) if row else None

@@ -1,0 +1,128 @@
+"""Opening a ledger file: pragmas, recognition, numbered migrations, and what SQLite's errors mean to people.
+
+A ledger file carries an application id and, as ``user_version``, the number of its last migration. An
+empty file becomes a ledger; a foreign database, a newer ledger or no database at all is refused.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledger.errors import LedgerUnusable
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+APPLICATION_ID = 0x534C4447  # "SLDG"
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_MS = 30_000
+
+_MEANINGS = {
+    "SQLITE_FULL": "the disk is full; nothing of this append was recorded: free space and repeat the command",
+    "SQLITE_IOERR": "reading or writing failed ({error}); nothing of this append was recorded: "
+    "check disk and quota, then repeat the command",
+    "SQLITE_BUSY": f"another program kept it locked for {BUSY_TIMEOUT_MS // 1000} s: wait for it or stop it",
+    "SQLITE_LOCKED": "it is locked by another connection: wait and repeat the command",
+    "SQLITE_READONLY": "it is read-only: make file and folder writable, or name another with --ledger",
+    "SQLITE_NOTADB": "it is no SQLite database: name another file with --ledger",
+    "SQLITE_CORRUPT": "the file is damaged ({error}): restore a backup, then run `sora-ledger verify`",
+    "SQLITE_CANTOPEN": "it cannot be opened: check that the folder exists and may be read and written",
+    "SQLITE_PERM": "access is not permitted: check the rights on file and folder",
+}
+
+
+@contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """Turn SQLite's own errors into `LedgerUnusable`, naming the file, the cause and the next step."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", None) or ""
+        meaning = next((text for prefix, text in _MEANINGS.items() if name.startswith(prefix)), "{error}")
+        raise LedgerUnusable(f"ledger {path}: {meaning.format(error=error)}") from error
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open `path` with our pragmas; the caller has made sure that it is a ledger."""
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    else:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
+    return connection
+
+
+def connect_reading(path: Path) -> sqlite3.Connection:
+    """Open `path` for reading, also where its folder may not be written.
+
+    WAL needs a writable ``-shm`` beside the file. Where there is no ``-wal``, nothing is pending and the
+    file alone is the whole ledger, so it can be read as immutable.
+    """
+    connection = connect(path, read_only=True)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if path.with_name(path.name + "-wal").exists() or not path.exists():
+            raise
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    return connection
+
+
+def recognise(connection: sqlite3.Connection, path: Path) -> bool:
+    """Say whether `connection` holds a ledger of this version; False means it is empty or older."""
+    application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application_id == APPLICATION_ID:
+        if version > SCHEMA_VERSION:
+            raise LedgerUnusable(
+                f"ledger {path}: its schema is version {version}, this sora-ledger knows up to version "
+                f"{SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)"
+            )
+        return version == SCHEMA_VERSION
+    if connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        raise LedgerUnusable(
+            f"ledger {path}: it is a SQLite database of another program: name another file with --ledger"
+        )
+    return False
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to `SCHEMA_VERSION`; runs inside the caller's transaction."""
+    from sqlite_utils import Database  # noqa: PLC0415  # costs 0.1 s, and only a new or old file needs it
+    from sqlite_utils.migrations import Migrations  # noqa: PLC0415
+
+    migrations = Migrations("sora-ledger")
+    for file in _migration_files():
+        migrations(name=file.stem)(_runner(file.read_text(encoding="utf-8")))
+    migrations.apply(Database(connection))
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _migration_files() -> list[Path]:
+    return sorted((Path(__file__).parent / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
+
+
+def _runner(sql: str) -> "Callable[[Database], None]":
+    def run(db: "Database") -> None:
+        for statement in _statements(sql):
+            db.execute(statement)
+
+    return run
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """Split a script; `executescript` would commit the caller's transaction."""
+    statement = ""
+    for line in sql.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

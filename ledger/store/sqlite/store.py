@@ -1,0 +1,291 @@
+"""`SqliteStore`: the contract of `ledger.store.interface` on one SQLite file.
+
+One connection writes, behind a group commit; any number read, each seeing a snapshot. Processes share the
+file through SQLite's own locks.
+"""
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from ledger.errors import AppendRefused, LedgerUnusable, WrongExpectedVersion
+from ledger.job import Job
+from ledger.merkle import Frontier
+from ledger.private import PrivateBody
+from ledger.record import Record, StoredRow
+from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, RecordFilter
+from ledger.store.sqlite import work
+from ledger.store.sqlite.append import (
+    Append,
+    apply,
+    read_head,
+    read_job,
+    write_head,
+    write_jobs,
+    write_records,
+)
+from ledger.store.sqlite.connection import connect, connect_reading, migrate, recognise, usable
+from ledger.store.sqlite.group_commit import GroupCommit, Request
+
+_VARIABLES = 500
+_IMPORT_CHUNK = 1_000
+
+
+class SqliteStore:
+    """A ledger in one SQLite file at `path`; made if it is missing, unless `read_only`."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
+        self._writer: sqlite3.Connection | None = None
+        self._writing = threading.RLock()
+        with usable(path):
+            self._open()
+
+    def _open(self) -> None:
+        if self.read_only:
+            reader = connect_reading(self.path)
+            self._idle.append(reader)
+            if not recognise(reader, self.path):
+                raise LedgerUnusable(
+                    f"ledger {self.path}: it is empty: `sora-ledger create` or `demo` begins a ledger"
+                )
+            return
+        self._writer = connect(self.path, read_only=False)
+        if not recognise(self._writer, self.path):
+            self._writer.execute("PRAGMA journal_mode = WAL")
+            with self._transaction() as db:
+                if not recognise(db, self.path):
+                    migrate(db)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection; the last one checkpoints the WAL into the file."""
+        while self._idle:
+            self._idle.pop().close()
+        with self._writing:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+
+    # --- writing ---
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._writing:
+            if self._writer is None:
+                raise LedgerUnusable(f"ledger {self.path}: it was opened for reading only")
+            db = self._writer
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def append(
+        self,
+        batches: Sequence[Batch],
+        *,
+        holds: Sequence[Hold] = (),
+        fence: Fence | None = None,
+        documents: Sequence[Document] = (),
+    ) -> list[Record]:
+        """Record `batches` in one transaction; see the contract."""
+        return self._commits.run(Append(batches, holds, fence, documents))
+
+    def _commit(self, group: list[Request[Append, list[Record]]]) -> None:
+        with usable(self.path), self._transaction() as db:
+            tree = read_head(db)
+            for request in group:
+                tree = self._apply(db, request, tree)
+            write_head(db, tree)
+
+    @staticmethod
+    def _apply(db: sqlite3.Connection, request: Request[Append, list[Record]], tree: Frontier) -> Frontier:
+        """Carry out one request under its own savepoint; a refusal undoes it alone."""
+        grown = tree.copy()
+        db.execute("SAVEPOINT one")
+        try:
+            request.result = apply(db, request.work, grown)
+        except (AppendRefused, ValueError) as error:
+            db.execute("ROLLBACK TO one")
+            request.error, grown = error, tree
+        db.execute("RELEASE one")
+        return grown
+
+    def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
+        """Take rows of another ledger verbatim; those at or below the head must be the same."""
+        imported = 0
+        chunk: list[tuple[StoredRow, Sequence[PrivateBody]]] = []
+        for row in rows:
+            chunk.append(row)
+            if len(chunk) == _IMPORT_CHUNK:
+                imported += self._import(chunk)
+                chunk = []
+        return imported + self._import(chunk)
+
+    def _import(self, rows: Sequence[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
+        with usable(self.path), self._transaction() as db:
+            tree = read_head(db)
+            new: list[Record] = []
+            bodies: list[tuple[int, PrivateBody]] = []
+            for row, row_bodies in rows:
+                record = Record.from_row(row, {body.commitment: body for body in row_bodies})
+                if record.position <= tree.size:
+                    _must_be_same(db, record)
+                elif record.position != tree.size + len(new) + 1:
+                    raise WrongExpectedVersion(
+                        f"import: expected position {tree.size + len(new) + 1}, got {record.position}"
+                    )
+                else:
+                    new.append(record)
+                    bodies += [(record.position, body) for body in row_bodies]
+            write_records(db, new, bodies, tree)
+            write_head(db, tree)
+        return len(new)
+
+    def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:
+        """Swap all job rows for `jobs`, folded up to `at_position`."""
+        with usable(self.path), self._transaction() as db:
+            size = read_head(db).size
+            if size != at_position:
+                raise WrongExpectedVersion(
+                    f"jobs were folded up to position {at_position}, the ledger is at {size}: fold again"
+                )
+            db.execute("DELETE FROM jobs")
+            write_jobs(db, jobs)
+
+    def schedule(self, job_id: str, delay_ms: int = 0) -> None:
+        """Make a job due `delay_ms` from now."""
+        with usable(self.path), self._transaction() as db:
+            work.schedule(db, job_id, delay_ms)
+
+    def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
+        """Take due jobs nobody holds."""
+        with usable(self.path), self._transaction() as db:
+            return work.claim(db, holder, lease_ms, limit)
+
+    def renew(self, lease: Lease, lease_ms: int) -> Lease:
+        """Extend a lease that is still current."""
+        with usable(self.path), self._transaction() as db:
+            return work.renew(db, lease, lease_ms)
+
+    def release(self, lease: Lease, delay_ms: int | None) -> None:
+        """Hand a job back, due in `delay_ms`, or done with None."""
+        with usable(self.path), self._transaction() as db:
+            work.release(db, lease, delay_ms)
+
+    # --- reading ---
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with usable(self.path):
+            db = self._idle.pop() if self._idle else connect_reading(self.path)
+            try:
+                yield db
+            finally:
+                self._idle.append(db)
+
+    def head(self) -> Frontier:
+        """Return the tree's right edge."""
+        with self._reading() as db:
+            return read_head(db)
+
+    def rows(self, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
+        """Return up to `limit` rows after position `after`, in order."""
+        conditions = {
+            "stream = ?": where.stream,
+            "type = ?": where.type,
+            "actor = ?": where.actor,
+            "trace_id = ?": where.trace_id,
+            "recorded_at >= ?": where.since,
+            "recorded_at < ?": where.until,
+        }
+        given = {clause: value for clause, value in conditions.items() if value is not None}
+        clauses = " AND ".join(["position > ?", *given])
+        query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY position LIMIT ?"
+        with self._reading() as db:
+            return [StoredRow(*row) for row in db.execute(query, (after, *given.values(), limit))]
+
+    def event(self, event_id: str) -> StoredRow | None:
+        """Return the row of one event id."""
+        query = "SELECT record, payload, leaf FROM events WHERE event_id = ?"
+        with self._reading() as db:
+            row = db.execute(query, (event_id,)).fetchone()
+        return StoredRow(*row) if row else None
+
+    def bodies(self, positions: Sequence[int]) -> Mapping[str, PrivateBody]:
+        """Return the private bodies of these positions by commitment."""
+        found: dict[str, PrivateBody] = {}
+        with self._reading() as db:
+            for start in range(0, len(positions), _VARIABLES):
+                part = positions[start : start + _VARIABLES]
+                marks = ",".join("?" * len(part))
+                query = (
+                    f"SELECT commitment, field, salt, text FROM private_bodies WHERE position IN ({marks})"
+                )
+                found.update((row[0], PrivateBody(*row)) for row in db.execute(query, part))
+        return found
+
+    def document(self, sha256: str) -> bytes | None:
+        """Return a document by digest."""
+        with self._reading() as db:
+            row = db.execute("SELECT body FROM documents WHERE sha256 = ?", (sha256,)).fetchone()
+        return row[0] if row else None
+
+    def job(self, job_id: str) -> Job | None:
+        """Return one job row."""
+        with self._reading() as db:
+            return read_job(db, job_id)
+
+    def jobs(self, where: JobFilter, limit: int | None = None) -> list[Job]:
+        """Return job rows, newest first."""
+        clauses, values = ["1"], list[str | int]()
+        if where.states is not None:
+            clauses.append(f"state IN ({','.join('?' * len(where.states))})")
+            values += [state.value for state in where.states]
+        for column, value in (("profile", where.profile), ("video_id", where.video_id)):
+            if value is not None:
+                clauses.append(f"{column} = ?")
+                values.append(value)
+        if where.id_prefix is not None:
+            clauses.append("job_id >= ? AND job_id < ?")
+            values += [where.id_prefix, where.id_prefix + "\U0010ffff"]
+        query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id DESC LIMIT ?"
+        with self._reading() as db:
+            rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
+        return [Job.from_canonical(body) for (body,) in rows]
+
+    def holds(self, budget: str) -> list[Hold]:
+        """Return what every job holds of `budget`."""
+        with self._reading() as db:
+            rows = db.execute("SELECT * FROM holds WHERE budget = ? ORDER BY job_id", (budget,)).fetchall()
+        return [Hold(*row) for row in rows]
+
+    def tiles(self, level: int) -> Iterator[bytes]:
+        """Yield the stored tree nodes of a level in order."""
+        with self._reading() as db:
+            rows = db.execute("SELECT hash FROM tiles WHERE level = ? ORDER BY number", (level,)).fetchall()
+        return (row[0] for row in rows)
+
+
+def _must_be_same(db: sqlite3.Connection, record: Record) -> None:
+    row = db.execute("SELECT record, payload FROM events WHERE position = ?", (record.position,)).fetchone()
+    if row != (record.record, record.payload):
+        raise WrongExpectedVersion(
+            f"import: position {record.position} is here already with other content: not the same ledger"
+        )

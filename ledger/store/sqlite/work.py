@@ -1,0 +1,66 @@
+"""Leases on due jobs: who works on what until when, with a fencing token that only ever grows.
+
+Times are Unix milliseconds of the database's clock, so machines need not agree on theirs.
+"""
+
+import sqlite3
+
+from ledger.errors import StaleFence
+from ledger.store.interface import Lease
+
+_NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+
+def schedule(db: sqlite3.Connection, job_id: str, delay_ms: int) -> None:
+    """Make a job due; a lease that is held stays held."""
+    db.execute(
+        f"INSERT INTO work (job_id, due_at_ms) VALUES (?, {_NOW_MS} + ?) "
+        "ON CONFLICT (job_id) DO UPDATE SET due_at_ms = excluded.due_at_ms",
+        (job_id, delay_ms),
+    )
+
+
+def claim(db: sqlite3.Connection, holder: str, lease_ms: int, limit: int) -> list[Lease]:
+    """Take due jobs without a live lease, oldest first; runs in a transaction that is already writing."""
+    due = db.execute(
+        f"SELECT job_id FROM work WHERE due_at_ms <= {_NOW_MS} "
+        f"AND (until_ms IS NULL OR until_ms < {_NOW_MS}) ORDER BY due_at_ms, job_id LIMIT ?",
+        (limit,),
+    ).fetchall()
+    leases = []
+    for (job_id,) in due:
+        token, until_ms = db.execute(
+            f"UPDATE work SET holder = ?, fence = fence + 1, until_ms = {_NOW_MS} + ? "
+            "WHERE job_id = ? RETURNING fence, until_ms",
+            (holder, lease_ms, job_id),
+        ).fetchone()
+        leases.append(Lease(job_id, holder, token, until_ms))
+    return leases
+
+
+def renew(db: sqlite3.Connection, lease: Lease, lease_ms: int) -> Lease:
+    """Extend a lease, or `StaleFence`."""
+    row = db.execute(
+        f"UPDATE work SET until_ms = {_NOW_MS} + ? WHERE job_id = ? AND fence = ? AND holder = ? "
+        "RETURNING until_ms",
+        (lease_ms, lease.job_id, lease.token, lease.holder),
+    ).fetchone()
+    if row is None:
+        raise _lost(lease)
+    return lease._replace(until_ms=row[0])
+
+
+def release(db: sqlite3.Connection, lease: Lease, delay_ms: int | None) -> None:
+    """Give a lease back, the job due again after `delay_ms` or (None) never; `StaleFence` if it was lost."""
+    done = db.execute(
+        "UPDATE work SET holder = NULL, until_ms = NULL, "
+        f"due_at_ms = CASE WHEN ? IS NULL THEN NULL ELSE {_NOW_MS} + ? END "
+        "WHERE job_id = ? AND fence = ? AND holder = ?",
+        (delay_ms, delay_ms, lease.job_id, lease.token, lease.holder),
+    )
+    if done.rowcount == 0:
+        raise _lost(lease)
+
+
+def _lost(lease: Lease) -> StaleFence:
+    return StaleFence(f"{lease.job_id}: the lease with fence {lease.token} was lost to another holder")

@@ -1,0 +1,9 @@
+"""Integrity checks, recomputed from the stored bytes; shares no code and no model with the writer.
+
+What is stated here a second time (hashing, the table of transitions, what a job row holds) is stated from
+`docs/FORMAT.md`, so that a mistake in the writer shows up as a finding instead of being repeated.
+"""
+
+from ledger.verify.checks import Finding, Report, verify
+
+__all__ = ["Finding", "Report", "verify"]

@@ -1,0 +1,170 @@
+"""The rules of a job from `docs/FORMAT.md`: which step may follow, and what a row holds; over plain JSON."""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+_STEPS = """
+-          render.requested > requested        render.adopted > running
+requested  render.decided > decided            render.held > held             render.denied > denied
+requested  decision.overridden > requested     render.cancelled > cancelled
+held       approval.granted > approved         approval.refused > refused     render.cancelled > cancelled
+approved   render.decided > decided            render.held > held             render.denied > denied
+approved   approval.granted > approved         render.cancelled > cancelled
+refused    render.closed > refused
+denied     render.closed > denied
+decided    submission.intended > submitting    render.cancelled > cancelled
+submitting submission.accepted > running       submission.rejected > rejected
+submitting submission.unknown > unknown        submission.absent > absent
+unknown    submission.accepted > running       submission.rejected > rejected
+unknown    submission.recovered > running      submission.absent > absent
+rejected   submission.intended > submitting    render.closed > rejected
+absent     submission.intended > submitting    submission.recovered > running
+absent     render.cancelled > cancelled        render.closed > absent
+running    status.observed:running > running   status.observed:completed > completed
+running    status.observed:failed > failed     asset.lost:video > lost        video.deleted > deleted
+completed  status.observed:completed > completed   asset.stored:video > stored
+completed  asset.stored:other > completed
+completed  asset.lost:video > lost             asset.lost:other > completed   cost.settled > completed
+completed  video.deleted > deleted
+stored     status.observed:completed > stored  asset.stored:video > stored    asset.stored:other > stored
+stored     asset.lost:other > stored           cost.settled > stored          video.deleted > deleted
+stored     render.closed > stored
+failed     cost.settled > failed               video.deleted > deleted        render.closed > failed
+lost       asset.stored:video > stored         cost.settled > lost            video.deleted > deleted
+lost       render.closed > lost
+cancelled  render.closed > cancelled
+deleted    cost.settled > deleted              render.closed > deleted
+"""
+
+_ANYWHERE = {"review.recorded", "output.attached", "webhook.matched", "private.erased"}
+_ONCE_OPEN = {"submission.intended", "render.closed"}
+
+_BLANK: Json = {
+    "operation": None,
+    "request_key": None,
+    "purpose": None,
+    "requested_model": None,
+    "profile": None,
+    "model": None,
+    "size": None,
+    "seconds": None,
+    "source_job": None,
+    "remix_video_id": None,
+    "decision_id": None,
+    "detail_code": None,
+    "estimate_usd_micros": 0,
+    "attempts": 0,
+    "attempt_id": None,
+    "video_id": None,
+    "status": None,
+    "progress": None,
+    "error_code": None,
+    "expires_at": None,
+    "reserved_usd_micros": 0,
+    "settled_usd_micros": None,
+    "cost_basis": None,
+    "verdict": None,
+    "outcome": None,
+    "closed_at": None,
+}
+
+_TAKEN = {
+    "render.requested": "operation request_key purpose requested_model profile size seconds source_job "
+    "remix_video_id",
+    "render.adopted": "profile video_id status model size seconds remix_video_id",
+    "render.decided": "model",
+    "submission.intended": "attempt_id",
+    "submission.accepted": "video_id status progress",
+    "submission.recovered": "video_id status progress",
+    "status.observed": "status progress",
+    "review.recorded": "verdict",
+    "render.closed": "outcome",
+}
+
+
+def _table() -> dict[tuple[str, str], str]:
+    table = {}
+    for line in _STEPS.strip().splitlines():
+        state, *words = line.split()
+        for event, arrow, after in zip(words[::3], words[1::3], words[2::3], strict=True):
+            assert arrow == ">"  # noqa: S101  # the table above is ours
+            table[state, event] = after
+    return table
+
+
+STEPS = _table()
+
+
+def step_name(type_: str, payload: Json) -> str:
+    """Return the event's name in the table."""
+    if type_ == "status.observed":
+        status = payload.get("status")
+        return f"{type_}:{status if status in {'completed', 'failed'} else 'running'}"
+    if type_ in {"asset.stored", "asset.lost"}:
+        return f"{type_}:{'video' if payload.get('variant') == 'video' else 'other'}"
+    return type_
+
+
+def state_after(job: Json | None, step: str) -> str | None:
+    """Return the state `step` leads to, or None where it may not follow."""
+    if job is None:
+        return STEPS.get(("-", step))
+    if job["outcome"] is not None and step in _ONCE_OPEN:
+        return None
+    if step in _ANYWHERE:
+        return str(job["state"])
+    return STEPS.get((job["state"], step))
+
+
+def folded(job: Json | None, state: str, record: Json, payload: Json) -> Json:
+    """Return the job's row after one record."""
+    if job is None:
+        job = {
+            **_BLANK,
+            "assets": {},
+            "job_id": record["stream"],
+            "created_at": record["occurred_at"],
+            "actor": record["actor"],
+            "trace_id": record["trace_id"],
+        }
+    type_ = record["type"]
+    for name in _TAKEN.get(type_, "").split():
+        job[name] = payload.get(name)
+    _apply(job, type_, payload, record)
+    job["state"] = state
+    job["version"] = record["version"]
+    job["position"] = record["position"]
+    job["updated_at"] = record["occurred_at"]
+    return job
+
+
+def _apply(job: Json, type_: str, payload: Json, record: Json) -> None:  # noqa: C901  # one arm per event
+    if type_ in {"render.decided", "render.held", "render.denied"}:
+        job["decision_id"] = payload["basis"]["decision_id"]
+    if type_ == "render.decided":
+        job["estimate_usd_micros"] = job["reserved_usd_micros"] = payload["cost_usd_micros"]
+    elif type_ == "render.denied":
+        job["detail_code"] = payload["denial_trace"]["detail_code"]
+    elif type_ == "submission.intended":
+        job["attempts"] += 1
+        job["reserved_usd_micros"] = job["estimate_usd_micros"]
+    elif type_ == "submission.rejected":
+        job["error_code"] = payload["error"].get("code")
+        job["reserved_usd_micros"] = 0
+    elif type_ in {"submission.absent", "render.cancelled"}:
+        job["reserved_usd_micros"] = 0
+    elif type_ == "status.observed":
+        if payload.get("error") is not None:
+            job["error_code"] = payload["error"].get("code")
+        if payload.get("expires_at") is not None:
+            job["expires_at"] = payload["expires_at"]
+    elif type_ == "asset.stored":
+        names = ("storage_uri", "sha256", "bytes", "media_type")
+        job["assets"] = {**job["assets"], payload["variant"]: {name: payload[name] for name in names}}
+    elif type_ == "cost.settled":
+        job["settled_usd_micros"] = payload["cost_usd_micros"]
+        job["cost_basis"] = payload["basis"]
+        job["reserved_usd_micros"] = 0
+    elif type_ == "render.closed":
+        job["closed_at"] = record["occurred_at"]
