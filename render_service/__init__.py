@@ -1,0 +1,1 @@
+"""Use cases: where ledger, decision and adapter meet. Knows no click."""

@@ -1,0 +1,153 @@
+"""`Desk`: what every use case works with, and the connection to a server, made when a call is made.
+
+The ledger is synchronous; here it is reached through threads, so that concurrent appends are committed
+together and the event loop never waits for a disk.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from decision.catalog import Catalog, default_catalog
+from decision.policy import Policy, default_policy
+from ledger.events import Event
+from ledger.job import Job
+from ledger.ledger import Ledger
+from ledger.record import Draft, Provenance, Record, draft
+from ledger.store.interface import Batch, Document, Hold
+from render_service.assets import AssetStore
+from render_service.errors import KeyMissing, ProfileRetired
+from render_service.settings import OPENAI_HOST, SANDBOX, Settings
+from render_service.telemetry import Log, Trace
+from sora_adapter.profiles import Profile, profile
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+KEY_MISSING = """\
+OPENAI_API_KEY is not set.
+  1. Create a key: for OpenAI at https://platform.openai.com/api-keys, for another server with its operator.
+  2. Set it in your own shell, and never paste it into a chat or a prompt:
+       export OPENAI_API_KEY=…          (or a line OPENAI_API_KEY=… in .env)
+  3. Name the server if it is not OpenAI's: export OPENAI_BASE_URL=https://host/v1
+OpenAI switched its own Videos API off on 2026-09-24. To try everything now, without key or network:
+       add --profile sandbox"""
+
+
+def utc_now() -> datetime:
+    """Return the time; the one place where the service reads the clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The ledger, the assets, the rules, who is asking, and how to reach servers."""
+
+    settings: Settings
+    trace: Trace
+    log: Log
+    ledger: Ledger
+    assets: AssetStore
+    catalog: Catalog
+    policy: Policy
+    clock: Callable[[], datetime] = utc_now
+    even_if_retired: bool = False
+
+    @classmethod
+    def open(cls, settings: Settings, trace: Trace, log: Log, *, even_if_retired: bool = False) -> "Desk":
+        """Open the ledger for writing, beginning it if there is none; nothing is called."""
+        now = utc_now()
+        return cls(
+            settings=settings,
+            trace=trace,
+            log=log,
+            ledger=Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), now),
+            assets=AssetStore(settings.assets_folder),
+            catalog=default_catalog(),
+            policy=default_policy(),
+            even_if_retired=even_if_retired,
+        )
+
+    @property
+    def provenance(self) -> Provenance:
+        """Who records, in which trace."""
+        return self.settings.provenance(self.trace)
+
+    def draft(self, event: Event, *, event_id: str | None = None, causation_id: str | None = None) -> Draft:
+        """Prepare an event for recording, now."""
+        return draft(event, self.provenance, self.clock(), event_id=event_id, causation_id=causation_id)
+
+    async def append(
+        self,
+        stream: str,
+        expected_version: int,
+        drafts: Sequence[Draft],
+        *,
+        holds: Sequence[Hold] = (),
+        documents: Sequence[Document] = (),
+    ) -> list[Record]:
+        """Record `drafts` in one stream; durable on return."""
+        batch = Batch(stream, expected_version, drafts)
+        records = await asyncio.to_thread(self.ledger.append, [batch], holds=holds, documents=documents)
+        for record in records:
+            self.log.info(record.type, job_id=stream, position=record.position, version=record.version)
+        return records
+
+    async def job(self, name: str) -> Job:
+        """Return a job by id, video id or prefix."""
+        return await asyncio.to_thread(self.ledger.job, name)
+
+    async def close(self) -> None:
+        """Let go of the ledger."""
+        await asyncio.to_thread(self.ledger.close)
+
+    # --- servers ---
+
+    def profile(self, name: str | None = None) -> Profile:
+        """Return the profile `name`, or the one for new requests; refuse one whose server is gone."""
+        return usable_profile(self.settings, name, even_if_retired=self.even_if_retired)
+
+    @asynccontextmanager
+    async def connect(self, profile: Profile) -> AsyncIterator["VideosClient"]:
+        """Connect to the server of `profile`; the embedded sandbox runs for as long as the connection."""
+        async with contextlib.AsyncExitStack() as stack:
+            base_url, key = self.settings.base_url, self.settings.api_key
+            if profile.name == SANDBOX:
+                base_url, key = await stack.enter_async_context(embedded_sandbox(self.settings)), SANDBOX
+            from sora_adapter.client import VideosClient  # noqa: PLC0415  # openai takes half a second
+
+            client = VideosClient(profile, base_url, key, traceparent=lambda: self.trace.traceparent)
+            yield await stack.enter_async_context(client)
+
+
+def usable_profile(settings: Settings, name: str | None, *, even_if_retired: bool) -> Profile:
+    """Return the profile `name` (None: the one for new requests); say what to do where it cannot be used."""
+    chosen = profile(name or settings.chosen_profile())
+    if chosen.needs_key and not settings.api_key:
+        raise KeyMissing(KEY_MISSING)
+    host = urlsplit(settings.base_url or chosen.base_url or "").hostname
+    if chosen.retired and host == OPENAI_HOST and not even_if_retired:
+        raise ProfileRetired(
+            f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries all the same)"
+        )
+    return chosen
+
+
+@asynccontextmanager
+async def embedded_sandbox(settings: Settings) -> AsyncIterator[str]:
+    """Run the sandbox inside this process, its state kept beside the ledger; yield its base URL."""
+    from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415  # a web server: only where it runs
+    from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
+
+    sandbox = SandboxSettings(data_dir=settings.sandbox_folder, render_seconds=settings.sandbox_seconds)
+    server = SandboxServer(sandbox)
+    await asyncio.to_thread(server.__enter__)
+    try:
+        yield server.base_url
+    finally:
+        await asyncio.to_thread(server.__exit__, None, None, None)

@@ -1,0 +1,43 @@
+"""What the service refuses or cannot do, drawn as a tree; each message ends with the next step.
+
+ServiceError
+├── BadInput          what was given cannot be used: nothing was recorded
+│   ├── KeyMissing    the profile needs an API key and there is none
+│   ├── ProfileRetired the server of this profile was switched off
+│   └── RequestKeyTaken another request was made under this key
+├── NotReady          the job is not where this can be done
+├── AssetUnusable     the bytes that came are not the file that was promised; the job can be settled again
+└── StorageFailed     a file could not be written; nothing half-written stays
+"""
+
+
+class ServiceError(Exception):
+    """Whatever the service raises on purpose."""
+
+
+class BadInput(ServiceError):
+    """Something that was given cannot be used."""
+
+
+class KeyMissing(BadInput):
+    """No API key where one is needed."""
+
+
+class ProfileRetired(BadInput):
+    """The server behind the profile no longer exists."""
+
+
+class RequestKeyTaken(BadInput):
+    """The request key stands for another request."""
+
+
+class NotReady(ServiceError):
+    """The job has no video, or not yet, or no longer."""
+
+
+class AssetUnusable(ServiceError):
+    """The downloaded bytes are not what the server said they are."""
+
+
+class StorageFailed(ServiceError):
+    """Asset storage could not be written."""

@@ -1,0 +1,51 @@
+"""What a server has: list it, and have it delete what is no longer needed."""
+
+from typing import TYPE_CHECKING, Literal
+
+from ledger.events import Event, Outcome
+from ledger.job import Job, State
+from ledger.private import Private
+from render_service.closing import closing
+from render_service.desk import Desk
+from render_service.errors import NotReady
+from render_service.renders import uninterrupted
+from render_service.settle import record
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+    from sora_adapter.translate import Page
+
+DELETABLE = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
+
+
+async def list_videos(
+    desk: Desk, *, limit: int, after: str | None, order: Literal["asc", "desc"], profile: str | None = None
+) -> "Page":
+    """Return one page of what the server has."""
+    async with desk.connect(desk.profile(profile)) as client:
+        return await client.list(limit=limit, after=after, order=order)
+
+
+async def delete(desk: Desk, job: Job, why: str | None = None) -> Job:
+    """Have the server delete the job's video; what is stored here and what is recorded stays.
+
+    A lost answer leaves nothing recorded and may be asked again: the server then says it has no such video,
+    which is recorded as the deletion it proves.
+    """
+    if job.state is State.DELETED:
+        return job
+    if job.state not in DELETABLE or job.video_id is None:
+        raise NotReady(f"{job.job_id} is {job.state}, so there is no video to delete")
+    async with desk.connect(desk.profile(job.profile)) as client:
+        return await uninterrupted(desk, _delete(desk, client, job, why))
+
+
+async def _delete(desk: Desk, client: "VideosClient", job: Job, why: str | None) -> Job:
+    assert job.video_id is not None  # noqa: S101  # checked by the caller
+    deleted = await client.delete(job.video_id)
+    if why:
+        deleted = deleted.model_copy(update={"why": Private.seal("why", why)})
+    events: list[Event] = [deleted]
+    if job.outcome is None:
+        events += closing(desk, job, Outcome.CANCELLED)
+    return await record(desk, job, *events)

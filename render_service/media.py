@@ -1,0 +1,86 @@
+"""What a file really is: images read with Pillow before they are sent, downloads probed with PyAV or Pillow.
+
+Both are imported where they are used: commands that only read the ledger never pay for them.
+"""
+
+from pathlib import Path
+
+from ledger.events import Mismatch, Probe
+from render_service.errors import AssetUnusable, BadInput
+
+IMAGE_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+DURATION_TOLERANCE_MS = 100
+MICROSECONDS_PER_MS = 1_000
+
+
+def read_image(path: Path) -> tuple[bytes, str, int, int]:
+    """Return content, media type, width and height of a reference image; `BadInput` if it is none."""
+    from PIL import Image  # noqa: PLC0415
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            f"input reference {path}: cannot be read ({error.strerror}); check the path"
+        ) from error
+    try:
+        with Image.open(path, formats=list(IMAGE_TYPES)) as image:
+            image.load()
+            return content, IMAGE_TYPES[image.format or ""], image.width, image.height
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadInput(
+            f"input reference {path}: expected a JPEG, PNG or WebP image, but it does not decode as one "
+            f"({type(error).__name__}); convert it first"
+        ) from error
+
+
+def probe(path: Path, media_type: str) -> Probe:
+    """Decode enough of the file at `path` to say what it is; `AssetUnusable` if it is not `media_type`."""
+    try:
+        return _probe_image(path) if media_type.startswith("image/") else _probe_video(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise AssetUnusable(
+            f"the server sent {media_type} that does not decode ({type(error).__name__}: {error}); "
+            "the video is still there: `sora-ledger poll` fetches it again"
+        ) from error
+
+
+def _probe_image(path: Path) -> Probe:
+    from PIL import Image  # noqa: PLC0415
+
+    with Image.open(path) as image:
+        image.load()
+        return Probe(width=image.width, height=image.height, video_codec=(image.format or "").lower() or None)
+
+
+def _probe_video(path: Path) -> Probe:
+    import av  # noqa: PLC0415
+
+    try:
+        with av.open(str(path)) as container:
+            video = container.streams.video[0]
+            next(container.decode(video))
+            audio = container.streams.audio[0] if container.streams.audio else None
+            return Probe(
+                width=video.width,
+                height=video.height,
+                duration_ms=round((container.duration or 0) / MICROSECONDS_PER_MS),
+                video_codec=video.codec_context.name,
+                audio_codec=audio.codec_context.name if audio else None,
+            )
+    except (av.FFmpegError, IndexError, StopIteration) as error:
+        raise ValueError(str(error) or "it holds no video") from error
+
+
+def mismatches(found: Probe, size: str | None, seconds: int | None) -> tuple[Mismatch, ...]:
+    """Compare a probed video with what was asked for."""
+    differing = []
+    found_size = f"{found.width}x{found.height}"
+    if size is not None and found_size != size:
+        differing.append(Mismatch(field="size", expected=size, found=found_size))
+    if seconds is not None and found.duration_ms is not None:
+        expected_ms = seconds * 1_000
+        if abs(found.duration_ms - expected_ms) > DURATION_TOLERANCE_MS:
+            found_ms = str(found.duration_ms)
+            differing.append(Mismatch(field="duration_ms", expected=str(expected_ms), found=found_ms))
+    return tuple(differing)

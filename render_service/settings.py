@@ -1,0 +1,136 @@
+"""Where things are and who is asking: flags, then environment, then ``.env`` in the working folder.
+
+=========================  ==============================================  ============================
+variable                   means                                           default
+=========================  ==============================================  ============================
+OPENAI_API_KEY             the key, as for the SDK                         none
+OPENAI_BASE_URL            the server, as for the SDK                      the profile's
+SORA_LEDGER_URL            ``sqlite:///relative``, ``sqlite:////absolute``  in the user data folder
+SORA_LEDGER_PROFILE        the server profile                              ``custom`` with a base URL
+SORA_LEDGER_ACTOR          who is asking                                   the login name
+SORA_LEDGER_ASSETS         folder for stored files                         ``assets`` beside the ledger
+SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
+=========================  ==============================================  ============================
+"""
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ledger.record import ActorSource, Authority, Provenance
+from render_service.errors import BadInput
+from render_service.telemetry import Trace
+
+OPENAI_HOST = "api.openai.com"
+SANDBOX = "sandbox"
+DEFAULT_SANDBOX_SECONDS = 6.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the service needs to know of its surroundings; `profile_name` None means not chosen."""
+
+    ledger_url: str
+    ledger_path: Path
+    assets_folder: Path
+    profile_name: str | None
+    base_url: str | None
+    api_key: str | None
+    sandbox_seconds: float
+    actor: str
+    actor_source: ActorSource
+
+    def __repr__(self) -> str:
+        """Leave the key out: a settings object may end up in a log or traceback."""
+        return f"Settings(ledger_url={self.ledger_url!r}, profile_name={self.profile_name!r})"
+
+    @property
+    def sandbox_folder(self) -> Path:
+        """Where the embedded sandbox keeps its state."""
+        return self.ledger_path.parent / "sandbox"
+
+    def chosen_profile(self) -> str:
+        """Return the profile for new requests: the chosen one, else what OPENAI_BASE_URL implies."""
+        if self.profile_name:
+            return self.profile_name
+        host = urlsplit(self.base_url or "").hostname
+        return "custom" if host and host != OPENAI_HOST else "openai"
+
+    def provenance(self, trace: Trace) -> Provenance:
+        """Return who records, in which trace."""
+        return Provenance(self.actor, self.actor_source, Authority.HUMAN, trace.trace_id, trace.span_id)
+
+
+def read_settings(
+    *,
+    ledger: str | None = None,
+    profile: str | None = None,
+    actor: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+    folder: Path = Path(),
+) -> Settings:
+    """Gather the settings; what is given as an argument (a flag) wins over the environment and ``.env``."""
+    found = {**_dotenv(folder / ".env"), **environment}
+
+    def get(name: str) -> str | None:
+        return found.get(name, "").strip() or None
+
+    url = ledger or get("SORA_LEDGER_URL") or str(_data_folder() / "ledger.db")
+    path = _path_of(url)
+    who, source = _actor(actor, get("SORA_LEDGER_ACTOR"))
+    assets = get("SORA_LEDGER_ASSETS")
+    return Settings(
+        ledger_url=url,
+        ledger_path=path,
+        assets_folder=Path(assets).expanduser() if assets else path.parent / "assets",
+        profile_name=profile or get("SORA_LEDGER_PROFILE"),
+        base_url=get("OPENAI_BASE_URL"),
+        api_key=get("OPENAI_API_KEY"),
+        sandbox_seconds=_seconds(get("SORA_SANDBOX_SECONDS")),
+        actor=who,
+        actor_source=source,
+    )
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values  # noqa: PLC0415  # only where there is a file to read
+
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+
+
+def _data_folder() -> Path:
+    from platformdirs import user_data_path  # noqa: PLC0415  # only where no ledger is named
+
+    return user_data_path("sora-ledger", appauthor=False)
+
+
+def _path_of(url: str) -> Path:
+    return Path(unquote(url.removeprefix("sqlite:///")) if "://" in url else url).expanduser()
+
+
+def _actor(flag: str | None, variable: str | None) -> tuple[str, ActorSource]:
+    if flag:
+        return flag, ActorSource.FLAG
+    if variable:
+        return variable, ActorSource.ENVIRONMENT
+    try:
+        return getpass.getuser(), ActorSource.OPERATING_SYSTEM
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}", ActorSource.OPERATING_SYSTEM
+
+
+def _seconds(text: str | None) -> float:
+    if text is None:
+        return DEFAULT_SANDBOX_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise BadInput(f"SORA_SANDBOX_SECONDS: expected a number of seconds from 0, found {text!r}")
+    return seconds

@@ -1,0 +1,34 @@
+"""The synchronous face: open a desk, run one use case on it to its end, close it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from render_service.desk import Desk
+from render_service.settings import Settings
+from render_service.telemetry import Log, Trace
+
+T = TypeVar("T")
+
+
+def at_desk(
+    settings: Settings,
+    trace: Trace,
+    log: Log,
+    use: Callable[[Desk], Coroutine[Any, Any, T]],
+    *,
+    even_if_retired: bool = False,
+) -> T:
+    """Return what `use` returns, given a desk that is closed afterwards whatever happens.
+
+    Ctrl-C cancels `use`, which finishes a submission that is under way, and raises KeyboardInterrupt.
+    """
+
+    async def run() -> T:
+        desk = await asyncio.to_thread(Desk.open, settings, trace, log, even_if_retired=even_if_retired)
+        try:
+            return await use(desk)
+        finally:
+            await desk.close()
+
+    return asyncio.run(run())

@@ -1,0 +1,95 @@
+"""Traces and log lines. Every invocation is one W3C trace; every log line and every event carries its id.
+
+structlog is imported at the first line that is logged. Lines are JSON where stderr is no terminal, and
+readable where it is. Keys are never logged; `redact` stands between all values and the line as a net.
+"""
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
+_KEY = re.compile(r"sk-[A-Za-z0-9_\-]{3,}")
+_SECRET_NAMES = ("key", "secret", "authorization", "token", "password")
+
+
+class Trace(NamedTuple):
+    """A W3C trace: 32 and 16 lower-case hex digits, and the span we continue from, if any."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None = None
+
+    @property
+    def traceparent(self) -> str:
+        """The header that lets the server's spans join this trace."""
+        return f"00-{self.trace_id}-{self.span_id}-01"
+
+
+def begin_trace(environment: Mapping[str, str] = os.environ) -> Trace:
+    """Continue the trace in ``TRACEPARENT``, or begin one; a malformed value counts as none."""
+    match = _TRACEPARENT.match(environment.get("TRACEPARENT", ""))
+    span_id = secrets.token_hex(8)
+    if match and set(match[1]) != {"0"} and set(match[2]) != {"0"}:
+        return Trace(match[1], span_id, match[2])
+    return Trace(secrets.token_hex(16), span_id)
+
+
+def redact(value: Any) -> Any:
+    """Return `value` without anything that looks like an API key."""
+    return _KEY.sub("sk-[redacted]", value) if isinstance(value, str) else value
+
+
+@dataclass
+class Log:
+    """Writes log events, named like the vocabulary (``submission.accepted``), with keys and no prose."""
+
+    trace: Trace
+    verbose: bool = False
+    _bound: Any = field(default=None, repr=False)
+
+    def info(self, event: str, **keys: Any) -> None:
+        """Log what happened; on a terminal only if `verbose`."""
+        if self.verbose or not sys.stderr.isatty():
+            self._logger().info(event, **keys)
+
+    def warning(self, event: str, **keys: Any) -> None:
+        """Log what somebody should look at."""
+        self._logger().warning(event, **keys)
+
+    def _logger(self) -> Any:
+        if self._bound is None:
+            self._bound = _configured().bind(trace_id=self.trace.trace_id, span_id=self.trace.span_id)
+        return self._bound
+
+
+def _configured() -> Any:
+    import structlog  # noqa: PLC0415  # costs 0.1 s: only who logs pays it
+
+    renderer = (
+        structlog.dev.ConsoleRenderer(colors=True)
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _redacting,
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    return structlog.get_logger()
+
+
+def _redacting(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {
+        name: "[redacted]" if name.endswith(_SECRET_NAMES) and name != "request_key" else redact(value)
+        for name, value in line.items()
+    }
