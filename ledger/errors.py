@@ -3,7 +3,7 @@
 LedgerError
 ├── AppendRefused            nothing was recorded; the caller decided something wrong or too late
 │   ├── EventIdConflict      these event ids stand for something else already
-│   ├── StaleFence           the lease was lost to another holder
+│   ├── StaleFence           the lease was released, ran out or went to another holder
 │   ├── WrongExpectedVersion somebody appended to the stream in between
 │   ├── IllegalTransition    the job cannot go there from where it is
 │   ├── BudgetExceeded       the money is not there
@@ -27,7 +27,7 @@ class EventIdConflict(AppendRefused):
 
 
 class StaleFence(AppendRefused):
-    """The fence is not the work row's current one: another worker holds the job now."""
+    """The fence is not that of a live lease: it was released, ran out, or another worker holds the job."""
 
 
 class WrongExpectedVersion(AppendRefused):

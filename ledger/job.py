@@ -208,6 +208,7 @@ class Job(BaseModel):
     error_code: str | None = None
     expires_at: int | None = None
     assets: dict[Variant, Asset] = {}
+    budgets: dict[str, int] = {}
     reserved_usd_micros: int = 0
     settled_usd_micros: int | None = None
     cost_basis: str | None = None
@@ -288,6 +289,7 @@ def _facts(job: Job, event: Event, record: Record) -> dict[str, object]:  # noqa
         case RenderDecided():
             facts |= {"decision_id": event.basis.decision_id}
             facts |= dict.fromkeys(("estimate_usd_micros", "reserved_usd_micros"), event.cost_usd_micros)
+            facts |= {"budgets": {hold.budget: hold.usd_micros for hold in event.holds}}
         case RenderHeld():
             facts |= {"decision_id": event.basis.decision_id}
         case RenderDenied():

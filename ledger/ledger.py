@@ -164,7 +164,7 @@ class Ledger:
         by_video = self.store.jobs(JobFilter(video_id=name))
         prefix = name if name.startswith(JOB_PREFIX) else JOB_PREFIX + name
         matches = by_video or self.store.jobs(JobFilter(id_prefix=prefix), limit=5)
-        if not matches:
+        if not matches or prefix == JOB_PREFIX:  # nothing typed names nothing, not the only job there is
             raise JobNotFound(
                 f"{name!r} is no job id, video id or prefix of a job id in this ledger: "
                 "`sora-ledger list` shows what there is"

@@ -6,6 +6,7 @@ stream, which makes the record's bytes, and its leaf. `docs/FORMAT.md` is the no
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +24,20 @@ from ledger.private import PrivateBody, commit, private_values
 
 RECORD_LIMIT_BYTES = 65_535
 PAYLOAD_LIMIT_BYTES = 1_048_576
+
+_ID = "[!-~]{1,128}"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z"
+_SHAPES = {
+    "actor": re.compile(r"[^\x00-\x1f\x7f]{1,256}"),
+    "causation_id": re.compile(_ID),
+    "event_id": re.compile(_ID),
+    "occurred_at": re.compile(_TIME),
+    "recorded_at": re.compile(_TIME),
+    "span_id": re.compile("[0-9a-f]{16}"),
+    "stream": re.compile(_ID),
+    "trace_id": re.compile("[0-9a-f]{32}"),
+}
+"""What callers write into a record: text that every database keeps as it is, and W3C ids."""
 
 
 class ActorSource(StrEnum):
@@ -105,12 +120,22 @@ class Draft:
     def placed(self, stream: str, position: int, version: int) -> "Record":
         """Return the record at its place; `RecordTooLarge` if its bytes pass the limit."""
         envelope = self.envelope(stream) | {"position": position, "version": version}
+        _check_shapes(envelope)
         record = canonical_json(envelope)
         if len(record) > RECORD_LIMIT_BYTES:
             raise RecordTooLarge(
                 f"{self.event.type}: a record has at most {RECORD_LIMIT_BYTES} bytes, this one {len(record)}"
             )
         return Record(envelope, record, self.payload, leaf_hash(record), _event=self.event)
+
+
+def _check_shapes(envelope: Mapping[str, Any]) -> None:
+    for name, shape in _SHAPES.items():
+        value = envelope[name]
+        if value is None and name == "causation_id":
+            continue
+        if not shape.fullmatch(value):
+            raise ValueError(f"{envelope['type']}: {name} must match {shape.pattern}, found {value!r}")
 
 
 def draft(

@@ -1,6 +1,6 @@
 """What a server has: list it, and have it delete what is no longer needed."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ledger.events import Event, Outcome
 from ledger.job import Job, State
@@ -10,17 +10,17 @@ from render_service.desk import Desk
 from render_service.errors import NotReady
 from render_service.renders import uninterrupted
 from render_service.settle import record
+from sora_adapter.translate import Observation, Page
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
-    from sora_adapter.translate import Page
 
 DELETABLE = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
 
 
 async def list_videos(
     desk: Desk, *, limit: int, after: str | None, order: Literal["asc", "desc"], profile: str | None = None
-) -> "Page":
+) -> Page:
     """Return one page of what the server has."""
     async with desk.connect(desk.profile(profile)) as client:
         return await client.list(limit=limit, after=after, order=order)
@@ -49,3 +49,40 @@ async def _delete(desk: Desk, client: "VideosClient", job: Job, why: str | None)
     if job.outcome is None:
         events += closing(desk, job, Outcome.CANCELLED)
     return await record(desk, job, *events)
+
+
+def observation_document(seen: Observation) -> dict[str, Any]:
+    """Return a video as the server described it."""
+    return {
+        "id": seen.video_id,
+        "object": "video",
+        "status": seen.status.value,
+        "progress": seen.progress,
+        "model": seen.model,
+        "size": seen.size,
+        "seconds": seen.seconds,
+        "prompt": seen.prompt,
+        "created_at": seen.created_at,
+        "completed_at": seen.completed_at,
+        "expires_at": seen.expires_at,
+        "remixed_from_video_id": seen.remixed_from_video_id,
+        "error": {"code": seen.error.code, "message": _message(seen)} if seen.error else None,
+    }
+
+
+def _message(seen: Observation) -> str | None:
+    message = seen.error.message if seen.error else None
+    return message.text if message else None
+
+
+def page_document(page: Page) -> dict[str, Any]:
+    """Return a page of a server's list, as the API lists."""
+    data = [observation_document(seen) for seen in page.observations]
+    first_id = data[0]["id"] if data else None
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": first_id,
+        "last_id": page.last_id,
+        "has_more": page.has_more,
+    }

@@ -30,6 +30,7 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.job import Job, State
+from ledger.ledger import Ledger
 from ledger.private import Private
 from ledger.record import new_event_id, new_job_id
 from ledger.store.interface import NEW, Document
@@ -101,16 +102,20 @@ def may_try_again(desk: Desk, job: Job, outcome: Submission | None) -> bool:
     return rejected and desk.profile(job.profile).is_free(outcome)  # type: ignore[arg-type]  # rejected says so
 
 
-async def source_of(desk: Desk, name: str) -> Source:
-    """Return the video a remix starts from, as the ledger knows it."""
-    job = await desk.job(name)
-    if job.video_id is None:
+async def source_of(desk: Desk, name: str) -> tuple[Source, str]:
+    """Return the video a remix starts from, and the profile whose server has it."""
+    return await asyncio.to_thread(source_in, desk.ledger, name)
+
+
+def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:
+    """Return the same from a ledger alone; `NotReady` if the job never got a video."""
+    job = ledger.job(name)
+    if job.video_id is None or job.profile is None:
         raise NotReady(
             f"{job.job_id} is {job.state} and has no video: `sora-ledger show {job.job_id}` says why"
         )
-    history = await asyncio.to_thread(desk.ledger.history, job.job_id)
-    asked = next((r.event for r in history if isinstance(r.event, RenderRequested)), None)
-    return Source(
+    asked = next((r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderRequested)), None)
+    source = Source(
         job_id=job.job_id,
         video_id=job.video_id,
         status=job.status,
@@ -120,6 +125,7 @@ async def source_of(desk: Desk, name: str) -> Source:
         seconds=job.seconds or 4,
         prompt=asked.prompt.text if asked else None,
     )
+    return source, job.profile
 
 
 async def _requested(desk: Desk, request: RenderRequest, reference: bytes | None) -> RenderRequested:
@@ -182,7 +188,7 @@ async def _submitted(  # what one submission is made of
     intent = _intent(client, desk.profile(request.profile), requested, ruling)
     drafts = [first, decided, desk.draft(intent, causation_id=decided.event_id)]
     await desk.append(job_id, NEW, drafts, documents=_documents(desk))
-    call = _call(request, ruling, reference)
+    call = call_of(request, ruling, reference)
     outcome = await uninterrupted(desk, _carry_out(desk, client, job_id, intent, call))
     return Placed(await desk.job(job_id), requested, ruling, outcome)
 
@@ -197,7 +203,7 @@ async def _attempt_again(
     async with desk.connect(profile) as client:
         intent = _intent(client, profile, placed.requested, ruling)
         await desk.append(job.job_id, job.version, [desk.draft(intent)])
-        call = _call(request, ruling, reference)
+        call = call_of(request, ruling, reference)
         outcome = await uninterrupted(desk, _carry_out(desk, client, job.job_id, intent, call))
     return Placed(await desk.job(job.job_id), placed.requested, ruling, outcome, repeated=True)
 
@@ -312,7 +318,8 @@ def request_sha256(requested: RenderRequested, model: str) -> str:
     )
 
 
-def _call(request: RenderRequest, ruling: RenderDecided, reference: bytes | None) -> SubmitCall:
+def call_of(request: RenderRequest, ruling: RenderDecided, reference: bytes | None) -> SubmitCall:
+    """Return what is asked of the server for `request` as it was decided."""
     match request.operation:
         case Operation.CREATE | Operation.REMIX:
             operation = request.operation

@@ -49,12 +49,12 @@ class Log:
     """Writes log events, named like the vocabulary (``submission.accepted``), with keys and no prose."""
 
     trace: Trace
-    verbose: bool = False
+    quiet: bool = False
     _bound: Any = field(default=None, repr=False)
 
     def info(self, event: str, **keys: Any) -> None:
-        """Log what happened; on a terminal only if `verbose`."""
-        if self.verbose or not sys.stderr.isatty():
+        """Log what happened, unless `quiet`."""
+        if not self.quiet:
             self._logger().info(event, **keys)
 
     def warning(self, event: str, **keys: Any) -> None:

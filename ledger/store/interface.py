@@ -63,8 +63,18 @@ class Hold(NamedTuple):
     settled_usd_micros: int
 
 
+def holds_of(job: Job) -> Iterator[Hold]:
+    """Yield what `job` holds of each budget its decision reserved money in, as its events tell it."""
+    for budget, usd_micros in job.budgets.items():
+        reserved = usd_micros if job.reserved_usd_micros else 0
+        yield Hold(budget, job.job_id, reserved, job.settled_usd_micros or 0)
+
+
 class Fence(NamedTuple):
-    """Proof of a lease: the append goes through only while `token` is the work row's current one."""
+    """Proof of a lease: the append goes through only while `token` is that of a live lease on the job.
+
+    A lease that was released, has expired or went to another holder no longer writes.
+    """
 
     job_id: str
     token: int
@@ -127,7 +137,11 @@ class Store(Protocol):
         """Record `batches` in one transaction; see the module's docstring."""
 
     def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
-        """Take rows of another ledger verbatim, from this one's head on; return how many were new."""
+        """Take rows of another ledger verbatim, from this one's head on; return how many were new.
+
+        Rows that are here already must be the same, and every row what its hashes say. Leaves, tiles,
+        job rows and holds follow from the rows; documents and leases do not come along.
+        """
 
     def head(self) -> Frontier:
         """Return the tree's right edge; its size is the last position."""

@@ -7,11 +7,12 @@ expected and found. Private text is never repeated in a finding.
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from ledger.verify.rules import Json, folded, state_after, step_name
+from ledger.verify.rules import KINDS, Json, folded, state_after, step_name
 from ledger.verify.tree import Tree, leaf
 
 RECORD_KEYS = frozenset(
@@ -19,9 +20,32 @@ RECORD_KEYS = frozenset(
     "schema_version span_id stream trace_id type version".split()
 )
 RECORD_LIMIT = 65_535
+PAYLOAD_LIMIT = 1_048_576
 MAX_FINDINGS = 1_000
 _COLUMNS = ("position", "event_id", "stream", "version", "type", "actor", "trace_id", "recorded_at")
 _DOMAIN = b"sora-ledger/private/v1\0"
+_MAX_INTEGER = 2**53 - 1
+_KEY = re.compile("[a-z0-9_]+")
+_ID = "[!-~]{1,128}"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z"
+_TEXTS = {
+    name: re.compile(shape)
+    for name, shape in {
+        "actor": r"[^\x00-\x1f\x7f]{1,256}",
+        "actor_source": "flag|environment|operating_system|signature",
+        "authority": "SYSTEM|POLICY|HUMAN|EXTERNAL",
+        "causation_id": _ID,
+        "event_id": _ID,
+        "kind": "[A-Z_]+",
+        "occurred_at": _TIME,
+        "payload_sha256": "[0-9a-f]{64}",
+        "recorded_at": _TIME,
+        "span_id": "[0-9a-f]{16}",
+        "stream": _ID,
+        "trace_id": "[0-9a-f]{32}",
+        "type": r"[a-z0-9_.]+",
+    }.items()
+}
 
 
 class Finding(NamedTuple):
@@ -64,7 +88,9 @@ class Report:
     def add(self, code: str, position: int | None, subject: str, expected: object, found: object) -> None:
         """Take in one finding; beyond `MAX_FINDINGS` they are only counted."""
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding(code, position, subject, str(expected), str(found)))
+            where = position if isinstance(position, int) else None
+            texts = (_printable(subject), _printable(expected), _printable(found))
+            self.findings.append(Finding(code, where, *texts))
         else:
             self.more_findings += 1
 
@@ -82,10 +108,31 @@ def _no_float(text: str) -> object:
     raise _NotCanonicalError(f"a float, {text}")
 
 
-def _parse(data: bytes) -> Json:
+def _integer(text: str) -> int:
+    value = int(text)
+    if abs(value) > _MAX_INTEGER:
+        raise _NotCanonicalError(f"an integer beyond 2**53 - 1, {text}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Json:
+    for key, _ in pairs:
+        if not _KEY.fullmatch(key):
+            raise _NotCanonicalError(f"a key not made of [a-z0-9_], {key!r}")
+    return dict(pairs)
+
+
+_decode = json.JSONDecoder(
+    parse_float=_no_float, parse_constant=_no_float, parse_int=_integer, object_pairs_hook=_object
+).decode
+
+
+def _parse(data: Any) -> Json:
     """Parse canonical JSON strictly: what it parses to must print back to the same bytes."""
+    if not isinstance(data, bytes):
+        raise _NotCanonicalError(f"{type(data).__name__}, not bytes")
     try:
-        document = json.loads(data, parse_float=_no_float, parse_constant=_no_float)
+        document = _decode(data.decode())
         again = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise _NotCanonicalError(str(error)) from None
@@ -102,8 +149,7 @@ class _Verification:
         self.tiles: dict[tuple[int, int], bytes] = {}
         self.versions: dict[str, int] = {}
         self.jobs: dict[str, Json] = {}
-        self.holds: dict[tuple[str, str], list[int]] = {}
-        self.job_budgets: dict[str, dict[str, int]] = {}
+        self.last_position = 0
         self.committed: dict[str, int] = {}
         self.erased: set[str] = set()
 
@@ -126,10 +172,10 @@ class _Verification:
     def _event(self, row: tuple[Any, ...]) -> None:
         position, record_bytes, payload_bytes, stored_leaf = row[0], row[8], row[9], row[10]
         add = self.report.add
-        expected_position = self.tree.size + 1
-        if position != expected_position:
-            add("POSITION_NOT_DENSE", position, "position", expected_position, position)
-        computed = leaf(record_bytes)
+        if position != self.last_position + 1:
+            add("POSITION_NOT_DENSE", position, "position", self.last_position + 1, position)
+        self.last_position = position
+        computed = leaf(_as_bytes(record_bytes))
         if computed != stored_leaf:
             add("LEAF_MISMATCH", position, "leaf", computed.hex(), _hex(stored_leaf))
         for level, number, value in self.tree.add(computed):
@@ -142,12 +188,16 @@ class _Verification:
             if record[name] != value:
                 add("COLUMN_MISMATCH", position, name, record[name], value)
         self._version(record, position)
-        if payload is not None:
-            self._genesis(record, position)
+        self._type(record, position)
+        if payload is None:
+            return
+        try:
             self._commitments(record, payload, position)
             self._step(record, payload, position)
+        except (AttributeError, KeyError, TypeError) as error:
+            add("PAYLOAD_FIELDS", position, record["type"], "the fields of the format", error)
 
-    def _record(self, position: int, data: bytes) -> Json | None:
+    def _record(self, position: int, data: Any) -> Json | None:
         try:
             record = _parse(data)
         except _NotCanonicalError as error:
@@ -161,11 +211,18 @@ class _Verification:
             self.report.add(
                 "RECORD_TOO_LARGE", position, "record", f"at most {RECORD_LIMIT} bytes", len(data)
             )
-        return record
+        odd_fields = list(_odd_fields(record))
+        for name, expected in odd_fields:
+            self.report.add("RECORD_FIELDS", position, name, expected, record[name])
+        return None if odd_fields else record
 
-    def _payload(self, position: int, data: bytes, record: Json | None) -> Json | None:
+    def _payload(self, position: int, data: Any, record: Json | None) -> Json | None:
+        if len(_as_bytes(data)) > PAYLOAD_LIMIT:
+            self.report.add(
+                "PAYLOAD_TOO_LARGE", position, "payload", f"at most {PAYLOAD_LIMIT} bytes", len(data)
+            )
         if record is not None:
-            found = hashlib.sha256(data).hexdigest()
+            found = hashlib.sha256(_as_bytes(data)).hexdigest()
             if found != record["payload_sha256"]:
                 self.report.add("PAYLOAD_DIGEST", position, "payload", record["payload_sha256"], found)
         try:
@@ -180,7 +237,10 @@ class _Verification:
             self.report.add("VERSION_NOT_DENSE", position, record["stream"], expected, record["version"])
         self.versions[record["stream"]] = record["version"]
 
-    def _genesis(self, record: Json, position: int) -> None:
+    def _type(self, record: Json, position: int) -> None:
+        kind = KINDS.get(record["type"], "a type of the format")
+        if record["kind"] != kind:
+            self.report.add("KIND", position, record["type"], kind, record["kind"])
         if (record["type"] == "ledger.created") != (self.tree.size == 1):
             expected = "ledger.created" if self.tree.size == 1 else "ledger.created at position 1 only"
             self.report.add("GENESIS", position, "type", expected, record["type"])
@@ -189,7 +249,7 @@ class _Verification:
         for commitment in _commitments_in(payload):
             self.committed[commitment] = position
         if record["type"] == "private.erased":
-            self.erased.update(payload["commitments"])
+            self.erased.update(map(str, payload["commitments"]))
 
     def _step(self, record: Json, payload: Json, position: int) -> None:
         stream = record["stream"]
@@ -202,20 +262,7 @@ class _Verification:
             where = job["state"] if job else "nothing"
             self.report.add("ILLEGAL_TRANSITION", position, stream, f"a step allowed after {where}", step)
             state = job["state"] if job else "requested"
-        try:
-            self.jobs[stream] = folded(job, state, record, payload)
-            self._money(stream, record["type"], payload)
-        except (KeyError, TypeError) as error:
-            self.report.add("PAYLOAD_FIELDS", position, record["type"], "the fields of the format", error)
-
-    def _money(self, job_id: str, type_: str, payload: Json) -> None:
-        if type_ == "render.decided":
-            self.job_budgets[job_id] = {hold["budget"]: hold["usd_micros"] for hold in payload["holds"]}
-        job = self.jobs[job_id]
-        for budget, amount in self.job_budgets.get(job_id, {}).items():
-            reserved = amount if job["reserved_usd_micros"] else 0
-            settled = 0 if job["settled_usd_micros"] is None else job["settled_usd_micros"]
-            self.holds[budget, job_id] = [reserved, settled]
+        self.jobs[stream] = folded(job, state, record, payload)
 
     # --- what lies beside the log ---
 
@@ -242,8 +289,8 @@ class _Verification:
             elif commitment in self.erased:
                 self.report.add("BODY_NOT_ERASED", position, name, "erased, as recorded", "still there")
             else:
-                message = _DOMAIN + str(name).encode() + b"\0" + str(text).encode()
-                found = hmac.new(salt, message, hashlib.sha256).hexdigest()
+                message = _DOMAIN + _as_bytes(name) + b"\0" + _as_bytes(text)
+                found = hmac.new(_as_bytes(salt), message, hashlib.sha256).hexdigest()
                 if found != commitment:
                     self.report.add("BODY_MISMATCH", position, name, commitment, found)
         for commitment, position in self.committed.items():
@@ -251,8 +298,9 @@ class _Verification:
                 self.report.add("BODY_MISSING", position, commitment, "a body, or private.erased", "neither")
 
     def _jobs(self) -> None:
+        missing = dict(self.jobs)
         for job_id, version, position, state, profile, video_id, body in self.snapshot.jobs():
-            job = self.jobs.pop(job_id, None)
+            job = missing.pop(job_id, None)
             if job is None:
                 self.report.add("JOB_ROW_EXTRA", None, job_id, "no row: no events", "a row")
                 continue
@@ -264,46 +312,73 @@ class _Verification:
             for name, found in zip(names, columns, strict=True):
                 if found != job[name]:
                     self.report.add("JOB_COLUMN", job["position"], f"{job_id} {name}", job[name], found)
-        for job_id, job in self.jobs.items():
+        for job_id, job in missing.items():
             self.report.add("JOB_ROW_MISSING", job["position"], job_id, "a row", "none")
 
     def _holds(self) -> None:
+        due = {
+            (budget, job_id): [amount if job["reserved_usd_micros"] else 0, job["settled_usd_micros"] or 0]
+            for job_id, job in self.jobs.items()
+            for budget, amount in job["budgets"].items()
+        }
         for budget, job_id, reserved, settled in self.snapshot.holds():
-            expected = self.holds.pop((budget, job_id), [0, 0])
+            expected = due.pop((budget, job_id), [0, 0])
             if expected != [reserved, settled]:
                 self.report.add("HOLD", None, f"{budget} {job_id}", expected, [reserved, settled])
-        for (budget, job_id), amounts in self.holds.items():
+        for (budget, job_id), amounts in due.items():
             if amounts != [0, 0]:
                 self.report.add("HOLD", None, f"{budget} {job_id}", amounts, "missing")
 
     def _documents(self) -> None:
         for sha256, body in self.snapshot.documents():
-            found = hashlib.sha256(body).hexdigest()
+            found = hashlib.sha256(_as_bytes(body)).hexdigest()
             if found != sha256:
                 self.report.add("DOCUMENT", None, "document", sha256, found)
 
 
-def _commitments_in(value: Any) -> Iterator[str]:
+def _odd_fields(record: Json) -> Iterator[tuple[str, str]]:
+    """Yield name and expected shape of every field of a record that has another."""
+    for name, shape in _TEXTS.items():
+        value = record[name]
+        if value is None and name == "causation_id":
+            continue
+        if not isinstance(value, str) or not shape.fullmatch(value):
+            yield name, shape.pattern
+    for name in ("position", "schema_version", "version"):
+        if type(record[name]) is not int:
+            yield name, "an integer"
+
+
+def _commitments_in(payload: Json) -> Iterator[str]:
     """Yield every commitment in a payload: objects whose only key is ``commitment``."""
-    if isinstance(value, dict):
-        if value.keys() == {"commitment"}:
-            yield value["commitment"]
-        else:
-            for item in value.values():
-                yield from _commitments_in(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _commitments_in(item)
+    rest: list[Any] = [payload]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            rest += value
+        elif isinstance(value, dict) and value.keys() == {"commitment"}:
+            yield str(value["commitment"])
+        elif isinstance(value, dict):
+            rest += value.values()
 
 
-def _difference(job: Json, body: bytes) -> tuple[str, str]:
+def _difference(job: Json, body: Any) -> tuple[str, str]:
     try:
         found = json.loads(body)
         differing = sorted(key for key in job.keys() | found.keys() if job.get(key) != found.get(key))
-    except (ValueError, AttributeError):
+    except (AttributeError, RecursionError, TypeError, ValueError):
         return "the fold of its events", "something else than a job"
     expected = ", ".join(f"{key}={job.get(key)}" for key in differing) or "canonical JSON"
     return expected, ", ".join(f"{key}={found.get(key)}" for key in differing) or "other bytes"
+
+
+def _as_bytes(value: Any) -> bytes:
+    """Return what a column holds as bytes, whatever somebody has put there."""
+    return value if isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
+
+
+def _printable(value: object) -> str:
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def _hex(value: Any) -> str:

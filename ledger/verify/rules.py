@@ -37,6 +37,19 @@ cancelled  render.closed > cancelled
 deleted    cost.settled > deleted              render.closed > deleted
 """
 
+_KINDS = """
+INTENT              render.requested
+PLAN                render.decided render.held approval.granted approval.refused
+DENY                render.denied
+ACTION              submission.intended render.cancelled video.deleted
+OBSERVATION         submission.accepted submission.rejected submission.unknown submission.recovered
+OBSERVATION         submission.absent status.observed webhook.received webhook.matched asset.stored
+OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
+OBSERVATION         external.recorded review.recorded
+STRUCTURE_UPDATE    ledger.created policy.activated budget.set decision.overridden private.erased
+SESSION_COMPLETION  render.closed
+"""
+
 _ANYWHERE = {"review.recorded", "output.attached", "webhook.matched", "private.erased"}
 _ONCE_OPEN = {"submission.intended", "render.closed"}
 
@@ -94,13 +107,14 @@ def _table() -> dict[tuple[str, str], str]:
 
 
 STEPS = _table()
+KINDS = {type_: line.split()[0] for line in _KINDS.strip().splitlines() for type_ in line.split()[1:]}
 
 
 def step_name(type_: str, payload: Json) -> str:
     """Return the event's name in the table."""
     if type_ == "status.observed":
         status = payload.get("status")
-        return f"{type_}:{status if status in {'completed', 'failed'} else 'running'}"
+        return f"{type_}:{status if status in ('completed', 'failed') else 'running'}"
     if type_ in {"asset.stored", "asset.lost"}:
         return f"{type_}:{'video' if payload.get('variant') == 'video' else 'other'}"
     return type_
@@ -123,6 +137,7 @@ def folded(job: Json | None, state: str, record: Json, payload: Json) -> Json:
         job = {
             **_BLANK,
             "assets": {},
+            "budgets": {},
             "job_id": record["stream"],
             "created_at": record["occurred_at"],
             "actor": record["actor"],
@@ -144,6 +159,7 @@ def _apply(job: Json, type_: str, payload: Json, record: Json) -> None:  # noqa:
         job["decision_id"] = payload["basis"]["decision_id"]
     if type_ == "render.decided":
         job["estimate_usd_micros"] = job["reserved_usd_micros"] = payload["cost_usd_micros"]
+        job["budgets"] = {str(hold["budget"]): hold["usd_micros"] for hold in payload["holds"]}
     elif type_ == "render.denied":
         job["detail_code"] = payload["denial_trace"]["detail_code"]
     elif type_ == "submission.intended":
@@ -161,7 +177,7 @@ def _apply(job: Json, type_: str, payload: Json, record: Json) -> None:  # noqa:
             job["expires_at"] = payload["expires_at"]
     elif type_ == "asset.stored":
         names = ("storage_uri", "sha256", "bytes", "media_type")
-        job["assets"] = {**job["assets"], payload["variant"]: {name: payload[name] for name in names}}
+        job["assets"] = {**job["assets"], str(payload["variant"]): {name: payload[name] for name in names}}
     elif type_ == "cost.settled":
         job["settled_usd_micros"] = payload["cost_usd_micros"]
         job["cost_basis"] = payload["basis"]

@@ -9,13 +9,21 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from ledger.errors import BudgetExceeded, EventIdConflict, StaleFence, WrongExpectedVersion
+from ledger.canonical import MAX_SAFE_INTEGER
+from ledger.errors import (
+    BudgetExceeded,
+    EventIdConflict,
+    LedgerUnusable,
+    StaleFence,
+    WrongExpectedVersion,
+)
 from ledger.events import PrivateErased
 from ledger.job import JOB_PREFIX, Job, fold
 from ledger.merkle import Frontier, TileNode
 from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold
+from ledger.store.sqlite.work import current_token
 
 _PLACE = ("position", "version")
 
@@ -43,8 +51,9 @@ def apply(db: sqlite3.Connection, append: Append, tree: Frontier) -> list[Record
         for record, draft in zip(records, _drafts(append.batches), strict=True)
         for body in draft.bodies
     ]
+    _check_bodies(db, bodies)
     write_records(db, records, bodies, tree)
-    db.executemany("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", append.holds)
+    write_holds(db, append.holds)
     db.executemany(
         "INSERT OR IGNORE INTO documents VALUES (?, ?)",
         [(document.sha256, document.body) for document in append.documents],
@@ -57,8 +66,11 @@ def write_records(
     records: Sequence[Record],
     bodies: Iterable[tuple[int, PrivateBody]],
     tree: Frontier,
-) -> None:
-    """Write placed records with all that follows from them: leaves, tiles, bodies, job rows, erasure."""
+) -> Iterable[Job]:
+    """Write placed records with all that follows from them: leaves, tiles, bodies, job rows, erasure.
+
+    Returns the jobs they changed.
+    """
     jobs = _fold_jobs(db, records)
     db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, records))
     nodes: list[TileNode] = []
@@ -74,6 +86,12 @@ def write_records(
         if isinstance(record.event, PrivateErased):
             gone = [(commitment,) for commitment in record.event.commitments]
             db.executemany("DELETE FROM private_bodies WHERE commitment = ?", gone)
+    return jobs.values()
+
+
+def write_holds(db: sqlite3.Connection, holds: Iterable[Hold]) -> None:
+    """Put what jobs hold in place of what they held."""
+    db.executemany("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", holds)
 
 
 def write_jobs(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
@@ -101,9 +119,14 @@ def write_head(db: sqlite3.Connection, tree: Frontier) -> None:
 
 
 def read_head(db: sqlite3.Connection) -> Frontier:
-    """Read the tree's right edge."""
-    size, packed = db.execute("SELECT size, frontier FROM head WHERE id = 1").fetchone()
-    return Frontier.from_bytes(size, packed)
+    """Read the tree's right edge; `LedgerUnusable` if it cannot be one."""
+    row = db.execute("SELECT size, frontier FROM head WHERE id = 1").fetchone()
+    try:
+        return Frontier.from_bytes(*row)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise LedgerUnusable(
+            f"the ledger's head is damaged ({error}): run `sora-ledger verify`, then restore a backup"
+        ) from error
 
 
 def _drafts(batches: Sequence[Batch]) -> Iterable[Draft]:
@@ -160,10 +183,12 @@ def _find_event(db: sqlite3.Connection, event_id: str) -> StoredRow | None:
 def _check_fence(db: sqlite3.Connection, fence: Fence | None) -> None:
     if fence is None:
         return
-    row = db.execute("SELECT fence FROM work WHERE job_id = ?", (fence.job_id,)).fetchone()
-    if row is None or row[0] != fence.token:
-        current = row[0] if row else "none"
-        raise StaleFence(f"{fence.job_id}: fence {fence.token} is no longer current (now {current})")
+    current = current_token(db, fence.job_id)
+    if current != fence.token:
+        raise StaleFence(
+            f"{fence.job_id}: fence {fence.token} is no longer current (now {current or 'none'}): "
+            "claim the job again before writing to it"
+        )
 
 
 def _check_versions(db: sqlite3.Connection, batches: Sequence[Batch]) -> dict[str, int]:
@@ -184,10 +209,10 @@ def _check_versions(db: sqlite3.Connection, batches: Sequence[Batch]) -> dict[st
 def _check_budgets(db: sqlite3.Connection, holds: Sequence[Hold]) -> None:
     held: dict[str, int] = {}
     grown: set[str] = set()
+    query = "SELECT COALESCE(SUM(reserved_usd_micros + settled_usd_micros), 0) FROM holds WHERE budget = ?"
     for hold in holds:
-        query = (
-            "SELECT COALESCE(SUM(reserved_usd_micros + settled_usd_micros), 0) FROM holds WHERE budget = ?"
-        )
+        if not all(0 <= amount <= MAX_SAFE_INTEGER for amount in hold[2:]):
+            raise ValueError(f"a hold is 0 to 2**53 - 1 micro-dollars, found {hold}")
         if hold.budget not in held:
             held[hold.budget] = db.execute(query, (hold.budget,)).fetchone()[0]
         before = db.execute(f"{query} AND job_id = ?", (hold.budget, hold.job_id)).fetchone()[0]
@@ -201,6 +226,15 @@ def _check_budgets(db: sqlite3.Connection, holds: Sequence[Hold]) -> None:
             raise BudgetExceeded(
                 f"budget {budget}: {held[budget]} micro-dollars would be held, the limit is {limit}"
             )
+
+
+def _check_bodies(db: sqlite3.Connection, bodies: Sequence[tuple[int, PrivateBody]]) -> None:
+    fresh: set[str] = set()
+    for _, body in bodies:
+        query = "SELECT 1 FROM private_bodies WHERE commitment = ?"
+        if body.commitment in fresh or db.execute(query, (body.commitment,)).fetchone():
+            raise ValueError(f"the text at {body.field} was sealed for another event: seal it again")
+        fresh.add(body.commitment)
 
 
 def _limit(db: sqlite3.Connection, budget: str) -> int | None:

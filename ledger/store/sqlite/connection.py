@@ -66,12 +66,27 @@ def connect_reading(path: Path) -> sqlite3.Connection:
     connection = connect(path, read_only=True)
     try:
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.DatabaseError as error:
         connection.close()
-        if path.with_name(path.name + "-wal").exists() or not path.exists():
+        needs_shm = error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY"))
+        if not needs_shm or path.with_name(path.name + "-wal").exists() or not path.exists():
             raise
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    return connection
+
+
+def open_reading(path: Path) -> sqlite3.Connection:
+    """Open the ledger at `path` for reading; `LedgerUnusable` if it is none."""
+    connection = connect_reading(path)
+    try:
+        is_ledger = recognise(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    if not is_ledger:
+        connection.close()
+        raise LedgerUnusable(f"ledger {path}: it is empty: `sora-ledger create` or `demo` begins a ledger")
     return connection
 
 

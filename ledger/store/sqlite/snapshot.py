@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from ledger.store.sqlite.connection import connect_reading, recognise, usable
+from ledger.store.sqlite.connection import open_reading, usable
 
 
 class SqliteSnapshot:
@@ -16,8 +16,8 @@ class SqliteSnapshot:
 
     def __enter__(self) -> Self:
         with usable(self._path):
-            self._db: sqlite3.Connection = connect_reading(self._path)
-            recognise(self._db, self._path)
+            self._db: sqlite3.Connection = open_reading(self._path)
+            self._db.text_factory = _text
             self._db.execute("BEGIN")
         return self
 
@@ -61,3 +61,8 @@ class SqliteSnapshot:
     def documents(self) -> Iterator[tuple[Any, ...]]:
         """Yield sha256, body."""
         return self._select("SELECT sha256, body FROM documents")
+
+
+def _text(stored: bytes) -> str:
+    """Read text as it is stored, also where it is no UTF-8: verification has to see it to report it."""
+    return stored.decode(errors="surrogateescape")

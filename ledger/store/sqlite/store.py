@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from ledger.canonical import sha256_hex
 from ledger.errors import AppendRefused, LedgerUnusable, WrongExpectedVersion
 from ledger.job import Job
-from ledger.merkle import Frontier
+from ledger.merkle import Frontier, leaf_hash
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
-from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, RecordFilter
+from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, RecordFilter, holds_of
 from ledger.store.sqlite import work
 from ledger.store.sqlite.append import (
     Append,
@@ -25,10 +26,18 @@ from ledger.store.sqlite.append import (
     read_head,
     read_job,
     write_head,
+    write_holds,
     write_jobs,
     write_records,
 )
-from ledger.store.sqlite.connection import connect, connect_reading, migrate, recognise, usable
+from ledger.store.sqlite.connection import (
+    connect,
+    connect_reading,
+    migrate,
+    open_reading,
+    recognise,
+    usable,
+)
 from ledger.store.sqlite.group_commit import GroupCommit, Request
 
 _VARIABLES = 500
@@ -50,19 +59,18 @@ class SqliteStore:
 
     def _open(self) -> None:
         if self.read_only:
-            reader = connect_reading(self.path)
-            self._idle.append(reader)
-            if not recognise(reader, self.path):
-                raise LedgerUnusable(
-                    f"ledger {self.path}: it is empty: `sora-ledger create` or `demo` begins a ledger"
-                )
+            self._idle.append(open_reading(self.path))
             return
         self._writer = connect(self.path, read_only=False)
-        if not recognise(self._writer, self.path):
-            self._writer.execute("PRAGMA journal_mode = WAL")
-            with self._transaction() as db:
-                if not recognise(db, self.path):
-                    migrate(db)
+        try:
+            if not recognise(self._writer, self.path):
+                self._writer.execute("PRAGMA journal_mode = WAL")
+                with self._transaction() as db:
+                    if not recognise(db, self.path):
+                        migrate(db)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +129,9 @@ class SqliteStore:
         db.execute("SAVEPOINT one")
         try:
             request.result = apply(db, request.work, grown)
-        except (AppendRefused, ValueError) as error:
+        except (sqlite3.Error, LedgerUnusable):
+            raise
+        except Exception as error:  # noqa: BLE001  # the caller's own; `Request.outcome` raises it there
             db.execute("ROLLBACK TO one")
             request.error, grown = error, tree
         db.execute("RELEASE one")
@@ -144,7 +154,7 @@ class SqliteStore:
             new: list[Record] = []
             bodies: list[tuple[int, PrivateBody]] = []
             for row, row_bodies in rows:
-                record = Record.from_row(row, {body.commitment: body for body in row_bodies})
+                record = _intact(row, row_bodies)
                 if record.position <= tree.size:
                     _must_be_same(db, record)
                 elif record.position != tree.size + len(new) + 1:
@@ -154,7 +164,8 @@ class SqliteStore:
                 else:
                     new.append(record)
                     bodies += [(record.position, body) for body in row_bodies]
-            write_records(db, new, bodies, tree)
+            jobs = write_records(db, new, bodies, tree)
+            write_holds(db, (hold for job in jobs for hold in holds_of(job)))
             write_head(db, tree)
         return len(new)
 
@@ -194,7 +205,10 @@ class SqliteStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with usable(self.path):
-            db = self._idle.pop() if self._idle else connect_reading(self.path)
+            try:
+                db = self._idle.pop()
+            except IndexError:
+                db = connect_reading(self.path)
             try:
                 yield db
             finally:
@@ -281,6 +295,17 @@ class SqliteStore:
         with self._reading() as db:
             rows = db.execute("SELECT hash FROM tiles WHERE level = ? ORDER BY number", (level,)).fetchall()
         return (row[0] for row in rows)
+
+
+def _intact(row: StoredRow, bodies: Sequence[PrivateBody]) -> Record:
+    record = Record.from_row(row, {body.commitment: body for body in bodies})
+    digests = (leaf_hash(row.record), sha256_hex(row.payload))
+    if digests != (row.leaf, record.envelope["payload_sha256"]):
+        raise AppendRefused(
+            f"import: position {record.position} is not what its hashes say: "
+            "run `sora-ledger verify` on the ledger it comes from"
+        )
+    return record
 
 
 def _must_be_same(db: sqlite3.Connection, record: Record) -> None:

@@ -38,6 +38,14 @@ def claim(db: sqlite3.Connection, holder: str, lease_ms: int, limit: int) -> lis
     return leases
 
 
+def current_token(db: sqlite3.Connection, job_id: str) -> int | None:
+    """Return the token of the live lease on a job; None if nobody holds one."""
+    row = db.execute(
+        f"SELECT fence FROM work WHERE job_id = ? AND holder IS NOT NULL AND until_ms >= {_NOW_MS}", (job_id,)
+    ).fetchone()
+    return row[0] if row else None
+
+
 def renew(db: sqlite3.Connection, lease: Lease, lease_ms: int) -> Lease:
     """Extend a lease, or `StaleFence`."""
     row = db.execute(

@@ -1,0 +1,34 @@
+# A person's habits. Everything lives in .venv; nothing but Python (3.11 or newer), make and git is needed before.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types bench serve
+.DEFAULT_GOAL := demo
+
+demo: .venv/ready       ## the main job, before your eyes, into demo-output/
+	@$(BIN)/sora-ledger demo --out demo-output
+
+test: .venv/ready       ## every test
+	$(BIN)/pytest --numprocesses auto
+
+lint: .venv/ready       ## ruff, all rules, and its formatter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready      ## mypy, strict
+	$(BIN)/mypy
+
+bench: .venv/ready      ## ratios against a named peer, alternating in one run
+	$(BIN)/python benchmarks/append.py
+	$(BIN)/python benchmarks/status.py
+
+serve: .venv/ready      ## the sandbox server, until Ctrl-C
+	$(BIN)/sora-ledger sandbox --port 8765 --data sandbox-data
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	@echo "setting up .venv (once) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,63 @@
+"""From options to a request: the prompt from wherever it is, the reference image, the limits."""
+
+import hashlib
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from decision.catalog import default_catalog
+from decision.request import ReferenceImage, RenderRequest, Source, parse_request
+from render_service.media import read_image
+
+MICROS = 1_000_000
+
+
+def read_prompt(text: str | None, file: TextIO | None) -> str:
+    """Return the prompt; exactly one of the two says it."""
+    if (text is None) == (file is None):
+        given = "neither was" if text is None else "both were"
+        raise click.UsageError(f"give the prompt with --prompt or --prompt-file (- is stdin); {given} given")
+    if file is None:
+        return text or ""
+    try:
+        return file.read().strip()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"--prompt-file {file.name}: expected UTF-8 text ({error.reason})") from error
+
+
+def read_cost(text: str | None) -> int | None:
+    """Return dollars as integer micro-dollars."""
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    micros = amount * MICROS if amount.is_finite() else Decimal(-1)
+    if micros < 0 or micros != micros.to_integral_value() or micros >= 2**53:
+        raise click.UsageError(f"--max-cost {text}: expected dollars from 0, such as 2.50")
+    return int(micros)
+
+
+def read_reference(path: Path | None) -> tuple[ReferenceImage | None, bytes | None]:
+    """Return what a reference image is, and its content."""
+    if path is None:
+        return None, None
+    content, media_type, width, height = read_image(path)
+    image = ReferenceImage(
+        name=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        media_type=media_type,
+        width=width,
+        height=height,
+        bytes=len(content),
+    )
+    return image, content
+
+
+def make_request(source: Source | None = None, **values: Any) -> RenderRequest:
+    """Parse what was asked for; a remix has a `source`."""
+    operation = "remix" if source else "create"
+    return parse_request(catalog=default_catalog(), operation=operation, source=source, **values)

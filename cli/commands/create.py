@@ -1,0 +1,127 @@
+"""``create``: ask for a render and return at once."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from cli import options
+from cli.asking import make_request, read_cost, read_prompt, read_reference
+from cli.finishing import end
+from cli.invocation import Invocation
+from decision.request import RenderRequest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.renders import Placed
+
+Json = dict[str, Any]
+
+
+@click.command("create")
+@options.prompt
+@options.prompt_fields
+@options.shape
+@options.render
+@options.dry_run
+@options.calling
+@options.invocation
+def create_command(inv: Invocation, *, dry_run: bool, **asked: Any) -> None:
+    """Ask for a render and return at once; `poll` waits for it.
+
+    \b
+    Example:
+      sora-ledger create --prompt "A teal coupe on a desert highway" --size 1280x720 --seconds 8
+      sora-ledger create --prompt-file shot.txt --purpose final --dry-run
+    """
+    request, reference = request_of(inv, **asked)
+    if dry_run:
+        show_preview(inv, request, reference)
+        return
+    placed = place_at_desk(inv, request, reference)
+    inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
+    end(placed.job)
+
+
+def request_of(  # noqa: PLR0913  # one parameter per option
+    inv: Invocation,
+    *,
+    prompt_text: str | None,
+    prompt_file: TextIO | None,
+    augment: bool,
+    fields: dict[str, str],
+    model: str,
+    size: str | None,
+    seconds: str | None,
+    input_reference: Path | None,
+    purpose: str,
+    max_cost: str | None,
+    request_key: str | None,
+) -> tuple[RenderRequest, bytes | None]:
+    """Return the request the options describe, and the content of its reference image."""
+    image, content = read_reference(input_reference)
+    request = make_request(
+        prompt=read_prompt(prompt_text, prompt_file),
+        fields=fields,
+        augment=augment,
+        model=model,
+        size=size,
+        seconds=seconds,
+        input_reference=image,
+        purpose=purpose,
+        profile=inv.settings.chosen_profile(),
+        request_key=request_key,
+        max_cost_usd_micros=read_cost(max_cost),
+    )
+    return request, content
+
+
+def place_at_desk(inv: Invocation, request: RenderRequest, reference: bytes | None) -> "Placed":
+    """Decide, record and submit."""
+    from render_service.renders import place  # noqa: PLC0415  # the adapter: not before it is needed
+
+    return inv.desk(lambda desk: place(desk, request, reference))
+
+
+def show_preview(inv: Invocation, request: RenderRequest, reference: bytes | None) -> None:
+    """Emit what would happen; exit 3 if it would be denied."""
+    from cli.exit_codes import ExitCode  # noqa: PLC0415
+    from render_service.preview import preview  # noqa: PLC0415
+
+    seen = preview(inv.settings, request, reference)
+    document = seen.document(request)
+
+    def text(console: "Console") -> None:
+        from cli.views import show_ruling  # noqa: PLC0415  # rich: only for text
+
+        show_ruling(console, seen.ruling, request)
+        console.print_json(data=document["request"])
+        console.print("dry run: nothing was recorded, nothing was sent")
+
+    inv.emit(document, text)
+    if seen.post is None:
+        raise click.exceptions.Exit(ExitCode.DENIED)
+
+
+def placed_document(placed: "Placed", request: RenderRequest) -> Json:
+    """Return the job with the decision that made it."""
+    from render_service.documents import job_document  # noqa: PLC0415
+    from render_service.preview import ruling_document  # noqa: PLC0415
+
+    decision = ruling_document(placed.ruling, request)
+    return job_document(placed.job) | {"decision": decision, "repeated": placed.repeated}
+
+
+def show_placed(
+    console: "Console", placed: "Placed", request: RenderRequest, *, waiting: bool = False
+) -> None:
+    """Print the decision, the job, and what to type next unless somebody is `waiting` for it already."""
+    from cli.views import show_job, show_ruling  # noqa: PLC0415  # rich: only for text
+
+    if placed.repeated:
+        console.print("this request key was used before: this is the same job")
+    show_ruling(console, placed.ruling, request)
+    show_job(console, placed.job)
+    if placed.job.video_id and placed.job.outcome is None and not waiting:
+        console.print(f"next: sora-ledger poll --id {placed.job.job_id}")

@@ -1,0 +1,86 @@
+"""``create-and-poll``: ask for a render, wait for it, keep its video."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.commands.create import placed_document, request_of, show_placed, show_preview
+from cli.finishing import copy_out, end, progress, wanted
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.job import Job
+    from render_service.desk import Desk
+    from render_service.renders import Placed
+
+
+@click.command("create-and-poll")
+@options.prompt
+@options.prompt_fields
+@options.shape
+@options.render
+@options.waiting
+@click.option("--download", is_flag=True, help="Copy the video out of the asset store.")
+@options.downloading
+@options.dry_run
+@options.calling
+@options.invocation
+def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
+    inv: Invocation,
+    *,
+    dry_run: bool,
+    download: bool,
+    variants: tuple[str, ...],
+    out: Path | None,
+    force: bool,
+    poll_interval: float,
+    timeout: float,
+    **asked: Any,
+) -> None:
+    """Ask for a render, wait for it, and keep its video.
+
+    \b
+    Example:
+      sora-ledger create-and-poll --prompt "Close-up of a steaming cup" --download --out coffee.mp4
+    """
+    names = wanted(variants, out, force=force)
+    request, reference = request_of(inv, **asked)
+    if dry_run:
+        show_preview(inv, request, reference)
+        return
+
+    async def follow(desk: "Desk") -> "tuple[Placed, Job, list[Path]]":
+        from render_service.renders import place  # noqa: PLC0415
+        from render_service.settle import settle  # noqa: PLC0415
+
+        placed = await place(desk, request, reference)
+        if not inv.prints_json:
+            show_placed(inv.console, placed, request, waiting=True)
+        with progress(inv, placed.job) as watch:
+            job = await settle(desk, placed.job, interval_s=poll_interval, timeout_s=timeout, watch=watch)
+        copies: list[Path] = []
+        if (download or out) and "video" in job.assets:
+            job, copies = await copy_out(desk, job, names, out, force=force)
+        return placed, job, copies
+
+    placed, job, copies = inv.desk(follow)
+
+    from render_service.documents import job_document  # noqa: PLC0415
+
+    final = job_document(job) | {"files": [str(path) for path in copies]}
+    document = {"create": placed_document(placed, request), "final": final}
+    inv.emit(document, lambda console: show_final(console, job, copies))
+    end(job)
+
+
+def show_final(console: "Console", job: "Job", copies: list[Path]) -> None:
+    """Print the job as it ended, and where the copies are."""
+    from cli.views import show_job  # noqa: PLC0415  # rich: only for text
+
+    show_job(console, job)
+    for path in copies:
+        console.print(f"wrote {path}", markup=False)

@@ -1,0 +1,170 @@
+"""``demo``: the main job, done once before your eyes with the very commands you would type."""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from cli.exit_codes import ExitCode
+
+PROMPT = "Wide tracking shot of a teal coupe on a desert highway, golden hour, heat ripples"
+ONE_CHANGE = "Same shot and framing; shift the color palette to crimson and sand."
+TWO_CHANGES = "Make it night with neon light, and replace the coupe with a red truck."
+SECONDS = "3"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Transcript:
+    """A stream that goes on to where it went, and into a file without colours."""
+
+    def __init__(self, shown: TextIO, kept: TextIO) -> None:
+        self._shown, self._kept = shown, kept
+
+    def write(self, text: str) -> int:
+        """Write to both."""
+        self._kept.write(_COLOUR.sub("", text))
+        return self._shown.write(text)
+
+    def flush(self) -> None:
+        """Flush both."""
+        self._kept.flush()
+        self._shown.flush()
+
+    def isatty(self) -> bool:
+        """Say whether a person reads along."""
+        return self._shown.isatty()
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of what is shown."""
+        return self._shown.encoding
+
+    def fileno(self) -> int:
+        """Return the descriptor of what is shown."""
+        return self._shown.fileno()
+
+
+@click.command("demo")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="demo-output",
+    show_default=True,
+    help="Folder.",
+)
+def demo_command(*, out: Path) -> None:
+    """Show the main job on our own sandbox, without key or network: decide, render, remix, refuse, verify.
+
+    \b
+    Example:
+      sora-ledger demo --out demo-output
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with _transcript(out / "demo.txt"), _surroundings(out) as trace_id:
+        _scenes(out, trace_id)
+        _farewell(out)
+
+
+@contextmanager
+def _transcript(path: Path) -> Iterator[None]:
+    shown = sys.stdout
+    with path.open("w", encoding="utf-8") as kept:
+        sys.stdout = Transcript(shown, kept)
+        try:
+            yield
+        finally:
+            sys.stdout = shown
+
+
+@contextmanager
+def _surroundings(out: Path) -> Iterator[str]:
+    """Set the environment of the commands, all in one trace; yield the trace's id."""
+    from render_service.telemetry import begin_trace  # noqa: PLC0415
+
+    trace = begin_trace()
+    ours = {
+        "SORA_LEDGER_URL": f"sqlite:///{out / 'ledger.db'}",
+        "SORA_LEDGER_PROFILE": "sandbox",
+        "SORA_LEDGER_ASSETS": str(out / "assets"),
+        "SORA_SANDBOX_SECONDS": SECONDS,
+        "TRACEPARENT": trace.traceparent,
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield trace.trace_id
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _scenes(out: Path, trace_id: str) -> None:
+    _say("1  A request: decided, recorded, rendered, checked, stored")
+    shot = ["--prompt", PROMPT, "--lighting", "golden hour, long shadows", "--seconds", "4"]
+    _run("create-and-poll", *shot, "--out", str(out / "coupe.mp4"), "--force")
+    original = _newest_job()
+    _say("2  A remix that changes one thing")
+    _run("remix", "--id", original, "--prompt", ONE_CHANGE)
+    _run("poll", "--id", _newest_job(), "--out", str(out / "coupe-crimson.mp4"), "--force")
+    _say("3  A remix that would change two things: refused, with what to do instead")
+    _run("remix", "--id", original, "--prompt", TWO_CHANGES, expect=ExitCode.DENIED)
+    _say("4  The ledger: everything above, in order")
+    _run("log", "--trace", trace_id)
+    _say("5  Is the record intact, and do the jobs follow from it?")
+    _run("verify")
+    _run("replay")
+
+
+def _run(*arguments: str, expect: ExitCode = ExitCode.DONE) -> None:
+    """Show a command and run it; the demo ends where one does not end as it must."""
+    from cli.main import run  # noqa: PLC0415  # the group imports this module
+
+    click.secho(f"\n$ sora-ledger {shlex.join(arguments)}", fg="cyan")
+    sys.stdout.flush()
+    code = run([*arguments, "--text"])
+    if code != expect:
+        click.echo(f"demo: `{arguments[0]}` ended with {code}, expected {expect.value}", err=True)
+        raise click.exceptions.Exit(code or ExitCode.FAILED)
+
+
+def _newest_job() -> str:
+    from ledger.ledger import Ledger  # noqa: PLC0415
+
+    with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
+        return ledger.jobs(limit=1)[0].job_id
+
+
+def _say(title: str) -> None:
+    click.secho(f"\n{title}", bold=True)
+
+
+def _farewell(out: Path) -> None:
+    command = "sora-ledger" if Path(sys.argv[0]).parent in _path_folders() else ".venv/bin/sora-ledger"
+    _say("Where everything is")
+    for name, what in (
+        ("ledger.db", "the ledger"),
+        ("assets/", "every stored file, by digest"),
+        ("coupe.mp4", "the clip"),
+        ("coupe-crimson.mp4", "its remix"),
+        ("demo.txt", "what you have just read"),
+    ):
+        click.echo(f"  {out / name}  {what}")
+    _say("Go on from here")
+    click.echo(f"  export SORA_LEDGER_URL=sqlite:///{out / 'ledger.db'} SORA_LEDGER_PROFILE=sandbox")
+    click.echo(f"  {command} jobs")
+    click.echo(f"  {command} show {_newest_job()}")
+    click.echo(f'  {command} create-and-poll --prompt "Close-up of a steaming coffee cup" --out coffee.mp4')
+    click.echo(f"  {command} --help")
+
+
+def _path_folders() -> list[Path]:
+    return [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]

@@ -1,0 +1,48 @@
+"""``download``: the video, a thumbnail or a spritesheet of a completed job."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.commands.create_and_poll import show_final
+from cli.finishing import copy_out, wanted
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from ledger.job import Job
+    from render_service.desk import Desk
+
+
+@click.command("download")
+@options.job_id
+@options.downloading
+@options.dry_run
+@options.calling
+@options.invocation
+def download_command(  # one parameter per option
+    inv: Invocation, *, name: str, variants: tuple[str, ...], out: Path | None, force: bool, dry_run: bool
+) -> None:
+    """Copy the files of a completed job; what is not stored yet is fetched, checked and stored first.
+
+    \b
+    Example:
+      sora-ledger download --id job_01a2 --variant thumbnail --out thumb.webp
+    """
+    names = wanted(variants, out, force=force)
+    if dry_run:
+        from cli.commands.status import show_get  # noqa: PLC0415
+
+        show_get(inv, name, suffix=f"/content?variant={names[0]}")
+        return
+
+    async def follow(desk: "Desk") -> "tuple[Job, list[Path]]":
+        return await copy_out(desk, await desk.job(name), names, out, force=force)
+
+    job, copies = inv.desk(follow)
+
+    from render_service.documents import job_document  # noqa: PLC0415
+
+    document = job_document(job) | {"files": [str(path) for path in copies]}
+    inv.emit(document, lambda console: show_final(console, job, copies))

@@ -1,0 +1,94 @@
+"""``log``: the records, in order."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.invocation import Invocation
+from ledger.record import Record, timestamp
+from ledger.store.interface import RecordFilter
+from render_service.documents import record_document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.ledger import Ledger
+
+FOLLOW_INTERVAL_S = 0.25
+
+
+def moment(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Read a time: RFC 3339, a date, or either without a zone, which is then this machine's."""
+    if value is None:
+        return None
+    try:
+        return timestamp(datetime.fromisoformat(value).astimezone(UTC))
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r}: expected a time such as 2026-11-20 or 2026-11-20T14:00:00Z"
+        ) from error
+
+
+@click.command("log")
+@click.option("--job", metavar="ID", help="Only this job (job id, video id or prefix).")
+@click.option("--stream", help="Only this stream, such as ledger.")
+@click.option("--type", "type_", metavar="EVENT", help="Only this event, such as submission.accepted.")
+@click.option("--by", metavar="ACTOR", help="Only what this actor recorded.")
+@click.option("--trace", metavar="TRACE_ID", help="Only this trace.")
+@click.option("--since", callback=moment, metavar="TIME", help="Recorded at or after this time.")
+@click.option("--until", callback=moment, metavar="TIME", help="Recorded before this time.")
+@click.option(
+    "--after", type=click.IntRange(min=0), default=0, metavar="POSITION", help="Begin after this position."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="How many at most.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is appended; one JSON document a line.")
+@options.invocation
+def log_command(  # noqa: PLR0913  # one parameter per option
+    inv: Invocation,
+    *,
+    job: str | None,
+    stream: str | None,
+    type_: str | None,
+    by: str | None,
+    trace: str | None,
+    since: str | None,
+    until: str | None,
+    after: int,
+    limit: int | None,
+    follow: bool,
+) -> None:
+    """Show the records of the ledger, in order.
+
+    \b
+    Example:
+      sora-ledger log --job job_01a2
+      sora-ledger log --follow --type submission.unknown
+    """
+    with inv.ledger() as ledger:
+        stream = ledger.job(job).job_id if job else stream
+        where = RecordFilter(stream=stream, type=type_, actor=by, trace_id=trace, since=since, until=until)
+        if follow:
+            _follow(inv, ledger, where, after)
+        records = list(ledger.read(where, after=after, limit=limit))
+    inv.emit({"records": [record_document(record) for record in records]}, lambda c: _table(c, records))
+
+
+def _follow(inv: Invocation, ledger: "Ledger", where: RecordFilter, after: int) -> None:
+    for record in ledger.follow(where, after=after, interval_s=FOLLOW_INTERVAL_S):
+        if inv.prints_json:
+            click.echo(json.dumps(record_document(record), ensure_ascii=False))
+        else:
+            _table(inv.console, [record])
+
+
+def _table(console: "Console", records: Iterable[Record]) -> None:
+    from cli.views import record_row, records_table  # noqa: PLC0415  # rich: only for text
+
+    table = records_table()
+    for record in records:
+        table.add_row(*record_row(record))
+    console.print(table)

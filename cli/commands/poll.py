@@ -1,0 +1,68 @@
+"""``poll``: wait for a render, keep its video, close the job."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.commands.create_and_poll import show_final
+from cli.finishing import copy_out, end, progress, wanted
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from ledger.job import Job
+    from render_service.desk import Desk
+
+
+@click.command("poll")
+@options.job_id
+@options.waiting
+@click.option("--download", is_flag=True, help="Copy the video out of the asset store.")
+@options.downloading
+@options.dry_run
+@options.calling
+@options.invocation
+def poll_command(  # noqa: PLR0913  # one parameter per option
+    inv: Invocation,
+    *,
+    name: str,
+    poll_interval: float,
+    timeout: float,
+    download: bool,
+    variants: tuple[str, ...],
+    out: Path | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Wait for a render and keep its video; goes on wherever an earlier command stopped.
+
+    \b
+    Example:
+      sora-ledger poll --id job_01a2 --download --out clip.mp4
+    """
+    names = wanted(variants, out, force=force)
+    if dry_run:
+        from cli.commands.status import show_get  # noqa: PLC0415
+
+        show_get(inv, name)
+        return
+
+    async def follow(desk: "Desk") -> "tuple[Job, list[Path]]":
+        from render_service.settle import settle  # noqa: PLC0415
+
+        job = await desk.job(name)
+        with progress(inv, job) as watch:
+            job = await settle(desk, job, interval_s=poll_interval, timeout_s=timeout, watch=watch)
+        copies: list[Path] = []
+        if (download or out) and "video" in job.assets:
+            job, copies = await copy_out(desk, job, names, out, force=force)
+        return job, copies
+
+    job, copies = inv.desk(follow)
+
+    from render_service.documents import job_document  # noqa: PLC0415
+
+    document = job_document(job) | {"files": [str(path) for path in copies]}
+    inv.emit(document, lambda console: show_final(console, job, copies))
+    end(job)

@@ -1,0 +1,98 @@
+"""``replay``: fold all jobs again from position 1."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.commands.log import moment
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation
+from render_service.documents import job_document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.replay import Replay
+
+
+@click.command("replay")
+@click.option("--as-of", metavar="POSITION|TIME", help="Show the jobs as they stood then.")
+@click.option("--swap", is_flag=True, help="Put the replayed jobs in place of the live rows.")
+@options.invocation
+def replay_command(inv: Invocation, *, as_of: str | None, swap: bool) -> None:
+    """Fold every job again from position 1 and compare with the live rows. Calls nothing, changes nothing.
+
+    Exit code 0 if they agree, 10 if they have drifted apart.
+
+    \b
+    Example:
+      sora-ledger replay
+      sora-ledger replay --as-of 42
+      sora-ledger replay --as-of 2026-11-20T14:00:00Z
+    """
+    from ledger.replay import replay  # noqa: PLC0415
+
+    if as_of is not None:
+        if swap:
+            raise click.UsageError("--swap puts the jobs of now in place; leave out --as-of")
+        _as_of(inv, as_of)
+        return
+    with inv.ledger() as ledger:
+        result = replay(ledger)
+    document = {
+        "position": result.position,
+        "jobs": len(result.jobs),
+        "drift": [{"job_id": drift.job_id, "fields": drift.fields()} for drift in result.drift],
+    }
+    if swap and result.drift:
+        _swap(inv, result)
+    inv.emit(document, lambda console: _text(console, result, swapped=swap))
+    if result.drift and not swap:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _as_of(inv: Invocation, as_of: str) -> None:
+    from ledger.replay import jobs_at, position_at  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        if as_of.isdecimal():
+            position = int(as_of)
+        else:
+            time = moment(click.get_current_context(), click.Option(["--as-of"]), as_of) or ""
+            position = position_at(ledger, time)
+        size = ledger.head().size
+        if position > size:
+            raise click.UsageError(f"--as-of {position}: the ledger ends at position {size}")
+        jobs = sorted(jobs_at(ledger, position).values(), key=lambda job: job.job_id, reverse=True)
+
+    def text(console: "Console") -> None:
+        from cli.views import show_jobs  # noqa: PLC0415  # rich: only for text
+
+        console.print(f"{len(jobs)} jobs as of position {position}")
+        show_jobs(console, jobs)
+
+    inv.emit({"position": position, "jobs": [job_document(job) for job in jobs]}, text)
+
+
+def _swap(inv: Invocation, result: "Replay") -> None:
+    from ledger.ledger import Ledger, open_store  # noqa: PLC0415
+    from ledger.replay import swap  # noqa: PLC0415
+
+    with Ledger(open_store(inv.settings.ledger_url, read_only=False)) as ledger:
+        swap(ledger, result)
+
+
+def _text(console: "Console", result: "Replay", *, swapped: bool) -> None:
+    if not result.drift:
+        console.print(
+            f"[green]no drift[/]: {len(result.jobs)} jobs folded again from {result.position} records"
+        )
+        return
+    for drift in result.drift:
+        console.print(f"[red]drift[/] {drift.job_id}")
+        for name, (live, replayed) in drift.fields().items():
+            console.print(f"    {name}: live {live}, replayed {replayed}", markup=False)
+    console.print(
+        "the replayed jobs are live now" if swapped else "replay --swap puts the replayed jobs in place"
+    )

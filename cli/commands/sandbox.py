@@ -1,0 +1,79 @@
+"""``sandbox``: run our own server of the Videos API."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from cli.exit_codes import ExitCode
+
+
+@click.command("sandbox")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=8765, show_default=True, help="0 takes a free one."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="sandbox-data",
+    show_default=True,
+    help="Folder.",
+)
+@click.option(
+    "--render-seconds",
+    type=click.FloatRange(min=0),
+    default=8.0,
+    show_default=True,
+    help="How long a job takes.",
+)
+@click.option(
+    "--media",
+    type=click.Choice(["rendered", "cached"]),
+    default="rendered",
+    show_default=True,
+    help="cached: one clip per size and length, for load.",
+)
+@click.option("--api-key", help="Accept only this key.  [default: any]")
+def sandbox_command(  # one parameter per option
+    *,
+    host: str,
+    port: int,
+    data: Path,
+    render_seconds: float,
+    media: Literal["rendered", "cached"],
+    api_key: str | None,
+) -> None:
+    """Serve the Videos API on this machine; renders real, small MP4 files. Ctrl-C ends it.
+
+    \b
+    Example:
+      sora-ledger sandbox --port 8765 --data sandbox-data --render-seconds 5
+    """
+    from sora_adapter.sandbox.server import serve  # noqa: PLC0415
+    from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
+
+    settings = SandboxSettings(data_dir=data, render_seconds=render_seconds, media=media, api_key=api_key)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        port = port or _free_port(host)
+        click.echo(f"export OPENAI_BASE_URL=http://{host}:{port}/v1")
+        click.echo(f"export OPENAI_API_KEY={'<the key you set>' if api_key else 'sandbox'}")
+        click.echo("serving until Ctrl-C; paste the two lines into another shell", err=True)
+        serve(settings, host, port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        click.echo(
+            f"Error: cannot serve at {host}:{port} with {data} ({reason}); try another --port or --data",
+            err=True,
+        )
+        raise click.exceptions.Exit(ExitCode.FAILED) from error
+
+
+def _free_port(host: str) -> int:
+    import socket  # noqa: PLC0415
+
+    with socket.create_server((host, 0)) as probe:
+        free: int = probe.getsockname()[1]
+        return free

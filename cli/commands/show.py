@@ -1,0 +1,52 @@
+"""``show``: one job with everything that was recorded about it."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.invocation import Invocation
+from ledger.events import RenderDecided, RenderDenied, RenderRequested
+from render_service.documents import job_document, record_document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.job import Job
+    from ledger.record import Record
+
+
+@click.command("show")
+@options.job_id
+@options.invocation
+def show_command(inv: Invocation, *, name: str) -> None:
+    """Show one job: what was asked, what was decided and why, and every record of it.
+
+    \b
+    Example:
+      sora-ledger show job_01a2
+    """
+    with inv.ledger() as ledger:
+        job = ledger.job(name)
+        records = ledger.history(job.job_id)
+    document = {"job": job_document(job), "records": [record_document(record) for record in records]}
+    inv.emit(document, lambda console: _text(console, job, records))
+
+
+def _text(console: "Console", job: "Job", records: "list[Record]") -> None:
+    from cli.views import record_row, records_table, show_job, show_ruling  # noqa: PLC0415
+
+    show_job(console, job)
+    for record in records:
+        event = record.event
+        if isinstance(event, RenderRequested):
+            sent = event.augmented_prompt or event.prompt
+            console.print(f"\n{sent.text or '[erased]'}", markup=False, style="italic")
+        if isinstance(event, RenderDecided | RenderDenied):
+            console.print()
+            show_ruling(console, event)
+    console.print()
+    table = records_table()
+    for record in records:
+        table.add_row(*record_row(record))
+    console.print(table)

@@ -1,0 +1,74 @@
+"""``status``: where a job stands; asks the server only while it is running."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.exit_codes import ExitCode, of_job
+from cli.invocation import Invocation
+from ledger.errors import LedgerError
+from ledger.job import State
+from render_service.documents import job_document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.job import Job
+    from render_service.desk import Desk
+
+
+@click.command("status")
+@options.job_id
+@click.option("--offline", is_flag=True, help="Say what the ledger knows; ask no server.")
+@options.dry_run
+@options.calling
+@options.invocation
+def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) -> None:
+    """Say where a job stands; a running one is looked at on the server first.
+
+    \b
+    Example:
+      sora-ledger status --id job_01a2
+    """
+    if dry_run:
+        show_get(inv, name)
+        return
+    with inv.ledger() as ledger:
+        job = ledger.job(name)
+    if job.state is State.RUNNING and not offline:
+        job = inv.desk(lambda desk: _refreshed(desk, job.job_id))
+    inv.emit(job_document(job), lambda console: _text(console, job))
+    code = of_job(job)
+    if code is not ExitCode.DONE:
+        raise click.exceptions.Exit(code)
+
+
+async def _refreshed(desk: "Desk", job_id: str) -> "Job":
+    from render_service.settle import refresh  # noqa: PLC0415
+
+    return await refresh(desk, await desk.job(job_id))
+
+
+def _text(console: "Console", job: "Job") -> None:
+    from cli.views import show_job  # noqa: PLC0415  # rich: only for text
+
+    show_job(console, job)
+    if job.state in {State.RUNNING, State.COMPLETED}:
+        console.print(f"next: sora-ledger poll --id {job.job_id}")
+
+
+def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
+    """Emit the request that would be made for one video; an id the ledger does not know is taken as it is."""
+    from render_service.preview import address  # noqa: PLC0415
+
+    video_id, profile = name, inv.settings.chosen_profile()
+    try:
+        with inv.ledger() as ledger:
+            job = ledger.job(name)
+        video_id, profile = job.video_id or name, job.profile or profile
+    except LedgerError:
+        pass  # a preview needs no ledger
+    url = f"{address(inv.settings, profile)}/videos/{video_id}{suffix}"
+    document = {"dry_run": True, "request": {"method": method, "url": url}}
+    inv.emit(document, lambda console: console.print(f"{method} {url}", markup=False))

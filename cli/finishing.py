@@ -1,0 +1,93 @@
+"""What commands that follow a render share: progress, copies of the files, and how it ended."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.exit_codes import ExitCode, of_job
+from cli.invocation import Invocation, say
+from ledger.events import Variant
+from ledger.job import Job, State
+from render_service.assets import SUFFIXES, check_target
+
+if TYPE_CHECKING:
+    from render_service.desk import Desk
+    from render_service.settle import Watch
+
+_WAYS_OUT = {
+    State.DENIED: "it was denied: `sora-ledger show {id}` tells why and what would be allowed",
+    State.HELD: "a person has to approve it first",
+    State.FAILED: "the server failed to render it ({code}); `sora-ledger show {id}` has its words",
+    State.LOST: "its video can no longer be had; render it again",
+    State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: nothing is sent again",
+    State.UNKNOWN: "the answer to its submission was lost, so a video may exist: nothing is sent again; "
+    "look for it with `sora-ledger list`",
+    State.REJECTED: "the server refused it ({code}); `sora-ledger show {id}` has its words",
+    State.ABSENT: "the server could not be reached, so nothing was sent: "
+    "is it running, and is OPENAI_BASE_URL right?",
+}
+
+
+def wanted(variants: Sequence[str], out: Path | None, *, force: bool) -> list[Variant]:
+    """Return the variants to download; check `out` before anything is spent."""
+    names = (
+        list(Variant)
+        if "all" in variants
+        else [Variant(name) for name in dict.fromkeys(variants or ["video"])]
+    )
+    if out is not None:
+        if len(names) > 1:
+            raise click.UsageError("--out names one file; leave it out, or give one --variant")
+        check_target(out, force=force)
+    return names
+
+
+def end(job: Job) -> None:
+    """Exit with the job's code, after a line that says the way out where it is not 0."""
+    code = of_job(job)
+    if code is ExitCode.DONE:
+        return
+    way_out = _WAYS_OUT.get(job.state, "").format(id=job.job_id, code=job.error_code or "no code")
+    say(f"{job.job_id}: {way_out}")
+    raise click.exceptions.Exit(code)
+
+
+@contextmanager
+def progress(inv: Invocation, job: Job) -> "Iterator[Watch | None]":
+    """Show a progress bar where a person reads; elsewhere the log tells."""
+    if not inv.shows_progress or job.outcome is not None:
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(job.status or "queued", total=100, completed=job.progress or 0)
+
+        def watch(now: Job, seen: object) -> None:
+            percent = getattr(seen, "progress", None) or 0
+            done = 100 if now.state is State.COMPLETED else percent
+            bar.update(task, completed=done, description=str(now.status))
+
+        yield watch
+
+
+async def copy_out(
+    desk: "Desk", job: Job, variants: Sequence[Variant], out: Path | None, *, force: bool
+) -> tuple[Job, list[Path]]:
+    """Make sure the variants are stored, and copy them to `out` or into the working folder."""
+    from render_service.settle import fetch  # noqa: PLC0415  # may call a server
+
+    copies = []
+    for variant in variants:
+        job = await fetch(desk, job, variant)
+        asset = job.assets[variant]
+        kind = "" if variant is Variant.VIDEO else f".{variant}"
+        target = out or Path(f"{job.video_id}{kind}{SUFFIXES.get(asset.media_type, '.bin')}")
+        desk.assets.copy_out(asset.storage_uri, target, force=force)
+        copies.append(target)
+    return job, copies

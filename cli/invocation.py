@@ -1,0 +1,97 @@
+"""One invocation of a command: its trace, its settings, its log, and where its output goes.
+
+stdout is data: for reading on a terminal, one JSON document anywhere else. stderr is everything else.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ledger.ledger import Ledger
+from render_service.settings import Settings
+from render_service.telemetry import Log, Trace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.desk import Desk
+
+T = TypeVar("T")
+WIDTH = 140  # of text that goes to a file
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What every command gets. `as_json` None lets the terminal decide."""
+
+    settings: Settings
+    trace: Trace
+    log: Log
+    as_json: bool | None = None
+    json_out: Path | None = None
+    even_if_retired: bool = False
+
+    def begin(self, command: str) -> None:
+        """Say which trace this is."""
+        if self.log.quiet:
+            click.secho(f"trace {self.trace.trace_id}", fg="bright_black", err=True)
+        else:
+            self.log.info("trace.started", command=command, parent_span_id=self.trace.parent_span_id)
+
+    def desk(self, use: "Callable[[Desk], Coroutine[Any, Any, T]]") -> T:
+        """Run one use case at a desk on the ledger, opened for writing."""
+        from render_service.sync import at_desk  # noqa: PLC0415  # asyncio: not for commands that only read
+
+        return at_desk(self.settings, self.trace, self.log, use, even_if_retired=self.even_if_retired)
+
+    def ledger(self) -> Ledger:
+        """Open the ledger for reading."""
+        return Ledger.open(self.settings.ledger_url)
+
+    @cached_property
+    def console(self) -> "Console":
+        """Where text for reading goes."""
+        from rich.console import Console  # noqa: PLC0415  # only who prints text pays for it
+
+        return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+    @property
+    def prints_json(self) -> bool:
+        """Whether stdout gets JSON."""
+        return not sys.stdout.isatty() if self.as_json is None else self.as_json
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether stderr gets a progress bar: where a person reads."""
+        return sys.stderr.isatty() or not self.prints_json
+
+    def emit(self, document: Any, text: "Callable[[Console], None]") -> None:
+        """Put out one result: `document` as JSON, or what `text` prints; and into --json-out, if given."""
+        if self.json_out:
+            write_json(self.json_out, document)
+        if self.prints_json:
+            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        else:
+            text(self.console)
+
+
+def say(message: str) -> None:
+    """Tell the person something that is no data."""
+    click.echo(message, err=True)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write `document` to `path`, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise click.FileError(str(path), f"{error.strerror}; the command itself was carried out") from error

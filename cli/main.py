@@ -1,0 +1,93 @@
+"""The group of commands. A command's module is imported when the command is called."""
+
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from cli.exit_codes import MEANINGS, ExitCode, of_error
+
+COMMANDS = (
+    "demo",
+    "create",
+    "create-and-poll",
+    "remix",
+    "poll",
+    "status",
+    "download",
+    "delete",
+    "list",
+    "jobs",
+    "log",
+    "show",
+    "verify",
+    "replay",
+    "sandbox",
+)
+_EXIT_CODES = " · ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items())
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Return the commands in the order a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command = getattr(import_module(f"cli.commands.{name}"), f"{name}_command")
+        assert isinstance(command, click.Command)  # noqa: S101  # our own module
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"Exit codes: {_EXIT_CODES}.",
+)
+@click.version_option(package_name="sora-ledger")
+def cli() -> None:
+    """Request AI video renders; every decision, call and file is recorded and can be checked.
+
+    \b
+    Try it without key or network:
+      sora-ledger demo
+      sora-ledger create-and-poll --profile sandbox --prompt "A teal coupe on a desert highway"
+    """
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the code of the table."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  # one way out per kind of error
+    """Run the command line; return the exit code."""
+    try:
+        result: Any = cli.main(args=arguments, prog_name="sora-ledger", standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.UsageError as error:
+        error.show()
+        return ExitCode.BAD_INPUT
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.FAILED
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; `sora-ledger jobs` shows where it stands, `poll` goes on", err=True)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us has gone, as `| head` does
+        return ExitCode.DONE
+    except Exception as error:
+        code = of_error(error)
+        if code is None:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        return code
+    return result if isinstance(result, int) else ExitCode.DONE

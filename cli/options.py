@@ -1,0 +1,200 @@
+"""Options that several commands share, as decorators. A command function gets an `Invocation` first."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cli.invocation import Invocation
+from decision.prompt import FIELDS
+from render_service.settings import read_settings
+from render_service.telemetry import Log, begin_trace
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_INTERVAL_S = 10.0
+DEFAULT_TIMEOUT_S = 1_800.0
+
+
+def _stacked(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    """Add ``.json`` where there is no suffix, and make the folder, before anything is spent."""
+    if value is None:
+        return None
+    path = value if value.suffix else value.with_suffix(".json")
+    if path.is_dir():
+        raise click.BadParameter(f"{path} is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.BadParameter(f"the folder {path.parent} cannot be made ({error.strerror})") from error
+    return path
+
+
+def invocation(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command its `Invocation`, made from the options every command has."""
+
+    @_stacked(
+        click.option(
+            "--ledger", metavar="URL", help="Ledger file or sqlite:/// URL.  [env: SORA_LEDGER_URL]"
+        ),
+        click.option(
+            "--actor", metavar="ID", help="Who is asking.  [env: SORA_LEDGER_ACTOR; default: login]"
+        ),
+        click.option("--json/--text", "as_json", default=None, help="JSON or text, whatever stdout is."),
+        click.option(
+            "--json-out",
+            type=click.Path(path_type=Path),
+            callback=_json_path,
+            help="Also write the JSON here.",
+        ),
+        click.option("-v", "--verbose", is_flag=True, help="Log every step where a person reads."),
+    )
+    @functools.wraps(function)
+    def command(  # one parameter per option
+        *args: Any,
+        ledger: str | None,
+        actor: str | None,
+        as_json: bool | None,
+        json_out: Path | None,
+        verbose: bool,
+        **rest: Any,
+    ) -> Any:
+        trace = begin_trace()
+        settings = read_settings(ledger=ledger, profile=rest.pop("profile", None), actor=actor)
+        for_people = as_json is False or sys.stderr.isatty()
+        log = Log(trace, quiet=for_people and not verbose)
+        retired = rest.pop("even_if_retired", False)
+        made = Invocation(settings, trace, log, as_json, json_out, even_if_retired=retired)
+        made.begin(click.get_current_context().info_name or "")
+        return function(made, *args, **rest)
+
+    return command
+
+
+calling = _stacked(
+    click.option(
+        "--profile",
+        metavar="NAME",
+        help="Server profile: sandbox, custom, openai.  [env: SORA_LEDGER_PROFILE]",
+    ),
+    click.option("--even-if-retired", is_flag=True, help="Call a server that was switched off all the same."),
+)
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Show what would be sent; record nothing, call nothing."
+)
+
+
+def job_id(function: F) -> F:
+    """Name a job as an argument or with --id; passed on as `name`."""
+
+    @click.argument("job", required=False)
+    @click.option("--id", "id_", metavar="ID", help="Job id, video id, or unique prefix of a job id.")
+    @functools.wraps(function)
+    def command(*args: Any, job: str | None, id_: str | None, **rest: Any) -> Any:
+        if job and id_ and job != id_:
+            raise click.UsageError(f"two ids were given: {job} and --id {id_}; give one")
+        name = job or id_
+        if not name:
+            raise click.UsageError("no id was given: add --id ID (job id, video id or prefix of a job id)")
+        return function(*args, name=name, **rest)
+
+    return command  # type: ignore[return-value]  # click reads the wrapper's options
+
+
+def prompt_fields(function: F) -> F:
+    """Take the parts of a structured prompt, passed on as one dict, `fields`."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **rest: Any) -> Any:
+        given = {name: rest.pop(f"field_{name}") for name in FIELDS}
+        return function(*args, fields={name: text for name, text in given.items() if text}, **rest)
+
+    decorated: Any = command
+    for name in reversed(FIELDS):
+        flag = f"--{name.replace('_', '-')}"
+        decorated = click.option(flag, f"field_{name}", metavar="TEXT", help=_FIELD_HELP[name])(decorated)
+    return decorated  # type: ignore[no-any-return]  # click's decorator keeps the function
+
+
+_FIELD_HELP = {
+    "use_case": "Where the clip will be used.",
+    "scene": "Location, time of day, atmosphere.",
+    "subject": "Main subject.",
+    "action": "Single clear action.",
+    "camera": "Shot type, angle, motion.",
+    "style": "Film, animation, format cues.",
+    "lighting": "Lighting and mood.",
+    "palette": "3 to 5 colour anchors.",
+    "audio": "Ambient cue, music, voiceover.",
+    "dialogue": "Short spoken lines.",
+    "text": "Exact text on screen.",
+    "timing": "Counts or beats.",
+    "constraints": "Must keep, must avoid.",
+    "negative": "What to avoid.",
+}
+
+prompt = _stacked(
+    click.option("--prompt", "prompt_text", metavar="TEXT", help="What to render."),
+    click.option(
+        "--prompt-file", type=click.File(encoding="utf-8"), help="Read the prompt from a file, - is stdin."
+    ),
+    click.option("--augment/--no-augment", default=True, help="Put the prompt into the structured template."),
+)
+shape = _stacked(
+    click.option("--model", default="auto", show_default=True, help="auto, sora-2 or sora-2-pro."),
+    click.option("--size", metavar="WxH", help="Width and height in pixels.  [default: 1280x720]"),
+    click.option("--seconds", metavar="N", help="Length of the clip.  [default: 4]"),
+    click.option(
+        "--input-reference",
+        type=click.Path(path_type=Path),
+        help="Image for the first frame: JPEG, PNG or WebP of exactly --size.",
+    ),
+)
+render = _stacked(
+    click.option("--purpose", default="draft", show_default=True, help="What it is for; decides the model."),
+    click.option("--max-cost", metavar="USD", help="Refuse what is estimated to cost more."),
+    click.option(
+        "--request-key",
+        metavar="KEY",
+        help="Repeatable: the same key gives the same job, never a second one.",
+    ),
+)
+waiting = _stacked(
+    click.option(
+        "--poll-interval",
+        type=click.FloatRange(min=0.05),
+        default=DEFAULT_INTERVAL_S,
+        show_default=True,
+        help="Seconds.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0.0),
+        default=DEFAULT_TIMEOUT_S,
+        show_default=True,
+        help="Seconds.",
+    ),
+)
+downloading = _stacked(
+    click.option(
+        "--variant",
+        "variants",
+        multiple=True,
+        type=click.Choice(["video", "thumbnail", "spritesheet", "all"]),
+        help="What to download; repeatable.  [default: video]",
+    ),
+    click.option("--out", type=click.Path(path_type=Path), help="Copy the file here."),
+    click.option("--force", is_flag=True, help="Replace --out if it exists."),
+)

@@ -1,0 +1,207 @@
+"""What people read: jobs, decisions, records and findings as text on a terminal."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from decision.decide import Ruling
+from decision.explain import what_now, why
+from decision.money import format_usd
+from decision.request import RenderRequest
+from ledger.events import (
+    AssetStored,
+    CostSettled,
+    ErrorDetail,
+    Event,
+    ExternalRecorded,
+    RenderAdopted,
+    RenderClosed,
+    RenderDecided,
+    RenderDenied,
+    RenderRequested,
+    StatusObserved,
+    SubmissionAbsent,
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionRejected,
+    SubmissionUnknown,
+    VideoDeleted,
+)
+from ledger.job import Job, State
+from ledger.private import Private
+from ledger.record import Record
+
+_STATE_STYLE = {
+    State.STORED: "green",
+    State.COMPLETED: "green",
+    State.RUNNING: "cyan",
+    State.SUBMITTING: "yellow",
+    State.UNKNOWN: "yellow",
+    State.DELETED: "bright_black",
+    State.CANCELLED: "bright_black",
+}
+_SHORT = 60
+
+
+def short(text: str | None, limit: int = _SHORT) -> str:
+    """Return `text` on one line, cut at `limit` characters; erased text as such."""
+    if text is None:
+        return "[erased]"
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def show_ruling(console: Console, ruling: Ruling, request: RenderRequest | None = None) -> None:
+    """Print what was decided, why, and after a denial what to do now."""
+    allowed = isinstance(ruling, RenderDecided)
+    console.print("[bold green]allowed[/]" if allowed else "[bold red]denied[/]")
+    for reason in why(ruling):
+        console.print(f"  {escape(reason)}")
+    if isinstance(ruling, RenderDenied):
+        for step in what_now(ruling, request):
+            console.print(f"  [bold]→[/] {escape(step)}")
+
+
+def show_job(console: Console, job: Job) -> None:
+    """Print one job as a short list of facts."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bright_black")
+    grid.add_column(overflow="fold")
+    for name, value in _facts(job):
+        grid.add_row(name, value)
+    console.print(grid)
+
+
+def _facts(job: Job) -> Iterable[tuple[str, str]]:
+    yield "job", job.job_id
+    if job.video_id:
+        yield "video", escape(job.video_id)
+    style = _STATE_STYLE.get(job.state, "red")
+    progress = f" {job.progress} %" if job.state is State.RUNNING and job.progress is not None else ""
+    code = job.detail_code or job.error_code
+    yield "state", f"[{style}]{job.state}[/]{progress}" + (f" ({escape(code)})" if code else "")
+    yield (
+        "render",
+        escape(f"{job.model or job.requested_model} · {job.size} · {job.seconds} s · {job.purpose}"),
+    )
+    if job.source_job:
+        yield "remix of", job.source_job
+    if job.settled_usd_micros is not None:
+        yield "cost", f"{format_usd(job.settled_usd_micros)} ({job.cost_basis})"
+    elif job.estimate_usd_micros:
+        yield "cost", f"{format_usd(job.estimate_usd_micros)} reserved"
+    for variant, asset in job.assets.items():
+        yield str(variant), f"{escape(asset.storage_uri)} ({asset.bytes:,} bytes)"
+
+
+def show_jobs(console: Console, jobs: Iterable[Job]) -> None:
+    """Print jobs as a table."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("job", "state", "operation", "model", "size", "s", "cost", "created", "video"):
+        table.add_column(column, overflow="fold", no_wrap=column in {"job", "created"})
+    for job in jobs:
+        cost = job.settled_usd_micros if job.settled_usd_micros is not None else job.reserved_usd_micros
+        table.add_row(
+            job.job_id,
+            f"[{_STATE_STYLE.get(job.state, 'red')}]{job.state}[/]",
+            job.operation or "adopted",
+            job.model or "",
+            job.size or "",
+            "" if job.seconds is None else str(job.seconds),
+            format_usd(cost),
+            job.created_at[:19],
+            escape(job.video_id or ""),
+        )
+    console.print(table)
+
+
+def records_table() -> Table:
+    """Return an empty table of records."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("#", justify="right", style="bright_black")
+    table.add_column("time", no_wrap=True)
+    table.add_column("stream", no_wrap=True, style="bright_black")
+    table.add_column("event", no_wrap=True, style="bold")
+    table.add_column("by", no_wrap=True, style="bright_black")
+    table.add_column("what", overflow="fold")
+    return table
+
+
+def record_row(record: Record) -> tuple[str, ...]:
+    """Return one record as a row of `records_table`."""
+    return (
+        str(record.position),
+        record.recorded_at[11:19],
+        short_stream(record.stream),
+        record.type,
+        short(record.actor, 16),
+        escape(what(record.event)),
+    )
+
+
+def short_stream(stream: str) -> str:
+    """Return a stream's name, a job's by the end of its id, where two jobs of one moment differ."""
+    return f"job_…{stream[-8:]}" if stream.startswith("job_") else stream
+
+
+def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per event
+    """Say in a few words what an event holds."""
+    match event:
+        case RenderRequested():
+            words = f"{event.operation} {event.size} {event.seconds} s for {event.purpose}"
+            return f"{words}: “{short(event.prompt.text)}”"
+        case RenderDecided():
+            reasons = ", ".join(event.reason_codes)
+            return f"{event.model}, {format_usd(event.cost_usd_micros)} reserved ({reasons})"
+        case RenderDenied():
+            trace = event.denial_trace
+            return f"{trace.code} {trace.detail_code} ({trace.failed_invariant})"
+        case SubmissionIntended():
+            return f"to {event.server} as {event.model}"
+        case SubmissionAccepted():
+            return f"{event.video_id} {event.status}"
+        case SubmissionRejected():
+            return describe_error(event.error)
+        case SubmissionUnknown():
+            return f"the answer was lost: {event.lost}" + (
+                f" ({describe_error(event.error)})" if event.error else ""
+            )
+        case SubmissionAbsent():
+            return f"nothing was created: {event.how}"
+        case StatusObserved():
+            progress = "" if event.progress is None else f" {event.progress} %"
+            return f"{event.status}{progress}" + (f": {describe_error(event.error)}" if event.error else "")
+        case AssetStored():
+            probe = event.probe
+            shape = f"{probe.width}x{probe.height}" if probe else ""
+            length = f" {probe.duration_ms / 1000:g} s" if probe and probe.duration_ms else ""
+            off = f" MISMATCH {', '.join(m.field for m in event.mismatches)}" if event.mismatches else ""
+            return f"{event.variant} {shape}{length}, {event.bytes:,} bytes, sha256 {event.sha256[:12]}…{off}"
+        case CostSettled():
+            return f"{format_usd(event.cost_usd_micros)} ({event.basis})"
+        case RenderClosed():
+            took = f"{event.duration_ms / 1000:.1f} s"
+            return f"{event.outcome} after {took}, {format_usd(event.cost_usd_micros)}"
+        case VideoDeleted():
+            return f"{event.video_id}: {event.answer}"
+        case RenderAdopted() | ExternalRecorded():
+            return f"{event.video_id} {event.status}"
+        case _:
+            return ", ".join(
+                f"{name} {_plain(value)}" for name, value in event if value not in (None, (), {})
+            )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Private):
+        return f"“{short(value.text)}”"
+    return short(str(value), 40)
+
+
+def describe_error(error: ErrorDetail) -> str:
+    """Return a server's error in one line."""
+    parts = [f"HTTP {error.http_status}" if error.http_status else None, error.code or error.type]
+    message = short(error.message.text, 200) if error.message else None
+    return ": ".join(part for part in (" ".join(part for part in parts if part), message) if part)

@@ -1,0 +1,150 @@
+"""What there is to choose from: models, sizes, seconds, prices, as data with dates and sources.
+
+A catalog knows no date of today. Where a fact has several dates, the newest holds; a caller who wants
+the prices of another day loads the catalog of that day.
+"""
+
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from decision.document import Document, Entry
+
+Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]
+SizeClass = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+PositiveInt = Annotated[int, Field(gt=0, lt=2**31, strict=True)]
+
+
+class SizeOffer(Entry):
+    """A size, WIDTHxHEIGHT in pixels, and the class its price goes by."""
+
+    size: Size
+    size_class: SizeClass
+    from_date: date = Field(alias="from")
+    source: str
+
+
+class SecondsOffer(Entry):
+    """Lengths of a clip in whole seconds."""
+
+    values: tuple[PositiveInt, ...] = Field(min_length=1)
+    from_date: date = Field(alias="from")
+    source: str
+
+
+class Price(Entry):
+    """What a second of video costs in one size class, in micro-dollars."""
+
+    size_class: SizeClass
+    usd_micros_per_second: PositiveInt
+    from_date: date = Field(alias="from")
+    source: str
+
+
+class Model(Entry):
+    """One model and all it offers; every size it offers has a price."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.\-]*$", max_length=64)]
+    source: str
+    size_offers: tuple[SizeOffer, ...] = Field(alias="sizes", min_length=1)
+    seconds_offers: tuple[SecondsOffer, ...] = Field(alias="seconds", min_length=1)
+    prices: tuple[Price, ...]
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The sizes in the order of the catalog."""
+        return tuple(offer.size for offer in self.size_offers)
+
+    @property
+    def seconds(self) -> tuple[int, ...]:
+        """The lengths, ascending."""
+        return tuple(sorted({value for offer in self.seconds_offers for value in offer.values}))
+
+    def cost_usd_micros(self, size: str, seconds: int) -> int | None:
+        """Return the price of `seconds` at `size` in micro-dollars, None where the size has no price."""
+        classes = [offer.size_class for offer in self.size_offers if offer.size == size]
+        prices = [price for price in self.prices if price.size_class in classes]
+        if not prices:
+            return None
+        return seconds * max(prices, key=lambda price: price.from_date).usd_micros_per_second
+
+    @model_validator(mode="after")
+    def _says_each_thing_once(self) -> Self:
+        dated = [(price.size_class, price.from_date) for price in self.prices]
+        if len(set(dated)) < len(dated):
+            raise ValueError(f"{self.name} has two prices for one size class from the same date")
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError(f"{self.name} offers a size twice")
+        unpriced = {offer.size_class for offer in self.size_offers} - {
+            price.size_class for price in self.prices
+        }
+        if unpriced:
+            raise ValueError(f"{self.name} offers sizes without a price: {', '.join(sorted(unpriced))}")
+        return self
+
+
+class PromptLimit(Entry):
+    """How long a prompt may be, in characters (code points)."""
+
+    max_characters: PositiveInt
+    source: str
+
+
+class ImageFormats(Entry):
+    """The media types a reference image may have."""
+
+    media_types: tuple[str, ...] = Field(min_length=1)
+    source: str
+
+
+class Catalog(Document):
+    """Everything on offer; the order of the models is the order they are named in."""
+
+    name: str
+    prompt: PromptLimit
+    image: ImageFormats
+    models: tuple[Model, ...] = Field(min_length=1)
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models in the order of the catalog."""
+        return tuple(model.name for model in self.models)
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Every size that some model offers."""
+        return tuple(dict.fromkeys(size for model in self.models for size in model.sizes))
+
+    @property
+    def seconds(self) -> tuple[int, ...]:
+        """Every length that some model offers, ascending."""
+        return tuple(sorted({seconds for model in self.models for seconds in model.seconds}))
+
+    def model(self, name: str) -> Model | None:
+        """Return the model called `name`, None when the catalog has none."""
+        return next((model for model in self.models if model.name == name), None)
+
+    def cost_usd_micros(self, model: str, size: str, seconds: int) -> int | None:
+        """Return what that render would cost in micro-dollars, None where the catalog has no price for it."""
+        found = self.model(model)
+        return found.cost_usd_micros(size, seconds) if found else None
+
+    @model_validator(mode="after")
+    def _names_each_model_once(self) -> Self:
+        if len(set(self.model_names)) < len(self.models):
+            raise ValueError("a model is named twice")
+        return self
+
+
+def load_catalog(toml: bytes) -> Catalog:
+    """Read a catalog from TOML; `BadDocument` says what is wrong with it and where."""
+    return Catalog.load(toml)
+
+
+@cache
+def default_catalog() -> Catalog:
+    """Return the catalog that comes with the package: the Videos API at its last state."""
+    return load_catalog(files("decision").joinpath("catalog.toml").read_bytes())

@@ -1,0 +1,172 @@
+"""The decision: gates first, then a score among those that pass; when nothing passes, nothing happens.
+
+`decide` returns the event itself. An explicit model is honoured when the gates allow it, and the event says
+what the policy would have chosen. All candidates gated means denied, never a fallback.
+
+The same inputs, policy, catalog and engine give the same ``decision_id``, whatever the order they came in.
+No digest is ever taken over text somebody wrote.
+"""
+
+from collections.abc import Iterable
+
+from decision.catalog import Catalog
+from decision.fix import fixes_for
+from decision.gates import REFUSALS, entrants, pass_gates
+from decision.inputs import DecisionContext, Inputs
+from decision.policy import Policy
+from decision.remix import check_remix
+from decision.request import RenderRequest
+from ledger.canonical import digest
+from ledger.events import Basis, BudgetHold, Candidate, Change, DenialTrace, RenderDecided, RenderDenied
+
+__all__ = ["ENGINE", "DecisionContext", "Ruling", "decide", "rule"]
+
+ENGINE = "decide/1"
+
+Ruling = RenderDecided | RenderDenied
+
+MOST_CHANGES_SHOWN = 50
+"""How many changes a trace locates, which keeps a record within its size; the inputs have the full count."""
+
+_NO_BUDGET = DecisionContext()
+
+
+def decide(
+    request: RenderRequest, *, catalog: Catalog, policy: Policy, context: DecisionContext = _NO_BUDGET
+) -> Ruling:
+    """Return what is ruled on `request`: `RenderDecided` or `RenderDenied`, ready to be recorded."""
+    found = check_remix(request.prompt, request.fields) if request.source else None
+    inputs = Inputs.of(request, context, found)
+    return rule(inputs, catalog=catalog, policy=policy, changes=found.changes if found else ())
+
+
+def rule(inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()) -> Ruling:
+    """Return the ruling on recorded `inputs`; `changes` only says where in the prompt each change stands."""
+    gated = [pass_gates(inputs, entrant, catalog) for entrant in entrants(inputs, catalog)]
+    candidates = _scored(gated, inputs, policy)
+    basis = Basis(
+        decision_id=_decision_id(inputs, catalog, policy),
+        policy_sha256=policy.digest,
+        catalog_sha256=catalog.digest,
+        engine=ENGINE,
+        inputs=inputs.recorded(),
+        candidates=candidates,
+    )
+    choice = _best(candidates)
+    winner = _wished(candidates, inputs) if inputs.wished_model and not inputs.source_model else choice
+    if winner is None or winner.gates_failed:
+        refused = winner or _nearest_to_passing(candidates)
+        return RenderDenied(basis=basis, denial_trace=_trace(refused, inputs, catalog, changes))
+    return _decided(basis, winner, choice, inputs)
+
+
+def _decision_id(inputs: Inputs, catalog: Catalog, policy: Policy) -> str:
+    return digest(
+        {
+            "inputs": inputs.recorded(),
+            "policy_sha256": policy.digest,
+            "catalog_sha256": catalog.digest,
+            "engine": ENGINE,
+        }
+    )
+
+
+def _scored(gated: list[Candidate], inputs: Inputs, policy: Policy) -> tuple[Candidate, ...]:
+    """Give features and a score to the candidates that passed every gate."""
+    costs = [candidate.cost_usd_micros for candidate in gated if not candidate.gates_failed]
+    cheapest = min((cost for cost in costs if cost is not None), default=None)
+    return tuple(_with_score(candidate, inputs, policy, cheapest) for candidate in gated)
+
+
+def _with_score(candidate: Candidate, inputs: Inputs, policy: Policy, cheapest: int | None) -> Candidate:
+    cost = candidate.cost_usd_micros
+    if candidate.gates_failed or cost is None or cheapest is None:
+        return candidate
+    features = policy.features(candidate.model, inputs.purpose, cost=cost, cheapest=cheapest)
+    return candidate.model_copy(update={"features": dict(features), "score": policy.score(features)})
+
+
+def _best(candidates: Iterable[Candidate]) -> Candidate | None:
+    """Return the passing candidate with the highest score, then the lower cost, then the first name."""
+    passed = [candidate for candidate in candidates if not candidate.gates_failed]
+    return min(passed, key=_rank, default=None)
+
+
+def _rank(candidate: Candidate) -> tuple[int, int, str]:
+    return -(candidate.score or 0), candidate.cost_usd_micros or 0, candidate.model
+
+
+def _wished(candidates: Iterable[Candidate], inputs: Inputs) -> Candidate:
+    return next(candidate for candidate in candidates if candidate.model == inputs.wished_model)
+
+
+def _nearest_to_passing(candidates: Iterable[Candidate]) -> Candidate:
+    """Return the candidate that failed the fewest gates, then the cheapest."""
+    return min(
+        candidates,
+        key=lambda candidate: (
+            len(candidate.gates_failed),
+            candidate.cost_usd_micros is None,
+            candidate.cost_usd_micros or 0,
+        ),
+    )
+
+
+def _trace(refused: Candidate, inputs: Inputs, catalog: Catalog, changes: tuple[Change, ...]) -> DenialTrace:
+    failure = refused.gates_failed[0]
+    refusal = REFUSALS[failure.detail_code]
+    return DenialTrace(
+        code=refusal.code,
+        detail_code=failure.detail_code,
+        failed_invariant=refusal.invariant,
+        expected=failure.expected,
+        found=failure.found,
+        minimal_fix=fixes_for(inputs, refused, catalog),
+        changes=changes[:MOST_CHANGES_SHOWN],
+    )
+
+
+def _decided(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: Inputs) -> RenderDecided:
+    cost = winner.cost_usd_micros or 0
+    runner_up = _runner_up(basis.candidates, winner)
+    return RenderDecided(
+        basis=basis,
+        model=winner.model,
+        cost_usd_micros=cost,
+        holds=tuple(BudgetHold(budget=name, usd_micros=cost) for name in inputs.budget_names),
+        reason_codes=_reasons(basis, winner, choice, inputs),
+        policy_choice=choice.model if choice else None,
+        runner_up=runner_up.model if runner_up else None,
+        why_not_runner_up=_why_not(runner_up, winner, inputs) if runner_up else (),
+    )
+
+
+def _runner_up(candidates: Iterable[Candidate], winner: Candidate) -> Candidate | None:
+    others = [candidate for candidate in candidates if candidate.model != winner.model]
+    if not others:
+        return None
+    return _best(others) or _nearest_to_passing(others)
+
+
+def _reasons(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: Inputs) -> tuple[str, ...]:
+    if inputs.source_model:
+        doubt = inputs.change_verdict == "ambiguous"
+        return "MODEL_OF_SOURCE", "SINGLE_CHANGE_NOT_ESTABLISHED" if doubt else "SINGLE_CHANGE"
+    if inputs.wished_model:
+        differs = choice is not None and choice.model != winner.model
+        return ("EXPLICIT_MODEL", "POLICY_WOULD_CHOOSE_OTHER" if differs else "POLICY_AGREES")
+    passed = [candidate for candidate in basis.candidates if not candidate.gates_failed]
+    return ("HIGHEST_SCORE",) if len(passed) > 1 else ("ONLY_ONE_PASSED_GATES",)
+
+
+def _why_not(runner_up: Candidate, winner: Candidate, inputs: Inputs) -> tuple[str, ...]:
+    if runner_up.gates_failed:
+        return tuple(failure.detail_code for failure in runner_up.gates_failed)
+    lower = (runner_up.score or 0) < (winner.score or 0)
+    dearer = (runner_up.cost_usd_micros or 0) > (winner.cost_usd_micros or 0)
+    reasons = {
+        "NOT_THE_EXPLICIT_MODEL": inputs.wished_model is not None,
+        "LOWER_SCORE": lower,
+        "COSTS_MORE": dearer,
+    }
+    return tuple(code for code, holds in reasons.items() if holds)

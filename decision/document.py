@@ -1,0 +1,53 @@
+"""What catalog and policy have in common: data from TOML, frozen, identified by its canonical bytes.
+
+The digest is taken over the content, not over the file: comments, order of keys and white space do not
+change it. ``model_validate_json(canonical)`` gives the document back, years later too.
+"""
+
+import tomllib
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from decision.errors import BadDocument
+from ledger.canonical import canonical_json, sha256_hex
+
+
+class Entry(BaseModel):
+    """Something inside a document."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Document(Entry):
+    """A whole document: `canonical` is what is kept, `digest` what decisions cite."""
+
+    version: int
+
+    @property
+    def canonical(self) -> bytes:
+        """The content as canonical JSON (RFC 8785)."""
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `canonical`, 64 lower-case hex digits."""
+        return sha256_hex(self.canonical)
+
+    @classmethod
+    def load(cls, toml: bytes) -> Self:
+        """Read the document from `toml`, UTF-8; `BadDocument` names the line or the key that is wrong."""
+        title = cls.__name__.lower()
+        try:
+            return cls.model_validate(tomllib.loads(toml.decode()))
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BadDocument(f"{title} is not valid TOML: {error}") from None
+        except ValidationError as error:
+            raise BadDocument(f"{title} cannot be used: {_complaints(error)}") from None
+
+
+def _complaints(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'as a whole'}: {problem['msg']}"
+        for problem in error.errors(include_url=False)
+    )

@@ -1,0 +1,157 @@
+"""A ruling in sentences for people: what was decided and why, and after a denial what to do now.
+
+`why` needs the event alone, so an old decision reads the same as a fresh one. `what_now` says the next step
+as command-line flags; with the request at hand it can also repeat the person's own words, which the event
+never does.
+"""
+
+import shlex
+from collections.abc import Callable, Mapping
+from itertools import chain, repeat
+
+from decision.decide import Ruling
+from decision.money import format_usd, usd_digits
+from decision.remix import FIELD_ASPECTS
+from decision.request import RenderRequest
+from ledger.events import Candidate, Change, Fix, GateFailure, RenderDecided, RenderDenied
+
+__all__ = ["format_usd", "what_now", "why"]
+
+_Reason = Callable[[RenderDecided], str]
+
+
+def why(ruling: Ruling) -> list[str]:
+    """Return the reasons of a ruling, the most important first."""
+    return _why_allowed(ruling) if isinstance(ruling, RenderDecided) else _why_denied(ruling)
+
+
+def what_now(denied: RenderDenied, request: RenderRequest | None = None) -> list[str]:
+    """Return the next steps after a denial; with `request`, several changes become one command each."""
+    steps = [_step(fix, denied) for fix in denied.denial_trace.minimal_fix]
+    if request is not None and any(fix.action == "split" for fix in denied.denial_trace.minimal_fix):
+        steps += _split_commands(denied, request)
+    return steps
+
+
+def _why_allowed(decided: RenderDecided) -> list[str]:
+    cost = format_usd(decided.cost_usd_micros)
+    reasons = [_REASONS[code](decided) for code in decided.reason_codes]
+    return [*reasons, f"it is estimated to cost {cost}", *_about_runner_up(decided)]
+
+
+_REASONS: Mapping[str, _Reason] = {
+    "HIGHEST_SCORE": lambda decided: (
+        f"{decided.model} because the purpose is {_input(decided, 'purpose')}"
+        f" and {_input(decided, 'size')} is offered by it"
+    ),
+    "ONLY_ONE_PASSED_GATES": lambda decided: (
+        f"{decided.model} because it is the only model that passed every gate"
+    ),
+    "EXPLICIT_MODEL": lambda decided: f"{decided.model} because it was asked for by name",
+    "POLICY_AGREES": lambda _: "the policy would have chosen it too",
+    "POLICY_WOULD_CHOOSE_OTHER": lambda decided: (
+        f"the policy would have chosen {decided.policy_choice} for the purpose {_input(decided, 'purpose')}"
+    ),
+    "MODEL_OF_SOURCE": lambda decided: f"{decided.model} because the video it starts from was made with it",
+    "SINGLE_CHANGE": lambda decided: (
+        f"the prompt asks for one change: {str(_input(decided, 'change_aspects')).partition(':')[0]}"
+    ),
+    "SINGLE_CHANGE_NOT_ESTABLISHED": lambda _: (
+        "whether the prompt asks for one change or several could not be told; it was let through and marked"
+    ),
+}
+
+
+def _about_runner_up(decided: RenderDecided) -> list[str]:
+    other = next((item for item in decided.basis.candidates if item.model == decided.runner_up), None)
+    if other is None:
+        return []
+    if other.gates_failed:
+        return [_about_failure(other, failure) for failure in other.gates_failed]
+    cost = format_usd(other.cost_usd_micros or 0)
+    return [f"{other.model} would cost {cost} instead of {format_usd(decided.cost_usd_micros)}"]
+
+
+_FAILURES: Mapping[str, str] = {
+    "SIZE_NOT_OFFERED": "size {found} is not offered by {model} (offered: {expected})",
+    "SECONDS_NOT_OFFERED": "{found} seconds are not offered by {model} (offered: {expected})",
+    "SOURCE_DELETED": "the video to remix was deleted",
+    "SOURCE_FAILED": "the video to remix failed, so there is nothing to change",
+    "SOURCE_NOT_COMPLETED": "the video to remix is {found}; only a completed one can be remixed",
+    "MODEL_FIXED_BY_SOURCE": "a remix keeps the model of its source, {expected}; {found} was asked for",
+    "SIZE_FIXED_BY_SOURCE": "a remix keeps the size of its source, {expected}; {found} was asked for",
+    "SECONDS_FIXED_BY_SOURCE": "a remix keeps the {expected} seconds of its source; {found} were asked for",
+    "SEVERAL_CHANGES": "the prompt asks for {found}; a remix changes exactly one thing",
+    "NO_CHANGE_FOUND": "the prompt only says what stays; a remix changes exactly one thing",
+    "PRICE_UNKNOWN": "the cost cannot be estimated; the catalog has no price: {found}",
+    "COST_ABOVE_LIMIT": "{model} would cost {found}; the limit allows {expected}",
+    "BUDGET_EXHAUSTED": "{model} would cost {found}; the budget allows {expected}",
+}
+
+
+def _about_failure(candidate: Candidate, failure: GateFailure) -> str:
+    sentence = _FAILURES[failure.detail_code]
+    return sentence.format(model=candidate.model, expected=failure.expected, found=failure.found)
+
+
+def _why_denied(denied: RenderDenied) -> list[str]:
+    """Return why each candidate was out, the reason of the trace first, and the invariant behind it."""
+    trace = denied.denial_trace
+    failures = [(item, failure) for item in denied.basis.candidates for failure in item.gates_failed]
+    own = (trace.detail_code, trace.expected, trace.found)
+    failures.sort(key=lambda pair: (pair[1].detail_code, pair[1].expected, pair[1].found) != own)
+    reasons = dict.fromkeys(_about_failure(candidate, failure) for candidate, failure in failures)
+    return [*reasons, f"this is required by {trace.failed_invariant} ({trace.code})"]
+
+
+def _step(fix: Fix, denied: RenderDenied) -> str:
+    value = fix.value if isinstance(fix.value, int) else 0
+    steps = {
+        ("model", "set"): f"use --model {fix.value}",
+        ("size", "set"): f"use --size {fix.value}",
+        ("seconds", "set"): f"use --seconds {fix.value}",
+        ("max_cost_usd_micros", "raise"): f"use --max-cost {usd_digits(value)}",
+        ("budget_left_usd_micros", "raise"): f"have the budget raised until {format_usd(value)} are left",
+        ("source", "wait"): f"wait until the video is completed: sora-ledger poll --id {_source_id(denied)}",
+        ("operation", "set"): "render a new video instead: sora-ledger create with a prompt of its own",
+        ("model", "drop"): f"leave out --model, or render a new video: {_create_with(denied)}",
+        ("size", "drop"): f"leave out --size, or render a new video: {_create_with(denied)}",
+        ("seconds", "drop"): f"leave out --seconds, or render a new video: {_create_with(denied)}",
+        (
+            "prompt",
+            "split",
+        ): f"make {fix.value} remixes, one change each, each of the result of the one before",
+        ("prompt", "set"): "say in --prompt what is to change",
+        ("catalog", "set"): "add the model and its price to the catalog, or render a new video with create",
+    }
+    return steps[fix.field, fix.action]
+
+
+def _create_with(denied: RenderDenied) -> str:
+    wished = ((flag, _input(denied, f"wished_{flag}")) for flag in ("model", "size", "seconds"))
+    flags = " ".join(f"--{flag} {value}" for flag, value in wished if value is not None)
+    return f"sora-ledger create {flags}"
+
+
+def _split_commands(denied: RenderDenied, request: RenderRequest) -> list[str]:
+    """Return one remix command per change, with the words of the request that ask for it."""
+    texts = [shlex.quote(_words_of(change, request)) for change in denied.denial_trace.changes]
+    sources = chain([_source_id(denied)], repeat("ID_OF_THE_REMIX_BEFORE"))
+    return [
+        f"sora-ledger remix --id {source} --prompt {text}"
+        for source, text in zip(sources, texts, strict=False)
+    ]
+
+
+def _words_of(change: Change, request: RenderRequest) -> str:
+    if change.end > change.start:
+        return request.prompt[change.start : change.end]
+    return next(text for name, text in request.fields.items() if FIELD_ASPECTS.get(name) == change.aspect)
+
+
+def _source_id(denied: RenderDenied) -> str:
+    return str(_input(denied, "source_job") or _input(denied, "source_video_id"))
+
+
+def _input(ruling: Ruling, name: str) -> str | int | bool | None:
+    return ruling.basis.inputs.get(name)

@@ -1,0 +1,198 @@
+"""The words the single-change rule goes by: what they do in a sentence, and which aspect they are about.
+
+Closed classes (determiners, conjunctions, markers) are meant to be complete; open ones (verbs, aspects) hold
+the usual vocabulary of directing a shot. A word that is missing costs precision in the aspect named, and
+for a verb only where it has no object with a determiner behind it (`decision.clauses`).
+"""
+
+from collections.abc import Mapping
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+HARD_STOPS = frozenset({".", ";", "!", "?", "\u2014", "\u2013", "\n"})  # with em dash and en dash
+SOFT_STOPS = _words(", : ( ) & + and then while plus but also except whereas though although with besides")
+
+# Stand between two things of one kind.
+JOINERS = _words("& + , also and but plus then")
+# Open what does change, after what stays.
+EXCEPTIONS = _words("besides but except only")
+# May stand before the verb or subject of a clause and say nothing for our purpose.
+FILLERS = _words(
+    """
+    additionally afterwards again also and can could finally first i just kindly lastly let's like maybe
+    next now only perhaps please second simply then third too we would you
+    """
+)
+ARTICLES = _words("a an her his its my our some that the their these this those your")
+DEFINITE = _words("her his it its my our that the their these this those your")
+DETERMINERS = ARTICLES | _words(
+    "all another any both each every everyone everything he him it me no she them they us"
+)
+PREPOSITIONS = _words(
+    """
+    above across after against along around as at before behind below beside between by down during for
+    from half in inside into like near of off on onto out outside over than through to toward towards
+    twice under until up via with without
+    """
+)
+# Begin what does change behind "same shot".
+TAILS = _words("as at during from in under with without")
+# Open a clause that only describes.
+RELATIVES = _words("because if since so that until when where which who whose")
+SAME = _words("identical same")
+# Verbs that say what stays.
+KEEPING = _words("keep keeping maintain maintaining preserve preserving retain retaining")
+# Words that say of a thing that it stays.
+STAYING = _words("identical intact remain remaining remains same stay staying stays unchanged untouched")
+AS_BEFORE = _words("before in is it now original was")
+# With one of WITHHELD behind it: a change that is not wanted.
+WITHHOLDING = _words("avoid don't dont never no not nothing without")
+WITHHELD = _words(
+    """
+    affect affecting alter alteration alterations altering change changes changing edit edits further
+    modification modifications modify modifying move moving other touch touching
+    """
+)
+REST = _words("else everything others rest")
+EDITING = _words("alter change edit modify touch")
+CONTRASTS = _words("instead rather")
+# Make a noun phrase a change.
+NOVELTIES = _words("different new")
+COMPARATIVES = _words(
+    """
+    bigger blurrier brighter busier calmer closer colder cooler darker denser earlier faster further
+    harder heavier higher larger later less lighter longer louder lower more older quieter sharper
+    shorter slower smaller softer thicker thinner tighter warmer wider younger
+    """
+)
+BECOMING = _words("become becomes becoming")
+# Finite verbs that make a statement of a subject.
+FINITE = BECOMING | _words(
+    """
+    are can changes drives flies gets goes has have is looks moves must need needs reads runs says shall
+    should turns walks was wears were will
+    """
+)
+# Take a subject and a bare verb: "have her pick up the cup and drink".
+CAUSATIVES = _words("have let")
+# Each object of these is a change of its own.
+ADDITIVES = _words("add delete drop erase include insert introduce remove")
+# Take a thing and what it is to be: "make the car red".
+COMPLEMENTED = _words("color colour dress have let make paint turn")
+# Behind a word that could be a noun, show that it is a verb: "turn off", "zoom in".
+PARTICLES = _words("away back backward backwards down forward in into left off on out right to up")
+# Verbs that direct the video itself, never what somebody in it does.
+EDITS = _words(
+    """
+    add adjust alter animate apply brighten change convert crop darken delete desaturate erase exchange
+    extend have include increase insert introduce let lighten lower make modify put raise recast recolor
+    recolour reduce reframe relight remove render replace restyle set shift substitute swap switch tint
+    transform turn use widen
+    """
+)
+# Imperatives; those in NOUN_LIKE only with an object or particle behind them.
+VERBS = EDITS | _words(
+    """
+    accelerate attach blend boost bring combine decrease deepen detach emphasise emphasize enhance
+    enlarge exaggerate fix flip follow give grow halve hang hide improve intensify keyframe lengthen
+    merge mirror mount move multiply paint place play polish pull push rearrange redo regrade relocate
+    remake remix repaint reposition resize restage restore retime reveal reverse rewind rewrite rotate
+    roughen saturate scale scatter seat sharpen shorten show shrink simplify slow soften speed sprinkle
+    start stylise stylize take throw tighten trade transition translate trim triple tweak update write
+    """
+)
+# Verbs that are as often nouns or adjectives.
+NOUN_LIKE = _words(
+    """
+    age blend blur cast clean clear color colour cool crop cross cut dance dim dissolve dolly double
+    dress dry edit empty end fade fill fix focus follow frame freeze get go grade hang hold increase
+    jump light lighten loop lower melt mirror mix mount move mute need open orbit paint pan park pause
+    place play point print pull push rack read record remix reverse rotate run scale set shift show slow
+    sound speed spin split stand start substitute switch text tilt tint tone track transition trim try
+    turn walk want warm wet zoom
+    """
+)
+# Take a thing and a place.
+PLACING = _words("add put place hang")
+
+GAPS: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(
+        _words("change convert move need set shift switch transform turn want"), _words("to into")
+    ),
+    **dict.fromkeys(_words("exchange substitute swap trade"), _words("for with")),
+    **dict.fromkeys(PLACING, _words("to on in at under over behind beside near")),
+    "replace": _words("with by"),
+}
+"""The words that link the two halves of a pair, by the verb: "change A to B", "replace A with B"."""
+
+ASPECTS: Mapping[str, frozenset[str]] = {
+    "camera": _words(
+        """
+        24mm 35mm 50mm 85mm aerial anamorphic angle bokeh camera close-up closeup composition crane crop
+        depth-of-field dof dolly drone focal focus frame framing handheld lens locked-off orbit overhead
+        pan perspective pov shot static steadicam tilt top-down tracking tripod view viewpoint vignette
+        wide zoom
+        """
+    ),
+    "lighting": _words(
+        """
+        afternoon backlight backlit bright brighten brighter candlelight dark darken darker dawn day
+        daylight dim dusk evening exposure glow glowing golden golden-hour hour key lamp light lighting
+        lights midnight mood moonlight morning neon night noon relight rim shadow shadows silhouette sun
+        sunlight sunlit sunrise sunset
+        """
+    ),
+    "palette": _words(
+        """
+        beige black blue brown color colors colour colours copper cream crimson desaturate desaturated
+        gold golden gray green grey hue indigo monochrome navy orange palette pastel pink purple recolor
+        recolour red rust sand saturate saturated saturation sepia silver teal tint tones turquoise
+        white yellow
+        """
+    ),
+    "style": _words(
+        """
+        16mm 8mm aesthetic animated anime cartoon cel-shaded cinematic claymation comic cut-paper
+        documentary film grain look noir oil painting photorealistic pixel realistic retro sketch stop
+        stop-motion style vhs vintage watercolor watercolour
+        """
+    ),
+    "setting": _words(
+        """
+        autumn background beach castle city clouds curtains desert field floor fog forest harbor harbour
+        indoors kitchen lake location market mist mountain mountains ocean office outdoors park place
+        rain raining rainy river road room scene sea season setting sky skyline snow snowy spring storm
+        street studio summer trees village wall weather wind window winter
+        """
+    ),
+    "audio": _words(
+        """
+        ambience ambient audio dialog dialogue drums hum line melody music mute narration noise piano
+        score sfx silence song sound sounds soundtrack strings voice voiceover volume whisper
+        """
+    ),
+    "text": _words(
+        """
+        caption captions font label lettering logo reads sign subtitle subtitles text title titles words
+        """
+    ),
+    "timing": _words(
+        """
+        backwards beat beats duration fast faster frame-rate freeze half-speed longer loop pace pause
+        pauses reverse second seconds shorter slow slow-motion slower speed tempo time-lapse timelapse
+        timing
+        """
+    ),
+    "action": _words(
+        """
+        action climb climbs dance dances dancing drink drinks drive drives driving flies fly flying
+        gesture hold holds jump jumping jumps laugh laughs look looks move moves pour pours read reading
+        run running runs sit sits sitting sleep sleeps smile smiles smiling spin spins stand standing
+        stands swim swims throw throws turn turns type types typing walk walking walks wave waves waving
+        """
+    ),
+}
+"""The words that name an aspect; the first one in a clause tells what it is about."""

@@ -1,0 +1,73 @@
+"""How to choose among what is allowed: weights, and the fit of each model to each purpose, as data.
+
+The policy scores; it opens no gate. Points are whole numbers, so the same policy gives the same choice on
+every machine.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from decision.document import Document, Entry
+
+PURPOSES = ("draft", "concept", "iteration", "social", "review", "final", "marketing", "cinematic", "client")
+WHOLE_PERCENT = 100
+
+Weight = Annotated[int, Field(ge=0, le=1000, strict=True)]
+Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
+
+
+class Weights(Entry):
+    """What a point of fit and a percent of additional cost are worth, in points of score."""
+
+    fit_weight: Weight
+    cost_weight: Weight
+
+
+class Fit(Entry):
+    """How well a model suits a purpose, 0 to 100."""
+
+    model: str
+    fit: Percent
+
+
+class Policy(Document):
+    """Weights and fits; every purpose of the vocabulary has its line."""
+
+    name: str
+    weights: Weights
+    purposes: dict[str, tuple[Fit, ...]]
+
+    def features(self, model: str, purpose: str, *, cost: int, cheapest: int) -> Mapping[str, int]:
+        """Return what the score of a model is made of; `cost` and `cheapest` in micro-dollars."""
+        fits = {line.model: line.fit for line in self.purposes[purpose]}
+        return {"fit": fits.get(model, 0), "cost_percent_of_cheapest": cost * WHOLE_PERCENT // cheapest}
+
+    def score(self, features: Mapping[str, int]) -> int:
+        """Return the points of a model with these features."""
+        additional_percent = features["cost_percent_of_cheapest"] - WHOLE_PERCENT
+        return self.weights.fit_weight * features["fit"] - self.weights.cost_weight * additional_percent
+
+    @model_validator(mode="after")
+    def _covers_the_vocabulary(self) -> Self:
+        missing, unknown = set(PURPOSES) - set(self.purposes), set(self.purposes) - set(PURPOSES)
+        if missing or unknown:
+            raise ValueError(
+                f"purposes are {', '.join(PURPOSES)}; missing: {', '.join(sorted(missing)) or 'none'};"
+                f" unknown: {', '.join(sorted(unknown)) or 'none'}"
+            )
+        return self
+
+
+def load_policy(toml: bytes) -> Policy:
+    """Read a policy from TOML; `BadDocument` says what is wrong with it and where."""
+    return Policy.load(toml)
+
+
+@cache
+def default_policy() -> Policy:
+    """Return the policy that comes with the package."""
+    return load_policy(files("decision").joinpath("policy.toml").read_bytes())

@@ -1,0 +1,78 @@
+"""A prompt as a structured, production-oriented spec: the template of the Sora skill's "Prompt augmentation".
+
+Only what somebody wrote goes in, line by line in the order of the template; nothing is invented and lines
+nobody asked for are left out. A prompt that already has the form is not wrapped a second time.
+"""
+
+import re
+from collections.abc import Mapping
+
+from decision.errors import BadRequest
+
+PRIMARY = "Primary request"
+LABELS: Mapping[str, str] = {
+    "use_case": "Use case",
+    "prompt": PRIMARY,
+    "scene": "Scene/background",
+    "subject": "Subject",
+    "action": "Action",
+    "camera": "Camera",
+    "lighting": "Lighting/mood",
+    "palette": "Color palette",
+    "style": "Style/format",
+    "timing": "Timing/beats",
+    "audio": "Audio",
+    "text": "Text (verbatim)",
+    "dialogue": "Dialogue",
+    "constraints": "Constraints",
+    "negative": "Avoid",
+}
+FIELDS = tuple(name for name in LABELS if name != "prompt")
+
+_FIELD_OF = {label.lower(): name for name, label in LABELS.items()}
+_LABELLED = re.compile(
+    rf"^[ \t]*({'|'.join(re.escape(label) for label in LABELS.values())})[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def augment(prompt: str, fields: Mapping[str, str]) -> str:
+    """Return `prompt` in the template with the lines of `fields`; keys are `FIELDS`, blank values are none.
+
+    A structured prompt gets the lines it does not have yet. `BadRequest` when it has one of them already,
+    since one of the two would be lost.
+    """
+    given = {name: fields[name].strip() for name in FIELDS if fields.get(name, "").strip()}
+    if not is_structured(prompt):
+        given["prompt"] = prompt
+        return "\n".join(_line(name, given[name]) for name in LABELS if name in given)
+    _refuse_lines_given_twice(prompt, given)
+    return "\n".join([prompt, *(_line(name, text) for name, text in given.items())])
+
+
+def is_structured(prompt: str) -> bool:
+    """Tell whether `prompt` is in the form of the template: its first line, or a Primary request line."""
+    text = prompt.lstrip()
+    return bool(_LABELLED.match(text)) or "prompt" in labelled_lines(text)
+
+
+def labelled_lines(prompt: str) -> frozenset[str]:
+    """Return the fields that have a line in `prompt`; ``prompt`` stands for the primary request."""
+    return frozenset(_FIELD_OF[match[1].lower()] for match in _LABELLED.finditer(prompt))
+
+
+def _refuse_lines_given_twice(prompt: str, given: Mapping[str, str]) -> None:
+    twice = [name for name in given if name in labelled_lines(prompt)]
+    if twice:
+        raise BadRequest(
+            f"{twice[0]} is given, but the prompt already has a line {LABELS[twice[0]]!r}:"
+            f" leave out --{twice[0].replace('_', '-')}, or take that line out of the prompt"
+        )
+
+
+def _line(name: str, text: str) -> str:
+    if name == "dialogue":
+        return f"{LABELS[name]}:\n<dialogue>\n{text}\n</dialogue>"
+    if name == "text" and not (text.startswith('"') and text.endswith('"')):
+        return f'{LABELS[name]}: "{text}"'
+    return f"{LABELS[name]}: {text}"

@@ -1,0 +1,72 @@
+"""What would happen, without it happening: the decision and the request. Needs no key and no network."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from decision.catalog import default_catalog
+from decision.decide import DecisionContext, Ruling, decide
+from decision.explain import what_now, why
+from decision.policy import default_policy
+from decision.request import RenderRequest
+from ledger.events import RenderDecided
+from render_service.renders import call_of
+from render_service.settings import SANDBOX, Settings
+from sora_adapter.calls import Post, post_of
+from sora_adapter.profiles import profile
+
+Json = dict[str, Any]
+EMBEDDED = "http://127.0.0.1:<free port>/v1"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A ruling, and the request that would be sent if it allows one."""
+
+    ruling: Ruling
+    post: Post | None
+    base_url: str
+
+    def document(self, request: RenderRequest) -> Json:
+        """Return the preview as JSON."""
+        sent = request_document(self.post, self.base_url) if self.post else None
+        return {"dry_run": True, "decision": ruling_document(self.ruling, request), "request": sent}
+
+
+def preview(settings: Settings, request: RenderRequest, reference: bytes | None) -> Preview:
+    """Decide on `request` and show what would be sent; records nothing and calls nothing."""
+    ruling = decide(request, catalog=default_catalog(), policy=default_policy(), context=DecisionContext())
+    server = profile(request.profile)
+    post = None
+    if isinstance(ruling, RenderDecided):
+        post = post_of(call_of(request, ruling, reference), server, reference)
+    return Preview(ruling, post, address(settings, request.profile))
+
+
+def address(settings: Settings, profile_name: str) -> str:
+    """Return the base URL that would be called."""
+    if profile_name == SANDBOX:
+        return EMBEDDED
+    return settings.base_url or profile(profile_name).base_url or "<OPENAI_BASE_URL>"
+
+
+def ruling_document(ruling: Ruling, request: RenderRequest | None = None) -> Json:
+    """Return a decision: the event's payload, and the same in sentences."""
+    document = ruling.model_dump(mode="json") | {"why": why(ruling)}
+    if not isinstance(ruling, RenderDecided):
+        document["what_now"] = what_now(ruling, request)
+    return document
+
+
+def request_document(post: Post, base_url: str) -> Json:
+    """Return the HTTP request that would be sent; of a file only its name and size."""
+    files = {
+        field: {"name": name, "bytes": len(content), "media_type": media_type}
+        for field, (name, content, media_type) in (post.files or {}).items()
+    }
+    return {
+        "method": "POST",
+        "url": f"{base_url}{post.path}",
+        "content_type": "multipart/form-data" if post.multipart else "application/json",
+        "body": post.body,
+        "files": files,
+    }

@@ -1,0 +1,171 @@
+"""The adapter's face: submit, observe, list, fetch and delete on one server.
+
+Takes an intent and returns the event that says what came of it; cannot see the store, so it cannot forget to
+record, nor record by itself. Every call is one HTTP request: nothing is sent twice, not even a question
+(`sora_adapter.polling` asks again, in its own time).
+
+Importing this module imports `openai`, which takes half a second; of the other modules only `transport` does.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from ledger.events import SubmissionIntended, Variant, VideoDeleted
+from sora_adapter.advice import Submission, no_content
+from sora_adapter.answers import Answer, Lost
+from sora_adapter.calls import ReferenceFile, SubmitCall, post_of, video_path
+from sora_adapter.errors import AnswerError, ReferenceUnreadable, SettingsUnusable
+from sora_adapter.profiles import Profile
+from sora_adapter.redaction import redactor
+from sora_adapter.translate import Observation, Page, Translator
+from sora_adapter.transport import Content, Transport
+
+DEFAULT_TIMEOUT_S = 60.0
+NO_CONTENT = frozenset({404, 409, 410, 422, 425})
+
+
+class VideosClient:
+    """A client of one server; use as ``async with VideosClient(…) as client``.
+
+    `base_url` None means the profile's; `api_key` None sends the profile's `default_key`, or no credentials.
+    `timeout_s` bounds each wait for the server, not a whole download. `traceparent` is called for every
+    request (W3C Trace Context).
+    Raises `SettingsUnusable` before anything is sent.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        base_url: str | None,
+        api_key: str | None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        traceparent: Callable[[], str] | None = None,
+    ) -> None:
+        self.base_url = _checked_base_url(profile, base_url)
+        key = _checked_key(profile, api_key)
+        self._translator = Translator(profile, self.base_url, redactor(key))
+        self._transport = Transport(self.base_url, key or profile.default_key, timeout_s)
+        self._traceparent = traceparent
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transport.close()
+
+    async def submit(self, intent: SubmissionIntended, call: SubmitCall) -> Submission:
+        """Send `call` once, for the attempt of `intent`, and return what came of it.
+
+        Raises for nothing the network or the server does. `ReferenceUnreadable`, and `VideoNotFound` for a
+        source id that is none, are raised before anything is sent. Cancelled, it leaves the attempt open.
+        """
+        reference = await _bytes_of(call.input_reference)
+        post = post_of(call, self._translator.profile, reference)
+        headers = {**self._headers(), "X-Client-Request-Id": intent.attempt_id}
+        return self._translator.submission(intent.attempt_id, await self._transport.post(post, headers))
+
+    async def observe(self, video_id: str) -> Observation:
+        """Ask once how a video is doing; raises `AnswerError`."""
+        received = await self._transport.get(video_path(video_id), {}, self._headers())
+        return self._translator.observation(received)
+
+    async def list(
+        self,
+        limit: int | None = None,
+        after: str | None = None,
+        order: Literal["asc", "desc"] | None = None,
+    ) -> Page:
+        """Ask once for a page of videos, by time of creation; raises `AnswerError`."""
+        asked = {"limit": limit, "after": after, "order": order}
+        params = {name: value for name, value in asked.items() if value is not None}
+        return self._translator.page(await self._transport.get("/videos", params, self._headers()))
+
+    @asynccontextmanager
+    async def fetch(self, video_id: str, variant: Variant) -> AsyncIterator[Content]:
+        """Open the bytes of a variant; they stream while the block is open, in memory of one chunk.
+
+        Raises `ContentNotReady`, `ContentExpired`, `ContentGone` or another `AnswerError`, and while
+        reading `ContentTruncated`.
+        """
+        path = f"{video_path(video_id)}/content"
+        async with self._transport.stream(path, {"variant": variant.value}, self._headers()) as received:
+            if not isinstance(received, Content):
+                raise await self._no_content(video_id, received)
+            if received.is_text:
+                raise self._translator.content_unreadable(await received.as_answer())
+            yield received
+
+    async def delete(self, video_id: str) -> VideoDeleted:
+        """Ask once for a deletion and return the confirmation; raises `AnswerError`.
+
+        After `ServerUnreachable` the video may be deleted or not; `observe` tells.
+        """
+        received = await self._transport.delete(video_path(video_id), self._headers())
+        return self._translator.deletion(video_id, received)
+
+    def _headers(self) -> dict[str, str]:
+        return {"traceparent": self._traceparent()} if self._traceparent else {}
+
+    async def _no_content(self, video_id: str, received: Answer | Lost) -> AnswerError:
+        """Tell why there are no bytes: servers say 404 for "not yet" and for "no longer", the job knows."""
+        refusal = self._translator.refusal(received)
+        if isinstance(received, Lost) or received.http_status not in NO_CONTENT:
+            return refusal
+        try:
+            video = await self.observe(video_id)
+        except AnswerError as error:
+            return error
+        expired = received.http_status == HTTPStatus.GONE or received.is_after(video.expires_at)
+        return no_content(self.base_url, video, expired=expired)
+
+
+async def _bytes_of(reference: ReferenceFile | None) -> bytes | None:
+    if reference is None:
+        return None
+    if isinstance(reference.content, bytes):
+        return reference.content
+    try:
+        return await asyncio.to_thread(reference.content.read_bytes)
+    except OSError as error:
+        raise ReferenceUnreadable(
+            f"input reference {reference.content} cannot be read ({error.strerror}); nothing was sent"
+        ) from error
+
+
+def _checked_base_url(profile: Profile, base_url: str | None) -> str:
+    url = base_url or profile.base_url
+    if url is None:
+        raise SettingsUnusable(f"profile {profile.name} needs the address of a server; set OPENAI_BASE_URL")
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and " " not in url
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsUnusable(f"base URL {url!r} cannot be used; expected one like https://host/v1")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise SettingsUnusable(
+            f"the base URL of {parts.hostname} must not hold a user, a query or a fragment; "
+            f"a key belongs in {profile.key_variable}"
+        )
+    return url.rstrip("/")
+
+
+def _checked_key(profile: Profile, api_key: str | None) -> str | None:
+    key = (api_key or "").strip()
+    if not key and profile.needs_key:
+        raise SettingsUnusable(f"profile {profile.name} needs a key; set {profile.key_variable}")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise SettingsUnusable(
+            f"the key in {profile.key_variable} holds a space or a character no key has; copy it again"
+        )
+    return key or None

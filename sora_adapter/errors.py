@@ -1,0 +1,126 @@
+"""The adapter's errors, drawn as a tree; the exit code of each branch is the one of ``docs/exit-codes.md``.
+
+AdapterError
+├── SettingsUnusable         2  no client can be made of these settings; nothing was sent
+│   └── UnknownProfile       2  no server profile has this name
+├── ReferenceUnreadable      2  the input reference cannot be read; nothing was sent
+├── ServerTrouble            8  passing: the same question may be answered later
+│   ├── ServerUnreachable    8  no answer: refused, no such host, timeout, connection lost
+│   ├── ServerBusy           8  429
+│   └── ServerFailed         8  5xx
+├── ServerRefused            8  any other 4xx or 3xx; asking again changes nothing
+├── ServerUnreadable         8  an answer that is not of this protocol, such as a page of HTML
+├── VideoNotFound            1  the server does not know this video
+├── ContentUnavailable       1  the video is known, its bytes are not to be had
+│   ├── ContentNotReady      1  not completed yet
+│   ├── ContentExpired       1  kept only until ``expires_at``
+│   └── ContentGone          1  completed or failed, and without bytes
+├── ContentTruncated         1  fewer bytes came than were announced
+└── PollTimeout              5  neither completed nor failed when the waiting time was over
+
+A submission raises none of these for what the network or the server does: it returns an outcome event.
+Messages hold no API key: whatever a server says passes `sora_adapter.redaction` first.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ledger.events import ErrorDetail
+    from sora_adapter.translate import Observation
+
+
+class AdapterError(Exception):
+    """Whatever the adapter raises on purpose."""
+
+
+class SettingsUnusable(AdapterError):
+    """The base URL, the key or the profile cannot be used; nothing was sent."""
+
+
+class UnknownProfile(SettingsUnusable):
+    """No server profile has this name; the message lists those there are."""
+
+
+class ReferenceUnreadable(AdapterError):
+    """The file of the input reference could not be read; nothing was sent."""
+
+
+class AnswerError(AdapterError):
+    """What a server's answer, or its absence, means for the question asked.
+
+    `detail` is the error as the server put it, if it did; `retry_after_ms` is what it asked for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        detail: "ErrorDetail | None" = None,
+        retry_after_ms: int | None = None,
+        provider_request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.retry_after_ms = retry_after_ms
+        self.provider_request_id = provider_request_id
+
+
+class ServerTrouble(AnswerError):
+    """Passing trouble: asking again later is reasonable."""
+
+
+class ServerUnreachable(ServerTrouble):
+    """No answer came: connection refused, no such host, TLS, timeout, connection lost."""
+
+
+class ServerBusy(ServerTrouble):
+    """The server wants fewer requests (429)."""
+
+
+class ServerFailed(ServerTrouble):
+    """The server failed (5xx)."""
+
+
+class ServerRefused(AnswerError):
+    """The server said no, and will say so again: key, permission, unsupported request, redirect."""
+
+
+class ServerUnreadable(AnswerError):
+    """The answer is not one of this protocol; usually the base URL is wrong."""
+
+
+class VideoNotFound(AnswerError):
+    """The server answered in its own words that it does not know the video."""
+
+
+class ContentUnavailable(AnswerError):
+    """The video is known, but these bytes cannot be had."""
+
+
+class ContentNotReady(ContentUnavailable):
+    """The video is not completed yet."""
+
+
+class ContentExpired(ContentUnavailable):
+    """The server kept the bytes only until ``expires_at``."""
+
+
+class ContentGone(ContentUnavailable):
+    """The video is completed or failed, and the server has no such bytes for it."""
+
+
+class ContentTruncated(AdapterError):
+    """The download ended early; `received` of `announced` bytes came (None where nothing was announced)."""
+
+    def __init__(self, message: str, *, received: int, announced: int | None) -> None:
+        super().__init__(message)
+        self.received = received
+        self.announced = announced
+
+
+class PollTimeout(AdapterError):
+    """The waiting time is over; `last` is the last observation, None when there was not even one."""
+
+    def __init__(self, message: str, *, last: "Observation | None") -> None:
+        super().__init__(message)
+        self.last = last

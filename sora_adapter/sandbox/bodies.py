@@ -1,0 +1,117 @@
+"""What came over the wire, as plain fields: a multipart form, or JSON under any Content-Type.
+
+Leaves to `requests` what the fields mean. openai-node writes objects into forms as `name[key]`; the
+official description would write them as JSON text; both become an object here.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from sora_adapter.sandbox.errors import ApiError
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+_OBJECT_FIELDS = {"input_reference", "video"}
+_BRACKETS = re.compile(r"(\w+)\[(\w+)\]")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file of a form."""
+
+    name: str
+    media_type: str
+    body: bytes
+
+
+Fields = dict[str, Any]
+
+
+async def read_fields(request: Request) -> Fields:
+    """Return the fields of a request; values are JSON values or Uploads."""
+    _check_length(request)
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return await _form_fields(request)
+    return _json_fields(await _limited_body(request))
+
+
+def _check_length(request: Request) -> None:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+        raise _too_large()
+
+
+async def _limited_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+    return bytes(body)
+
+
+def _too_large() -> ApiError:
+    message = f"The request is larger than {MAX_BODY_BYTES} bytes."
+    return ApiError(message, code="request_too_large", status=413)
+
+
+def _json_fields(body: bytes) -> Fields:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        message = f"We could not parse the body as JSON ({error}). Send JSON or multipart/form-data."
+        raise ApiError.invalid(message, code="invalid_json") from error
+    if not isinstance(fields, dict):
+        raise ApiError.wrong_type("body", "an object", type_name(fields))
+    return fields
+
+
+async def _form_fields(request: Request) -> Fields:
+    try:
+        async with request.form(max_part_size=MAX_BODY_BYTES) as form:
+            return await _merged(form)
+    except HTTPException as error:
+        message = f"We could not parse the multipart form of your request ({error.detail})."
+        raise ApiError.invalid(message, code="invalid_multipart_form") from error
+
+
+async def _merged(form: FormData) -> Fields:
+    """Turn the parts of a form into fields, refusing one that comes twice."""
+    fields: Fields = {}
+    for name, value in form.multi_items():
+        bracketed = _BRACKETS.fullmatch(name)
+        target, key = (fields.setdefault(bracketed[1], {}), bracketed[2]) if bracketed else (fields, name)
+        if not isinstance(target, dict) or key in target:
+            raise ApiError.duplicate_parameter(name)
+        target[key] = await _upload(value) if isinstance(value, UploadFile) else _object_or_text(name, value)
+    return fields
+
+
+async def _upload(file: UploadFile) -> Upload:
+    return Upload(file.filename or "", file.content_type or "application/octet-stream", await file.read())
+
+
+def _object_or_text(name: str, value: str) -> Any:
+    """Read a field that is an object as one, if it is written as JSON; all others are text."""
+    if name not in _OBJECT_FIELDS or not value.startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def type_name(value: object) -> str:
+    """Return the JSON type of a value with its article, as the API's messages have it."""
+    if isinstance(value, Upload):
+        return "a file"
+    names = {
+        bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "an array",
+        dict: "an object", type(None): "null",
+    }  # fmt: skip
+    return names[type(value)]

@@ -1,0 +1,89 @@
+"""Every refusal of the sandbox, as one exception that knows its envelope.
+
+    ApiError
+        .missing_parameter  .unknown_parameter  .duplicate_parameter  .wrong_type  .not_offered
+        .invalid            .unauthorized       .no_such_video        .not_found   .failed
+
+The envelope is OpenAI's: {"error": {"message", "type", "param", "code"}}. Codes are those of the real API
+where one is known; the real server leaves `param` and `code` null more often than this one does.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+
+class ApiError(Exception):
+    """A refusal: an HTTP status and the four fields of the envelope."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        param: str | None = None,
+        status: int = 400,
+        kind: str = "invalid_request_error",
+    ) -> None:
+        super().__init__(message)
+        self.message, self.code, self.param = message, code, param
+        self.status, self.kind = status, kind
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """The body of the answer."""
+        fields = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return {"error": fields}
+
+    @classmethod
+    def missing_parameter(cls, param: str) -> Self:
+        """Refuse a request without something it must have."""
+        return cls(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
+
+    @classmethod
+    def unknown_parameter(cls, param: str) -> Self:
+        """Refuse a parameter that is not in the official description."""
+        return cls(f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
+
+    @classmethod
+    def duplicate_parameter(cls, param: str) -> Self:
+        """Refuse a form that says the same thing twice."""
+        return cls(f"Duplicate parameter: '{param}'.", code="duplicate_parameter", param=param)
+
+    @classmethod
+    def wrong_type(cls, param: str, expected: str, got: str) -> Self:
+        """Refuse a value of the wrong JSON type; both types are named with their article."""
+        message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
+        return cls(message, code="invalid_type", param=param)
+
+    @classmethod
+    def not_offered(cls, param: str, value: str, offered: Iterable[str]) -> Self:
+        """Refuse a value outside a closed list, and name the list."""
+        supported = ", ".join(f"'{one}'" for one in offered)
+        message = f"Invalid value: '{value}'. Supported values are: {supported}."
+        return cls(message, code="invalid_value", param=param)
+
+    @classmethod
+    def invalid(cls, message: str, *, code: str, param: str | None = None) -> Self:
+        """Refuse a request for a reason of its own."""
+        return cls(message, code=code, param=param)
+
+    @classmethod
+    def unauthorized(cls, message: str) -> Self:
+        """Refuse a caller without the key."""
+        return cls(message, code="invalid_api_key", status=401)
+
+    @classmethod
+    def no_such_video(cls, video_id: str, param: str = "video_id") -> Self:
+        """Answer for a job that is not there (or not any more)."""
+        return cls(f"Video with id '{video_id}' not found.", code="video_not_found", param=param, status=404)
+
+    @classmethod
+    def not_found(cls, message: str, *, code: str, param: str | None = None) -> Self:
+        """Answer for something else that is not there."""
+        return cls(message, code=code, param=param, status=404)
+
+    @classmethod
+    def failed(cls, cause: Exception) -> Self:
+        """Answer for a fault of the sandbox's own; its cause is no secret on the reader's machine."""
+        message = f"The sandbox failed: {type(cause).__name__}: {cause}"
+        return cls(message, code="server_error", status=500, kind="server_error")

@@ -1,0 +1,57 @@
+"""What the clock makes of a job: a pure function of when it was created, how long it takes, and now.
+
+Nothing moves a job but time, so its life needs no worker and survives every restart. The first tenth of it
+is spent in the queue. A prompt that contains "[fail]" makes a job that is blocked at the moment it would
+have completed.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["queued", "in_progress", "completed", "failed"]
+
+FAIL_MARKER = "[fail]"
+BLOCKED = {"code": "moderation_blocked", "message": "Your request was blocked by our moderation system."}
+_QUEUED_SHARE = 0.1
+_LAST_PROGRESS = 99
+_POLL_MS = 1000
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One job at one time; `remaining_s` is 0 once it is over, `done_at` None unless it completed."""
+
+    status: Status
+    progress: int
+    remaining_s: float
+    done_at: float | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing about the job will change any more."""
+        return self.status in ("completed", "failed")
+
+    @property
+    def poll_after_ms(self) -> int:
+        """When to ask again: in a second, or as soon as the job is over."""
+        return max(1, min(_POLL_MS, math.ceil(self.remaining_s * 1000)))
+
+
+BIRTH = Moment("queued", 0, 0.0, None)
+
+
+def moment_of(*, created_at: float, render_seconds: float, will_fail: bool, now: float) -> Moment:
+    """Return where a job stands at `now`; all times in seconds since 1970."""
+    done_at = created_at + render_seconds
+    if now >= done_at:
+        return (
+            Moment("failed", _LAST_PROGRESS, 0.0, None)
+            if will_fail
+            else Moment("completed", 100, 0.0, done_at)
+        )
+    lived = max(0.0, now - created_at) / render_seconds
+    if lived < _QUEUED_SHARE:
+        return Moment("queued", 0, done_at - now, None)
+    share = (lived - _QUEUED_SHARE) / (1 - _QUEUED_SHARE)
+    return Moment("in_progress", min(_LAST_PROGRESS, int(share * 100)), done_at - now, None)

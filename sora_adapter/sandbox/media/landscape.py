@@ -1,0 +1,167 @@
+"""The scene of a clip without a reference image: a sky and ridges that slide past each other.
+
+Everything is drawn once, larger than the frame; a frame is crops of it. The camera sways from side to side,
+so a clip may be of any length. Layout and motion come from the root prompt, colours and weather from the
+clip's own.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFilter
+
+from sora_adapter.sandbox.media.colours import WHITE, Colour, mix
+from sora_adapter.sandbox.media.palette import Palette, palette_of
+from sora_adapter.sandbox.media.planes import Mask, Picture, even, plane_values
+from sora_adapter.sandbox.media.recipe import Recipe, dice
+from sora_adapter.sandbox.media.terrain import kind_of, silhouette
+from sora_adapter.sandbox.media.weather import Weather
+
+_SWAY_S = 11.0
+_FIRST_RIDGE = 0.36
+_RIDGE_STEP = 0.13
+_SKY_REACH = 0.03  # of the frame's width; every ridge nearer reaches farther
+_RIDGE_REACH = 0.11
+_STARS = 160
+_CLOUDS = 9
+_LIT_WINDOWS = 0.12
+
+
+class Landscape:
+    """The moving picture of a recipe, without its caption."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._size = recipe.size
+        self._weather = Weather(recipe.prompts, recipe.size)
+        self._layers = list(_layers(recipe))
+
+    def frame(self, moment_s: float) -> Picture:
+        """Draw the picture at `moment_s` from the start."""
+        sway = math.sin(math.tau * moment_s / _SWAY_S)
+        sky, *ridges = self._layers
+        picture = sky.picture.crop(sky.left(sway), self._size[0])
+        for ridge in ridges:
+            left, width = ridge.left(sway), self._size[0]
+            seen = ridge.picture.crop(left, width)
+            picture.lay(seen, ridge.mask.crop(left, width), (0, ridge.top + ridge.lift(moment_s)))
+        self._weather.fall(picture, moment_s)
+        return picture
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A strip wider than the frame by twice its reach; `swell` is how far it rises and sinks, in pixels."""
+
+    picture: Picture
+    mask: Mask
+    top: int
+    reach: int
+    swell: int
+    phase: float
+
+    def left(self, sway: float) -> int:
+        return round(self.reach * (1 + sway))
+
+    def lift(self, moment_s: float) -> int:
+        return round(self.swell * math.sin(math.tau * moment_s / 4 + self.phase))
+
+
+def _layers(recipe: Recipe) -> list[_Layer]:
+    """Draw the sky and then the ridges, the farthest first."""
+    palette, kind = palette_of(recipe.prompts), kind_of(recipe.root)
+    ridges = [_ridge(kind, step, palette, recipe) for step in range(len(palette.ridges))]
+    return [_sky(palette, recipe), *ridges]
+
+
+def _ridge(kind: str, step: int, palette: Palette, recipe: Recipe) -> _Layer:
+    """Draw one ridge, no lower than what the next one leaves to be seen."""
+    width, height = recipe.size
+    unit, throw = min(recipe.size), dice("ridge", str(step), recipe.root)
+    relief, swell = even(unit * (0.2 - 0.01 * step)), even(unit * 0.012) if kind == "waves" else 0
+    is_last = step == len(palette.ridges) - 1
+    top, reach = even(height * (_FIRST_RIDGE + _RIDGE_STEP * step)), even(width * _RIDGE_REACH * (step + 1))
+    depth = height - top + swell if is_last else even(height * _RIDGE_STEP) + relief + 2 * swell
+    strip = (width + 2 * reach, depth)
+    colour = palette.ridges[step]
+    picture = Picture.gradient(strip, [(0, colour), (0.35, colour), (1, mix(colour, palette.horizon, 0.3))])
+    if kind == "city":
+        _light_windows(picture, palette.sun, throw, unit)
+    mask = Mask.of(silhouette(kind, throw, strip, relief, unit))
+    return _Layer(picture, mask, top, reach, swell, throw.uniform(0, math.tau))
+
+
+def _sky(palette: Palette, recipe: Recipe) -> _Layer:
+    width, height = recipe.size
+    reach, unit = even(width * _SKY_REACH), min(recipe.size)
+    strip = (width + 2 * reach, height)
+    stops = [(0, palette.sky), (0.16, palette.sky), (0.62, palette.horizon), (1, palette.horizon)]
+    picture = Picture.gradient(strip, stops)
+    if palette.is_night:
+        _sow_stars(picture, dice("stars", recipe.root))
+    _hang_sun(picture, palette.sun, dice("sun", recipe.root), unit)
+    _hang_clouds(picture, palette.sky, dice("clouds", recipe.root), unit)
+    return _Layer(picture, Mask.of(Image.new("L", (2, 2))), 0, reach, 0, 0.0)
+
+
+def _hang_sun(picture: Picture, colour: Colour, throw: random.Random, unit: int) -> None:
+    width, height = picture.y.size
+    x, y, radius = (
+        width * throw.uniform(0.18, 0.82),
+        height * throw.uniform(0.16, 0.3),
+        unit * throw.uniform(0.07, 0.1),
+    )
+    glow = even(radius * 8)
+    halo = (
+        Image.radial_gradient("L").point([max(0, 150 - value) for value in range(256)]).resize((glow, glow))
+    )
+    picture.paint(colour, Mask.of(halo), (even(x) - glow // 2, even(y) - glow // 2))
+    side = even(radius * 2) + 4
+    disc = Image.new("L", (side * 2, side * 2), 0)
+    ImageDraw.Draw(disc).ellipse((8, 8, side * 2 - 8, side * 2 - 8), fill=255)
+    picture.paint(
+        mix(colour, WHITE, 0.4), Mask.of(disc.reduce(2)), (even(x) - side // 2, even(y) - side // 2)
+    )
+
+
+def _hang_clouds(picture: Picture, colour: Colour, throw: random.Random, unit: int) -> None:
+    """Draw clouds small, blur them and blow them up: soft edges for little work."""
+    width, height = picture.y.size
+    small = Image.new("L", (width // 8, height // 16), 0)
+    draw = ImageDraw.Draw(small)
+    for _ in range(_CLOUDS):
+        x, y = throw.uniform(-0.05, 1) * small.width, throw.uniform(0.1, 0.75) * small.height
+        for _ in range(5):
+            long, thick = throw.uniform(0.06, 0.22) * unit / 8, throw.uniform(0.006, 0.022) * unit / 8
+            at_x, at_y = x + throw.uniform(-0.12, 0.12) * unit / 8, y + throw.uniform(-0.02, 0.02) * unit / 8
+            draw.ellipse((at_x - long, at_y - thick, at_x + long, at_y + thick), fill=throw.randint(60, 120))
+    soft = small.filter(ImageFilter.GaussianBlur(1.2)).resize(
+        (width, even(height / 2)), Image.Resampling.BICUBIC
+    )
+    picture.paint(mix(colour, WHITE, 0.55), Mask.of(soft))
+
+
+def _sow_stars(picture: Picture, throw: random.Random) -> None:
+    width, height = picture.y.size
+    draw = ImageDraw.Draw(picture.y)
+    for _ in range(_STARS):
+        x, y, size = (
+            throw.uniform(0, width),
+            throw.uniform(0, 0.5) ** 1.3 * height,
+            throw.choice((0, 1, 1, 2)),
+        )
+        draw.ellipse((x, y, x + size, y + size), fill=throw.randint(120, 230))
+
+
+def _light_windows(picture: Picture, colour: Colour, throw: random.Random, unit: int) -> None:
+    """Light some windows of a grid; what is above the roofs the mask hides."""
+    width, height = picture.y.size
+    pitch, wide, tall = even(unit * 0.022), even(unit * 0.008), even(unit * 0.011)
+    values = plane_values(colour)
+    draws = [ImageDraw.Draw(plane) for plane in (picture.y, picture.u, picture.v)]
+    for y in range(pitch, height, pitch):
+        for x in range(pitch, width, pitch):
+            if throw.random() < _LIT_WINDOWS:
+                for draw, value, scale in zip(draws, values, (1, 2, 2), strict=True):
+                    box = (x // scale, y // scale, (x + wide) // scale - 1, (y + tall) // scale - 1)
+                    draw.rectangle(box, fill=value)

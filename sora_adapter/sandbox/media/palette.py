@@ -1,0 +1,88 @@
+"""Which colour goes where in a scene, read from the prompts.
+
+Rules kept: a colour the prompt names is really used, and covers more of the picture than any other; where
+none is named, a mood word decides, and else the prompt's hash. A remix that names no colour keeps its
+parent's, visibly shifted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sora_adapter.sandbox.media.colours import (
+    BLACK,
+    WHITE,
+    Colour,
+    brightness,
+    from_hue,
+    mix,
+    mood,
+    named,
+)
+from sora_adapter.sandbox.media.recipe import dice
+
+_REMIX_SHIFT = 0.3  # how far a remix without colours of its own moves from its parent's
+_RIDGES = 4
+_DARK = 100  # the brightest part of a night sky's colour
+_PALE = 200
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The roles of a scene; `ridges` runs from the farthest to the nearest."""
+
+    sky: Colour
+    horizon: Colour
+    sun: Colour
+    ridges: tuple[Colour, ...]
+    accent: Colour
+
+    @property
+    def is_night(self) -> bool:
+        """Whether the sky is dark enough for stars."""
+        return max(self.sky) < _DARK
+
+
+def palette_of(prompts: Sequence[str]) -> Palette:
+    """Return the palette of the last of a line of prompts (root first)."""
+    return _roles(_colours(prompts))
+
+
+def _colours(prompts: Sequence[str]) -> list[Colour]:
+    prompt = prompts[-1]
+    own = named(prompt) or mood(prompt)
+    if own:
+        return own
+    hashed = _hashed(prompt)
+    if len(prompts) == 1:
+        return hashed
+    inherited = _colours(prompts[:-1])
+    return [mix(colour, hashed[0], _REMIX_SHIFT) for colour in inherited]
+
+
+def _hashed(prompt: str) -> list[Colour]:
+    """Return neighbours on the colour wheel, which go together wherever the dice start."""
+    throw = dice("palette", prompt)
+    hue, turn = throw.random(), throw.choice((-0.12, -0.08, 0.08, 0.12))
+    return [from_hue(hue, 0.52, 0.42), from_hue(hue + turn, 0.72, 0.62), from_hue(hue - turn / 2, 0.3, 0.4)]
+
+
+def _roles(colours: list[Colour]) -> Palette:
+    sky, second = colours[0], colours[1 % len(colours)]
+    horizon = _horizon(sky, second)
+    body = colours[1:] or [sky]
+    ridges = [mix(body[-1 - step % len(body)], BLACK, 0.14 * step) for step in range(_RIDGES)]
+    ridges[0] = mix(ridges[0], horizon, 0.35)
+    return Palette(sky, horizon, mix(horizon, WHITE, 0.65), tuple(ridges), _lively(colours))
+
+
+def _horizon(sky: Colour, second: Colour) -> Colour:
+    """Return a colour the sky can fade to and still be seen to fade."""
+    if brightness(second) > _PALE and brightness(sky) > _PALE:
+        return mix(second, BLACK, 0.22)
+    return mix(second, WHITE, 0.5 if second == sky else 0.2)
+
+
+def _lively(colours: list[Colour]) -> Colour:
+    """Return the colour that stands out best on the dark panel."""
+    best = max(colours, key=lambda colour: max(colour) - min(colour) + brightness(colour) / 4)
+    return mix(best, WHITE, 0.15)

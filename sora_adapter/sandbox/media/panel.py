@@ -1,0 +1,135 @@
+"""The lower third: the prompt in words, and what was rendered in small print.
+
+Drawn once for a clip and laid on every frame. A prompt longer than the panel ends in an ellipsis; a remix
+names its parent's prompt beneath its own.
+"""
+
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from sora_adapter.sandbox.media.colours import Colour
+from sora_adapter.sandbox.media.fonts import Font, font_for
+from sora_adapter.sandbox.media.palette import palette_of
+from sora_adapter.sandbox.media.planes import Mask, Picture, even
+from sora_adapter.sandbox.media.recipe import Recipe
+
+_INK = (12, 14, 20)
+_TEXT = (255, 255, 255)
+_SMALL_PRINT = (204, 210, 218)
+_OPACITY = 190
+_MAX_LINES = {"landscape": 3, "portrait": 5}
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A caption ready to be laid on frames; `at` is its place."""
+
+    picture: Picture
+    mask: Mask
+    at: tuple[int, int]
+
+    def show(self, frame: Picture, share: float = 1.0) -> None:
+        """Lay the caption on a frame, at `share` (0..1) of its strength."""
+        frame.lay(self.picture, self.mask if share >= 1 else self.mask.faded(share), self.at)
+
+
+def panel_of(recipe: Recipe) -> Panel:
+    """Draw the caption of a clip."""
+    width, height = recipe.size
+    unit = min(recipe.size)
+    margin, pad = even(unit * 0.05), round(unit * 0.035)
+    lines = _lines(recipe, width - 2 * margin - 3 * pad)
+    box = (even(width - 2 * margin), even(sum(line.height for line in lines) + 2 * pad))
+    picture, mask = _plate(box, palette_of(recipe.prompts).accent, max(4, unit // 120))
+    words, draw = Image.new("L", box, 0), ImageDraw.Draw(picture)
+    top = pad
+    for line in lines:
+        for canvas, fill in ((draw, line.colour), (ImageDraw.Draw(words), 255)):
+            canvas.text((2 * pad, top), line.text, font=line.font, fill=fill)
+        top += line.height
+    mask.paste(255, (0, 0, *box), words)
+    return Panel(Picture.of(picture), Mask.of(mask), (margin, even(height - margin - box[1])))
+
+
+@dataclass(frozen=True)
+class _Line:
+    text: str
+    font: Font
+    height: int
+    colour: Colour = _TEXT
+
+
+def _lines(recipe: Recipe, room: int) -> list[_Line]:
+    unit = min(recipe.size)
+    shape = "landscape" if recipe.size[0] > recipe.size[1] else "portrait"
+    large, small = round(unit * 0.046), round(unit * 0.03)
+    prompt = _tidy(recipe.prompt)
+    font = font_for(prompt, large)
+    lines = [_Line(text, font, round(large * 1.3)) for text in wrapped(prompt, font, room, _MAX_LINES[shape])]
+    return [*lines, *(_small_print(text, small, room) for text in _notes(recipe))]
+
+
+def _notes(recipe: Recipe) -> list[str]:
+    width, height = recipe.size
+    made = f"{recipe.model}  \N{MIDDLE DOT}  {width}x{height}  \N{MIDDLE DOT}  {recipe.seconds} s"
+    return [made] if recipe.parent is None else [f"remix of: {_tidy(recipe.parent)}", made]
+
+
+def _small_print(text: str, size: int, room: int) -> _Line:
+    font = font_for(text, size)
+    return _Line(wrapped(text, font, room, 1)[0], font, round(size * 1.5), _SMALL_PRINT)
+
+
+def _plate(box: tuple[int, int], accent: Colour, stripe: int) -> tuple[Image.Image, Image.Image]:
+    """Draw a dark plate with an accent stripe, and the mask that makes it translucent with round corners."""
+    picture, mask = Image.new("RGB", box, _INK), Image.new("L", box, 0)
+    corners = ImageDraw.Draw(mask)
+    corners.rounded_rectangle((0, 0, box[0] - 1, box[1] - 1), radius=box[1] // 12 + 4, fill=_OPACITY)
+    for draw, fill in ((ImageDraw.Draw(picture), accent), (corners, 255)):
+        draw.rounded_rectangle(
+            (stripe * 2, stripe * 3, stripe * 3, box[1] - stripe * 3), radius=stripe, fill=fill
+        )
+    return picture, mask
+
+
+def _tidy(text: str) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def wrapped(text: str, font: Font, room: int, most: int) -> list[str]:
+    """Break a text into at most `most` lines no wider than `room`; what is left over becomes an ellipsis."""
+    lines: list[str] = []
+    rest = text
+    while rest and len(lines) < most:
+        line, rest = _first_line(rest, font, room)
+        lines.append(line)
+    if rest:
+        lines[-1] = _shortened(lines[-1], font, room)
+    return lines or [""]
+
+
+def _first_line(text: str, font: Font, room: int) -> tuple[str, str]:
+    """Split off what fits, at a space if there is one (some scripts have none)."""
+    fits = _fitting(text, font, room)
+    if fits == len(text):
+        return text, ""
+    space = text.rfind(" ", 1, fits + 1)
+    cut = space if space > 0 else fits
+    return text[:cut], text[cut:].lstrip()
+
+
+def _fitting(text: str, font: Font, room: int) -> int:
+    """Return how many characters fit, at least one; texts are long, so by halving."""
+    low, high = 1, min(len(text), room)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if font.getlength(text[:middle]) <= room else (low, middle - 1)
+    return low
+
+
+def _shortened(line: str, font: Font, room: int) -> str:
+    while line and font.getlength(line + _ELLIPSIS) > room:
+        line = line[:-1]
+    return line.rstrip() + _ELLIPSIS

@@ -1,0 +1,119 @@
+"""Pictures as the encoder wants them: three planes, luma at full size and chroma at half.
+
+Drawing straight into the planes spares every frame a conversion from RGB; that is most of what makes a clip
+cheap. The numbers are ITU-R BT.709 in limited range, which is what players assume of HD video. Positions
+and sizes are even numbers of luma pixels; an odd position is drawn with its chroma half a pixel off, which
+nobody sees.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+
+from PIL import Image
+
+from sora_adapter.sandbox.media.colours import Colour, mix
+from sora_adapter.sandbox.media.recipe import Size
+
+_BT709 = (
+    0.1826, 0.6142, 0.0620, 16.0,
+    -0.1006, -0.3386, 0.4392, 128.0,
+    0.4392, -0.3989, -0.0403, 128.0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mask:
+    """How much of a picture shows, 0..255, at both resolutions."""
+
+    full: Image.Image
+    half: Image.Image
+
+    @classmethod
+    def of(cls, full: Image.Image) -> Self:
+        """Make a mask from one greyscale image."""
+        return cls(full, full.reduce(2))
+
+    def crop(self, left: int, width: int) -> Self:
+        """Cut out a vertical strip of full height."""
+        return type(self)(_strip(self.full, left, width), _strip(self.half, left // 2, width // 2))
+
+    def faded(self, share: float) -> Self:
+        """Return the mask at `share` (0..1) of its strength."""
+        table = [round(value * share) for value in range(256)]
+        return type(self)(self.full.point(table), self.half.point(table))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that can be painted on."""
+
+    y: Image.Image
+    u: Image.Image
+    v: Image.Image
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Self:
+        """Convert an RGB image."""
+        y, u, v = image.convert("RGB", _BT709).split()
+        return cls(y, u.reduce(2), v.reduce(2))
+
+    @classmethod
+    def gradient(cls, size: Size, stops: Sequence[tuple[float, Colour]]) -> Self:
+        """Fill a picture from top to bottom through colours at given heights (0..1, rising)."""
+        width, height = size
+        column = Image.new("RGB", (1, height))
+        column.putdata([_at(stops, row / max(1, height - 1)) for row in range(height)])
+        y, u, v = column.convert("RGB", _BT709).split()
+        half = (width // 2, height // 2)
+        nearest = Image.Resampling.NEAREST
+        return cls(y.resize(size, nearest), u.resize(half, nearest), v.resize(half, nearest))
+
+    def crop(self, left: int, width: int) -> Self:
+        """Cut out a vertical strip of full height."""
+        chroma = (left // 2, width // 2)
+        return type(self)(_strip(self.y, left, width), _strip(self.u, *chroma), _strip(self.v, *chroma))
+
+    def lay(self, other: "Picture", mask: Mask, at: tuple[int, int] = (0, 0)) -> None:
+        """Lay another picture on this one where the mask lets it."""
+        chroma = (at[0] // 2, at[1] // 2)
+        self.y.paste(other.y, at, mask.full)
+        self.u.paste(other.u, chroma, mask.half)
+        self.v.paste(other.v, chroma, mask.half)
+
+    def paint(self, colour: Colour, mask: Mask, at: tuple[int, int] = (0, 0)) -> None:
+        """Lay a plain colour on this picture where the mask lets it."""
+        y, u, v = plane_values(colour)
+        chroma = (at[0] // 2, at[1] // 2)
+        _fill(self.y, y, at, mask.full)
+        _fill(self.u, u, chroma, mask.half)
+        _fill(self.v, v, chroma, mask.half)
+
+
+def plane_values(colour: Colour) -> tuple[int, int, int]:
+    """Return a colour's value in each of the three planes."""
+    pixel = Image.new("RGB", (1, 1), colour).convert("RGB", _BT709).getpixel((0, 0))
+    assert isinstance(pixel, tuple)  # noqa: S101 - an RGB image has no other pixels
+    y, u, v = (int(value) for value in pixel)
+    return y, u, v
+
+
+def even(length: float) -> int:
+    """Return the even number of pixels nearest to a length."""
+    return round(length / 2) * 2
+
+
+def _fill(plane: Image.Image, value: int, at: tuple[int, int], mask: Image.Image) -> None:
+    plane.paste(value, (at[0], at[1], at[0] + mask.width, at[1] + mask.height), mask)
+
+
+def _strip(image: Image.Image, left: int, width: int) -> Image.Image:
+    return image.crop((left, 0, left + width, image.height))
+
+
+def _at(stops: Sequence[tuple[float, Colour]], height: float) -> Colour:
+    for (low, first), (high, second) in pairwise(stops):
+        if height <= high:
+            return mix(first, second, max(0.0, height - low) / (high - low))
+    return stops[-1][1]

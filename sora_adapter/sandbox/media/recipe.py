@@ -1,0 +1,43 @@
+"""What a clip is made from, and nothing else.
+
+Rule kept: the same recipe gives the same bytes, so a recipe holds no id, no time and no path. Every random
+choice of the other modules comes from `dice`, which is seeded by text alone.
+"""
+
+import hashlib
+import random
+from dataclasses import dataclass
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One clip; `size` is (width, height), `prompts` runs from the root's to its own."""
+
+    model: str
+    size: Size
+    seconds: int
+    prompts: tuple[str, ...]
+    reference: bytes | None = None
+
+    @property
+    def root(self) -> str:
+        """The prompt that laid out the scene; every remix down the line keeps its layout and motion."""
+        return self.prompts[0]
+
+    @property
+    def prompt(self) -> str:
+        """The clip's own prompt: its caption, its palette, its weather."""
+        return self.prompts[-1]
+
+    @property
+    def parent(self) -> str | None:
+        """The prompt of the clip this one remixes, if it is a remix."""
+        return self.prompts[-2] if len(self.prompts) > 1 else None
+
+
+def dice(*parts: str) -> random.Random:
+    """Return a generator that throws the same numbers for the same text, on every machine and run."""
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
+    return random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - scenery, not secrets

@@ -1,0 +1,146 @@
+"""Which files exist: renders every job's clip at most once and keeps the previews made from it.
+
+Rules kept: a file appears under its name only when it is whole (written beside it and moved into place), so
+a crash leaves at worst a `.part` file, which is swept away once it is old. Several processes may render the
+same clip; their bytes are the same, so it does not matter who is last. Rendering starts at create, one clip
+at a time, and a clip that somebody waits for does not queue behind those nobody asked for yet.
+"""
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from sora_adapter.sandbox.jobs import Job, JobStore
+from sora_adapter.sandbox.media.clip import render
+from sora_adapter.sandbox.media.recipe import Recipe
+from sora_adapter.sandbox.media.sheets import spritesheet, thumbnail
+from sora_adapter.sandbox.requests import Variant
+from sora_adapter.sandbox.settings import Media
+
+SUFFIXES: dict[Variant, str] = {"video": ".mp4", "thumbnail": ".webp", "spritesheet": ".jpg"}
+MEDIA_TYPES: dict[Variant, str] = {
+    "video": "video/mp4",
+    "thumbnail": "image/webp",
+    "spritesheet": "image/jpeg",
+}
+_STALE_PART_S = 600
+_PREVIEW_WORKERS = 4  # they mostly wait for a clip
+_CACHED_PROMPT = "One clip for every size and length: this sandbox runs with cached media"
+
+
+class Studio:
+    """The media folder of a sandbox and the threads that fill it."""
+
+    def __init__(self, folder: Path, store: JobStore, media: Media) -> None:
+        self._folder, self._store, self._media = folder, store, media
+        self._ahead = ThreadPoolExecutor(1, "sandbox-ahead")
+        self._wanted = ThreadPoolExecutor(1, "sandbox-wanted")
+        self._previews = ThreadPoolExecutor(_PREVIEW_WORKERS, "sandbox-previews")
+        self._under_way: dict[str, tuple[Future[Path], Executor]] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+
+    def close(self) -> None:
+        """Stop at the next frame; what is half done is thrown away, and done again if asked for."""
+        self._closed.set()
+        for pool in (self._ahead, self._wanted, self._previews):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def start(self, job: Job) -> None:
+        """Put a new job's clip in the queue."""
+        if self._media == "rendered" and not job.will_fail:
+            path = self._path(job, "video")
+            self._once(path, self._ahead, lambda: self._render(job, path))
+
+    def asset(self, job: Job, variant: Variant) -> Future[Path]:
+        """Return the file of a job, made before anything nobody waits for if it is not there yet."""
+        path = self._path(job, variant)
+        if path.exists():
+            return _done(path)
+        if variant == "video":
+            return self._once(path, self._wanted, lambda: self._render(job, path))
+        return self._once(path, self._previews, lambda: self._preview(job, variant, path))
+
+    def discard(self, job: Job) -> None:
+        """Remove a deleted job's files; a render of it that is under way finds out at its next frame."""
+        if self._media == "rendered":
+            for variant in SUFFIXES:
+                self._path(job, variant).unlink(missing_ok=True)
+
+    def _path(self, job: Job, variant: Variant) -> Path:
+        name = job.id if self._media == "rendered" else f"cached-{job.size}-{job.seconds}s"
+        return self._folder / (name + SUFFIXES[variant])
+
+    def _once(self, path: Path, pool: Executor, make: Callable[[], Path]) -> Future[Path]:
+        """Have a file made, unless it is being made; what waits in the queue ahead is pulled forward."""
+        with self._lock:
+            future, where = self._under_way.get(path.name, (None, pool))
+            pulled_forward = (
+                future is not None and where is self._ahead and pool is not where and future.cancel()
+            )
+            if future is None or pulled_forward:
+                future = pool.submit(self._made, path, make)
+                self._under_way[path.name] = future, pool
+            return future
+
+    def _made(self, path: Path, make: Callable[[], Path]) -> Path:
+        try:
+            return path if path.exists() else make()
+        finally:
+            with self._lock:
+                self._under_way.pop(path.name, None)
+
+    def _render(self, job: Job, path: Path) -> Path:
+        recipe = self._recipe(job)
+        written = self._put(path, lambda part: render(recipe, part, lambda: self._is_unwanted(job)))
+        if self._is_deleted(job):
+            self.discard(job)
+        return written
+
+    def _preview(self, job: Job, variant: Variant, path: Path) -> Path:
+        clip = self.asset(job, "video").result()
+        picture = thumbnail(clip) if variant == "thumbnail" else spritesheet(clip)
+        return self._put(path, lambda part: part.write_bytes(picture))
+
+    def _is_unwanted(self, job: Job) -> bool:
+        return self._closed.is_set() or self._is_deleted(job)
+
+    def _is_deleted(self, job: Job) -> bool:
+        return self._media == "rendered" and self._store.get(job.id) is None
+
+    def _recipe(self, job: Job) -> Recipe:
+        width, _, height = job.size.partition("x")
+        size, seconds = (int(width), int(height)), int(job.seconds)
+        if self._media == "cached":
+            return Recipe("sandbox", size, seconds, (_CACHED_PROMPT,))
+        return Recipe(job.model, size, seconds, job.prompts, self._store.reference_image(job))
+
+    def _put(self, path: Path, write: Callable[[Path], object]) -> Path:
+        """Write a file beside its place, then move it there."""
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        try:
+            write(part)
+            os.replace(part, path)  # noqa: PTH105 - the name says that it overwrites
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    def _sweep(self) -> None:
+        """Remove what a crash left half written; younger parts may be another process's work in progress."""
+        for part in self._folder.glob(".*.part"):
+            with suppress(FileNotFoundError):  # another process swept it first
+                if time.time() - part.stat().st_mtime > _STALE_PART_S:
+                    part.unlink()
+
+
+def _done(path: Path) -> Future[Path]:
+    future: Future[Path] = Future()
+    future.set_result(path)
+    return future

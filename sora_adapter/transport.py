@@ -1,0 +1,213 @@
+"""The only importer of `openai`: one exchange over the SDK, exactly once.
+
+What the SDK and its HTTP client would do on their own is off, in this one place:
+
+- retries, for every method (it sends a POST up to three times, with no idempotency key),
+- redirects of anything but GET (a 307 would send the POST a second time),
+- connections kept for later: the server may close one in the instant it is used again, and then nobody
+  knows whether the request arrived; with a new one, a failed connect proves that nothing was sent,
+- proxies of the environment, for this machine's own addresses,
+- credentials of the environment: without a key no ``Authorization`` is sent, not even OPENAI_ADMIN_KEY.
+
+Calls go through the SDK's generic ``get``, ``post`` and ``delete``, with the raw response as the result. The
+methods of ``client.videos`` raise a DeprecationWarning each, which could only be silenced for the whole
+process (``warnings.catch_warnings`` is not safe between tasks), and the models they return are not validated.
+"""
+
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import httpx2
+from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, Omit
+
+from sora_adapter.answers import Answer, Lost
+from sora_adapter.calls import Post
+from sora_adapter.errors import ContentTruncated
+
+CONNECT_TIMEOUT_S = 10.0
+CHUNK_BYTES = 256 * 1024
+
+# httpcore2 raises these before it writes the first byte of a request: while it waits for a connection, opens
+# one, shakes hands (TLS) or asks a proxy for a tunnel. After any other error the request may have arrived.
+_NEVER_CONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+
+
+class Transport:
+    """An HTTP client for one server; without `api_key` it sends no credentials."""
+
+    def __init__(self, base_url: str, api_key: str | None, timeout_s: float) -> None:
+        timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
+        self._fixed: dict[str, str | Omit] = {} if api_key else {"Authorization": Omit()}
+        self._sdk = AsyncOpenAI(
+            api_key=api_key or "none",  # None would read OPENAI_API_KEY
+            base_url=base_url,
+            max_retries=0,
+            timeout=timeout,
+            http_client=DefaultAsyncHttpxClient(
+                timeout=timeout,
+                limits=httpx2.Limits(max_keepalive_connections=0),
+                trust_env=not _is_this_machine(base_url),
+                event_hooks={"response": [_read_as_utf8]},
+            ),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._sdk.close()
+
+    async def post(self, post: Post, headers: Mapping[str, str]) -> Answer | Lost:
+        """Send `post` once; a redirect is an answer."""
+        encoding = {"Content-Type": "multipart/form-data"} if post.multipart else {}
+        return await _exchange(
+            self._sdk.post(
+                post.path,
+                cast_to=httpx2.Response,
+                body=post.body,
+                files=post.files,
+                options={
+                    "headers": {**self._fixed, **headers, **encoding},
+                    "follow_redirects": False,
+                },
+            )
+        )
+
+    async def delete(self, path: str, headers: Mapping[str, str]) -> Answer | Lost:
+        """Ask for a deletion once; a redirect is an answer."""
+        return await _exchange(
+            self._sdk.delete(
+                path,
+                cast_to=httpx2.Response,
+                options={
+                    "headers": {**self._fixed, **headers},
+                    "follow_redirects": False,
+                },
+            )
+        )
+
+    async def get(self, path: str, params: Mapping[str, object], headers: Mapping[str, str]) -> Answer | Lost:
+        """Ask once, following redirects."""
+        return await _exchange(self._request(path, params, headers))
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, params: Mapping[str, object], headers: Mapping[str, str]
+    ) -> AsyncIterator["Content | Answer | Lost"]:
+        """Ask once for bytes, following redirects; yields them unread where the answer is 2xx."""
+        # With this header the SDK leaves the body unread, as its own `with_streaming_response` does.
+        unread = {"X-Stainless-Raw-Response": "stream", "Accept-Encoding": "identity"}
+        received = await _received(self._request(path, params, {**headers, **unread}))
+        if isinstance(received, Lost) or not received.is_success:
+            yield await _read(received)
+            return
+        try:
+            yield Content(received)
+        finally:
+            await received.aclose()
+
+    def _request(
+        self, path: str, params: Mapping[str, object], headers: Mapping[str, str]
+    ) -> Awaitable[httpx2.Response]:
+        return self._sdk.get(
+            path,
+            cast_to=httpx2.Response,
+            options={
+                "headers": {**self._fixed, **headers},
+                "params": params,
+                "follow_redirects": True,
+            },
+        )
+
+
+class Content:
+    """The bytes of one variant, unread; iterate once. Memory stays at one chunk of at most 256 KiB.
+
+    `content_length` is the number of bytes announced, None where the server announced none.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+        headers = response.headers
+        announced = headers.get("content-length", "")
+        self.content_type = headers.get("content-type", "application/octet-stream").partition(";")[0].strip()
+        self.content_length = int(announced) if announced.isdecimal() else None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether this is a page or a JSON document, and so no bytes of a video."""
+        return self.content_type in {"text/html", "application/json"}
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the bytes; raises `ContentTruncated` when fewer come than were announced."""
+        try:
+            async for chunk in self._response.aiter_bytes(CHUNK_BYTES):
+                yield chunk
+        except httpx2.RequestError as error:
+            raise self._truncated(_described(error)) from None
+
+    async def as_answer(self) -> Answer | Lost:
+        """Read the rest as text, for answers that turn out to be no bytes of a video."""
+        return await _read(self._response)
+
+    def _truncated(self, why: str) -> ContentTruncated:
+        received, announced = self._response.num_bytes_downloaded, self.content_length
+        return ContentTruncated(
+            f"the download ended after {received} of {announced or 'an unknown number of'} bytes ({why}); "
+            "fetch it again",
+            received=received,
+            announced=announced,
+        )
+
+
+async def _read_as_utf8(response: httpx2.Response) -> None:
+    """JSON is UTF-8 (RFC 8259); a charset the server names may be one that raises, such as ``idna``."""
+    response.encoding = "utf-8"
+
+
+async def _exchange(call: Awaitable[httpx2.Response]) -> Answer | Lost:
+    return await _read(await _received(call))
+
+
+async def _received(call: Awaitable[httpx2.Response]) -> httpx2.Response | Lost:
+    """Turn every way in which the SDK fails into a response or into what is known of the loss."""
+    try:
+        return await call
+    except APIStatusError as error:
+        return error.response
+    except APIConnectionError as error:
+        return _lost(error.__cause__ or error)
+    except httpx2.RequestError as error:  # the body of an error answer broke off while the SDK read it
+        return _lost(error)
+
+
+async def _read(received: httpx2.Response | Lost) -> Answer | Lost:
+    if isinstance(received, Lost):
+        return received
+    try:
+        await received.aread()
+    except httpx2.RequestError as error:
+        return _lost(error)
+    return Answer(received.status_code, dict(received.headers), received.text)
+
+
+def _lost(error: BaseException) -> Lost:
+    if isinstance(error, _NEVER_CONNECTED):
+        return Lost("never_connected", _described(error))
+    if isinstance(error, httpx2.TimeoutException):
+        return Lost("timeout", _described(error))
+    if isinstance(error, httpx2.DecodingError):
+        return Lost("unreadable", _described(error))
+    return Lost("connection", _described(error))
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _is_this_machine(base_url: str) -> bool:
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,57 @@
+"""The packaged catalog and policy, and short ways to ask for something."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from decision.catalog import Catalog, default_catalog
+from decision.decide import DecisionContext, Ruling, decide
+from decision.policy import Policy, default_policy
+from decision.request import RenderRequest, parse_request
+
+SOURCE = {
+    "job_id": "job_0",
+    "video_id": "video_0",
+    "status": "completed",
+    "model": "sora-2",
+    "size": "1280x720",
+    "seconds": 4,
+}
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    return default_catalog()
+
+
+@pytest.fixture(scope="session")
+def policy() -> Policy:
+    return default_policy()
+
+
+@pytest.fixture(scope="session")
+def parse(catalog: Catalog) -> Callable[..., RenderRequest]:
+    def parse(**values: Any) -> RenderRequest:
+        return parse_request(
+            catalog=catalog, **{"operation": "create", "prompt": "A cat on a roof", **values}
+        )
+
+    return parse
+
+
+@pytest.fixture(scope="session")
+def remix(parse: Callable[..., RenderRequest]) -> Callable[..., RenderRequest]:
+    def remix(*, source: dict[str, Any] | None = None, **values: Any) -> RenderRequest:
+        asked = {"operation": "remix", "prompt": "Make the coat red", **values}
+        return parse(source={**SOURCE, **(source or {})}, **asked)
+
+    return remix
+
+
+@pytest.fixture(scope="session")
+def ruling(catalog: Catalog, policy: Policy) -> Callable[..., Ruling]:
+    def ruling(request: RenderRequest, **context: Any) -> Ruling:
+        return decide(request, catalog=catalog, policy=policy, context=DecisionContext(**context))
+
+    return ruling

@@ -1,0 +1,136 @@
+"""The single-change rule: one change, several, none, or it cannot be told."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decision.remix import check_remix, check_single_change
+
+LABELLED = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "data" / "remix-prompts.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
+]
+
+
+@pytest.mark.parametrize("case", LABELLED, ids=[case["prompt"][:40] for case in LABELLED])
+def test_the_labelled_prompts_are_told_right(case: dict[str, str]) -> None:
+    assert check_single_change(case["prompt"]).verdict == case["changes"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Same shot, golden hour light.",
+        "Same clip but in winter.",
+        "Make it night with heavy rain and wet reflections.",
+        "Keep the framing and the subject; only the jacket becomes red.",
+        "Have her pick up the cup and drink the tea.",
+        "Everything stays the same except the sky, which turns orange.",
+        "Embroider the jacket with gold thread.",
+        "Do not change anything but the soundtrack: use a soft piano.",
+        "Swap the red scarf for a blue one while keeping the lighting and camera.",
+        "Turn the street into a canal, leaving the buildings and light untouched.",
+        "Remove the man from the bench and the background.",
+        "Without changing the camera, make the lake frozen.",
+        "Replace her dress with a long, flowing, emerald gown and nothing else.",
+        'Change the sign to "Add salt, remove bread and turn left".',
+        "Primary request: make it dusk\nConstraints: keep the subject, add no text",
+    ],
+)
+def test_one_change_with_what_elaborates_it_and_what_stays_is_single(prompt: str) -> None:
+    assert check_single_change(prompt).verdict == "single"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Make the car red and the sky purple.",
+        "Change the car to a truck and the road to a river.",
+        "Replace the mug with a glass and the lid with foil.",
+        "Add a scarf and a hat.",
+        "Make it night. Add a dog. Remove the car.",
+        "Night instead of day and a truck instead of the coupe.",
+        "Warmer light and a slower camera.",
+        "New palette of greens, new camera angle.",
+        "Remove the logo and embroider the jacket with stars.",
+        "Keep the subject, but change the lighting to neon and add rain.",
+        "Same framing; dim the lights, open the window, and put a cat on the sill.",
+    ],
+)
+def test_several_changes_are_multiple(prompt: str) -> None:
+    assert check_single_change(prompt).verdict == "multiple"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["Keep everything the same.", "Same shot and framing.", "Don't change anything.", "No changes.", "…"],
+)
+def test_only_what_stays_is_none(prompt: str) -> None:
+    assert check_single_change(prompt).verdict == "none"
+
+
+def test_changes_are_located_in_the_text() -> None:
+    prompt = "Same shot; change the palette to teal and have the car drive faster."
+    words = [prompt[change.start : change.end] for change in check_single_change(prompt).changes]
+    assert words == ["change the palette to teal", "have the car drive faster"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "aspect"),
+    [
+        ("Shift the color palette to teal.", "palette"),
+        ("Switch to a handheld camera.", "camera"),
+        ("Switch to golden hour light.", "lighting"),
+        ("Replace the mug with a teapot.", "subject"),
+        ("Move it to a snowy field.", "setting"),
+        ("Switch the style to anime.", "style"),
+        ("Swap the soundtrack for jazz.", "audio"),
+        ("Have her type rather than read.", "action"),
+    ],
+)
+def test_the_aspect_of_a_change_is_named(prompt: str, aspect: str) -> None:
+    assert [change.aspect for change in check_single_change(prompt).changes] == [aspect]
+
+
+def test_a_field_about_another_aspect_is_a_further_change() -> None:
+    assert check_remix("Make it night", {"camera": "slow dolly in"}).verdict == "multiple"
+
+
+def test_a_field_about_the_same_aspect_elaborates_the_change() -> None:
+    assert check_remix("Shift the palette to teal", {"palette": "teal, sand, rust"}).verdict == "single"
+
+
+def test_constraints_are_no_change() -> None:
+    assert (
+        check_remix("Make it night", {"constraints": "keep the camera", "negative": "no rain"}).verdict
+        == "single"
+    )
+
+
+def test_a_change_may_stand_in_a_field_alone() -> None:
+    assert check_remix("Same shot and framing", {"palette": "teal, sand, rust"}).verdict == "single"
+
+
+@given(st.text())
+def test_any_text_gets_a_verdict_with_spans_inside_it(prompt: str) -> None:
+    changes = check_single_change(prompt).changes
+    assert all(0 <= change.start < change.end <= len(prompt) for change in changes)
+
+
+@given(st.lists(st.sampled_from("and , with make the same a car red but keep . while new instead".split())))
+def test_the_verdict_agrees_with_the_number_of_changes(words: list[str]) -> None:
+    verdict, changes = check_single_change(" ".join(words))
+    assert (verdict, len(changes)) in {("none", 0), ("single", 1)} or len(changes) > 1
+
+
+@pytest.mark.parametrize("prompt", ["and " * 8_000, "a, " * 10_000, "make the car red and " * 1_500])
+def test_the_longest_prompts_are_checked_in_a_moment(prompt: str) -> None:
+    begun = time.process_time()
+    check_single_change(prompt)
+    assert time.process_time() - begun < 3

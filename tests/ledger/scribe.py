@@ -1,0 +1,254 @@
+"""What tests write into ledgers: one sample of every event, and a `Scribe` that makes drafts of them.
+
+Loaded by path through the `scribe` fixture of the folders that need it.
+"""
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from ledger import events as e
+from ledger.ledger import Ledger
+from ledger.private import Private
+from ledger.record import ActorSource, Authority, Draft, Provenance, Record, draft
+from ledger.store.interface import ANY, NEW, AnyVersion, Batch, Hold
+
+START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+SHA = "ab" * 32
+JOB = "job_01900000000070008000000000000001"
+OTHER_JOB = "job_01900000000070008000000000000002"
+
+
+def provenance(**changes: Any) -> Provenance:
+    """Return who records, with `changes`."""
+    usual: dict[str, Any] = {
+        "actor": "ana",
+        "actor_source": ActorSource.FLAG,
+        "authority": Authority.SYSTEM,
+        "trace_id": "0af7651916cd43dd8448eb211c80319c",
+        "span_id": "b7ad6b7169203331",
+    }
+    return Provenance(**usual | changes)
+
+
+def basis() -> e.Basis:
+    """Return what a decision stands on."""
+    return e.Basis(
+        decision_id=SHA,
+        policy_sha256=SHA,
+        catalog_sha256=SHA,
+        engine="1",
+        inputs={"size": "1280x720", "seconds": 4, "budgeted": True, "wish": None},
+        candidates=(
+            e.Candidate(model="sora-2", cost_usd_micros=400_000, features={"pixels": 921_600}, score=7),
+            e.Candidate(
+                model="sora-2-pro",
+                cost_usd_micros=1_200_000,
+                gates_passed=("size",),
+                gates_failed=(e.GateFailure(gate="cost", detail_code="OVER", expected="<= 1", found="1.2"),),
+            ),
+        ),
+    )
+
+
+def requested(prompt: str = "a paper boat on a canal") -> e.RenderRequested:
+    """Return a request whose every optional part is there."""
+    return e.RenderRequested(
+        operation=e.Operation.CREATE,
+        request_key="key-1",
+        prompt=Private.seal("prompt", prompt),
+        fields={"camera": Private.seal("fields.camera", "low angle")},
+        augmented_prompt=Private.seal("augmented_prompt", f"{prompt}, low angle"),
+        size="1280x720",
+        seconds=4,
+        input_reference=e.InputReference(
+            name=Private.seal("input_reference.name", "boat.png"),
+            sha256=SHA,
+            media_type="image/png",
+            width=1280,
+            height=720,
+            bytes=1234,
+        ),
+        purpose="draft",
+        requested_model="auto",
+        profile="sandbox",
+        max_cost_usd_micros=1_000_000,
+    )
+
+
+def decided(budget: str = "studio", usd_micros: int = 400_000) -> e.RenderDecided:
+    """Return a decision that reserves `usd_micros` in one budget."""
+    return e.RenderDecided(
+        basis=basis(),
+        model="sora-2",
+        cost_usd_micros=usd_micros,
+        holds=(e.BudgetHold(budget=budget, usd_micros=usd_micros),),
+        reason_codes=("CHEAPEST",),
+        policy_choice="sora-2",
+        runner_up="sora-2-pro",
+        why_not_runner_up=("DEARER",),
+    )
+
+
+def error(path: str = "error.message") -> e.ErrorDetail:
+    """Return an error as a server puts it."""
+    return e.ErrorDetail(
+        http_status=500, code="server_error", type="error", message=Private.seal(path, "try again")
+    )
+
+
+def observed(status: e.Status, progress: int | None = None, **more: Any) -> e.StatusObserved:
+    """Return an answer to a poll."""
+    return e.StatusObserved(video_id="video_1", status=status, progress=progress, source="poll", **more)
+
+
+def asset(variant: e.Variant = e.Variant.VIDEO) -> e.AssetStored:
+    """Return a stored file."""
+    return e.AssetStored(
+        variant=variant,
+        storage_uri=f"file:///assets/{variant.value}",
+        sha256=SHA,
+        bytes=4321,
+        media_type="video/mp4",
+        probe=e.Probe(width=1280, height=720, duration_ms=4000, video_codec="h264", audio_codec="aac"),
+        mismatches=(e.Mismatch(field="seconds", expected="4", found="5"),),
+    )
+
+
+def samples() -> list[Any]:
+    """Return one event of every step in the table of transitions, and of every type outside it."""
+    attempt = {"attempt_id": "attempt_1"}
+    denial = e.DenialTrace(
+        code=e.DenialCode.COST_BOUND_EXCEEDED,
+        detail_code="OVER_BUDGET",
+        failed_invariant="INV_TRUST_DENIAL_TRACE",
+        expected="<= 100",
+        found="400",
+        minimal_fix=(e.Fix(field="seconds", action="lower", value=4),),
+        changes=(e.Change(aspect="camera", start=0, end=3),),
+    )
+    return [
+        e.LedgerCreated(ledger_id="L", origin="sora-ledger/L", format=1),
+        e.PolicyActivated(policy_sha256=SHA, catalog_sha256=SHA, why=Private.seal("why", "first")),
+        e.BudgetSet(budget="studio", limit_usd_micros=1_000_000),
+        e.PrivateErased(commitments=(SHA,), reason_code="subject_request"),
+        requested(),
+        decided(),
+        e.RenderHeld(basis=basis(), reason_codes=("NEEDS_PERSON",)),
+        e.ApprovalGranted(comment=Private.seal("comment", "fine"), key_id="k", signature="s"),
+        e.ApprovalRefused(comment=Private.seal("comment", "no")),
+        e.RenderDenied(basis=basis(), denial_trace=denial),
+        e.DecisionOverridden(
+            detail_code="OVER_BUDGET",
+            why=Private.seal("why", "the client pays"),
+            expires_at="2026-02-01T00:00:00Z",
+        ),
+        e.RenderCancelled(why=Private.seal("why", "changed my mind")),
+        e.SubmissionIntended(
+            **attempt, request_sha256=SHA, profile="sandbox", server="http://127.0.0.1", model="sora-2"
+        ),
+        e.SubmissionAccepted(**attempt, video_id="video_1", status=e.Status.QUEUED, progress=0),
+        e.SubmissionRejected(**attempt, error=error(), retry_after_ms=1000),
+        e.SubmissionUnknown(**attempt, lost="timeout", error=error()),
+        e.SubmissionRecovered(**attempt, video_id="video_1", how="list", status=e.Status.QUEUED),
+        e.SubmissionAbsent(**attempt, how="list"),
+        observed(e.Status.IN_PROGRESS, 30),
+        observed(e.Status.COMPLETED, 100, completed_at=1, expires_at=3600),
+        observed(e.Status.FAILED, error=error()),
+        e.WebhookReceived(
+            webhook_event_id="evt_1", delivery_id="msg_1", webhook_type="video.completed", video_id="video_1"
+        ),
+        e.WebhookMatched(webhook_event_id="evt_1", webhook_type="video.completed", video_id="video_1"),
+        asset(),
+        asset(e.Variant.THUMBNAIL),
+        e.AssetLost(variant=e.Variant.VIDEO, cause="expired"),
+        e.AssetLost(variant=e.Variant.SPRITESHEET, cause="gone"),
+        e.CostSettled(
+            cost_usd_micros=390_000, basis="estimated", settled_by="catalog", difference_usd_micros=-10_000
+        ),
+        e.VideoDeleted(video_id="video_1", answer="deleted", why=Private.seal("why", "done")),
+        e.RenderAdopted(
+            profile="sandbox",
+            video_id="video_1",
+            status=e.Status.COMPLETED,
+            model="sora-2",
+            size="1280x720",
+            seconds=4,
+            prompt=Private.seal("prompt", "an older boat"),
+        ),
+        e.CharacterCreated(
+            profile="sandbox", character_id="c", name=Private.seal("name", "Mo"), source_sha256=SHA
+        ),
+        e.OutputAttached(workflow="trailer", uri="https://example.org/t"),
+        e.ExternalRecorded(video_id="video_9", prompt=Private.seal("prompt", "from outside")),
+        e.ReviewRecorded(verdict="approved", scores={"clarity": 90}, notes=Private.seal("notes", "crisp")),
+        e.RenderClosed(outcome=e.Outcome.STORED, duration_ms=61_000, cost_usd_micros=390_000),
+    ]
+
+
+def sample(type_: str) -> Any:
+    """Return the first sample of `type_`."""
+    return next(event for event in samples() if event.type == type_)
+
+
+def life() -> list[Any]:
+    """Return the events of a job that ends well, review included."""
+    return [
+        requested(),
+        decided(),
+        sample("submission.intended"),
+        sample("submission.accepted"),
+        observed(e.Status.COMPLETED, 100, expires_at=3600),
+        asset(),
+        sample("cost.settled"),
+        sample("render.closed"),
+        sample("review.recorded"),
+    ]
+
+
+class Scribe:
+    """Makes drafts with ids that count up from `first` and a clock that ticks one second per draft."""
+
+    def __init__(self, first: int = 1) -> None:
+        self._count = itertools.count(first)
+
+    def draft(self, event: Any, **changes: Any) -> Draft:
+        """Return a draft of `event`; `changes` replace parts of the provenance."""
+        number = next(self._count)
+        return draft(
+            event,
+            provenance(**changes),
+            START + timedelta(seconds=number % 1_000_000),
+            event_id=str(UUID(int=number)),
+        )
+
+    def batch(self, stream: str, *events: Any, at: int | AnyVersion = ANY, **changes: Any) -> Batch:
+        """Return a batch for `stream`."""
+        return Batch(stream, at, [self.draft(event, **changes) for event in events])
+
+    def note(self, stream: str = "notes", at: int | AnyVersion = ANY) -> Batch:
+        """Return a batch of one small event without rules."""
+        return self.batch(stream, e.OutputAttached(workflow="trailer", uri="u"), at=at)
+
+    def begin(self, store: Any) -> list[Record]:
+        """Record ``ledger.created``, as every ledger begins."""
+        created: list[Record] = store.append([self.batch("ledger", sample("ledger.created"), at=NEW)])
+        return created
+
+    def live(self, store: Any, job_id: str = JOB, events: Sequence[Any] | None = None) -> list[Record]:
+        """Record a whole life with its holds, one append per event."""
+        records: list[Record] = []
+        for event in life() if events is None else events:
+            holds: list[Hold] = []
+            if event.type == "render.decided":
+                holds = [Hold("studio", job_id, event.cost_usd_micros, 0)]
+            if event.type == "cost.settled":
+                holds = [Hold("studio", job_id, 0, event.cost_usd_micros)]
+            records += store.append([self.batch(job_id, event)], holds=holds)
+        return records
+
+    def ledger(self, path: Any) -> Ledger:
+        """Return a ledger at `path` that has its first event, for writing."""
+        return Ledger.open_or_create(str(path), provenance(), START)

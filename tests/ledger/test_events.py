@@ -1,0 +1,113 @@
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from ledger.events import EVENT_TYPES, Event, parse_event
+from ledger.private import private_values
+from ledger.verify import rules
+
+# The table of DESIGN.md and docs/FORMAT.md, once more by hand.
+KINDS = {
+    "INTENT": "render.requested",
+    "PLAN": "render.decided render.held approval.granted approval.refused",
+    "DENY": "render.denied",
+    "ACTION": "submission.intended render.cancelled video.deleted",
+    "OBSERVATION": "submission.accepted submission.rejected submission.unknown submission.recovered "
+    "submission.absent status.observed webhook.received webhook.matched asset.stored asset.lost "
+    "cost.settled render.adopted character.created output.attached external.recorded review.recorded",
+    "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased",
+    "SESSION_COMPLETION": "render.closed",
+}
+KIND_OF = {type_: kind for kind, types in KINDS.items() for type_ in types.split()}
+TYPES = sorted(EVENT_TYPES)
+
+
+def test_every_event_has_the_kind_of_the_table() -> None:
+    assert {type_: model.kind.value for type_, model in EVENT_TYPES.items()} == KIND_OF
+
+
+def test_verify_has_the_same_table() -> None:
+    assert rules.KINDS == KIND_OF
+
+
+def test_the_union_is_closed_over_distinct_names() -> None:
+    assert len(EVENT_TYPES) == len(get_args(Event))
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_names_are_lower_case_and_dotted(type_: str) -> None:
+    assert re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)+", type_)
+
+
+def test_there_is_a_sample_of_every_event(vocabulary: ModuleType) -> None:
+    assert sorted({event.type for event in vocabulary.samples()}) == TYPES
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_an_event_survives_its_payload(vocabulary: ModuleType, type_: str) -> None:
+    event = vocabulary.sample(type_)
+    bodies = {value.commitment: value.body for _, value in private_values(event)}
+    payload = json.loads(event.model_dump_json())
+    assert parse_event(type_, payload, bodies) == event
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_private_text_survives_with_its_bodies(vocabulary: ModuleType, type_: str) -> None:
+    event = vocabulary.sample(type_)
+    bodies = {value.commitment: value.body for _, value in private_values(event)}
+    again = parse_event(type_, event.model_dump(mode="json"), bodies)
+    texts = [[(path, value.text) for path, value in private_values(e)] for e in (event, again)]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_a_payload_does_not_hold_private_text(vocabulary: ModuleType, type_: str) -> None:
+    event = vocabulary.sample(type_)
+    payload = event.model_dump_json()
+    assert [value.text for _, value in private_values(event) if f'"{value.text}"' in payload] == []
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_an_unknown_field_is_refused(vocabulary: ModuleType, type_: str) -> None:
+    payload = vocabulary.sample(type_).model_dump(mode="json") | {"surplus": 1}
+    with pytest.raises(ValidationError, match="surplus"):
+        parse_event(type_, payload, {})
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_an_event_is_frozen(vocabulary: ModuleType, type_: str) -> None:
+    event = vocabulary.sample(type_)
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(event, next(iter(type(event).model_fields)), None)
+
+
+def test_no_event_has_a_float() -> None:
+    schemas = [json.dumps(model.model_json_schema()) for model in EVENT_TYPES.values()]
+    assert [schema for schema in schemas if '"number"' in schema] == []
+
+
+def fields_in_format() -> dict[str, str]:
+    text = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| [A-Z_]+ \| (.*) \|$", text, re.MULTILINE)
+    return dict(rows)
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_the_format_document_names_the_fields_of_each_event(type_: str) -> None:
+    named = re.findall(r"`([a-z0-9_]+)", fields_in_format()[type_])
+    assert named == list(EVENT_TYPES[type_].model_fields)
+
+
+def test_the_format_document_names_no_event_that_is_not_there() -> None:
+    assert sorted(fields_in_format()) == TYPES
+
+
+def test_the_format_document_has_the_kinds(vocabulary: ModuleType) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text(encoding="utf-8")
+    rows: Any = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| ([A-Z_]+) \|", text, re.MULTILINE)
+    assert dict(rows) == KIND_OF

@@ -1,0 +1,103 @@
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ledger.errors import RecordTooLarge
+from ledger.events import OutputAttached, RenderCancelled
+from ledger.private import Private, commit
+from ledger.record import Record, StoredRow, draft, new_event_id, new_job_id, timestamp
+
+NOTE = OutputAttached(workflow="trailer", uri="u")
+
+
+def test_a_record_has_exactly_the_keys_of_the_format(scribe: Any) -> None:
+    expected = (
+        "actor actor_source authority causation_id event_id kind occurred_at payload_sha256 position "
+        "recorded_at schema_version span_id stream trace_id type version"
+    )
+    assert " ".join(json.loads(scribe.draft(NOTE).placed("notes", 1, 1).record)) == expected
+
+
+def test_a_record_holds_the_digest_of_its_payload(scribe: Any) -> None:
+    record = scribe.draft(NOTE).placed("notes", 1, 1)
+    assert record.envelope["payload_sha256"] == hashlib.sha256(record.payload).hexdigest()
+
+
+def test_the_leaf_is_the_hash_of_zero_and_the_record(scribe: Any) -> None:
+    record = scribe.draft(NOTE).placed("notes", 1, 1)
+    assert record.leaf == hashlib.sha256(b"\0" + record.record).digest()
+
+
+def test_a_record_survives_its_row(scribe: Any, vocabulary: ModuleType) -> None:
+    made = scribe.draft(vocabulary.requested())
+    record = made.placed("job_1", 3, 1)
+    bodies = {body.commitment: body for body in made.bodies}
+    again = Record.from_row(StoredRow(record.record, record.payload, record.leaf), bodies)
+    assert (again.envelope, again.event) == (record.envelope, record.event)
+
+
+def test_an_event_occurs_when_it_is_recorded_unless_told(scribe: Any) -> None:
+    made = scribe.draft(NOTE)
+    assert made.occurred_at == made.recorded_at
+
+
+def test_times_are_utc_with_microseconds() -> None:
+    moment = datetime(2026, 1, 1, 1, 0, tzinfo=timezone(timedelta(hours=2)))
+    assert timestamp(moment) == "2025-12-31T23:00:00.000000Z"
+
+
+def test_ids_made_in_one_moment_differ() -> None:
+    assert len({new_event_id() for _ in range(1000)}) == 1000
+
+
+def test_job_ids_are_their_streams_names() -> None:
+    assert len(new_job_id()) == len("job_") + 32
+
+
+def test_text_sealed_for_another_field_is_refused(vocabulary: ModuleType) -> None:
+    event = RenderCancelled(why=Private.seal("notes", "x"))
+    with pytest.raises(ValueError, match="the text at why was sealed as notes; seal it as why"):
+        draft(event, vocabulary.provenance(), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_commitment_without_text_is_refused(vocabulary: ModuleType) -> None:
+    event = RenderCancelled(why=Private(commitment=commit("why", "x", bytes(32))))
+    with pytest.raises(ValueError, match="why has no text"):
+        draft(event, vocabulary.provenance(), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_payload_over_its_limit_is_refused(vocabulary: ModuleType) -> None:
+    event = OutputAttached(workflow="w", uri="u" * 1_048_577)
+    with pytest.raises(RecordTooLarge, match="a payload has at most 1048576 bytes"):
+        draft(event, vocabulary.provenance(), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_record_at_its_widest_is_far_below_its_limit(scribe: Any) -> None:
+    widest = scribe.draft(NOTE, actor="\U0001f600" * 256).placed("s" * 128, 2**53 - 1, 2**53 - 1)
+    assert len(widest.record) < 2_500
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("actor", ""),
+        ("actor", "a\0b"),
+        ("actor", "a" * 257),
+        ("trace_id", "0AF7651916CD43DD8448EB211C80319C"),
+        ("trace_id", "short"),
+        ("span_id", "b7ad6b716920333100"),
+    ],
+)
+def test_a_record_refuses_a_provenance_of_another_shape(scribe: Any, field: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"output.attached: {field} must match"):
+        scribe.draft(NOTE, **{field: value}).placed("notes", 1, 1)
+
+
+@pytest.mark.parametrize("stream", ["", "two words", "null\0", "s" * 129, "café"])
+def test_a_record_refuses_a_stream_of_another_shape(scribe: Any, stream: str) -> None:
+    with pytest.raises(ValueError, match="stream must match"):
+        scribe.draft(NOTE).placed(stream, 1, 1)

@@ -1,0 +1,121 @@
+import json
+import sqlite3
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ledger.errors import WrongExpectedVersion
+from ledger.job import State
+from ledger.ledger import Ledger
+from ledger.replay import jobs_at, position_at, replay, swap
+
+
+def tamper(path: Path, statement: str, *values: Any) -> None:
+    db = sqlite3.connect(path)
+    db.execute(statement, values)
+    db.commit()
+    db.close()
+
+
+@pytest.fixture
+def job(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> str:
+    scribe.live(ledger.store, vocabulary.JOB)
+    return str(vocabulary.JOB)
+
+
+def rewrite(ledger: Ledger, path: Path, job: str, **changes: Any) -> None:
+    body = json.loads(ledger.job(job).canonical()) | changes
+    row = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    tamper(path, "UPDATE jobs SET body = ? WHERE job_id = ?", row, job)
+
+
+def test_an_untouched_ledger_has_no_drift(ledger: Ledger, job: str) -> None:
+    assert replay(ledger).drift == []
+
+
+def test_replay_folds_the_jobs_that_are_live(ledger: Ledger, job: str) -> None:
+    assert replay(ledger).jobs == {job: ledger.job(job)}
+
+
+def test_an_edited_row_is_drift_in_the_fields_edited(ledger: Ledger, path: Path, job: str) -> None:
+    rewrite(ledger, path, job, state="failed", progress=7)
+    [drift] = replay(ledger).drift
+    assert drift.fields() == {"state": ("failed", "stored"), "progress": (7, 100)}
+
+
+def test_a_deleted_row_is_drift(ledger: Ledger, path: Path, job: str) -> None:
+    tamper(path, "DELETE FROM jobs")
+    [drift] = replay(ledger).drift
+    assert (drift.job_id, drift.live) == (job, None)
+
+
+def test_a_row_without_events_is_drift(ledger: Ledger, path: Path, job: str) -> None:
+    rewrite(ledger, path, job, job_id="job_x")
+    tamper(path, "UPDATE jobs SET job_id = 'job_x'")
+    assert [(drift.job_id, drift.replayed is None) for drift in replay(ledger).drift] == [
+        (job, False),
+        ("job_x", True),
+    ]
+
+
+def test_replaying_changes_nothing(ledger: Ledger, path: Path, job: str) -> None:
+    rewrite(ledger, path, job, state="failed")
+    before = (ledger.head(), ledger.jobs())
+    replay(ledger)
+    assert (ledger.head(), ledger.jobs()) == before
+
+
+def test_swapping_mends_the_rows(ledger: Ledger, path: Path, job: str, check: Any) -> None:
+    rewrite(ledger, path, job, state="failed")
+    swap(ledger, replay(ledger))
+    assert check(path) == []
+
+
+def test_swapping_is_refused_when_the_ledger_has_grown(ledger: Ledger, scribe: Any, job: str) -> None:
+    result = replay(ledger)
+    ledger.append([scribe.note()])
+    with pytest.raises(WrongExpectedVersion, match="folded up to position 10, the ledger is at 11"):
+        swap(ledger, result)
+
+
+@pytest.mark.parametrize(
+    ("position", "state"),
+    [(2, State.REQUESTED), (5, State.RUNNING), (6, State.COMPLETED), (10, State.STORED)],
+)
+def test_jobs_stand_as_they_did_at_a_position(ledger: Ledger, job: str, position: int, state: State) -> None:
+    assert jobs_at(ledger, position)[job].state is state
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_there_are_no_jobs_before_the_first_request(ledger: Ledger, job: str, position: int) -> None:
+    assert jobs_at(ledger, position) == {}
+
+
+@pytest.mark.parametrize(
+    ("moment", "position"),
+    [
+        ("2025-12-31T00:00:00.000000Z", 0),
+        ("2026-01-01T12:00:02.999999Z", 3),
+        ("2026-01-01T12:00:03.000000Z", 4),
+        ("2027-01-01T00:00:00.000000Z", 10),
+    ],
+)
+def test_a_moment_is_the_last_position_recorded_by_then(
+    ledger: Ledger, job: str, moment: str, position: int
+) -> None:
+    assert position_at(ledger, moment) == position
+
+
+def test_a_job_that_moves_on_during_a_replay_is_no_drift(
+    ledger: Ledger, scribe: Any, vocabulary: ModuleType, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = ledger.read
+
+    def read_while_others_append(*args: Any, **options: Any) -> Any:
+        ledger.append([scribe.batch(job, vocabulary.sample("output.attached"))])
+        return read(*args, **options)
+
+    monkeypatch.setattr(ledger, "read", read_while_others_append)
+    assert replay(ledger).drift == []

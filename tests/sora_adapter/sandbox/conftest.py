@@ -1,0 +1,78 @@
+"""A sandbox over real HTTP, with a clock the test moves."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from PIL import Image
+
+from sora_adapter.sandbox.server import SandboxServer
+from sora_adapter.sandbox.settings import SandboxSettings
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is told to move."""
+
+    now: float = 1_790_000_000.25
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+Start = Callable[..., httpx2.Client]
+
+
+@pytest.fixture(scope="module")
+def clock() -> Clock:
+    """One clock for the sandboxes of a module: it only ever goes forward."""
+    return Clock()
+
+
+@pytest.fixture
+def start(tmp_path: Path, clock: Clock) -> Iterator[Start]:
+    """Start a sandbox on this test's data dir and return a client of it; settings may be changed."""
+    with ExitStack() as stack:
+
+        def begin(**changes: Any) -> httpx2.Client:
+            given = {"data_dir": tmp_path / "data", "clock": clock, "media": "cached", **changes}
+            server = stack.enter_context(SandboxServer(SandboxSettings(**given)))
+            return stack.enter_context(client_of(server))
+
+        yield begin
+
+
+def client_of(server: SandboxServer) -> httpx2.Client:
+    return httpx2.Client(base_url=server.origin, headers={"authorization": "Bearer any"}, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Iterator[httpx2.Client]:
+    """A client of a sandbox whose jobs take ten seconds and share one clip; other tests use it too."""
+    settings = SandboxSettings(
+        tmp_path_factory.mktemp("shared"), render_seconds=10, clock=clock, media="cached"
+    )
+    with SandboxServer(settings) as server, client_of(server) as client:
+        yield client
+
+
+@pytest.fixture
+def picture() -> Callable[..., bytes]:
+    """Make an image file: four coloured quarters, so that a turned or tinted one is noticed."""
+
+    def make(size: tuple[int, int] = (1280, 720), kind: str = "PNG") -> bytes:
+        corners = Image.new("RGB", (2, 2))
+        corners.putdata([(200, 40, 40), (30, 120, 60), (40, 60, 170), (220, 190, 60)])
+        buffer = io.BytesIO()
+        corners.resize(size, Image.Resampling.NEAREST).save(buffer, kind)
+        return buffer.getvalue()
+
+    return make

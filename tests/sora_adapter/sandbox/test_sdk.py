@@ -1,0 +1,70 @@
+"""The official SDK, as strangers use it, against the sandbox."""
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+Make = Callable[..., bytes]
+
+pytestmark = pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")
+
+
+@pytest.fixture
+def sdk(api: httpx2.Client) -> Iterator[openai.OpenAI]:
+    base_url = str(api.base_url.join("/v1"))
+    with openai.OpenAI(api_key="any", base_url=base_url, max_retries=0) as client:
+        yield client
+
+
+def test_create_gives_a_queued_job(sdk: openai.OpenAI) -> None:
+    assert sdk.videos.create(prompt="a kite", model="sora-2", seconds="8").status == "queued"
+
+
+def test_create_takes_a_reference_image(sdk: openai.OpenAI, picture: Make) -> None:
+    image = ("kite.png", io.BytesIO(picture()), "image/png")
+    assert sdk.videos.create(prompt="a kite", size="1280x720", input_reference=image).size == "1280x720"
+
+
+def test_create_raises_bad_request_with_the_parameter(sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        sdk.videos.create(prompt="")
+    assert (caught.value.param, caught.value.code) == ("prompt", "empty_string")
+
+
+def test_poll_returns_once_the_job_is_over(sdk: openai.OpenAI, clock: Any) -> None:
+    job = sdk.videos.create(prompt="a kite")
+    clock.advance(10)
+    assert sdk.videos.poll(job.id).status == "completed"
+
+
+def test_list_goes_through_all_pages(sdk: openai.OpenAI) -> None:
+    made = {sdk.videos.create(prompt="a kite").id for _ in range(5)}
+    assert {video.id for video in sdk.videos.list(limit=2)} >= made
+
+
+def test_download_content_gives_the_clip(sdk: openai.OpenAI, clock: Any) -> None:
+    job = sdk.videos.create(prompt="a kite")
+    clock.advance(10)
+    assert sdk.videos.download_content(job.id).read()[4:8] == b"ftyp"
+
+
+def test_download_content_of_an_unfinished_job_is_not_found(sdk: openai.OpenAI) -> None:
+    job = sdk.videos.create(prompt="a kite")
+    with pytest.raises(openai.NotFoundError, match="Video is not ready yet"):
+        sdk.videos.download_content(job.id)
+
+
+def test_remix_names_its_source(sdk: openai.OpenAI, clock: Any) -> None:
+    job = sdk.videos.create(prompt="a kite")
+    clock.advance(10)
+    assert sdk.videos.remix(job.id, prompt="in rust").remixed_from_video_id == job.id
+
+
+def test_delete_confirms(sdk: openai.OpenAI, clock: Any) -> None:
+    job = sdk.videos.create(prompt="a kite")
+    clock.advance(10)
+    assert sdk.videos.delete(job.id).deleted
