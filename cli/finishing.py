@@ -18,16 +18,12 @@ if TYPE_CHECKING:
     from render_service.settle import Watch
 
 _WAYS_OUT = {
-    State.DENIED: "it was denied: `sora-ledger show {id}` tells why and what would be allowed",
+    State.DENIED: "`sora-ledger show {id}` tells why and what would be allowed",
     State.HELD: "a person has to approve it first",
     State.FAILED: "the server failed to render it ({code}); `sora-ledger show {id}` has its words",
     State.LOST: "its video can no longer be had; render it again",
-    State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: nothing is sent again",
-    State.UNKNOWN: "the answer to its submission was lost, so a video may exist: nothing is sent again; "
+    State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: nothing is sent again; "
     "look for it with `sora-ledger list`",
-    State.REJECTED: "the server refused it ({code}); `sora-ledger show {id}` has its words",
-    State.ABSENT: "the server could not be reached, so nothing was sent: "
-    "is it running, and is OPENAI_BASE_URL right?",
 }
 
 
@@ -45,14 +41,25 @@ def wanted(variants: Sequence[str], out: Path | None, *, force: bool) -> list[Va
     return names
 
 
-def end(job: Job) -> None:
+def end(inv: Invocation, job: Job) -> None:
     """Exit with the job's code, after a line that says the way out where it is not 0."""
     code = of_job(job)
     if code is ExitCode.DONE:
         return
-    way_out = _WAYS_OUT.get(job.state, "").format(id=job.job_id, code=job.error_code or "no code")
-    say(f"{job.job_id}: {way_out}")
+    say(f"Error: {job.job_id} is {job.state}: {_way_out(inv, job)}")
     raise click.exceptions.Exit(code)
+
+
+def _way_out(inv: Invocation, job: Job) -> str:
+    if job.state in _WAYS_OUT:
+        return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
+    from render_service.renders import submission_trouble  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        said = submission_trouble(ledger, job)
+    again = "; the same command with the same --request-key tries again" if job.outcome is None else ""
+    key = again if job.state in {State.ABSENT, State.REJECTED} else ""
+    return f"{said}{key}"
 
 
 @contextmanager

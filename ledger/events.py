@@ -564,6 +564,7 @@ class Outcome(StrEnum):
     DENIED = "denied"
     REFUSED = "refused"
     REJECTED = "rejected"
+    ABSENT = "absent"
     CANCELLED = "cancelled"
     LOST = "lost"
 

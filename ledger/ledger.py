@@ -167,7 +167,7 @@ class Ledger:
         if not matches or prefix == JOB_PREFIX:  # nothing typed names nothing, not the only job there is
             raise JobNotFound(
                 f"{name!r} is no job id, video id or prefix of a job id in this ledger: "
-                "`sora-ledger list` shows what there is"
+                "`sora-ledger jobs` shows what there is"
             )
         if len(matches) > 1:
             raise AmbiguousJob(

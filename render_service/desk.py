@@ -118,7 +118,7 @@ class Desk:
         async with contextlib.AsyncExitStack() as stack:
             base_url, key = self.settings.base_url, self.settings.api_key
             if profile.name == SANDBOX:
-                base_url, key = await stack.enter_async_context(embedded_sandbox(self.settings)), SANDBOX
+                base_url, key = await stack.enter_async_context(embedded_sandbox(self.settings)), None
             from sora_adapter.client import VideosClient  # noqa: PLC0415  # openai takes half a second
 
             client = VideosClient(profile, base_url, key, traceparent=lambda: self.trace.traceparent)

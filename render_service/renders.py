@@ -37,9 +37,11 @@ from ledger.store.interface import NEW, Document
 from render_service.closing import closed
 from render_service.desk import Desk
 from render_service.errors import NotReady, RequestKeyTaken
+from sora_adapter.advice import Submission, trouble
 from sora_adapter.calls import ReferenceFile, SubmitCall
-from sora_adapter.errors import AdapterError
+from sora_adapter.errors import AdapterError, AnswerError
 from sora_adapter.profiles import Profile
+from sora_adapter.profiles import profile as profile_named
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
 REQUEST_KEYS = uuid.UUID("5f0c3f0e-9c1b-5f5b-8a52-6d4a3f2f7c11")
 """Namespace of the event ids made from request keys, so that a key can be used once in a ledger."""
 
-Submission = SubmissionAccepted | SubmissionRejected | SubmissionUnknown | SubmissionAbsent
 T = TypeVar("T")
 
 
@@ -226,9 +227,24 @@ async def _carry_out(
 async def _record_outcome(desk: Desk, job_id: str, outcome: Submission) -> None:
     job = await desk.job(job_id)
     drafts = [desk.draft(outcome)]
-    if isinstance(outcome, SubmissionRejected) and not desk.profile(job.profile).is_free(outcome):
-        drafts.append(desk.draft(closed(desk, job, Outcome.REJECTED)))
+    end = _end_of(desk, job, outcome)
+    if end is not None:
+        drafts.append(desk.draft(closed(desk, job, end)))
     await desk.append(job_id, job.version, drafts)
+
+
+def _end_of(desk: Desk, job: Job, outcome: Submission) -> Outcome | None:
+    """Return how the session ends with `outcome`; None if it goes on, or its key may be used to try again."""
+    match outcome:
+        case SubmissionRejected():
+            again = job.request_key is not None and desk.profile(job.profile).is_free(outcome)
+            return None if again else Outcome.REJECTED
+        case SubmissionAbsent():
+            return None if job.request_key is not None else Outcome.ABSENT
+        case SubmissionAccepted() | SubmissionUnknown():
+            return None
+        case _:
+            assert_never(outcome)
 
 
 async def uninterrupted(desk: Desk, work: Coroutine[Any, Any, T]) -> T:
@@ -344,3 +360,14 @@ def call_of(request: RenderRequest, ruling: RenderDecided, reference: bytes | No
 
 def _documents(desk: Desk) -> list[Document]:
     return [Document(desk.policy.canonical), Document(desk.catalog.canonical)]
+
+
+def submission_trouble(ledger: Ledger, job: Job) -> AnswerError | None:
+    """Return what to tell about the last submission of `job`; None if it was accepted or never made."""
+    server, said = "", None
+    for record in ledger.history(job.job_id):
+        if isinstance(record.event, SubmissionIntended):
+            server, said = record.event.server, None
+        elif isinstance(record.event, Submission):
+            said = trouble(record.event, profile_named(job.profile or ""), server)
+    return said

@@ -45,7 +45,7 @@ _BY_FAMILY: dict[int, tuple[type[AnswerError], str]] = {
     FAILURE: (ServerFailed, "ask again {when}"),
 }
 _OTHERWISE = (ServerRefused, "asking again changes nothing; change the request")
-MAY_EXIST = "a video may have been created: reconcile the job before asking again"
+MAY_EXIST = "a video may have been created: look for it with `sora-ledger list` before asking again"
 
 
 def trouble(outcome: Submission, profile: Profile, server: str) -> AnswerError | None:

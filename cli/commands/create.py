@@ -41,7 +41,7 @@ def create_command(inv: Invocation, *, dry_run: bool, **asked: Any) -> None:
         return
     placed = place_at_desk(inv, request, reference)
     inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
-    end(placed.job)
+    end(inv, placed.job)
 
 
 def request_of(  # noqa: PLR0913  # one parameter per option

@@ -74,7 +74,7 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
     final = job_document(job) | {"files": [str(path) for path in copies]}
     document = {"create": placed_document(placed, request), "final": final}
     inv.emit(document, lambda console: show_final(console, job, copies))
-    end(job)
+    end(inv, job)
 
 
 def show_final(console: "Console", job: "Job", copies: list[Path]) -> None:

@@ -65,4 +65,4 @@ def poll_command(  # noqa: PLR0913  # one parameter per option
 
     document = job_document(job) | {"files": [str(path) for path in copies]}
     inv.emit(document, lambda console: show_final(console, job, copies))
-    end(job)
+    end(inv, job)

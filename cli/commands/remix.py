@@ -65,4 +65,4 @@ def remix_command(  # one parameter per option
 
     placed, request = inv.desk(follow)
     inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
-    end(placed.job)
+    end(inv, placed.job)
