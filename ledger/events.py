@@ -62,7 +62,8 @@ class Variant(StrEnum):
 class Part(BaseModel):
     """Something inside a payload."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A model is built when it is first used: a command that reads one job needs few of them.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class EventBase(Part):
