@@ -10,7 +10,7 @@ from render_service.desk import Desk
 from render_service.errors import NotReady
 from render_service.renders import uninterrupted
 from render_service.settle import record
-from sora_adapter.translate import Observation, Page
+from sora_adapter.observation import Observation, Page
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient

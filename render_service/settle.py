@@ -30,7 +30,7 @@ from sora_adapter.polling import poll
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
-    from sora_adapter.translate import Observation
+    from sora_adapter.observation import Observation
     from sora_adapter.transport import Content
 
 PROGRESS_STEP = 10

@@ -30,7 +30,7 @@ from sora_adapter.errors import (
 from sora_adapter.profiles import Profile
 
 if TYPE_CHECKING:
-    from sora_adapter.translate import Observation
+    from sora_adapter.observation import Observation
 
 Submission = SubmissionAccepted | SubmissionRejected | SubmissionUnknown | SubmissionAbsent
 

@@ -20,9 +20,10 @@ from sora_adapter.advice import Submission, no_content
 from sora_adapter.answers import Answer, Lost
 from sora_adapter.calls import ReferenceFile, SubmitCall, post_of, video_path
 from sora_adapter.errors import AnswerError, ReferenceUnreadable, SettingsUnusable
+from sora_adapter.observation import Observation, Page
 from sora_adapter.profiles import Profile
 from sora_adapter.redaction import redactor
-from sora_adapter.translate import Observation, Page, Translator
+from sora_adapter.translate import Translator
 from sora_adapter.transport import Content, Transport
 
 DEFAULT_TIMEOUT_S = 60.0

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ledger.events import ErrorDetail
-    from sora_adapter.translate import Observation
+    from sora_adapter.observation import Observation
 
 
 class AdapterError(Exception):

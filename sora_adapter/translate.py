@@ -31,7 +31,6 @@ from pydantic import BaseModel, ValidationError
 
 from ledger.events import (
     ErrorDetail,
-    Status,
     SubmissionAbsent,
     SubmissionAccepted,
     SubmissionRejected,
@@ -52,6 +51,7 @@ from sora_adapter.answers import (
     VideoList,
 )
 from sora_adapter.errors import AnswerError, ServerUnreadable, VideoNotFound
+from sora_adapter.observation import Observation, Page
 from sora_adapter.profiles import Profile
 from sora_adapter.redaction import Redact
 
@@ -60,45 +60,6 @@ D = TypeVar("D", bound=BaseModel)
 
 _NOT_PROCESSED = frozenset({301, 307, 308})
 _NO_PROOF: dict[int, LostHow] = {408: "timeout", 409: "server_error", 499: "timeout"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observation:
-    """A video as a server described it; times are Unix seconds, `progress` 0 to 100.
-
-    `server_status` is the server's own word where it differs from `status`.
-    """
-
-    video_id: str
-    status: Status
-    progress: int | None = None
-    server_status: str | None = None
-    error: ErrorDetail | None = None
-    created_at: int | None = None
-    completed_at: int | None = None
-    expires_at: int | None = None
-    model: str | None = None
-    size: str | None = None
-    seconds: str | None = None
-    prompt: str | None = None
-    remixed_from_video_id: str | None = None
-    poll_after_ms: int | None = None
-    retry_after_ms: int | None = None
-    provider_request_id: str | None = None
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the server is done with it."""
-        return self.status in {Status.COMPLETED, Status.FAILED}
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page of a list; `last_id` is the `after` of the next."""
-
-    observations: tuple[Observation, ...]
-    has_more: bool
-    last_id: str | None
 
 
 @dataclass(frozen=True)

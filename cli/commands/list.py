@@ -10,7 +10,7 @@ from cli.invocation import Invocation
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sora_adapter.translate import Page
+    from sora_adapter.observation import Page
 
 MOST = 100
 

@@ -10,11 +10,11 @@ from ledger.events import Operation, Status, SubmissionAccepted, SubmissionInten
 from sora_adapter.calls import SubmitCall
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import ContentNotReady, ServerUnreadable, VideoNotFound
+from sora_adapter.observation import Observation
 from sora_adapter.polling import poll
 from sora_adapter.profiles import profile
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
-from sora_adapter.translate import Observation
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,44 @@
+"""A video, and a page of videos, as a server described them: what the adapter hands out."""
+
+from dataclasses import dataclass
+
+from ledger.events import ErrorDetail, Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """A video as a server described it; times are Unix seconds, `progress` 0 to 100.
+
+    `server_status` is the server's own word where it differs from `status`.
+    """
+
+    video_id: str
+    status: Status
+    progress: int | None = None
+    server_status: str | None = None
+    error: ErrorDetail | None = None
+    created_at: int | None = None
+    completed_at: int | None = None
+    expires_at: int | None = None
+    model: str | None = None
+    size: str | None = None
+    seconds: str | None = None
+    prompt: str | None = None
+    remixed_from_video_id: str | None = None
+    poll_after_ms: int | None = None
+    retry_after_ms: int | None = None
+    provider_request_id: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the server is done with it."""
+        return self.status in {Status.COMPLETED, Status.FAILED}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list; `last_id` is the `after` of the next."""
+
+    observations: tuple[Observation, ...]
+    has_more: bool
+    last_id: str | None
