@@ -13,8 +13,9 @@ from enum import StrEnum
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from ledger.errors import LedgerUnusable
 from ledger.private import Private, PrivateBody, Sha256Hex
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
@@ -623,6 +624,17 @@ EVENT_TYPES = _by_type(Event)
 
 
 def parse_event(type_: str, payload: dict[str, Any], bodies: Mapping[str, PrivateBody]) -> Event:
-    """Build the event of `type_` from its payload; `bodies` (by commitment) fill the private text."""
-    model = EVENT_TYPES[type_]
-    return model.model_validate(payload, context=bodies)  # type: ignore[return-value]  # one of the union
+    """Build the event of `type_` from its payload; `bodies` (by commitment) fill the private text.
+
+    `LedgerUnusable` if this version knows no such type or payload.
+    """
+    model = EVENT_TYPES.get(type_)
+    if model is None:
+        raise LedgerUnusable(f"there is no event type {type_!r} in this version: upgrade sora-ledger")
+    try:
+        return model.model_validate(payload, context=bodies)  # type: ignore[return-value]  # one of the union
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        raise LedgerUnusable(
+            f"a recorded {type_} is not what its type says ({fields}): run `sora-ledger verify`"
+        ) from error

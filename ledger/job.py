@@ -8,10 +8,10 @@ to change a job. `ledger.verify` holds its own copy of these rules and works on 
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ledger.canonical import canonical_json
-from ledger.errors import IllegalTransition
+from ledger.errors import IllegalTransition, LedgerUnusable
 from ledger.events import (
     AssetLost,
     AssetStored,
@@ -226,8 +226,11 @@ class Job(BaseModel):
 
     @classmethod
     def from_canonical(cls, row: bytes) -> Self:
-        """Read back what `canonical` gave."""
-        return cls.model_validate_json(row)
+        """Read back what `canonical` gave; `LedgerUnusable` if it is something else."""
+        try:
+            return cls.model_validate_json(row)
+        except ValidationError as error:
+            raise LedgerUnusable("a job row is damaged: `sora-ledger verify` says which") from error
 
 
 def step(event: Event) -> str:

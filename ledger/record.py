@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from uuid_utils import uuid7
 
 from ledger.canonical import canonical_json, sha256_hex
-from ledger.errors import RecordTooLarge
+from ledger.errors import LedgerUnusable, RecordTooLarge
 from ledger.events import Event, Kind, parse_event
 from ledger.merkle import leaf_hash
 from ledger.private import PrivateBody, commit, private_values
@@ -198,12 +198,12 @@ class Record:
     @classmethod
     def from_row(cls, row: StoredRow, bodies: Mapping[str, PrivateBody]) -> "Record":
         """Read a stored row; `bodies` (by commitment) fill its private text."""
-        return cls(json.loads(row.record), row.record, row.payload, row.leaf, bodies)
+        return cls(_parsed(row.record), row.record, row.payload, row.leaf, bodies)
 
     @cached_property
     def event(self) -> Event:
         """The payload as an event of the vocabulary."""
-        return self._event or parse_event(self.type, json.loads(self.payload), self.bodies)
+        return self._event or parse_event(self.type, _parsed(self.payload), self.bodies)
 
     @property
     def position(self) -> int:
@@ -256,3 +256,11 @@ class Record:
     def trace_id(self) -> str:
         """The W3C trace it belongs to."""
         return str(self.envelope["trace_id"])
+
+
+def _parsed(stored: bytes) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(stored)
+    except ValueError as error:
+        raise LedgerUnusable("a record is damaged: `sora-ledger verify` says which") from error
+    return document

@@ -7,6 +7,8 @@ and nothing else happens; some present, or different: `EventIdConflict`), fence 
 frontier, tile nodes, private bodies, job rows (`IllegalTransition`), holds, documents. A
 ``private.erased`` event deletes the bodies it names in the same transaction. Concurrent appends of one
 process are committed together, a savepoint each; one that is refused takes none of the others with it.
+What no store could record (an id of another shape, a hold below zero, text sealed for another event) is a
+`ValueError`.
 
 *Order.* Positions are dense and in commit order, so a reader that has seen N misses nothing up to N.
 
@@ -42,7 +44,7 @@ NEW: Final = 0
 
 
 class Batch(NamedTuple):
-    """Events for one stream, on the condition that the stream is at `expected_version`."""
+    """Events for one stream, on the condition that the stream is at `expected_version` before the append."""
 
     stream: str
     expected_version: int | AnyVersion

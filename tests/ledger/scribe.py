@@ -6,6 +6,7 @@ Loaded by path through the `scribe` fixture of the folders that need it.
 import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,8 @@ from ledger.ledger import Ledger
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Draft, Provenance, Record, draft
 from ledger.store.interface import ANY, NEW, AnyVersion, Batch, Hold
+from ledger.store.sqlite.snapshot import SqliteSnapshot
+from ledger.verify import verify
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 SHA = "ab" * 32
@@ -206,6 +209,12 @@ def life() -> list[Any]:
         sample("render.closed"),
         sample("review.recorded"),
     ]
+
+
+def findings(path: Path) -> list[tuple[str, int | None]]:
+    """Return code and position of everything verification finds in the ledger at `path`."""
+    with SqliteSnapshot(path) as tables:
+        return [(finding.code, finding.position) for finding in verify(tables).findings]
 
 
 class Scribe:

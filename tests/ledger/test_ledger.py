@@ -140,7 +140,7 @@ def test_a_video_id_of_two_profiles_is_ambiguous(ledger: Ledger, scribe: Any, vo
 @pytest.mark.parametrize("name", ["nobody", "", "job_", "%", "job_01900000000070008000000000000001x"])
 def test_a_name_of_no_job_is_not_found(ledger: Ledger, scribe: Any, vocabulary: Any, name: str) -> None:
     scribe.live(ledger.store, vocabulary.JOB)
-    with pytest.raises(JobNotFound, match="sora-ledger list"):
+    with pytest.raises(JobNotFound, match=r"`sora-ledger [a-z]+` shows what there is"):
         ledger.job(name)
 
 

@@ -168,3 +168,12 @@ def test_verifying_an_empty_file_says_that_it_is_empty(path: Path, check: Any) -
     path.touch()
     with pytest.raises(LedgerUnusable, match="it is empty"):
         check(path)
+
+
+def test_a_backup_that_lost_the_wal_gets_it_back(path: Path, scribe: Any) -> None:
+    with scribe.ledger(path) as ledger:
+        ledger.store._writer.execute("VACUUM INTO ?", (f"{path}.backup",))
+    backup = path.with_name(path.name + ".backup")
+    with scribe.ledger(backup) as ledger:
+        mode = ledger.store._writer.execute("PRAGMA journal_mode").fetchone()[0]
+    assert mode == "wal"

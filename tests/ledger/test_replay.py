@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ledger.errors import WrongExpectedVersion
+from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.job import State
 from ledger.ledger import Ledger
 from ledger.replay import jobs_at, position_at, replay, swap
@@ -119,3 +119,19 @@ def test_a_job_that_moves_on_during_a_replay_is_no_drift(
 
     monkeypatch.setattr(ledger, "read", read_while_others_append)
     assert replay(ledger).drift == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE jobs SET body = x'ff'",
+        "UPDATE events SET record = x'ff' WHERE position = 2",
+        "UPDATE events SET payload = x'ff' WHERE position = 2",
+        "UPDATE events SET payload = CAST('{}' AS BLOB) WHERE position = 2",
+    ],
+)
+def test_what_cannot_be_read_sends_to_verify(ledger: Ledger, path: Path, job: str, damage: str) -> None:
+    tamper(path, "DROP TRIGGER events_no_update")
+    tamper(path, damage)
+    with pytest.raises(LedgerUnusable, match="sora-ledger verify"):
+        replay(ledger)

@@ -63,8 +63,9 @@ class SqliteStore:
             return
         self._writer = connect(self.path, read_only=False)
         try:
-            if not recognise(self._writer, self.path):
-                self._writer.execute("PRAGMA journal_mode = WAL")
+            is_ready = recognise(self._writer, self.path)
+            self._writer.execute("PRAGMA journal_mode = WAL")  # a copy made by VACUUM INTO has lost it
+            if not is_ready:
                 with self._transaction() as db:
                     if not recognise(db, self.path):
                         migrate(db)
@@ -129,7 +130,7 @@ class SqliteStore:
         db.execute("SAVEPOINT one")
         try:
             request.result = apply(db, request.work, grown)
-        except (sqlite3.Error, LedgerUnusable):
+        except sqlite3.Error:
             raise
         except Exception as error:  # noqa: BLE001  # the caller's own; `Request.outcome` raises it there
             db.execute("ROLLBACK TO one")

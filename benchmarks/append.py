@@ -1,0 +1,190 @@
+"""Durable appends per second, against a bare `sqlite3` insert of the same rows.
+
+Both sides write the same bytes into the same table `events` (same indexes, same triggers, same pragmas),
+and each commit is synchronised to disk before it counts. Our side also checks event ids and versions,
+folds the job, and keeps its row, the Merkle frontier and the tiles. The peer is given finished rows: no
+hashing, no folding, one INSERT. What is recorded is ``status.observed`` in jobs that are running; models
+are built and salted before the clock starts, records and leaves within it.
+
+    .venv/bin/python benchmarks/append.py             compare
+    .venv/bin/python benchmarks/append.py --profile   show where our time goes
+"""
+
+import cProfile
+import pstats
+import sqlite3
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ledger.store.sqlite.connection
+from ledger.events import RenderAdopted, Status, StatusObserved
+from ledger.record import ActorSource, Authority, Draft, Provenance, draft
+from ledger.store.interface import ANY, Batch
+from ledger.store.sqlite import SqliteStore
+
+ROUNDS = 7
+SINGLES = 400
+THREADS = 16
+PER_THREAD = 100
+BATCH = 1_000
+JOBS = 50
+PRAGMAS = "journal_mode synchronous secure_delete wal_autocheckpoint page_size cache_size fullfsync".split()
+INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+SCHEMA = Path(ledger.store.sqlite.connection.__file__).parent / "migrations" / "0001_initial.sql"
+WHO = Provenance("bench", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)
+
+
+class Case(NamedTuple):
+    """What is measured: how many threads, how many events in one transaction, how many of those."""
+
+    name: str
+    threads: int
+    batch: int
+    commits: int
+
+    @property
+    def events(self) -> int:
+        """Return how many events a round records."""
+        return self.batch * self.commits
+
+
+CASES = [
+    Case("single appends, 1 thread", 1, 1, SINGLES),
+    Case(f"single appends, {THREADS} threads", THREADS, 1, THREADS * PER_THREAD),
+    Case(f"batches of {BATCH}", 1, BATCH, 3),
+]
+
+
+def main() -> None:
+    """Run every case, the two sides in turn."""
+    for number, case in enumerate(CASES):
+        ours: list[float] = []
+        peers: list[float] = []
+        for turn in range(ROUNDS):
+            with tempfile.TemporaryDirectory() as folder:
+                rows, pragmas = _ours(Path(folder) / "ours.db", case, ours)
+                _peer(Path(folder) / "peer.db", case, rows, peers)
+            if not number and not turn:
+                print(
+                    f"SQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}; both sides: {pragmas}"
+                )
+                print(f"median (min to max) events per second of {ROUNDS} runs each, alternating\n")
+        ratio = statistics.median(ours) / statistics.median(peers)
+        print(f"{case.name:28} ledger {_spread(ours)}   bare sqlite3 {_spread(peers)}   ratio {ratio:.2f}")
+
+
+def profile() -> None:
+    """Print where our side's time goes in single appends and in batches."""
+    for case in (CASES[0], CASES[2]):
+        profiler = cProfile.Profile()
+        with tempfile.TemporaryDirectory() as folder:
+            _ours(Path(folder) / "ours.db", case, [], profiler)
+        print(f"--- {case.name} ---")
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(18)
+
+
+def _ours(
+    path: Path, case: Case, rates: list[float], profiler: cProfile.Profile | None = None
+) -> tuple[list[tuple[Any, ...]], str]:
+    """Measure one round of ours; return the rows it wrote and the pragmas it wrote them with."""
+    drafts = [_draft(_observed(number)) for number in range(case.events)]
+    with SqliteStore(path) as store:
+        for number in range(JOBS):
+            store.append([Batch(_job(number), ANY, [_draft(_adopted(number))])])
+        appends = [_batches(drafts, start, case.batch) for start in range(0, case.events, case.batch)]
+        if profiler:
+            profiler.enable()
+        rates.append(_rate(case, [lambda each=each: store.append(each) for each in appends]))
+        if profiler:
+            profiler.disable()
+        db = store._writer  # noqa: SLF001  # to print the pragmas that are really in force
+        assert db
+        pragmas = ", ".join(f"{name} = {db.execute(f'PRAGMA {name}').fetchone()[0]}" for name in PRAGMAS)
+        return db.execute("SELECT * FROM events ORDER BY position").fetchall(), pragmas
+
+
+def _peer(path: Path, case: Case, rows: Sequence[tuple[Any, ...]], rates: list[float]) -> None:
+    """Measure one round of bare inserts of `rows`; those of the jobs' beginning come before the clock."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA secure_delete = ON")
+    db.executescript(SCHEMA.read_text(encoding="utf-8"))
+    db.executemany(INSERT, rows[:JOBS])
+    rest = iter(rows[JOBS:])
+    writing = threading.Lock()
+
+    def commit() -> None:
+        with writing:
+            db.execute("BEGIN IMMEDIATE")
+            if case.batch == 1:
+                db.execute(INSERT, next(rest))
+            else:
+                db.executemany(INSERT, [next(rest) for _ in range(case.batch)])
+            db.execute("COMMIT")
+
+    rates.append(_rate(case, [commit] * case.commits))
+    db.close()
+
+
+def _rate(case: Case, commits: Sequence[Callable[[], object]]) -> float:
+    """Run `commits`, shared out over the case's threads; return events per second."""
+
+    def run(part: Sequence[Callable[[], object]]) -> None:
+        for commit in part:
+            commit()
+
+    if case.threads == 1:
+        started = time.perf_counter()
+        run(commits)
+        return case.events / (time.perf_counter() - started)
+    threads = [
+        threading.Thread(target=run, args=(commits[number :: case.threads],))
+        for number in range(case.threads)
+    ]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return case.events / (time.perf_counter() - started)
+
+
+def _batches(drafts: Sequence[Draft], start: int, size: int) -> list[Batch]:
+    """Return the batches of one append: its drafts by job."""
+    by_job: dict[str, list[Draft]] = {}
+    for number in range(start, start + size):
+        by_job.setdefault(_job(number), []).append(drafts[number])
+    return [Batch(job_id, ANY, part) for job_id, part in by_job.items()]
+
+
+def _job(number: int) -> str:
+    return f"job_{number % JOBS:032x}"
+
+
+def _draft(event: StatusObserved | RenderAdopted) -> Draft:
+    return draft(event, WHO, datetime.now(UTC))
+
+
+def _adopted(number: int) -> RenderAdopted:
+    return RenderAdopted(profile="sandbox", video_id=f"video_{number}", status=Status.QUEUED)
+
+
+def _observed(number: int) -> StatusObserved:
+    video_id = f"video_{number % JOBS}"
+    return StatusObserved(video_id=video_id, status=Status.IN_PROGRESS, progress=number % 100, source="poll")
+
+
+def _spread(rates: Sequence[float]) -> str:
+    return f"{statistics.median(rates):7,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
+
+
+if __name__ == "__main__":
+    profile() if "--profile" in sys.argv else main()

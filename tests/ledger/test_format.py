@@ -1,0 +1,136 @@
+"""`docs/FORMAT.md` says what the code does, and its worked example comes out as printed."""
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ledger.events import EVENT_TYPES, EventBase, Part
+from ledger.job import TRANSITIONS, Asset, Job
+from ledger.verify import checks
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8")
+EXAMPLE = re.findall(r"^\$ (.*)\n(.*)$", TEXT, re.MULTILINE)
+STEPS_OF_EXAMPLE = 5
+
+
+def section(title: str) -> str:
+    return TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def table(title: str, columns: int) -> list[tuple[str, ...]]:
+    """Return the rows of all tables of a section that have `columns` columns."""
+    rows = [tuple(row.strip("| ").split(" | ")) for row in section(title).splitlines() if row[:1] == "|"]
+    return [row for row in rows if len(row) == columns and not row[0].startswith("---")]
+
+
+def quoted(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def run(command: str) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ran = subprocess.run(
+        ["bash", "-c", command], env={"PATH": path}, capture_output=True, text=True, check=True
+    )
+    return ran.stdout
+
+
+def test_the_worked_example_is_there() -> None:
+    assert len(EXAMPLE) == STEPS_OF_EXAMPLE
+
+
+@pytest.mark.parametrize(("command", "printed"), EXAMPLE, ids=range(1, len(EXAMPLE) + 1))
+def test_a_step_of_the_worked_example_prints_what_it_says(command: str, printed: str) -> None:
+    assert run(command) == f"{printed}\n"
+
+
+def test_the_worked_example_is_a_record_of_the_frozen_ledger() -> None:
+    path = ROOT / "tests" / "golden" / "v1" / "ledger.db"
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+    record, payload, leaf = db.execute(
+        "SELECT record, payload, leaf FROM events WHERE position = 3"
+    ).fetchone()
+    db.close()
+    example = section("Worked example")
+    parts = [record.decode(), payload.decode(), leaf.hex()]
+    assert [part for part in parts if part not in example] == []
+
+
+def test_the_worked_example_is_made_of_its_own_results() -> None:
+    digests = [printed.split()[0] for _, printed in EXAMPLE]
+    commands = [command for command, _ in EXAMPLE]
+    used = [(0, 1), (1, 2), (2, 4), (3, 4)]
+    assert [(step, later) for step, later in used if digests[step] not in commands[later]] == []
+
+
+@pytest.mark.parametrize("type_", sorted(EVENT_TYPES))
+def test_the_fields_of_an_event_are_named_in_order(type_: str) -> None:
+    [fields] = [quoted(row[2]) for row in table("Events", 3) if row[0] == f"`{type_}`"]
+    assert fields == list(EVENT_TYPES[type_].model_fields)
+
+
+def test_the_events_and_their_kinds_are_those_of_the_code() -> None:
+    told = {row[0].strip("`"): row[1] for row in table("Events", 3)[1:]}
+    assert told == {type_: model.kind.value for type_, model in EVENT_TYPES.items()}
+
+
+def test_the_parts_of_payloads_are_those_of_the_code() -> None:
+    told = {row[0]: quoted(row[1]) for row in table("Events", 2)[1:]}
+    parts = [part for part in Part.__subclasses__() if part is not EventBase]
+    assert told == {part.__name__: list(part.model_fields) for part in parts}
+
+
+def test_the_record_has_the_keys_of_the_code() -> None:
+    assert {row[0].strip("`") for row in table("Record", 2)[1:]} == checks.RECORD_KEYS
+
+
+def test_the_transitions_are_those_of_the_code() -> None:
+    rows = [row for row in table("Jobs", 2) if "→" in row[1]][1:]
+    told = {row[0]: dict(re.findall(r"`([^`]+)` → (\w+)", row[1])) for row in rows}
+    ours = {
+        state.value if state else "—": {step: after.value for step, after in steps.items()}
+        for state, steps in TRANSITIONS.items()
+    }
+    assert told == ours
+
+
+def test_the_fields_of_a_job_are_those_of_the_code() -> None:
+    rows = table("Jobs", 2)
+    start = rows.index(("field", "from"))
+    assert sorted(name for row in rows[start + 1 :] for name in quoted(row[0])) == sorted(Job.model_fields)
+
+
+def test_the_fields_of_an_asset_are_those_of_the_code() -> None:
+    [row] = [row for row in table("Jobs", 2) if row[0] == "`assets`"]
+    assert quoted(row[1])[:-1] == list(Asset.model_fields)
+
+
+def test_the_codes_of_verification_are_those_of_the_code() -> None:
+    source = Path(str(checks.__file__)).read_text(encoding="utf-8")
+    given = set(re.findall(r"add\(\s*\"([A-Z_]+)\"", source))
+    assert {code for row in table("Verification", 2)[1:] for code in quoted(row[0])} == given
+
+
+def test_the_tables_are_those_of_the_schema() -> None:
+    script = (ROOT / "ledger/store/sqlite/migrations/0001_initial.sql").read_text(encoding="utf-8")
+    db = sqlite3.connect(":memory:")
+    db.executescript(script)
+    names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    columns = {name: [row[1] for row in db.execute(f"PRAGMA table_info({name})")] for name in names}
+    db.close()
+    told = {row[0].strip("`"): row[1].replace(" = 1", "").split(", ") for row in table("Tables", 3)[1:]}
+    assert told == columns
+
+
+def test_the_example_of_a_record_is_canonical() -> None:
+    record = re.search(r"'(\{\"actor\".*?\})'", section("Worked example"))
+    assert record
+    document = json.loads(record[1])
+    assert json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False) == record[1]
