@@ -123,10 +123,14 @@ class PrivateErased(EventBase):
 
 
 class InputReference(Part):
-    """The image a video starts from; the bytes are kept in asset storage under their digest."""
+    """An image that was given; the bytes are kept in asset storage under their digest.
+
+    `original_sha256` is set where the image was made from another one to fit the video's size.
+    """
 
     name: Private
     sha256: Sha256Hex
+    original_sha256: Sha256Hex | None = None
     media_type: str
     width: int
     height: int
@@ -134,8 +138,23 @@ class InputReference(Part):
     storage_uri: str | None = None
 
 
+class SourceFile(Part):
+    """A video file that was given to be edited; kept in asset storage under its digest."""
+
+    name: Private
+    sha256: Sha256Hex
+    media_type: str
+    bytes: int
+    storage_uri: str | None = None
+
+
 class RenderRequested(EventBase):
-    """What somebody asked for. `prompt` is theirs, `augmented_prompt` what is sent where that differs."""
+    """What somebody asked for. `prompt` is theirs, `augmented_prompt` what is sent where that differs.
+
+    The first frame is `input_reference`, or an image the server finds itself (`reference_url`,
+    `reference_file_id`); `further_images` were given beside it and are not sent. `options` are what some
+    servers take besides, such as ``seed``. `attested` says that the guardrails were acknowledged.
+    """
 
     type: ClassVar[str] = "render.requested"
     kind: ClassVar[Kind] = Kind.INTENT
@@ -147,8 +166,15 @@ class RenderRequested(EventBase):
     size: str
     seconds: int
     input_reference: InputReference | None = None
+    further_images: tuple[InputReference, ...] = ()
+    reference_url: Private | None = None
+    reference_file_id: str | None = None
+    character_ids: tuple[str, ...] = ()
+    options: dict[Name, int | bool] = Field(default_factory=dict)
     source_job: str | None = None
     remix_video_id: str | None = None
+    source_file: SourceFile | None = None
+    attested: bool = False
     purpose: Name
     requested_model: str
     profile: Name
@@ -347,6 +373,7 @@ class SubmissionAccepted(EventBase):
     reported_model: str | None = None
     reported_size: str | None = None
     reported_seconds: str | None = None
+    reported_cost_usd_micros: Micros | None = None
     provider_request_id: str | None = None
 
 
