@@ -15,6 +15,7 @@ from decision.document import Document, Entry
 
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]
 SizeClass = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.\-]*$", max_length=64)]
 PositiveInt = Annotated[int, Field(gt=0, lt=2**31, strict=True)]
 
 
@@ -47,7 +48,7 @@ class Price(Entry):
 class Model(Entry):
     """One model and all it offers; every size it offers has a price."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.\-]*$", max_length=64)]
+    name: ModelName
     source: str
     size_offers: tuple[SizeOffer, ...] = Field(alias="sizes", min_length=1)
     seconds_offers: tuple[SecondsOffer, ...] = Field(alias="seconds", min_length=1)
@@ -94,24 +95,68 @@ class PromptLimit(Entry):
 
 
 class ImageFormats(Entry):
-    """The media types a reference image may have."""
+    """The media types a reference image may have, and how long its URL may be in characters."""
+
+    media_types: tuple[str, ...] = Field(min_length=1)
+    max_url_characters: PositiveInt
+    source: str
+
+
+class VideoFormats(Entry):
+    """The media types a video that is uploaded to be edited may have."""
 
     media_types: tuple[str, ...] = Field(min_length=1)
     source: str
 
 
+class CharacterLimit(Entry):
+    """How many characters may appear in one video."""
+
+    max_per_video: PositiveInt
+    source: str
+
+
+class ExtensionLimits(Entry):
+    """Lengths of what is added to a video, how often, and how long it may become in whole seconds."""
+
+    seconds: tuple[PositiveInt, ...] = Field(min_length=1)
+    max_times: PositiveInt
+    max_total_seconds: PositiveInt
+    source: str
+
+    def fitting(self, source_seconds: int) -> tuple[int, ...]:
+        """Return the lengths that a video of `source_seconds` has room for, ascending."""
+        room = self.max_total_seconds - source_seconds
+        return tuple(sorted(seconds for seconds in self.seconds if seconds <= room))
+
+
+class Snapshot(Entry):
+    """A dated state of a model under a name of its own; it offers and costs what that model does."""
+
+    name: ModelName
+    model: ModelName
+    source: str
+
+
 class Catalog(Document):
-    """Everything on offer; the order of the models is the order they are named in."""
+    """Everything on offer; the order of the models is the order they are named in.
+
+    Snapshots are nobody's choice but that of the person who names one: they are not in `models`.
+    """
 
     name: str
     prompt: PromptLimit
     image: ImageFormats
+    source_file: VideoFormats
+    characters: CharacterLimit
+    extension: ExtensionLimits
     models: tuple[Model, ...] = Field(min_length=1)
+    snapshots: tuple[Snapshot, ...] = ()
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """The models in the order of the catalog."""
-        return tuple(model.name for model in self.models)
+        """Every name that may be asked for: the models in the order of the catalog, then the snapshots."""
+        return tuple(model.name for model in self.models) + tuple(entry.name for entry in self.snapshots)
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -124,8 +169,10 @@ class Catalog(Document):
         return tuple(sorted({seconds for model in self.models for seconds in model.seconds}))
 
     def model(self, name: str) -> Model | None:
-        """Return the model called `name`, None when the catalog has none."""
-        return next((model for model in self.models if model.name == name), None)
+        """Return the model or snapshot called `name`, None when the catalog has none."""
+        tier = next((snapshot.model for snapshot in self.snapshots if snapshot.name == name), name)
+        found = next((model for model in self.models if model.name == tier), None)
+        return found.model_copy(update={"name": name}) if found else None
 
     def cost_usd_micros(self, model: str, size: str, seconds: int) -> int | None:
         """Return what that render would cost in micro-dollars, None where the catalog has no price for it."""
@@ -134,8 +181,12 @@ class Catalog(Document):
 
     @model_validator(mode="after")
     def _names_each_model_once(self) -> Self:
-        if len(set(self.model_names)) < len(self.models):
+        if len(set(self.model_names)) < len(self.models) + len(self.snapshots):
             raise ValueError("a model is named twice")
+        models = {model.name for model in self.models}
+        strays = [snapshot.name for snapshot in self.snapshots if snapshot.model not in models]
+        if strays:
+            raise ValueError(f"{strays[0]} is a snapshot of a model that is not there")
         return self
 
 

@@ -17,7 +17,16 @@ from decision.policy import Policy
 from decision.remix import check_remix
 from decision.request import RenderRequest
 from ledger.canonical import digest
-from ledger.events import Basis, BudgetHold, Candidate, Change, DenialTrace, RenderDecided, RenderDenied
+from ledger.events import (
+    Basis,
+    BudgetHold,
+    Candidate,
+    Change,
+    DenialTrace,
+    Operation,
+    RenderDecided,
+    RenderDenied,
+)
 
 __all__ = ["ENGINE", "DecisionContext", "Ruling", "decide", "rule"]
 
@@ -35,14 +44,15 @@ def decide(
     request: RenderRequest, *, catalog: Catalog, policy: Policy, context: DecisionContext = _NO_BUDGET
 ) -> Ruling:
     """Return what is ruled on `request`: `RenderDecided` or `RenderDenied`, ready to be recorded."""
-    found = check_remix(request.prompt, request.fields) if request.source else None
+    changes = request.operation in (Operation.REMIX, Operation.EDIT)
+    found = check_remix(request.prompt, request.fields) if changes else None
     inputs = Inputs.of(request, context, found)
     return rule(inputs, catalog=catalog, policy=policy, changes=found.changes if found else ())
 
 
 def rule(inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()) -> Ruling:
     """Return the ruling on recorded `inputs`; `changes` only says where in the prompt each change stands."""
-    gated = [pass_gates(inputs, entrant, catalog) for entrant in entrants(inputs, catalog)]
+    gated = [pass_gates(inputs, entrant, catalog, policy) for entrant in entrants(inputs, catalog)]
     candidates = _scored(gated, inputs, policy)
     basis = Basis(
         decision_id=_decision_id(inputs, catalog, policy),
@@ -149,14 +159,30 @@ def _runner_up(candidates: Iterable[Candidate], winner: Candidate) -> Candidate 
 
 
 def _reasons(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: Inputs) -> tuple[str, ...]:
+    return *_reasons_for_model(basis, winner, choice, inputs), *_reasons_about_changes(inputs)
+
+
+def _reasons_for_model(
+    basis: Basis, winner: Candidate, choice: Candidate | None, inputs: Inputs
+) -> tuple[str, ...]:
     if inputs.source_model:
-        doubt = inputs.change_verdict == "ambiguous"
-        return "MODEL_OF_SOURCE", "SINGLE_CHANGE_NOT_ESTABLISHED" if doubt else "SINGLE_CHANGE"
+        return ("MODEL_OF_SOURCE",)
     if inputs.wished_model:
         differs = choice is not None and choice.model != winner.model
         return ("EXPLICIT_MODEL", "POLICY_WOULD_CHOOSE_OTHER" if differs else "POLICY_AGREES")
     passed = [candidate for candidate in basis.candidates if not candidate.gates_failed]
     return ("HIGHEST_SCORE",) if len(passed) > 1 else ("ONLY_ONE_PASSED_GATES",)
+
+
+def _reasons_about_changes(inputs: Inputs) -> tuple[str, ...]:
+    """Return what was found in the prompt; several changes or none are let through in an edit only."""
+    found = {
+        "single": "SINGLE_CHANGE",
+        "ambiguous": "SINGLE_CHANGE_NOT_ESTABLISHED",
+        "multiple": "EDIT_OF_SEVERAL_CHANGES",
+        "none": "EDIT_OF_NO_CHANGE_FOUND",
+    }
+    return (found[inputs.change_verdict],) if inputs.change_verdict else ()
 
 
 def _why_not(runner_up: Candidate, winner: Candidate, inputs: Inputs) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from decision.decide import Ruling
 from decision.money import format_usd, usd_digits
 from decision.remix import FIELD_ASPECTS
 from decision.request import RenderRequest
-from ledger.events import Candidate, Change, Fix, GateFailure, RenderDecided, RenderDenied
+from decision.vocabulary import NOUNS
+from ledger.events import Candidate, Change, Fix, GateFailure, Operation, RenderDecided, RenderDenied
 
 __all__ = ["format_usd", "what_now", "why"]
 
@@ -59,6 +60,12 @@ _REASONS: Mapping[str, _Reason] = {
     "SINGLE_CHANGE_NOT_ESTABLISHED": lambda _: (
         "whether the prompt asks for one change or several could not be told; it was let through and marked"
     ),
+    "EDIT_OF_SEVERAL_CHANGES": lambda decided: (
+        f"the prompt asks for {_input(decided, 'change_count')} changes; an edit may, a remix may not"
+    ),
+    "EDIT_OF_NO_CHANGE_FOUND": lambda _: (
+        "no change was found in the prompt; an edit is not held to one, so it was let through and marked"
+    ),
 }
 
 
@@ -67,20 +74,27 @@ def _about_runner_up(decided: RenderDecided) -> list[str]:
     if other is None:
         return []
     if other.gates_failed:
-        return [_about_failure(other, failure) for failure in other.gates_failed]
+        return [_about_failure(other, failure, decided) for failure in other.gates_failed]
     cost = format_usd(other.cost_usd_micros or 0)
     return [f"{other.model} would cost {cost} instead of {format_usd(decided.cost_usd_micros)}"]
 
 
 _FAILURES: Mapping[str, str] = {
+    "OPERATION_NOT_OFFERED": "the profile {profile} does not offer {found} (offered: {expected})",
+    "OPTION_NOT_OFFERED": "the profile {profile} does not take {found} (taken: {expected})",
+    "ATTESTATION_MISSING": "the policy asks for the guardrails to be confirmed, and they were not",
     "SIZE_NOT_OFFERED": "size {found} is not offered by {model} (offered: {expected})",
     "SECONDS_NOT_OFFERED": "{found} seconds are not offered by {model} (offered: {expected})",
-    "SOURCE_DELETED": "the video to remix was deleted",
-    "SOURCE_FAILED": "the video to remix failed, so there is nothing to change",
-    "SOURCE_NOT_COMPLETED": "the video to remix is {found}; only a completed one can be remixed",
-    "MODEL_FIXED_BY_SOURCE": "a remix keeps the model of its source, {expected}; {found} was asked for",
-    "SIZE_FIXED_BY_SOURCE": "a remix keeps the size of its source, {expected}; {found} was asked for",
-    "SECONDS_FIXED_BY_SOURCE": "a remix keeps the {expected} seconds of its source; {found} were asked for",
+    "SOURCE_DELETED": "the video to {verb} was deleted",
+    "SOURCE_FAILED": "the video to {verb} failed, so there is nothing to start from",
+    "SOURCE_NOT_COMPLETED": "the video to {verb} is {found}; only a completed one can be {verb}ed",
+    "EXTENDED_TOO_OFTEN": "a video can be extended {expected} times; this one has been {found} times",
+    "EXTENDED_TOO_FAR": "a video can be extended to {expected} seconds in total; this one would have {found}",
+    "MODEL_FIXED_BY_SOURCE": "{operation} keeps the model of its source, {expected}; {found} was asked for",
+    "SIZE_FIXED_BY_SOURCE": "{operation} keeps the size of its source, {expected}; {found} was asked for",
+    "SECONDS_FIXED_BY_SOURCE": (
+        "{operation} keeps the {expected} seconds of its source; {found} were asked for"
+    ),
     "SEVERAL_CHANGES": "the prompt asks for {found}; a remix changes exactly one thing",
     "NO_CHANGE_FOUND": "the prompt only says what stays; a remix changes exactly one thing",
     "PRICE_UNKNOWN": "the cost cannot be estimated; the catalog has no price: {found}",
@@ -89,9 +103,15 @@ _FAILURES: Mapping[str, str] = {
 }
 
 
-def _about_failure(candidate: Candidate, failure: GateFailure) -> str:
-    sentence = _FAILURES[failure.detail_code]
-    return sentence.format(model=candidate.model, expected=failure.expected, found=failure.found)
+def _about_failure(candidate: Candidate, failure: GateFailure, ruling: Ruling) -> str:
+    return _FAILURES[failure.detail_code].format(
+        model=candidate.model,
+        expected=failure.expected,
+        found=failure.found,
+        verb=_input(ruling, "operation"),
+        operation=NOUNS[Operation(str(_input(ruling, "operation")))],
+        profile=_input(ruling, "profile"),
+    )
 
 
 def _why_denied(denied: RenderDenied) -> list[str]:
@@ -100,7 +120,7 @@ def _why_denied(denied: RenderDenied) -> list[str]:
     failures = [(item, failure) for item in denied.basis.candidates for failure in item.gates_failed]
     own = (trace.detail_code, trace.expected, trace.found)
     failures.sort(key=lambda pair: (pair[1].detail_code, pair[1].expected, pair[1].found) != own)
-    reasons = dict.fromkeys(_about_failure(candidate, failure) for candidate, failure in failures)
+    reasons = dict.fromkeys(_about_failure(candidate, failure, denied) for candidate, failure in failures)
     return [*reasons, f"this is required by {trace.failed_invariant} ({trace.code})"]
 
 
@@ -122,9 +142,24 @@ def _step(fix: Fix, denied: RenderDenied) -> str:
             "split",
         ): f"make {fix.value} remixes, one change each, each of the result of the one before",
         ("prompt", "set"): "say in --prompt what is to change",
+        ("attested", "set"): "read the guardrails and confirm them with --attest",
+        ("profile", "set"): f"use --profile with the name of a server that offers {_needed(denied)}",
+        ("seed", "drop"): "leave out --seed, or use the --profile of a server that takes it",
+        ("loop", "drop"): "leave out --loop, or use the --profile of a server that takes it",
+        ("character_ids", "drop"): "leave out --character-id, or use the --profile of a server that has them",
+        ("reference_url", "drop"): "leave out --input-reference-url and give the file with --input-reference",
+        ("reference_file_id", "drop"): (
+            "leave out --input-reference-file-id and give the file with --input-reference"
+        ),
         ("catalog", "set"): "add the model and its price to the catalog, or render a new video with create",
     }
     return steps[fix.field, fix.action]
+
+
+def _needed(denied: RenderDenied) -> str:
+    instead = any(fix.field == "operation" for fix in denied.denial_trace.minimal_fix)
+    needed = Operation.CREATE.value if instead else str(_input(denied, "operations_needed"))
+    return " and ".join(needed.split(","))
 
 
 def _create_with(denied: RenderDenied) -> str:

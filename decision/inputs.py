@@ -2,10 +2,11 @@
 
 A ruling is a function of these inputs, the catalog and the policy (`decision.decide.rule`); so a recorded
 decision can be made again from its own record. Free text enters only as what was found in it: the aspects
-a remix changes.
+a remix or edit changes.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
@@ -16,23 +17,41 @@ from ledger.events import Operation, Status
 
 
 class DecisionContext(BaseModel):
-    """What the caller knows besides the request: which budgets would hold the cost, and what is left.
+    """What the caller knows besides the request: what is left to spend, and what the server offers.
 
-    `budget_left_usd_micros` is the least that any of them has left, None where no limit is set.
+    `budgets` would hold the cost; `budget_left_usd_micros` is the least that any of them has left, None where
+    no limit is set.
+    `operations_offered` and `options_offered` are in the words of `operations_needed` and `options_needed`,
+    and may hold others; None where nothing is known, and so nothing refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     budget_left_usd_micros: int | None = None
     budgets: tuple[str, ...] = ()
+    operations_offered: tuple[str, ...] | None = None
+    options_offered: tuple[str, ...] | None = None
+
+
+def operations_needed(request: RenderRequest) -> tuple[str, ...]:
+    """Return what a server must be able to do: the operation, ``edit_upload`` for a file, ``character``."""
+    own = "edit_upload" if request.source_file else request.operation.value
+    return (own, "character") if request.character_ids else (own,)
+
+
+def options_needed(request: RenderRequest) -> tuple[str, ...]:
+    """Return what a server must take besides: ``seed``, ``loop``, a first frame by ``url`` or ``file_id``."""
+    frames = {"url": request.reference_url, "file_id": request.reference_file_id}
+    return (*request.options, *(form for form, value in frames.items() if value))
 
 
 class Inputs(BaseModel):
     """The inputs of one decision, in the names of ``Basis.inputs``; money in micro-dollars.
 
-    `wished_*` is what was asked for by name, None where it was left open. In a remix, `size` and
-    `seconds` are those of the source. `change_aspects` (``camera:1,palette:2``) and
-    `budgets` are lists in alphabetical order, joined with commas.
+    `wished_*` is what was asked for by name, None where it was left open. `size` and `seconds` are those of
+    the source in a remix or edit; in an extension `seconds` is what is added. `change_*` is what was found in
+    the prompt of a remix or edit. Lists are in alphabetical order and joined with commas: `budgets`,
+    `change_aspects` (``camera:1,palette:2``), and what is needed of a server and offered by it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,19 +69,26 @@ class Inputs(BaseModel):
     budgets: str = ""
     augment: bool = True
     input_reference: bool = False
+    attested: bool = False
+    operations_needed: str
+    operations_offered: str | None = None
+    options_needed: str = ""
+    options_offered: str | None = None
     source_job: str | None = None
     source_video_id: str | None = None
     source_status: Status | None = None
     source_deleted: bool | None = None
     source_model: str | None = None
+    source_seconds: int | None = None
+    source_extensions: int | None = None
     change_verdict: str | None = None
     change_count: int | None = None
     change_aspects: str | None = None
 
     @classmethod
     def of(cls, request: RenderRequest, context: DecisionContext, changes: RemixVerdict | None) -> Self:
-        """Gather the inputs of `request` in its `context`; `changes` of a remix only."""
-        remix = request.source is not None
+        """Gather the inputs of `request` in its `context`; `changes` of a remix or edit only."""
+        settled = request.source is not None or request.source_file is not None
         return cls(
             operation=request.operation,
             purpose=request.purpose,
@@ -70,13 +96,18 @@ class Inputs(BaseModel):
             size=request.size,
             seconds=request.seconds,
             wished_model=None if request.requested_model == AUTO else request.requested_model,
-            wished_size=request.wished.size if remix else None,
-            wished_seconds=request.wished.seconds if remix else None,
+            wished_size=request.wished.size if settled else None,
+            wished_seconds=request.wished.seconds if settled else None,
             max_cost_usd_micros=request.max_cost_usd_micros,
             budget_left_usd_micros=context.budget_left_usd_micros,
-            budgets=",".join(sorted(set(context.budgets))),
+            budgets=_joined(context.budgets),
             augment=request.augment,
             input_reference=request.input_reference is not None,
+            attested=request.attested,
+            operations_needed=_joined(operations_needed(request)),
+            operations_offered=_joined_if_known(context.operations_offered),
+            options_needed=_joined(options_needed(request)),
+            options_offered=_joined_if_known(context.options_offered),
             **_of_source(request),
             **_of_changes(changes),
         )
@@ -88,7 +119,36 @@ class Inputs(BaseModel):
     @property
     def budget_names(self) -> tuple[str, ...]:
         """The budgets to reserve the cost in."""
-        return tuple(name for name in self.budgets.split(",") if name)
+        return split_names(self.budgets)
+
+    @property
+    def operations_missing(self) -> tuple[str, ...]:
+        """What the server would have to be able to do, and cannot."""
+        return _missing(self.operations_needed, self.operations_offered)
+
+    @property
+    def options_missing(self) -> tuple[str, ...]:
+        """What the server would have to take besides, and does not."""
+        return _missing(self.options_needed, self.options_offered)
+
+
+def split_names(joined: str) -> tuple[str, ...]:
+    """Return the names in a list as the inputs have it."""
+    return tuple(name for name in joined.split(",") if name)
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ",".join(sorted(set(names)))
+
+
+def _joined_if_known(names: Iterable[str] | None) -> str | None:
+    return None if names is None else _joined(names)
+
+
+def _missing(needed: str, offered: str | None) -> tuple[str, ...]:
+    if offered is None:
+        return ()
+    return tuple(name for name in split_names(needed) if name not in split_names(offered))
 
 
 def _of_source(request: RenderRequest) -> dict[str, object]:
@@ -101,6 +161,8 @@ def _of_source(request: RenderRequest) -> dict[str, object]:
         "source_status": source.status,
         "source_deleted": source.deleted,
         "source_model": source.model,
+        "source_seconds": source.seconds,
+        "source_extensions": source.extensions,
     }
 
 

@@ -1,7 +1,7 @@
 """How to choose among what is allowed: weights, and the fit of each model to each purpose, as data.
 
-The policy scores; it opens no gate. Points are whole numbers, so the same policy gives the same choice on
-every machine.
+The policy scores; it opens no gate, and may only add one. Points are whole numbers, so the same policy gives
+the same choice on every machine.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from decision.document import Document, Entry
 
@@ -35,9 +35,13 @@ class Fit(Entry):
 
 
 class Policy(Document):
-    """Weights and fits; every purpose of the vocabulary has its line."""
+    """Weights and fits; every purpose of the vocabulary has its line.
+
+    With `require_attestation`, nobody renders without having confirmed the guardrails.
+    """
 
     name: str
+    require_attestation: StrictBool = False
     weights: Weights
     purposes: dict[str, tuple[Fit, ...]]
 

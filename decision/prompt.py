@@ -61,6 +61,25 @@ def labelled_lines(prompt: str) -> frozenset[str]:
     return frozenset(_FIELD_OF[match[1].lower()] for match in _LABELLED.finditer(prompt))
 
 
+def read_lines(prompt: str) -> dict[str, str]:
+    """Return the lines of a structured prompt by field; a prompt without the form is all ``prompt``.
+
+    ``prompt`` stands for the primary request, and for what comes before the first label.
+    """
+    if not is_structured(prompt):
+        return {"prompt": prompt}
+    lines: dict[str, str] = {}
+    labels = list(_LABELLED.finditer(prompt))
+    ends = [*(label.start() for label in labels[1:]), len(prompt)]
+    for label, end in zip(labels, ends, strict=True):
+        name = _FIELD_OF[label[1].lower()]
+        lines[name] = f"{lines.get(name, '')}\n{prompt[label.end() : end]}".strip()
+    unlabelled = prompt[: labels[0].start()].strip()
+    if unlabelled:
+        lines["prompt"] = f"{unlabelled}\n{lines.get('prompt', '')}".strip()
+    return lines
+
+
 def _refuse_lines_given_twice(prompt: str, given: Mapping[str, str]) -> None:
     twice = [name for name in given if name in labelled_lines(prompt)]
     if twice:

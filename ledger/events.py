@@ -19,6 +19,7 @@ from ledger.errors import LedgerUnusable
 from ledger.private import Private, PrivateBody, Sha256Hex
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
+ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=64)]
 Micros = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -177,7 +178,7 @@ class RenderRequested(EventBase):
     attested: bool = False
     purpose: Name
     requested_model: str
-    profile: Name
+    profile: ProfileName
     max_cost_usd_micros: Micros | None = None
 
 
@@ -355,7 +356,7 @@ class SubmissionIntended(EventBase):
     kind: ClassVar[Kind] = Kind.ACTION
     attempt_id: str
     request_sha256: Sha256Hex
-    profile: Name
+    profile: ProfileName
     server: str
     model: str
     fence: int | None = None
@@ -527,7 +528,7 @@ class RenderAdopted(EventBase):
 
     type: ClassVar[str] = "render.adopted"
     kind: ClassVar[Kind] = Kind.OBSERVATION
-    profile: Name
+    profile: ProfileName
     video_id: str
     status: Status
     model: str | None = None
@@ -542,7 +543,7 @@ class CharacterCreated(EventBase):
 
     type: ClassVar[str] = "character.created"
     kind: ClassVar[Kind] = Kind.OBSERVATION
-    profile: Name
+    profile: ProfileName
     character_id: str
     name: Private
     source_sha256: Sha256Hex

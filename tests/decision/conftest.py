@@ -1,6 +1,7 @@
 """The packaged catalog and policy, and short ways to ask for something."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ SOURCE = {
     "size": "1280x720",
     "seconds": 4,
 }
+FILE = {"name": "clip.mp4", "sha256": "0" * 64, "media_type": "video/mp4", "bytes": 9}
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +49,25 @@ def remix(parse: Callable[..., RenderRequest]) -> Callable[..., RenderRequest]:
         return parse(source={**SOURCE, **(source or {})}, **asked)
 
     return remix
+
+
+@pytest.fixture(scope="session")
+def edit(remix: Callable[..., RenderRequest]) -> Callable[..., RenderRequest]:
+    return partial(remix, operation="edit")
+
+
+@pytest.fixture(scope="session")
+def extend(remix: Callable[..., RenderRequest]) -> Callable[..., RenderRequest]:
+    return partial(remix, operation="extend", prompt="The cat jumps down", seconds=8)
+
+
+@pytest.fixture(scope="session")
+def edit_file(parse: Callable[..., RenderRequest]) -> Callable[..., RenderRequest]:
+    def edit_file(*, source_file: dict[str, Any] | None = None, **values: Any) -> RenderRequest:
+        asked = {"operation": "edit", "prompt": "Make the coat red", **values}
+        return parse(source_file={**FILE, **(source_file or {})}, **asked)
+
+    return edit_file
 
 
 @pytest.fixture(scope="session")

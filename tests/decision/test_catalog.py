@@ -10,7 +10,10 @@ SMALL = """
 version = 1
 name = "small"
 prompt = { max_characters = 10, source = "s" }
-image = { media_types = ["image/png"], source = "s" }
+image = { media_types = ["image/png"], max_url_characters = 10, source = "s" }
+source_file = { media_types = ["video/mp4"], source = "s" }
+characters = { max_per_video = 1, source = "s" }
+extension = { seconds = [4], max_times = 1, max_total_seconds = 8, source = "s" }
 [[models]]
 name = "m"
 source = "s"
@@ -33,6 +36,27 @@ def test_four_seconds_cost_what_the_price_list_said(
     catalog: Catalog, model: str, size: str, micros: int
 ) -> None:
     assert catalog.cost_usd_micros(model, size, 4) == micros
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "model"),
+    [
+        ("sora-2-2025-10-06", "sora-2"),
+        ("sora-2-2025-12-08", "sora-2"),
+        ("sora-2-pro-2025-10-06", "sora-2-pro"),
+    ],
+)
+def test_a_snapshot_offers_and_costs_what_its_model_does(catalog: Catalog, snapshot: str, model: str) -> None:
+    assert catalog.cost_usd_micros(snapshot, "1280x720", 8) == catalog.cost_usd_micros(model, "1280x720", 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"), [("m", "named twice"), ("m-1", "snapshot of a model that is not")]
+)
+def test_a_snapshot_that_does_not_fit_is_refused(name: str, named: str) -> None:
+    snapshot = f'[[snapshots]]\nname = "{name}"\nmodel = "x"\nsource = "s"\n'
+    with pytest.raises(BadDocument, match=named):
+        load_catalog(f"{SMALL}{snapshot}".encode())
 
 
 def test_a_size_the_model_does_not_offer_has_no_cost(catalog: Catalog) -> None:

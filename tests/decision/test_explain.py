@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from decision.decide import Ruling
+from decision.catalog import Catalog
+from decision.decide import Ruling, decide
 from decision.explain import format_usd, what_now, why
+from decision.policy import Policy
 from decision.request import RenderRequest
 from ledger.events import RenderDenied
 
@@ -84,6 +86,88 @@ def test_the_next_step_is_a_flag_or_an_action(
     parse: Parse, ruling: Rule, values: dict[str, Any], context: dict[str, Any], step: str
 ) -> None:
     assert steps(ruling(parse(**values), **context)) == [step]
+
+
+@pytest.mark.parametrize(
+    ("values", "context", "sentence", "step"),
+    [
+        (
+            {},
+            {"operations_offered": ("remix",)},
+            "the profile openai does not offer create (offered: remix)",
+            "use --profile with the name of a server that offers create",
+        ),
+        (
+            {"options": {"seed": 7}},
+            {"options_offered": ()},
+            "the profile openai does not take seed (taken: none)",
+            "leave out --seed, or use the --profile of a server that takes it",
+        ),
+        (
+            {"character_ids": ["char_1"]},
+            {"operations_offered": ("create",)},
+            "the profile openai does not offer character (offered: create)",
+            "leave out --character-id, or use the --profile of a server that has them",
+        ),
+        (
+            {"reference_url": "https://a.test/b.png"},
+            {"options_offered": ("file_id",)},
+            "the profile openai does not take url (taken: file_id)",
+            "leave out --input-reference-url and give the file with --input-reference",
+        ),
+    ],
+)
+def test_what_a_profile_does_not_offer_is_explained_with_a_way_out(
+    parse: Parse, ruling: Rule, values: dict[str, Any], context: dict[str, Any], sentence: str, step: str
+) -> None:
+    refused = ruling(parse(**values), **context)
+    assert (why(refused)[0], steps(refused)) == (sentence, [step])
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence", "step"),
+    [
+        (
+            {"status": "queued"},
+            "the video to extend is queued; only a completed one can be extended",
+            "wait until the video is completed: sora-ledger poll --id job_0",
+        ),
+        (
+            {"extensions": 6},
+            "a video can be extended at most 6 times; this one has been 6 times",
+            "render a new video instead: sora-ledger create with a prompt of its own",
+        ),
+        (
+            {"seconds": 116},
+            "a video can be extended to at most 120 seconds in total; this one would have 124",
+            "use --seconds 4",
+        ),
+    ],
+)
+def test_a_refused_extension_is_explained_with_a_way_out(
+    extend: Parse, ruling: Rule, source: dict[str, Any], sentence: str, step: str
+) -> None:
+    refused = ruling(extend(source=source))
+    assert (why(refused)[0], steps(refused)) == (sentence, [step])
+
+
+def test_a_missing_attestation_is_explained_with_the_flag(
+    catalog: Catalog, policy: Policy, parse: Parse
+) -> None:
+    strict = policy.model_copy(update={"require_attestation": True})
+    refused = decide(parse(), catalog=catalog, policy=strict)
+    assert why(refused)[0] == "the policy asks for the guardrails to be confirmed, and they were not"
+    assert steps(refused) == ["read the guardrails and confirm them with --attest"]
+
+
+def test_an_edit_says_how_many_changes_it_makes(edit: Parse, ruling: Rule) -> None:
+    sentences = why(ruling(edit(prompt="Make the coat red and add a dog")))
+    assert sentences[1] == "the prompt asks for 2 changes; an edit may, a remix may not"
+
+
+def test_an_edit_keeps_its_shape_in_its_own_words(edit: Parse, ruling: Rule) -> None:
+    sentences = why(ruling(edit(seconds=8)))
+    assert sentences[0] == "an edit keeps the 4 seconds of its source; 8 were asked for"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decision.decide import Ruling
-from decision.policy import PURPOSES
+from decision.catalog import Catalog
+from decision.decide import DecisionContext, Ruling, decide
+from decision.policy import PURPOSES, Policy
 from decision.remix import check_single_change
 from decision.request import RenderRequest
 from ledger.events import DenialTrace, Fix, RenderDecided, RenderDenied
@@ -18,22 +19,43 @@ Rule = Callable[..., Ruling]
 
 SIZES = ("720x1280", "1280x720", "1024x1792", "1792x1024", "1080x1920", "1920x1080")
 MONEY = st.one_of(st.none(), st.integers(0, 20_000_000))
+LENGTHS = st.sampled_from([4, 8, 12, 16, 20])
+FILE = {"name": "clip.mp4", "sha256": "0" * 64, "media_type": "video/mp4", "bytes": 9}
 WISHES = st.fixed_dictionaries(
     {},
     optional={
         "size": st.sampled_from(SIZES),
-        "seconds": st.sampled_from([4, 8, 12, 16, 20]),
-        "model": st.sampled_from(["auto", "sora-2", "sora-2-pro"]),
+        "seconds": LENGTHS,
+        "model": st.sampled_from(["auto", "sora-2", "sora-2-pro", "sora-2-2025-12-08"]),
         "purpose": st.sampled_from(PURPOSES),
         "max_cost_usd_micros": st.integers(0, 20_000_000),
     },
 )
 SOURCES = st.fixed_dictionaries(
     {
-        "status": st.sampled_from([None, "queued", "in_progress", "completed", "failed"]),
-        "deleted": st.booleans(),
-        "model": st.sampled_from(["sora-2", "sora-2-pro"]),
-        "seconds": st.sampled_from([4, 20, 120]),
+        "video_id": st.just("video_0"),
+        "status": st.sampled_from([None, "queued", "in_progress", "completed", "completed", "failed"]),
+        "deleted": st.sampled_from([False, False, True]),
+        "model": st.sampled_from(["sora-2", "sora-2-pro", "sora-2-pro-2025-10-06"]),
+        "size": st.sampled_from(["720x1280", "1280x720"]),
+        "seconds": st.sampled_from([4, 20, 104, 112, 116, 120]),
+        "extensions": st.integers(0, 7),
+    }
+)
+MATERIAL = st.fixed_dictionaries(
+    {},
+    optional={
+        "options": st.sampled_from([{"seed": 1}, {"loop": True}, {"seed": 1, "loop": True}]),
+        "character_ids": st.just(["char_1"]),
+        "reference_url": st.just("https://example.test/a.png"),
+    },
+)
+OFFERS = st.sampled_from(["create", "remix", "edit", "edit_upload", "extend", "character", "list"])
+CONTEXTS = st.fixed_dictionaries(
+    {
+        "budget_left_usd_micros": MONEY,
+        "operations_offered": st.one_of(st.none(), st.lists(OFFERS)),
+        "options_offered": st.one_of(st.none(), st.lists(st.sampled_from(["seed", "loop", "url"]))),
     }
 )
 PARTS = ["Make the coat red", "add a dog", "switch to anime style"]
@@ -46,53 +68,107 @@ def trace_of(ruling: Ruling) -> DenialTrace:
 
 def apply(fix: Fix, asked: dict[str, Any], context: dict[str, Any]) -> None:
     """Do what the fix says, the way a person would who reads it."""
-    if fix.field == "budget_left_usd_micros":
-        context[fix.field] = fix.value
-    elif (fix.field, fix.action) == ("source", "wait"):
-        asked["source"]["status"] = fix.value
-    elif (fix.field, fix.action) == ("operation", "set"):
-        asked["operation"] = fix.value
-    elif (fix.field, fix.action) == ("prompt", "split"):
-        asked["prompt"] = PARTS[0]
-    elif fix.action == "drop":
-        asked.pop(fix.field)
-    else:
-        asked[fix.field] = fix.value
+    match fix.field, fix.action:
+        case "budget_left_usd_micros", _:
+            context[fix.field] = fix.value
+        case "profile", "set":
+            context.update(operations_offered=None, options_offered=None)
+        case "source", "wait":
+            asked["source"] = {**asked["source"], "status": fix.value}
+        case "operation", "set":
+            asked["operation"] = fix.value
+            asked.pop("source")
+        case "prompt", "split":
+            asked["prompt"] = PARTS[0]
+        case "attested", "set":
+            asked["attested"] = True
+        case "seed" | "loop", "drop":
+            asked["options"] = {key: value for key, value in asked["options"].items() if key != fix.field}
+        case field, "drop":
+            asked.pop(field)
+        case field, _:
+            asked[field] = fix.value
 
 
-@given(wishes=WISHES, left=MONEY)
+@pytest.fixture(scope="session")
+def assert_fix_is_allowed(catalog: Catalog, policy: Policy, parse: Parse) -> Callable[..., None]:
+    def assert_fix_is_allowed(asked: dict[str, Any], context: dict[str, Any], *, strict: bool) -> None:
+        own = policy.model_copy(update={"require_attestation": strict})
+
+        def rule() -> Ruling:
+            return decide(parse(**asked), catalog=catalog, policy=own, context=DecisionContext(**context))
+
+        ruled = rule()
+        for fix in ruled.denial_trace.minimal_fix if isinstance(ruled, RenderDenied) else ():
+            apply(fix, asked, context)
+        assert isinstance(rule(), RenderDecided)
+
+    return assert_fix_is_allowed
+
+
+@given(wishes=WISHES, material=MATERIAL, context=CONTEXTS, strict=st.booleans())
 def test_the_minimal_fix_of_a_create_applied_is_allowed(
-    parse: Parse, ruling: Rule, wishes: dict[str, Any], left: int | None
+    assert_fix_is_allowed: Callable[..., None],
+    wishes: dict[str, Any],
+    material: dict[str, Any],
+    context: dict[str, Any],
+    strict: bool,  # noqa: FBT001  # hypothesis names its arguments
 ) -> None:
-    context = {"budget_left_usd_micros": left}
-    ruled = ruling(parse(**wishes), **context)
-    for fix in ruled.denial_trace.minimal_fix if isinstance(ruled, RenderDenied) else ():
-        apply(fix, wishes, context)
-    assert isinstance(ruling(parse(**wishes), **context), RenderDecided)
+    assert_fix_is_allowed({**wishes, **material}, context, strict=strict)
 
 
 @given(
-    wishes=WISHES, source=SOURCES, left=MONEY, parts=st.lists(st.sampled_from(PARTS), min_size=1, unique=True)
+    operation=st.sampled_from(["remix", "edit"]),
+    wishes=WISHES,
+    source=SOURCES,
+    parts=st.lists(st.sampled_from(PARTS), min_size=1, unique=True),
+    context=CONTEXTS,
+    strict=st.booleans(),
 )
-def test_the_minimal_fix_of_a_remix_applied_is_allowed(  # four independent inputs
-    parse: Parse,
-    remix: Parse,
-    ruling: Rule,
+def test_the_minimal_fix_of_a_remix_or_edit_applied_is_allowed(  # six independent inputs
+    assert_fix_is_allowed: Callable[..., None],
+    operation: str,
     wishes: dict[str, Any],
     source: dict[str, Any],
-    left: int | None,
     parts: list[str],
+    context: dict[str, Any],
+    strict: bool,  # noqa: FBT001  # hypothesis names its arguments
 ) -> None:
-    asked = {**wishes, "source": source, "prompt": ", then ".join(parts)}
-    context = {"budget_left_usd_micros": left}
-    ruled = ruling(remix(**asked), **context)
-    for fix in ruled.denial_trace.minimal_fix if isinstance(ruled, RenderDenied) else ():
-        apply(fix, asked, context)
-    if asked.get("operation") == "create":
-        asked.pop("source")
-        assert isinstance(ruling(parse(**asked), **context), RenderDecided)
-    else:
-        assert isinstance(ruling(remix(**asked), **context), RenderDecided)
+    own = {"operation": operation, "source": source, "prompt": ", then ".join(parts)}
+    assert_fix_is_allowed({**wishes, **own}, context, strict=strict)
+
+
+@given(wishes=WISHES, source=SOURCES, seconds=LENGTHS, context=CONTEXTS, strict=st.booleans())
+def test_the_minimal_fix_of_an_extension_applied_is_allowed(
+    assert_fix_is_allowed: Callable[..., None],
+    wishes: dict[str, Any],
+    source: dict[str, Any],
+    seconds: int,
+    context: dict[str, Any],
+    strict: bool,  # noqa: FBT001  # hypothesis names its arguments
+) -> None:
+    own = {"operation": "extend", "source": source, "seconds": seconds}
+    assert_fix_is_allowed({**wishes, **own}, context, strict=strict)
+
+
+@given(
+    wishes=WISHES,
+    size=st.sampled_from(SIZES),
+    seconds=st.integers(1, 120),
+    context=CONTEXTS,
+    strict=st.booleans(),
+)
+def test_the_minimal_fix_of_an_edit_of_a_file_applied_is_allowed(
+    assert_fix_is_allowed: Callable[..., None],
+    wishes: dict[str, Any],
+    size: str,
+    seconds: int,
+    context: dict[str, Any],
+    strict: bool,  # noqa: FBT001  # hypothesis names its arguments
+) -> None:
+    file = {**FILE, "size": size, "seconds": seconds}
+    own = {"operation": "edit", "source_file": file, "prompt": PARTS[0]}
+    assert_fix_is_allowed({**wishes, **own}, context, strict=strict)
 
 
 @pytest.mark.parametrize(
@@ -151,3 +227,39 @@ def test_each_part_of_a_split_is_a_single_change(parts: list[str]) -> None:
     assert [check_single_change(prompt[part.start : part.end]).verdict for part in changes] == [
         "single"
     ] * len(parts)
+
+
+@pytest.mark.parametrize(
+    ("source", "seconds", "context", "fixes"),
+    [
+        ({"seconds": 112}, 16, {}, [("seconds", "set", 8)]),
+        ({"seconds": 118}, 4, {}, [("operation", "set", "create")]),
+        ({"extensions": 6}, 4, {}, [("operation", "set", "create")]),
+        ({}, 20, {"budget_left_usd_micros": 900_000}, [("seconds", "set", 8)]),
+        (
+            {"status": "queued"},
+            4,
+            {"operations_offered": ("create",)},
+            [("profile", "set", None), ("source", "wait", "completed")],
+        ),
+    ],
+)
+def test_each_obstacle_of_an_extension_has_its_remedy(
+    extend: Parse,
+    ruling: Rule,
+    source: dict[str, Any],
+    seconds: int,
+    context: dict[str, Any],
+    fixes: list[tuple[str, str, str | int | None]],
+) -> None:
+    trace = trace_of(ruling(extend(source=source, seconds=seconds), **context))
+    assert [(fix.field, fix.action, fix.value) for fix in trace.minimal_fix] == fixes
+
+
+def test_what_the_profile_does_not_take_is_left_out(parse: Parse, ruling: Rule) -> None:
+    request = parse(options={"seed": 1, "loop": True}, character_ids=["char_1"])
+    trace = trace_of(ruling(request, operations_offered=("create",), options_offered=("loop",)))
+    assert [(fix.field, fix.action) for fix in trace.minimal_fix] == [
+        ("character_ids", "drop"),
+        ("seed", "drop"),
+    ]

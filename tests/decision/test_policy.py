@@ -45,6 +45,15 @@ def test_a_policy_that_does_not_hold_together_is_refused_with_the_place(
         load_policy(PACKAGED.replace(text, instead).encode())
 
 
+def test_nobody_has_to_attest_unless_the_policy_says_so(policy: Policy) -> None:
+    assert not policy.require_attestation
+
+
+def test_a_switch_is_true_or_false() -> None:
+    with pytest.raises(BadDocument, match="require_attestation"):
+        load_policy(PACKAGED.replace("require_attestation = false", "require_attestation = 1").encode())
+
+
 def test_a_policy_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(BadDocument, match="not valid TOML"):
         load_policy(b"\xff\xfe")

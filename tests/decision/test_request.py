@@ -65,7 +65,10 @@ def test_fields_are_kept_without_blank_ones(parse: Parse) -> None:
         ({"seconds": True}, "seconds must be a whole number, found True"),
         ({"seconds": 4.0}, "seconds must be a whole number, found 4.0"),
         ({"model": "sora-2-por"}, "did you mean sora-2-pro?"),
-        ({"model": "dreamer"}, "model dreamer is unknown (known: auto, sora-2, sora-2-pro)"),
+        (
+            {"model": "dreamer"},
+            "model dreamer is unknown (known: auto, sora-2, sora-2-pro, sora-2-2025-10-06, ",
+        ),
         ({"purpose": "markting"}, "did you mean marketing?"),
         ({"purpose": ""}, "purpose '' is unknown"),
         ({"fields": {"pallete": "teal"}}, "did you mean palette?"),
@@ -101,7 +104,7 @@ def test_a_typing_error_says_what_came_and_what_to_do(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"width": 1024, "height": 1792}, "is 1024x1792, the video's size is 1280x720; crop or resize"),
+        ({"width": 1024, "height": 1792}, "is 1024x1792, the video's size is 1280x720; use --fit cover"),
         ({"width": 1024, "height": 1792}, "or use --size 1024x1792"),
         ({"media_type": "image/gif"}, "is image/gif (accepted: image/jpeg, image/png, image/webp)"),
         ({"width": 0}, "input_reference.width: Input should be greater than 0, found 0"),
@@ -118,6 +121,24 @@ def test_a_reference_image_of_the_video_size_is_accepted(parse: Parse) -> None:
     image = parse(input_reference=IMAGE).input_reference
     assert image is not None
     assert image.name == "a.png"
+
+
+def test_an_edit_of_a_file_has_the_shape_of_the_file(edit_file: Parse) -> None:
+    request = edit_file(source_file={"size": "1920x1080", "seconds": 7}, model="sora-2-pro")
+    assert (request.model, request.size, request.seconds) == ("sora-2-pro", "1920x1080", 7)
+
+
+def test_an_extension_adds_to_the_length_of_its_source(extend: Parse) -> None:
+    request = extend(source={"seconds": 20, "extensions": 1}, seconds="12")
+    assert (request.seconds, request.total_seconds) == (12, 32)
+
+
+def test_other_operations_are_as_long_as_they_say(parse: Parse, edit: Parse) -> None:
+    assert (parse(seconds=12).total_seconds, edit(source={"seconds": 20}).total_seconds) == (12, 20)
+
+
+def test_a_snapshot_may_be_asked_for_by_name(parse: Parse) -> None:
+    assert parse(model="sora-2-2025-12-08").requested_model == "sora-2-2025-12-08"
 
 
 def test_a_long_value_is_cut_in_the_message(parse: Parse) -> None:
