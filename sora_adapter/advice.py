@@ -46,6 +46,9 @@ _BY_FAMILY: dict[int, tuple[type[AnswerError], str]] = {
 }
 _OTHERWISE = (ServerRefused, "asking again changes nothing; change the request")
 MAY_EXIST = "a video may have been created: look for it with `sora-ledger list` before asking again"
+MAY_EXIST_UNLISTED = (
+    "a video may have been created, and this server lists none: ask whoever runs it before asking again"
+)
 
 
 def trouble(outcome: Submission, profile: Profile, server: str) -> AnswerError | None:
@@ -59,7 +62,7 @@ def trouble(outcome: Submission, profile: Profile, server: str) -> AnswerError |
         case SubmissionRejected():
             return _rejected(outcome, profile, server)
         case SubmissionUnknown():
-            return _unknown(outcome, server)
+            return _unknown(outcome, profile, server)
         case SubmissionAbsent():
             return unreachable(server, "no connection; nothing was sent")
         case _:
@@ -124,12 +127,12 @@ def _said(detail: ErrorDetail) -> str:
 
 
 def _rejected(outcome: SubmissionRejected, profile: Profile, server: str) -> AnswerError:
-    """Word a rejection; a 404 is about the address, or about the source of a remix."""
+    """Word a rejection; a 404 is about the address, or about the video that was to be changed."""
     request_id = outcome.provider_request_id
     error = refused(profile, server, outcome.error, outcome.retry_after_ms, request_id)
     if not isinstance(error, VideoNotFound):
         return error
-    hint = f"if this is no remix of a video unknown there, {_base_url_hint(server)}"
+    hint = f"if this changes no video unknown there, {_base_url_hint(server)}"
     return ServerRefused(
         f"{server} {_said(outcome.error)}; {hint}",
         detail=outcome.error,
@@ -137,9 +140,9 @@ def _rejected(outcome: SubmissionRejected, profile: Profile, server: str) -> Ans
     )
 
 
-def _unknown(outcome: SubmissionUnknown, server: str) -> AnswerError:
+def _unknown(outcome: SubmissionUnknown, profile: Profile, server: str) -> AnswerError:
     said = _said(outcome.error) if outcome.error else f"gave no answer ({outcome.lost})"
-    told = f"{server} {said}; {MAY_EXIST}"
+    told = f"{server} {said}; {MAY_EXIST if profile.can_list else MAY_EXIST_UNLISTED}"
     match outcome.lost:
         case "unreadable":
             return ServerUnreadable(f"{told}; {_base_url_hint(server)}", detail=outcome.error)

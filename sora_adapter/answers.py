@@ -228,6 +228,14 @@ class VideoDocument(_Lenient):
     remixed_from_video_id: Line = None
 
 
+class CharacterDocument(_Lenient):
+    """A character."""
+
+    id: VideoId
+    name: FreeText = None
+    created_at: Whole = None
+
+
 class VideoList(_Lenient):
     """One page of videos."""
 

@@ -1,4 +1,4 @@
-"""The adapter's face: submit, observe, list, fetch and delete on one server.
+"""The adapter's face: submit, observe, list, fetch and delete on one server, and make characters.
 
 Takes an intent and returns the event that says what came of it; cannot see the store, so it cannot forget to
 record, nor record by itself. Every call is one HTTP request: nothing is sent twice, not even a question
@@ -10,6 +10,7 @@ Importing this module imports `openai`, which takes half a second; of the other 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
@@ -18,16 +19,32 @@ from urllib.parse import urlsplit
 from ledger.events import SubmissionIntended, Variant, VideoDeleted
 from sora_adapter.advice import Submission, no_content
 from sora_adapter.answers import Answer, Lost
-from sora_adapter.calls import ReferenceFile, SubmitCall, post_of, video_path
+from sora_adapter.calls import (
+    ReferenceFile,
+    SubmitCall,
+    character_path,
+    character_post,
+    post_of,
+    video_path,
+)
 from sora_adapter.errors import AnswerError, ReferenceUnreadable, SettingsUnusable
-from sora_adapter.observation import Observation, Page
+from sora_adapter.observation import Character, Observation, Page
 from sora_adapter.profiles import Profile
 from sora_adapter.redaction import redactor
+from sora_adapter.support import require
 from sora_adapter.translate import Translator
 from sora_adapter.transport import Content, Transport
 
 DEFAULT_TIMEOUT_S = 60.0
 NO_CONTENT = frozenset({404, 409, 410, 422, 425})
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What came of a submission, and what the server said beside it that it costs."""
+
+    outcome: Submission
+    reported_cost_usd_micros: int | None = None
 
 
 class VideosClient:
@@ -36,7 +53,8 @@ class VideosClient:
     `base_url` None means the profile's; `api_key` None sends the profile's `default_key`, or no credentials.
     `timeout_s` bounds each wait for the server, not a whole download. `traceparent` is called for every
     request (W3C Trace Context).
-    Raises `SettingsUnusable` before anything is sent.
+    Raises `SettingsUnusable` before anything is sent, and every method `OperationUnsupported` for what the
+    profile does not offer.
     """
 
     def __init__(
@@ -48,6 +66,7 @@ class VideosClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         traceparent: Callable[[], str] | None = None,
     ) -> None:
+        self.profile = profile
         self.base_url = _checked_base_url(profile, base_url)
         key = _checked_key(profile, api_key)
         self._translator = Translator(profile, self.base_url, redactor(key))
@@ -65,18 +84,41 @@ class VideosClient:
     async def submit(self, intent: SubmissionIntended, call: SubmitCall) -> Submission:
         """Send `call` once, for the attempt of `intent`, and return what came of it.
 
-        Raises for nothing the network or the server does. `ReferenceUnreadable`, and `VideoNotFound` for a
-        source id that is none, are raised before anything is sent. Cancelled, it leaves the attempt open.
+        Raises for nothing the network or the server does. `OperationUnsupported`, `ReferenceUnreadable`, and
+        `VideoNotFound` for a source id that is none, are raised before anything is sent. Cancelled, it leaves
+        the attempt open.
         """
-        reference = await _bytes_of(call.input_reference)
-        post = post_of(call, self._translator.profile, reference)
+        return (await self.submit_reported(intent, call)).outcome
+
+    async def submit_reported(self, intent: SubmissionIntended, call: SubmitCall) -> Submitted:
+        """Do what `submit` does, and return with the outcome what the server reports as its cost."""
+        upload = await _bytes_of(call.upload) if call.upload else None
+        more = [await _bytes_of(reference) for reference in call.more_references]
+        post = post_of(call, self.profile, upload, more)
         headers = {**self._headers(), "X-Client-Request-Id": intent.attempt_id}
-        return self._translator.submission(intent.attempt_id, await self._transport.post(post, headers))
+        received = await self._transport.post(post, headers)
+        outcome = self._translator.submission(intent.attempt_id, received)
+        return Submitted(outcome, self._translator.cost(received))
+
+    async def create_character(self, name: str, video: ReferenceFile) -> Character:
+        """Make a character of a video, once; raises `AnswerError`.
+
+        After `ServerUnreachable` there may be such a character: no server lists them.
+        """
+        post = character_post(name, video, await _bytes_of(video), self.profile)
+        return self._translator.character(await self._transport.post(post, self._headers()))
+
+    async def get_character(self, character_id: str) -> Character:
+        """Ask once for a character; raises `AnswerError`."""
+        require(self.profile, "character")
+        received = await self._transport.get(character_path(character_id), {}, self._headers())
+        return self._translator.character(received)
 
     async def observe(self, video_id: str) -> Observation:
         """Ask once how a video is doing; raises `AnswerError`."""
+        require(self.profile, "retrieve")
         received = await self._transport.get(video_path(video_id), {}, self._headers())
-        return self._translator.observation(received)
+        return self._translator.observation(received, video_id)
 
     async def list(
         self,
@@ -85,6 +127,7 @@ class VideosClient:
         order: Literal["asc", "desc"] | None = None,
     ) -> Page:
         """Ask once for a page of videos, by time of creation; raises `AnswerError`."""
+        require(self.profile, "list")
         asked = {"limit": limit, "after": after, "order": order}
         params = {name: value for name, value in asked.items() if value is not None}
         return self._translator.page(await self._transport.get("/videos", params, self._headers()))
@@ -96,8 +139,9 @@ class VideosClient:
         Raises `ContentNotReady`, `ContentExpired`, `ContentGone` or another `AnswerError`, and while
         reading `ContentTruncated`.
         """
-        path = f"{video_path(video_id)}/content"
-        async with self._transport.stream(path, {"variant": variant.value}, self._headers()) as received:
+        require(self.profile, "content", variant)
+        path, params = f"{video_path(video_id)}/content", self._variant_params(variant)
+        async with self._transport.stream(path, params, self._headers()) as received:
             if not isinstance(received, Content):
                 raise await self._no_content(video_id, received)
             if received.is_text:
@@ -109,8 +153,13 @@ class VideosClient:
 
         After `ServerUnreachable` the video may be deleted or not; `observe` tells.
         """
+        require(self.profile, "delete")
         received = await self._transport.delete(video_path(video_id), self._headers())
         return self._translator.deletion(video_id, received)
+
+    def _variant_params(self, variant: Variant) -> dict[str, str]:
+        """Name the variant only to a server that has several: others misread it (SERVERS.md 1.3)."""
+        return {"variant": variant.value} if len(self.profile.variants) > 1 else {}
 
     def _headers(self) -> dict[str, str]:
         return {"traceparent": self._traceparent()} if self._traceparent else {}
@@ -128,16 +177,14 @@ class VideosClient:
         return no_content(self.base_url, video, expired=expired)
 
 
-async def _bytes_of(reference: ReferenceFile | None) -> bytes | None:
-    if reference is None:
-        return None
+async def _bytes_of(reference: ReferenceFile) -> bytes:
     if isinstance(reference.content, bytes):
         return reference.content
     try:
         return await asyncio.to_thread(reference.content.read_bytes)
     except OSError as error:
         raise ReferenceUnreadable(
-            f"input reference {reference.content} cannot be read ({error.strerror}); nothing was sent"
+            f"the file {reference.content} cannot be read ({error.strerror}); nothing was sent"
         ) from error
 
 

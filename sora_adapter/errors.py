@@ -3,7 +3,8 @@
 AdapterError
 ├── SettingsUnusable         2  no client can be made of these settings; nothing was sent
 │   └── UnknownProfile       2  no server profile has this name
-├── ReferenceUnreadable      2  the input reference cannot be read; nothing was sent
+├── ReferenceUnreadable      2  a file to be sent cannot be read; nothing was sent
+├── OperationUnsupported     2  the server of this profile has no such operation; nothing was sent
 ├── ServerTrouble            8  passing: the same question may be answered later
 │   ├── ServerUnreachable    8  no answer: refused, no such host, timeout, connection lost
 │   ├── ServerBusy           8  429
@@ -42,7 +43,11 @@ class UnknownProfile(SettingsUnusable):
 
 
 class ReferenceUnreadable(AdapterError):
-    """The file of the input reference could not be read; nothing was sent."""
+    """A file that was to be sent along could not be read; nothing was sent."""
+
+
+class OperationUnsupported(AdapterError):
+    """The profile does not offer what was asked for; the message says why and what to do instead."""
 
 
 class AnswerError(AdapterError):

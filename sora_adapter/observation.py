@@ -1,4 +1,4 @@
-"""A video, and a page of videos, as a server described them: what the adapter hands out."""
+"""Videos, pages of them and characters, as a server described them: what the adapter hands out."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,8 @@ from ledger.events import ErrorDetail, Status
 class Observation:
     """A video as a server described it; times are Unix seconds, `progress` 0 to 100.
 
-    `server_status` is the server's own word where it differs from `status`.
+    `server_status` is the server's own word where it differs from `status`; `reported_cost_usd_micros` is
+    what the server said this call cost.
     """
 
     video_id: str
@@ -28,6 +29,7 @@ class Observation:
     poll_after_ms: int | None = None
     retry_after_ms: int | None = None
     provider_request_id: str | None = None
+    reported_cost_usd_micros: int | None = None
 
     @property
     def is_final(self) -> bool:
@@ -42,3 +44,12 @@ class Page:
     observations: tuple[Observation, ...]
     has_more: bool
     last_id: str | None
+
+
+@dataclass(frozen=True)
+class Character:
+    """Somebody or something that can appear in several videos; `created_at` in Unix seconds."""
+
+    character_id: str
+    name: str | None = None
+    created_at: int | None = None

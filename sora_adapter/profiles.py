@@ -1,25 +1,61 @@
 """The servers we know, read from ``profiles.toml``: the wire protocol is the contract, a server is data.
 
 Reading a profile costs no import of `openai`. A profile carries facts and makes no decision: whether a
-retired server may be called, or an unsupported operation be asked for, is decided elsewhere.
+retired server may be called is decided by who calls, what an unsupported operation is told by
+`sora_adapter.support`, and how a quirk is undone by `sora_adapter.quirks` and `sora_adapter.calls`.
+
+People may bring profiles of their own: a file of the same shape, in which ``like = "litellm"`` takes over
+everything of a known profile that the table does not say itself.
 """
 
 import tomllib
 from collections.abc import Mapping
 from datetime import date
+from enum import StrEnum
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from ledger.events import Status, SubmissionRejected
-from sora_adapter.errors import UnknownProfile
+from ledger.events import Status, SubmissionRejected, Variant
+from sora_adapter.errors import SettingsUnusable, UnknownProfile
 
-Ability = Literal["create", "remix", "retrieve", "list", "delete", "content"]
+Ability = Literal[
+    "create", "remix", "edit", "edit_upload", "extend", "character", "retrieve", "list", "delete", "content"
+]
+ExtraField = Literal["seed", "loop", "negative_prompt", "fps", "input_references"]
+ReferenceForm = Literal["url", "file_id"]
+Wanted = Ability | ExtraField | ReferenceForm | Variant
 
 _OUR_WORDS = {status.value: status for status in Status}
+_LIKE = "like"
+
+
+class Quirk(StrEnum):
+    """Where a server departs from the protocol so that data alone cannot say what to do about it."""
+
+    IDS_REWRITTEN = "ids_rewritten"
+    """A later answer may name the video by another id: the one of its creation stays the key."""
+    FOREIGN_SOURCE_IDS = "foreign_source_ids"
+    """``remixed_from_video_id`` is an id of another server, which this one cannot be asked for."""
+    ERROR_IN_MESSAGE = "error_in_message"
+    """The original error is JSON somewhere inside the message of the envelope."""
+    PREFIXED_HEADERS = "prefixed_headers"
+    """Headers of the server behind it begin with ``llm_provider-``."""
+    COST_HEADER = "cost_header"
+    """``x-litellm-response-cost`` says what a call cost, in dollars."""
+    FAILED_JOB_IS_AN_HTTP_ERROR = "failed_job_is_an_http_error"
+    """A failed job is answered with 4xx or 5xx, and the job is the body."""
+    INTEGER_SECONDS = "integer_seconds"
+    """``seconds`` is a number."""
+    DELETION_SHOWS_THE_VIDEO = "deletion_shows_the_video"
+    """A deletion is confirmed by the video, with status ``deleted``."""
+    MILLISECOND_TIMES = "millisecond_times"
+    """Times may be milliseconds since 1970."""
 
 
 class FreeRejection(BaseModel):
@@ -39,16 +75,15 @@ class FreeRejection(BaseModel):
 
 
 class Profile(BaseModel):
-    """One server: where it is, what it can do, what it calls things.
+    """One server: where it is, what it can do, what it calls things; ``profiles.toml`` explains the fields.
 
-    `base_url` is None where the address is only known when the client is made. `models` maps our model
-    names to the server's, `status_words` the server's status words to ours. `key_variable` is the
+    `base_url` is None where the address is only known when the client is made. `key_variable` is the
     environment variable a person is told to set, `default_key` what is sent where nobody has one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
     title: str
     description: str
     base_url: str | None = None
@@ -56,17 +91,39 @@ class Profile(BaseModel):
     key_variable: str
     default_key: str | None = None
     operations: frozenset[Ability]
+    variants: tuple[Variant, ...] = tuple(Variant)
+    unsupported: dict[Wanted, str] = Field(default_factory=dict)
+    create_as: Literal["multipart", "multipart_only", "json", "json_only"] = "multipart"
+    reference_by: dict[ReferenceForm, str] = Field(default_factory=dict)
+    fields: frozenset[ExtraField] = frozenset()
     models: dict[str, str] = Field(default_factory=dict)
     status_words: dict[str, Status] = Field(default_factory=dict)
+    quirks: dict[Quirk, str] = Field(default_factory=dict)
+    refusal_is_proof: bool = True
+    list_proves_absence: bool = False
     free_rejections: tuple[FreeRejection, ...] = ()
     retired: date | None = None
+    retired_hosts: tuple[str, ...] = ()
     retired_because: str | None = None
 
     @model_validator(mode="after")
-    def _explain_retirement(self) -> Self:
+    def _check_together(self) -> Self:
         if (self.retired is None) != (self.retired_because is None):
             raise ValueError(f"profile {self.name}: retired and retired_because belong together")
+        if self.list_proves_absence and not self.can_list:
+            raise ValueError(f"profile {self.name}: a list that is not there proves nothing")
+        if self.free_rejections and not self.refusal_is_proof:
+            raise ValueError(f"profile {self.name}: where a refusal proves nothing, none can be free")
         return self
+
+    @property
+    def can_list(self) -> bool:
+        """Whether the server can be asked what it has."""
+        return "list" in self.operations
+
+    def offers(self, wanted: Wanted) -> bool:
+        """Whether an operation, a variant, a form of input reference or a field exists on this server."""
+        return wanted in self.operations | self.fields | set(self.variants) | self.reference_by.keys()
 
     def server_model(self, model: str) -> str:
         """Return what this server calls our `model`."""
@@ -80,19 +137,56 @@ class Profile(BaseModel):
         """Whether it is known that `rejection` created nothing and cost nothing."""
         return any(free.matches(rejection) for free in self.free_rejections)
 
+    def is_retired_at(self, base_url: str | None) -> bool:
+        """Whether the server at `base_url` (None: the profile's own) is one that was switched off."""
+        if self.retired is None:
+            return False
+        host = urlsplit(base_url or self.base_url or "").hostname or ""
+        return any(host == gone or host.endswith(f".{gone}") for gone in self.retired_hosts)
+
 
 @cache
-def profiles() -> Mapping[str, Profile]:
-    """Return every profile by name, in the order of the file."""
-    text = resources.files("sora_adapter").joinpath("profiles.toml").read_text("utf-8")
-    return MappingProxyType(
-        {name: Profile.model_validate({"name": name, **data}) for name, data in tomllib.loads(text).items()}
-    )
+def profiles(own: Path | None = None) -> Mapping[str, Profile]:
+    """Return every profile by name, in the order of the file, then those of the file `own`.
+
+    Raises `SettingsUnusable` if `own` cannot be read, is no profile, or takes a name that is taken.
+    """
+    known = tomllib.loads(resources.files("sora_adapter").joinpath("profiles.toml").read_text("utf-8"))
+    ours = {name: Profile.model_validate({"name": name, **data}) for name, data in known.items()}
+    theirs = {} if own is None else {name: _own(own, name, data, known) for name, data in _read(own).items()}
+    return MappingProxyType(ours | theirs)
 
 
-def profile(name: str) -> Profile:
+def profile(name: str, own: Path | None = None) -> Profile:
     """Return the profile called `name`; raises `UnknownProfile`."""
-    known = profiles()
+    known = profiles(own)
     if name not in known:
         raise UnknownProfile(f"no server profile is called {name!r} (there are: {', '.join(known)})")
     return known[name]
+
+
+def _read(own: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(own.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsUnusable(f"the profiles in {own} cannot be read ({error}); expected TOML") from error
+
+
+def _own(own: Path, name: str, data: Any, known: Mapping[str, Any]) -> Profile:
+    if name in known:
+        raise SettingsUnusable(f"{own}: {name} is a profile of ours; give yours another name")
+    if not isinstance(data, dict):
+        raise SettingsUnusable(f"{own}: {name} is no table; a profile begins with a line [{name}]")
+    like = data.get(_LIKE)
+    if like is not None and like not in known:
+        raise SettingsUnusable(f"{own}: [{name}] is like {like!r}, which is none of {', '.join(known)}")
+    said = {key: value for key, value in data.items() if key != _LIKE}
+    try:
+        return Profile.model_validate({**known.get(str(like), {}), **said, "name": name})
+    except ValidationError as error:
+        raise SettingsUnusable(f"{own}: [{name}] is no profile: {_first(error)}") from error
+
+
+def _first(error: ValidationError) -> str:
+    complaint = error.errors()[0]
+    return f"{'.'.join(str(step) for step in complaint['loc']) or 'profile'}: {complaint['msg']}"

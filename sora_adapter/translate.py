@@ -2,7 +2,7 @@
 
 The other direction is `sora_adapter.calls`, the wording of errors `sora_adapter.advice`. The exceptions of
 the SDK do not come this far: `sora_adapter.transport` makes an `Answer` of those that hold one, and of the
-others what is known of the loss (`Lost`).
+others what is known of the loss (`Lost`). What a server does differently is undone first (`quirks`).
 
 What a submission's answer proves, and so what it is recorded as:
 
@@ -15,7 +15,8 @@ answer                             outcome     because
 302, 303, other 3xx                unknown     what a server may answer after having created (RFC 9110)
 408, 499                           unknown     gateways say so when their own upstream was too slow
 409                                unknown     a conflict may be with what this very request began
-other 4xx, also without envelope    rejected    the server judged the request and declined
+other 4xx, also without envelope    rejected    the server judged the request and declined; unknown where
+                                                the profile says that its refusals prove nothing
 5xx                                unknown     it failed at some point after reading the request
 no connection                      absent      no byte left this machine
 timeout, connection lost           unknown     the request may have arrived
@@ -24,7 +25,8 @@ timeout, connection lost           unknown     the request may have arrived
 A rejection is not yet permission for another attempt: that needs `Profile.is_free`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -44,6 +46,7 @@ from sora_adapter.answers import (
     REDIRECT,
     REFUSAL,
     Answer,
+    CharacterDocument,
     Deletion,
     Lost,
     ServerError,
@@ -51,10 +54,12 @@ from sora_adapter.answers import (
     VideoList,
 )
 from sora_adapter.errors import AnswerError, ServerUnreadable, VideoNotFound
-from sora_adapter.observation import Observation, Page
-from sora_adapter.profiles import Profile
+from sora_adapter.observation import Character, Observation, Page
+from sora_adapter.profiles import Profile, Quirk
+from sora_adapter.quirks import Quirks, plain, plain_deletion, plain_video, reported_cost_usd_micros
 from sora_adapter.redaction import Redact
 
+Undo = Callable[[Answer, Quirks], Answer]
 LostHow = Literal["timeout", "server_error", "unreadable"]
 D = TypeVar("D", bound=BaseModel)
 
@@ -74,21 +79,36 @@ class Translator:
         """Return what came of an attempt; the table is in the module's docstring."""
         if isinstance(received, Lost):
             return self._unanswered(attempt_id, received)
-        if received.is_success:
-            return self._created(attempt_id, received)
-        if _proves_a_refusal(received.http_status):
+        answer = plain(received, self.profile.quirks)
+        if answer.is_success:
+            return self._created(attempt_id, answer)
+        if _proves_a_refusal(answer.http_status, self.profile):
             return SubmissionRejected(
                 attempt_id=attempt_id,
-                error=self._error_of(received),
-                retry_after_ms=received.retry_after_ms,
-                provider_request_id=received.request_id,
+                error=self._error_of(answer),
+                retry_after_ms=answer.retry_after_ms,
+                provider_request_id=answer.request_id,
             )
-        return self._unknown(attempt_id, received, _lost_by(received.http_status))
+        return self._unknown(attempt_id, answer, _lost_by(answer.http_status))
 
-    def observation(self, received: Answer | Lost) -> Observation:
-        """Read a video; raises the `AnswerError` that anything else is."""
-        answer = self._succeeded(received)
-        return self._observed(self._parsed(answer, VideoDocument, "a video"), answer)
+    def cost(self, received: Answer | Lost) -> int | None:
+        """Return what the server says a call cost, in micro-dollars; None where it says nothing."""
+        if isinstance(received, Lost):
+            return None
+        return reported_cost_usd_micros(received, self.profile.quirks)
+
+    def observation(self, received: Answer | Lost, asked: str | None = None) -> Observation:
+        """Read a video, perhaps the one that was `asked` for; raises the `AnswerError` anything else is."""
+        answer = self._succeeded(received, plain_video)
+        seen = self._observed(self._parsed(answer, VideoDocument, "a video"), answer)
+        if asked is not None and Quirk.IDS_REWRITTEN in self.profile.quirks:
+            return replace(seen, video_id=asked)
+        return seen
+
+    def character(self, received: Answer | Lost) -> Character:
+        """Read a character; raises the `AnswerError` that anything else is."""
+        read = self._parsed(self._succeeded(received), CharacterDocument, "a character")
+        return Character(read.id, read.name, read.created_at)
 
     def page(self, received: Answer | Lost) -> Page:
         """Read a list of videos; raises the `AnswerError` that anything else is."""
@@ -101,7 +121,7 @@ class Translator:
     def deletion(self, video_id: str, received: Answer | Lost) -> VideoDeleted:
         """Read the confirmation of a deletion; a 404 is one as well, where it is about the video."""
         try:
-            answer = self._succeeded(received)
+            answer = self._succeeded(received, plain_deletion)
         except VideoNotFound as gone:
             return VideoDeleted(
                 video_id=video_id, answer="not_found", provider_request_id=gone.provider_request_id
@@ -115,6 +135,7 @@ class Translator:
             return unreachable(self.server, self.redact(received.why))
         if isinstance(received, Lost):
             return unreadable(self.server, f"something undecodable ({self.redact(received.why)})", "JSON")
+        received = plain(received, self.profile.quirks)
         if received.http_status in {404, 405} and received.denies_the_path:
             return self._unreadable(received, "an answer of the Videos API")
         detail = self._error_of(received)
@@ -135,10 +156,13 @@ class Translator:
             return self._sealed(ServerError(message=f"redirected to {answer.location}"), answer.http_status)
         return self._sealed(answer.error, answer.http_status)
 
-    def _succeeded(self, received: Answer | Lost) -> Answer:
-        if isinstance(received, Lost) or not received.is_success:
+    def _succeeded(self, received: Answer | Lost, undo: Undo = plain) -> Answer:
+        if isinstance(received, Lost):
             raise self.refusal(received)
-        return received
+        answer = undo(received, self.profile.quirks)
+        if not answer.is_success:
+            raise self.refusal(answer)
+        return answer
 
     def _parsed(self, answer: Answer, document: type[D], expected: str) -> D:
         try:
@@ -155,6 +179,9 @@ class Translator:
 
     def _observed(self, video: VideoDocument, answer: Answer) -> Observation:
         status = self.profile.status_of(video.status)
+        hidden = {"object", "id", "status", "error"}
+        if Quirk.FOREIGN_SOURCE_IDS in self.profile.quirks:
+            hidden.add("remixed_from_video_id")
         return Observation(
             video_id=video.id,
             status=status,
@@ -163,7 +190,8 @@ class Translator:
             poll_after_ms=answer.poll_after_ms,
             retry_after_ms=answer.retry_after_ms,
             provider_request_id=answer.request_id,
-            **video.model_dump(exclude={"object", "id", "status", "error"}),
+            reported_cost_usd_micros=reported_cost_usd_micros(answer, self.profile.quirks),
+            **video.model_dump(exclude=hidden),
         )
 
     def _created(self, attempt_id: str, answer: Answer) -> SubmissionAccepted | SubmissionUnknown:
@@ -197,13 +225,12 @@ class Translator:
         )
 
 
-def _proves_a_refusal(http_status: int) -> bool:
+def _proves_a_refusal(http_status: int, profile: Profile) -> bool:
     if http_status // 100 == REFUSAL:
-        return http_status not in _NO_PROOF
+        return profile.refusal_is_proof and http_status not in _NO_PROOF
     return http_status in _NOT_PROCESSED
 
 
 def _lost_by(http_status: int) -> LostHow:
-    if http_status // 100 == FAILURE:
-        return "server_error"
-    return _NO_PROOF.get(http_status, "unreadable")
+    usual: LostHow = "server_error" if http_status // 100 in {REFUSAL, FAILURE} else "unreadable"
+    return _NO_PROOF.get(http_status, usual)

@@ -65,7 +65,7 @@ class Transport:
                 post.path,
                 cast_to=httpx2.Response,
                 body=post.body,
-                files=post.files,
+                files=[*(post.files or {}).items(), *post.more_files] or None,
                 options={
                     "headers": {**self._fixed, **headers, **encoding},
                     "follow_redirects": False,

@@ -8,7 +8,8 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -23,51 +24,94 @@ from sora_adapter.sandbox.answers import DressedAnswers, request_id_of
 from sora_adapter.sandbox.bodies import read_fields
 from sora_adapter.sandbox.desk import Caller, Desk
 from sora_adapter.sandbox.errors import ApiError
+from sora_adapter.sandbox.faults import Faults
+from sora_adapter.sandbox.imitations import imitation
 from sora_adapter.sandbox.life import BIRTH
-from sora_adapter.sandbox.requests import parse_create, parse_list, parse_remix, parse_variant
-from sora_adapter.sandbox.resources import deleted_resource, job_record, list_resource, video_resource
+from sora_adapter.sandbox.mishaps import Mishaps, fault_routes
+from sora_adapter.sandbox.requests import (
+    parse_character,
+    parse_create,
+    parse_edit,
+    parse_extend,
+    parse_list,
+    parse_remix,
+    parse_variant,
+)
+from sora_adapter.sandbox.resources import (
+    character_resource,
+    deleted_resource,
+    job_record,
+    list_resource,
+    video_resource,
+)
 from sora_adapter.sandbox.settings import SandboxSettings
 from sora_adapter.sandbox.studio import MEDIA_TYPES
+from sora_adapter.sandbox.webhook_faults import FaultyMail
+from sora_adapter.sandbox.webhooks.courier import Mail, send_what_is_due
+from sora_adapter.sandbox.webhooks.resources import delivery_record
+from sora_adapter.sandbox.webhooks.routes import WebhookRoutes
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(settings: SandboxSettings) -> Starlette:
-    """Build the server of one data dir; it renders until its lifespan ends."""
-    desk = Desk(settings)
+    """Build the server of one data dir; it renders and sends webhooks until its lifespan ends.
+
+    Raises ValueError for a fault or an imitation that is none, before anything is opened.
+    """
+    faults, imitated = Faults(settings.faults), imitation(settings.imitates)
+    desk, mail = Desk(settings), Mail()
+    webhooks = WebhookRoutes(desk.outbox, mail, settings.clock, permissive=settings.permissive)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        yield
-        await run_in_threadpool(desk.close)
+        try:
+            async with mail:
+                sending = asyncio.create_task(send_what_is_due(desk.outbox, FaultyMail(mail, faults)))
+                yield
+                sending.cancel()
+                with suppress(asyncio.CancelledError):
+                    await sending
+        finally:
+            await run_in_threadpool(desk.close)
 
     app = Starlette(
-        routes=[*_api_routes(settings.api_key), *_test_routes()],
-        middleware=[Middleware(DressedAnswers)],
+        routes=[*_api_routes(settings.api_key, webhooks), *_test_routes(), *fault_routes(faults)],
+        middleware=[*imitated, Middleware(DressedAnswers), Middleware(Mishaps, faults)],
         exception_handlers={ApiError: _refused, HTTPException: _refused_by_router},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     app.state.desk = desk
+    app.state.faults = faults
     return app
 
 
-def _api_routes(api_key: str | None) -> list[Route]:
+def _api_routes(api_key: str | None, webhooks: WebhookRoutes) -> list[Route]:
     def route(path: str, method: str, counted_as: str, endpoint: Endpoint) -> Route:
         return Route(f"/v1{path}", _guarded(endpoint, counted_as, api_key), methods=[method])
 
     return [
         route("/videos", "POST", "creates", _create),
         route("/videos", "GET", "lists", _list),
+        route("/videos/edits", "POST", "edits", _edit),
+        route("/videos/extensions", "POST", "extensions", _extend),
+        route("/videos/characters", "POST", "characters", _create_character),
+        route("/videos/characters/{character_id}", "GET", "characters", _retrieve_character),
         route("/videos/{video_id}", "GET", "retrieves", _retrieve),
         route("/videos/{video_id}", "DELETE", "deletes", _delete),
         route("/videos/{video_id}/content", "GET", "contents", _content),
         route("/videos/{video_id}/remix", "POST", "remixes", _remix),
+        *(route(path, method, "webhooks", endpoint) for path, method, endpoint in webhooks.table),
     ]
 
 
 def _test_routes() -> list[Route]:
-    return [Route("/_sandbox/requests", _count_requests), Route("/_sandbox/jobs", _list_records)]
+    return [
+        Route("/_sandbox/requests", _count_requests),
+        Route("/_sandbox/jobs", _list_records),
+        Route("/_sandbox/deliveries", _list_deliveries),
+    ]
 
 
 def _guarded(endpoint: Endpoint, counted_as: str, api_key: str | None) -> Endpoint:
@@ -93,7 +137,8 @@ def _check_key(header: str, api_key: str | None) -> None:
 
 
 async def _create(request: Request) -> Response:
-    wanted = await run_in_threadpool(parse_create, await read_fields(request))
+    fields, permissive = await read_fields(request), _desk(request).permissive
+    wanted = await run_in_threadpool(parse_create, fields, permissive=permissive)
     job = await run_in_threadpool(_desk(request).create, wanted, _caller(request))
     return JSONResponse(video_resource(job, BIRTH))
 
@@ -102,6 +147,32 @@ async def _remix(request: Request) -> Response:
     wanted = parse_remix(await read_fields(request))
     job = await run_in_threadpool(_desk(request).remix, _video_id(request), wanted, _caller(request))
     return JSONResponse(video_resource(job, BIRTH))
+
+
+async def _edit(request: Request) -> Response:
+    fields, permissive = await read_fields(request), _desk(request).permissive
+    wanted = await run_in_threadpool(parse_edit, fields, permissive=permissive)
+    job = await run_in_threadpool(_desk(request).edit, wanted, _caller(request))
+    return JSONResponse(video_resource(job, BIRTH))
+
+
+async def _extend(request: Request) -> Response:
+    fields, permissive = await read_fields(request), _desk(request).permissive
+    wanted = await run_in_threadpool(parse_extend, fields, permissive=permissive)
+    job = await run_in_threadpool(_desk(request).extend, wanted, _caller(request))
+    return JSONResponse(video_resource(job, BIRTH))
+
+
+async def _create_character(request: Request) -> Response:
+    fields, permissive = await read_fields(request), _desk(request).permissive
+    wanted = await run_in_threadpool(parse_character, fields, permissive=permissive)
+    character = await run_in_threadpool(_desk(request).create_character, wanted)
+    return JSONResponse(character_resource(character))
+
+
+async def _retrieve_character(request: Request) -> Response:
+    character_id = str(request.path_params["character_id"])
+    return JSONResponse(character_resource(await run_in_threadpool(_desk(request).character, character_id)))
 
 
 async def _retrieve(request: Request) -> Response:
@@ -144,9 +215,14 @@ async def _list_records(request: Request) -> Response:
     return JSONResponse({"data": [job_record(*job) for job in jobs]})
 
 
+async def _list_deliveries(request: Request) -> Response:
+    deliveries = await run_in_threadpool(_desk(request).outbox.deliveries.all)
+    return JSONResponse({"data": [delivery_record(each) for each in deliveries]})
+
+
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101 - registered for nothing else
-    return JSONResponse(error.envelope, error.status)
+    return JSONResponse(error.envelope, error.status, headers=error.headers)
 
 
 async def _refused_by_router(request: Request, error: Exception) -> Response:
@@ -155,7 +231,17 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
     code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     message = f"{error.detail}: {request.method} {request.url.path}"
     refusal = ApiError(message, code=code, status=error.status_code)
-    return JSONResponse(refusal.envelope, refusal.status, headers=error.headers)
+    headers = {"allow": _methods(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else None
+    return JSONResponse(refusal.envelope, refusal.status, headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """Return all methods of a path; Starlette names those of the first of its routes only."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    path = next(route.path for route in routes if route.path_regex.match(request.url.path))
+    return ", ".join(
+        sorted(method for route in routes if route.path == path for method in route.methods or ())
+    )
 
 
 def _desk(request: Request) -> Desk:

@@ -1,10 +1,11 @@
 """What came over the wire, as plain fields: a multipart form, or JSON under any Content-Type.
 
-Leaves to `requests` what the fields mean. openai-node writes objects into forms as `name[key]`; the
-official description would write them as JSON text; both become an object here.
+Leaves to `requests` what the fields mean. The SDKs write objects into forms as `name[key]` and lists of
+objects as `name[][key]`; the official description would write them as JSON text; both become JSON here.
 """
 
 import json
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,12 @@ from starlette.requests import Request
 
 from sora_adapter.sandbox.errors import ApiError
 
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # what it warns of is answered
+
 MAX_BODY_BYTES = 32 * 1024 * 1024
-_OBJECT_FIELDS = {"input_reference", "video"}
+_JSON_FIELDS = {"input_reference": "{", "video": "{", "characters": "["}
 _BRACKETS = re.compile(r"(\w+)\[(\w+)\]")
+_LIST_BRACKETS = re.compile(r"(\w+)\[\d*\]\[(\w+)\]")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ Fields = dict[str, Any]
 
 
 async def read_fields(request: Request) -> Fields:
-    """Return the fields of a request; values are JSON values or Uploads."""
+    """Return the fields of a request, none if it has no body; values are JSON values or Uploads."""
     _check_length(request)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await _form_fields(request)
@@ -62,7 +66,7 @@ def _too_large() -> ApiError:
 
 def _json_fields(body: bytes) -> Fields:
     try:
-        fields = json.loads(body)
+        fields = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
         message = f"We could not parse the body as JSON ({error}). Send JSON or multipart/form-data."
         raise ApiError.invalid(message, code="invalid_json") from error
@@ -84,21 +88,32 @@ async def _merged(form: FormData) -> Fields:
     """Turn the parts of a form into fields, refusing one that comes twice."""
     fields: Fields = {}
     for name, value in form.multi_items():
+        if in_list := _LIST_BRACKETS.fullmatch(name):
+            _append(fields, in_list, value)
+            continue
         bracketed = _BRACKETS.fullmatch(name)
         target, key = (fields.setdefault(bracketed[1], {}), bracketed[2]) if bracketed else (fields, name)
         if not isinstance(target, dict) or key in target:
             raise ApiError.duplicate_parameter(name)
-        target[key] = await _upload(value) if isinstance(value, UploadFile) else _object_or_text(name, value)
+        target[key] = await _upload(value) if isinstance(value, UploadFile) else _json_or_text(name, value)
     return fields
+
+
+def _append(fields: Fields, in_list: re.Match[str], value: UploadFile | str) -> None:
+    """Add an object of one key to a list: no object of the API's lists has more."""
+    target = fields.setdefault(in_list[1], [])
+    if not isinstance(target, list) or isinstance(value, UploadFile):
+        raise ApiError.duplicate_parameter(in_list[0])
+    target.append({in_list[2]: value})
 
 
 async def _upload(file: UploadFile) -> Upload:
     return Upload(file.filename or "", file.content_type or "application/octet-stream", await file.read())
 
 
-def _object_or_text(name: str, value: str) -> Any:
-    """Read a field that is an object as one, if it is written as JSON; all others are text."""
-    if name not in _OBJECT_FIELDS or not value.startswith("{"):
+def _json_or_text(name: str, value: str) -> Any:
+    """Read a field that is an object or a list as one, if it is written as JSON; all others are text."""
+    if name not in _JSON_FIELDS or not value.startswith(_JSON_FIELDS[name]):
         return value
     try:
         return json.loads(value)

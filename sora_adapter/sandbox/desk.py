@@ -6,15 +6,30 @@ its answer is sent; a crash in between leaves a job whose clip is rendered when 
 
 import uuid
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sora_adapter.sandbox import stand_ins
+from sora_adapter.sandbox.characters import Character, CharacterStore
+from sora_adapter.sandbox.database import Database
+from sora_adapter.sandbox.drafts import changed, drawn_from, drawn_up, extended
 from sora_adapter.sandbox.errors import ApiError
-from sora_adapter.sandbox.jobs import Job, JobStore, sha256_of
+from sora_adapter.sandbox.films import Film
+from sora_adapter.sandbox.jobs import Job, JobStore
 from sora_adapter.sandbox.life import Moment
-from sora_adapter.sandbox.requests import CreateRequest, ListRequest, RemixRequest, Variant
+from sora_adapter.sandbox.limits import Limits
+from sora_adapter.sandbox.requests import (
+    CharacterRequest,
+    CreateRequest,
+    EditRequest,
+    ExtendRequest,
+    ListRequest,
+    RemixRequest,
+    Variant,
+)
 from sora_adapter.sandbox.settings import SandboxSettings
 from sora_adapter.sandbox.studio import Studio
+from sora_adapter.sandbox.webhooks.outbox import Outbox
 
 _EVERYTHING = 1_000_000
 
@@ -33,42 +48,79 @@ class Desk:
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
-        self.store = JobStore(settings.data_dir / "jobs.sqlite3")
+        self._database = Database(settings.data_dir / "jobs.sqlite3")
+        self.store = JobStore(self._database)
+        self.outbox = Outbox(self._database, self.store, settings.clock)
+        self._characters = CharacterStore(self._database)
+        self._limits = Limits(settings.requests_per_minute, settings.running_jobs, self.store.running)
         self._studio = Studio(settings.data_dir / "media", self.store, settings.media)
+        if settings.permissive:
+            stand_ins.provide(self.store, self._characters, self.outbox.endpoints, settings.clock())
+
+    @property
+    def permissive(self) -> bool:
+        """Whether what other servers would refuse is taken, for other people's tests."""
+        return self._settings.permissive
 
     def close(self) -> None:
         """Stop rendering and let go of the store."""
         self._studio.close()
-        self.store.close()
+        self._database.close()
 
     def create(self, wanted: CreateRequest, caller: Caller) -> Job:
         """Take in a new job."""
-        sha256 = sha256_of(wanted.reference)
-        job = self._new_job(wanted.model, wanted.size, wanted.seconds, (wanted.prompt,), sha256, None, caller)
-        return self._taken_in(job, wanted.reference)
+        cast = [
+            self._member(character_id, f"characters[{index}].id")
+            for index, character_id in enumerate(wanted.character_ids)
+        ]
+        files = () if wanted.reference is None else (wanted.reference,)
+        return self._taken_in(drawn_up(wanted, cast), caller, files)
 
     def remix(self, source_id: str, wanted: RemixRequest, caller: Caller) -> Job:
         """Take in a job that changes a completed one."""
-        source, moment = self.find(source_id)
-        if moment.status != "completed":
-            message = f"Only a completed video can be remixed; '{source_id}' is {moment.status}."
-            raise ApiError.invalid(message, code="video_not_completed", param="video_id")
-        line = (*source.prompts, wanted.prompt)
-        image = source.reference_sha256
-        job = self._new_job(source.model, source.size, source.seconds, line, image, source.id, caller)
-        return self._taken_in(job, self.store.reference_image(source))
+        source = self._completed(source_id, "remixed", "video_id")
+        return self._taken_in(changed(source, wanted.prompt), caller, self._files(source))
 
-    def find(self, job_id: str) -> tuple[Job, Moment]:
+    def edit(self, wanted: EditRequest, caller: Caller) -> Job:
+        """Take in a job that changes a completed one, or an upload."""
+        if isinstance(wanted.source, Film):
+            upload = drawn_from(wanted.source, wanted.model)
+            draft = replace(changed(upload, wanted.prompt), remixed_from_video_id=None)
+            return self._taken_in(draft, caller, _film_files(wanted.source))
+        source = self._completed(wanted.source, "edited", "video.id")
+        return self._taken_in(changed(source, wanted.prompt), caller, self._files(source))
+
+    def extend(self, wanted: ExtendRequest, caller: Caller) -> Job:
+        """Take in a job that continues a completed one, or an upload."""
+        if isinstance(wanted.source, Film):
+            upload = drawn_from(wanted.source, wanted.model)
+            draft = extended(upload, wanted.prompt, wanted.seconds)
+            return self._taken_in(draft, caller, _film_files(wanted.source))
+        source = self._completed(wanted.source, "extended", "video.id")
+        draft = extended(source, wanted.prompt, wanted.seconds)
+        return self._taken_in(draft, caller, self._files(source))
+
+    def create_character(self, wanted: CharacterRequest) -> Character:
+        """Make a character."""
+        return self._characters.create(wanted.name, self._settings.clock())
+
+    def character(self, character_id: str) -> Character:
+        """Return a character."""
+        return self._member(character_id, "character_id")
+
+    def find(self, job_id: str, param: str = "video_id") -> tuple[Job, Moment]:
         """Return a job and where it stands now."""
         job = self.store.get(job_id)
         if job is None:
-            raise ApiError.no_such_video(job_id)
+            raise ApiError.no_such_video(job_id, param)
         return job, self._now(job)
 
     def page(self, wanted: ListRequest) -> tuple[list[tuple[Job, Moment]], bool]:
         """Return a page of jobs and whether there are more."""
         newest_first = wanted.order == "desc"
         jobs = self.store.page(limit=wanted.limit + 1, newest_first=newest_first, after=wanted.after)
+        if jobs is None and self._settings.permissive:
+            jobs = self.store.page(limit=wanted.limit + 1, newest_first=newest_first)
         if jobs is None:
             raise ApiError.no_such_video(str(wanted.after), "after")
         return [(job, self._now(job)) for job in jobs[: wanted.limit]], len(jobs) > wanted.limit
@@ -78,11 +130,14 @@ class Desk:
         return [(job, self._now(job)) for job in self.store.page(limit=_EVERYTHING, newest_first=False) or []]
 
     def delete(self, job_id: str) -> None:
-        """Forget a job that is over, and its files."""
+        """Forget a job that is over, and its files; its webhook is sent nevertheless."""
         job, moment = self.find(job_id)
         if not moment.is_over:
             message = f"Only a completed or failed video can be deleted; '{job_id}' is {moment.status}."
             raise ApiError.invalid(message, code="video_not_finished", param="video_id")
+        if self._settings.permissive and job_id == stand_ins.STAND_IN_VIDEO:
+            return
+        self.outbox.announce()
         if not self.store.delete(job_id):
             raise ApiError.no_such_video(job_id)
         self._studio.discard(job)
@@ -102,36 +157,45 @@ class Desk:
     def _now(self, job: Job) -> Moment:
         return job.at(self._settings.clock())
 
-    def _new_job(
-        self,
-        model: str,
-        size: str,
-        seconds: str,
-        prompts: tuple[str, ...],
-        image: str | None,
-        source: str | None,
-        caller: Caller,
-    ) -> Job:
-        return Job(
+    def _completed(self, job_id: str, purpose: str, param: str) -> Job:
+        job, moment = self.find(job_id, param)
+        if moment.status != "completed":
+            message = f"Only a completed video can be {purpose}; '{job_id}' is {moment.status}."
+            raise ApiError.invalid(message, code="video_not_completed", param=param)
+        return job
+
+    def _member(self, character_id: str, param: str) -> Character:
+        character = self._characters.get(character_id)
+        if character is None:
+            message = f"Character with id '{character_id}' not found."
+            raise ApiError.not_found(message, code="character_not_found", param=param)
+        return character
+
+    def _files(self, source: Job) -> tuple[bytes, ...]:
+        """Return what a job is made from, which its source may lose meanwhile."""
+        files = (self.store.file(sha256) for sha256 in (source.reference_sha256, source.footage_sha256))
+        return tuple(body for body in files if body is not None)
+
+    def _taken_in(self, draft: Job, caller: Caller, files: tuple[bytes, ...]) -> Job:
+        now = self._settings.clock()
+        job = replace(
+            draft,
             id=f"video_{uuid.uuid4().hex}",
-            model=model,
-            size=size,
-            seconds=seconds,
-            prompts=prompts,
-            reference_sha256=image,
-            remixed_from_video_id=source,
-            created_at=self._settings.clock(),
+            created_at=now,
             render_seconds=self._settings.render_seconds,
             expire_seconds=self._settings.expire_seconds,
             request_id=caller.request_id,
             client_request_id=caller.client_request_id,
             traceparent=caller.traceparent,
         )
-
-    def _taken_in(self, job: Job, reference: bytes | None) -> Job:
-        self.store.add(job, reference)
+        with self._limits.admitted(job.model, now):
+            self.store.add(job, *files)
         self._studio.start(job)
         return job
+
+
+def _film_files(film: Film) -> tuple[bytes, ...]:
+    return (film.body,) if film.body else ()
 
 
 def _not_ready(job: Job, moment: Moment) -> ApiError:

@@ -3,6 +3,7 @@
     ApiError
         .missing_parameter  .unknown_parameter  .duplicate_parameter  .wrong_type  .not_offered
         .invalid            .unauthorized       .no_such_video        .not_found   .failed
+        .too_many_requests  .too_many_running
 
 The envelope is OpenAI's: {"error": {"message", "type", "param", "code"}}. Codes are those of the real API
 where one is known; the real server leaves `param` and `code` null more often than this one does.
@@ -13,26 +14,32 @@ from typing import Any, Self
 
 
 class ApiError(Exception):
-    """A refusal: an HTTP status and the four fields of the envelope."""
+    """A refusal: an HTTP status, the four fields of the envelope, and when to ask again."""
 
     def __init__(
         self,
         message: str,
         *,
-        code: str,
+        code: str | None,
         param: str | None = None,
         status: int = 400,
         kind: str = "invalid_request_error",
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.code, self.param = message, code, param
-        self.status, self.kind = status, kind
+        self.status, self.kind, self.retry_after_s = status, kind, retry_after_s
 
     @property
     def envelope(self) -> dict[str, Any]:
         """The body of the answer."""
         fields = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
         return {"error": fields}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the answer that belong to the refusal."""
+        return {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
 
     @classmethod
     def missing_parameter(cls, param: str) -> Self:
@@ -81,6 +88,20 @@ class ApiError(Exception):
     def not_found(cls, message: str, *, code: str, param: str | None = None) -> Self:
         """Answer for something else that is not there."""
         return cls(message, code=code, param=param, status=404)
+
+    @classmethod
+    def too_many_requests(cls, model: str, limit: int, wait_s: int) -> Self:
+        """Refuse a job over the rate; it would be taken in after a wait."""
+        message = (
+            f"Rate limit reached for {model} on requests per min (RPM): Limit {limit}, Used {limit}, "
+            f"Requested 1. Please try again in {wait_s}s."
+        )
+        return cls(message, code="rate_limit_exceeded", status=429, kind="requests", retry_after_s=wait_s)
+
+    @classmethod
+    def too_many_running(cls) -> Self:
+        """Refuse a job beside too many others, in the words of a real server; it names no time to wait."""
+        return cls("Too many running tasks", code=None, status=429, kind="video_generation_user_error")
 
     @classmethod
     def failed(cls, cause: Exception) -> Self:

@@ -1,23 +1,22 @@
-"""The durable store: one SQLite file in the data dir, shared by every sandbox process that serves it.
+"""The jobs: what was asked for, never a status, which is `life`'s to compute.
 
-Each call is one transaction and on disk when it returns, so `kill -9` loses nothing that was answered. The
-store keeps what was asked for, never a status: that is `life`'s to compute. A remix carries the prompts of
-its whole line, so it can be rendered after its parents are deleted. Reference images live here too, once
-each, as long as a job needs them.
+A job carries all it is made from: the prompts of its whole line, and the acts of the clip it continues; so it
+can be rendered after its parents are deleted. Reference images and uploaded videos live here too, once each,
+as long as a job needs them.
 """
 
 import hashlib
 import json
-import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
+from sora_adapter.sandbox.database import Database, Row, marks
 from sora_adapter.sandbox.life import FAIL_MARKER, Moment, moment_of
 
-COUNTED = ("creates", "remixes", "retrieves", "lists", "contents", "deletes")
+COUNTED = (
+    "creates", "remixes", "edits", "extensions", "characters", "retrieves", "lists", "contents", "deletes",
+    "webhooks",
+)  # fmt: skip
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -27,28 +26,60 @@ CREATE TABLE IF NOT EXISTS jobs (
     size TEXT NOT NULL,
     seconds TEXT NOT NULL,
     prompts TEXT NOT NULL,
-    reference_sha256 TEXT REFERENCES reference_images,
+    reference_sha256 TEXT REFERENCES files,
     remixed_from_video_id TEXT,
     created_at REAL NOT NULL,
     render_seconds REAL NOT NULL,
     expire_seconds INTEGER NOT NULL,
     request_id TEXT NOT NULL,
     client_request_id TEXT,
-    traceparent TEXT
+    traceparent TEXT,
+    footage_sha256 TEXT REFERENCES files,
+    earlier TEXT NOT NULL,
+    cast_ids TEXT NOT NULL,
+    cast_names TEXT NOT NULL,
+    is_announced INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE TABLE IF NOT EXISTS reference_images (sha256 TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (created_at + render_seconds);
+CREATE INDEX IF NOT EXISTS jobs_unannounced ON jobs (created_at + render_seconds) WHERE NOT is_announced;
+CREATE TABLE IF NOT EXISTS files (sha256 TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, asked INTEGER NOT NULL) STRICT;
 """
 _COLUMNS = (
     "id, model, size, seconds, prompts, reference_sha256, remixed_from_video_id, created_at, render_seconds, "
-    "expire_seconds, request_id, client_request_id, traceparent"
+    "expire_seconds, request_id, client_request_id, traceparent, footage_sha256, earlier, cast_ids, "
+    "cast_names"
 )
-_BUSY_TIMEOUT_S = 30.0
+_UPGRADE = """
+ALTER TABLE reference_images RENAME TO files;
+ALTER TABLE jobs ADD COLUMN footage_sha256 TEXT REFERENCES files;
+ALTER TABLE jobs ADD COLUMN earlier TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE jobs ADD COLUMN cast_ids TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE jobs ADD COLUMN cast_names TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE jobs ADD COLUMN is_announced INTEGER NOT NULL DEFAULT 0;
+"""  # for a data dir made before there were extensions and characters
+_FORGET_UNUSED_FILES = """
+DELETE FROM files WHERE sha256 NOT IN (
+    SELECT reference_sha256 FROM jobs WHERE reference_sha256 IS NOT NULL
+    UNION SELECT footage_sha256 FROM jobs WHERE footage_sha256 IS NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True)
+class Act:
+    """A stretch of a clip; `prompts` runs from the root's to its own, and is empty in uploaded footage."""
+
+    prompts: tuple[str, ...]
+    seconds: int
 
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked for, when, and how long it takes; `prompts` runs from the root's to the job's own."""
+    """What was asked for, when, and how long it takes; `prompts` runs from the root's to the job's own.
+
+    `seconds` is the length of the whole clip. `earlier` holds the acts of the clip this job continues.
+    """
 
     id: str
     model: str
@@ -63,6 +94,10 @@ class Job:
     request_id: str
     client_request_id: str | None = None
     traceparent: str | None = None
+    footage_sha256: str | None = None
+    earlier: tuple[Act, ...] = ()
+    cast_ids: tuple[str, ...] = ()
+    cast_names: tuple[str, ...] = ()
 
     @property
     def prompt(self) -> str:
@@ -70,9 +105,20 @@ class Job:
         return self.prompts[-1]
 
     @property
+    def acts(self) -> tuple[Act, ...]:
+        """The whole clip, act by act."""
+        own = int(self.seconds) - sum(act.seconds for act in self.earlier)
+        return (*self.earlier, Act(self.prompts, own))
+
+    @property
     def will_fail(self) -> bool:
         """Whether the prompt asks for a failure."""
         return FAIL_MARKER in self.prompt
+
+    @property
+    def over_at(self) -> float:
+        """When the job will have completed or failed."""
+        return self.created_at + self.render_seconds
 
     def at(self, now: float) -> Moment:
         """Return where the job stands at `now`."""
@@ -84,33 +130,19 @@ class Job:
 class JobStore:
     """All jobs, newest last; safe to call from any thread."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._database = sqlite3.connect(
-            path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        self._database.executescript(_SCHEMA)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        columns = {row[1] for row in database.rows("PRAGMA table_info(jobs)")}
+        if columns and "earlier" not in columns:
+            database.prepare(_UPGRADE)
+        database.prepare(_SCHEMA)
 
-    def close(self) -> None:
-        """Let go of the file; the store is of no use afterwards."""
-        with self._lock:
-            self._database.close()
-
-    def add(self, job: Job, reference: bytes | None = None) -> None:
-        """Keep a new job, and its reference image if it brings one."""
-        values = (
-            job.id, job.model, job.size, job.seconds, json.dumps(job.prompts), job.reference_sha256,
-            job.remixed_from_video_id, job.created_at, job.render_seconds, job.expire_seconds, job.request_id,
-            job.client_request_id, job.traceparent,
-        )  # fmt: skip
-        with self._transaction() as database:
-            if reference is not None:
-                image = (job.reference_sha256, reference)
-                database.execute("INSERT OR IGNORE INTO reference_images VALUES (?, ?)", image)
-            database.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 - constants
+    def add(self, job: Job, *files: bytes) -> None:
+        """Keep a new job, and the files it brings."""
+        with self._database.transaction() as database:
+            for body in files:
+                database.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", (sha256_of(body), body))
+            database.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({marks(_COLUMNS)})", _row(job))  # noqa: S608 - constants
 
     def get(self, job_id: str) -> Job | None:
         """Return a job, or None if there is none of that id (any more)."""
@@ -128,62 +160,73 @@ class JobStore:
             _job(row) for row in self._rows(f"{condition} ORDER BY position {order} LIMIT ?", (start, limit))
         ]
 
+    def unannounced(self, now: float) -> list[Job]:
+        """Return the jobs that are over and whose webhooks have not been put down, oldest first."""
+        clause = "WHERE NOT is_announced AND created_at + render_seconds <= ? ORDER BY position"
+        return [_job(row) for row in self._rows(clause, (now,))]
+
+    def mark_announced(self, jobs: Iterable[Job]) -> None:
+        """Note that the webhooks of jobs have been put down."""
+        ids = [(job.id,) for job in jobs]
+        if ids:
+            with self._database.transaction() as database:
+                database.executemany("UPDATE jobs SET is_announced = 1 WHERE id = ?", ids)
+
+    def running(self, model: str, now: float) -> int:
+        """Return how many jobs of a model are not over."""
+        query = "SELECT count(*) FROM jobs WHERE created_at + render_seconds > ? AND model = ?"
+        ((number,),) = self._database.rows(query, (now, model))
+        return int(str(number))
+
     def delete(self, job_id: str) -> bool:
-        """Forget a job, and its reference image with the last that needs it; tells whether it was there."""
-        with self._transaction() as database:
+        """Forget a job, and its files with the last job that needs them; tells whether it was there."""
+        with self._database.transaction() as database:
             gone = database.execute("DELETE FROM jobs WHERE id = ?", (job_id,)).rowcount
-            database.execute(
-                "DELETE FROM reference_images WHERE sha256 NOT IN "
-                "(SELECT reference_sha256 FROM jobs WHERE reference_sha256 IS NOT NULL)"
-            )
+            database.execute(_FORGET_UNUSED_FILES)
         return gone == 1
 
-    def reference_image(self, job: Job) -> bytes | None:
-        """Return the image a job (or the root of its line) starts from, if there is one."""
-        query = "SELECT body FROM reference_images WHERE sha256 = ?"
-        with self._lock:
-            row = self._database.execute(query, (job.reference_sha256,)).fetchone()
-        return bytes(row[0]) if row else None
+    def file(self, sha256: str | None) -> bytes | None:
+        """Return a file a job starts from, if there is one."""
+        rows = self._database.rows("SELECT body FROM files WHERE sha256 = ?", (sha256,))
+        body = rows[0][0] if rows else None
+        return body if isinstance(body, bytes) else None
 
     def count(self, name: str) -> None:
         """Note that the sandbox was asked for something, one of COUNTED."""
         statement = "INSERT INTO counts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET asked = asked + 1"
-        with self._lock:
-            self._database.execute(statement, (name,))
+        self._database.change(statement, (name,))
 
     def counts(self) -> dict[str, int]:
         """Return what the sandbox was asked for since the data dir was made."""
-        with self._lock:
-            rows = self._database.execute("SELECT name, asked FROM counts").fetchall()
-        return dict.fromkeys(COUNTED, 0) | dict(rows)
+        rows = self._database.rows("SELECT name, asked FROM counts")
+        return dict.fromkeys(COUNTED, 0) | {str(name): int(str(asked)) for name, asked in rows}
 
-    def _position(self, job_id: str) -> int | None:
-        with self._lock:
-            row = self._database.execute("SELECT position FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        return int(row[0]) if row else None
+    def _position(self, job_id: str) -> object:
+        rows = self._database.rows("SELECT position FROM jobs WHERE id = ?", (job_id,))
+        return rows[0][0] if rows else None
 
-    def _rows(self, clause: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        with self._lock:
-            return self._database.execute(f"SELECT {_COLUMNS} FROM jobs {clause}", values).fetchall()  # noqa: S608 - constants
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+    def _rows(self, clause: str, values: Row) -> list[Row]:
+        return self._database.rows(f"SELECT {_COLUMNS} FROM jobs {clause}", values)  # noqa: S608 - constants
 
 
-def sha256_of(image: bytes | None) -> str | None:
-    """Return the name a reference image is kept under."""
-    return hashlib.sha256(image).hexdigest() if image is not None else None
+def sha256_of(file: bytes | None) -> str | None:
+    """Return the name a file is kept under."""
+    return hashlib.sha256(file).hexdigest() if file is not None else None
 
 
-def _job(row: tuple[object, ...]) -> Job:
-    fields = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    prompts = tuple(json.loads(str(fields.pop("prompts"))))
-    return Job(**fields, prompts=prompts)  # type: ignore[arg-type]  # the table is STRICT and its columns are Job's
+def _row(job: Job) -> Row:
+    return (
+        job.id, job.model, job.size, job.seconds, json.dumps(job.prompts), job.reference_sha256,
+        job.remixed_from_video_id, job.created_at, job.render_seconds, job.expire_seconds, job.request_id,
+        job.client_request_id, job.traceparent, job.footage_sha256,
+        json.dumps([[act.prompts, act.seconds] for act in job.earlier]), json.dumps(job.cast_ids),
+        json.dumps(job.cast_names),
+    )  # fmt: skip
+
+
+def _job(row: Row) -> Job:
+    fields: dict[str, object] = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    for name in ("prompts", "cast_ids", "cast_names"):
+        fields[name] = tuple(json.loads(str(fields[name])))
+    earlier = (Act(tuple(prompts), seconds) for prompts, seconds in json.loads(str(fields["earlier"])))
+    return Job(**{**fields, "earlier": tuple(earlier)})  # type: ignore[arg-type]  # the table is STRICT and its columns are Job's

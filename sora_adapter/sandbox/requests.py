@@ -1,15 +1,17 @@
 """Requests parsed once: behind this door they are frozen types, and everything in them is on offer.
 
 The lists are those of the API's last state (guide and price list), which the official description lags
-behind.
+behind. A permissive door also takes unknown models, and uploads that are no images or videos.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from sora_adapter.sandbox.bodies import Fields, type_name
+from sora_adapter.sandbox.bodies import Fields, Upload, type_name
 from sora_adapter.sandbox.errors import ApiError
+from sora_adapter.sandbox.fields import limit, one_of, refuse_unknown, require, text, text_up_to
+from sora_adapter.sandbox.films import BLANK, Film, check_character, check_source, read_film
 from sora_adapter.sandbox.references import read_reference
 
 _SMALL = ("720x1280", "1280x720")
@@ -24,8 +26,8 @@ SIZES = {
 SECONDS = ("4", "8", "12", "16", "20")
 VARIANTS = ("video", "thumbnail", "spritesheet")
 MAX_PROMPT = 32_000
-MAX_LIMIT = 100
-DEFAULT_LIMIT = 20
+MAX_NAME = 80
+MAX_CHARACTERS = 2
 
 Order = Literal["asc", "desc"]
 Variant = Literal["video", "thumbnail", "spritesheet"]
@@ -40,6 +42,7 @@ class CreateRequest:
     size: str
     seconds: str
     reference: bytes | None
+    character_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,32 @@ class RemixRequest:
     """A change asked for; all else is the source's."""
 
     prompt: str
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """A change of a video, which is one of the sandbox's (its id) or an upload; `model` is for uploads."""
+
+    prompt: str
+    source: str | Film
+    model: str
+
+
+@dataclass(frozen=True)
+class ExtendRequest:
+    """More of a video: `seconds` is what is added."""
+
+    prompt: str
+    source: str | Film
+    model: str
+    seconds: int
+
+
+@dataclass(frozen=True)
+class CharacterRequest:
+    """A character asked for, from a video that one can be made from."""
+
+    name: str
 
 
 @dataclass(frozen=True)
@@ -58,82 +87,126 @@ class ListRequest:
     after: str | None
 
 
-def parse_create(fields: Fields) -> CreateRequest:
+def parse_create(fields: Fields, *, permissive: bool = False) -> CreateRequest:
     """Check a create request; raises ApiError."""
-    _refuse_unknown(fields, ("prompt", "model", "size", "seconds", "input_reference"))
-    prompt = _prompt(fields)
-    model = _one_of(fields, "model", SIZES, "sora-2")
-    seconds = _one_of(fields, "seconds", SECONDS, "4")
-    size = _one_of(fields, "size", SIZES[model], "720x1280")
-    reference = read_reference(fields["input_reference"], size) if "input_reference" in fields else None
-    return CreateRequest(prompt, model, size, seconds, reference)
+    refuse_unknown(fields, ("prompt", "model", "size", "seconds", "input_reference", "characters"))
+    prompt = text_up_to(fields, "prompt", MAX_PROMPT)
+    model = _model(fields, permissive=permissive)
+    seconds = one_of(fields, "seconds", SECONDS, "4")
+    size = one_of(fields, "size", _sizes(model), "720x1280")
+    reference = _reference(fields, size, permissive=permissive)
+    return CreateRequest(prompt, model, size, seconds, reference, _character_ids(fields))
 
 
 def parse_remix(fields: Fields) -> RemixRequest:
     """Check a remix request; raises ApiError."""
-    _refuse_unknown(fields, ("prompt",))
-    return RemixRequest(_prompt(fields))
+    refuse_unknown(fields, ("prompt",))
+    return RemixRequest(text_up_to(fields, "prompt", MAX_PROMPT))
+
+
+def parse_edit(fields: Fields, *, permissive: bool = False) -> EditRequest:
+    """Check an edit request; raises ApiError."""
+    known = ("prompt", "video", "model")
+    source, model = _source(fields, known, permissive=permissive)
+    return EditRequest(text_up_to(fields, "prompt", MAX_PROMPT), source, model)
+
+
+def parse_extend(fields: Fields, *, permissive: bool = False) -> ExtendRequest:
+    """Check an extension request; raises ApiError."""
+    known = ("prompt", "video", "model", "seconds")
+    source, model = _source(fields, known, permissive=permissive)
+    seconds = int(one_of(fields, "seconds", SECONDS))
+    return ExtendRequest(text_up_to(fields, "prompt", MAX_PROMPT), source, model, seconds)
+
+
+def parse_character(fields: Fields, *, permissive: bool = False) -> CharacterRequest:
+    """Check a character request; raises ApiError."""
+    refuse_unknown(fields, ("name", "video"))
+    name = text_up_to(fields, "name", MAX_NAME)
+    require(fields, "video")
+    film = _film(fields["video"], permissive=permissive)
+    if film is not BLANK:
+        check_character(film)
+    return CharacterRequest(name)
 
 
 def parse_list(query: Mapping[str, str]) -> ListRequest:
     """Check the query of a list; raises ApiError."""
-    order = _one_of(dict(query), "order", ("asc", "desc"), "desc")
-    return ListRequest(_limit(query), "asc" if order == "asc" else "desc", query.get("after"))
+    order = one_of(dict(query), "order", ("asc", "desc"), "desc")
+    return ListRequest(limit(query), "asc" if order == "asc" else "desc", query.get("after"))
 
 
 def parse_variant(query: Mapping[str, str]) -> Variant:
     """Check which asset of a video is wanted; raises ApiError."""
-    chosen = _one_of(dict(query), "variant", VARIANTS, "video")
+    chosen = one_of(dict(query), "variant", VARIANTS, "video")
     return next(variant for variant in _VARIANTS if variant == chosen)
 
 
 _VARIANTS: tuple[Variant, ...] = ("video", "thumbnail", "spritesheet")
 
 
-def _refuse_unknown(fields: Fields, known: Iterable[str]) -> None:
-    unknown = sorted(fields.keys() - set(known))
-    if unknown:
-        raise ApiError.unknown_parameter(unknown[0])
+def _model(fields: Fields, *, permissive: bool) -> str:
+    if permissive and "model" in fields:
+        return text(fields, "model")
+    return one_of(fields, "model", SIZES, "sora-2")
 
 
-def _text(fields: Fields, param: str) -> str:
-    value = fields[param]
-    if not isinstance(value, str):
-        raise ApiError.wrong_type(param, "a string", type_name(value))
-    return value
+def _sizes(model: str) -> Iterable[str]:
+    return SIZES.get(model, _LARGE)
 
 
-def _one_of(fields: Fields, param: str, offered: Iterable[str], default: str) -> str:
-    value = _text(fields, param) if param in fields else default
-    if value not in offered:
-        raise ApiError.not_offered(param, value, offered)
-    return value
+def _reference(fields: Fields, size: str, *, permissive: bool) -> bytes | None:
+    if "input_reference" not in fields:
+        return None
+    value = fields["input_reference"]
+    try:
+        return read_reference(value, size)
+    except ApiError:
+        if permissive and isinstance(value, Upload):
+            return None
+        raise
 
 
-def _prompt(fields: Fields) -> str:
-    if "prompt" not in fields:
-        raise ApiError.missing_parameter("prompt")
-    prompt = _text(fields, "prompt")
-    if not prompt:
+def _character_ids(fields: Fields) -> tuple[str, ...]:
+    given = fields.get("characters", [])
+    if not isinstance(given, list):
+        raise ApiError.wrong_type("characters", "an array", type_name(given))
+    if len(given) > MAX_CHARACTERS:
         message = (
-            "Invalid 'prompt': expected a string with minimum length 1, but got an empty string instead."
+            f"Invalid 'characters': array too long. Expected at most {MAX_CHARACTERS}, but got {len(given)}."
         )
-        raise ApiError.invalid(message, code="empty_string", param="prompt")
-    if len(prompt) > MAX_PROMPT:
-        message = (
-            f"Invalid 'prompt': string too long. Expected a string with maximum length {MAX_PROMPT}, "
-            f"but got a string with length {len(prompt)} instead."
-        )
-        raise ApiError.invalid(message, code="string_above_max_length", param="prompt")
-    if not prompt.isascii() and any("\ud800" <= letter <= "\udfff" for letter in prompt):
-        message = "Invalid 'prompt': it holds half of a surrogate pair, which is no character."
-        raise ApiError.invalid(message, code="invalid_unicode", param="prompt")
-    return prompt
+        raise ApiError.invalid(message, code="array_above_max_length", param="characters")
+    return tuple(_id_of(one, f"characters[{index}]") for index, one in enumerate(given))
 
 
-def _limit(query: Mapping[str, str]) -> int:
-    text = query.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdecimal() and int(text[:9]) <= MAX_LIMIT):
-        message = f"Invalid 'limit': expected an integer from 0 to {MAX_LIMIT}, but got '{text}' instead."
-        raise ApiError.invalid(message, code="invalid_value", param="limit")
-    return int(text)
+def _source(fields: Fields, known: Iterable[str], *, permissive: bool) -> tuple[str | Film, str]:
+    """Return the video that is edited or extended, and the model of an uploaded one."""
+    refuse_unknown(fields, known)
+    require(fields, "video")
+    if not isinstance(fields["video"], Upload):
+        refuse_unknown(fields, set(known) - {"model"})  # a video of ours has its own
+        return _id_of(fields["video"], "video"), ""
+    model = _model(fields, permissive=permissive)
+    film = _film(fields["video"], permissive=permissive)
+    if film is not BLANK:
+        check_source(film, _sizes(model))
+    return film, model
+
+
+def _film(value: Any, *, permissive: bool) -> Film:
+    try:
+        return read_film(value)
+    except ApiError:
+        if permissive:
+            return BLANK
+        raise
+
+
+def _id_of(value: Any, param: str) -> str:
+    """Return the id of an object that holds nothing else."""
+    if not isinstance(value, dict):
+        raise ApiError.wrong_type(param, "an object", type_name(value))
+    refuse_unknown(value, ("id",), f"{param}.")
+    if "id" not in value:
+        raise ApiError.missing_parameter(f"{param}.id")
+    return text(value, "id", f"{param}.")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sora_adapter.sandbox.characters import Character
 from sora_adapter.sandbox.jobs import Job
 from sora_adapter.sandbox.life import BLOCKED, Moment
 
@@ -37,12 +38,20 @@ def deleted_resource(job_id: str) -> dict[str, Any]:
     return {"id": job_id, "deleted": True, "object": "video.deleted"}
 
 
+def character_resource(character: Character) -> dict[str, Any]:
+    """Show a character."""
+    return {"id": character.id, "name": character.name, "created_at": int(character.created_at)}
+
+
 def job_record(job: Job, moment: Moment) -> dict[str, Any]:
     """Show a job with what only a test asks for: which request made it, and how long it takes."""
     return {
         **video_resource(job, moment),
         "render_seconds": job.render_seconds,
         "reference_sha256": job.reference_sha256,
+        "footage_sha256": job.footage_sha256,
+        "act_seconds": [act.seconds for act in job.acts],
+        "character_ids": list(job.cast_ids),
         "request_id": job.request_id,
         "client_request_id": job.client_request_id,
         "traceparent": job.traceparent,

@@ -18,6 +18,7 @@ from typing import Self
 import uvicorn
 
 from sora_adapter.sandbox.app import create_app
+from sora_adapter.sandbox.connection import BreakableProtocol
 from sora_adapter.sandbox.settings import SandboxSettings
 
 _BACKLOG = 2048
@@ -103,6 +104,7 @@ def _server(settings: SandboxSettings) -> _Server:
         log_config=None,
         log_level="critical",
         lifespan="on",
+        http=BreakableProtocol,
         ws="none",
         timeout_graceful_shutdown=_GRACE_S,
     )

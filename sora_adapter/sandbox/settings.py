@@ -16,6 +16,13 @@ class SandboxSettings:
     `render_seconds` is how long the life of a new job takes by `clock` (seconds since 1970); a job keeps the
     value it was made with. `api_key` None accepts any Bearer key. `media` "cached" serves one real clip for
     every size and length instead of one for every job. Content is gone `expire_seconds` after completion.
+
+    `requests_per_minute` and `running_jobs` limit the new jobs of each model; None is no limit. `permissive`
+    is for other people's tests: video_123, char_123 and whe_123 exist and stay, unknown models and uploads
+    that are no images or videos are taken.
+
+    `faults` are specifications of `sora_adapter.sandbox.faults`, as they would be planned; `imitates` names a
+    server whose departures from the protocol are imitated, one of `sora_adapter.sandbox.imitations.NAMES`.
     """
 
     data_dir: Path
@@ -24,3 +31,8 @@ class SandboxSettings:
     media: Media = "rendered"
     expire_seconds: int = 3600
     clock: Callable[[], float] = time.time
+    requests_per_minute: int | None = None
+    running_jobs: int | None = None
+    permissive: bool = False
+    faults: tuple[str, ...] = ()
+    imitates: str | None = None

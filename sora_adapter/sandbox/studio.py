@@ -120,7 +120,15 @@ class Studio:
         size, seconds = (int(width), int(height)), int(job.seconds)
         if self._media == "cached":
             return Recipe("sandbox", size, seconds, (_CACHED_PROMPT,))
-        return Recipe(job.model, size, seconds, job.prompts, self._store.reference_image(job))
+        image, footage = self._store.file(job.reference_sha256), self._store.file(job.footage_sha256)
+        recipe, length = None, 0
+        for act in job.acts:
+            length += act.seconds
+            recipe = Recipe(
+                job.model, size, length, act.prompts, image, footage, before=recipe, cast=job.cast_names
+            )
+        assert recipe is not None  # noqa: S101 - a job has an act of its own
+        return recipe
 
     def _put(self, path: Path, write: Callable[[Path], object]) -> Path:
         """Write a file beside its place, then move it there."""

@@ -20,6 +20,7 @@ from sora_adapter.errors import (
     SettingsUnusable,
     VideoNotFound,
 )
+from sora_adapter.observation import Character
 from sora_adapter.profiles import Profile, profile
 
 pytestmark = pytest.mark.anyio
@@ -160,6 +161,34 @@ async def test_an_outcome_that_is_no_acceptance_has_words_for_a_person(
     server.answers(status, body)
     outcome = await client.submit(intent, call)
     assert told in str(trouble(outcome, profile("openai"), client.base_url))
+
+
+async def test_a_server_without_a_list_is_not_said_to_have_one(
+    server: Any, intent: SubmissionIntended, call: SubmitCall
+) -> None:
+    server.answers(400, {"error": {"message": "No.", "code": "400"}})
+    async with VideosClient(profile("litellm"), server.base_url, None) as client:
+        outcome = await client.submit(intent, call)
+    told = str(trouble(outcome, profile("litellm"), server.base_url))
+    assert "answered 400 400: No; a video may have been created, and this server lists none" in told
+
+
+async def test_a_cost_reported_with_an_observation_is_kept(server: Any, video: dict[str, Any]) -> None:
+    server.answers(200, video, x_litellm_response_cost="0.8")
+    async with VideosClient(profile("litellm"), server.base_url, None) as client:
+        assert (await client.observe("video_1")).reported_cost_usd_micros == 800_000
+
+
+async def test_a_character_is_told_as_the_server_has_it(server: Any, client: VideosClient) -> None:
+    server.answers(200, {"id": "char_1", "name": "Rufus", "created_at": 1_790_000_000})
+    assert await client.get_character("char_1") == Character("char_1", "Rufus", 1_790_000_000)
+    assert server.requests[0].path == "/v1/videos/characters/char_1"
+
+
+async def test_a_character_nobody_knows_is_not_found(server: Any, client: VideosClient) -> None:
+    server.answers(404, {"error": {"message": "No such character.", "code": "not_found"}})
+    with pytest.raises(VideoNotFound):
+        await client.get_character("char_9")
 
 
 async def test_a_lost_answer_has_words_for_a_person(

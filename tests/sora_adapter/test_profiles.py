@@ -1,11 +1,12 @@
 """The servers we know, as data."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
-from ledger.events import ErrorDetail, Status, SubmissionRejected
-from sora_adapter.errors import UnknownProfile
+from ledger.events import ErrorDetail, Status, SubmissionRejected, Variant
+from sora_adapter.errors import SettingsUnusable, UnknownProfile
 from sora_adapter.profiles import FreeRejection, Profile, profile, profiles
 
 
@@ -25,7 +26,7 @@ def test_openai_is_known_to_be_switched_off_and_says_so() -> None:
 
 
 def test_a_name_nobody_knows_is_answered_with_the_names_there_are() -> None:
-    with pytest.raises(UnknownProfile, match=r"'sorra' \(there are: openai, sandbox, custom\)"):
+    with pytest.raises(UnknownProfile, match=r"'sorra' \(there are: openai, sandbox, litellm, .*, custom\)"):
         profile("sorra")
 
 
@@ -64,3 +65,104 @@ def test_a_free_rejection_with_a_code_covers_that_code_only() -> None:
         True,
         False,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "base_url", "is_retired"),
+    [
+        ("openai", None, True),
+        ("openai", "https://api.openai.com/v1", True),
+        ("openai", "https://gateway.example/v1", False),
+        ("azure", "https://acme.openai.azure.com/openai/v1", True),
+        ("azure", "https://azure.example/v1", False),
+        ("azure", None, False),
+        ("sandbox", "https://api.openai.com/v1", False),
+    ],
+)
+def test_a_server_is_retired_where_its_owner_switched_it_off(
+    name: str, base_url: str | None, *, is_retired: bool
+) -> None:
+    assert profile(name).is_retired_at(base_url) is is_retired
+
+
+def test_a_list_that_does_not_exist_cannot_prove_anything() -> None:
+    data = profile("litellm").model_dump() | {"list_proves_absence": True}
+    with pytest.raises(ValueError, match="a list that is not there proves nothing"):
+        Profile.model_validate(data)
+
+
+def test_where_a_refusal_proves_nothing_none_is_free() -> None:
+    data = profile("openai").model_dump() | {"refusal_is_proof": False}
+    with pytest.raises(ValueError, match="none can be free"):
+        Profile.model_validate(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "offered"),
+    [
+        ("openai", "extend", True),
+        ("openai", "seed", False),
+        ("openai", "file_id", True),
+        ("litellm", "list", False),
+        ("litellm", Variant.VIDEO, True),
+        ("litellm", Variant.THUMBNAIL, False),
+        ("vllm-omni", "input_references", True),
+        ("sglang", "file_id", False),
+    ],
+)
+def test_what_a_server_offers_is_told_by_one_word(name: str, wanted: str, *, offered: bool) -> None:
+    assert profile(name).offers(wanted) is offered  # type: ignore[arg-type]  # one of the words
+
+
+OWN = """
+[studio]
+like = "litellm"
+title = "The studio's gateway"
+base_url = "https://gateway.studio.example/v1"
+models = { sora-2 = "veo-3.1-fast", sora-2-pro = "veo-3.1" }
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    return tmp_path / "profiles.toml"
+
+
+def test_somebodys_own_profile_is_like_one_of_ours_but_for_what_it_says(own: Path) -> None:
+    own.write_text(OWN)
+    studio, litellm = profile("studio", own), profile("litellm")
+    assert (studio.base_url, studio.server_model("sora-2-pro")) == (
+        "https://gateway.studio.example/v1",
+        "veo-3.1",
+    )
+    assert (studio.quirks, studio.operations) == (litellm.quirks, litellm.operations)
+
+
+def test_our_profiles_are_still_there_beside_somebodys_own(own: Path) -> None:
+    own.write_text(OWN)
+    assert list(profiles(own)) == [*profiles(), "studio"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "cannot be read"),
+        ("[studio", "cannot be read .* expected TOML"),
+        ("studio = 1", r"begins with a line \[studio\]"),
+        ("[openai]\nlike = 'custom'", "is a profile of ours; give yours another name"),
+        ("[studio]\nlike = 'sorra'", "is like 'sorra', which is none of openai, sandbox"),
+        ("[studio]\nlike = 'custom'\nmodel = 'x'", r"\[studio\] is no profile: model: Extra inputs"),
+        (
+            "[studio]\nlike = 'custom'\nquirks = { odd = '9' }",
+            "quirks.odd.*: Input should be 'ids_rewritten'",
+        ),
+        ("[Studio]\nlike = 'custom'", "name: String should match"),
+    ],
+)
+def test_a_profile_that_makes_no_sense_is_refused_with_its_file(
+    own: Path, text: str | None, told: str
+) -> None:
+    if text is not None:
+        own.write_text(text)
+    with pytest.raises(SettingsUnusable, match=told):
+        profiles(own)

@@ -20,7 +20,7 @@ from ledger.events import (
 from ledger.private import private_values
 from sora_adapter.calls import ReferenceFile, SubmitCall
 from sora_adapter.client import VideosClient
-from sora_adapter.errors import ReferenceUnreadable
+from sora_adapter.errors import OperationUnsupported, ReferenceUnreadable
 from sora_adapter.profiles import Profile, profile
 
 pytestmark = pytest.mark.anyio
@@ -267,6 +267,26 @@ async def test_an_input_reference_is_sent_with_name_and_type(
     await client.submit(intent, replace(call, input_reference=ReferenceFile("fox.png", "image/png", content)))
     head = b'name="input_reference"; filename="fox.png"\r\nContent-Type: image/png\r\n\r\nPNG bytes\r\n'
     assert head in server.requests[0].body
+
+
+async def test_several_input_references_are_several_parts(
+    server: Any, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
+) -> None:
+    server.answers(200, video)
+    fox, cub = (ReferenceFile(name, "image/png", name.encode()) for name in ("fox.png", "cub.png"))
+    several = replace(call, input_reference=fox, more_references=(cub,))
+    async with VideosClient(profile("vllm-omni"), server.base_url, None) as client:
+        await client.submit(intent, several)
+    sent = re.findall(rb'name="input_references"; filename="(.*?)"', server.requests[0].body)
+    assert sent == [b"fox.png", b"cub.png"]
+
+
+async def test_what_the_profile_does_not_offer_is_never_sent(
+    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+) -> None:
+    with pytest.raises(OperationUnsupported, match="does not offer a seed"):
+        await client.submit(intent, replace(call, fields={"seed": 7}))
+    assert server.connections == 0
 
 
 async def test_an_input_reference_that_cannot_be_read_is_said_before_anything_is_sent(

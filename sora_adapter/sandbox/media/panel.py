@@ -1,7 +1,7 @@
 """The lower third: the prompt in words, and what was rendered in small print.
 
 Drawn once for a clip and laid on every frame. A prompt longer than the panel ends in an ellipsis; a remix
-names its parent's prompt beneath its own.
+or an extension names its parent's prompt beneath its own.
 """
 
 from dataclasses import dataclass
@@ -73,8 +73,14 @@ def _lines(recipe: Recipe, room: int) -> list[_Line]:
 
 def _notes(recipe: Recipe) -> list[str]:
     width, height = recipe.size
-    made = f"{recipe.model}  \N{MIDDLE DOT}  {width}x{height}  \N{MIDDLE DOT}  {recipe.seconds} s"
-    return [made] if recipe.parent is None else [f"remix of: {_tidy(recipe.parent)}", made]
+    facts = [recipe.model, f"{width}x{height}", f"{recipe.seconds} s"]
+    if recipe.cast:
+        facts.append("with " + ", ".join(map(_tidy, recipe.cast)))
+    made = "  \N{MIDDLE DOT}  ".join(facts)
+    if recipe.parent is None:
+        return [made]
+    relation = "continues" if recipe.is_continuation else "remix of"
+    return [f"{relation}: {_tidy(recipe.parent)}", made]
 
 
 def _small_print(text: str, size: int, room: int) -> _Line:

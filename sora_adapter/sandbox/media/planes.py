@@ -75,6 +75,11 @@ class Picture:
         chroma = (left // 2, width // 2)
         return type(self)(_strip(self.y, left, width), _strip(self.u, *chroma), _strip(self.v, *chroma))
 
+    def mixed(self, other: "Picture", share: float) -> Self:
+        """Return the picture `share` (0..1) of the way to another."""
+        planes = ((self.y, other.y), (self.u, other.u), (self.v, other.v))
+        return type(self)(*(Image.blend(one, two, share) for one, two in planes))
+
     def lay(self, other: "Picture", mask: Mask, at: tuple[int, int] = (0, 0)) -> None:
         """Lay another picture on this one where the mask lets it."""
         chroma = (at[0] // 2, at[1] // 2)

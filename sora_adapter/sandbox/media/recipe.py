@@ -13,13 +13,20 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Recipe:
-    """One clip; `size` is (width, height), `prompts` runs from the root's to its own."""
+    """One clip; `size` is (width, height), `prompts` runs from the root's to its own.
+
+    `seconds` is the length of the whole clip, and `before` the recipe of the clip it continues. Without
+    prompts it is the `footage` as it was uploaded.
+    """
 
     model: str
     size: Size
     seconds: int
     prompts: tuple[str, ...]
     reference: bytes | None = None
+    footage: bytes | None = None
+    before: "Recipe | None" = None
+    cast: tuple[str, ...] = ()
 
     @property
     def root(self) -> str:
@@ -33,8 +40,18 @@ class Recipe:
 
     @property
     def parent(self) -> str | None:
-        """The prompt of the clip this one remixes, if it is a remix."""
+        """The prompt of the clip this one changes or continues, if it does."""
         return self.prompts[-2] if len(self.prompts) > 1 else None
+
+    @property
+    def is_continuation(self) -> bool:
+        """Whether its own prompt says how the clip before goes on (and does not change the whole)."""
+        return self.before is not None and self.before.prompts == self.prompts[:-1]
+
+    @property
+    def acts(self) -> "tuple[Recipe, ...]":
+        """The clips it is stitched from, the first first; the last is itself."""
+        return (*self.before.acts, self) if self.before is not None else (self,)
 
 
 def dice(*parts: str) -> random.Random:

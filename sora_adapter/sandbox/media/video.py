@@ -59,6 +59,21 @@ def as_frame(picture: Picture) -> av.VideoFrame:
     return frame
 
 
+def as_picture(frame: av.VideoFrame, size: Size) -> Picture:
+    """Copy the middle of a yuv420p frame that is at least as large as `size`."""
+    y, u, v = (_centre(frame, index, size) for index in range(3))
+    return Picture(y, u, v)
+
+
+def _centre(frame: av.VideoFrame, index: int, size: Size) -> Image.Image:
+    scale = 2 if index else 1
+    plane = frame.planes[index]
+    width, height = size[0] // scale, size[1] // scale
+    whole = Image.frombuffer("L", (plane.width, plane.height), bytes(plane), "raw", "L", plane.line_size, 1)
+    left, top = (plane.width - width) // 2, (plane.height - height) // 2
+    return whole.crop((left, top, left + width, top + height))
+
+
 def _lines(image: Image.Image, length: int) -> Image.Image:
     return image if image.width == length else image.crop((0, 0, length, image.height))
 

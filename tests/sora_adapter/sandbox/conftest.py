@@ -1,6 +1,7 @@
 """A sandbox over real HTTP, with a clock the test moves."""
 
 import io
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import httpx2
 import pytest
 from PIL import Image
 
+from sora_adapter.sandbox.media.planes import Picture
+from sora_adapter.sandbox.media.video import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, encode
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 
@@ -74,5 +77,21 @@ def picture() -> Callable[..., bytes]:
         buffer = io.BytesIO()
         corners.resize(size, Image.Resampling.NEAREST).save(buffer, kind)
         return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+    """Make an MP4 file that turns from red to blue in its middle."""
+    path = tmp_path_factory.mktemp("films") / "film.mp4"
+
+    def make(size: tuple[int, int] = (1280, 720), seconds: int = 4) -> bytes:
+        halves = [Picture.of(Image.new("RGB", size, colour)) for colour in ("#c02020", "#2020c0")]
+        half = seconds * FRAMES_PER_SECOND // 2
+        pictures = [halves[0]] * half + [halves[1]] * half
+        sound = array("f", bytes(4 * SAMPLES_PER_SECOND * seconds))
+        encode(path, size, pictures, sound, lambda: False)
+        return path.read_bytes()
 
     return make

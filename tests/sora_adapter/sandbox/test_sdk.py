@@ -68,3 +68,33 @@ def test_delete_confirms(sdk: openai.OpenAI, clock: Any) -> None:
     job = sdk.videos.create(prompt="a kite")
     clock.advance(10)
     assert sdk.videos.delete(job.id).deleted
+
+
+def test_edit_takes_an_upload(sdk: openai.OpenAI, film: Make) -> None:
+    assert sdk.videos.edit(prompt="in rust", video=film()).size == "1280x720"
+
+
+def test_edit_by_id_names_its_source(sdk: openai.OpenAI, clock: Any) -> None:
+    job = sdk.videos.create(prompt="a kite")
+    clock.advance(10)
+    body = {"prompt": "in rust", "video": {"id": job.id}}
+    edit = sdk.post("/videos/edits", body=body, cast_to=openai.types.Video)
+    assert edit.remixed_from_video_id == job.id
+
+
+def test_extend_gives_the_stitched_total(sdk: openai.OpenAI, clock: Any) -> None:
+    job = sdk.videos.create(prompt="a kite", seconds="8")
+    clock.advance(10)
+    body = {"prompt": "it lands", "seconds": "4", "video": {"id": job.id}}
+    assert sdk.post("/videos/extensions", body=body, cast_to=openai.types.Video).seconds == "12"
+
+
+def test_create_character_gives_what_get_character_gives(sdk: openai.OpenAI, film: Make) -> None:
+    made = sdk.videos.create_character(name="Mossy", video=film())
+    assert sdk.videos.get_character(str(made.id)).model_dump() == made.model_dump()
+
+
+def test_create_takes_characters_in_its_extra_body(sdk: openai.OpenAI, film: Make) -> None:
+    made = sdk.videos.create_character(name="Mossy", video=film())
+    job = sdk.videos.create(prompt="Mossy runs", extra_body={"characters": [{"id": made.id}]})
+    assert job.status == "queued"

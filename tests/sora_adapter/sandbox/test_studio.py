@@ -4,11 +4,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sora_adapter.sandbox import studio as studio_module
+from sora_adapter.sandbox.database import Database
 from sora_adapter.sandbox.jobs import Job, JobStore
 from sora_adapter.sandbox.media.recipe import Recipe
 from sora_adapter.sandbox.media.video import RenderStoppedError
@@ -43,9 +45,8 @@ def easel(monkeypatch: pytest.MonkeyPatch) -> Easel:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[JobStore]:
-    opened = JobStore(tmp_path / "jobs.sqlite3")
-    yield opened
-    opened.close()
+    with closing(Database(tmp_path / "jobs.sqlite3")) as database:
+        yield JobStore(database)
 
 
 @pytest.fixture

@@ -1,0 +1,199 @@
+"""Reading a batch: JSON objects or raw prompts, as the Sora skill's ``create-batch`` takes them.
+
+- An object has ``prompt`` and may override model, size, seconds, purpose, input_reference and out; the parts
+  of a structured prompt stand beside it or under ``fields``. It may run over several lines.
+- A line that begins neither an object nor a JSON string is a raw prompt.
+- Blank lines and lines that begin with ``#`` are passed over.
+
+Everything wrong is collected, so that a person sees all of it at once and before anything is spent.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from decision.prompt import FIELDS
+from render_service.errors import BadInput
+
+OVERRIDES = ("model", "size", "seconds", "purpose", "input_reference", "out")
+KEYS = ("prompt", "fields", *OVERRIDES, *FIELDS)
+SLUG_CHARACTERS = 40
+NO_PATH = PurePosixPath()
+_NOT_A_WORD = re.compile(r"[^\w]+")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One render of a batch: where it stands (both counted from 1), what is asked, and its file."""
+
+    line: int
+    number: int
+    prompt: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    input_reference: Path | None = None
+    out: PurePosixPath = NO_PATH
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with the entry that begins in `line`."""
+
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.message}"
+
+
+class BatchInvalid(BadInput):
+    """Some entries cannot be used; nothing of the batch was sent or recorded."""
+
+    def __init__(self, name: str, problems: list[Problem]) -> None:
+        count = f"{len(problems)} entries" if len(problems) > 1 else "1 entry"
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{name}: {count} cannot be used, so nothing was sent:\n{listed}")
+        self.problems = problems
+
+
+def read_batch(text: str, name: str, folder: Path) -> list[Entry]:
+    """Return the entries of `text`; image paths are taken from `folder`; `BatchInvalid` has every problem."""
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    for line, value in _values(text):
+        try:
+            entries.append(_entry(line, len(entries) + 1, value, folder))
+        except ValueError as error:
+            problems.append(Problem(line, str(error)))
+    entries = _named(entries, problems)
+    if problems:
+        raise BatchInvalid(name, sorted(problems, key=lambda problem: problem.line))
+    if not entries:
+        raise BadInput(
+            f"{name}: there is no entry in it; each line is a JSON object with a prompt, or a prompt"
+        )
+    return entries
+
+
+def _values(text: str) -> Iterator[tuple[int, Any]]:
+    """Yield the line each entry begins in, and its value or the error in reading it."""
+    lines = text.lstrip("\ufeff").splitlines()
+    at = 0
+    while at < len(lines):
+        stripped = lines[at].strip()
+        begin = at + 1
+        if not stripped or stripped.startswith("#"):
+            at += 1
+        elif stripped[0] in '{["':
+            value, at = _document(lines, at)
+            yield begin, value
+        else:
+            yield begin, stripped
+            at += 1
+
+
+def _document(lines: list[str], at: int) -> tuple[Any, int]:
+    """Read a JSON value that begins in ``lines[at]`` and may go on; return it and the line after it."""
+    read = ""
+    first_error: json.JSONDecodeError | None = None
+    for end in range(at, len(lines)):
+        if (
+            end > at
+            and lines[end].lstrip().startswith("{")
+            and not read.rstrip().endswith(("{", "[", ",", ":"))
+        ):
+            break  # the next entry begins here, so this one is broken
+        read += lines[end] + "\n"
+        try:
+            return json.loads(read), end + 1
+        except json.JSONDecodeError as error:
+            first_error = first_error or error
+    return first_error, at + 1
+
+
+def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
+    if isinstance(value, json.JSONDecodeError):
+        raise ValueError(f"it is no valid JSON ({value.msg}, column {value.colno})")  # noqa: TRY004  # bad text
+    if isinstance(value, str):
+        return Entry(line, number, value)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object or a prompt, found {type(value).__name__}")  # noqa: TRY004  # bad text
+    for key in value:
+        _check_key(key, KEYS)
+    if not isinstance(value.get("prompt"), str):
+        raise ValueError("it has no prompt; the key prompt holds the text")  # noqa: TRY004  # bad text
+    given = {key: item for key, item in value.items() if item is not None}
+    image = given.get("input_reference")
+    return Entry(
+        line=line,
+        number=number,
+        prompt=given["prompt"],
+        values={key: given[key] for key in ("model", "size", "seconds", "purpose") if key in given},
+        fields=_fields(given),
+        input_reference=folder / Path(_text(image, "input_reference")) if image is not None else None,
+        out=_out(given.get("out")),
+    )
+
+
+def _fields(given: Mapping[str, Any]) -> dict[str, str]:
+    inner = given.get("fields", {})
+    if not isinstance(inner, dict):
+        raise ValueError(f"fields: expected an object, found {type(inner).__name__}")  # noqa: TRY004  # bad text
+    for key in inner:
+        _check_key(key, FIELDS)
+    beside = {key: given[key] for key in FIELDS if key in given}
+    return {key: _text(item, key) for key, item in {**beside, **inner}.items() if item is not None}
+
+
+def _text(value: Any, key: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{key}: expected text, found {value!r}")  # noqa: TRY004  # bad text
+    return value
+
+
+def _check_key(key: str, known: tuple[str, ...]) -> None:
+    if key not in known:
+        near = get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
+        raise ValueError(f"unknown key {key!r}; {hint}")
+
+
+def _out(value: Any) -> PurePosixPath:
+    if value is None:
+        return NO_PATH
+    path = PurePosixPath(_text(value, "out"))
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise ValueError(f"out: expected a file name inside --out-dir, found {str(path)!r}")
+    return path if path.suffix == ".json" else path.with_name(path.name + ".json")
+
+
+def _named(entries: list[Entry], problems: list[Problem]) -> list[Entry]:
+    """Give every entry a file: its own `out`, or ``NNN-<prompt-slug>.json``; two may not share one."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    width = max(3, len(str(len(entries))))
+    named: list[Entry] = []
+    taken: dict[str, int] = {}
+    for entry in entries:
+        default = PurePosixPath(f"{entry.number:0{width}d}-{slug(entry.prompt)}.json")
+        path = entry.out if entry.out.name else default
+        folded = str(path).casefold()
+        if folded in taken:
+            problems.append(
+                Problem(entry.line, f"out {str(path)!r} is taken by the entry in line {taken[folded]}")
+            )
+        taken.setdefault(folded, entry.line)
+        named.append(replace(entry, out=path))
+    return named
+
+
+def slug(prompt: str) -> str:
+    """Return words of `prompt` as a file name: letters and digits of any script, joined by hyphens."""
+    words = _NOT_A_WORD.sub("-", unicodedata.normalize("NFKC", prompt).casefold()).strip("-_")
+    cut = words.encode()[: SLUG_CHARACTERS * 2].decode(errors="ignore")[:SLUG_CHARACTERS].strip("-_")
+    return cut or "prompt"

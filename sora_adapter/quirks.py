@@ -1,0 +1,100 @@
+"""A server's answer as the protocol has it: what its profile says it does differently is undone here. Pure.
+
+Each function takes an answer and returns it, changed or not; which quirk belongs to which server, and where
+that is established, is in ``profiles.toml``. What is asked differently is in `sora_adapter.calls`.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from sora_adapter.answers import LARGEST_RECORDED, Answer
+from sora_adapter.profiles import Quirk
+
+_PREFIX = "llm_provider-"
+_COST = "x-litellm-response-cost"
+_TIMES = ("created_at", "completed_at", "expires_at")
+_FIRST_MILLISECOND = 100_000_000_000  # in seconds the year 5138, in milliseconds 1973
+_MICROS = 1_000_000
+
+Quirks = Collection[Quirk]
+
+
+def plain(answer: Answer, quirks: Quirks) -> Answer:
+    """Undo what concerns every answer: headers, the envelope of errors, times."""
+    if Quirk.PREFIXED_HEADERS in quirks:
+        answer = replace(answer, headers=_without_prefix(answer.headers))
+    if Quirk.ERROR_IN_MESSAGE in quirks and not answer.is_success:
+        answer = _with_document(answer, _original_error(answer))
+    if Quirk.MILLISECOND_TIMES in quirks and answer.is_success:
+        answer = _with_document(answer, _in_seconds(answer.document))
+    return answer
+
+
+def plain_video(answer: Answer, quirks: Quirks) -> Answer:
+    """Undo also what concerns the answer to a question about one video."""
+    answer = plain(answer, quirks)
+    if Quirk.FAILED_JOB_IS_AN_HTTP_ERROR in quirks and _is_failed_job(answer.document):
+        return replace(answer, http_status=200)
+    return answer
+
+
+def plain_deletion(answer: Answer, quirks: Quirks) -> Answer:
+    """Undo also what concerns the confirmation of a deletion."""
+    answer = plain(answer, quirks)
+    shown = (answer.document or {}).get("status") == "deleted"
+    if Quirk.DELETION_SHOWS_THE_VIDEO in quirks and answer.is_success and shown:
+        return _with_document(answer, {"deleted": True})
+    return answer
+
+
+def reported_cost_usd_micros(answer: Answer, quirks: Quirks) -> int | None:
+    """Return what the server says the call cost; None where it says nothing, or nothing that is a price.
+
+    LiteLLM sends 0 with every error, also with one that came after the video was created.
+    """
+    if Quirk.COST_HEADER not in quirks or not answer.is_success:
+        return None
+    try:
+        micros = Decimal(answer.headers.get(_COST, "")) * _MICROS
+    except InvalidOperation:
+        return None
+    return round(micros) if micros.is_finite() and 0 <= micros <= LARGEST_RECORDED else None
+
+
+def _with_document(answer: Answer, document: Mapping[str, Any] | None) -> Answer:
+    return answer if document is None else replace(answer, text=json.dumps(document))
+
+
+def _without_prefix(headers: Mapping[str, str]) -> dict[str, str]:
+    """Say the headers of the server behind it as its own; those it says itself stay."""
+    passed_on = {name.removeprefix(_PREFIX): value for name, value in headers.items() if _PREFIX in name}
+    return passed_on | dict(headers)
+
+
+def _original_error(answer: Answer) -> dict[str, Any] | None:
+    """Find the first JSON object with an error inside the message of an envelope."""
+    message = answer.error.message or ""
+    for start in (index for index, letter in enumerate(message) if letter == "{"):
+        try:
+            found, _ = json.JSONDecoder().raw_decode(message, start)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found.get("error"), dict):
+            return {"error": found["error"]}
+    return None
+
+
+def _in_seconds(document: dict[str, Any] | None) -> dict[str, Any] | None:
+    if document is None:
+        return None
+    times = {name: document[name] for name in _TIMES if isinstance(document.get(name), int | float)}
+    return document | {
+        name: time // 1000 if time >= _FIRST_MILLISECOND else time for name, time in times.items()
+    }
+
+
+def _is_failed_job(document: dict[str, Any] | None) -> bool:
+    return document is not None and document.get("object") == "video" and document.get("status") == "failed"

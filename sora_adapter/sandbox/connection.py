@@ -1,0 +1,69 @@
+"""A connection that the app can break off: what a server does that crashes, or a network that fails.
+
+ASGI has no word for it, so the protocol of our server adds one to the scope's extensions. Under another
+server the extension is missing, and asking for it is an error that says so.
+"""
+
+import socket
+import struct
+from asyncio import Transport
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_EXTENSION = "sandbox.connection"
+_LINGER_NOT = struct.pack("ii", 1, 0)  # on close: no farewell, and what is unsent is thrown away
+
+
+class BreakableProtocol(H11Protocol):
+    """HTTP/1.1 as uvicorn speaks it; every scope carries the connection it came over."""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
+        """Put the connection within reach of the app."""
+        super().connection_made(transport)
+        app, connection = self.app, _Connection(transport)
+
+        async def reaching(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[_EXTENSION] = connection
+            await app(scope, receive, send)
+
+        self.app = reaching
+
+
+class _Connection:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def reset(self) -> None:
+        """Break it off: the other side gets a reset, and nothing that was still to be sent."""
+        bare: socket.socket = self._transport.get_extra_info("socket")
+        bare.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        self._transport.abort()
+
+    def hang_up(self) -> None:
+        """End it after what was sent so far."""
+        self._transport.close()
+
+
+async def reset(scope: Scope, receive: Receive) -> None:
+    """Reset the connection of a request, and return when it is gone."""
+    _connection(scope).reset()
+    await _gone(receive)
+
+
+async def hang_up(scope: Scope, receive: Receive) -> None:
+    """End the connection of a request after what was sent so far, and return when it is gone."""
+    _connection(scope).hang_up()
+    await _gone(receive)
+
+
+def _connection(scope: Scope) -> _Connection:
+    connection = scope.get("extensions", {}).get(_EXTENSION)
+    if not isinstance(connection, _Connection):
+        raise RuntimeError("this fault needs the sandbox's own server (SandboxServer, or `serve`)")  # noqa: TRY004 - no caller's argument is wrong
+    return connection
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

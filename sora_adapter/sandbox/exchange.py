@@ -1,0 +1,77 @@
+"""An answer on its way out, for layers that change it: JSON is held until it is whole, files stream."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Told:
+    """An answer in JSON; `headers` are all but those of the body."""
+
+    status: int
+    body: Json
+    headers: dict[str, str]
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - the family of HTTP statuses
+
+    @property
+    def response(self) -> JSONResponse:
+        """The answer, ready to be sent."""
+        return JSONResponse(self.body, self.status, headers=self.headers)
+
+
+def _same(told: Told) -> Told:
+    return told
+
+
+def _as_it_is(_headers: MutableHeaders) -> None:
+    """Leave the headers of a stream alone."""
+
+
+@dataclass(frozen=True)
+class Relay:
+    """Sends on what an app answers: JSON as `rewrite` has it, the rest under headers as `head` has them."""
+
+    app: ASGIApp
+    rewrite: Callable[[Told], Told] = _same
+    head: Callable[[MutableHeaders], None] = _as_it_is
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        held: Message | None = None
+        body = bytearray()
+
+        async def relayed(message: Message) -> None:
+            nonlocal held
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if headers.get("content-type", "").startswith("application/json"):
+                    held = message
+                    return
+                self.head(headers)
+                await send(message)
+            elif held is None:
+                await send(message)
+            else:
+                body.extend(message.get("body", b""))
+                if not message.get("more_body", False):
+                    await self.rewrite(_told(held, bytes(body))).response(scope, receive, send)
+
+        await self.app(scope, receive, relayed)
+
+
+def _told(start: Message, body: bytes) -> Told:
+    headers = dict(MutableHeaders(scope=start))
+    kept = {name: value for name, value in headers.items() if name not in {"content-length", "content-type"}}
+    return Told(start["status"], json.loads(body), kept)

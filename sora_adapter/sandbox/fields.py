@@ -1,0 +1,70 @@
+"""Checks of one field, in the API's words; all raise ApiError and return what they let through."""
+
+from collections.abc import Iterable, Mapping
+
+from sora_adapter.sandbox.bodies import Fields, type_name
+from sora_adapter.sandbox.errors import ApiError
+
+MAX_LIMIT = 100
+DEFAULT_LIMIT = 20
+
+
+def refuse_unknown(fields: Fields, known: Iterable[str], prefix: str = "") -> None:
+    """Refuse a field that is not in the official description."""
+    unknown = sorted(fields.keys() - set(known))
+    if unknown:
+        raise ApiError.unknown_parameter(prefix + unknown[0])
+
+
+def require(fields: Fields, param: str) -> None:
+    """Refuse a request without a field it must have."""
+    if param not in fields:
+        raise ApiError.missing_parameter(param)
+
+
+def text(fields: Fields, param: str, prefix: str = "") -> str:
+    """Return a string that must be there, of any length."""
+    require(fields, param)
+    value = fields[param]
+    if not isinstance(value, str):
+        raise ApiError.wrong_type(prefix + param, "a string", type_name(value))
+    return value
+
+
+def text_up_to(fields: Fields, param: str, most: int) -> str:
+    """Return a string that must be there, of 1 to `most` characters."""
+    value = text(fields, param)
+    if not value:
+        message = (
+            f"Invalid '{param}': expected a string with minimum length 1, but got an empty string instead."
+        )
+        raise ApiError.invalid(message, code="empty_string", param=param)
+    if len(value) > most:
+        message = (
+            f"Invalid '{param}': string too long. Expected a string with maximum length {most}, "
+            f"but got a string with length {len(value)} instead."
+        )
+        raise ApiError.invalid(message, code="string_above_max_length", param=param)
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        message = f"Invalid '{param}': it holds half of a surrogate pair, which is no character."
+        raise ApiError.invalid(message, code="invalid_unicode", param=param)
+    return value
+
+
+def one_of(fields: Fields, param: str, offered: Iterable[str], default: str | None = None) -> str:
+    """Return a string of a closed list; without a default it must be there."""
+    value = default if default is not None and param not in fields else text(fields, param)
+    if value not in offered:
+        raise ApiError.not_offered(param, value, offered)
+    return value
+
+
+def limit(query: Mapping[str, str], least: int = 0) -> int:
+    """Return how many items of a list are wanted."""
+    written = query.get("limit", str(DEFAULT_LIMIT))
+    if not (written.isascii() and written.isdecimal() and least <= int(written[:9]) <= MAX_LIMIT):
+        message = (
+            f"Invalid 'limit': expected an integer from {least} to {MAX_LIMIT}, but got '{written}' instead."
+        )
+        raise ApiError.invalid(message, code="invalid_value", param="limit")
+    return int(written)

@@ -1,0 +1,34 @@
+"""Servers that speak the protocol in their own way, imitated by layers around the sandbox.
+
+One module for each, with its departures from the protocol; the section of SERVERS.md that established one
+stands beside it. What SERVERS.md does not say is left as the sandbox has it. `layer` is what they share.
+"""
+
+from starlette.middleware import Middleware
+
+from sora_adapter.sandbox.imitations.layer import Imitation
+from sora_adapter.sandbox.imitations.litellm import LiteLLM
+from sora_adapter.sandbox.imitations.merge import Merge
+from sora_adapter.sandbox.imitations.new_api import NewApi
+from sora_adapter.sandbox.imitations.sglang import SGLang
+from sora_adapter.sandbox.imitations.trtllm import TensorRTLLM
+from sora_adapter.sandbox.imitations.vllm_omni import VLLMOmni
+
+_IMITATIONS: dict[str, type[Imitation]] = {
+    "litellm": LiteLLM,
+    "vllm-omni": VLLMOmni,
+    "sglang": SGLang,
+    "trtllm": TensorRTLLM,
+    "new-api": NewApi,
+    "merge": Merge,
+}
+NAMES = tuple(_IMITATIONS)
+
+
+def imitation(name: str | None) -> list[Middleware]:
+    """Return the layer that imitates a server, none for None; raises ValueError for a name that is none."""
+    if name is None:
+        return []
+    if name not in _IMITATIONS:
+        raise ValueError(f"the sandbox cannot imitate {name!r} (it can: {', '.join(NAMES)})")
+    return [Middleware(_IMITATIONS[name])]

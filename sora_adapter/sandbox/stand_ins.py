@@ -1,0 +1,34 @@
+"""What a permissive sandbox starts with and never loses: the ids of the SDK's own tests."""
+
+from sora_adapter.sandbox.characters import CharacterStore
+from sora_adapter.sandbox.jobs import Job, JobStore
+from sora_adapter.sandbox.webhooks.endpoints import EndpointStore
+
+STAND_IN_VIDEO = "video_123"
+STAND_IN_CHARACTER = "char_123"
+STAND_IN_ENDPOINT = "whe_123"
+_FOR_EVER_S = 10**9
+
+
+def provide(jobs: JobStore, characters: CharacterStore, endpoints: EndpointStore, now: float) -> None:
+    """Put the stand-ins where they are not yet."""
+    if jobs.get(STAND_IN_VIDEO) is None:
+        jobs.add(_video(now))
+    characters.create("Stand-in", now, STAND_IN_CHARACTER)
+    endpoints.add("Stand-in", "https://", ("batch.completed",), now, STAND_IN_ENDPOINT)
+
+
+def _video(now: float) -> Job:
+    return Job(
+        id=STAND_IN_VIDEO,
+        model="sora-2",
+        size="720x1280",
+        seconds="4",
+        prompts=("A stand-in for the video of somebody else's test",),
+        reference_sha256=None,
+        remixed_from_video_id=None,
+        created_at=now,
+        render_seconds=0.0,
+        expire_seconds=_FOR_EVER_S,
+        request_id="req_stand_in",
+    )

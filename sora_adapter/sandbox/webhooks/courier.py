@@ -1,0 +1,71 @@
+"""The background task that sends what is due; it follows the sandbox's clock, so a test may move it.
+
+Redirects are not followed: whatever is not a 2xx is tried again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+import httpx2
+from starlette.concurrency import run_in_threadpool
+
+from sora_adapter.sandbox.webhooks.deliveries import Delivery
+from sora_adapter.sandbox.webhooks.outbox import Letter, Outbox
+from sora_adapter.sandbox.webhooks.requests import is_postable
+
+Post = Callable[[Letter], Awaitable[int | None]]
+
+_TICK_S = 0.1  # real time; how soon a moved clock is noticed
+_PATIENCE_S = 10.0
+_AT_ONCE = 16
+
+_log = logging.getLogger(__name__)
+
+
+class Mail:
+    """The default `Post`: one HTTP request; returns the status, or None if there was no answer."""
+
+    def __init__(self) -> None:
+        self._client: httpx2.AsyncClient | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def __call__(self, letter: Letter) -> int | None:
+        """Send a letter; a sandbox without webhooks never gets here and makes no client."""
+        if not is_postable(letter.url):
+            return None
+        self._client = self._client or httpx2.AsyncClient(timeout=_PATIENCE_S)
+        try:
+            async with self._client.stream(
+                "POST", letter.url, content=letter.body, headers=letter.headers
+            ) as answer:
+                return answer.status_code
+        except (httpx2.HTTPError, httpx2.InvalidURL):
+            return None
+
+
+async def send_what_is_due(outbox: Outbox, post: Post) -> None:
+    """Send for ever, several at once, each settled by its own answer."""
+    hands = asyncio.Semaphore(_AT_ONCE)
+
+    async def deliver(delivery: Delivery, letter: Letter) -> None:
+        async with hands:
+            status = await post(letter)
+        await run_in_threadpool(outbox.settle, delivery, status)
+
+    try:
+        async with asyncio.TaskGroup() as under_way:
+            while True:
+                for delivery, letter in await run_in_threadpool(outbox.due):
+                    under_way.create_task(deliver(delivery, letter))
+                await asyncio.sleep(_TICK_S)
+    except Exception:
+        _log.exception("sandbox.webhooks.stopped")
+        raise

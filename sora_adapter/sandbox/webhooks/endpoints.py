@@ -1,0 +1,109 @@
+"""The endpoints: who wants to be told what, where, and with which secret it is signed."""
+
+import json
+import uuid
+from dataclasses import astuple, dataclass, fields, replace
+from typing import Any
+
+from sora_adapter.sandbox.database import Database, Row, marks
+from sora_adapter.sandbox.webhooks.signing import new_secret
+
+OLD_SECRET_S = 24 * 3600.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS webhook_endpoints (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    url TEXT NOT NULL,
+    event_types TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    secret TEXT NOT NULL,
+    old_secret TEXT,
+    old_secret_until REAL NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A receiver of events; the secret before the last rotation may be valid for a while."""
+
+    id: str
+    name: str
+    url: str
+    event_types: tuple[str, ...]
+    created_at: float
+    updated_at: float
+    secret: str
+    old_secret: str | None = None
+    old_secret_until: float = 0.0
+
+    def valid_secrets(self, now: float) -> tuple[str, ...]:
+        """Return the secrets a delivery is signed with at `now`, the newest first."""
+        is_kept = self.old_secret is not None and now < self.old_secret_until
+        return (self.secret, str(self.old_secret)) if is_kept else (self.secret,)
+
+    def changed(self, changes: dict[str, Any], now: float) -> "Endpoint":
+        """Return the endpoint with changes; `updated_at` moves only if something did."""
+        after = replace(self, **changes)
+        return after if after == self else replace(after, updated_at=now)
+
+    def rotated(self, now: float, *, keep_old: bool) -> "Endpoint":
+        """Return the endpoint with a new secret."""
+        old, until = (self.secret, now + OLD_SECRET_S) if keep_old else (None, 0.0)
+        return replace(self, secret=new_secret(), old_secret=old, old_secret_until=until, updated_at=now)
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Endpoint))
+_SETTERS = ", ".join(f"{field.name} = ?" for field in fields(Endpoint))
+
+
+class EndpointStore:
+    """All endpoints; safe to call from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.prepare(_SCHEMA)
+
+    def add(
+        self, name: str, url: str, event_types: tuple[str, ...], now: float, endpoint_id: str | None = None
+    ) -> Endpoint:
+        """Keep a new endpoint, with a secret of its own; one whose id is taken stays as it is."""
+        new_id = endpoint_id or f"whe_{uuid.uuid4().hex}"
+        endpoint = Endpoint(new_id, name, url, event_types, now, now, new_secret())
+        statement = f"INSERT OR IGNORE INTO webhook_endpoints ({_COLUMNS}) VALUES ({marks(_COLUMNS)})"  # noqa: S608 - constants
+        self._database.change(statement, _row(endpoint))
+        return endpoint
+
+    def put(self, endpoint: Endpoint) -> None:
+        """Keep an endpoint as it is now."""
+        statement = f"UPDATE webhook_endpoints SET {_SETTERS} WHERE id = ?"  # noqa: S608 - constants
+        self._database.change(statement, (*_row(endpoint), endpoint.id))
+
+    def get(self, endpoint_id: str) -> Endpoint | None:
+        """Return an endpoint, or None if there is none of that id (any more)."""
+        found = self._rows("WHERE id = ?", (endpoint_id,))
+        return found[0] if found else None
+
+    def all(self) -> list[Endpoint]:
+        """Return the endpoints, newest first."""
+        return self._rows("ORDER BY position DESC", ())
+
+    def delete(self, endpoint_id: str) -> bool:
+        """Forget an endpoint; tells whether it was there."""
+        return self._database.change("DELETE FROM webhook_endpoints WHERE id = ?", (endpoint_id,)) == 1
+
+    def _rows(self, clause: str, values: Row) -> list[Endpoint]:
+        query = f"SELECT {_COLUMNS} FROM webhook_endpoints {clause}"  # noqa: S608 - constants
+        return [_endpoint(row) for row in self._database.rows(query, values)]
+
+
+def _row(endpoint: Endpoint) -> Row:
+    return astuple(replace(endpoint, event_types=json.dumps(endpoint.event_types)))  # type: ignore[arg-type]  # as stored
+
+
+def _endpoint(row: Row) -> Endpoint:
+    stored = Endpoint(*row)  # type: ignore[arg-type]  # the table is STRICT and its columns are Endpoint's
+    return replace(stored, event_types=tuple(json.loads(str(stored.event_types))))

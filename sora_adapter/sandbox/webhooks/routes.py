@@ -1,0 +1,126 @@
+"""The API of webhook endpoints, as the SDK of 3.52 calls it: one function for each operation."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sora_adapter.sandbox.bodies import read_fields
+from sora_adapter.sandbox.errors import ApiError
+from sora_adapter.sandbox.resources import list_resource
+from sora_adapter.sandbox.stand_ins import STAND_IN_ENDPOINT
+from sora_adapter.sandbox.webhooks import requests as asked
+from sora_adapter.sandbox.webhooks import resources
+from sora_adapter.sandbox.webhooks.courier import Post
+from sora_adapter.sandbox.webhooks.endpoints import Endpoint
+from sora_adapter.sandbox.webhooks.outbox import Outbox, event_body, letter_to
+
+
+class WebhookRoutes:
+    """The operations on the endpoints of an outbox; sample events go through `post` at once."""
+
+    def __init__(self, outbox: Outbox, post: Post, clock: Callable[[], float], *, permissive: bool) -> None:
+        self._outbox, self._post, self._clock, self._permissive = outbox, post, clock, permissive
+        self._endpoints = outbox.endpoints
+
+    @property
+    def table(self) -> list[tuple[str, str, Callable[[Request], Awaitable[Response]]]]:
+        """Path, method and function of every operation."""
+        one = "/webhook_endpoints/{endpoint_id}"
+        return [
+            ("/webhook_event_types", "GET", self.event_types),
+            ("/webhook_endpoints", "POST", self.create),
+            ("/webhook_endpoints", "GET", self.list_page),
+            (one, "GET", self.retrieve),
+            (one, "POST", self.update),
+            (one, "DELETE", self.delete),
+            (f"{one}/rotate_secret", "POST", self.rotate_secret),
+            (f"{one}/test", "POST", self.test),
+        ]
+
+    async def event_types(self, _request: Request) -> Response:
+        """List every type of event."""
+        return JSONResponse(resources.event_type_list())
+
+    async def create(self, request: Request) -> Response:
+        """Make an endpoint; the answer is the one place its secret is shown."""
+        wanted = asked.parse_endpoint(await read_fields(request), permissive=self._permissive)
+        endpoint = await run_in_threadpool(lambda: self._endpoints.add(**wanted, now=self._clock()))
+        return JSONResponse(resources.with_secret(endpoint))
+
+    async def list_page(self, request: Request) -> Response:
+        """List endpoints, newest first."""
+        wanted = asked.parse_page(request.query_params)
+        found = await run_in_threadpool(self._endpoints.all)
+        start = self._start(found, wanted.after)
+        page = [resources.endpoint_resource(each) for each in found[start : start + wanted.limit]]
+        return JSONResponse(list_resource(page, has_more=len(found) > start + wanted.limit))
+
+    async def retrieve(self, request: Request) -> Response:
+        """Show an endpoint."""
+        return JSONResponse(resources.endpoint_resource(await self._found(request)))
+
+    async def update(self, request: Request) -> Response:
+        """Change what is given; everything else stays."""
+        changes = asked.parse_changes(await read_fields(request), permissive=self._permissive)
+        endpoint = (await self._found(request)).changed(changes, self._clock())
+        await run_in_threadpool(self._endpoints.put, endpoint)
+        return JSONResponse(resources.endpoint_resource(endpoint))
+
+    async def rotate_secret(self, request: Request) -> Response:
+        """Give an endpoint a new secret, and show it."""
+        keep_old = asked.parse_rotation(await read_fields(request))
+        endpoint = (await self._found(request)).rotated(self._clock(), keep_old=keep_old)
+        await run_in_threadpool(self._endpoints.put, endpoint)
+        return JSONResponse(resources.with_secret(endpoint))
+
+    async def delete(self, request: Request) -> Response:
+        """Forget an endpoint and what was not delivered to it."""
+        endpoint = await self._found(request)
+        if not (self._permissive and endpoint.id == STAND_IN_ENDPOINT):
+            await run_in_threadpool(self._endpoints.delete, endpoint.id)
+            await run_in_threadpool(self._outbox.deliveries.forget, endpoint.id)
+        return JSONResponse(resources.deleted_endpoint(endpoint.id))
+
+    async def test(self, request: Request) -> Response:
+        """Send a sample event now, once, and tell how the receiver answered."""
+        event_type = asked.parse_test(await read_fields(request))
+        endpoint = await self._found(request)
+        status = await self._post_sample(endpoint, event_type)
+        if status is None:
+            message = f"The webhook endpoint at '{endpoint.url}' gave no answer."
+            raise ApiError.invalid(message, code="webhook_endpoint_unreachable", param="webhook_endpoint_id")
+        return JSONResponse(resources.test_resource(endpoint, event_type, status))
+
+    async def _post_sample(self, endpoint: Endpoint, event_type: str) -> int | None:
+        if self._permissive and not asked.is_postable(endpoint.url):
+            return 200
+        now, name = self._clock(), uuid.uuid4().hex
+        subject = f"{event_type.partition('.')[0]}_sample"
+        body = event_body(f"evt_{name}", event_type, subject, now)
+        return await self._post(letter_to(endpoint, f"wh_{name}", body, now))
+
+    async def _found(self, request: Request) -> Endpoint:
+        endpoint_id = str(request.path_params["endpoint_id"])
+        endpoint = await run_in_threadpool(self._endpoints.get, endpoint_id)
+        if endpoint is None:
+            raise _no_such(endpoint_id, "webhook_endpoint_id")
+        return endpoint
+
+    def _start(self, found: list[Endpoint], after: str | None) -> int:
+        """Return where the page after an endpoint starts."""
+        if after is None:
+            return 0
+        for index, endpoint in enumerate(found):
+            if endpoint.id == after:
+                return index + 1
+        if self._permissive:
+            return 0
+        raise _no_such(after, "after")
+
+
+def _no_such(endpoint_id: str, param: str) -> ApiError:
+    message = f"Webhook endpoint with id '{endpoint_id}' not found."
+    return ApiError.not_found(message, code="webhook_endpoint_not_found", param=param)

@@ -1,0 +1,90 @@
+"""What may be planned, and in which order it happens."""
+
+import pytest
+
+from sora_adapter.sandbox.faults import Faults, parse_fault
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "create=lost",
+        "create=kept-but-answer-lost:1",
+        "retrieve=429@7:2",
+        "list=503",
+        "delete=kept-but-502:1",
+        "get-character=slow@0.5",
+        "content=reset:1",
+        "content=truncated",
+        "extend=stuck@40:1",
+        "edit=failing@moderation_blocked",
+        "webhook=late@3",
+        "webhook=out-of-order:1",
+    ],
+)
+def test_a_fault_is_written_as_it_is_read(spec: str) -> None:
+    assert str(parse_fault(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("lost", "expected one like create=kept-but-answer-lost:1"),
+        ("create=lost:often", "expected one like"),
+        ("destroy=lost", r"there is no operation destroy \(there are: create, list"),
+        ("create=melted", r"create knows no melted \(it knows: none, lost"),
+        ("retrieve=stuck@40", "retrieve knows no stuck"),
+        ("webhook=429", r"webhook knows no 429 \(it knows: none, lost, doubled"),
+        ("create=slow", "slow needs a number, as in create=slow@2"),
+        ("create=429@soon", "429 needs a number"),
+    ],
+)
+def test_what_cannot_happen_is_refused_with_what_can(spec: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        parse_fault(spec)
+
+
+def test_a_plan_with_a_mistake_plans_nothing() -> None:
+    faults = Faults()
+    with pytest.raises(ValueError, match="no fault"):
+        faults.add(["create=lost", "oops"])
+    assert faults.waiting() == []
+
+
+def _kinds(faults: Faults, operation: str, times: int) -> list[str | None]:
+    found = [faults.next(operation) for _ in range(times)]
+    return [fault.kind if fault else None for fault in found]
+
+
+def test_a_counted_fault_happens_that_often() -> None:
+    assert _kinds(Faults(["create=lost:2"]), "create", 3) == ["lost", "lost", None]
+
+
+def test_a_fault_without_a_count_goes_on() -> None:
+    assert _kinds(Faults(["create=lost"]), "create", 3) == ["lost"] * 3
+
+
+def test_a_fault_concerns_its_operation_only() -> None:
+    faults = Faults(["create=lost:1"])
+    assert _kinds(faults, "retrieve", 1) + _kinds(faults, "create", 1) == [None, "lost"]
+
+
+def test_faults_of_one_operation_happen_in_the_order_they_were_asked_for() -> None:
+    assert _kinds(Faults(["create=503:1", "create=lost:1"]), "create", 3) == ["503", "lost", None]
+
+
+def test_none_lets_requests_through_before_the_next_fault() -> None:
+    assert _kinds(Faults(["create=none:2", "create=lost:1"]), "create", 4) == [None, None, "lost", None]
+
+
+def test_what_is_left_of_a_plan_can_be_read() -> None:
+    faults = Faults(["create=lost:2", "list=503"])
+    faults.next("create")
+    assert faults.waiting() == ["create=lost:1", "list=503"]
+
+
+def test_clearing_ends_faults_and_fates() -> None:
+    faults = Faults(["create=lost"])
+    faults.befall("video_1", parse_fault("create=stuck@40"))
+    faults.clear()
+    assert (faults.next("create"), faults.fate_of("video_1")) == (None, None)
