@@ -9,7 +9,7 @@ demo: .venv/ready       ## the main job, before your eyes, into demo-output/
 	@$(BIN)/sora-ledger demo --out demo-output
 
 test: .venv/ready       ## every test
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses auto --dist loadgroup
 
 lint: .venv/ready       ## ruff, all rules, and its formatter
 	$(BIN)/ruff check .

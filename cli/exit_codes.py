@@ -1,13 +1,14 @@
 """The one table of exit codes, and which error or job ends with which.
 
 Errors are matched by the packages' own trees; the modules they live in are imported only when there is an
-error to match, so that a command that works pays nothing for them.
+error or a job to match, so that ``--help`` and a Ctrl-C in the first instant pay nothing for them.
 """
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from ledger.events import Outcome
-from ledger.job import Job, State
+if TYPE_CHECKING:
+    from ledger.job import Job
 
 
 class ExitCode(IntEnum):
@@ -42,24 +43,23 @@ MEANINGS = {
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
 }
 
-_BY_STATE = {
-    State.DENIED: ExitCode.DENIED,
-    State.HELD: ExitCode.DENIED,
-    State.REFUSED: ExitCode.DENIED,
-    State.FAILED: ExitCode.RENDER_FAILED,
-    State.LOST: ExitCode.RENDER_FAILED,
-    State.SUBMITTING: ExitCode.UNKNOWN,
-    State.UNKNOWN: ExitCode.UNKNOWN,
-    State.REJECTED: ExitCode.SERVER,
-    State.ABSENT: ExitCode.SERVER,
+OF_STATE = {
+    "denied": ExitCode.DENIED,
+    "held": ExitCode.DENIED,
+    "refused": ExitCode.DENIED,
+    "failed": ExitCode.RENDER_FAILED,
+    "lost": ExitCode.RENDER_FAILED,
+    "submitting": ExitCode.UNKNOWN,
+    "unknown": ExitCode.UNKNOWN,
+    "rejected": ExitCode.SERVER,
+    "absent": ExitCode.SERVER,
 }
+"""By `ledger.job.State`; a state that is not here is no trouble."""
 
 
-def of_job(job: Job) -> ExitCode:
+def of_job(job: "Job") -> ExitCode:
     """Return the exit code of a command that leaves `job` as it is."""
-    if job.outcome is Outcome.REJECTED:
-        return ExitCode.SERVER
-    return _BY_STATE.get(job.state, ExitCode.DONE)
+    return OF_STATE.get(job.state.value, ExitCode.DONE)
 
 
 def of_error(error: Exception) -> ExitCode | None:

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from render_service.settle import Watch
 
 _WAYS_OUT = {
-    State.DENIED: "`sora-ledger show {id}` tells why and what would be allowed",
     State.HELD: "a person has to approve it first",
     State.FAILED: "the server failed to render it ({code}); `sora-ledger show {id}` has its words",
     State.LOST: "its video can no longer be had; render it again",
-    State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: nothing is sent again; "
-    "look for it with `sora-ledger list`",
+    State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: look for it with "
+    "`sora-ledger list`; nothing is sent again",
 }
 
 
@@ -53,13 +52,17 @@ def end(inv: Invocation, job: Job) -> None:
 def _way_out(inv: Invocation, job: Job) -> str:
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
-    from render_service.renders import submission_trouble  # noqa: PLC0415
+    from render_service.renders import denial, submission_trouble  # noqa: PLC0415
 
     with inv.ledger() as ledger:
+        if job.state is State.DENIED:
+            return denial(ledger, job)
         said = submission_trouble(ledger, job)
-    again = "; the same command with the same --request-key tries again" if job.outcome is None else ""
-    key = again if job.state in {State.ABSENT, State.REJECTED} else ""
-    return f"{said}{key}"
+    if job.state not in {State.ABSENT, State.REJECTED} or job.request_key is None:
+        return str(said)
+    if job.outcome is None:
+        return f"{said}; the same command with the same --request-key tries again"
+    return f"{said}; this request is closed: to ask again, take another --request-key"
 
 
 @contextmanager

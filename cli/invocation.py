@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cli.printable import printable
 from ledger.ledger import Ledger
 from render_service.settings import Settings
 from render_service.telemetry import Log, Trace
@@ -37,17 +38,12 @@ class Invocation:
     json_out: Path | None = None
     even_if_retired: bool = False
 
-    def begin(self, command: str) -> None:
-        """Say which trace this is."""
-        if self.log.quiet:
-            click.secho(f"trace {self.trace.trace_id}", fg="bright_black", err=True)
-        else:
-            self.log.info("trace.started", command=command, parent_span_id=self.trace.parent_span_id)
-
-    def desk(self, use: "Callable[[Desk], Coroutine[Any, Any, T]]") -> T:
-        """Run one use case at a desk on the ledger, opened for writing."""
+    def desk(self, use: "Callable[[Desk], Coroutine[Any, Any, T]]", *, begins: bool = False) -> T:
+        """Run one use case at a desk on the ledger, opened for writing; only one that `begins` makes one."""
         from render_service.sync import at_desk  # noqa: PLC0415  # asyncio: not for commands that only read
 
+        if not begins:
+            self.ledger().close()  # says what is wrong if there is no ledger
         return at_desk(self.settings, self.trace, self.log, use, even_if_retired=self.even_if_retired)
 
     def ledger(self) -> Ledger:
@@ -68,8 +64,8 @@ class Invocation:
 
     @property
     def shows_progress(self) -> bool:
-        """Whether stderr gets a progress bar: where a person reads."""
-        return sys.stderr.isatty() or not self.prints_json
+        """Whether stderr gets a progress bar: on a terminal only."""
+        return sys.stderr.isatty()
 
     def emit(self, document: Any, text: "Callable[[Console], None]") -> None:
         """Put out one result: `document` as JSON, or what `text` prints; and into --json-out, if given."""
@@ -81,9 +77,17 @@ class Invocation:
             text(self.console)
 
 
+def announce(log: Log, command: str) -> None:
+    """Say which trace this is, before anything can go wrong."""
+    if log.quiet:
+        click.secho(f"trace {log.trace.trace_id}", fg="bright_black", err=True)
+    else:
+        log.info("trace.started", command=command, parent_span_id=log.trace.parent_span_id)
+
+
 def say(message: str) -> None:
     """Tell the person something that is no data."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
 
 
 def write_json(path: Path, document: Any) -> None:

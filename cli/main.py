@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import click
 
 from cli.exit_codes import MEANINGS, ExitCode, of_error
+from cli.printable import printable
 
 COMMANDS = (
     "demo",
@@ -81,13 +82,12 @@ def run(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  # one way 
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; `sora-ledger jobs` shows where it stands, `poll` goes on", err=True)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read us has gone, as `| head` does
+    except SystemExit:  # how click leaves when whoever read us has gone, as `| head` does
         return ExitCode.DONE
     except Exception as error:
         code = of_error(error)
         if code is None:
             raise
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         return code
     return result if isinstance(result, int) else ExitCode.DONE

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.invocation import Invocation
+from cli.invocation import Invocation, announce
+from decision.policy import PURPOSES
 from decision.prompt import FIELDS
 from render_service.settings import read_settings
 from render_service.telemetry import Log, begin_trace
@@ -42,22 +43,44 @@ def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Pat
     return path
 
 
+def _check_text(context: click.Context) -> None:
+    """Refuse bytes that are no text; a path may hold any."""
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if isinstance(value, str) and not value.isascii() and _is_broken(value):
+            raise click.BadParameter(
+                "it holds bytes that are no UTF-8 text; type it again", ctx=context, param=parameter
+            )
+
+
+def _is_broken(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def invocation(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command its `Invocation`, made from the options every command has."""
 
     @_stacked(
         click.option(
-            "--ledger", metavar="URL", help="Ledger file or sqlite:/// URL.  [env: SORA_LEDGER_URL]"
+            "--ledger",
+            metavar="URL",
+            help="Ledger file or sqlite:/// URL.  [env: SORA_LEDGER_URL; default: in the user data folder]",
         ),
         click.option(
             "--actor", metavar="ID", help="Who is asking.  [env: SORA_LEDGER_ACTOR; default: login]"
         ),
-        click.option("--json/--text", "as_json", default=None, help="JSON or text, whatever stdout is."),
+        click.option(
+            "--json/--text",
+            "as_json",
+            default=None,
+            help="What stdout gets.  [default: text on a terminal, JSON elsewhere]",
+        ),
         click.option(
             "--json-out",
+            metavar="FILE",
             type=click.Path(path_type=Path),
             callback=_json_path,
-            help="Also write the JSON here.",
+            help="Also write the JSON here; .json is added to a name without suffix.",
         ),
         click.option("-v", "--verbose", is_flag=True, help="Log every step where a person reads."),
     )
@@ -71,13 +94,14 @@ def invocation(function: Callable[..., Any]) -> Callable[..., Any]:
         verbose: bool,
         **rest: Any,
     ) -> Any:
+        _check_text(click.get_current_context())
         trace = begin_trace()
-        settings = read_settings(ledger=ledger, profile=rest.pop("profile", None), actor=actor)
         for_people = as_json is False or sys.stderr.isatty()
         log = Log(trace, quiet=for_people and not verbose)
+        announce(log, click.get_current_context().info_name or "")
+        settings = read_settings(ledger=ledger, profile=rest.pop("profile", None), actor=actor)
         retired = rest.pop("even_if_retired", False)
         made = Invocation(settings, trace, log, as_json, json_out, even_if_retired=retired)
-        made.begin(click.get_current_context().info_name or "")
         return function(made, *args, **rest)
 
     return command
@@ -92,7 +116,7 @@ calling = _stacked(
     click.option("--even-if-retired", is_flag=True, help="Call a server that was switched off all the same."),
 )
 dry_run = click.option(
-    "--dry-run", is_flag=True, help="Show what would be sent; record nothing, call nothing."
+    "--dry-run", is_flag=True, help="Show what would be asked; record nothing, call nothing."
 )
 
 
@@ -146,45 +170,67 @@ _FIELD_HELP = {
 }
 
 prompt = _stacked(
-    click.option("--prompt", "prompt_text", metavar="TEXT", help="What to render."),
+    click.option("--prompt", "prompt_text", metavar="TEXT", help="What the clip should show."),
     click.option(
-        "--prompt-file", type=click.File(encoding="utf-8"), help="Read the prompt from a file, - is stdin."
+        "--prompt-file",
+        metavar="FILE",
+        type=click.File(encoding="utf-8"),
+        help="Read the prompt from a file, - is stdin.",
     ),
-    click.option("--augment/--no-augment", default=True, help="Put the prompt into the structured template."),
+    click.option(
+        "--augment/--no-augment",
+        default=True,
+        help="Send the prompt with the fields below as labelled lines, or as it is.  [default: augment]",
+    ),
 )
 shape = _stacked(
-    click.option("--model", default="auto", show_default=True, help="auto, sora-2 or sora-2-pro."),
-    click.option("--size", metavar="WxH", help="Width and height in pixels.  [default: 1280x720]"),
+    click.option(
+        "--model", metavar="NAME", default="auto", show_default=True, help="auto, sora-2 or sora-2-pro."
+    ),
+    click.option(
+        "--size",
+        metavar="WxH",
+        help="Pixels; another than those offered lists them.  [default: 1280x720]",
+    ),
     click.option("--seconds", metavar="N", help="Length of the clip.  [default: 4]"),
     click.option(
         "--input-reference",
+        metavar="FILE",
         type=click.Path(path_type=Path),
         help="Image for the first frame: JPEG, PNG or WebP of exactly --size.",
     ),
 )
 render = _stacked(
-    click.option("--purpose", default="draft", show_default=True, help="What it is for; decides the model."),
-    click.option("--max-cost", metavar="USD", help="Refuse what is estimated to cost more."),
+    click.option(
+        "--purpose",
+        metavar="WORD",
+        default="draft",
+        show_default=True,
+        help=f"What it is for; decides the model where that is left open: {', '.join(PURPOSES)}.",
+    ),
+    click.option("--max-cost", metavar="USD", help="Deny what is estimated to cost more, such as 2.50."),
     click.option(
         "--request-key",
         metavar="KEY",
-        help="Repeatable: the same key gives the same job, never a second one.",
+        help="A name of yours for this request: repeated, it gives the same job, never a second render.",
     ),
 )
 waiting = _stacked(
     click.option(
         "--poll-interval",
+        metavar="SECONDS",
         type=click.FloatRange(min=0.05),
         default=DEFAULT_INTERVAL_S,
         show_default=True,
-        help="Seconds.",
+        help="How often to ask, unless the server says when.",
     ),
     click.option(
         "--timeout",
+        metavar="SECONDS",
         type=click.FloatRange(min=0.0),
         default=DEFAULT_TIMEOUT_S,
         show_default=True,
-        help="Seconds.",
+        help="How long to wait; the render goes on afterwards.",
     ),
 )
 downloading = _stacked(
@@ -192,9 +238,15 @@ downloading = _stacked(
         "--variant",
         "variants",
         multiple=True,
+        metavar="NAME",
         type=click.Choice(["video", "thumbnail", "spritesheet", "all"]),
-        help="What to download; repeatable.  [default: video]",
+        help="video, thumbnail, spritesheet or all; repeatable.  [default: video]",
     ),
-    click.option("--out", type=click.Path(path_type=Path), help="Copy the file here."),
-    click.option("--force", is_flag=True, help="Replace --out if it exists."),
+    click.option(
+        "--out",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Copy the file here.  [default: VIDEO_ID and a suffix, in the working folder]",
+    ),
+    click.option("--force", is_flag=True, help="Replace the file if it exists."),
 )

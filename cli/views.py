@@ -1,11 +1,14 @@
 """What people read: jobs, decisions, records and findings as text on a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from cli.printable import printable
 from decision.decide import Ruling
 from decision.explain import what_now, why
 from decision.money import format_usd
@@ -49,7 +52,7 @@ def short(text: str | None, limit: int = _SHORT) -> str:
     """Return `text` on one line, cut at `limit` characters; erased text as such."""
     if text is None:
         return "[erased]"
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -58,20 +61,20 @@ def show_ruling(console: Console, ruling: Ruling, request: RenderRequest | None 
     allowed = isinstance(ruling, RenderDecided)
     console.print("[bold green]allowed[/]" if allowed else "[bold red]denied[/]")
     for reason in why(ruling):
-        console.print(f"  {escape(reason)}")
+        console.print(f"  {escape(printable(reason))}", soft_wrap=True)
     if isinstance(ruling, RenderDenied):
         for step in what_now(ruling, request):
-            console.print(f"  [bold]→[/] {escape(step)}")
+            console.print(
+                f"  [bold]→[/] {escape(printable(step))}", soft_wrap=True
+            )  # may be a command to copy
 
 
 def show_job(console: Console, job: Job) -> None:
     """Print one job as a short list of facts."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bright_black")
-    grid.add_column(overflow="fold")
-    for name, value in _facts(job):
-        grid.add_row(name, value)
-    console.print(grid)
+    facts = list(_facts(job))
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:  # a line each, never folded, so that an id or a path can be copied
+        console.print(f"[bright_black]{name:<{width}}[/]  {value}", soft_wrap=True)
 
 
 def _facts(job: Job) -> Iterable[tuple[str, str]]:
@@ -98,23 +101,34 @@ def _facts(job: Job) -> Iterable[tuple[str, str]]:
 
 def show_jobs(console: Console, jobs: Iterable[Job]) -> None:
     """Print jobs as a table."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("job", "state", "operation", "model", "size", "s", "cost", "created", "video"):
-        table.add_column(column, overflow="fold", no_wrap=column in {"job", "created"})
-    for job in jobs:
-        cost = job.settled_usd_micros if job.settled_usd_micros is not None else job.reserved_usd_micros
-        table.add_row(
-            job.job_id,
-            f"[{_STATE_STYLE.get(job.state, 'red')}]{job.state}[/]",
-            job.operation or "adopted",
-            job.model or "",
-            job.size or "",
-            "" if job.seconds is None else str(job.seconds),
-            format_usd(cost),
-            job.created_at[:19],
-            escape(job.video_id or ""),
-        )
-    console.print(table)
+    jobs = list(jobs)
+    styles = [_STATE_STYLE.get(job.state, "red") for job in jobs]
+    header = ("job", "state", "created", "cost", "render")
+    columns(console, header, [_job_row(job) for job in jobs], styles)
+
+
+def _job_row(job: Job) -> tuple[str, ...]:
+    cost = job.settled_usd_micros if job.settled_usd_micros is not None else job.reserved_usd_micros
+    length = f"{job.seconds} s" if job.seconds else None
+    parts = (job.operation or "adopted", job.model, job.size, length)
+    render = " ".join(str(part) for part in parts if part)
+    return job.job_id, job.state, job.created_at[:16].replace("T", " "), format_usd(cost), render
+
+
+def columns(
+    console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()
+) -> None:
+    """Print aligned columns that are never folded; `styles` colours the second cell of each row."""
+    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
+    console.print(Text(_line(header, widths), style="bold"), soft_wrap=True)
+    for row, style in zip_longest(rows, styles, fillvalue=""):
+        line = Text(_line(row, widths))
+        line.stylize(style, widths[0] + 2, widths[0] + 2 + len(row[1]))
+        console.print(line, soft_wrap=True)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def records_table() -> Table:

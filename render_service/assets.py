@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from render_service.errors import StorageFailed
+from render_service.errors import BadInput, StorageFailed
 
 SUFFIXES = {
     "video/mp4": ".mp4",
@@ -120,13 +120,13 @@ class AssetStore:
 
 
 def check_target(target: Path, *, force: bool) -> None:
-    """Refuse a target that cannot be written, before anything is spent on it."""
+    """Refuse a target that cannot be written, before anything is spent on it; `BadInput` says why."""
     if not target.parent.is_dir():
-        raise StorageFailed(f"--out {target}: the folder {target.parent} does not exist; make it first")
+        raise BadInput(f"output file {target}: the folder {target.parent} does not exist; make it first")
     if target.is_dir():
-        raise StorageFailed(f"--out {target}: it is a folder; name a file in it")
+        raise BadInput(f"output file {target}: it is a folder; name a file in it with --out")
     if target.exists() and not force:
-        raise StorageFailed(f"--out {target}: it exists already; name another file or add --force")
+        raise BadInput(f"output file {target}: it exists already; name another with --out or add --force")
 
 
 def _no_space(place: Path, error: OSError) -> str:

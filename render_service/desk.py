@@ -5,9 +5,8 @@ together and the event loop never waits for a disk.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -112,17 +111,22 @@ class Desk:
         """Return the profile `name`, or the one for new requests; refuse one whose server is gone."""
         return usable_profile(self.settings, name, even_if_retired=self.even_if_retired)
 
-    @asynccontextmanager
-    async def connect(self, profile: Profile) -> AsyncIterator["VideosClient"]:
-        """Connect to the server of `profile`; the embedded sandbox runs for as long as the connection."""
-        async with contextlib.AsyncExitStack() as stack:
-            base_url, key = self.settings.base_url, self.settings.api_key
-            if profile.name == SANDBOX:
-                base_url, key = await stack.enter_async_context(embedded_sandbox(self.settings)), None
-            from sora_adapter.client import VideosClient  # noqa: PLC0415  # openai takes half a second
+    def connect(self, profile: Profile) -> AbstractAsyncContextManager["VideosClient"]:
+        """Connect to the server of `profile`."""
+        return connection(self.settings, self.trace, profile)
 
-            client = VideosClient(profile, base_url, key, traceparent=lambda: self.trace.traceparent)
-            yield await stack.enter_async_context(client)
+
+@asynccontextmanager
+async def connection(settings: Settings, trace: Trace, profile: Profile) -> AsyncIterator["VideosClient"]:
+    """Connect to the server of `profile`; the embedded sandbox runs for as long as the connection."""
+    async with AsyncExitStack() as stack:
+        base_url, key = settings.base_url, settings.api_key
+        if profile.name == SANDBOX:
+            base_url, key = await stack.enter_async_context(embedded_sandbox(settings)), None
+        from sora_adapter.client import VideosClient  # noqa: PLC0415  # openai takes half a second
+
+        client = VideosClient(profile, base_url, key, traceparent=lambda: trace.traceparent)
+        yield await stack.enter_async_context(client)
 
 
 def usable_profile(settings: Settings, name: str | None, *, even_if_retired: bool) -> Profile:

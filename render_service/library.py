@@ -6,10 +6,12 @@ from ledger.events import Event, Outcome
 from ledger.job import Job, State
 from ledger.private import Private
 from render_service.closing import closing
-from render_service.desk import Desk
+from render_service.desk import Desk, connection, usable_profile
 from render_service.errors import NotReady
 from render_service.renders import uninterrupted
+from render_service.settings import Settings
 from render_service.settle import record
+from render_service.telemetry import Trace
 from sora_adapter.observation import Observation, Page
 
 if TYPE_CHECKING:
@@ -18,11 +20,18 @@ if TYPE_CHECKING:
 DELETABLE = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
 
 
-async def list_videos(
-    desk: Desk, *, limit: int, after: str | None, order: Literal["asc", "desc"], profile: str | None = None
+async def list_videos(  # what can be asked of a list
+    settings: Settings,
+    trace: Trace,
+    *,
+    limit: int,
+    after: str | None,
+    order: Literal["asc", "desc"],
+    even_if_retired: bool = False,
 ) -> Page:
-    """Return one page of what the server has."""
-    async with desk.connect(desk.profile(profile)) as client:
+    """Return one page of what the server has; needs no ledger and records nothing."""
+    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    async with connection(settings, trace, profile) as client:
         return await client.list(limit=limit, after=after, order=order)
 
 
@@ -35,7 +44,10 @@ async def delete(desk: Desk, job: Job, why: str | None = None) -> Job:
     if job.state is State.DELETED:
         return job
     if job.state not in DELETABLE or job.video_id is None:
-        raise NotReady(f"{job.job_id} is {job.state}, so there is no video to delete")
+        raise NotReady(
+            f"{job.job_id} is {job.state}, so there is no video to delete: "
+            f"`sora-ledger show {job.job_id}` says why"
+        )
     async with desk.connect(desk.profile(job.profile)) as client:
         return await uninterrupted(desk, _delete(desk, client, job, why))
 

@@ -7,11 +7,12 @@ anything a second time unless the last attempt is known to have created nothing.
 
 import asyncio
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 from decision.decide import DecisionContext, Ruling, decide
+from decision.explain import what_now, why
 from decision.request import RenderRequest, Source
 from ledger.canonical import digest
 from ledger.errors import EventIdConflict
@@ -32,7 +33,7 @@ from ledger.events import (
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.private import Private
-from ledger.record import new_event_id, new_job_id
+from ledger.record import Record, new_event_id, new_job_id
 from ledger.store.interface import NEW, Document
 from render_service.closing import closed
 from render_service.desk import Desk
@@ -111,14 +112,11 @@ async def source_of(desk: Desk, name: str) -> tuple[Source, str]:
 def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:
     """Return the same from a ledger alone; `NotReady` if the job never got a video."""
     job = ledger.job(name)
-    if job.video_id is None or job.profile is None:
-        raise NotReady(
-            f"{job.job_id} is {job.state} and has no video: `sora-ledger show {job.job_id}` says why"
-        )
+    video_id, profile = video_in(job)
     asked = next((r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderRequested)), None)
     source = Source(
         job_id=job.job_id,
-        video_id=job.video_id,
+        video_id=video_id,
         status=job.status,
         deleted=job.state is State.DELETED,
         model=job.model or "sora-2",
@@ -126,7 +124,16 @@ def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:
         seconds=job.seconds or 4,
         prompt=asked.prompt.text if asked else None,
     )
-    return source, job.profile
+    return source, profile
+
+
+def video_in(job: Job) -> tuple[str, str]:
+    """Return the id of the job's video and the profile of its server; `NotReady` if it never got one."""
+    if job.video_id is None or job.profile is None:
+        raise NotReady(
+            f"{job.job_id} is {job.state} and has no video: `sora-ledger show {job.job_id}` says why"
+        )
+    return job.video_id, job.profile
 
 
 async def _requested(desk: Desk, request: RenderRequest, reference: bytes | None) -> RenderRequested:
@@ -188,9 +195,9 @@ async def _submitted(  # what one submission is made of
     decided = desk.draft(ruling, causation_id=first.event_id)
     intent = _intent(client, desk.profile(request.profile), requested, ruling)
     drafts = [first, decided, desk.draft(intent, causation_id=decided.event_id)]
-    await desk.append(job_id, NEW, drafts, documents=_documents(desk))
     call = call_of(request, ruling, reference)
-    outcome = await uninterrupted(desk, _carry_out(desk, client, job_id, intent, call))
+    recording = desk.append(job_id, NEW, drafts, documents=_documents(desk))
+    outcome = await uninterrupted(desk, _carry_out(desk, client, recording, intent, call))
     return Placed(await desk.job(job_id), requested, ruling, outcome)
 
 
@@ -203,16 +210,21 @@ async def _attempt_again(
     profile = desk.profile(job.profile)
     async with desk.connect(profile) as client:
         intent = _intent(client, profile, placed.requested, ruling)
-        await desk.append(job.job_id, job.version, [desk.draft(intent)])
         call = call_of(request, ruling, reference)
-        outcome = await uninterrupted(desk, _carry_out(desk, client, job.job_id, intent, call))
+        recording = desk.append(job.job_id, job.version, [desk.draft(intent)])
+        outcome = await uninterrupted(desk, _carry_out(desk, client, recording, intent, call))
     return Placed(await desk.job(job.job_id), placed.requested, ruling, outcome, repeated=True)
 
 
 async def _carry_out(
-    desk: Desk, client: "VideosClient", job_id: str, intent: SubmissionIntended, call: SubmitCall
+    desk: Desk,
+    client: "VideosClient",
+    recording: Awaitable[list[Record]],
+    intent: SubmissionIntended,
+    call: SubmitCall,
 ) -> Submission:
-    """Call once and record the outcome; a crash between the two leaves the job ``submitting``."""
+    """Record the intent, call once, record the outcome; a crash in between leaves the job ``submitting``."""
+    job_id = (await recording)[-1].stream
     try:
         outcome = await client.submit(intent, call)
     except AdapterError:  # raised only before anything was sent
@@ -360,6 +372,13 @@ def call_of(request: RenderRequest, ruling: RenderDecided, reference: bytes | No
 
 def _documents(desk: Desk) -> list[Document]:
     return [Document(desk.policy.canonical), Document(desk.catalog.canonical)]
+
+
+def denial(ledger: Ledger, job: Job) -> str:
+    """Return the first reason why `job` was denied, and the first thing that would be allowed."""
+    ruling = next(r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderDenied))
+    reasons, steps = why(ruling), what_now(ruling)
+    return "; ".join([reasons[0], *steps[:1]])
 
 
 def submission_trouble(ledger: Ledger, job: Job) -> AnswerError | None:

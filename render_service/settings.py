@@ -27,6 +27,7 @@ from render_service.telemetry import Trace
 OPENAI_HOST = "api.openai.com"
 SANDBOX = "sandbox"
 DEFAULT_SANDBOX_SECONDS = 6.0
+LONGEST_ACTOR = 256
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,11 @@ def _dotenv(path: Path) -> dict[str, str]:
         return {}
     from dotenv import dotenv_values  # noqa: PLC0415  # only where there is a file to read
 
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    try:
+        found = dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"settings file {path}: expected lines NAME=value in UTF-8 ({error})") from error
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _data_folder() -> Path:
@@ -115,13 +120,19 @@ def _path_of(url: str) -> Path:
 
 def _actor(flag: str | None, variable: str | None) -> tuple[str, ActorSource]:
     if flag:
-        return flag, ActorSource.FLAG
+        return _checked_actor("--actor", flag), ActorSource.FLAG
     if variable:
-        return variable, ActorSource.ENVIRONMENT
+        return _checked_actor("SORA_LEDGER_ACTOR", variable), ActorSource.ENVIRONMENT
     try:
         return getpass.getuser(), ActorSource.OPERATING_SYSTEM
     except (KeyError, OSError):
         return f"uid-{os.getuid()}", ActorSource.OPERATING_SYSTEM
+
+
+def _checked_actor(where: str, actor: str) -> str:
+    if not actor.isprintable() or len(actor) > LONGEST_ACTOR:
+        raise BadInput(f"{where}: expected 1 to {LONGEST_ACTOR} printable characters, such as ana or ci-42")
+    return actor
 
 
 def _seconds(text: str | None) -> float:

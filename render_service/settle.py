@@ -79,10 +79,12 @@ async def fetch(desk: Desk, job: Job, variant: Variant) -> Job:
     if job.state is State.RUNNING:
         job = await refresh(desk, job)
     if job.state not in {State.COMPLETED, State.STORED} or job.video_id is None:
-        raise NotReady(
-            f"{job.job_id} is {job.state}{_at(job)}, so there is nothing to download: "
-            f"`sora-ledger poll --id {job.job_id}` waits for it, `sora-ledger show {job.job_id}` says why"
+        next_step = (
+            f"`sora-ledger poll --id {job.job_id}` waits for it"
+            if job.state is State.RUNNING
+            else f"`sora-ledger show {job.job_id}` says why"
         )
+        raise NotReady(f"{job.job_id} is {job.state}{_at(job)}, so there is nothing to download: {next_step}")
     async with desk.connect(desk.profile(job.profile)) as client:
         job = await _store(desk, client, job, variant)
     return await _close(desk, job) if variant is Variant.VIDEO else job

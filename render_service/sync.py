@@ -24,11 +24,16 @@ def at_desk(
     Ctrl-C cancels `use`, which finishes a submission that is under way, and raises KeyboardInterrupt.
     """
 
-    async def run() -> T:
+    async def at_it() -> T:
         desk = await asyncio.to_thread(Desk.open, settings, trace, log, even_if_retired=even_if_retired)
         try:
             return await use(desk)
         finally:
             await desk.close()
 
-    return asyncio.run(run())
+    return finished(at_it())
+
+
+def finished(use: Coroutine[Any, Any, T]) -> T:
+    """Return what `use` returns; Ctrl-C cancels it and raises KeyboardInterrupt."""
+    return asyncio.run(use)

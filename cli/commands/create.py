@@ -81,7 +81,7 @@ def place_at_desk(inv: Invocation, request: RenderRequest, reference: bytes | No
     """Decide, record and submit."""
     from render_service.renders import place  # noqa: PLC0415  # the adapter: not before it is needed
 
-    return inv.desk(lambda desk: place(desk, request, reference))
+    return inv.desk(lambda desk: place(desk, request, reference), begins=True)
 
 
 def show_preview(inv: Invocation, request: RenderRequest, reference: bytes | None) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @options.shape
 @options.render
 @options.waiting
-@click.option("--download", is_flag=True, help="Copy the video out of the asset store.")
+@click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
 @options.downloading
 @options.dry_run
 @options.calling
@@ -67,7 +67,7 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
             job, copies = await copy_out(desk, job, names, out, force=force)
         return placed, job, copies
 
-    placed, job, copies = inv.desk(follow)
+    placed, job, copies = inv.desk(follow, begins=True)
 
     from render_service.documents import job_document  # noqa: PLC0415
 
@@ -83,4 +83,4 @@ def show_final(console: "Console", job: "Job", copies: list[Path]) -> None:
 
     show_job(console, job)
     for path in copies:
-        console.print(f"wrote {path}", markup=False)
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from render_service.desk import Desk
 
 
-@click.command("delete")
+@click.command("delete", short_help="Have the server delete a video.")
 @options.job_id
 @click.option("--reason", metavar="TEXT", help="Why; recorded.")
 @options.dry_run

@@ -50,13 +50,14 @@ class Transcript:
         return self._shown.fileno()
 
 
-@click.command("demo")
+@click.command("demo", short_help="See the main job done, without key or network.")
 @click.option(
     "--out",
+    metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
     default="demo-output",
     show_default=True,
-    help="Folder.",
+    help="Where everything goes.",
 )
 def demo_command(*, out: Path) -> None:
     """Show the main job on our own sandbox, without key or network: decide, render, remix, refuse, verify.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from render_service.desk import Desk
 
 
-@click.command("download")
+@click.command("download", short_help="Copy the files of a completed job.")
 @options.job_id
 @options.downloading
 @options.dry_run

@@ -14,20 +14,35 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-@click.command("jobs")
+MOST = 1_000_000
+
+
+@click.command("jobs", short_help="List the ledger's jobs.")
 @click.option(
-    "--state", "states", multiple=True, type=click.Choice(list(State)), help="Only these; repeatable."
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE",
+    type=click.Choice([state.value for state in State]),
+    help="Only jobs in this state; repeatable.",
 )
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1, MOST),
+    default=50,
+    show_default=True,
+    help="How many at most.",
+)
 @options.invocation
-def jobs_command(inv: Invocation, *, states: tuple[State, ...], limit: int) -> None:
+def jobs_command(inv: Invocation, *, states: tuple[str, ...], limit: int) -> None:
     """List the ledger's jobs, newest first; `list` lists the server's videos.
 
     \b
     Example:
       sora-ledger jobs --state running --state unknown
     """
-    where = JobFilter(states=states or None)
+    where = JobFilter(states=tuple(State(name) for name in states) or None)
     with inv.ledger() as ledger:
         jobs = ledger.jobs(where, limit)
 

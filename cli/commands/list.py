@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 MOST = 100
 
 
-@click.command("list")
+@click.command("list", short_help="List the server's videos.")
 @click.option(
-    "--limit", type=click.IntRange(0, MOST), default=20, show_default=True, help="How many at most."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(0, MOST),
+    default=20,
+    show_default=True,
+    help="How many at most, 0 to 100.",
 )
 @click.option("--after", metavar="VIDEO_ID", help="Begin after this video.")
 @click.option(
@@ -35,12 +40,17 @@ def list_command(
     Example:
       sora-ledger list --limit 5 --order asc
     """
-    from render_service.library import list_videos, page_document  # noqa: PLC0415
-
     if dry_run:
         _preview(inv, limit, after, order)
         return
-    page = inv.desk(lambda desk: list_videos(desk, limit=limit, after=after, order=order))
+    from render_service.library import list_videos, page_document  # noqa: PLC0415  # may call a server
+    from render_service.sync import finished  # noqa: PLC0415
+
+    retired = inv.even_if_retired
+    asking = list_videos(
+        inv.settings, inv.trace, limit=limit, after=after, order=order, even_if_retired=retired
+    )
+    page = finished(asking)
     inv.emit(page_document(page), lambda console: _text(console, page))
 
 
@@ -50,20 +60,22 @@ def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None
     query = f"limit={limit}" + (f"&after={after}" if after else "") + f"&order={order}"
     url = f"{address(inv.settings, inv.settings.chosen_profile())}/videos?{query}"
     document = {"dry_run": True, "request": {"method": "GET", "url": url}}
-    inv.emit(document, lambda console: console.print(f"GET {url}", markup=False))
+    inv.emit(document, lambda console: console.print(f"GET {url}", markup=False, soft_wrap=True))
 
 
 def _text(console: "Console", page: "Page") -> None:
-    from rich.table import Table  # noqa: PLC0415
+    from cli.views import columns, short  # noqa: PLC0415  # rich: only for text
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("video", "status", "%", "model", "size", "s", "prompt"):
-        table.add_column(column, overflow="fold")
-    for seen in page.observations:
-        progress = "" if seen.progress is None else str(seen.progress)
-        prompt = (seen.prompt or "")[:50]
-        row = (seen.video_id, seen.status.value, progress, seen.model, seen.size, seen.seconds, prompt)
-        table.add_row(*(str(cell or "").replace("[", "\\[") for cell in row))
-    console.print(table)
+    rows = [
+        (
+            seen.video_id,
+            seen.status.value,
+            "" if seen.progress is None else str(seen.progress),
+            " ".join(filter(None, (seen.model, seen.size, seen.seconds and f"{seen.seconds} s"))),
+            short(seen.prompt or "", 50),
+        )
+        for seen in page.observations
+    ]
+    columns(console, ("video", "status", "%", "render", "prompt"), rows)
     if page.has_more:
-        console.print(f"more: --after {page.last_id}", markup=False)
+        console.print(f"more: --after {page.last_id}", markup=False, soft_wrap=True)

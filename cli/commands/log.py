@@ -19,32 +19,35 @@ if TYPE_CHECKING:
     from ledger.ledger import Ledger
 
 FOLLOW_INTERVAL_S = 0.25
+LAST = 2**53 - 1  # no ledger has a position after this one
 
 
-def moment(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def moment(text: str) -> str:
     """Read a time: RFC 3339, a date, or either without a zone, which is then this machine's."""
-    if value is None:
-        return None
     try:
-        return timestamp(datetime.fromisoformat(value).astimezone(UTC))
-    except ValueError as error:
+        return timestamp(datetime.fromisoformat(text).astimezone(UTC))
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(
-            f"{value!r}: expected a time such as 2026-11-20 or 2026-11-20T14:00:00Z"
+            f"{text!r}: expected a time such as 2026-11-20 or 2026-11-20T14:00:00Z"
         ) from error
+
+
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else moment(value)
 
 
 @click.command("log")
 @click.option("--job", metavar="ID", help="Only this job (job id, video id or prefix).")
-@click.option("--stream", help="Only this stream, such as ledger.")
+@click.option("--stream", metavar="NAME", help="Only this stream, such as ledger.")
 @click.option("--type", "type_", metavar="EVENT", help="Only this event, such as submission.accepted.")
 @click.option("--by", metavar="ACTOR", help="Only what this actor recorded.")
 @click.option("--trace", metavar="TRACE_ID", help="Only this trace.")
-@click.option("--since", callback=moment, metavar="TIME", help="Recorded at or after this time.")
-@click.option("--until", callback=moment, metavar="TIME", help="Recorded before this time.")
+@click.option("--since", callback=_moment, metavar="TIME", help="Recorded at or after this time.")
+@click.option("--until", callback=_moment, metavar="TIME", help="Recorded before this time.")
 @click.option(
-    "--after", type=click.IntRange(min=0), default=0, metavar="POSITION", help="Begin after this position."
+    "--after", type=click.IntRange(0, LAST), default=0, metavar="POSITION", help="Begin after this position."
 )
-@click.option("--limit", type=click.IntRange(min=1), help="How many at most.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, LAST), help="How many at most.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is appended; one JSON document a line.")
 @options.invocation
 def log_command(  # noqa: PLR0913  # one parameter per option

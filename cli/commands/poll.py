@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from render_service.desk import Desk
 
 
-@click.command("poll")
+@click.command("poll", short_help="Wait for a render and keep its video.")
 @options.job_id
 @options.waiting
-@click.option("--download", is_flag=True, help="Copy the video out of the asset store.")
+@click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
 @options.downloading
 @options.dry_run
 @options.calling

@@ -16,11 +16,19 @@ if TYPE_CHECKING:
     from ledger.replay import Replay
 
 
-@click.command("replay")
-@click.option("--as-of", metavar="POSITION|TIME", help="Show the jobs as they stood then.")
+def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    if value is None:
+        return None
+    return int(value) if value.isdecimal() else moment(value)
+
+
+@click.command("replay", short_help="Fold every job again and compare.")
+@click.option(
+    "--as-of", metavar="POSITION|TIME", callback=_position_or_time, help="Show the jobs as they stood then."
+)
 @click.option("--swap", is_flag=True, help="Put the replayed jobs in place of the live rows.")
 @options.invocation
-def replay_command(inv: Invocation, *, as_of: str | None, swap: bool) -> None:
+def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool) -> None:
     """Fold every job again from position 1 and compare with the live rows. Calls nothing, changes nothing.
 
     Exit code 0 if they agree, 10 if they have drifted apart.
@@ -52,18 +60,14 @@ def replay_command(inv: Invocation, *, as_of: str | None, swap: bool) -> None:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
-def _as_of(inv: Invocation, as_of: str) -> None:
+def _as_of(inv: Invocation, as_of: int | str) -> None:
     from ledger.replay import jobs_at, position_at  # noqa: PLC0415
 
     with inv.ledger() as ledger:
-        if as_of.isdecimal():
-            position = int(as_of)
-        else:
-            time = moment(click.get_current_context(), click.Option(["--as-of"]), as_of) or ""
-            position = position_at(ledger, time)
+        position = as_of if isinstance(as_of, int) else position_at(ledger, as_of)
         size = ledger.head().size
         if position > size:
-            raise click.UsageError(f"--as-of {position}: the ledger ends at position {size}")
+            raise click.UsageError(f"--as-of {position}: expected at most {size}, where the ledger ends")
         jobs = sorted(jobs_at(ledger, position).values(), key=lambda job: job.job_id, reverse=True)
 
     def text(console: "Console") -> None:

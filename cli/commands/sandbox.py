@@ -1,6 +1,10 @@
 """``sandbox``: run our own server of the Videos API."""
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -9,24 +13,33 @@ import click
 from cli.exit_codes import ExitCode
 
 
-@click.command("sandbox")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.command("sandbox", short_help="Serve the Videos API on this machine.")
 @click.option(
-    "--port", type=click.IntRange(0, 65_535), default=8765, show_default=True, help="0 takes a free one."
+    "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on."
+)
+@click.option(
+    "--port",
+    metavar="N",
+    type=click.IntRange(0, 65_535),
+    default=8765,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
 )
 @click.option(
     "--data",
+    metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
     default="sandbox-data",
     show_default=True,
-    help="Folder.",
+    help="Where jobs and clips are kept.",
 )
 @click.option(
     "--render-seconds",
+    metavar="SECONDS",
     type=click.FloatRange(min=0),
     default=8.0,
     show_default=True,
-    help="How long a job takes.",
+    help="How long a job takes, 0 allowed.",
 )
 @click.option(
     "--media",
@@ -35,7 +48,7 @@ from cli.exit_codes import ExitCode
     show_default=True,
     help="cached: one clip per size and length, for load.",
 )
-@click.option("--api-key", help="Accept only this key.  [default: any]")
+@click.option("--api-key", metavar="KEY", help="Accept only this key.  [default: any]")
 def sandbox_command(  # one parameter per option
     *,
     host: str,
@@ -51,17 +64,17 @@ def sandbox_command(  # one parameter per option
     Example:
       sora-ledger sandbox --port 8765 --data sandbox-data --render-seconds 5
     """
-    from sora_adapter.sandbox.server import serve  # noqa: PLC0415
+    from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415
     from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
 
     settings = SandboxSettings(data_dir=data, render_seconds=render_seconds, media=media, api_key=api_key)
     try:
         data.mkdir(parents=True, exist_ok=True)
-        port = port or _free_port(host)
-        click.echo(f"export OPENAI_BASE_URL=http://{host}:{port}/v1")
-        click.echo(f"export OPENAI_API_KEY={'<the key you set>' if api_key else 'sandbox'}")
-        click.echo("serving until Ctrl-C; paste the two lines into another shell", err=True)
-        serve(settings, host, port)
+        with _told_to_stop() as stop, SandboxServer(settings, host, port) as server:
+            click.echo(f"export OPENAI_BASE_URL={server.base_url}")
+            click.echo(f"export OPENAI_API_KEY={'<the key you set>' if api_key else 'sandbox'}")
+            click.echo("serving until Ctrl-C; paste the two lines into another shell", err=True)
+            stop.wait()
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         click.echo(
@@ -71,9 +84,14 @@ def sandbox_command(  # one parameter per option
         raise click.exceptions.Exit(ExitCode.FAILED) from error
 
 
-def _free_port(host: str) -> int:
-    import socket  # noqa: PLC0415
-
-    with socket.create_server((host, 0)) as probe:
-        free: int = probe.getsockname()[1]
-        return free
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Yield an event that SIGINT and SIGTERM set; whoever reads the two lines may send one at once."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -6,6 +6,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation
+from cli.printable import printable
 from ledger.events import RenderDecided, RenderDenied, RenderRequested
 from render_service.documents import job_document, record_document
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ledger.record import Record
 
 
-@click.command("show")
+@click.command("show", short_help="Show one job and everything recorded about it.")
 @options.job_id
 @options.invocation
 def show_command(inv: Invocation, *, name: str) -> None:
@@ -41,7 +42,8 @@ def _text(console: "Console", job: "Job", records: "list[Record]") -> None:
         event = record.event
         if isinstance(event, RenderRequested):
             sent = event.augmented_prompt or event.prompt
-            console.print(f"\n{sent.text or '[erased]'}", markup=False, style="italic")
+            text = "[erased]" if sent.text is None else printable(sent.text)
+            console.print(f"\n{text}", markup=False, style="italic")
         if isinstance(event, RenderDecided | RenderDenied):
             console.print()
             show_ruling(console, event)

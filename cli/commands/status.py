@@ -7,8 +7,8 @@ import click
 from cli import options
 from cli.exit_codes import ExitCode, of_job
 from cli.invocation import Invocation
-from ledger.errors import LedgerError
-from ledger.job import State
+from ledger.errors import JobNotFound, LedgerUnusable
+from ledger.job import JOB_PREFIX, State
 from render_service.documents import job_document
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from render_service.desk import Desk
 
 
-@click.command("status")
+@click.command("status", short_help="Say where a job stands.")
 @options.job_id
 @click.option("--offline", is_flag=True, help="Say what the ledger knows; ask no server.")
 @options.dry_run
@@ -59,16 +59,17 @@ def _text(console: "Console", job: "Job") -> None:
 
 
 def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
-    """Emit the request that would be made for one video; an id the ledger does not know is taken as it is."""
+    """Emit the request that would be made for one video; an unknown video id is taken as it is."""
     from render_service.preview import address  # noqa: PLC0415
+    from render_service.renders import video_in  # noqa: PLC0415
 
     video_id, profile = name, inv.settings.chosen_profile()
     try:
         with inv.ledger() as ledger:
-            job = ledger.job(name)
-        video_id, profile = job.video_id or name, job.profile or profile
-    except LedgerError:
-        pass  # a preview needs no ledger
+            video_id, profile = video_in(ledger.job(name))
+    except (JobNotFound, LedgerUnusable):  # a preview needs no ledger, unless it is the one who knows the id
+        if name.startswith(JOB_PREFIX):
+            raise
     url = f"{address(inv.settings, profile)}/videos/{video_id}{suffix}"
     document = {"dry_run": True, "request": {"method": method, "url": url}}
-    inv.emit(document, lambda console: console.print(f"{method} {url}", markup=False))
+    inv.emit(document, lambda console: console.print(f"{method} {url}", markup=False, soft_wrap=True))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ledger.verify import Report
 
 
-@click.command("verify")
+@click.command("verify", short_help="Say whether the record is intact.")
 @options.invocation
 def verify_command(inv: Invocation) -> None:
     """Recompute every digest, leaf, root, transition and job row from the stored bytes.
@@ -48,11 +48,13 @@ def _text(console: "Console", report: "Report") -> None:
     from rich.markup import escape  # noqa: PLC0415
 
     if report.clean:
-        console.print(f"[green]intact[/]: {report.size} records, {report.jobs} jobs, root {report.root}")
+        said = f"{report.size} records, {report.jobs} jobs, root {report.root}"
+        console.print(f"[green]intact[/]: {said}", soft_wrap=True)
         return
     for finding in report.findings:
         where = "the ledger" if finding.position is None else f"position {finding.position}"
         console.print(f"[red]{finding.code}[/] at {where}, {escape(finding.subject)}")
-        console.print(f"    expected {finding.expected}\n    found    {finding.found}", markup=False)
+        told = f"    expected {finding.expected}\n    found    {finding.found}"
+        console.print(told, markup=False, soft_wrap=True)
     more = f" and {report.more_findings} more" if report.more_findings else ""
     console.print(f"{len(report.findings)}{more} findings in {report.size} records; keep this file as it is")

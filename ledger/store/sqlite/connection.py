@@ -5,6 +5,7 @@ empty file becomes a ledger; a foreign database, a newer ledger or no database a
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x534C4447  # "SLDG"
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_MS = 30_000
+BUSY_PAUSE_S = 0.01
 
 _MEANINGS = {
     "SQLITE_FULL": "the disk is full; nothing of this append was recorded: free space and repeat the command",
@@ -55,6 +57,24 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
     return connection
+
+
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log, waiting for others as long as the busy timeout.
+
+    SQLite itself does not wait here where two connections of one new file want the switch at once: each
+    would wait for the other, so one is told at once that the file is busy.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(BUSY_PAUSE_S)
+        else:
+            return
 
 
 def connect_reading(path: Path) -> sqlite3.Connection:

@@ -37,6 +37,7 @@ from ledger.store.sqlite.connection import (
     open_reading,
     recognise,
     usable,
+    use_wal,
 )
 from ledger.store.sqlite.group_commit import GroupCommit, Request
 
@@ -64,7 +65,7 @@ class SqliteStore:
         self._writer = connect(self.path, read_only=False)
         try:
             is_ready = recognise(self._writer, self.path)
-            self._writer.execute("PRAGMA journal_mode = WAL")  # a copy made by VACUUM INTO has lost it
+            use_wal(self._writer)  # a copy made by VACUUM INTO has lost it
             if not is_ready:
                 with self._transaction() as db:
                     if not recognise(db, self.path):

@@ -1,0 +1,62 @@
+"""The commands of the README work as they are written."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"<!-- tested -->\n```(?:bash|console)\n(.*?)```", README, re.DOTALL)
+SCRIPT = """#!/bin/sh
+exec {python} -m cli "$@"
+"""
+
+
+@pytest.fixture
+def shell(place: Any, tmp_path: Path) -> Any:
+    """Run shell lines with `sora-ledger` on the path and nothing of ours in the environment."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "sora-ledger"
+    script.write_text(SCRIPT.format(python=shlex.quote(sys.executable)))
+    script.chmod(0o755)
+    environment = {name: text for name, text in place.environment.items() if not name.startswith("SORA_L")}
+    environment["PATH"] = f"{folder}:{environment['PATH']}"
+
+    def run(lines: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/bin/sh", "-ec", lines],
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_the_readme_has_commands_that_are_tested() -> None:
+    assert any("sora-ledger" in block for block in BLOCKS)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_of_the_readme_works_as_written(shell: Any, block: str) -> None:
+    ended = shell(block)
+    assert (ended.returncode, ended.stderr if ended.returncode else "") == (0, "")
+
+
+def test_every_command_of_the_readme_exists(place: Any) -> None:
+    named = set(re.findall(r"^(?:\$ )?sora-ledger ([a-z-]+)", README, re.MULTILINE))
+    told = place.run("--help").stdout
+    assert [name for name in named if f"\n  {name} " not in told] == []
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_a_link_of_the_readme_leads_somewhere(path: str) -> None:
+    assert path.startswith("http") or (ROOT / path).exists()

@@ -1,0 +1,54 @@
+"""On a real terminal: text, colours, a progress bar, and lines that can be copied."""
+
+import os
+import pty
+import subprocess
+import sys
+from typing import Any
+
+CREATE = ["create-and-poll", "--prompt", "a fox runs", "--poll-interval", "0.05"]
+
+
+def on_a_terminal(place: Any, *arguments: str, **more: str) -> tuple[int, str]:
+    """Run a command with a terminal as its stdout and stderr; return code and what was shown."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cli", *arguments]
+    environment = place.environment | {"TERM": "xterm-256color", "COLUMNS": "80"} | more
+    process = subprocess.Popen(command, cwd=place.folder, env=environment, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65_536):
+            shown += chunk
+    except OSError:  # how Linux says that nobody holds the other end any more
+        pass
+    os.close(ours)
+    return process.wait(60), shown.decode()
+
+
+def test_a_person_sees_decision_progress_and_result(place: Any) -> None:
+    code, shown = on_a_terminal(place, *CREATE, SORA_SANDBOX_SECONDS="0.5")
+    assert code == 0
+    for part in ("trace ", "allowed", "sora-2 because", "━", "100%", "stored", "file:///"):
+        assert part in shown
+
+
+def test_a_path_is_shown_unbroken(place: Any) -> None:
+    on_a_terminal(place, *CREATE)
+    _, shown = on_a_terminal(place, "status", place.jobs()[0]["job_id"])
+    assert place.jobs()[0]["assets"]["video"]["storage_uri"] in shown
+
+
+def test_a_command_to_copy_is_shown_unbroken(place: Any) -> None:
+    source = place.json("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")["final"]["job_id"]
+    two = "Make it night with neon light all over the town, and replace the fox with a red owl."
+    _, shown = on_a_terminal(place, "remix", source, "--prompt", two)
+    command = f"remix --id {source} --prompt 'Make it night with neon light all over the town'"
+    assert command in shown
+
+
+def test_jobs_are_a_line_each(place: Any) -> None:
+    job = place.json("create", "--prompt", "a fox")["job_id"]
+    _, shown = on_a_terminal(place, "jobs")
+    [line] = [line for line in shown.splitlines() if job in line]
+    assert "sora-2 1280x720 4 s" in line

@@ -1,0 +1,131 @@
+"""The command line in this process, in a folder of its own, with nothing in its environment."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.main import run
+
+OURS = ("SORA_", "OPENAI_", "TRACEPARENT")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """What stderr says that is no log line."""
+        return "\n".join(line for line in self.err.splitlines() if not line.startswith("{"))
+
+    @property
+    def log(self) -> list[Any]:
+        """The log lines."""
+        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
+
+
+Sora = Callable[..., Ended]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a new folder with a clean environment; the ledger is `ledger.db` in it."""
+    for name in list(os.environ):
+        if name.startswith(OURS):
+            monkeypatch.delenv(name)
+    home = tmp_path / "work"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("SORA_LEDGER_URL", "sqlite:///ledger.db")
+    monkeypatch.setenv("SORA_LEDGER_ACTOR", "ana")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return home
+
+
+@pytest.fixture
+def sora(folder: Path, capsys: pytest.CaptureFixture[str]) -> Sora:
+    """Run a command in this process."""
+
+    def command(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = run(list(arguments))
+        return Ended(code, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def server(sandbox: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Start a sandbox and make it the server, with a key; settings may be changed."""
+    monkeypatch.setenv("OPENAI_API_KEY", os.environ.get("OPENAI_API_KEY", "sk-test-0123456789"))
+
+    def begin(**changes: Any) -> Any:
+        running = sandbox(**changes)
+        monkeypatch.setenv("OPENAI_BASE_URL", running.base_url)
+        return running
+
+    return begin
+
+
+@pytest.fixture
+def faulty(faults: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make the server of faults the server."""
+    monkeypatch.setenv("OPENAI_BASE_URL", faults.base_url)
+    return faults
+
+
+@pytest.fixture
+def as_process(folder: Path) -> Sora:
+    """Run a command as a process."""
+
+    def command(*arguments: str, **options: Any) -> Ended:
+        ran = subprocess.run(
+            [sys.executable, "-m", "cli", *arguments], check=False, capture_output=True, text=True, **options
+        )
+        return Ended(ran.returncode, ran.stdout, ran.stderr)
+
+    return command
+
+
+@pytest.fixture
+def denied(sora: Sora) -> str:
+    """Return the id of a denied job: what a ledger can hold without a server."""
+    ended = sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
+    return str(ended.document["job_id"])
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Terminal, Terminal]]:
+    """Make stdout and stderr terminals for what follows."""
+
+    def become() -> tuple[Terminal, Terminal]:
+        streams = Terminal(), Terminal()
+        monkeypatch.setattr(sys, "stdout", streams[0])
+        monkeypatch.setattr(sys, "stderr", streams[1])
+        return streams
+
+    return become

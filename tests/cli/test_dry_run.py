@@ -1,0 +1,74 @@
+"""A dry run shows decision and request; it needs no key, no network, and makes no file."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CALLING = [
+    ["create", "--prompt", "a fox"],
+    ["create-and-poll", "--prompt", "a fox"],
+    ["poll", "video_1"],
+    ["status", "video_1"],
+    ["download", "video_1"],
+    ["delete", "video_1"],
+    ["list"],
+]
+
+
+@pytest.fixture
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a dry run calls nobody")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+
+
+@pytest.mark.usefixtures("_no_network")
+@pytest.mark.parametrize("profile", ["openai", "sandbox", "custom"])
+@pytest.mark.parametrize("command", CALLING, ids=lambda command: command[0])
+def test_a_dry_run_makes_nothing_and_needs_nothing(
+    sora: Any, folder: Path, command: list[str], profile: str
+) -> None:
+    ended = sora(*command, "--dry-run", "--profile", profile)
+    assert (ended.code, ended.document["dry_run"]) == (0, True)
+    assert "/videos" in ended.document["request"]["url"]
+    assert list(folder.iterdir()) == []
+
+
+def test_a_dry_run_says_which_model_and_why(sora: Any) -> None:
+    decision = sora("create", "--prompt", "a fox", "--purpose", "final", "--dry-run").document["decision"]
+    assert (decision["decision"], decision["model"]) == ("ALLOW", "sora-2-pro")
+    assert decision["why"]
+
+
+def test_a_dry_run_of_a_denial_ends_with_3(sora: Any, folder: Path) -> None:
+    ended = sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--dry-run")
+    assert (ended.code, ended.document["request"]) == (3, None)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_dry_remix_is_decided_on_the_source_and_records_nothing(sora: Any, server: Any) -> None:
+    server()
+    source = sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]
+    size = sora("verify").document["size"]
+    document = sora("remix", source, "--prompt", "make it red", "--dry-run").document
+    assert document["request"]["url"].endswith("/remix")
+    assert document["request"]["body"].keys() == {"prompt"}
+    assert sora("verify").document["size"] == size
+
+
+def test_a_dry_run_of_a_job_without_a_video_says_so(sora: Any, denied: str) -> None:
+    ended = sora("poll", denied, "--dry-run")
+    assert (ended.code, "has no video" in ended.error) == (1, True)
+
+
+def test_a_dry_run_of_an_unknown_job_says_so(sora: Any, denied: str) -> None:
+    assert sora("status", "job_nowhere", "--dry-run").code == 2
+
+
+def test_a_dry_run_of_an_ambiguous_prefix_says_so(sora: Any, denied: str) -> None:
+    sora("create", "--prompt", "an owl", "--max-cost", "0.01", "--profile", "sandbox")
+    assert sora("status", "job_0", "--dry-run").code == 2

@@ -1,0 +1,110 @@
+"""One table of exit codes, in the code, the help and the docs."""
+
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.exit_codes import MEANINGS, OF_STATE, ExitCode, of_error
+from decision.errors import BadRequest
+from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, WrongExpectedVersion
+from ledger.job import State
+from render_service.errors import AssetUnusable, BadInput, KeyMissing, NotReady, StorageFailed
+from sora_adapter.errors import (
+    ContentExpired,
+    PollTimeout,
+    ServerRefused,
+    ServerUnreachable,
+    ServerUnreadable,
+    UnknownProfile,
+    VideoNotFound,
+)
+
+DOCS = Path(__file__).parents[2] / "docs" / "exit-codes.md"
+ERRORS = [
+    (BadRequest("x"), 2),
+    (BadInput("x"), 2),
+    (KeyMissing("x"), 2),
+    (UnknownProfile("x"), 2),
+    (JobNotFound("x"), 2),
+    (AmbiguousJob("x"), 2),
+    (NotReady("x"), 1),
+    (AssetUnusable("x"), 1),
+    (StorageFailed("x"), 1),
+    (WrongExpectedVersion("x"), 1),
+    (VideoNotFound("x"), 1),
+    (ContentExpired("x"), 1),
+    (PollTimeout("x", last=None), 5),
+    (LedgerUnusable("x"), 7),
+    (ServerUnreachable("x"), 8),
+    (ServerRefused("x"), 8),
+    (ServerUnreadable("x"), 8),
+]
+
+
+def rows(text: str, heading: str) -> list[tuple[str, str]]:
+    """Return the rows of the table under a heading row."""
+    table = text.partition(f"{heading}\n|---|---|\n")[2].partition("\n\n")[0]
+    return [(left, right) for left, right in re.findall(r"^\| (.+?) \| (.+?) \|$", table, re.MULTILINE)]
+
+
+def test_the_docs_have_the_table_of_the_code() -> None:
+    assert rows(DOCS.read_text(encoding="utf-8"), "| code | means |") == [
+        (str(code.value), meaning) for code, meaning in MEANINGS.items()
+    ]
+
+
+def test_the_docs_say_how_each_state_ends() -> None:
+    told = {
+        state: int(code)
+        for states, code in rows(DOCS.read_text(encoding="utf-8"), "| state | code |")[:-1]
+        for state in states.split(", ")
+    }
+    assert told == OF_STATE
+
+
+def test_every_state_with_a_code_is_a_state() -> None:
+    assert set(OF_STATE) <= {state.value for state in State}
+
+
+def test_the_help_has_the_table(sora: Any) -> None:
+    told = " ".join(sora("--help").out.split())
+    assert [meaning for meaning in MEANINGS.values() if meaning not in told] == []
+
+
+@pytest.mark.parametrize(("error", "code"), ERRORS, ids=lambda value: type(value).__name__)
+def test_an_error_raised_on_purpose_has_its_code(error: Exception, code: int) -> None:
+    assert of_error(error) == code
+
+
+def test_an_error_that_was_not_has_none() -> None:
+    assert of_error(ZeroDivisionError()) is None
+
+
+def test_a_denial_ends_with_3_and_its_reason(sora: Any) -> None:
+    ended = sora(
+        "create", "--prompt", "a fox", "--model", "sora-2", "--size", "1920x1080", "--profile", "sandbox"
+    )
+    assert ended.code == ExitCode.DENIED
+    assert "size 1920x1080 is not offered by sora-2 (offered: 720x1280, 1280x720); use --model" in ended.error
+
+
+def test_a_failed_render_ends_with_4(sora: Any, server: Any) -> None:
+    server()
+    ended = sora("create-and-poll", "--prompt", "a [fail] fox", "--poll-interval", "0.05")
+    assert (ended.code, "moderation_blocked" in ended.error) == (4, True)
+
+
+def test_waiting_too_long_ends_with_5(sora: Any, server: Any) -> None:
+    server(render_seconds=60)
+    ended = sora("create-and-poll", "--prompt", "a fox", "--timeout", "0")
+    assert (ended.code, "the server goes on with it" in ended.error) == (5, True)
+
+
+def test_findings_end_with_10(sora: Any, denied: str, folder: Path) -> None:
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute("UPDATE jobs SET state = 'stored'")
+    db.close()
+    assert sora("verify").code == ExitCode.INTEGRITY

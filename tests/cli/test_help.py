@@ -1,0 +1,65 @@
+"""Help is there for somebody who has never seen the command."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from cli.main import COMMANDS, cli
+
+
+def command(name: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), name)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_shows_an_example_of_itself(sora: Any, name: str) -> None:
+    told = sora(name, "--help").out
+    assert f"Example:\n    sora-ledger {name}" in told
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_is_for(name: str) -> None:
+    silent = [
+        option.name for option in command(name).params if isinstance(option, click.Option) and not option.help
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_no_name_of_a_type_of_click(sora: Any, name: str) -> None:
+    told = sora(name, "--help").out
+    assert [
+        word for word in ("INTEGER", "FLOAT", "FILENAME", "PATH", "DIRECTORY") if f" {word}" in told
+    ] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_short_help_fits_on_its_line(name: str) -> None:
+    assert not command(name).get_short_help_str(60).endswith("...")
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in {"sandbox", "demo"}])
+def test_what_prints_data_can_print_json(name: str) -> None:
+    names = {option.name for option in command(name).params}
+    assert {"as_json", "json_out"} <= names
+
+
+@pytest.mark.parametrize(
+    "name", ["create", "create-and-poll", "remix", "poll", "status", "download", "delete", "list"]
+)
+def test_what_calls_can_be_tried_dry(name: str) -> None:
+    assert "dry_run" in {option.name for option in command(name).params}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_the_help_are_understood(sora: Any, name: str, folder: Path) -> None:
+    (folder / "shot.txt").write_text("a fox")
+    lines = [line.strip() for line in sora(name, "--help").out.splitlines()]
+    for example in (line for line in lines if line.startswith("sora-ledger ")):
+        with command(name).make_context(name, shlex.split(example)[2:]) as understood:
+            assert understood.params

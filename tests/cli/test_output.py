@@ -1,0 +1,156 @@
+"""stdout is data, stderr is everything else; text for people, JSON for programs."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DENIED = ["create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox"]
+READING = [["jobs"], ["log"], ["verify"], ["replay"], ["show"], ["status"], ["replay", "--as-of", "1"]]
+ESCAPE = "\x1b"
+
+
+def on(job: str, command: list[str]) -> list[str]:
+    return [*command, job] if command[0] in {"show", "status"} else command
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_piped_stdout_is_one_json_document(sora: Any, denied: str, command: list[str]) -> None:
+    assert isinstance(sora(*on(denied, command)).document, dict)
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_stderr_is_log_lines_of_json_with_the_trace(sora: Any, denied: str, command: list[str]) -> None:
+    [line] = sora(*on(denied, command)).log
+    assert (line["event"], line["command"]) == ("trace.started", command[0])
+    assert re.fullmatch("[0-9a-f]{32}", line["trace_id"])
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_text_can_be_asked_for_without_a_terminal(sora: Any, denied: str, command: list[str]) -> None:
+    ended = sora(*on(denied, command), "--text")
+    assert not ended.out.startswith("{")
+    assert ESCAPE not in ended.out + ended.err
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_a_terminal_gets_text_and_the_trace(
+    sora: Any, denied: str, terminal: Any, command: list[str]
+) -> None:
+    out, err = terminal()
+    sora(*on(denied, command))
+    assert not out.getvalue().startswith("{")
+    assert re.search("trace [0-9a-f]{32}", err.getvalue())
+
+
+def test_a_terminal_gets_json_where_it_is_asked_for(sora: Any, denied: str, terminal: Any) -> None:
+    out, _ = terminal()
+    sora("jobs", "--json")
+    assert json.loads(out.getvalue())["jobs"][0]["job_id"] == denied
+
+
+def test_verbose_logs_every_step_on_a_terminal(sora: Any, terminal: Any) -> None:
+    _, err = terminal()
+    sora(*DENIED, "-v")
+    assert "render.denied" in err.getvalue()
+
+
+def test_a_quiet_terminal_logs_no_steps(sora: Any, terminal: Any) -> None:
+    _, err = terminal()
+    sora(*DENIED)
+    assert "render.requested" not in err.getvalue()
+
+
+def test_no_progress_bar_where_nobody_looks(sora: Any, server: Any) -> None:
+    server()
+    ended = sora("create-and-poll", "--prompt", "a fox", "--text")
+    assert (ended.code, "━" in ended.err + ended.out) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "written"), [("res", "res.json"), ("res.txt", "res.txt"), ("new/res", "new/res.json")]
+)
+def test_the_document_also_goes_into_a_file(
+    sora: Any, denied: str, folder: Path, given: str, written: str
+) -> None:
+    ended = sora("jobs", "--json-out", given)
+    assert json.loads((folder / written).read_text(encoding="utf-8")) == ended.document
+
+
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_spent(sora: Any, folder: Path) -> None:
+    (folder / "file").write_text("in the way")
+    ended = sora(*DENIED, "--json-out", "file/res")
+    assert (ended.code, (folder / "ledger.db").exists()) == (2, False)
+
+
+def test_json_is_written_for_people_too(sora: Any, denied: str, folder: Path) -> None:
+    sora("jobs", "--text", "--json-out", "res")
+    assert json.loads((folder / "res.json").read_text())["jobs"]
+
+
+def test_letters_stay_readable_in_json(sora: Any) -> None:
+    sora("create", "--prompt", "ein Fuchs läuft 🦊", "--max-cost", "0", "--profile", "sandbox")
+    assert "ein Fuchs läuft 🦊" in sora("log").out
+
+
+def test_markup_in_a_prompt_is_shown_as_it_was_written(sora: Any) -> None:
+    sora("create", "--prompt", "[bold]a fox[/] [red]", "--max-cost", "0", "--profile", "sandbox")
+    assert "[bold]a fox[/] [red]" in sora("log", "--text").out
+
+
+@pytest.mark.parametrize("command", [["log"], ["show"]], ids=" ".join)
+def test_a_prompt_cannot_command_the_terminal(sora: Any, command: list[str]) -> None:
+    prompt = "a fox\x1b]0;owned\x07 \x1b[2J"
+    job = sora("create", "--prompt", prompt, "--max-cost", "0", "--profile", "sandbox").document["job_id"]
+    ended = sora(*on(job, command), "--text")
+    assert (ESCAPE in ended.out, "owned" in ended.out) == (False, True)
+
+
+def test_a_server_cannot_command_the_terminal(sora: Any, faulty: Any) -> None:
+    faulty.then(403, json.dumps({"error": {"message": "no \x1b[2J entry"}}).encode())
+    ended = sora("list")
+    assert (ended.code, ESCAPE in ended.err) == (8, False)
+
+
+def test_whoever_reads_may_leave(denied: str, folder: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "cli", "log"]
+    ended = subprocess.run(command, check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False)
+
+
+def test_the_api_shape_is_kept_in_a_jobs_document(sora: Any, denied: str) -> None:
+    document = sora("status", denied).document
+    assert {"id", "object", "status", "progress", "model", "size", "seconds", "error"} <= set(document)
+    assert (document["object"], document["seconds"]) == ("video", "4")
+
+
+def test_create_and_poll_writes_the_bundle_of_create_and_final(sora: Any, server: Any, folder: Path) -> None:
+    server()
+    ended = sora("create-and-poll", "--prompt", "a fox", "--out", "fox.mp4")
+    assert (ended.document["create"]["status"], ended.document["final"]["status"]) == ("queued", "completed")
+    assert ended.document["final"]["files"] == ["fox.mp4"]
+    assert (folder / "fox.mp4").stat().st_size > 0
+
+
+def test_files_are_named_after_the_video_where_no_name_is_given(sora: Any, server: Any, folder: Path) -> None:
+    server()
+    final = sora("create-and-poll", "--prompt", "a fox").document["final"]
+    files = sora("download", final["job_id"], "--variant", "all").document["files"]
+    video = final["id"]
+    assert files == [f"{video}.mp4", f"{video}.thumbnail.webp", f"{video}.spritesheet.jpg"]
+    assert all((folder / name).is_file() for name in files)
+
+
+def test_repeating_a_request_key_is_said(sora: Any, server: Any) -> None:
+    server()
+    asked = ["create", "--prompt", "a fox", "--request-key", "teaser"]
+    first, again = sora(*asked).document, sora(*asked).document
+    assert (first["repeated"], again["repeated"], again["job_id"]) == (False, True, first["job_id"])

@@ -1,0 +1,142 @@
+"""The servers of these tests: the real sandbox over HTTP, and one that goes wrong as it is told."""
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx2
+import pytest
+from PIL import Image
+
+from sora_adapter.sandbox.server import SandboxServer
+from sora_adapter.sandbox.settings import SandboxSettings
+
+
+@dataclass
+class Clock:
+    """The sandbox's clock: stands still until it is told to move."""
+
+    now: float = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a sandbox's media folder with the one clip that all jobs of these tests share."""
+    folder = tmp_path_factory.mktemp("media")
+    settings = SandboxSettings(folder, render_seconds=0, media="cached")
+    with SandboxServer(settings) as server, httpx2.Client(headers={"authorization": "Bearer any"}) as client:
+        job = client.post(f"{server.base_url}/videos", json={"prompt": "a", "size": "1280x720"}).json()
+        clip = client.get(f"{server.base_url}/videos/{job['id']}/content", timeout=30)
+        clip.raise_for_status()
+    return folder / "media"
+
+
+@pytest.fixture
+def clip(media: Path) -> bytes:
+    """Return the bytes of that clip: 1280x720, 4 seconds."""
+    return next(media.glob("*.mp4")).read_bytes()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, media: Path, clock: Clock) -> Iterator[Callable[..., SandboxServer]]:
+    """Start a sandbox on this test's own data folder; settings may be changed."""
+    shutil.copytree(media, tmp_path / "sandbox" / "media")
+    with ExitStack() as stack:
+
+        def start(**changes: Any) -> SandboxServer:
+            given = {"data_dir": tmp_path / "sandbox", "render_seconds": 0, "media": "cached", "clock": clock}
+            return stack.enter_context(SandboxServer(SandboxSettings(**(given | changes))))
+
+        yield start
+
+
+@dataclass
+class Faults:
+    """A server that answers each request with the next of `answers`, the last one for ever."""
+
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    base_url: str = ""
+
+    def then(self, status: int, body: bytes = b"", *, kind: str = "application/json") -> "Faults":
+        """Answer the next request so; status 0 hangs up without an answer."""
+        self.answers.append((status, {"content-type": kind, "content-length": str(len(body))}, body))
+        return self
+
+    def next(self, request: str) -> tuple[int, dict[str, str], bytes]:
+        self.asked.append(request)
+        return self.answers[min(len(self.asked), len(self.answers)) - 1]
+
+
+@pytest.fixture
+def faults() -> Iterator[Faults]:
+    """Start a server of faults."""
+    told = Faults()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            status, headers, body = told.next(f"{self.command} {self.path}")
+            if status:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+        do_GET = do_POST = do_DELETE = answer  # noqa: N815  # the names http.server looks for
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        told.base_url = f"http://127.0.0.1:{server.server_port}/v1"
+        yield told
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def picture() -> Callable[..., bytes]:
+    """Make an image file."""
+
+    def make(size: tuple[int, int] = (1280, 720), kind: str = "PNG") -> bytes:
+        buffer = io.BytesIO()
+        Image.new("RGB", size, (200, 80, 40)).save(buffer, kind)
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def video() -> Callable[..., bytes]:
+    """Return a video object as a server sends it."""
+
+    def make(**changes: Any) -> bytes:
+        given = {
+            "id": "video_1",
+            "object": "video",
+            "status": "completed",
+            "progress": 100,
+            "model": "sora-2",
+        }
+        return json.dumps(given | changes).encode()
+
+    return make

@@ -1,0 +1,116 @@
+"""A desk on a new ledger, at whichever server the test names."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decision.catalog import default_catalog
+from decision.request import RenderRequest, parse_request
+from ledger.events import Event
+from ledger.job import Job
+from ledger.ledger import Ledger
+from ledger.store.sqlite.snapshot import SqliteSnapshot
+from ledger.verify import verify
+from render_service.desk import Desk
+from render_service.renders import place
+from render_service.settings import Settings, read_settings
+from render_service.settle import settle
+from render_service.telemetry import Log, Trace
+from sora_adapter.sandbox.server import SandboxServer
+
+TRACE = Trace("1" * 32, "2" * 16)
+KEY = "sk-test-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return settings that name this test's ledger and no server yet."""
+    return read_settings(
+        ledger=str(tmp_path / "ledger.db"),
+        actor="ana",
+        environment={"OPENAI_API_KEY": KEY, "SORA_LEDGER_PROFILE": "openai"},
+        folder=tmp_path,
+    )
+
+
+@pytest.fixture
+def at(settings: Settings) -> Iterator[Callable[[str], Desk]]:
+    """Open a desk whose requests go to a base URL; several share the ledger, as processes do."""
+    with ExitStack() as stack:
+
+        def open_desk(base_url: str) -> Desk:
+            desk = Desk.open(replace(settings, base_url=base_url), TRACE, Log(TRACE, quiet=True))
+            stack.callback(desk.ledger.close)
+            return desk
+
+        yield open_desk
+
+
+@pytest.fixture
+def desk(at: Callable[[str], Desk], sandbox: Callable[..., SandboxServer]) -> Desk:
+    """Return a desk at a sandbox that renders at once."""
+    return at(sandbox().base_url)
+
+
+@pytest.fixture
+def request_for() -> Callable[..., RenderRequest]:
+    """Parse a create request; values may be changed."""
+
+    def parse(**changes: Any) -> RenderRequest:
+        given = {"operation": "create", "prompt": "a fox runs", "profile": "openai", "augment": False}
+        return parse_request(catalog=default_catalog(), **(given | changes))
+
+    return parse
+
+
+@pytest.fixture
+def stored(request_for: Callable[..., RenderRequest]) -> Callable[[Desk], Any]:
+    """Carry a request through to the end at a desk."""
+
+    async def carry(desk: Desk, **changes: Any) -> Job:
+        placed = await place(desk, request_for(**changes))
+        return await settle(desk, placed.job, interval_s=0.05, timeout_s=30)
+
+    return carry
+
+
+@pytest.fixture
+def types(settings: Settings) -> Callable[[Job], list[str]]:
+    """Return the types of a job's events, in order."""
+
+    def read(job: Job) -> list[str]:
+        with Ledger.open(settings.ledger_url) as ledger:
+            return [record.type for record in ledger.history(job.job_id)]
+
+    return read
+
+
+@pytest.fixture
+def event(settings: Settings) -> Callable[[Job, type[Event]], Any]:
+    """Return the last event of a kind in a job."""
+
+    def read(job: Job, kind: type[Event]) -> Event:
+        with Ledger.open(settings.ledger_url) as ledger:
+            return [r.event for r in ledger.history(job.job_id) if isinstance(r.event, kind)][-1]
+
+    return read
+
+
+@pytest.fixture
+def intact(settings: Settings) -> Callable[[], bool]:
+    """Say whether the ledger verifies."""
+
+    def check() -> bool:
+        with SqliteSnapshot(settings.ledger_path) as snapshot:
+            return verify(snapshot).clean
+
+    return check

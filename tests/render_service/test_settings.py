@@ -1,0 +1,103 @@
+"""Flags win over the environment, the environment over ``.env``."""
+
+from pathlib import Path
+
+import pytest
+
+from ledger.record import ActorSource
+from render_service.errors import BadInput
+from render_service.settings import Settings, read_settings
+
+
+def settings(folder: Path, **environment: str) -> Settings:
+    return read_settings(environment=environment, folder=folder)
+
+
+def test_a_flag_wins_over_the_environment(tmp_path: Path) -> None:
+    environment = {"SORA_LEDGER_URL": "env.db", "SORA_LEDGER_PROFILE": "custom", "SORA_LEDGER_ACTOR": "eve"}
+    given = {"ledger": "flag.db", "profile": "sandbox", "actor": "ana"}
+    found = read_settings(**given, environment=environment, folder=tmp_path)
+    assert (found.ledger_url, found.profile_name, found.actor) == ("flag.db", "sandbox", "ana")
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=file\nOPENAI_BASE_URL=http://file/v1\n")
+    found = settings(tmp_path, OPENAI_API_KEY="environment")
+    assert (found.api_key, found.base_url) == ("environment", "http://file/v1")
+
+
+def test_an_empty_variable_counts_as_none(tmp_path: Path) -> None:
+    assert settings(tmp_path, OPENAI_API_KEY="  ").api_key is None
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///relative.db", Path("relative.db")),
+        ("sqlite:////absolute/ledger.db", Path("/absolute/ledger.db")),
+        ("sqlite:////with%20space/ledger.db", Path("/with space/ledger.db")),
+        ("plain.db", Path("plain.db")),
+    ],
+)
+def test_the_ledger_is_named_by_url_or_path(tmp_path: Path, url: str, path: Path) -> None:
+    assert settings(tmp_path, SORA_LEDGER_URL=url).ledger_path == path
+
+
+def test_without_a_name_the_ledger_is_in_the_user_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert settings(tmp_path).ledger_path.name == "ledger.db"
+    assert settings(tmp_path).ledger_path.parent.name == "sora-ledger"
+
+
+def test_assets_and_sandbox_are_beside_the_ledger(tmp_path: Path) -> None:
+    found = settings(tmp_path, SORA_LEDGER_URL=str(tmp_path / "ledger.db"))
+    assert (found.assets_folder, found.sandbox_folder) == (tmp_path / "assets", tmp_path / "sandbox")
+
+
+def test_assets_may_be_elsewhere(tmp_path: Path) -> None:
+    assert settings(tmp_path, SORA_LEDGER_ASSETS="/mnt/clips").assets_folder == Path("/mnt/clips")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "profile"),
+    [
+        ("", "openai"),
+        ("https://api.openai.com/v1", "openai"),
+        ("http://127.0.0.1:8000/v1", "custom"),
+    ],
+)
+def test_a_base_url_implies_its_profile(tmp_path: Path, base_url: str, profile: str) -> None:
+    assert settings(tmp_path, OPENAI_BASE_URL=base_url).chosen_profile() == profile
+
+
+@pytest.mark.parametrize(
+    ("flag", "environment", "source"),
+    [
+        ("ana", {"SORA_LEDGER_ACTOR": "eve"}, ActorSource.FLAG),
+        (None, {"SORA_LEDGER_ACTOR": "eve"}, ActorSource.ENVIRONMENT),
+        (None, {}, ActorSource.OPERATING_SYSTEM),
+    ],
+)
+def test_the_actor_comes_with_where_it_was_named(
+    tmp_path: Path, flag: str | None, environment: dict[str, str], source: ActorSource
+) -> None:
+    found = read_settings(actor=flag, environment=environment, folder=tmp_path)
+    assert found.actor_source is source
+
+
+def test_a_settings_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"OPENAI_API_KEY=\xff\xfe")
+    with pytest.raises(BadInput, match=r"\.env: expected lines NAME=value in UTF-8"):
+        settings(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
+def test_seconds_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadInput, match=f"SORA_SANDBOX_SECONDS: expected .* found '{text}'"):
+        settings(tmp_path, SORA_SANDBOX_SECONDS=text)
+
+
+def test_settings_in_a_traceback_do_not_show_the_key(tmp_path: Path) -> None:
+    assert "sk-secret" not in repr(settings(tmp_path, OPENAI_API_KEY="sk-secret"))
