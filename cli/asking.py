@@ -9,6 +9,7 @@ import click
 
 from decision.catalog import default_catalog
 from decision.request import ReferenceImage, RenderRequest, Source, parse_request
+from render_service.material import NOTHING, Material
 from render_service.media import read_image
 
 MICROS = 1_000_000
@@ -41,10 +42,10 @@ def read_cost(text: str | None) -> int | None:
     return int(micros)
 
 
-def read_reference(path: Path | None) -> tuple[ReferenceImage | None, bytes | None]:
+def read_reference(path: Path | None) -> tuple[ReferenceImage | None, Material]:
     """Return what a reference image is, and its content."""
     if path is None:
-        return None, None
+        return None, NOTHING
     content, media_type, width, height = read_image(path)
     image = ReferenceImage(
         name=path.name,
@@ -54,7 +55,7 @@ def read_reference(path: Path | None) -> tuple[ReferenceImage | None, bytes | No
         height=height,
         bytes=len(content),
     )
-    return image, content
+    return image, Material(reference=content)
 
 
 def make_request(source: Source | None = None, **values: Any) -> RenderRequest:

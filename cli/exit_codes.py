@@ -79,6 +79,7 @@ def of_error(error: Exception) -> ExitCode | None:
         (service.ServiceError, ExitCode.FAILED),
         (adapter.SettingsUnusable, ExitCode.BAD_INPUT),
         (adapter.ReferenceUnreadable, ExitCode.BAD_INPUT),
+        (adapter.OperationUnsupported, ExitCode.BAD_INPUT),
         (adapter.PollTimeout, ExitCode.TIMED_OUT),
         (adapter.ServerTrouble, ExitCode.SERVER),
         (adapter.ServerRefused, ExitCode.SERVER),

@@ -52,7 +52,7 @@ def end(inv: Invocation, job: Job) -> None:
 def _way_out(inv: Invocation, job: Job) -> str:
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
-    from render_service.renders import denial, submission_trouble  # noqa: PLC0415
+    from render_service.placed import denial, submission_trouble  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         if job.state is State.DENIED:

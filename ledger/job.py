@@ -155,7 +155,7 @@ COPIED: dict[str, tuple[str, ...]] = {
     "render.adopted": ("profile", "video_id", "status", "model", "size", "seconds", "remix_video_id"),
     "render.decided": ("model",),
     "submission.intended": ("attempt_id",),
-    "submission.accepted": ("video_id", "status", "progress"),
+    "submission.accepted": ("video_id", "status", "progress", "reported_cost_usd_micros"),
     "submission.recovered": ("video_id", "status", "progress"),
     "status.observed": ("status", "progress"),
     "review.recorded": ("verdict",),
@@ -210,6 +210,7 @@ class Job(BaseModel):
     assets: dict[Variant, Asset] = {}
     budgets: dict[str, int] = {}
     reserved_usd_micros: int = 0
+    reported_cost_usd_micros: int | None = None
     settled_usd_micros: int | None = None
     cost_basis: str | None = None
     verdict: str | None = None

@@ -27,6 +27,7 @@ SUFFIXES = {
     "image/png": ".png",
 }
 STALE_AFTER_S = 86_400.0
+COPY_BYTES = 1 << 20
 
 
 class Incoming:
@@ -90,6 +91,14 @@ class AssetStore:
         """Store `content` that is already in memory; return its URI."""
         with self.incoming() as incoming:
             incoming.write(content)
+            return self.keep(incoming, media_type)
+
+    def put_file(self, path: Path, media_type: str) -> str:
+        """Store the file at `path`, however large; return its URI."""
+        with self.incoming() as incoming:
+            with path.open("rb") as source:
+                while chunk := source.read(COPY_BYTES):
+                    incoming.write(chunk)
             return self.keep(incoming, media_type)
 
     def path(self, storage_uri: str) -> Path:

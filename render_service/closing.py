@@ -10,16 +10,20 @@ from render_service.desk import Desk
 def closing(desk: Desk, job: Job, outcome: Outcome) -> list[Event]:
     """Return the events that close `job`: the cost, unless it is booked already, and ``render.closed``.
 
-    No server of the protocol reports a cost in the video itself, so the estimate is booked and marked as
-    such. What a failed or deleted video costs was never documented; the estimate stands for it too.
+    What the server reported is booked, where one does (LiteLLM); else the estimate, marked as such. What a
+    failed or deleted video costs was never documented; the estimate stands for it too.
     """
     events: list[Event] = []
     cost = job.settled_usd_micros
     if cost is None:
-        cost = job.estimate_usd_micros
+        reported = job.reported_cost_usd_micros
+        cost = job.estimate_usd_micros if reported is None else reported
         events.append(
             CostSettled(
-                cost_usd_micros=cost, basis="estimated", settled_by="catalog", difference_usd_micros=0
+                cost_usd_micros=cost,
+                basis="estimated" if reported is None else "reported",
+                settled_by="catalog" if reported is None else job.profile or "server",
+                difference_usd_micros=cost - job.estimate_usd_micros,
             )
         )
     return [*events, closed(desk, job, outcome, cost_usd_micros=cost)]

@@ -5,12 +5,11 @@ together and the event loop never waits for a disk.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from decision.catalog import Catalog, default_catalog
 from decision.policy import Policy, default_policy
@@ -21,7 +20,7 @@ from ledger.record import Draft, Provenance, Record, draft
 from ledger.store.interface import Batch, Document, Hold
 from render_service.assets import AssetStore
 from render_service.errors import KeyMissing, ProfileRetired
-from render_service.settings import OPENAI_HOST, SANDBOX, Settings
+from render_service.settings import SANDBOX, Settings
 from render_service.telemetry import Log, Trace
 from sora_adapter.profiles import Profile, profile
 
@@ -43,6 +42,28 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Connections:
+    """One client per profile, made when it is first needed."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._clients: dict[str, VideosClient] = {}
+
+    async def get(self, settings: Settings, trace: Trace, profile: Profile) -> "VideosClient":
+        """Return the client for `profile`."""
+        async with self._lock:
+            if profile.name not in self._clients:
+                made = connection(settings, trace, profile)
+                self._clients[profile.name] = await self._stack.enter_async_context(made)
+            return self._clients[profile.name]
+
+    async def close(self) -> None:
+        """Close all of them."""
+        self._clients.clear()
+        await self._stack.aclose()
+
+
 @dataclass(frozen=True)
 class Desk:
     """The ledger, the assets, the rules, who is asking, and how to reach servers."""
@@ -55,7 +76,9 @@ class Desk:
     catalog: Catalog
     policy: Policy
     clock: Callable[[], datetime] = utc_now
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     even_if_retired: bool = False
+    _connections: Connections = field(default_factory=Connections, init=False, repr=False)
 
     @classmethod
     def open(cls, settings: Settings, trace: Trace, log: Log, *, even_if_retired: bool = False) -> "Desk":
@@ -102,7 +125,8 @@ class Desk:
         return await asyncio.to_thread(self.ledger.job, name)
 
     async def close(self) -> None:
-        """Let go of the ledger."""
+        """Let go of servers and ledger."""
+        await self._connections.close()
         await asyncio.to_thread(self.ledger.close)
 
     # --- servers ---
@@ -111,9 +135,10 @@ class Desk:
         """Return the profile `name`, or the one for new requests; refuse one whose server is gone."""
         return usable_profile(self.settings, name, even_if_retired=self.even_if_retired)
 
-    def connect(self, profile: Profile) -> AbstractAsyncContextManager["VideosClient"]:
-        """Connect to the server of `profile`."""
-        return connection(self.settings, self.trace, profile)
+    @asynccontextmanager
+    async def connect(self, profile: Profile) -> AsyncIterator["VideosClient"]:
+        """Connect to the server of `profile`; one connection serves the desk until it is closed."""
+        yield await self._connections.get(self.settings, self.trace, profile)
 
 
 @asynccontextmanager
@@ -131,11 +156,10 @@ async def connection(settings: Settings, trace: Trace, profile: Profile) -> Asyn
 
 def usable_profile(settings: Settings, name: str | None, *, even_if_retired: bool) -> Profile:
     """Return the profile `name` (None: the one for new requests); say what to do where it cannot be used."""
-    chosen = profile(name or settings.chosen_profile())
+    chosen = profile(name or settings.chosen_profile(), settings.profiles_file)
     if chosen.needs_key and not settings.api_key:
         raise KeyMissing(KEY_MISSING)
-    host = urlsplit(settings.base_url or chosen.base_url or "").hostname
-    if chosen.retired and host == OPENAI_HOST and not even_if_retired:
+    if chosen.is_retired_at(settings.base_url) and not even_if_retired:
         raise ProfileRetired(
             f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries all the same)"
         )

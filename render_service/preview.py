@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from decision.catalog import default_catalog
-from decision.decide import DecisionContext, Ruling, decide
+from decision.decide import Ruling, decide
 from decision.explain import what_now, why
 from decision.policy import default_policy
 from decision.request import RenderRequest
 from ledger.events import RenderDecided
-from render_service.renders import call_of
+from render_service.intents import call_of
+from render_service.material import NOTHING, Material
+from render_service.renders import offer_of
 from render_service.settings import SANDBOX, Settings
 from sora_adapter.calls import Post, post_of
 from sora_adapter.profiles import profile
@@ -32,13 +34,14 @@ class Preview:
         return {"dry_run": True, "decision": ruling_document(self.ruling, request), "request": sent}
 
 
-def preview(settings: Settings, request: RenderRequest, reference: bytes | None) -> Preview:
+def preview(settings: Settings, request: RenderRequest, material: Material = NOTHING) -> Preview:
     """Decide on `request` and show what would be sent; records nothing and calls nothing."""
-    ruling = decide(request, catalog=default_catalog(), policy=default_policy(), context=DecisionContext())
-    server = profile(request.profile)
+    server = profile(request.profile, settings.profiles_file)
+    ruling = decide(request, catalog=default_catalog(), policy=default_policy(), context=offer_of(server))
     post = None
     if isinstance(ruling, RenderDecided):
-        post = post_of(call_of(request, ruling, reference), server, reference)
+        upload = material.video.read_bytes() if material.video else material.reference
+        post = post_of(call_of(request, ruling.model, material), server, upload)
     return Preview(ruling, post, address(settings, request.profile))
 
 
@@ -46,7 +49,7 @@ def address(settings: Settings, profile_name: str) -> str:
     """Return the base URL that would be called."""
     if profile_name == SANDBOX:
         return EMBEDDED
-    return settings.base_url or profile(profile_name).base_url or "<OPENAI_BASE_URL>"
+    return settings.base_url or profile(profile_name, settings.profiles_file).base_url or "<OPENAI_BASE_URL>"
 
 
 def ruling_document(ruling: Ruling, request: RenderRequest | None = None) -> Json:
@@ -61,7 +64,7 @@ def request_document(post: Post, base_url: str) -> Json:
     """Return the HTTP request that would be sent; of a file only its name and size."""
     files = {
         field: {"name": name, "bytes": len(content), "media_type": media_type}
-        for field, (name, content, media_type) in (post.files or {}).items()
+        for field, (name, content, media_type) in [*(post.files or {}).items(), *post.more_files]
     }
     return {
         "method": "POST",

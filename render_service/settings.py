@@ -7,6 +7,7 @@ OPENAI_API_KEY             the key, as for the SDK                         none
 OPENAI_BASE_URL            the server, as for the SDK                      the profile's
 SORA_LEDGER_URL            ``sqlite:///relative``, ``sqlite:////absolute``  in the user data folder
 SORA_LEDGER_PROFILE        the server profile                              ``custom`` with a base URL
+SORA_LEDGER_PROFILES       a TOML file of your own profiles                none
 SORA_LEDGER_ACTOR          who is asking                                   the login name
 SORA_LEDGER_ASSETS         folder for stored files                         ``assets`` beside the ledger
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
@@ -40,6 +41,7 @@ class Settings:
     profile_name: str | None
     base_url: str | None
     api_key: str | None
+    profiles_file: Path | None
     sandbox_seconds: float
     actor: str
     actor_source: ActorSource
@@ -82,7 +84,7 @@ def read_settings(
     url = ledger or get("SORA_LEDGER_URL") or str(_data_folder() / "ledger.db")
     path = _path_of(url)
     who, source = _actor(actor, get("SORA_LEDGER_ACTOR"))
-    assets = get("SORA_LEDGER_ASSETS")
+    assets, profiles = get("SORA_LEDGER_ASSETS"), get("SORA_LEDGER_PROFILES")
     return Settings(
         ledger_url=url,
         ledger_path=path,
@@ -90,6 +92,7 @@ def read_settings(
         profile_name=profile or get("SORA_LEDGER_PROFILE"),
         base_url=get("OPENAI_BASE_URL"),
         api_key=get("OPENAI_API_KEY"),
+        profiles_file=Path(profiles).expanduser() if profiles else None,
         sandbox_seconds=_seconds(get("SORA_SANDBOX_SECONDS")),
         actor=who,
         actor_source=source,

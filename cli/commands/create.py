@@ -10,11 +10,12 @@ from cli.asking import make_request, read_cost, read_prompt, read_reference
 from cli.finishing import end
 from cli.invocation import Invocation
 from decision.request import RenderRequest
+from render_service.material import Material
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.renders import Placed
+    from render_service.placed import Placed
 
 Json = dict[str, Any]
 
@@ -35,11 +36,11 @@ def create_command(inv: Invocation, *, dry_run: bool, **asked: Any) -> None:
       sora-ledger create --prompt "A teal coupe on a desert highway" --size 1280x720 --seconds 8
       sora-ledger create --prompt-file shot.txt --purpose final --dry-run
     """
-    request, reference = request_of(inv, **asked)
+    request, material = request_of(inv, **asked)
     if dry_run:
-        show_preview(inv, request, reference)
+        show_preview(inv, request, material)
         return
-    placed = place_at_desk(inv, request, reference)
+    placed = place_at_desk(inv, request, material)
     inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
     end(inv, placed.job)
 
@@ -58,9 +59,9 @@ def request_of(  # noqa: PLR0913  # one parameter per option
     purpose: str,
     max_cost: str | None,
     request_key: str | None,
-) -> tuple[RenderRequest, bytes | None]:
-    """Return the request the options describe, and the content of its reference image."""
-    image, content = read_reference(input_reference)
+) -> tuple[RenderRequest, Material]:
+    """Return the request the options describe, and its files."""
+    image, material = read_reference(input_reference)
     request = make_request(
         prompt=read_prompt(prompt_text, prompt_file),
         fields=fields,
@@ -74,22 +75,22 @@ def request_of(  # noqa: PLR0913  # one parameter per option
         request_key=request_key,
         max_cost_usd_micros=read_cost(max_cost),
     )
-    return request, content
+    return request, material
 
 
-def place_at_desk(inv: Invocation, request: RenderRequest, reference: bytes | None) -> "Placed":
+def place_at_desk(inv: Invocation, request: RenderRequest, material: Material) -> "Placed":
     """Decide, record and submit."""
     from render_service.renders import place  # noqa: PLC0415  # the adapter: not before it is needed
 
-    return inv.desk(lambda desk: place(desk, request, reference), begins=True)
+    return inv.desk(lambda desk: place(desk, request, material), begins=True)
 
 
-def show_preview(inv: Invocation, request: RenderRequest, reference: bytes | None) -> None:
+def show_preview(inv: Invocation, request: RenderRequest, material: Material) -> None:
     """Emit what would happen; exit 3 if it would be denied."""
     from cli.exit_codes import ExitCode  # noqa: PLC0415
     from render_service.preview import preview  # noqa: PLC0415
 
-    seen = preview(inv.settings, request, reference)
+    seen = preview(inv.settings, request, material)
     document = seen.document(request)
 
     def text(console: "Console") -> None:

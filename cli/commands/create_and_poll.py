@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ledger.job import Job
     from render_service.desk import Desk
-    from render_service.renders import Placed
+    from render_service.placed import Placed
 
 
 @click.command("create-and-poll")
@@ -48,16 +48,17 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger create-and-poll --prompt "Close-up of a steaming cup" --download --out coffee.mp4
     """
     names = wanted(variants, out, force=force)
-    request, reference = request_of(inv, **asked)
+    request, material = request_of(inv, **asked)
     if dry_run:
-        show_preview(inv, request, reference)
+        show_preview(inv, request, material)
         return
 
     async def follow(desk: "Desk") -> "tuple[Placed, Job, list[Path]]":
+        from render_service.patience import Patience  # noqa: PLC0415
         from render_service.renders import place  # noqa: PLC0415
         from render_service.settle import settle  # noqa: PLC0415
 
-        placed = await place(desk, request, reference)
+        placed = await place(desk, request, material, Patience(timeout_s=timeout))
         if not inv.prints_json:
             show_placed(inv.console, placed, request, waiting=True)
         with progress(inv, placed.job) as watch:

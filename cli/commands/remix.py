@@ -10,10 +10,11 @@ from cli.commands.create import placed_document, show_placed, show_preview
 from cli.finishing import end
 from cli.invocation import Invocation
 from decision.request import RenderRequest, Source
+from render_service.material import NOTHING
 
 if TYPE_CHECKING:
     from render_service.desk import Desk
-    from render_service.renders import Placed
+    from render_service.placed import Placed
 
 
 @click.command("remix")
@@ -49,15 +50,16 @@ def remix_command(  # one parameter per option
         return make_request(source, prompt=prompt, max_cost_usd_micros=cost, profile=profile, **asked)
 
     if dry_run:
-        from render_service.renders import source_in  # noqa: PLC0415
+        from render_service.sources import source_in  # noqa: PLC0415
 
         with inv.ledger() as ledger:
             source, profile = source_in(ledger, name)
-        show_preview(inv, request_from(source, profile), None)
+        show_preview(inv, request_from(source, profile), NOTHING)
         return
 
     async def follow(desk: "Desk") -> "tuple[Placed, RenderRequest]":
-        from render_service.renders import place, source_of  # noqa: PLC0415
+        from render_service.renders import place  # noqa: PLC0415
+        from render_service.sources import source_of  # noqa: PLC0415
 
         source, profile = await source_of(desk, name)
         request = request_from(source, profile)

@@ -61,7 +61,7 @@ def _text(console: "Console", job: "Job") -> None:
 def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
     """Emit the request that would be made for one video; an unknown video id is taken as it is."""
     from render_service.preview import address  # noqa: PLC0415
-    from render_service.renders import video_in  # noqa: PLC0415
+    from render_service.sources import video_in  # noqa: PLC0415
 
     video_id, profile = name, inv.settings.chosen_profile()
     try:

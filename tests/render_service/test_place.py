@@ -23,6 +23,7 @@ from ledger.events import (
 from ledger.job import State
 from render_service.desk import Desk
 from render_service.errors import KeyMissing, ProfileRetired
+from render_service.material import Material
 from render_service.media import read_image
 from render_service.renders import Placed, place
 from sora_adapter.errors import UnknownProfile, VideoNotFound
@@ -200,7 +201,7 @@ async def test_the_reference_image_is_stored_under_its_digest(
         "height": height,
         "bytes": len(content),
     }
-    placed = await place(desk, request_for(input_reference=image), content)
+    placed = await place(desk, request_for(input_reference=image), Material(reference=content))
     reference = event(placed.job, RenderRequested).input_reference
     assert desk.assets.path(reference.storage_uri).read_bytes() == content
 

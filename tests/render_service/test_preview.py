@@ -21,7 +21,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_preview_shows_what_would_be_sent(settings: Any, request_for: Callable[..., Any]) -> None:
     request = request_for(seconds=8)
-    document = preview(replace(settings, api_key=None), request, None).document(request)
+    document = preview(replace(settings, api_key=None), request).document(request)
     assert document["request"] == {
         "method": "POST",
         "url": "https://api.openai.com/v1/videos",
@@ -33,10 +33,10 @@ def test_a_preview_shows_what_would_be_sent(settings: Any, request_for: Callable
 
 def test_a_preview_of_a_denial_shows_no_request(settings: Any, request_for: Callable[..., Any]) -> None:
     request = request_for(max_cost_usd_micros=1)
-    document = preview(settings, request, None).document(request)
+    document = preview(settings, request).document(request)
     assert (document["request"], document["decision"]["decision"]) == (None, "DENY")
 
 
 def test_a_preview_records_nothing(settings: Any, request_for: Callable[..., Any], tmp_path: Path) -> None:
-    preview(settings, request_for(), None)
+    preview(settings, request_for())
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,50 @@
+"""The files that go with a request: kept in asset storage before anything is recorded, sent as they are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from decision.request import ReferenceImage, SourceFile
+from ledger.events import InputReference
+from ledger.events import SourceFile as RecordedFile
+from ledger.private import Private
+from render_service.assets import AssetStore
+
+
+@dataclass(frozen=True)
+class Material:
+    """Contents: of the first frame, of the images given beside it, and the video file to edit."""
+
+    reference: bytes | None = None
+    further: tuple[bytes, ...] = ()
+    video: Path | None = None
+
+
+NOTHING = Material()
+
+
+def keep_image(
+    assets: AssetStore, image: ReferenceImage, content: bytes | None, field: str
+) -> InputReference:
+    """Store an image under its digest and return how a record speaks of it; `field` is its path there."""
+    uri = assets.put(content, image.media_type) if content is not None else None
+    return InputReference(
+        name=Private.seal(f"{field}.name", image.name),
+        sha256=image.sha256,
+        original_sha256=image.original_sha256,
+        media_type=image.media_type,
+        width=image.width,
+        height=image.height,
+        bytes=image.bytes,
+        storage_uri=uri,
+    )
+
+
+def keep_video(assets: AssetStore, file: SourceFile, path: Path | None) -> RecordedFile:
+    """Store a video file under its digest and return how a record speaks of it."""
+    return RecordedFile(
+        name=Private.seal("source_file.name", file.name),
+        sha256=file.sha256,
+        media_type=file.media_type,
+        bytes=file.bytes,
+        storage_uri=assets.put_file(path, file.media_type) if path else None,
+    )

@@ -1,0 +1,49 @@
+"""Waiting out a server that is at capacity: only after a rejection that is known to have created nothing."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from random import random
+
+from ledger.events import SubmissionRejected
+from sora_adapter.advice import Submission
+from sora_adapter.profiles import Profile
+
+FIRST_WAIT_S = 2.0
+LONGEST_WAIT_S = 60.0
+
+
+@dataclass
+class Patience:
+    """How long and how often to try again; the default is not at all.
+
+    `timeout_s` counts from the first attempt, `attempts` includes it (None: as often as time allows).
+    """
+
+    timeout_s: float = 0.0
+    attempts: int | None = None
+    now: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = random
+    made: int = field(default=0, init=False)
+    _began: float | None = field(default=None, init=False)
+
+    def wait_after(self, outcome: Submission, profile: Profile) -> float | None:
+        """Return the seconds to wait before the next attempt, or None to give up."""
+        self.made += 1
+        began = self._began = self._began if self._began is not None else self.now()
+        if not is_at_capacity(outcome, profile) or (self.attempts is not None and self.made >= self.attempts):
+            return None
+        asked = (outcome.retry_after_ms or 0) / 1000 if isinstance(outcome, SubmissionRejected) else 0.0
+        backoff = min(FIRST_WAIT_S * 2 ** (self.made - 1), LONGEST_WAIT_S) * (1 - self.jitter() / 2)
+        wait_s = max(asked, backoff)
+        return wait_s if self.now() + wait_s <= began + self.timeout_s else None
+
+
+def is_at_capacity(outcome: Submission, profile: Profile) -> bool:
+    """Say whether `outcome` is a 429 that the profile knows to have created nothing."""
+    return (
+        isinstance(outcome, SubmissionRejected)
+        and outcome.error.http_status == HTTPStatus.TOO_MANY_REQUESTS
+        and profile.is_free(outcome)
+    )

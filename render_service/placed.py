@@ -1,0 +1,41 @@
+"""What came of a request, and what to tell a person about it."""
+
+from dataclasses import dataclass
+
+from decision.decide import Ruling
+from decision.explain import what_now, why
+from ledger.events import RenderDenied, RenderRequested, SubmissionIntended
+from ledger.job import Job
+from ledger.ledger import Ledger
+from sora_adapter.advice import Submission, trouble
+from sora_adapter.errors import AnswerError
+from sora_adapter.profiles import profile
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A request that went through the desk: the job, what was asked, and the ruling."""
+
+    job: Job
+    requested: RenderRequested
+    ruling: Ruling
+    outcome: Submission | None = None
+    repeated: bool = False
+
+
+def denial(ledger: Ledger, job: Job) -> str:
+    """Return the first reason why `job` was denied, and the first thing that would be allowed."""
+    ruling = next(r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderDenied))
+    reasons, steps = why(ruling), what_now(ruling)
+    return "; ".join([reasons[0], *steps[:1]])
+
+
+def submission_trouble(ledger: Ledger, job: Job) -> AnswerError | None:
+    """Return what to tell about the last submission of `job`; None if it was accepted or never made."""
+    server, said = "", None
+    for record in ledger.history(job.job_id):
+        if isinstance(record.event, SubmissionIntended):
+            server, said = record.event.server, None
+        elif isinstance(record.event, Submission):
+            said = trouble(record.event, profile(job.profile or ""), server)
+    return said

@@ -1,0 +1,52 @@
+"""The video that a remix, an edit or an extension starts from, as the ledger knows it."""
+
+import asyncio
+
+from decision.request import Source
+from ledger.events import Operation, RenderRequested
+from ledger.job import Job, State
+from ledger.ledger import Ledger
+from render_service.desk import Desk
+from render_service.errors import NotReady
+
+
+async def source_of(desk: Desk, name: str) -> tuple[Source, str]:
+    """Return the source called `name`, and the profile whose server has it."""
+    return await asyncio.to_thread(source_in, desk.ledger, name)
+
+
+def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:
+    """Return the same from a ledger alone; `NotReady` if the job never got a video."""
+    job = ledger.job(name)
+    video_id, profile = video_in(job)
+    asked = next((r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderRequested)), None)
+    source = Source(
+        job_id=job.job_id,
+        video_id=video_id,
+        status=job.status,
+        deleted=job.state is State.DELETED,
+        model=job.model or "sora-2",
+        size=job.size or "1280x720",
+        seconds=job.seconds or 4,
+        extensions=_extensions(ledger, job),
+        prompt=asked.prompt.text if asked else None,
+    )
+    return source, profile
+
+
+def video_in(job: Job) -> tuple[str, str]:
+    """Return the id of the job's video and the profile of its server; `NotReady` if it never got one."""
+    if job.video_id is None or job.profile is None:
+        raise NotReady(
+            f"{job.job_id} is {job.state} and has no video: `sora-ledger show {job.job_id}` says why"
+        )
+    return job.video_id, job.profile
+
+
+def _extensions(ledger: Ledger, job: Job) -> int:
+    """Count how often the video was extended, along the line of jobs it was extended from."""
+    count = 0
+    while job.operation is Operation.EXTEND and job.source_job is not None:
+        count += 1
+        job = ledger.job(job.source_job)
+    return count
