@@ -1,13 +1,18 @@
 """The tree over the records: RFC 6962 section 2.1 (RFC 9162 keeps it), SHA-256.
 
-Here is what an append needs: leaf and node hashes, the frontier (the roots of the perfect subtrees that
-make up the tree so far) and the root it gives. Nodes that complete a subtree of 256, 256**2 … leaves are
-handed out as they arise; stored beside the log they let a proof read a few hundred hashes at any size.
+*Growing.* The frontier holds the roots of the perfect subtrees that make up the tree so far; with each leaf
+it gives the root, and hands out the nodes that complete a subtree of 256, 256**2 … leaves. Stored beside
+the log (`TileNode`), they let a proof read a few hundred hashes at any size.
+
+*Proving.* An inclusion proof shows that a leaf is in the tree of a size and root; a consistency proof, that
+one tree is the beginning of another (RFC 9162, sections 2.1.3 and 2.1.4). Verifying needs neither log
+nor store. Hashes are 32 bytes; whatever does not fit raises `ProofInvalid`, which says what is wrong.
 """
 
 import hashlib
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from typing import NamedTuple, Protocol
 
 HASH_BYTES = 32
 TILE_HEIGHT = 8
@@ -79,3 +84,152 @@ class Frontier:
         for left in reversed(self.hashes[:-1]):
             root = node_hash(left, root)
         return root
+
+
+class ProofInvalid(ValueError):
+    """The proof does not show what it is claimed to show."""
+
+
+class Nodes(Protocol):
+    """Where the hashes of a log are kept; `ledger.store.interface.Store` is one."""
+
+    def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
+        """Return `count` roots of perfect subtrees of ``2**level`` leaves from `start` on.
+
+        Level 0 are the leaves; the others are the multiples of `TILE_HEIGHT`.
+        """
+
+
+def root_at(log: Nodes, size: int) -> bytes:
+    """Return the root of the first `size` leaves of `log`."""
+    return _range_root(log, 0, size) if size else EMPTY_ROOT
+
+
+def inclusion_proof(log: Nodes, index: int, size: int) -> list[bytes]:
+    """Return the path that shows leaf `index` (from 0) to be in the tree of `size` leaves, lowest first."""
+    if not 0 <= index < size:
+        raise ProofInvalid(f"leaf {index} is not in a tree of {size} leaves; leaves count from 0")
+    path: list[bytes] = []
+    start, end = 0, size
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            path.append(_range_root(log, middle, end))
+            end = middle
+        else:
+            path.append(_range_root(log, start, middle))
+            start = middle
+    return path[::-1]
+
+
+def consistency_proof(log: Nodes, old_size: int, new_size: int) -> list[bytes]:
+    """Return the path that shows the tree of `old_size` leaves to be the beginning of that of `new_size`."""
+    if not 0 < old_size <= new_size:
+        raise ProofInvalid(
+            f"from size {old_size} to {new_size} nothing can be shown; expected 0 < old <= new"
+        )
+    path: list[bytes] = []
+    start, end, whole = 0, new_size, True
+    while old_size != end:
+        middle = start + _split(end - start)
+        if old_size <= middle:
+            path.append(_range_root(log, middle, end))
+            end = middle
+        else:
+            path.append(_range_root(log, start, middle))
+            start, whole = middle, False
+    if not whole:
+        path.append(_range_root(log, start, end))
+    return path[::-1]
+
+
+def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
+    """Return if `path` shows that `leaf` is leaf `index` of the tree of `size` leaves with `root`."""
+    if not 0 <= index < size:
+        raise ProofInvalid(f"leaf {index} is not in a tree of {size} leaves; leaves count from 0")
+    _check_hashes(leaf, root, *path)
+    inner = (index ^ (size - 1)).bit_length()
+    expected = inner + (index >> inner).bit_count()
+    if len(path) != expected:
+        raise ProofInvalid(f"a proof for leaf {index} of {size} has {expected} hashes, not {len(path)}")
+    value = leaf
+    for height, sibling in enumerate(path[:inner]):
+        value = node_hash(sibling, value) if index >> height & 1 else node_hash(value, sibling)
+    value = reduce(lambda right, left: node_hash(left, right), path[inner:], value)
+    if value != root:
+        raise ProofInvalid(f"the path leads to root {value.hex()}, not to {root.hex()}")
+
+
+def verify_consistency(
+    old_size: int, new_size: int, path: Sequence[bytes], old_root: bytes, new_root: bytes
+) -> None:
+    """Return if `path` shows that the tree of `old_root` is the beginning of that of `new_root`."""
+    if not 0 < old_size <= new_size:
+        raise ProofInvalid(
+            f"from size {old_size} to {new_size} nothing can be shown; expected 0 < old <= new"
+        )
+    _check_hashes(old_root, new_root, *path)
+    if old_size == new_size:
+        if path or old_root != new_root:
+            raise ProofInvalid("the sizes are the same, so the roots are too, and the proof is empty")
+        return
+    shift = (old_size & -old_size).bit_length() - 1  # the largest perfect subtree that ends the old tree
+    hashes = list(path) if old_size & (old_size - 1) else [old_root, *path]
+    inner = ((old_size - 1) ^ (new_size - 1)).bit_length() - shift
+    surplus = len(hashes) - (1 + inner + ((old_size - 1) >> (inner + shift)).bit_count())
+    if surplus:
+        raise ProofInvalid(
+            f"a proof from {old_size} to {new_size} has {len(path) - surplus} hashes, not {len(path)}"
+        )
+    _check_chains((old_size - 1) >> shift, hashes, inner, old_root, new_root)
+
+
+def _check_chains(index: int, hashes: Sequence[bytes], inner: int, old_root: bytes, new_root: bytes) -> None:
+    """Climb from the old tree's last node: by left neighbours to the old root, by all to the new one."""
+    old = new = hashes[0]
+    for height, sibling in enumerate(hashes[1 : inner + 1]):
+        if index >> height & 1:
+            old, new = node_hash(sibling, old), node_hash(sibling, new)
+        else:
+            new = node_hash(new, sibling)
+    for left in hashes[inner + 1 :]:
+        old, new = node_hash(left, old), node_hash(left, new)
+    if old != old_root:
+        raise ProofInvalid(f"the path leads to old root {old.hex()}, not to {old_root.hex()}")
+    if new != new_root:
+        raise ProofInvalid(f"the path leads to new root {new.hex()}, not to {new_root.hex()}")
+
+
+def _check_hashes(*hashes: bytes) -> None:
+    for value in hashes:
+        if len(value) != HASH_BYTES:
+            raise ProofInvalid(f"a hash has {HASH_BYTES} bytes, not {len(value)}")
+
+
+def _split(count: int) -> int:
+    """Return the largest power of two smaller than `count`."""
+    return 1 << (count - 1).bit_length() - 1
+
+
+def _range_root(log: Nodes, start: int, end: int) -> bytes:
+    """Return the root over leaves `start` to `end`, which begin a subtree of the whole."""
+    parts = []
+    while start < end:
+        level = (end - start).bit_length() - 1
+        parts.append(_perfect_root(log, level, start >> level))
+        start += 1 << level
+    return reduce(lambda right, left: node_hash(left, right), parts[-2::-1], parts[-1])
+
+
+def _perfect_root(log: Nodes, level: int, number: int) -> bytes:
+    """Return the root of one perfect subtree, from the stored nodes at or below its level."""
+    stored = level - level % TILE_HEIGHT
+    count = 1 << (level - stored)
+    row = list(log.nodes(stored, number * count, count))
+    if len(row) != count:
+        raise ProofInvalid(
+            f"the log lacks nodes {number * count} to {(number + 1) * count} of level {stored}"
+        )
+    while len(row) > 1:
+        row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
+    return row[0]

@@ -184,8 +184,8 @@ class Store(Protocol):
     def release(self, lease: Lease, delay_ms: int | None) -> None:
         """Hand a job back, due in `delay_ms`, or done for good with None; `StaleFence` if it was lost."""
 
-    def tiles(self, level: int) -> Iterator[bytes]:
-        """Yield the stored tree nodes of a level (a multiple of 8) in order."""
+    def nodes(self, level: int, start: int, count: int) -> list[bytes]:
+        """Return tree nodes: leaves at level 0, at multiples of 8 the roots of complete subtrees."""
 
     def close(self) -> None:
         """Let go of the database."""

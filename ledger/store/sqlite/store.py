@@ -292,11 +292,16 @@ class SqliteStore:
             rows = db.execute("SELECT * FROM holds WHERE budget = ? ORDER BY job_id", (budget,)).fetchall()
         return [Hold(*row) for row in rows]
 
-    def tiles(self, level: int) -> Iterator[bytes]:
-        """Yield the stored tree nodes of a level in order."""
+    def nodes(self, level: int, start: int, count: int) -> list[bytes]:
+        """Return tree nodes; a leaf's number is its position less one."""
+        leaves = "SELECT leaf FROM events WHERE position > ? AND position <= ? ORDER BY position"
+        tiles = "SELECT hash FROM tiles WHERE level = ? AND number >= ? AND number < ? ORDER BY number"
         with self._reading() as db:
-            rows = db.execute("SELECT hash FROM tiles WHERE level = ? ORDER BY number", (level,)).fetchall()
-        return (row[0] for row in rows)
+            if level == 0:
+                rows = db.execute(leaves, (start, start + count)).fetchall()
+            else:
+                rows = db.execute(tiles, (level, start, start + count)).fetchall()
+        return [row[0] for row in rows]
 
 
 def _intact(row: StoredRow, bodies: Sequence[PrivateBody]) -> Record:
