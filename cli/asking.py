@@ -58,7 +58,6 @@ def read_reference(path: Path | None) -> tuple[ReferenceImage | None, Material]:
     return image, Material(reference=content)
 
 
-def make_request(source: Source | None = None, **values: Any) -> RenderRequest:
-    """Parse what was asked for; a remix has a `source`."""
-    operation = "remix" if source else "create"
+def make_request(operation: str = "create", source: Source | None = None, **values: Any) -> RenderRequest:
+    """Parse what was asked for; what changes a video the server has names it as its `source`."""
     return parse_request(catalog=default_catalog(), operation=operation, source=source, **values)

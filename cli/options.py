@@ -120,21 +120,31 @@ dry_run = click.option(
 )
 
 
-def job_id(function: F) -> F:
-    """Name a job as an argument or with --id; passed on as `name`."""
+def _job_id(*, required: bool) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        @click.argument("job", required=False)
+        @click.option("--id", "id_", metavar="ID", help="Job id, video id, or unique prefix of a job id.")
+        @functools.wraps(function)
+        def command(*args: Any, job: str | None, id_: str | None, **rest: Any) -> Any:
+            if job and id_ and job != id_:
+                raise click.UsageError(f"two ids were given: {job} and --id {id_}; give one")
+            name = job or id_
+            if required and not name:
+                raise click.UsageError(
+                    "no id was given: add --id ID (job id, video id or prefix of a job id)"
+                )
+            return function(*args, name=name, **rest)
 
-    @click.argument("job", required=False)
-    @click.option("--id", "id_", metavar="ID", help="Job id, video id, or unique prefix of a job id.")
-    @functools.wraps(function)
-    def command(*args: Any, job: str | None, id_: str | None, **rest: Any) -> Any:
-        if job and id_ and job != id_:
-            raise click.UsageError(f"two ids were given: {job} and --id {id_}; give one")
-        name = job or id_
-        if not name:
-            raise click.UsageError("no id was given: add --id ID (job id, video id or prefix of a job id)")
-        return function(*args, name=name, **rest)
+        return command  # type: ignore[return-value]  # click reads the wrapper's options
 
-    return command  # type: ignore[return-value]  # click reads the wrapper's options
+    return decorate
+
+
+job_id = _job_id(required=True)
+"""Name a job as an argument or with --id; passed on as `name`."""
+
+maybe_job_id = _job_id(required=False)
+"""The same, where something else may take its place: `name` may be None."""
 
 
 def prompt_fields(function: F) -> F:

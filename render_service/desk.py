@@ -5,7 +5,7 @@ together and the event loop never waits for a disk.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from decision.catalog import Catalog, default_catalog
 from decision.policy import Policy, default_policy
 from ledger.events import Event
-from ledger.job import Job
+from ledger.job import Job, fold
 from ledger.ledger import Ledger
 from ledger.record import Draft, Provenance, Record, draft
-from ledger.store.interface import Batch, Document, Hold
+from ledger.store.interface import AnyVersion, Batch, Document, Hold
 from render_service.assets import AssetStore
 from render_service.errors import KeyMissing, ProfileRetired
 from render_service.settings import SANDBOX, Settings
@@ -107,7 +107,7 @@ class Desk:
     async def append(
         self,
         stream: str,
-        expected_version: int,
+        expected_version: int | AnyVersion,
         drafts: Sequence[Draft],
         *,
         holds: Sequence[Hold] = (),
@@ -115,10 +115,20 @@ class Desk:
     ) -> list[Record]:
         """Record `drafts` in one stream; durable on return."""
         batch = Batch(stream, expected_version, drafts)
-        records = await asyncio.to_thread(self.ledger.append, [batch], holds=holds, documents=documents)
+        return await self.append_together([batch], holds=holds, documents=documents)
+
+    async def append_together(
+        self, batches: Sequence[Batch], *, holds: Sequence[Hold] = (), documents: Sequence[Document] = ()
+    ) -> list[Record]:
+        """Record in several streams at once, all or nothing; durable on return."""
+        records = await asyncio.to_thread(self.ledger.append, batches, holds=holds, documents=documents)
         for record in records:
-            self.log.info(record.type, job_id=stream, position=record.position, version=record.version)
+            self.log.info(record.type, job_id=record.stream, position=record.position, version=record.version)
         return records
+
+    async def advance(self, job: Job, drafts: Sequence[Draft], documents: Sequence[Document] = ()) -> Job:
+        """Record `drafts` in the stream of `job` and return the job after them, without reading it again."""
+        return after(job, await self.append(job.job_id, job.version, drafts, documents=documents))
 
     async def job(self, name: str) -> Job:
         """Return a job by id, video id or prefix."""
@@ -139,6 +149,16 @@ class Desk:
     async def connect(self, profile: Profile) -> AsyncIterator["VideosClient"]:
         """Connect to the server of `profile`; one connection serves the desk until it is closed."""
         yield await self._connections.get(self.settings, self.trace, profile)
+
+
+def after(job: Job | None, records: Iterable[Record]) -> Job:
+    """Return `job` after `records`, which are next in its stream: the fold of which its row is made."""
+    folded = None if job is None or job.version == NEW else job
+    for record in records:
+        folded = fold(folded, record)
+    if folded is None:
+        raise ValueError("a job begins with a record; there was none")
+    return folded
 
 
 @asynccontextmanager

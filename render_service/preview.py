@@ -1,19 +1,20 @@
 """What would happen, without it happening: the decision and the request. Needs no key and no network."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from decision.catalog import default_catalog
 from decision.decide import Ruling, decide
 from decision.explain import what_now, why
 from decision.policy import default_policy
-from decision.request import RenderRequest
+from decision.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided
 from render_service.intents import call_of
 from render_service.material import NOTHING, Material
 from render_service.renders import offer_of
 from render_service.settings import SANDBOX, Settings
-from sora_adapter.calls import Post, post_of
+from sora_adapter.calls import Post, ReferenceFile, character_post, post_of
 from sora_adapter.profiles import profile
 
 Json = dict[str, Any]
@@ -43,6 +44,14 @@ def preview(settings: Settings, request: RenderRequest, material: Material = NOT
         upload = material.video.read_bytes() if material.video else material.reference
         post = post_of(call_of(request, ruling.model, material), server, upload)
     return Preview(ruling, post, address(settings, request.profile))
+
+
+def preview_character(settings: Settings, name: str, file: SourceFile, path: Path) -> Json:
+    """Return the request that would make a character; `OperationUnsupported` where there are none."""
+    chosen = settings.chosen_profile()
+    upload = ReferenceFile(name=file.name, media_type=file.media_type, content=path)
+    post = character_post(name, upload, path.read_bytes(), profile(chosen, settings.profiles_file))
+    return {"dry_run": True, "request": request_document(post, address(settings, chosen))}
 
 
 def address(settings: Settings, profile_name: str) -> str:

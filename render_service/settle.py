@@ -14,6 +14,7 @@ from ledger.events import (
     AssetLost,
     AssetStored,
     Event,
+    Operation,
     Outcome,
     Status,
     StatusObserved,
@@ -194,8 +195,14 @@ async def _download_once(desk: Desk, client: "VideosClient", job: Job, variant: 
                 bytes=incoming.bytes,
                 media_type=media_type,
                 probe=found,
-                mismatches=mismatches(found, job.size, job.seconds) if variant is Variant.VIDEO else (),
+                mismatches=mismatches(found, job.size, _length_of(job)) if variant is Variant.VIDEO else (),
             )
+
+
+def _length_of(job: Job) -> int | None:
+    """Return the seconds the video of `job` has to have; None of an edited file, which nobody promises."""
+    is_of_file = job.operation is Operation.EDIT and job.remix_video_id is None
+    return None if is_of_file else job.seconds
 
 
 async def _drain(content: "Content", incoming: Incoming) -> None:

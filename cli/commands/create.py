@@ -36,7 +36,11 @@ def create_command(inv: Invocation, *, dry_run: bool, **asked: Any) -> None:
       sora-ledger create --prompt "A teal coupe on a desert highway" --size 1280x720 --seconds 8
       sora-ledger create --prompt-file shot.txt --purpose final --dry-run
     """
-    request, material = request_of(inv, **asked)
+    place_and_show(inv, *request_of(inv, **asked), dry_run=dry_run)
+
+
+def place_and_show(inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool) -> None:
+    """Place a request that needs nothing from the ledger, and emit what came of it."""
     if dry_run:
         show_preview(inv, request, material)
         return

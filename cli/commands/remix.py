@@ -1,20 +1,14 @@
 """``remix``: change exactly one thing in a completed video."""
 
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import click
 
 from cli import options
 from cli.asking import make_request, read_cost, read_prompt
-from cli.commands.create import placed_document, show_placed, show_preview
-from cli.finishing import end
+from cli.deriving import derive
 from cli.invocation import Invocation
 from decision.request import RenderRequest, Source
-from render_service.material import NOTHING
-
-if TYPE_CHECKING:
-    from render_service.desk import Desk
-    from render_service.placed import Placed
 
 
 @click.command("remix")
@@ -47,24 +41,8 @@ def remix_command(  # one parameter per option
     prompt, cost = read_prompt(prompt_text, prompt_file), read_cost(max_cost)
 
     def request_from(source: Source, profile: str) -> RenderRequest:
-        return make_request(source, prompt=prompt, max_cost_usd_micros=cost, profile=profile, **asked)
+        return make_request(
+            "remix", source, prompt=prompt, max_cost_usd_micros=cost, profile=profile, **asked
+        )
 
-    if dry_run:
-        from render_service.sources import source_in  # noqa: PLC0415
-
-        with inv.ledger() as ledger:
-            source, profile = source_in(ledger, name)
-        show_preview(inv, request_from(source, profile), NOTHING)
-        return
-
-    async def follow(desk: "Desk") -> "tuple[Placed, RenderRequest]":
-        from render_service.renders import place  # noqa: PLC0415
-        from render_service.sources import source_of  # noqa: PLC0415
-
-        source, profile = await source_of(desk, name)
-        request = request_from(source, profile)
-        return await place(desk, request), request
-
-    placed, request = inv.desk(follow)
-    inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
-    end(inv, placed.job)
+    derive(inv, name, request_from, dry_run=dry_run)

@@ -1,0 +1,58 @@
+"""``create-character``: make a character of a short video, to appear in later renders."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.commands.character import show_character
+from cli.invocation import Invocation
+from decision.vocabulary import label
+
+if TYPE_CHECKING:
+    from decision.request import SourceFile
+    from render_service.characters import KnownCharacter
+    from render_service.desk import Desk
+
+
+@click.command("create-character", short_help="Make a character of a short video.")
+@click.option("--name", metavar="NAME", required=True, help="What prompts will call it.")
+@click.option(
+    "--video-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="An MP4 that shows it: 2 to 4 seconds, 16:9 or 9:16, 720p to 1080p.",
+)
+@options.dry_run
+@options.calling
+@options.invocation
+def create_character_command(inv: Invocation, *, name: str, video_file: Path, dry_run: bool) -> None:
+    """Make a character of a short video; `create --character-id` lets it appear.
+
+    \b
+    Example:
+      sora-ledger create-character --name Mossy --video-file mossy.mp4
+    """
+    from render_service.source_file import read_source_file  # noqa: PLC0415
+
+    name = label("name", name, "--name Mossy")
+    file = read_source_file(video_file)
+    if dry_run:
+        _preview(inv, name, file, video_file)
+        return
+
+    async def make(desk: "Desk") -> "KnownCharacter":
+        from render_service.characters import create_character  # noqa: PLC0415
+
+        return await create_character(desk, name, file, video_file)
+
+    show_character(inv, inv.desk(make, begins=True))
+
+
+def _preview(inv: Invocation, name: str, file: "SourceFile", path: Path) -> None:
+    from render_service.preview import preview_character  # noqa: PLC0415
+
+    document = preview_character(inv.settings, name, file, path)
+    inv.emit(document, lambda console: console.print_json(data=document["request"]))

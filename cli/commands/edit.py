@@ -1,0 +1,69 @@
+"""``edit``: change a video the server has, or one that is in a file."""
+
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from cli import options
+from cli.asking import make_request, read_cost, read_prompt
+from cli.commands.create import place_and_show
+from cli.deriving import derive
+from cli.invocation import Invocation
+from decision.request import RenderRequest, Source
+from render_service.material import Material
+
+
+@click.command("edit", short_help="Change a video by its id or from a file.")
+@options.maybe_job_id
+@click.option(
+    "--video",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="An MP4 to upload and change, instead of --id.",
+)
+@options.prompt
+@options.prompt_fields
+@click.option("--model", metavar="NAME", help="For --video; a video of the server keeps its model.")
+@options.render
+@options.dry_run
+@options.calling
+@options.invocation
+def edit_command(  # one parameter per option
+    inv: Invocation,
+    *,
+    name: str | None,
+    video: Path | None,
+    prompt_text: str | None,
+    prompt_file: TextIO | None,
+    max_cost: str | None,
+    dry_run: bool,
+    **asked: Any,
+) -> None:
+    """Change a completed video, or one in a file; unlike a remix it may change several things at once.
+
+    \b
+    Example:
+      sora-ledger edit --id job_01a2 --prompt "Make it dusk, and give the car its headlights"
+      sora-ledger edit --video clip.mp4 --prompt "Make it dusk"
+    """
+    if (name is None) == (video is None):
+        given = "neither was" if name is None else "both were"
+        raise click.UsageError(f"name a video with --id, or give its file with --video; {given} given")
+    asked |= {"prompt": read_prompt(prompt_text, prompt_file), "max_cost_usd_micros": read_cost(max_cost)}
+
+    def request_from(source: Source, profile: str) -> RenderRequest:
+        return make_request("edit", source, profile=profile, **asked)
+
+    if name is not None:
+        derive(inv, name, request_from, dry_run=dry_run)
+    elif video is not None:
+        place_and_show(inv, *_of_file(inv, video, asked), dry_run=dry_run)
+
+
+def _of_file(inv: Invocation, video: Path, asked: dict[str, Any]) -> tuple[RenderRequest, Material]:
+    from render_service.source_file import read_source_file  # noqa: PLC0415  # only who gives a file pays
+
+    file = read_source_file(video)
+    request = make_request("edit", source_file=file, profile=inv.settings.chosen_profile(), **asked)
+    return request, Material(video=video)

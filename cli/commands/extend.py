@@ -1,0 +1,48 @@
+"""``extend``: add seconds to the end of a completed video."""
+
+from typing import Any, TextIO
+
+import click
+
+from cli import options
+from cli.asking import make_request, read_cost, read_prompt
+from cli.deriving import derive
+from cli.invocation import Invocation
+from decision.request import RenderRequest, Source
+
+
+@click.command("extend", short_help="Add seconds to the end of a video.")
+@options.job_id
+@click.option("--seconds", metavar="N", help="How much to add: 4, 8, 12, 16 or 20.")
+@options.prompt
+@options.prompt_fields
+@click.option("--model", metavar="NAME", help="An extension keeps its source's; naming another is denied.")
+@click.option("--size", metavar="WxH", help="An extension keeps its source's; naming another is denied.")
+@options.render
+@options.dry_run
+@options.calling
+@options.invocation
+def extend_command(  # one parameter per option
+    inv: Invocation,
+    *,
+    name: str,
+    prompt_text: str | None,
+    prompt_file: TextIO | None,
+    max_cost: str | None,
+    dry_run: bool,
+    **asked: Any,
+) -> None:
+    """Add seconds to the end of a completed video; the result is the whole, old and new in one file.
+
+    \b
+    Example:
+      sora-ledger extend --id job_01a2 --seconds 8 --prompt "The coupe drives on into the dusk"
+    """
+    prompt, cost = read_prompt(prompt_text, prompt_file), read_cost(max_cost)
+
+    def request_from(source: Source, profile: str) -> RenderRequest:
+        return make_request(
+            "extend", source, prompt=prompt, max_cost_usd_micros=cost, profile=profile, **asked
+        )
+
+    derive(inv, name, request_from, dry_run=dry_run)

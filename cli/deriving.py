@@ -1,0 +1,39 @@
+"""What remix, edit and extend share: the video they start from is one the ledger knows."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cli.commands.create import placed_document, show_placed, show_preview
+from cli.finishing import end
+from cli.invocation import Invocation
+from decision.request import RenderRequest, Source
+from render_service.material import NOTHING
+
+if TYPE_CHECKING:
+    from render_service.desk import Desk
+    from render_service.placed import Placed
+
+RequestFrom = Callable[[Source, str], RenderRequest]
+
+
+def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bool) -> None:
+    """Place the request made from the video called `name` and the profile whose server has it."""
+    if dry_run:
+        from render_service.sources import source_in  # noqa: PLC0415
+
+        with inv.ledger() as ledger:
+            source, profile = source_in(ledger, name)
+        show_preview(inv, request_from(source, profile), NOTHING)
+        return
+
+    async def follow(desk: "Desk") -> "tuple[Placed, RenderRequest]":
+        from render_service.renders import place  # noqa: PLC0415
+        from render_service.sources import source_of  # noqa: PLC0415
+
+        source, profile = await source_of(desk, name)
+        request = request_from(source, profile)
+        return await place(desk, request), request
+
+    placed, request = inv.desk(follow)
+    inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
+    end(inv, placed.job)
