@@ -17,7 +17,7 @@ from ledger.events import Event
 from ledger.job import Job, fold
 from ledger.ledger import Ledger
 from ledger.record import Draft, Provenance, Record, draft
-from ledger.store.interface import AnyVersion, Batch, Document, Hold
+from ledger.store.interface import NEW, AnyVersion, Batch, Document, Hold
 from render_service.assets import AssetStore
 from render_service.errors import KeyMissing, ProfileRetired
 from render_service.settings import SANDBOX, Settings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 from decision.decide import DecisionContext, Ruling, decide
 from decision.request import RenderRequest
-from ledger.errors import EventIdConflict
+from ledger.errors import EventIdConflict, WrongExpectedVersion
 from ledger.events import (
     Outcome,
     RenderClosed,
@@ -24,7 +24,7 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.job import Job, State
-from ledger.record import Record, new_job_id
+from ledger.record import Draft, new_job_id
 from ledger.store.interface import NEW, Document
 from render_service.closing import closed
 from render_service.desk import Desk
@@ -75,21 +75,21 @@ async def place(
             return await _denied(desk, asked, ruling)
         placed = Placed(_unrecorded(), asked, ruling)
         try:
-            return await _submit(desk, placed, request, material, patience)
+            return await submit(desk, placed, request, material, patience)
         except EventIdConflict:  # another process used the key in between
             repeated = await find_repeated(desk, request)
             if repeated is None:
                 raise
     if may_try_again(desk, repeated.job, repeated.outcome):
-        return await _submit(desk, repeated, request, material, patience)
+        return await submit(desk, repeated, request, material, patience)
     return repeated
 
 
 def may_try_again(desk: Desk, job: Job, outcome: Submission | None) -> bool:
-    """Say whether the last attempt is known to have created nothing and cost nothing."""
+    """Say whether there was no attempt, or the last is known to have created nothing and cost nothing."""
     if job.outcome is not None:
         return False
-    if job.state is State.ABSENT:
+    if job.state in {State.DECIDED, State.ABSENT}:
         return True
     rejected = job.state is State.REJECTED and isinstance(outcome, SubmissionRejected)
     return rejected and desk.profile(job.profile).is_free(outcome)  # type: ignore[arg-type]  # rejected says so
@@ -109,19 +109,28 @@ def _unrecorded() -> Job:
     )
 
 
-async def _denied(desk: Desk, asked: RenderRequested, ruling: RenderDenied) -> Placed:
-    end = RenderClosed(outcome=Outcome.DENIED, duration_ms=0, cost_usd_micros=0)
-    job_id = new_job_id()
+def opening(desk: Desk, asked: RenderRequested, ruling: Ruling) -> list[Draft]:
+    """Return what a session opens with: the request and its decision, and after a denial its end."""
     first = desk.draft(asked, event_id=event_id_of(asked.request_key))
-    drafts = [first, desk.draft(ruling, causation_id=first.event_id), desk.draft(end)]
-    await desk.append(job_id, NEW, drafts, documents=_documents(desk))
-    return Placed(await desk.job(job_id), asked, ruling)
+    drafts = [first, desk.draft(ruling, causation_id=first.event_id)]
+    if isinstance(ruling, RenderDenied):
+        end = RenderClosed(outcome=Outcome.DENIED, duration_ms=0, cost_usd_micros=0)
+        drafts.append(desk.draft(end))
+    return drafts
 
 
-async def _submit(
+async def _denied(desk: Desk, asked: RenderRequested, ruling: RenderDenied) -> Placed:
+    job = await desk.advance(_unrecorded(), opening(desk, asked, ruling), rules_of(desk))
+    return Placed(job, asked, ruling)
+
+
+async def submit(
     desk: Desk, placed: Placed, request: RenderRequest, material: Material, patience: Patience
 ) -> Placed:
-    """Attempt until there is an outcome that lasts; every attempt has an intent of its own."""
+    """Attempt what was allowed until there is an outcome that lasts; every attempt has an intent of its own.
+
+    `placed` is not in the ledger yet, or was never attempted, or `may_try_again`.
+    """
     ruling, job = placed.ruling, placed.job
     if isinstance(ruling, RenderDenied):
         return placed
@@ -131,22 +140,20 @@ async def _submit(
         while True:
             intent = intended(client, profile, placed.requested, ruling)
             attempt = _attempt(desk, client, _recording(desk, placed, job, intent), intent, call, patience)
-            outcome, wait_s = await uninterrupted(desk, attempt)
-            job = await desk.job(job.job_id)
+            job, outcome, wait_s = await uninterrupted(desk, attempt)
             if wait_s is None:
                 return Placed(job, placed.requested, ruling, outcome, repeated=placed.repeated)
             desk.log.warning("submission.at_capacity", job_id=job.job_id, wait_s=round(wait_s, 1))
             await _wait(desk, job, wait_s)
 
 
-async def _recording(desk: Desk, placed: Placed, job: Job, intent: SubmissionIntended) -> list[Record]:
+async def _recording(desk: Desk, placed: Placed, job: Job, intent: SubmissionIntended) -> Job:
     """Record the intent, and before the first one the request and the decision it follows from."""
     if job.version != NEW:
-        return await desk.append(job.job_id, job.version, [desk.draft(intent)])
-    first = desk.draft(placed.requested, event_id=event_id_of(placed.requested.request_key))
-    decided = desk.draft(placed.ruling, causation_id=first.event_id)
-    drafts = [first, decided, desk.draft(intent, causation_id=decided.event_id)]
-    return await desk.append(job.job_id, NEW, drafts, documents=_documents(desk))
+        return await desk.advance(job, [desk.draft(intent)])
+    opened = opening(desk, placed.requested, placed.ruling)
+    drafts = [*opened, desk.draft(intent, causation_id=opened[-1].event_id)]
+    return await desk.advance(job, drafts, rules_of(desk))
 
 
 async def _wait(desk: Desk, job: Job, wait_s: float) -> None:
@@ -162,34 +169,35 @@ async def _wait(desk: Desk, job: Job, wait_s: float) -> None:
 async def _attempt(  # what one attempt is made of
     desk: Desk,
     client: "VideosClient",
-    recording: Awaitable[list[Record]],
+    recording: Awaitable[Job],
     intent: SubmissionIntended,
     call: SubmitCall,
     patience: Patience,
-) -> tuple[Submission, float | None]:
+) -> tuple[Job, Submission, float | None]:
     """Record the intent, call once, record the outcome; a crash in between leaves the job ``submitting``."""
-    job_id = (await recording)[-1].stream
+    job = await recording
     try:
         submitted = await client.submit_reported(intent, call)
     except AdapterError:  # raised only before anything was sent
         absent = SubmissionAbsent(attempt_id=intent.attempt_id, how="never_connected")
-        await _record_outcome(desk, job_id, absent, goes_on=False)
+        await _record_outcome(desk, job, absent, goes_on=False)
         raise
     outcome = submitted.outcome
     if isinstance(outcome, SubmissionAccepted) and submitted.reported_cost_usd_micros is not None:
         outcome = outcome.model_copy(update={"reported_cost_usd_micros": submitted.reported_cost_usd_micros})
     wait_s = patience.wait_after(outcome, client.profile)
-    await _record_outcome(desk, job_id, outcome, goes_on=wait_s is not None)
-    return outcome, wait_s
+    return await _record_outcome(desk, job, outcome, goes_on=wait_s is not None), outcome, wait_s
 
 
-async def _record_outcome(desk: Desk, job_id: str, outcome: Submission, *, goes_on: bool) -> None:
-    job = await desk.job(job_id)
+async def _record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: bool) -> Job:
     drafts = [desk.draft(outcome)]
     end = None if goes_on else _end_of(desk, job, outcome)
     if end is not None:
         drafts.append(desk.draft(closed(desk, job, end)))
-    await desk.append(job_id, job.version, drafts)
+    try:
+        return await desk.advance(job, drafts)
+    except WrongExpectedVersion:  # somebody said something about the job during the call
+        return await desk.advance(await desk.job(job.job_id), drafts)
 
 
 def _end_of(desk: Desk, job: Job, outcome: Submission) -> Outcome | None:
@@ -217,5 +225,6 @@ async def uninterrupted(desk: Desk, work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _documents(desk: Desk) -> list[Document]:
+def rules_of(desk: Desk) -> list[Document]:
+    """Return the policy and the catalog that decisions cite."""
     return [Document(desk.policy.canonical), Document(desk.catalog.canonical)]

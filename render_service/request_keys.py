@@ -5,6 +5,7 @@ import uuid
 
 from decision.request import RenderRequest
 from ledger.events import InputReference, RenderDecided, RenderDenied, RenderRequested
+from ledger.ledger import Ledger
 from ledger.record import new_event_id
 from render_service.desk import Desk
 from render_service.errors import RequestKeyTaken
@@ -24,10 +25,14 @@ async def find_repeated(desk: Desk, request: RenderRequest) -> Placed | None:
     """Return what came of the request made under this key before; `RequestKeyTaken` if it was another one."""
     if request.request_key is None:
         return None
-    first = await asyncio.to_thread(desk.ledger.event, event_id_of(request.request_key))
+    return await asyncio.to_thread(repeated_in, desk.ledger, request)
+
+
+def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:
+    """Return the same from a ledger alone, for a request that has a key."""
+    first = ledger.event(event_id_of(request.request_key))
     if first is None:
         return None
-    history = await asyncio.to_thread(desk.ledger.history, first.stream)
     requested = first.event
     assert isinstance(requested, RenderRequested)  # noqa: S101  # the id is made from the key of a request
     differing = _differences(requested, request)
@@ -36,10 +41,11 @@ async def find_repeated(desk: Desk, request: RenderRequest) -> Placed | None:
             f"request key {request.request_key!r} stands for {first.stream}, which was asked for with other "
             f"{', '.join(differing)}: use another --request-key, or repeat exactly that request"
         )
+    history = ledger.history(first.stream)
     ruling = next(r.event for r in history if isinstance(r.event, RenderDecided | RenderDenied))
     outcomes = [r.event for r in history if isinstance(r.event, Submission)]
     outcome = outcomes[-1] if outcomes else None
-    return Placed(await desk.job(first.stream), requested, ruling, outcome, repeated=True)
+    return Placed(ledger.job(first.stream), requested, ruling, outcome, repeated=True)
 
 
 def _differences(before: RenderRequested, now: RenderRequest) -> list[str]:
