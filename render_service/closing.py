@@ -11,10 +11,13 @@ def closing(desk: Desk, job: Job, outcome: Outcome) -> list[Event]:
     """Return the events that close `job`: the cost, unless it is booked already, and ``render.closed``.
 
     What the server reported is booked, where one does (LiteLLM); else the estimate, marked as such. What a
-    failed or deleted video costs was never documented; the estimate stands for it too.
+    failed or deleted video costs was never documented; the estimate stands for it too. For an adopted video
+    nothing is booked: it was paid for elsewhere, and a cost of 0 would be a claim nobody computed.
     """
     events: list[Event] = []
     cost = job.settled_usd_micros
+    if cost is None and job.operation is None:
+        return [closed(desk, job, outcome)]
     if cost is None:
         reported = job.reported_cost_usd_micros
         cost = job.estimate_usd_micros if reported is None else reported

@@ -1,10 +1,13 @@
 """What a server has: list it, and have it delete what is no longer needed."""
 
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ledger.events import Event, Outcome
 from ledger.job import Job, State
 from ledger.private import Private
+from render_service.asking_again import patiently
 from render_service.closing import closing
 from render_service.desk import Desk, connection, usable_profile
 from render_service.errors import NotReady
@@ -17,6 +20,7 @@ from sora_adapter.observation import Observation, Page
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
+PAGE = 100
 DELETABLE = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
 
 
@@ -33,6 +37,35 @@ async def list_videos(  # what can be asked of a list
     profile = usable_profile(settings, None, even_if_retired=even_if_retired)
     async with connection(settings, trace, profile) as client:
         return await client.list(limit=limit, after=after, order=order)
+
+
+async def pages(
+    client: "VideosClient", *, after: str | None = None, order: Literal["asc", "desc"] = "asc"
+) -> AsyncIterator[Page]:
+    """Yield a server's pages to the last one; ends as well where a server begins again instead."""
+    seen: set[str] = set()
+    while True:
+        page = await patiently(partial(client.list, limit=PAGE, after=after, order=order))
+        yield page
+        if not page.has_more or page.last_id is None or page.last_id in seen:
+            return
+        seen.add(page.last_id)
+        after = page.last_id
+
+
+async def list_all(
+    settings: Settings,
+    trace: Trace,
+    *,
+    after: str | None,
+    order: Literal["asc", "desc"],
+    even_if_retired: bool = False,
+) -> Page:
+    """Return everything the server has as one page; needs no ledger and records nothing."""
+    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    async with connection(settings, trace, profile) as client:
+        found = [seen async for page in pages(client, after=after, order=order) for seen in page.observations]
+    return Page(tuple(found), has_more=False, last_id=found[-1].video_id if found else None)
 
 
 async def delete(desk: Desk, job: Job, why: str | None = None) -> Job:

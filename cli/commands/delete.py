@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
+from cli.adopting import job_of
 from cli.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ def delete_command(inv: Invocation, *, name: str, reason: str | None, dry_run: b
     from render_service.documents import job_document  # noqa: PLC0415
     from render_service.library import delete  # noqa: PLC0415
 
+    job_id = job_of(inv, name).job_id
+
     async def follow(desk: "Desk") -> "Job":
-        return await delete(desk, await desk.job(name), reason)
+        return await delete(desk, await desk.job(job_id), reason)
 
     job = inv.desk(follow)
     document = job_document(job) | {"deleted": True}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
+from cli.adopting import job_of
 from cli.commands.create_and_poll import show_final
 from cli.finishing import copy_out, wanted
 from cli.invocation import Invocation
@@ -37,8 +38,10 @@ def download_command(  # one parameter per option
         show_get(inv, name, suffix=f"/content?variant={names[0]}")
         return
 
+    job_id = job_of(inv, name).job_id
+
     async def follow(desk: "Desk") -> "tuple[Job, list[Path]]":
-        return await copy_out(desk, await desk.job(name), names, out, force=force)
+        return await copy_out(desk, await desk.job(job_id), names, out, force=force)
 
     job, copies = inv.desk(follow)
 

@@ -24,6 +24,7 @@ MOST = 100
     show_default=True,
     help="How many at most, 0 to 100.",
 )
+@click.option("--all", "everything", is_flag=True, help="All pages, whatever --limit says.")
 @click.option("--after", metavar="VIDEO_ID", help="Begin after this video.")
 @click.option(
     "--order", type=click.Choice(["asc", "desc"]), default="desc", show_default=True, help="By creation."
@@ -31,25 +32,35 @@ MOST = 100
 @options.dry_run
 @options.calling
 @options.invocation
-def list_command(
-    inv: Invocation, *, limit: int, after: str | None, order: Literal["asc", "desc"], dry_run: bool
+def list_command(  # one parameter per option
+    inv: Invocation,
+    *,
+    limit: int,
+    everything: bool,
+    after: str | None,
+    order: Literal["asc", "desc"],
+    dry_run: bool,
 ) -> None:
     """List the server's videos; `jobs` lists the ledger's.
 
     \b
     Example:
       sora-ledger list --limit 5 --order asc
+      sora-ledger list --all
     """
     if dry_run:
-        _preview(inv, limit, after, order)
+        _preview(inv, MOST if everything else limit, after, order)
         return
-    from render_service.library import list_videos, page_document  # noqa: PLC0415  # may call a server
+    from render_service.library import list_all, list_videos, page_document  # noqa: PLC0415  # may call a server
     from render_service.sync import finished  # noqa: PLC0415
 
     retired = inv.even_if_retired
-    asking = list_videos(
-        inv.settings, inv.trace, limit=limit, after=after, order=order, even_if_retired=retired
-    )
+    if everything:
+        asking = list_all(inv.settings, inv.trace, after=after, order=order, even_if_retired=retired)
+    else:
+        asking = list_videos(
+            inv.settings, inv.trace, limit=limit, after=after, order=order, even_if_retired=retired
+        )
     page = finished(asking)
     inv.emit(page_document(page), lambda console: _text(console, page))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
+from cli.adopting import job_of
 from cli.commands.create_and_poll import show_final
 from cli.finishing import copy_out, end, progress, wanted
 from cli.invocation import Invocation
@@ -48,10 +49,12 @@ def poll_command(  # noqa: PLR0913  # one parameter per option
         show_get(inv, name)
         return
 
+    job_id = job_of(inv, name).job_id
+
     async def follow(desk: "Desk") -> "tuple[Job, list[Path]]":
         from render_service.settle import settle  # noqa: PLC0415
 
-        job = await desk.job(name)
+        job = await desk.job(job_id)
         with progress(inv, job) as watch:
             job = await settle(desk, job, interval_s=poll_interval, timeout_s=timeout, watch=watch)
         copies: list[Path] = []

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
+from cli.adopting import job_of
 from cli.exit_codes import ExitCode, of_job
 from cli.invocation import Invocation
 from ledger.errors import JobNotFound, LedgerUnusable
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) -> None:
     """Say where a job stands; a running one is looked at on the server first.
 
+    A video that only the server knows is adopted, as by `poll`, `download` and `delete`.
+
     \b
     Example:
       sora-ledger status --id job_01a2
@@ -34,14 +37,18 @@ def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) 
     if dry_run:
         show_get(inv, name)
         return
-    with inv.ledger() as ledger:
-        job = ledger.job(name)
+    job = _known(inv, name) if offline else job_of(inv, name)
     if job.state is State.RUNNING and not offline:
         job = inv.desk(lambda desk: _refreshed(desk, job.job_id))
     inv.emit(job_document(job), lambda console: _text(console, job))
     code = of_job(job)
     if code is not ExitCode.DONE:
         raise click.exceptions.Exit(code)
+
+
+def _known(inv: Invocation, name: str) -> "Job":
+    with inv.ledger() as ledger:
+        return ledger.job(name)
 
 
 async def _refreshed(desk: "Desk", job_id: str) -> "Job":

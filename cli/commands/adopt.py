@@ -1,0 +1,104 @@
+"""``adopt``: take in videos that another tool had made."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.job import Job
+    from render_service.archive import Archive
+    from render_service.desk import Desk
+
+_COUNTS = ("listed", "adopted", "known", "stored", "thumbnails", "running", "failed", "lost")
+
+
+@click.command("adopt", short_help="Take in videos made by another tool.")
+@click.option("--id", "video_id", metavar="VIDEO_ID", help="The video to take in.")
+@click.option("--all", "everything", is_flag=True, help="Every video of the account, with their files.")
+@options.dry_run
+@options.calling
+@options.invocation
+def adopt_command(inv: Invocation, *, video_id: str | None, everything: bool, dry_run: bool) -> None:
+    """Take in a video that another tool had made, or with --all archive a whole account.
+
+    An archive that was interrupted goes on when it is begun again.
+
+    \b
+    Example:
+      sora-ledger adopt --id video_123
+      sora-ledger adopt --all
+    """
+    if (video_id is None) == (not everything):
+        raise click.UsageError("give either --id VIDEO_ID or --all")
+    if dry_run:
+        _preview(inv, video_id)
+    elif video_id is not None:
+        _adopt_one(inv, video_id)
+    else:
+        _adopt_all(inv)
+
+
+def _preview(inv: Invocation, video_id: str | None) -> None:
+    from cli.commands.status import show_get  # noqa: PLC0415
+    from render_service.preview import address  # noqa: PLC0415
+
+    if video_id is not None:
+        show_get(inv, video_id)
+        return
+    url = f"{address(inv.settings, inv.settings.chosen_profile())}/videos?limit=100&order=asc"
+    document = {"dry_run": True, "request": {"method": "GET", "url": url}}
+    inv.emit(document, lambda console: console.print(f"GET {url}", markup=False, soft_wrap=True))
+
+
+def _adopt_one(inv: Invocation, video_id: str) -> None:
+    from render_service.adoption import adopt  # noqa: PLC0415  # calls a server
+    from render_service.documents import job_document  # noqa: PLC0415
+
+    async def follow(desk: "Desk") -> "tuple[Job, bool]":
+        return await adopt(desk, video_id)
+
+    job, now = inv.desk(follow, begins=True)
+
+    def text(console: "Console") -> None:
+        from cli.views import show_job  # noqa: PLC0415  # rich: only for text
+
+        if not now:
+            console.print("the ledger knows this video already")
+        show_job(console, job)
+        if job.outcome is None:
+            console.print(f"next: sora-ledger poll --id {job.job_id}")
+
+    inv.emit(job_document(job) | {"adopted": now}, text)
+
+
+def _adopt_all(inv: Invocation) -> None:
+    from render_service.archive import archive  # noqa: PLC0415  # calls a server
+
+    async def follow(desk: "Desk") -> "Archive":
+        if not inv.shows_progress:
+            return await archive(desk)
+        from rich.console import Console  # noqa: PLC0415
+        from rich.status import Status  # noqa: PLC0415
+
+        with Status("listing …", console=Console(stderr=True)) as status:
+            return await archive(desk, lambda now: status.update(_summary(now.document())))
+
+    done = inv.desk(follow, begins=True)
+    document = done.document()
+    inv.emit(document, lambda console: console.print(_summary(document)))
+    for left in done.left:
+        say(f"left alone: {left['video_id']} may be what {left['job_id']} asked for; adopt --id takes it in")
+    for trouble in done.troubles:
+        say(f"Error: {trouble['video_id']}: {trouble['error']}")
+    if not done.complete:
+        raise click.exceptions.Exit(ExitCode.FAILED)
+
+
+def _summary(document: dict[str, Any]) -> str:
+    return ", ".join(f"{document[name]} {name}" for name in _COUNTS if document[name] or name == "listed")
