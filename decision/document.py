@@ -5,7 +5,9 @@ change it. ``model_validate_json(canonical)`` gives the document back, years lat
 """
 
 import tomllib
-from typing import Self
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,15 +26,22 @@ class Document(Entry):
 
     version: int
 
-    @property
+    @cached_property
     def canonical(self) -> bytes:
         """The content as canonical JSON (RFC 8785)."""
         return canonical_json(self.model_dump(mode="json", by_alias=True))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of `canonical`, 64 lower-case hex digits."""
         return sha256_hex(self.canonical)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; it works out its own bytes and digest, which pydantic would copy along."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("canonical", "digest"):
+            copied.__dict__.pop(name, None)
+        return copied
 
     @classmethod
     def load(cls, toml: bytes) -> Self:

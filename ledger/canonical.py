@@ -9,10 +9,12 @@ the ``rfc8785`` package), so the subset is enforced here and the fast encoder us
 import hashlib
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 MAX_SAFE_INTEGER = 2**53 - 1
 _KEY = re.compile(r"[a-z0-9_]+\Z")
+_PLAIN = frozenset({str, bool, type(None)})
 _encode = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
 ).encode
@@ -43,18 +45,24 @@ def sha256_hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@lru_cache(maxsize=1_024)
+def _is_key(key: str) -> bool:
+    return _KEY.match(key) is not None
+
+
 def _check(value: Any, path: str) -> None:
     kind = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind in _PLAIN:
         return
     if kind is int:
         if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
             raise NotCanonicalError(f"{path}: integers lie within ±(2**53 - 1), found {value}")
     elif kind is dict:
         for key, item in value.items():
-            if type(key) is not str or not _KEY.match(key):
+            if type(key) is not str or not _is_key(key):
                 raise NotCanonicalError(f"{path}: keys are made of [a-z0-9_], found {key!r}")
-            _check(item, f"{path}.{key}")
+            if type(item) not in _PLAIN:  # most are: a call for each of them is what checking would cost
+                _check(item, f"{path}.{key}")
     elif kind is list:
         for index, item in enumerate(value):
             _check(item, f"{path}[{index}]")

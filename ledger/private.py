@@ -78,7 +78,9 @@ def private_values(value: Any, path: str = "") -> Iterator[tuple[str, Private]]:
         yield path, value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from private_values(getattr(value, name), f"{path}.{name}" if path else name)
+            item = getattr(value, name)
+            if item is not None and not isinstance(item, str | int):  # most fields; spares a generator each
+                yield from private_values(item, f"{path}.{name}" if path else name)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from private_values(item, f"{path}.{key}" if path else str(key))
