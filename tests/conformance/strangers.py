@@ -21,6 +21,7 @@ from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 
 HERE = Path(__file__).parent
+SEEDS = HERE.parent / "acceptance" / "seeds"
 OPENAI_PYTHON = "3.52.0"
 OPENAI_NODE = "7.55.0"
 SCHEMATHESIS = "4.32.5"
@@ -48,14 +49,16 @@ def run_python(folder: Path) -> int:
 
 
 def run_node(folder: Path) -> int:
-    """Run our own port of openai-node's calls, with the client from npm, which comes without its tests."""
+    """Run our own port of openai-node's calls, with the client from npm, and the TypeScript of seed 003."""
     npm, node = _program("npm"), _program("node")
     (folder / "package.json").write_text('{"private": true, "type": "module"}\n')
     _call(folder, npm, "install", "--silent", "--no-package-lock", f"openai@{OPENAI_NODE}")
-    shutil.copy(HERE / "node_client.mjs", folder)
+    for path in (HERE / "node_client.mjs", HERE / "seed_examples.mjs", SEEDS / "003.md"):
+        shutil.copy(path, folder)
     with _sandbox(folder) as base_url:
-        reporter = ("--test-reporter=spec", "--test-reporter-destination=stdout")
-        return _run(folder, node, "--test", *reporter, "node_client.mjs", TEST_API_BASE_URL=base_url)
+        test = (node, "--test", "--test-reporter=spec", "--test-reporter-destination=stdout")
+        servers = {"TEST_API_BASE_URL": base_url, "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY}
+        return _run(folder, *test, "node_client.mjs", "seed_examples.mjs", **servers)
 
 
 def run_schemathesis(folder: Path) -> int:
