@@ -224,6 +224,7 @@ render = _stacked(
         metavar="KEY",
         help="A name of yours for this request: repeated, it gives the same job, never a second render.",
     ),
+    click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails; recorded."),
 )
 waiting = _stacked(
     click.option(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from cli import options
-from cli.asking import make_request, read_cost, read_prompt, read_reference
+from cli.advising import advised_request
+from cli.asking import read_cost, read_prompt, read_reference
 from cli.finishing import end
 from cli.invocation import Invocation
 from decision.request import RenderRequest
@@ -63,10 +64,12 @@ def request_of(  # noqa: PLR0913  # one parameter per option
     purpose: str,
     max_cost: str | None,
     request_key: str | None,
+    attested: bool = False,
 ) -> tuple[RenderRequest, Material]:
     """Return the request the options describe, and its files."""
     image, material = read_reference(input_reference)
-    request = make_request(
+    request = advised_request(
+        inv,
         prompt=read_prompt(prompt_text, prompt_file),
         fields=fields,
         augment=augment,
@@ -77,6 +80,7 @@ def request_of(  # noqa: PLR0913  # one parameter per option
         purpose=purpose,
         profile=inv.settings.chosen_profile(),
         request_key=request_key,
+        attested=attested,
         max_cost_usd_micros=read_cost(max_cost),
     )
     return request, material

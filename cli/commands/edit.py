@@ -6,7 +6,8 @@ from typing import Any, TextIO
 import click
 
 from cli import options
-from cli.asking import make_request, read_cost, read_prompt
+from cli.advising import advised_request
+from cli.asking import read_cost, read_prompt
 from cli.commands.create import place_and_show
 from cli.deriving import derive
 from cli.invocation import Invocation
@@ -53,7 +54,7 @@ def edit_command(  # one parameter per option
     asked |= {"prompt": read_prompt(prompt_text, prompt_file), "max_cost_usd_micros": read_cost(max_cost)}
 
     def request_from(source: Source, profile: str) -> RenderRequest:
-        return make_request("edit", source, profile=profile, **asked)
+        return advised_request(inv, "edit", source, profile=profile, **asked)
 
     if name is not None:
         derive(inv, name, request_from, dry_run=dry_run)
@@ -65,5 +66,5 @@ def _of_file(inv: Invocation, video: Path, asked: dict[str, Any]) -> tuple[Rende
     from render_service.source_file import read_source_file  # noqa: PLC0415  # only who gives a file pays
 
     file = read_source_file(video)
-    request = make_request("edit", source_file=file, profile=inv.settings.chosen_profile(), **asked)
+    request = advised_request(inv, "edit", source_file=file, profile=inv.settings.chosen_profile(), **asked)
     return request, Material(video=video)

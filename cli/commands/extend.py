@@ -5,7 +5,8 @@ from typing import Any, TextIO
 import click
 
 from cli import options
-from cli.asking import make_request, read_cost, read_prompt
+from cli.advising import advised_request
+from cli.asking import read_cost, read_prompt
 from cli.deriving import derive
 from cli.invocation import Invocation
 from decision.request import RenderRequest, Source
@@ -41,8 +42,8 @@ def extend_command(  # one parameter per option
     prompt, cost = read_prompt(prompt_text, prompt_file), read_cost(max_cost)
 
     def request_from(source: Source, profile: str) -> RenderRequest:
-        return make_request(
-            "extend", source, prompt=prompt, max_cost_usd_micros=cost, profile=profile, **asked
+        return advised_request(
+            inv, "extend", source, prompt=prompt, max_cost_usd_micros=cost, profile=profile, **asked
         )
 
     derive(inv, name, request_from, dry_run=dry_run)

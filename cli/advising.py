@@ -1,0 +1,66 @@
+"""What is said about a request before it is placed: what is missing, what could be better, the guardrails.
+
+Only what is missing stops anything. On a terminal it is asked for; elsewhere it is an error. Advice and
+guardrails go to stderr and block nothing; a policy may require ``--attest``, and that is its to say.
+"""
+
+import sys
+from typing import Any
+
+import click
+
+from cli.asking import make_request
+from cli.invocation import Invocation, say
+from decision.advice import advise
+from decision.guardrails import ATTESTATION, GUARDRAILS
+from decision.missing import Question, answered, missing_details
+from decision.request import RenderRequest, Source
+from ledger.errors import LedgerUnusable
+from ledger.events import RenderRequested
+from ledger.store.interface import RecordFilter
+
+
+def advised_request(
+    inv: Invocation, operation: str = "create", source: Source | None = None, **values: Any
+) -> RenderRequest:
+    """Do what `make_request` does, ask for what is missing, and say what could be better."""
+    request = make_request(operation, source, **values)
+    while questions := missing_details(request):
+        prompt, fields = answered(request, questions[0], _ask(questions))
+        request = make_request(operation, source, **(values | {"prompt": prompt, "fields": fields}))
+    for advice in advise(request):
+        if inv.log.quiet:
+            say(f"advice: {advice.message}")
+        else:
+            inv.log.warning("prompt.advice", code=advice.code, field=advice.field, message=advice.message)
+    if not request.attested and not _has_asked_before(inv):
+        _show_guardrails(inv)
+    return request
+
+
+def _ask(questions: tuple[Question, ...]) -> str:
+    """Ask the first question on a terminal; elsewhere say all of them and give up."""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        return str(click.prompt(questions[0].question, err=True))
+    asked = "; ".join(question.question for question in questions)
+    raise click.UsageError(f"{asked} (say it in the prompt; on a terminal you would be asked)")
+
+
+def _has_asked_before(inv: Invocation) -> bool:
+    """Say whether this ledger has a request of this actor, to whom the guardrails were shown then."""
+    where = RecordFilter(type=RenderRequested.type, actor=inv.settings.actor)
+    try:
+        with inv.ledger() as ledger:
+            return any(True for _ in ledger.read(where, limit=1))
+    except LedgerUnusable:  # none yet; what else is wrong with it is said when it is written
+        return False
+
+
+def _show_guardrails(inv: Invocation) -> None:
+    if not inv.log.quiet:
+        inv.log.info("guardrails.shown", rules=[guardrail.rule for guardrail in GUARDRAILS])
+        return
+    say("What nobody may ask for, whatever the server:")
+    for guardrail in GUARDRAILS:
+        say(f"  - {guardrail.rule} {guardrail.meaning}")
+    say(f'This is shown once. --attest records: "{ATTESTATION}"')

@@ -1,0 +1,99 @@
+"""``templates``: starting points for prompts, by asset type."""
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from decision.templates import Template
+
+
+@click.command("templates", short_help="Show starting points for prompts.")
+@click.argument("name", required=False)
+@click.option(
+    "--fill",
+    "filled",
+    metavar="BLANK=TEXT",
+    multiple=True,
+    help="Fill a blank of the template; repeatable. What stays blank is asked for by `create`.",
+)
+@click.option("--example", is_flag=True, help="Fill every other blank with its example.")
+@options.invocation
+def templates_command(inv: Invocation, *, name: str | None, filled: tuple[str, ...], example: bool) -> None:
+    """List the templates, or print one as a structured prompt to save and fill.
+
+    \b
+    Example:
+      sora-ledger templates
+      sora-ledger templates product-teaser --fill product="a red kettle" --text
+    """
+    from decision.templates import template, templates  # noqa: PLC0415  # read from a file
+
+    if name is not None:
+        _show(inv, name, template(name), filled, example=example)
+        return
+    if filled or example:
+        raise click.UsageError("--fill and --example are about one template; name it")
+    known = templates()
+    document = {"templates": [_document(each, known[each]) for each in known]}
+    inv.emit(document, lambda console: _list(console, known.items()))
+
+
+def _show(inv: Invocation, name: str, template: "Template", filled: Sequence[str], *, example: bool) -> None:
+    values = {blank: text.example for blank, text in template.blanks.items()} if example else {}
+    draft = template.fill(values | _values(filled))
+    document = _document(name, template) | {
+        "prompt": draft.prompt,
+        "fields": dict(draft.fields),
+        "text": draft.text,
+        "command": _command(template, draft.prompt, draft.fields),
+    }
+
+    def text(console: "Console") -> None:
+        """Print the prompt alone, so that it can be saved as it is."""
+        console.print(draft.text, markup=False, soft_wrap=True)
+
+    inv.emit(document, text)
+
+
+def _values(filled: Sequence[str]) -> dict[str, str]:
+    values = {}
+    for given in filled:
+        name, equals, value = given.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--fill {given}: expected BLANK=TEXT, such as product='a red kettle'")
+        values[name] = value
+    return values
+
+
+def _document(name: str, template: "Template") -> dict[str, Any]:
+    return {
+        "name": name,
+        **template.model_dump(include={"title", "use_when", "purpose", "size", "seconds"}),
+        "blanks": {blank: asked.model_dump() for blank, asked in template.blanks.items()},
+    }
+
+
+def _command(template: "Template", prompt: str, fields: Any) -> str:
+    words = ["sora-ledger", "create", "--prompt", prompt]
+    for field, text in fields.items():
+        words += [f"--{field.replace('_', '-')}", text]
+    words += ["--purpose", template.purpose, "--size", template.size, "--seconds", str(template.seconds)]
+    return shlex.join(words)
+
+
+def _list(console: "Console", known: Any) -> None:
+    from cli.views import columns  # noqa: PLC0415  # rich: only for text
+
+    rows = [
+        (name, template.purpose, template.size, f"{template.seconds} s", template.use_when)
+        for name, template in known
+    ]
+    columns(console, ("template", "purpose", "size", "length", "use it when"), rows)

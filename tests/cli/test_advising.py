@@ -1,0 +1,150 @@
+"""Before a request is placed: what is missing stops it, what could be better is only said."""
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.events import RenderRequested
+from ledger.ledger import Ledger
+
+CREATE = ["create", "--profile", "sandbox", "--max-cost", "0"]  # denied, so nobody is called
+
+
+def logged(ended: Any, event: str) -> list[dict[str, Any]]:
+    return [line for line in ended.log if line["event"] == event]
+
+
+def last_request(folder: Path) -> RenderRequested:
+    with Ledger.open(str(folder / "ledger.db")) as ledger:
+        return [r.event for r in ledger.read() if isinstance(r.event, RenderRequested)][-1]
+
+
+@pytest.mark.parametrize("command", [["create"], ["create-and-poll"]])
+def test_advice_goes_to_stderr_and_blocks_nothing(sora: Any, command: list[str]) -> None:
+    prompt = "A fox runs over snow. It jumps over a log and digs a hole."
+    ended = sora(*command, "--profile", "sandbox", "--prompt", prompt, "--dry-run")
+    assert (ended.code, ended.document["dry_run"]) == (0, True)
+    assert [line["code"] for line in logged(ended, "prompt.advice")] == ["SEVERAL_ACTIONS"]
+
+
+def test_advice_reads_as_a_sentence_where_a_person_reads(sora: Any) -> None:
+    dialogue = "word " * 40
+    ended = sora(*CREATE, "--prompt", "a baker", "--dialogue", dialogue, "--dry-run", "--text")
+    assert "advice: the dialogue has 40 words" in ended.error
+
+
+def test_a_remix_that_does_not_say_what_stays_is_advised(sora: Any, server: Any) -> None:
+    server()
+    source = sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]
+    ended = sora("remix", source, "--prompt", "make it red")
+    assert [line["code"] for line in logged(ended, "prompt.advice")] == ["NOTHING_KEPT"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [("a {product} on a table", "still has {product} in it"), ("make it nice", "who or what")],
+)
+def test_a_missing_detail_is_an_error_where_nobody_can_be_asked(
+    sora: Any, folder: Path, prompt: str, said: str
+) -> None:
+    ended = sora("create", "--profile", "sandbox", "--prompt", prompt)
+    assert (ended.code, said in ended.error) == (2, True)
+    assert not (folder / "ledger.db").exists()
+
+
+def test_every_open_blank_is_named_at_once(sora: Any) -> None:
+    ended = sora(*CREATE, "--prompt", "a {product} on {surface}")
+    assert "{product}" in ended.error
+    assert "{surface}" in ended.error
+
+
+def test_a_missing_detail_is_asked_for_on_a_terminal(sora: Any, folder: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cli", *CREATE, "--prompt", "a {product} on {surface}"]
+    process = subprocess.Popen(command, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    os.write(ours, b"red kettle\na slate\n")
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65_536):
+            shown += chunk
+    except OSError:  # how Linux says that nobody holds the other end any more
+        pass
+    os.close(ours)
+    assert process.wait(60) == 3
+    assert b"what goes there?" in shown
+    assert last_request(folder).prompt.text == "a red kettle on a slate"
+
+
+def test_the_guardrails_are_shown_before_the_first_request_of_a_person(sora: Any) -> None:
+    first, second = (sora(*CREATE, "--prompt", "a fox") for _ in range(2))
+    [shown] = logged(first, "guardrails.shown")
+    assert "No real person appears" in " ".join(shown["rules"])
+    assert logged(second, "guardrails.shown") == []
+
+
+def test_the_guardrails_are_shown_to_each_person(sora: Any) -> None:
+    sora(*CREATE, "--prompt", "a fox")
+    assert logged(sora(*CREATE, "--prompt", "a fox", "--actor", "ben"), "guardrails.shown")
+
+
+def test_a_person_reads_the_guardrails_and_how_to_attest_them(sora: Any) -> None:
+    told = sora(*CREATE, "--prompt", "a fox", "--text").error
+    assert "No real person appears or is imitated" in told
+    assert "--attest records" in told
+
+
+@pytest.mark.parametrize("flags", [[], ["--attest"]])
+def test_an_attestation_is_recorded_with_the_request(sora: Any, folder: Path, flags: list[str]) -> None:
+    ended = sora(*CREATE, "--prompt", "a fox", *flags)
+    assert last_request(folder).attested is bool(flags)
+    assert bool(logged(ended, "guardrails.shown")) is not bool(flags)
+
+
+def test_templates_are_listed_by_asset_type(sora: Any) -> None:
+    names = [each["name"] for each in sora("templates").document["templates"]]
+    assert {"product-teaser", "social-ad", "cinematic-shot"} <= set(names)
+
+
+def test_a_template_is_printed_as_a_prompt_to_save(sora: Any) -> None:
+    told = sora("templates", "product-teaser", "--text").out
+    assert told.startswith("Use case: product teaser\nPrimary request: A close look at {product}")
+
+
+def test_a_template_is_filled_by_name_and_the_rest_by_example(sora: Any) -> None:
+    document = sora("templates", "product-teaser", "--fill", "product=a red kettle", "--example").document
+    assert document["prompt"] == "A close look at a red kettle on a slate pedestal"
+    assert document["command"].startswith("sora-ledger create --prompt 'A close look at a red kettle")
+
+
+def test_a_filled_template_can_be_rendered(sora: Any, folder: Path) -> None:
+    (folder / "shot.txt").write_text(sora("templates", "social-ad", "--example", "--text").out)
+    ended = sora("create", "--prompt-file", "shot.txt", "--profile", "sandbox", "--dry-run")
+    assert ended.code == 0
+
+
+def test_a_template_left_blank_is_not_rendered(sora: Any, folder: Path) -> None:
+    (folder / "shot.txt").write_text(sora("templates", "social-ad", "--text").out)
+    assert sora("create", "--prompt-file", "shot.txt", "--profile", "sandbox", "--dry-run").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["product-teser"], "did you mean product-teaser?"),
+        (["product-teaser", "--fill", "color=red"], "blank color is unknown"),
+        (["product-teaser", "--fill", "red"], "expected BLANK=TEXT"),
+        (["--example"], "are about one template; name it"),
+    ],
+)
+def test_a_wrong_template_says_the_right_one(
+    sora: Callable[..., Any], arguments: list[str], said: str
+) -> None:
+    ended = sora("templates", *arguments)
+    assert (ended.code, said in ended.error) == (2, True)
