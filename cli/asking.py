@@ -1,16 +1,12 @@
 """From options to a request: the prompt from wherever it is, the reference image, the limits."""
 
-import hashlib
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
 from decision.catalog import default_catalog
-from decision.request import ReferenceImage, RenderRequest, Source, parse_request
-from render_service.material import NOTHING, Material
-from render_service.media import read_image
+from decision.request import RenderRequest, Source, parse_request
 
 MICROS = 1_000_000
 
@@ -40,22 +36,6 @@ def read_cost(text: str | None) -> int | None:
     if micros < 0 or micros != micros.to_integral_value() or micros >= 2**53:
         raise click.UsageError(f"--max-cost {text}: expected dollars from 0, such as 2.50")
     return int(micros)
-
-
-def read_reference(path: Path | None) -> tuple[ReferenceImage | None, Material]:
-    """Return what a reference image is, and its content."""
-    if path is None:
-        return None, NOTHING
-    content, media_type, width, height = read_image(path)
-    image = ReferenceImage(
-        name=path.name,
-        sha256=hashlib.sha256(content).hexdigest(),
-        media_type=media_type,
-        width=width,
-        height=height,
-        bytes=len(content),
-    )
-    return image, Material(reference=content)
 
 
 def make_request(operation: str = "create", source: Source | None = None, **values: Any) -> RenderRequest:

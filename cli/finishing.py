@@ -12,6 +12,7 @@ from cli.invocation import Invocation, say
 from ledger.events import Variant
 from ledger.job import Job, State
 from render_service.assets import SUFFIXES, check_target
+from render_service.settings import Settings
 
 if TYPE_CHECKING:
     from render_service.desk import Desk
@@ -38,6 +39,15 @@ def wanted(variants: Sequence[str], out: Path | None, *, force: bool) -> list[Va
             raise click.UsageError("--out names one file; leave it out, or give one --variant")
         check_target(out, force=force)
     return names
+
+
+def check_variants(settings: Settings, profile_name: str | None, variants: Sequence[Variant]) -> None:
+    """Refuse what the server of the profile cannot give, before anything is sent; the message says why."""
+    from sora_adapter.profiles import profile  # noqa: PLC0415
+    from sora_adapter.support import require  # noqa: PLC0415
+
+    server = profile(profile_name or settings.chosen_profile(), settings.profiles_file)
+    require(server, "content", *variants)
 
 
 def end(inv: Invocation, job: Job) -> None:

@@ -14,6 +14,7 @@ COMMANDS = (
     "templates",
     "create",
     "create-and-poll",
+    "image2video",
     "remix",
     "edit",
     "extend",

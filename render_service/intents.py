@@ -31,7 +31,11 @@ def requested(assets: AssetStore, request: RenderRequest, material: Material) ->
         augmented_prompt=Private.seal("augmented_prompt", sent) if sent != request.prompt else None,
         size=request.size,
         seconds=request.total_seconds,
-        input_reference=keep_image(assets, image, material.reference, "input_reference") if image else None,
+        input_reference=(
+            keep_image(assets, image, material.reference, "input_reference", material.original)
+            if image
+            else None
+        ),
         further_images=tuple(
             keep_image(assets, further, content, f"further_images.{index}")
             for index, (further, content) in enumerate(

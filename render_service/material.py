@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from decision.request import ReferenceImage, SourceFile
 from ledger.events import InputReference
@@ -10,11 +11,19 @@ from ledger.private import Private
 from render_service.assets import AssetStore
 
 
+class Original(NamedTuple):
+    """The file somebody gave, of which another one was made to be sent."""
+
+    content: bytes
+    media_type: str
+
+
 @dataclass(frozen=True)
 class Material:
-    """Contents: of the first frame, of the images given beside it, and the video file to edit."""
+    """Contents: of the first frame, of what it was made of, of the images beside it; the video to edit."""
 
     reference: bytes | None = None
+    original: Original | None = None
     further: tuple[bytes, ...] = ()
     video: Path | None = None
 
@@ -23,9 +32,18 @@ NOTHING = Material()
 
 
 def keep_image(
-    assets: AssetStore, image: ReferenceImage, content: bytes | None, field: str
+    assets: AssetStore,
+    image: ReferenceImage,
+    content: bytes | None,
+    field: str,
+    original: Original | None = None,
 ) -> InputReference:
-    """Store an image under its digest and return how a record speaks of it; `field` is its path there."""
+    """Store an image under its digest and return how a record speaks of it; `field` is its path there.
+
+    The `original` is stored too, under the digest that the record has as ``original_sha256``.
+    """
+    if original is not None:
+        assets.put(original.content, original.media_type)
     uri = assets.put(content, image.media_type) if content is not None else None
     return InputReference(
         name=Private.seal(f"{field}.name", image.name),

@@ -8,7 +8,10 @@ from pathlib import Path
 from ledger.events import Mismatch, Probe
 from render_service.errors import AssetUnusable, BadInput
 
-IMAGE_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+FORMATS = ("JPEG", "PNG", "WEBP")
+IMAGE_TYPES = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+"""MPO is what Pillow calls the JPEG of a telephone that holds a second picture behind the first."""
+
 DURATION_TOLERANCE_MS = 100
 MICROSECONDS_PER_MS = 1_000
 
@@ -24,7 +27,7 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
             f"input reference {path}: cannot be read ({error.strerror}); check the path"
         ) from error
     try:
-        with Image.open(path, formats=list(IMAGE_TYPES)) as image:
+        with Image.open(path, formats=FORMATS) as image:
             image.load()
             return content, IMAGE_TYPES[image.format or ""], image.width, image.height
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

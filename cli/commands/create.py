@@ -7,9 +7,11 @@ import click
 
 from cli import options
 from cli.advising import advised_request
-from cli.asking import read_cost, read_prompt, read_reference
+from cli.asking import read_cost, read_prompt
 from cli.finishing import end
+from cli.ingredients import Ingredients, LoopCommand, gather, ingredients
 from cli.invocation import Invocation
+from cli.models import list_models, show_models
 from decision.request import RenderRequest
 from render_service.material import Material
 
@@ -21,15 +23,17 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-@click.command("create")
+@click.command("create", cls=LoopCommand)
 @options.prompt
 @options.prompt_fields
 @options.shape
+@ingredients
+@list_models
 @options.render
 @options.dry_run
 @options.calling
 @options.invocation
-def create_command(inv: Invocation, *, dry_run: bool, **asked: Any) -> None:
+def create_command(inv: Invocation, *, models: bool, dry_run: bool, **asked: Any) -> None:
     """Ask for a render and return at once; `poll` waits for it.
 
     \b
@@ -37,7 +41,10 @@ def create_command(inv: Invocation, *, dry_run: bool, **asked: Any) -> None:
       sora-ledger create --prompt "A teal coupe on a desert highway" --size 1280x720 --seconds 8
       sora-ledger create --prompt-file shot.txt --purpose final --dry-run
     """
-    place_and_show(inv, *request_of(inv, **asked), dry_run=dry_run)
+    if models:
+        show_models(inv)
+    else:
+        place_and_show(inv, *request_of(inv, **asked), dry_run=dry_run)
 
 
 def place_and_show(inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool) -> None:
@@ -61,22 +68,20 @@ def request_of(  # noqa: PLR0913  # one parameter per option
     size: str | None,
     seconds: str | None,
     input_reference: Path | None,
+    extra: Ingredients,
     purpose: str,
     max_cost: str | None,
     request_key: str | None,
     attested: bool = False,
 ) -> tuple[RenderRequest, Material]:
     """Return the request the options describe, and its files."""
-    image, material = read_reference(input_reference)
+    values, material = gather(extra, model=model, size=size, seconds=seconds, input_reference=input_reference)
     request = advised_request(
         inv,
+        **values,
         prompt=read_prompt(prompt_text, prompt_file),
         fields=fields,
         augment=augment,
-        model=model,
-        size=size,
-        seconds=seconds,
-        input_reference=image,
         purpose=purpose,
         profile=inv.settings.chosen_profile(),
         request_key=request_key,

@@ -1,5 +1,7 @@
 """``create-and-poll``: ask for a render, wait for it, keep its video."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,8 +9,13 @@ import click
 
 from cli import options
 from cli.commands.create import placed_document, request_of, show_placed, show_preview
-from cli.finishing import copy_out, end, progress, wanted
+from cli.finishing import check_variants, copy_out, end, progress, wanted
+from cli.ingredients import LoopCommand, ingredients
 from cli.invocation import Invocation
+from cli.models import list_models, show_models
+from decision.request import RenderRequest
+from ledger.events import Variant
+from render_service.material import Material
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,10 +25,12 @@ if TYPE_CHECKING:
     from render_service.placed import Placed
 
 
-@click.command("create-and-poll")
+@click.command("create-and-poll", cls=LoopCommand)
 @options.prompt
 @options.prompt_fields
 @options.shape
+@ingredients
+@list_models
 @options.render
 @options.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
 def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
+    models: bool,
     dry_run: bool,
     download: bool,
     variants: tuple[str, ...],
@@ -47,25 +57,47 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
     Example:
       sora-ledger create-and-poll --prompt "Close-up of a steaming cup" --download --out coffee.mp4
     """
+    if models:
+        show_models(inv)
+        return
     names = wanted(variants, out, force=force)
     request, material = request_of(inv, **asked)
+    wishes = Wishes(names if download or out else [], out, force, poll_interval, timeout)
+    check_variants(inv.settings, request.profile, names)
     if dry_run:
         show_preview(inv, request, material)
-        return
+    else:
+        render_and_keep(inv, request, material, wishes)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How long to wait, and which files to copy where; no variant copies none."""
+
+    variants: Sequence[Variant]
+    out: Path | None
+    force: bool
+    poll_interval: float
+    timeout: float
+
+
+def render_and_keep(inv: Invocation, request: RenderRequest, material: Material, wishes: Wishes) -> None:
+    """Place a request, wait for its video, store it, copy it out, and emit how it ended."""
 
     async def follow(desk: "Desk") -> "tuple[Placed, Job, list[Path]]":
         from render_service.patience import Patience  # noqa: PLC0415
         from render_service.renders import place  # noqa: PLC0415
         from render_service.settle import settle  # noqa: PLC0415
 
-        placed = await place(desk, request, material, Patience(timeout_s=timeout))
+        timeout_s, interval_s = wishes.timeout, wishes.poll_interval
+        placed = await place(desk, request, material, Patience(timeout_s=timeout_s))
         if not inv.prints_json:
             show_placed(inv.console, placed, request, waiting=True)
         with progress(inv, placed.job) as watch:
-            job = await settle(desk, placed.job, interval_s=poll_interval, timeout_s=timeout, watch=watch)
+            job = await settle(desk, placed.job, interval_s=interval_s, timeout_s=timeout_s, watch=watch)
         copies: list[Path] = []
-        if (download or out) and "video" in job.assets:
-            job, copies = await copy_out(desk, job, names, out, force=force)
+        if wishes.variants and "video" in job.assets:
+            job, copies = await copy_out(desk, job, wishes.variants, wishes.out, force=wishes.force)
         return placed, job, copies
 
     placed, job, copies = inv.desk(follow, begins=True)

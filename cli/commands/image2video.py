@@ -1,0 +1,72 @@
+"""``image2video``: the command lines of image2video's Sora backend, as they are."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import options
+from cli.commands.create import request_of, show_preview
+from cli.commands.create_and_poll import Wishes, render_and_keep
+from cli.finishing import check_variants, wanted
+from cli.ingredients import LoopCommand, ingredients
+from cli.invocation import Invocation
+from cli.models import BACKEND, list_models, show_models
+
+
+def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
+    if value != BACKEND:
+        raise click.BadParameter(
+            f"{value} is a backend of image2video that has no Videos API; here there is {BACKEND} "
+            "(another server of the protocol is chosen with --profile)"
+        )
+    return value
+
+
+@click.command("image2video", cls=LoopCommand, short_help="Take image2video's command lines.")
+@click.argument("prompt_text", metavar="[PROMPT]", required=False)
+@click.option(
+    "--backend", metavar="NAME", default=BACKEND, show_default=True, callback=_backend, help="Only sora2."
+)
+@options.shape
+@ingredients
+@list_models
+@options.render
+@options.waiting
+@options.downloading
+@options.dry_run
+@options.calling
+@options.invocation
+def image2video_command(  # noqa: PLR0913  # one parameter per option
+    inv: Invocation,
+    *,
+    backend: str,  # noqa: ARG001  # checked when it is read
+    models: bool,
+    dry_run: bool,
+    variants: tuple[str, ...],
+    out: Path | None,
+    force: bool,
+    poll_interval: float,
+    timeout: float,
+    **asked: Any,
+) -> None:
+    """Take image2video's command lines: render, wait, and write VIDEO_ID.mp4 into the working folder.
+
+    The prompt is sent as it is typed; seconds and sizes the Videos API never had are refused with the nearest.
+
+    \b
+    Example:
+      sora-ledger image2video --backend sora2 -i "hero.jpg,shots/*.jpg" --fit cover "Slow dolly forward"
+    """
+    if models:
+        show_models(inv)
+        return
+    if asked["prompt_text"] is None:
+        raise click.UsageError("the prompt is missing; it is the last word, in quotes")
+    names = wanted(variants, out, force=force)
+    request, material = request_of(inv, prompt_file=None, fields={}, augment=False, **asked)
+    check_variants(inv.settings, request.profile, names)
+    if dry_run:
+        show_preview(inv, request, material)
+    else:
+        render_and_keep(inv, request, material, Wishes(names, out, force, poll_interval, timeout))
