@@ -27,6 +27,8 @@ COMMANDS = (
     "adopt",
     "list",
     "jobs",
+    "record",
+    "attach",
     "log",
     "show",
     "verify",

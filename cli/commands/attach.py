@@ -1,0 +1,41 @@
+"""``attach``: tie an output to what happens to it next."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from ledger.job import Job
+    from render_service.desk import Desk
+
+
+@click.command("attach", short_help="Tie an output to a workflow.")
+@options.job_id
+@click.option("--workflow", metavar="NAME", required=True, help="Distribution, QA review, an edit suite …")
+@click.option("--uri", metavar="URI", required=True, help="Where it is found there.")
+@options.invocation
+def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> None:
+    """Tie the output of a job to the workflow that takes it on; the same again records nothing.
+
+    \b
+    Example:
+      sora-ledger attach job_01a2 --workflow qa-review --uri https://qa.example/tickets/7
+    """
+    from render_service.documents import job_document  # noqa: PLC0415
+    from render_service.external import attach  # noqa: PLC0415
+
+    async def follow(desk: "Desk") -> "tuple[Job, bool]":
+        return await attach(desk, await desk.job(name), workflow, uri)
+
+    job, now = inv.desk(follow)
+    document = job_document(job) | {"workflow": workflow, "uri": uri, "attached": now}
+    words = "is now attached" if now else "was attached before"
+    inv.emit(
+        document,
+        lambda console: console.print(
+            f"{job.job_id} {words} to {workflow}: {uri}", markup=False, soft_wrap=True
+        ),
+    )

@@ -1,0 +1,118 @@
+"""``record``: another system's fact, in a stream of its own."""
+
+import json
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from cli import options
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.desk import Desk
+    from render_service.external import Fact
+
+_HELP = {
+    "video_id": "The video it is about.",
+    "status": "What the other system says of it.",
+    "progress": "0 to 100.",
+    "model": "Which model.",
+    "seconds": "How long.",
+    "size": "Pixels, WxH.",
+    "prompt": "The prompt; kept apart, so that it can be erased.",
+    "remix_video_id": "The video it was made from.",
+    "input_reference": "What is known of the reference image; kept apart too.",
+    "storage_uri": "Where the file is.",
+    "webhook_event_id": "The webhook it came with; the same one is recorded once.",
+}
+
+
+def _fields(function: Any) -> Any:
+    for name, told in reversed(_HELP.items()):
+        kind = click.IntRange(0, 100) if name == "progress" else str
+        function = click.option(f"--{name.replace('_', '-')}", name, metavar="VALUE", type=kind, help=told)(
+            function
+        )
+    return function
+
+
+@click.command("record", short_help="Record another system's fact.")
+@click.argument("stream")
+@_fields
+@click.option(
+    "--json-in",
+    metavar="FILE",
+    type=click.File(encoding="utf-8"),
+    help="Read the fields from a JSON object instead, - is stdin; videoId and video_id are the same.",
+)
+@click.option(
+    "--event-id", metavar="ID", help="A name of yours for this fact: repeated, it is recorded once."
+)
+@click.option("--dry-run", is_flag=True, help="Check it and show what would be recorded.")
+@options.invocation
+def record_command(
+    inv: Invocation,
+    *,
+    stream: str,
+    json_in: TextIO | None,
+    event_id: str | None,
+    dry_run: bool,
+    **fields: Any,
+) -> None:
+    """Record another system's fact in STREAM, a name of yours such as media-renders.
+
+    \b
+    Example:
+      sora-ledger record media-renders --video-id video_123 --status completed --size 1280x720
+      sora-ledger record media-renders --json-in - --event-id evt_123
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    if json_in is not None and given:
+        raise click.UsageError("give the fields with --json-in or with options, not both")
+    values = given if json_in is None else _read(json_in)
+    if dry_run:
+        _preview(inv, stream, values)
+        return
+    from render_service.documents import record_document  # noqa: PLC0415
+    from render_service.external import checked_stream, external_event, record_external  # noqa: PLC0415
+
+    checked_stream(stream)
+    external_event(values)  # before a ledger is begun for it
+
+    async def follow(desk: "Desk") -> "Fact":
+        return await record_external(desk, stream, values, event_id=event_id)
+
+    fact = inv.desk(follow, begins=True)
+    document = record_document(fact.record) | {"repeated": fact.repeated}
+    words = "was recorded before" if fact.repeated else "recorded"
+    inv.emit(
+        document,
+        lambda console: console.print(
+            f"{words} in {stream} at position {fact.record.position}", markup=False
+        ),
+    )
+
+
+def _preview(inv: Invocation, stream: str, values: dict[str, Any]) -> None:
+    from render_service.external import checked_stream, external_event  # noqa: PLC0415
+
+    event = external_event(values)
+    document = {"dry_run": True, "stream": checked_stream(stream), "event": event.model_dump(mode="json")}
+
+    def text(console: "Console") -> None:
+        console.print_json(data=document["event"])
+        console.print("dry run: nothing was recorded")
+
+    inv.emit(document, text)
+
+
+def _read(file: TextIO) -> dict[str, Any]:
+    try:
+        document = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"--json-in {file.name}: expected a JSON object ({error})") from error
+    if not isinstance(document, dict):
+        raise click.UsageError(f"--json-in {file.name}: expected a JSON object, found another kind of JSON")
+    return document
