@@ -3,7 +3,7 @@
 The SDK does not validate: a page of HTML comes back as a `str`, a missing field as a missing attribute.
 So the SDK only carries (`sora_adapter.transport`), and the body is read here: strict about what everything
 hangs on (``id`` and ``status`` of a video), lenient about the rest, which servers leave out, send as
-null or spell differently (SERVERS.md has the table).
+null or spell differently (docs/servers.md has the table).
 """
 
 import json

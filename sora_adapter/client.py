@@ -158,7 +158,7 @@ class VideosClient:
         return self._translator.deletion(video_id, received)
 
     def _variant_params(self, variant: Variant) -> dict[str, str]:
-        """Name the variant only to a server that has several: others misread it (SERVERS.md 1.3)."""
+        """Name the variant only to a server that has several: others misread it (docs/servers.md 1.3)."""
         return {"variant": variant.value} if len(self.profile.variants) > 1 else {}
 
     def _headers(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Servers that speak the protocol in their own way, imitated by layers around the sandbox.
 
-One module for each, with its departures from the protocol; the section of SERVERS.md that established one
-stands beside it. What SERVERS.md does not say is left as the sandbox has it. `layer` is what they share.
+One module for each, with its departures from the protocol; the section of docs/servers.md that established
+one stands beside it. What that page does not say is left as the sandbox has it. `layer` is what they share.
 """
 
 from starlette.middleware import Middleware

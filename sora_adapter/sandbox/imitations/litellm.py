@@ -1,4 +1,4 @@
-"""LiteLLM proxy, as SERVERS.md 1.1 has it: a gateway that rewrites ids, errors and headers."""
+"""LiteLLM proxy, as docs/servers.md 1.1 has it: a gateway that rewrites ids, errors and headers."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ _WRONG_KEY = 401
 
 
 class LiteLLM(Imitation):
-    """SERVERS.md 1.1; the deployment behind it is the sandbox."""
+    """docs/servers.md 1.1; the deployment behind it is the sandbox."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"delete"})  # 1.1: "No DELETE -> 405"
 

@@ -1,4 +1,4 @@
-"""Merge Gateway, as SERVERS.md 1.7 has it: JSON only, 202, ids `vid_`, the cost in the completed job."""
+"""Merge Gateway, as docs/servers.md 1.7 has it: JSON only, 202, ids `vid_`, the cost in the completed job."""
 
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ _ACCEPTED = 202
 
 
 class Merge(Imitation):
-    """SERVERS.md 1.7 and its row in 1.9."""
+    """docs/servers.md 1.7 and its row in 1.9."""
 
     absent: ClassVar[frozenset[str]] = frozenset(
         {"list", "delete", "remix", "edit", "extend", "character", "get-character"}

@@ -1,4 +1,4 @@
-"""new-api and its re-sellers, as SERVERS.md 1.6 has it: task ids, milliseconds, nothing that is empty."""
+"""new-api and its re-sellers, as docs/servers.md 1.6 has it: task ids, milliseconds, nothing empty."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ _TIMES = ("created_at", "completed_at", "expires_at")
 
 
 class NewApi(Imitation):
-    """SERVERS.md 1.6."""
+    """docs/servers.md 1.6."""
 
     absent: ClassVar[frozenset[str]] = frozenset(
         {"list", "delete", "edit", "extend", "character", "get-character"}

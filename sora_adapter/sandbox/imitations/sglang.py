@@ -1,4 +1,4 @@
-"""SGLang diffusion, as SERVERS.md 1.3 has it: integer seconds, a variant that is an index, jobs in memory."""
+"""SGLang diffusion, as docs/servers.md 1.3 has it: integer seconds, a variant as an index, jobs in memory."""
 
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ _NOT_SHOWN = {"prompt", "remixed_from_video_id"}
 
 
 class SGLang(Imitation):
-    """SERVERS.md 1.3."""
+    """docs/servers.md 1.3."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"remix", "edit", "extend", "character", "get-character"})
     is_open: ClassVar[bool] = True  # 1.3: "no auth"

@@ -1,4 +1,4 @@
-"""TensorRT-LLM's trtllm-serve, as SERVERS.md 1.4 has it: two words of its own for a job under way."""
+"""TensorRT-LLM's trtllm-serve, as docs/servers.md 1.4 has it: two words of its own for a job under way."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ _ENCODING_FROM = 90
 
 
 class TensorRTLLM(Imitation):
-    """SERVERS.md 1.4."""
+    """docs/servers.md 1.4."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"remix", "edit", "extend", "character", "get-character"})
     is_open: ClassVar[bool] = True  # 1.4: "no auth"

@@ -1,4 +1,4 @@
-"""vLLM-Omni, as SERVERS.md 1.2 has it: multipart only, failed jobs as HTTP errors, jobs in memory."""
+"""vLLM-Omni, as docs/servers.md 1.2 has it: multipart only, failed jobs as HTTP errors, jobs in memory."""
 
 import json
 from typing import ClassVar
@@ -16,7 +16,7 @@ _NO_CONTENT_OF_FAILED = 422
 
 
 class VLLMOmni(Imitation):
-    """SERVERS.md 1.2."""
+    """docs/servers.md 1.2."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"remix", "edit", "extend", "character", "get-character"})
     is_open: ClassVar[bool] = True

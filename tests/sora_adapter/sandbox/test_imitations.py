@@ -45,7 +45,7 @@ def test_the_routes_for_tests_are_not_imitated(start: Start, name: str) -> None:
     assert start(imitates=name).get("/_sandbox/jobs").json() == {"data": []}
 
 
-# --- LiteLLM, SERVERS.md 1.1 ---------------------------------------------------------------------------
+# --- LiteLLM, docs/servers.md 1.1 ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_litellm_edits_by_id_and_not_by_upload(litellm: httpx2.Client) -> None:
     assert (by_id.status_code, by_upload.status_code) == (200, 500)
 
 
-# --- vLLM-Omni, SERVERS.md 1.2 -------------------------------------------------------------------------
+# --- vLLM-Omni, docs/servers.md 1.2 -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_server_that_keeps_jobs_in_memory_forgets_them_on_restart(start: Start
     assert restarted.get("/v1/videos").json()["data"] == []
 
 
-# --- SGLang, SERVERS.md 1.3 ----------------------------------------------------------------------------
+# --- SGLang, docs/servers.md 1.3 ----------------------------------------------------------------------------
 
 
 @pytest.fixture
