@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types bench serve
+.PHONY: demo test lint types bench conformance serve
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready       ## the main job, before your eyes, into demo-output/
@@ -21,6 +21,9 @@ types: .venv/ready      ## mypy, strict
 bench: .venv/ready      ## ratios against a named peer, alternating in one run
 	$(BIN)/python benchmarks/append.py
 	$(BIN)/python benchmarks/status.py
+
+conformance: .venv/ready ## what strangers wrote, and the real LiteLLM proxy; fetched from PyPI and npm, takes two minutes
+	tests/conformance/run all
 
 serve: .venv/ready      ## the sandbox server, until Ctrl-C
 	$(BIN)/sora-ledger sandbox --port 8765 --data sandbox-data
