@@ -4,6 +4,7 @@ Errors are matched by the packages' own trees; the modules they live in are impo
 error or a job to match, so that ``--help`` and a Ctrl-C in the first instant pay nothing for them.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,24 @@ OF_STATE = {
     "absent": ExitCode.SERVER,
 }
 """By `ledger.job.State`; a state that is not here is no trouble."""
+
+WORST_FIRST = (
+    ExitCode.LEDGER_UNUSABLE,
+    ExitCode.UNKNOWN,
+    ExitCode.SERVER,
+    ExitCode.FAILED,
+    ExitCode.BAD_INPUT,
+    ExitCode.RENDER_FAILED,
+    ExitCode.TIMED_OUT,
+    ExitCode.DENIED,
+    ExitCode.DONE,
+)
+"""In which order the ends of many jobs count: what needs a person soonest comes first."""
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """Return the code of a command that ended in all of these."""
+    return min(codes, key=WORST_FIRST.index, default=ExitCode.DONE)
 
 
 def of_job(job: "Job") -> ExitCode:

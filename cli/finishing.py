@@ -17,6 +17,7 @@ from render_service.settings import Settings
 if TYPE_CHECKING:
     from render_service.desk import Desk
     from render_service.settle import Watch
+    from sora_adapter.profiles import Wanted
 
 _WAYS_OUT = {
     State.HELD: "a person has to approve it first",
@@ -25,6 +26,11 @@ _WAYS_OUT = {
     State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: look for it with "
     "`sora-ledger list`; nothing is sent again",
 }
+
+_WITH_A_KEY = (
+    "the same command with the same --request-key tries again",
+    "this request is closed: to ask again, take another --request-key",
+)
 
 
 def wanted(variants: Sequence[str], out: Path | None, *, force: bool) -> list[Variant]:
@@ -43,11 +49,17 @@ def wanted(variants: Sequence[str], out: Path | None, *, force: bool) -> list[Va
 
 def check_variants(settings: Settings, profile_name: str | None, variants: Sequence[Variant]) -> None:
     """Refuse what the server of the profile cannot give, before anything is sent; the message says why."""
+    beside_the_video = [variant for variant in variants if variant is not Variant.VIDEO]
+    if beside_the_video:
+        check_offered(settings, profile_name, *beside_the_video)
+
+
+def check_offered(settings: Settings, profile_name: str | None, *wanted: "Wanted") -> None:
+    """Refuse what the server of the profile does not offer, also where nothing would be sent anyway."""
     from sora_adapter.profiles import profile  # noqa: PLC0415
     from sora_adapter.support import require  # noqa: PLC0415
 
-    server = profile(profile_name or settings.chosen_profile(), settings.profiles_file)
-    require(server, "content", *variants)
+    require(profile(profile_name or settings.chosen_profile(), settings.profiles_file), *wanted)
 
 
 def end(inv: Invocation, job: Job) -> None:
@@ -55,11 +67,12 @@ def end(inv: Invocation, job: Job) -> None:
     code = of_job(job)
     if code is ExitCode.DONE:
         return
-    say(f"Error: {job.job_id} is {job.state}: {_way_out(inv, job)}")
+    say(f"Error: {job.job_id} is {job.state}: {way_out(inv, job, *_WITH_A_KEY)}")
     raise click.exceptions.Exit(code)
 
 
-def _way_out(inv: Invocation, job: Job) -> str:
+def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
+    """Say why `job` stands where it does and what now: `again` where it may be sent, `over` where not."""
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
     from render_service.placed import denial, submission_trouble  # noqa: PLC0415
@@ -71,8 +84,8 @@ def _way_out(inv: Invocation, job: Job) -> str:
     if job.state not in {State.ABSENT, State.REJECTED} or job.request_key is None:
         return str(said)
     if job.outcome is None:
-        return f"{said}; the same command with the same --request-key tries again"
-    return f"{said}; this request is closed: to ask again, take another --request-key"
+        return f"{said}; {again}"
+    return f"{said}; {over}"
 
 
 @contextmanager

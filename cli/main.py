@@ -14,6 +14,7 @@ COMMANDS = (
     "templates",
     "create",
     "create-and-poll",
+    "create-batch",
     "image2video",
     "remix",
     "edit",

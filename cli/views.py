@@ -69,6 +69,11 @@ def show_ruling(console: Console, ruling: Ruling, request: RenderRequest | None 
             )  # may be a command to copy
 
 
+def state_style(state: State) -> str:
+    """Return the colour of a state."""
+    return _STATE_STYLE.get(state, "red")
+
+
 def show_job(console: Console, job: Job) -> None:
     """Print one job as a short list of facts."""
     facts = list(_facts(job))

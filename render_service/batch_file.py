@@ -11,8 +11,8 @@ Everything wrong is collected, so that a person sees all of it at once and befor
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -54,30 +54,33 @@ class Problem:
 class BatchInvalid(BadInput):
     """Some entries cannot be used; nothing of the batch was sent or recorded."""
 
-    def __init__(self, name: str, problems: list[Problem]) -> None:
-        count = f"{len(problems)} entries" if len(problems) > 1 else "1 entry"
-        listed = "\n".join(f"  {problem}" for problem in problems)
+    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
+        lines = {problem.line for problem in problems}
+        count = f"{len(lines)} entries" if len(lines) > 1 else "1 entry"
+        listed = "\n".join(f"  {problem}" for problem in sorted(problems, key=lambda each: each.line))
         super().__init__(f"{name}: {count} cannot be used, so nothing was sent:\n{listed}")
         self.problems = problems
 
 
-def read_batch(text: str, name: str, folder: Path) -> list[Entry]:
-    """Return the entries of `text`; image paths are taken from `folder`; `BatchInvalid` has every problem."""
+@dataclass(frozen=True)
+class Reading:
+    """What a batch file holds: the entries that can be used, and what is wrong with the others."""
+
+    entries: tuple[Entry, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def read_batch(text: str, folder: Path) -> Reading:
+    """Read the entries of `text`; image paths are taken from `folder`."""
     entries: list[Entry] = []
     problems: list[Problem] = []
-    for line, value in _values(text):
+    for number, (line, value) in enumerate(_values(text), 1):
         try:
-            entries.append(_entry(line, len(entries) + 1, value, folder))
+            entries.append(_entry(line, number, value, folder))
         except ValueError as error:
             problems.append(Problem(line, str(error)))
-    entries = _named(entries, problems)
-    if problems:
-        raise BatchInvalid(name, sorted(problems, key=lambda problem: problem.line))
-    if not entries:
-        raise BadInput(
-            f"{name}: there is no entry in it; each line is a JSON object with a prompt, or a prompt"
-        )
-    return entries
+    entries, clashes = _named(entries)
+    return Reading(tuple(entries), (*problems, *clashes))
 
 
 def _values(text: str) -> Iterator[tuple[int, Any]]:
@@ -172,24 +175,20 @@ def _out(value: Any) -> PurePosixPath:
     return path if path.suffix == ".json" else path.with_name(path.name + ".json")
 
 
-def _named(entries: list[Entry], problems: list[Problem]) -> list[Entry]:
+def _named(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
     """Give every entry a file: its own `out`, or ``NNN-<prompt-slug>.json``; two may not share one."""
-    from dataclasses import replace  # noqa: PLC0415
-
     width = max(3, len(str(len(entries))))
     named: list[Entry] = []
+    problems: list[Problem] = []
     taken: dict[str, int] = {}
     for entry in entries:
         default = PurePosixPath(f"{entry.number:0{width}d}-{slug(entry.prompt)}.json")
         path = entry.out if entry.out.name else default
-        folded = str(path).casefold()
-        if folded in taken:
-            problems.append(
-                Problem(entry.line, f"out {str(path)!r} is taken by the entry in line {taken[folded]}")
-            )
-        taken.setdefault(folded, entry.line)
+        owner = taken.setdefault(str(path).casefold(), entry.line)
+        if owner != entry.line:
+            problems.append(Problem(entry.line, f"out {str(path)!r} is taken by the entry in line {owner}"))
         named.append(replace(entry, out=path))
-    return named
+    return named, problems
 
 
 def slug(prompt: str) -> str:

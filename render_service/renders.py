@@ -73,7 +73,7 @@ async def place(
         asked = await asyncio.to_thread(requested, desk.assets, request, material)
         if isinstance(ruling, RenderDenied):
             return await _denied(desk, asked, ruling)
-        placed = Placed(_unrecorded(), asked, ruling)
+        placed = Placed(unrecorded(), asked, ruling)
         try:
             return await submit(desk, placed, request, material, patience)
         except EventIdConflict:  # another process used the key in between
@@ -95,7 +95,7 @@ def may_try_again(desk: Desk, job: Job, outcome: Submission | None) -> bool:
     return rejected and desk.profile(job.profile).is_free(outcome)  # type: ignore[arg-type]  # rejected says so
 
 
-def _unrecorded() -> Job:
+def unrecorded() -> Job:
     """Return a job that is not in the ledger yet: version 0 of a new stream."""
     return Job(
         job_id=new_job_id(),
@@ -120,7 +120,7 @@ def opening(desk: Desk, asked: RenderRequested, ruling: Ruling) -> list[Draft]:
 
 
 async def _denied(desk: Desk, asked: RenderRequested, ruling: RenderDenied) -> Placed:
-    job = await desk.advance(_unrecorded(), opening(desk, asked, ruling), rules_of(desk))
+    job = await desk.advance(unrecorded(), opening(desk, asked, ruling), rules_of(desk))
     return Placed(job, asked, ruling)
 
 

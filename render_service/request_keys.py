@@ -35,7 +35,7 @@ def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:
         return None
     requested = first.event
     assert isinstance(requested, RenderRequested)  # noqa: S101  # the id is made from the key of a request
-    differing = _differences(requested, request)
+    differing = differences(requested, request)
     if differing:
         raise RequestKeyTaken(
             f"request key {request.request_key!r} stands for {first.stream}, which was asked for with other "
@@ -48,7 +48,7 @@ def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:
     return Placed(ledger.job(first.stream), requested, ruling, outcome, repeated=True)
 
 
-def _differences(before: RenderRequested, now: RenderRequest) -> list[str]:
+def differences(before: RenderRequested, now: RenderRequest) -> list[str]:
     """Name what `now` asks differently; text that was erased cannot be the same any more."""
     url = before.reference_url.text if before.reference_url else None
     pairs: dict[str, tuple[object, object]] = {

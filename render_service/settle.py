@@ -7,7 +7,7 @@ interrupted anywhere and taken up again by anybody. Two who settle the same job 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ledger.errors import IllegalTransition, WrongExpectedVersion
 from ledger.events import (
@@ -60,8 +60,13 @@ async def settle(
     async with desk.connect(desk.profile(job.profile)) as client:
         if job.state is State.RUNNING:
             job = await _wait(desk, client, job, interval_s, timeout_s, watch)
-        if job.state is State.COMPLETED:
-            job = await _store(desk, client, job, Variant.VIDEO)
+        return await finish(desk, client, job)
+
+
+async def finish(desk: Desk, client: "VideosClient", job: Job) -> Job:
+    """Keep the video of a job the server is done with, and close it; one that still runs is left alone."""
+    if job.state is State.COMPLETED:
+        job = await _store(desk, client, job, Variant.VIDEO)
     return await _close(desk, job)
 
 
@@ -70,7 +75,7 @@ async def refresh(desk: Desk, job: Job) -> Job:
     if job.state is not State.RUNNING or job.video_id is None:
         return job
     async with desk.connect(desk.profile(job.profile)) as client:
-        return await _record_observation(desk, job, await client.observe(job.video_id))
+        return await record_observation(desk, job, await client.observe(job.video_id))
 
 
 async def fetch(desk: Desk, job: Job, variant: Variant) -> Job:
@@ -98,14 +103,13 @@ def _at(job: Job) -> str:
 async def record(desk: Desk, job: Job, *events: Event) -> Job:
     """Append `events` to `job`, or return the job as somebody else made it in the meantime."""
     try:
-        await desk.append(job.job_id, job.version, [desk.draft(event) for event in events])
+        return await desk.advance(job, [desk.draft(event) for event in events])
     except (WrongExpectedVersion, IllegalTransition) as passed:
         now = await desk.job(job.job_id)
         if now.version == job.version:
             raise
         desk.log.info("job.moved_on", job_id=job.job_id, version=now.version, because=type(passed).__name__)
         return now
-    return await desk.job(job.job_id)
 
 
 async def _wait(  # how to wait belongs together
@@ -116,7 +120,7 @@ async def _wait(  # how to wait belongs together
 
     async def on_observation(seen: "Observation") -> None:
         nonlocal current
-        current = await _record_observation(desk, current, seen)
+        current = await record_observation(desk, current, seen)
         if watch:
             watch(current, seen)
 
@@ -125,7 +129,9 @@ async def _wait(  # how to wait belongs together
     return current
 
 
-async def _record_observation(desk: Desk, job: Job, seen: "Observation") -> Job:
+async def record_observation(
+    desk: Desk, job: Job, seen: "Observation", source: Literal["poll", "list"] = "poll"
+) -> Job:
     """Record `seen` if it says something new: a status, or ten more points of progress."""
     if not _is_news(job, seen):
         return job
@@ -136,7 +142,7 @@ async def _record_observation(desk: Desk, job: Job, seen: "Observation") -> Job:
             video_id=seen.video_id,
             status=seen.status,
             progress=seen.progress,
-            source="poll",
+            source=source,
             server_status=seen.server_status,
             error=seen.error,
             completed_at=seen.completed_at,

@@ -76,7 +76,7 @@ async def poll(
         try:
             last = await _look(client, video_id, deadline - clock.now())
         except TimeoutError:
-            raise _timed_out(video_id, timeout_s, last, trouble) from None
+            raise timed_out(video_id, timeout_s, last, trouble) from None
         except ServerTrouble as passing:
             trouble, failures = passing, failures + 1
             pace = pace_after_trouble(passing, failures, interval_s, clock.jitter())
@@ -88,7 +88,7 @@ async def poll(
             pace = pace_after_look(last, interval_s)
         left_s = deadline - clock.now()
         if left_s <= 0 or (pace.demanded and pace.pause_s > left_s):
-            raise _timed_out(video_id, timeout_s, last, trouble)
+            raise timed_out(video_id, timeout_s, last, trouble)
         await clock.sleep(min(pace.pause_s, left_s))
 
 
@@ -116,9 +116,10 @@ async def _look(client: Observer, video_id: str, left_s: float) -> Observation:
         return await client.observe(video_id)
 
 
-def _timed_out(
+def timed_out(
     video_id: str, timeout_s: float, last: Observation | None, trouble: ServerTrouble | None
 ) -> PollTimeout:
+    """Return the error that says so, with what is known of the video."""
     known = f"last seen {last.status}" if last else "never seen"
     progress = f" at {last.progress} %" if last and last.progress is not None else ""
     because = f" (now: {trouble})" if trouble else ""

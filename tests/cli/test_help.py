@@ -59,6 +59,7 @@ def test_what_calls_can_be_tried_dry(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_of_the_help_are_understood(sora: Any, name: str, folder: Path) -> None:
     (folder / "shot.txt").write_text("a fox")
+    (folder / "prompts.jsonl").write_text("a fox")
     lines = [line.strip() for line in sora(name, "--help").out.splitlines()]
     for example in (line for line in lines if line.startswith("sora-ledger ")):
         with command(name).make_context(name, shlex.split(example)[2:]) as understood:

@@ -1,0 +1,115 @@
+"""A batch as people see it: a table that lives while it is carried out, and how it ended."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cli.invocation import Invocation
+from decision.money import format_usd
+from ledger.job import Job, State
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from render_service.batch import Watch
+    from render_service.batch_folder import BatchFolder
+    from render_service.batch_plan import Planned
+    from render_service.member import Member
+    from render_service.preview import Preview
+
+MOST_ROWS = 12
+REFRESHES_PER_SECOND = 8
+
+
+@contextmanager
+def progress_table(inv: Invocation, planned: "Sequence[Planned]") -> "Iterator[Watch | None]":
+    """Show where the batch stands where a person reads; elsewhere the log tells."""
+    if not inv.shows_progress:
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+
+    latest: dict[int, Member] = {}
+
+    def table() -> "Table":
+        return _table(list(latest.values()), len(planned))
+
+    live = Live(get_renderable=table, console=Console(stderr=True), refresh_per_second=REFRESHES_PER_SECOND)
+    with live:
+
+        def watch(member: "Member") -> None:
+            latest.pop(member.number, None)
+            latest[member.number] = member  # the last that changed comes last
+
+        yield watch
+
+
+def _table(members: "Sequence[Member]", total: int) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
+    states = Counter(member.job.state.value for member in members)
+    told = ", ".join(f"{count} {state}" for state, count in states.items())
+    table = Table(box=None, pad_edge=False, title=f"{len(members)} of {total}: {told}", title_justify="left")
+    for name in ("line", "state", "%", "file"):
+        table.add_column(name, no_wrap=True)
+    for member in members[-MOST_ROWS:]:
+        table.add_row(*_row(member))
+    return table
+
+
+def _row(member: "Member") -> tuple[str, ...]:
+    from rich.markup import escape  # noqa: PLC0415
+
+    job, entry = member.job, member.planned.entry
+    return str(entry.line), job.state.value, _percent(job), escape(str(entry.out))
+
+
+def _percent(job: Job) -> str:
+    return str(job.progress) if job.state is State.RUNNING and job.progress is not None else ""
+
+
+def show_batch(console: "Console", members: "Sequence[Member]", folder: "BatchFolder") -> None:
+    """Print every entry with its job, and what they cost together."""
+    from cli.views import columns, state_style  # noqa: PLC0415
+
+    rows = [
+        (
+            str(member.planned.entry.line),
+            member.job.state.value,
+            member.job.job_id,
+            format_usd(_cost(member.job)),
+            str(folder.document(member.planned)),
+        )
+        for member in members
+    ]
+    styles = [state_style(member.job.state) for member in members]
+    columns(console, ("line", "state", "job", "cost", "file"), rows, styles)
+    spent = sum(_cost(member.job) for member in members)
+    console.print(f"{len(members)} entries, {format_usd(spent)} settled or reserved")
+
+
+def _cost(job: Job) -> int:
+    return job.settled_usd_micros if job.settled_usd_micros is not None else job.reserved_usd_micros
+
+
+def show_preview(
+    console: "Console", seen: "Sequence[tuple[Planned, Preview]]", folder: "BatchFolder"
+) -> None:
+    """Print what would be decided for each entry."""
+    from cli.views import columns, short  # noqa: PLC0415
+    from decision.explain import why  # noqa: PLC0415
+
+    rows = [
+        (
+            str(planned.entry.line),
+            "allowed" if one.post else "denied",
+            short(why(one.ruling)[0], 70),
+            str(folder.document(planned)),
+        )
+        for planned, one in seen
+    ]
+    columns(console, ("line", "decision", "because", "file"), rows)
+    console.print("dry run: nothing was recorded, nothing was sent")

@@ -1,0 +1,181 @@
+"""``create-batch``: many renders from one file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from cli import options
+from cli.invocation import Invocation, say
+from decision.policy import PURPOSES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.batch import Terms
+    from render_service.batch_folder import BatchFolder
+    from render_service.batch_plan import Planned
+    from render_service.member import Member
+
+MOST_AT_ONCE = 64
+
+
+@click.command("create-batch", short_help="Ask for the renders of a JSONL file.")
+@click.option(
+    "--input",
+    "file",
+    required=True,
+    metavar="JSONL",
+    type=click.File(encoding="utf-8"),
+    help="Objects with a prompt, or raw prompts; - is stdin. Every entry is checked before any is sent.",
+)
+@click.option(
+    "--out-dir",
+    required=True,
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Where each job's JSON goes, NNN-<prompt-slug>.json or the entry's own out.",
+)
+@click.option(
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(1, MOST_AT_ONCE),
+    default=3,
+    show_default=True,
+    help="How many are sent at once.",
+)
+@click.option(
+    "--max-attempts",
+    "attempts",
+    metavar="N",
+    type=click.IntRange(1, 100),
+    default=3,
+    show_default=True,
+    help="How often an entry is tried where the server is at capacity and is known to have created nothing.",
+)
+@click.option("--fail-fast", is_flag=True, help="Send no new ones after the first that fails.")
+@click.option("--resume", is_flag=True, help="Go on with the batch of this folder; nothing is sent twice.")
+@click.option("--poll", is_flag=True, help="Wait for all of them and keep their videos.")
+@click.option("--download", is_flag=True, help="Also copy each video beside its JSON; implies --poll.")
+@click.option("--force", is_flag=True, help="Replace files in --out-dir that exist.")
+@click.option("--model", metavar="NAME", help="For entries that name none: auto, sora-2 or sora-2-pro.")
+@click.option("--size", metavar="WxH", help="For entries that name none.  [default: 1280x720]")
+@click.option("--seconds", metavar="N", help="For entries that name none.  [default: 4]")
+@click.option(
+    "--purpose",
+    metavar="WORD",
+    help=f"For entries that name none, of {', '.join(PURPOSES)}.  [default: draft]",
+)
+@click.option(
+    "--augment/--no-augment", default=True, help="Send prompts with labelled lines, or as they are."
+)
+@options.waiting
+@options.dry_run
+@options.calling
+@options.invocation
+def create_batch_command(  # noqa: PLR0913  # one parameter per option
+    inv: Invocation,
+    *,
+    file: TextIO,
+    out_dir: Path,
+    force: bool,
+    dry_run: bool,
+    model: str | None,
+    size: str | None,
+    seconds: str | None,
+    purpose: str | None,
+    augment: bool,
+    **terms: Any,
+) -> None:
+    """Ask for the renders of a JSONL file, each decided and recorded on its own.
+
+    Entries may override model, size, seconds and purpose, and name an input_reference and an out; parts of a
+    structured prompt stand beside the prompt or under "fields". Lines that begin with # are passed over.
+
+    \b
+    Example:
+      sora-ledger create-batch --input prompts.jsonl --out-dir out --concurrency 8 --poll
+      sora-ledger create-batch --input prompts.jsonl --out-dir out --resume
+    """
+    from render_service.batch_folder import BatchFolder  # noqa: PLC0415  # the decision and images
+
+    defaults = {"model": model, "size": size, "seconds": seconds, "purpose": purpose, "augment": augment}
+    planned = _planned(inv, file, out_dir, defaults)
+    folder = BatchFolder(out_dir)
+    folder.check(planned, force=force or terms["resume"])
+    if dry_run:
+        _preview(inv, planned, folder)
+        return
+    _carry_out(inv, planned, folder, _terms(**terms))
+
+
+def _planned(inv: Invocation, file: TextIO, out_dir: Path, defaults: dict[str, Any]) -> "list[Planned]":
+    from render_service.batch_file import read_batch  # noqa: PLC0415
+    from render_service.batch_plan import plan  # noqa: PLC0415
+
+    try:
+        reading = read_batch(file.read(), Path())
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"--input {file.name}: expected UTF-8 text ({error.reason})") from error
+    defaults |= {"profile": inv.settings.chosen_profile()}
+    return plan(reading, name=f"--input {file.name}", out_dir=out_dir, defaults=defaults)
+
+
+def _terms(*, poll_interval: float, timeout: float, poll: bool, download: bool, **more: Any) -> "Terms":
+    from render_service.batch import Terms  # noqa: PLC0415
+
+    waits = poll or download
+    return Terms(poll=waits, download=download, interval_s=poll_interval, timeout_s=timeout, **more)
+
+
+def _carry_out(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", terms: "Terms") -> None:
+    from cli.batch_ending import code_of, say_troubles, trouble_of  # noqa: PLC0415
+    from cli.batch_views import progress_table, show_batch  # noqa: PLC0415
+    from cli.exit_codes import ExitCode, worst  # noqa: PLC0415
+    from render_service.batch import counts, run_batch  # noqa: PLC0415  # the adapter
+
+    try:
+        with progress_table(inv, planned) as watch:
+            members = inv.desk(lambda desk: run_batch(desk, planned, folder, terms, watch), begins=True)
+    except KeyboardInterrupt:
+        say("what was in flight is recorded; the same command with --resume goes on")
+        raise
+    troubles = [trouble_of(inv, member) for member in members]
+    jobs = [
+        _document(member, folder) | {"trouble": trouble}
+        for member, trouble in zip(members, troubles, strict=True)
+    ]
+    document = {"out_dir": str(folder.path), "jobs": jobs, "counts": counts(members)}
+    inv.emit(document, lambda console: show_batch(console, members, folder))
+    say_troubles(members, troubles)
+    code = worst(map(code_of, members))
+    if code is not ExitCode.DONE:
+        raise click.exceptions.Exit(code)
+
+
+def _document(member: "Member", folder: "BatchFolder") -> dict[str, Any]:
+    more = {"out": str(folder.document(member.planned)), "repeated": member.placed.repeated}
+    return member.document() | more
+
+
+def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder") -> None:
+    """Emit what would be decided and sent for each entry; exit 3 if one would be denied."""
+    from cli.exit_codes import ExitCode  # noqa: PLC0415
+    from render_service.preview import preview  # noqa: PLC0415
+
+    seen = [(each, preview(inv.settings, each.request, each.material)) for each in planned]
+    jobs = [
+        one.document(each.request) | {"line": each.entry.line, "out": str(folder.document(each))}
+        for each, one in seen
+    ]
+    denied = sum(one.post is None for _, one in seen)
+    tally = {"entries": len(seen), "allowed": len(seen) - denied, "denied": denied}
+
+    def text(console: "Console") -> None:
+        from cli.batch_views import show_preview  # noqa: PLC0415  # rich: only for text
+
+        show_preview(console, seen, folder)
+
+    inv.emit({"dry_run": True, "out_dir": str(folder.path), "jobs": jobs, "counts": tally}, text)
+    if denied:
+        raise click.exceptions.Exit(ExitCode.DENIED)

@@ -1,0 +1,238 @@
+"""A batch: many requests decided and recorded together, sent a few at a time, settled in sweeps.
+
+1. *Enrol.* Every entry is decided and recorded, in transactions of many entries; nothing is sent yet. The
+   event ids come from the entries' keys, so the ledger itself refuses a batch that was begun before. With
+   `resume` what is there is taken up where it stands, and an entry that was changed since is refused.
+2. *Send*, `concurrency` at a time: each intent is durable before its call. What the ledger knows to have been
+   attempted is not sent again, unless that attempt is known to have created nothing.
+3. *Settle*, if asked to: `render_service.sweep`.
+
+A crash anywhere leaves entries decided, submitting (a video may exist; never sent again) or running; the
+same three steps with `resume` go on from there. What befalls one entry stops none of the others, unless
+`fail_fast` says so.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ledger.errors import EventIdConflict, WrongExpectedVersion
+from ledger.events import RenderRequested, Variant
+from ledger.job import Job, State
+from ledger.ledger import Ledger
+from ledger.store.interface import NEW, Batch
+from render_service.batch_file import BatchInvalid, Problem
+from render_service.batch_folder import BatchFolder
+from render_service.batch_plan import Planned
+from render_service.desk import Desk, after
+from render_service.errors import BadInput
+from render_service.intents import requested
+from render_service.member import Member
+from render_service.patience import Patience
+from render_service.placed import Placed
+from render_service.renders import may_try_again, opening, rule, rules_of, submit, unrecorded
+from render_service.request_keys import differences, event_id_of, repeated_in
+from render_service.sweep import ON_PURPOSE, settle_all
+
+T = TypeVar("T")
+
+TOGETHER = 100
+"""How many entries are recorded in one transaction: enough to share its cost, few enough to be short."""
+
+Watch = Callable[[Member], None]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a batch is carried out; `attempts` is per entry, after refusals that created nothing."""
+
+    concurrency: int = 3
+    attempts: int = 3
+    fail_fast: bool = False
+    resume: bool = False
+    poll: bool = False
+    download: bool = False
+    interval_s: float = 10.0
+    timeout_s: float = 1_800.0
+
+
+async def run_batch(
+    desk: Desk, plan: Sequence[Planned], folder: BatchFolder, terms: Terms, watch: Watch | None = None
+) -> list[Member]:
+    """Carry out a batch and return what became of each entry, in their order.
+
+    `watch` is told of every entry that has changed. `BatchInvalid` lists the entries that were changed since
+    the batch was begun, `BadInput` says that it was begun before; both come before anything is recorded.
+    """
+    members = await enrol(desk, plan, resume=terms.resume)
+    folder.prepare(plan)
+    run = _Run(desk, folder, terms, members, watch or (lambda _: None))
+    await run.send()
+    if terms.poll:
+        await run.settle()
+    return run.members
+
+
+async def enrol(desk: Desk, plan: Sequence[Planned], *, resume: bool) -> list[Member]:
+    """Decide on every entry that is not in the ledger and record it; return all entries as they stand."""
+    known = await asyncio.to_thread(_known, desk.ledger, plan, resume=resume)
+    members = {planned.entry.number: Member(planned, placed) for planned, placed in known}
+    new = [planned for planned in plan if planned.entry.number not in members]
+    for some in _chunks(new, TOGETHER):
+        members |= {member.number: member for member in await _record(desk, some)}
+    return [members[planned.entry.number] for planned in plan]
+
+
+def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tuple[Planned, Placed]]:
+    found = [(planned, ledger.event(event_id_of(planned.request.request_key))) for planned in plan]
+    begun = [(planned, record.event, record.stream) for planned, record in found if record]
+    if begun and not resume:
+        raise BadInput(
+            f"this batch was begun before: {len(begun)} of its {len(plan)} entries are in the ledger; "
+            "go on with it with --resume, or begin another in another --out-dir"
+        )
+    problems = []
+    for planned, asked, job_id in begun:
+        assert isinstance(asked, RenderRequested)  # noqa: S101  # the id is made from the key of a request
+        differing = differences(asked, planned.request)
+        if differing:
+            problems.append(
+                Problem(
+                    planned.entry.line,
+                    f"it is {job_id}, recorded with other {', '.join(differing)}; "
+                    "put it back as it was and add what is new at the end, or name another --out-dir",
+                )
+            )
+    if problems:
+        raise BatchInvalid("the batch was changed since it was begun", problems)
+    placed = [(planned, repeated_in(ledger, planned.request)) for planned, _, _ in begun]
+    return [(planned, before) for planned, before in placed if before]
+
+
+async def _record(desk: Desk, plan: Sequence[Planned]) -> list[Member]:
+    """Record request and decision of some entries in one transaction."""
+    placed, batches = await asyncio.to_thread(_drafted, desk, plan)
+    try:
+        records = iter(await desk.append_together(batches, documents=rules_of(desk)))
+    except EventIdConflict as taken:
+        raise BadInput(
+            "another process has begun this batch in between: wait for it, then go on with --resume"
+        ) from taken
+    return [
+        Member(planned, replace(one, job=after(one.job, [next(records) for _ in batch.drafts])))
+        for planned, one, batch in zip(plan, placed, batches, strict=True)
+    ]
+
+
+def _drafted(desk: Desk, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch]]:
+    placed, batches = [], []
+    for planned in plan:
+        request = planned.request
+        asked = requested(desk.assets, request, planned.material)
+        ruling = rule(desk, request, desk.profile(request.profile))
+        one = Placed(unrecorded(), asked, ruling)
+        placed.append(one)
+        batches.append(Batch(one.job.job_id, NEW, opening(desk, asked, ruling)))
+    return placed, batches
+
+
+class _Run:
+    """A batch under way: its entries as they stand, and what is done with them."""
+
+    def __init__(
+        self, desk: Desk, folder: BatchFolder, terms: Terms, members: list[Member], watch: Watch
+    ) -> None:
+        self.members = members
+        self._desk = desk
+        self._folder = folder
+        self._terms = terms
+        self._watch = watch
+        self._stopped = False
+
+    async def send(self) -> None:
+        """Send what may be sent, `concurrency` at a time; after a failure with `fail_fast` nothing new."""
+        waiting = iter(range(len(self.members)))
+
+        async def worker() -> None:
+            for index in waiting:
+                if not self._stopped:
+                    await self._send(index)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._terms.concurrency, len(self.members))):
+                group.create_task(worker())
+
+    async def _send(self, index: int) -> None:
+        member = await self._settled(self.members[index], self._submitted(self.members[index]))
+        await self._keep(index, member)
+        if self._terms.fail_fast and member.has_failed:
+            self._stopped = True
+
+    async def _submitted(self, member: Member) -> Member:
+        desk, placed, planned = self._desk, member.placed, member.planned
+        if not may_try_again(desk, placed.job, placed.outcome):
+            return member
+        self._watch(member)
+        patience = Patience(timeout_s=self._terms.timeout_s, attempts=self._terms.attempts)
+        try:
+            placed = await submit(desk, placed, planned.request, planned.material, patience)
+        except WrongExpectedVersion:  # another process sends this batch too
+            placed = replace(placed, job=await desk.job(placed.job.job_id))
+        return replace(member, placed=placed)
+
+    async def settle(self) -> None:
+        """Wait for everything that runs, keep the videos, and copy them out if that was asked for."""
+        by_job = {member.job.job_id: index for index, member in enumerate(self.members)}
+
+        def watch(job: Job) -> None:
+            self._watch(self.members[by_job[job.job_id]].at(job))
+
+        terms = self._terms
+        ends = await settle_all(
+            self._desk,
+            [member.job for member in self.members if member.error is None],
+            interval_s=terms.interval_s,
+            timeout_s=terms.timeout_s,
+            watch=watch,
+        )
+        for job_id, end in ends.items():
+            index = by_job[job_id]
+            member = replace(self.members[index].at(end.job), error=end.error)
+            if terms.download and Variant.VIDEO in end.job.assets:
+                member = await self._settled(member, self._downloaded(member))
+            if member != self.members[index]:
+                await self._keep(index, member)
+
+    async def _downloaded(self, member: Member) -> Member:
+        copying = self._folder.copy_video
+        copy = await asyncio.to_thread(copying, self._desk.assets, member.planned, member.job)
+        return replace(member, files=(copy,))
+
+    async def _settled(self, member: Member, work: Awaitable[Member]) -> Member:
+        """Return what `work` makes of `member`; an error raised on purpose is kept with it."""
+        try:
+            return await work
+        except ON_PURPOSE as error:
+            return replace(member.at(await self._desk.job(member.job.job_id)), error=error)
+
+    async def _keep(self, index: int, member: Member) -> None:
+        member = await self._settled(member, self._written(member))
+        self.members[index] = member
+        self._watch(member)
+
+    async def _written(self, member: Member) -> Member:
+        await asyncio.to_thread(self._folder.write, member.planned, member.document())
+        return member
+
+
+def _chunks(plan: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (plan[start : start + size] for start in range(0, len(plan), size))
+
+
+def counts(members: Sequence[Member]) -> dict[str, int]:
+    """Return how many entries there are, and how many in each state."""
+    states = [member.job.state for member in members]
+    return {"entries": len(members)} | {
+        state.value: states.count(state) for state in State if state in states
+    }

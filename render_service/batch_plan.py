@@ -1,0 +1,88 @@
+"""From the entries of a batch to requests that can be decided, each under a key of its own.
+
+The key says which entry of which batch it is: the folder the batch is made for, and the number. So the ledger
+knows after a crash what was sent, whatever files are there; no word of a prompt is in it, because a key is
+not erasable. Everything wrong with any entry is told at once, before anything is recorded or sent.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from decision.catalog import default_catalog
+from decision.errors import DecisionError
+from decision.request import ReferenceImage, RenderRequest, parse_request
+from render_service.batch_file import BatchInvalid, Entry, Problem, Reading
+from render_service.errors import BadInput
+from render_service.material import NOTHING, Material
+from render_service.media import read_image
+
+BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
+"""Namespace of the ids of batches."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An entry with the request that it asks for, and its files."""
+
+    entry: Entry
+    request: RenderRequest
+    material: Material = NOTHING
+
+
+def plan(reading: Reading, *, name: str, out_dir: Path, defaults: Mapping[str, Any]) -> list[Planned]:
+    """Return what the entries ask for, `defaults` where they say nothing; `BatchInvalid` has all problems."""
+    batch = batch_id(out_dir)
+    read = cache(_read_reference)
+    planned: list[Planned] = []
+    problems = list(reading.problems)
+    for entry in reading.entries:
+        try:
+            image, material = read(entry.input_reference) if entry.input_reference else (None, NOTHING)
+            request = parse_request(
+                catalog=default_catalog(),
+                operation="create",
+                prompt=entry.prompt,
+                fields=entry.fields,
+                input_reference=image,
+                request_key=request_key(batch, entry.number),
+                **{**defaults, **entry.values},
+            )
+        except (DecisionError, BadInput) as error:
+            problems.append(Problem(entry.line, str(error)))
+        else:
+            planned.append(Planned(entry, request, material))
+    if problems:
+        raise BatchInvalid(name, problems)
+    if not planned:
+        raise BadInput(
+            f"{name}: there is no entry in it; each line is a JSON object with a prompt, or a prompt"
+        )
+    return planned
+
+
+def batch_id(out_dir: Path) -> str:
+    """Return the id of the batch that is made for `out_dir`, wherever it is named from."""
+    return str(uuid.uuid5(BATCHES, out_dir.resolve().as_posix()))
+
+
+def request_key(batch: str, number: int) -> str:
+    """Return the key of one entry."""
+    return f"batch:{batch}:{number:03d}"
+
+
+def _read_reference(path: Path) -> tuple[ReferenceImage, Material]:
+    content, media_type, width, height = read_image(path)
+    image = ReferenceImage(
+        name=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        media_type=media_type,
+        width=width,
+        height=height,
+        bytes=len(content),
+    )
+    return image, Material(reference=content)
