@@ -1,18 +1,20 @@
 """A remix prompt cut into clauses: where a new one can begin, and whether it changes, keeps or elaborates.
 
 A clause begins at the start of a sentence, or behind a joint (a comma, "and", "while", …) where one of
-these stands: words that say what stays; an imperative; a statement with its own subject and verb; a new or
-different thing; a second pair after the same verb ("the car to a truck and the sky to purple"); a second
-object of adding or removing. Everything else behind a joint elaborates the clause it is in.
+these stands: words that say what stays (`decision.staying`); an imperative; a statement with its own subject
+and verb; a new or different thing; something that repeats what the clause before did (`decision.repeating`),
+such as a second pair after the same verb ("the car to a truck and the sky to purple"). An imperative of
+directing needs no joint ("make it night make the car red"). Everything else elaborates the clause it is in.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from typing import NamedTuple
 
-from decision import lexicon
+from decision import lexicon, repeating, staying
+from decision.tokens import Lead, Sentence, Token, sentences
+from decision.verbs import is_editing, is_imperative
 
 
 class Role(StrEnum):
@@ -23,20 +25,12 @@ class Role(StrEnum):
     FRAGMENT = "fragment"
 
 
-class Token(NamedTuple):
-    """A word or a stop in lower case; a quotation is one word. Positions are code points of the text."""
-
-    word: str
-    start: int
-    end: int
-
-
 class Clause(NamedTuple):
-    """Neighbouring tokens with one role."""
+    """Neighbouring tokens with one role; `lead` is None for one that does not begin its sentence."""
 
     role: Role
     tokens: Sequence[Token]
-    opens_sentence: bool
+    lead: Lead | None
 
     @property
     def words(self) -> list[str]:
@@ -45,52 +39,34 @@ class Clause(NamedTuple):
         return words[_content(words, 0) :]
 
 
-_TOKEN = re.compile(
-    r"[\"“][^\"”\n]*[\"”]"
-    r"|(?<=\s)-+(?=\s)|[.;!?,:\u2014\u2013()&+\n]"
-    r"|[^\W_]+(?:(?:['\u2019\-/]|\.(?=\d))[^\W_]+)*"
-)
-_LONGEST_SENTENCE = 300
-"""In tokens; a longer one is cut there, which keeps the time linear in the length of the text."""
-
-
 def clauses(text: str) -> Iterator[Clause]:
     """Yield the clauses of `text` in their order."""
-    for sentence in _sentences(text):
+    for sentence in sentences(text):
         yield from _Cutter(sentence).clauses()
-
-
-def _sentences(text: str) -> Iterator[list[Token]]:
-    sentence: list[Token] = []
-    for match in _TOKEN.finditer(text):
-        token = Token(match[0].lower().replace("\u2019", "'"), *match.span())
-        stops = token.word in lexicon.HARD_STOPS or token.word.startswith("-")
-        if sentence and (stops or len(sentence) == _LONGEST_SENTENCE):
-            yield sentence
-            sentence = []
-        if not stops:
-            sentence.append(token)
-    if sentence:
-        yield sentence
 
 
 def _content(words: Sequence[str], index: int) -> int:
     """Return the first position from `index` on that is neither a joint nor a filler."""
-    while index < len(words) and words[index] in lexicon.SOFT_STOPS | lexicon.FILLERS:
+    while index < len(words) and words[index] in _EMPTY_OPENERS:
         index += 1
     return index
+
+
+_EMPTY_OPENERS = lexicon.SOFT_STOPS | lexicon.FILLERS
 
 
 class _Cutter:
     """One sentence being cut, left to right; `begin`, `role` and `head` are those of the open clause."""
 
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
-        self.words = [token.word for token in tokens]
+    def __init__(self, sentence: Sentence) -> None:
+        self.lead, self.tokens = sentence
+        self.words = [token.word for token in self.tokens]
         self.begin = 0
         self.head = ""
+        self.excepted = False
+        self.announced = staying.announces_several(self.words)
         start = _content(self.words, 0)
-        self.role = self._role_of(start, opening=True) or Role.FRAGMENT
+        self.role = self._opening_role(start)
         self._take_head(start)
 
     def clauses(self) -> Iterator[Clause]:
@@ -106,32 +82,63 @@ class _Cutter:
         yield self._clause(len(self.words))
 
     def _clause(self, end: int) -> Clause:
-        return Clause(self.role, self.tokens[self.begin : end], self.begin == 0)
+        lead = None if self.begin else self.lead
+        return Clause(self.role, self.tokens[self.begin : end], lead)
 
     def _take_head(self, start: int) -> None:
         if start < len(self.words) and self._is_imperative(start, opening=True):
             self.head = self.words[start]
 
+    def _opening_role(self, start: int) -> Role:
+        if self.announced or staying.is_remark(self.words):
+            return Role.INVARIANT
+        role = self._role_of(start, opening=True)
+        if role is None and start < len(self.words):
+            contrasts = bool(set(self._stretch(start)[1:]) & lexicon.CONTRASTS)
+            if contrasts or self._takes_away(start) or self.lead is Lead.ITEM:
+                return Role.CHANGE
+        return role or Role.FRAGMENT
+
     def _cut(self, index: int, start: int) -> Role | None:
         """Return the role of the clause that begins at the joint `index`, its first word at `start`."""
         joint = self.words[index]
+        if self.announced:
+            return self._role_in_announced_list(index, start)
         if self.role is Role.INVARIANT and self._is_tail(index, start):
+            self.excepted = joint in lexicon.EXCEPTIONS
             return self._role_of(start) or Role.CHANGE
+        if joint not in lexicon.SOFT_STOPS:
+            return Role.CHANGE if self._runs_on(index) else None
+        return self._role_behind(joint, index, start)
+
+    def _role_behind(self, joint: str, index: int, start: int) -> Role | None:
+        if joint == ":" and self.excepted:
+            return None
         if joint == "with":
             return self._role_behind_with(index, start)
         if joint == "while":
             return self._role_behind_while(start)
-        return self._role_behind_joint(index, start) if joint in lexicon.SOFT_STOPS else None
+        return self._role_behind_joint(index, start)
+
+    def _role_in_announced_list(self, index: int, start: int) -> Role | None:
+        """Return the role of an item of "two changes: bluer water, no boats"."""
+        role = self._role_of(start) or Role.CHANGE
+        begun = ":" in self.words[: index + 1]
+        return role if begun and self.words[index] in {":", ",", "and", "&", "+"} else None
 
     def _role_behind_joint(self, index: int, start: int) -> Role | None:
         role = self._role_of(start)
-        if role is None and (
-            self._repeats_pair(start) or self._repeats_object(index, start) or self._repeats_contrast(start)
+        if role is not None:
+            return role
+        if self.role is Role.CHANGE and repeating.repeats(self.words, self.begin, index, start, self.head):
+            return Role.CHANGE
+        if self.words[index] == "plus" and is_editing(self._word(start)):
+            return Role.CHANGE
+        if self._takes_away(start) and (
+            self.role is not Role.CHANGE or "no" in self.words[self.begin : start]
         ):
             return Role.CHANGE
-        if role is None and self._is_fragment_of_its_own(index, start):
-            return Role.FRAGMENT
-        return role
+        return Role.FRAGMENT if self._is_fragment_of_its_own(index, start) else None
 
     def _role_of(self, start: int, *, opening: bool = False) -> Role | None:
         if start >= len(self.words):
@@ -145,24 +152,33 @@ class _Cutter:
         )
         return Role.CHANGE if changes else None
 
+    def _is_invariant(self, start: int) -> bool:
+        words = self.words[start:]
+        imperative = is_imperative(words, opening=True)
+        return staying.says_it_stays(words, imperative=imperative)
+
     def _role_behind_with(self, index: int, start: int) -> Role | None:
         if self._is_invariant(start):
             return Role.INVARIANT
         takes_with = "with" in lexicon.GAPS.get(self.head, ())
         contrasts = self.words[index - 1] == "," and bool(set(self._stretch(start)) & lexicon.CONTRASTS)
-        return Role.CHANGE if (self._is_novelty(start) or contrasts) and not takes_with else None
+        changes = self._is_novelty(start) or contrasts or repeating.reaches_elsewhere(self.words, start)
+        return Role.CHANGE if changes and not takes_with else None
 
     def _role_behind_while(self, start: int) -> Role | None:
         if self._is_invariant(start):
             return Role.INVARIANT
         changes = set(self._stretch(start)) & (lexicon.CONTRASTS | lexicon.BECOMING)
-        return Role.CHANGE if changes or self._is_editing(start) else None
+        return Role.CHANGE if changes or is_editing(self._word(start)) else None
 
-    def _is_editing(self, start: int) -> bool:
-        """Tell whether the word is a participle of directing: "while [changing] the wallpaper"."""
-        word = self._word(start)
-        stem = word.removesuffix("ing")
-        return stem != word and bool({stem, f"{stem}e", stem[:-1]} & lexicon.EDITS)
+    def _runs_on(self, index: int) -> bool:
+        """Tell whether an imperative follows without a joint: "make it night [make] the car red"."""
+        if not self.head or self.head in lexicon.CAUSATIVES or self.words[index] not in lexicon.RUN_ON:
+            return False
+        taken = (
+            self.words[index - 1] in lexicon.CLOSED or set(self.words[self.begin : index]) & lexicon.RELATIVES
+        )
+        return not taken and self._word(index + 1) in lexicon.DETERMINERS
 
     def _stretch(self, start: int) -> list[str]:
         """Return the words from `start` to the next joint."""
@@ -171,93 +187,26 @@ class _Cutter:
     def _word(self, index: int) -> str:
         return self.words[index] if index < len(self.words) else ""
 
-    def _is_invariant(self, start: int) -> bool:
-        word, following = self._word(start), self._word(start + 1)
-        stretch = self._stretch(start)
-        if word in lexicon.KEEPING:
-            return not set(stretch) & (lexicon.CONTRASTS | lexicon.COMPARATIVES)
-        if word in ("leave", "leaving"):
-            return "out" not in stretch
-        if word in lexicon.WITHHOLDING:
-            return bool(set(stretch[1:3]) & (lexicon.WITHHELD | lexicon.REST))
-        if word in lexicon.EDITING and following == "nothing":
-            return True
-        return self._says_it_stays(start)
-
-    def _says_it_stays(self, start: int) -> bool:
-        words = list(takewhile(lambda word: word not in {",", "but", "while", "except"}, self.words[start:]))
-        if words[0] in lexicon.REST or words[:2] == ["the", "rest"] or words[:2] == ["all", "else"]:
-            return True
-        if lexicon.SAME & set(words[:3]):
-            return True
-        as_before = any(
-            word == "as" and following in lexicon.AS_BEFORE for word, following in pairwise(words)
-        )
-        return as_before or (
-            not self._is_imperative(start, opening=True) and bool(lexicon.STAYING & set(words))
-        )
-
     def _is_imperative(self, start: int, *, opening: bool = False) -> bool:
-        word, following = self._word(start), self._word(start + 1)
-        if self.head in lexicon.CAUSATIVES and not opening and word not in lexicon.EDITS:
+        if self.head in lexicon.CAUSATIVES and not opening and self._word(start) not in lexicon.EDITS:
             return False
-        takes_object = following in lexicon.DETERMINERS
-        if word in lexicon.NOUN_LIKE:
-            near = opening and following in lexicon.PREPOSITIONS
-            return takes_object or following in lexicon.PARTICLES or near
-        return word in lexicon.VERBS or (takes_object and self._could_be_verb(word))
-
-    def _could_be_verb(self, word: str) -> bool:
-        closed = (
-            lexicon.DETERMINERS
-            | lexicon.PREPOSITIONS
-            | lexicon.RELATIVES
-            | lexicon.COMPARATIVES
-            | lexicon.CONTRASTS
-            | lexicon.FINITE
-            | lexicon.REST
-            | lexicon.WITHHOLDING
-        )
-        return word.isalpha() and word not in closed and not word.endswith(("s", "ing", "ly", "ed"))
+        return is_imperative(self.words[start:], opening=opening)
 
     def _is_statement(self, start: int) -> bool:
         if set(self.words[self.begin : start]) & lexicon.RELATIVES:
             return False
         stretch = list(takewhile(lambda word: word not in lexicon.RELATIVES, self._stretch(start)))
         finite = [index for index, word in enumerate(stretch) if word in lexicon.FINITE and index > 0]
-        return bool(finite) and (stretch[0] in lexicon.DETERMINERS or finite[0] == 1)
+        asked = start > 0 and self.words[start - 1] in lexicon.MODALS
+        named = bool(stretch) and stretch[0] in lexicon.DETERMINERS
+        return (asked and named) or (bool(finite) and (named or finite[0] == 1))
 
     def _is_novelty(self, start: int) -> bool:
         word, following = self._word(start), self._word(start + 1)
         return word in lexicon.NOVELTIES or (word in lexicon.ARTICLES and following in lexicon.NOVELTIES)
 
-    def _repeats_pair(self, start: int) -> bool:
-        """Tell whether a second pair follows: "… the car to a truck and [the sky to purple]"."""
-        openers = lexicon.ARTICLES if self.head in lexicon.PLACING else lexicon.DEFINITE
-        if self._word(start) not in openers or self.role is not Role.CHANGE:
-            return False
-        so_far = self.words[self.begin : start]
-        stretch = list(takewhile(lambda word: word not in lexicon.JOINERS, self.words[start:]))
-        links = lexicon.GAPS.get(self.head, frozenset())
-        if links & set(so_far) and links & set(stretch[2:]):
-            return True
-        bare = not lexicon.PREPOSITIONS & set(so_far)
-        first = [word for word in so_far if word not in lexicon.SOFT_STOPS | lexicon.FILLERS | {self.head}]
-        return (
-            self.head in lexicon.COMPLEMENTED and bare and min(len(first), len(stretch)) > len(("the", "car"))
-        )
-
-    def _repeats_object(self, index: int, start: int) -> bool:
-        """Tell whether a second thing is added or removed: "add a scarf and [a hat]", "…, plus [a hat]"."""
-        so_far = set(self.words[self.begin : start])
-        bare = not so_far & (lexicon.PREPOSITIONS | lexicon.RELATIVES)
-        adds = self.words[index] == "plus" or (self.head in lexicon.ADDITIVES and bare)
-        return adds and self._word(start) in lexicon.ARTICLES
-
-    def _repeats_contrast(self, start: int) -> bool:
-        """Tell whether a second contrast follows: "night instead of day and [a truck instead of the car]"."""
-        so_far = set(self.words[self.begin : start])
-        return bool(so_far & lexicon.CONTRASTS) and bool(set(self._stretch(start)) & lexicon.CONTRASTS)
+    def _takes_away(self, start: int) -> bool:
+        return self._word(start) == "no" and len(self._stretch(start)) > 1
 
     def _is_tail(self, index: int, start: int) -> bool:
         """Tell whether what stays ends here: "same shot [at night]", "keep everything [but the sky]"."""
@@ -274,8 +223,9 @@ class _Cutter:
         """Tell whether a noun phrase stands apart: "same shot, [golden hour light]"."""
         rest = self.words[start:]
         if self.role is Role.INVARIANT:
-            listed = {"and", "&"} & set(rest) or rest[0] in lexicon.ARTICLES
+            listed = {"and", "&"} & set(rest) or rest[0] in lexicon.ARTICLES or rest[0].endswith("ing")
             return self.words[index] == "," and not listed and len(rest) > 1
         thing = rest[1:] if rest[0] in lexicon.ARTICLES else rest
-        graded = len(thing) > 1 and thing[0] in lexicon.COMPARATIVES and thing[1] not in lexicon.SOFT_STOPS
-        return self.role is Role.FRAGMENT and graded
+        graded = len(thing) > 1 and lexicon.is_comparative(thing[0]) and thing[1] not in lexicon.SOFT_STOPS
+        listed_apart = repeating.is_item_apart(self.words[self.begin : index], self.words[index], rest)
+        return self.role is Role.FRAGMENT and (graded or listed_apart)

@@ -12,7 +12,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-HARD_STOPS = frozenset({".", ";", "!", "?", "\u2014", "\u2013", "\n"})  # with em dash and en dash
+HARD_STOPS = frozenset({".", ";", "!", "?", "\n"})
 SOFT_STOPS = _words(", : ( ) & + and then while plus but also except whereas though although with besides")
 
 # Stand between two things of one kind.
@@ -22,8 +22,8 @@ EXCEPTIONS = _words("besides but except only")
 # May stand before the verb or subject of a clause and say nothing for our purpose.
 FILLERS = _words(
     """
-    additionally afterwards again also and can could finally first i just kindly lastly let's like maybe
-    next now only perhaps please second simply then third too we would you
+    additionally afterwards again also and can could either finally first i i'd just kindly lastly let's
+    like maybe might next now only perhaps please second should simply then third too we we'd would you
     """
 )
 ARTICLES = _words("a an her his its my our some that the their these this those your")
@@ -53,12 +53,13 @@ WITHHOLDING = _words("avoid don't dont never no not nothing without")
 WITHHELD = _words(
     """
     affect affecting alter alteration alterations altering change changes changing edit edits further
-    modification modifications modify modifying move moving other touch touching
+    modification modifications modify modifying move moving notes other touch touching
     """
 )
 REST = _words("else everything others rest")
 EDITING = _words("alter change edit modify touch")
-CONTRASTS = _words("instead rather")
+# A thing in the place of another.
+CONTRASTS = _words("-> instead rather")
 # Make a noun phrase a change.
 NOVELTIES = _words("different new")
 COMPARATIVES = _words(
@@ -68,6 +69,27 @@ COMPARATIVES = _words(
     shorter slower smaller softer thicker thinner tighter warmer wider younger
     """
 )
+_GRADABLE = _words(
+    """
+    big blue bold brave bright broad broody busy calm clean clear close cold cool coarse crisp curly damp dark
+    deep dense dim dirty dry dull dusty early empty fair faint fast fine flat foggy fresh full gentle grainy
+    grand gray green grey happy hard harsh hazy heavy high hot huge icy large late lazy lean light long loose
+    loud low lush mellow misty moody muddy narrow near neat new noisy odd old pale pink plain poor pure quick
+    quiet rainy rare red rich rough round sad safe shallow sharp shiny short silent simple sleepy slow small
+    smooth snowy soft sparse steady steep still stormy strong sunny sweet tall tame tense thick thin tidy
+    tight tiny ugly vast vivid warm weak wet wide wild windy yellow young
+    """
+)
+
+
+def is_comparative(word: str) -> bool:
+    """Tell whether `word` grades a thing: "more", or an adjective such as "bluer", "foggier"."""
+    if word in COMPARATIVES:
+        return True
+    stem = word.removesuffix("er")
+    return stem != word and bool({stem, f"{stem}e", stem[:-1], f"{stem.removesuffix('i')}y"} & _GRADABLE)
+
+
 BECOMING = _words("become becomes becoming")
 # Finite verbs that make a statement of a subject.
 FINITE = BECOMING | _words(
@@ -76,10 +98,25 @@ FINITE = BECOMING | _words(
     should turns walks was wears were will
     """
 )
+# Ask for a statement to hold: "could the door creak".
+MODALS = _words("can could may might shall should would")
+# Open an action of somebody named before.
+SUBJECTS = _words("he she they")
+# In none of these classes can a verb be that is in no list.
+CLOSED = (
+    DETERMINERS | PREPOSITIONS | RELATIVES | COMPARATIVES | CONTRASTS | FINITE | REST | WITHHOLDING | MODALS
+)
 # Take a subject and a bare verb: "have her pick up the cup and drink".
 CAUSATIVES = _words("have let")
 # Each object of these is a change of its own.
 ADDITIVES = _words("add delete drop erase include insert introduce remove")
+# What is done to each object of these is a change of its own, unless one link follows for all of them.
+EACH_APART = _words(
+    """
+    adjust alter change modify recolor recolour redesign redo refresh relight replace restyle rethink revise
+    rework swap tweak update
+    """
+)
 # Take a thing and what it is to be: "make the car red".
 COMPLEMENTED = _words("color colour dress have let make paint turn")
 # Behind a word that could be a noun, show that it is a verb: "turn off", "zoom in".
@@ -93,6 +130,8 @@ EDITS = _words(
     transform turn use widen
     """
 )
+# Begin another imperative even without a joint before them.
+RUN_ON = _words("add change make put remove replace swap")
 # Imperatives; those in NOUN_LIKE only with an object or particle behind them.
 VERBS = EDITS | _words(
     """
@@ -118,6 +157,41 @@ NOUN_LIKE = _words(
 # Take a thing and a place.
 PLACING = _words("add put place hang")
 
+# Say that something is liked as it is.
+LIKING = _words("adore enjoy enjoyed like liked love loved")
+PRAISE = _words(
+    """
+    amazing approved awesome beautiful brilliant cool done excellent fantastic fine good great happy lgtm love
+    lovely nice ok okay perfect perfection super thanks thank well wonderful yes
+    """
+)
+# Announce a list of changes: "two tweaks: ...".
+SEVERAL = _words("2 3 4 5 few five four some several three two")
+REQUESTS = _words(
+    "adjustments changes edits fixes modifications notes points remarks requests things tweaks updates"
+)
+# A change made of these alone does not say what is to change.
+EMPTY = (
+    ARTICLES
+    | MODALS
+    | _words(
+        """
+        about again anything better change cooler different differently do else everything fix good great
+        improve improved into it like make maybe me more much new nice nicer of or please redo remix
+        something stuff surprise take talked that the thing things this to try tweak two up us usual version
+        video way we whatever with you
+        """
+    )
+)
+# Closed-class words of other languages that are no English ones.
+FOREIGN = _words(
+    """
+    al aus avec che com con das de dem den der des di dos du durch e ein eine einem einen einer el en et
+    gegen il ist la las le les lo los mais mas mit muy más nicht nur o ou para pas plus por pour qu que quite
+    sea sem ser sich sin sonst sous sur um un una und une uno von y zu zum zur à él
+    """
+)
+
 GAPS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(
         _words("change convert move need set shift switch transform turn want"), _words("to into")
@@ -127,6 +201,10 @@ GAPS: Mapping[str, frozenset[str]] = {
     "replace": _words("with by"),
 }
 """The words that link the two halves of a pair, by the verb: "change A to B", "replace A with B"."""
+
+# What a description of the picture cannot be about; place, weather and light describe each other.
+BESIDES_THE_PICTURE = frozenset({"camera", "audio", "text", "timing"})
+PLACE_AND_LIGHT = frozenset({"setting", "lighting"})
 
 ASPECTS: Mapping[str, frozenset[str]] = {
     "camera": _words(

@@ -5,17 +5,20 @@ A remix that changes one thing says *what becomes what*, perhaps elaborates it (
 is cut into clauses (`decision.clauses`); those that say what stays are no changes, what is left over
 elaborates the change before it, and the rest is counted.
 
-Deterministic, no model, no network. It is a first form: it reads English, and what it cannot tell it calls
-``ambiguous`` rather than guessing.
+Deterministic, no model, no network. It reads English; what it cannot tell it calls ``ambiguous`` rather than
+guessing (`decision.unclear`).
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from decision import lexicon
+from decision import lexicon, unclear
+from decision.aspects import named_aspect
 from decision.clauses import Clause, Role, clauses
 from decision.prompt import LABELS
+from decision.tokens import Lead
 from ledger.events import Change
 
 FIELD_ASPECTS: Mapping[str, str] = {
@@ -46,12 +49,14 @@ class RemixVerdict(NamedTuple):
 def check_single_change(text: str) -> RemixVerdict:
     """Tell whether `text` asks for one change, several, none (only what stays), or cannot be told."""
     found = list(clauses(_without_labels(text)))
-    changing = _changing(found)
-    if changing:
-        changes = tuple(_change(clause) for clause in changing)
-        return RemixVerdict("single" if len(changes) == 1 else "multiple", changes)
-    fragments = [clause for clause in found if clause.role is Role.FRAGMENT]
-    return _verdict_on_fragments(tuple(_change(clause) for clause in fragments))
+    words = [token.word for clause in found for token in clause.tokens]
+    changing = _without_references(_changing(found))
+    told = [clause for clause in changing if not unclear.says_nothing(clause.words)]
+    if unclear.is_unreadable(words) or unclear.leaves_a_choice(words) or (changing and not told):
+        return RemixVerdict("ambiguous", _changes(changing))
+    if told:
+        return RemixVerdict("single" if len(told) == 1 else "multiple", _changes(told))
+    return _verdict_on_fragments([clause for clause in found if clause.role is Role.FRAGMENT])
 
 
 def check_remix(prompt: str, fields: Mapping[str, str]) -> RemixVerdict:
@@ -66,52 +71,78 @@ def check_remix(prompt: str, fields: Mapping[str, str]) -> RemixVerdict:
     if not added:
         return RemixVerdict(verdict, changes)
     together = changes + added
-    return RemixVerdict("single" if len(together) == 1 else "multiple", together)
+    if len(together) > 1:
+        return RemixVerdict("multiple", together)
+    return RemixVerdict("ambiguous" if verdict == "ambiguous" else "single", together)
 
 
-def _changing(found: Iterable[Clause]) -> list[Clause]:
+def _changing(found: Sequence[Clause]) -> list[Clause]:
     """Return the clauses that change something, with fragments that stand apart and add another aspect."""
-    found = list(found)
-    aspects = {_change(clause).aspect for clause in found if clause.role is Role.CHANGE}
+    aspects = {_aspect(clause) for clause in found if clause.role is Role.CHANGE}
     if not aspects:
         return []
+    sets_scene = {id(one) for one, other in pairwise(found) if other.tokens[0].word == "with"}
     return [
         clause
         for clause in found
-        if clause.role is Role.CHANGE or (clause.role is Role.FRAGMENT and _adds_an_aspect(clause, aspects))
+        if clause.role is Role.CHANGE
+        or (clause.role is Role.FRAGMENT and (_adds_an_aspect(clause, aspects) or id(clause) in sets_scene))
     ]
+
+
+def _without_references(changing: Sequence[Clause]) -> list[Clause]:
+    """Leave out what says how the thing just named is to be: "change the sky. It should be red"."""
+    kept: list[Clause] = []
+    for clause in changing:
+        names_it = bool(kept) and _only_names(kept[-1])
+        refers = clause.words[:1] in _REFERRING and bool(lexicon.FINITE & set(clause.words[1:3]))
+        if not (names_it and refers):
+            kept.append(clause)
+    return kept
+
+
+def _only_names(clause: Clause) -> bool:
+    """Tell whether a clause names what changes, not to what: "change the sky", "except the weather"."""
+    words = set(clause.words)
+    bare = len(clause.words) < _SHORT and not words & lexicon.FINITE
+    return bare or (clause.words[0] in lexicon.EDITING and not words & {"for", "into", "to", "with"})
+
+
+_SHORT = 4
+_REFERRING = (["it"], ["they"], ["this"])
 
 
 def _adds_an_aspect(clause: Clause, aspects: set[str]) -> bool:
     withheld = clause.words[:1] and clause.words[0] in lexicon.WITHHOLDING
-    aspect = _named_aspect(clause.words)
-    return clause.opens_sentence and not withheld and aspect is not None and aspect not in aspects
+    aspect = named_aspect(clause.words)
+    apart = clause.lead in (Lead.STOP, Lead.ITEM)
+    return apart and not withheld and aspect is not None and aspect not in aspects
 
 
-def _verdict_on_fragments(changes: tuple[Change, ...]) -> RemixVerdict:
-    if len(changes) > 1:
+def _verdict_on_fragments(fragments: Sequence[Clause]) -> RemixVerdict:
+    """Judge a text without verbs: things of different aspects, or with subjects of their own, are several."""
+    told = [clause for clause in fragments if not unclear.says_nothing(clause.words)]
+    changes = _changes(told or fragments)
+    if len(told) > 1:
         apart = len({change.aspect for change in changes}) == len(changes)
-        return RemixVerdict("multiple" if apart else "ambiguous", changes)
-    return RemixVerdict("single", changes) if changes else RemixVerdict("none")
+        named = sum(clause.words[0] in lexicon.DETERMINERS for clause in told if clause.words)
+        return RemixVerdict("multiple" if apart or named > 1 else "ambiguous", changes)
+    if not told:
+        return RemixVerdict("ambiguous" if changes else "none", changes)
+    return RemixVerdict("single", changes)
+
+
+def _changes(found: Iterable[Clause]) -> tuple[Change, ...]:
+    return tuple(_change(clause) for clause in found)
 
 
 def _change(clause: Clause) -> Change:
     tokens = [token for token in clause.tokens if token.word not in lexicon.SOFT_STOPS] or clause.tokens
-    aspect = _named_aspect(clause.words) or DEFAULT_ASPECT
-    return Change(aspect=aspect, start=tokens[0].start, end=tokens[-1].end)
+    return Change(aspect=_aspect(clause), start=tokens[0].start, end=tokens[-1].end)
 
 
-def _named_aspect(words: Sequence[str]) -> str | None:
-    """Return the aspect of the first word that names one, None where none does.
-
-    The verb that directs ("move it …", "turn the …") is no action of somebody in the video.
-    """
-    directs = set(words[:1]) & (lexicon.VERBS | lexicon.NOUN_LIKE) & lexicon.ASPECTS["action"]
-    for word in words[len(directs) :]:
-        for aspect, vocabulary in lexicon.ASPECTS.items():
-            if word in vocabulary:
-                return aspect
-    return None
+def _aspect(clause: Clause) -> str:
+    return named_aspect(clause.words) or DEFAULT_ASPECT
 
 
 _SILENT = tuple(LABELS[name] for name in ("use_case", "constraints", "negative"))

@@ -1,0 +1,107 @@
+"""Whether words behind a joint do again what their clause did, to something else: a further change.
+
+Coordination inside one thing ("a teal and orange palette", "rain and wind", "the man on the bench and the
+path") repeats nothing. What elaborates a change stays with the aspect it is about.
+"""
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from decision import lexicon
+from decision.aspects import aspect_of_thing
+
+_ADDING_JOINTS = frozenset({"plus", "+", "also"})
+
+
+def repeats(words: Sequence[str], begin: int, index: int, start: int, head: str) -> bool:
+    """Tell whether `words` from `start` on repeat the change from `begin` on, behind the joint at `index`.
+
+    `head` is the imperative of the clause, empty where it has none.
+    """
+    so_far, rest, joint = words[begin:start], words[start:], words[index]
+    return (
+        _repeats_pair(so_far, rest, head)
+        or _repeats_object(so_far, rest, joint, head)
+        or _repeats_contrast(so_far, rest)
+    )
+
+
+def reaches_elsewhere(words: Sequence[str], start: int) -> bool:
+    """Tell whether "with" brings in what no look or subject is made of: "… with [a slower camera]"."""
+    thing = _stretch(words[start:])
+    graded = any(lexicon.is_comparative(word) for word in thing[:2])
+    return graded and aspect_of_thing(thing) in lexicon.BESIDES_THE_PICTURE
+
+
+def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> bool:
+    """Tell whether `rest` begins another item of a list without verbs: "anime style, [rainy weather]"."""
+    if joint not in lexicon.JOINERS | {","}:
+        return False
+    item = _stretch(rest)
+    if item[0] in lexicon.SUBJECTS and set(so_far) & lexicon.SUBJECTS - {item[0]}:
+        return True
+    if item[0].endswith("s") and so_far[0] in lexicon.DETERMINERS:
+        return False  # "the camera pushes in, [pauses, …]": what the same subject does next
+    before, after = aspect_of_thing(_last_item(so_far)), aspect_of_thing(item)
+    related = {before, after} <= lexicon.PLACE_AND_LIGHT
+    return before is not None and after is not None and before != after and not related
+
+
+def _repeats_pair(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool:
+    """Tell whether a second pair follows: "… the car to a truck and [the sky to purple]"."""
+    openers = lexicon.ARTICLES if head in lexicon.PLACING else lexicon.DEFINITE
+    if rest[0] not in openers:
+        return False
+    stretch = list(takewhile(lambda word: word not in lexicon.JOINERS, rest))
+    links = lexicon.GAPS.get(head, frozenset())
+    if links & set(so_far) and links & set(stretch[2:]):
+        return True
+    bare = not lexicon.PREPOSITIONS & set(so_far)
+    first = [word for word in so_far if word not in lexicon.SOFT_STOPS | lexicon.FILLERS | {head}]
+    return head in lexicon.COMPLEMENTED and bare and min(len(first), len(stretch)) > len(("the", "car"))
+
+
+def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head: str) -> bool:
+    """Tell whether the same is done to a second thing: "add a scarf and [a hat]", "…, plus [a hat]".
+
+    What is changed, used or switched to is a second thing where it is another aspect; behind "to" too.
+    """
+    bare = not set(so_far) & (lexicon.PREPOSITIONS | lexicon.RELATIVES)
+    if rest[0] not in lexicon.ARTICLES:
+        return False
+    if joint in _ADDING_JOINTS or (head in lexicon.ADDITIVES and bare):
+        return True
+    item = _stretch(rest)
+    linked = lexicon.GAPS.get(head, frozenset()) & set(item)
+    if head in lexicon.EACH_APART and bare and not linked and not _linked_later(rest, head):
+        return True
+    directed = head in lexicon.EDITS - lexicon.CAUSATIVES and joint in lexicon.JOINERS | {","}
+    plain = not set(so_far) & (lexicon.PREPOSITIONS - {"to"} | lexicon.RELATIVES) and not _describes(item)
+    before, after = aspect_of_thing(_last_item(so_far)), aspect_of_thing(item)
+    return directed and plain and None not in (before, after) and before != after
+
+
+def _linked_later(rest: Sequence[str], head: str) -> bool:
+    """Tell whether one link follows for both: "change the car and the van [to bikes]"."""
+    return bool(lexicon.GAPS.get(head, frozenset()) & set(rest))
+
+
+def _describes(item: Sequence[str]) -> bool:
+    return any(word.endswith("ing") for word in item[1:])
+
+
+def _repeats_contrast(so_far: Sequence[str], rest: Sequence[str]) -> bool:
+    """Tell whether a second contrast follows: "night instead of day and [a truck instead of the car]"."""
+    return bool(set(so_far) & lexicon.CONTRASTS) and bool(set(_stretch(rest)) & lexicon.CONTRASTS)
+
+
+def _stretch(words: Sequence[str]) -> list[str]:
+    return list(takewhile(lambda word: word not in lexicon.SOFT_STOPS, words))
+
+
+def _last_item(so_far: Sequence[str]) -> list[str]:
+    """Return the words behind the last joint of `so_far` that has words behind it."""
+    words = list(so_far)
+    while words and words[-1] in lexicon.SOFT_STOPS | lexicon.FILLERS:
+        words.pop()
+    return list(reversed(_stretch(list(reversed(words)))))

@@ -1,0 +1,73 @@
+"""Whether words say what stays, or nothing about the video at all: thanks, praise, an announcement.
+
+"Keep", "leave", "same" and "unchanged" say that something stays, and so does a change that is not wanted
+("do not touch the light", "the camera should not move differently").
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise, takewhile
+
+from decision import lexicon
+
+_NOT = frozenset("cannot can't don't must-not mustn't never no not shouldn't won't".split())
+_SHORT_REMARK = 4
+
+
+def says_it_stays(words: Sequence[str], *, imperative: bool) -> bool:
+    """Tell whether `words` begin with what stays; `imperative` if they begin with an imperative."""
+    word, following = (*words[:2], "", "")[:2]
+    stretch = list(takewhile(lambda other: other not in lexicon.SOFT_STOPS, words))
+    if word in lexicon.KEEPING:
+        return not set(stretch) & (lexicon.CONTRASTS | lexicon.COMPARATIVES)
+    if word in {"leave", "leaving"}:
+        return "out" not in stretch
+    if word in {"stay", "stick"} and following in {"to", "with"}:
+        return True
+    if word in lexicon.WITHHOLDING:
+        return bool(set(stretch[1:3]) & (lexicon.WITHHELD | lexicon.REST))
+    if word in lexicon.EDITING and following == "nothing":
+        return True
+    return _names_what_stays(words, imperative=imperative) or _forbids_a_change(stretch)
+
+
+def is_remark(words: Sequence[str]) -> bool:
+    """Tell whether a sentence only thanks, praises or agrees: "great take", "I love the camera move"."""
+    first, second, *_ = (*words, "", "")
+    clause = list(takewhile(lambda word: word not in lexicon.SOFT_STOPS, words))
+    if first in {"i", "we"}:
+        return second in lexicon.LIKING
+    if set(clause) & (lexicon.CONTRASTS | lexicon.MODALS | lexicon.VERBS - {"take"}):
+        return False
+    is_so = (
+        bool({"is", "are", "looks", "it's", "that's", "was"} & set(clause)) and clause[-1] in lexicon.PRAISE
+    )
+    return is_so or (first in lexicon.PRAISE and len(clause) < _SHORT_REMARK)
+
+
+def announces_several(words: Sequence[str]) -> bool:
+    """Tell whether a list of changes is announced: "two tweaks: …"."""
+    opening = list(takewhile(lambda word: word != ":", words))
+    counted = any(
+        number in lexicon.SEVERAL and noun in lexicon.REQUESTS for number, noun in pairwise(opening)
+    )
+    return counted and len(opening) < len(words)
+
+
+def _names_what_stays(words: Sequence[str], *, imperative: bool) -> bool:
+    opening = list(takewhile(lambda word: word not in {",", "but", "while", "except"}, words))
+    if opening[0] in lexicon.REST or opening[:2] in (["the", "rest"], ["all", "else"]):
+        return True
+    if lexicon.SAME & set(opening[:3]):
+        return True
+    if any(word == "as" and following in lexicon.AS_BEFORE for word, following in pairwise(opening)):
+        return True
+    holds = not imperative or opening[0] == "hold"
+    return holds and bool(lexicon.STAYING & set(opening))
+
+
+def _forbids_a_change(stretch: Sequence[str]) -> bool:
+    """Tell whether a statement denies a change: "the camera should not move differently"."""
+    return any(
+        word in _NOT and index > 0 and following in lexicon.WITHHELD
+        for index, (word, following) in enumerate(pairwise(stretch))
+    )

@@ -1,0 +1,48 @@
+"""Texts that cannot be told, which is said rather than guessed.
+
+A text in another language or in none; a change that does not say what ("make it better"); a choice that is
+left to whoever renders ("either … or …").
+"""
+
+from collections.abc import Sequence
+
+from decision import lexicon
+from decision.aspects import named_aspect
+from decision.verbs import is_imperative
+
+_KNOWN = (
+    lexicon.CLOSED
+    | lexicon.VERBS
+    | lexicon.NOUN_LIKE
+    | lexicon.SOFT_STOPS
+    | lexicon.FILLERS
+    | lexicon.NOVELTIES
+    | lexicon.COMPARATIVES
+    | lexicon.KEEPING
+    | lexicon.STAYING
+    | lexicon.PRAISE
+    | lexicon.REQUESTS
+)
+_LEAST_KNOWN_PERCENT = 25
+
+
+def is_unreadable(words: Sequence[str]) -> bool:
+    """Tell whether `words`, all of a text, are not English as far as it is known here."""
+    spoken = [word for word in words if word[:1].isalpha()]
+    if not spoken or "->" in words:
+        return False
+    foreign = sum(word in lexicon.FOREIGN for word in spoken)
+    closed = sum(word in lexicon.CLOSED for word in spoken)
+    known = sum(word in _KNOWN or named_aspect([word]) is not None for word in spoken)
+    return foreign > closed or known * 100 < _LEAST_KNOWN_PERCENT * len(spoken)
+
+
+def says_nothing(words: Sequence[str]) -> bool:
+    """Tell whether the words of a change do not say what is to change."""
+    return all(word in lexicon.EMPTY | lexicon.SOFT_STOPS for word in words)
+
+
+def leaves_a_choice(words: Sequence[str]) -> bool:
+    """Tell whether `words` ask for one of several changes, without saying which."""
+    behind = (index + 1 for index, word in enumerate(words) if word == "or")
+    return "either" in words or any(is_imperative(words[index:]) for index in behind)
