@@ -1,18 +1,22 @@
 """``jobs``: what the ledger knows."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options
+from cli.commands.log import read_moment
 from cli.invocation import Invocation
+from ledger.events import Status
 from ledger.job import State
-from ledger.store.interface import JobFilter
 from render_service.documents import job_document
+from render_service.job_search import Search, find_jobs, sources_in, trees
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.tree import Tree
 
+    from ledger.job import Job
 
 MOST = 1_000_000
 
@@ -27,6 +31,22 @@ MOST = 1_000_000
     help="Only jobs in this state; repeatable.",
 )
 @click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    metavar="STATUS",
+    type=click.Choice([status.value for status in Status]),
+    help="Only videos the server called queued, in_progress, completed or failed; repeatable.",
+)
+@click.option("--model", metavar="NAME", help="Only of this model, asked for or decided on.")
+@click.option("--purpose", metavar="WORD", help="Only for this purpose.")
+@click.option("--by", metavar="ACTOR", help="Only what this actor asked for.")
+@click.option("--on", "server", metavar="PROFILE", help="Only at this server profile.")
+@click.option("--since", callback=read_moment, metavar="TIME", help="Begun at or after this time.")
+@click.option("--until", callback=read_moment, metavar="TIME", help="Begun before this time.")
+@click.option("--of", metavar="JOB", help="Only this job, what it was made from, and what was made from it.")
+@click.option("--tree", is_flag=True, help="Draw what was made from what.")
+@click.option(
     "--limit",
     metavar="N",
     type=click.IntRange(1, MOST),
@@ -35,20 +55,61 @@ MOST = 1_000_000
     help="How many at most.",
 )
 @options.invocation
-def jobs_command(inv: Invocation, *, states: tuple[str, ...], limit: int) -> None:
+def jobs_command(  # one parameter per option
+    inv: Invocation,
+    *,
+    states: tuple[str, ...],
+    statuses: tuple[str, ...],
+    tree: bool,
+    by: str | None,
+    server: str | None,
+    limit: int,
+    **where: Any,
+) -> None:
     """List the ledger's jobs, newest first; `list` lists the server's videos.
 
     \b
     Example:
       sora-ledger jobs --state running --state unknown
+      sora-ledger jobs --since 2026-11-01 --by ana --model sora-2-pro
+      sora-ledger jobs --of job_01a2 --tree
     """
-    where = JobFilter(states=tuple(State(name) for name in states) or None)
+    search = Search(
+        states=tuple(State(name) for name in states) or None,
+        statuses=tuple(Status(name) for name in statuses) or None,
+        actor=by,
+        profile=server,
+        **where,
+    )
     with inv.ledger() as ledger:
-        jobs = ledger.jobs(where, limit)
+        jobs = find_jobs(ledger, search, limit)
+    sources = sources_in(jobs)
+    documents = [job_document(job) | {"source_job": sources.get(job.job_id, job.source_job)} for job in jobs]
 
     def text(console: "Console") -> None:
         from cli.views import show_jobs  # noqa: PLC0415  # rich: only for text
 
-        show_jobs(console, jobs)
+        if tree:
+            for drawn in _drawn(jobs):
+                console.print(drawn, soft_wrap=True)
+        else:
+            show_jobs(console, jobs)
 
-    inv.emit({"jobs": [job_document(job) for job in jobs]}, text)
+    inv.emit({"jobs": documents}, text)
+
+
+def _drawn(jobs: "list[Job]") -> "list[Tree]":
+    """Draw each job that was made from none of the others, with what was made from it."""
+    from rich.markup import escape  # noqa: PLC0415  # rich: only for text
+    from rich.tree import Tree  # noqa: PLC0415
+
+    roots: list[Tree] = []
+    path: list[Tree] = []
+    for depth, job in trees(jobs):
+        render = " ".join(str(part) for part in (job.operation or "adopted", job.model, job.size) if part)
+        label = f"{job.job_id}  {job.state}  {escape(render)}"
+        del path[depth:]
+        path.append(path[-1].add(label) if path else Tree(label))
+        if depth == 0:
+            roots.append(path[0])
+    return roots

@@ -32,7 +32,8 @@ def moment(text: str) -> str:
         ) from error
 
 
-def _moment(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def read_moment(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Read an option's time with `moment`."""
     return None if value is None else moment(value)
 
 
@@ -42,8 +43,8 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> str | N
 @click.option("--type", "type_", metavar="EVENT", help="Only this event, such as submission.accepted.")
 @click.option("--by", metavar="ACTOR", help="Only what this actor recorded.")
 @click.option("--trace", metavar="TRACE_ID", help="Only this trace.")
-@click.option("--since", callback=_moment, metavar="TIME", help="Recorded at or after this time.")
-@click.option("--until", callback=_moment, metavar="TIME", help="Recorded before this time.")
+@click.option("--since", callback=read_moment, metavar="TIME", help="Recorded at or after this time.")
+@click.option("--until", callback=read_moment, metavar="TIME", help="Recorded before this time.")
 @click.option(
     "--after", type=click.IntRange(0, LAST), default=0, metavar="POSITION", help="Begin after this position."
 )

@@ -1,0 +1,97 @@
+"""The ledger's jobs: filtered by what they are, by time and by lineage, and drawn as trees."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+DENIED = ["--max-cost", "0"]
+
+
+def found(sora: Any, *arguments: str) -> list[str]:
+    return [job["job_id"] for job in sora("jobs", *arguments).document["jobs"]]
+
+
+@pytest.fixture
+def two(sora: Any, folder: Any) -> tuple[str, str]:
+    """Record two denied jobs that differ in everything one can ask for."""
+    asked = [
+        ["--model", "sora-2", "--purpose", "draft", "--actor", "ana", "--profile", "sandbox"],
+        ["--model", "sora-2-pro", "--purpose", "final", "--actor", "ben", "--profile", "custom"],
+    ]
+    base = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    (folder / ".env").write_text("\n".join(f"{name}={text}" for name, text in base.items()))
+    ids = [sora("create", "--prompt", "a fox", *DENIED, *more).document["job_id"] for more in asked]
+    return ids[0], ids[1]
+
+
+@pytest.fixture
+def family(sora: Any, server: Any) -> list[str]:
+    """Make a video, a remix of it, a remix of that, and a stranger; return their jobs in this order."""
+    server()
+    ids = [sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]]
+    for colour in ("red", "green"):
+        ids.append(sora("remix", ids[-1], "--prompt", f"make it {colour}").document["job_id"])
+        sora("poll", ids[-1], "--poll-interval", "0.05")
+    return [*ids, sora("create", "--prompt", "an owl").document["job_id"]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--model", "sora-2-pro"],
+        ["--purpose", "final"],
+        ["--by", "ben"],
+        ["--on", "custom"],
+        ["--limit", "1"],
+        ["--state", "denied", "--by", "ben"],
+    ],
+)
+def test_a_filter_leaves_the_jobs_it_names(sora: Any, two: tuple[str, str], arguments: list[str]) -> None:
+    assert found(sora, *arguments) == [two[1]]
+
+
+def test_jobs_are_found_by_time(sora: Any, two: tuple[str, str]) -> None:
+    begun = sora("jobs", "--by", "ben").document["jobs"][0]["created_at"]
+    assert found(sora, "--since", begun) == [two[1]]
+    assert found(sora, "--until", begun) == [two[0]]
+    assert found(sora, "--since", "2020-01-01", "--until", "2021-01-01") == []
+
+
+def test_jobs_are_found_by_the_servers_status(sora: Any, family: list[str]) -> None:
+    assert set(found(sora, "--status", "completed")) == set(family[:3])
+    assert found(sora, "--status", "queued", "--status", "in_progress") == [family[3]]
+
+
+@pytest.mark.parametrize("member", [0, 1, 2])
+def test_a_line_is_the_same_whoever_of_it_is_named(sora: Any, family: list[str], member: int) -> None:
+    assert found(sora, "--of", family[member]) == family[2::-1]
+
+
+def test_a_branch_is_no_ancestor(sora: Any, family: list[str]) -> None:
+    branch = sora("remix", family[0], "--prompt", "make it blue").document["job_id"]
+    assert branch not in found(sora, "--of", family[1])
+    assert branch in found(sora, "--of", family[0])
+
+
+def test_a_tree_draws_what_was_made_from_what(sora: Any, family: list[str]) -> None:
+    lines = sora("jobs", "--tree", "--text").out.splitlines()
+    assert [line.index("job_") for line in lines] == [0, 0, 4, 8]
+    assert [line.split("job_")[1].split()[0] for line in lines] == [
+        job.removeprefix("job_") for job in (family[3], *family[:3])
+    ]
+
+
+def test_an_adopted_remix_hangs_below_its_adopted_source(sora: Any, server: Any) -> None:
+    videos = f"{server().base_url}/videos"
+    headers = {"authorization": "Bearer any"}
+    source = httpx2.post(videos, json={"prompt": "a fox"}, headers=headers).json()["id"]
+    httpx2.post(f"{videos}/{source}/remix", json={"prompt": "make it red"}, headers=headers)
+    sora("adopt", "--all")
+    by_id = {job["job_id"]: job for job in sora("jobs").document["jobs"]}
+    [remix] = [job for job in by_id.values() if job["remixed_from_video_id"]]
+    assert by_id[remix["source_job"]]["id"] == source
+
+
+def test_an_unknown_job_has_no_line(sora: Any, two: tuple[str, str]) -> None:
+    assert sora("jobs", "--of", "nowhere").code == 2
