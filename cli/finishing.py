@@ -80,7 +80,7 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
     with inv.ledger() as ledger:
         if job.state is State.DENIED:
             return denial(ledger, job)
-        said = submission_trouble(ledger, job)
+        said = submission_trouble(ledger, job, inv.settings.profiles_file)
     if job.state not in {State.ABSENT, State.REJECTED} or job.request_key is None:
         return str(said)
     if job.outcome is None:

@@ -111,7 +111,8 @@ calling = _stacked(
     click.option(
         "--profile",
         metavar="NAME",
-        help="Server profile: sandbox, custom, openai.  [env: SORA_LEDGER_PROFILE]",
+        help="Server profile: openai, sandbox, litellm, vllm-omni, sglang, trtllm, new-api, azure, custom, "
+        "or one of your file SORA_LEDGER_PROFILES.  [env: SORA_LEDGER_PROFILE]",
     ),
     click.option("--even-if-retired", is_flag=True, help="Call a server that was switched off all the same."),
 )

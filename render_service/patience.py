@@ -7,7 +7,7 @@ from http import HTTPStatus
 from random import random
 
 from ledger.events import SubmissionRejected
-from sora_adapter.advice import Submission
+from sora_adapter.advice import Submission, needs_a_person
 from sora_adapter.profiles import Profile
 
 FIRST_WAIT_S = 2.0
@@ -41,9 +41,10 @@ class Patience:
 
 
 def is_at_capacity(outcome: Submission, profile: Profile) -> bool:
-    """Say whether `outcome` is a 429 that the profile knows to have created nothing."""
+    """Say whether `outcome` is a 429 that passes, and that the profile knows to have created nothing."""
     return (
         isinstance(outcome, SubmissionRejected)
         and outcome.error.http_status == HTTPStatus.TOO_MANY_REQUESTS
+        and not needs_a_person(outcome.error)
         and profile.is_free(outcome)
     )

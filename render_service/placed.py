@@ -1,6 +1,7 @@
 """What came of a request, and what to tell a person about it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from decision.decide import Ruling
 from decision.explain import what_now, why
@@ -30,12 +31,12 @@ def denial(ledger: Ledger, job: Job) -> str:
     return "; ".join([reasons[0], *steps[:1]])
 
 
-def submission_trouble(ledger: Ledger, job: Job) -> AnswerError | None:
+def submission_trouble(ledger: Ledger, job: Job, profiles_file: Path | None) -> AnswerError | None:
     """Return what to tell about the last submission of `job`; None if it was accepted or never made."""
     server, said = "", None
     for record in ledger.history(job.job_id):
         if isinstance(record.event, SubmissionIntended):
             server, said = record.event.server, None
         elif isinstance(record.event, Submission):
-            said = trouble(record.event, profile(job.profile or ""), server)
+            said = trouble(record.event, profile(job.profile or "", profiles_file), server)
     return said

@@ -44,6 +44,27 @@ _BY_FAMILY: dict[int, tuple[type[AnswerError], str]] = {
     REDIRECT: (ServerRefused, "set OPENAI_BASE_URL to the address it points to"),
     FAILURE: (ServerFailed, "ask again {when}"),
 }
+_BY_CODE = {
+    "invalid_api_key": (
+        "the key in {key} is not one of this server's: compare it with the one you were given, or make "
+        "another (OpenAI: https://platform.openai.com/api-keys)"
+    ),
+    "insufficient_quota": (
+        "the credits are used up, and waiting does not help: add some (OpenAI: "
+        "https://platform.openai.com/account/billing), or set {key} to another key"
+    ),
+    "model_not_found": (
+        "the server has no such model, or none for the key in {key}: ask its operator, use another --model, "
+        "or say in a profile of your own (SORA_LEDGER_PROFILES) what this server calls it"
+    ),
+    "not_verified": (
+        "the organisation behind {key} has to be verified first; an owner does that, and it may take half an "
+        "hour to be known (OpenAI: https://platform.openai.com/settings/organization/general)"
+    ),
+}
+"""What only a person can put right, by the error's code; asking again changes nothing."""
+_SAME_AS = {"billing_hard_limit_reached": "insufficient_quota", "invalid_authentication": "invalid_api_key"}
+_VERIFY = "must be verified"  # how OpenAI says it, without a code
 _OTHERWISE = (ServerRefused, "asking again changes nothing; change the request")
 MAY_EXIST = "a video may have been created: look for it with `sora-ledger list` before asking again"
 MAY_EXIST_UNLISTED = (
@@ -88,8 +109,9 @@ def refused(
     profile: Profile, server: str, detail: ErrorDetail, retry_after_ms: int | None, request_id: str | None
 ) -> AnswerError:
     """Return the error that the HTTP status of `detail` stands for."""
-    status = detail.http_status or 0
-    kind, next_step = _BY_STATUS.get(status) or _BY_FAMILY.get(status // 100, _OTHERWISE)
+    status, remedy = detail.http_status or 0, _remedy(detail)
+    by_status = _BY_STATUS.get(status) or _BY_FAMILY.get(status // 100, _OTHERWISE)
+    kind, next_step = (ServerRefused, remedy) if remedy else by_status
     told = next_step.format(key=profile.key_variable, when=_when(retry_after_ms))
     return kind(
         f"{server} {_said(detail)}; {told}",
@@ -97,6 +119,18 @@ def refused(
         retry_after_ms=retry_after_ms,
         provider_request_id=request_id,
     )
+
+
+def needs_a_person(detail: ErrorDetail) -> bool:
+    """Say whether the error is about key, account or model, so that waiting would be in vain."""
+    return _remedy(detail) is not None
+
+
+def _remedy(detail: ErrorDetail) -> str | None:
+    code = detail.code or ""
+    if detail.message and _VERIFY in (detail.message.text or ""):
+        code = "not_verified"
+    return _BY_CODE.get(_SAME_AS.get(code, code))
 
 
 def no_content(server: str, video: "Observation", *, expired: bool) -> AnswerError:

@@ -8,7 +8,7 @@ import click
 from cli import options
 from cli.adopting import job_of
 from cli.commands.create_and_poll import show_final
-from cli.finishing import copy_out, wanted
+from cli.finishing import check_variants, copy_out, wanted
 from cli.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def download_command(  # one parameter per option
         show_get(inv, name, suffix=f"/content?variant={names[0]}")
         return
 
-    job_id = job_of(inv, name).job_id
+    known = job_of(inv, name)
+    job_id = known.job_id
+    check_variants(inv.settings, known.profile, [variant for variant in names if variant not in known.assets])
 
     async def follow(desk: "Desk") -> "tuple[Job, list[Path]]":
         return await copy_out(desk, await desk.job(job_id), names, out, force=force)

@@ -52,7 +52,7 @@ def image2video_command(  # noqa: PLR0913  # one parameter per option
 ) -> None:
     """Take image2video's command lines: render, wait, and write VIDEO_ID.mp4 into the working folder.
 
-    The prompt is sent as it is typed; seconds and sizes the Videos API never had are refused with the nearest.
+    The prompt is sent as it is typed; lengths and sizes that are not on offer are refused with the nearest.
 
     \b
     Example:

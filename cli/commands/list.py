@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from cli import options
+from cli.finishing import check_offered
 from cli.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def list_command(  # one parameter per option
 def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None:
     from render_service.preview import address  # noqa: PLC0415
 
+    check_offered(inv.settings, None, "list")
     query = f"limit={limit}" + (f"&after={after}" if after else "") + f"&order={order}"
     url = f"{address(inv.settings, inv.settings.chosen_profile())}/videos?{query}"
     document = {"dry_run": True, "request": {"method": "GET", "url": url}}

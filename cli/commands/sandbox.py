@@ -13,6 +13,28 @@ import click
 from cli.exit_codes import ExitCode
 
 
+def _faults(_: click.Context, __: click.Parameter, specs: tuple[str, ...]) -> tuple[str, ...]:
+    """Read every fault now: a server with a plan nobody understands is not started."""
+    if specs:
+        from sora_adapter.sandbox.faults import GRAMMAR, parse_fault  # noqa: PLC0415
+
+        for spec in specs:
+            try:
+                parse_fault(spec)
+            except ValueError as error:
+                raise click.BadParameter(f"{error}\nA fault is {GRAMMAR}.") from error
+    return specs
+
+
+def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    if name is not None:
+        from sora_adapter.sandbox.imitations import NAMES  # noqa: PLC0415
+
+        if name not in NAMES:
+            raise click.BadParameter(f"the sandbox cannot imitate {name!r} (it can: {', '.join(NAMES)})")
+    return name
+
+
 @click.command("sandbox", short_help="Serve the Videos API on this machine.")
 @click.option(
     "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on."
@@ -49,7 +71,39 @@ from cli.exit_codes import ExitCode
     help="cached: one clip per size and length, for load.",
 )
 @click.option("--api-key", metavar="KEY", help="Accept only this key.  [default: any]")
-def sandbox_command(  # one parameter per option
+@click.option(
+    "--requests-per-minute",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Answer 429 to more new jobs of a model in a minute.  [default: no limit]",
+)
+@click.option(
+    "--running-jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Answer 429 while that many jobs of a model run.  [default: no limit]",
+)
+@click.option(
+    "--permissive",
+    is_flag=True,
+    help="Know video_123 and char_123, and take uploads that are no images: for other people's tests.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    metavar="SPEC",
+    multiple=True,
+    callback=_faults,
+    help="Let something go wrong, such as create=kept-but-answer-lost:1; repeatable.",
+)
+@click.option(
+    "--profile",
+    "imitates",
+    metavar="NAME",
+    callback=_imitated,
+    help="Behave as that server does: litellm, vllm-omni, sglang, trtllm, new-api, merge.",
+)
+def sandbox_command(  # noqa: PLR0913  # one parameter per option
     *,
     host: str,
     port: int,
@@ -57,17 +111,33 @@ def sandbox_command(  # one parameter per option
     render_seconds: float,
     media: Literal["rendered", "cached"],
     api_key: str | None,
+    requests_per_minute: int | None,
+    running_jobs: int | None,
+    permissive: bool,
+    faults: tuple[str, ...],
+    imitates: str | None,
 ) -> None:
     """Serve the Videos API on this machine; renders real, small MP4 files. Ctrl-C ends it.
 
     \b
     Example:
       sora-ledger sandbox --port 8765 --data sandbox-data --render-seconds 5
+      sora-ledger sandbox --profile litellm --requests-per-minute 2 --fault create=429@2:3
     """
     from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415
     from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
 
-    settings = SandboxSettings(data_dir=data, render_seconds=render_seconds, media=media, api_key=api_key)
+    settings = SandboxSettings(
+        data_dir=data,
+        render_seconds=render_seconds,
+        media=media,
+        api_key=api_key,
+        requests_per_minute=requests_per_minute,
+        running_jobs=running_jobs,
+        permissive=permissive,
+        faults=faults,
+        imitates=imitates,
+    )
     try:
         data.mkdir(parents=True, exist_ok=True)
         with _told_to_stop() as stop, SandboxServer(settings, host, port) as server:

@@ -7,6 +7,7 @@ import click
 from cli import options
 from cli.adopting import job_of
 from cli.exit_codes import ExitCode, of_job
+from cli.finishing import check_offered
 from cli.invocation import Invocation
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.job import JOB_PREFIX, State
@@ -77,6 +78,7 @@ def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "
     except (JobNotFound, LedgerUnusable):  # a preview needs no ledger, unless it is the one who knows the id
         if name.startswith(JOB_PREFIX):
             raise
+    check_offered(inv.settings, profile, "delete" if method == "DELETE" else "retrieve")
     url = f"{address(inv.settings, profile)}/videos/{video_id}{suffix}"
     document = {"dry_run": True, "request": {"method": method, "url": url}}
     inv.emit(document, lambda console: console.print(f"{method} {url}", markup=False, soft_wrap=True))

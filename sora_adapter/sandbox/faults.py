@@ -10,6 +10,7 @@ none                        nothing: lets TIMES requests through before the next
 lost                        the connection is reset before anything is read or carried out
 kept-but-answer-lost        it is carried out, and the connection is reset in the place of an answer
 429[@SECONDS]               refused before it is carried out, perhaps with Retry-After
+refused@CODE                refused for its key, account or model: one of `refusals.REFUSALS`
 500, 502, 503, 504          the server fails before it is carried out
 kept-but-500, …             it is carried out, and the answer says that the server failed
 slow@SECONDS                it is carried out after that time
@@ -39,8 +40,10 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from sora_adapter.sandbox.refusals import REFUSALS
 from sora_adapter.sandbox.routes import OPERATIONS
 
+GRAMMAR = "OPERATION=FAULT[@DETAIL][:TIMES], such as create=429@2:3 or create=stuck@40"
 WEBHOOK = "webhook"
 CREATORS = ("create", "remix", "edit", "extend")
 KEPT = "kept-but-"
@@ -48,8 +51,8 @@ ANSWER_LOST = f"{KEPT}answer-lost"
 FATES = ("stuck", "failing")
 _FAILURES = ("500", "502", "503", "504")
 _ANYWHERE = (
-    "none", "lost", ANSWER_LOST, "429", *_FAILURES, *(f"{KEPT}{status}" for status in _FAILURES), "slow",
-    "reset", "truncated",
+    "none", "lost", ANSWER_LOST, "429", "refused", *_FAILURES, *(f"{KEPT}{status}" for status in _FAILURES),
+    "slow", "reset", "truncated",
 )  # fmt: skip
 _OF_WEBHOOKS = ("none", "lost", "doubled", "late", "out-of-order", "badly-signed")
 _WITH_NUMBER = ("slow", "stuck", "late")
@@ -139,6 +142,8 @@ def parse_fault(spec: str) -> Fault:
         kind in (*_WITH_NUMBER, "429") and not _is_number(detail)
     ):
         raise ValueError(f"{spec!r}: {kind} needs a number, as in {operation}={kind}@2")
+    if kind == "refused" and detail not in REFUSALS:
+        raise ValueError(f"{spec!r}: refused needs a code (there are: {', '.join(REFUSALS)})")
     return Fault(operation, kind, detail, None if times is None else int(times))
 
 

@@ -17,6 +17,7 @@ from sora_adapter.sandbox.connection import hang_up, reset
 from sora_adapter.sandbox.errors import ApiError
 from sora_adapter.sandbox.exchange import Json, Relay, Told
 from sora_adapter.sandbox.faults import ANSWER_LOST, FATES, KEPT, Fault, Faults
+from sora_adapter.sandbox.refusals import REFUSALS
 from sora_adapter.sandbox.routes import operation_of
 
 _BLOCKED = "moderation_blocked"
@@ -113,6 +114,9 @@ async def _broken_off(app: ASGIApp, break_off: Break, scope: Scope, receive: Rec
 
 
 def _refusal(fault: Fault) -> Response:
+    if fault.kind == "refused":
+        refusal = REFUSALS[str(fault.detail)]
+        return JSONResponse(refusal.envelope, refusal.status)
     status = int(fault.kind.removeprefix(KEPT))
     if status == 429:  # noqa: PLR2004 - the word in the specification
         message = "Rate limit reached: you asked the sandbox for this refusal."
