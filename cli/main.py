@@ -17,6 +17,7 @@ COMMANDS = (
     "create-batch",
     "image2video",
     "remix",
+    "check-remix",
     "edit",
     "extend",
     "create-character",

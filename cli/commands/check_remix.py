@@ -1,0 +1,108 @@
+"""``check-remix``: whether a prompt asks for one change; no ledger, no server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.invocation import Invocation, write_json
+from cli.printable import printable
+from decision.catalog import default_catalog
+from decision.remix import check_single_change
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command("check-remix", short_help="Tell whether a prompt asks for one change.")
+@click.option("--prompt", metavar="TEXT", help="The prompt of a remix.")
+@click.option(
+    "--file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    help='Many prompts: JSON Lines, each {"prompt": TEXT}; - is stdin.',
+)
+@options.invocation
+def check_remix_command(inv: Invocation, *, prompt: str | None, file: Path | None) -> None:
+    """Tell whether a prompt asks for one change, several or none, or cannot be told, and name each change.
+
+    The answer is `verdict` (single, multiple, none or ambiguous) and `changes`, each with its aspect, its
+    words and where they stand; of a file, one such answer a line. Nothing is recorded.
+
+    \b
+    Example:
+      sora-ledger check-remix --prompt "Make the sky purple and remove the trees"
+      sora-ledger check-remix --file prompts.jsonl --json
+    """
+    if (prompt is None) == (file is None):
+        given = "neither was" if prompt is None else "both were"
+        raise click.UsageError(f"give the prompt with --prompt, or many with --file; {given} given")
+    if file is None:
+        answer = _answer(_checked("--prompt", prompt))
+        inv.emit(answer, lambda console: _text(console, answer))
+        return
+    _emit_lines(inv, [_answer(text) for text in _prompts(file)])
+
+
+def _emit_lines(inv: Invocation, answers: list[dict[str, Any]]) -> None:
+    if inv.json_out:
+        write_json(inv.json_out, answers)
+    for answer in answers:
+        if inv.prints_json:
+            click.echo(json.dumps(answer, ensure_ascii=False))
+        else:
+            _text(inv.console, answer)
+
+
+def _answer(prompt: str) -> dict[str, Any]:
+    verdict, changes = check_single_change(prompt)
+    return {
+        "verdict": verdict,
+        "changes": [{**change.model_dump(), "text": prompt[change.start : change.end]} for change in changes],
+        "prompt": prompt,
+    }
+
+
+def _prompts(file: Path) -> Iterator[str]:
+    with click.open_file(str(file), encoding="utf-8") as lines:
+        try:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _prompt(f"{file}, line {number}", line)
+        except UnicodeDecodeError as error:
+            raise click.UsageError(f"{file}: expected UTF-8 text ({error.reason})") from error
+
+
+def _prompt(where: str, line: str) -> str:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(
+            f'{where}: expected JSON such as {{"prompt": "Make it rain."}} ({error})'
+        ) from error
+    return _checked(where, found.get("prompt") if isinstance(found, dict) else None)
+
+
+def _checked(where: str, prompt: object) -> str:
+    """Return `prompt` if a remix could have it."""
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise click.UsageError(
+            f'{where}: expected a prompt that is text, such as {{"prompt": "Make it rain."}}'
+        )
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise click.UsageError(f"{where}: the prompt is not valid Unicode; write it as UTF-8")
+    most = default_catalog().prompt.max_characters
+    if len(prompt) > most:
+        raise click.UsageError(
+            f"{where}: the prompt has {len(prompt):,} characters, at most {most:,} are allowed"
+        )
+    return prompt
+
+
+def _text(console: "Console", answer: dict[str, Any]) -> None:
+    console.print(f"{answer['verdict']:<10}{printable(answer['prompt'])}", markup=False, soft_wrap=True)
+    for change in answer["changes"]:
+        console.print(f"  {change['aspect']:<8}{printable(change['text'])}", markup=False, soft_wrap=True)
