@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -144,8 +144,9 @@ def _no_space(place: Path, error: OSError) -> str:
 
 def _clear_stale(folder: Path) -> None:
     for path in folder.iterdir():
-        if path.stat().st_mtime < time.time() - STALE_AFTER_S:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another download has just moved its own away
+            if path.stat().st_mtime < time.time() - STALE_AFTER_S:
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
