@@ -2,6 +2,7 @@
 
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -10,7 +11,7 @@ NO_MATCH = "it matches no file; check the folder, and quote the pattern so that 
 
 def read_images(given: str) -> list[Path]:
     """Return every file that is named, once; those of one pattern in the order of their names."""
-    if Path(given).is_file():  # a name may hold a comma
+    if _at(Path(given)) == "file":  # a name may hold a comma
         return [Path(given)]
     paths: dict[Path, None] = {}
     for part in (part.strip() for part in given.split(",")):
@@ -22,12 +23,22 @@ def read_images(given: str) -> list[Path]:
 
 def _files(part: str) -> list[Path]:
     path = Path(part).expanduser()
-    if path.is_dir():
+    found = _at(path)
+    if found == "folder":
         raise click.UsageError(f"--images {part!r}: it is a folder; name its images, such as {part}/*.jpg")
-    if path.exists() or not has_magic(part):
+    if found == "file" or not has_magic(part):
         return [path]
-    found = sorted(Path(name) for name in glob(str(path), recursive=True))  # noqa: PTH207  # may be absolute
-    files = [file for file in found if file.is_file()]
+    names = sorted(Path(name) for name in glob(str(path), recursive=True))  # noqa: PTH207  # may be absolute
+    files = [file for file in names if file.is_file()]
     if not files:
         raise click.UsageError(f"--images {part!r}: {NO_MATCH}")
     return files
+
+
+def _at(path: Path) -> Literal["file", "folder", "nothing"]:
+    try:
+        if path.is_dir():
+            return "folder"
+        return "file" if path.exists() else "nothing"
+    except OSError:  # a name longer than any file's
+        return "nothing"

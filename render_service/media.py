@@ -3,6 +3,7 @@
 Both are imported where they are used: commands that only read the ledger never pay for them.
 """
 
+import io
 from pathlib import Path
 
 from ledger.events import Mismatch, Probe
@@ -27,7 +28,7 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
             f"input reference {path}: cannot be read ({error.strerror}); check the path"
         ) from error
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.load()
             return content, IMAGE_TYPES[image.format or ""], image.width, image.height
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

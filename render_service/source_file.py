@@ -20,6 +20,8 @@ def read_source_file(path: Path) -> SourceFile:
     import av  # noqa: PLC0415  # only who gives a video pays for it
 
     try:
+        if not path.is_file() and not path.is_dir() and path.exists():
+            raise BadInput(f"video {path}: it is no regular file, and is read more than once; save it first")
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with av.open(str(path)) as container:

@@ -1,6 +1,7 @@
 """Edits, extensions and characters, from the command line to the bytes."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def test_a_dry_edit_of_a_file_needs_no_ledger(sora: Any, folder: Path, film: Pat
         ([], "name a video with --id, or give its file with --video; neither was given"),
         (["--id", "job_1", "--video", "clip.mp4"], "both were given"),
         (["--video", "nowhere.mp4"], "video nowhere.mp4: cannot be read (No such file or directory)"),
+        (["--video", "."], "video .: cannot be read (Is a directory)"),
+        (["--video", "pipe.mp4"], "video pipe.mp4: it is no regular file"),
         (["--video", "text.mp4"], "video text.mp4: expected an MP4 file with a picture"),
         (["--video", "sound.wav"], "video sound.wav: expected an MP4 file with a picture"),
     ],
@@ -74,6 +77,7 @@ def test_an_edit_of_nothing_usable_is_refused(
     sora: Any, folder: Path, arguments: list[str], said: str
 ) -> None:
     (folder / "text.mp4").write_text("this is text")
+    os.mkfifo(folder / "pipe.mp4")
     (folder / "sound.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt ")
     ended = sora("edit", *arguments, *ASKED, "--profile", "sandbox")
     assert (ended.code, said in ended.error) == (2, True)

@@ -54,6 +54,7 @@ def test_images_are_named_and_found_by_pattern(shots: Path, given: str, read: li
         ("hero.jpg,,shots/1.jpg", "nothing stands between two commas"),
         ("", "nothing stands between two commas"),
         ("shots", "'shots': it is a folder; name its images, such as shots/*.jpg"),
+        ("a" * 5_000, "cannot be read (File name too long)"),
         ("nowhere.jpg", "nowhere.jpg: cannot be read (No such file or directory)"),
         ("hero.jpg,shots/*.txt", "shots/notes.txt: expected a JPEG, PNG or WebP"),
         ("shots/small.webp", "is 300x200, the video's size is 1280x720; use --fit cover"),

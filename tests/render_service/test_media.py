@@ -1,7 +1,9 @@
 """What a file really is."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -105,3 +107,14 @@ def test_what_differs_from_the_request_is_named(
 def test_a_tenth_of_a_second_is_no_mismatch(duration_ms: int, differs: bool) -> None:  # noqa: FBT001  # a table
     found = Probe(width=1280, height=720, duration_ms=duration_ms)
     assert bool(mismatches(found, "1280x720", 4)) is differs
+
+
+def test_an_image_is_read_once_so_that_it_may_come_through_a_pipe(
+    tmp_path: Path, picture: Callable[..., bytes]
+) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = Thread(target=path.write_bytes, args=(picture(),))
+    writer.start()
+    assert read_image(path)[2:] == (1280, 720)
+    writer.join()
