@@ -38,6 +38,12 @@ class Clause(NamedTuple):
         words = [token.word for token in self.tokens]
         return words[_content(words, 0) :]
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where it stands in the text, from its first to its last token that is no joint."""
+        tokens = [token for token in self.tokens if token.word not in lexicon.SOFT_STOPS] or self.tokens
+        return tokens[0].start, tokens[-1].end
+
 
 def clauses(text: str) -> Iterator[Clause]:
     """Yield the clauses of `text` in their order."""

@@ -11,10 +11,10 @@ from itertools import chain, repeat
 
 from decision.decide import Ruling
 from decision.money import format_usd, usd_digits
-from decision.remix import FIELD_ASPECTS
 from decision.request import RenderRequest
+from decision.splitting import split_request
 from decision.vocabulary import NOUNS
-from ledger.events import Candidate, Change, Fix, GateFailure, Operation, RenderDecided, RenderDenied
+from ledger.events import Candidate, Fix, GateFailure, Operation, RenderDecided, RenderDenied
 
 __all__ = ["format_usd", "what_now", "why"]
 
@@ -169,19 +169,14 @@ def _create_with(denied: RenderDenied) -> str:
 
 
 def _split_commands(denied: RenderDenied, request: RenderRequest) -> list[str]:
-    """Return one remix command per change, with the words of the request that ask for it."""
-    texts = [shlex.quote(_words_of(change, request)) for change in denied.denial_trace.changes]
+    """Return one remix command per change, with what the request says of it."""
+    shown = len(denied.denial_trace.changes)
+    texts = map(shlex.quote, split_request(request.prompt, request.fields)[:shown])
     sources = chain([_source_id(denied)], repeat("ID_OF_THE_REMIX_BEFORE"))
     return [
         f"sora-ledger remix --id {source} --prompt {text}"
         for source, text in zip(sources, texts, strict=False)
     ]
-
-
-def _words_of(change: Change, request: RenderRequest) -> str:
-    if change.end > change.start:
-        return request.prompt[change.start : change.end]
-    return next(text for name, text in request.fields.items() if FIELD_ASPECTS.get(name) == change.aspect)
 
 
 def _source_id(denied: RenderDenied) -> str:

@@ -26,6 +26,8 @@ FILLERS = _words(
     like maybe might next now only perhaps please second should simply then third too we we'd would you
     """
 )
+# Those of the fillers that only tie a change to the one before.
+OPENING_FILLERS = _words("additionally afterwards also finally first lastly next second then third too")
 ARTICLES = _words("a an her his its my our some that the their these this those your")
 DEFINITE = _words("her his it its my our that the their these this those your")
 DETERMINERS = ARTICLES | _words(

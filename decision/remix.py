@@ -48,15 +48,20 @@ class RemixVerdict(NamedTuple):
 
 def check_single_change(text: str) -> RemixVerdict:
     """Tell whether `text` asks for one change, several, none (only what stays), or cannot be told."""
+    return read_clauses(text)[0]
+
+
+def read_clauses(text: str) -> tuple[RemixVerdict, list[Clause]]:
+    """Return the verdict on `text` and all its clauses; a change has the place of one of them."""
     found = list(clauses(_without_labels(text)))
     words = [token.word for clause in found for token in clause.tokens]
     changing = _without_references(_changing(found))
     told = [clause for clause in changing if not unclear.says_nothing(clause.words)]
     if unclear.is_unreadable(words) or unclear.leaves_a_choice(words) or (changing and not told):
-        return RemixVerdict("ambiguous", _changes(changing))
+        return RemixVerdict("ambiguous", _changes(changing)), found
     if told:
-        return RemixVerdict("single" if len(told) == 1 else "multiple", _changes(told))
-    return _verdict_on_fragments([clause for clause in found if clause.role is Role.FRAGMENT])
+        return RemixVerdict("single" if len(told) == 1 else "multiple", _changes(told)), found
+    return _verdict_on_fragments([clause for clause in found if clause.role is Role.FRAGMENT]), found
 
 
 def check_remix(prompt: str, fields: Mapping[str, str]) -> RemixVerdict:
@@ -137,8 +142,8 @@ def _changes(found: Iterable[Clause]) -> tuple[Change, ...]:
 
 
 def _change(clause: Clause) -> Change:
-    tokens = [token for token in clause.tokens if token.word not in lexicon.SOFT_STOPS] or clause.tokens
-    return Change(aspect=_aspect(clause), start=tokens[0].start, end=tokens[-1].end)
+    start, end = clause.span
+    return Change(aspect=_aspect(clause), start=start, end=end)
 
 
 def _aspect(clause: Clause) -> str:

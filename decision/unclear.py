@@ -33,7 +33,9 @@ def is_unreadable(words: Sequence[str]) -> bool:
         return False
     foreign = sum(word in lexicon.FOREIGN for word in spoken)
     closed = sum(word in lexicon.CLOSED for word in spoken)
-    known = sum(word in _KNOWN or named_aspect([word]) is not None for word in spoken)
+    known = sum(
+        word in _KNOWN or lexicon.is_comparative(word) or named_aspect([word]) is not None for word in spoken
+    )
     return foreign > closed or known * 100 < _LEAST_KNOWN_PERCENT * len(spoken)
 
 

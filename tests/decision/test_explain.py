@@ -203,14 +203,14 @@ def test_several_changes_become_one_command_each_in_the_words_of_the_request(
 ) -> None:
     request = remix(prompt="Make the coat's lining red, and add a dog")
     assert steps(ruling(request), request)[1:] == [
-        "sora-ledger remix --id job_0 --prompt 'Make the coat'\"'\"'s lining red'",
-        "sora-ledger remix --id ID_OF_THE_REMIX_BEFORE --prompt 'add a dog'",
+        "sora-ledger remix --id job_0 --prompt 'Make the coat'\"'\"'s lining red.'",
+        "sora-ledger remix --id ID_OF_THE_REMIX_BEFORE --prompt 'Add a dog.'",
     ]
 
 
 def test_a_change_that_stands_in_a_field_becomes_a_command_too(remix: Parse, ruling: Rule) -> None:
     request = remix(prompt="Make it night", fields={"camera": "slow dolly in"})
-    assert steps(ruling(request), request)[-1].endswith("--prompt 'slow dolly in'")
+    assert steps(ruling(request), request)[-1].endswith("--prompt 'Change only the camera to slow dolly in'")
 
 
 def test_without_the_request_no_words_are_repeated(remix: Parse, ruling: Rule) -> None:
