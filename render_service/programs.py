@@ -1,0 +1,283 @@
+"""The desk for programs: the helpers of the Bickford integration, in Python, with a ledger behind them.
+
+==========================  ==================================
+there                       here
+==========================  ==================================
+createSoraVideoJob          `RenderDesk.create`
+createSoraVideoJobAndPoll   `RenderDesk.create_and_poll`
+downloadSoraContent         `RenderDesk.download`
+listSoraVideos              `RenderDesk.list`
+deleteSoraVideo             `RenderDesk.delete`
+recordSoraVideoEvent        `RenderDesk.record`
+==========================  ==================================
+
+A job is named by its job id or its video id. A video the ledger does not know is adopted. Errors are those of
+the packages behind it (`render_service.errors`, `decision.errors`, `sora_adapter.errors`, `ledger.errors`);
+their messages end with the next step.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+
+from decision.request import ReferenceImage, parse_request
+from ledger.errors import JobNotFound
+from ledger.events import Variant
+from ledger.job import JOB_PREFIX, Job, State
+from render_service.adoption import adopt
+from render_service.assets import check_target
+from render_service.desk import Desk
+from render_service.documents import record_document
+from render_service.errors import ServiceError
+from render_service.external import record_external
+from render_service.fit import first_frame
+from render_service.library import delete, page_document
+from render_service.material import NOTHING, Material
+from render_service.patience import Patience
+from render_service.placed import Placed, denial, submission_trouble
+from render_service.renders import place
+from render_service.settings import read_settings
+from render_service.settle import fetch, settle
+from render_service.telemetry import Log, begin_trace
+
+T = TypeVar("T")
+SUBMITTED = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST, State.DELETED)
+INTERVAL_S = 10.0
+TIMEOUT_S = 1_800.0
+
+
+class Asked(TypedDict, total=False):
+    """What `create` takes besides the prompt; a model left out is decided, the rest is 1280x720 and 4 s."""
+
+    model: str
+    size: str
+    seconds: str | int
+    input_reference: Path | str
+    fields: Mapping[str, str]
+    augment: bool
+    purpose: str
+    request_key: str
+    max_cost_usd_micros: int
+    attested: bool
+
+
+class NotSubmitted(ServiceError):
+    """Denied, refused, or the answer was lost: `job` says which, the message why and what to do."""
+
+    def __init__(self, message: str, job: Job) -> None:
+        super().__init__(message)
+        self.job = job
+
+
+class RenderDesk:
+    """A ledger and a server, for programs that await; use as ``async with RenderDesk(…) as desk``.
+
+    What is None comes from the environment and ``.env``, as for the command line
+    (`render_service.settings`). The ledger is begun if there is none.
+    """
+
+    def __init__(
+        self, *, ledger: str | None = None, profile: str | None = None, actor: str | None = None
+    ) -> None:
+        self._settings = read_settings(ledger=ledger, profile=profile, actor=actor)
+        self._trace = begin_trace()
+        self._opened: Desk | None = None
+
+    async def __aenter__(self) -> Self:
+        log = Log(self._trace, quiet=True)
+        self._opened = await asyncio.to_thread(Desk.open, self._settings, self._trace, log)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    async def create(self, prompt: str, **asked: Unpack[Asked]) -> Job:
+        """Decide, record and submit; return the running job. `NotSubmitted` if nothing is being rendered."""
+        return await self._create(prompt, Patience(), asked)
+
+    async def create_and_poll(
+        self,
+        prompt: str,
+        *,
+        poll_interval_s: float = INTERVAL_S,
+        timeout_s: float = TIMEOUT_S,
+        **asked: Unpack[Asked],
+    ) -> Job:
+        """Do what `create` does, wait, and store the video; `PollTimeout` after `timeout_s` seconds.
+
+        A render that failed is returned as well: its `state` is ``failed``.
+        """
+        job = await self._create(prompt, Patience(timeout_s=timeout_s), asked)
+        return await settle(self._desk, job, interval_s=poll_interval_s, timeout_s=timeout_s)
+
+    async def poll(
+        self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S
+    ) -> Job:
+        """Wait for a job that was created before, and store its video."""
+        job = await self.job(name)
+        return await settle(self._desk, job, interval_s=poll_interval_s, timeout_s=timeout_s)
+
+    async def job(self, name: str) -> Job:
+        """Return a job by job id or video id; a video that only the server knows is adopted."""
+        try:
+            return await self._desk.job(name)
+        except JobNotFound:
+            if name.startswith(JOB_PREFIX):
+                raise
+            return (await adopt(self._desk, name))[0]
+
+    async def download(
+        self,
+        name: str,
+        *,
+        variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+        to: Path | str | None = None,
+        force: bool = False,
+    ) -> bytes:
+        """Return the bytes of a completed video, stored and checked; also written to `to`, if given."""
+        if to is not None:
+            check_target(Path(to), force=force)
+        job = await fetch(self._desk, await self.job(name), Variant(variant))
+        uri = job.assets[Variant(variant)].storage_uri
+        if to is not None:
+            await asyncio.to_thread(self._desk.assets.copy_out, uri, Path(to), force=force)
+        return await asyncio.to_thread(self._desk.assets.path(uri).read_bytes)
+
+    async def list(
+        self, *, limit: int = 20, after: str | None = None, order: Literal["asc", "desc"] = "desc"
+    ) -> dict[str, Any]:
+        """Return one page of the server's videos, as the API lists: ``data``, ``has_more``, ``last_id``."""
+        async with self._desk.connect(self._desk.profile()) as client:
+            return page_document(await client.list(limit=limit, after=after, order=order))
+
+    async def delete(self, name: str, *, reason: str | None = None) -> Job:
+        """Have the server delete a video; the record, and the file if it is stored here, stay."""
+        return await delete(self._desk, await self.job(name), reason)
+
+    async def record(
+        self, stream: str, fact: Mapping[str, Any], *, event_id: str | None = None
+    ) -> dict[str, Any]:
+        """Record another system's fact, such as ``{"videoId": …, "status": …}``; return the record."""
+        recorded = await record_external(self._desk, stream, fact, event_id=event_id)
+        return record_document(recorded.record) | {"repeated": recorded.repeated}
+
+    @property
+    def _desk(self) -> Desk:
+        if self._opened is None:
+            raise RuntimeError("the desk is not open: use `async with RenderDesk(…) as desk`")
+        return self._opened
+
+    async def _create(self, prompt: str, patience: Patience, asked: Asked) -> Job:
+        desk = self._desk
+        values: dict[str, Any] = {**asked}
+        image, material = await asyncio.to_thread(_reference, values.pop("input_reference", None))
+        request = parse_request(
+            catalog=desk.catalog,
+            operation="create",
+            prompt=prompt,
+            input_reference=image,
+            profile=desk.profile().name,
+            **values,
+        )
+        placed = await place(desk, request, material, patience)
+        if placed.job.state not in SUBMITTED:
+            raise await asyncio.to_thread(_not_submitted, desk, placed)
+        return placed.job
+
+
+def _reference(path: Path | str | None) -> tuple[ReferenceImage | None, Material]:
+    if path is None:
+        return None, NOTHING
+    frame = first_frame(Path(path))
+    return frame.image, Material(reference=frame.content, original=frame.original)
+
+
+def _not_submitted(desk: Desk, placed: Placed) -> NotSubmitted:
+    job = placed.job
+    denied = job.state is State.DENIED
+    said = (
+        denial(desk.ledger, job)
+        if denied
+        else submission_trouble(desk.ledger, job, desk.settings.profiles_file)
+    )
+    why = said or f"`sora-ledger show {job.job_id}` says why"
+    return NotSubmitted(f"{job.job_id} is {job.state}: {why}", job)
+
+
+class SyncRenderDesk:
+    """`RenderDesk` for programs that do not await; use as ``with SyncRenderDesk(…) as desk``.
+
+    Not for use inside a running event loop, nor from several threads at once.
+    """
+
+    def __init__(
+        self, *, ledger: str | None = None, profile: str | None = None, actor: str | None = None
+    ) -> None:
+        self._desk = RenderDesk(ledger=ledger, profile=profile, actor=actor)
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        self._run(self._desk.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._run(self._desk.__aexit__())
+        finally:
+            self._runner.close()
+
+    def create(self, prompt: str, **asked: Unpack[Asked]) -> Job:
+        """See `RenderDesk.create`."""
+        return self._run(self._desk.create(prompt, **asked))
+
+    def create_and_poll(
+        self,
+        prompt: str,
+        *,
+        poll_interval_s: float = INTERVAL_S,
+        timeout_s: float = TIMEOUT_S,
+        **asked: Unpack[Asked],
+    ) -> Job:
+        """See `RenderDesk.create_and_poll`."""
+        return self._run(
+            self._desk.create_and_poll(prompt, poll_interval_s=poll_interval_s, timeout_s=timeout_s, **asked)
+        )
+
+    def poll(self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S) -> Job:
+        """See `RenderDesk.poll`."""
+        return self._run(self._desk.poll(name, poll_interval_s=poll_interval_s, timeout_s=timeout_s))
+
+    def job(self, name: str) -> Job:
+        """See `RenderDesk.job`."""
+        return self._run(self._desk.job(name))
+
+    def download(
+        self,
+        name: str,
+        *,
+        variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+        to: Path | str | None = None,
+        force: bool = False,
+    ) -> bytes:
+        """See `RenderDesk.download`."""
+        return self._run(self._desk.download(name, variant=variant, to=to, force=force))
+
+    def list(
+        self, *, limit: int = 20, after: str | None = None, order: Literal["asc", "desc"] = "desc"
+    ) -> dict[str, Any]:
+        """See `RenderDesk.list`."""
+        return self._run(self._desk.list(limit=limit, after=after, order=order))
+
+    def delete(self, name: str, *, reason: str | None = None) -> Job:
+        """See `RenderDesk.delete`."""
+        return self._run(self._desk.delete(name, reason=reason))
+
+    def record(self, stream: str, fact: Mapping[str, Any], *, event_id: str | None = None) -> dict[str, Any]:
+        """See `RenderDesk.record`."""
+        return self._run(self._desk.record(stream, fact, event_id=event_id))
+
+    def _run(self, use: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(use)
