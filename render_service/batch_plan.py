@@ -5,7 +5,6 @@ knows after a crash what was sent, whatever files are there; no word of a prompt
 not erasable. Everything wrong with any entry is told at once, before anything is recorded or sent.
 """
 
-import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from typing import Any
 
 from decision.catalog import default_catalog
 from decision.errors import DecisionError
-from decision.request import ReferenceImage, RenderRequest, parse_request
+from decision.request import DEFAULT_SIZE, ReferenceImage, RenderRequest, parse_request
 from render_service.batch_file import BatchInvalid, Entry, Problem, Reading
 from render_service.errors import BadInput
+from render_service.fit import Fit, first_frame
 from render_service.material import NOTHING, Material
-from render_service.media import read_image
 
 BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
 """Namespace of the ids of batches."""
@@ -34,15 +33,21 @@ class Planned:
     material: Material = NOTHING
 
 
-def plan(reading: Reading, *, name: str, out_dir: Path, defaults: Mapping[str, Any]) -> list[Planned]:
-    """Return what the entries ask for, `defaults` where they say nothing; `BatchInvalid` has all problems."""
+def plan(
+    reading: Reading, *, name: str, out_dir: Path, defaults: Mapping[str, Any], fit: Fit | None = None
+) -> list[Planned]:
+    """Return what the entries ask for, `defaults` where they say nothing; `BatchInvalid` has all problems.
+
+    Images are made to match their entry's size as `fit` says, and refused where it says nothing.
+    """
     batch = batch_id(out_dir)
     read = cache(_read_reference)
     planned: list[Planned] = []
     problems = list(reading.problems)
     for entry in reading.entries:
         try:
-            image, material = read(entry.input_reference) if entry.input_reference else (None, NOTHING)
+            values = {**defaults, **entry.values}
+            image, material = read(entry.input_reference, str(values.get("size") or DEFAULT_SIZE), fit)
             request = parse_request(
                 catalog=default_catalog(),
                 operation="create",
@@ -50,7 +55,7 @@ def plan(reading: Reading, *, name: str, out_dir: Path, defaults: Mapping[str, A
                 fields=entry.fields,
                 input_reference=image,
                 request_key=request_key(batch, entry.number),
-                **{**defaults, **entry.values},
+                **values,
             )
         except (DecisionError, BadInput) as error:
             problems.append(Problem(entry.line, str(error)))
@@ -75,14 +80,9 @@ def request_key(batch: str, number: int) -> str:
     return f"batch:{batch}:{number:03d}"
 
 
-def _read_reference(path: Path) -> tuple[ReferenceImage, Material]:
-    content, media_type, width, height = read_image(path)
-    image = ReferenceImage(
-        name=path.name,
-        sha256=hashlib.sha256(content).hexdigest(),
-        media_type=media_type,
-        width=width,
-        height=height,
-        bytes=len(content),
-    )
-    return image, Material(reference=content)
+def _read_reference(path: Path | None, size: str, fit: Fit | None) -> tuple[ReferenceImage | None, Material]:
+    """Return an entry's image and its content; a size that is none is left to the request to refuse."""
+    if path is None:
+        return None, NOTHING
+    frame = first_frame(path, size, fit if size in default_catalog().sizes else None)
+    return frame.image, Material(reference=frame.content, original=frame.original)

@@ -69,6 +69,11 @@ MOST_AT_ONCE = 64
 @click.option(
     "--augment/--no-augment", default=True, help="Send prompts with labelled lines, or as they are."
 )
+@click.option(
+    "--fit",
+    metavar="HOW",
+    help="Make each image match its entry's size: cover (cut), contain (blurred sides) or pad (black).",
+)
 @options.waiting
 @options.dry_run
 @options.calling
@@ -85,6 +90,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     seconds: str | None,
     purpose: str | None,
     augment: bool,
+    fit: str | None,
     **terms: Any,
 ) -> None:
     """Ask for the renders of a JSONL file, each decided and recorded on its own.
@@ -100,7 +106,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     from render_service.batch_folder import BatchFolder  # noqa: PLC0415  # the decision and images
 
     defaults = {"model": model, "size": size, "seconds": seconds, "purpose": purpose, "augment": augment}
-    planned = _planned(inv, file, out_dir, defaults)
+    planned = _planned(inv, file, out_dir, defaults, fit)
     folder = BatchFolder(out_dir)
     folder.check(planned, force=force or terms["resume"])
     if dry_run:
@@ -109,16 +115,20 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     _carry_out(inv, planned, folder, _terms(**terms))
 
 
-def _planned(inv: Invocation, file: TextIO, out_dir: Path, defaults: dict[str, Any]) -> "list[Planned]":
+def _planned(
+    inv: Invocation, file: TextIO, out_dir: Path, defaults: dict[str, Any], fit: str | None
+) -> "list[Planned]":
     from render_service.batch_file import read_batch  # noqa: PLC0415
     from render_service.batch_plan import plan  # noqa: PLC0415
+    from render_service.fit import read_fit  # noqa: PLC0415
 
     try:
         reading = read_batch(file.read(), Path())
     except UnicodeDecodeError as error:
         raise click.UsageError(f"--input {file.name}: expected UTF-8 text ({error.reason})") from error
     defaults |= {"profile": inv.settings.chosen_profile()}
-    return plan(reading, name=f"--input {file.name}", out_dir=out_dir, defaults=defaults)
+    name = f"--input {file.name}"
+    return plan(reading, name=name, out_dir=out_dir, defaults=defaults, fit=read_fit(fit))
 
 
 def _terms(*, poll_interval: float, timeout: float, poll: bool, download: bool, **more: Any) -> "Terms":
