@@ -203,8 +203,8 @@ def test_several_changes_become_one_command_each_in_the_words_of_the_request(
 ) -> None:
     request = remix(prompt="Make the coat's lining red, and add a dog")
     assert steps(ruling(request), request)[1:] == [
-        "sora-ledger remix --id job_0 --prompt 'Make the coat'\"'\"'s lining red.'",
-        "sora-ledger remix --id ID_OF_THE_REMIX_BEFORE --prompt 'Add a dog.'",
+        "sora-ledger remix --id job_0 --prompt 'Make the coat'\"'\"'s lining red'",
+        "sora-ledger remix --id ID_OF_THE_REMIX_BEFORE --prompt 'Add a dog'",
     ]
 
 
