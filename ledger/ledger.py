@@ -29,6 +29,7 @@ EVERYTHING = RecordFilter()
 ALL_JOBS = JobFilter()
 _CHUNK = 500
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 
 
 class Head(NamedTuple):
@@ -39,12 +40,22 @@ class Head(NamedTuple):
 
 
 def open_store(url: str, *, read_only: bool) -> Store:
-    """Open the store at `url`: ``sqlite:///relative``, ``sqlite:////absolute``, or a plain path."""
+    """Open the store at `url`: a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``postgresql://…``."""
+    if url.startswith(_POSTGRES):
+        from ledger.store.postgres import PostgresStore  # noqa: PLC0415  # only the store in use is loaded
+
+        return PostgresStore(url, read_only=read_only)
     scheme, separator, _ = url.partition("://")
     if separator and not url.startswith(_SQLITE):
         raise LedgerUnusable(
-            f"ledger URL {scheme}://…: expected sqlite:///relative/path, sqlite:////absolute/path or a path"
+            f"ledger URL {scheme}://…: expected sqlite:///relative/path, sqlite:////absolute/path, "
+            "postgresql://user:password@host:5432/database or a path"
         )
+    return _open_sqlite(url, read_only=read_only)
+
+
+def _open_sqlite(url: str, *, read_only: bool) -> Store:
+    _, separator, _ = url.partition("://")
     path = Path(unquote(url.removeprefix(_SQLITE)) if separator else url).expanduser()
     if path.is_dir():
         raise LedgerUnusable(

@@ -6,14 +6,15 @@ and nothing else happens; some present, or different: `EventIdConflict`), fence 
 (`WrongExpectedVersion`), budgets (`BudgetExceeded`); then positions from the head row, records, leaves,
 frontier, tile nodes, private bodies, job rows (`IllegalTransition`), holds, documents. A
 ``private.erased`` event deletes the bodies it names in the same transaction. Concurrent appends of one
-process are committed together, a savepoint each; one that is refused takes none of the others with it.
+process are committed together; one that is refused takes none of the others with it.
 What no store could record (an id of another shape, a hold below zero, text sealed for another event) is a
 `ValueError`.
 
 *Order.* Positions are dense and in commit order, so a reader that has seen N misses nothing up to N.
 
 *Who retries.* The caller, with the same drafts: ids, salts and times were fixed before the first try, so
-whether the first try was recorded or not, the second ends in "it is there". A store never retries.
+whether the first try was recorded or not, the second ends in "it is there". A store never retries; where the
+answer to its COMMIT was lost it looks the event ids up, and returns the records or says that there are none.
 
 *Absent* is None or an empty list; trouble with the store itself is `LedgerUnusable`, with the next step.
 """

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import (
@@ -24,29 +25,51 @@ from ledger.errors import (
 )
 from ledger.events import BudgetSet, OutputAttached, PrivateErased, RenderCancelled
 from ledger.job import State, fold
+from ledger.ledger import open_store
 from ledger.merkle import Frontier, leaf_hash
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import ANY, NEW, Document, Fence, Hold, JobFilter, Lease, RecordFilter, Store
+from ledger.store.postgres import PostgresStore
 from ledger.store.sqlite import SqliteStore
 
 ALL = RecordFilter()
+KINDS = ("sqlite", "postgres")
 
 
 class Kit(NamedTuple):
-    """How to open a kind of store: `open(name)` gives the same database for the same name."""
+    """A kind of store: the same name stands for the same database in `open`, `url` and `findings`."""
 
     open: Callable[[str], Store]
     url: Callable[[str], str]
+    findings: Callable[[str], list[tuple[str, int | None]]]
 
 
-@pytest.fixture(params=["sqlite"])
-def kit(tmp_path: Path) -> Kit:
+@pytest.fixture
+def kits(tmp_path: Path, vocabulary: ModuleType, request: pytest.FixtureRequest) -> Callable[[str], Kit]:
+    """Return the kits by the name of their database."""
+
+    def kit(kind: str) -> Kit:
+        if kind == "sqlite":
+            return Kit(
+                open=lambda name: SqliteStore(tmp_path / f"{name}.db"),
+                url=lambda name: f"sqlite:///{tmp_path}/{name}.db",
+                findings=lambda name: vocabulary.findings(tmp_path / f"{name}.db"),
+            )
+        postgres, databases = (request.getfixturevalue(name) for name in ("postgres", "databases"))
+        return Kit(
+            open=lambda name: PostgresStore(databases.url(name)),
+            url=databases.url,
+            findings=lambda name: postgres.findings(databases.url(name)),
+        )
+
+    return kit
+
+
+@pytest.fixture(params=KINDS)
+def kit(kits: Callable[[str], Kit], request: pytest.FixtureRequest) -> Kit:
     """Return one kind of store after the other."""
-    return Kit(
-        open=lambda name: SqliteStore(tmp_path / f"{name}.db"),
-        url=lambda name: f"sqlite:///{tmp_path}/{name}.db",
-    )
+    return kits(request.param)
 
 
 @pytest.fixture
@@ -59,9 +82,9 @@ def store(kit: Kit, scribe: Any) -> Iterator[Store]:
 
 
 @pytest.fixture
-def clean(kit: Kit, check: Any) -> Callable[[], bool]:
+def clean(kit: Kit) -> Callable[[], bool]:
     """Return the oracle: whether verification finds nothing in the store."""
-    return lambda: check(Path(kit.url("one").removeprefix("sqlite:///"))) == []
+    return lambda: kit.findings("one") == []
 
 
 def contents(store: Store) -> list[Any]:
@@ -802,14 +825,17 @@ ledger.close()
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=2, deadline=None, derandomize=True)
-def test_concurrent_processes_lose_nothing(
-    tmp_path_factory: pytest.TempPathFactory, vocabulary: ModuleType, seed: int
-) -> None:
-    path = tmp_path_factory.mktemp("processes") / "one.db"
+@settings(
+    max_examples=2,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example has a ledger of its own
+)
+def test_concurrent_processes_lose_nothing(kit: Kit, seed: int) -> None:
+    name = f"processes_{uuid.uuid4().hex}"
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", APPENDS, f"sqlite:///{path}", str(seed + number)],
+            [sys.executable, "-c", APPENDS, kit.url(name), str(seed + number)],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -818,9 +844,106 @@ def test_concurrent_processes_lose_nothing(
     outputs = [process.communicate(timeout=60)[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     reported = sorted(event_id for output in outputs for event_id in output)
-    store = SqliteStore(path, read_only=True)
+    store = open_store(kit.url(name), read_only=True)
     recorded = contents(store)
     store.close()
     assert sorted(record["event_id"] for record in recorded[1:]) == reported
     assert [record["position"] for record in recorded] == list(range(1, len(recorded) + 1))
-    assert vocabulary.findings(path) == []
+    assert kit.findings(name) == []
+
+
+# --- one format, whatever the database ---
+
+
+@pytest.fixture
+def pair(kits: Callable[[str], Kit]) -> Iterator[list[Store]]:
+    """Yield a store of each kind."""
+    opened = [kits(kind).open("one") for kind in KINDS]
+    yield opened
+    for each in opened:
+        each.close()
+
+
+def told(store: Store) -> list[Any]:
+    """Return all that a store says of what was recorded, and the bytes it rests on."""
+    rows = store.rows(0, 10_000, ALL)
+    jobs = [job.canonical() for job in store.jobs(JobFilter())]
+    head = store.head()
+    bodies = store.bodies(range(1, len(rows) + 1))
+    return [head.root(), head.to_bytes(), rows, jobs, store.holds("studio"), bodies, store.nodes(8, 0, 9)]
+
+
+def test_the_same_events_give_the_same_bytes_on_every_store(
+    pair: list[Store], scribe: Any, vocabulary: ModuleType
+) -> None:
+    appends = [
+        [scribe.batch("ledger", vocabulary.sample("ledger.created"), at=NEW)],
+        *([scribe.batch(vocabulary.JOB, event)] for event in vocabulary.life()),
+        [scribe.note(f"s{number % 7}") for number in range(600)],
+        [scribe.batch(name, sample) for name, sample in odd_samples(vocabulary)],
+    ]
+    for store in pair:
+        for batches in appends:
+            store.append(batches, holds=[Hold("studio", "job_1", 5, 0)])
+    left, right = map(told, pair)
+    assert left == right
+
+
+def odd_samples(vocabulary: ModuleType) -> list[tuple[str, Any]]:
+    """Return what databases differ on: U+0000, other planes, and text that sorts otherwise by locale."""
+    nul = vocabulary.sample("render.adopted").model_copy(update={"video_id": "video\0_\U0001f3ac"})
+    why = RenderCancelled(why=Private.seal("why", "\0 \U0001f3ac \u00e9 e\u0301 \\x00"))
+    return [("inbox", vocabulary.sample("webhook.received")), ("job_B", nul), ("a", why)]
+
+
+def test_a_video_id_may_be_any_text(store: Store, scribe: Any, vocabulary: ModuleType) -> None:
+    [_, (name, adopted), _] = odd_samples(vocabulary)
+    store.append([scribe.batch(name, adopted)])
+    assert [job.job_id for job in store.jobs(JobFilter(video_id=adopted.video_id))] == [name]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([ANY, 0, 1, 2])), min_size=1, max_size=3),
+        st.lists(st.tuples(st.sampled_from(["job_1", "job_2"]), st.integers(-1, 9)), max_size=2),
+        st.integers(0, 9),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+@given(steps=STEPS)
+@settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example has ledgers of its own
+)
+def test_the_same_appends_come_to_the_same_on_every_store(
+    kits: Callable[[str], Kit], vocabulary: ModuleType, steps: list[Any]
+) -> None:
+    name = f"steps_{uuid.uuid4().hex}"
+    scribe = vocabulary.Scribe()
+    appends = [append_of(scribe, *step) for step in steps]
+    outcomes = []
+    for kind in KINDS:
+        store = kits(kind).open(name)
+        came_to = [outcome(store, *append) for append in appends for _ in range(2)]
+        outcomes.append([came_to, told(store)])
+        store.close()
+    assert outcomes[0] == outcomes[1]
+
+
+def append_of(scribe: Any, streams: Any, held: Any, limit: int, sets_limit: bool) -> tuple[Any, Any]:  # noqa: FBT001
+    batches = [scribe.note(stream, at) for stream, at in streams]
+    if sets_limit:
+        batches.append(scribe.batch("budget_studio", BudgetSet(budget="studio", limit_usd_micros=limit)))
+    return batches, [Hold("studio", job_id, amount, 0) for job_id, amount in held]
+
+
+def outcome(store: Store, batches: Any, holds: Any) -> Any:
+    try:
+        return [record.record for record in store.append(batches, holds=holds)]
+    except (AppendRefused, ValueError) as error:
+        return repr(error)

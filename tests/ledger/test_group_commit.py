@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ledger.store.sqlite.group_commit import GroupCommit, Request
+from ledger.store.group_commit import GroupCommit, Request
 
 
 def double(group: list[Request[int, int]]) -> None:

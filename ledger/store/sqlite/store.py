@@ -18,6 +18,7 @@ from ledger.job import Job
 from ledger.merkle import Frontier, leaf_hash
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
+from ledger.store.group_commit import GroupCommit, Request
 from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, RecordFilter, holds_of
 from ledger.store.sqlite import work
 from ledger.store.sqlite.append import (
@@ -39,7 +40,6 @@ from ledger.store.sqlite.connection import (
     usable,
     use_wal,
 )
-from ledger.store.sqlite.group_commit import GroupCommit, Request
 
 _VARIABLES = 500
 _IMPORT_CHUNK = 1_000

@@ -1,0 +1,92 @@
+"""What a ledger on PostgreSQL is asked; each function is one SELECT."""
+
+from collections.abc import Mapping, Sequence
+
+from ledger.job import Job
+from ledger.private import PrivateBody
+from ledger.record import StoredRow
+from ledger.store.interface import Hold, JobFilter, RecordFilter
+from ledger.store.postgres.connection import Connection
+
+
+def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
+    """Return up to `limit` rows after position `after`, in order."""
+    conditions = {
+        "stream = %s": where.stream,
+        "type = %s": where.type,
+        "actor = %s": where.actor,
+        "trace_id = %s": where.trace_id,
+        "recorded_at >= %s": where.since,
+        "recorded_at < %s": where.until,
+    }
+    given = {clause: value for clause, value in conditions.items() if value is not None}
+    clauses = " AND ".join(["position > %s", *given])
+    query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY position LIMIT %s"
+    found = db.execute(query, (after, *given.values(), limit), binary=True)
+    return [StoredRow(*row) for row in found]
+
+
+def event(db: Connection, event_id: str) -> StoredRow | None:
+    """Return the row of one event id."""
+    query = "SELECT record, payload, leaf FROM events WHERE event_id = %s"
+    row = db.execute(query, (event_id,), binary=True).fetchone()
+    return StoredRow(*row) if row else None
+
+
+def bodies(db: Connection, positions: Sequence[int]) -> Mapping[str, PrivateBody]:
+    """Return the private bodies of these positions by commitment."""
+    query = "SELECT commitment, field, salt, text FROM private_bodies WHERE position = ANY(%s)"
+    found = db.execute(query, (list(positions),), binary=True)
+    return {
+        commitment: PrivateBody(commitment, field, salt, text.decode())
+        for commitment, field, salt, text in found
+    }
+
+
+def document(db: Connection, sha256: str) -> bytes | None:
+    """Return a document by digest."""
+    row = db.execute("SELECT body FROM documents WHERE sha256 = %s", (sha256,), binary=True).fetchone()
+    return row[0] if row else None
+
+
+def job(db: Connection, job_id: str) -> Job | None:
+    """Return one job row."""
+    row = db.execute("SELECT body FROM jobs WHERE job_id = %s", (job_id,), binary=True).fetchone()
+    return Job.from_canonical(row[0]) if row else None
+
+
+def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
+    """Return job rows, newest first."""
+    clauses, values = ["true"], list[object]()
+    if where.states is not None:
+        clauses.append("state = ANY(%s)")
+        values.append([state.value for state in where.states])
+    if where.profile is not None:
+        clauses.append("profile = %s")
+        values.append(where.profile)
+    if where.video_id is not None:
+        clauses.append("video_id = %s")
+        values.append(where.video_id.encode())
+    if where.id_prefix is not None:
+        clauses.append("job_id >= %s AND job_id < %s")
+        values += [where.id_prefix, where.id_prefix + "\U0010ffff"]
+    query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id DESC LIMIT %s"
+    return [Job.from_canonical(body) for (body,) in db.execute(query, (*values, limit), binary=True)]
+
+
+def holds(db: Connection, budget: str) -> list[Hold]:
+    """Return what every job holds of `budget`."""
+    query = (
+        "SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM holds "
+        "WHERE budget = %s ORDER BY job_id"
+    )
+    return [Hold(*row) for row in db.execute(query, (budget,))]
+
+
+def nodes(db: Connection, level: int, start: int, count: int) -> list[bytes]:
+    """Return tree nodes; a leaf's number is its position less one."""
+    leaves = "SELECT leaf FROM events WHERE position > %s AND position <= %s ORDER BY position"
+    tiles = "SELECT hash FROM tiles WHERE level = %s AND number >= %s AND number < %s ORDER BY number"
+    query = tiles if level else leaves
+    asked = (level, start, start + count) if level else (start, start + count)
+    return [row[0] for row in db.execute(query, asked, binary=True)]

@@ -1,0 +1,70 @@
+"""Leases on due jobs: who works on what until when, with a fencing token that only ever grows.
+
+Times are Unix milliseconds of the database's clock, so machines need not agree on theirs. Each function
+is one statement, and so one transaction.
+"""
+
+from ledger.errors import StaleFence
+from ledger.store.interface import Lease
+from ledger.store.postgres.connection import Connection
+
+_NOW_MS = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+
+LIVE_TOKENS = f"""
+SELECT job_id, fence FROM work
+WHERE job_id = ANY(%s) AND holder IS NOT NULL AND until_ms >= {_NOW_MS}
+FOR SHARE OF work
+"""
+"""The tokens of live leases; nobody takes one of them over before the append that asks has ended."""
+
+_SCHEDULE = f"""
+INSERT INTO work (job_id, due_at_ms) VALUES (%s, {_NOW_MS} + %s)
+ON CONFLICT (job_id) DO UPDATE SET due_at_ms = EXCLUDED.due_at_ms
+"""
+_CLAIM = f"""
+WITH due AS MATERIALIZED (
+    SELECT job_id, due_at_ms FROM work
+    WHERE due_at_ms <= {_NOW_MS} AND (until_ms IS NULL OR until_ms < {_NOW_MS})
+    ORDER BY due_at_ms, job_id LIMIT %s FOR UPDATE SKIP LOCKED
+)
+UPDATE work SET holder = %s, fence = fence + 1, until_ms = {_NOW_MS} + %s FROM due
+WHERE work.job_id = due.job_id
+RETURNING due.due_at_ms, work.job_id, fence, until_ms
+"""
+_RENEW = f"""
+UPDATE work SET until_ms = {_NOW_MS} + %s WHERE job_id = %s AND fence = %s AND holder = %s
+RETURNING until_ms
+"""
+_RELEASE = f"""
+UPDATE work SET holder = NULL, until_ms = NULL, due_at_ms = {_NOW_MS} + %s::bigint
+WHERE job_id = %s AND fence = %s AND holder = %s
+"""
+
+
+def schedule(db: Connection, job_id: str, delay_ms: int) -> None:
+    """Make a job due; a lease that is held stays held."""
+    db.execute(_SCHEDULE, (job_id, delay_ms))
+
+
+def claim(db: Connection, holder: str, lease_ms: int, limit: int) -> list[Lease]:
+    """Take due jobs without a live lease, oldest first; what another is claiming just now is skipped."""
+    rows = db.execute(_CLAIM, (limit, holder, lease_ms)).fetchall()
+    return [Lease(job_id, holder, token, until_ms) for _, job_id, token, until_ms in sorted(rows)]
+
+
+def renew(db: Connection, lease: Lease, lease_ms: int) -> Lease:
+    """Extend a lease, or `StaleFence`."""
+    row = db.execute(_RENEW, (lease_ms, lease.job_id, lease.token, lease.holder)).fetchone()
+    if row is None:
+        raise _lost(lease)
+    return lease._replace(until_ms=row[0])
+
+
+def release(db: Connection, lease: Lease, delay_ms: int | None) -> None:
+    """Give a lease back, the job due again after `delay_ms` or (None) never; `StaleFence` if it was lost."""
+    if db.execute(_RELEASE, (delay_ms, lease.job_id, lease.token, lease.holder)).rowcount == 0:
+        raise _lost(lease)
+
+
+def _lost(lease: Lease) -> StaleFence:
+    return StaleFence(f"{lease.job_id}: the lease with fence {lease.token} was lost to another holder")
