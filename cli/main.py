@@ -35,7 +35,9 @@ COMMANDS = (
     "show",
     "verify",
     "replay",
+    "doctor",
     "sandbox",
+    "completion",
 )
 _EXIT_CODES = " · ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items())
 

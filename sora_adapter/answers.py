@@ -99,6 +99,11 @@ class Answer:
         readings = (_wait_ms(self.headers.get("retry-after-ms"), 1), _wait_ms(text, 1000), self._until(text))
         return next((wait for wait in readings if wait is not None), None)
 
+    @property
+    def sent_at(self) -> datetime | None:
+        """What time it was at the server (``Date``)."""
+        return _http_date(self.headers.get("date"))
+
     def is_after(self, unix_seconds: int | None) -> bool:
         """Whether the server's own clock (``Date``) was past `unix_seconds` when it answered."""
         sent_at = _http_date(self.headers.get("date"))

@@ -9,8 +9,9 @@ Importing this module imports `openai`, which takes half a second; of the other 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
@@ -27,7 +28,7 @@ from sora_adapter.calls import (
     post_of,
     video_path,
 )
-from sora_adapter.errors import AnswerError, ReferenceUnreadable, SettingsUnusable
+from sora_adapter.errors import AnswerError, ReferenceUnreadable, SettingsUnusable, VideoNotFound
 from sora_adapter.observation import Character, Observation, Page
 from sora_adapter.profiles import Profile
 from sora_adapter.redaction import redactor
@@ -36,6 +37,7 @@ from sora_adapter.translate import Translator
 from sora_adapter.transport import Content, Transport
 
 DEFAULT_TIMEOUT_S = 60.0
+NO_VIDEO = "video_none_only_asking"
 NO_CONTENT = frozenset({404, 409, 410, 422, 425})
 
 
@@ -131,6 +133,20 @@ class VideosClient:
         asked = {"limit": limit, "after": after, "order": order}
         params = {name: value for name, value in asked.items() if value is not None}
         return self._translator.page(await self._transport.get("/videos", params, self._headers()))
+
+    async def greet(self) -> datetime | None:
+        """Ask once for something that costs nothing; return the server's time, if it says; raises `AnswerError`.
+
+        A server that cannot list is asked for a video that is none: that it says so is answer enough.
+        """
+        if self.profile.can_list:
+            received = await self._transport.get("/videos", {"limit": 1}, self._headers())
+            self._translator.page(received)
+        else:
+            received = await self._transport.get(video_path(NO_VIDEO), {}, self._headers())
+            with suppress(VideoNotFound):
+                self._translator.observation(received)
+        return received.sent_at if isinstance(received, Answer) else None
 
     @asynccontextmanager
     async def fetch(self, video_id: str, variant: Variant) -> AsyncIterator[Content]:

@@ -43,7 +43,7 @@ def test_the_short_help_fits_on_its_line(name: str) -> None:
     assert not command(name).get_short_help_str(60).endswith("...")
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in {"sandbox", "demo"}])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in {"sandbox", "demo", "completion"}])
 def test_what_prints_data_can_print_json(name: str) -> None:
     names = {option.name for option in command(name).params}
     assert {"as_json", "json_out"} <= names

@@ -1,0 +1,58 @@
+"""``doctor``: is everything here that a render needs, and what to do where it is not."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation
+from cli.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.checkup import Finding
+
+_STYLES = {"ok": "green", "wrong": "bold red", "skipped": "bright_black"}
+
+
+@click.command("doctor", short_help="Check the setup and say what to fix.")
+@options.dry_run
+@options.calling
+@options.invocation
+def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
+    """Check profile, key, server, clock, ledger, storage and sandbox; say what to fix.
+
+    Costs nothing and records nothing. Ends with 0 if nothing is wrong, else with 1.
+
+    \b
+    Example:
+      sora-ledger doctor
+      sora-ledger doctor --profile sandbox --json
+    """
+    from render_service.checkup import Found, checkup  # noqa: PLC0415  # calls a server
+    from render_service.sync import finished  # noqa: PLC0415
+
+    async def collect() -> "list[Finding]":
+        looking = checkup(inv.settings, inv.trace, asks=not dry_run, even_if_retired=inv.even_if_retired)
+        return [finding async for finding in looking]
+
+    findings = finished(collect())
+    healthy = all(finding.found is not Found.WRONG for finding in findings)
+    document = {"healthy": healthy, "dry_run": dry_run, "findings": [each.document() for each in findings]}
+    inv.emit(document, lambda console: _text(console, findings))
+    if not healthy:
+        raise click.exceptions.Exit(ExitCode.FAILED)
+
+
+def _text(console: "Console", findings: "list[Finding]") -> None:
+    from rich.markup import escape  # noqa: PLC0415  # rich: only for text
+
+    for finding in findings:
+        style = _STYLES[finding.found.value]
+        says = escape(printable(finding.says))
+        console.print(f"[{style}]{finding.found:<8}[/]{finding.check:<9}{says}", soft_wrap=True)
+        if finding.fix:
+            for line in finding.fix.splitlines():
+                console.print(f"{'':<17}[bold]→[/] {escape(printable(line.strip()))}", soft_wrap=True)

@@ -1,0 +1,75 @@
+"""A shell completes commands and options, as its completion script asks for them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def completed(words: str, folder: Path) -> list[str]:
+    """Return what is offered for the last of `words`, asked as the bash script asks."""
+    asked = {"_SORA_LEDGER_COMPLETE": "bash_complete", "COMP_WORDS": words}
+    asked["COMP_CWORD"] = str(words.count(" "))
+    environment = os.environ | asked | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-m", "cli"], check=True, capture_output=True, text=True, env=environment, cwd=folder
+    )
+    return [line.partition(",")[2] for line in ran.stdout.splitlines()]
+
+
+def test_commands_are_completed(folder: Path) -> None:
+    assert {"create", "create-and-poll"} <= set(completed("sora-ledger cre", folder))
+
+
+def test_options_are_completed(folder: Path) -> None:
+    assert completed("sora-ledger jobs --tre", folder) == ["--tree"]
+
+
+def test_values_of_an_option_are_completed(folder: Path) -> None:
+    assert completed("sora-ledger jobs --status comp", folder) == ["completed"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_script(sora: Any, shell: str) -> None:
+    ended = sora("completion", shell)
+    assert (ended.code, f"_SORA_LEDGER_COMPLETE={shell}_complete" in ended.out) == (0, True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_help_says_how_to_install_it(sora: Any, shell: str) -> None:
+    assert f"sora-ledger completion {shell} >" in sora("completion", "--help").out
+
+
+def test_another_shell_is_refused_with_the_ones_there_are(sora: Any) -> None:
+    ended = sora("completion", "tcsh")
+    assert (ended.code, "'bash', 'zsh', 'fish'" in ended.error) == (2, True)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_takes_the_script_and_completes_with_it(sora: Any, folder: Path) -> None:
+    (folder / "complete.bash").write_text(sora("completion", "bash").out)
+    program = folder / "sora-ledger"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli "$@"\n')
+    program.chmod(0o755)
+    lines = [
+        ". ./complete.bash",
+        "COMP_WORDS=(sora-ledger temp); COMP_CWORD=1",
+        "_sora_ledger_completion ./sora-ledger",
+        'echo "${COMPREPLY[@]}"',
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        ["bash", "-c", "\n".join(lines)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+    )
+    assert ran.stdout.split() == ["templates"]

@@ -1,0 +1,138 @@
+"""The doctor looks at everything a render needs, says what to fix, and never prints a key."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKS = ["profile", "key", "server", "clock", "ledger", "storage", "sandbox"]
+KEY = "sk-test-0123456789"
+
+
+def findings(ended: Any) -> dict[str, dict[str, Any]]:
+    return {finding["check"]: finding for finding in ended.document["findings"]}
+
+
+def test_a_healthy_setup_is_said_to_be_healthy(sora: Any, server: Any, denied: str) -> None:
+    server()
+    ended = sora("doctor")
+    assert (ended.code, ended.document["healthy"]) == (0, True)
+    assert [finding["check"] for finding in ended.document["findings"]] == CHECKS
+    assert {finding["found"] for finding in ended.document["findings"]} == {"ok"}
+
+
+def test_a_newcomer_is_told_how_to_begin(sora: Any, folder: Path) -> None:
+    ended = sora("doctor")
+    found = findings(ended)
+    assert (ended.code, found["key"]["found"], found["server"]["found"]) == (1, "wrong", "skipped")
+    assert "--profile sandbox" in found["key"]["fix"]
+    assert "there is none yet" in found["ledger"]["says"]
+    assert not (folder / "ledger.db").exists()
+
+
+def test_the_sandbox_profile_needs_nothing_and_leaves_nothing(sora: Any, folder: Path) -> None:
+    assert sora("doctor", "--profile", "sandbox").code == 0
+    assert list(folder.iterdir()) == []
+
+
+def test_a_key_is_never_printed(sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server(api_key="another")
+    for arguments in (["--json"], ["--text"]):
+        ended = sora("doctor", *arguments)
+        assert (ended.code, KEY in ended.out + ended.err) == (1, False)
+
+
+def test_a_key_that_is_no_key_is_not_printed_either(
+    sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server()
+    monkeypatch.setenv("OPENAI_API_KEY", "my secret with spaces")
+    ended = sora("doctor")
+    assert (ended.code, "secret" in ended.out + ended.err) == (1, False)
+
+
+def test_a_wrong_key_says_which_variable_to_set(sora: Any, server: Any) -> None:
+    server(api_key="another")
+    found = findings(sora("doctor"))["server"]
+    assert (found["found"], "OPENAI_API_KEY" in f"{found['says']} {found['fix']}") == ("wrong", True)
+
+
+def test_a_server_nobody_reaches_is_said(sora: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    found = findings(sora("doctor"))
+    assert (found["server"]["found"], found["clock"]["found"]) == ("wrong", "skipped")
+    assert found["server"]["fix"]
+
+
+def test_a_server_that_cannot_list_is_asked_for_a_video_that_is_none(sora: Any, server: Any) -> None:
+    server()
+    assert findings(sora("doctor", "--profile", "litellm"))["server"]["found"] == "ok"
+
+
+def test_a_switched_off_server_is_said_with_the_way_out(sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    found = findings(sora("doctor", "--profile", "openai"))["key"]
+    assert (found["found"], "switched its Videos API off" in found["says"]) == ("wrong", True)
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(5, "300 s ahead of"), (-5, "300 s behind")])
+def test_a_clock_that_is_off_is_said_by_how_much(
+    sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch, minutes: int, said: str
+) -> None:
+    server()
+    shifted = timedelta(minutes=minutes, microseconds=-1)
+    monkeypatch.setattr(
+        "render_service.checkup.utc_now", lambda: datetime.now(UTC).replace(microsecond=0) + shifted
+    )
+    found = findings(sora("doctor"))["clock"]
+    assert found["found"] == "wrong"
+    assert abs(int(found["says"].split()[0]) - 300) <= 2
+    assert said.split(" s ")[1] in found["says"]
+
+
+def test_a_ledger_that_is_none_is_said(sora: Any, folder: Path) -> None:
+    (folder / "ledger.db").write_text("no database, but text " * 9)
+    found = findings(sora("doctor", "--profile", "sandbox"))["ledger"]
+    assert (found["found"], "no SQLite database" in found["says"]) == ("wrong", True)
+
+
+def test_a_ledger_folder_that_is_a_file_is_said(sora: Any, folder: Path) -> None:
+    (folder / "file").write_text("")
+    ended = sora("doctor", "--profile", "sandbox", "--ledger", "file/ledger.db")
+    assert (ended.code, "is no folder" in findings(ended)["ledger"]["says"]) == (1, True)
+
+
+def test_a_full_disk_is_said_before_it_is_full(sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("render_service.checkup.LEAST_FREE_BYTES", 1 << 60)
+    found = findings(sora("doctor", "--profile", "sandbox"))["storage"]
+    assert (found["found"], "make room" in found["fix"]) == ("wrong", True)
+
+
+def test_an_unknown_profile_is_said_with_the_known_ones(sora: Any) -> None:
+    ended = sora("doctor", "--profile", "nonsense")
+    assert (ended.code, "no server profile is called 'nonsense'" in findings(ended)["profile"]["says"]) == (
+        1,
+        True,
+    )
+
+
+def test_a_dry_look_asks_no_server(
+    sora: Any, server: Any, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", faults.base_url)
+    ended = sora("doctor", "--dry-run")
+    assert (ended.code, faults.asked, findings(ended)["server"]["found"]) == (0, [], "skipped")
+
+
+def test_a_person_reads_what_to_do_after_an_arrow(sora: Any) -> None:
+    told = sora("doctor", "--text").out
+    assert "wrong   key      OPENAI_API_KEY is not set." in told
+    assert "→ 1. Create a key" in told
+
+
+def test_the_findings_can_be_written_to_a_file(sora: Callable[..., Any], folder: Path) -> None:
+    sora("doctor", "--profile", "sandbox", "--json-out", "findings")
+    assert json.loads((folder / "findings.json").read_text())["healthy"] is True
