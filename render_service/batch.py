@@ -149,6 +149,8 @@ class _Run:
         self._terms = terms
         self._watch = watch
         self._stopped = False
+        self._unwritten: dict[int, Member] = {}
+        self._writing: asyncio.Task[None] | None = None
 
     async def send(self) -> None:
         """Send what may be sent, `concurrency` at a time; after a failure with `fail_fast` nothing new."""
@@ -162,10 +164,11 @@ class _Run:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._terms.concurrency, len(self.members))):
                 group.create_task(worker())
+        await self._written()
 
     async def _send(self, index: int) -> None:
         member = await self._settled(self.members[index], self._submitted(self.members[index]))
-        await self._keep(index, member)
+        self._keep(index, member)
         if self._terms.fail_fast and member.has_failed:
             self._stopped = True
 
@@ -202,7 +205,8 @@ class _Run:
             if terms.download and Variant.VIDEO in end.job.assets:
                 member = await self._settled(member, self._downloaded(member))
             if member != self.members[index]:
-                await self._keep(index, member)
+                self._keep(index, member)
+        await self._written()
 
     async def _downloaded(self, member: Member) -> Member:
         copying = self._folder.copy_video
@@ -216,14 +220,25 @@ class _Run:
         except ON_PURPOSE as error:
             return replace(member.at(await self._desk.job(member.job.job_id)), error=error)
 
-    async def _keep(self, index: int, member: Member) -> None:
-        member = await self._settled(member, self._written(member))
+    def _keep(self, index: int, member: Member) -> None:
         self.members[index] = member
         self._watch(member)
+        self._unwritten[index] = member
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
 
-    async def _written(self, member: Member) -> Member:
-        await asyncio.to_thread(self._folder.write, member.planned, member.document())
-        return member
+    async def _write(self) -> None:
+        """Write the documents that are due, behind the work that goes on."""
+        while self._unwritten:
+            due, self._unwritten = self._unwritten, {}
+            errors = await asyncio.to_thread(self._folder.write_all, due.values())
+            for index, error in zip(due, errors, strict=True):
+                if error is not None:
+                    self.members[index] = replace(self.members[index], error=error)
+
+    async def _written(self) -> None:
+        if self._writing is not None:
+            await self._writing
 
 
 def _chunks(plan: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -3,10 +3,11 @@
 Files are copies for people and scripts. What was sent is in the ledger; nothing here is ever asked.
 """
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from pydantic_core import to_json
 
 from ledger.events import Variant
 from ledger.job import Job
@@ -14,6 +15,7 @@ from render_service.assets import SUFFIXES, AssetStore
 from render_service.batch_plan import Planned
 from render_service.documents import Json
 from render_service.errors import BadInput, StorageFailed
+from render_service.member import Member
 
 
 class BatchFolder:
@@ -52,19 +54,22 @@ class BatchFolder:
         """Return the file for an entry's job document."""
         return self.path / planned.entry.out
 
-    def write(self, planned: Planned, document: Json) -> None:
-        """Write a job's document, whole or not at all."""
-        target = self.document(planned)
+    def write_all(self, members: Iterable[Member]) -> list[StorageFailed | None]:
+        """Write the jobs' documents, each whole or not at all; return what went wrong with each."""
+        return [self._write(self.document(member.planned), member.document()) for member in members]
+
+    def _write(self, target: Path, document: Json) -> StorageFailed | None:
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.write_bytes(to_json(document, indent=2) + b"\n")
             temporary.replace(target)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise StorageFailed(
+            return StorageFailed(
                 f"{target}: cannot be written ({error.strerror}); the job itself is in the ledger: "
                 "make room, then go on with --resume"
-            ) from error
+            )
+        return None
 
     def copy_video(self, assets: AssetStore, planned: Planned, job: Job) -> Path:
         """Copy a stored video beside the job's document."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from decision.catalog import Catalog, default_catalog
@@ -20,6 +21,7 @@ from ledger.record import Draft, Provenance, Record, draft
 from ledger.store.interface import NEW, AnyVersion, Batch, Document, Hold
 from render_service.assets import AssetStore
 from render_service.errors import KeyMissing, ProfileRetired
+from render_service.recording import Recorder
 from render_service.settings import SANDBOX, Settings
 from render_service.telemetry import Log, Trace
 from sora_adapter.profiles import Profile, profile
@@ -115,16 +117,25 @@ class Desk:
     ) -> list[Record]:
         """Record `drafts` in one stream; durable on return."""
         batch = Batch(stream, expected_version, drafts)
-        return await self.append_together([batch], holds=holds, documents=documents)
+        if holds:
+            return await self.append_together([batch], holds=holds, documents=documents)
+        return self._logged(await self._recorder.append(batch, documents))
 
     async def append_together(
         self, batches: Sequence[Batch], *, holds: Sequence[Hold] = (), documents: Sequence[Document] = ()
     ) -> list[Record]:
         """Record in several streams at once, all or nothing; durable on return."""
-        records = await asyncio.to_thread(self.ledger.append, batches, holds=holds, documents=documents)
+        appending = asyncio.to_thread(self.ledger.append, batches, holds=holds, documents=documents)
+        return self._logged(await appending)
+
+    def _logged(self, records: list[Record]) -> list[Record]:
         for record in records:
             self.log.info(record.type, job_id=record.stream, position=record.position, version=record.version)
         return records
+
+    @cached_property
+    def _recorder(self) -> Recorder:
+        return Recorder(self.ledger)
 
     async def advance(self, job: Job, drafts: Sequence[Draft], documents: Sequence[Document] = ()) -> Job:
         """Record `drafts` in the stream of `job` and return the job after them, without reading it again."""
