@@ -1,7 +1,7 @@
 """``create-batch``: many renders from one file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,7 +26,7 @@ MOST_AT_ONCE = 64
     "file",
     required=True,
     metavar="JSONL",
-    type=click.File(encoding="utf-8"),
+    type=click.Path(allow_dash=True),
     help="Objects with a prompt, or raw prompts; - is stdin. Every entry is checked before any is sent.",
 )
 @click.option(
@@ -81,7 +81,7 @@ MOST_AT_ONCE = 64
 def create_batch_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
-    file: TextIO,
+    file: str,
     out_dir: Path,
     force: bool,
     dry_run: bool,
@@ -116,19 +116,29 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
 
 
 def _planned(
-    inv: Invocation, file: TextIO, out_dir: Path, defaults: dict[str, Any], fit: str | None
+    inv: Invocation, file: str, out_dir: Path, defaults: dict[str, Any], fit: str | None
 ) -> "list[Planned]":
     from render_service.batch_file import read_batch  # noqa: PLC0415
     from render_service.batch_plan import plan  # noqa: PLC0415
     from render_service.fit import read_fit  # noqa: PLC0415
 
-    try:
-        reading = read_batch(file.read(), Path())
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"--input {file.name}: expected UTF-8 text ({error.reason})") from error
+    reading = read_batch(_text_of(file), Path())
     defaults |= {"profile": inv.settings.chosen_profile()}
-    name = f"--input {file.name}"
+    name = f"--input {file}"
     return plan(reading, name=name, out_dir=out_dir, defaults=defaults, fit=read_fit(fit))
+
+
+def _text_of(file: str) -> str:
+    try:
+        with click.open_file(file, encoding="utf-8") as opened:
+            text: str = opened.read()
+    except OSError as error:
+        raise click.UsageError(
+            f"--input {file}: cannot be read ({error.strerror}); check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"--input {file}: expected UTF-8 text ({error.reason})") from error
+    return text
 
 
 def _terms(*, poll_interval: float, timeout: float, poll: bool, download: bool, **more: Any) -> "Terms":

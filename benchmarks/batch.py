@@ -1,0 +1,198 @@
+"""``create-batch --concurrency 16`` against a bare `AsyncOpenAI` loop, and what sweeping 200 jobs costs.
+
+Both sides send the same 200 prompts, 16 at a time, to one sandbox in a process of its own that renders in no
+time. Ours decides each, records request, decision, intent and outcome (every commit is synchronised to disk
+before the call, or before the next step), and writes a JSON file per job, on a new ledger each round. The
+loop keeps the SDK's answers. Both make their client within the time that counts; the aim is a ratio of 1.3.
+
+The sweep then settles 200 running jobs; its requests are counted by the sandbox.
+
+    .venv/bin/python benchmarks/batch.py             compare
+    .venv/bin/python benchmarks/batch.py --profile   show where our time goes
+"""
+
+import asyncio
+import cProfile
+import pstats
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from openai import AsyncOpenAI
+
+from render_service.batch import Terms, run_batch
+from render_service.batch_file import read_batch
+from render_service.batch_folder import BatchFolder
+from render_service.batch_plan import plan
+from render_service.desk import Desk
+from render_service.settings import read_settings
+from render_service.sweep import settle_all
+from render_service.telemetry import Log, Trace
+
+JOBS = 200
+AT_ONCE = 16
+ROUNDS = 9
+AIM = 1.3
+RENDER_SECONDS = 3.0
+INTERVAL_S = 0.5
+TRACE = Trace("1" * 32, "2" * 16)
+PROMPTS = [f"Shot {number}: a fox runs through snow" for number in range(JOBS)]
+PRAGMAS = "journal_mode synchronous secure_delete".split()
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds of one round: by the clock on the wall, and of this process's processor."""
+
+    wall_s: float
+    processor_s: float
+
+
+def main() -> None:
+    """Compare, then count."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning)  # `client.videos` of the bare loop
+    with sandbox(0) as base_url:
+        rounds = [(asyncio.run(bare(base_url)), asyncio.run(ours(base_url))) for _ in range(ROUNDS)]
+    peers, batches = [peer for peer, _ in rounds], [batch for _, batch in rounds]
+    print(f"SQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}; ledger: {pragmas()}")
+    print(f"{JOBS} jobs, {AT_ONCE} at once, {ROUNDS} rounds each, alternating")
+    print(f"  create-batch     {spread(batches)}")
+    print(f"  bare AsyncOpenAI {spread(peers)}")
+    print(f"  ratio of medians {ratio(batches, peers):.2f} (aim: at most {AIM:g})")
+    with sandbox(RENDER_SECONDS) as base_url:
+        asyncio.run(sweep(base_url))
+
+
+def profile() -> None:
+    """Print where the time of one batch goes in the event loop's thread."""
+    profiler = cProfile.Profile()
+    with sandbox(0) as base_url:
+        asyncio.run(ours(base_url))
+        asyncio.run(ours(base_url, profiler))
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
+
+
+async def bare(base_url: str) -> Took:
+    """Send every prompt with the SDK alone."""
+    began, worked = time.perf_counter(), time.process_time()
+    waiting = iter(PROMPTS)
+    async with AsyncOpenAI(api_key="any", base_url=base_url) as client:
+
+        async def worker() -> None:
+            for prompt in waiting:
+                await client.videos.create(prompt=prompt, model="sora-2", size="1280x720", seconds="4")
+
+        await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    return Took(time.perf_counter() - began, time.process_time() - worked)
+
+
+async def ours(base_url: str, profiler: cProfile.Profile | None = None) -> Took:
+    """Carry out the same prompts as a batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        desk = open_desk(Path(folder), base_url)
+        if profiler:
+            profiler.enable()
+        began, worked = time.perf_counter(), time.process_time()
+        await carry_out(desk, Path(folder) / "out")
+        took = Took(time.perf_counter() - began, time.process_time() - worked)
+        if profiler:
+            profiler.disable()
+        await desk.close()
+        return took
+
+
+async def carry_out(desk: Desk, out_dir: Path) -> list[str]:
+    """Read, check, decide, record and send the batch; return the ids of its jobs."""
+    defaults = {"profile": desk.settings.chosen_profile(), "augment": False}
+    planned = plan(read_batch("\n".join(PROMPTS), Path()), name="bench", out_dir=out_dir, defaults=defaults)
+    members = await run_batch(desk, planned, BatchFolder(out_dir), Terms(concurrency=AT_ONCE))
+    return [member.job.job_id for member in members]
+
+
+async def sweep(base_url: str) -> None:
+    """Settle a batch whose renders take a while, and print what the sandbox was asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        desk = open_desk(Path(folder), base_url)
+        jobs = [desk.ledger.job(name) for name in await carry_out(desk, Path(folder) / "out")]
+        before = requests(base_url)
+        began = time.perf_counter()
+        ends = await settle_all(desk, jobs, interval_s=INTERVAL_S, timeout_s=60)
+        took = time.perf_counter() - began
+        asked = {name: count - before.get(name, 0) for name, count in requests(base_url).items()}
+        await desk.close()
+    stored = sum(end.job.state == "stored" for end in ends.values())
+    rounds = took / INTERVAL_S
+    looks = asked.get("lists", 0) + asked.get("retrieves", 0)
+    print(f"sweep of {JOBS} running jobs, every {INTERVAL_S:g} s: {stored} stored after {took:.1f} s")
+    print(
+        f"  {asked.get('lists', 0)} lists, {asked.get('retrieves', 0)} single questions: "
+        f"at least {looks / rounds:.1f} a round"
+    )
+
+
+def open_desk(folder: Path, base_url: str) -> Desk:
+    """Open a desk on a new ledger."""
+    environment = {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": base_url, "SORA_LEDGER_PROFILE": "openai"}
+    settings = read_settings(
+        ledger=str(folder / "ledger.db"), actor="bench", environment=environment, folder=folder
+    )
+    return Desk.open(settings, TRACE, Log(TRACE, quiet=True))
+
+
+@contextmanager
+def sandbox(render_seconds: float) -> Iterator[str]:
+    """Run a sandbox as a process; yield its base URL."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "cli", "sandbox", "--port", "0", "--data", folder]
+        options = ["--render-seconds", str(render_seconds), "--media", "cached"]
+        with subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            try:
+                assert process.stdout
+                yield process.stdout.readline().strip().partition("=")[2]
+            finally:
+                process.terminate()
+
+
+def requests(base_url: str) -> dict[str, int]:
+    """Return what the sandbox was asked so far."""
+    return dict(httpx2.get(base_url.removesuffix("/v1") + "/_sandbox/requests").json())
+
+
+def pragmas() -> str:
+    """Return the pragmas that a new ledger is written with."""
+    with tempfile.TemporaryDirectory() as folder:
+        desk = open_desk(Path(folder), "http://127.0.0.1:9/v1")
+        db = desk.ledger.store._writer  # type: ignore[attr-defined]  # noqa: SLF001  # those really in force
+        told = ", ".join(f"{name} = {db.execute(f'PRAGMA {name}').fetchone()[0]}" for name in PRAGMAS)
+        desk.ledger.close()
+        return told
+
+
+def spread(rounds: list[Took]) -> str:
+    """Return the median of some rounds, the least and the most, and their processor time."""
+    walls = [took.wall_s * 1000 for took in rounds]
+    processor = statistics.median(took.processor_s * 1000 for took in rounds)
+    return (
+        f"median {statistics.median(walls):6.0f} ms, min {min(walls):6.0f}, max {max(walls):6.0f}; "
+        f"processor {processor:6.0f} ms"
+    )
+
+
+def ratio(ours: list[Took], peers: list[Took]) -> float:
+    """Return how many times as long ours takes."""
+    return statistics.median(took.wall_s for took in ours) / statistics.median(took.wall_s for took in peers)
+
+
+if __name__ == "__main__":
+    profile() if "--profile" in sys.argv else main()
