@@ -96,7 +96,8 @@ def test_a_download_that_breaks_off_is_half_of_what_was_announced(start: Start, 
     api = start(render_seconds=0, faults=(f"content={kind}:1",))
     video_id = post(api).json()["id"]
     came, announced = download(api, video_id)
-    assert came == announced // 2
+    overtaken = kind == "reset" and came < announced // 2  # a reset discards what was not read yet
+    assert came == announced // 2 or overtaken
     assert download(api, video_id) == (announced, announced)
 
 
