@@ -21,6 +21,7 @@ types: .venv/ready      ## mypy, strict
 bench: .venv/ready      ## ratios against a named peer, alternating in one run
 	$(BIN)/python benchmarks/append.py
 	$(BIN)/python benchmarks/status.py
+	$(BIN)/python benchmarks/batch.py
 
 conformance: .venv/ready ## what strangers wrote, and the real LiteLLM proxy; fetched from PyPI and npm, takes two minutes
 	tests/conformance/run all
