@@ -3,6 +3,7 @@
 import pytest
 
 from sora_adapter.sandbox.faults import Faults, parse_fault
+from sora_adapter.sandbox.refusals import REFUSALS
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,14 @@ def test_clearing_ends_faults_and_fates() -> None:
     faults.befall("video_1", parse_fault("create=stuck@40"))
     faults.clear()
     assert (faults.next("create"), faults.fate_of("video_1")) == (None, None)
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_refusal_is_asked_for_by_its_code(code: str) -> None:
+    assert str(parse_fault(f"create=refused@{code}:2")) == f"create=refused@{code}:2"
+
+
+@pytest.mark.parametrize("spec", ["create=refused", "create=refused@bad_mood"])
+def test_a_refusal_without_a_code_it_knows_lists_them(spec: str) -> None:
+    with pytest.raises(ValueError, match=r"refused needs a code .there are: invalid_api_key, not_verified"):
+        parse_fault(spec)
