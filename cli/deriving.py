@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cli.adopting import job_of
 from cli.commands.create import placed_document, show_placed, show_preview
 from cli.finishing import end
 from cli.invocation import Invocation
@@ -17,7 +18,10 @@ RequestFrom = Callable[[Source, str], RenderRequest]
 
 
 def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bool) -> None:
-    """Place the request made from the video called `name` and the profile whose server has it."""
+    """Place the request made from the video called `name` and the profile whose server has it.
+
+    A video that only the server knows is adopted first; in a dry run it stays unknown.
+    """
     if dry_run:
         from render_service.sources import source_in  # noqa: PLC0415
 
@@ -26,11 +30,13 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
         show_preview(inv, request_from(source, profile), NOTHING)
         return
 
+    job_id = job_of(inv, name).job_id
+
     async def follow(desk: "Desk") -> "tuple[Placed, RenderRequest]":
         from render_service.renders import place  # noqa: PLC0415
         from render_service.sources import source_of  # noqa: PLC0415
 
-        source, profile = await source_of(desk, name)
+        source, profile = await source_of(desk, job_id)
         request = request_from(source, profile)
         return await place(desk, request), request
 

@@ -18,6 +18,7 @@ their messages end with the next step.
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
@@ -217,17 +218,20 @@ class SyncRenderDesk:
         self, *, ledger: str | None = None, profile: str | None = None, actor: str | None = None
     ) -> None:
         self._desk = RenderDesk(ledger=ledger, profile=profile, actor=actor)
-        self._runner = asyncio.Runner()
+        self._open = ExitStack()
+        self._runner: asyncio.Runner | None = None
 
     def __enter__(self) -> Self:
-        self._run(self._desk.__aenter__())
+        with ExitStack() as opening:  # closes the loop if the desk cannot be opened
+            self._runner = opening.enter_context(asyncio.Runner())
+            self._run(self._desk.__aenter__())
+            opening.callback(lambda: self._run(self._desk.__aexit__()))
+            self._open = opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._run(self._desk.__aexit__())
-        finally:
-            self._runner.close()
+        self._open.close()
+        self._runner = None
 
     def create(self, prompt: str, **asked: Unpack[Asked]) -> Job:
         """See `RenderDesk.create`."""
@@ -280,4 +284,7 @@ class SyncRenderDesk:
         return self._run(self._desk.record(stream, fact, event_id=event_id))
 
     def _run(self, use: Coroutine[Any, Any, T]) -> T:
+        if self._runner is None:
+            use.close()
+            raise RuntimeError("the desk is not open: use `with SyncRenderDesk(…) as desk`")
         return self._runner.run(use)

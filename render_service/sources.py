@@ -3,7 +3,7 @@
 import asyncio
 
 from decision.request import Source
-from ledger.events import Operation, RenderRequested
+from ledger.events import Operation, RenderAdopted, RenderRequested
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from render_service.desk import Desk
@@ -19,7 +19,8 @@ def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:
     """Return the same from a ledger alone; `NotReady` if the job never got a video."""
     job = ledger.job(name)
     video_id, profile = video_in(job)
-    asked = next((r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderRequested)), None)
+    begun = next(record.event for record in ledger.history(job.job_id))
+    asked = begun.prompt if isinstance(begun, RenderRequested | RenderAdopted) else None
     source = Source(
         job_id=job.job_id,
         video_id=video_id,
@@ -29,7 +30,7 @@ def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:
         size=job.size or "1280x720",
         seconds=job.seconds or 4,
         extensions=_extensions(ledger, job),
-        prompt=asked.prompt.text if asked else None,
+        prompt=asked.text if asked else None,
     )
     return source, profile
 

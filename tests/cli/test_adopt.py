@@ -41,6 +41,15 @@ def test_a_video_of_another_tool_can_be_deleted(sora: Any, server: Any) -> None:
     assert sora("list").document["data"] == []
 
 
+def test_a_video_of_another_tool_can_be_remixed(sora: Any, server: Any) -> None:
+    video_id = made(server())
+    remix = sora("remix", "--id", video_id, "--prompt", "Same shot; make it red").document
+    source = sora("jobs").document["jobs"][-1]
+    assert (source["id"], source["operation"]) == (video_id, None)
+    assert (remix["state"], remix["source_job"]) == ("running", source["job_id"])
+    assert sora("verify").code == 0
+
+
 def test_an_id_nobody_knows_begins_no_ledger(sora: Any, server: Any, folder: Path) -> None:
     server()
     ended = sora("status", "video_nowhere")

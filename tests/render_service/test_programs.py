@@ -13,7 +13,7 @@ import pytest
 
 import render_service
 from decision.errors import BadRequest
-from ledger.errors import JobNotFound
+from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.job import State
 from render_service import NotSubmitted, RenderDesk, SyncRenderDesk
 from render_service.errors import BadInput
@@ -116,8 +116,20 @@ def test_what_cannot_be_meant_is_raised_before_anything_is_recorded(at_server: d
 
 
 def test_a_desk_that_is_not_open_says_how_to_open_it(at_server: dict[str, Any]) -> None:
-    with pytest.raises(RuntimeError, match="async with RenderDesk"):
+    with pytest.raises(RuntimeError, match="with SyncRenderDesk"):
         SyncRenderDesk(**at_server).create("a fox")
+
+
+def test_a_desk_that_cannot_be_opened_leaves_nothing_open(at_server: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_text("no database, but text " * 9)
+    with pytest.raises(LedgerUnusable), SyncRenderDesk(**at_server):
+        pass
+
+
+@pytest.mark.anyio
+async def test_an_awaiting_desk_that_is_not_open_says_how_to_open_it(at_server: dict[str, Any]) -> None:
+    with pytest.raises(RuntimeError, match="async with RenderDesk"):
+        await RenderDesk(**at_server).create("a fox")
 
 
 @pytest.mark.anyio
