@@ -373,6 +373,12 @@ def _line(pipe: int) -> str:
     return os.read(pipe, 64).decode().strip()
 
 
+def not_run(block: Block) -> list[int]:
+    """Return the command lines of a block that bash has not come to."""
+    ran = {int(line) for line in Path(os.environ["SEED_CALLS"], "ran").read_text().split()}
+    return [lines[0] for lines in block.lines() if ran.isdisjoint(lines)]
+
+
 def is_intact(folder: Path) -> bool:
     """Say whether the ledger verifies, if there is one."""
     if not (folder / "ledger.db").exists():
@@ -387,6 +393,7 @@ def test_a_block_of_a_seed_ends_as_the_table_says(pasted: Any, folder: Path, blo
     assert [one.line for one in ended] == [line for line, _ in expected]
     compared = [(one, one.falls_short_of(row, folder)) for one, (_, row) in zip(ended, expected, strict=True)]
     assert {one.line: short for one, short in compared if short} == {}
+    assert not_run(block) == []
     assert is_intact(folder)
 
 
