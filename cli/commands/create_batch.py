@@ -74,6 +74,7 @@ MOST_AT_ONCE = 64
     metavar="HOW",
     help="Make each image match its entry's size: cover (cut), contain (blurred sides) or pad (black).",
 )
+@click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails for all; recorded.")
 @options.waiting
 @options.dry_run
 @options.calling
@@ -90,6 +91,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     seconds: str | None,
     purpose: str | None,
     augment: bool,
+    attested: bool,
     fit: str | None,
     **terms: Any,
 ) -> None:
@@ -105,8 +107,9 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     """
     from render_service.batch_folder import BatchFolder  # noqa: PLC0415  # the decision and images
 
-    defaults = {"model": model, "size": size, "seconds": seconds, "purpose": purpose, "augment": augment}
-    planned = _planned(inv, file, out_dir, defaults, fit)
+    defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
+    defaults |= {"augment": augment, "attested": attested, "profile": inv.settings.chosen_profile()}
+    planned = _planned(file, out_dir, defaults, fit)
     folder = BatchFolder(out_dir)
     folder.check(planned, force=force or terms["resume"])
     if dry_run:
@@ -115,15 +118,12 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     _carry_out(inv, planned, folder, _terms(**terms))
 
 
-def _planned(
-    inv: Invocation, file: str, out_dir: Path, defaults: dict[str, Any], fit: str | None
-) -> "list[Planned]":
+def _planned(file: str, out_dir: Path, defaults: dict[str, Any], fit: str | None) -> "list[Planned]":
     from render_service.batch_file import read_batch  # noqa: PLC0415
     from render_service.batch_plan import plan  # noqa: PLC0415
     from render_service.fit import read_fit  # noqa: PLC0415
 
     reading = read_batch(_text_of(file), Path())
-    defaults |= {"profile": inv.settings.chosen_profile()}
     name = f"--input {file}"
     return plan(reading, name=name, out_dir=out_dir, defaults=defaults, fit=read_fit(fit))
 
