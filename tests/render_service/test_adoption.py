@@ -10,12 +10,12 @@ import pytest
 from ledger.events import CostSettled, Outcome, RenderAdopted, Status, Variant
 from ledger.job import State
 from render_service.adoption import adopt, event_id_of, take_in
-from render_service.archive import archive, may_be_answer_to
+from render_service.archive import _together, archive, may_be_answer_to
 from render_service.desk import Desk
 from render_service.library import list_all
 from render_service.renders import place
 from render_service.settle import settle
-from sora_adapter.errors import OperationUnsupported, VideoNotFound
+from sora_adapter.errors import OperationUnsupported, ServerUnreachable, VideoNotFound
 from sora_adapter.observation import Observation
 from sora_adapter.sandbox.server import SandboxServer
 
@@ -177,6 +177,23 @@ async def test_a_video_that_may_answer_a_lost_submission_is_left_alone(
     done = await archive(desk)
     assert (lost.state, done.left) == (State.UNKNOWN, [{"video_id": "video_1", "job_id": lost.job_id}])
     assert len(desk.ledger.jobs()) == 1
+
+
+async def test_trouble_with_the_server_ends_an_archive_as_what_it_is() -> None:
+    ended: list[str] = []
+
+    async def fails() -> None:
+        raise ServerUnreachable("gone")
+
+    async def goes_on() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    with pytest.raises(ServerUnreachable, match="gone"):
+        await _together([goes_on(), fails()])
+    assert ended == ["cancelled"]
 
 
 @pytest.mark.parametrize("changes", [{"created_at": 1}, {"size": "720x1280"}, {"seconds": "12"}])
