@@ -114,10 +114,11 @@ def show_jobs(console: Console, jobs: Iterable[Job]) -> None:
 
 def _job_row(job: Job) -> tuple[str, ...]:
     cost = job.settled_usd_micros if job.settled_usd_micros is not None else job.reserved_usd_micros
+    price = "" if job.operation is None else format_usd(cost)  # an adopted video was paid for elsewhere
     length = f"{job.seconds} s" if job.seconds else None
     parts = (job.operation or "adopted", job.model, job.size, length)
     render = " ".join(str(part) for part in parts if part)
-    return job.job_id, job.state, job.created_at[:16].replace("T", " "), format_usd(cost), render
+    return job.job_id, job.state, job.created_at[:16].replace("T", " "), price, render
 
 
 def columns(
