@@ -12,6 +12,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from decision.errors import BadDocument
+from decision.toml_lines import Path, key_lines, line_of
 from ledger.canonical import canonical_json, sha256_hex
 
 
@@ -45,18 +46,27 @@ class Document(Entry):
 
     @classmethod
     def load(cls, toml: bytes) -> Self:
-        """Read the document from `toml`, UTF-8; `BadDocument` names the line or the key that is wrong."""
+        """Read the document from `toml`, UTF-8; `BadDocument` names line and key of what is wrong."""
         title = cls.__name__.lower()
         try:
-            return cls.model_validate(tomllib.loads(toml.decode()))
+            text = toml.decode()
+            content = tomllib.loads(text)
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise BadDocument(f"{title} is not valid TOML: {error}") from None
+        try:
+            return cls.model_validate(content)
         except ValidationError as error:
-            raise BadDocument(f"{title} cannot be used: {_complaints(error)}") from None
+            raise BadDocument(f"{title} cannot be used: {_complaints(error, text)}") from None
 
 
-def _complaints(error: ValidationError) -> str:
+def _complaints(error: ValidationError, text: str) -> str:
+    lines = key_lines(text)
     return "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'as a whole'}: {problem['msg']}"
-        for problem in error.errors(include_url=False)
+        f"{_place(problem['loc'], lines)}: {problem['msg']}" for problem in error.errors(include_url=False)
     )
+
+
+def _place(path: Path, lines: Mapping[Path, int]) -> str:
+    line = line_of(lines, path)
+    key = ".".join(str(part) for part in path) or "as a whole"
+    return f"line {line}, {key}" if line else key
