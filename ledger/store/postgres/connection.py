@@ -7,8 +7,10 @@ An empty schema becomes a ledger; one with other tables, a newer ledger or an ol
 
 import selectors
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -44,6 +46,7 @@ AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND o
 """
 _MIGRATING = 0x534C4447  # "SLDG", the advisory lock that one migration at a time takes
 
+Found = TypeVar("Found")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -74,12 +77,13 @@ def connect(place: Place, *, read_only: bool) -> Connection:
     return db
 
 
-def reconnect(place: Place) -> Connection:
-    """Connect again after a connection broke, waiting up to `RECONNECT_S` for a server that comes back."""
+def patiently(place: Place, look: Callable[[Connection], Found]) -> Found:
+    """Return what `look` finds over a new connection; a server may take `RECONNECT_S` to come back."""
     deadline = time.monotonic() + RECONNECT_S
     while True:
         try:
-            return connect(place, read_only=False)
+            with closing(connect(place, read_only=False)) as db:
+                return look(db)
         except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 raise
@@ -89,19 +93,13 @@ def reconnect(place: Place) -> Connection:
 def is_alive(db: Connection) -> bool:
     """Say whether an idle connection still stands; costs no round trip.
 
-    A server that hangs up sends its reason or an end of file, so there is something to read.
+    A server has nothing to say to one unless it hangs up, and then there is its reason to read.
     """
     if db.closed:
         return False
     with selectors.DefaultSelector() as readable:
         readable.register(db.pgconn.socket, selectors.EVENT_READ)
-        if not readable.select(0):
-            return True
-    try:
-        db.pgconn.consume_input()
-    except psycopg.OperationalError:
-        return False
-    return db.pgconn.status == psycopg.pq.ConnStatus.OK
+        return not readable.select(0)
 
 
 def _check_server(db: Connection, place: Place) -> None:

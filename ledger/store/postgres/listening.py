@@ -5,6 +5,7 @@ connection costs a wait, so whoever follows looks again after each wait, heard o
 """
 
 import threading
+from contextlib import closing
 
 import psycopg
 
@@ -18,20 +19,27 @@ class Listener:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._db: Connection | None = None
+        self._schema = ""
         self._waiting = threading.Lock()
 
     def wait(self, timeout_s: float) -> bool:
         """Return True when something was appended, or may have been; False after `timeout_s`."""
         with self._waiting:
             if self._db is None or self._db.closed:
-                self._db = connect(self._place, read_only=True)
-                self._db.execute(f"LISTEN {CHANNEL}")
+                self._begin()
                 return True  # what came before was not heard
             try:
-                return any(True for _ in self._db.notifies(timeout=timeout_s, stop_after=1))
+                with closing(self._db.notifies(timeout=timeout_s)) as heard:
+                    return any(each.payload == self._schema for each in heard)
             except psycopg.OperationalError:
-                self._db.close()
-                raise
+                self._db.close()  # the next call connects again, or says why not
+                return True
+
+    def _begin(self) -> None:
+        self._db = connect(self._place, read_only=True)
+        self._db.execute(f"LISTEN {CHANNEL}")
+        row = self._db.execute("SELECT current_schema()").fetchone()
+        self._schema = row[0] if row else ""
 
     def close(self) -> None:
         """Stop listening."""

@@ -11,7 +11,7 @@ are there, or they are not. That is no second try of the append.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Self
 
 import psycopg
@@ -25,7 +25,7 @@ from ledger.store.group_commit import GroupCommit, Request
 from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, RecordFilter
 from ledger.store.postgres import reading, work
 from ledger.store.postgres.append import Changes, already_recorded, decide
-from ledger.store.postgres.connection import Connection, Place, open_reading, open_writing, reconnect
+from ledger.store.postgres.connection import Connection, Place, open_reading, open_writing, patiently
 from ledger.store.postgres.listening import Listener
 from ledger.store.postgres.pool import Pool
 from ledger.store.postgres.present import Append, Keys, Present, begin, lock_head, read_head
@@ -108,8 +108,7 @@ class PostgresStore:
     def _look_up(self, group: list[AppendRequest], keys: Keys) -> None:
         """Find out what became of a COMMIT whose answer was lost."""
         try:
-            with closing(reconnect(self.place)) as db:
-                present = begin(db, keys)
+            present = patiently(self.place, lambda db: begin(db, keys))
         except psycopg.Error as error:
             raise LedgerUnusable(
                 f"ledger {self.place.label}: the connection broke in mid-append, and the server cannot say "

@@ -31,14 +31,14 @@ _LIBPQ_SAYS = {
     "password authentication failed": _SERVER_SAYS["28"],
     "no password supplied": _SERVER_SAYS["28"],
     "no pg_hba.conf entry": _SERVER_SAYS["28"],
-    'role "': _SERVER_SAYS["28"],
-    'database "': _SERVER_SAYS["3D000"],
     "permission denied for database": _SERVER_SAYS["42501"],
     "too many": _SERVER_SAYS["53300"],
     "remaining connection slots": _SERVER_SAYS["53300"],
     "the database system is": _SERVER_SAYS["57P"],
+    'role "': _SERVER_SAYS["28"],
+    'database "': _SERVER_SAYS["3D000"],
 }
-"""By what a connection that was refused says: libpq gives no SQLSTATE there."""
+"""By what a connection that was refused says, the first that fits: libpq gives no SQLSTATE there."""
 
 _UNREACHABLE = "the server cannot be reached ({error}): start it, or check host and port in SORA_LEDGER_URL"
 _BROKEN = "the connection to the server broke ({error}): repeat the command"

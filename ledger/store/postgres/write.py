@@ -12,6 +12,7 @@ from ledger.store.postgres.append import Changes
 from ledger.store.postgres.connection import Connection
 
 CHANNEL = "sora_ledger_appended"
+"""Belongs to the database; the payload is the schema, so that ledgers in one database tell theirs."""
 
 _EVENT = "INSERT INTO events VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _TILE = "INSERT INTO tiles VALUES (%s, %s, %s)"
@@ -29,6 +30,7 @@ ON CONFLICT (budget, job_id) DO UPDATE SET
 """
 _DOCUMENT = "INSERT INTO documents VALUES (%s, %s) ON CONFLICT DO NOTHING"
 _HEAD = "UPDATE head SET size = %s, frontier = %s WHERE id = 1"
+_NOTIFY = f"SELECT pg_notify('{CHANNEL}', current_schema())"
 
 
 def commit(db: Connection, changes: Changes, tree: Frontier) -> None:
@@ -47,7 +49,7 @@ def commit(db: Connection, changes: Changes, tree: Frontier) -> None:
         _many(db, _HOLD, list(changes.holds.values()))
         _many(db, _DOCUMENT, [(document.sha256, document.body) for document in changes.documents.values()])
         db.execute(_HEAD, (tree.size, tree.to_bytes()))
-        db.execute(f"NOTIFY {CHANNEL}")
+        db.execute(_NOTIFY)
         db.execute("COMMIT")
 
 

@@ -66,8 +66,8 @@ class Databases:
         return self.at(self._schemas[name])
 
     def at(self, schema: str) -> str:
-        """Return the URL of `schema`."""
-        return f"{self.server_url}&options={quote(f'-csearch_path={schema}')}"
+        """Return the URL of `schema`, under whose name its connections go."""
+        return f"{self.server_url}&application_name={schema}&options={quote(f'-csearch_path={schema}')}"
 
     def schema(self, name: str = "one") -> str:
         """Return the schema behind `url(name)`."""

@@ -1,0 +1,78 @@
+"""The line between a store and its server, which can be cut where it hurts: at a COMMIT.
+
+Loaded by path through the `line` fixture.
+"""
+
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+SOCKET = ".s.PGSQL.5432"
+SYNC = b"S\0\0\0\4"
+
+
+class Line:
+    """Carries bytes from a socket in `folder` to the server's in `server`; `cut` says what befalls a COMMIT.
+
+    *request*: it never reaches the server. *answer*: the server has done it, and nobody hears of it. *late*:
+    the client's side breaks, and the COMMIT reaches the server only once `late` returns.
+    """
+
+    def __init__(self, folder: Path, server: Path) -> None:
+        self.cuts: list[str] = []
+        self.late: Callable[[], object] = lambda: None
+        self._server = server
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / SOCKET))
+        self._listener.listen()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def cut(self, *kinds: str) -> None:
+        """Let the next COMMITs meet these fates, one after the other; *none* lets one through."""
+        self.cuts = list(kinds)
+
+    def close(self) -> None:
+        """Stop listening; what is connected ends with its client."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._threads.append(threading.Thread(target=self._carry, args=(client,)))
+            self._threads[-1].start()
+
+    def _carry(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, selectors.DefaultSelector() as ready:
+            server.connect(str(self._server / SOCKET))
+            ready.register(client, selectors.EVENT_READ, server)
+            ready.register(server, selectors.EVENT_READ, client)
+            while True:
+                for key, _ in ready.select():
+                    data = key.fileobj.recv(65_536)  # type: ignore[union-attr]
+                    is_commit = key.fileobj is client and b"COMMIT\0" in data
+                    kind = self.cuts.pop(0) if is_commit and self.cuts else "none"
+                    if not data or kind != "none":
+                        self._end(kind, client, server, data)
+                        return
+                    key.data.sendall(data)
+
+    def _end(self, kind: str, client: socket.socket, server: socket.socket, data: bytes) -> None:
+        while kind != "none" and SYNC not in data:  # the server does nothing before it
+            data += client.recv(65_536)
+        if kind == "late":
+            client.close()
+            self.late()
+        if kind in {"answer", "late"}:
+            server.sendall(data)
+            heard = b""
+            while b"COMMIT\0" not in heard:
+                heard += server.recv(65_536)

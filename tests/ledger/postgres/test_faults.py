@@ -1,0 +1,254 @@
+"""A connection or server that dies around an append: it is there or it is not, and the store says which."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from ledger.errors import LedgerUnusable
+from ledger.store.interface import Hold, RecordFilter
+from ledger.store.postgres import PostgresStore, connection
+from ledger.store.postgres.snapshot import PostgresSnapshot
+from ledger.verify import verify
+
+KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{}'"
+NOTHING = "the connection broke in mid-append; no event of it was recorded: repeat the command"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def recorded(store: PostgresStore) -> list[str]:
+    return [row.record.decode() for row in store.rows(0, 10_000, RecordFilter())]
+
+
+# --- a connection that dies while idle ---
+
+
+@pytest.fixture
+def kill(store: PostgresStore, databases: Any, server: Any, postgres: ModuleType) -> Callable[[], object]:
+    """Return how an administrator ends every connection of this test's store."""
+    return lambda: postgres.execute(server.get_uri(), KILL.format(databases.schema()))
+
+
+def test_an_append_after_a_killed_connection_goes_through(
+    store: PostgresStore, scribe: Any, kill: Any
+) -> None:
+    kill()
+    assert [record.position for record in store.append([scribe.note()])] == [2]
+
+
+def test_reading_after_a_killed_connection_goes_on(store: PostgresStore, kill: Any) -> None:
+    kill()
+    assert store.head().size == 1
+
+
+def test_a_lease_outlives_a_killed_connection(store: PostgresStore, kill: Any) -> None:
+    store.schedule("job_1")
+    [lease] = store.claim("w1", 60_000)
+    kill()
+    assert store.renew(lease, 120_000).token == lease.token
+
+
+def test_a_connection_killed_while_it_waits_for_the_lock_records_nothing(
+    store: PostgresStore, scribe: Any, url: str, kill: Any, clean: Any
+) -> None:
+    said: list[str] = []
+
+    def run() -> None:
+        try:
+            store.append([scribe.note()])
+        except LedgerUnusable as error:
+            said.append(str(error))
+
+    with psycopg.connect(make_conninfo(url, application_name="other")) as other:
+        other.execute("SELECT FROM head FOR UPDATE")
+        thread = threading.Thread(target=run)
+        thread.start()
+        wait_for_a_lock(url, store.place.url)
+        kill()
+        thread.join()
+    assert ("repeat the command" in said[0], store.head().size, clean()) == (True, 1, True)
+
+
+def wait_for_a_lock(url: str, of: str) -> None:
+    """Return once a connection of the ledger at `of` waits for a lock."""
+    name = psycopg.conninfo.conninfo_to_dict(of)["application_name"]
+    query = "SELECT FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
+    with psycopg.connect(make_conninfo(url, application_name="watch"), autocommit=True) as watch:
+        while not watch.execute(query, (name,)).fetchall():
+            pass
+
+
+# --- a connection that dies in mid-append ---
+
+
+@pytest.fixture
+def line(server: Any) -> Iterator[Any]:
+    """Yield a line to the server that can be cut."""
+    folder = Path(tempfile.mkdtemp(prefix="line-"))  # a socket's path may have 107 bytes
+    opened = load("line").Line(folder, server.pgdata)
+    opened.folder = folder
+    yield opened
+    opened.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def over(line: Any, store: PostgresStore, url: str) -> Iterator[PostgresStore]:
+    """Yield the same ledger, opened over the line."""
+    with PostgresStore(make_conninfo(url, host=str(line.folder))) as opened:
+        yield opened
+
+
+def test_an_append_whose_request_was_lost_is_not_there(
+    over: PostgresStore, line: Any, scribe: Any, store: PostgresStore, clean: Any
+) -> None:
+    line.cut("request")
+    with pytest.raises(LedgerUnusable, match=NOTHING):
+        over.append([scribe.note()])
+    assert (store.head().size, clean()) == (1, True)
+
+
+def test_an_append_whose_answer_was_lost_is_there(
+    over: PostgresStore, line: Any, scribe: Any, store: PostgresStore, clean: Any
+) -> None:
+    line.cut("answer")
+    records = over.append([scribe.note(), scribe.note("other")])
+    assert [record.record.decode() for record in records] == recorded(store)[1:]
+    assert clean()
+
+
+def test_a_commit_that_arrives_late_is_waited_for(
+    over: PostgresStore, line: Any, scribe: Any, url: str, clean: Any
+) -> None:
+    line.late = lambda: wait_for_a_lock(url, over.place.url)
+    line.cut("late")
+    assert [record.position for record in over.append([scribe.note()])] == [2]
+    assert clean()
+
+
+def test_an_append_whose_answer_was_lost_is_not_sent_again(
+    over: PostgresStore, line: Any, scribe: Any, store: PostgresStore
+) -> None:
+    line.cut("answer", "request")
+    over.append([scribe.note()])
+    assert line.cuts == ["request"]
+
+
+@pytest.mark.parametrize("kind", ["request", "answer"])
+def test_the_same_append_again_is_there_once(
+    over: PostgresStore, line: Any, scribe: Any, kind: str, clean: Any
+) -> None:
+    batches = [scribe.note()]
+    line.cut(kind)
+    try:
+        over.append(batches)
+    except LedgerUnusable:
+        over.append(batches)
+    assert ([record.position for record in over.append(batches)], over.head().size) == ([2], 2)
+    assert clean()
+
+
+def test_holds_alone_of_a_lost_append_are_not_said_to_be_there(over: PostgresStore, line: Any) -> None:
+    line.cut("answer")
+    with pytest.raises(LedgerUnusable, match="no event of it was recorded"):
+        over.append([], holds=[Hold("studio", "job_1", 5, 0)])
+
+
+def test_a_server_that_stays_away_leaves_it_open_and_says_so(
+    over: PostgresStore, line: Any, scribe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise psycopg.OperationalError("connection failed: nobody there")
+
+    monkeypatch.setattr(connection, "RECONNECT_S", 0.0)
+    line.cut("request")
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    with pytest.raises(
+        LedgerUnusable, match=r"the server cannot say yet .* repeating the same append is safe"
+    ):
+        over.append([scribe.note()])
+
+
+def test_threads_over_a_bad_line_know_what_was_recorded(
+    over: PostgresStore, line: Any, vocabulary: ModuleType, store: PostgresStore, clean: Any
+) -> None:
+    there: list[str] = []
+    absent: list[str] = []
+
+    def run(number: int) -> None:
+        scribe = vocabulary.Scribe(first=10_000 * (number + 1))
+        for _ in range(10):
+            batch = scribe.note()
+            try:
+                there.extend(record.event_id for record in over.append([batch]))
+            except LedgerUnusable:
+                absent.append(batch.drafts[0].event_id)
+
+    line.cut(*["answer", "none", "request", "none"] * 3)
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log = "".join(recorded(store))
+    assert [len(there) + len(absent), store.head().size] == [80, len(there) + 1]
+    assert [event_id in log for event_id in there + absent] == [True] * len(there) + [False] * len(absent)
+    assert clean()
+
+
+# --- a server that crashes ---
+
+
+def test_a_server_that_crashes_and_comes_back_has_lost_nothing_it_reported(
+    postgres: ModuleType, testrun_uid: str, vocabulary: ModuleType
+) -> None:
+    crashing = postgres.start(f"c{testrun_uid}")
+    store = PostgresStore(crashing.get_uri())
+    there: list[str] = []
+    crashed = threading.Event()
+
+    def run(number: int) -> None:
+        scribe = vocabulary.Scribe(first=100_000 * (number + 1))
+        for turn in range(150):
+            if number == 0 and turn == 50:
+                crashed.set()
+            try:
+                there.extend(record.record.decode() for record in store.append([scribe.note()]))
+            except LedgerUnusable:
+                continue
+
+    vocabulary.Scribe().begin(store)
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    crashed.wait()
+    query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'sora-ledger' LIMIT 1"
+    [[backend]] = postgres.execute(crashing.get_uri(), query)
+    os.kill(backend, signal.SIGKILL)  # the server ends every other connection and recovers from its log
+    for thread in threads:
+        thread.join()
+    connection.patiently(store.place, lambda db: db.execute("SELECT 1"))
+    log = recorded(store)
+    with PostgresSnapshot(crashing.get_uri()) as tables:
+        assert verify(tables).clean
+    assert sorted(there) == sorted(log[1:])
+    store.close()
+    postgres.leave(crashing)

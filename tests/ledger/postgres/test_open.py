@@ -1,0 +1,228 @@
+import re
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from ledger.errors import LedgerUnusable
+from ledger.ledger import Ledger, open_store
+from ledger.store.postgres import PostgresStore, connection
+from ledger.store.postgres.snapshot import PostgresSnapshot
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(params=[True, False], ids=["reading", "writing"])
+def read_only(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def role(execute: Any) -> Iterator[str]:
+    """Yield the name of a role that may only connect."""
+    name = f"role_{uuid.uuid4().hex}"
+    execute(f"CREATE ROLE {name} LOGIN")
+    yield name
+    execute(f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+# --- what becomes a ledger ---
+
+
+def test_a_url_is_all_it_takes(url: str, vocabulary: Any, clean: Any) -> None:
+    with Ledger.open_or_create(url, vocabulary.provenance(), NOW) as ledger:
+        assert [record.type for record in ledger.read()] == ["ledger.created"]
+    with Ledger.open(url.replace("postgresql://", "postgres://")) as ledger:
+        assert ledger.head().size == 1
+    assert clean()
+
+
+def test_an_empty_schema_is_refused_for_reading(url: str) -> None:
+    with pytest.raises(LedgerUnusable, match="it is empty: `sora-ledger create` or `demo` begins a ledger"):
+        open_store(url, read_only=True)
+
+
+def test_verifying_an_empty_schema_says_that_it_is_empty(url: str) -> None:
+    with pytest.raises(LedgerUnusable, match="it is empty"), PostgresSnapshot(url):
+        pass
+
+
+def test_a_schema_of_another_program_is_refused(url: str, execute: Any, *, read_only: bool) -> None:
+    execute("CREATE TABLE theirs (x INTEGER)")
+    with pytest.raises(LedgerUnusable, match="a database of another program: create an empty one"):
+        open_store(url, read_only=read_only)
+    assert execute("SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace") == [
+        ("theirs",)
+    ]
+
+
+def test_a_ledger_of_a_newer_version_is_refused(
+    store: PostgresStore, url: str, execute: Any, *, read_only: bool
+) -> None:
+    execute("INSERT INTO sora_ledger_schema VALUES (2, 'later')")
+    with pytest.raises(LedgerUnusable, match=r"schema is version 2, .* up to version 1: upgrade sora-ledger"):
+        open_store(url, read_only=read_only)
+
+
+def test_a_schema_that_does_not_exist_is_named_as_the_trouble(databases: Any) -> None:
+    with pytest.raises(LedgerUnusable, match="the schema it is to live in does not exist: create it"):
+        open_store(databases.at("nowhere"), read_only=False)
+
+
+def test_several_that_open_an_empty_schema_at_once_make_one_ledger(url: str, clean: Any, scribe: Any) -> None:
+    opened: list[PostgresStore] = []
+    threads = [threading.Thread(target=lambda: opened.append(PostgresStore(url))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    scribe.begin(opened[0])
+    assert ([store.head().size for store in opened], clean()) == ([1] * 6, True)
+    for store in opened:
+        store.close()
+
+
+def test_two_ledgers_share_a_database(databases: Any, scribe: Any) -> None:
+    sizes = []
+    for name, notes in (("one", 1), ("two", 2)):
+        with PostgresStore(databases.url(name)) as store:
+            store.append([scribe.note() for _ in range(notes)])
+            sizes.append(store.head().size)
+    assert sizes == [1, 2]
+
+
+# --- reading only ---
+
+
+def test_a_ledger_opened_for_reading_refuses_to_append(store: PostgresStore, url: str, scribe: Any) -> None:
+    with Ledger.open(url) as ledger, pytest.raises(LedgerUnusable, match="opened for reading only"):
+        ledger.append([scribe.note()])
+
+
+def test_the_connections_of_a_reader_cannot_write(store: PostgresStore, url: str) -> None:
+    refused = pytest.raises(psycopg.errors.ReadOnlySqlTransaction)
+    with PostgresStore(url, read_only=True) as reader, reader._pool.taken() as db, refused:
+        db.execute("DELETE FROM jobs")
+
+
+def test_a_server_that_only_reads_says_what_to_do(
+    store: PostgresStore, url: str, role: str, execute: Any, databases: Any
+) -> None:
+    execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+    execute(f"GRANT ALL ON SCHEMA {databases.schema('empty')} TO {role}")
+    with pytest.raises(LedgerUnusable, match=r"it is read-only here .*: connect to the primary server"):
+        PostgresStore(make_conninfo(databases.url("empty"), user=role))
+
+
+# --- who is not let in, and where nobody answers ---
+
+
+def test_a_server_that_is_not_there(tmp_path: Path, *, read_only: bool) -> None:
+    with pytest.raises(LedgerUnusable, match=r"the server cannot be reached .*: start it, or check host"):
+        open_store("postgresql://ana@127.0.0.1:1/ledger", read_only=read_only)
+
+
+def test_a_database_that_is_not_there(url: str) -> None:
+    with pytest.raises(LedgerUnusable, match=r"there is no such database: create it \(createdb\)"):
+        open_store(url.replace("/postgres?", "/nowhere?"), read_only=False)
+
+
+def test_a_user_that_is_not_there(url: str) -> None:
+    with pytest.raises(LedgerUnusable, match=r"does not let this user in .*: check user and password"):
+        PostgresStore(make_conninfo(url, user="nobody"))
+
+
+@pytest.mark.parametrize("password", ["wrong-secret", ""])
+def test_a_wrong_password_says_what_to_check_and_is_not_repeated(
+    url: str, role: str, server: Any, execute: Any, password: str
+) -> None:
+    rules = server.pgdata / "pg_hba.conf"
+    rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
+    execute(f"ALTER ROLE {role} PASSWORD 'right'", "SELECT pg_reload_conf()")
+    asked = make_conninfo(url, user=role, password=password) if password else make_conninfo(url, user=role)
+    wait_until_asked(asked)
+    with pytest.raises(LedgerUnusable, match="check user and password in SORA_LEDGER_URL") as caught:
+        PostgresStore(asked)
+    assert "wrong-secret" not in str(caught.value)
+
+
+def wait_until_asked(conninfo: str) -> None:
+    """Return once the server has read its rules again."""
+    while True:
+        try:
+            psycopg.connect(conninfo).close()
+        except psycopg.OperationalError:
+            return
+
+
+def test_a_user_without_the_right_to_create_is_told(
+    url: str, role: str, execute: Any, databases: Any
+) -> None:
+    execute(f"GRANT USAGE ON SCHEMA {databases.schema()} TO {role}")
+    with pytest.raises(LedgerUnusable, match=r"lacks a right \(permission denied for schema"):
+        PostgresStore(make_conninfo(url, user=role))
+
+
+def test_too_many_connections_say_what_to_do(store: PostgresStore, url: str, role: str, execute: Any) -> None:
+    execute(f"ALTER ROLE {role} CONNECTION LIMIT 0")
+    with pytest.raises(LedgerUnusable, match=r"takes no more connections .*: close some or raise"):
+        PostgresStore(make_conninfo(url, user=role))
+
+
+def test_an_old_server_is_refused_with_the_version_it_takes(
+    url: str, monkeypatch: pytest.MonkeyPatch, *, read_only: bool
+) -> None:
+    monkeypatch.setattr(connection, "OLDEST_SERVER", 990_000)
+    with pytest.raises(LedgerUnusable, match="the server is PostgreSQL 18, a ledger needs 99 or newer"):
+        open_store(url, read_only=read_only)
+
+
+def test_a_database_of_another_encoding_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psycopg.ConnectionInfo, "parameter_status", lambda *_: "LATIN1")
+    with pytest.raises(LedgerUnusable, match="encoding is LATIN1, expected UTF8: create one with createdb"):
+        open_store(url, read_only=False)
+
+
+@pytest.mark.parametrize(
+    "bad", ["postgresql://ana:se%ret@host/db", "postgresql://[::1/db", "postgres://h/d?x=1"]
+)
+def test_a_url_that_cannot_be_read_is_refused_without_repeating_it(bad: str) -> None:
+    with pytest.raises(LedgerUnusable, match=r"ledger URL postgresql://…: it cannot be read") as caught:
+        open_store(bad, read_only=True)
+    assert bad not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_messages_name_the_ledger_without_its_password() -> None:
+    with pytest.raises(LedgerUnusable) as caught:
+        open_store("postgresql://ana:secret@127.0.0.1:1/db", read_only=True)
+    assert re.match(r"ledger postgresql://ana@127\.0\.0\.1:1/db: ", str(caught.value))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_damaged_head_says_what_to_do(store: PostgresStore, execute: Any) -> None:
+    execute("UPDATE head SET size = 7")
+    with pytest.raises(LedgerUnusable, match="run `sora-ledger verify`, then restore a backup"):
+        store.head()
+
+
+def test_a_locked_ledger_says_what_to_do(
+    url: str, scribe: Any, vocabulary: Any, monkeypatch: pytest.MonkeyPatch, clean: Any
+) -> None:
+    monkeypatch.setattr(connection, "_SESSION", "SET lock_timeout = 1")
+    batch = scribe.batch("ledger", vocabulary.sample("ledger.created"))
+    with PostgresStore(url) as store, psycopg.connect(url) as other:
+        other.execute("SELECT FROM head FOR UPDATE")
+        with pytest.raises(
+            LedgerUnusable, match=r"another program kept it locked .*: wait for it or stop it"
+        ):
+            store.append([batch])
+        other.rollback()
+        assert [record.position for record in store.append([batch])] == [1]
+    assert clean()
