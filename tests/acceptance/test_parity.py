@@ -53,13 +53,13 @@ def test_a_row_is_shown_by_tests_that_are_there(row: tuple[str, str, str]) -> No
 
 @pytest.mark.parametrize("seed", ["000", "004"])
 def test_every_flag_of_a_seed_is_in_a_row(seed: str) -> None:
-    text = (SEEDS / f"{seed}.md").read_text(encoding="utf-8")
+    text = (SEEDS / f"{seed}.txt").read_text(encoding="utf-8")
     flags = set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", text)) - NO_FLAGS_OF_THEIRS
     named = {words for row in ROWS for words in QUOTED.findall(row[0])}
     assert flags - named - {"-rf", "-f", "-p"} == set()
 
 
 def test_every_command_of_the_skill_is_in_a_row() -> None:
-    text = (SEEDS / "000.md").read_text(encoding="utf-8")
+    text = (SEEDS / "000.txt").read_text(encoding="utf-8")
     named = {words for row in ROWS for words in QUOTED.findall(row[0])}
     assert set(re.findall(r'SORA_CLI" ([a-z-]+)', text)) <= named

@@ -196,7 +196,7 @@ class Block:
 BLOCKS = [
     Block(seed, int(fence), text)
     for seed in ROWS
-    for fence, text in FENCE.findall((SEEDS / f"{seed}.md").read_text(encoding="utf-8"))
+    for fence, text in FENCE.findall((SEEDS / f"{seed}.txt").read_text(encoding="utf-8"))
 ]
 
 PIPES = ("asked", "answered")
@@ -404,5 +404,5 @@ def test_every_command_line_has_a_row_and_every_row_a_command_line(seed: str) ->
 
 @pytest.mark.parametrize("seed", ROWS)
 def test_every_fenced_block_is_one_for_the_shell(seed: str) -> None:
-    fences = re.findall(r"^line (\d+)$", (SEEDS / f"{seed}.md").read_text(encoding="utf-8"), re.MULTILINE)
+    fences = re.findall(r"^line (\d+)$", (SEEDS / f"{seed}.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert [str(block.fence) for block in BLOCKS if block.seed == seed] == fences

@@ -11,7 +11,7 @@ import OpenAI from 'openai';
 
 const FENCE = /^line (\d+)\n\n```ts\n(.*?)\n```$/gms;
 const BLOCKS = new Map(
-  [...readFileSync('003.md', 'utf8').matchAll(FENCE)].map(([, line, text]) => [Number(line), text]),
+  [...readFileSync('003.txt', 'utf8').matchAll(FENCE)].map(([, line, text]) => [Number(line), text]),
 );
 const GIVEN = `
 import { createRequire } from 'node:module';

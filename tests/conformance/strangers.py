@@ -63,7 +63,7 @@ def run_node(folder: Path) -> int:
     npm, node = _program("npm"), _program("node")
     (folder / "package.json").write_text('{"private": true, "type": "module"}\n')
     _fetch(folder, npm, "install", "--no-package-lock", f"openai@{OPENAI_NODE}")
-    for path in (HERE / "node_client.mjs", HERE / "seed_examples.mjs", SEEDS / "003.md"):
+    for path in (HERE / "node_client.mjs", HERE / "seed_examples.mjs", SEEDS / "003.txt"):
         shutil.copy(path, folder)
     with _sandbox(folder) as base_url:
         test = (node, "--test", "--test-reporter=spec", "--test-reporter-destination=stdout")
