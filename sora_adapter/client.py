@@ -135,7 +135,7 @@ class VideosClient:
         return self._translator.page(await self._transport.get("/videos", params, self._headers()))
 
     async def greet(self) -> datetime | None:
-        """Ask once for something that costs nothing; return the server's time, if it says; raises `AnswerError`.
+        """Ask once for what costs nothing; return the server's time, if it says; raises `AnswerError`.
 
         A server that cannot list is asked for a video that is none: that it says so is answer enough.
         """
