@@ -92,8 +92,11 @@ def _with_score(candidate: Candidate, inputs: Inputs, policy: Policy, cheapest: 
     cost = candidate.cost_usd_micros
     if candidate.gates_failed or cost is None or cheapest is None:
         return candidate
-    features = policy.features(candidate.model, inputs.purpose, cost=cost, cheapest=cheapest)
-    return candidate.model_copy(update={"features": dict(features), "score": policy.score(features)})
+    features = {
+        **policy.features(candidate.model, inputs.purpose, cost=cost, cheapest=cheapest),
+        **inputs.features_of(candidate.model),
+    }
+    return candidate.model_copy(update={"features": features, "score": policy.score(features)})
 
 
 def _best(candidates: Iterable[Candidate]) -> Candidate | None:
@@ -194,5 +197,13 @@ def _why_not(runner_up: Candidate, winner: Candidate, inputs: Inputs) -> tuple[s
         "NOT_THE_EXPLICIT_MODEL": inputs.wished_model is not None,
         "LOWER_SCORE": lower,
         "COSTS_MORE": dearer,
+        "SLOWER": _more("expected_seconds", runner_up, winner),
+        "FAILS_MORE_OFTEN": _more("failure_ppm", runner_up, winner),
     }
     return tuple(code for code, holds in reasons.items() if holds)
+
+
+def _more(feature: str, one: Candidate, other: Candidate) -> bool:
+    """Tell whether `feature` is known of both and more for `one`."""
+    known = feature in one.features and feature in other.features
+    return known and one.features[feature] > other.features[feature]

@@ -29,8 +29,11 @@ class Document(Entry):
 
     @cached_property
     def canonical(self) -> bytes:
-        """The content as canonical JSON (RFC 8785)."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
+        """The content as canonical JSON (RFC 8785).
+
+        What is not said is left out: a key added later leaves the bytes of older documents as they are.
+        """
+        return canonical_json(self.model_dump(mode="json", by_alias=True, exclude_none=True))
 
     @cached_property
     def digest(self) -> str:

@@ -6,11 +6,12 @@ a remix or edit changes.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from decision.policy import SECONDS_PER_MINUTE
 from decision.remix import RemixVerdict
 from decision.request import AUTO, RenderRequest
 from ledger.events import Operation, Status
@@ -23,6 +24,8 @@ class DecisionContext(BaseModel):
     no limit is set.
     `operations_offered` and `options_offered` are in the words of `operations_needed` and `options_needed`,
     and may hold others; None where nothing is known, and so nothing refused.
+    `median_seconds` and `failure_ppm` are measured, by model: how long its renders take, and how many of a
+    million failed. `promotes_approved` says that the request makes the final of a draft somebody approved.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +34,10 @@ class DecisionContext(BaseModel):
     budgets: tuple[str, ...] = ()
     operations_offered: tuple[str, ...] | None = None
     options_offered: tuple[str, ...] | None = None
+    deadline_minutes: Annotated[int, Field(ge=0)] | None = None
+    median_seconds: Mapping[str, Annotated[int, Field(ge=0)]] | None = None
+    failure_ppm: Mapping[str, Annotated[int, Field(ge=0, le=1_000_000)]] | None = None
+    promotes_approved: bool | None = None
 
 
 def operations_needed(request: RenderRequest) -> tuple[str, ...]:
@@ -84,6 +91,10 @@ class Inputs(BaseModel):
     change_verdict: str | None = None
     change_count: int | None = None
     change_aspects: str | None = None
+    deadline_minutes: int | None = None
+    median_seconds: str | None = None
+    failure_ppm: str | None = None
+    promotes_approved: bool | None = None
 
     @classmethod
     def of(cls, request: RenderRequest, context: DecisionContext, changes: RemixVerdict | None) -> Self:
@@ -108,13 +119,36 @@ class Inputs(BaseModel):
             operations_offered=_joined_if_known(context.operations_offered),
             options_needed=_joined(options_needed(request)),
             options_offered=_joined_if_known(context.options_offered),
+            deadline_minutes=context.deadline_minutes,
+            median_seconds=_measured(context.median_seconds),
+            failure_ppm=_measured(context.failure_ppm),
+            promotes_approved=context.promotes_approved,
             **_of_source(request),
             **_of_changes(changes),
         )
 
     def recorded(self) -> dict[str, str | int | bool | None]:
-        """Return the inputs as plain values, for ``Basis.inputs``."""
-        return self.model_dump(mode="json")
+        """Return the inputs as plain values, for ``Basis.inputs``.
+
+        Those of `_ADDED_LATER` are left out where they are not known: older decisions keep their ids.
+        """
+        values = self.model_dump(mode="json")
+        return {
+            name: value for name, value in values.items() if value is not None or name not in _ADDED_LATER
+        }
+
+    def features_of(self, model: str) -> dict[str, int]:
+        """Return what is known of `model` besides fit and cost, for its score."""
+        known = {
+            "expected_seconds": _value_of(model, self.median_seconds),
+            "failure_ppm": _value_of(model, self.failure_ppm),
+            "promotes_approved": 1 if self.promotes_approved else None,
+        }
+        features = {name: value for name, value in known.items() if value is not None}
+        if self.deadline_minutes is not None and "expected_seconds" in features:
+            late = features["expected_seconds"] - self.deadline_minutes * SECONDS_PER_MINUTE
+            features["late_seconds"] = max(0, late)
+        return features
 
     @property
     def budget_names(self) -> tuple[str, ...]:
@@ -130,6 +164,19 @@ class Inputs(BaseModel):
     def options_missing(self) -> tuple[str, ...]:
         """What the server would have to take besides, and does not."""
         return _missing(self.options_needed, self.options_offered)
+
+
+_ADDED_LATER = frozenset({"deadline_minutes", "median_seconds", "failure_ppm", "promotes_approved"})
+
+
+def _measured(values: Mapping[str, int] | None) -> str | None:
+    """Return measurements as the inputs have them: ``sora-2:95,sora-2-pro:240``."""
+    return ",".join(f"{model}:{value}" for model, value in sorted(values.items())) if values else None
+
+
+def _value_of(model: str, measured: str | None) -> int | None:
+    pairs = (pair.rpartition(":") for pair in split_names(measured or ""))
+    return next((int(value) for name, _, value in pairs if name == model), None)
 
 
 def split_names(joined: str) -> tuple[str, ...]:

@@ -15,16 +15,25 @@ from decision.document import Document, Entry
 
 PURPOSES = ("draft", "concept", "iteration", "social", "review", "final", "marketing", "cinematic", "client")
 WHOLE_PERCENT = 100
+SECONDS_PER_MINUTE = 60
+PPM_PER_PERCENT = 10_000
 
 Weight = Annotated[int, Field(ge=0, le=1000, strict=True)]
 Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
 
 
 class Weights(Entry):
-    """What a point of fit and a percent of additional cost are worth, in points of score."""
+    """What each feature is worth, in points of score; `decision/policy.toml` says of which unit.
+
+    Those after the first two count only where the ledger has measured, or the request says so.
+    """
 
     fit_weight: Weight
     cost_weight: Weight
+    minute_weight: Weight | None = None
+    late_minute_weight: Weight | None = None
+    risk_weight: Weight | None = None
+    promotion_cost_weight: Weight | None = None
 
 
 class Fit(Entry):
@@ -51,9 +60,18 @@ class Policy(Document):
         return {"fit": fits.get(model, 0), "cost_percent_of_cheapest": cost * WHOLE_PERCENT // cheapest}
 
     def score(self, features: Mapping[str, int]) -> int:
-        """Return the points of a model with these features."""
+        """Return the points of a model with these features; one that is not there counts nothing."""
+        weights = self.weights
+        promoted = features.get("promotes_approved") and weights.promotion_cost_weight is not None
+        cost_weight = weights.promotion_cost_weight if promoted else weights.cost_weight
         additional_percent = features["cost_percent_of_cheapest"] - WHOLE_PERCENT
-        return self.weights.fit_weight * features["fit"] - self.weights.cost_weight * additional_percent
+        return (
+            weights.fit_weight * features["fit"]
+            - (cost_weight or 0) * additional_percent
+            - (weights.minute_weight or 0) * features.get("expected_seconds", 0) // SECONDS_PER_MINUTE
+            - (weights.late_minute_weight or 0) * features.get("late_seconds", 0) // SECONDS_PER_MINUTE
+            - (weights.risk_weight or 0) * features.get("failure_ppm", 0) // PPM_PER_PERCENT
+        )
 
     @model_validator(mode="after")
     def _covers_the_vocabulary(self) -> Self:
