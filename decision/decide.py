@@ -10,6 +10,7 @@ No digest is ever taken over text somebody wrote.
 from collections.abc import Iterable
 
 from decision.catalog import Catalog
+from decision.errors import BadDocument
 from decision.fix import fixes_for
 from decision.gates import REFUSALS, entrants, pass_gates
 from decision.inputs import DecisionContext, Inputs
@@ -43,15 +44,30 @@ _NO_BUDGET = DecisionContext()
 def decide(
     request: RenderRequest, *, catalog: Catalog, policy: Policy, context: DecisionContext = _NO_BUDGET
 ) -> Ruling:
-    """Return what is ruled on `request`: `RenderDecided` or `RenderDenied`, ready to be recorded."""
+    """Return what is ruled on `request`: `RenderDecided` or `RenderDenied`, ready to be recorded.
+
+    A policy with approval rules is for `decision.holding.consider`; here it is a `BadDocument`.
+    """
+    if policy.approvals:
+        raise BadDocument(
+            f"policy {policy.name} has approval rules: nothing is decided without asking for them"
+        )
+    inputs, changes = requested_inputs(request, context)
+    return rule(inputs, catalog=catalog, policy=policy, changes=changes)
+
+
+def requested_inputs(request: RenderRequest, context: DecisionContext) -> tuple[Inputs, tuple[Change, ...]]:
+    """Return the inputs of the decision on `request`, and where in its prompt the changes stand."""
     changes = request.operation in (Operation.REMIX, Operation.EDIT)
     found = check_remix(request.prompt, request.fields) if changes else None
-    inputs = Inputs.of(request, context, found)
-    return rule(inputs, catalog=catalog, policy=policy, changes=found.changes if found else ())
+    return Inputs.of(request, context, found), found.changes if found else ()
 
 
 def rule(inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()) -> Ruling:
-    """Return the ruling on recorded `inputs`; `changes` only says where in the prompt each change stands."""
+    """Return the ruling on recorded `inputs`; `changes` only says where in the prompt each change stands.
+
+    Whether a person is needed besides is `decision.holding`'s to say.
+    """
     gated = [pass_gates(inputs, entrant, catalog, policy) for entrant in entrants(inputs, catalog)]
     candidates = _scored(gated, inputs, policy)
     basis = Basis(
@@ -162,7 +178,12 @@ def _runner_up(candidates: Iterable[Candidate], winner: Candidate) -> Candidate 
 
 
 def _reasons(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: Inputs) -> tuple[str, ...]:
-    return *_reasons_for_model(basis, winner, choice, inputs), *_reasons_about_changes(inputs)
+    answered = {"APPROVED": inputs.approved, "OVERRIDDEN": inputs.overridden}
+    return (
+        *_reasons_for_model(basis, winner, choice, inputs),
+        *_reasons_about_changes(inputs),
+        *(code for code, given in answered.items() if given),
+    )
 
 
 def _reasons_for_model(
@@ -185,6 +206,8 @@ def _reasons_about_changes(inputs: Inputs) -> tuple[str, ...]:
         "multiple": "EDIT_OF_SEVERAL_CHANGES",
         "none": "EDIT_OF_NO_CHANGE_FOUND",
     }
+    if inputs.operation is Operation.REMIX and inputs.change_verdict in {"multiple", "none"}:
+        return ()  # only an override gets here, and says so
     return (found[inputs.change_verdict],) if inputs.change_verdict else ()
 
 

@@ -63,6 +63,8 @@ _REASONS: Mapping[str, _Reason] = {
     "EDIT_OF_SEVERAL_CHANGES": lambda decided: (
         f"the prompt asks for {_input(decided, 'change_count')} changes; an edit may, a remix may not"
     ),
+    "APPROVED": lambda _: "a person approved it, as the policy requires",
+    "OVERRIDDEN": lambda decided: f"somebody entitled to it set aside {_input(decided, 'overridden')}",
     "EDIT_OF_NO_CHANGE_FOUND": lambda _: (
         "no change was found in the prompt; an edit is not held to one, so it was let through and marked"
     ),

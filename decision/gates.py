@@ -212,7 +212,12 @@ def pass_gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Polic
     """Return `entrant` with the gates it passed and failed."""
     gates = _gates(inputs, entrant, policy)
     outcomes = {name: gate(inputs, entrant, catalog) for name, gate in gates.items()}
-    failures = {name: outcome for name, outcome in outcomes.items() if outcome}
+    overridden = split_names(inputs.overridden or "")
+    failures = {
+        name: outcome
+        for name, outcome in outcomes.items()
+        if outcome and outcome.detail_code not in overridden
+    }
     return Candidate(
         model=entrant.model,
         cost_usd_micros=entrant.cost_usd_micros,

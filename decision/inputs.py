@@ -95,6 +95,8 @@ class Inputs(BaseModel):
     median_seconds: str | None = None
     failure_ppm: str | None = None
     promotes_approved: bool | None = None
+    approved: bool | None = None
+    overridden: str | None = None
 
     @classmethod
     def of(cls, request: RenderRequest, context: DecisionContext, changes: RemixVerdict | None) -> Self:
@@ -166,7 +168,9 @@ class Inputs(BaseModel):
         return _missing(self.options_needed, self.options_offered)
 
 
-_ADDED_LATER = frozenset({"deadline_minutes", "median_seconds", "failure_ppm", "promotes_approved"})
+_ADDED_LATER = frozenset(
+    "approved deadline_minutes failure_ppm median_seconds overridden promotes_approved".split()
+)
 
 
 def _measured(values: Mapping[str, int] | None) -> str | None:

@@ -11,6 +11,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, model_validator
 
+from decision.approvals import OVERRIDABLE, ApprovalRule
+from decision.catalog import Catalog
 from decision.document import Document, Entry
 
 PURPOSES = ("draft", "concept", "iteration", "social", "review", "final", "marketing", "cinematic", "client")
@@ -46,13 +48,16 @@ class Fit(Entry):
 class Policy(Document):
     """Weights and fits; every purpose of the vocabulary has its line.
 
-    With `require_attestation`, nobody renders without having confirmed the guardrails.
+    With `require_attestation`, nobody renders without having confirmed the guardrails. `approvals` and
+    `overridable` are `decision.holding`'s.
     """
 
     name: str
     require_attestation: StrictBool = False
     weights: Weights
     purposes: dict[str, tuple[Fit, ...]]
+    approvals: tuple[ApprovalRule, ...] | None = None
+    overridable: tuple[str, ...] | None = None
 
     def features(self, model: str, purpose: str, *, cost: int, cheapest: int) -> Mapping[str, int]:
         """Return what the score of a model is made of; `cost` and `cheapest` in micro-dollars."""
@@ -72,6 +77,27 @@ class Policy(Document):
             - (weights.late_minute_weight or 0) * features.get("late_seconds", 0) // SECONDS_PER_MINUTE
             - (weights.risk_weight or 0) * features.get("failure_ppm", 0) // PPM_PER_PERCENT
         )
+
+    def warnings(self, catalog: Catalog) -> tuple[str, ...]:
+        """Return what is no error and has no effect: rules that can never match, models nobody offers."""
+        rules = [warning for rule in self.approvals or () for warning in rule.never_matches(catalog)]
+        rules += [
+            f"approval rule {rule.code}: none of its purposes is known ({', '.join(rule.purposes)})"
+            for rule in self.approvals or ()
+            if rule.purposes is not None and not set(rule.purposes) & set(PURPOSES)
+        ]
+        fitted = dict.fromkeys(line.model for lines in self.purposes.values() for line in lines)
+        strangers = [name for name in fitted if name not in catalog.model_names]
+        return *rules, *(f"purposes: the catalog has no model {name}" for name in strangers)
+
+    @model_validator(mode="after")
+    def _lets_only_rules_be_overridden(self) -> Self:
+        facts = [code for code in self.overridable or () if code not in OVERRIDABLE]
+        if facts:
+            raise ValueError(
+                f"{facts[0]} cannot be overridden by anybody (possible: {', '.join(sorted(OVERRIDABLE))})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _covers_the_vocabulary(self) -> Self:

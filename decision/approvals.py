@@ -1,0 +1,67 @@
+"""Which renders need a person, and which denials may be set aside: what a policy says of people.
+
+A rule matches where all it names agrees; what it does not name is open. The packaged policy has no rules.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from decision.catalog import Catalog
+from decision.document import Entry
+from ledger.events import Operation
+
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+OVERRIDABLE = frozenset({"SEVERAL_CHANGES", "NO_CHANGE_FOUND", "COST_ABOVE_LIMIT", "ATTESTATION_MISSING"})
+"""Denials that are somebody's rule; the others are facts, which nobody's permission changes."""
+
+
+class ApprovalRule(Entry):
+    """A kind of render that needs `people` to approve it; `code` is the reason in the record.
+
+    `change_verdicts` are those of `decision.remix`: ``ambiguous`` holds remixes that cannot be told.
+    """
+
+    code: Code
+    people: Annotated[int, Field(ge=1, le=9, strict=True)] = 1
+    models: tuple[str, ...] | None = None
+    purposes: tuple[str, ...] | None = None
+    operations: tuple[Operation, ...] | None = None
+    change_verdicts: tuple[str, ...] | None = None
+    min_cost_usd_micros: Annotated[int, Field(ge=0, lt=2**53, strict=True)] | None = None
+
+    def matches(
+        self,
+        *,
+        model: str,
+        purpose: str,
+        operation: Operation,
+        change_verdict: str | None,
+        cost_usd_micros: int,
+    ) -> bool:
+        """Tell whether a render that would be allowed needs approval by this rule."""
+        return (
+            (self.models is None or model in self.models)
+            and (self.purposes is None or purpose in self.purposes)
+            and (self.operations is None or operation in self.operations)
+            and (self.change_verdicts is None or change_verdict in self.change_verdicts)
+            and (self.min_cost_usd_micros is None or cost_usd_micros >= self.min_cost_usd_micros)
+        )
+
+    def never_matches(self, catalog: Catalog) -> Iterator[str]:
+        """Yield why no render of `catalog` can ever match, nothing where one can."""
+        unknown = [name for name in self.models or () if name not in catalog.model_names]
+        if self.models is not None and len(unknown) == len(self.models):
+            yield f"approval rule {self.code}: the catalog has none of its models ({', '.join(unknown)})"
+        names = self.models or catalog.model_names
+        longest = max(*catalog.seconds, catalog.extension.max_total_seconds)
+        costs = (
+            catalog.cost_usd_micros(name, size, longest) or 0 for name in names for size in catalog.sizes
+        )
+        dearest = max(costs, default=0)
+        if not unknown and (self.min_cost_usd_micros or 0) > dearest:
+            yield (
+                f"approval rule {self.code}: nothing costs {self.min_cost_usd_micros} micro-dollars"
+                f" (at most {dearest})"
+            )

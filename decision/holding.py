@@ -1,0 +1,91 @@
+"""Renders that wait for a person, and denials that a person sets aside. Pure: who said yes is not known here.
+
+`consider` is `decision.decide.decide` for a policy that has approval rules: what would be allowed and matches
+a rule is held. `after_approval` and `override` decide again from the recorded inputs, so every gate is asked
+anew; the answer of the person is one of the inputs, and the new decision can be made again like any other.
+"""
+
+from decision import vocabulary
+from decision.catalog import Catalog
+from decision.decide import DecisionContext, Ruling, requested_inputs, rule
+from decision.errors import BadRequest
+from decision.inputs import Inputs
+from decision.policy import Policy
+from decision.request import RenderRequest
+from ledger.events import Basis, RenderDecided, RenderDenied, RenderHeld
+
+_UNKNOWN = DecisionContext()
+
+
+def consider(
+    request: RenderRequest, *, catalog: Catalog, policy: Policy, context: DecisionContext = _UNKNOWN
+) -> Ruling | RenderHeld:
+    """Return what is ruled on `request`, `RenderHeld` where the policy requires a person."""
+    inputs, changes = requested_inputs(request, context)
+    ruling = rule(inputs, catalog=catalog, policy=policy, changes=changes)
+    return _held(ruling, inputs, policy) or ruling
+
+
+def after_approval(
+    held: RenderHeld, *, catalog: Catalog, policy: Policy, budget_left_usd_micros: int | None = None
+) -> Ruling:
+    """Return the ruling on what was `held`, now that enough people approved; a gate may have closed since.
+
+    `budget_left_usd_micros` is what is left now, None for what was left then.
+    """
+    return _again(held.basis, {"approved": True}, catalog, policy, budget_left_usd_micros)
+
+
+def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Policy) -> Ruling | RenderHeld:
+    """Return the ruling with the denial `code` set aside; other denials stand, approvals are needed still.
+
+    `BadRequest` where nothing was denied for it, or the policy does not let it be overridden.
+    """
+    failed = {failure.detail_code for item in denied.basis.candidates for failure in item.gates_failed}
+    vocabulary.word("denial", code, sorted(failed))
+    allowed = policy.overridable or ()
+    if code not in allowed:
+        raise BadRequest(
+            f"{code} cannot be overridden under the policy {policy.name}"
+            f" (overridable: {', '.join(allowed) or 'nothing'}); follow the fix of the denial instead"
+        )
+    before = str(denied.basis.inputs.get("overridden") or "")
+    codes = ",".join(sorted({code, *filter(None, before.split(","))}))
+    ruling = _again(denied.basis, {"overridden": codes}, catalog, policy)
+    return _held(ruling, Inputs.model_validate(ruling.basis.inputs), policy) or ruling
+
+
+def _again(
+    basis: Basis,
+    answer: dict[str, str | bool],
+    catalog: Catalog,
+    policy: Policy,
+    budget_left_usd_micros: int | None = None,
+) -> Ruling:
+    inputs = Inputs.model_validate({**basis.inputs, **answer})
+    if budget_left_usd_micros is not None:
+        inputs = inputs.model_copy(update={"budget_left_usd_micros": budget_left_usd_micros})
+    return rule(inputs, catalog=catalog, policy=policy)
+
+
+def _held(ruling: Ruling, inputs: Inputs, policy: Policy) -> RenderHeld | None:
+    if not isinstance(ruling, RenderDecided) or inputs.approved:
+        return None
+    rules = [
+        one
+        for one in policy.approvals or ()
+        if one.matches(
+            model=ruling.model,
+            purpose=inputs.purpose,
+            operation=inputs.operation,
+            change_verdict=inputs.change_verdict,
+            cost_usd_micros=ruling.cost_usd_micros,
+        )
+    ]
+    if not rules:
+        return None
+    return RenderHeld(
+        basis=ruling.basis,
+        reason_codes=tuple(dict.fromkeys(one.code for one in rules)),
+        approvals_needed=max(one.people for one in rules),
+    )
