@@ -49,7 +49,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def clip(media: Path) -> bytes:
     """Return the bytes of that clip: 1280x720, 4 seconds."""
-    return next(media.glob("*.mp4")).read_bytes()
+    return (media / "cached-1280x720-4s.mp4").read_bytes()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from render_service.media import mismatches, probe, read_image
 
 @pytest.fixture
 def film(media: Path) -> Path:
-    return next(media.glob("*.mp4"))
+    return media / "cached-1280x720-4s.mp4"
 
 
 @pytest.mark.parametrize(
