@@ -20,7 +20,7 @@ def job_of(inv: Invocation, name: str) -> Job:
             raise
         return _adopted(inv, name, unknown)
     except LedgerUnusable as unusable:
-        if name.startswith(JOB_PREFIX) or inv.settings.ledger_path.exists():
+        if name.startswith(JOB_PREFIX) or inv.settings.may_have_ledger:
             raise
         return _adopted(inv, name, unusable)
 

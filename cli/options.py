@@ -64,7 +64,7 @@ def invocation(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--ledger",
             metavar="URL",
-            help="Ledger file or sqlite:/// URL.  [env: SORA_LEDGER_URL; default: in the user data folder]",
+            help="A file, sqlite:///… or postgresql://….  [env: SORA_LEDGER_URL; default: user data folder]",
         ),
         click.option(
             "--actor", metavar="ID", help="Who is asking.  [env: SORA_LEDGER_ACTOR; default: login]"

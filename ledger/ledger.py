@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote
 
 from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, WrongExpectedVersion
@@ -22,6 +22,9 @@ from ledger.store.interface import (
     RecordFilter,
     Store,
 )
+
+if TYPE_CHECKING:
+    from ledger.verify.checks import Snapshot
 
 FORMAT = 1
 LEDGER_STREAM = "ledger"
@@ -41,7 +44,8 @@ class Head(NamedTuple):
 
 def open_store(url: str, *, read_only: bool) -> Store:
     """Open the store at `url`: a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``postgresql://…``."""
-    if url.startswith(_POSTGRES):
+    path = file_of(url)
+    if path is None:
         from ledger.store.postgres import PostgresStore  # noqa: PLC0415  # only the store in use is loaded
 
         return PostgresStore(url, read_only=read_only)
@@ -51,12 +55,29 @@ def open_store(url: str, *, read_only: bool) -> Store:
             f"ledger URL {scheme}://…: expected sqlite:///relative/path, sqlite:////absolute/path, "
             "postgresql://user:password@host:5432/database or a path"
         )
-    return _open_sqlite(url, read_only=read_only)
+    return _open_sqlite(path, read_only=read_only)
 
 
-def _open_sqlite(url: str, *, read_only: bool) -> Store:
-    _, separator, _ = url.partition("://")
-    path = Path(unquote(url.removeprefix(_SQLITE)) if separator else url).expanduser()
+def open_snapshot(url: str) -> "AbstractContextManager[Snapshot]":
+    """Open one consistent look at every table of the ledger at `url`, for `ledger.verify`."""
+    path = file_of(url)
+    if path is None:
+        from ledger.store.postgres.snapshot import PostgresSnapshot  # noqa: PLC0415  # the store in use
+
+        return PostgresSnapshot(url)
+    from ledger.store.sqlite.snapshot import SqliteSnapshot  # noqa: PLC0415
+
+    return SqliteSnapshot(path)
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of the ledger at `url`; None if it is on a database server."""
+    if url.startswith(_POSTGRES):
+        return None
+    return Path(unquote(url.removeprefix(_SQLITE)) if "://" in url else url).expanduser()
+
+
+def _open_sqlite(path: Path, *, read_only: bool) -> Store:
     if path.is_dir():
         raise LedgerUnusable(
             f"ledger {path}: it is a folder; name a file in it, such as {path / 'ledger.db'}"

@@ -110,7 +110,7 @@ async def _server(
 ) -> tuple[Finding, datetime | None]:
     try:
         with tempfile.TemporaryDirectory() as folder:  # where the embedded sandbox keeps its state meanwhile
-            apart = replace(settings, ledger_path=Path(folder) / settings.ledger_path.name)
+            apart = replace(settings, data_folder=Path(folder))
             async with connection(apart, trace, chosen) as client:
                 their_time = await client.greet()
     except AdapterError as error:
@@ -132,8 +132,8 @@ def _clock(theirs: datetime | None, ours: datetime) -> Finding:
 
 
 def _ledger(settings: Settings) -> Finding:
-    path = settings.ledger_path.absolute()
-    if not path.exists():
+    path = settings.ledger_path.absolute() if settings.ledger_path else None
+    if path is not None and not path.exists():
         return _writable("ledger", path, "there is none yet; the first `create` begins it")
     try:
         with Ledger.open(settings.ledger_url) as ledger:
@@ -144,7 +144,8 @@ def _ledger(settings: Settings) -> Finding:
         return Finding("ledger", Found.WRONG, str(error), "name another with --ledger, or restore a backup")
     if [leaf_hash(row.record) for row in last] != [row.leaf for row in last] or len(last) != min(size, 1):
         return Finding("ledger", Found.WRONG, "its end is not what its head says", "run `sora-ledger verify`")
-    return _writable("ledger", path, f"{path}: {size} records, {jobs} jobs; `verify` checks all of it")
+    says = f"{size} records, {jobs} jobs; `verify` checks all of it"
+    return _writable("ledger", path, f"{path}: {says}") if path else Finding("ledger", Found.OK, says)
 
 
 def _storage(folder: Path) -> Finding:

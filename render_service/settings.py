@@ -5,7 +5,7 @@ variable                   means                                           defau
 =========================  ==============================================  ============================
 OPENAI_API_KEY             the key, as for the SDK                         none
 OPENAI_BASE_URL            the server, as for the SDK                      the profile's
-SORA_LEDGER_URL            ``sqlite:///relative``, ``sqlite:////absolute``  in the user data folder
+SORA_LEDGER_URL            a path, ``sqlite:///…`` or ``postgresql://…``   in the user data folder
 SORA_LEDGER_PROFILE        the server profile                              ``custom`` with a base URL
 SORA_LEDGER_PROFILES       a TOML file of your own profiles                none
 SORA_LEDGER_ACTOR          who is asking                                   the login name
@@ -19,8 +19,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from ledger.ledger import file_of
 from ledger.record import ActorSource, Authority, Provenance
 from render_service.errors import BadInput
 from render_service.telemetry import Trace
@@ -33,10 +34,14 @@ LONGEST_ACTOR = 256
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the service needs to know of its surroundings; `profile_name` None means not chosen."""
+    """What the service needs to know of its surroundings.
+
+    `profile_name` None means not chosen, `ledger_path` None that the ledger is on a database server.
+    """
 
     ledger_url: str
-    ledger_path: Path
+    ledger_path: Path | None
+    data_folder: Path
     assets_folder: Path
     profile_name: str | None
     base_url: str | None
@@ -53,7 +58,12 @@ class Settings:
     @property
     def sandbox_folder(self) -> Path:
         """Where the embedded sandbox keeps its state."""
-        return self.ledger_path.parent / "sandbox"
+        return self.data_folder / "sandbox"
+
+    @property
+    def may_have_ledger(self) -> bool:
+        """Whether there is a ledger file, or a database server that may hold one."""
+        return self.ledger_path is None or self.ledger_path.exists()
 
     def chosen_profile(self) -> str:
         """Return the profile for new requests: the chosen one, else what OPENAI_BASE_URL implies."""
@@ -82,13 +92,15 @@ def read_settings(
         return found.get(name, "").strip() or None
 
     url = ledger or get("SORA_LEDGER_URL") or str(_data_folder() / "ledger.db")
-    path = _path_of(url)
+    path = file_of(url)
+    beside = path.parent if path else _data_folder()
     who, source = _actor(actor, get("SORA_LEDGER_ACTOR"))
     assets, profiles = get("SORA_LEDGER_ASSETS"), get("SORA_LEDGER_PROFILES")
     return Settings(
         ledger_url=url,
         ledger_path=path,
-        assets_folder=Path(assets).expanduser() if assets else path.parent / "assets",
+        data_folder=beside,
+        assets_folder=Path(assets).expanduser() if assets else beside / "assets",
         profile_name=profile or get("SORA_LEDGER_PROFILE"),
         base_url=get("OPENAI_BASE_URL"),
         api_key=get("OPENAI_API_KEY"),
@@ -115,10 +127,6 @@ def _data_folder() -> Path:
     from platformdirs import user_data_path  # noqa: PLC0415  # only where no ledger is named
 
     return user_data_path("sora-ledger", appauthor=False)
-
-
-def _path_of(url: str) -> Path:
-    return Path(unquote(url.removeprefix("sqlite:///")) if "://" in url else url).expanduser()
 
 
 def _actor(flag: str | None, variable: str | None) -> tuple[str, ActorSource]:

@@ -51,7 +51,7 @@ def _recorded(inv: Invocation, character_id: str) -> "Record | None":
     try:
         ledger = inv.ledger()
     except LedgerUnusable:
-        if inv.settings.ledger_path.exists():
+        if inv.settings.may_have_ledger:
             raise
         return None
     with ledger:

@@ -25,11 +25,11 @@ def verify_command(inv: Invocation) -> None:
     Example:
       sora-ledger verify --ledger demo-output/ledger.db
     """
-    from ledger.store.sqlite.snapshot import SqliteSnapshot  # noqa: PLC0415
+    from ledger.ledger import open_snapshot  # noqa: PLC0415
     from ledger.verify import verify  # noqa: PLC0415
 
     inv.ledger().close()  # says what is wrong if there is no ledger
-    with SqliteSnapshot(inv.settings.ledger_path) as snapshot:
+    with open_snapshot(inv.settings.ledger_url) as snapshot:
         report = verify(snapshot)
     document = {
         "clean": report.clean,
