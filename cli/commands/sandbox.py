@@ -2,7 +2,7 @@
 
 import os
 import signal
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +33,9 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
         if name not in NAMES:
             raise click.BadParameter(f"the sandbox cannot imitate {name!r} (it can: {', '.join(NAMES)})")
     return name
+
+
+LOOK_S = 0.1
 
 
 @click.command("sandbox", short_help="Serve the Videos API on this machine.")
@@ -140,11 +143,12 @@ def sandbox_command(  # noqa: PLR0913  # one parameter per option
     )
     try:
         data.mkdir(parents=True, exist_ok=True)
-        with _told_to_stop() as stop, SandboxServer(settings, host, port) as server:
+        with _told_to_stop() as told, SandboxServer(settings, host, port) as server:
             click.echo(f"export OPENAI_BASE_URL={server.base_url}")
             click.echo(f"export OPENAI_API_KEY={'<the key you set>' if api_key else 'sandbox'}")
             click.echo("serving until Ctrl-C; paste the two lines into another shell", err=True)
-            stop.wait()
+            while not told:
+                time.sleep(LOOK_S)  # a signal that another thread gets wakes no lock of this one
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         click.echo(
@@ -155,13 +159,13 @@ def sandbox_command(  # noqa: PLR0913  # one parameter per option
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set; whoever reads the two lines may send one at once."""
-    stop = threading.Event()
+def _told_to_stop() -> Iterator[list[int]]:
+    """Yield a list that SIGINT and SIGTERM add to; whoever reads the two lines may send one at once."""
+    told: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    before = [signal.signal(number, lambda got, _: told.append(got)) for number in numbers]
     try:
-        yield stop
+        yield told
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

@@ -215,6 +215,7 @@ def test_a_damaged_head_says_what_to_do(store: PostgresStore, execute: Any) -> N
 def test_a_locked_ledger_says_what_to_do(
     url: str, scribe: Any, vocabulary: Any, monkeypatch: pytest.MonkeyPatch, clean: Any
 ) -> None:
+    PostgresStore(url).close()  # its tables are made before anybody is in a hurry
     monkeypatch.setattr(connection, "_SESSION", "SET lock_timeout = 1")
     batch = scribe.batch("ledger", vocabulary.sample("ledger.created"))
     with PostgresStore(url) as store, psycopg.connect(url) as other:
