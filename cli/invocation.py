@@ -82,7 +82,7 @@ def announce(log: Log, command: str) -> None:
     if log.quiet:
         click.secho(f"trace {log.trace.trace_id}", fg="bright_black", err=True)
     else:
-        log.info("trace.started", command=command, parent_span_id=log.trace.parent_span_id)
+        log.started(command)
 
 
 def say(message: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from cli.invocation import Invocation, announce
-from decision.policy import PURPOSES
 from decision.prompt import FIELDS
+from decision.purposes import PURPOSES
 from render_service.settings import read_settings
 from render_service.telemetry import Log, begin_trace
 

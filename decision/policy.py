@@ -14,8 +14,8 @@ from pydantic import Field, StrictBool, model_validator
 from decision.approvals import OVERRIDABLE, ApprovalRule
 from decision.catalog import Catalog
 from decision.document import Document, Entry
+from decision.purposes import PURPOSES
 
-PURPOSES = ("draft", "concept", "iteration", "social", "review", "final", "marketing", "cinematic", "client")
 WHOLE_PERCENT = 100
 SECONDS_PER_MINUTE = 60
 PPM_PER_PERCENT = 10_000

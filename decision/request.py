@@ -25,8 +25,8 @@ from decision.parts import (
     SourceFile,
     Wish,
 )
-from decision.policy import PURPOSES
 from decision.prompt import FIELDS, augment
+from decision.purposes import PURPOSES
 from ledger.events import Operation
 
 __all__ = [

@@ -14,8 +14,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from decision import vocabulary
 from decision.document import Document, Entry
-from decision.policy import PURPOSES
 from decision.prompt import FIELDS, augment
+from decision.purposes import PURPOSES
 
 BLANK = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 

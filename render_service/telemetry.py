@@ -4,12 +4,14 @@ structlog is imported at the first line that is logged. Lines are JSON where std
 readable where it is. Keys are never logged; `redact` stands between all values and the line as a net.
 """
 
+import json
 import os
 import re
 import secrets
 import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
@@ -51,6 +53,20 @@ class Log:
     trace: Trace
     quiet: bool = False
     _bound: Any = field(default=None, repr=False)
+
+    def started(self, command: str) -> None:
+        """Log the beginning of the trace.
+
+        As JSON it is written without structlog: a command that only reads logs nothing else.
+        """
+        keys = {"command": command, "parent_span_id": self.trace.parent_span_id}
+        if sys.stderr.isatty():
+            self.info("trace.started", **keys)
+            return
+        ids = {"trace_id": self.trace.trace_id, "span_id": self.trace.span_id}
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        line = ids | keys | {"event": "trace.started", "level": "info", "timestamp": now}
+        sys.stderr.write(json.dumps(line) + "\n")
 
     def info(self, event: str, **keys: Any) -> None:
         """Log what happened, unless `quiet`."""

@@ -7,7 +7,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation, say
-from decision.policy import PURPOSES
+from decision.purposes import PURPOSES
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from decision.catalog import Catalog
 from decision.decide import ENGINE, DecisionContext, Ruling, decide, rule
 from decision.inputs import Inputs
-from decision.policy import PURPOSES, Policy
+from decision.policy import Policy
+from decision.purposes import PURPOSES
 from decision.request import RenderRequest
 from ledger.canonical import canonical_json
 from ledger.events import DenialCode, RenderDecided, RenderDenied

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from decision.catalog import Catalog
 from decision.decide import DecisionContext, Ruling, decide
-from decision.policy import PURPOSES, Policy
+from decision.policy import Policy
+from decision.purposes import PURPOSES
 from decision.remix import check_single_change
 from decision.request import RenderRequest
 from ledger.events import DenialTrace, Fix, RenderDecided, RenderDenied

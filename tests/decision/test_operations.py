@@ -7,7 +7,8 @@ import pytest
 
 from decision.catalog import Catalog
 from decision.decide import Ruling, decide
-from decision.policy import PURPOSES, Policy
+from decision.policy import Policy
+from decision.purposes import PURPOSES
 from decision.request import RenderRequest
 from ledger.events import DenialCode, RenderDecided, RenderDenied
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from decision.catalog import default_catalog
 from decision.decide import DecisionContext, decide
-from decision.policy import PURPOSES, default_policy
+from decision.policy import default_policy
+from decision.purposes import PURPOSES
 from decision.request import RenderRequest, parse_request
 from ledger.events import RenderDecided
 

@@ -1,0 +1,3 @@
+"""What a render can be for: a closed vocabulary, which every policy covers."""
+
+PURPOSES = ("draft", "concept", "iteration", "social", "review", "final", "marketing", "cinematic", "client")
