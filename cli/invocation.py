@@ -38,11 +38,19 @@ class Invocation:
     json_out: Path | None = None
     even_if_retired: bool = False
 
-    def desk(self, use: "Callable[[Desk], Coroutine[Any, Any, T]]", *, begins: bool = False) -> T:
-        """Run one use case at a desk on the ledger, opened for writing; only one that `begins` makes one."""
-        from render_service.sync import at_desk  # noqa: PLC0415  # asyncio: not for commands that only read
+    def desk(
+        self, use: "Callable[[Desk], Coroutine[Any, Any, T]]", *, begins: bool = False, calls: bool = True
+    ) -> T:
+        """Run one use case at a desk on the ledger, opened for writing; only one that `begins` makes one.
 
-        if not begins:
+        One that begins a ledger and `calls` a server does not begin it for a server that cannot be used.
+        """
+        from render_service.desk import usable_profile  # noqa: PLC0415  # not for commands that only read
+        from render_service.sync import at_desk  # noqa: PLC0415  # asyncio: the same
+
+        if begins and calls:
+            usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
+        elif not begins:
             self.ledger().close()  # says what is wrong if there is no ledger
         return at_desk(self.settings, self.trace, self.log, use, even_if_retired=self.even_if_retired)
 

@@ -84,7 +84,7 @@ def record_command(
     async def follow(desk: "Desk") -> "Fact":
         return await record_external(desk, stream, values, event_id=event_id)
 
-    fact = inv.desk(follow, begins=True)
+    fact = inv.desk(follow, begins=True, calls=False)
     document = record_document(fact.record) | {"repeated": fact.repeated}
     words = "was recorded before" if fact.repeated else "recorded"
     inv.emit(

@@ -203,6 +203,11 @@ def test_a_missing_key_says_how_to_set_one_and_offers_the_sandbox(sora: Any) -> 
         assert part in ended.error
 
 
+def test_a_missing_key_begins_no_ledger(sora: Any) -> None:
+    sora("create", *PROMPT)
+    assert sora("jobs").code == 7
+
+
 def test_an_unreachable_server_says_that_nothing_was_sent(sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     ended = sora("create", *PROMPT)
