@@ -174,7 +174,10 @@ class Store(Protocol):
         """Return what every job holds of `budget`."""
 
     def schedule(self, job_id: str, delay_ms: int = 0) -> None:
-        """Make a job due `delay_ms` from now, by the store's clock."""
+        """Make a job due `delay_ms` from now, by the store's clock.
+
+        While somebody holds it the earliest such time is kept, and counts once the holder releases it.
+        """
 
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Take up to `limit` due jobs nobody holds a live lease on; each gets a new, higher token."""
@@ -183,7 +186,10 @@ class Store(Protocol):
         """Extend a lease that is still the current one, else `StaleFence`."""
 
     def release(self, lease: Lease, delay_ms: int | None) -> None:
-        """Hand a job back, due in `delay_ms`, or done for good with None; `StaleFence` if it was lost."""
+        """Hand a job back, due in `delay_ms`, or done for good with None; `StaleFence` if it was lost.
+
+        What `schedule` asked for while the lease was held is not undone: the earlier time counts.
+        """
 
     def nodes(self, level: int, start: int, count: int) -> list[bytes]:
         """Return tree nodes: leaves at level 0, at multiples of 8 the roots of complete subtrees."""

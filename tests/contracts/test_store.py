@@ -679,6 +679,57 @@ def test_a_job_done_for_good_can_be_scheduled_again(store: Store, lease: Lease) 
     assert [taken.token for taken in store.claim("w2", 60_000)] == [2]
 
 
+@pytest.mark.parametrize("delay_ms", [60_000, None])
+def test_a_job_made_due_while_it_is_held_is_due_once_it_is_released(
+    store: Store, lease: Lease, delay_ms: int | None
+) -> None:
+    store.schedule("job_1")
+    store.renew(lease, 60_000)
+    store.release(lease, delay_ms)
+    assert [taken.token for taken in store.claim("w2", 60_000)] == [2]
+
+
+@pytest.mark.parametrize("delays_ms", [(0, 60_000), (60_000, 0)])
+def test_the_earliest_of_what_is_asked_for_while_a_job_is_held_counts(
+    store: Store, lease: Lease, delays_ms: tuple[int, int]
+) -> None:
+    for delay_ms in delays_ms:
+        store.schedule("job_1", delay_ms)
+    store.release(lease, None)
+    assert [taken.token for taken in store.claim("w2", 60_000)] == [2]
+
+
+def test_a_release_that_is_sooner_than_what_was_asked_for_counts(store: Store, lease: Lease) -> None:
+    store.schedule("job_1", 60_000)
+    store.release(lease, 0)
+    assert [taken.token for taken in store.claim("w2", 60_000)] == [2]
+
+
+def test_what_was_asked_for_later_while_a_job_is_held_waits(store: Store, lease: Lease) -> None:
+    store.schedule("job_1", 60_000)
+    store.release(lease, None)
+    assert store.claim("w2", 60_000) == []
+
+
+def test_a_job_made_due_while_it_is_held_is_not_claimed_before(store: Store, lease: Lease) -> None:
+    store.schedule("job_1")
+    assert store.claim("w2", 60_000) == []
+
+
+def test_what_a_claim_answers_is_not_due_again(store: Store, lease: Lease) -> None:
+    store.schedule("job_1")
+    store.release(lease, None)
+    [again] = store.claim("w2", 60_000)
+    store.release(again, None)
+    assert store.claim("w3", 60_000) == []
+
+
+def test_a_released_job_can_be_put_off(store: Store, lease: Lease) -> None:
+    store.release(lease, 0)
+    store.schedule("job_1", 60_000)
+    assert store.claim("w2", 60_000) == []
+
+
 def test_a_renewed_lease_lasts_longer_under_the_same_token(store: Store, lease: Lease) -> None:
     renewed = store.renew(lease, 120_000)
     assert (renewed.token, renewed.until_ms > lease.until_ms) == (lease.token, True)

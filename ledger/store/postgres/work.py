@@ -2,6 +2,9 @@
 
 Times are Unix milliseconds of the database's clock, so machines need not agree on theirs. Each function
 is one statement, and so one transaction.
+
+A claim sets ``due_at_ms`` to 0: nobody has asked for the job since. What is asked for while the lease is
+held is kept there, the earliest, until the holder releases; so a webhook that came meanwhile is not lost.
 """
 
 from ledger.errors import StaleFence
@@ -19,7 +22,8 @@ FOR SHARE OF work
 
 _SCHEDULE = f"""
 INSERT INTO work (job_id, due_at_ms) VALUES (%s, {_NOW_MS} + %s)
-ON CONFLICT (job_id) DO UPDATE SET due_at_ms = EXCLUDED.due_at_ms
+ON CONFLICT (job_id) DO UPDATE SET due_at_ms =
+    LEAST(EXCLUDED.due_at_ms, CASE WHEN work.holder IS NOT NULL THEN NULLIF(work.due_at_ms, 0) END)
 """
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
@@ -27,7 +31,7 @@ WITH due AS MATERIALIZED (
     WHERE due_at_ms <= {_NOW_MS} AND (until_ms IS NULL OR until_ms < {_NOW_MS})
     ORDER BY due_at_ms, job_id LIMIT %s FOR UPDATE SKIP LOCKED
 )
-UPDATE work SET holder = %s, fence = fence + 1, until_ms = {_NOW_MS} + %s FROM due
+UPDATE work SET holder = %s, fence = fence + 1, until_ms = {_NOW_MS} + %s, due_at_ms = 0 FROM due
 WHERE work.job_id = due.job_id
 RETURNING due.due_at_ms, work.job_id, fence, until_ms
 """
@@ -36,13 +40,14 @@ UPDATE work SET until_ms = {_NOW_MS} + %s WHERE job_id = %s AND fence = %s AND h
 RETURNING until_ms
 """
 _RELEASE = f"""
-UPDATE work SET holder = NULL, until_ms = NULL, due_at_ms = {_NOW_MS} + %s::bigint
+UPDATE work SET holder = NULL, until_ms = NULL,
+    due_at_ms = LEAST({_NOW_MS} + %s::bigint, NULLIF(due_at_ms, 0))
 WHERE job_id = %s AND fence = %s AND holder = %s
 """
 
 
 def schedule(db: Connection, job_id: str, delay_ms: int) -> None:
-    """Make a job due; a lease that is held stays held."""
+    """Make a job due; a lease that is held stays held, and its holder's release does not undo this."""
     db.execute(_SCHEDULE, (job_id, delay_ms))
 
 
@@ -61,7 +66,7 @@ def renew(db: Connection, lease: Lease, lease_ms: int) -> Lease:
 
 
 def release(db: Connection, lease: Lease, delay_ms: int | None) -> None:
-    """Give a lease back, the job due again after `delay_ms` or (None) never; `StaleFence` if it was lost."""
+    """Give a lease back, due after `delay_ms` or (None) never, sooner if asked for; `StaleFence` if lost."""
     if db.execute(_RELEASE, (delay_ms, lease.job_id, lease.token, lease.holder)).rowcount == 0:
         raise _lost(lease)
 

@@ -1,6 +1,9 @@
 """Leases on due jobs: who works on what until when, with a fencing token that only ever grows.
 
 Times are Unix milliseconds of the database's clock, so machines need not agree on theirs.
+
+A claim sets ``due_at_ms`` to 0: nobody has asked for the job since. What is asked for while the lease is
+held is kept there, the earliest, until the holder releases; so a webhook that came meanwhile is not lost.
 """
 
 import sqlite3
@@ -10,14 +13,26 @@ from ledger.store.interface import Lease
 
 _NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
+_SCHEDULE = f"""
+INSERT INTO work (job_id, due_at_ms) VALUES (?, {_NOW_MS} + ?)
+ON CONFLICT (job_id) DO UPDATE SET due_at_ms =
+    CASE WHEN holder IS NOT NULL AND due_at_ms > 0 THEN MIN(due_at_ms, excluded.due_at_ms)
+         ELSE excluded.due_at_ms END
+"""
+_CLAIM = f"""
+UPDATE work SET holder = ?, fence = fence + 1, until_ms = {_NOW_MS} + ?, due_at_ms = 0
+WHERE job_id = ? RETURNING fence, until_ms
+"""
+_RELEASE = f"""
+UPDATE work SET holder = NULL, until_ms = NULL,
+    due_at_ms = (SELECT MIN(time) FROM (SELECT {_NOW_MS} + ? AS time UNION ALL SELECT NULLIF(due_at_ms, 0)))
+WHERE job_id = ? AND fence = ? AND holder = ?
+"""
+
 
 def schedule(db: sqlite3.Connection, job_id: str, delay_ms: int) -> None:
-    """Make a job due; a lease that is held stays held."""
-    db.execute(
-        f"INSERT INTO work (job_id, due_at_ms) VALUES (?, {_NOW_MS} + ?) "
-        "ON CONFLICT (job_id) DO UPDATE SET due_at_ms = excluded.due_at_ms",
-        (job_id, delay_ms),
-    )
+    """Make a job due; a lease that is held stays held, and its holder's release does not undo this."""
+    db.execute(_SCHEDULE, (job_id, delay_ms))
 
 
 def claim(db: sqlite3.Connection, holder: str, lease_ms: int, limit: int) -> list[Lease]:
@@ -29,11 +44,7 @@ def claim(db: sqlite3.Connection, holder: str, lease_ms: int, limit: int) -> lis
     ).fetchall()
     leases = []
     for (job_id,) in due:
-        token, until_ms = db.execute(
-            f"UPDATE work SET holder = ?, fence = fence + 1, until_ms = {_NOW_MS} + ? "
-            "WHERE job_id = ? RETURNING fence, until_ms",
-            (holder, lease_ms, job_id),
-        ).fetchone()
+        token, until_ms = db.execute(_CLAIM, (holder, lease_ms, job_id)).fetchone()
         leases.append(Lease(job_id, holder, token, until_ms))
     return leases
 
@@ -59,13 +70,8 @@ def renew(db: sqlite3.Connection, lease: Lease, lease_ms: int) -> Lease:
 
 
 def release(db: sqlite3.Connection, lease: Lease, delay_ms: int | None) -> None:
-    """Give a lease back, the job due again after `delay_ms` or (None) never; `StaleFence` if it was lost."""
-    done = db.execute(
-        "UPDATE work SET holder = NULL, until_ms = NULL, "
-        f"due_at_ms = CASE WHEN ? IS NULL THEN NULL ELSE {_NOW_MS} + ? END "
-        "WHERE job_id = ? AND fence = ? AND holder = ?",
-        (delay_ms, delay_ms, lease.job_id, lease.token, lease.holder),
-    )
+    """Give a lease back, due after `delay_ms` or (None) never, sooner if asked for; `StaleFence` if lost."""
+    done = db.execute(_RELEASE, (delay_ms, lease.job_id, lease.token, lease.holder))
     if done.rowcount == 0:
         raise _lost(lease)
 
