@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -72,11 +72,15 @@ class Snapshot(Protocol):
 
 @dataclass
 class Report:
-    """What verification came to: size and root as recomputed, and the findings."""
+    """What verification came to: size and root as recomputed, and the findings.
+
+    `roots` has the root the log had at each of the sizes that were asked for, as far as it is that long.
+    """
 
     size: int = 0
     root: str = ""
     jobs: int = 0
+    roots: dict[int, bytes] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     more_findings: int = 0
 
@@ -95,9 +99,9 @@ class Report:
             self.more_findings += 1
 
 
-def verify(snapshot: Snapshot) -> Report:
-    """Check everything that can be checked from the bytes in `snapshot`."""
-    return _Verification(snapshot).run()
+def verify(snapshot: Snapshot, roots_at: Collection[int] = ()) -> Report:
+    """Check everything that can be checked from the bytes in `snapshot`; report the roots at those sizes."""
+    return _Verification(snapshot, roots_at).run()
 
 
 class _NotCanonicalError(ValueError):
@@ -142,8 +146,9 @@ def _parse(data: Any) -> Json:
 
 
 class _Verification:
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, roots_at: Collection[int]) -> None:
         self.snapshot = snapshot
+        self.roots_at = frozenset(roots_at)
         self.report = Report()
         self.tree = Tree()
         self.tiles: dict[tuple[int, int], bytes] = {}
@@ -154,6 +159,7 @@ class _Verification:
         self.erased: set[str] = set()
 
     def run(self) -> Report:
+        self._remember_root()
         for row in self.snapshot.events():
             self._event(row)
         self.report.size = self.tree.size
@@ -166,6 +172,10 @@ class _Verification:
         self._holds()
         self._documents()
         return self.report
+
+    def _remember_root(self) -> None:
+        if self.tree.size in self.roots_at:
+            self.report.roots[self.tree.size] = self.tree.root()
 
     # --- the log ---
 
@@ -180,6 +190,8 @@ class _Verification:
             add("LEAF_MISMATCH", position, "leaf", computed.hex(), _hex(stored_leaf))
         for level, number, value in self.tree.add(computed):
             self.tiles[level, number] = value
+        if self.tree.size in self.roots_at:
+            self._remember_root()
         record = self._record(position, record_bytes)
         payload = self._payload(position, payload_bytes, record)
         if record is None:

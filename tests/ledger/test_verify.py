@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.merkle import root_at
 from ledger.store.interface import Document, Hold
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import checks, verify
@@ -99,6 +100,12 @@ def test_the_report_counts_what_it_saw(path: Path) -> None:
 def test_the_root_is_recomputed(path: Path, scribe: Any) -> None:
     with SqliteSnapshot(path) as tables, scribe.ledger(path) as ledger:
         assert verify(tables).root == ledger.head().root.hex()
+
+
+def test_the_root_of_an_earlier_size_is_recomputed_on_the_way(path: Path, scribe: Any) -> None:
+    with SqliteSnapshot(path) as tables, scribe.ledger(path) as ledger:
+        roots = verify(tables, roots_at=[0, 5, 99]).roots
+        assert roots == {0: root_at(ledger.store, 0), 5: root_at(ledger.store, 5)}
 
 
 EDITS: dict[str, tuple[str, list[tuple[str, int | None]]]] = {
