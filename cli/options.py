@@ -221,11 +221,23 @@ render = _stacked(
     ),
     click.option("--max-cost", metavar="USD", help="Deny what is estimated to cost more, such as 2.50."),
     click.option(
+        "--deadline",
+        "deadline_minutes",
+        metavar="MINUTES",
+        type=click.IntRange(0, 100_000),
+        help="Prefer models that were measured here to be ready in time.",
+    ),
+    click.option(
         "--request-key",
         metavar="KEY",
         help="A name of yours for this request: repeated, it gives the same job, never a second render.",
     ),
     click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails; recorded."),
+)
+promotes = click.option(
+    "--promotes",
+    metavar="JOB",
+    help="The draft this is the final of; once reviewed as approved, what was approved is worth its price.",
 )
 waiting = _stacked(
     click.option(

@@ -19,6 +19,7 @@ from ledger.events import (
     ErrorDetail,
     Event,
     ExternalRecorded,
+    Operation,
     RenderAdopted,
     RenderClosed,
     RenderDecided,
@@ -95,7 +96,7 @@ def _facts(job: Job) -> Iterable[tuple[str, str]]:
         escape(f"{job.model or job.requested_model} · {job.size} · {job.seconds} s · {job.purpose}"),
     )
     if job.source_job:
-        yield f"{job.operation} of", job.source_job
+        yield "promotes" if job.operation is Operation.CREATE else f"{job.operation} of", job.source_job
     if job.settled_usd_micros is not None:
         yield "cost", f"{format_usd(job.settled_usd_micros)} ({job.cost_basis})"
     elif job.estimate_usd_micros:

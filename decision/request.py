@@ -54,7 +54,7 @@ class RenderRequest(Parsed):
 
     The first frame is one of `input_reference`, `reference_url` and `reference_file_id`; `further_images`
     are kept and not sent. `options` are ``seed`` and ``loop``. `attested` says that the guardrails were
-    confirmed.
+    confirmed. `promotes` is the job of the draft this is made of, where it starts from no video of it.
     """
 
     operation: Operation
@@ -76,6 +76,8 @@ class RenderRequest(Parsed):
     wished: Wish = Wish()
     request_key: str | None = None
     max_cost_usd_micros: int | None = None
+    deadline_minutes: int | None = None
+    promotes: str | None = None
     augment: bool = True
     attested: bool = False
 
@@ -186,15 +188,27 @@ def _terms(given: Mapping[str, object]) -> dict[str, object]:
         "augment": vocabulary.yes_or_no("augment", given.get("augment", True)),
         "attested": vocabulary.yes_or_no("attested", given.get("attested", False)),
     }
-    if "max_cost_usd_micros" in given:
-        terms["max_cost_usd_micros"] = vocabulary.whole_number(
-            "max_cost_usd_micros", given["max_cost_usd_micros"], "2000000 for 2.00 USD"
-        )
-    if "request_key" in given:
-        terms["request_key"] = vocabulary.label(
-            "request_key", given["request_key"], "--request-key spring-teaser-1"
-        )
+    terms |= {
+        name: vocabulary.whole_number(name, given[name], example)
+        for name, example in _NUMBERS.items()
+        if name in given
+    }
+    terms |= {
+        name: vocabulary.label(name, given[name], example)
+        for name, example in _LABELS.items()
+        if name in given
+    }
     return terms
+
+
+_NUMBERS: Mapping[str, str] = {
+    "max_cost_usd_micros": "2000000 for 2.00 USD",
+    "deadline_minutes": "30",
+}
+_LABELS: Mapping[str, str] = {
+    "request_key": "--request-key spring-teaser-1",
+    "promotes": "--promotes job_01a2",
+}
 
 
 def _check_sent_prompt(request: RenderRequest, catalog: Catalog) -> None:

@@ -21,6 +21,7 @@ from ledger.record import Draft, Provenance, Record, draft
 from ledger.store.interface import NEW, AnyVersion, Batch, Document, Hold
 from render_service.assets import AssetStore
 from render_service.errors import KeyMissing, ProfileRetired
+from render_service.governance.measuring import Measuring
 from render_service.recording import Recorder
 from render_service.settings import SANDBOX, Settings
 from render_service.telemetry import Log, Trace
@@ -132,6 +133,11 @@ class Desk:
         for record in records:
             self.log.info(record.type, job_id=record.stream, position=record.position, version=record.version)
         return records
+
+    @cached_property
+    def measuring(self) -> Measuring:
+        """What this ledger has measured of its servers."""
+        return Measuring(self.ledger)
 
     @cached_property
     def _recorder(self) -> Recorder:

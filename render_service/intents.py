@@ -46,7 +46,7 @@ def requested(assets: AssetStore, request: RenderRequest, material: Material) ->
         reference_file_id=request.reference_file_id,
         character_ids=request.character_ids,
         options={name: value for name, value in request.options.items()},  # noqa: C416  # a copy of its own
-        source_job=request.source.job_id if request.source else None,
+        source_job=request.source.job_id if request.source else request.promotes,
         remix_video_id=request.source.video_id if request.source else None,
         source_file=keep_video(assets, video, material.video) if video else None,
         attested=request.attested,

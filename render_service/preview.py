@@ -10,9 +10,9 @@ from decision.explain import what_now, why
 from decision.policy import default_policy
 from decision.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided
+from render_service.governance.contexts import context_in
 from render_service.intents import call_of
 from render_service.material import NOTHING, Material
-from render_service.renders import offer_of
 from render_service.settings import SANDBOX, Settings
 from sora_adapter.calls import Post, ReferenceFile, character_post, post_of
 from sora_adapter.profiles import profile
@@ -38,7 +38,8 @@ class Preview:
 def preview(settings: Settings, request: RenderRequest, material: Material = NOTHING) -> Preview:
     """Decide on `request` and show what would be sent; records nothing and calls nothing."""
     server = profile(request.profile, settings.profiles_file)
-    ruling = decide(request, catalog=default_catalog(), policy=default_policy(), context=offer_of(server))
+    context = context_in(None, request, server)
+    ruling = decide(request, catalog=default_catalog(), policy=default_policy(), context=context)
     post = None
     if isinstance(ruling, RenderDecided):
         upload = material.video.read_bytes() if material.video else material.reference

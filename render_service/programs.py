@@ -60,6 +60,8 @@ class Asked(TypedDict, total=False):
     purpose: str
     request_key: str
     max_cost_usd_micros: int
+    deadline_minutes: int
+    promotes: str
     attested: bool
 
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
-from decision.decide import DecisionContext, Ruling, decide
+from decision.decide import Ruling, decide
 from decision.request import RenderRequest
 from ledger.errors import EventIdConflict, WrongExpectedVersion
 from ledger.events import (
@@ -28,6 +28,7 @@ from ledger.record import Draft, new_job_id
 from ledger.store.interface import NEW, Document
 from render_service.closing import closed
 from render_service.desk import Desk
+from render_service.governance.contexts import context_of
 from render_service.intents import call_of, intended, requested
 from render_service.material import NOTHING, Material
 from render_service.patience import Patience
@@ -44,17 +45,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def offer_of(profile: Profile) -> DecisionContext:
-    """Return what a decision has to know of the server."""
-    return DecisionContext(
-        operations_offered=tuple(profile.operations),
-        options_offered=(*profile.fields, *profile.reference_by),
-    )
-
-
 def rule(desk: Desk, request: RenderRequest, profile: Profile) -> Ruling:
     """Decide on `request` as `place` would, recording nothing."""
-    return decide(request, catalog=desk.catalog, policy=desk.policy, context=offer_of(profile))
+    return decide(
+        request, catalog=desk.catalog, policy=desk.policy, context=context_of(desk, request, profile)
+    )
 
 
 async def place(
@@ -69,7 +64,7 @@ async def place(
     repeated = await find_repeated(desk, request)
     if repeated is None:
         profile = desk.profile(request.profile)
-        ruling = rule(desk, request, profile)
+        ruling = await asyncio.to_thread(rule, desk, request, profile)
         asked = await asyncio.to_thread(requested, desk.assets, request, material)
         if isinstance(ruling, RenderDenied):
             return await _denied(desk, asked, ruling)

@@ -62,6 +62,7 @@ def differences(before: RenderRequested, now: RenderRequest) -> list[str]:
         "profile": (before.profile, now.profile),
         "cost limit": (before.max_cost_usd_micros, now.max_cost_usd_micros),
         "source": (before.remix_video_id, now.source.video_id if now.source else None),
+        "draft": (None if before.remix_video_id else before.source_job, now.promotes),
         "source file": (_digest(before.source_file), _digest(now.source_file)),
         "input reference": (_digest(before.input_reference), _digest(now.input_reference)),
         "reference": ((url, before.reference_file_id), (now.reference_url, now.reference_file_id)),

@@ -30,6 +30,7 @@ Json = dict[str, Any]
 @ingredients
 @list_models
 @options.render
+@options.promotes
 @options.dry_run
 @options.calling
 @options.invocation
@@ -73,6 +74,8 @@ def request_of(  # noqa: PLR0913  # one parameter per option
     max_cost: str | None,
     request_key: str | None,
     attested: bool = False,
+    deadline_minutes: int | None = None,
+    promotes: str | None = None,
 ) -> tuple[RenderRequest, Material]:
     """Return the request the options describe, and its files."""
     values, material = gather(extra, model=model, size=size, seconds=seconds, input_reference=input_reference)
@@ -87,8 +90,16 @@ def request_of(  # noqa: PLR0913  # one parameter per option
         request_key=request_key,
         attested=attested,
         max_cost_usd_micros=read_cost(max_cost),
+        deadline_minutes=deadline_minutes,
+        promotes=promotes and promoted_job(inv, promotes),
     )
     return request, material
+
+
+def promoted_job(inv: Invocation, name: str) -> str:
+    """Return the job of the draft that is called `name`."""
+    with inv.ledger() as ledger:
+        return ledger.job(name).job_id
 
 
 def place_at_desk(inv: Invocation, request: RenderRequest, material: Material) -> "Placed":

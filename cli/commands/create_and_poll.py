@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @ingredients
 @list_models
 @options.render
+@options.promotes
 @options.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
 @options.downloading

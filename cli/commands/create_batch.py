@@ -75,6 +75,13 @@ MOST_AT_ONCE = 64
     help="Make each image match its entry's size: cover (cut), contain (blurred sides) or pad (black).",
 )
 @click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails for all; recorded.")
+@click.option(
+    "--deadline",
+    "deadline_minutes",
+    metavar="MINUTES",
+    type=click.IntRange(0, 100_000),
+    help="Prefer models that were measured here to be ready in time.",
+)
 @options.waiting
 @options.dry_run
 @options.calling
@@ -92,6 +99,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     purpose: str | None,
     augment: bool,
     attested: bool,
+    deadline_minutes: int | None,
     fit: str | None,
     **terms: Any,
 ) -> None:
@@ -109,6 +117,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
 
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
     defaults |= {"augment": augment, "attested": attested, "profile": inv.settings.chosen_profile()}
+    defaults |= {"deadline_minutes": deadline_minutes}
     planned = _planned(file, out_dir, defaults, fit)
     folder = BatchFolder(out_dir)
     folder.check(planned, force=force or terms["resume"])

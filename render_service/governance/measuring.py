@@ -1,0 +1,89 @@
+"""How long renders take and how often they fail, measured in this very ledger.
+
+Read from the rows of the newest finished jobs, so that it costs the same however many there are. The time is
+that from the request to the stored video, as this desk lived it: waiting for a person or a poll is in it,
+which is why the median is taken. Few renders say little: below `LEAST_RENDERS` of a model nothing is claimed.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from ledger.events import Outcome
+from ledger.job import Job, State
+from ledger.ledger import Ledger
+from ledger.store.interface import JobFilter
+
+LEAST_RENDERS = 10
+"""Of one model at one server; with fewer nothing is measured."""
+
+WINDOW = 200
+"""How many of the newest jobs of each final state are looked at."""
+
+FRESH_FOR = timedelta(minutes=1)
+MILLION = 1_000_000
+_FINAL = (State.STORED, State.DELETED, State.FAILED)
+
+
+class Measured(NamedTuple):
+    """What was measured at one server, by model: whole seconds, and failures of a million renders."""
+
+    median_seconds: Mapping[str, int]
+    failure_ppm: Mapping[str, int]
+
+
+NOTHING_MEASURED = Measured({}, {})
+
+
+def measure(ledger: Ledger, profile: str) -> Measured:
+    """Measure the newest finished renders at the server of `profile`."""
+    by_model: defaultdict[str, list[Job]] = defaultdict(list)
+    for job in _newest(ledger):
+        if job.profile == profile and job.operation and job.model:
+            by_model[job.model].append(job)
+    enough = {model: jobs for model, jobs in sorted(by_model.items()) if len(jobs) >= LEAST_RENDERS}
+    medians = {model: _median_seconds(jobs) for model, jobs in enough.items()}
+    return Measured(
+        median_seconds={model: seconds for model, seconds in medians.items() if seconds is not None},
+        failure_ppm={model: _failure_ppm(jobs) for model, jobs in enough.items()},
+    )
+
+
+class Measuring:
+    """Measures for one desk; what is younger than `FRESH_FOR` is not measured again."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._measured: dict[str, tuple[datetime, Measured]] = {}
+
+    def of(self, profile: str, now: datetime) -> Measured:
+        """Return what is measured at the server of `profile`, as of `now` or little before."""
+        taken_at, measured = self._measured.get(profile, (None, NOTHING_MEASURED))
+        if taken_at is None or now - taken_at >= FRESH_FOR:
+            measured = measure(self._ledger, profile)
+            self._measured[profile] = now, measured
+        return measured
+
+
+def _newest(ledger: Ledger) -> list[Job]:
+    """Return the newest finished jobs, as far back as every final state is known: no state counts double."""
+    by_state = [ledger.jobs(JobFilter(states=(state,)), WINDOW) for state in _FINAL]
+    oldest = max((jobs[-1].job_id for jobs in by_state if len(jobs) == WINDOW), default="")
+    return [job for jobs in by_state for job in jobs if job.outcome and job.job_id >= oldest]
+
+
+def _median_seconds(jobs: Iterable[Job]) -> int | None:
+    took = sorted(_seconds(job) for job in jobs if job.outcome is Outcome.STORED)
+    return took[(len(took) - 1) // 2] if took else None
+
+
+def _seconds(job: Job) -> int:
+    """Return whole seconds from the request to the end; a clock that was set back counts as no time."""
+    begun, ended = datetime.fromisoformat(job.created_at), datetime.fromisoformat(job.closed_at or "")
+    return max(0, round((ended - begun).total_seconds()))
+
+
+def _failure_ppm(jobs: list[Job]) -> int:
+    failed = sum(job.outcome is Outcome.FAILED for job in jobs)
+    return failed * MILLION // len(jobs)
