@@ -1,13 +1,12 @@
 """Videos that another tool had made: taken in as ``render.adopted``, and from then on jobs like any other.
 
-An adoption's event id is made from profile and video id, so a ledger holds each video once, whoever adopts it
-and however often: the later of two finds the job of the earlier (`ledger.errors.EventIdConflict`).
+An adoption is a claim (`render_service.claims`), so a ledger holds each video once, whoever adopts it and
+however often: the later of two finds the job of the earlier (`ledger.errors.EventIdConflict`).
 
 What such a video cost was paid elsewhere and is unknown here; see `render_service.closing`.
 """
 
 import asyncio
-import uuid
 
 from ledger.errors import EventIdConflict
 from ledger.events import Event, RenderAdopted, StatusObserved
@@ -15,19 +14,12 @@ from ledger.job import Job
 from ledger.private import Private
 from ledger.record import new_job_id
 from ledger.store.interface import NEW, JobFilter
+from render_service.claims import claim_id
 from render_service.desk import Desk, connection, usable_profile
 from render_service.settings import Settings
 from render_service.telemetry import Trace
 from sora_adapter.observation import Observation
 from sora_adapter.profiles import Profile
-
-ADOPTIONS = uuid.UUID("0d8a2c55-7f0e-5d0b-9a43-6f1f4b8f2e90")
-"""Namespace of the event ids of adoptions."""
-
-
-def event_id_of(profile: str, video_id: str) -> str:
-    """Return the event id of an adoption, the same for the same video."""
-    return str(uuid.uuid5(ADOPTIONS, f"{profile}\n{video_id}"))
 
 
 async def look_up(
@@ -58,13 +50,13 @@ async def take_in(desk: Desk, profile: Profile, seen: Observation, *, source: st
     known = await known_job(desk, profile, seen.video_id)
     if known is not None:
         return known, False
-    job_id, event_id = new_job_id(), event_id_of(profile.name, seen.video_id)
+    job_id, event_id = new_job_id(), claim_id(profile.name, seen.video_id)
     drafts = [desk.draft(adopted(profile, seen), event_id=event_id)]
     if seen.is_final:
         drafts.append(desk.draft(observed(seen, source), causation_id=event_id))
     try:
         await desk.append(job_id, NEW, drafts)
-    except EventIdConflict:  # somebody adopted it in between
+    except EventIdConflict:  # somebody claimed it in between
         first = await asyncio.to_thread(desk.ledger.event, event_id)
         if first is None:
             raise

@@ -6,6 +6,7 @@ ServiceError
 │   ├── ProfileRetired the server of this profile was switched off
 │   └── RequestKeyTaken another request was made under this key
 ├── NotReady          the job is not where this can be done
+├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
 ├── AssetUnusable     the bytes that came are not the file that was promised; the job can be settled again
 └── StorageFailed     a file could not be written; nothing half-written stays
 """
@@ -33,6 +34,10 @@ class RequestKeyTaken(BadInput):
 
 class NotReady(ServiceError):
     """The job has no video, or not yet, or no longer."""
+
+
+class AnsweredTooLate(ServiceError):
+    """An answer came after the attempt had been settled otherwise."""
 
 
 class AssetUnusable(ServiceError):

@@ -7,11 +7,11 @@ anything a second time unless the last attempt is known to have created nothing.
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from decision.decide import Ruling, decide
 from decision.request import RenderRequest
-from ledger.errors import EventIdConflict, WrongExpectedVersion
+from ledger.errors import EventIdConflict
 from ledger.events import (
     Outcome,
     RenderClosed,
@@ -21,7 +21,6 @@ from ledger.events import (
     SubmissionAccepted,
     SubmissionIntended,
     SubmissionRejected,
-    SubmissionUnknown,
 )
 from ledger.job import Job, State
 from ledger.record import Draft, new_job_id
@@ -31,6 +30,7 @@ from render_service.desk import Desk
 from render_service.governance.contexts import context_of
 from render_service.intents import call_of, intended, requested
 from render_service.material import NOTHING, Material
+from render_service.outcomes import record_outcome
 from render_service.patience import Patience
 from render_service.placed import Placed
 from render_service.request_keys import event_id_of, find_repeated
@@ -175,38 +175,13 @@ async def _attempt(  # what one attempt is made of
         submitted = await client.submit_reported(intent, call)
     except AdapterError:  # raised only before anything was sent
         absent = SubmissionAbsent(attempt_id=intent.attempt_id, how="never_connected")
-        await _record_outcome(desk, job, absent, goes_on=False)
+        await record_outcome(desk, job, absent, goes_on=False)
         raise
     outcome = submitted.outcome
     if isinstance(outcome, SubmissionAccepted) and submitted.reported_cost_usd_micros is not None:
         outcome = outcome.model_copy(update={"reported_cost_usd_micros": submitted.reported_cost_usd_micros})
     wait_s = patience.wait_after(outcome, client.profile)
-    return await _record_outcome(desk, job, outcome, goes_on=wait_s is not None), outcome, wait_s
-
-
-async def _record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: bool) -> Job:
-    drafts = [desk.draft(outcome)]
-    end = None if goes_on else _end_of(desk, job, outcome)
-    if end is not None:
-        drafts.append(desk.draft(closed(desk, job, end)))
-    try:
-        return await desk.advance(job, drafts)
-    except WrongExpectedVersion:  # somebody said something about the job during the call
-        return await desk.advance(await desk.job(job.job_id), drafts)
-
-
-def _end_of(desk: Desk, job: Job, outcome: Submission) -> Outcome | None:
-    """Return how the session ends with `outcome`; None if it goes on, or its key may be used to try again."""
-    match outcome:
-        case SubmissionRejected():
-            again = job.request_key is not None and desk.profile(job.profile).is_free(outcome)
-            return None if again else Outcome.REJECTED
-        case SubmissionAbsent():
-            return None if job.request_key is not None else Outcome.ABSENT
-        case SubmissionAccepted() | SubmissionUnknown():
-            return None
-        case _:
-            assert_never(outcome)
+    return await record_outcome(desk, job, outcome, goes_on=wait_s is not None), outcome, wait_s
 
 
 async def uninterrupted(desk: Desk, work: Coroutine[Any, Any, T]) -> T:

@@ -9,8 +9,9 @@ import pytest
 
 from ledger.events import CostSettled, Outcome, RenderAdopted, Status, Variant
 from ledger.job import State
-from render_service.adoption import adopt, event_id_of, take_in
+from render_service.adoption import adopt, take_in
 from render_service.archive import _together, archive, may_be_answer_to
+from render_service.claims import claim_id
 from render_service.desk import Desk
 from render_service.library import list_all
 from render_service.renders import place
@@ -81,7 +82,7 @@ async def test_the_later_of_two_adoptions_finds_the_job_of_the_earlier(
 
 
 async def test_the_same_id_at_another_server_is_another_video() -> None:
-    assert event_id_of("custom", "video_1") != event_id_of("sandbox", "video_1")
+    assert claim_id("custom", "video_1") != claim_id("sandbox", "video_1")
 
 
 async def test_a_video_the_server_does_not_have_is_not_adopted(desk: Desk) -> None:
