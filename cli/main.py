@@ -34,6 +34,8 @@ COMMANDS = (
     "log",
     "show",
     "verify",
+    "checkpoint",
+    "key",
     "replay",
     "doctor",
     "sandbox",

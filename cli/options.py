@@ -274,3 +274,15 @@ downloading = _stacked(
     ),
     click.option("--force", is_flag=True, help="Replace the file if it exists."),
 )
+signing = click.option(
+    "--key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Sign with the key in this file (`key new` makes one).  [env: SORA_LEDGER_KEY]",
+)
+verifier = click.option(
+    "--verifier",
+    metavar="VKEY",
+    multiple=True,
+    help="A public key to check signatures with: its text, or a file that holds it; repeatable.",
+)

@@ -10,6 +10,7 @@ SORA_LEDGER_PROFILE        the server profile                              ``cus
 SORA_LEDGER_PROFILES       a TOML file of your own profiles                none
 SORA_LEDGER_ACTOR          who is asking                                   the login name
 SORA_LEDGER_ASSETS         folder for stored files                         ``assets`` beside the ledger
+SORA_LEDGER_KEY            file of the key that signs checkpoints          none: they are not signed
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 =========================  ==============================================  ============================
 """
@@ -50,6 +51,7 @@ class Settings:
     sandbox_seconds: float
     actor: str
     actor_source: ActorSource
+    key_file: Path | None = None
 
     def __repr__(self) -> str:
         """Leave the key out: a settings object may end up in a log or traceback."""
@@ -108,6 +110,7 @@ def read_settings(
         sandbox_seconds=_seconds(get("SORA_SANDBOX_SECONDS")),
         actor=who,
         actor_source=source,
+        key_file=Path(key).expanduser() if (key := get("SORA_LEDGER_KEY")) else None,
     )
 
 

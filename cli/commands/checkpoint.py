@@ -1,0 +1,114 @@
+"""``checkpoint``: the ledger's tree head, signed; and whether the ledger goes on from an old one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation, say
+from cli.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.evidence.head import TreeHead
+    from render_service.evidence.heads import Comparison
+
+UNSIGNED = "not signed: no --key was given, so it says nothing about who vouches for it"
+NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could have written this checkpoint"
+
+
+@click.command("checkpoint", short_help="Sign the tree head; compare with an old one.")
+@options.signing
+@click.option(
+    "--publish",
+    metavar="FILE|URI",
+    help="Also write it there, whole or not at all: a file, s3://bucket/key, gs://bucket/key, az://….",
+)
+@click.option(
+    "--check",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Is this ledger an extension of that checkpoint?  Exit code 10 if not.",
+)
+@options.verifier
+@options.invocation
+def checkpoint_command(
+    inv: Invocation, *, key: Path | None, publish: str | None, check: Path | None, verifier: tuple[str, ...]
+) -> None:
+    """Print the ledger's tree head, signed: its name, its size, its root (C2SP tlog-checkpoint).
+
+    Whoever keeps one elsewhere can tell later, with --check, whether anything recorded until then was
+    changed, removed or inserted.
+
+    \b
+    Example:
+      sora-ledger checkpoint --key signing.key --publish checkpoint.txt
+      sora-ledger checkpoint --check checkpoint.txt --verifier signing.key
+    """
+    from render_service.evidence import heads  # noqa: PLC0415
+    from render_service.evidence.keys import read_verifier  # noqa: PLC0415
+    from render_service.evidence.publishing import publish as put  # noqa: PLC0415
+
+    if check and (publish or key):
+        raise click.UsageError("--check compares and signs nothing; leave out --key and --publish")
+    if verifier and not check:
+        raise click.UsageError("--verifier is for --check FILE")
+    with inv.ledger() as ledger:
+        if check:
+            keys = [read_verifier(text) for text in verifier]
+            found = heads.compare(ledger, heads.read_head(check), keys)
+            inv.emit(comparison_document(found), lambda console: _text(console, found))
+            if found.trouble:
+                raise click.exceptions.Exit(ExitCode.INTEGRITY)
+            return
+        head = heads.tree_head(ledger, key or inv.settings.key_file)
+    published = put(publish, head.to_bytes()) if publish else None
+    if head.note is None:
+        say(UNSIGNED)
+    if published:
+        say(f"published: {published}")
+    inv.emit(
+        head_document(head) | {"published": published},
+        lambda _: click.echo(head.to_bytes().decode(), nl=False),
+    )
+
+
+def head_document(head: "TreeHead") -> dict[str, Any]:
+    """Return a tree head as JSON; `checkpoint` is the text as it is published."""
+    return {
+        "origin": head.checkpoint.origin,
+        "size": head.checkpoint.size,
+        "root": head.checkpoint.root.hex(),
+        "signed": head.note is not None,
+        "checkpoint": head.to_bytes().decode(),
+    }
+
+
+def comparison_document(found: "Comparison") -> dict[str, Any]:
+    """Return what a comparison came to as JSON."""
+    return {
+        "extends": not found.trouble,
+        "signature_checked": bool(found.signed_by),
+        "signed_by": found.signed_by,
+        "trouble": found.trouble,
+        "given": head_document(found.given),
+        "now": head_document(found.now),
+        "proof": [value.hex() for value in found.proof],
+    }
+
+
+def _text(console: "Console", found: "Comparison") -> None:
+    old, new = found.given.checkpoint, found.now.checkpoint
+    for trouble in found.trouble:
+        console.print(f"not as it was: {printable(trouble)}", markup=False, style="red", soft_wrap=True)
+    if not found.trouble:
+        console.print(
+            f"the ledger goes on where the checkpoint stands: {old.size} records then, {new.size} now, "
+            "and the first are the same"
+        )
+    signed = f"signed by {', '.join(found.signed_by)}" if found.signed_by else NOT_CHECKED
+    if found.signed_by or not any(trouble.startswith("signature") for trouble in found.trouble):
+        console.print(printable(signed), markup=False, soft_wrap=True)

@@ -1,0 +1,107 @@
+"""Checkpoints: signing today's tree head, and comparing an old one with today's ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ledger.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointInvalid, Verifier
+from ledger.evidence.head import TreeHead
+from ledger.ledger import Ledger
+from ledger.merkle import (
+    EMPTY_ROOT,
+    ProofInvalid,
+    consistency_proof,
+    root_at,
+    verify_consistency,
+)
+from render_service.errors import BadInput
+from render_service.evidence.files import read_file
+from render_service.evidence.keys import read_signer
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of holding a checkpoint against a ledger: `signed_by` names the keys that were checked.
+
+    `trouble` is empty if the ledger goes on where the checkpoint stands; `proof` then shows it.
+    """
+
+    given: TreeHead
+    now: TreeHead
+    signed_by: list[str] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+    proof: list[bytes] = field(default_factory=list)
+
+
+def read_head(path: Path) -> TreeHead:
+    """Return the checkpoint in the file at `path`, signed or not; `BadInput` if it holds none."""
+    data = read_file(path, "checkpoint", MAX_NOTE_BYTES)
+    try:
+        return TreeHead.parse(data)
+    except CheckpointInvalid as error:
+        raise BadInput(
+            f"checkpoint {path}: {error}; name a file that `sora-ledger checkpoint --publish` wrote"
+        ) from None
+
+
+def tree_head(ledger: Ledger, key: Path | None, size: int | None = None) -> TreeHead:
+    """Return the head of `ledger`, or that of its first `size` records, signed if there is a `key`."""
+    newest = ledger.head().size
+    if size is not None and not 0 <= size <= newest:
+        raise BadInput(f"size {size}: the ledger has {newest} records; name a size from 0 to {newest}")
+    return TreeHead.of(ledger, [read_signer(key)] if key else [], size)
+
+
+def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> Comparison:
+    """Say whether `ledger` goes on where `given` stands, and who of `verifiers` signed that."""
+    now = TreeHead.of(ledger)
+    trouble: list[str] = []
+    signed_by: list[str] = []
+    if verifiers:
+        try:
+            signed_by = [key.name for key in given.signed_by(verifiers)]
+        except CheckpointInvalid as error:
+            trouble.append(f"signature: {error}")
+    if given.checkpoint.origin != now.checkpoint.origin:
+        trouble.append(
+            f"origin: the checkpoint is of the log {given.checkpoint.origin}, "
+            f"this ledger is {now.checkpoint.origin}"
+        )
+    try:
+        proof = _extension(ledger, given.checkpoint, now.checkpoint)
+    except ProofInvalid as error:
+        return Comparison(given, now, signed_by, [*trouble, str(error)])
+    return Comparison(given, now, signed_by, trouble, proof)
+
+
+def given_head(ledger: Ledger, path: Path) -> TreeHead:
+    """Return the checkpoint in `path` to prove things by; refuse one that is not of this ledger."""
+    found = compare(ledger, read_head(path), [])
+    if found.trouble:
+        raise BadInput(
+            f"checkpoint {path}: nothing of this ledger can be proved by it: {'; '.join(found.trouble)}"
+        )
+    return found.given
+
+
+def _extension(ledger: Ledger, old: Checkpoint, new: Checkpoint) -> list[bytes]:
+    if old.size > new.size:
+        raise ProofInvalid(
+            f"size: the checkpoint has {old.size} records, this ledger only {new.size}: its tail was cut"
+        )
+    if old.size == 0:
+        if old.root != EMPTY_ROOT:
+            raise ProofInvalid(
+                "root: the checkpoint says that nothing was recorded, with the root of something"
+            )
+        return []
+    proof = consistency_proof(ledger.store, old.size, new.size)
+    try:
+        verify_consistency(old.size, new.size, proof, old.root, new.root)
+    except ProofInvalid:
+        found = root_at(ledger.store, old.size)
+        raise ProofInvalid(
+            f"root: at {old.size} records this ledger has {found.hex()}, the checkpoint "
+            f"{old.root.hex()}: something among the first {old.size} records is not what it was"
+        ) from None
+    return proof

@@ -1,0 +1,108 @@
+"""Signing keys in files that only their owner can read, and the public keys others check with."""
+
+import os
+from pathlib import Path
+
+from ledger.checkpoint import CheckpointInvalid, Signer, Verifier
+from ledger.errors import LedgerUnusable
+from ledger.evidence.head import origin_of
+from ledger.ledger import Ledger
+from render_service.errors import BadInput, StorageFailed
+from render_service.evidence.files import read_file
+from render_service.settings import Settings
+
+KEY_LIMIT_BYTES = 4_096
+OWNER_ONLY = 0o600
+OTHERS = 0o077
+_FOREIGN = {
+    b"-----BEGIN": "a PEM key",
+    b"ssh-": "an SSH key",
+    b"openssh-key-v1": "an SSH key",
+    b"untrusted comment": "a signify or minisign key",
+    b"AGE-SECRET-KEY": "an age key",
+}
+
+
+def new_key(path: Path, name: str) -> Verifier:
+    """Make an Ed25519 key that signs as `name`, in a new file of mode 0600; return its public half."""
+    try:
+        signer = Signer.generate(name)
+    except CheckpointInvalid as error:
+        raise BadInput(f"--name: {error}") from None
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, OWNER_ONLY)
+    except FileExistsError:
+        raise BadInput(f"key file {path}: it exists already and is kept; name another") from None
+    except OSError as error:
+        raise StorageFailed(f"key file {path}: cannot be made ({error.strerror}); name another") from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(signer.secret() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise StorageFailed(
+            f"key file {path}: cannot be written ({error.strerror}); nothing half-written is left"
+        ) from error
+    return signer.verifier
+
+
+def read_signer(path: Path) -> Signer:
+    """Return the signing key in the file at `path`; an error never repeats any of it."""
+    text = _key_text(path, "signing key")
+    if not text.startswith("PRIVATE+KEY+") and _is_verifier(text):
+        raise BadInput(
+            f"signing key {path}: this is a public key, which only checks; name the file of `key new`"
+        )
+    try:
+        signer = Signer.parse(text)
+    except CheckpointInvalid as error:
+        raise BadInput(f"signing key {path}: {error}; `sora-ledger key new FILE` makes one") from None
+    if path.stat().st_mode & OTHERS:
+        raise BadInput(f"signing key {path}: others may read it; `chmod 600 {path}`, or make a new one")
+    return signer
+
+
+def read_verifier(given: str) -> Verifier:
+    """Return a public key from its text, from a file that holds it, or from the file of a signing key."""
+    path = Path(given)
+    text = _key_text(path, "verifier key") if "+" not in given or path.is_file() else given.strip()
+    try:
+        return Signer.parse(text).verifier if text.startswith("PRIVATE+KEY+") else Verifier.parse(text)
+    except CheckpointInvalid as error:
+        where = f"verifier key {path}" if text != given.strip() else "--verifier"
+        raise BadInput(f"{where}: {error}; `sora-ledger key show FILE` prints one") from None
+
+
+def default_name(settings: Settings) -> str:
+    """Return the name a key of this ledger signs under: the ledger's origin."""
+    try:
+        with Ledger.open(settings.ledger_url) as ledger:
+            return origin_of(ledger)
+    except LedgerUnusable as error:
+        raise BadInput(
+            f"a key needs a name, and there is no ledger to take it from; add --name NAME ({error})"
+        ) from None
+
+
+def _is_verifier(text: str) -> bool:
+    try:
+        Verifier.parse(text)
+    except CheckpointInvalid:
+        return False
+    return True
+
+
+def _key_text(path: Path, what: str) -> str:
+    data = read_file(path, what, KEY_LIMIT_BYTES)
+    for beginning, kind in _FOREIGN.items():
+        if data.lstrip().startswith(beginning):
+            raise BadInput(
+                f"{what} {path}: expected an Ed25519 key in signed-note form, found {kind}; "
+                "`sora-ledger key new FILE` makes one"
+            )
+    try:
+        return data.decode().strip()
+    except UnicodeDecodeError:
+        raise BadInput(f"{what} {path}: expected one line of text, found other bytes") from None

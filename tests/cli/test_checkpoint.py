@@ -1,0 +1,189 @@
+"""Checkpoints: what is signed, where it goes, and what an old one says about today's ledger."""
+
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import obstore
+import pytest
+from obstore.store import from_url
+
+from ledger.checkpoint import Checkpoint, Note, Signer
+from ledger.ledger import Ledger
+
+
+@pytest.fixture
+def key(sora: Any) -> str:
+    """Return the file of a key made for these tests."""
+    sora("key", "new", "signing.key", "--name", "ledger.example")
+    return "signing.key"
+
+
+@pytest.fixture
+def published(sora: Any, denied: str, key: str, folder: Path) -> Path:
+    """Return the signed checkpoint of a ledger with one denied job."""
+    sora("checkpoint", "--key", key, "--publish", "checkpoint")
+    return folder / "checkpoint"
+
+
+def grow(sora: Any) -> None:
+    sora("record", "elsewhere", "--video-id", "video_9")
+
+
+def tamper(statement: str) -> None:
+    db = sqlite3.connect("ledger.db", isolation_level=None)
+    for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        db.execute(f"DROP TRIGGER {name}")
+    db.execute(statement)
+    db.close()
+
+
+def test_a_published_checkpoint_is_the_head_signed_by_the_key(published: Path, folder: Path) -> None:
+    note = Note.parse(published.read_bytes())
+    note.signed_by([Signer.parse((folder / "signing.key").read_text()).verifier])
+    with Ledger.open("ledger.db") as ledger:
+        head = ledger.head()
+    checkpoint = Checkpoint.parse(note.text)
+    assert (checkpoint.size, checkpoint.root) == head
+
+
+def test_a_terminal_reads_the_note_itself(sora: Any, published: Path) -> None:
+    assert sora("checkpoint", "--key", "signing.key", "--text").out == published.read_text()
+
+
+def test_the_key_may_come_from_the_environment(
+    sora: Any, denied: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_LEDGER_KEY", key)
+    assert sora("checkpoint").document["signed"] is True
+
+
+def test_without_a_key_it_says_that_nothing_is_signed(sora: Any, denied: str) -> None:
+    ended = sora("checkpoint")
+    assert (ended.document["signed"], "not signed" in ended.error) == (False, True)
+
+
+def test_a_ledger_that_only_grew_extends_the_checkpoint(sora: Any, published: Path) -> None:
+    grow(sora)
+    ended = sora("checkpoint", "--check", "checkpoint", "--verifier", "signing.key")
+    assert (ended.code, ended.document["extends"], ended.document["signed_by"]) == (
+        0,
+        True,
+        ["ledger.example"],
+    )
+
+
+def test_without_a_verifier_it_says_that_the_signature_was_not_checked(sora: Any, published: Path) -> None:
+    assert "signature not checked" in sora("checkpoint", "--check", "checkpoint", "--text").out
+
+
+def test_an_unsigned_checkpoint_is_compared_and_not_believed(sora: Any, denied: str, key: str) -> None:
+    sora("checkpoint", "--publish", "lines")
+    assert sora("checkpoint", "--check", "lines").code == 0
+    assert sora("checkpoint", "--check", "lines", "--verifier", key).code == 10
+
+
+def test_a_cut_tail_is_found(sora: Any, published: Path) -> None:
+    with Ledger.open("ledger.db") as ledger:
+        tree = ledger.store.nodes(0, 0, 1)
+    tamper("DELETE FROM events WHERE position > 1")
+    tamper(f"UPDATE head SET size = 1, frontier = x'{tree[0].hex()}'")
+    ended = sora("checkpoint", "--check", "checkpoint", "--verifier", "signing.key")
+    assert (ended.code, "its tail was cut" in ended.document["trouble"][0]) == (10, True)
+
+
+def test_a_ledger_made_anew_is_found(sora: Any, published: Path, folder: Path) -> None:
+    (folder / "ledger.db").unlink()
+    sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
+    told = sora("checkpoint", "--check", "checkpoint", "--verifier", "signing.key")
+    assert (told.code, [trouble.partition(":")[0] for trouble in told.document["trouble"]]) == (
+        10,
+        ["origin", "root"],
+    )
+
+
+def test_a_checkpoint_that_was_changed_is_found(sora: Any, published: Path) -> None:
+    published.write_text(re.sub("\n[0-9]+\n", "\n1\n", published.read_text()))
+    told = sora("checkpoint", "--check", "checkpoint", "--verifier", "signing.key")
+    assert (told.code, told.document["trouble"][0].partition(":")[0]) == (10, "signature")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b"PNG\n\n", b"x" * 2_000_000, b"a\n1\nAA==\n"])
+def test_a_file_that_is_no_checkpoint_is_refused(
+    sora: Any, denied: str, folder: Path, content: bytes
+) -> None:
+    (folder / "other").write_bytes(content)
+    ended = sora("checkpoint", "--check", "other")
+    assert (ended.code, "checkpoint other: " in ended.error) == (2, True)
+
+
+def test_a_truncated_checkpoint_is_refused(sora: Any, published: Path) -> None:
+    published.write_bytes(published.read_bytes()[:-20])
+    assert sora("checkpoint", "--check", "checkpoint").code == 2
+
+
+def test_it_is_published_whole_or_not_at_all(sora: Any, denied: str, folder: Path) -> None:
+    (folder / "place").mkdir()
+    before = sorted(folder.rglob("*"))
+    ended = sora("checkpoint", "--publish", "place")
+    assert (ended.code, sorted(folder.rglob("*"))) == (2, before)
+
+
+def test_a_file_uri_is_a_file(sora: Any, denied: str, folder: Path) -> None:
+    sora("checkpoint", "--publish", (folder / "a b").as_uri())
+    assert (folder / "a b").read_text().startswith("sora-ledger/")
+
+
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[str]:
+    """Start a server of S3's protocol with one bucket; return its address."""
+    command = [sys.executable, "-m", "moto.server", "-p", "0", "-H", "127.0.0.1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        address = next(found[0] for line in process.stderr if (found := re.findall(r"http://[0-9.:]+", line)))
+        httpx2.put(f"{address}/checkpoints").raise_for_status()
+        yield address
+        process.terminate()
+
+
+@pytest.fixture
+def bucket(object_store: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make that server the one of every ``s3://``; return the name of its bucket."""
+    monkeypatch.setenv("AWS_ENDPOINT", object_store)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    return "checkpoints"
+
+
+def test_it_is_published_into_a_store_of_objects(sora: Any, denied: str, bucket: str) -> None:
+    ended = sora("checkpoint", "--publish", f"s3://{bucket}/daily/latest")
+    stored = obstore.get(from_url(f"s3://{bucket}"), "daily/latest").bytes().to_bytes()
+    assert (ended.code, stored.decode()) == (0, ended.document["checkpoint"])
+
+
+def test_a_bucket_that_is_not_there_is_an_error_with_the_next_step(
+    sora: Any, denied: str, bucket: str
+) -> None:
+    ended = sora("checkpoint", "--publish", "s3://elsewhere/latest")
+    assert (ended.code, "check bucket, rights and credentials" in ended.error) == (1, True)
+
+
+@pytest.mark.parametrize("target", ["ftp://host/x", "s3://bucket", "file://host/x"])
+def test_a_place_that_is_no_place_is_refused(sora: Any, denied: str, target: str) -> None:
+    ended = sora("checkpoint", "--publish", target)
+    assert (ended.code, "expected a path" in ended.error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--check", "c", "--publish", "d"], ["--check", "c", "--key", "k"], ["--verifier", "v"]],
+)
+def test_options_that_exclude_each_other_are_refused(sora: Any, arguments: list[str]) -> None:
+    assert sora("checkpoint", *arguments).code == 2
