@@ -22,17 +22,14 @@ def code_of(member: "Member") -> ExitCode:
     return of_job(member.job)
 
 
-def trouble_of(inv: Invocation, member: "Member") -> str | None:
-    """Say what kept an entry from its video; None if nothing did."""
+def trouble_of(inv: Invocation, member: "Member", *, queued: bool = False) -> str | None:
+    """Say what kept an entry from its video; None if nothing did, or it was `queued` on purpose."""
     if member.error is not None:
         return str(member.error)
     if member.has_failed:
         return way_out(inv, member.job, _AGAIN, _OVER)
-    return "not sent, because another failed (--fail-fast); --resume goes on" if _was_left(member) else None
-
-
-def _was_left(member: "Member") -> bool:
-    return member.job.state is State.DECIDED
+    was_left = member.job.state is State.DECIDED and not queued
+    return "not sent, because another failed (--fail-fast); --resume goes on" if was_left else None
 
 
 def say_troubles(members: "Sequence[Member]", troubles: Sequence[str | None]) -> None:

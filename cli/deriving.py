@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RequestFrom = Callable[[Source, str], RenderRequest]
 
 
-def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bool) -> None:
+def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bool, queue: bool) -> None:
     """Place the request made from the video called `name` and the profile whose server has it.
 
     A video that only the server knows is adopted first; in a dry run it stays unknown.
@@ -38,7 +38,7 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
 
         source, profile = await source_of(desk, job_id)
         request = request_from(source, profile)
-        return await place(desk, request), request
+        return await place(desk, request, queue=queue), request
 
     placed, request = inv.desk(follow)
     inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))

@@ -47,6 +47,7 @@ MEANINGS = {
 OF_STATE = {
     "denied": ExitCode.DENIED,
     "held": ExitCode.DENIED,
+    "approved": ExitCode.DENIED,
     "refused": ExitCode.DENIED,
     "failed": ExitCode.RENDER_FAILED,
     "lost": ExitCode.RENDER_FAILED,

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from sora_adapter.profiles import Wanted
 
 _WAYS_OUT = {
-    State.HELD: "a person has to approve it first",
+    State.HELD: "somebody else has to approve it first: `sora-ledger approve {id}`; "
+    "`sora-ledger cancel {id}` withdraws it",
+    State.APPROVED: "it needs one more approval: `sora-ledger approve {id}`, by somebody who has not yet",
+    State.REFUSED: "somebody refused it; `sora-ledger show {id}` says who, and why",
     State.FAILED: "the server failed to render it ({code}); `sora-ledger show {id}` has its words",
     State.LOST: "its video can no longer be had; render it again",
     State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: look for it with "

@@ -20,6 +20,8 @@ COMMANDS = (
     "check-remix",
     "edit",
     "extend",
+    "resume",
+    "cancel",
     "create-character",
     "character",
     "poll",

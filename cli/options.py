@@ -116,6 +116,9 @@ calling = _stacked(
     ),
     click.option("--even-if-retired", is_flag=True, help="Call a server that was switched off all the same."),
 )
+queue = click.option(
+    "--queue", is_flag=True, help="Decide and record, and leave the submission to `resume` or a worker."
+)
 dry_run = click.option(
     "--dry-run", is_flag=True, help="Show what would be asked; record nothing, call nothing."
 )

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.printable import printable
-from decision.decide import Ruling
 from decision.explain import what_now, why
+from decision.holding import Considered
 from decision.money import format_usd
 from decision.request import RenderRequest
 from ledger.events import (
@@ -24,6 +24,7 @@ from ledger.events import (
     RenderClosed,
     RenderDecided,
     RenderDenied,
+    RenderHeld,
     RenderRequested,
     StatusObserved,
     SubmissionAbsent,
@@ -43,6 +44,9 @@ _STATE_STYLE = {
     State.RUNNING: "cyan",
     State.SUBMITTING: "yellow",
     State.UNKNOWN: "yellow",
+    State.HELD: "yellow",
+    State.APPROVED: "cyan",
+    State.DECIDED: "cyan",
     State.DELETED: "bright_black",
     State.CANCELLED: "bright_black",
 }
@@ -57,14 +61,22 @@ def short(text: str | None, limit: int = _SHORT) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def show_ruling(console: Console, ruling: Ruling, request: RenderRequest | None = None) -> None:
-    """Print what was decided, why, and after a denial what to do now."""
-    allowed = isinstance(ruling, RenderDecided)
-    console.print("[bold green]allowed[/]" if allowed else "[bold red]denied[/]")
+_RULINGS = {
+    "ALLOW": "[bold green]allowed[/]",
+    "DENY": "[bold red]denied[/]",
+    "HOLD": "[bold yellow]held[/]",
+}
+
+
+def show_ruling(
+    console: Console, ruling: Considered, request: RenderRequest | None = None, *, job_id: str = "JOB"
+) -> None:
+    """Print what was decided, why, and what to do now where it was not allowed."""
+    console.print(_RULINGS[ruling.decision])
     for reason in why(ruling):
         console.print(f"  {escape(printable(reason))}", soft_wrap=True)
-    if isinstance(ruling, RenderDenied):
-        for step in what_now(ruling, request):
+    if not isinstance(ruling, RenderDecided):
+        for step in what_now(ruling, request, job_id=job_id):
             console.print(
                 f"  [bold]→[/] {escape(printable(step))}", soft_wrap=True
             )  # may be a command to copy
@@ -179,6 +191,9 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case RenderDenied():
             trace = event.denial_trace
             return f"{trace.code} {trace.detail_code} ({trace.failed_invariant})"
+        case RenderHeld():
+            people = "1 person" if event.approvals_needed == 1 else f"{event.approvals_needed} people"
+            return f"needs {people} ({', '.join(event.reason_codes)})"
         case SubmissionIntended():
             return f"to {event.server} as {event.model}"
         case SubmissionAccepted():

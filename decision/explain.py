@@ -10,28 +10,47 @@ from collections.abc import Callable, Mapping
 from itertools import chain, repeat
 
 from decision.decide import Ruling
+from decision.holding import Considered
 from decision.money import format_usd, usd_digits
 from decision.request import RenderRequest
 from decision.splitting import split_request
 from decision.vocabulary import NOUNS
-from ledger.events import Candidate, Fix, GateFailure, Operation, RenderDecided, RenderDenied
+from ledger.events import Candidate, Fix, GateFailure, Operation, RenderDecided, RenderDenied, RenderHeld
 
 __all__ = ["format_usd", "what_now", "why"]
 
 _Reason = Callable[[RenderDecided], str]
 
 
-def why(ruling: Ruling) -> list[str]:
+def why(ruling: Considered) -> list[str]:
     """Return the reasons of a ruling, the most important first."""
+    if isinstance(ruling, RenderHeld):
+        return _why_held(ruling)
     return _why_allowed(ruling) if isinstance(ruling, RenderDecided) else _why_denied(ruling)
 
 
-def what_now(denied: RenderDenied, request: RenderRequest | None = None) -> list[str]:
-    """Return the next steps after a denial; with `request`, several changes become one command each."""
+def what_now(
+    denied: RenderDenied | RenderHeld, request: RenderRequest | None = None, *, job_id: str = "JOB"
+) -> list[str]:
+    """Return the next steps after a denial, or for what is held; `job_id` is what to call the job there.
+
+    With `request`, several changes become one command each.
+    """
+    if isinstance(denied, RenderHeld):
+        return [
+            f"somebody other than you: sora-ledger approve {job_id}, or sora-ledger reject {job_id}",
+            f"you, to withdraw it: sora-ledger cancel {job_id}",
+        ]
     steps = [_step(fix, denied) for fix in denied.denial_trace.minimal_fix]
     if request is not None and any(fix.action == "split" for fix in denied.denial_trace.minimal_fix):
         steps += _split_commands(denied, request)
     return steps
+
+
+def _why_held(held: RenderHeld) -> list[str]:
+    people = "a person has" if held.approvals_needed == 1 else f"{held.approvals_needed} people have"
+    rules = ", ".join(held.reason_codes)
+    return [f"{people} to approve it first, by the policy's rule {rules}", "every gate was passed"]
 
 
 def _why_allowed(decided: RenderDecided) -> list[str]:

@@ -14,12 +14,15 @@ from decision.policy import Policy
 from decision.request import RenderRequest
 from ledger.events import Basis, RenderDecided, RenderDenied, RenderHeld
 
+Considered = Ruling | RenderHeld
+"""What comes of considering a request: it is allowed, denied, or waits for a person."""
+
 _UNKNOWN = DecisionContext()
 
 
 def consider(
     request: RenderRequest, *, catalog: Catalog, policy: Policy, context: DecisionContext = _UNKNOWN
-) -> Ruling | RenderHeld:
+) -> Considered:
     """Return what is ruled on `request`, `RenderHeld` where the policy requires a person."""
     inputs, changes = requested_inputs(request, context)
     ruling = rule(inputs, catalog=catalog, policy=policy, changes=changes)
@@ -36,7 +39,7 @@ def after_approval(
     return _again(held.basis, {"approved": True}, catalog, policy, budget_left_usd_micros)
 
 
-def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Policy) -> Ruling | RenderHeld:
+def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Policy) -> Considered:
     """Return the ruling with the denial `code` set aside; other denials stand, approvals are needed still.
 
     `BadRequest` where nothing was denied for it, or the policy does not let it be overridden.

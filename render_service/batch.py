@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ledger.errors import EventIdConflict, WrongExpectedVersion
-from ledger.events import RenderRequested, Variant
+from ledger.events import RenderDecided, RenderRequested, Variant
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.store.interface import NEW, Batch
@@ -27,7 +27,7 @@ from render_service.batch_folder import BatchFolder
 from render_service.batch_plan import Planned
 from render_service.desk import Desk, after
 from render_service.errors import BadInput
-from render_service.intents import requested
+from render_service.intents import call_of, requested
 from render_service.member import Member
 from render_service.patience import Patience
 from render_service.placed import Placed
@@ -45,12 +45,16 @@ Watch = Callable[[Member], None]
 
 @dataclass(frozen=True)
 class Terms:
-    """How a batch is carried out; `attempts` is per entry, after refusals that created nothing."""
+    """How a batch is carried out; `attempts` is per entry, after refusals that created nothing.
+
+    With `queue` nothing is sent: what is allowed is made due for a worker, or for `resume` one by one.
+    """
 
     concurrency: int = 3
     attempts: int = 3
     fail_fast: bool = False
     resume: bool = False
+    queue: bool = False
     poll: bool = False
     download: bool = False
     interval_s: float = 10.0
@@ -68,7 +72,7 @@ async def run_batch(
     members = await enrol(desk, plan, resume=terms.resume)
     folder.prepare(plan)
     run = _Run(desk, folder, terms, members, watch or (lambda _: None))
-    await run.send()
+    await (run.queue() if terms.queue else run.send())
     if terms.poll:
         await run.settle()
     return run.members
@@ -166,6 +170,14 @@ class _Run:
                 group.create_task(worker())
         await self._written()
 
+    async def queue(self) -> None:
+        """Leave what may be sent to a worker."""
+        for index, member in enumerate(self.members):
+            if member.job.state is State.DECIDED:
+                await asyncio.to_thread(self._desk.ledger.store.schedule, member.job.job_id)
+            self._keep(index, member)
+        await self._written()
+
     async def _send(self, index: int) -> None:
         member = await self._settled(self.members[index], self._submitted(self.members[index]))
         self._keep(index, member)
@@ -174,12 +186,15 @@ class _Run:
 
     async def _submitted(self, member: Member) -> Member:
         desk, placed, planned = self._desk, member.placed, member.planned
-        if not may_try_again(desk, placed.job, placed.outcome):
+        if not may_try_again(desk, placed.job, placed.outcome) or not isinstance(
+            placed.ruling, RenderDecided
+        ):
             return member
         self._watch(member)
         patience = Patience(timeout_s=self._terms.timeout_s, attempts=self._terms.attempts)
         try:
-            placed = await submit(desk, placed, planned.request, planned.material, patience)
+            call = call_of(planned.request, placed.ruling.model, planned.material)
+            placed = await submit(desk, placed, call, patience)
         except WrongExpectedVersion:  # another process sends this batch too
             placed = replace(placed, job=await desk.job(placed.job.job_id))
         return replace(member, placed=placed)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from decision.decide import Ruling
 from decision.explain import what_now, why
+from decision.holding import Considered
 from ledger.events import RenderDenied, RenderRequested, SubmissionIntended
 from ledger.job import Job
 from ledger.ledger import Ledger
@@ -19,7 +19,7 @@ class Placed:
 
     job: Job
     requested: RenderRequested
-    ruling: Ruling
+    ruling: Considered
     outcome: Submission | None = None
     repeated: bool = False
 

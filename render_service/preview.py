@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from decision.catalog import default_catalog
-from decision.decide import Ruling, decide
 from decision.explain import what_now, why
+from decision.holding import Considered, consider
 from decision.policy import default_policy
 from decision.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided
@@ -25,7 +25,7 @@ EMBEDDED = "http://127.0.0.1:<free port>/v1"
 class Preview:
     """A ruling, and the request that would be sent if it allows one."""
 
-    ruling: Ruling
+    ruling: Considered
     post: Post | None
     base_url: str
 
@@ -39,7 +39,7 @@ def preview(settings: Settings, request: RenderRequest, material: Material = NOT
     """Decide on `request` and show what would be sent; records nothing and calls nothing."""
     server = profile(request.profile, settings.profiles_file)
     context = context_in(None, request, server)
-    ruling = decide(request, catalog=default_catalog(), policy=default_policy(), context=context)
+    ruling = consider(request, catalog=default_catalog(), policy=default_policy(), context=context)
     post = None
     if isinstance(ruling, RenderDecided):
         upload = material.video.read_bytes() if material.video else material.reference
@@ -62,11 +62,11 @@ def address(settings: Settings, profile_name: str) -> str:
     return settings.base_url or profile(profile_name, settings.profiles_file).base_url or "<OPENAI_BASE_URL>"
 
 
-def ruling_document(ruling: Ruling, request: RenderRequest | None = None) -> Json:
-    """Return a decision: the event's payload, and the same in sentences."""
+def ruling_document(ruling: Considered, request: RenderRequest | None = None, *, job_id: str = "JOB") -> Json:
+    """Return a decision: the event's payload, and the same in sentences; `job_id` is named in what to do."""
     document = ruling.model_dump(mode="json") | {"why": why(ruling)}
     if not isinstance(ruling, RenderDecided):
-        document["what_now"] = what_now(ruling, request)
+        document["what_now"] = what_now(ruling, request, job_id=job_id)
     return document
 
 

@@ -7,14 +7,16 @@ anything a second time unless the last attempt is known to have created nothing.
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from decision.decide import Ruling, decide
+from decision.holding import Considered, consider
 from decision.request import RenderRequest
 from ledger.errors import EventIdConflict
 from ledger.events import (
     Outcome,
     RenderClosed,
+    RenderDecided,
     RenderDenied,
     RenderRequested,
     SubmissionAbsent,
@@ -45,39 +47,45 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def rule(desk: Desk, request: RenderRequest, profile: Profile) -> Ruling:
+def rule(desk: Desk, request: RenderRequest, profile: Profile) -> Considered:
     """Decide on `request` as `place` would, recording nothing."""
-    return decide(
-        request, catalog=desk.catalog, policy=desk.policy, context=context_of(desk, request, profile)
-    )
+    context = context_of(desk, request, profile)
+    return consider(request, catalog=desk.catalog, policy=desk.policy, context=context)
 
 
 async def place(
-    desk: Desk, request: RenderRequest, material: Material = NOTHING, patience: Patience | None = None
+    desk: Desk,
+    request: RenderRequest,
+    material: Material = NOTHING,
+    patience: Patience | None = None,
+    *,
+    queue: bool = False,
 ) -> Placed:
     """Decide on `request`, record it, and submit it if it is allowed; `material` are its files.
 
+    What the policy wants a person for is held. With `queue`, what is allowed is left to `resume` or a worker.
     A request key that was used before gives the job it was used for; `RequestKeyTaken` if that job was
     asked for something else. A server at capacity is asked again as `patience` allows.
     """
     patience = patience or Patience()
     repeated = await find_repeated(desk, request)
     if repeated is None:
-        profile = desk.profile(request.profile)
-        ruling = await asyncio.to_thread(rule, desk, request, profile)
+        ruling = await asyncio.to_thread(rule, desk, request, desk.profile(request.profile))
         asked = await asyncio.to_thread(requested, desk.assets, request, material)
-        if isinstance(ruling, RenderDenied):
-            return await _denied(desk, asked, ruling)
         placed = Placed(unrecorded(), asked, ruling)
         try:
-            return await submit(desk, placed, request, material, patience)
+            if queue or not isinstance(ruling, RenderDecided):
+                return await _recorded(desk, placed)
+            return await submit(desk, placed, call_of(request, ruling.model, material), patience)
         except EventIdConflict:  # another process used the key in between
             repeated = await find_repeated(desk, request)
             if repeated is None:
                 raise
-    if may_try_again(desk, repeated.job, repeated.outcome):
-        return await submit(desk, repeated, request, material, patience)
-    return repeated
+    ruling = repeated.ruling
+    if queue or not may_try_again(desk, repeated.job, repeated.outcome):
+        return repeated
+    assert isinstance(ruling, RenderDecided)  # noqa: S101  # what may be tried again was allowed
+    return await submit(desk, repeated, call_of(request, ruling.model, material), patience)
 
 
 def may_try_again(desk: Desk, job: Job, outcome: Submission | None) -> bool:
@@ -104,7 +112,7 @@ def unrecorded() -> Job:
     )
 
 
-def opening(desk: Desk, asked: RenderRequested, ruling: Ruling) -> list[Draft]:
+def opening(desk: Desk, asked: RenderRequested, ruling: Considered) -> list[Draft]:
     """Return what a session opens with: the request and its decision, and after a denial its end."""
     first = desk.draft(asked, event_id=event_id_of(asked.request_key))
     drafts = [first, desk.draft(ruling, causation_id=first.event_id)]
@@ -114,23 +122,25 @@ def opening(desk: Desk, asked: RenderRequested, ruling: Ruling) -> list[Draft]:
     return drafts
 
 
-async def _denied(desk: Desk, asked: RenderRequested, ruling: RenderDenied) -> Placed:
-    job = await desk.advance(unrecorded(), opening(desk, asked, ruling), rules_of(desk))
-    return Placed(job, asked, ruling)
+async def _recorded(desk: Desk, placed: Placed) -> Placed:
+    """Record what is not submitted now: denied, held, or left to a worker, for whom it is made due."""
+    drafts = opening(desk, placed.requested, placed.ruling)
+    job = await desk.advance(placed.job, drafts, rules_of(desk))
+    if job.state is State.DECIDED:
+        await asyncio.to_thread(desk.ledger.store.schedule, job.job_id)
+    return replace(placed, job=job)
 
 
-async def submit(
-    desk: Desk, placed: Placed, request: RenderRequest, material: Material, patience: Patience
-) -> Placed:
+async def submit(desk: Desk, placed: Placed, call: SubmitCall, patience: Patience) -> Placed:
     """Attempt what was allowed until there is an outcome that lasts; every attempt has an intent of its own.
 
-    `placed` is not in the ledger yet, or was never attempted, or `may_try_again`.
+    `placed` is not in the ledger yet, or was never attempted, or `may_try_again`; `call` is what it asks of
+    the server. What was not allowed is returned as it is.
     """
     ruling, job = placed.ruling, placed.job
-    if isinstance(ruling, RenderDenied):
+    if not isinstance(ruling, RenderDecided):
         return placed
-    profile = desk.profile(request.profile)
-    call = call_of(request, ruling.model, material)
+    profile = desk.profile(placed.requested.profile)
     async with desk.connect(profile) as client:
         while True:
             intent = intended(client, profile, placed.requested, ruling)

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 
 from decision.request import RenderRequest
-from ledger.events import InputReference, RenderDecided, RenderDenied, RenderRequested
+from ledger.events import InputReference, RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.ledger import Ledger
 from ledger.record import new_event_id
 from render_service.desk import Desk
@@ -42,10 +42,10 @@ def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:
             f"{', '.join(differing)}: use another --request-key, or repeat exactly that request"
         )
     history = ledger.history(first.stream)
-    ruling = next(r.event for r in history if isinstance(r.event, RenderDecided | RenderDenied))
+    rulings = [r.event for r in history if isinstance(r.event, RenderDecided | RenderDenied | RenderHeld)]
     outcomes = [r.event for r in history if isinstance(r.event, Submission)]
     outcome = outcomes[-1] if outcomes else None
-    return Placed(ledger.job(first.stream), requested, ruling, outcome, repeated=True)
+    return Placed(ledger.job(first.stream), requested, rulings[-1], outcome, repeated=True)
 
 
 def differences(before: RenderRequested, now: RenderRequest) -> list[str]:

@@ -13,6 +13,7 @@ from cli.ingredients import Ingredients, LoopCommand, gather, ingredients
 from cli.invocation import Invocation
 from cli.models import list_models, show_models
 from decision.request import RenderRequest
+from ledger.job import State
 from render_service.material import Material
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ Json = dict[str, Any]
 @list_models
 @options.render
 @options.promotes
+@options.queue
 @options.dry_run
 @options.calling
 @options.invocation
-def create_command(inv: Invocation, *, models: bool, dry_run: bool, **asked: Any) -> None:
+def create_command(inv: Invocation, *, models: bool, dry_run: bool, queue: bool, **asked: Any) -> None:
     """Ask for a render and return at once; `poll` waits for it.
 
     \b
@@ -45,15 +47,17 @@ def create_command(inv: Invocation, *, models: bool, dry_run: bool, **asked: Any
     if models:
         show_models(inv)
     else:
-        place_and_show(inv, *request_of(inv, **asked), dry_run=dry_run)
+        place_and_show(inv, *request_of(inv, **asked), dry_run=dry_run, queue=queue)
 
 
-def place_and_show(inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool) -> None:
+def place_and_show(
+    inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool, queue: bool = False
+) -> None:
     """Place a request that needs nothing from the ledger, and emit what came of it."""
     if dry_run:
         show_preview(inv, request, material)
         return
-    placed = place_at_desk(inv, request, material)
+    placed = place_at_desk(inv, request, material, queue=queue)
     inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
     end(inv, placed.job)
 
@@ -102,11 +106,13 @@ def promoted_job(inv: Invocation, name: str) -> str:
         return ledger.job(name).job_id
 
 
-def place_at_desk(inv: Invocation, request: RenderRequest, material: Material) -> "Placed":
-    """Decide, record and submit."""
+def place_at_desk(
+    inv: Invocation, request: RenderRequest, material: Material, *, queue: bool = False
+) -> "Placed":
+    """Decide, record, and submit unless it is to be queued."""
     from render_service.renders import place  # noqa: PLC0415  # the adapter: not before it is needed
 
-    return inv.desk(lambda desk: place(desk, request, material), begins=True)
+    return inv.desk(lambda desk: place(desk, request, material, queue=queue), begins=True)
 
 
 def show_preview(inv: Invocation, request: RenderRequest, material: Material) -> None:
@@ -129,24 +135,26 @@ def show_preview(inv: Invocation, request: RenderRequest, material: Material) ->
         raise click.exceptions.Exit(ExitCode.DENIED)
 
 
-def placed_document(placed: "Placed", request: RenderRequest) -> Json:
+def placed_document(placed: "Placed", request: RenderRequest | None = None) -> Json:
     """Return the job with the decision that made it."""
     from render_service.documents import job_document  # noqa: PLC0415
     from render_service.preview import ruling_document  # noqa: PLC0415
 
-    decision = ruling_document(placed.ruling, request)
+    decision = ruling_document(placed.ruling, request, job_id=placed.job.job_id)
     return job_document(placed.job) | {"decision": decision, "repeated": placed.repeated}
 
 
 def show_placed(
-    console: "Console", placed: "Placed", request: RenderRequest, *, waiting: bool = False
+    console: "Console", placed: "Placed", request: RenderRequest | None = None, *, waiting: bool = False
 ) -> None:
     """Print the decision, the job, and what to type next unless somebody is `waiting` for it already."""
     from cli.views import show_job, show_ruling  # noqa: PLC0415  # rich: only for text
 
-    if placed.repeated:
+    if placed.repeated and request is not None:
         console.print("this request key was used before: this is the same job")
-    show_ruling(console, placed.ruling, request)
+    show_ruling(console, placed.ruling, request, job_id=placed.job.job_id)
     show_job(console, placed.job)
+    if placed.job.state is State.DECIDED:
+        console.print(f"next: sora-ledger resume {placed.job.job_id}")
     if placed.job.video_id and placed.job.outcome is None and not waiting:
         console.print(f"next: sora-ledger poll --id {placed.job.job_id}")

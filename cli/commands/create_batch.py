@@ -55,6 +55,7 @@ MOST_AT_ONCE = 64
 )
 @click.option("--fail-fast", is_flag=True, help="Send no new ones after the first that fails.")
 @click.option("--resume", is_flag=True, help="Go on with the batch of this folder; nothing is sent twice.")
+@options.queue
 @click.option("--poll", is_flag=True, help="Wait for all of them and keep their videos.")
 @click.option("--download", is_flag=True, help="Also copy each video beside its JSON; implies --poll.")
 @click.option("--force", is_flag=True, help="Replace files in --out-dir that exist.")
@@ -91,6 +92,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     *,
     file: str,
     out_dir: Path,
+    queue: bool,
     force: bool,
     dry_run: bool,
     model: str | None,
@@ -113,6 +115,8 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger create-batch --input prompts.jsonl --out-dir out --concurrency 8 --poll
       sora-ledger create-batch --input prompts.jsonl --out-dir out --resume
     """
+    if queue and (terms["poll"] or terms["download"]):
+        raise click.UsageError("--queue submits nothing, so there is nothing to wait for; leave out --poll")
     from render_service.batch_folder import BatchFolder  # noqa: PLC0415  # the decision and images
 
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
@@ -124,7 +128,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     if dry_run:
         _preview(inv, planned, folder)
         return
-    _carry_out(inv, planned, folder, _terms(**terms))
+    _carry_out(inv, planned, folder, _terms(queue=queue, **terms))
 
 
 def _planned(file: str, out_dir: Path, defaults: dict[str, Any], fit: str | None) -> "list[Planned]":
@@ -169,7 +173,7 @@ def _carry_out(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder",
     except KeyboardInterrupt:
         say("what was in flight is recorded; the same command with --resume goes on")
         raise
-    troubles = [trouble_of(inv, member) for member in members]
+    troubles = [trouble_of(inv, member, queued=terms.queue) for member in members]
     jobs = [
         _document(member, folder) | {"trouble": trouble}
         for member, trouble in zip(members, troubles, strict=True)

@@ -27,10 +27,11 @@ from render_service.material import Material
 @options.prompt_fields
 @click.option("--model", metavar="NAME", help="For --video; a video of the server keeps its model.")
 @options.render
+@options.queue
 @options.dry_run
 @options.calling
 @options.invocation
-def edit_command(  # one parameter per option
+def edit_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
     name: str | None,
@@ -39,6 +40,7 @@ def edit_command(  # one parameter per option
     prompt_file: TextIO | None,
     max_cost: str | None,
     dry_run: bool,
+    queue: bool,
     **asked: Any,
 ) -> None:
     """Change a completed video, or one in a file; unlike a remix it may change several things at once.
@@ -57,9 +59,9 @@ def edit_command(  # one parameter per option
         return advised_request(inv, "edit", source, profile=profile, **asked)
 
     if name is not None:
-        derive(inv, name, request_from, dry_run=dry_run)
+        derive(inv, name, request_from, dry_run=dry_run, queue=queue)
     elif video is not None:
-        place_and_show(inv, *_of_file(inv, video, asked), dry_run=dry_run)
+        place_and_show(inv, *_of_file(inv, video, asked), dry_run=dry_run, queue=queue)
 
 
 def _of_file(inv: Invocation, video: Path, asked: dict[str, Any]) -> tuple[RenderRequest, Material]:

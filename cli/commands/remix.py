@@ -20,6 +20,7 @@ from decision.request import RenderRequest, Source
 @click.option("--size", metavar="WxH", help="A remix keeps its source's; naming another is denied.")
 @click.option("--seconds", metavar="N", help="A remix keeps its source's; naming another is denied.")
 @options.render
+@options.queue
 @options.dry_run
 @options.calling
 @options.invocation
@@ -31,6 +32,7 @@ def remix_command(  # one parameter per option
     prompt_file: TextIO | None,
     max_cost: str | None,
     dry_run: bool,
+    queue: bool,
     **asked: Any,
 ) -> None:
     """Change exactly one thing in a completed video.
@@ -46,4 +48,4 @@ def remix_command(  # one parameter per option
             inv, "remix", source, prompt=prompt, max_cost_usd_micros=cost, profile=profile, **asked
         )
 
-    derive(inv, name, request_from, dry_run=dry_run)
+    derive(inv, name, request_from, dry_run=dry_run, queue=queue)

@@ -7,7 +7,7 @@ import click
 from cli import options
 from cli.invocation import Invocation
 from cli.printable import printable
-from ledger.events import RenderDecided, RenderDenied, RenderRequested
+from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from render_service.documents import job_document, record_document
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def _text(console: "Console", job: "Job", records: "list[Record]") -> None:
             sent = event.augmented_prompt or event.prompt
             text = "[erased]" if sent.text is None else printable(sent.text)
             console.print(f"\n{text}", markup=False, style="italic")
-        if isinstance(event, RenderDecided | RenderDenied):
+        if isinstance(event, RenderDecided | RenderDenied | RenderHeld):
             console.print()
-            show_ruling(console, event)
+            show_ruling(console, event, job_id=job.job_id)
     console.print()
     table = records_table()
     for record in records:

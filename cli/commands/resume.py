@@ -1,0 +1,42 @@
+"""``resume``: submit what was decided before."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.commands.create import placed_document, show_placed
+from cli.finishing import end
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from render_service.desk import Desk
+    from render_service.placed import Placed
+
+
+@click.command("resume", short_help="Submit a job that was decided and not sent yet.")
+@options.job_id
+@options.calling
+@options.invocation
+def resume_command(inv: Invocation, *, name: str) -> None:
+    """Submit a job that was decided and not sent yet: queued, approved, or known to have created nothing.
+
+    What is sent comes from the record alone. A job that may have been submitted is never submitted again.
+
+    \b
+    Example:
+      sora-ledger resume job_01a2
+    """
+    submit_and_show(inv, name)
+
+
+def submit_and_show(inv: Invocation, name: str) -> None:
+    """Submit the job called `name` from its record, and emit what came of it."""
+    from render_service.resuming import resume  # noqa: PLC0415  # the adapter: not before it is needed
+
+    async def follow(desk: "Desk") -> "Placed":
+        return await resume(desk, await desk.job(name))
+
+    placed = inv.desk(follow)
+    inv.emit(placed_document(placed), lambda console: show_placed(console, placed))
+    end(inv, placed.job)

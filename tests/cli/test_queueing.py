@@ -1,0 +1,45 @@
+"""Deciding now and submitting later, on the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def test_a_queued_render_is_decided_and_resume_submits_it(sora: Any, server: Any) -> None:
+    server()
+    queued = sora("create", "--prompt", "a fox", "--queue")
+    assert (queued.code, queued.document["state"]) == (0, "decided")
+    resumed = sora("resume", queued.document["job_id"])
+    assert (resumed.code, resumed.document["state"]) == (0, "running")
+
+
+def test_text_says_what_to_type_next(sora: Any, server: Any) -> None:
+    server()
+    queued = sora("create", "--prompt", "a fox", "--queue", "--text")
+    assert "next: sora-ledger resume job_" in queued.out
+
+
+def test_cancel_withdraws_what_was_queued(sora: Any, server: Any) -> None:
+    server()
+    job = sora("create", "--prompt", "a fox", "--queue").document["job_id"]
+    gone = sora("cancel", job, "--why", "another concept")
+    assert (gone.code, gone.document["state"]) == (0, "cancelled")
+    again = sora("resume", job)
+    assert again.code == 1
+    assert "is closed (cancelled)" in again.error
+
+
+def test_a_queued_batch_sends_nothing_and_is_no_failure(sora: Any, server: Any, folder: Path) -> None:
+    server()
+    (folder / "prompts.jsonl").write_text("a fox\nan owl\n")
+    ended = sora("create-batch", "--input", "prompts.jsonl", "--out-dir", "out", "--queue")
+    assert (ended.code, ended.document["counts"]) == (0, {"entries": 2, "decided": 2})
+    assert [job["trouble"] for job in ended.document["jobs"]] == [None, None]
+    assert json.loads((folder / "out" / "001-a-fox.json").read_text())["state"] == "decided"
+
+
+def test_a_queued_batch_cannot_be_waited_for(sora: Any, server: Any, folder: Path) -> None:
+    server()
+    (folder / "prompts.jsonl").write_text("a fox\n")
+    ended = sora("create-batch", "--input", "prompts.jsonl", "--out-dir", "out", "--queue", "--poll")
+    assert ended.code == 2
