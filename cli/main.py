@@ -37,6 +37,7 @@ COMMANDS = (
     "show",
     "verify",
     "checkpoint",
+    "prove",
     "key",
     "replay",
     "doctor",

@@ -1,0 +1,159 @@
+"""``prove``: proofs that leave the house, and checking one without the ledger."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.commands.checkpoint import NOT_CHECKED, UNSIGNED, head_document
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation, say
+from cli.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.evidence.proofs import Checked, Proof
+
+
+@click.command("prove", short_help="Prove that a record is in the ledger.")
+@click.argument("name", metavar="[POSITION|EVENT_ID]", required=False)
+@click.option(
+    "--consistency",
+    metavar="OLD NEW",
+    nargs=2,
+    type=int,
+    help="Prove that the ledger of NEW records begins with the ledger of OLD ones.",
+)
+@options.signing
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Prove by this checkpoint, which somebody holds already, and not by a new one.",
+)
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the proof to this file.")
+@click.option(
+    "--check",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Check a proof; needs no ledger.  Exit code 10 if it does not show what it claims.",
+)
+@click.option(
+    "--record",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="With --check: the record's bytes, in place of those in the proof.",
+)
+@click.option(
+    "--against",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="With --check: the old checkpoint a consistency proof begins at.",
+)
+@options.verifier
+@options.invocation
+def prove_command(  # noqa: PLR0913  # one parameter per option
+    inv: Invocation,
+    *,
+    name: str | None,
+    consistency: tuple[int, int] | None,
+    key: Path | None,
+    checkpoint: Path | None,
+    out: Path | None,
+    check: Path | None,
+    record: Path | None,
+    against: Path | None,
+    verifier: tuple[str, ...],
+) -> None:
+    """Prove that one record is in the ledger (C2SP tlog-proof), or that the ledger only grew.
+
+    A proof is a small text file that anyone can check without the ledger and without this program. It
+    shows the record, the path to the tree's root, and the checkpoint; nothing else of the ledger.
+
+    \b
+    Example:
+      sora-ledger prove 3 --key signing.key --out 3.tlog-proof
+      sora-ledger prove --consistency 3 9 --key signing.key --out grown.proof
+      sora-ledger prove --check 3.tlog-proof --verifier signing.key
+    """
+    from render_service.evidence import proofs  # noqa: PLC0415
+    from render_service.evidence.files import write_file  # noqa: PLC0415
+    from render_service.evidence.keys import read_verifier  # noqa: PLC0415
+
+    if sum(value is not None for value in (name, consistency, check)) != 1:
+        raise click.UsageError("name one thing: POSITION, EVENT_ID, --consistency OLD NEW or --check FILE")
+    if not check and (record or against or verifier):
+        raise click.UsageError("--record, --against and --verifier are for --check FILE")
+    if check:
+        keys = [read_verifier(text) for text in verifier]
+        checked = proofs.check_proof(proofs.read_proof(check), record, against, keys)
+        inv.emit(_checked_document(checked), lambda console: _checked_text(console, checked))
+        if checked.trouble:
+            raise click.exceptions.Exit(ExitCode.INTEGRITY)
+        return
+    with inv.ledger() as ledger:
+        signing = key or inv.settings.key_file
+        made: Proof = (
+            proofs.prove_consistency(ledger, consistency, signing, checkpoint)
+            if consistency
+            else proofs.prove_record(ledger, name or "", signing, checkpoint)
+        )
+    if out:
+        write_file(out, made.to_bytes())
+    if made.head.note is None:
+        say(UNSIGNED)
+    inv.emit(proof_document(made), lambda _: click.echo(made.to_bytes().decode(), nl=False))
+
+
+def proof_document(proof: "Proof") -> dict[str, Any]:
+    """Return a proof as JSON; `proof` is the text of the file."""
+    from ledger.evidence.proof import InclusionProof  # noqa: PLC0415
+
+    what = (
+        {"kind": "inclusion", "position": proof.index + 1, "index": proof.index}
+        if isinstance(proof, InclusionProof)
+        else {"kind": "consistency", "old_size": proof.old_size}
+    )
+    return what | {
+        "hashes": [value.hex() for value in proof.path],
+        "head": head_document(proof.head),
+        "proof": proof.to_bytes().decode(),
+    }
+
+
+def _checked_document(checked: "Checked") -> dict[str, Any]:
+    try:
+        record = json.loads(checked.record) if checked.record is not None else None
+    except (ValueError, RecursionError):
+        record = None  # no record of ours; the proof may still be right about it
+    return {
+        "proved": not checked.trouble,
+        "signature_checked": bool(checked.signed_by),
+        "signed_by": checked.signed_by,
+        "trouble": checked.trouble,
+        "record": record,
+        **{name: value for name, value in proof_document(checked.proof).items() if name != "proof"},
+    }
+
+
+def _checked_text(console: "Console", checked: "Checked") -> None:
+    at = checked.proof.head.checkpoint
+    for trouble in checked.trouble:
+        console.print(f"not proved: {printable(trouble)}", markup=False, style="red", soft_wrap=True)
+    if not checked.trouble:
+        document = proof_document(checked.proof)
+        what = (
+            f"the record is at position {document['position']}"
+            if document["kind"] == "inclusion"
+            else f"the first {document['old_size']} records are the ones of the older checkpoint"
+        )
+        told = f"proved: {what} of the {at.size} records of {printable(at.origin)}, root {at.root.hex()}"
+        console.print(told, markup=False, soft_wrap=True)
+        if checked.record is not None:
+            console.print(printable(checked.record.decode(errors="replace")), markup=False, soft_wrap=True)
+    signed = f"signed by {', '.join(checked.signed_by)}" if checked.signed_by else NOT_CHECKED
+    if checked.signed_by or not any(trouble.startswith("signature") for trouble in checked.trouble):
+        console.print(printable(signed), markup=False, soft_wrap=True)

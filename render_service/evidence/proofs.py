@@ -1,0 +1,135 @@
+"""Making proofs from a ledger, and checking them without one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ledger.checkpoint import CheckpointInvalid, Verifier
+from ledger.evidence.head import TreeHead
+from ledger.evidence.proof import MAX_PROOF_BYTES, VERSION, ConsistencyProof, InclusionProof
+from ledger.ledger import Ledger
+from ledger.merkle import ProofInvalid
+from ledger.record import RECORD_LIMIT_BYTES, Record
+from render_service.errors import BadInput
+from render_service.evidence.files import read_file
+from render_service.evidence.heads import given_head, read_head, tree_head
+
+Proof = InclusionProof | ConsistencyProof
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a proof was found to show; `trouble` is empty if it shows it."""
+
+    proof: Proof
+    signed_by: list[str] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+    record: bytes | None = None
+
+
+def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path | None) -> InclusionProof:
+    """Prove that the record at position or event id `name` is in the tree of `checkpoint`, or of today."""
+    record = _record(ledger, name)
+    head = given_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key)
+    if record.position > head.checkpoint.size:
+        raise BadInput(
+            f"position {record.position}: the checkpoint {checkpoint} ends at {head.checkpoint.size}; "
+            "prove it by a newer one"
+        )
+    return InclusionProof.of(ledger.store, record.position - 1, head, record.record)
+
+
+def prove_consistency(
+    ledger: Ledger, sizes: tuple[int, int], key: Path | None, checkpoint: Path | None
+) -> ConsistencyProof:
+    """Prove that the first `sizes[0]` records of the ledger are the beginning of the first `sizes[1]`."""
+    old, new = sizes
+    if not 0 <= old <= new:
+        raise BadInput(f"--consistency {old} {new}: expected two sizes, 0 <= OLD <= NEW")
+    head = given_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key, new)
+    if head.checkpoint.size != new:
+        raise BadInput(f"checkpoint {checkpoint}: it has {head.checkpoint.size} records, not {new}")
+    return ConsistencyProof.of(ledger.store, old, head)
+
+
+def read_proof(path: Path) -> Proof:
+    """Return the proof in the file at `path`; `BadInput` if it holds none."""
+    data = read_file(path, "proof", MAX_PROOF_BYTES)
+    try:
+        if data.startswith(b"old "):
+            return ConsistencyProof.parse(data)
+        return InclusionProof.parse(data)
+    except ProofInvalid as error:
+        raise BadInput(f"proof {path}: {error}; `sora-ledger prove` makes one ({VERSION})") from None
+
+
+def check_proof(
+    proof: Proof, record: Path | None, old_checkpoint: Path | None, verifiers: Sequence[Verifier]
+) -> Checked:
+    """Say whether `proof` shows what it claims, of `record` or from `old_checkpoint` on."""
+    trouble: list[str] = []
+    if isinstance(proof, InclusionProof):
+        shown = _shown(proof, record)
+        heads = [proof.head]
+        try:
+            proof.verify(shown)
+        except ProofInvalid as error:
+            trouble.append(f"inclusion: {error}")
+    else:
+        shown = None
+        heads = [proof.head, _old_head(old_checkpoint)]
+        trouble += _consistency_trouble(proof, heads[1])
+    signed_by: list[str] = []
+    for head in heads if verifiers else []:
+        try:
+            signed_by = [key.name for key in head.signed_by(verifiers)]
+        except CheckpointInvalid as error:
+            trouble.append(f"signature: {error}")
+    return Checked(proof, signed_by, trouble, shown)
+
+
+def _consistency_trouble(proof: ConsistencyProof, old: TreeHead) -> list[str]:
+    trouble = []
+    if old.checkpoint.origin != proof.head.checkpoint.origin:
+        trouble.append(f"origin: {old.checkpoint.origin} and {proof.head.checkpoint.origin} are two logs")
+    if old.checkpoint.size != proof.old_size:
+        trouble.append(
+            f"size: the checkpoint has {old.checkpoint.size}, the proof begins at {proof.old_size}"
+        )
+        return trouble
+    try:
+        proof.verify(old.checkpoint.root)
+    except ProofInvalid as error:
+        trouble.append(f"consistency: {error}")
+    return trouble
+
+
+def _record(ledger: Ledger, name: str) -> Record:
+    newest = ledger.head().size
+    if name.isascii() and name.isdigit() and len(name) < len(str(2**63)):
+        position = int(name)
+        found = next(ledger.read(after=position - 1, limit=1), None) if position else None
+        if found is None or found.position != position:
+            raise BadInput(f"position {name}: the ledger has positions 1 to {newest}")
+        return found
+    record = ledger.event(name)
+    if record is None:
+        raise BadInput(
+            f"{name!r} is neither a position (1 to {newest}) nor an event id of this ledger: "
+            "`sora-ledger log` shows both"
+        )
+    return record
+
+
+def _shown(proof: InclusionProof, record: Path | None) -> bytes:
+    if record is not None:
+        return read_file(record, "record", RECORD_LIMIT_BYTES)
+    if proof.record is None:
+        raise BadInput("this proof does not hold its record: name the file that does with --record")
+    return proof.record
+
+
+def _old_head(path: Path | None) -> TreeHead:
+    if path is None:
+        raise BadInput("a consistency proof begins at a checkpoint: name its file with --against")
+    return read_head(path)

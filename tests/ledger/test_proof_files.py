@@ -1,0 +1,164 @@
+"""Proofs as files: they come back as they were, show what they claim, and nothing else parses."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.checkpoint import Checkpoint, CheckpointInvalid, Signer
+from ledger.evidence.head import TreeHead
+from ledger.evidence.proof import ConsistencyProof, InclusionProof
+from ledger.ledger import Ledger
+from ledger.merkle import EMPTY_ROOT, ProofInvalid, leaf_hash, root_at
+
+SIGNER = Signer("ledger.example", bytes(range(32)))
+PATHS = st.lists(st.binary(min_size=32, max_size=32), max_size=6).map(tuple)
+CHECKPOINTS = st.builds(
+    Checkpoint, st.just("sora-ledger/L"), st.integers(0, 10**6), st.binary(min_size=32, max_size=32)
+)
+HEADS = st.builds(
+    lambda checkpoint, signed: TreeHead(checkpoint, checkpoint.signed(SIGNER) if signed else None),
+    CHECKPOINTS,
+    st.booleans(),
+)
+# The example of the specification of tlog-proof, its checkpoint and hashes cut there and whole here.
+HASH = "gSKyXoYZUgZ6jduWYrkDOARinOMGJveXjgMkBTcdPlQ="
+FOREIGN = f"""c2sp.org/tlog-proof@v1
+extra YWdlLXYxLjIuMS1kYXJ3aW4tYXJtNjQudGFyLmd6
+index 73894
+{HASH}
+{HASH}
+
+example.com/fancylog
+109482
+sFodV/vSp5O8n9a8QpW6PRY97tfOSW5bsc2Xl/EQi08=
+
+— example.com/fancylog hI2DJwAAAAAA
+"""
+
+
+@pytest.fixture
+def grown(ledger: Ledger, scribe: Any) -> Ledger:
+    """Return a ledger of six records."""
+    for _ in range(5):
+        ledger.append([scribe.note()])
+    return ledger
+
+
+def test_a_proof_in_the_form_of_the_specification_is_read() -> None:
+    proof = InclusionProof.parse(FOREIGN.encode())
+    assert (proof.index, len(proof.path), proof.head.checkpoint.size, proof.record) == (
+        73894,
+        2,
+        109_482,
+        b"age-v1.2.1-darwin-arm64.tar.gz",
+    )
+
+
+@pytest.mark.parametrize("position", range(1, 7))
+def test_a_proof_of_a_ledger_shows_its_record(grown: Ledger, position: int) -> None:
+    record = next(grown.read(after=position - 1)).record
+    made = InclusionProof.of(grown.store, position - 1, TreeHead.of(grown, [SIGNER]), record)
+    again = InclusionProof.parse(made.to_bytes())
+    again.verify(record)
+    assert again == made
+
+
+def test_a_proof_shows_no_other_record(grown: Ledger) -> None:
+    made = InclusionProof.of(grown.store, 2, TreeHead.of(grown))
+    with pytest.raises(ProofInvalid, match="the path leads to root"):
+        made.verify(next(grown.read(after=3)).record)
+
+
+def test_a_proof_by_an_older_head_shows_its_record(grown: Ledger) -> None:
+    record = next(grown.read(after=1)).record
+    InclusionProof.of(grown.store, 1, TreeHead.of(grown, size=4)).verify(record)
+
+
+@pytest.mark.parametrize("old", range(7))
+def test_a_consistency_proof_of_a_ledger_shows_that_it_grew(grown: Ledger, old: int) -> None:
+    made = ConsistencyProof.of(grown.store, old, TreeHead.of(grown, [SIGNER]))
+    again = ConsistencyProof.parse(made.to_bytes())
+    again.verify(root_at(grown.store, old))
+    assert again == made
+
+
+def test_from_size_0_the_proof_is_empty(grown: Ledger) -> None:
+    made = ConsistencyProof.of(grown.store, 0, TreeHead.of(grown))
+    assert made.to_bytes().startswith(b"old 0\n\nsora-ledger/")
+    made.verify(EMPTY_ROOT)
+
+
+def test_from_size_0_nothing_but_nothing_is_shown(grown: Ledger) -> None:
+    made = ConsistencyProof.of(grown.store, 0, TreeHead.of(grown))
+    with pytest.raises(ProofInvalid, match="from size 0"):
+        made.verify(leaf_hash(b""))
+
+
+@given(st.integers(0, 10**9), PATHS, HEADS, st.none() | st.binary(max_size=40))
+def test_every_inclusion_proof_comes_back(
+    index: int, path: tuple[bytes, ...], head: TreeHead, record: bytes | None
+) -> None:
+    proof = InclusionProof(index, path, head, record)
+    assert InclusionProof.parse(proof.to_bytes()) == proof
+
+
+@given(st.integers(0, 10**9), PATHS, HEADS)
+def test_every_consistency_proof_comes_back(old: int, path: tuple[bytes, ...], head: TreeHead) -> None:
+    proof = ConsistencyProof(old, path, head)
+    assert ConsistencyProof.parse(proof.to_bytes()) == proof
+
+
+@given(HEADS)
+def test_every_tree_head_comes_back(head: TreeHead) -> None:
+    assert TreeHead.parse(head.to_bytes()) == head
+
+
+ANY_FILE = st.binary(max_size=400) | st.builds(
+    lambda text, at, put: text[: at % len(text)] + put + text[at % len(text) + 1 :],
+    st.sampled_from(
+        [FOREIGN.encode(), FOREIGN.partition("\n\n")[2].encode(), b"old 3\n\no\n4\n" + HASH.encode()]
+    ),
+    st.integers(0, 400),
+    st.binary(max_size=3),
+)
+
+
+@pytest.mark.parametrize("kind", [InclusionProof, ConsistencyProof])
+@given(data=ANY_FILE)
+def test_hostile_bytes_are_a_proof_that_prints_back_or_are_refused(kind: Any, data: bytes) -> None:
+    try:
+        proof = kind.parse(data)
+    except ProofInvalid:
+        return
+    assert proof.to_bytes() == data
+
+
+@given(ANY_FILE)
+def test_hostile_bytes_are_a_tree_head_that_prints_back_or_are_refused(data: bytes) -> None:
+    try:
+        head = TreeHead.parse(data)
+    except CheckpointInvalid:
+        return
+    assert head.to_bytes() == data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"c2sp.org/tlog-proof@v1\n\n",
+        FOREIGN.replace("@v1", "@v2").encode(),
+        FOREIGN.replace("index 73894", "index 073894").encode(),
+        FOREIGN.replace("index 73894\n", "").encode(),
+        FOREIGN.replace(HASH, HASH[:-2]).encode(),
+        FOREIGN.replace(HASH, HASH + "\n" + HASH * 40, 1).encode(),
+        FOREIGN.replace(HASH, f"{HASH}\n" * 70, 1).encode(),
+        FOREIGN[:-30].encode(),
+        b"x" * 1_300_000,
+    ],
+)
+def test_bytes_that_are_no_proof_are_refused(data: bytes) -> None:
+    with pytest.raises(ProofInvalid):
+        InclusionProof.parse(data)
