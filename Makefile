@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types bench conformance serve
+.PHONY: demo test soak lint types bench conformance serve
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready       ## the main job, before your eyes, into demo-output/
@@ -10,6 +10,9 @@ demo: .venv/ready       ## the main job, before your eyes, into demo-output/
 
 test: .venv/ready       ## every test
 	$(BIN)/pytest --numprocesses auto --dist loadgroup
+
+soak: .venv/ready       ## the tests that take minutes, not seconds
+	$(BIN)/pytest -m soak --numprocesses auto --dist loadgroup
 
 lint: .venv/ready       ## ruff, all rules, and its formatter
 	$(BIN)/ruff check .

@@ -41,6 +41,7 @@ COMMANDS = (
     "key",
     "replay",
     "doctor",
+    "serve",
     "sandbox",
     "completion",
 )

@@ -11,6 +11,8 @@ SORA_LEDGER_PROFILES       a TOML file of your own profiles                none
 SORA_LEDGER_ACTOR          who is asking                                   the login name
 SORA_LEDGER_ASSETS         folder for stored files                         ``assets`` beside the ledger
 SORA_LEDGER_KEY            file of the key that signs checkpoints          none: they are not signed
+SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
+SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 =========================  ==============================================  ============================
 """
@@ -18,7 +20,7 @@ SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 import getpass
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +33,7 @@ OPENAI_HOST = "api.openai.com"
 SANDBOX = "sandbox"
 DEFAULT_SANDBOX_SECONDS = 6.0
 LONGEST_ACTOR = 256
+WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Settings:
     """What the service needs to know of its surroundings.
 
     `profile_name` None means not chosen, `ledger_path` None that the ledger is on a database server.
+    `webhook_secrets` are the variables that hold some, unread: see `render_service.webhooks.secrets`.
     """
 
     ledger_url: str
@@ -52,6 +56,7 @@ class Settings:
     actor: str
     actor_source: ActorSource
     key_file: Path | None = None
+    webhook_secrets: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Leave the key out: a settings object may end up in a log or traceback."""
@@ -111,6 +116,7 @@ def read_settings(
         actor=who,
         actor_source=source,
         key_file=Path(key).expanduser() if (key := get("SORA_LEDGER_KEY")) else None,
+        webhook_secrets={name: text for name, text in found.items() if name.startswith(WEBHOOK_SECRETS)},
     )
 
 

@@ -26,6 +26,7 @@ from render_service.closing import closing
 from render_service.desk import Desk
 from render_service.errors import AssetUnusable, NotReady
 from render_service.media import mismatches, probe
+from render_service.webhooks.matching import match_inbox
 from sora_adapter.errors import ContentExpired, ContentGone, ContentTruncated
 from sora_adapter.polling import poll
 
@@ -43,6 +44,7 @@ MEDIA_TYPES = {
 }
 OPAQUE = "application/octet-stream"
 USUAL_TYPE = {Variant.VIDEO: "video/mp4", Variant.THUMBNAIL: "image/webp", Variant.SPRITESHEET: "image/jpeg"}
+ENDED = (State.STORED, State.FAILED, State.LOST)
 HAS_VIDEO = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
 
 Watch = Callable[[Job, "Observation"], None]
@@ -67,7 +69,7 @@ async def finish(desk: Desk, client: "VideosClient", job: Job) -> Job:
     """Keep the video of a job the server is done with, and close it; one that still runs is left alone."""
     if job.state is State.COMPLETED:
         job = await _store(desk, client, job, Variant.VIDEO)
-    return await _close(desk, job)
+    return await _close(desk, await match_inbox(desk, job) if job.state in ENDED else job)
 
 
 async def refresh(desk: Desk, job: Job) -> Job:
@@ -101,15 +103,29 @@ def _at(job: Job) -> str:
 
 
 async def record(desk: Desk, job: Job, *events: Event) -> Job:
-    """Append `events` to `job`, or return the job as somebody else made it in the meantime."""
-    try:
-        return await desk.advance(job, [desk.draft(event) for event in events])
-    except (WrongExpectedVersion, IllegalTransition) as passed:
-        now = await desk.job(job.job_id)
-        if now.version == job.version:
-            raise
-        desk.log.info("job.moved_on", job_id=job.job_id, version=now.version, because=type(passed).__name__)
-        return now
+    """Append `events` to `job`, or return the job as somebody else made it in the meantime.
+
+    What was only said about the job in between (`ledger.job.ANNOTATIONS`: a webhook, a review) keeps nobody
+    from going on.
+    """
+    drafts = [desk.draft(event) for event in events]
+    while True:
+        try:
+            return await desk.advance(job, drafts)
+        except (WrongExpectedVersion, IllegalTransition) as passed:
+            now = await desk.job(job.job_id)
+            if now.version == job.version:
+                raise
+            if not _is_as_before(job, now):
+                because = type(passed).__name__
+                desk.log.info("job.moved_on", job_id=job.job_id, version=now.version, because=because)
+                return now
+            job = now
+
+
+def _is_as_before(job: Job, now: Job) -> bool:
+    told = {name: getattr(now, name) for name in ("version", "position", "updated_at", "verdict")}
+    return job.model_copy(update=told) == now
 
 
 async def _wait(  # how to wait belongs together

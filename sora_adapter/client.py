@@ -4,7 +4,7 @@ Takes an intent and returns the event that says what came of it; cannot see the 
 record, nor record by itself. Every call is one HTTP request: nothing is sent twice, not even a question
 (`sora_adapter.polling` asks again, in its own time).
 
-Importing this module imports `openai`, which takes half a second; of the other modules only `transport` does.
+Importing this module imports `openai`, which takes half a second; so do `transport` and `webhooks`.
 """
 
 import asyncio

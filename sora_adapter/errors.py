@@ -16,6 +16,7 @@ AdapterError
 │   ├── ContentNotReady      1  not completed yet
 │   ├── ContentExpired       1  kept only until ``expires_at``
 │   └── ContentGone          1  completed or failed, and without bytes
+├── DeliveryRefused          -  a webhook that is badly signed, stale or unreadable; answered with a 4xx
 ├── ContentTruncated         1  fewer bytes came than were announced
 └── PollTimeout              5  neither completed nor failed when the waiting time was over
 
@@ -23,7 +24,7 @@ A submission raises none of these for what the network or the server does: it re
 Messages hold no API key: whatever a server says passes `sora_adapter.redaction` first.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ledger.events import ErrorDetail
@@ -112,6 +113,14 @@ class ContentExpired(ContentUnavailable):
 
 class ContentGone(ContentUnavailable):
     """The video is completed or failed, and the server has no such bytes for it."""
+
+
+class DeliveryRefused(AdapterError):
+    """A webhook delivery that proves nothing; `why` is the word it is counted under."""
+
+    def __init__(self, message: str, why: Literal["unsigned", "stale", "forged", "unreadable"]) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class ContentTruncated(AdapterError):

@@ -1,4 +1,4 @@
-"""The only importer of `openai`: one exchange over the SDK, exactly once.
+"""The only caller of servers, through `openai`: one exchange over the SDK, exactly once.
 
 What the SDK and its HTTP client would do on their own is off, in this one place:
 

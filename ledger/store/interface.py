@@ -19,7 +19,7 @@ answer to its COMMIT was lost it looks the event ids up, and returns the records
 *Absent* is None or an empty list; trouble with the store itself is `LedgerUnusable`, with the next step.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -90,6 +90,21 @@ class Lease(NamedTuple):
     holder: str
     token: int
     until_ms: int
+
+
+class Tally(NamedTuple):
+    """Numbers for people who watch: records by type, jobs by state, and the queue.
+
+    `due` jobs wait for somebody, the oldest for `overdue_ms`; `waiting` ones are due later; on `leased` ones
+    somebody works.
+    """
+
+    events: Mapping[str, int]
+    jobs: Mapping[str, int]
+    due: int
+    waiting: int
+    leased: int
+    overdue_ms: int
 
 
 @dataclass(frozen=True)
@@ -179,6 +194,9 @@ class Store(Protocol):
         While somebody holds it the earliest such time is kept, and counts once the holder releases it.
         """
 
+    def wake(self, job_ids: Collection[str]) -> None:
+        """Make jobs due now, all of them in one transaction."""
+
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Take up to `limit` due jobs nobody holds a live lease on; each gets a new, higher token."""
 
@@ -190,6 +208,9 @@ class Store(Protocol):
 
         What `schedule` asked for while the lease was held is not undone: the earlier time counts.
         """
+
+    def tally(self) -> Tally:
+        """Return the numbers of `Tally`, from indexes: cheap enough to ask every few seconds."""
 
     def nodes(self, level: int, start: int, count: int) -> list[bytes]:
         """Return tree nodes: leaves at level 0, at multiples of 8 the roots of complete subtrees."""

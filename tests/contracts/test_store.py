@@ -648,6 +648,25 @@ def test_a_job_that_is_not_due_is_not_claimed(store: Store) -> None:
     assert store.claim("w1", 60_000) == []
 
 
+def test_jobs_that_are_woken_are_due_at_once_whenever_they_were_to_be(store: Store) -> None:
+    store.schedule("job_1", 60_000)
+    store.wake(["job_2", "job_1"])
+    assert {claimed.job_id for claimed in store.claim("w1", 60_000, limit=9)} == {"job_1", "job_2"}
+
+
+def test_a_job_that_is_woken_keeps_its_place_before_younger_ones(store: Store) -> None:
+    store.schedule("job_1", -5_000)
+    store.schedule("job_2", -1_000)
+    store.wake(["job_1"])
+    assert [claimed.job_id for claimed in store.claim("w1", 60_000, limit=9)] == ["job_1", "job_2"]
+
+
+def test_a_job_that_is_woken_while_it_is_held_is_due_after_its_release(store: Store, lease: Lease) -> None:
+    store.wake(["job_1"])
+    store.release(lease, None)
+    assert [claimed.job_id for claimed in store.claim("w2", 60_000)] == ["job_1"]
+
+
 def test_a_claimed_job_is_not_claimed_again(store: Store, lease: Lease) -> None:
     assert store.claim("w2", 60_000) == []
 
@@ -739,6 +758,19 @@ def test_claims_take_at_most_the_limit(store: Store) -> None:
     for number in range(3):
         store.schedule(f"job_{number}", number - 10)
     assert [taken.job_id for taken in store.claim("w1", 60_000, limit=2)] == ["job_0", "job_1"]
+
+
+def test_the_tally_counts_records_jobs_and_the_queue(store: Store, scribe: Any) -> None:
+    before = store.tally()
+    store.append([scribe.note()])
+    store.schedule("job_1", -5_000)
+    store.schedule("job_2", 60_000)
+    store.schedule("job_3", -9_000)
+    store.claim("w1", 60_000)
+    after = store.tally()
+    assert (before.due, before.waiting, before.leased, before.overdue_ms) == (0, 0, 0, 0)
+    assert sum(after.events.values()) == sum(before.events.values()) + 1
+    assert (after.due, after.waiting, after.leased, after.overdue_ms // 1_000) == (1, 1, 1, 5)
 
 
 def test_a_live_lease_writes(store: Store, scribe: Any, lease: Lease) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from ledger.job import Job
 from ledger.private import PrivateBody
 from ledger.record import StoredRow
-from ledger.store.interface import Hold, JobFilter, RecordFilter
+from ledger.store.interface import Hold, JobFilter, RecordFilter, Tally
+from ledger.store.postgres import work
 from ledger.store.postgres.connection import Connection
 
 
@@ -47,6 +48,13 @@ def document(db: Connection, sha256: str) -> bytes | None:
     """Return a document by digest."""
     row = db.execute("SELECT body FROM documents WHERE sha256 = %s", (sha256,), binary=True).fetchone()
     return row[0] if row else None
+
+
+def tally(db: Connection) -> Tally:
+    """Return how many records, jobs and leases there are."""
+    events: dict[str, int] = dict(db.execute("SELECT type, COUNT(*) FROM events GROUP BY type").fetchall())
+    jobs: dict[str, int] = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
+    return Tally(events, jobs, *work.queue(db))
 
 
 def job(db: Connection, job_id: str) -> Job | None:

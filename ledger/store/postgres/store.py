@@ -10,7 +10,7 @@ and takes the head's lock, which waits for the lost transaction to end, and look
 are there, or they are not. That is no second try of the append.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Self
 
@@ -22,7 +22,7 @@ from ledger.merkle import Frontier
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.group_commit import GroupCommit, Request
-from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, RecordFilter
+from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, RecordFilter, Tally
 from ledger.store.postgres import reading, work
 from ledger.store.postgres.append import Changes, already_recorded, decide
 from ledger.store.postgres.connection import Connection, Place, open_reading, open_writing, patiently
@@ -152,6 +152,11 @@ class PostgresStore:
         with self._writing() as db:
             work.schedule(db, job_id, delay_ms)
 
+    def wake(self, job_ids: Collection[str]) -> None:
+        """Make jobs due now."""
+        with self._writing() as db:
+            work.wake(db, job_ids)
+
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Take due jobs nobody holds."""
         with self._writing() as db:
@@ -216,6 +221,11 @@ class PostgresStore:
         """Return what every job holds of `budget`."""
         with self._reading() as db:
             return reading.holds(db, budget)
+
+    def tally(self) -> Tally:
+        """Return how many records, jobs and leases there are."""
+        with self._reading() as db:
+            return reading.tally(db)
 
     def nodes(self, level: int, start: int, count: int) -> list[bytes]:
         """Return tree nodes; a leaf's number is its position less one."""

@@ -7,6 +7,8 @@ A claim sets ``due_at_ms`` to 0: nobody has asked for the job since. What is ask
 held is kept there, the earliest, until the holder releases; so a webhook that came meanwhile is not lost.
 """
 
+from collections.abc import Collection
+
 from ledger.errors import StaleFence
 from ledger.store.interface import Lease
 from ledger.store.postgres.connection import Connection
@@ -24,6 +26,10 @@ _SCHEDULE = f"""
 INSERT INTO work (job_id, due_at_ms) VALUES (%s, {_NOW_MS} + %s)
 ON CONFLICT (job_id) DO UPDATE SET due_at_ms =
     LEAST(EXCLUDED.due_at_ms, CASE WHEN work.holder IS NOT NULL THEN NULLIF(work.due_at_ms, 0) END)
+"""
+_WAKE = f"""
+INSERT INTO work (job_id, due_at_ms) SELECT name, {_NOW_MS} FROM unnest(%s::text[]) AS name
+ON CONFLICT (job_id) DO UPDATE SET due_at_ms = LEAST(EXCLUDED.due_at_ms, NULLIF(work.due_at_ms, 0))
 """
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
@@ -45,10 +51,30 @@ UPDATE work SET holder = NULL, until_ms = NULL,
 WHERE job_id = %s AND fence = %s AND holder = %s
 """
 
+_QUEUE = f"""
+WITH at AS (SELECT {_NOW_MS} AS now), queue AS (
+    SELECT due_at_ms, now, holder IS NOT NULL AND until_ms >= now AS held,
+        COALESCE(NULLIF(due_at_ms, 0), until_ms) AS since_ms
+    FROM work, at WHERE due_at_ms IS NOT NULL OR holder IS NOT NULL
+)
+SELECT COUNT(*) FILTER (WHERE NOT held AND due_at_ms <= now),
+    COUNT(*) FILTER (WHERE NOT held AND due_at_ms > now),
+    COUNT(*) FILTER (WHERE held), COALESCE(MAX(GREATEST(now - since_ms, 0)) FILTER (WHERE NOT held), 0)
+FROM queue
+"""
+
 
 def schedule(db: Connection, job_id: str, delay_ms: int) -> None:
     """Make a job due; a lease that is held stays held, and its holder's release does not undo this."""
     db.execute(_SCHEDULE, (job_id, delay_ms))
+
+
+def wake(db: Connection, job_ids: Collection[str]) -> None:
+    """Make jobs due now, in the order of their ids: two who wake the same ones must not block each other.
+
+    What was due before stays so.
+    """
+    db.execute(_WAKE, (sorted(job_ids),))
 
 
 def claim(db: Connection, holder: str, lease_ms: int, limit: int) -> list[Lease]:
@@ -69,6 +95,12 @@ def release(db: Connection, lease: Lease, delay_ms: int | None) -> None:
     """Give a lease back, due after `delay_ms` or (None) never, sooner if asked for; `StaleFence` if lost."""
     if db.execute(_RELEASE, (delay_ms, lease.job_id, lease.token, lease.holder)).rowcount == 0:
         raise _lost(lease)
+
+
+def queue(db: Connection) -> tuple[int, int, int, int]:
+    """Return how many jobs are due, due later and leased, and for how many milliseconds the oldest is due."""
+    due, waiting, leased, overdue_ms = db.execute(_QUEUE).fetchone() or (0, 0, 0, 0)
+    return due, waiting, leased, overdue_ms
 
 
 def _lost(lease: Lease) -> StaleFence:

@@ -7,7 +7,7 @@ file through SQLite's own locks.
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -19,7 +19,17 @@ from ledger.merkle import Frontier, leaf_hash
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.group_commit import GroupCommit, Request
-from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, RecordFilter, holds_of
+from ledger.store.interface import (
+    Batch,
+    Document,
+    Fence,
+    Hold,
+    JobFilter,
+    Lease,
+    RecordFilter,
+    Tally,
+    holds_of,
+)
 from ledger.store.sqlite import work
 from ledger.store.sqlite.append import (
     Append,
@@ -187,6 +197,11 @@ class SqliteStore:
         with usable(self.path), self._transaction() as db:
             work.schedule(db, job_id, delay_ms)
 
+    def wake(self, job_ids: Collection[str]) -> None:
+        """Make jobs due now."""
+        with usable(self.path), self._transaction() as db:
+            work.wake(db, job_ids)
+
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Take due jobs nobody holds."""
         with usable(self.path), self._transaction() as db:
@@ -291,6 +306,13 @@ class SqliteStore:
         with self._reading() as db:
             rows = db.execute("SELECT * FROM holds WHERE budget = ? ORDER BY job_id", (budget,)).fetchall()
         return [Hold(*row) for row in rows]
+
+    def tally(self) -> Tally:
+        """Return how many records, jobs and leases there are."""
+        with self._reading() as db:
+            events = dict(db.execute("SELECT type, COUNT(*) FROM events GROUP BY type"))
+            jobs = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
+            return Tally(events, jobs, *work.queue(db))
 
     def nodes(self, level: int, start: int, count: int) -> list[bytes]:
         """Return tree nodes; a leaf's number is its position less one."""

@@ -7,6 +7,7 @@ held is kept there, the earliest, until the holder releases; so a webhook that c
 """
 
 import sqlite3
+from collections.abc import Iterable
 
 from ledger.errors import StaleFence
 from ledger.store.interface import Lease
@@ -19,6 +20,11 @@ ON CONFLICT (job_id) DO UPDATE SET due_at_ms =
     CASE WHEN holder IS NOT NULL AND due_at_ms > 0 THEN MIN(due_at_ms, excluded.due_at_ms)
          ELSE excluded.due_at_ms END
 """
+_WAKE = f"""
+INSERT INTO work (job_id, due_at_ms) VALUES (?, {_NOW_MS})
+ON CONFLICT (job_id) DO UPDATE SET due_at_ms =
+    MIN(excluded.due_at_ms, COALESCE(NULLIF(due_at_ms, 0), excluded.due_at_ms))
+"""
 _CLAIM = f"""
 UPDATE work SET holder = ?, fence = fence + 1, until_ms = {_NOW_MS} + ?, due_at_ms = 0
 WHERE job_id = ? RETURNING fence, until_ms
@@ -28,11 +34,23 @@ UPDATE work SET holder = NULL, until_ms = NULL,
     due_at_ms = (SELECT MIN(time) FROM (SELECT {_NOW_MS} + ? AS time UNION ALL SELECT NULLIF(due_at_ms, 0)))
 WHERE job_id = ? AND fence = ? AND holder = ?
 """
+_QUEUE = f"""
+SELECT COALESCE(SUM(NOT held AND due_at_ms <= now), 0), COALESCE(SUM(NOT held AND due_at_ms > now), 0),
+    COALESCE(SUM(held), 0), COALESCE(MAX(CASE WHEN NOT held THEN MAX(now - since_ms, 0) END), 0)
+FROM (SELECT due_at_ms, now, holder IS NOT NULL AND until_ms >= now AS held,
+          COALESCE(NULLIF(due_at_ms, 0), until_ms) AS since_ms
+      FROM work, (SELECT {_NOW_MS} AS now) WHERE due_at_ms IS NOT NULL OR holder IS NOT NULL)
+"""
 
 
 def schedule(db: sqlite3.Connection, job_id: str, delay_ms: int) -> None:
     """Make a job due; a lease that is held stays held, and its holder's release does not undo this."""
     db.execute(_SCHEDULE, (job_id, delay_ms))
+
+
+def wake(db: sqlite3.Connection, job_ids: Iterable[str]) -> None:
+    """Make jobs due now; what was due before stays so."""
+    db.executemany(_WAKE, [(job_id,) for job_id in job_ids])
 
 
 def claim(db: sqlite3.Connection, holder: str, lease_ms: int, limit: int) -> list[Lease]:
@@ -74,6 +92,12 @@ def release(db: sqlite3.Connection, lease: Lease, delay_ms: int | None) -> None:
     done = db.execute(_RELEASE, (delay_ms, lease.job_id, lease.token, lease.holder))
     if done.rowcount == 0:
         raise _lost(lease)
+
+
+def queue(db: sqlite3.Connection) -> tuple[int, int, int, int]:
+    """Return how many jobs are due, due later and leased, and for how many milliseconds the oldest is due."""
+    row: tuple[int, int, int, int] = db.execute(_QUEUE).fetchone()
+    return row
 
 
 def _lost(lease: Lease) -> StaleFence:

@@ -1,0 +1,63 @@
+"""``serve``: receive webhooks, and say how things are, over HTTP."""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.invocation import Invocation, say
+
+if TYPE_CHECKING:
+    from render_service.desk import Desk
+
+
+@click.command("serve", short_help="Receive webhooks; health and metrics.")
+@click.option(
+    "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on."
+)
+@click.option(
+    "--port",
+    metavar="N",
+    type=click.IntRange(0, 65_535),
+    default=8780,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option("--no-webhooks", is_flag=True, help="Receive none: only /healthz, /readyz and /metrics.")
+@options.calling
+@options.invocation
+def serve_command(inv: Invocation, *, host: str, port: int, no_webhooks: bool) -> None:
+    """Receive webhooks at POST /webhooks/PROFILE, each event recorded once; /healthz, /readyz, /metrics.
+
+    Deliveries are checked with the secrets in SORA_LEDGER_WEBHOOK_SECRETS, or for one more profile in
+    SORA_LEDGER_WEBHOOK_SECRETS_PROFILE; several, while one replaces another, are separated by commas.
+    Ctrl-C or SIGTERM ends it once what came in is recorded.
+
+    \b
+    Example:
+      sora-ledger serve --profile custom --port 8780
+      sora-ledger serve --no-webhooks
+    """
+    from render_service.web.server import listen, serve  # noqa: PLC0415  # a web server: only where it runs
+    from render_service.webhooks.secrets import webhook_secrets  # noqa: PLC0415
+
+    secrets = {} if no_webhooks else webhook_secrets(inv.settings)
+    if not secrets and not no_webhooks:
+        raise click.UsageError(
+            "there is no secret to check webhooks with: set SORA_LEDGER_WEBHOOK_SECRETS to what "
+            "`sora-ledger webhook register` printed, or add --no-webhooks"
+        )
+    with contextlib.closing(listen(host, port)) as listening:
+        port = listening.getsockname()[1]
+        origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        document = {"serving": origin, "webhooks": [f"{origin}/webhooks/{name}" for name in secrets]}
+
+        def started() -> None:
+            inv.emit(document, lambda console: console.print("\n".join([origin, *document["webhooks"]])))
+            say("serving until Ctrl-C or SIGTERM")
+
+        async def at(desk: "Desk") -> None:
+            await serve(desk, listening, secrets, started)
+
+        inv.desk(at, begins=True, calls=False)

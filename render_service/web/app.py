@@ -1,0 +1,74 @@
+"""The ASGI app: which path is answered by whom, and the log line every answer leaves.
+
+``POST /webhooks/{profile}`` receives; ``GET /healthz`` says that the process lives, ``GET /readyz`` that the
+ledger can be reached and the server is not stopping; ``GET /metrics`` is for Prometheus.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ledger.errors import LedgerError
+from render_service.desk import Desk
+from render_service.web.access import AccessLog
+from render_service.web.metrics import Metrics
+from render_service.web.webhooks import WebhookReceiver
+from render_service.webhooks.receiving import Inbox
+from sora_adapter.webhooks import Verifier
+
+
+def create_app(desk: Desk, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
+    """Build the app of one desk; it receives webhooks of the profiles that `secrets` names."""
+    inbox, metrics = Inbox(desk), Metrics(desk.ledger)
+    verifiers = {profile: Verifier(those) for profile, those in secrets.items()}
+    receiver = WebhookReceiver(verifiers, inbox, metrics, desk.log)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.is_ready = True
+        yield
+        app.state.is_ready = False
+        await inbox.close()
+
+    async def ready(request: Request) -> Response:
+        try:
+            head = await asyncio.to_thread(desk.ledger.head)
+        except LedgerError as error:
+            return JSONResponse({"ready": False, "because": str(error)}, 503)
+        is_ready = bool(request.app.state.is_ready)
+        return JSONResponse({"ready": is_ready, "size": head.size}, 200 if is_ready else 503)
+
+    async def scrape(_: Request) -> Response:
+        told = await asyncio.to_thread(generate_latest, metrics.registry)
+        return Response(told, media_type=CONTENT_TYPE_LATEST)
+
+    app = Starlette(
+        routes=[
+            Route("/webhooks/{profile}", receiver, methods=["POST"]),
+            Route("/healthz", _alive),
+            Route("/readyz", ready),
+            Route("/metrics", scrape),
+        ],
+        middleware=[Middleware(AccessLog, log=desk.log)],
+        exception_handlers={HTTPException: _refused},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _alive(_: Request) -> Response:
+    return JSONResponse({"alive": True})
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for nothing else
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)

@@ -1,0 +1,76 @@
+"""Ties deliveries in the inbox to their jobs: ``webhook.matched``, once for each event, at once or later.
+
+A webhook may overtake the answer to the create that it is about; then no job has its video yet. So two look
+for each other, each after its own fact is durable: who receives (`Inbox`) looks for the job, and who is done
+with a job looks into the inbox (`match_inbox`). At least one of them sees both. Where both do, the event id,
+made from profile and webhook event, lets the second find that it was said.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ledger.errors import EventIdConflict
+from ledger.events import WebhookMatched, WebhookReceived
+from ledger.job import Job
+from ledger.ledger import Ledger
+from ledger.record import Authority, Draft, draft
+from ledger.store.interface import ANY, Batch, RecordFilter
+from render_service.desk import Desk
+
+MATCHES = uuid.UUID("5b1f0b0e-6c1c-5d43-8a55-0f3f4c1d7a66")
+"""Namespace of the event ids of matches."""
+
+
+def inbox_of(profile: str) -> str:
+    """Return the stream of a profile's deliveries, as they came."""
+    return f"inbox_{profile}"
+
+
+def match(desk: Desk, profile: str, received: WebhookReceived, received_id: str) -> Draft:
+    """Return the event that ties a delivery to its job, the same id for the same webhook event."""
+    event = WebhookMatched(
+        webhook_event_id=received.webhook_event_id,
+        webhook_type=received.webhook_type,
+        video_id=received.video_id,
+    )
+    who = replace(desk.provenance, authority=Authority.SYSTEM)
+    event_id = str(uuid.uuid5(MATCHES, f"{profile}\n{received.webhook_event_id}"))
+    return draft(event, who, desk.clock(), event_id=event_id, causation_id=received_id)
+
+
+async def match_inbox(desk: Desk, job: Job) -> Job:
+    """Tie what the inbox holds about the video of `job` to it, and return the job after that.
+
+    Looks at what came since the job began: nobody can announce a video before it is asked for.
+    """
+    if job.profile is None or job.video_id is None:
+        return job
+    matched = await asyncio.to_thread(_match_late, desk, job, job.profile)
+    return await desk.job(job.job_id) if matched else job
+
+
+def _match_late(desk: Desk, job: Job, profile: str) -> int:
+    inbox = RecordFilter(stream=inbox_of(profile))
+    if not desk.ledger.store.rows(0, 1, inbox):
+        return 0
+    history = desk.ledger.history(job.job_id)
+    said = {r.event.webhook_event_id for r in history if isinstance(r.event, WebhookMatched)}
+    late = [
+        (job.job_id, match(desk, profile, record.event, record.event_id))
+        for record in desk.ledger.read(inbox, after=history[0].position)
+        if isinstance(record.event, WebhookReceived)
+        and record.event.video_id == job.video_id
+        and record.event.webhook_event_id not in said
+    ]
+    return tie(desk.ledger, late)
+
+
+def tie(ledger: Ledger, matches: Sequence[tuple[str, Draft]]) -> int:
+    """Record matches in their jobs; returns how many are new."""
+    batches = [Batch(job_id, ANY, [matched]) for job_id, matched in matches]
+    try:
+        return len(ledger.append(batches)) if batches else 0
+    except EventIdConflict:  # somebody else has said one of them: each by itself
+        return 0 if len(matches) == 1 else sum(tie(ledger, [each]) for each in matches)

@@ -1,0 +1,133 @@
+"""Deliveries of webhooks: whether who sent one has the secret, and what it says.
+
+The signature is checked by the SDK's ``verify_signature``. What the SDK leaves open is closed here:
+
+- it takes any secret: an empty one, or one that decodes to nothing, lets anybody sign. `checked_secret`
+  refuses those, and `Verifier` takes only secrets that passed it;
+- it raises ValueError, TypeError and UnicodeDecodeError for headers and bodies nobody sends on purpose. Here
+  everything that is wrong with a delivery is a `DeliveryRefused`;
+- ``unwrap`` returns the wrong class for ``video.completed``: the event is read by a model of our own.
+
+The SDK reads the clock itself: a delivery is fresh for `TOLERANCE_S` seconds before and after its timestamp.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final, TypeVar
+
+from openai import InvalidWebhookSignatureError, OpenAI
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from sora_adapter.errors import DeliveryRefused, SettingsUnusable
+
+TOLERANCE_S: Final = 300
+LEAST_SECRET_BYTES: Final = 16
+VIDEO_EVENTS: Final = ("video.completed", "video.failed")
+"""The types whose subject is a video; any other is none of our business."""
+
+_PREFIX = "whsec_"
+_SIGNED = ("webhook-id", "webhook-timestamp", "webhook-signature")
+_STALE = "timestamp is too"
+_DELIVERY_ID = re.compile(r"[!-~]{1,128}")
+_Id = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class _Event(_Document):
+    id: _Id
+    type: _Id
+
+
+class _Subject(_Document):
+    id: _Id
+
+
+class _VideoEvent(_Event):
+    data: _Subject
+
+
+M = TypeVar("M", bound=_Document)
+
+
+class Delivery(BaseModel):
+    """One well signed delivery about a video. The event keeps its id however often it is delivered."""
+
+    model_config = ConfigDict(frozen=True)
+
+    webhook_event_id: str
+    delivery_id: str
+    webhook_type: str
+    video_id: str
+
+
+def checked_secret(secret: str) -> str:
+    """Return `secret` if only who has it can sign with it; `SettingsUnusable`, without repeating it."""
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not secret.startswith(_PREFIX) or len(key) < LEAST_SECRET_BYTES:
+        raise SettingsUnusable(
+            f"expected a webhook secret, {_PREFIX} and at least {LEAST_SECRET_BYTES} bytes in base64, found "
+            f"{len(secret)} characters that are none: copy it again; with a broken one anybody could sign"
+        )
+    return secret
+
+
+class Verifier:
+    """Checks deliveries signed with any one of `secrets`: the one in use, and those it is to replace."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        if not secrets:
+            raise SettingsUnusable("there is no webhook secret to check deliveries with")
+        self._secrets = tuple(map(checked_secret, secrets))
+        # No call is made with it; without these arguments it would read them from the environment.
+        self._sdk = OpenAI(api_key="none", base_url="http://localhost", webhook_secret=secrets[0])
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Delivery | None:
+        """Return what a delivery says; None if it is well signed and about something else than a video.
+
+        `DeliveryRefused` for whatever is wrong with it.
+        """
+        self._check(headers, body)
+        event = _parsed(_Event, body)
+        if event.type not in VIDEO_EVENTS:
+            return None
+        return Delivery(
+            webhook_event_id=event.id,
+            delivery_id=headers["webhook-id"],
+            webhook_type=event.type,
+            video_id=_parsed(_VideoEvent, body).data.id,
+        )
+
+    def _check(self, headers: Mapping[str, str], body: bytes) -> None:
+        signed = {name: headers.get(name, "") for name in _SIGNED}
+        if not all(value.isascii() and value.strip() for value in signed.values()):
+            raise DeliveryRefused(f"expected the headers {', '.join(_SIGNED)}, in ASCII", "unsigned")
+        if not _DELIVERY_ID.fullmatch(signed["webhook-id"]):
+            raise DeliveryRefused("webhook-id: expected 1 to 128 visible ASCII characters", "unsigned")
+        for secret in self._secrets:
+            try:
+                self._sdk.webhooks.verify_signature(body, signed, secret=secret, tolerance=TOLERANCE_S)
+            except InvalidWebhookSignatureError as error:
+                if _STALE in str(error):
+                    raise DeliveryRefused(f"{error}: {TOLERANCE_S} s are allowed", "stale") from error
+            except (ValueError, TypeError) as error:  # a UnicodeDecodeError is a ValueError
+                raise DeliveryRefused("the body is no text that can be signed", "unsigned") from error
+            else:
+                return
+        raise DeliveryRefused("the signature was made with no secret of this profile", "forged")
+
+
+def _parsed(model: type[M], body: bytes) -> M:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "the body"
+        message = f"expected an event as a JSON object; {where} is missing or wrong"
+        raise DeliveryRefused(message, "unreadable") from error

@@ -1,0 +1,145 @@
+"""`serve` refuses what cannot be served safely, and ends when it is told to with everything recorded."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from ledger.ledger import Ledger
+from render_service.web.server import listen
+from sora_adapter.sandbox.server import SandboxServer
+from sora_adapter.sandbox.settings import SandboxSettings
+
+SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
+SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
+
+
+@contextmanager
+def served(**environment: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """Run `serve` on a free port; yields the process and what it said on stdout."""
+    command = [sys.executable, "-m", "cli", "serve", "--port", "0", "--profile", "sandbox", "--json"]
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        lines: list[str] = []
+        while not lines or lines[-1] != "}\n":
+            lines.append(process.stdout.readline())
+            assert lines[-1], process.stderr and process.stderr.read()
+        yield process, json.loads("".join(lines))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, "there is no secret to check webhooks with: set SORA_LEDGER_WEBHOOK_SECRETS"),
+        ({SECRETS: ""}, "SORA_LEDGER_WEBHOOK_SECRETS is empty"),
+        ({SECRETS: "whsec_"}, "anybody could sign"),
+        ({f"{SECRETS}_NOBODY": SECRET}, "there is no such profile"),
+    ],
+)
+def test_without_secrets_that_are_some_nothing_is_served_or_begun(
+    sora: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    ended = sora("serve", "--profile", "sandbox")
+    assert (ended.code, message in ended.error) == (2, True)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_said(sora: Any, folder: Path) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        ended = sora("serve", "--no-webhooks", "--port", str(taken.getsockname()[1]))
+    assert (ended.code, "try another --host or --port" in ended.error) == (2, True)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_as_if_it_had_been_asked(folder: Path, number: signal.Signals) -> None:
+    with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, said):
+        assert httpx2.get(f"{said['serving']}/healthz").status_code == 200
+        process.send_signal(number)
+        _, log = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in log) == (0, False)
+
+
+def test_every_answer_leaves_a_line_in_the_log_that_holds_no_secret(folder: Path) -> None:
+    with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, said):
+        httpx2.post(said["webhooks"][0], content=b"{}", headers={"webhook-signature": "v1,hidden"})
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+    line = next(json.loads(each) for each in log.splitlines() if "http.answered" in each)
+    assert {name: line[name] for name in ("method", "path", "status", "profile", "outcome")} == {
+        "method": "POST",
+        "path": "/webhooks/sandbox",
+        "status": 400,
+        "profile": "sandbox",
+        "outcome": "unsigned",
+    }
+    assert (SECRET in log, "hidden" in log) == (False, False)
+
+
+def test_what_a_server_announces_is_in_the_inbox(folder: Path, tmp_path: Path) -> None:
+    settings = SandboxSettings(data_dir=tmp_path / "sandbox", render_seconds=0, media="cached")
+    headers = {"authorization": "Bearer any"}
+    with SandboxServer(settings) as sandbox, listen("127.0.0.1", 0) as place:
+        port = place.getsockname()[1]
+        wanted = {
+            "name": "ours",
+            "url": f"http://127.0.0.1:{port}/webhooks/sandbox",
+            "event_types": ["video.completed"],
+        }
+        made = httpx2.post(f"{sandbox.base_url}/webhook_endpoints", json=wanted, headers=headers).json()
+        place.close()
+        with served_at(port, made["signing_secret"]) as process:
+            video = httpx2.post(
+                f"{sandbox.base_url}/videos", json={"prompt": "a fox"}, headers=headers
+            ).json()
+            wait_for(process, "http.answered")
+            process.terminate()
+            process.communicate(timeout=20)
+    with Ledger.open("sqlite:///ledger.db") as ledger:
+        [record] = [each for each in ledger.read() if each.stream == "inbox_sandbox"]
+    assert record.event.model_dump()["video_id"] == video["id"]
+
+
+@contextmanager
+def served_at(port: int, secret: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "cli", "serve", "--port", str(port), "--profile", "sandbox", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), SECRETS: secret}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(process, "serving until")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(process: subprocess.Popen[str], word: str) -> None:
+    """Read the log up to a line that holds `word`."""
+    assert process.stderr
+    for line in process.stderr:
+        if word in line:
+            return
+    raise AssertionError(f"it ended without saying {word}")

@@ -1,0 +1,102 @@
+"""A delivery is tied to its job at once, or later where it overtook the answer to the create."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ledger.events import WebhookMatched, WebhookReceived
+from ledger.job import Job, State
+from ledger.store.interface import ANY, Batch
+from render_service.desk import Desk
+from render_service.renders import place
+from render_service.settle import settle
+from render_service.webhooks.matching import inbox_of, match_inbox
+
+
+async def submitted(desk: Desk, request_for: Any) -> Job:
+    return (await place(desk, request_for())).job
+
+
+def received(video_id: str, event_id: str = "evt_1") -> WebhookReceived:
+    return WebhookReceived(
+        webhook_event_id=event_id, delivery_id="wh_1", webhook_type="video.completed", video_id=video_id
+    )
+
+
+@pytest.mark.anyio
+async def test_a_delivery_is_tied_to_its_job_and_makes_it_due(
+    rendering: Desk, serving: Any, request_for: Any, event: Any, due: Any, delivered: Any
+) -> None:
+    job = await submitted(rendering, request_for)
+    serving(rendering).post(delivered(job.video_id))
+    await settled_inbox(rendering, job)
+    matched = event(job, WebhookMatched)
+    assert (matched.video_id, matched.webhook_event_id) == (job.video_id, f"evt_{job.video_id}")
+    assert due() == {job.job_id}
+
+
+async def settled_inbox(desk: Desk, job: Job) -> None:
+    """Wait until the delivery that was answered is tied too."""
+    while (await desk.job(job.job_id)).version == job.version:
+        await desk.sleep(0.01)
+
+
+@pytest.mark.anyio
+async def test_a_delivery_changes_nothing_in_where_the_job_stands(
+    rendering: Desk, serving: Any, request_for: Any, delivered: Any
+) -> None:
+    job = await submitted(rendering, request_for)
+    serving(rendering).post(delivered(job.video_id))
+    await settled_inbox(rendering, job)
+    assert (await rendering.job(job.job_id)).state is State.RUNNING
+
+
+@pytest.mark.anyio
+async def test_a_delivery_that_overtook_the_create_is_tied_when_the_job_is_settled(
+    desk: Desk, request_for: Any, types: Callable[[Job], list[str]], intact: Any
+) -> None:
+    job = await submitted(desk, request_for)
+    await desk.append(inbox_of("openai"), ANY, [desk.draft(received(job.video_id or ""))])
+    settled = await settle(desk, job, interval_s=0.05, timeout_s=30)
+    assert types(settled)[-3:] == ["webhook.matched", "cost.settled", "render.closed"]
+    assert (settled.state, intact()) == (State.STORED, True)
+
+
+@pytest.mark.anyio
+async def test_a_delivery_is_tied_once_however_often_it_is_looked_for(
+    desk: Desk, request_for: Any, types: Callable[[Job], list[str]]
+) -> None:
+    job = await submitted(desk, request_for)
+    await desk.append(inbox_of("openai"), ANY, [desk.draft(received(job.video_id or ""))])
+    for _ in range(3):
+        job = await match_inbox(desk, job)
+    assert types(job).count("webhook.matched") == 1
+
+
+@pytest.mark.anyio
+async def test_a_delivery_about_another_video_is_left_alone(
+    desk: Desk, request_for: Any, types: Callable[[Job], list[str]]
+) -> None:
+    job = await submitted(desk, request_for)
+    await desk.append(inbox_of("openai"), ANY, [desk.draft(received("video_of_somebody_else"))])
+    assert await match_inbox(desk, job) == job
+
+
+@pytest.mark.anyio
+async def test_a_delivery_during_the_download_keeps_nobody_from_storing_it(
+    desk: Desk, request_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await submitted(desk, request_for)
+    keep = desk.assets.keep
+
+    def keep_while_it_is_tied(*given: Any) -> str:
+        matched = WebhookMatched(
+            webhook_event_id="evt_9", webhook_type="video.completed", video_id=job.video_id or ""
+        )
+        desk.ledger.append([Batch(job.job_id, ANY, [desk.draft(matched)])])
+        return keep(*given)
+
+    monkeypatch.setattr(desk.assets, "keep", keep_while_it_is_tied)
+    settled = await settle(desk, job, interval_s=0.05, timeout_s=30)
+    assert settled.state is State.STORED

@@ -1,0 +1,62 @@
+"""The metrics say what the ledger says, at the moment of the scrape."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ledger.errors import LedgerUnusable
+from render_service.desk import Desk
+from render_service.renders import place
+
+
+def told(sender: Any) -> dict[str, float]:
+    """Return every metric that is not zero."""
+    lines = sender.client.get(f"{sender.url}/metrics").text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in values.items() if float(value)}
+
+
+@pytest.mark.anyio
+async def test_a_render_shows_as_records_jobs_and_money(desk: Desk, serving: Any, stored: Any) -> None:
+    sender = serving(desk)
+    assert told(sender) == {'sora_ledger_events_total{type="ledger.created"}': 1}
+    for number in (1, 2):
+        await stored(desk)
+        seen = told(sender)
+        assert seen['sora_ledger_jobs{state="stored"}'] == number
+        assert seen['sora_ledger_renders_closed_total{outcome="stored"}'] == number
+        assert seen['sora_ledger_events_total{type="submission.accepted"}'] == number
+        assert seen['sora_ledger_spend_usd_total{basis="estimated"}'] == pytest.approx(0.4 * number)
+
+
+@pytest.mark.anyio
+async def test_a_lost_answer_shows_as_an_unknown_outcome(
+    at: Callable[[str], Desk], faults: Any, serving: Any, request_for: Any
+) -> None:
+    faults.then(500, {"error": {"message": "no"}})
+    desk = at(faults.base_url)
+    await place(desk, request_for())
+    assert told(serving(desk))["sora_ledger_unknown_outcomes"] == 1
+
+
+def test_the_queue_shows_by_depth_and_by_how_late_it_is(serving: Any, at: Callable[[str], Desk]) -> None:
+    desk = at("http://127.0.0.1:9")
+    desk.ledger.store.schedule("job_1", -5_000)
+    desk.ledger.store.schedule("job_2", 60_000)
+    seen = told(serving(desk))
+    assert (seen["sora_ledger_queue_due"], seen["sora_ledger_queue_waiting"]) == (1, 1)
+    assert 5 <= seen["sora_ledger_queue_lag_seconds"] < 60
+
+
+def test_health_and_readiness_are_told_apart(serving: Any, at: Callable[[str], Desk]) -> None:
+    desk = at("http://127.0.0.1:9")
+    sender = serving(desk)
+    assert sender.client.get(f"{sender.url}/readyz").json() == {"ready": True, "size": 1}
+    desk.ledger.store.head = _unusable  # type: ignore[method-assign]  # a ledger that cannot be reached
+    alive, ready = (sender.client.get(f"{sender.url}/{name}").status_code for name in ("healthz", "readyz"))
+    assert (alive, ready) == (200, 503)
+
+
+def _unusable() -> Any:
+    raise LedgerUnusable("the disk is gone")
