@@ -29,6 +29,7 @@ from pathlib import Path
 import httpx2
 from openai import AsyncOpenAI
 
+from decision.catalog import default_catalog
 from render_service.batch import Terms, run_batch
 from render_service.batch_file import read_batch
 from render_service.batch_folder import BatchFolder
@@ -113,7 +114,13 @@ async def ours(base_url: str, profiler: cProfile.Profile | None = None) -> Took:
 async def carry_out(desk: Desk, out_dir: Path) -> list[str]:
     """Read, check, decide, record and send the batch; return the ids of its jobs."""
     defaults = {"profile": desk.settings.chosen_profile(), "augment": False}
-    planned = plan(read_batch("\n".join(PROMPTS), Path()), name="bench", out_dir=out_dir, defaults=defaults)
+    planned = plan(
+        read_batch("\n".join(PROMPTS), Path()),
+        name="bench",
+        out_dir=out_dir,
+        defaults=defaults,
+        catalog=default_catalog(),
+    )
     members = await run_batch(desk, planned, BatchFolder(out_dir), Terms(concurrency=AT_ONCE))
     return [member.job.job_id for member in members]
 

@@ -24,10 +24,11 @@ def advised_request(
     inv: Invocation, operation: str = "create", source: Source | None = None, **values: Any
 ) -> RenderRequest:
     """Do what `make_request` does, ask for what is missing, and say what could be better."""
-    request = make_request(operation, source, **values)
+    catalog = inv.rules.catalog
+    request = make_request(catalog, operation, source, **values)
     while questions := missing_details(request):
         prompt, fields = answered(request, questions[0], _ask(questions))
-        request = make_request(operation, source, **(values | {"prompt": prompt, "fields": fields}))
+        request = make_request(catalog, operation, source, **(values | {"prompt": prompt, "fields": fields}))
     for advice in advise(request):
         if inv.log.quiet:
             say(f"advice: {advice.message}")

@@ -5,7 +5,7 @@ from typing import Any, TextIO
 
 import click
 
-from decision.catalog import default_catalog
+from decision.catalog import Catalog
 from decision.request import RenderRequest, Source, parse_request
 
 MICROS = 1_000_000
@@ -38,6 +38,8 @@ def read_cost(text: str | None) -> int | None:
     return int(micros)
 
 
-def make_request(operation: str = "create", source: Source | None = None, **values: Any) -> RenderRequest:
+def make_request(
+    catalog: Catalog, operation: str = "create", source: Source | None = None, **values: Any
+) -> RenderRequest:
     """Parse what was asked for; what changes a video the server has names it as its `source`."""
-    return parse_request(catalog=default_catalog(), operation=operation, source=source, **values)
+    return parse_request(catalog=catalog, operation=operation, source=source, **values)

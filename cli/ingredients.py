@@ -15,7 +15,7 @@ import click
 
 from cli.images import read_images
 from cli.invocation import say
-from decision.catalog import default_catalog
+from decision.catalog import Catalog
 from decision.dimensions import read_size, size_of
 from decision.request import DEFAULT_SIZE
 from render_service.fit import Fit, Frame, as_found, first_frame, read_fit
@@ -105,15 +105,21 @@ def ingredients(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def gather(
-    extra: Ingredients, *, model: str, size: str | None, seconds: str | None, input_reference: Path | None
+    extra: Ingredients,
+    catalog: Catalog,
+    *,
+    model: str,
+    size: str | None,
+    seconds: str | None,
+    input_reference: Path | None,
 ) -> tuple[dict[str, Any], Material]:
     """Return the values of a request, named as in `RenderRequest`, and its files."""
-    size = _size(extra, size, model)
+    size = _size(extra, size, model, catalog)
     paths = _paths(extra, input_reference)
     fit = read_fit(extra.fit)
     if fit and not paths:
         raise click.UsageError("--fit is about an image file; name one with --images or --input-reference")
-    first, further = _frames(paths, size, fit)
+    first, further = _frames(paths, size, fit, catalog)
     values = {
         "model": model,
         "size": size,
@@ -137,10 +143,10 @@ def _one_of(flag: str, value: str | None, other_flag: str, other: str | None) ->
     return other if value is None else value
 
 
-def _size(extra: Ingredients, size: str | None, model: str) -> str | None:
+def _size(extra: Ingredients, size: str | None, model: str, catalog: Catalog) -> str | None:
     if extra.width is None and extra.height is None:
         return size
-    pixels = size_of(extra.width, extra.height, default_catalog(), model)
+    pixels = size_of(extra.width, extra.height, catalog, model)
     return _one_of("--size", size, "--width and --height", pixels)
 
 
@@ -152,11 +158,13 @@ def _paths(extra: Ingredients, input_reference: Path | None) -> list[Path]:
     return read_images(extra.images)
 
 
-def _frames(paths: list[Path], size: str | None, fit: Fit | None) -> tuple[Frame | None, list[Frame]]:
+def _frames(
+    paths: list[Path], size: str | None, fit: Fit | None, catalog: Catalog
+) -> tuple[Frame | None, list[Frame]]:
     """Read every image; only the first is fitted, since the others are not sent."""
     if not paths:
         return None, []
-    wanted = read_size(size, default_catalog()) if size else DEFAULT_SIZE
+    wanted = read_size(size, catalog) if size else DEFAULT_SIZE
     first, further = first_frame(paths[0], wanted, fit), [as_found(path) for path in paths[1:]]
     if further:
         say(f"the API takes one image: {paths[0]} is the first frame; the other {len(further)} are recorded")

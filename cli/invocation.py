@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.desk import Desk
+    from render_service.governance.policies import Rules
 
 T = TypeVar("T")
 WIDTH = 140  # of text that goes to a file
@@ -53,6 +54,21 @@ class Invocation:
         elif not begins:
             self.ledger().close()  # says what is wrong if there is no ledger
         return at_desk(self.settings, self.trace, self.log, use, even_if_retired=self.even_if_retired)
+
+    @cached_property
+    def rules(self) -> "Rules":
+        """The policy and catalog that decide: those of the ledger, or of the package where there is none.
+
+        What is wrong with a ledger is said when it is used; `LedgerUnusable` if its policy cannot be read.
+        """
+        from render_service.governance.policies import (  # noqa: PLC0415  # only for who decides
+            active_rules,
+            ledger_if_any,
+            packaged_rules,
+        )
+
+        with ledger_if_any(self.settings) as ledger:
+            return active_rules(ledger) if ledger else packaged_rules()
 
     def ledger(self) -> Ledger:
         """Open the ledger for reading."""

@@ -33,6 +33,7 @@ COMMANDS = (
     "jobs",
     "record",
     "attach",
+    "policy",
     "log",
     "show",
     "verify",

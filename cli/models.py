@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.invocation import Invocation
-from decision.catalog import Model, default_catalog
+from decision.catalog import Model
 from decision.money import usd_digits
 from decision.request import AUTO
 
@@ -25,7 +25,7 @@ def list_models(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def show_models(inv: Invocation) -> None:
     """Print the models as the text that scripts of image2video expect; as JSON only if --json asks for it."""
-    models = default_catalog().models
+    models = inv.rules.catalog.models
     document = {"backend": BACKEND, "default": AUTO, "models": [_document(model) for model in models]}
     replace(inv, as_json=inv.as_json is True).emit(document, lambda console: _text(console, models))
 

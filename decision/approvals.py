@@ -3,10 +3,10 @@
 A rule matches where all it names agrees; what it does not name is open. The packaged policy has no rules.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StrictBool, StringConstraints
 
 from decision.catalog import Catalog
 from decision.document import Entry
@@ -20,7 +20,9 @@ OVERRIDABLE = frozenset({"SEVERAL_CHANGES", "NO_CHANGE_FOUND", "COST_ABOVE_LIMIT
 class ApprovalRule(Entry):
     """A kind of render that needs `people` to approve it; `code` is the reason in the record.
 
-    `change_verdicts` are those of `decision.remix`: ``ambiguous`` holds remixes that cannot be told.
+    `change_verdicts` are those of `decision.remix`: ``ambiguous`` holds remixes that cannot be told. With
+    `signed` only approvals count that are signed with a key of the policy's approvers; `signed_by` names
+    those whose signature is wanted.
     """
 
     code: Code
@@ -30,6 +32,13 @@ class ApprovalRule(Entry):
     operations: tuple[Operation, ...] | None = None
     change_verdicts: tuple[str, ...] | None = None
     min_cost_usd_micros: Annotated[int, Field(ge=0, lt=2**53, strict=True)] | None = None
+    signed: StrictBool | None = None
+    signed_by: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @property
+    def wants_signature(self) -> bool:
+        """Whether an approval has to be signed."""
+        return bool(self.signed or self.signed_by)
 
     def matches(
         self,
@@ -48,6 +57,15 @@ class ApprovalRule(Entry):
             and (self.change_verdicts is None or change_verdict in self.change_verdicts)
             and (self.min_cost_usd_micros is None or cost_usd_micros >= self.min_cost_usd_micros)
         )
+
+    def cannot_be_met(self, approvers: Collection[str]) -> Iterator[str]:
+        """Yield why nobody can give the approvals it asks for, nothing where enough of `approvers` can."""
+        signers = set(self.signed_by or approvers) & set(approvers)
+        if self.wants_signature and len(signers) < self.people:
+            yield (
+                f"approval rule {self.code}: it wants {self.people} signed approvals, and [approvers] names"
+                f" {len(signers)} who may sign them"
+            )
 
     def never_matches(self, catalog: Catalog) -> Iterator[str]:
         """Yield why no render of `catalog` can ever match, nothing where one can."""

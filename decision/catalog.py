@@ -75,8 +75,12 @@ class Model(Entry):
     @model_validator(mode="after")
     def _says_each_thing_once(self) -> Self:
         dated = [(price.size_class, price.from_date) for price in self.prices]
-        if len(set(dated)) < len(dated):
-            raise ValueError(f"{self.name} has two prices for one size class from the same date")
+        twice = next((price for price in dated if dated.count(price) > 1), None)
+        if twice:
+            raise ValueError(
+                f"{self.name} has two prices for one size class from the same date ({twice[0]},"
+                f" {twice[1]}): their dates overlap, so which one holds cannot be told"
+            )
         if len(set(self.sizes)) < len(self.sizes):
             raise ValueError(f"{self.name} offers a size twice")
         unpriced = {offer.size_class for offer in self.size_offers} - {

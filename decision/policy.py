@@ -12,6 +12,7 @@ from typing import Annotated, Self
 from pydantic import Field, StrictBool, model_validator
 
 from decision.approvals import OVERRIDABLE, ApprovalRule
+from decision.approvers import Approvers, keys_of_several
 from decision.catalog import Catalog
 from decision.document import Document, Entry
 from decision.purposes import PURPOSES
@@ -48,8 +49,9 @@ class Fit(Entry):
 class Policy(Document):
     """Weights and fits; every purpose of the vocabulary has its line.
 
-    With `require_attestation`, nobody renders without having confirmed the guardrails. `approvals` and
-    `overridable` are `decision.holding`'s.
+    With `require_attestation`, nobody renders without having confirmed the guardrails. For the purposes of
+    `require_approved_draft` a render has to come from a draft that somebody approved. `approvals` and
+    `overridable` are `decision.holding`'s; `approvers` are the keys that approvals may be signed with.
     """
 
     name: str
@@ -58,6 +60,8 @@ class Policy(Document):
     purposes: dict[str, tuple[Fit, ...]]
     approvals: tuple[ApprovalRule, ...] | None = None
     overridable: tuple[str, ...] | None = None
+    require_approved_draft: tuple[str, ...] | None = None
+    approvers: Approvers | None = None
 
     def features(self, model: str, purpose: str, *, cost: int, cheapest: int) -> Mapping[str, int]:
         """Return what the score of a model is made of; `cost` and `cheapest` in micro-dollars."""
@@ -86,6 +90,9 @@ class Policy(Document):
             for rule in self.approvals or ()
             if rule.purposes is not None and not set(rule.purposes) & set(PURPOSES)
         ]
+        rules += [
+            reason for rule in self.approvals or () for reason in rule.cannot_be_met(self.approvers or ())
+        ]
         fitted = dict.fromkeys(line.model for lines in self.purposes.values() for line in lines)
         strangers = [name for name in fitted if name not in catalog.model_names]
         return *rules, *(f"purposes: the catalog has no model {name}" for name in strangers)
@@ -96,6 +103,29 @@ class Policy(Document):
         if facts:
             raise ValueError(
                 f"{facts[0]} cannot be overridden by anybody (possible: {', '.join(sorted(OVERRIDABLE))})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_approvers_once(self) -> Self:
+        shared = keys_of_several(self.approvers or {})
+        if shared:
+            raise ValueError(f"approvers: the key {shared[0]} is named for two people; a key is one person's")
+        for rule in self.approvals or ():
+            strangers = set(rule.signed_by or ()) - set(self.approvers or ())
+            if strangers:
+                raise ValueError(
+                    f"approval rule {rule.code}: signed_by names {', '.join(sorted(strangers))}, for whom"
+                    " [approvers] has no key"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _wants_drafts_for_known_purposes(self) -> Self:
+        unknown = [word for word in self.require_approved_draft or () if word not in PURPOSES]
+        if unknown:
+            raise ValueError(
+                f"require_approved_draft: {unknown[0]} is no purpose (purposes: {', '.join(PURPOSES)})"
             )
         return self
 

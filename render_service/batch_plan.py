@@ -6,13 +6,13 @@ not erasable. Everything wrong with any entry is told at once, before anything i
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from decision.catalog import default_catalog
+from decision.catalog import Catalog
 from decision.errors import DecisionError
 from decision.request import DEFAULT_SIZE, ReferenceImage, RenderRequest, parse_request
 from render_service.batch_file import BatchInvalid, Entry, Problem, Reading
@@ -34,14 +34,20 @@ class Planned:
 
 
 def plan(
-    reading: Reading, *, name: str, out_dir: Path, defaults: Mapping[str, Any], fit: Fit | None = None
+    reading: Reading,
+    *,
+    name: str,
+    out_dir: Path,
+    defaults: Mapping[str, Any],
+    catalog: Catalog,
+    fit: Fit | None = None,
 ) -> list[Planned]:
     """Return what the entries ask for, `defaults` where they say nothing; `BatchInvalid` has all problems.
 
     Images are made to match their entry's size as `fit` says, and refused where it says nothing.
     """
     batch = batch_id(out_dir)
-    read = cache(_read_reference)
+    read = cache(partial(_read_reference, catalog.sizes))
     planned: list[Planned] = []
     problems = list(reading.problems)
     for entry in reading.entries:
@@ -49,7 +55,7 @@ def plan(
             values = {**defaults, **entry.values}
             image, material = read(entry.input_reference, str(values.get("size") or DEFAULT_SIZE), fit)
             request = parse_request(
-                catalog=default_catalog(),
+                catalog=catalog,
                 operation="create",
                 prompt=entry.prompt,
                 fields=entry.fields,
@@ -80,9 +86,11 @@ def request_key(batch: str, number: int) -> str:
     return f"batch:{batch}:{number:03d}"
 
 
-def _read_reference(path: Path | None, size: str, fit: Fit | None) -> tuple[ReferenceImage | None, Material]:
+def _read_reference(
+    sizes: Collection[str], path: Path | None, size: str, fit: Fit | None
+) -> tuple[ReferenceImage | None, Material]:
     """Return an entry's image and its content; a size that is none is left to the request to refuse."""
     if path is None:
         return None, NOTHING
-    frame = first_frame(path, size, fit if size in default_catalog().sizes else None)
+    frame = first_frame(path, size, fit if size in sizes else None)
     return frame.image, Material(reference=frame.content, original=frame.original)

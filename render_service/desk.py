@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from decision.catalog import Catalog, default_catalog
-from decision.policy import Policy, default_policy
+from decision.catalog import Catalog
+from decision.policy import Policy
 from ledger.events import Event
 from ledger.job import Job, fold
 from ledger.ledger import Ledger
@@ -22,6 +22,7 @@ from ledger.store.interface import NEW, AnyVersion, Batch, Document, Hold
 from render_service.assets import AssetStore
 from render_service.errors import KeyMissing, ProfileRetired
 from render_service.governance.measuring import Measuring
+from render_service.governance.policies import active_rules
 from render_service.recording import Recorder
 from render_service.settings import SANDBOX, Settings
 from render_service.telemetry import Log, Trace
@@ -86,15 +87,16 @@ class Desk:
     @classmethod
     def open(cls, settings: Settings, trace: Trace, log: Log, *, even_if_retired: bool = False) -> "Desk":
         """Open the ledger for writing, beginning it if there is none; nothing is called."""
-        now = utc_now()
+        ledger = Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
+        rules = active_rules(ledger)
         return cls(
             settings=settings,
             trace=trace,
             log=log,
-            ledger=Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), now),
+            ledger=ledger,
             assets=AssetStore(settings.assets_folder),
-            catalog=default_catalog(),
-            policy=default_policy(),
+            catalog=rules.catalog,
+            policy=rules.policy,
             even_if_retired=even_if_retired,
         )
 

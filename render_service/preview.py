@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decision.catalog import default_catalog
 from decision.explain import what_now, why
 from decision.holding import Considered, consider
-from decision.policy import default_policy
 from decision.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided
 from render_service.governance.contexts import context_in
+from render_service.governance.policies import active_rules, ledger_if_any, packaged_rules
 from render_service.intents import call_of
 from render_service.material import NOTHING, Material
 from render_service.settings import SANDBOX, Settings
@@ -38,8 +37,10 @@ class Preview:
 def preview(settings: Settings, request: RenderRequest, material: Material = NOTHING) -> Preview:
     """Decide on `request` and show what would be sent; records nothing and calls nothing."""
     server = profile(request.profile, settings.profiles_file)
-    context = context_in(None, request, server)
-    ruling = consider(request, catalog=default_catalog(), policy=default_policy(), context=context)
+    with ledger_if_any(settings) as ledger:
+        rules = active_rules(ledger) if ledger else packaged_rules()
+        context = context_in(ledger, request, server)
+    ruling = consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
     post = None
     if isinstance(ruling, RenderDecided):
         upload = material.video.read_bytes() if material.video else material.reference

@@ -82,7 +82,9 @@ def request_of(  # noqa: PLR0913  # one parameter per option
     promotes: str | None = None,
 ) -> tuple[RenderRequest, Material]:
     """Return the request the options describe, and its files."""
-    values, material = gather(extra, model=model, size=size, seconds=seconds, input_reference=input_reference)
+    values, material = gather(
+        extra, inv.rules.catalog, model=model, size=size, seconds=seconds, input_reference=input_reference
+    )
     request = advised_request(
         inv,
         **values,

@@ -122,7 +122,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
     defaults |= {"augment": augment, "attested": attested, "profile": inv.settings.chosen_profile()}
     defaults |= {"deadline_minutes": deadline_minutes}
-    planned = _planned(file, out_dir, defaults, fit)
+    planned = _planned(inv, file, out_dir, defaults, fit)
     folder = BatchFolder(out_dir)
     folder.check(planned, force=force or terms["resume"])
     if dry_run:
@@ -131,14 +131,17 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     _carry_out(inv, planned, folder, _terms(queue=queue, **terms))
 
 
-def _planned(file: str, out_dir: Path, defaults: dict[str, Any], fit: str | None) -> "list[Planned]":
+def _planned(
+    inv: Invocation, file: str, out_dir: Path, defaults: dict[str, Any], fit: str | None
+) -> "list[Planned]":
     from render_service.batch_file import read_batch  # noqa: PLC0415
     from render_service.batch_plan import plan  # noqa: PLC0415
     from render_service.fit import read_fit  # noqa: PLC0415
 
     reading = read_batch(_text_of(file), Path())
     name = f"--input {file}"
-    return plan(reading, name=name, out_dir=out_dir, defaults=defaults, fit=read_fit(fit))
+    catalog = inv.rules.catalog
+    return plan(reading, name=name, out_dir=out_dir, defaults=defaults, catalog=catalog, fit=read_fit(fit))
 
 
 def _text_of(file: str) -> str:

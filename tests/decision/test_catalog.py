@@ -129,5 +129,5 @@ def test_a_catalog_that_does_not_hold_together_is_refused_with_the_place(
 
 def test_two_prices_from_the_same_date_are_refused() -> None:
     price = '{ size_class = "tiny", usd_micros_per_second = 30, from = 2025-01-01, source = "s" }, '
-    with pytest.raises(BadDocument, match="same date"):
+    with pytest.raises(BadDocument, match="their dates overlap"):
         load_catalog(SMALL.replace("prices = [", f"prices = [{price}").encode())

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from decision.catalog import default_catalog
 from ledger.events import RenderRequested, Variant
 from ledger.job import State
 from render_service.batch import Terms, counts, enrol, run_batch
@@ -40,7 +41,13 @@ def planned(out: Path) -> Callable[..., list[Planned]]:
 
     def read(text: str = FOXES, **defaults: Any) -> list[Planned]:
         given = {"profile": "openai", "augment": False} | defaults
-        return plan(read_batch(text, Path()), name="prompts.jsonl", out_dir=out, defaults=given)
+        return plan(
+            read_batch(text, Path()),
+            name="prompts.jsonl",
+            out_dir=out,
+            defaults=given,
+            catalog=default_catalog(),
+        )
 
     return read
 
@@ -150,7 +157,9 @@ async def test_a_batch_that_was_begun_is_not_begun_again(
 async def test_the_same_file_for_another_folder_is_another_batch(desk: Desk, tmp_path: Path) -> None:
     reading, defaults = read_batch(FOXES, Path()), {"profile": "openai"}
     for name in ("one", "two"):
-        entries = plan(reading, name="x", out_dir=tmp_path / name, defaults=defaults)
+        entries = plan(
+            reading, name="x", out_dir=tmp_path / name, defaults=defaults, catalog=default_catalog()
+        )
         await enrol(desk, entries, resume=False)
     assert len(desk.ledger.jobs()) == 16
 

@@ -1,0 +1,146 @@
+"""Policy and catalog as files a team brings: read, checked, activated, and found again by who decides.
+
+The ones that were activated last decide; where none was, those that come with the package. They are kept in
+``documents`` by their digest, so finding them reads the events of the stream ``policy`` and two documents.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from decision.catalog import Catalog, default_catalog, load_catalog
+from decision.document import Document as DecisionDocument
+from decision.errors import BadDocument
+from decision.policy import Policy, default_policy, load_policy
+from ledger.errors import LedgerUnusable, WrongExpectedVersion
+from ledger.events import PolicyActivated
+from ledger.ledger import Ledger
+from ledger.private import Private
+from ledger.record import Record, draft
+from ledger.store.interface import NEW, Batch, Document, RecordFilter
+from render_service.errors import BadInput, NotReady
+from render_service.evidence.files import read_file
+from render_service.settings import Settings
+from render_service.telemetry import Trace
+
+STREAM = "policy"
+FILE_LIMIT_BYTES = 1_000_000
+
+D = TypeVar("D", bound=DecisionDocument)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides: policy and catalog, and the record that made them; None for those of the package."""
+
+    policy: Policy
+    catalog: Catalog
+    activated: Record | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is no error and has no effect."""
+        return self.policy.warnings(self.catalog)
+
+
+def packaged_rules() -> Rules:
+    """Return the policy and catalog that come with the package."""
+    return Rules(default_policy(), default_catalog())
+
+
+@contextmanager
+def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
+    """Open the ledger for reading, None where there is none that can be read: a preview needs none."""
+    try:
+        ledger = Ledger.open(settings.ledger_url) if settings.may_have_ledger else None
+    except LedgerUnusable:  # said by whoever uses it
+        ledger = None
+    try:
+        yield ledger
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def active_rules(ledger: Ledger) -> Rules:
+    """Return the policy and catalog that decide in `ledger`."""
+    last = last_activation(ledger)
+    if last is None:
+        return packaged_rules()
+    assert isinstance(last.event, PolicyActivated)  # noqa: S101  # last_activation has looked
+    policy = kept_document(ledger, Policy, last.event.policy_sha256)
+    return Rules(policy, kept_document(ledger, Catalog, last.event.catalog_sha256), last)
+
+
+def last_activation(ledger: Ledger) -> Record | None:
+    """Return the record of the last activation."""
+    records = [r for r in ledger.read(RecordFilter(stream=STREAM)) if isinstance(r.event, PolicyActivated)]
+    return records[-1] if records else None
+
+
+def kept_document(ledger: Ledger, kind: type[D], sha256: str) -> D:
+    """Return a document of the ledger by its digest; `LedgerUnusable` if it is not there."""
+    for packaged in (default_policy(), default_catalog()):
+        if isinstance(packaged, kind) and packaged.digest == sha256:
+            return packaged
+    body = ledger.store.document(sha256)
+    if body is None:
+        raise LedgerUnusable(
+            f"the {kind.__name__.lower()} {sha256[:12]}… is cited in this ledger and not kept in it: "
+            "bring its file, or another, with `sora-ledger policy activate FILE`"
+        )
+    return kind.model_validate_json(body)
+
+
+def read_rules(policy_file: Path, catalog_file: Path | None, active: Callable[[], Rules]) -> Rules:
+    """Return the rules in these files, with the catalog of the `active` ones where there is no file for it.
+
+    `BadInput` says what is wrong, with file, line and key.
+    """
+    policy = _read(policy_file, "policy", load_policy)
+    catalog = _read(catalog_file, "catalog", load_catalog) if catalog_file else active().catalog
+    return Rules(policy, catalog)
+
+
+def _read(path: Path, what: str, load: Callable[[bytes], D]) -> D:
+    try:
+        return load(read_file(path, f"{what} file", FILE_LIMIT_BYTES))
+    except BadDocument as error:
+        raise BadInput(f"{what} file {path}: {error}") from None
+
+
+def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why: str) -> Record:
+    """Make `rules` the ones that decide, and return the record that says so, who and why.
+
+    `NotReady` if they are already, or somebody else activated others in between.
+    """
+    provenance = settings.provenance(trace)
+    with Ledger.open_or_create(settings.ledger_url, provenance, now) as ledger:
+        event = PolicyActivated(
+            policy_sha256=rules.policy.digest,
+            catalog_sha256=rules.catalog.digest,
+            why=Private.seal("why", why),
+        )
+        last = last_activation(ledger)
+        if last and _cites(last) == (event.policy_sha256, event.catalog_sha256):
+            raise NotReady(
+                f"policy {rules.policy.name} ({rules.policy.digest[:12]}…) and this catalog are the active ones"
+                f" since position {last.position}: nothing was recorded"
+            )
+        documents = [Document(rules.policy.canonical), Document(rules.catalog.canonical)]
+        batch = Batch(STREAM, last.version if last else NEW, [draft(event, provenance, now)])
+        try:
+            return ledger.append([batch], documents=documents)[0]
+        except WrongExpectedVersion:
+            raise NotReady(
+                "somebody activated a policy in this moment: look at it with `sora-ledger policy show`, "
+                "and activate yours again if it is still wanted"
+            ) from None
+
+
+def _cites(record: Record) -> tuple[str, str] | None:
+    event = record.event
+    return (event.policy_sha256, event.catalog_sha256) if isinstance(event, PolicyActivated) else None

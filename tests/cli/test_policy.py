@@ -1,0 +1,94 @@
+"""Bringing a policy, on the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def team(sora: Any, folder: Path) -> Path:
+    file = folder / "team.toml"
+    packaged = sora("policy", "show", "--packaged", "policy").out
+    file.write_text(
+        packaged.replace('name = "default"', 'name = "team"\nrequire_attestation = true', 1).replace(
+            "\nrequire_attestation = false", "", 1
+        )
+    )
+    return file
+
+
+def test_the_packaged_files_are_there_to_begin_from(sora: Any) -> None:
+    assert "[weights]" in sora("policy", "show", "--packaged", "policy").out
+    assert "usd_micros_per_second" in sora("policy", "show", "--packaged", "catalog").out
+
+
+def test_show_tells_what_decides_without_a_ledger_too(sora: Any) -> None:
+    shown = sora("policy", "show")
+    assert (shown.code, shown.document["policy"]["name"], shown.document["activated"]) == (0, "default", None)
+
+
+def test_check_changes_nothing(sora: Any, team: Path, folder: Path) -> None:
+    checked = sora("policy", "check", str(team))
+    assert (checked.code, checked.document["policy"]["name"]) == (0, "team")
+    assert not (folder / "ledger.db").exists()
+
+
+def test_an_activated_policy_decides_and_is_shown_with_who_and_why(
+    sora: Any, team: Path, server: Any
+) -> None:
+    server()
+    assert sora("policy", "activate", str(team), "--why", "we attest now").code == 0
+    denied = sora("create", "--prompt", "a fox")
+    assert (denied.code, denied.document["detail_code"]) == (3, "ATTESTATION_MISSING")
+    shown = sora("policy", "show").document
+    assert (shown["activated"]["actor"], shown["activated"]["why"]) == ("ana", "we attest now")
+    assert "activated by ana (environment)" in sora("policy", "show", "--text").out
+    assert sora("verify").code == 0
+
+
+def test_a_dry_run_decides_by_the_active_policy(sora: Any, team: Path, server: Any) -> None:
+    server()
+    sora("policy", "activate", str(team), "--why", "we attest now")
+    assert sora("create", "--prompt", "a fox", "--dry-run").code == 3
+
+
+def test_a_catalog_that_is_activated_is_what_can_be_asked_for(
+    sora: Any, team: Path, server: Any, folder: Path
+) -> None:
+    server()
+    catalog = folder / "prices.toml"
+    packaged = sora("policy", "show", "--packaged", "catalog").out
+    catalog.write_text(packaged.replace('"sora-2"', '"sora-3"'))
+    assert (
+        sora("policy", "activate", str(team), "--catalog", str(catalog), "--why", "sora-3 is here").code == 0
+    )
+    told = sora("create", "--prompt", "a fox", "--model", "sora-2", "--attest")
+    assert told.code == 2
+    assert "sora-3" in told.error
+
+
+def test_a_rule_that_can_never_match_is_a_warning(sora: Any, team: Path) -> None:
+    team.write_text(f'{team.read_text()}\n[[approvals]]\ncode = "NEVER"\nmodels = ["sora-9"]\n')
+    checked = sora("policy", "check", str(team))
+    assert checked.code == 0
+    assert checked.document["warnings"] == [
+        "approval rule NEVER: the catalog has none of its models (sora-9)"
+    ]
+    assert "warning: approval rule NEVER" in checked.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check"], "name the policy file"),
+        (["activate", "team.toml"], "say why"),
+        (["show", "team.toml"], "takes no file"),
+        (["check", "team.toml", "--packaged", "policy"], "--packaged is for"),
+        (["check", "missing.toml"], "cannot be read"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_refused(sora: Any, team: Path, arguments: list[str], said: str) -> None:
+    ended = sora("policy", *arguments)
+    assert ended.code == 2
+    assert said in ended.error
