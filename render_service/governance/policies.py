@@ -127,7 +127,7 @@ def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why:
         last = last_activation(ledger)
         if last and _cites(last) == (event.policy_sha256, event.catalog_sha256):
             raise NotReady(
-                f"policy {rules.policy.name} ({rules.policy.digest[:12]}…) and this catalog are the active ones"
+                f"policy {rules.policy.name} ({rules.policy.digest[:12]}…) and this catalog are active"
                 f" since position {last.position}: nothing was recorded"
             )
         documents = [Document(rules.policy.canonical), Document(rules.catalog.canonical)]

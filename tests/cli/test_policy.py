@@ -10,11 +10,8 @@ import pytest
 def team(sora: Any, folder: Path) -> Path:
     file = folder / "team.toml"
     packaged = sora("policy", "show", "--packaged", "policy").out
-    file.write_text(
-        packaged.replace('name = "default"', 'name = "team"\nrequire_attestation = true', 1).replace(
-            "\nrequire_attestation = false", "", 1
-        )
-    )
+    ours = packaged.replace('name = "default"', 'name = "team"')
+    file.write_text(ours.replace("require_attestation = false", "require_attestation = true"))
     return file
 
 
