@@ -4,6 +4,7 @@ What is stated here a second time (hashing, the table of transitions, what a job
 `docs/FORMAT.md`, so that a mistake in the writer shows up as a finding instead of being repeated.
 """
 
-from ledger.verify.checks import Finding, Report, verify
+from ledger.verify.checks import Snapshot, verify
+from ledger.verify.report import Finding, Report
 
-__all__ = ["Finding", "Report", "verify"]
+__all__ = ["Finding", "Report", "Snapshot", "verify"]

@@ -1,6 +1,9 @@
 """The rules of a job from `docs/FORMAT.md`: which step may follow, and what a row holds; over plain JSON."""
 
+import json
 from typing import Any
+
+from pydantic_core import to_json
 
 Json = dict[str, Any]
 
@@ -97,39 +100,41 @@ _TAKEN = {
 }
 
 
-def _table() -> dict[tuple[str, str], str]:
-    table = {}
+def _table() -> dict[str, dict[str, str]]:
+    table: dict[str, dict[str, str]] = {}
     for line in _STEPS.strip().splitlines():
         state, *words = line.split()
         for event, arrow, after in zip(words[::3], words[1::3], words[2::3], strict=True):
             assert arrow == ">"  # noqa: S101  # the table above is ours
-            table[state, event] = after
+            table.setdefault(state, {})[event] = after
     return table
 
 
 STEPS = _table()
+_SPLIT = {"status.observed", "asset.stored", "asset.lost"}
+_FACTS = {type_: names.split() for type_, names in _TAKEN.items()}
 KINDS = {type_: line.split()[0] for line in _KINDS.strip().splitlines() for type_ in line.split()[1:]}
 
 
 def step_name(type_: str, payload: Json) -> str:
     """Return the event's name in the table."""
+    if type_ not in _SPLIT:
+        return type_
     if type_ == "status.observed":
         status = payload.get("status")
         return f"{type_}:{status if status in ('completed', 'failed') else 'running'}"
-    if type_ in {"asset.stored", "asset.lost"}:
-        return f"{type_}:{'video' if payload.get('variant') == 'video' else 'other'}"
-    return type_
+    return f"{type_}:{'video' if payload.get('variant') == 'video' else 'other'}"
 
 
 def state_after(job: Json | None, step: str) -> str | None:
     """Return the state `step` leads to, or None where it may not follow."""
     if job is None:
-        return STEPS.get(("-", step))
+        return STEPS["-"].get(step)
     if job["outcome"] is not None and step in _ONCE_OPEN:
         return None
     if step in _ANYWHERE:
         return str(job["state"])
-    return STEPS.get((job["state"], step))
+    return STEPS.get(job["state"], {}).get(step)
 
 
 def folded(job: Json | None, state: str, record: Json, payload: Json) -> Json:
@@ -145,7 +150,7 @@ def folded(job: Json | None, state: str, record: Json, payload: Json) -> Json:
             "trace_id": record["trace_id"],
         }
     type_ = record["type"]
-    for name in _TAKEN.get(type_, "").split():
+    for name in _FACTS.get(type_, ()):
         job[name] = payload.get(name)
     _apply(job, type_, payload, record)
     job["state"] = state
@@ -177,7 +182,7 @@ def _apply(job: Json, type_: str, payload: Json, record: Json) -> None:  # noqa:
         if payload.get("expires_at") is not None:
             job["expires_at"] = payload["expires_at"]
     elif type_ == "asset.stored":
-        names = ("storage_uri", "sha256", "bytes", "media_type")
+        names = ("bytes", "media_type", "sha256", "storage_uri")
         job["assets"] = {**job["assets"], str(payload["variant"]): {name: payload[name] for name in names}}
     elif type_ == "cost.settled":
         job["settled_usd_micros"] = payload["cost_usd_micros"]
@@ -185,3 +190,14 @@ def _apply(job: Json, type_: str, payload: Json, record: Json) -> None:  # noqa:
         job["reserved_usd_micros"] = 0
     elif type_ == "render.closed":
         job["closed_at"] = record["occurred_at"]
+
+
+def printed(job: Json) -> bytes:
+    """Return a job as the bytes of its row; values from payloads are in order already."""
+    ordered = dict(sorted(job.items()))
+    for name in ("assets", "budgets"):
+        ordered[name] = dict(sorted(job[name].items()))
+    try:
+        return to_json(ordered)
+    except ValueError:  # nested deeper than it goes
+        return json.dumps(job, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from ledger.merkle import root_at
 from ledger.store.interface import Document, Hold
 from ledger.store.sqlite.snapshot import SqliteSnapshot
-from ledger.verify import checks, verify
+from ledger.verify import checks, memory, verify
+from ledger.verify import report as report_module
 from ledger.verify.tree import Tree, leaf
 
 Check = Callable[[Path], list[tuple[str, int | None]]]
@@ -181,10 +182,18 @@ EDITS: dict[str, tuple[str, list[tuple[str, int | None]]]] = {
 }
 
 
+@pytest.mark.parametrize("near", [1, memory.NEAR], ids=["from disk", "from memory"])
 @pytest.mark.parametrize(("statement", "findings"), EDITS.values(), ids=EDITS.keys())
-def test_an_edit_by_sql_is_found(
-    db: sqlite3.Connection, path: Path, check: Check, statement: str, findings: list[Any]
+def test_an_edit_by_sql_is_found(  # one argument per fixture
+    db: sqlite3.Connection,
+    path: Path,
+    check: Check,
+    statement: str,
+    findings: list[Any],
+    near: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(memory, "NEAR", near)
     assert db.execute(statement).rowcount == 1
     assert check(path) == findings
 
@@ -339,7 +348,7 @@ def test_a_missing_tile_is_found(path: Path, scribe: Any, check: Check) -> None:
 def test_findings_beyond_the_limit_are_counted(
     db: sqlite3.Connection, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "MAX_FINDINGS", 3)
+    monkeypatch.setattr(report_module, "MAX_FINDINGS", 3)
     db.execute("UPDATE events SET leaf = x'00'")
     with SqliteSnapshot(path) as tables:
         report = verify(tables)

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,6 @@ class SqliteSnapshot:
     def __enter__(self) -> Self:
         with usable(self._path):
             self._db: sqlite3.Connection = open_reading(self._path)
-            self._db.text_factory = _text
             self._db.execute("BEGIN")
         return self
 
@@ -25,8 +25,17 @@ class SqliteSnapshot:
         self._db.close()
 
     def _select(self, query: str) -> Iterator[tuple[Any, ...]]:
+        told = 0
         with usable(self._path):
-            yield from self._db.execute(query)
+            try:
+                for row in self._db.execute(query):
+                    yield row
+                    told += 1
+            except sqlite3.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+                self._db.text_factory = _text  # takes its time, so only where there is such text
+                yield from islice(self._db.execute(query), told, None)
 
     def events(self) -> Iterator[tuple[Any, ...]]:
         """Yield the eight columns for searching, then record, payload, leaf, by position."""

@@ -1,0 +1,84 @@
+"""Private bodies against the commitments of the log: both are read by position, side by side."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ledger.verify.memory import Memory
+from ledger.verify.report import Report
+from ledger.verify.stored import as_bytes
+
+_DOMAIN = b"sora-ledger/private/v1\0"
+
+
+class _Body(NamedTuple):
+    commitment: Any
+    position: Any
+    field: Any
+    salt: Any
+    text: Any
+
+
+class Bodies:
+    """Goes along with the log; what it finds is told when the log has been read, for only then is it known
+    what was erased.
+    """  # noqa: D205
+
+    def __init__(self, rows: Iterator[tuple[Any, ...]], memory: Memory) -> None:
+        self._rows = map(_Body._make, rows)
+        self._memory = memory
+        self._next = next(self._rows, None)
+        self._found = Report()
+        self._mismatched: list[tuple[_Body, str]] = []
+
+    def at(self, position: int, commitments: list[str]) -> None:
+        """Check the bodies at `position`, whose payload holds `commitments`."""
+        body = self._next
+        if body is None and not commitments:
+            return
+        open_ones = set(commitments)
+        while body is not None and isinstance(body.position, int | float) and body.position <= position:
+            if body.position == position and body.commitment in open_ones:
+                open_ones.remove(body.commitment)
+                self._check(body)
+            else:
+                self._unknown(body)
+            body = self._next = next(self._rows, None)
+        for commitment in open_ones:
+            self._memory.miss(commitment, position)
+
+    def finish(self, report: Report, again: Iterable[tuple[Any, ...]]) -> None:
+        """Say what was found; `again` are all bodies once more, looked at if anything was erased."""
+        if self._next is not None:
+            self._unknown(self._next)
+        for body in self._rows:
+            self._unknown(body)
+        unknown = {finding.found for finding in self._found.findings}
+        for finding in self._found.findings:
+            report.add(*finding)
+        report.more_findings += self._found.more_findings
+        for body, found in self._mismatched:
+            if not self._memory.is_erased(body.commitment):
+                report.add("BODY_MISMATCH", body.position, str(body.field), body.commitment, found)
+        if self._memory.anything_erased():
+            self._still_there(report, map(_Body._make, again), unknown)
+        for commitment, position in self._memory.missing():
+            if commitment not in unknown:
+                report.add("BODY_MISSING", position, commitment, "a body, or private.erased", "neither")
+
+    def _still_there(self, report: Report, bodies: Iterable[_Body], unknown: set[str]) -> None:
+        for body in bodies:
+            if self._memory.is_erased(body.commitment) and body.commitment not in unknown:
+                name = str(body.field)
+                report.add("BODY_NOT_ERASED", body.position, name, "erased, as recorded", "still there")
+
+    def _check(self, body: _Body) -> None:
+        message = _DOMAIN + as_bytes(body.field) + b"\0" + as_bytes(body.text)
+        found = hmac.digest(as_bytes(body.salt), message, hashlib.sha256).hex()
+        if found != body.commitment:
+            self._mismatched.append((body, found))
+
+    def _unknown(self, body: _Body) -> None:
+        expected = "a commitment at this position"
+        self._found.add("BODY_UNKNOWN", body.position, str(body.field), expected, body.commitment)

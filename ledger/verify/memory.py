@@ -1,0 +1,132 @@
+"""What verification has to remember of a log of any length, in little memory.
+
+Where each stream stands, and which commitments still wait for their other half. The streams that were seen
+last are kept as they are; the others, and the commitments, go to a temporary database that SQLite makes in
+the folder for temporary files and deletes by itself. Private text never gets there.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, Self
+
+from pydantic_core import from_json
+
+from ledger.verify.rules import Json, printed
+
+NEAR = 2_000
+"""How many streams are kept at hand: at most twice as many."""
+
+_TABLES = (
+    "CREATE TABLE streams (stream TEXT PRIMARY KEY, version INTEGER NOT NULL, job BLOB) WITHOUT ROWID",
+    "CREATE TABLE loose (commitment TEXT, position INTEGER)",
+    "CREATE TABLE erased (commitment TEXT PRIMARY KEY) WITHOUT ROWID",
+)
+
+
+class Stream:
+    """Where a stream stands: its last version, and the job folded so far if it is one's."""
+
+    __slots__ = ("job", "version")
+
+    def __init__(self, version: int = 0, job: Json | None = None) -> None:
+        self.version = version
+        self.job = job
+
+
+class Memory:
+    """The streams of a log, and its commitments without a body; a context manager."""
+
+    def __init__(self) -> None:
+        self._young: dict[str, Stream] = {}
+        self._old: dict[str, Stream] = {}
+        self._far = 0
+
+    def __enter__(self) -> Self:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute("PRAGMA cache_size = -8000")
+        for table in _TABLES:
+            self._db.execute(table)
+        self._db.execute("BEGIN")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    # --- streams ---
+
+    def stream(self, name: str) -> Stream:
+        """Return where the stream stands; what is changed in it is kept."""
+        found = self._young.get(name)
+        if found is None:
+            found = self._old.pop(name, None) or self._fetch(name) or Stream()
+            if len(self._young) >= NEAR:
+                self._put_away(self._old)
+                self._old, self._young = self._young, {}
+            self._young[name] = found
+        return found
+
+    def put_all_away(self) -> int:
+        """Write down every stream, once the log is read; return how many are jobs'."""
+        self._put_away(self._old)
+        self._put_away(self._young)
+        jobs: int = self._db.execute("SELECT COUNT(job) FROM streams").fetchone()[0]
+        return jobs
+
+    def jobs(self) -> Iterator[tuple[str, bytes]]:
+        """Yield id and row of every job as its events tell it."""
+        yield from self._db.execute("SELECT stream, job FROM streams WHERE job IS NOT NULL ORDER BY stream")
+
+    def job(self, job_id: Any) -> bytes | None:
+        """Return one job's row as its events tell it; None if it has no events."""
+        try:
+            row = self._db.execute("SELECT job FROM streams WHERE stream = ?", (job_id,)).fetchone()
+        except (UnicodeEncodeError, sqlite3.Error):  # what no stream is called
+            return None
+        return row[0] if row else None
+
+    def _fetch(self, name: str) -> Stream | None:
+        if not self._far:
+            return None
+        row = self._db.execute("SELECT version, job FROM streams WHERE stream = ?", (name,)).fetchone()
+        return Stream(row[0], None if row[1] is None else from_json(row[1])) if row else None
+
+    def _put_away(self, streams: dict[str, Stream]) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?)",
+            [
+                (name, stream.version, None if stream.job is None else printed(stream.job))
+                for name, stream in streams.items()
+            ],
+        )
+        self._far += len(streams)
+        streams.clear()
+
+    # --- commitments ---
+
+    def miss(self, commitment: str, position: int) -> None:
+        """Note a commitment that has no body."""
+        self._db.execute("INSERT INTO loose VALUES (?, ?)", (commitment, position))
+
+    def erase(self, commitments: list[str]) -> None:
+        """Note what an event erased."""
+        self._db.executemany("INSERT OR IGNORE INTO erased VALUES (?)", [(each,) for each in commitments])
+
+    def anything_erased(self) -> bool:
+        """Say whether anything was."""
+        return self._db.execute("SELECT 1 FROM erased").fetchone() is not None
+
+    def is_erased(self, commitment: Any) -> bool:
+        """Say whether an event erased this commitment."""
+        try:
+            row = self._db.execute("SELECT 1 FROM erased WHERE commitment = ?", (commitment,)).fetchone()
+        except (UnicodeEncodeError, sqlite3.Error):  # what no commitment looks like
+            return False
+        return row is not None
+
+    def missing(self) -> Iterator[tuple[str, int]]:
+        """Yield the commitments that have no body and that nothing erased, with their positions."""
+        yield from self._db.execute(
+            "SELECT commitment, position FROM loose "
+            "WHERE commitment NOT IN (SELECT commitment FROM erased) ORDER BY rowid"
+        )

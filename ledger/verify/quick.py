@@ -1,0 +1,95 @@
+"""The quick way through a row of the log: it says yes to a row in which nothing is wrong, or nothing at all.
+
+Nearly every row is as it must be, and a million of them have to be read. So one expression reads a whole
+record, and a compiled parser reads a payload and prints it again; what they do not say yes to goes the slow
+way (`ledger.verify.strict`), which has the last word and says what is wrong.
+"""
+
+import hashlib
+import re
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from ledger.verify.rules import KINDS
+from ledger.verify.strict import INTEGERS, MAX_INTEGER, PAYLOAD_LIMIT, RECORD_KEYS, SHAPES, Json, look_through
+
+_CAPTURED = frozenset(
+    "actor event_id kind occurred_at payload_sha256 position recorded_at stream trace_id type version".split()
+)
+_MOST_SHAPES = 10_000
+_sha256 = hashlib.sha256
+
+
+def _member(name: str) -> str:
+    """Return the expression for one member of a record whose value needs no escapes."""
+    value = "[1-9][0-9]{0,14}"
+    if name not in INTEGERS:
+        value = SHAPES[name].replace(r"\x7f]", r'\x7f"\\]').replace("[!-~]", r"[!#-\[\]-~]")
+    group = f"({value})" if name in _CAPTURED else f"(?:{value})"
+    if name in INTEGERS:
+        return f'"{name}":{group}'
+    return f'"{name}":(?:null|"{value}")' if name == "causation_id" else f'"{name}":"{group}"'
+
+
+_RECORD = re.compile("{" + ",".join(map(_member, sorted(RECORD_KEYS))) + "}").fullmatch
+
+
+class Sound(NamedTuple):
+    """What is needed of a row in order: leaf, what the record says of a job, payload, commitments in it."""
+
+    leaf: bytes
+    record: Json
+    payload: Json
+    commitments: list[str]
+
+
+def sound(row: tuple[Any, ...]) -> Sound | None:
+    """Return what `row` holds; None if anything is or may be wrong with it."""
+    position, event_id, stream, version, type_, actor, trace_id, recorded_at, record, payload, stored = row
+    try:
+        leaf = _sha256(b"\0" + record).digest()
+        found = _RECORD(record.decode())
+        if found is None or leaf != stored:
+            return None
+        says = found.groups()
+        kind, occurred_at, digest = says[2:5]
+        told = (actor, event_id, KINDS.get(type_), occurred_at, _sha256(payload).hexdigest())
+        if says != (*told, str(position), recorded_at, stream, trace_id, type_, str(version)):
+            return None
+        document = from_json(payload)
+        if type(document) is not dict or to_json(document) != payload:
+            return None
+        commitments = _commitments(document)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if len(payload) > PAYLOAD_LIMIT or type(position) is not int or type(version) is not int:
+        return None
+    envelope = {
+        "actor": actor,
+        "kind": kind,
+        "occurred_at": occurred_at,
+        "payload_sha256": digest,
+        "position": position,
+        "stream": stream,
+        "trace_id": trace_id,
+        "type": type_,
+        "version": version,
+    }
+    return Sound(leaf, envelope, document, commitments)
+
+
+_flat: dict[tuple[Any, ...], list[str]] = {}
+"""By names and types of its members, a payload without objects, lists and floats: where its integers are."""
+
+
+def _commitments(payload: Json) -> list[str]:
+    shape = (*payload, *map(type, payload.values()))
+    integers = _flat.get(shape)
+    if integers is not None and all(-MAX_INTEGER <= payload[name] <= MAX_INTEGER for name in integers):
+        return []
+    commitments: list[str] = []
+    look_through(payload, commitments)
+    if len(_flat) < _MOST_SHAPES and not {dict, list, float} & set(shape) and "commitment" not in payload:
+        _flat[shape] = [name for name, value in payload.items() if type(value) is int]
+    return commitments

@@ -1,0 +1,135 @@
+"""Strict reading of stored bytes: canonical JSON and nothing else, and the shape of a record."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Json = dict[str, Any]
+
+RECORD_KEYS = frozenset(
+    "actor actor_source authority causation_id event_id kind occurred_at payload_sha256 position recorded_at "
+    "schema_version span_id stream trace_id type version".split()
+)
+PAYLOAD_LIMIT = 1_048_576
+MAX_INTEGER = 2**53 - 1
+_MOST_KEYS = 1_000
+_COMMITTED = ["commitment"]
+_KEY = re.compile("[a-z0-9_]+")
+_ID = "[!-~]{1,128}"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z"
+SHAPES = {
+    "actor": r"[^\x00-\x1f\x7f]{1,256}",
+    "actor_source": "flag|environment|operating_system|signature",
+    "authority": "SYSTEM|POLICY|HUMAN|EXTERNAL",
+    "causation_id": _ID,
+    "event_id": _ID,
+    "kind": "[A-Z_]+",
+    "occurred_at": _TIME,
+    "payload_sha256": "[0-9a-f]{64}",
+    "recorded_at": _TIME,
+    "span_id": "[0-9a-f]{16}",
+    "stream": _ID,
+    "trace_id": "[0-9a-f]{32}",
+    "type": r"[a-z0-9_.]+",
+}
+_TEXTS = {name: re.compile(shape) for name, shape in SHAPES.items()}
+INTEGERS = ("position", "schema_version", "version")
+
+
+class NotCanonicalError(ValueError):
+    """Bytes that are not canonical JSON; the message says why."""
+
+
+def odd_fields(record: Json) -> Iterator[tuple[str, str]]:
+    """Yield name and expected shape of every field of a record that has another."""
+    for name, shape in _TEXTS.items():
+        value = record[name]
+        if value is None and name == "causation_id":
+            continue
+        if not isinstance(value, str) or not shape.fullmatch(value):
+            yield name, shape.pattern
+    for name in INTEGERS:
+        if type(record[name]) is not int:
+            yield name, "an integer"
+
+
+def parse(data: Any) -> Json:
+    """Parse canonical JSON: what it parses to must print back to the same bytes."""
+    if not isinstance(data, bytes):
+        raise NotCanonicalError(f"{type(data).__name__}, not bytes")
+    try:
+        document = _decode(data.decode())
+        again = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise NotCanonicalError(str(error)) from None
+    if again != data or not isinstance(document, dict):
+        raise NotCanonicalError("JSON that is not canonical")
+    return document
+
+
+def parse_payload(data: Any) -> tuple[Json, list[str]]:
+    """Parse a payload; return it and its commitments."""
+    payload = parse(data)
+    commitments: list[str] = []
+    look_through(payload, commitments)
+    return payload, commitments
+
+
+def look_through(payload: Json, commitments: list[str]) -> None:
+    """Collect commitments, the objects whose only key is ``commitment``, from parsed JSON.
+
+    Refuses what may not be in canonical JSON though it prints as it was read.
+    """
+    rest: list[Any] = [payload]
+    while rest:
+        value = rest.pop()
+        kind = type(value)
+        if kind is dict:
+            keys = list(value)
+            if not _good_keys.issuperset(keys):
+                _check_keys(keys)
+            if sorted(keys) != keys:
+                raise NotCanonicalError("keys that are not sorted")
+            if keys == _COMMITTED:
+                commitments.append(str(value["commitment"]))
+            rest += value.values()
+        elif kind is list:
+            rest += value
+        elif kind is float:
+            raise NotCanonicalError(f"a float, {value}")
+        elif kind is int and not -MAX_INTEGER <= value <= MAX_INTEGER:
+            raise NotCanonicalError(f"an integer beyond 2**53 - 1, {value}")
+
+
+_good_keys: set[str] = set()
+"""Keys seen before; a vocabulary has some hundred."""
+
+
+def _check_keys(keys: Iterable[str]) -> None:
+    for key in keys:
+        if not _KEY.fullmatch(key):
+            raise NotCanonicalError(f"a key not made of [a-z0-9_], {key!r}")
+        if len(_good_keys) < _MOST_KEYS:
+            _good_keys.add(key)
+
+
+def _no_float(text: str) -> object:
+    raise NotCanonicalError(f"a float, {text}")
+
+
+def _integer(text: str) -> int:
+    value = int(text)
+    if abs(value) > MAX_INTEGER:
+        raise NotCanonicalError(f"an integer beyond 2**53 - 1, {text}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Json:
+    _check_keys(key for key, _ in pairs)
+    return dict(pairs)
+
+
+_decode = json.JSONDecoder(
+    parse_float=_no_float, parse_constant=_no_float, parse_int=_integer, object_pairs_hook=_object
+).decode
