@@ -26,8 +26,8 @@ _WAYS_OUT = {
     State.REFUSED: "somebody refused it; `sora-ledger show {id}` says who, and why",
     State.FAILED: "the server failed to render it ({code}); `sora-ledger show {id}` has its words",
     State.LOST: "its video can no longer be had; render it again",
-    State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: look for it with "
-    "`sora-ledger list`; nothing is sent again",
+    State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: "
+    "`sora-ledger reconcile {id}` looks for it; nothing is sent again",
 }
 
 _WITH_A_KEY = (

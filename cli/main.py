@@ -28,6 +28,7 @@ COMMANDS = (
     "status",
     "download",
     "delete",
+    "reconcile",
     "adopt",
     "list",
     "jobs",

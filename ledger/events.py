@@ -586,6 +586,14 @@ class ReviewRecorded(EventBase):
     notes: Private | None = None
 
 
+class NoteRecorded(EventBase):
+    """What a person said about a job, such as why an attempt was declared absent."""
+
+    type: ClassVar[str] = "note.recorded"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    text: Private
+
+
 class Outcome(StrEnum):
     """How a session ended."""
 
@@ -640,6 +648,7 @@ Event = (
     | OutputAttached
     | ExternalRecorded
     | ReviewRecorded
+    | NoteRecorded
     | RenderClosed
 )
 

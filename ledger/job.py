@@ -133,7 +133,9 @@ TRANSITIONS: dict[State | None, dict[str, State]] = {
     State.CANCELLED: {"render.closed": State.CANCELLED},
     State.DELETED: {"cost.settled": State.DELETED, "render.closed": State.DELETED},
 }
-ANNOTATIONS = frozenset({"review.recorded", "output.attached", "webhook.matched", "private.erased"})
+ANNOTATIONS = frozenset(
+    {"review.recorded", "note.recorded", "output.attached", "webhook.matched", "private.erased"}
+)
 """Events that say something about a job and change nothing: allowed wherever a job stands."""
 
 NOT_AFTER_CLOSING = frozenset({"submission.intended", "render.closed"})

@@ -27,7 +27,7 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
     all the same, without the claim; `audit` shows both. `AnsweredTooLate` if the attempt was settled in the
     meantime, and otherwise than by this answer.
     """
-    end = None if goes_on else end_of(desk, job, outcome)
+    end = None if goes_on else _end_of(desk, job, outcome)
     events: list[Event] = [outcome] if end is None else [outcome, closed(desk, job, end)]
     drafts = [_draft(desk, job, event) for event in events]
     try:
@@ -59,7 +59,7 @@ def _too_late(job: Job, outcome: Event) -> AnsweredTooLate:
     what = f"{job.job_id} was settled as {job.state} while its answer was still on the way"
     if isinstance(outcome, SubmissionAccepted):
         taking = f"sora-ledger reconcile {job.job_id} --video-id {outcome.video_id}"
-        if job.video_id is not None:
+        if job.video_id is not None or job.outcome is not None:
             taking = f"sora-ledger adopt --id {outcome.video_id}"
         return AnsweredTooLate(f"{what}; the server has made {outcome.video_id}: `{taking}` takes it in")
     return AnsweredTooLate(f"{what}: `sora-ledger show {job.job_id}` tells how")
@@ -71,7 +71,7 @@ def _draft(desk: Desk, job: Job, event: Event) -> Draft:
     return desk.draft(event)
 
 
-def end_of(desk: Desk, job: Job, outcome: Submission) -> Outcome | None:
+def _end_of(desk: Desk, job: Job, outcome: Submission) -> Outcome | None:
     """Return how the session ends with `outcome`; None if it goes on, or its key may be used to try again."""
     match outcome:
         case SubmissionRejected():

@@ -134,7 +134,7 @@ def _text(job: Job, what: str, private: Private) -> str:
 
 
 _WAITS = "waits for approval: somebody else can `sora-ledger approve {id}`"
-_MAY_BE_OUT = "may have been submitted already, so nothing is sent again; look with `sora-ledger list`"
+_MAY_BE_OUT = "may have been submitted already: `sora-ledger reconcile {id}` finds out; nothing is sent again"
 _OUT = "was submitted already: `sora-ledger poll --id {id}` waits for it"
 _REASONS = {
     State.HELD: _WAITS,

@@ -32,5 +32,5 @@ def _instead(job: Job) -> str:
     if job.state in {State.RUNNING, State.COMPLETED, State.STORED}:
         return f"there is a video; `sora-ledger delete --id {job.job_id}` has the server delete it"
     if job.state in {State.SUBMITTING, State.UNKNOWN}:
-        return "a video may exist, so it cannot be withdrawn; look for it with `sora-ledger list`"
+        return "a video may exist, so it cannot be withdrawn; `sora-ledger reconcile --all` looks for it"
     return "there is nothing to withdraw"

@@ -66,7 +66,9 @@ _BY_CODE = {
 _SAME_AS = {"billing_hard_limit_reached": "insufficient_quota", "invalid_authentication": "invalid_api_key"}
 _VERIFY = "must be verified"  # how OpenAI says it, without a code
 _OTHERWISE = (ServerRefused, "asking again changes nothing; change the request")
-MAY_EXIST = "a video may have been created: look for it with `sora-ledger list` before asking again"
+MAY_EXIST = (
+    "a video may have been created: `sora-ledger reconcile --all` looks for it; do that before asking again"
+)
 MAY_EXIST_UNLISTED = (
     "a video may have been created, and this server lists none: ask whoever runs it before asking again"
 )

@@ -220,7 +220,7 @@ def test_a_server_that_answers_html_leaves_the_outcome_unknown(sora: Any, faulty
     faulty.then(200, b"<html>Sign in</html>", kind="text/html")
     ended = sora("create", *PROMPT)
     assert (ended.code, ended.document["state"]) == (6, "unknown")
-    assert "look for it with `sora-ledger list`" in ended.error
+    assert "`sora-ledger reconcile --all` looks for it" in ended.error
 
 
 def test_a_list_from_a_server_that_answers_html_says_so(sora: Any, faulty: Any) -> None:

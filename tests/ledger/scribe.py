@@ -187,6 +187,7 @@ def samples() -> list[Any]:
         e.OutputAttached(workflow="trailer", uri="https://example.org/t"),
         e.ExternalRecorded(video_id="video_9", prompt=Private.seal("prompt", "from outside")),
         e.ReviewRecorded(verdict="approved", scores={"clarity": 90}, notes=Private.seal("notes", "crisp")),
+        e.NoteRecorded(text=Private.seal("text", "asked the operator")),
         e.RenderClosed(outcome=e.Outcome.STORED, duration_ms=61_000, cost_usd_micros=390_000),
     ]
 

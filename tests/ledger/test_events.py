@@ -19,7 +19,8 @@ KINDS = {
     "ACTION": "submission.intended render.cancelled video.deleted",
     "OBSERVATION": "submission.accepted submission.rejected submission.unknown submission.recovered "
     "submission.absent status.observed webhook.received webhook.matched asset.stored asset.lost "
-    "cost.settled render.adopted character.created output.attached external.recorded review.recorded",
+    "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
+    "note.recorded",
     "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased",
     "SESSION_COMPLETION": "render.closed",
 }

@@ -1,0 +1,110 @@
+"""``reconcile``: find out what became of a submission whose answer was lost."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.desk import Desk
+    from render_service.recovery.conclusion import Settlement
+
+GRACE_S = 300.0
+
+
+@click.command("reconcile", short_help="Find out what became of a lost submission.")
+@options.maybe_job_id
+@click.option("--all", "everything", is_flag=True, help="Every job whose submission was lost or cut off.")
+@click.option(
+    "--grace",
+    "grace_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.0),
+    default=GRACE_S,
+    show_default=True,
+    help="How long nothing must have been heard before an attempt counts as lost, and again before "
+    "absence counts; 0 if you know that nobody is submitting.",
+)
+@click.option("--video-id", metavar="ID", help="This is its video; the server is asked whether it can be.")
+@click.option("--force", is_flag=True, help="Take it although the server describes it otherwise.")
+@click.option("--absent", is_flag=True, help="Nothing was created, on your word: it may be sent again.")
+@click.option("--why", metavar="TEXT", help="How you know, recorded with --absent.")
+@options.calling
+@options.invocation
+def reconcile_command(  # noqa: PLR0913  # one parameter per option
+    inv: Invocation,
+    *,
+    name: str | None,
+    everything: bool,
+    grace_s: float,
+    video_id: str | None,
+    force: bool,
+    absent: bool,
+    why: str | None,
+) -> None:
+    """Look for the video of a submission whose answer was lost; nothing is ever sent a second time.
+
+    A video that fits is taken in. None, on a server whose list proves it, means that the request may be sent
+    again. Whatever is not certain is left to you, with the commands to choose from; the exit code is then 6.
+
+    \b
+    Example:
+      sora-ledger reconcile --all
+      sora-ledger reconcile job_01a2 --video-id video_123
+      sora-ledger reconcile job_01a2 --absent --why "the operator sees no such request"
+    """
+    _check(name, video_id, why, everything=everything, force=force, absent=absent)
+
+    async def follow(desk: "Desk") -> "list[Settlement]":
+        from render_service.recovery import by_hand, reconcile  # noqa: PLC0415  # calls a server
+
+        if name is None:
+            return await reconcile.reconcile(desk, await reconcile.open_jobs(desk), grace_s=grace_s)
+        job = await desk.job(name)
+        if video_id is not None:
+            return [await by_hand.take_video(desk, job, video_id, force=force)]
+        if why is not None:
+            return [await by_hand.declare_absent(desk, job, why)]
+        return [await reconcile.reconcile_job(desk, job, grace_s=grace_s)]
+
+    settlements = inv.desk(follow)
+
+    from render_service.recovery.conclusion import settlements_document  # noqa: PLC0415
+
+    inv.emit(settlements_document(settlements), lambda console: _text(console, settlements))
+    if any(one.is_open for one in settlements):
+        raise click.exceptions.Exit(ExitCode.UNKNOWN)
+
+
+def _check(
+    name: str | None, video_id: str | None, why: str | None, *, everything: bool, force: bool, absent: bool
+) -> None:
+    if (name is None) == (not everything):
+        raise click.UsageError("give either a job or --all")
+    if name is None and (video_id or absent):
+        raise click.UsageError("--video-id and --absent are about one job: name it")
+    if video_id and absent:
+        raise click.UsageError("give either --video-id or --absent")
+    if absent != (why is not None) or (absent and not (why or "").strip()):
+        raise click.UsageError("--absent needs --why TEXT, and --why belongs to --absent")
+    if force and not video_id:
+        raise click.UsageError("--force belongs to --video-id")
+
+
+def _text(console: "Console", settlements: "Sequence[Settlement]") -> None:
+    if not settlements:
+        console.print("no submission is lost or under way")
+    for one in settlements:
+        style = "yellow" if one.is_open else "green"
+        console.print(f"[{style}]{one.verdict.replace('_', ' ')}[/]  {one.job.job_id}", soft_wrap=True)
+        console.print(f"  {one.why}", markup=False, soft_wrap=True)
+        for command in one.commands:
+            console.print(f"  → {command}", markup=False, soft_wrap=True)
+        if one.verdict == "recovered":
+            console.print(f"  → sora-ledger poll --id {one.job.job_id}", soft_wrap=True)

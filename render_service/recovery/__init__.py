@@ -1,0 +1,1 @@
+"""What became of submissions whose answer was lost, and whether everything recorded adds up."""

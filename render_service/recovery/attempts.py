@@ -1,0 +1,87 @@
+"""An attempt whose outcome is not known: what was sent, when, and since when nothing was heard of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ledger.errors import LedgerUnusable
+from ledger.events import Event, RenderRequested, SubmissionIntended, SubmissionUnknown
+from ledger.job import Job, State
+from ledger.ledger import Ledger
+from ledger.record import Record
+from ledger.store.interface import JobFilter
+
+OPEN = (State.SUBMITTING, State.UNKNOWN)
+GRACE_S = 300.0
+"""How long a call may take, and how late a server may list what it created."""
+
+LONGEST_CALL = timedelta(seconds=600)
+CLOCKS_DIFFER = timedelta(seconds=300)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One open attempt of a job; `position` is where its intent stands in the ledger.
+
+    `lost` is its ``submission.unknown``; without one, somebody may be waiting for the answer.
+    """
+
+    job: Job
+    asked: RenderRequested
+    intent: SubmissionIntended
+    position: int
+    intended_at: datetime
+    heard_at: datetime
+    lost: SubmissionUnknown | None
+
+    @property
+    def prompt(self) -> str | None:
+        """The text that was sent; None once it is erased."""
+        return (self.asked.augmented_prompt or self.asked.prompt).text
+
+    def silent_s(self, now: datetime) -> float:
+        """Return the seconds since something was last recorded about it; 0 where a clock was set back."""
+        return max(0.0, (now - self.heard_at).total_seconds())
+
+    def may_have_created_at(self, created_at: int) -> bool:
+        """Say whether something a server created at `created_at` (Unix seconds) falls into its time.
+
+        That is from the intent until the answer was given up; a crash leaves nobody to give up, so then until
+        the longest time a call may take. Clocks are believed up to `CLOCKS_DIFFER`.
+        """
+        gave_up = self.heard_at if self.lost and self.lost.lost != "crash" else self.intended_at
+        until = max(self.intended_at + LONGEST_CALL, gave_up)
+        since_s = int((self.intended_at - CLOCKS_DIFFER).timestamp())
+        return since_s <= created_at <= (until + CLOCKS_DIFFER).timestamp()
+
+
+def open_attempts(ledger: Ledger, profile: str) -> list[Attempt]:
+    """Return the open attempts of a profile's jobs, oldest first."""
+    jobs = ledger.jobs(JobFilter(states=OPEN, profile=profile))
+    return sorted((attempt_of(ledger, job) for job in jobs), key=lambda attempt: attempt.position)
+
+
+def attempt_of(ledger: Ledger, job: Job) -> Attempt:
+    """Return the last attempt of a job that has made one."""
+    history = ledger.history(job.job_id)
+    asked, intended = _last(history, RenderRequested), _last(history, SubmissionIntended)
+    if asked is None or intended is None:
+        raise LedgerUnusable(f"{job.job_id} has made no attempt: run `sora-ledger verify`")
+    lost = _last(history, SubmissionUnknown)
+    if lost is not None and lost.position < intended.position:
+        lost = None  # that was an earlier attempt
+    assert isinstance(asked.event, RenderRequested)  # noqa: S101  # as asked for
+    assert isinstance(intended.event, SubmissionIntended)  # noqa: S101  # the same
+    return Attempt(
+        job=job,
+        asked=asked.event,
+        intent=intended.event,
+        position=intended.position,
+        intended_at=datetime.fromisoformat(intended.recorded_at),
+        heard_at=datetime.fromisoformat((lost or intended).recorded_at),
+        lost=lost.event if lost is not None and isinstance(lost.event, SubmissionUnknown) else None,
+    )
+
+
+def _last(history: Sequence[Record], kind: type[Event]) -> Record | None:
+    return next((record for record in reversed(history) if isinstance(record.event, kind)), None)

@@ -1,0 +1,188 @@
+"""Settling what was lost: attempts that were cut off, and attempts whose answer never came.
+
+Nothing is sent that costs. In order:
+
+1. An attempt that nobody has heard of for the grace period is recorded as lost in a crash. Until then
+   somebody may be waiting for its answer. If somebody is all the same, no harm is done: an answer may follow
+   on ``unknown``.
+2. The server is asked what it has, then the ledger what is claimed and what is open (`sightings`).
+3. Each open attempt gets its finding (`assignment`), and what may be concluded (`conclusion`): its video is
+   *recovered*; there is none, and it is *absent*, if this server's list proves that, another grace period
+   later; anything else is said, with the command for a person.
+
+Only ``submission.absent`` permits another attempt. It is recorded here, by a person (`by_hand`), and where no
+connection was made.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ledger.errors import EventIdConflict, IllegalTransition, WrongExpectedVersion
+from ledger.events import SubmissionAbsent, SubmissionRecovered, SubmissionUnknown
+from ledger.job import Job, State
+from ledger.record import Draft
+from ledger.store.interface import JobFilter
+from render_service.claims import claim_id
+from render_service.desk import Desk
+from render_service.errors import ServiceError
+from render_service.recovery.assignment import Finding, assign
+from render_service.recovery.attempts import GRACE_S, OPEN, Attempt, attempt_of, open_attempts
+from render_service.recovery.conclusion import Settlement, conclude, sent_elsewhere, settled, under_way
+from render_service.recovery.sightings import Sightings, look
+from render_service.settings import SANDBOX
+from sora_adapter.errors import AdapterError
+from sora_adapter.profiles import Profile
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+ROUNDS = 3
+APPENDS = 3
+
+
+async def open_jobs(desk: Desk) -> list[Job]:
+    """Return the jobs with an open attempt, oldest first."""
+    jobs = await asyncio.to_thread(desk.ledger.jobs, JobFilter(states=OPEN))
+    return sorted(jobs, key=lambda job: job.job_id)
+
+
+async def reconcile_job(desk: Desk, job: Job, *, grace_s: float = GRACE_S) -> Settlement:
+    """Settle one job; see the module's docstring. Raises `AdapterError` where the server cannot be asked."""
+    return (await reconcile(desk, [job], grace_s=grace_s))[0]
+
+
+async def reconcile(desk: Desk, jobs: Sequence[Job], *, grace_s: float = GRACE_S) -> list[Settlement]:
+    """Settle `jobs`, in their order; each server is searched once for all of its own.
+
+    A server that cannot be asked keeps only its own jobs waiting; the error is raised if that is all of them.
+    """
+    done: dict[str, Settlement] = {}
+    for name in dict.fromkeys(job.profile for job in jobs):
+        ours = [job for job in jobs if job.profile == name]
+        try:
+            done |= await _Search(desk, desk.profile(name), grace_s).settle(ours)
+        except (AdapterError, ServiceError) as error:
+            if len(ours) == len(jobs):
+                raise
+            done |= {job.job_id: Settlement(job, "waiting", str(error)) for job in ours}
+    return [done[job.job_id] for job in jobs]
+
+
+class _Search:
+    """The search for what one server made of the jobs of one profile."""
+
+    def __init__(self, desk: Desk, profile: Profile, grace_s: float) -> None:
+        self._desk = desk
+        self._profile = profile
+        self._grace_s = grace_s
+
+    async def settle(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
+        """Settle `jobs`; where one was recovered, another may be in doubt no longer, so look again."""
+        done: dict[str, Settlement] = {}
+        left = list(jobs)
+        for _ in range(ROUNDS):
+            now = await self._round(left)
+            done |= now
+            left = [one.job for one in now.values() if one.is_open]
+            if not left or not any(one.verdict == "recovered" for one in now.values()):
+                break
+        return done
+
+    async def _round(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
+        done: dict[str, Settlement] = {}
+        lost = []
+        for given in jobs:
+            job = await self._given_up(await self._desk.job(given.job_id))
+            if job.state is State.UNKNOWN:
+                lost.append(job)
+            elif job.state is State.SUBMITTING:
+                done[job.job_id] = under_way(job, self._grace_s)
+            else:
+                done[job.job_id] = settled(job)
+        return done | (await self._searched(lost) if lost else {})
+
+    async def _given_up(self, job: Job) -> Job:
+        """Record an attempt as lost that nobody can be waiting for any more."""
+        if job.state is not State.SUBMITTING:
+            return job
+        attempt = await asyncio.to_thread(attempt_of, self._desk.ledger, job)
+        if attempt.silent_s(self._desk.clock()) < self._grace_s:
+            return job
+        lost = SubmissionUnknown(attempt_id=attempt.intent.attempt_id, lost="crash")
+        return await self._recorded(job, [self._desk.draft(lost)])
+
+    async def _searched(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
+        ledger, names = self._desk.ledger, {job.job_id for job in jobs}
+        begun = await asyncio.to_thread(open_attempts, ledger, self._profile.name)
+        async with self._desk.connect(self._profile) as client:
+            seen = await look(self._desk, client, min((one.position for one in begun), default=0))
+        attempts = await asyncio.to_thread(open_attempts, ledger, self._profile.name)
+        here = [attempt for attempt in attempts if self._went_to(client, attempt)]
+        findings = assign(here, seen.unclaimed, self._may_be_answered(here, names))
+        done = {name: settled(await self._desk.job(name)) for name in names}
+        for attempt in attempts:
+            name = attempt.job.job_id
+            if name in names and name not in findings:
+                done[name] = sent_elsewhere(attempt, client.base_url)
+            elif name in names:
+                done[name] = await self._concluded(attempt, findings[name], seen)
+        return done
+
+    def _went_to(self, client: "VideosClient", attempt: Attempt) -> bool:
+        """Say whether an attempt went to the server that was asked; the embedded one changes its port."""
+        return self._profile.name == SANDBOX or attempt.intent.server == client.base_url
+
+    def _may_be_answered(self, attempts: Sequence[Attempt], names: set[str]) -> list[str]:
+        """Name the other jobs whose answer may still come; a shorter grace was not asked for them."""
+        now, grace_s = self._desk.clock(), max(GRACE_S, self._grace_s)
+        under_way = [one for one in attempts if one.lost is None and one.silent_s(now) < grace_s]
+        return [one.job.job_id for one in under_way if one.job.job_id not in names]
+
+    async def _concluded(self, attempt: Attempt, finding: Finding, seen: Sightings) -> Settlement:
+        missing_s = max(0.0, self._grace_s - attempt.silent_s(self._desk.clock()))
+        concluded = conclude(attempt, finding, seen, self._profile, missing_s)
+        drafts = self._drafts(concluded, attempt, finding, seen)
+        if not drafts:
+            return concluded
+        try:
+            job = await self._recorded(attempt.job, drafts)
+        except EventIdConflict:  # the video was claimed in between
+            job = await self._desk.job(attempt.job.job_id)
+        if job.state in OPEN:
+            why = "another job got its video just now"
+            return replace(concluded, job=job, verdict="waiting", why=why)
+        expected = State.ABSENT if concluded.verdict == "absent" else State.RUNNING
+        return replace(concluded, job=job) if job.state is expected else settled(job)
+
+    def _drafts(
+        self, concluded: Settlement, attempt: Attempt, finding: Finding, seen: Sightings
+    ) -> list[Draft]:
+        desk, attempt_id = self._desk, attempt.intent.attempt_id
+        if concluded.verdict == "recovered" and finding.video is not None:
+            video = finding.video
+            recovered = SubmissionRecovered(
+                attempt_id=attempt_id,
+                video_id=video.video_id,
+                how="webhook" if video.video_id in seen.by_webhook else "list",
+                status=video.status,
+                progress=video.progress,
+            )
+            return [desk.draft(recovered, event_id=claim_id(self._profile.name, video.video_id))]
+        if concluded.verdict == "absent":
+            absent = SubmissionAbsent(attempt_id=attempt_id, how="list")
+            return [desk.draft(absent)]
+        return []
+
+    async def _recorded(self, job: Job, drafts: Sequence[Draft]) -> Job:
+        """Append to the open attempt of `job`, or return the job that somebody else has settled meanwhile."""
+        for _ in range(APPENDS):
+            try:
+                return await self._desk.advance(job, drafts)
+            except (WrongExpectedVersion, IllegalTransition):
+                now = await self._desk.job(job.job_id)
+            if now.state is not job.state or now.attempt_id != job.attempt_id:
+                return now
+            job = now  # somebody said something else about it
+        return job

@@ -1,0 +1,123 @@
+"""`reconcile` as a person types it, and as two of them at once."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Sora = Callable[..., Any]
+ASKED = ("create", "--prompt", "a fox runs", "--profile", "openai")
+
+
+@pytest.fixture
+def lost(sora: Sora, server: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Lose the answer to a create; the first call starts the server."""
+    running: list[Any] = []
+    monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")
+
+    def create(fault: str = "kept-but-answer-lost") -> str:
+        if not running:
+            running.append(server(clock=time.time, faults=(f"create={fault}",)))
+        return str(sora(*ASKED).document["job_id"])
+
+    return create
+
+
+def verdicts(ended: Any) -> list[str]:
+    return [one["verdict"] for one in ended.document["settlements"]]
+
+
+def test_a_lost_video_is_found(sora: Sora, lost: Any) -> None:
+    job = lost()
+    ended = sora("reconcile", job)
+    assert (ended.code, verdicts(ended), ended.document["open"]) == (0, ["recovered"], 0)
+    assert ended.document["settlements"][0]["job"]["job_id"] == job
+
+
+def test_what_is_not_settled_ends_with_6_and_the_commands(sora: Sora, lost: Any) -> None:
+    job = lost("lost")
+    ended = sora("reconcile", "--all", "--text")
+    assert ended.code == 6
+    assert f"→ sora-ledger reconcile {job} --grace 0" in ended.out
+
+
+def test_absence_is_followed_by_what_can_be_done(sora: Sora, lost: Any) -> None:
+    job = lost("lost")
+    ended = sora("reconcile", job, "--grace", "0")
+    assert (ended.code, verdicts(ended)) == (0, ["absent"])
+    assert ended.document["settlements"][0]["commands"][0] == f"sora-ledger resume {job}"
+
+
+def test_a_person_may_say_that_nothing_was_created(sora: Sora, lost: Any) -> None:
+    ended = sora("reconcile", lost("lost"), "--absent", "--why", "the operator sees none")
+    assert (ended.code, verdicts(ended)) == (0, ["absent"])
+
+
+def test_the_reason_is_in_the_log(sora: Sora, lost: Any) -> None:
+    job = lost("lost")
+    sora("reconcile", job, "--absent", "--why", "the operator sees none")
+    assert "“the operator sees none”" in sora("log", "--job", job, "--text").out
+
+
+def test_nothing_lost_is_said(sora: Sora, denied: str) -> None:
+    ended = sora("reconcile", "--all", "--text")
+    assert (ended.code, ended.out) == (0, "no submission is lost or under way\n")
+
+
+def test_a_server_that_cannot_be_reached_is_an_error(
+    sora: Sora, lost: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = lost()
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr("render_service.asking_again.FIRST_PAUSE_S", 0.001)
+    assert sora("reconcile", job).code == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give either a job or --all"),
+        (["job_1", "--all"], "give either a job or --all"),
+        (["--all", "--video-id", "video_1"], "name it"),
+        (["job_1", "--absent"], "--absent needs --why TEXT"),
+        (["job_1", "--absent", "--why", " "], "--absent needs --why TEXT"),
+        (["job_1", "--why", "because"], "--why belongs to --absent"),
+        (["job_1", "--video-id", "video_1", "--absent", "--why", "x"], "give either --video-id or --absent"),
+        (["job_1", "--force"], "--force belongs to --video-id"),
+        (["job_1", "--grace", "-1"], "-1.0 is not in the range"),
+    ],
+)
+def test_bad_input_says_what_is_wrong(sora: Sora, denied: str, arguments: list[str], said: str) -> None:
+    ended = sora("reconcile", *arguments)
+    assert (ended.code, said in ended.err) == (2, True)
+
+
+def both(*commands: list[str]) -> list[int]:
+    """Run commands at the same time; return how they ended."""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for command in commands
+    ]
+    return [process.wait(60) for process in running]
+
+
+def test_two_at_once_give_every_video_to_one_job(sora: Sora, lost: Any) -> None:
+    for _ in range(3):
+        lost()
+    assert set(both(["reconcile", "--all"], ["reconcile", "--all"])) <= {0, 6}
+    assert sora("reconcile", "--all").code == 0
+    jobs = sora("jobs").document["jobs"]
+    assert {job["state"] for job in jobs} == {"running"}
+    assert (len({job["id"] for job in jobs}), sora("verify").code) == (3, 0)
+
+
+def test_of_two_who_name_one_video_at_once_one_is_refused(sora: Sora, lost: Any) -> None:
+    jobs = [lost() for _ in range(2)]
+    video = sora("list").document["data"][0]["id"]
+    codes = both(*(["reconcile", job, "--video-id", video] for job in jobs))
+    assert (sorted(codes), sora("verify").code) == ([0, 2], 0)

@@ -1,0 +1,91 @@
+"""A server whose answers get lost, and jobs whose submission was cut off."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from decision.request import RenderRequest
+from ledger.events import RenderDecided
+from ledger.job import Job, State
+from render_service.desk import Desk
+from render_service.intents import intended
+from render_service.renders import place
+from sora_adapter.sandbox.server import SandboxServer
+
+
+@pytest.fixture(autouse=True)
+def verified(intact: Callable[[], bool]) -> Iterator[None]:
+    """End every one of these tests with the oracle."""
+    yield
+    assert intact()
+
+
+@pytest.fixture
+def server(sandbox: Callable[..., SandboxServer]) -> SandboxServer:
+    """Start a sandbox in real time."""
+    return sandbox(clock=time.time)
+
+
+@pytest.fixture
+def desk(at: Callable[[str], Desk], server: SandboxServer) -> Desk:
+    return at(server.base_url)
+
+
+@pytest.fixture
+def plan(server: SandboxServer) -> Callable[..., Any]:
+    """Let things go wrong at the server."""
+    return lambda *faults: httpx2.post(f"{server.origin}/_sandbox/faults", json={"faults": faults})
+
+
+@pytest.fixture
+def created(server: SandboxServer) -> Callable[[], list[Any]]:
+    """Return what the server was made to create."""
+
+    def read() -> list[Any]:
+        data: list[Any] = httpx2.get(f"{server.origin}/_sandbox/jobs").json()["data"]
+        return data
+
+    return read
+
+
+@pytest.fixture
+def someone_else(server: SandboxServer) -> Callable[..., str]:
+    """Have another program create a video of the same account."""
+
+    def create(**changes: Any) -> str:
+        asked = {"prompt": "a fox runs", "model": "sora-2", "size": "1280x720", "seconds": "4"} | changes
+        made = httpx2.post(f"{server.base_url}/videos", json=asked, headers={"authorization": "Bearer other"})
+        return str(made.raise_for_status().json()["id"])
+
+    return create
+
+
+@pytest.fixture
+def lost(plan: Any, request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
+    """Submit a request whose answer gets lost; `kept` says whether the server carried it out."""
+
+    async def submit(desk: Desk, *, kept: bool = True, **changes: Any) -> Job:
+        plan("create=kept-but-answer-lost:1" if kept else "create=lost:1")
+        job = (await place(desk, request_for(**changes))).job
+        assert job.state is State.UNKNOWN
+        return job
+
+    return submit
+
+
+@pytest.fixture
+def cut_off(request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
+    """Record what a process has recorded that dies before its call."""
+
+    async def begin(desk: Desk, **changes: Any) -> Job:
+        placed = await place(desk, request_for(**changes), queue=True)
+        assert isinstance(placed.ruling, RenderDecided)
+        profile = desk.profile(placed.job.profile)
+        async with desk.connect(profile) as client:
+            intent = intended(client, profile, placed.requested, placed.ruling)
+        return await desk.advance(placed.job, [desk.draft(intent)])
+
+    return begin

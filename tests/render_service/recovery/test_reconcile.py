@@ -1,0 +1,307 @@
+"""A lost answer is found again, proven not to exist, or left to a person; nothing is sent a second time."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import pytest
+
+from ledger.events import (
+    Outcome,
+    SubmissionAbsent,
+    SubmissionRecovered,
+    SubmissionUnknown,
+    WebhookReceived,
+)
+from ledger.job import Job, State
+from ledger.store.interface import ANY
+from render_service.adoption import take_in
+from render_service.desk import Desk, utc_now
+from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job
+from render_service.renders import place
+from render_service.resuming import resume
+from render_service.settle import settle
+from sora_adapter.sandbox.server import SandboxServer
+
+pytestmark = pytest.mark.anyio
+Types = Callable[[Job], list[str]]
+
+
+async def test_the_video_of_a_lost_answer_is_found_again(desk: Desk, lost: Any, created: Any) -> None:
+    settlement = await reconcile_job(desk, await lost(desk))
+    [video] = created()
+    assert (settlement.verdict, settlement.job.state) == ("recovered", State.RUNNING)
+    assert settlement.job.video_id == video["id"]
+
+
+async def test_a_video_that_was_found_again_is_settled_like_any_other(desk: Desk, lost: Any) -> None:
+    found = await reconcile_job(desk, await lost(desk))
+    job = await settle(desk, found.job, interval_s=0.05, timeout_s=30)
+    assert (job.state, job.outcome) == (State.STORED, Outcome.STORED)
+
+
+async def test_the_record_says_that_the_list_showed_it(desk: Desk, lost: Any, event: Any) -> None:
+    found = await reconcile_job(desk, await lost(desk))
+    assert event(found.job, SubmissionRecovered).how == "list"
+
+
+async def test_an_attempt_that_was_cut_off_is_first_recorded_as_lost(
+    desk: Desk, cut_off: Any, types: Types, event: Any
+) -> None:
+    job = (await reconcile_job(desk, await cut_off(desk), grace_s=0)).job
+    assert types(job)[-2:] == ["submission.unknown", "submission.absent"]
+    assert event(job, SubmissionUnknown).lost == "crash"
+
+
+async def test_an_attempt_that_may_still_be_answered_is_left_alone(
+    desk: Desk, cut_off: Any, types: Types
+) -> None:
+    settlement = await reconcile_job(desk, await cut_off(desk))
+    assert (settlement.verdict, settlement.job.state) == ("waiting", State.SUBMITTING)
+    assert types(settlement.job)[-1] == "submission.intended"
+
+
+async def test_absence_does_not_count_at_once(desk: Desk, lost: Any) -> None:
+    settlement = await reconcile_job(desk, await lost(desk, kept=False))
+    assert (settlement.verdict, settlement.job.state) == ("waiting", State.UNKNOWN)
+
+
+async def test_absence_counts_after_the_grace_period(
+    desk: Desk, lost: Any, later: Callable[..., Desk], event: Any
+) -> None:
+    job = await lost(desk, kept=False)
+    settlement = await reconcile_job(later(desk, seconds=301), job)
+    assert (settlement.verdict, settlement.job.state) == ("absent", State.ABSENT)
+    assert event(settlement.job, SubmissionAbsent).how == "list"
+
+
+async def test_a_crash_that_is_noticed_late_gets_a_grace_period_of_its_own(
+    desk: Desk, cut_off: Any, later: Callable[..., Desk]
+) -> None:
+    job = await cut_off(desk)
+    verdicts = [(await reconcile_job(later(desk, seconds=after), job)).verdict for after in (301, 302, 602)]
+    assert verdicts == ["waiting", "waiting", "absent"]
+
+
+@pytest.fixture
+def later() -> Callable[..., Desk]:
+    """Return the same desk at a later time by its clock."""
+
+    def at(desk: Desk, **ahead: float) -> Desk:
+        return replace(desk, clock=lambda: utc_now() + timedelta(**ahead))
+
+    return at
+
+
+async def test_what_is_absent_may_be_sent_again_under_its_key(
+    desk: Desk, lost: Any, request_for: Any, created: Any
+) -> None:
+    job = await lost(desk, kept=False, request_key="teaser")
+    await reconcile_job(desk, job, grace_s=0)
+    again = await place(desk, request_for(request_key="teaser"))
+    assert (again.job.job_id, again.job.state, len(created())) == (job.job_id, State.RUNNING, 1)
+
+
+async def test_what_was_found_again_is_not_sent_again_under_its_key(
+    desk: Desk, lost: Any, request_for: Any, created: Any
+) -> None:
+    job = await lost(desk, request_key="teaser")
+    await reconcile_job(desk, job)
+    again = await place(desk, request_for(request_key="teaser"))
+    assert (again.job.job_id, again.job.state, len(created())) == (job.job_id, State.RUNNING, 1)
+
+
+async def test_reconciling_twice_finds_nothing_open_the_second_time(desk: Desk, lost: Any) -> None:
+    job = await lost(desk)
+    verdicts = [(await reconcile_job(desk, job)).verdict for _ in range(2)]
+    assert verdicts == ["recovered", "settled"]
+
+
+async def test_the_same_request_twice_shares_out_both_videos(desk: Desk, lost: Any, created: Any) -> None:
+    for _ in range(2):
+        await lost(desk)
+    found = await reconcile(desk, await open_jobs(desk))
+    assert sorted(one.job.video_id or "" for one in found) == sorted(video["id"] for video in created())
+
+
+async def test_of_two_same_requests_one_may_have_created_nothing(desk: Desk, lost: Any) -> None:
+    await lost(desk)
+    await lost(desk, kept=False)
+    verdicts = [one.verdict for one in await reconcile(desk, await open_jobs(desk), grace_s=0)]
+    assert verdicts == ["recovered", "absent"]
+
+
+async def test_different_requests_get_their_own_videos(desk: Desk, lost: Any, created: Any) -> None:
+    jobs = [await lost(desk, prompt=prompt) for prompt in ("a fox runs", "an owl sleeps")]
+    found = await reconcile(desk, jobs)
+    prompts = {video["id"]: video["prompt"] for video in created()}
+    assert [prompts[one.job.video_id or ""] for one in found] == ["a fox runs", "an owl sleeps"]
+
+
+async def test_more_candidates_than_attempts_are_left_to_a_person(
+    desk: Desk, lost: Any, someone_else: Any
+) -> None:
+    job, other = await lost(desk), someone_else()
+    settlement = await reconcile_job(desk, job, grace_s=0)
+    assert (settlement.verdict, settlement.job.state) == ("needs_person", State.UNKNOWN)
+    assert f"sora-ledger reconcile {job.job_id} --video-id {other}" in settlement.commands
+
+
+async def test_a_video_of_another_prompt_is_no_candidate(desk: Desk, lost: Any, someone_else: Any) -> None:
+    await known_to(desk, someone_else(prompt="ours"))
+    someone_else(prompt="a horse")
+    settlement = await reconcile_job(desk, await lost(desk, kept=False), grace_s=0)
+    assert settlement.verdict == "absent"
+
+
+async def known_to(desk: Desk, video_id: str) -> None:
+    """Adopt a video, so that the list is known to be ours."""
+    async with desk.connect(desk.profile()) as client:
+        await take_in(desk, desk.profile(), await client.observe(video_id), source="poll")
+
+
+async def test_a_video_that_nearly_fits_keeps_absence_from_counting(
+    desk: Desk, lost: Any, someone_else: Any
+) -> None:
+    near = someone_else(size="720x1280")
+    settlement = await reconcile_job(desk, await lost(desk, kept=False), grace_s=0)
+    assert (settlement.verdict, settlement.candidates) == ("needs_person", (near,))
+    assert "the size (720x1280, asked for 1280x720)" in settlement.why
+
+
+async def test_a_clock_that_was_wrong_keeps_absence_from_counting(
+    desk: Desk, lost: Any, later: Callable[..., Desk]
+) -> None:
+    job = await lost(later(desk, days=1))
+    settlement = await reconcile_job(later(desk, days=3), job)
+    assert settlement.verdict == "needs_person"
+    assert "by the clocks it was made before or long after" in settlement.why
+
+
+async def test_a_claimed_video_is_no_candidate(desk: Desk, lost: Any, request_for: Any) -> None:
+    done = (await place(desk, request_for())).job
+    settlement = await reconcile_job(desk, await lost(desk, kept=False), grace_s=0)
+    assert (settlement.verdict, done.state) == ("absent", State.RUNNING)
+
+
+async def test_an_attempt_under_way_for_the_same_makes_the_lost_one_wait(
+    desk: Desk, lost: Any, cut_off: Any
+) -> None:
+    job = await lost(desk)
+    await cut_off(desk)
+    assert (await reconcile_job(desk, job)).verdict == "waiting"
+
+
+async def test_another_accounts_list_proves_nothing(
+    desk: Desk, at: Any, sandbox: Any, request_for: Any, lost: Any, tmp_path: Any
+) -> None:
+    await place(at(sandbox(data_dir=tmp_path / "another").base_url), request_for(prompt="elsewhere"))
+    settlement = await reconcile_job(desk, await lost(desk, kept=False), grace_s=0)
+    assert (settlement.verdict, settlement.job.state) == ("needs_person", State.UNKNOWN)
+
+
+async def test_another_servers_list_says_nothing(
+    at: Any, desk: Desk, lost: Any, sandbox: Any, tmp_path: Any
+) -> None:
+    job = await lost(desk, kept=False)
+    settlement = await reconcile_job(at(sandbox(data_dir=tmp_path / "b").base_url), job, grace_s=0)
+    assert settlement.verdict == "needs_person"
+    assert settlement.why.startswith(f"it was sent to {desk.settings.base_url}")
+
+
+async def test_a_list_is_read_to_where_the_ledger_knows_what_it_shows(
+    desk: Desk, lost: Any, someone_else: Any, monkeypatch: pytest.MonkeyPatch, server: SandboxServer
+) -> None:
+    monkeypatch.setattr("render_service.library.PAGE", 2)
+    for _ in range(5):
+        someone_else(prompt="long before")
+    await known_to(desk, someone_else(prompt="known"))
+    job = await lost(desk)
+    for _ in range(3):
+        someone_else(prompt="since then")
+    before = asked(server)
+    found = await reconcile_job(desk, job)
+    assert (found.verdict, asked(server) - before) == ("recovered", 3)
+
+
+def asked(server: SandboxServer) -> int:
+    return int(httpx2.get(f"{server.origin}/_sandbox/requests").json()["lists"])
+
+
+@pytest.fixture
+def imitating(at: Any, sandbox: Any, settings: Any) -> Callable[..., Desk]:
+    """Open a desk at a sandbox that behaves like another server."""
+
+    def start(name: str) -> Desk:
+        server = sandbox(clock=time.time, imitates=name, faults=("create=kept-but-answer-lost:1",))
+        desk: Desk = at(server.base_url)
+        return replace(desk, settings=replace(desk.settings, profile_name=name))
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("litellm", "asks api.openai.com"), ("new-api", "new-api has no list")]
+)
+async def test_where_there_is_no_list_it_is_said(
+    imitating: Any, request_for: Any, name: str, said: str
+) -> None:
+    desk = imitating(name)
+    job = (await place(desk, request_for(profile=name))).job
+    settlement = await reconcile_job(desk, job, grace_s=0)
+    assert (settlement.verdict, settlement.job.state) == ("needs_person", State.UNKNOWN)
+    assert said in settlement.why
+
+
+async def test_a_list_that_forgets_proves_nothing(imitating: Any, request_for: Any) -> None:
+    desk = imitating("sglang")
+    job = (await place(desk, request_for(profile="sglang"))).job
+    settlement = await reconcile_job(desk, job, grace_s=0)
+    assert (settlement.verdict, settlement.job.state) == ("needs_person", State.UNKNOWN)
+    assert "which proves nothing" in settlement.why
+
+
+async def test_a_video_is_found_in_a_list_that_proves_nothing(desk: Desk, lost: Any) -> None:
+    job = await lost(desk, profile="custom")
+    assert (await reconcile_job(desk, job)).verdict == "recovered"
+
+
+async def test_what_is_absent_can_be_resumed(desk: Desk, lost: Any, created: Any) -> None:
+    absent = await reconcile_job(desk, await lost(desk, kept=False), grace_s=0)
+    again = await resume(desk, absent.job)
+    assert (again.job.state, len(created())) == (State.RUNNING, 1)
+
+
+async def told(desk: Desk, video_id: str) -> None:
+    """Record a webhook in the inbox."""
+    webhook = WebhookReceived(
+        webhook_event_id="evt_1", delivery_id="wh_1", webhook_type="video.completed", video_id=video_id
+    )
+    await desk.append(f"inbox_{desk.profile().name}", ANY, [desk.draft(webhook)])
+
+
+def made_at(desk: Desk) -> str:
+    origin = str(desk.settings.base_url).removesuffix("/v1")
+    return str(httpx2.get(f"{origin}/_sandbox/jobs").json()["data"][0]["id"])
+
+
+async def test_a_webhook_names_the_video_where_there_is_no_list(
+    imitating: Any, request_for: Any, event: Any
+) -> None:
+    desk = imitating("new-api")
+    job = (await place(desk, request_for(profile="new-api"))).job
+    await told(desk, made_at(desk).replace("video_", "task_"))
+    found = await reconcile_job(desk, job)
+    assert (found.verdict, event(found.job, SubmissionRecovered).how) == ("recovered", "webhook")
+
+
+async def test_a_webhook_about_a_video_the_server_does_not_have_proves_nothing(
+    imitating: Any, request_for: Any
+) -> None:
+    desk = imitating("new-api")
+    job = (await place(desk, request_for(profile="new-api"))).job
+    await told(desk, "task_none")
+    assert (await reconcile_job(desk, job)).verdict == "needs_person"
