@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from decision.clauses import Role, clauses
+from decision.clauses import clauses
 from decision.missing import Question, missing_details
 from decision.prompt import read_lines
+from decision.reading import Role
 from decision.request import RenderRequest
 from decision.shot import camera_moves, main_actions, spoken_words, word_count
 from ledger.events import Operation

@@ -21,5 +21,15 @@ def aspect_of_thing(words: Sequence[str]) -> str | None:
     return _first(reversed(words))
 
 
+def is_colour(word: str) -> bool:
+    """Tell whether `word` is about the palette."""
+    return _ASPECT_OF.get(word) == "palette"
+
+
 def _first(words: Iterable[str]) -> str | None:
-    return next((_ASPECT_OF[word] for word in words if word in _ASPECT_OF), None)
+    return next(filter(None, map(_of, words)), None)
+
+
+def _of(word: str) -> str | None:
+    """Return the aspect of a word, or of the first half of a compound: "voice-over"."""
+    return _ASPECT_OF.get(word) or _ASPECT_OF.get(word.partition("-")[0])

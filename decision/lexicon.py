@@ -5,7 +5,8 @@ the usual vocabulary of directing a shot. A word that is missing costs precision
 for a verb only where it has no object with a determiner behind it (`decision.clauses`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import dropwhile
 
 
 def _words(text: str) -> frozenset[str]:
@@ -35,21 +36,22 @@ DETERMINERS = ARTICLES | _words(
 )
 PREPOSITIONS = _words(
     """
-    above across after against along around as at before behind below beside between by down during for
-    from half in inside into like near of off on onto out outside over than through to toward towards
-    twice under until up via with without
+    above across after against along alongside among around as at before behind below beneath beside between
+    beyond by down during for from half in inside into like near of off on onto out outside over past than
+    through throughout to toward towards twice under underneath until up via with within without
     """
 )
 # Begin what does change behind "same shot".
 TAILS = _words("as at during from in under with without")
 # Open a clause that only describes.
+SUBORDINATING = _words("after as because before for if once since to when whenever where while")
 RELATIVES = _words("because if since so that until when where which who whose")
 SAME = _words("identical same")
 # Verbs that say what stays.
 KEEPING = _words("keep keeping maintain maintaining preserve preserving retain retaining")
 # Words that say of a thing that it stays.
 STAYING = _words("identical intact remain remaining remains same stay staying stays unchanged untouched")
-AS_BEFORE = _words("before in is it now original was")
+AS_BEFORE = _words("before in is it now original they was")
 # With one of WITHHELD behind it: a change that is not wanted.
 WITHHOLDING = _words("avoid don't dont never no not nothing without")
 WITHHELD = _words(
@@ -71,7 +73,7 @@ COMPARATIVES = _words(
     shorter slower smaller softer thicker thinner tighter warmer wider younger
     """
 )
-_GRADABLE = _words(
+GRADABLE = _words(
     """
     big blue bold brave bright broad broody busy calm clean clear close cold cool coarse crisp curly damp dark
     deep dense dim dirty dry dull dusty early empty fair faint fast fine flat foggy fresh full gentle grainy
@@ -89,17 +91,38 @@ def is_comparative(word: str) -> bool:
     if word in COMPARATIVES:
         return True
     stem = word.removesuffix("er")
-    return stem != word and bool({stem, f"{stem}e", stem[:-1], f"{stem.removesuffix('i')}y"} & _GRADABLE)
+    return stem != word and bool({stem, f"{stem}e", stem[:-1], f"{stem.removesuffix('i')}y"} & GRADABLE)
+
+
+# Stand before a comparative and only say how much: "a bit more contrast".
+DEGREES = _words("a bit even far little much slightly somewhat tad the touch way")
+
+
+def grades(words: Sequence[str]) -> bool:
+    """Tell whether `words` begin with a comparative and the thing it grades: "slightly less grain"."""
+    thing = list(dropwhile(lambda word: word in DEGREES, words))
+    return len(thing) > 1 and is_comparative(thing[0]) and thing[1] not in SOFT_STOPS
 
 
 BECOMING = _words("become becomes becoming")
 # Finite verbs that make a statement of a subject.
 FINITE = BECOMING | _words(
     """
-    are can changes drives flies gets goes has have is looks moves must need needs reads runs says shall
-    should turns walks was wears were will
+    are can changes drives flies gets goes had has have he's is it's looks moves must need needs reads runs
+    says shall she's should there's they're turns walks wants was wears were will
     """
 )
+# Finite verbs in front of another, and what they are when they deny it.
+AUXILIARIES = _words(
+    """
+    aren't can't cannot could didn't does doesn't isn't may might mustn't shouldn't to-be wasn't weren't
+    won't would wouldn't
+    """
+)
+# Speak of whoever directs.
+DIRECTORS = _words("i i'd i'll we we'd we'll")
+# Subject and verb in one.
+CONTRACTED = _words("he's it's she's there's they're")
 # Ask for a statement to hold: "could the door creak".
 MODALS = _words("can could may might shall should would")
 # Open an action of somebody named before.
@@ -132,6 +155,33 @@ EDITS = _words(
     transform turn use widen
     """
 )
+# Whose participles direct the video as well: "while dimming the lights".
+DIRECTING = EDITS | _words(
+    """
+    blur crop cut dim fade grade mirror mute pan rotate saturate sharpen slow soften speed tighten tilt trim
+    zoom
+    """
+)
+# Whose participles replace or take away a thing wherever they stand: ", replacing the car with a van".
+REPLACING = _words("delete erase exchange remove replace substitute swap")
+# Irregular participles that say how a thing is to be.
+STATES = _words(
+    """
+    absent afloat alight alone asleep awake bare broken drawn frozen gone hidden lit off on open out shut torn
+    worn
+    """
+)
+# What a heading is about that only says that changes follow: "note from the director: …".
+HEADINGS = _words(
+    """
+    adjustment change comment edit feedback fix modification note point remark request revision tweak
+    update v2 v3 version
+    """
+)
+# Make a state of what they take: "I need the floor wet".
+STATING = _words("be get have let make need want wants")
+# Say how a video begins and ends: "… and end on the logo".
+BOUNDING = _words("begin close end fade finish open start")
 # Begin another imperative even without a joint before them.
 RUN_ON = _words("add change make put remove replace swap")
 # Imperatives; those in NOUN_LIKE only with an object or particle behind them.
@@ -157,7 +207,7 @@ NOUN_LIKE = _words(
     """
 )
 # Take a thing and a place.
-PLACING = _words("add put place hang")
+PLACING = _words("add hang move place put")
 
 # Say that something is liked as it is.
 LIKING = _words("adore enjoy enjoyed like liked love loved")
@@ -181,7 +231,8 @@ EMPTY = (
         about again anything better change cooler different differently do else everything fix good great
         improve improved into it like make maybe me more much new nice nicer of or please redo remix
         something stuff surprise take talked that the thing things this to try tweak two up us usual version
-        video way we whatever with you
+        video way we whatever with you appealing beautiful decide engaging exciting fancier interesting pop
+        don't feel prettier right somehow them what
         """
     )
 )
@@ -199,7 +250,13 @@ GAPS: Mapping[str, frozenset[str]] = {
         _words("change convert move need set shift switch transform turn want"), _words("to into")
     ),
     **dict.fromkeys(_words("exchange substitute swap trade"), _words("for with")),
-    **dict.fromkeys(PLACING, _words("to on in at under over behind beside near")),
+    **dict.fromkeys(
+        PLACING,
+        _words(
+            "above against around at behind below beside by in inside into near next on onto over to under"
+        ),
+    ),
+    **dict.fromkeys(_words("pull remove take"), _words("from off")),
     "replace": _words("with by"),
 }
 """The words that link the two halves of a pair, by the verb: "change A to B", "replace A with B"."""

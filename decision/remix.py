@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple
 
 from decision import lexicon, unclear
 from decision.aspects import named_aspect
-from decision.clauses import Clause, Role, clauses
+from decision.clauses import Clause, clauses
 from decision.prompt import LABELS
+from decision.reading import Role
 from decision.tokens import Lead
 from ledger.events import Change
 
@@ -100,7 +101,10 @@ def _without_references(changing: Sequence[Clause]) -> list[Clause]:
     kept: list[Clause] = []
     for clause in changing:
         names_it = bool(kept) and _only_names(kept[-1])
-        refers = clause.words[:1] in _REFERRING and bool(lexicon.FINITE & set(clause.words[1:3]))
+        words = clause.words
+        refers = words[:1] in _REFERRING and bool(lexicon.FINITE & set(words[1:3]))
+        refers |= words[1:2] in _REFERRING and words[0] in lexicon.COMPLEMENTED - lexicon.CAUSATIVES
+        refers |= words[:2] == ["the", "new"] and bool(lexicon.FINITE & set(words))
         if not (names_it and refers):
             kept.append(clause)
     return kept
@@ -121,7 +125,17 @@ def _adds_an_aspect(clause: Clause, aspects: set[str]) -> bool:
     withheld = clause.words[:1] and clause.words[0] in lexicon.WITHHOLDING
     aspect = named_aspect(clause.words)
     apart = clause.lead in (Lead.STOP, Lead.ITEM)
-    return apart and not withheld and aspect is not None and aspect not in aspects
+    if aspect is None:
+        return apart and _tells_of_somebody(clause.words)
+    return apart and not withheld and aspect not in aspects
+
+
+def _tells_of_somebody(words: Sequence[str]) -> bool:
+    """Tell whether a sentence says what a thing in the video does: "the dog barks twice"."""
+    subject, verbs = words[:1], words[2:4]
+    return bool(set(subject) & lexicon.ARTICLES) and any(
+        word.endswith("s") and not word.endswith("ss") for word in verbs
+    )
 
 
 def _verdict_on_fragments(fragments: Sequence[Clause]) -> RemixVerdict:
@@ -131,7 +145,8 @@ def _verdict_on_fragments(fragments: Sequence[Clause]) -> RemixVerdict:
     if len(told) > 1:
         apart = len({change.aspect for change in changes}) == len(changes)
         named = sum(clause.words[0] in lexicon.DETERMINERS for clause in told if clause.words)
-        return RemixVerdict("multiple" if apart or named > 1 else "ambiguous", changes)
+        listed = any(clause.lead is None for clause in told)
+        return RemixVerdict("multiple" if apart or listed or named > 1 else "ambiguous", changes)
     if not told:
         return RemixVerdict("ambiguous" if changes else "none", changes)
     return RemixVerdict("single", changes)

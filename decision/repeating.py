@@ -5,10 +5,10 @@ path") repeats nothing. What elaborates a change stays with the aspect it is abo
 """
 
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 from decision import lexicon
-from decision.aspects import aspect_of_thing
+from decision.aspects import aspect_of_thing, is_colour
 
 _ADDING_JOINTS = frozenset({"plus", "+", "also"})
 
@@ -26,6 +26,51 @@ def repeats(words: Sequence[str], begin: int, index: int, start: int, head: str)
     )
 
 
+def repeats_predicate(words: Sequence[str], begin: int, start: int, head: str) -> bool:
+    """Tell whether a second thing gets its own state: "the light brighter, [the background simpler]"."""
+    so_far, item = words[begin:start], _stretch(words[start:])
+    stated = bool((lexicon.FINITE | lexicon.STATING) & set(so_far)) or _has_state(_last_item(so_far))
+    if item[0] in lexicon.DEFINITE:
+        return stated and _has_state(item)
+    before = _last_item(so_far)
+    return not head and _has_bare_state(before) and _has_bare_state(item)
+
+
+def denies(words: Sequence[str]) -> bool:
+    """Tell whether a text without verbs sets one thing against another: "a cello, not a violin"."""
+    return any(word == "," and following == "not" for word, following in pairwise(words))
+
+
+def _has_bare_state(item: Sequence[str]) -> bool:
+    """Tell the same of a note without articles: "coat red", "hands out of frame"."""
+    names = not item[:1] or item[0] in lexicon.CLOSED | {"be"} or item[0].endswith("ly")
+    two = len(item) > 1 and not names and not _is_quality(item[0])
+    return two and (_is_quality(item[-1]) or item[1] in lexicon.STATES)
+
+
+def _is_quality(word: str) -> bool:
+    graded = lexicon.is_comparative(word) or word in lexicon.STATES | lexicon.GRADABLE
+    return graded or is_colour(word) or word.endswith("ed")
+
+
+def _has_state(item: Sequence[str]) -> bool:
+    """Tell whether a noun phrase is followed by how the thing is to be: "the sky redder", "the lamps lit"."""
+    told = any(word.endswith("ed") for word in item[2:])
+    last = item[-1] if item else ""
+    return len(item) > len(("the", "sky")) and (told or _is_quality(last) or last in _WHERE)
+
+
+_WHERE = lexicon.PARTICLES - {"to"} | {"around"}
+
+
+def _pairs_colours(so_far: Sequence[str], rest: Sequence[str]) -> bool:
+    """Tell whether two things get a colour each: "red coat, [blue hat]"."""
+    before, item = _last_item(so_far), _stretch(rest)
+    return all(
+        len(thing) > 1 and is_colour(thing[0]) and not is_colour(thing[-1]) for thing in (before, item)
+    )
+
+
 def reaches_elsewhere(words: Sequence[str], start: int) -> bool:
     """Tell whether "with" brings in what no look or subject is made of: "… with [a slower camera]"."""
     thing = _stretch(words[start:])
@@ -38,6 +83,8 @@ def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> boo
     if joint not in lexicon.JOINERS | {","}:
         return False
     item = _stretch(rest)
+    if _pairs_colours(so_far, rest):
+        return True
     if item[0] in lexicon.SUBJECTS and set(so_far) & lexicon.SUBJECTS - {item[0]}:
         return True
     if item[0].endswith("s") and so_far[0] in lexicon.DETERMINERS:
@@ -50,10 +97,12 @@ def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> boo
 def _repeats_pair(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool:
     """Tell whether a second pair follows: "… the car to a truck and [the sky to purple]"."""
     openers = lexicon.ARTICLES if head in lexicon.PLACING else lexicon.DEFINITE
-    if rest[0] not in openers:
-        return False
-    stretch = list(takewhile(lambda word: word not in lexicon.JOINERS, rest))
     links = lexicon.GAPS.get(head, frozenset())
+    if rest[0] not in openers:
+        return (
+            bool(links & set(so_far)) and not rest[0].endswith("ing") and rest[1:2] != [] and rest[1] in links
+        )
+    stretch = list(takewhile(lambda word: word not in lexicon.JOINERS, rest))
     if links & set(so_far) and links & set(stretch[2:]):
         return True
     bare = not lexicon.PREPOSITIONS & set(so_far)
@@ -68,7 +117,8 @@ def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head
     """
     bare = not set(so_far) & (lexicon.PREPOSITIONS | lexicon.RELATIVES)
     if rest[0] not in lexicon.ARTICLES:
-        return False
+        listed = joint in lexicon.JOINERS | {","}
+        return head in lexicon.EACH_APART and bare and listed and _is_another_aspect(so_far, rest)
     if joint in _ADDING_JOINTS or (head in lexicon.ADDITIVES and bare):
         return True
     item = _stretch(rest)
@@ -79,6 +129,17 @@ def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head
     plain = not set(so_far) & (lexicon.PREPOSITIONS - {"to"} | lexicon.RELATIVES) and not _describes(item)
     before, after = aspect_of_thing(_last_item(so_far)), aspect_of_thing(item)
     return directed and plain and None not in (before, after) and before != after
+
+
+def _is_another_aspect(so_far: Sequence[str], rest: Sequence[str]) -> bool:
+    """Tell whether aspects are listed by name: "adjust the lighting, [camera angle and soundtrack]"."""
+    before, item = _last_item(so_far), _stretch(rest)
+    names = aspect_of_thing(before), aspect_of_thing(item)
+    whole = not set(rest) & (lexicon.PREPOSITIONS | lexicon.RELATIVES)
+    return whole and None not in names and names[0] != names[1] and len(item) < _SHORT_NAME
+
+
+_SHORT_NAME = 4
 
 
 def _linked_later(rest: Sequence[str], head: str) -> bool:
@@ -92,7 +153,11 @@ def _describes(item: Sequence[str]) -> bool:
 
 def _repeats_contrast(so_far: Sequence[str], rest: Sequence[str]) -> bool:
     """Tell whether a second contrast follows: "night instead of day and [a truck instead of the car]"."""
-    return bool(set(so_far) & lexicon.CONTRASTS) and bool(set(_stretch(rest)) & lexicon.CONTRASTS)
+    if rest[0] == "not" and {"not", "but"} <= set(so_far):
+        return True
+    again = bool(set(_stretch(rest)) & lexicon.CONTRASTS)
+    acts = rest[0] in lexicon.SUBJECTS and bool(lexicon.FINITE & set(so_far))
+    return again and (acts or bool(set(so_far) & lexicon.CONTRASTS))
 
 
 def _stretch(words: Sequence[str]) -> list[str]:

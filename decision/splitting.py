@@ -7,7 +7,8 @@ the sky purple"); what stays is said in each. Nothing else is added to what was 
 from collections.abc import Iterator, Mapping, Sequence
 
 from decision import lexicon, staying
-from decision.clauses import Clause, Role
+from decision.clauses import Clause
+from decision.reading import Role
 from decision.remix import FIELD_ASPECTS, check_remix, read_clauses
 from decision.verbs import is_editing, is_imperative
 

@@ -24,8 +24,10 @@ def says_it_stays(words: Sequence[str], *, imperative: bool) -> bool:
     if word in {"stay", "stick"} and following in {"to", "with"}:
         return True
     if word in lexicon.WITHHOLDING:
-        return bool(set(stretch[1:3]) & (lexicon.WITHHELD | lexicon.REST))
-    if word in lexicon.EDITING and following == "nothing":
+        withheld = lexicon.WITHHELD - {"move", "moving"} if word == "no" else lexicon.WITHHELD
+        nothing_new = stretch[:2] == ["nothing", "different"]
+        return nothing_new or bool(set(stretch[1:3]) & (withheld | lexicon.REST))
+    if following == "nothing" and (imperative or word in lexicon.EDITING):
         return True
     return _names_what_stays(words, imperative=imperative) or _forbids_a_change(stretch)
 
@@ -41,7 +43,8 @@ def is_remark(words: Sequence[str]) -> bool:
     is_so = (
         bool({"is", "are", "looks", "it's", "that's", "was"} & set(clause)) and clause[-1] in lexicon.PRAISE
     )
-    return is_so or (first in lexicon.PRAISE and len(clause) < _SHORT_REMARK)
+    short = len(clause) < _SHORT_REMARK
+    return is_so or (short and (first in lexicon.PRAISE or clause[-1:] == ["good"]))
 
 
 def announces_several(words: Sequence[str]) -> bool:
@@ -53,6 +56,19 @@ def announces_several(words: Sequence[str]) -> bool:
     return counted and len(opening) < len(words)
 
 
+def heading(words: Sequence[str]) -> int:
+    """Return how many of `words` only say that changes follow: "note from the director: …"."""
+    opening = list(takewhile(lambda word: word != ":", words))
+    ends = len(opening) < min(len(words), _LONGEST_HEADING)
+    counts = bool(set(opening) & lexicon.SEVERAL)
+    says_so = bool(set(opening[1:] or opening) & (lexicon.HEADINGS | lexicon.REQUESTS)) and not counts
+    says_so |= opening[:1] != [] and opening[0] in lexicon.HEADINGS - lexicon.EDITING and not counts
+    return len(opening) + 1 if ends and says_so else 0
+
+
+_LONGEST_HEADING = 6
+
+
 def _names_what_stays(words: Sequence[str], *, imperative: bool) -> bool:
     opening = list(takewhile(lambda word: word not in {",", "but", "while", "except"}, words))
     if opening[0] in lexicon.REST or opening[:2] in (["the", "rest"], ["all", "else"]):
@@ -62,7 +78,8 @@ def _names_what_stays(words: Sequence[str], *, imperative: bool) -> bool:
     if any(word == "as" and following in lexicon.AS_BEFORE for word, following in pairwise(opening)):
         return True
     holds = not imperative or opening[0] == "hold"
-    return holds and bool(lexicon.STAYING & set(opening))
+    shared = "of the same" in " ".join(opening)  # as each other, not as before
+    return holds and not shared and bool(lexicon.STAYING & set(opening))
 
 
 def _forbids_a_change(stretch: Sequence[str]) -> bool:

@@ -34,16 +34,30 @@ class Sentence(NamedTuple):
     lead: Lead
     tokens: Sequence[Token]
 
+    @property
+    def words(self) -> list[str]:
+        """The words and stops, in lower case."""
+        return [token.word for token in self.tokens]
+
 
 LONGEST = 300
 """In tokens; a longer sentence is cut there, which keeps the time linear in the length of the text."""
 
 PHRASES: Mapping[str, str] = {
     "as well as": "plus",
+    "e.g.": ",",
+    "how about": "please",
+    "i.e.": ",",
+    "other than": "except",
+    "what about": "please",
+    "what if": "please",
+    "do me a favor": "please",
+    "do me a favour": "please",
     "do not": "don't",
     "in exchange for": "instead",
     "in favor of": "instead",
     "in favour of": "instead",
+    "in order to": "to",
     "in place of": "instead",
     "not only": "also",
     "on top of that": "plus",
@@ -52,17 +66,33 @@ PHRASES: Mapping[str, str] = {
 }
 """Several words for one, and the one."""
 
+MISSPELLED: Mapping[str, str] = {
+    "adn": "and",
+    "chagne": "change",
+    "chnage": "change",
+    "hte": "the",
+    "insted": "instead",
+    "mkae": "make",
+    "repalce": "replace",
+    "teh": "the",
+    "thier": "their",
+    "wiht": "with",
+}
+"""Slips of the fingers in words that hold a sentence together."""
+
 _TOKEN = re.compile(
     r"(?P<quotation>[\"“][^\"”\n]*[\"”])"
     r"|(?P<bullet>(?m:^)[ \t]*[-*•‣·\u2013][ \t])"
     r"|(?<!\S)\(?(?P<label>\d{1,2}|[a-h])[.)](?=\s)"
     r"|(?P<arrow>[-=]+>|→)"
+    r"|(?P<slash>(?<=\s)/(?=\s))"
     r"|(?P<dash>(?<=\s)-+(?=\s)|[\u2014\u2013])"
+    rf"|(?<!\w)(?P<phrase>{'|'.join(map(re.escape, sorted(PHRASES, key=len, reverse=True)))})(?!\w)"
     r"|[.;!?,:()&+\n]"
-    rf"|(?<!\w)(?P<phrase>{'|'.join(sorted(PHRASES, key=len, reverse=True))})(?!\w)"
     r"|[^\W_]+(?:(?:['\u2019\-/]|\.(?=\d))[^\W_]+)*",
     re.IGNORECASE,
 )
+_LONGEST_LABEL = 2
 _FIRST_LABELS = frozenset({"1", "a"})
 
 
@@ -72,6 +102,8 @@ def sentences(text: str) -> Iterator[Sentence]:
     for match in _TOKEN.finditer(text):
         token = Token(_word(match), *match.span())
         stop = _stop(match, token.word, awaited)
+        if stop is Lead.DASH and 0 < len(tokens) <= _LONGEST_LABEL:
+            token, stop = token._replace(word=":"), None
         if tokens and (stop or len(tokens) == LONGEST):
             yield Sentence(lead, tokens)
             lead, tokens = Lead.STOP, []
@@ -87,9 +119,10 @@ def sentences(text: str) -> Iterator[Sentence]:
 
 def _word(match: re.Match[str]) -> str:
     word = match[0].lower().replace("\u2019", "'")
+    word = MISSPELLED.get(word, word)
     if match["phrase"]:
         return PHRASES.get(word, word)
-    return "->" if match["arrow"] else word
+    return "->" if match["arrow"] else "," if match["slash"] else word
 
 
 def _stop(match: re.Match[str], word: str, awaited: frozenset[str]) -> Lead | None:

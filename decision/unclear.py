@@ -7,7 +7,7 @@ left to whoever renders ("either … or …").
 from collections.abc import Sequence
 
 from decision import lexicon
-from decision.aspects import named_aspect
+from decision.aspects import aspect_of_thing, named_aspect
 from decision.verbs import is_imperative
 
 _KNOWN = (
@@ -23,6 +23,7 @@ _KNOWN = (
     | lexicon.PRAISE
     | lexicon.REQUESTS
 )
+_ENGLISH_ENDINGS = ("ed", "ing", "ly")
 _LEAST_KNOWN_PERCENT = 25
 
 
@@ -34,7 +35,11 @@ def is_unreadable(words: Sequence[str]) -> bool:
     foreign = sum(word in lexicon.FOREIGN for word in spoken)
     closed = sum(word in lexicon.CLOSED for word in spoken)
     known = sum(
-        word in _KNOWN or lexicon.is_comparative(word) or named_aspect([word]) is not None for word in spoken
+        word in _KNOWN
+        or lexicon.is_comparative(word)
+        or word.endswith(_ENGLISH_ENDINGS)
+        or named_aspect([word]) is not None
+        for word in spoken
     )
     return foreign > closed or known * 100 < _LEAST_KNOWN_PERCENT * len(spoken)
 
@@ -46,5 +51,8 @@ def says_nothing(words: Sequence[str]) -> bool:
 
 def leaves_a_choice(words: Sequence[str]) -> bool:
     """Tell whether `words` ask for one of several changes, without saying which."""
-    behind = (index + 1 for index, word in enumerate(words) if word == "or")
-    return "either" in words or any(is_imperative(words[index:]) for index in behind)
+    joints = [index for index, word in enumerate(words) if word == "or"]
+    if "either" in words or any(is_imperative(words[index + 1 :]) for index in joints):
+        return True
+    sides = [(aspect_of_thing(words[:index]), named_aspect(words[index + 1 :])) for index in joints]
+    return any(None not in pair and pair[0] != pair[1] for pair in sides)

@@ -28,8 +28,23 @@ def is_imperative(words: Sequence[str], *, opening: bool = False) -> bool:
 
 def is_editing(word: str) -> bool:
     """Tell whether `word` is a participle of directing: "while [changing] the wallpaper"."""
+    return bool(_stems(word) & lexicon.EDITS)
+
+
+def is_directing(word: str) -> bool:
+    """Tell whether `word` is a participle of what is done to the video: "while [dimming] the lights"."""
+    return bool(_stems(word) & lexicon.DIRECTING)
+
+
+def is_replacing(word: str) -> bool:
+    """Tell whether `word` is a participle that puts a thing in the place of another, or takes it away."""
+    return bool(_stems(word) & lexicon.REPLACING)
+
+
+def _stems(word: str) -> frozenset[str]:
+    """Return the verbs of which `word` may be the participle, none where it is no participle."""
     stem = word.removesuffix("ing")
-    return stem != word and bool({stem, f"{stem}e", stem[:-1]} & lexicon.EDITS)
+    return frozenset({stem, f"{stem}e", stem[:-1]}) if stem != word else frozenset()
 
 
 def _could_be_verb(word: str) -> bool:

@@ -1,0 +1,230 @@
+"""What stands at a place of a sentence, seen from the clause that is open there.
+
+Each question is about the words from `start` on, the first content word behind the joint at `index`. How a
+sentence is cut by the answers is `decision.clauses`'s.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import takewhile
+
+from decision import aspects, lexicon, repeating, staying
+from decision.verbs import is_editing, is_imperative, is_replacing
+
+ADDING = frozenset({"and", "&", "plus", "+"})
+CIRCUMSTANCES = lexicon.PREPOSITIONS - {"of", "like", "than"}
+_LONGEST_LABEL = 4
+_OPEN_CONTRASTS = (["instead"], ["rather"])
+_EMPTY_OPENERS = lexicon.SOFT_STOPS | lexicon.FILLERS
+
+
+class Role(StrEnum):
+    """What a clause does."""
+
+    CHANGE = "change"
+    INVARIANT = "invariant"
+    FRAGMENT = "fragment"
+
+
+def content(words: Sequence[str], index: int) -> int:
+    """Return the first position from `index` on that is neither a joint nor a filler."""
+    while index < len(words) and words[index] in _EMPTY_OPENERS:
+        index += 1
+    return index
+
+
+def _is_finite(words: Sequence[str], index: int) -> bool:
+    """Tell whether a verb with a subject stands there; behind "now" any that ends like one."""
+    behind_now = words[index - 1] == "now" and words[index].endswith("s")
+    return words[index] in lexicon.FINITE | lexicon.AUXILIARIES or behind_now
+
+
+class Reading:
+    """One sentence; `begin`, `role` and `head` (its imperative, or empty) are those of the open clause."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+        self.begin = 0
+        self.role = Role.FRAGMENT
+        self.head = ""
+
+    def completes_contrast(self, index: int) -> bool:
+        """Tell whether what a contrast opened is said only here: "rather than a park, [use a …]"."""
+        opening = self.words[content(self.words, self.begin) : index]
+        verbless = not self.head and not lexicon.FINITE & set(opening)
+        return verbless and opening[:1] in _OPEN_CONTRASTS and self.words[index] == ","
+
+    def contrasts(self, start: int) -> bool:
+        """Tell whether a thing is to be in the place of another: "…, and [a boat instead of it]"."""
+        stretch = self.stretch(start)
+        return stretch[0] in lexicon.ARTICLES and bool(set(stretch) & lexicon.CONTRASTS)
+
+    def contrasts_besides(self, start: int) -> bool:
+        """Tell whether a contrast opens what is done besides: "…, and [instead of jazz use silence]"."""
+        stretch = self.stretch(start)
+        acts = bool(set(stretch[2:]) & (lexicon.EDITS | lexicon.FINITE))
+        return stretch[0] in lexicon.CONTRASTS and acts
+
+    def grades_besides(self, start: int) -> bool:
+        """Tell whether a note goes on with a grade or a "no": "no music, and [a wider lens]"."""
+        so_far = self.words[self.begin : start]
+        takes_away = "no" in so_far
+        if takes_away and self.takes_away(start):
+            return True
+        opened = takes_away or self.is_novelty(content(self.words, self.begin))
+        return opened and not self.head and ":" not in so_far and self.is_graded(start)
+
+    def asks_again(self, index: int, start: int) -> bool:
+        """Tell whether somebody wishes a second time: "…, and [I'd get rid of the boat]"."""
+        between = set(self.words[index:start])
+        without = self.word(start) == "without" and bool(ADDING & between)
+        return without or bool(lexicon.DIRECTORS & between)
+
+    def is_subordinate(self, index: int, start: int) -> bool:
+        """Tell whether two clauses are one: "when she turns, [her coat flares]", "…, [which turns red]"."""
+        opening = self.word(content(self.words, self.begin))
+        led = opening in lexicon.SUBORDINATING and "," not in self.words[self.begin : index]
+        return (led and self.words[index] == ",") or self.word(start) in lexicon.RELATIVES
+
+    def is_labelled(self, index: int, start: int) -> bool:
+        """Tell whether an aspect and a colon follow: "palette: rust, [camera: handheld]"."""
+        end = start + len(self.stretch(start))
+        return self.words[index] == "," and self.word(end) == ":" and self.is_label(start, end)
+
+    def is_label(self, start: int, end: int) -> bool:
+        """Tell whether the words between only name a thing: "jacket: …", "time of day: …"."""
+        label = self.words[start:end]
+        verbal = self.is_imperative(start, opening=True) or self.is_invariant(start)
+        return (
+            0 < len(label) < _LONGEST_LABEL
+            and not verbal
+            and not set(label) & lexicon.CLOSED - lexicon.ARTICLES - {"of"}
+        )
+
+    def edits_besides(self, index: int, start: int) -> bool:
+        """Tell whether a participle does a further thing: "…, [replacing the car with a sled]"."""
+        word, following = self.word(start), self.word(start + 1)
+        if self.words[index] == "plus":
+            return is_editing(word)
+        return is_replacing(word) and following in lexicon.DETERMINERS
+
+    def is_invariant(self, start: int) -> bool:
+        """Tell whether words follow that say what stays."""
+        words = self.words[start:]
+        imperative = is_imperative(words, opening=True)
+        return staying.says_it_stays(words, imperative=imperative)
+
+    def runs_on(self, index: int) -> bool:
+        """Tell whether an imperative follows without a joint: "make it night [make] the car red"."""
+        if not self.head or self.head in lexicon.CAUSATIVES or self.words[index] not in lexicon.RUN_ON:
+            return False
+        taken = (
+            self.words[index - 1] in lexicon.CLOSED or set(self.words[self.begin : index]) & lexicon.RELATIVES
+        )
+        return not taken and self.word(index + 1) in lexicon.DETERMINERS
+
+    def stretch(self, start: int) -> list[str]:
+        """Return the words from `start` to the next joint."""
+        return list(takewhile(lambda word: word not in lexicon.SOFT_STOPS, self.words[start:]))
+
+    def word(self, index: int) -> str:
+        """Return one word, empty behind the end."""
+        return self.words[index] if index < len(self.words) else ""
+
+    def is_imperative(self, start: int, *, opening: bool = False) -> bool:
+        """Tell whether an imperative follows that is not what somebody in the video is to do."""
+        word, following = self.word(start), self.word(start + 1)
+        directs = word in lexicon.EDITS or (word in lexicon.DIRECTING and following in lexicon.DETERMINERS)
+        again = word == self.head or (word in lexicon.BOUNDING and following in {"on", "with"})
+        if not opening and self.head and again:
+            return True
+        if not opening and not directs and self.has_somebody_act(start):
+            return False
+        return is_imperative(self.words[start:], opening=opening)
+
+    def has_somebody_act(self, start: int) -> bool:
+        """Tell whether verbs are what somebody is to do: "have her turn and [smile]"."""
+        if self.head in lexicon.CAUSATIVES:
+            return True
+        object_ = self.words[self.begin : start]
+        acts = lexicon.ASPECTS["action"] | lexicon.VERBS | lexicon.PARTICLES - {"to"}
+        if not self.head and object_[0] in lexicon.ARTICLES:
+            return bool(set(object_[1:]) & lexicon.MODALS)
+        if self.head == "get":
+            return "to" in object_
+        return self.head == "make" and bool(set(object_[2:]) & acts)
+
+    def is_statement(self, start: int) -> bool:
+        """Tell whether a subject and its verb follow."""
+        if set(self.words[self.begin : start]) & lexicon.RELATIVES:
+            return False
+        stretch = list(takewhile(lambda word: word not in lexicon.RELATIVES, self.stretch(start)))
+        finite = [index for index, _ in enumerate(stretch) if index > 0 and _is_finite(stretch, index)]
+        asked = start > 0 and self.words[start - 1] in lexicon.MODALS
+        if stretch and stretch[0] in lexicon.CONTRACTED:
+            return True
+        named = bool(stretch) and stretch[0] in lexicon.DETERMINERS
+        return (asked and named) or (bool(finite) and (named or finite[0] == 1))
+
+    def is_novelty(self, start: int) -> bool:
+        """Tell whether a new or different thing follows."""
+        word, following = self.word(start), self.word(start + 1)
+        return word in lexicon.NOVELTIES or (word in lexicon.ARTICLES and following in lexicon.NOVELTIES)
+
+    def names_and_tells(self, start: int) -> bool:
+        """Tell whether a thing is named and then said how it is to be: "jacket: tweed"."""
+        end = start + len(self.stretch(start))
+        return self.word(end) == ":" and end + 1 < len(self.words) and self.is_label(start, end)
+
+    def takes_away(self, start: int) -> bool:
+        """Tell whether a thing is taken away: "no boats"."""
+        return self.word(start) == "no" and len(self.stretch(start)) > 1
+
+    def sets_another_scene(self, index: int, start: int) -> bool:
+        """Tell whether one circumstance is added to another: "with a beard and [in a different room]"."""
+        behind = [word for word in self.words[index : start + 1] if word not in ADDING | {","}][:1]
+        opens = self.word(self.begin) in CIRCUMSTANCES and behind and behind[0] in CIRCUMSTANCES
+        if not opens or not ADDING & set(self.words[index:start]):
+            return False
+        so_far, stretch = self.words[self.begin : index], self.stretch(start)
+        if behind == ["from"] and "from" in so_far and "to" in so_far and "to" in stretch:
+            return True
+        about = {aspects.aspect_of_thing(so_far), aspects.aspect_of_thing(stretch)}
+        return len(about) > 1 and not about <= lexicon.PLACE_AND_LIGHT
+
+    def is_graded(self, start: int) -> bool:
+        """Tell whether a comparative and its thing follow: "a wider lens"."""
+        article = self.word(start) in lexicon.ARTICLES
+        return lexicon.grades(self.words[start + article :])
+
+    def is_tail(self, index: int, start: int) -> bool:
+        """Tell whether what stays ends here: "same shot [at night]", "keep everything [but the sky]"."""
+        word, following = self.words[index], self.word(start)
+        if word in lexicon.EXCEPTIONS:
+            return True
+        same = bool(lexicon.SAME & set(self.words[self.begin : index]))
+        inside = {self.word(index + 1), self.word(index + 2)} & (
+            lexicon.SAME | lexicon.AS_BEFORE - {"in", "it"}
+        )
+        return same and word in lexicon.TAILS and not inside and following not in lexicon.SAME
+
+    def is_fragment_of_its_own(self, index: int, start: int) -> bool:
+        """Tell whether a noun phrase stands apart: "same shot, [golden hour light]"."""
+        rest, joints = self.words[start:], self.words[index:start]
+        if self.role is Role.INVARIANT:
+            listed = {"and", "&"} & set(rest) or rest[0] in lexicon.ARTICLES or rest[0].endswith("ing")
+            return self.words[index] == "," and not listed and len(rest) > 1
+        if "with" in joints and not ADDING & set(joints):
+            return False  # elaborates what it follows
+        if self.sets_another_scene(index, start):
+            return True
+        return self.role is Role.FRAGMENT and self._is_item(index, start)
+
+    def _is_item(self, index: int, start: int) -> bool:
+        """Tell whether another item of a list of notes follows."""
+        return (
+            self.is_graded(start)
+            or self.is_labelled(index, start)
+            or repeating.repeats_predicate(self.words, self.begin, start, self.head)
+            or repeating.is_item_apart(self.words[self.begin : index], self.words[index], self.words[start:])
+        )
