@@ -23,6 +23,7 @@ types: .venv/ready      ## mypy, strict
 
 bench: .venv/ready      ## ratios against a named peer, alternating in one run
 	$(BIN)/python benchmarks/append.py
+	$(BIN)/python benchmarks/postgres.py
 	$(BIN)/python benchmarks/status.py
 	$(BIN)/python benchmarks/batch.py
 

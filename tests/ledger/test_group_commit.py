@@ -30,20 +30,75 @@ def test_every_caller_gets_its_own_result() -> None:
     assert results == {i: 2 * i for i in range(16)}
 
 
-def test_who_waits_during_a_commit_is_committed_by_the_next() -> None:
-    sizes: list[int] = []
-    late: list[Request[int, int]] = [Request(number) for number in range(7)]
+class Stopped:
+    """A commit that stands still, the first time, until `go` is set; `sizes` are those of the groups."""
 
-    def commit(group: list[Request[int, int]]) -> None:
-        if not sizes:
-            commits._waiting.extend(late)
-        sizes.append(len(group))
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.go = threading.Event()
+        self.begun = threading.Event()
+
+    def __call__(self, group: list[Request[int, int]]) -> None:
+        self.begun.set()
+        self.go.wait()
+        self.sizes.append(len(group))
         double(group)
 
+
+def waiting(commits: GroupCommit[int, int], count: int) -> None:
+    """Return once `count` callers wait."""
+    while len(commits._waiting) < count:
+        pass
+
+
+def test_who_waits_during_a_commit_is_committed_by_the_next() -> None:
+    commit = Stopped()
     commits = GroupCommit(commit)
-    commits.run(100)
-    commits.run(101)
-    assert (sizes, [request.outcome() for request in late]) == ([1, 8], [0, 2, 4, 6, 8, 10, 12])
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda i=i: results.append(commits.run(i))) for i in range(8)]
+    threads[0].start()
+    commit.begun.wait()
+    for thread in threads[1:]:
+        thread.start()
+    waiting(commits, 7)
+    commit.go.set()
+    for thread in threads:
+        thread.join()
+    assert (commit.sizes, sorted(results)) == ([1, 7], [0, 2, 4, 6, 8, 10, 12, 14])
+
+
+def test_a_leader_waits_for_those_who_shared_the_commit_before() -> None:
+    commit = Stopped()
+    commit.go.set()
+    commits = GroupCommit(commit)
+    commits._last_size, commits._last_s = 3, 3600.0
+    in_threads(3, commits.run)
+    assert commit.sizes == [3]
+
+
+def test_a_leader_alone_does_not_wait_for_others_for_long() -> None:
+    commits = GroupCommit(double)
+    commits._last_size, commits._last_s = 3, 0.0
+    assert [commits.run(1), commits._last_size] == [2, 1]
+
+
+def test_who_is_interrupted_while_it_waits_is_not_committed_and_keeps_nobody_waiting() -> None:
+    commit = Stopped()
+    commits = GroupCommit(commit)
+    interrupted: Request[int, int] = Request(1)
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda i=i: results.append(commits.run(i))) for i in (10, 20)]
+    threads[0].start()
+    commit.begun.wait()
+    commits._waiting.append(interrupted)  # it waits, and is next
+    threads[1].start()
+    waiting(commits, 2)
+    commit.go.set()
+    threads[0].join()
+    interrupted.turn.acquire()  # its turn has come, when Ctrl-C does
+    commits._withdraw(interrupted)
+    threads[1].join()
+    assert (commit.sizes, sorted(results), interrupted.done) == ([1, 1], [20, 40], False)
 
 
 def test_a_refused_request_raises_in_its_own_caller_alone() -> None:

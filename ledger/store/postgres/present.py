@@ -21,13 +21,16 @@ from ledger.store.postgres.connection import Connection
 from ledger.store.postgres.work import LIVE_TOKENS
 
 _HEAD = "SELECT size, frontier FROM head WHERE id = 1"
-_EVENTS = "SELECT event_id, record, payload, leaf FROM events WHERE event_id = ANY(%s)"
-_VERSIONS = """
-SELECT name, (SELECT version FROM events WHERE stream = name ORDER BY version DESC LIMIT 1)
-FROM unnest(%s::text[]) AS name
+_NAMED = """
+SELECT 'event', event_id, NULL::bigint, record, payload, leaf FROM events WHERE event_id = ANY(%s::text[])
+UNION ALL
+SELECT 'stream', name, (SELECT version FROM events WHERE stream = name ORDER BY version DESC LIMIT 1),
+    NULL, NULL, NULL FROM unnest(%s::text[]) AS name
+UNION ALL
+SELECT 'job', job_id, NULL, body, NULL, NULL FROM jobs WHERE job_id = ANY(%s::text[])
+UNION ALL
+SELECT 'body', commitment, NULL, NULL, NULL, NULL FROM private_bodies WHERE commitment = ANY(%s::text[])
 """
-_JOBS = "SELECT job_id, body FROM jobs WHERE job_id = ANY(%s)"
-_COMMITMENTS = "SELECT commitment FROM private_bodies WHERE commitment = ANY(%s)"
 _HELD = """
 SELECT name,
     (SELECT SUM(reserved_usd_micros + settled_usd_micros) FROM holds WHERE budget = name),
@@ -59,6 +62,11 @@ class Keys:
     commitments: list[str] = field(default_factory=list)
     holds: set[tuple[str, str]] = field(default_factory=set)
     fenced: set[str] = field(default_factory=set)
+
+    @property
+    def jobs(self) -> list[str]:
+        """The streams that are jobs."""
+        return [stream for stream in self.streams if stream.startswith(JOB_PREFIX)]
 
     def take_in(self, append: Append) -> None:
         """Add what `append` touches; raises what a caller's own mistake raises, and then adds nothing."""
@@ -94,18 +102,21 @@ def begin(db: Connection, keys: Keys) -> Present:
     with db.pipeline():
         db.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         head = db.execute(f"{_HEAD} FOR UPDATE", binary=True)
-        events = _ask(db, _EVENTS, keys.event_ids)
-        versions = _ask(db, _VERSIONS, keys.streams)
-        jobs = _ask(db, _JOBS, [name for name in keys.streams if name.startswith(JOB_PREFIX)])
-        commitments = _ask(db, _COMMITMENTS, keys.commitments)
+        named = _ask(db, _NAMED, keys.event_ids, keys.streams, keys.jobs, keys.commitments)
         tokens = _ask(db, LIVE_TOKENS, keys.fenced)
         held = _ask(db, _HELD, {budget for budget, _ in keys.holds})
         holds = _ask(db, _HOLDS, *zip(*keys.holds, strict=True))
     present = Present(_frontier(head.fetchone()))
-    present.events = {row[0]: StoredRow(*row[1:]) for row in _rows(events)}
-    present.versions = {stream: version or 0 for stream, version in _rows(versions)}
-    present.jobs = {job_id: Job.from_canonical(body) for job_id, body in _rows(jobs)}
-    present.commitments = {commitment for (commitment,) in _rows(commitments)}
+    for what, name, version, *stored in _rows(named):
+        match what:
+            case "event":
+                present.events[name] = StoredRow(*stored)
+            case "stream":
+                present.versions[name] = version or 0
+            case "job":
+                present.jobs[name] = Job.from_canonical(stored[0])
+            case _:
+                present.commitments.add(name)
     present.tokens = dict(_rows(tokens))
     present.holds = {(budget, job_id): amount for budget, job_id, amount in _rows(holds)}
     for budget, amount, limit in _rows(held):
@@ -136,7 +147,7 @@ def _frontier(row: tuple[Any, ...] | None) -> Frontier:
 
 def _ask(db: Connection, query: str, *names: Collection[str]) -> psycopg.Cursor[tuple[Any, ...]] | None:
     """Send `query` about `names`; nothing to ask is no question."""
-    if not names or not names[0]:
+    if not any(names):
         return None
     return db.execute(query, [list(each) for each in names], binary=True)
 

@@ -29,8 +29,10 @@ ON CONFLICT (budget, job_id) DO UPDATE SET
     reserved_usd_micros = EXCLUDED.reserved_usd_micros, settled_usd_micros = EXCLUDED.settled_usd_micros
 """
 _DOCUMENT = "INSERT INTO documents VALUES (%s, %s) ON CONFLICT DO NOTHING"
-_HEAD = "UPDATE head SET size = %s, frontier = %s WHERE id = 1"
-_NOTIFY = f"SELECT pg_notify('{CHANNEL}', current_schema())"
+_HEAD = f"""
+UPDATE head SET size = %s, frontier = %s WHERE id = 1
+RETURNING pg_notify('{CHANNEL}', current_schema())
+"""
 
 
 def commit(db: Connection, changes: Changes, tree: Frontier) -> None:
@@ -49,7 +51,6 @@ def commit(db: Connection, changes: Changes, tree: Frontier) -> None:
         _many(db, _HOLD, list(changes.holds.values()))
         _many(db, _DOCUMENT, [(document.sha256, document.body) for document in changes.documents.values()])
         db.execute(_HEAD, (tree.size, tree.to_bytes()))
-        db.execute(_NOTIFY)
         db.execute("COMMIT")
 
 
