@@ -4,6 +4,7 @@ REPEATABLE READ gives all of them the same moment; rows come through a server-si
 """
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, Self
 
 from ledger.store.postgres.connection import Connection, Place, open_reading
@@ -17,6 +18,7 @@ class PostgresSnapshot:
 
     def __init__(self, url: str) -> None:
         self._place = Place.at(url)
+        self._cursors = count(1)
 
     def __enter__(self) -> Self:
         with usable(self._place.label):
@@ -29,7 +31,8 @@ class PostgresSnapshot:
         self._db.close()
 
     def _select(self, query: str) -> Iterator[tuple[Any, ...]]:
-        with usable(self._place.label), self._db.cursor("part", binary=True) as cursor:
+        name = f"part_{next(self._cursors)}"  # several may be open at once
+        with usable(self._place.label), self._db.cursor(name, binary=True) as cursor:
             cursor.itersize = _PART
             yield from cursor.execute(query)
 
