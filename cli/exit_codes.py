@@ -39,7 +39,7 @@ MEANINGS = {
     ExitCode.UNKNOWN: "outcome unknown: a video may exist",
     ExitCode.LEDGER_UNUSABLE: "the ledger cannot be used",
     ExitCode.SERVER: "the server is unreachable or refuses",
-    ExitCode.INTEGRITY: "verify or replay found something",
+    ExitCode.INTEGRITY: "a check of the record found something",
     ExitCode.AUDIT: "audit found something",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
 }
@@ -96,6 +96,7 @@ def of_error(error: Exception) -> ExitCode | None:
         (ledger.LedgerError, ExitCode.FAILED),
         (DecisionError, ExitCode.BAD_INPUT),
         (service.BadInput, ExitCode.BAD_INPUT),
+        (service.NotIntact, ExitCode.INTEGRITY),
         (service.ServiceError, ExitCode.FAILED),
         (adapter.SettingsUnusable, ExitCode.BAD_INPUT),
         (adapter.ReferenceUnreadable, ExitCode.BAD_INPUT),

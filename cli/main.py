@@ -40,6 +40,8 @@ COMMANDS = (
     "verify",
     "checkpoint",
     "prove",
+    "export",
+    "verify-bundle",
     "key",
     "replay",
     "doctor",

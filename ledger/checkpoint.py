@@ -191,7 +191,8 @@ class Checkpoint:
     def parse(cls, text: str) -> Self:
         """Read the text of a checkpoint's note; what does not print back to it is refused."""
         lines = text.removesuffix("\n").split("\n")
-        if not text.endswith("\n") or len(lines) < 3 or not all(lines):  # noqa: PLR2004  # origin, size, root
+        whole = text.endswith("\n") and all(lines) and not _CONTROL.search(text)
+        if not whole or len(lines) < 3:  # noqa: PLR2004  # origin, size, root
             raise CheckpointInvalid(
                 "a checkpoint has an origin, a size and a root, a line each; this does not"
             )

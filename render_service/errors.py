@@ -8,6 +8,7 @@ ServiceError
 ├── NotReady          the job is not where this can be done
 ├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
 ├── AssetUnusable     the bytes that came are not the file that was promised; the job can be settled again
+├── NotIntact         the ledger is damaged where it should prove something
 └── StorageFailed     a file could not be written; nothing half-written stays
 """
 
@@ -42,6 +43,10 @@ class AnsweredTooLate(ServiceError):
 
 class AssetUnusable(ServiceError):
     """The downloaded bytes are not what the server said they are."""
+
+
+class NotIntact(ServiceError):
+    """The ledger cannot prove what was asked: it is not as it was recorded."""
 
 
 class StorageFailed(ServiceError):

@@ -10,10 +10,11 @@ from ledger.evidence.proof import MAX_PROOF_BYTES, VERSION, ConsistencyProof, In
 from ledger.ledger import Ledger
 from ledger.merkle import ProofInvalid
 from ledger.record import RECORD_LIMIT_BYTES, Record
-from render_service.errors import BadInput
+from render_service.errors import BadInput, NotIntact
 from render_service.evidence.files import read_file
 from render_service.evidence.heads import given_head, read_head, tree_head
 
+LOOK = "`sora-ledger verify` says what is wrong"
 Proof = InclusionProof | ConsistencyProof
 
 
@@ -36,7 +37,12 @@ def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path |
             f"position {record.position}: the checkpoint {checkpoint} ends at {head.checkpoint.size}; "
             "prove it by a newer one"
         )
-    return InclusionProof.of(ledger.store, record.position - 1, head, record.record)
+    try:
+        proof = InclusionProof.of(ledger.store, record.position - 1, head, record.record)
+        proof.verify(record.record)
+    except ProofInvalid as error:
+        raise NotIntact(f"position {record.position}: {error}; {LOOK}") from error
+    return proof
 
 
 def prove_consistency(
@@ -46,10 +52,13 @@ def prove_consistency(
     old, new = sizes
     if not 0 <= old <= new:
         raise BadInput(f"--consistency {old} {new}: expected two sizes, 0 <= OLD <= NEW")
-    head = given_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key, new)
-    if head.checkpoint.size != new:
-        raise BadInput(f"checkpoint {checkpoint}: it has {head.checkpoint.size} records, not {new}")
-    return ConsistencyProof.of(ledger.store, old, head)
+    try:
+        head = given_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key, new)
+        if head.checkpoint.size != new:
+            raise BadInput(f"checkpoint {checkpoint}: it has {head.checkpoint.size} records, not {new}")
+        return ConsistencyProof.of(ledger.store, old, head)
+    except ProofInvalid as error:
+        raise NotIntact(f"sizes {old} and {new}: {error}; {LOOK}") from error
 
 
 def read_proof(path: Path) -> Proof:

@@ -1,0 +1,104 @@
+"""``export``: evidence that leaves the house."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.commands.checkpoint import UNSIGNED, head_document
+from cli.invocation import Invocation, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.evidence.bundles import Exported
+
+
+@click.command("export", short_help="Export evidence others can check without us.")
+@click.argument("job", required=False)
+@click.option("--range", "positions", metavar="A..B", help="The records of these positions.")
+@click.option("--all", "everything", is_flag=True, help="All records.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The zip file to write.")
+@click.option("--without-text", is_flag=True, help="Leave private text out; the records still check.")
+@click.option("--with-assets", is_flag=True, help="Put the stored files in as well.")
+@options.signing
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Prove by this checkpoint, which somebody holds already, and not by a new one.",
+)
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@options.invocation
+def export_command(  # noqa: PLR0913  # one parameter per option
+    inv: Invocation,
+    *,
+    job: str | None,
+    positions: str | None,
+    everything: bool,
+    out: Path | None,
+    without_text: bool,
+    with_assets: bool,
+    key: Path | None,
+    checkpoint: Path | None,
+    force: bool,
+) -> None:
+    """Write a bundle: the records of a job, a range or everything, with all that is needed to check them.
+
+    A bundle holds a program, verify_bundle.py, that checks it with nothing but Python and says what it
+    shows and what it does not. A bundle of a job reveals nothing about other jobs.
+
+    \b
+    Example:
+      sora-ledger export job_01a2 --out evidence.zip --key signing.key
+      sora-ledger export --range 1..500 --out first-500.zip --without-text
+    """
+    from render_service.assets import AssetStore  # noqa: PLC0415
+    from render_service.evidence import bundles  # noqa: PLC0415
+
+    if sum((job is not None, positions is not None, everything)) != 1:
+        raise click.UsageError("name one thing to export: JOB, --range A..B or --all")
+    if out is None:
+        raise click.UsageError("where to? add --out FILE, such as --out evidence.zip")
+    with inv.ledger() as ledger:
+        wanted = bundles.Export(
+            target=out,
+            scope=bundles.scope_of(ledger, job, positions),
+            key=key or inv.settings.key_file,
+            checkpoint=checkpoint,
+            with_text=not without_text,
+            with_assets=with_assets,
+            force=force,
+        )
+        done = bundles.export_bundle(ledger, wanted, AssetStore(inv.settings.assets_folder))
+    for asset in done.contents.absent:
+        say(f"not in the bundle: the file recorded at position {asset.position} is missing or was changed")
+    if done.head.note is None:
+        say(UNSIGNED)
+    document = {
+        "bundle": str(done.path),
+        "bytes": done.bytes,
+        "scope": done.scope.document(),
+        "records": done.contents.records,
+        "texts": done.contents.texts,
+        "documents": done.contents.documents,
+        "assets": done.contents.assets,
+        "assets_absent": [asset.sha256 for asset in done.contents.absent],
+        "head": head_document(done.head),
+    }
+    inv.emit(document, lambda console: _text(console, done))
+
+
+def _text(console: "Console", done: "Exported") -> None:
+    held = done.contents
+    console.print(
+        f"{done.path}: {done.scope}, {held.records} records, {held.texts} private texts, "
+        f"{held.assets} files; checked",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"to check it elsewhere: unzip -p {done.path} verify_bundle.py > verify_bundle.py", markup=False
+    )
+    console.print(f"                       python3 verify_bundle.py {done.path}", markup=False)

@@ -1,0 +1,56 @@
+"""``verify-bundle``: check evidence that somebody else exported."""
+
+from pathlib import Path
+
+import click
+
+from cli import options
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation
+
+
+@click.command("verify-bundle", short_help="Check exported evidence.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A checkpoint you hold, of the same size as the bundle's.",
+)
+@options.verifier
+@options.invocation
+def verify_bundle_command(
+    inv: Invocation, *, file: Path, checkpoint: Path | None, verifier: tuple[str, ...]
+) -> None:
+    """Check a bundle as the verify_bundle.py in it would, and say what it shows and what it does not.
+
+    The bundle is taken for hostile: nothing is unpacked and nothing in it is run. Needs no ledger. Exit
+    code 0 if nothing is wrong with it, 10 if something is, 2 if it is no bundle.
+
+    \b
+    Example:
+      sora-ledger verify-bundle evidence.zip --verifier signing.pub
+    """
+    from ledger.verify.verify_bundle import report  # noqa: PLC0415
+    from render_service.evidence.received import check_received  # noqa: PLC0415
+
+    outcome = check_received(file, verifier, checkpoint)
+    document = {
+        "clean": not outcome.findings,
+        "title": outcome.title,
+        "origin": outcome.origin,
+        "size": outcome.size,
+        "root": outcome.root,
+        "records": outcome.records,
+        "texts": outcome.texts,
+        "texts_absent": outcome.texts_absent,
+        "signed_by": outcome.signed_by,
+        "build": outcome.build,
+        "shows": outcome.shows,
+        "shows_not": outcome.shows_not,
+        "findings": [finding._asdict() for finding in outcome.findings],
+        "more_findings": outcome.more_findings,
+    }
+    inv.emit(document, lambda _: click.echo(report(outcome)))
+    if outcome.findings:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)

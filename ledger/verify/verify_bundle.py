@@ -1,0 +1,887 @@
+"""Check a bundle of evidence from a sora-ledger, and say in plain words what it shows and what it does not.
+
+    python3 verify_bundle.py bundle.zip [--verifier VKEY] [--checkpoint FILE]
+
+Needs Python 3.9 or newer and nothing else: no network, no ledger, and none of the program that made the
+bundle. Take this file from somebody you trust; the copy inside a bundle is as trustworthy as the bundle.
+
+--verifier VKEY     a public key you were given by another way: NAME+ID+BASE64 (C2SP signed-note, Ed25519)
+--checkpoint FILE   a checkpoint you hold, of the same size as the bundle's
+
+Ends with 0 if nothing is wrong, 10 if something is, 2 if the file is no bundle or cannot be read.
+
+A bundle is hostile until shown otherwise: nothing is unpacked, names are looked up in a short list, sizes
+are limited before anything is read, and JSON is read strictly. docs/FORMAT.md, section Bundle, is the
+description; RFC 6962 (tree), RFC 8032 (Ed25519) and C2SP signed-note and tlog-checkpoint are the sources.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+import stat
+import sys
+import zipfile
+import zlib
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+FORMAT = "sora-ledger/bundle/v1"
+DONE, CANNOT_READ, FOUND_SOMETHING = 0, 2, 10
+
+MAX_FILES = 20_000
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_LINE_BYTES = 16 << 20
+MAX_TOTAL_BYTES = 64 << 30
+MAX_NOTE_BYTES = 1_000_000
+MAX_SIGNATURES = 64
+MAX_RATIO = 400  # of unpacked to packed bytes, for whatever is larger than SMALL_BYTES
+SMALL_BYTES = 4 << 20
+MAX_DEPTH = 64
+MAX_INTEGER = 2**53 - 1
+MAX_FINDINGS = 1_000
+PART_BYTES = 1 << 20
+
+NAME = re.compile(
+    r"manifest\.json|README\.txt|checkpoint|verify_bundle\.py|(?:records|payloads|proofs|bodies)\.jsonl"
+    r"|documents/[0-9a-f]{64}|assets/[0-9a-f]{64}(?:\.[a-z0-9]{1,8})?"
+)
+ALWAYS = ("manifest.json", "checkpoint", "records.jsonl", "payloads.jsonl")
+HEX = re.compile(r"[0-9a-f]{64}")
+SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+SALT = re.compile(r"[0-9a-f]{2,256}")
+RECORD_KEYS = frozenset(
+    "actor actor_source authority causation_id event_id kind occurred_at payload_sha256 position recorded_at "
+    "schema_version span_id stream trace_id type version".split()
+)
+DOMAIN = b"sora-ledger/private/v1\0"
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    ValueError,
+    OverflowError,
+)
+
+
+class NotABundle(Exception):
+    """The file is none, or cannot be read as one; the message says why."""
+
+
+class Damaged(Exception):
+    """Some part of the bundle is not as the format says; becomes a finding."""
+
+    def __init__(self, code: str, where: str, expected: str, found: object) -> None:
+        super().__init__(f"{code} {where}: expected {expected}, found {found}")
+        self.finding = Finding(code, None, where, expected, shown(found))
+
+
+class Finding(NamedTuple):
+    """Something that is not as it must be: a stable code, the position it is about, and both sides."""
+
+    code: str
+    position: int | None
+    subject: str
+    expected: str
+    found: str
+
+
+def shown(value: object) -> str:
+    """Return `value` as short text a terminal can bear."""
+    text = str(value)
+    cut = text if len(text) <= 200 else text[:200] + "…"
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)
+
+
+# --- strict JSON ---------------------------------------------------------------------------------------
+
+
+def _no_float(text: str) -> object:
+    raise ValueError(f"a number that is no integer, {text[:30]}")
+
+
+def _integer(text: str) -> int:
+    if len(text) > len(str(MAX_INTEGER)) + 1 or abs(int(text)) > MAX_INTEGER:
+        raise ValueError(f"an integer beyond 2**53 - 1, {text[:30]}")
+    return int(text)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key that stands twice")
+    return made
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=_no_float, parse_constant=_no_float, parse_int=_integer, object_pairs_hook=_object
+)
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+
+def strict_json(data: bytes) -> dict[str, Any]:
+    """Return one canonical JSON object: what it parses to prints back to the same bytes; else ValueError."""
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        _check_depth(data)
+    document = _DECODER.decode(data.decode("utf-8"))
+    again = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    if not isinstance(document, dict) or again != data:
+        raise ValueError("JSON that is not canonical")
+    return document
+
+
+def _check_depth(data: bytes) -> None:
+    depth = 0
+    for byte in _QUOTED.sub(b"", data):
+        if byte in b"{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError(f"JSON nested deeper than {MAX_DEPTH}")
+        elif byte in b"}]":
+            depth -= 1
+
+
+# --- RFC 8032: Ed25519, verification only ----------------------------------------------------------------
+
+_P = 2**255 - 19
+_L = 2**252 + 27742317777372353535851937790883648493
+_D = -121665 * pow(121666, _P - 2, _P) % _P
+_ROOT_OF_MINUS_1 = pow(2, (_P - 1) // 4, _P)
+
+
+def _add(p: tuple[int, int, int, int], q: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    a, b = (p[1] - p[0]) * (q[1] - q[0]) % _P, (p[1] + p[0]) * (q[1] + q[0]) % _P
+    c, d = 2 * p[3] * q[3] * _D % _P, 2 * p[2] * q[2] % _P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return (e * f % _P, g * h % _P, f * g % _P, e * h % _P)
+
+
+def _times(scalar: int, point: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    result = (0, 1, 1, 0)
+    while scalar:
+        if scalar & 1:
+            result = _add(result, point)
+        point = _add(point, point)
+        scalar >>= 1
+    return result
+
+
+def _point(data: bytes) -> tuple[int, int, int, int] | None:
+    """Decode 32 bytes (RFC 8032, section 5.1.3); None where they are no point."""
+    encoded = int.from_bytes(data, "little")
+    sign, y = encoded >> 255, encoded & (2**255 - 1)
+    if y >= _P:
+        return None
+    square = (y * y - 1) * pow(_D * y * y + 1, _P - 2, _P) % _P
+    x = pow(square, (_P + 3) // 8, _P)
+    if (x * x - square) % _P:
+        x = x * _ROOT_OF_MINUS_1 % _P
+    if (x * x - square) % _P or (x == 0 and sign):
+        return None
+    if x & 1 != sign:
+        x = _P - x
+    return (x, y, 1, x * y % _P)
+
+
+_BASE = _point((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little"))
+
+
+def ed25519_verifies(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Say whether `signature` is that of `message` by `public_key` (RFC 8032, section 5.1.7)."""
+    if len(public_key) != 32 or len(signature) != 64:
+        return False
+    key, commitment = _point(public_key), _point(signature[:32])
+    scalar = int.from_bytes(signature[32:], "little")
+    if key is None or commitment is None or scalar >= _L or _BASE is None:
+        return False
+    digest = hashlib.sha512(signature[:32] + public_key + message).digest()
+    left = _times(scalar, _BASE)
+    right = _add(commitment, _times(int.from_bytes(digest, "little") % _L, key))
+    same_x = (left[0] * right[2] - right[0] * left[2]) % _P == 0
+    return same_x and (left[1] * right[2] - right[1] * left[2]) % _P == 0
+
+
+# --- C2SP signed-note and tlog-checkpoint ----------------------------------------------------------------
+
+
+class Key(NamedTuple):
+    """A public key under the name it signs as."""
+
+    name: str
+    key_id: bytes
+    public_key: bytes
+
+
+class Head(NamedTuple):
+    """A checkpoint: which log, how long, which root; and the signatures of `text`, if any."""
+
+    origin: str
+    size: int
+    root: bytes
+    text: str
+    signatures: list[tuple[str, bytes, bytes]]
+
+
+def read_key(text: str) -> Key:
+    """Read ``NAME+ID+BASE64``; ValueError says why it is no Ed25519 key."""
+    parts = text.strip().split("+", 2)
+    if len(parts) != 3 or not parts[0] or any(letter.isspace() for letter in parts[0]):
+        raise ValueError("expected NAME+ID+BASE64")
+    data = _base64(parts[2])
+    if len(data) != 33 or data[0] != 1:
+        raise ValueError("expected an Ed25519 key (type 1, 32 bytes)")
+    key_id = hashlib.sha256(parts[0].encode("utf-8") + b"\n" + data).digest()[:4]
+    if key_id.hex() != parts[1]:
+        raise ValueError(f"its id is {key_id.hex()}, not {parts[1][:20]}")
+    return Key(parts[0], key_id, data[1:])
+
+
+def read_head(data: bytes) -> Head:
+    """Read a checkpoint, signed or its lines alone; ValueError says why it is none."""
+    if len(data) > MAX_NOTE_BYTES:
+        raise ValueError(f"more than {MAX_NOTE_BYTES} bytes")
+    whole = data.decode("utf-8")
+    if re.search(r"[\x00-\x09\x0b-\x1f]", whole):
+        raise ValueError("control characters")
+    text, blank, tail = whole.rpartition("\n\n")
+    text = text + "\n" if blank else whole
+    lines = text.split("\n")
+    if len(lines) < 4 or lines.pop() or not all(lines):
+        raise ValueError("not an origin, a size and a root, a line each")
+    if not SIZE.fullmatch(lines[1]):
+        raise ValueError("a size that is no number")
+    root = _base64(lines[2])
+    if len(root) != 32:
+        raise ValueError("a root that has not 32 bytes")
+    signatures = [_signature(line) for line in tail[:-1].split("\n")] if blank else []
+    if (blank and not tail.endswith("\n")) or len(signatures) > MAX_SIGNATURES:
+        raise ValueError(f"a last line without its end, or more than {MAX_SIGNATURES} signatures")
+    return Head(lines[0], int(lines[1]), root, text, signatures)
+
+
+def _signature(line: str) -> tuple[str, bytes, bytes]:
+    name, space, encoded = line[2:].partition(" ")
+    if not line.startswith("\u2014 ") or not space or not name:
+        raise ValueError("a signature line that is none")
+    data = _base64(encoded)
+    if len(data) < 5:
+        raise ValueError("a signature that is too short")
+    return name, data[:4], data[4:]
+
+
+def _base64(text: str) -> bytes:
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise ValueError("something that is no base64") from None
+    if base64.b64encode(data).decode("ascii") != text:
+        raise ValueError("base64 that is not canonical")
+    return data
+
+
+def signers(head: Head, keys: Sequence[Key]) -> list[str]:
+    """Return the names of those `keys` that signed `head`; ValueError if one signed something else."""
+    names = []
+    for key in keys:
+        mine = [item[2] for item in head.signatures if item[:2] == (key.name, key.key_id)]
+        for signature in mine:
+            if not ed25519_verifies(key.public_key, head.text.encode("utf-8"), signature):
+                raise ValueError(f"the signature of {shown(key.name)} is of something else")
+        if mine:
+            names.append(key.name)
+    return names
+
+
+# --- RFC 6962: the tree ----------------------------------------------------------------------------------
+
+
+def leaf_of(record: bytes) -> bytes:
+    """Return the leaf hash of one record."""
+    return hashlib.sha256(b"\0" + record).digest()
+
+
+def _parent(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """Return the root that `path` leads to from leaf `index` of `size` (RFC 9162, section 2.1.3.2)."""
+    number, last, value = index, size - 1, leaf
+    if not 0 <= index < size:
+        raise ValueError(f"leaf {index} of {size}")
+    for sibling in path:
+        if last == 0:
+            raise ValueError("a path that is too long")
+        if number & 1 or number == last:
+            value = _parent(sibling, value)
+            while not number & 1 and number:
+                number, last = number >> 1, last >> 1
+        else:
+            value = _parent(value, sibling)
+        number, last = number >> 1, last >> 1
+    if last:
+        raise ValueError("a path that is too short")
+    return value
+
+
+class WholeTree:
+    """The root over all leaves, added one after the other."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.stack: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        """Add one leaf."""
+        value, index = leaf, self.size
+        while index & 1:
+            value, index = _parent(self.stack.pop(), value), index >> 1
+        self.stack.append(value)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Return the root."""
+        if not self.stack:
+            return hashlib.sha256(b"").digest()
+        value = self.stack[-1]
+        for left in reversed(self.stack[:-1]):
+            value = _parent(left, value)
+        return value
+
+
+# --- the zip file ----------------------------------------------------------------------------------------
+
+
+class Archive:
+    """A zip file whose names and sizes were checked; reading goes through limits."""
+
+    def __init__(self, zip_file: zipfile.ZipFile, packed_bytes: int) -> None:
+        self._zip = zip_file
+        entries = zip_file.infolist()
+        if len(entries) > MAX_FILES:
+            raise Damaged("BUNDLE_SIZE", "the bundle", f"at most {MAX_FILES} files", len(entries))
+        self.entries: dict[str, zipfile.ZipInfo] = {}
+        for entry in entries:
+            self._check(entry)
+            if entry.filename in self.entries:
+                raise Damaged("BUNDLE_NAME", shown(entry.filename), "each name once", "it twice")
+            self.entries[entry.filename] = entry
+        total = sum(entry.file_size for entry in entries)
+        if total > MAX_TOTAL_BYTES:
+            raise Damaged("BUNDLE_SIZE", "the bundle", f"at most {MAX_TOTAL_BYTES} bytes unpacked", total)
+        if sum(entry.compress_size for entry in entries) > packed_bytes:
+            raise Damaged("BUNDLE_SIZE", "the bundle", "files beside each other", "files over each other")
+        for name in ALWAYS:
+            if name not in self.entries:
+                raise Damaged("BUNDLE_FILE", name, "the file", "none")
+
+    @staticmethod
+    def _check(entry: zipfile.ZipInfo) -> None:
+        name = shown(entry.filename)
+        if not NAME.fullmatch(entry.filename) or entry.orig_filename != entry.filename:
+            raise Damaged("BUNDLE_NAME", name, "a name of the format", "another")
+        mode = entry.external_attr >> 16
+        if entry.is_dir() or (stat.S_IFMT(mode) and not stat.S_ISREG(mode)):
+            raise Damaged("BUNDLE_NAME", name, "a plain file", "a link, a folder or a device")
+        if entry.flag_bits & 0x1:
+            raise Damaged("BUNDLE_FILE", name, "a file to read", "an encrypted one")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Damaged("BUNDLE_FILE", name, "stored or deflated", f"method {entry.compress_type}")
+        if entry.file_size > SMALL_BYTES and entry.file_size > MAX_RATIO * entry.compress_size:
+            raise Damaged("BUNDLE_SIZE", name, f"at most {MAX_RATIO} times its packed size", entry.file_size)
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open one file for reading."""
+        try:
+            return self._zip.open(self.entries[name])
+        except (*UNREADABLE, RuntimeError) as error:
+            raise Damaged("BUNDLE_FILE", name, "a file to read", error) from None
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return a small file whole."""
+        if self.entries[name].file_size > limit:
+            raise Damaged("BUNDLE_SIZE", name, f"at most {limit} bytes", self.entries[name].file_size)
+        try:
+            with self.open(name) as file:
+                return file.read(limit + 1)[:limit]
+        except UNREADABLE as error:
+            raise Damaged("BUNDLE_FILE", name, "bytes that can be unpacked", error) from None
+
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of a file, read a part at a time."""
+        digest = hashlib.sha256()
+        try:
+            with self.open(name) as file:
+                for part in iter(lambda: file.read(PART_BYTES), b""):
+                    digest.update(part)
+        except UNREADABLE as error:
+            raise Damaged("BUNDLE_FILE", name, "bytes that can be unpacked", error) from None
+        return digest.hexdigest()
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Yield the lines of a file without their ends; every line has one."""
+        try:
+            with self.open(name) as file:
+                while True:
+                    line = file.readline(MAX_LINE_BYTES + 1)
+                    if not line:
+                        return
+                    if not line.endswith(b"\n"):
+                        raise Damaged(
+                            "BUNDLE_FILE", name, f"lines of up to {MAX_LINE_BYTES} bytes", "another"
+                        )
+                    yield line[:-1]
+        except UNREADABLE as error:
+            raise Damaged("BUNDLE_FILE", name, "bytes that can be unpacked", error) from None
+
+
+# --- the bundle ------------------------------------------------------------------------------------------
+
+
+class Outcome:
+    """What checking came to: `findings`, and in plain words what is shown and what is not."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.more_findings = 0
+        self.title = "a bundle"
+        self.shows: list[str] = []
+        self.shows_not: list[str] = []
+        self.origin = ""
+        self.size = 0
+        self.root = ""
+        self.records = 0
+        self.signed_by: list[str] = []
+        self.texts = 0
+        self.texts_absent = 0
+        self.build: dict[str, Any] = {}
+
+    def add(self, code: str, position: int | None, subject: str, expected: object, found: object) -> None:
+        """Take in one finding; beyond a thousand they are only counted."""
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(Finding(code, position, shown(subject), shown(expected), shown(found)))
+        else:
+            self.more_findings += 1
+
+
+def check_bundle(path: str, keys: Sequence[Key] = (), held: Head | None = None) -> Outcome:
+    """Check the bundle at `path`; `NotABundle` if it is none."""
+    try:
+        with open(path, "rb") as file:
+            packed_bytes = file.seek(0, 2)
+            with zipfile.ZipFile(file) as zip_file:
+                return _checked(zip_file, packed_bytes, keys, held)
+    except (*UNREADABLE, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise NotABundle(f"{path}: no zip file that can be read ({shown(why)})") from None
+
+
+def _checked(zip_file: zipfile.ZipFile, packed_bytes: int, keys: Sequence[Key], held: Head | None) -> Outcome:
+    outcome = Outcome()
+    if "manifest.json" not in zip_file.namelist():
+        raise NotABundle("a zip file without manifest.json: no bundle of a sora-ledger")
+    try:
+        archive = Archive(zip_file, packed_bytes)
+        _Check(archive, outcome, keys, held).run()
+    except Damaged as damaged:
+        outcome.findings.append(damaged.finding)
+    return outcome
+
+
+class _Check:
+    def __init__(self, archive: Archive, outcome: Outcome, keys: Sequence[Key], held: Head | None) -> None:
+        self.archive = archive
+        self.outcome = outcome
+        self.keys = keys
+        self.held = held
+        self.cited_documents: set[str] = set()
+        self.cited_assets: set[str] = set()
+        self.versions: dict[str, int] = {}
+        self.last_position = 0
+
+    def run(self) -> None:
+        manifest = self._manifest()
+        head = self._head(manifest)
+        self._records(manifest["scope"], head)
+        self._attached("documents", self.cited_documents, "documents (policies, catalogs)")
+        self._attached("assets", self.cited_assets, "stored files")
+        self._limits(manifest["scope"])
+
+    # manifest.json: names every other file with its size and digest
+
+    def _manifest(self) -> dict[str, Any]:
+        data = self.archive.read("manifest.json", MAX_MANIFEST_BYTES)
+        try:
+            manifest = strict_json(data)
+        except (ValueError, RecursionError) as error:
+            raise Damaged("BUNDLE_MANIFEST", "manifest.json", "canonical JSON", error) from None
+        if manifest.get("format") != FORMAT:
+            raise NotABundle(f"a manifest of {shown(manifest.get('format'))}; expected {FORMAT}")
+        scope = manifest.get("scope")
+        if not isinstance(scope, dict) or not _is_scope(scope):
+            raise Damaged("BUNDLE_MANIFEST", "scope", "a job, a range or all", scope)
+        files = manifest.get("files")
+        if not isinstance(files, list) or not all(isinstance(item, dict) for item in files):
+            raise Damaged("BUNDLE_MANIFEST", "files", "a list of files", files)
+        self._files({str(item.get("name")): item for item in files}, len(files))
+        build = manifest.get("build")
+        self.outcome.build = build if isinstance(build, dict) else {}
+        return manifest
+
+    def _files(self, listed: dict[str, dict[str, Any]], count: int) -> None:
+        there = set(self.archive.entries) - {"manifest.json"}
+        if set(listed) != there or len(listed) != count:
+            odd = " ".join(sorted(set(listed) ^ there)) or "a name twice"
+            raise Damaged("BUNDLE_MANIFEST", "files", "every file of the bundle, once", odd)
+        for name, item in sorted(listed.items()):
+            size = self.archive.entries[name].file_size
+            if item.get("bytes") != size:
+                self.outcome.add("BUNDLE_FILE", None, name, f"{item.get('bytes')} bytes", size)
+            found = self.archive.digest(name)
+            if item.get("sha256") != found:
+                self.outcome.add("BUNDLE_FILE", None, name, item.get("sha256"), found)
+        self.outcome.shows.append(f"All {count} files are the ones the manifest names.")
+
+    # checkpoint: how long the log is, and its root
+
+    def _head(self, manifest: dict[str, Any]) -> Head:
+        try:
+            head = read_head(self.archive.read("checkpoint", MAX_NOTE_BYTES))
+        except ValueError as error:
+            raise Damaged("CHECKPOINT", "checkpoint", "a C2SP checkpoint", error) from None
+        out = self.outcome
+        out.origin, out.size, out.root = head.origin, head.size, head.root.hex()
+        self._signatures(head, manifest.get("verifier"))
+        if self.held is None:
+            out.shows_not.append(
+                "That the ledger is still the same today, or that others were shown the same ledger: "
+                "for that, compare the checkpoint with one that somebody else holds."
+            )
+        elif (self.held.origin, self.held.size) != (head.origin, head.size):
+            what = f"{self.held.origin} at {self.held.size} records"
+            out.add("CHECKPOINT_OTHER", None, "checkpoint", what, f"{head.origin} at {head.size}")
+        elif self.held.root != head.root:
+            out.add("CHECKPOINT_ROOT", None, "checkpoint", self.held.root.hex(), head.root.hex())
+        else:
+            out.shows.append("The checkpoint is the one you hold.")
+        return head
+
+    def _signatures(self, head: Head, own_key: object) -> None:
+        out = self.outcome
+        try:
+            out.signed_by = signers(head, self.keys)
+        except ValueError as error:
+            out.add("CHECKPOINT_SIGNATURE", None, "checkpoint", "a signature of this checkpoint", error)
+            return
+        if out.signed_by:
+            out.shows.append(
+                f"The checkpoint is signed with the key you gave ({', '.join(map(shown, out.signed_by))})."
+            )
+        elif self.keys:
+            names = ", ".join(shown(item[0]) for item in head.signatures) or "nobody"
+            out.add(
+                "CHECKPOINT_SIGNATURE", None, "checkpoint", "a signature by a key given", f"signed by {names}"
+            )
+        elif not head.signatures:
+            out.shows_not.append("Who vouches for it: the checkpoint is not signed.")
+        else:
+            self._own_signature(head, own_key)
+
+    def _own_signature(self, head: Head, own_key: object) -> None:
+        out = self.outcome
+        if own_key is None:
+            names = ", ".join(shown(item[0]) for item in head.signatures)
+            out.shows_not.append(f"That {names} signed the checkpoint: no key to check it with (--verifier).")
+            return
+        try:
+            names = ", ".join(signers(head, [read_key(str(own_key))]))
+        except ValueError as error:
+            out.add("CHECKPOINT_SIGNATURE", None, "checkpoint", "signed with the manifest's key", error)
+            return
+        if not names:
+            out.add("CHECKPOINT_SIGNATURE", None, "checkpoint", "signed with the manifest's key", "it is not")
+            return
+        out.shows.append(f"The checkpoint is signed with the key in the manifest: {shown(own_key)}")
+        out.shows_not.append(
+            "Whose key that is: the bundle brought it along. Compare it with the key you were given by "
+            "another way (--verifier)."
+        )
+
+    # records.jsonl, payloads.jsonl, proofs.jsonl, bodies.jsonl: one line each, in the order of the log
+
+    def _records(self, scope: dict[str, Any], head: Head) -> None:
+        whole = WholeTree() if scope["kind"] == "all" else None
+        payloads = self.archive.lines("payloads.jsonl")
+        proofs = self._optional("proofs.jsonl")
+        bodies = _Bodies(self._optional("bodies.jsonl"), self.outcome)
+        for line in self.archive.lines("records.jsonl"):
+            self.outcome.records += 1
+            payload_line = next(payloads, None)
+            record = self._record(line, scope)
+            position = record["position"]
+            if whole is not None:
+                whole.add(leaf_of(line))
+            else:
+                self._included(line, position, next(proofs, None), head)
+            self._payload(record, payload_line, bodies)
+        if next(payloads, None) is not None or next(proofs, None) is not None:
+            raise Damaged("BUNDLE_FILE", "records.jsonl", "a record for each payload and proof", "fewer")
+        bodies.end()
+        self._end(scope, head, whole)
+
+    def _optional(self, name: str) -> Iterator[bytes]:
+        return self.archive.lines(name) if name in self.archive.entries else iter(())
+
+    def _record(self, line: bytes, scope: dict[str, Any]) -> dict[str, Any]:
+        place = f"line {self.outcome.records}"
+        try:
+            record = strict_json(line)
+        except (ValueError, RecursionError) as error:
+            raise Damaged("RECORD_NOT_CANONICAL", f"records.jsonl {place}", "canonical JSON", error) from None
+        if set(record) != RECORD_KEYS or not _has_places(record):
+            raise Damaged("RECORD_KEYS", f"records.jsonl {place}", "the keys of the format", sorted(record))
+        position, stream = record["position"], record["stream"]
+        expected = self.versions.get(stream, 0) + 1
+        if scope["kind"] == "job":
+            if stream != scope["job_id"]:
+                self.outcome.add("RECORD_OTHER", position, "stream", scope["job_id"], stream)
+            if record["version"] != expected:
+                self.outcome.add("VERSION_NOT_DENSE", position, stream, expected, record["version"])
+            self.versions[stream] = record["version"]
+        elif self.last_position and position != self.last_position + 1:
+            self.outcome.add("POSITION_NOT_DENSE", position, "position", self.last_position + 1, position)
+        if position <= self.last_position:
+            raise Damaged("POSITION_NOT_DENSE", f"records.jsonl {place}", "rising positions", position)
+        self.last_position = position
+        return record
+
+    def _included(self, record: bytes, position: int, proof_line: bytes | None, head: Head) -> None:
+        try:
+            proof = strict_json(proof_line or b"")
+            path = [bytes.fromhex(item) for item in proof["hashes"] if HEX.fullmatch(item)]
+            if proof["position"] != position or len(path) != len(proof["hashes"]):
+                raise ValueError("a proof of another record, or hashes that are none")
+            root = root_of_path(leaf_of(record), position - 1, head.size, path)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            self.outcome.add("PROOF", position, "proofs.jsonl", "a proof of this record", error)
+            return
+        if root != head.root:
+            self.outcome.add("PROOF", position, "root", head.root.hex(), root.hex())
+
+    def _payload(self, record: dict[str, Any], line: bytes | None, bodies: _Bodies) -> None:
+        position = record["position"]
+        found = hashlib.sha256(line or b"").hexdigest()
+        if line is None or found != record["payload_sha256"]:
+            self.outcome.add("PAYLOAD_DIGEST", position, "payload", record["payload_sha256"], found)
+        try:
+            payload = strict_json(line or b"")
+        except (ValueError, RecursionError) as error:
+            self.outcome.add("PAYLOAD_NOT_CANONICAL", position, "payload", "canonical JSON", error)
+            return
+        committed = {}
+        for path, value in _objects(payload):
+            if set(value) == {"commitment"}:
+                committed[str(value["commitment"])] = path
+            for key, item in value.items():
+                if key in ("policy_sha256", "catalog_sha256") and isinstance(item, str):
+                    self.cited_documents.add(item)
+                elif key in ("sha256", "original_sha256") and isinstance(item, str):
+                    self.cited_assets.add(item)
+        bodies.check(position, committed)
+
+    def _end(self, scope: dict[str, Any], head: Head, whole: WholeTree | None) -> None:
+        out = self.outcome
+        count, last = out.records, self.last_position
+        out.title = _title(scope, count, head)
+        if not count:
+            out.add("RECORD_MISSING", None, "records.jsonl", "records", "none")
+        if scope["kind"] == "range" and (count, last) != (scope["to"] - scope["from"] + 1, scope["to"]):
+            expected = f"{scope['from']} to {scope['to']}"
+            out.add("RECORD_MISSING", None, "records.jsonl", expected, f"{count} records up to {last}")
+        if whole is not None and (whole.size, whole.root()) != (head.size, head.root):
+            out.add("CHECKPOINT_ROOT", None, "the tree of all records", head.root.hex(), whole.root().hex())
+        if not any(item.code in ("PROOF", "CHECKPOINT_ROOT", "RECORD_MISSING") for item in out.findings):
+            out.shows.append(
+                f"The {count} records are in the ledger {shown(head.origin)} as it stood at {head.size} "
+                f"records with root {head.root.hex()}, byte for byte."
+            )
+        if not any(item.code.startswith("PAYLOAD") for item in out.findings):
+            out.shows.append("What happened (the payloads) is what these records were made with.")
+        if out.texts:
+            out.shows.append(f"{out.texts} private texts are the ones the records commit to.")
+        if out.texts_absent:
+            out.shows_not.append(
+                f"{out.texts_absent} private texts: they were left out of the bundle, or erased."
+            )
+
+    # documents/ and assets/: files that go by their digest, cited by the payloads
+
+    def _attached(self, folder: str, cited: set[str], what: str) -> None:
+        out = self.outcome
+        present = {
+            name: name.split("/")[1][:64] for name in self.archive.entries if name.startswith(folder + "/")
+        }
+        for name, digest in sorted(present.items()):
+            found = self.archive.digest(name)
+            if found != digest:
+                out.add("ATTACHED_DIGEST", None, name, digest, found)
+            if digest not in cited:
+                out.add("ATTACHED_UNKNOWN", None, name, "a file that a record cites", "one that none does")
+        here = len(set(present.values()) & cited)
+        if here:
+            out.shows.append(f"{here} {what} cited by the records, unchanged.")
+        absent = len({digest for digest in cited if HEX.fullmatch(digest)}) - here
+        if absent:
+            out.shows_not.append(f"{absent} {what} cited by the records: only digests are here.")
+
+    def _limits(self, scope: dict[str, Any]) -> None:
+        if scope["kind"] == "job":
+            self.outcome.shows_not.append(
+                "That nothing more was recorded about this job: the whole ledger shows whether there is."
+            )
+        self.outcome.shows_not += [
+            "That everything that happened was recorded: a ledger shows what it holds, not what is left out.",
+            "That the clocks were right: the times are what computers said; only the order is proved.",
+            "Who held the signing key, or that people are who the records say: names are as they were given.",
+        ]
+
+
+class _Bodies:
+    """The private texts, read along with the records they belong to."""
+
+    def __init__(self, lines: Iterator[bytes], outcome: Outcome) -> None:
+        self.lines = lines
+        self.outcome = outcome
+        self.next = self._read()
+
+    def _read(self) -> dict[str, Any] | None:
+        line = next(self.lines, None)
+        if line is None:
+            return None
+        try:
+            body = strict_json(line)
+            if set(body) != {"commitment", "field", "position", "salt", "text"}:
+                raise ValueError("other keys")
+            texts = (body["commitment"], body["field"], body["salt"], body["text"])
+            if not all(isinstance(text, str) for text in texts) or type(body["position"]) is not int:
+                raise ValueError("values of another kind")
+            if not SALT.fullmatch(body["salt"]) or len(body["salt"]) % 2:
+                raise ValueError("a salt that is none")
+        except (ValueError, RecursionError) as error:
+            raise Damaged("BODY", "bodies.jsonl", "a private text", error) from None
+        return body
+
+    def check(self, position: int, committed: dict[str, str]) -> None:
+        """Check the texts of one record against its commitments (commitment → field)."""
+        absent = dict(committed)
+        while self.next is not None and self.next["position"] <= position:
+            body, self.next = self.next, self._read()
+            field = absent.pop(body["commitment"], None)
+            if field is None or body["position"] != position or field != body["field"]:
+                self.outcome.add(
+                    "BODY_UNKNOWN", position, body["field"], "a text the record commits to", "another"
+                )
+            else:
+                message = DOMAIN + field.encode("utf-8") + b"\0" + body["text"].encode("utf-8")
+                found = hmac.new(bytes.fromhex(body["salt"]), message, hashlib.sha256).hexdigest()
+                if found != body["commitment"]:
+                    self.outcome.add("BODY_MISMATCH", position, field, body["commitment"], found)
+                self.outcome.texts += 1
+        self.outcome.texts_absent += len(absent)
+
+    def end(self) -> None:
+        """Say that no text may be left over."""
+        if self.next is not None:
+            self.outcome.add("BODY_UNKNOWN", None, "bodies.jsonl", "texts of the records here", "another")
+
+
+def _is_scope(scope: dict[str, Any]) -> bool:
+    kind = scope.get("kind")
+    if kind == "job":
+        return isinstance(scope.get("job_id"), str)
+    if kind == "range":
+        return all(type(scope.get(end)) is int and scope[end] > 0 for end in ("from", "to"))
+    return kind == "all"
+
+
+def _has_places(record: dict[str, Any]) -> bool:
+    numbers = all(type(record[name]) is int and record[name] > 0 for name in ("position", "version"))
+    return numbers and all(isinstance(record[name], str) for name in ("stream", "payload_sha256"))
+
+
+def _objects(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every object in a document with its dotted path."""
+    rest: list[tuple[str, Any]] = [("", document)]
+    while rest:
+        path, value = rest.pop()
+        if isinstance(value, dict):
+            yield path, value
+            rest += [(f"{path}.{key}" if path else key, item) for key, item in value.items()]
+        elif isinstance(value, list):
+            rest += [(f"{path}.{index}" if path else str(index), item) for index, item in enumerate(value)]
+
+
+def _title(scope: dict[str, Any], count: int, head: Head) -> str:
+    what = {
+        "job": f"job {shown(scope.get('job_id'))}",
+        "range": f"positions {scope.get('from')} to {scope.get('to')}",
+        "all": "everything",
+    }[scope["kind"]]
+    return f"{what}: {count} records of the ledger {shown(head.origin)}"
+
+
+# --- for people ------------------------------------------------------------------------------------------
+
+
+def report(outcome: Outcome) -> str:
+    """Return what was found in plain words."""
+    lines = [f"Evidence about {outcome.title}", ""]
+    if outcome.findings:
+        lines += ["What is WRONG with it"]
+        for item in outcome.findings:
+            where = "" if item.position is None else f" at position {item.position}"
+            lines += [f"  ! {item.code}{where}, {item.subject}"]
+            lines += [f"      expected {item.expected}", f"      found    {item.found}"]
+        lines += [f"  ! and {outcome.more_findings} more"] if outcome.more_findings else []
+        lines += [""]
+    lines += ["What this shows", *(f"  + {text}" for text in outcome.shows), ""]
+    lines += ["What this does not show", *(f"  - {text}" for text in outcome.shows_not), ""]
+    verdict = "Do not rely on it." if outcome.findings else "Nothing is wrong with it."
+    return "\n".join([*lines, verdict])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as a program; return the exit code."""
+    parser = argparse.ArgumentParser(prog="verify_bundle.py", description="Check a bundle of a sora-ledger.")
+    parser.add_argument("bundle")
+    parser.add_argument("--verifier", action="append", default=[], metavar="VKEY")
+    parser.add_argument("--checkpoint", metavar="FILE")
+    given = parser.parse_args(arguments)
+    try:
+        keys = [read_key(text) for text in given.verifier]
+        outcome = check_bundle(given.bundle, keys, _held(given.checkpoint))
+    except (NotABundle, OSError, ValueError) as error:
+        print(f"cannot check {given.bundle}: {error}", file=sys.stderr)
+        return CANNOT_READ
+    print(report(outcome))
+    return FOUND_SOMETHING if outcome.findings else DONE
+
+
+def _held(path: str | None) -> Head | None:
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return read_head(file.read(MAX_NOTE_BYTES + 1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Exporting bundles: asked for, written beside the target, checked as a stranger would, then named."""
+
+import hashlib
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO
+
+from ledger.evidence.bundle import Cited, Contents, Scope, Wish, write_bundle
+from ledger.evidence.head import TreeHead
+from ledger.ledger import Ledger
+from ledger.verify import verify_bundle
+from render_service.assets import AssetStore, check_target
+from render_service.errors import BadInput, NotIntact, StorageFailed
+from render_service.evidence.heads import given_head, tree_head
+from render_service.evidence.keys import read_signer
+
+_RANGE = re.compile(r"([1-9][0-9]{0,17})\.\.([1-9][0-9]{0,17})")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is to go where. `key` signs a new head, `checkpoint` is one that somebody holds already."""
+
+    target: Path
+    scope: Scope
+    key: Path | None = None
+    checkpoint: Path | None = None
+    with_text: bool = True
+    with_assets: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle that was written and checked."""
+
+    path: Path
+    bytes: int
+    head: TreeHead
+    scope: Scope
+    contents: Contents
+
+
+def scope_of(ledger: Ledger, job: str | None, positions: str | None) -> Scope:
+    """Return what is to be exported: a job, positions ``A..B``, or everything."""
+    if job is not None:
+        return Scope(job_id=ledger.job(job).job_id)
+    if positions is None:
+        return Scope()
+    found = _RANGE.fullmatch(positions)
+    newest = ledger.head().size
+    first, last = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 0 < first <= last <= newest:
+        raise BadInput(
+            f"--range {positions}: expected A..B with positions from 1 to {newest}, such as 1..{newest}"
+        )
+    return Scope(first=first, last=last)
+
+
+def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exported:
+    """Write the bundle to ``wanted.target``, whole or not at all, once it was checked."""
+    check_target(wanted.target, force=wanted.force)
+    head = given_head(ledger, wanted.checkpoint) if wanted.checkpoint else tree_head(ledger, wanted.key)
+    wish = Wish(
+        with_text=wanted.with_text,
+        open_asset=_opener(assets) if wanted.with_assets else None,
+        verifier=str(read_signer(wanted.key).verifier) if wanted.key and not wanted.checkpoint else None,
+        build=build_information(),
+    )
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=wanted.target.parent, prefix=f".{wanted.target.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            contents = write_bundle(file, wanted.target.name, ledger, wanted.scope, head, wish)
+            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            os.fsync(file.fileno())
+        _check(temporary, wanted.scope)
+        size = Path(temporary).stat().st_size
+        Path(temporary).replace(wanted.target)
+    except ValueError as error:  # what no reader can make sense of: a record, a payload, the tree
+        raise NotIntact(f"{wanted.scope}: {error}; `sora-ledger verify` says what is wrong") from error
+    except OSError as error:
+        raise StorageFailed(
+            f"{wanted.target}: cannot be written ({error.strerror}); nothing half-written is left"
+        ) from error
+    finally:
+        if temporary:
+            with suppress(OSError):
+                Path(temporary).unlink(missing_ok=True)
+    return Exported(wanted.target, size, head, wanted.scope, contents)
+
+
+def build_information() -> dict[str, str]:
+    """Return with what a bundle was made."""
+    try:
+        ours = version("sora-ledger")
+    except PackageNotFoundError:
+        ours = "unknown"
+    return {
+        "sora_ledger": ours,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+    }
+
+
+def _check(path: str, scope: Scope) -> None:
+    found = verify_bundle.check_bundle(path).findings
+    if found:
+        raise NotIntact(
+            f"{scope}: not exported, for it would not check: {found[0].code} at position "
+            f"{found[0].position}, {found[0].subject}; `sora-ledger verify` says what is wrong"
+        )
+
+
+def _opener(assets: AssetStore) -> Callable[[Cited], IO[bytes] | None]:
+    """Return what opens a stored file if it is the one that was recorded."""
+
+    def open_asset(cited: Cited) -> IO[bytes] | None:
+        try:
+            file = assets.path(cited.storage_uri).open("rb")
+        except OSError:
+            return None
+        if hashlib.file_digest(file, "sha256").hexdigest() != cited.sha256:
+            file.close()
+            return None
+        file.seek(0)
+        return file
+
+    return open_asset

@@ -1,0 +1,136 @@
+"""Evidence on the command line: exported, checked by a stranger's Python, refused where it does not hold."""
+
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def stored(sora: Any, server: Any) -> str:
+    """Return the id of a job whose video is stored, beside another job and a key."""
+    server()
+    sora("create", "--prompt", "a badger nobody may know of", "--max-cost", "0.01")
+    done = sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
+    assert done.code == 0, done.err
+    sora("key", "new", "signing.key", "--name", "ledger.example")
+    return str(sora("jobs").document["jobs"][0]["job_id"])
+
+
+def stranger(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the program inside the bundle, with nothing but Python."""
+    with zipfile.ZipFile("b.zip") as packed:
+        Path("v.py").write_bytes(packed.read("verify_bundle.py"))
+    command = [sys.executable, "-I", "-S", "v.py", "b.zip", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_stranger_checks_a_bundle_with_nothing_but_python(sora: Any, stored: str) -> None:
+    sora("export", stored, "--out", "b.zip", "--key", "signing.key", "--with-assets")
+    key = sora("key", "show", "signing.key").document["verifier"]
+    ended = stranger("--verifier", key)
+    assert (ended.returncode, ended.stderr, "signed with the key you gave" in ended.stdout) == (0, "", True)
+
+
+def test_a_stranger_sees_that_a_bundle_was_changed(sora: Any, stored: str, folder: Path) -> None:
+    sora("export", stored, "--out", "b.zip")
+    with zipfile.ZipFile("b.zip") as packed:
+        files = {name: packed.read(name) for name in packed.namelist()}
+    with zipfile.ZipFile("b.zip", "w") as packed:
+        for name, data in files.items():
+            packed.writestr(name, data.replace(b"a fox", b"a dog"))
+    ended = stranger()
+    assert (ended.returncode, "BODY_MISMATCH" in ended.stdout) == (10, True)
+
+
+def test_the_command_line_comes_to_the_same(sora: Any, stored: str) -> None:
+    sora("export", stored, "--out", "b.zip", "--key", "signing.key")
+    ended = sora("verify-bundle", "b.zip", "--text")
+    assert (ended.code, ended.out) == (0, stranger().stdout)
+
+
+def test_it_reveals_nothing_about_other_jobs(sora: Any, stored: str, folder: Path) -> None:
+    other = next(job["job_id"] for job in sora("jobs").document["jobs"] if job["job_id"] != stored)
+    sora("export", stored, "--out", "b.zip", "--with-assets")
+    with zipfile.ZipFile("b.zip") as packed:
+        whole = b"".join(packed.read(name) for name in packed.namelist())
+    assert [secret for secret in (other, "badger") if secret.encode() in whole] == []
+
+
+def test_it_reveals_neither_key_nor_machine(
+    sora: Any, stored: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_LEDGER_KEY", str(folder / "signing.key"))
+    sora("export", stored, "--out", "b.zip")
+    with zipfile.ZipFile("b.zip") as packed:
+        manifest = packed.read("manifest.json").decode()
+        whole = b"".join(packed.read(name) for name in packed.namelist())
+    secret = (folder / "signing.key").read_text().strip().rpartition("+")[2]
+    assert secret.encode() not in whole
+    assert [word for word in (str(folder), "sk-test", "signing.key") if word in manifest] == []
+
+
+def test_a_missing_file_is_said_and_left_out(sora: Any, stored: str, folder: Path) -> None:
+    next((folder / "assets").rglob("*.mp4")).unlink()
+    ended = sora("export", stored, "--out", "b.zip", "--with-assets")
+    assert (ended.code, ended.document["assets"], len(ended.document["assets_absent"])) == (0, 0, 1)
+    assert "missing or was changed" in ended.error
+
+
+def test_a_damaged_ledger_exports_nothing(sora: Any, stored: str, folder: Path) -> None:
+    db = sqlite3.connect("ledger.db", isolation_level=None)
+    db.execute("DROP TRIGGER private_bodies_no_update")
+    db.execute("UPDATE private_bodies SET text = 'a dog' WHERE text = 'a fox'")
+    db.close()
+    ended = sora("export", stored, "--out", "b.zip")
+    assert (ended.code, "BODY_MISMATCH" in ended.error) == (10, True)
+    assert [path.name for path in folder.iterdir() if "b.zip" in path.name] == []
+
+
+def test_evidence_can_go_by_a_checkpoint_somebody_holds(sora: Any, stored: str) -> None:
+    sora("checkpoint", "--key", "signing.key", "--publish", "held")
+    sora("record", "elsewhere", "--video-id", "video_9")
+    sora("export", stored, "--out", "b.zip", "--checkpoint", "held")
+    ended = sora("verify-bundle", "b.zip", "--checkpoint", "held", "--verifier", "signing.key")
+    assert (ended.code, "The checkpoint is the one you hold." in ended.document["shows"]) == (0, True)
+
+
+@pytest.mark.parametrize("arguments", [["--range", "1..3"], ["--all"]])
+def test_a_range_and_everything_are_exported_too(sora: Any, denied: str, arguments: list[str]) -> None:
+    done = sora("export", *arguments, "--out", "b.zip", "--without-text")
+    assert (done.code, done.document["texts"]) == (0, 0)
+    assert sora("verify-bundle", "b.zip").document["records"] == done.document["records"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--all"],
+        ["--all", "--range", "1..2", "--out", "b.zip"],
+        ["--range", "2..1", "--out", "b.zip"],
+        ["--range", "1..99", "--out", "b.zip"],
+        ["--range", "all", "--out", "b.zip"],
+        ["nobody", "--out", "b.zip"],
+        ["--all", "--out", "nowhere/b.zip"],
+        ["--all", "--out", "ledger.db"],
+    ],
+)
+def test_what_cannot_be_exported_is_refused(sora: Any, denied: str, arguments: list[str]) -> None:
+    assert sora("export", *arguments).code == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"-----BEGIN", b"\x00" * 3_000])
+def test_a_file_that_is_no_bundle_is_refused(sora: Any, folder: Path, content: bytes) -> None:
+    (folder / "other").write_bytes(content)
+    ended = sora("verify-bundle", "other")
+    assert (ended.code, "bundle other: no zip file" in ended.error) == (2, True)
+
+
+def test_a_bundle_that_is_not_there_is_refused(sora: Any) -> None:
+    ended = sora("verify-bundle", "nowhere.zip")
+    assert (ended.code, "No such file" in ended.error) == (2, True)
