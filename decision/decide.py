@@ -8,6 +8,7 @@ No digest is ever taken over text somebody wrote.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from decision.catalog import Catalog
 from decision.errors import BadDocument
@@ -66,8 +67,14 @@ def requested_inputs(request: RenderRequest, context: DecisionContext) -> tuple[
 def rule(inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()) -> Ruling:
     """Return the ruling on recorded `inputs`; `changes` only says where in the prompt each change stands.
 
-    Whether a person is needed besides is `decision.holding`'s to say.
+    Equal inputs are ruled on once and share their ruling, which nobody changes. Whether a person is needed
+    besides is `decision.holding`'s to say.
     """
+    return _ruled(inputs, catalog, policy, changes)
+
+
+@lru_cache(maxsize=128)
+def _ruled(inputs: Inputs, catalog: Catalog, policy: Policy, changes: tuple[Change, ...]) -> Ruling:
     gated = [pass_gates(inputs, entrant, catalog, policy) for entrant in entrants(inputs, catalog)]
     candidates = _scored(gated, inputs, policy)
     basis = Basis(

@@ -40,6 +40,10 @@ class Document(Entry):
         """SHA-256 of `canonical`, 64 lower-case hex digits."""
         return sha256_hex(self.canonical)
 
+    def __hash__(self) -> int:
+        """Hash the digest: pydantic's own would go through the content, which holds dicts."""
+        return hash(self.digest)
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy; it works out its own bytes and digest, which pydantic would copy along."""
         copied = super().model_copy(update=update, deep=deep)

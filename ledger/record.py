@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from uuid_utils import uuid7
 
-from ledger.canonical import canonical_json, sha256_hex
+from ledger.canonical import canonical_json, encoded, sha256_hex
 from ledger.errors import LedgerUnusable, RecordTooLarge
 from ledger.events import Event, Kind, parse_event
 from ledger.merkle import leaf_hash
@@ -119,9 +119,10 @@ class Draft:
 
     def placed(self, stream: str, position: int, version: int) -> "Record":
         """Return the record at its place; `RecordTooLarge` if its bytes pass the limit."""
-        envelope = self.envelope(stream) | {"position": position, "version": version}
+        envelope = self.envelope(stream)
+        envelope["position"], envelope["version"] = position, version
         _check_shapes(envelope)
-        record = canonical_json(envelope)
+        record = encoded(envelope)  # the rest of it is ours: names of the vocabulary, a digest, counts
         if len(record) > RECORD_LIMIT_BYTES:
             raise RecordTooLarge(
                 f"{self.event.type}: a record has at most {RECORD_LIMIT_BYTES} bytes, this one {len(record)}"

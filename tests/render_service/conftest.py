@@ -1,7 +1,7 @@
 """A desk on a new ledger, at whichever server the test names."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,16 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def at(settings: Settings) -> Iterator[Callable[[str], Desk]]:
+async def at(
+    settings: Settings,
+    anyio_backend: str,  # tests that are not async may ask for a desk too
+) -> AsyncIterator[Callable[[str], Desk]]:
     """Open a desk whose requests go to a base URL; several share the ledger, as processes do."""
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
 
         def open_desk(base_url: str) -> Desk:
             desk = Desk.open(replace(settings, base_url=base_url), TRACE, Log(TRACE, quiet=True))
-            stack.callback(desk.ledger.close)
+            stack.push_async_callback(desk.close)
             return desk
 
         yield open_desk

@@ -83,6 +83,17 @@ class FaultServer:
 
         return self._then(play)
 
+    def for_every_request(self) -> "FaultServer":
+        """Repeat the behaviour added last for as long as the connection is open."""
+        answer = self._script.pop()
+
+        async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                while True:
+                    await answer(reader, writer)
+
+        return self._then(play)
+
     def mumbles(self, raw: bytes) -> "FaultServer":
         """Send these bytes as soon as anything arrives, whatever it is."""
 

@@ -264,15 +264,6 @@ async def test_a_deletion_that_is_refused_is_not_sent_again(
     assert server.connections == 1
 
 
-async def test_no_connection_is_used_for_a_second_request(
-    server: Any, client: VideosClient, video: dict[str, Any]
-) -> None:
-    server.answers(200, video).then_stays_open()
-    await client.observe("video_1")
-    await client.observe("video_1")
-    assert server.connections == 2
-
-
 async def test_every_call_carries_the_trace_of_its_moment(
     server: Any, openai_profile: Profile, video: dict[str, Any]
 ) -> None:

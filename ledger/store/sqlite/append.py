@@ -26,6 +26,8 @@ from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold
 from ledger.store.sqlite.work import current_token
 
 _PLACE = ("position", "version")
+_EVENT_THERE = "SELECT 1 FROM json_each(?) CROSS JOIN events ON event_id = value LIMIT 1"
+_BODY_THERE = "SELECT 1 FROM json_each(?) CROSS JOIN private_bodies ON commitment = value LIMIT 1"
 
 
 class Append(NamedTuple):
@@ -134,15 +136,16 @@ def _drafts(batches: Sequence[Batch]) -> Iterable[Draft]:
 
 
 def _row(record: Record) -> tuple[object, ...]:
+    searched = record.envelope
     return (
-        record.position,
-        record.event_id,
-        record.stream,
-        record.version,
-        record.type,
-        record.actor,
-        record.trace_id,
-        record.recorded_at,
+        searched["position"],
+        searched["event_id"],
+        searched["stream"],
+        searched["version"],
+        searched["type"],
+        searched["actor"],
+        searched["trace_id"],
+        searched["recorded_at"],
         record.record,
         record.payload,
         record.leaf,
@@ -154,9 +157,9 @@ def _already_recorded(db: sqlite3.Connection, batches: Sequence[Batch]) -> list[
     drafts = [(batch.stream, draft) for batch in batches for draft in batch.drafts]
     if len({draft.event_id for _, draft in drafts}) < len(drafts):
         raise EventIdConflict("the append uses an event id twice; every event needs its own")
-    found = [(_find_event(db, draft.event_id), stream, draft) for stream, draft in drafts]
-    if not any(row for row, _, _ in found):
+    if not _any_there(db, _EVENT_THERE, (draft.event_id for _, draft in drafts)):
         return None
+    found = [(_find_event(db, draft.event_id), stream, draft) for stream, draft in drafts]
     records = []
     for row, stream, draft in found:
         if row is None:
@@ -173,6 +176,11 @@ def _already_recorded(db: sqlite3.Connection, batches: Sequence[Batch]) -> list[
             )
         records.append(Record.from_row(row, {body.commitment: body for body in draft.bodies}))
     return records
+
+
+def _any_there(db: sqlite3.Connection, query: str, names: Iterable[str]) -> bool:
+    """Say whether one of `names` is there: one question for all of them, as most often none is."""
+    return db.execute(query, (json.dumps(list(names)),)).fetchone() is not None
 
 
 def _find_event(db: sqlite3.Connection, event_id: str) -> StoredRow | None:
@@ -229,12 +237,14 @@ def _check_budgets(db: sqlite3.Connection, holds: Sequence[Hold]) -> None:
 
 
 def _check_bodies(db: sqlite3.Connection, bodies: Sequence[tuple[int, PrivateBody]]) -> None:
-    fresh: set[str] = set()
+    fresh = {body.commitment: body for _, body in bodies}
+    if len(fresh) == len(bodies) and not (fresh and _any_there(db, _BODY_THERE, fresh)):
+        return
+    seen: set[str] = set()
     for _, body in bodies:
-        query = "SELECT 1 FROM private_bodies WHERE commitment = ?"
-        if body.commitment in fresh or db.execute(query, (body.commitment,)).fetchone():
+        if body.commitment in seen or _any_there(db, _BODY_THERE, [body.commitment]):
             raise ValueError(f"the text at {body.field} was sealed for another event: seal it again")
-        fresh.add(body.commitment)
+        seen.add(body.commitment)
 
 
 def _limit(db: sqlite3.Connection, budget: str) -> int | None:
@@ -260,7 +270,10 @@ def _fold_jobs(db: sqlite3.Connection, records: Sequence[Record]) -> dict[str, J
     jobs: dict[str, Job] = {}
     for record in records:
         if record.stream.startswith(JOB_PREFIX):
-            jobs[record.stream] = fold(jobs.get(record.stream) or read_job(db, record.stream), record)
+            before = jobs.get(record.stream)
+            if before is None and record.version > 1:  # a stream that only begins has no row
+                before = read_job(db, record.stream)
+            jobs[record.stream] = fold(before, record)
     return jobs
 
 

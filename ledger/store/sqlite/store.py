@@ -130,8 +130,11 @@ class SqliteStore:
     def _commit(self, group: list[Request[Append, list[Record]]]) -> None:
         with usable(self.path), self._transaction() as db:
             tree = read_head(db)
-            for request in group:
-                tree = self._apply(db, request, tree)
+            if len(group) == 1:  # a refusal undoes everything; a savepoint would cost a third
+                group[0].result = apply(db, group[0].work, tree)
+            else:
+                for request in group:
+                    tree = self._apply(db, request, tree)
             write_head(db, tree)
 
     @staticmethod
