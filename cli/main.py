@@ -44,6 +44,7 @@ COMMANDS = (
     "verify-bundle",
     "key",
     "replay",
+    "audit",
     "doctor",
     "serve",
     "sandbox",

@@ -1,0 +1,105 @@
+"""``audit``: say whether everything that was begun and paid for is accounted for."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.commands.log import read_moment
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.recovery.audit import Audit
+    from render_service.recovery.counting import Attempts
+
+GRACE_S = 300.0
+
+
+@click.command("audit", short_help="Is everything begun and paid for accounted for?")
+@click.option("--since", callback=read_moment, metavar="TIME", help="Only what was begun at or after this.")
+@click.option(
+    "--offline", is_flag=True, help="Ask no server; what it has and the ledger has not is not seen."
+)
+@click.option(
+    "--grace",
+    "grace_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.0),
+    default=GRACE_S,
+    show_default=True,
+    help="How long an attempt may be under way before it is a finding.",
+)
+@click.option(
+    "--as-of",
+    metavar="POSITION",
+    type=click.IntRange(min=1),
+    help="Only count the attempts as they stood at this position of the ledger.",
+)
+@options.calling
+@options.invocation
+def audit_command(
+    inv: Invocation, *, since: str | None, offline: bool, grace_s: float, as_of: int | None
+) -> None:
+    """Check that every attempt has its outcome, every video its job, and every dollar its file.
+
+    Exit code 0 if there is nothing to look at, 11 with findings; each says what to do.
+
+    \b
+    Example:
+      sora-ledger audit
+      sora-ledger audit --since 2026-11-01 --offline --json
+    """
+    if as_of is not None:
+        _count(inv, as_of)
+        return
+
+    from render_service.recovery.audit import Scope, audit  # noqa: PLC0415  # may call a server
+    from render_service.sync import finished  # noqa: PLC0415
+
+    scope = Scope(since, grace_s, offline)
+    with inv.ledger() as ledger:
+        done = finished(audit(ledger, inv.settings, inv.trace, scope))
+    inv.emit(done.document(), lambda console: _text(console, done))
+    if done.findings:
+        raise click.exceptions.Exit(ExitCode.AUDIT)
+
+
+def _count(inv: Invocation, position: int) -> None:
+    from render_service.recovery.audit import audited_at  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        attempts = audited_at(ledger, position)
+    document = {"clean": attempts.adds_up, "position": position, "attempts": attempts.document()}
+    inv.emit(document, lambda console: _equation(console, attempts))
+    if not attempts.adds_up:
+        raise click.exceptions.Exit(ExitCode.AUDIT)
+
+
+def _equation(console: "Console", attempts: "Attempts") -> None:
+    numbers = attempts.document()
+    intended = numbers.pop("intended")
+    parts = " + ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers.items())
+    console.print(f"{intended} attempts up to position {attempts.position} = {parts}", soft_wrap=True)
+
+
+def _text(console: "Console", done: "Audit") -> None:
+    from decision.money import format_usd  # noqa: PLC0415  # only for text
+
+    _equation(console, done.attempts)
+    for attempt in done.document()["open"]:
+        console.print(
+            f"open: {attempt['job_id']} is {attempt['state']}, begun {attempt['age_s']} s ago", soft_wrap=True
+        )
+    spent, held = format_usd(done.settled_usd_micros), format_usd(done.reserved_usd_micros)
+    console.print(f"spent {spent}, reserved {held}")
+    for server in done.servers:
+        said = f"{server.listed} videos" if server.because is None else f"not searched: {server.because}"
+        console.print(f"{server.profile}: {said}", markup=False, soft_wrap=True)
+    for finding in done.findings:
+        console.print(f"[red]{finding.code}[/] {finding.subject}", soft_wrap=True)
+        console.print(f"  {finding.found}\n  → {finding.do}", markup=False, soft_wrap=True)
+    if not done.findings:
+        console.print("[green]nothing to look at[/]")

@@ -1,0 +1,90 @@
+"""Whether every attempt is accounted for.
+
+intended = accepted + rejected + recovered + absent + unknown + in flight.
+
+It holds at any position of the ledger, because an attempt is whatever was last said about it up to there.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ledger.events import (
+    SubmissionAbsent,
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionRecovered,
+    SubmissionRejected,
+    SubmissionUnknown,
+)
+from ledger.ledger import Ledger
+from ledger.record import Record
+from ledger.store.interface import RecordFilter
+
+Standing = Literal["accepted", "rejected", "recovered", "absent", "unknown", "in_flight"]
+STANDINGS: tuple[Standing, ...] = ("accepted", "rejected", "recovered", "absent", "unknown", "in_flight")
+_Said = (
+    SubmissionIntended
+    | SubmissionAccepted
+    | SubmissionRejected
+    | SubmissionRecovered
+    | SubmissionAbsent
+    | SubmissionUnknown
+)
+_SAYS: Mapping[type[_Said], Standing] = {
+    SubmissionAccepted: "accepted",
+    SubmissionRejected: "rejected",
+    SubmissionRecovered: "recovered",
+    SubmissionAbsent: "absent",
+    SubmissionUnknown: "unknown",
+    SubmissionIntended: "in_flight",
+}
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """How many attempts were intended up to `position`, where each stands, and what does not add up.
+
+    `strays` are records about attempts that nobody intended, and intents whose id was used before.
+    """
+
+    position: int
+    intended: int
+    standing: Mapping[Standing, int]
+    strays: tuple[Record, ...]
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every intent has exactly one standing, and every standing an intent."""
+        return not self.strays and self.intended == sum(self.standing.values())
+
+    def document(self) -> dict[str, int]:
+        """Return the equation as JSON."""
+        return {"intended": self.intended, **{name: self.standing[name] for name in STANDINGS}}
+
+
+def count_attempts(ledger: Ledger, position: int) -> Attempts:
+    """Count what was said about attempts up to `position`."""
+    intended, standing, strays = 0, dict[str, Standing](), list[Record]()
+    for record, said in _said(ledger, position):
+        is_intent = isinstance(said, SubmissionIntended)
+        intended += is_intent
+        if is_intent == (said.attempt_id in standing):
+            strays.append(record)
+        standing[said.attempt_id] = _SAYS[type(said)]
+    counted = Counter(standing.values())
+    return Attempts(position, intended, {name: counted[name] for name in STANDINGS}, tuple(strays))
+
+
+def _said(ledger: Ledger, position: int) -> Iterator[tuple[Record, _Said]]:
+    """Yield what was said about attempts, in order."""
+    records = [
+        (record, record.event)
+        for kind in _SAYS
+        for record in ledger.read(RecordFilter(type=kind.type))
+        if record.position <= position
+    ]
+    for record, event in sorted(records, key=lambda said: said[0].position):
+        assert isinstance(event, _Said)  # noqa: S101  # read by type
+        yield record, event

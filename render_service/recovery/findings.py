@@ -1,0 +1,100 @@
+"""What an audit finds in the jobs of a ledger; each finding has a stable code and says what to do. Pure.
+
+======================  =================================================================================
+code                    means
+======================  =================================================================================
+ATTEMPTS_DO_NOT_ADD_UP  an outcome without its intent, or an intent that is there twice
+INTENT_OPEN             an attempt was begun, and nothing was heard of it for the grace period
+OUTCOME_UNKNOWN         an answer was lost: a video may exist
+VIDEO_UNCLAIMED         the server has a video that the ledger does not know
+VIDEO_CLAIMED_TWICE     two jobs have the same video
+SPEND_WITHOUT_ASSET     money was spent, and there is no video for it
+ASSET_EXPIRED           a video was completed, and is gone before anybody fetched it
+======================  =================================================================================
+
+`docs/operations.md` says what to do for each.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from decision.money import format_usd
+from ledger.events import Variant
+from ledger.job import Job, State
+from render_service.recovery.attempts import Attempt
+from render_service.recovery.counting import Attempts
+
+Code = Literal[
+    "ATTEMPTS_DO_NOT_ADD_UP",
+    "INTENT_OPEN",
+    "OUTCOME_UNKNOWN",
+    "VIDEO_UNCLAIMED",
+    "VIDEO_CLAIMED_TWICE",
+    "SPEND_WITHOUT_ASSET",
+    "ASSET_EXPIRED",
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something somebody has to look at: `subject` is a job, a video or an event, `do` the next step."""
+
+    code: Code
+    subject: str
+    found: str
+    do: str
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+def of_attempts(attempts: Attempts) -> Iterator[Finding]:
+    """Find what does not add up."""
+    for record in attempts.strays:
+        found = f"{record.type} at position {record.position} belongs to no attempt, or to one that is there"
+        yield Finding("ATTEMPTS_DO_NOT_ADD_UP", record.event_id, found, "sora-ledger verify")
+
+
+def of_open_attempts(attempts: Iterable[Attempt], now: datetime, grace_s: float) -> Iterator[Finding]:
+    """Find attempts nobody has heard of, and those whose answer was lost."""
+    for attempt in attempts:
+        name, age_s = attempt.job.job_id, attempt.silent_s(now)
+        if attempt.lost is not None:
+            found = f"the answer was lost ({attempt.lost.lost}) {age_s:.0f} s ago: a video may exist"
+            yield Finding("OUTCOME_UNKNOWN", name, found, f"sora-ledger reconcile {name}")
+        elif age_s >= grace_s:
+            found = f"begun {age_s:.0f} s ago, and nothing was heard of it: a video may exist"
+            yield Finding("INTENT_OPEN", name, found, f"sora-ledger reconcile {name}")
+
+
+def of_jobs(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
+    """Find videos that belong to two jobs, videos that expired, and money without a video."""
+    owners: dict[tuple[str | None, str], list[str]] = defaultdict(list)
+    for job in jobs:
+        if job.video_id is not None:
+            owners[job.profile, job.video_id].append(job.job_id)
+        yield from _of_job(job, now)
+    for (_, video_id), names in owners.items():
+        if len(names) > 1:
+            found = f"it belongs to {' and '.join(sorted(names))}"
+            do = f"sora-ledger show {max(names)}: tell which of them the server made it for"
+            yield Finding("VIDEO_CLAIMED_TWICE", video_id, found, do)
+
+
+def _of_job(job: Job, now: datetime) -> Iterator[Finding]:
+    if Variant.VIDEO in job.assets:
+        return
+    has_expired = job.expires_at is not None and job.expires_at <= now.timestamp()
+    if job.state is State.LOST or (job.state in {State.RUNNING, State.COMPLETED} and has_expired):
+        found = f"{job.video_id} was completed and is gone, and nobody had fetched it"
+        do = f"render it again, and poll it at once or run a worker; sora-ledger show {job.job_id}"
+        yield Finding("ASSET_EXPIRED", job.job_id, found, do)
+    elif job.settled_usd_micros:
+        spent = f"{format_usd(job.settled_usd_micros)} ({job.cost_basis})"
+        found = f"{spent} for a render that is {job.state}, and there is no video"
+        do = f"ask whoever runs {job.profile} whether it was billed; sora-ledger show {job.job_id}"
+        yield Finding("SPEND_WITHOUT_ASSET", job.job_id, found, do)

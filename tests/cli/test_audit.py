@@ -1,0 +1,75 @@
+"""`audit` as an operator runs it."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Sora = Callable[..., Any]
+
+
+@pytest.fixture
+def at_openai(server: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")
+    return lambda *faults: server(clock=time.time, faults=faults)
+
+
+def test_nothing_to_look_at_ends_with_0(sora: Sora, at_openai: Any) -> None:
+    at_openai()
+    sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
+    ended = sora("audit")
+    assert (ended.code, ended.document["clean"], ended.document["findings"]) == (0, True, [])
+    assert ended.document["servers"] == [{"profile": "openai", "listed": 1, "because": None}]
+
+
+def test_a_finding_ends_with_11_and_what_to_do(sora: Sora, at_openai: Any) -> None:
+    at_openai("create=kept-but-answer-lost")
+    job = sora("create", "--prompt", "a fox").document["job_id"]
+    ended = sora("audit", "--text")
+    assert ended.code == 11
+    assert f"OUTCOME_UNKNOWN {job}" in ended.out
+    assert f"→ sora-ledger reconcile {job}" in ended.out
+
+
+def test_what_audit_says_to_do_settles_it(sora: Sora, at_openai: Any) -> None:
+    at_openai("create=kept-but-answer-lost")
+    job = sora("create", "--prompt", "a fox").document["job_id"]
+    sora("reconcile", job)
+    sora("poll", job, "--poll-interval", "0.05")
+    assert sora("audit").code == 0
+
+
+def test_the_equation_of_an_earlier_position_can_be_asked_for(sora: Sora, at_openai: Any) -> None:
+    at_openai()
+    sora("create", "--prompt", "a fox")
+    ended = sora("audit", "--as-of", "4", "--text")
+    assert ended.code == 0
+    assert ended.out == (
+        "1 attempts up to position 4 = 0 accepted + 0 rejected + 0 recovered + 0 absent + 0 unknown "
+        "+ 1 in flight\n"
+    )
+
+
+def test_a_position_beyond_the_end_is_refused(sora: Sora, denied: str) -> None:
+    ended = sora("audit", "--as-of", "99")
+    assert (ended.code, "where the ledger ends" in ended.error) == (2, True)
+
+
+def test_a_server_that_cannot_be_used_is_said(sora: Sora, denied: str) -> None:
+    ended = sora("audit", "--profile", "openai")
+    assert ended.code == 0
+    assert ended.document["servers"][0]["because"] == "OPENAI_API_KEY is not set."
+
+
+def test_a_server_that_does_not_answer_is_an_error(
+    sora: Sora, at_openai: Any, denied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_openai()
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr("render_service.asking_again.FIRST_PAUSE_S", 0.001)
+    assert sora("audit").code == 8
+
+
+def test_no_ledger_is_said(sora: Sora) -> None:
+    assert sora("audit").code == 7

@@ -1,0 +1,187 @@
+"""An audit finds what is not accounted for, and nothing else."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ledger.events import AssetLost, Status, StatusObserved, SubmissionAccepted, Variant
+from ledger.job import State
+from ledger.store.interface import NEW
+from render_service.desk import Desk, utc_now
+from render_service.library import delete
+from render_service.recovery.audit import Audit, Scope, audit, audited_at
+from render_service.recovery.findings import of_jobs
+from render_service.recovery.reconcile import reconcile_job
+from render_service.renders import place
+
+pytestmark = pytest.mark.anyio
+
+
+async def audited(desk: Desk, **scope: Any) -> Audit:
+    return await audit(desk.ledger, desk.settings, desk.trace, Scope(**scope))
+
+
+def codes(done: Audit) -> list[str]:
+    return [finding.code for finding in done.findings]
+
+
+async def test_a_stored_render_leaves_nothing_to_look_at(desk: Desk, stored: Any) -> None:
+    await stored(desk)
+    assert codes(await audited(desk)) == []
+
+
+async def test_a_render_that_runs_is_no_finding(desk: Desk, request_for: Any) -> None:
+    await place(desk, request_for())
+    assert codes(await audited(desk)) == []
+
+
+async def test_every_attempt_has_its_standing(
+    desk: Desk, stored: Any, lost: Any, cut_off: Any, plan: Any, request_for: Any
+) -> None:
+    await stored(desk, prompt="accepted")
+    await reconcile_job(desk, await lost(desk, prompt="recovered"))
+    await reconcile_job(desk, await lost(desk, kept=False, prompt="absent"), grace_s=0)
+    await lost(desk, prompt="unknown")
+    await cut_off(desk, prompt="in flight")
+    plan("create=429:1")
+    await place(desk, request_for(prompt="rejected"))
+    assert (await audited(desk)).attempts.document() == {
+        "intended": 6,
+        "accepted": 1,
+        "rejected": 1,
+        "recovered": 1,
+        "absent": 1,
+        "unknown": 1,
+        "in_flight": 1,
+    }
+
+
+async def test_the_attempts_add_up_at_every_position(desk: Desk, lost: Any, cut_off: Any) -> None:
+    await reconcile_job(desk, await lost(desk))
+    await cut_off(desk, prompt="in flight")
+    size = desk.ledger.head().size
+    counted = [audited_at(desk.ledger, position) for position in range(1, size + 1)]
+    assert all(one.adds_up for one in counted)
+    assert [(one.intended, one.standing["unknown"]) for one in counted] == [
+        *[(0, 0)] * 3,
+        (1, 0),  # intended
+        (1, 1),  # unknown
+        *[(1, 0)] * 3,  # recovered; the other job is requested and decided
+        (2, 0),
+    ]
+
+
+async def test_an_outcome_without_its_intent_does_not_add_up(desk: Desk) -> None:
+    stray = SubmissionAccepted(attempt_id="attempt_x", video_id="video_x", status=Status.QUEUED)
+    await desk.append("elsewhere", NEW, [desk.draft(stray)])
+    assert codes(await audited(desk)) == ["ATTEMPTS_DO_NOT_ADD_UP"]
+
+
+async def test_an_intent_nobody_hears_of_is_found_after_the_grace_period(desk: Desk, cut_off: Any) -> None:
+    job = await cut_off(desk)
+    found = [codes(await audited(desk, grace_s=grace_s)) for grace_s in (300, 0)]
+    assert found == [[], ["INTENT_OPEN"]]
+    [finding] = (await audited(desk, grace_s=0)).findings
+    assert finding.do == f"sora-ledger reconcile {job.job_id}"
+
+
+async def test_open_intents_are_shown_with_their_age(desk: Desk, cut_off: Any) -> None:
+    job = await cut_off(desk)
+    [shown] = (await audited(desk)).document()["open"]
+    assert (shown["job_id"], shown["state"]) == (job.job_id, "submitting")
+    assert 0 <= shown["age_s"] < 60
+
+
+async def test_a_lost_answer_is_found_with_its_video(desk: Desk, lost: Any) -> None:
+    job = await lost(desk)
+    done = await audited(desk)
+    assert codes(done) == ["OUTCOME_UNKNOWN", "VIDEO_UNCLAIMED"]
+    assert {finding.do for finding in done.findings} == {f"sora-ledger reconcile {job.job_id}"}
+
+
+async def test_a_video_of_somebody_else_is_found(desk: Desk, stored: Any, someone_else: Any) -> None:
+    await stored(desk)
+    video = someone_else()
+    [finding] = (await audited(desk)).findings
+    assert (finding.code, finding.do) == ("VIDEO_UNCLAIMED", f"sora-ledger adopt --id {video}")
+
+
+async def test_the_video_of_a_call_under_way_is_no_finding(
+    desk: Desk, cut_off: Any, someone_else: Any
+) -> None:
+    await cut_off(desk)
+    someone_else()
+    assert codes(await audited(desk)) == []
+
+
+async def test_offline_asks_nobody(desk: Desk, stored: Any, someone_else: Any) -> None:
+    await stored(desk)
+    someone_else()
+    done = await audited(desk, offline=True)
+    assert (codes(done), done.servers[0].listed, done.servers[0].because) == (
+        [],
+        None,
+        "not asked (--offline)",
+    )
+
+
+async def test_a_server_without_a_list_is_said_to_have_none(desk: Desk, stored: Any) -> None:
+    await stored(desk)
+    elsewhere = replace(desk.settings, profile_name="new-api")
+    done = await audit(desk.ledger, elsewhere, desk.trace, Scope())
+    assert (codes(done), "new-api has no list" in str(done.servers[0].because)) == ([], True)
+
+
+async def test_a_failed_render_is_spend_without_an_asset(desk: Desk, stored: Any) -> None:
+    job = await stored(desk, prompt="a fox [fail]")
+    [finding] = (await audited(desk)).findings
+    assert (finding.code, finding.subject, job.state) == ("SPEND_WITHOUT_ASSET", job.job_id, State.FAILED)
+    assert finding.found.startswith("0.40 USD (estimated)")
+
+
+async def test_a_video_deleted_before_it_was_fetched_is_spend_without_an_asset(
+    desk: Desk, request_for: Any
+) -> None:
+    job = (await place(desk, request_for())).job
+    await delete(desk, job)
+    assert codes(await audited(desk)) == ["SPEND_WITHOUT_ASSET"]
+
+
+async def test_a_video_that_was_fetched_may_be_deleted(desk: Desk, stored: Any) -> None:
+    await delete(desk, await stored(desk))
+    assert codes(await audited(desk)) == []
+
+
+async def test_a_video_that_expired_unfetched_is_found_before_anybody_records_it(
+    desk: Desk, request_for: Any
+) -> None:
+    job = (await place(desk, request_for())).job
+    gone = int((utc_now() - timedelta(minutes=1)).timestamp())
+    done = StatusObserved(
+        video_id=job.video_id or "", status=Status.COMPLETED, source="poll", expires_at=gone
+    )
+    await desk.advance(job, [desk.draft(done)])
+    assert codes(await audited(desk)) == ["ASSET_EXPIRED"]
+
+
+async def test_a_lost_video_is_reported_once(desk: Desk, request_for: Any) -> None:
+    job = (await place(desk, request_for())).job
+    done = StatusObserved(video_id=job.video_id or "", status=Status.COMPLETED, source="poll")
+    lost = AssetLost(variant=Variant.VIDEO, cause="expired")
+    job = await desk.advance(job, [desk.draft(done), desk.draft(lost)])
+    assert codes(await audited(desk)) == ["ASSET_EXPIRED"]
+
+
+async def test_since_leaves_out_what_was_begun_before(desk: Desk, stored: Any, lost: Any) -> None:
+    await stored(desk, prompt="a fox [fail]")
+    job = await lost(desk)
+    assert codes(await audited(desk, since=job.created_at, offline=True)) == ["OUTCOME_UNKNOWN"]
+
+
+async def test_two_jobs_with_one_video_are_found(desk: Desk, stored: Any) -> None:
+    job = await stored(desk)
+    twin = job.model_copy(update={"job_id": "job_twin"})
+    found = list(of_jobs([job, twin], utc_now()))
+    assert [finding.code for finding in found] == ["VIDEO_CLAIMED_TWICE"]
