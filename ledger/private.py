@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, NamedTuple, Self
+from functools import cache
+from typing import Annotated, Any, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints, ValidationInfo, model_validator
 
@@ -72,12 +73,24 @@ class Private(BaseModel):
         return self
 
 
+@cache
+def _fields_with_private(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the fields of `model` that can hold a `Private`, however deep; most events have none."""
+    return tuple(name for name, field in model.model_fields.items() if _can_hold_private(field.annotation))
+
+
+def _can_hold_private(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return issubclass(annotation, Private) or bool(_fields_with_private(annotation))
+    return annotation is Any or any(_can_hold_private(part) for part in get_args(annotation))
+
+
 def private_values(value: Any, path: str = "") -> Iterator[tuple[str, Private]]:
     """Yield every `Private` inside a model, dict or sequence with its dotted path in the payload."""
     if isinstance(value, Private):
         yield path, value
     elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
+        for name in _fields_with_private(type(value)):
             item = getattr(value, name)
             if item is not None and not isinstance(item, str | int):  # most fields; spares a generator each
                 yield from private_values(item, f"{path}.{name}" if path else name)

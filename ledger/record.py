@@ -81,7 +81,7 @@ def new_job_id() -> str:
 
 def timestamp(moment: datetime) -> str:
     """Return an aware `moment` as RFC 3339 UTC with microseconds, always 27 characters."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """From a request to what is recorded and sent: the event, the intent, the call. Nothing happens here."""
 
-import uuid
 from typing import TYPE_CHECKING
 
 from decision.request import RenderRequest
@@ -62,7 +61,7 @@ def intended(
 ) -> SubmissionIntended:
     """Return the intent of one attempt, with an id of its own."""
     return SubmissionIntended(
-        attempt_id=f"attempt_{uuid.UUID(new_event_id()).hex}",
+        attempt_id=f"attempt_{new_event_id().replace('-', '')}",
         request_sha256=request_sha256(asked, ruling.model),
         profile=profile.name,
         server=client.base_url,

@@ -1,8 +1,9 @@
 import hashlib
 import hmac
+from typing import Annotated, Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ledger.private import Private, PrivateBody, commit, private_values
 
@@ -53,3 +54,29 @@ def test_private_values_are_found_at_any_depth_with_their_path() -> None:
 
 def test_text_does_not_show_in_the_repr() -> None:
     assert "boat" not in repr(Private.seal("prompt", "boat"))
+
+
+class Shot(BaseModel):
+    """A model that holds `Private` in every way a field can."""
+
+    alone: Private
+    maybe: Private | None
+    named: dict[str, Private]
+    listed: tuple[Private, ...]
+    noted: Annotated[Private, "a note"]
+    anything: Any
+
+    number: int = 1
+
+
+def test_private_text_is_found_wherever_a_model_can_hold_it() -> None:
+    p = Private.seal("x", "boat")
+    shot = Shot(alone=p, maybe=p, named={"a": p}, listed=(p,), noted=p, anything=[p])
+    assert [path for path, _ in private_values(shot)] == [
+        "alone",
+        "maybe",
+        "named.a",
+        "listed.0",
+        "noted",
+        "anything.0",
+    ]
