@@ -24,7 +24,7 @@ def read_prompt(text: str | None, file: TextIO | None) -> str:
         raise click.UsageError(f"--prompt-file {file.name}: expected UTF-8 text ({error.reason})") from error
 
 
-def read_cost(text: str | None) -> int | None:
+def read_cost(text: str | None, option: str = "--max-cost") -> int | None:
     """Return dollars as integer micro-dollars."""
     if text is None:
         return None
@@ -34,7 +34,7 @@ def read_cost(text: str | None) -> int | None:
         amount = Decimal(-1)
     micros = amount * MICROS if amount.is_finite() else Decimal(-1)
     if micros < 0 or micros != micros.to_integral_value() or micros >= 2**53:
-        raise click.UsageError(f"--max-cost {text}: expected dollars from 0, such as 2.50")
+        raise click.UsageError(f"{option} {text}: expected dollars from 0, such as 2.50")
     return int(micros)
 
 

@@ -35,6 +35,7 @@ COMMANDS = (
     "record",
     "attach",
     "policy",
+    "budget",
     "log",
     "show",
     "verify",

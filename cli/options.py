@@ -99,7 +99,13 @@ def invocation(function: Callable[..., Any]) -> Callable[..., Any]:
         for_people = as_json is False or sys.stderr.isatty()
         log = Log(trace, quiet=for_people and not verbose)
         announce(log, click.get_current_context().info_name or "")
-        settings = read_settings(ledger=ledger, profile=rest.pop("profile", None), actor=actor)
+        settings = read_settings(
+            ledger=ledger,
+            profile=rest.pop("profile", None),
+            actor=actor,
+            team=rest.pop("team", None),
+            project=rest.pop("project", None),
+        )
         retired = rest.pop("even_if_retired", False)
         made = Invocation(settings, trace, log, as_json, json_out, even_if_retired=retired)
         return function(made, *args, **rest)
@@ -214,7 +220,14 @@ shape = _stacked(
         help="Image for the first frame: JPEG, PNG or WebP of exactly --size.",
     ),
 )
+paying = _stacked(
+    click.option("--team", metavar="WORD", help="Whose money it is, for budgets.  [env: SORA_LEDGER_TEAM]"),
+    click.option(
+        "--project", metavar="WORD", help="On what project, for budgets.  [env: SORA_LEDGER_PROJECT]"
+    ),
+)
 render = _stacked(
+    paying,
     click.option(
         "--purpose",
         metavar="WORD",

@@ -25,7 +25,9 @@ class DecisionContext(BaseModel):
     `operations_offered` and `options_offered` are in the words of `operations_needed` and `options_needed`,
     and may hold others; None where nothing is known, and so nothing refused.
     `median_seconds` and `failure_ppm` are measured, by model: how long its renders take, and how many of a
-    million failed. `promotes_approved` says that the request makes the final of a draft somebody approved.
+    million failed. `promotes_approved` says that the request makes the final of a draft somebody approved,
+    `draft_approved` that anything it was made from was approved; None where it is made from nothing. `team`
+    and `project` are whose money it is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +40,9 @@ class DecisionContext(BaseModel):
     median_seconds: Mapping[str, Annotated[int, Field(ge=0)]] | None = None
     failure_ppm: Mapping[str, Annotated[int, Field(ge=0, le=1_000_000)]] | None = None
     promotes_approved: bool | None = None
+    draft_approved: bool | None = None
+    team: str | None = None
+    project: str | None = None
 
 
 def operations_needed(request: RenderRequest) -> tuple[str, ...]:
@@ -95,6 +100,9 @@ class Inputs(BaseModel):
     median_seconds: str | None = None
     failure_ppm: str | None = None
     promotes_approved: bool | None = None
+    draft_approved: bool | None = None
+    team: str | None = None
+    project: str | None = None
     approved: bool | None = None
     overridden: str | None = None
 
@@ -125,6 +133,9 @@ class Inputs(BaseModel):
             median_seconds=_measured(context.median_seconds),
             failure_ppm=_measured(context.failure_ppm),
             promotes_approved=context.promotes_approved,
+            draft_approved=context.draft_approved,
+            team=context.team,
+            project=context.project,
             **_of_source(request),
             **_of_changes(changes),
         )
@@ -169,7 +180,8 @@ class Inputs(BaseModel):
 
 
 _ADDED_LATER = frozenset(
-    "approved deadline_minutes failure_ppm median_seconds overridden promotes_approved".split()
+    "approved deadline_minutes draft_approved failure_ppm median_seconds overridden project"
+    " promotes_approved team".split()
 )
 
 

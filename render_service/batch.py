@@ -13,6 +13,7 @@ same three steps with `resume` go on from there. What befalls one entry stops no
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -21,12 +22,13 @@ from ledger.errors import EventIdConflict, WrongExpectedVersion
 from ledger.events import RenderDecided, RenderRequested, Variant
 from ledger.job import Job, State
 from ledger.ledger import Ledger
-from ledger.store.interface import NEW, Batch
+from ledger.store.interface import NEW, Batch, Hold
 from render_service.batch_file import BatchInvalid, Problem
 from render_service.batch_folder import BatchFolder
 from render_service.batch_plan import Planned
-from render_service.desk import Desk, after
+from render_service.desk import Desk, after, holds_after
 from render_service.errors import BadInput
+from render_service.governance.racing import decided_until_recorded
 from render_service.intents import call_of, requested
 from render_service.member import Member
 from render_service.patience import Patience
@@ -116,29 +118,39 @@ def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tup
 
 async def _record(desk: Desk, plan: Sequence[Planned]) -> list[Member]:
     """Record request and decision of some entries in one transaction."""
-    placed, batches = await asyncio.to_thread(_drafted, desk, plan)
+
+    async def once() -> list[Member]:
+        placed, batches, holds = await asyncio.to_thread(_drafted, desk, plan)
+        records = iter(await desk.append_together(batches, holds=holds, documents=rules_of(desk)))
+        return [
+            Member(planned, replace(one, job=after(one.job, [next(records) for _ in batch.drafts])))
+            for planned, one, batch in zip(plan, placed, batches, strict=True)
+        ]
+
     try:
-        records = iter(await desk.append_together(batches, documents=rules_of(desk)))
+        return await decided_until_recorded(desk.log, once)
     except EventIdConflict as taken:
         raise BadInput(
             "another process has begun this batch in between: wait for it, then go on with --resume"
         ) from taken
-    return [
-        Member(planned, replace(one, job=after(one.job, [next(records) for _ in batch.drafts])))
-        for planned, one, batch in zip(plan, placed, batches, strict=True)
-    ]
 
 
-def _drafted(desk: Desk, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch]]:
-    placed, batches = [], []
+def _drafted(desk: Desk, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch], list[Hold]]:
+    """Decide on some entries, each after what those before it take of the budgets."""
+    placed, batches, holds = [], [], list[Hold]()
+    taken = Counter[str]()
     for planned in plan:
         request = planned.request
         asked = requested(desk.assets, request, planned.material)
-        ruling = rule(desk, request, desk.profile(request.profile))
+        ruling = rule(desk, request, desk.profile(request.profile), taken)
         one = Placed(unrecorded(), asked, ruling)
+        batch = Batch(one.job.job_id, NEW, opening(desk, asked, ruling))
+        held = holds_after(one.job, batch.drafts)
+        taken.update({hold.budget: hold.reserved_usd_micros for hold in held})
         placed.append(one)
-        batches.append(Batch(one.job.job_id, NEW, opening(desk, asked, ruling)))
-    return placed, batches
+        batches.append(batch)
+        holds += held
+    return placed, batches, holds
 
 
 class _Run:

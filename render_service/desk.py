@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from decision.catalog import Catalog
 from decision.policy import Policy
-from ledger.events import Event
+from ledger.events import Event, RenderDecided
 from ledger.job import Job, fold
 from ledger.ledger import Ledger
 from ledger.record import Draft, Provenance, Record, draft
-from ledger.store.interface import NEW, AnyVersion, Batch, Document, Hold
+from ledger.store.interface import NEW, AnyVersion, Batch, Document, Hold, holds_of
 from render_service.assets import AssetStore
 from render_service.errors import KeyMissing, ProfileRetired
 from render_service.governance.measuring import Measuring
@@ -120,9 +120,7 @@ class Desk:
     ) -> list[Record]:
         """Record `drafts` in one stream; durable on return."""
         batch = Batch(stream, expected_version, drafts)
-        if holds:
-            return await self.append_together([batch], holds=holds, documents=documents)
-        return self._logged(await self._recorder.append(batch, documents))
+        return self._logged(await self._recorder.append(batch, holds, documents))
 
     async def append_together(
         self, batches: Sequence[Batch], *, holds: Sequence[Hold] = (), documents: Sequence[Document] = ()
@@ -146,8 +144,15 @@ class Desk:
         return Recorder(self.ledger)
 
     async def advance(self, job: Job, drafts: Sequence[Draft], documents: Sequence[Document] = ()) -> Job:
-        """Record `drafts` in the stream of `job` and return the job after them, without reading it again."""
-        return after(job, await self.append(job.job_id, job.version, drafts, documents=documents))
+        """Record `drafts` in the stream of `job` and return the job after them, without reading it again.
+
+        What the job then holds of its budgets goes into the same transaction: whoever says something about a
+        job says it here, or passes `holds_after` along.
+        """
+        holds = holds_after(job, drafts)
+        return after(
+            job, await self.append(job.job_id, job.version, drafts, holds=holds, documents=documents)
+        )
 
     async def job(self, name: str) -> Job:
         """Return a job by id, video id or prefix."""
@@ -178,6 +183,17 @@ def after(job: Job | None, records: Iterable[Record]) -> Job:
     if folded is None:
         raise ValueError("a job begins with a record; there was none")
     return folded
+
+
+def holds_after(job: Job, drafts: Sequence[Draft]) -> list[Hold]:
+    """Return what `job` holds of its budgets once `drafts` are recorded; nothing where it has none."""
+    if not job.budgets and not any(isinstance(one.event, RenderDecided) for one in drafts):
+        return []
+    placed = (
+        one.placed(job.job_id, job.position + number, job.version + number)
+        for number, one in enumerate(drafts, start=1)
+    )
+    return list(holds_of(after(job, placed)))
 
 
 @asynccontextmanager

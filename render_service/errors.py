@@ -5,6 +5,7 @@ ServiceError
 │   ├── KeyMissing    the profile needs an API key and there is none
 │   ├── ProfileRetired the server of this profile was switched off
 │   └── RequestKeyTaken another request was made under this key
+├── BudgetGone        a budget does not allow another attempt; nothing was sent
 ├── NotReady          the job is not where this can be done
 ├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
 ├── AssetUnusable     the bytes that came are not the file that was promised; the job can be settled again
@@ -31,6 +32,10 @@ class ProfileRetired(BadInput):
 
 class RequestKeyTaken(BadInput):
     """The request key stands for another request."""
+
+
+class BudgetGone(ServiceError):
+    """The money of an attempt that came to nothing has gone to another render since."""
 
 
 class NotReady(ServiceError):

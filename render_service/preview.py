@@ -8,6 +8,7 @@ from decision.explain import what_now, why
 from decision.holding import Considered, consider
 from decision.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided
+from render_service.desk import utc_now
 from render_service.governance.contexts import context_in
 from render_service.governance.policies import active_rules, ledger_if_any, packaged_rules
 from render_service.intents import call_of
@@ -39,7 +40,7 @@ def preview(settings: Settings, request: RenderRequest, material: Material = NOT
     server = profile(request.profile, settings.profiles_file)
     with ledger_if_any(settings) as ledger:
         rules = active_rules(ledger) if ledger else packaged_rules()
-        context = context_in(ledger, request, server)
+        context = context_in(settings, ledger, request, server, utc_now())
     ruling = consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
     post = None
     if isinstance(ruling, RenderDecided):

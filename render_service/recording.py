@@ -13,13 +13,14 @@ from typing import NamedTuple
 from ledger.errors import AppendRefused
 from ledger.ledger import Ledger
 from ledger.record import Record
-from ledger.store.interface import Batch, Document
+from ledger.store.interface import Batch, Document, Hold
 
 
 class Waiting(NamedTuple):
     """An append that somebody waits for."""
 
     batch: Batch
+    holds: Sequence[Hold]
     documents: Sequence[Document]
     done: asyncio.Future[list[Record]]
 
@@ -32,10 +33,12 @@ class Recorder:
         self._waiting: list[Waiting] = []
         self._committing: asyncio.Task[None] | None = None
 
-    async def append(self, batch: Batch, documents: Sequence[Document] = ()) -> list[Record]:
+    async def append(
+        self, batch: Batch, holds: Sequence[Hold] = (), documents: Sequence[Document] = ()
+    ) -> list[Record]:
         """Record one batch; durable on return. Raises what `Ledger.append` raises."""
         done: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(batch, documents, done))
+        self._waiting.append(Waiting(batch, holds, documents, done))
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit())
         return await done
@@ -60,11 +63,13 @@ class Recorder:
 
     def _together(self, group: Sequence[Waiting]) -> list[list[Record]]:
         documents = [document for one in group for document in one.documents]
-        records = iter(self._ledger.append([one.batch for one in group], documents=documents))
+        holds = [hold for one in group for hold in one.holds]
+        appended = self._ledger.append([one.batch for one in group], holds=holds, documents=documents)
+        records = iter(appended)
         return [list(islice(records, len(one.batch.drafts))) for one in group]
 
     def _alone(self, one: Waiting) -> list[Record] | Exception:
         try:
-            return self._ledger.append([one.batch], documents=one.documents)
+            return self._ledger.append([one.batch], holds=one.holds, documents=one.documents)
         except Exception as error:  # noqa: BLE001  # raised where it is waited for
             return error

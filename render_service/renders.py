@@ -6,13 +6,13 @@ anything a second time unless the last attempt is known to have created nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from decision.holding import Considered, consider
 from decision.request import RenderRequest
-from ledger.errors import EventIdConflict
+from ledger.errors import BudgetExceeded, EventIdConflict
 from ledger.events import (
     Outcome,
     RenderClosed,
@@ -29,7 +29,10 @@ from ledger.record import Draft, new_job_id
 from ledger.store.interface import NEW, Document
 from render_service.closing import closed
 from render_service.desk import Desk
+from render_service.errors import BudgetGone
+from render_service.governance.budgets import NOTHING as NOTHING_TAKEN
 from render_service.governance.contexts import context_of
+from render_service.governance.racing import decided_until_recorded
 from render_service.intents import call_of, intended, requested
 from render_service.material import NOTHING, Material
 from render_service.outcomes import record_outcome
@@ -47,9 +50,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def rule(desk: Desk, request: RenderRequest, profile: Profile) -> Considered:
-    """Decide on `request` as `place` would, recording nothing."""
-    context = context_of(desk, request, profile)
+def rule(
+    desk: Desk, request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING_TAKEN
+) -> Considered:
+    """Decide on `request` as `place` would; `taken` is what unrecorded decisions take of each budget."""
+    context = context_of(desk, request, profile, taken)
     return consider(request, catalog=desk.catalog, policy=desk.policy, context=context)
 
 
@@ -70,13 +75,9 @@ async def place(
     patience = patience or Patience()
     repeated = await find_repeated(desk, request)
     if repeated is None:
-        ruling = await asyncio.to_thread(rule, desk, request, desk.profile(request.profile))
         asked = await asyncio.to_thread(requested, desk.assets, request, material)
-        placed = Placed(unrecorded(), asked, ruling)
         try:
-            if queue or not isinstance(ruling, RenderDecided):
-                return await _recorded(desk, placed)
-            return await submit(desk, placed, call_of(request, ruling.model, material), patience)
+            return await _place_new(desk, request, asked, material, patience, queue=queue)
         except EventIdConflict:  # another process used the key in between
             repeated = await find_repeated(desk, request)
             if repeated is None:
@@ -86,6 +87,28 @@ async def place(
         return repeated
     assert isinstance(ruling, RenderDecided)  # noqa: S101  # what may be tried again was allowed
     return await submit(desk, repeated, call_of(request, ruling.model, material), patience)
+
+
+async def _place_new(
+    desk: Desk,
+    request: RenderRequest,
+    asked: RenderRequested,
+    material: Material,
+    patience: Patience,
+    *,
+    queue: bool,
+) -> Placed:
+    """Decide and record, and submit what is allowed; decide again where others took the money in between."""
+    profile = desk.profile(request.profile)
+
+    async def once() -> Placed:
+        ruling = await asyncio.to_thread(rule, desk, request, profile)
+        placed = Placed(unrecorded(), asked, ruling)
+        if queue or not isinstance(ruling, RenderDecided):
+            return await _recorded(desk, placed)
+        return await submit(desk, placed, call_of(request, ruling.model, material), patience)
+
+    return await decided_until_recorded(desk.log, once)
 
 
 def may_try_again(desk: Desk, job: Job, outcome: Submission | None) -> bool:
@@ -155,10 +178,20 @@ async def submit(desk: Desk, placed: Placed, call: SubmitCall, patience: Patienc
 async def _recording(desk: Desk, placed: Placed, job: Job, intent: SubmissionIntended) -> Job:
     """Record the intent, and before the first one the request and the decision it follows from."""
     if job.version != NEW:
-        return await desk.advance(job, [desk.draft(intent)])
+        return await _intended_again(desk, job, intent)
     opened = opening(desk, placed.requested, placed.ruling)
     drafts = [*opened, desk.draft(intent, causation_id=opened[-1].event_id)]
     return await desk.advance(job, drafts, rules_of(desk))
+
+
+async def _intended_again(desk: Desk, job: Job, intent: SubmissionIntended) -> Job:
+    """Record another intent; its money was free in between, and may have gone to somebody else."""
+    try:
+        return await desk.advance(job, [desk.draft(intent)])
+    except BudgetExceeded as gone:
+        if job.state is State.REJECTED and job.request_key is None:
+            await desk.advance(job, [desk.draft(closed(desk, job, Outcome.REJECTED))])
+        raise BudgetGone(f"{job.job_id} was not sent again: {gone}; `sora-ledger budget list`") from gone
 
 
 async def _wait(desk: Desk, job: Job, wait_s: float) -> None:
@@ -167,7 +200,7 @@ async def _wait(desk: Desk, job: Job, wait_s: float) -> None:
         await desk.sleep(wait_s)
     except asyncio.CancelledError:
         if job.request_key is None:
-            await desk.append(job.job_id, job.version, [desk.draft(closed(desk, job, Outcome.REJECTED))])
+            await desk.advance(job, [desk.draft(closed(desk, job, Outcome.REJECTED))])
         raise
 
 

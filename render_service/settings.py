@@ -9,6 +9,8 @@ SORA_LEDGER_URL            a path, ``sqlite:///…`` or ``postgresql://…``   i
 SORA_LEDGER_PROFILE        the server profile                              ``custom`` with a base URL
 SORA_LEDGER_PROFILES       a TOML file of your own profiles                none
 SORA_LEDGER_ACTOR          who is asking                                   the login name
+SORA_LEDGER_TEAM           whose money it is, for budgets                  nobody's
+SORA_LEDGER_PROJECT        on what project, for budgets                    none
 SORA_LEDGER_ASSETS         folder for stored files                         ``assets`` beside the ledger
 SORA_LEDGER_KEY            file of the key that signs checkpoints          none: they are not signed
 SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
@@ -19,6 +21,7 @@ SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 
 import getpass
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +36,7 @@ OPENAI_HOST = "api.openai.com"
 SANDBOX = "sandbox"
 DEFAULT_SANDBOX_SECONDS = 6.0
 LONGEST_ACTOR = 256
+_WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 
 
@@ -57,6 +61,8 @@ class Settings:
     actor_source: ActorSource
     key_file: Path | None = None
     webhook_secrets: Mapping[str, str] = field(default_factory=dict)
+    team: str | None = None
+    project: str | None = None
 
     def __repr__(self) -> str:
         """Leave the key out: a settings object may end up in a log or traceback."""
@@ -89,6 +95,8 @@ def read_settings(
     ledger: str | None = None,
     profile: str | None = None,
     actor: str | None = None,
+    team: str | None = None,
+    project: str | None = None,
     environment: Mapping[str, str] = os.environ,
     folder: Path = Path(),
 ) -> Settings:
@@ -117,6 +125,8 @@ def read_settings(
         actor_source=source,
         key_file=Path(key).expanduser() if (key := get("SORA_LEDGER_KEY")) else None,
         webhook_secrets={name: text for name, text in found.items() if name.startswith(WEBHOOK_SECRETS)},
+        team=_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
+        project=_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
     )
 
 
@@ -144,15 +154,33 @@ def _actor(flag: str | None, variable: str | None) -> tuple[str, ActorSource]:
     if variable:
         return _checked_actor("SORA_LEDGER_ACTOR", variable), ActorSource.ENVIRONMENT
     try:
-        return getpass.getuser(), ActorSource.OPERATING_SYSTEM
+        return _login(), ActorSource.OPERATING_SYSTEM
     except (KeyError, OSError):
         return f"uid-{os.getuid()}", ActorSource.OPERATING_SYSTEM
+
+
+def _login() -> str:
+    """Return who the operating system says we are; LOGNAME and USER are anybody's to set, and not asked."""
+    try:
+        import pwd  # noqa: PLC0415  # not on Windows
+    except ImportError:
+        return getpass.getuser()
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _checked_actor(where: str, actor: str) -> str:
     if not actor.isprintable() or len(actor) > LONGEST_ACTOR:
         raise BadInput(f"{where}: expected 1 to {LONGEST_ACTOR} printable characters, such as ana or ci-42")
     return actor
+
+
+def _word(where: str, word: str | None) -> str | None:
+    if word is not None and not _WORD.fullmatch(word):
+        raise BadInput(
+            f"{where}: expected lower-case letters and digits, with single underscores between them, "
+            f"such as film or spring_2027; found {word!r}"
+        )
+    return word
 
 
 def _seconds(text: str | None) -> float:

@@ -55,6 +55,7 @@ MOST_AT_ONCE = 64
 )
 @click.option("--fail-fast", is_flag=True, help="Send no new ones after the first that fails.")
 @click.option("--resume", is_flag=True, help="Go on with the batch of this folder; nothing is sent twice.")
+@options.paying
 @options.queue
 @click.option("--poll", is_flag=True, help="Wait for all of them and keep their videos.")
 @click.option("--download", is_flag=True, help="Also copy each video beside its JSON; implies --poll.")

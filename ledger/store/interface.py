@@ -56,8 +56,9 @@ class Hold(NamedTuple):
     """What one job holds of one budget after this append, in micro-dollars; absolute, not a difference.
 
     Reserving, settling and releasing are the same operation: the row is replaced. The append is refused
-    if what the job holds grows and the budget's holds then pass its limit (the last ``budget.set`` in the
-    stream ``budget_<name>``; a budget without one has no limit).
+    if what the job holds grows, some of it reserved, and the budget's holds then pass its limit (the last
+    ``budget.set`` in the stream ``budget_<name>``; a budget without one has no limit). A hold that reserves
+    nothing is money already spent, which no limit can undo: it is recorded whatever it comes to.
     """
 
     budget: str
@@ -187,6 +188,9 @@ class Store(Protocol):
 
     def holds(self, budget: str) -> list[Hold]:
         """Return what every job holds of `budget`."""
+
+    def held(self, budget: str) -> int:
+        """Return what all jobs together hold of `budget`, reserved and settled, in micro-dollars."""
 
     def schedule(self, job_id: str, delay_ms: int = 0) -> None:
         """Make a job due `delay_ms` from now, by the store's clock.

@@ -29,7 +29,18 @@ from ledger.ledger import open_store
 from ledger.merkle import Frontier, leaf_hash
 from ledger.private import Private
 from ledger.record import Record
-from ledger.store.interface import ANY, NEW, Document, Fence, Hold, JobFilter, Lease, RecordFilter, Store
+from ledger.store.interface import (
+    ANY,
+    NEW,
+    Batch,
+    Document,
+    Fence,
+    Hold,
+    JobFilter,
+    Lease,
+    RecordFilter,
+    Store,
+)
 from ledger.store.postgres import PostgresStore
 from ledger.store.sqlite import SqliteStore
 
@@ -322,6 +333,29 @@ def test_the_last_limit_counts(store: Store, scribe: Any) -> None:
     set_limit(store, scribe, 10)
     set_limit(store, scribe, 20)
     assert store.append([scribe.note()], holds=[Hold("studio", "job_1", 15, 0)])
+
+
+def test_money_that_was_spent_is_recorded_whatever_the_limit(store: Store, scribe: Any) -> None:
+    set_limit(store, scribe, 10)
+    store.append([scribe.note()], holds=[Hold("studio", "job_1", 8, 0)])
+    store.append([scribe.note()], holds=[Hold("studio", "job_1", 0, 15)])
+    assert store.held("studio") == 15
+    with pytest.raises(BudgetExceeded):
+        store.append([scribe.note()], holds=[Hold("studio", "job_2", 1, 0)])
+
+
+def test_what_is_held_of_a_budget_is_the_sum_over_all_jobs(store: Store, scribe: Any) -> None:
+    holds = [Hold("studio", "job_1", 5, 0), Hold("studio", "job_2", 0, 7), Hold("other", "job_1", 1, 0)]
+    store.append([scribe.note()], holds=holds)
+    assert (store.held("studio"), store.held("other"), store.held("nobodys")) == (12, 1, 0)
+
+
+def test_a_batch_without_events_is_a_condition_and_nothing_else(store: Store, scribe: Any) -> None:
+    store.append([scribe.note("a")])
+    store.append([Batch("a", 1, []), scribe.note("b")])
+    with pytest.raises(WrongExpectedVersion):
+        store.append([Batch("a", 0, []), scribe.note("c")])
+    assert [len(store.rows(0, 9, RecordFilter(stream=name))) for name in "abc"] == [1, 1, 0]
 
 
 def test_a_budget_without_a_limit_has_none(store: Store, scribe: Any) -> None:

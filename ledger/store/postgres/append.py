@@ -146,7 +146,7 @@ def _check_budgets(holds: Sequence[Hold], present: Present) -> Mapping[str, int]
             raise ValueError(f"a hold is 0 to 2**53 - 1 micro-dollars, found {hold}")
         growth = _amount(hold) - present.holds.get((hold.budget, hold.job_id), 0)
         held[hold.budget] += growth
-        if growth > 0:
+        if growth > 0 and hold.reserved_usd_micros:
             grown.add(hold.budget)
     for budget in grown & present.limits.keys():
         limit = json.loads(present.limits[budget])["limit_usd_micros"]

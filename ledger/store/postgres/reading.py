@@ -91,6 +91,13 @@ def holds(db: Connection, budget: str) -> list[Hold]:
     return [Hold(*row) for row in db.execute(query, (budget,))]
 
 
+def held(db: Connection, budget: str) -> int:
+    """Return what all jobs together hold of `budget`."""
+    query = "SELECT SUM(reserved_usd_micros + settled_usd_micros) FROM holds WHERE budget = %s"
+    row = db.execute(query, (budget,)).fetchone()
+    return int(row[0] or 0) if row else 0
+
+
 def nodes(db: Connection, level: int, start: int, count: int) -> list[bytes]:
     """Return tree nodes; a leaf's number is its position less one."""
     leaves = "SELECT leaf FROM events WHERE position > %s AND position <= %s ORDER BY position"

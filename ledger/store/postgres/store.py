@@ -222,6 +222,11 @@ class PostgresStore:
         with self._reading() as db:
             return reading.holds(db, budget)
 
+    def held(self, budget: str) -> int:
+        """Return what all jobs together hold of `budget`."""
+        with self._reading() as db:
+            return reading.held(db, budget)
+
     def tally(self) -> Tally:
         """Return how many records, jobs and leases there are."""
         with self._reading() as db:

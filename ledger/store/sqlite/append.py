@@ -226,7 +226,7 @@ def _check_budgets(db: sqlite3.Connection, holds: Sequence[Hold]) -> None:
         before = db.execute(f"{query} AND job_id = ?", (hold.budget, hold.job_id)).fetchone()[0]
         growth = hold.reserved_usd_micros + hold.settled_usd_micros - before
         held[hold.budget] += growth
-        if growth > 0:
+        if growth > 0 and hold.reserved_usd_micros:
             grown.add(hold.budget)
     for budget in grown:
         limit = _limit(db, budget)

@@ -310,6 +310,12 @@ class SqliteStore:
             rows = db.execute("SELECT * FROM holds WHERE budget = ? ORDER BY job_id", (budget,)).fetchall()
         return [Hold(*row) for row in rows]
 
+    def held(self, budget: str) -> int:
+        """Return what all jobs together hold of `budget`."""
+        query = "SELECT SUM(reserved_usd_micros + settled_usd_micros) FROM holds WHERE budget = ?"
+        with self._reading() as db:
+            return int(db.execute(query, (budget,)).fetchone()[0] or 0)
+
     def tally(self) -> Tally:
         """Return how many records, jobs and leases there are."""
         with self._reading() as db:

@@ -1,0 +1,100 @@
+"""``budget``: limits of what may be spent, and what is left."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.asking import read_cost
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.governance.budgets import Left
+
+LIFTED = "none"
+
+
+@click.command("budget", short_help="Limit what may be spent, and see what is left.")
+@click.argument("action", metavar="set|list", type=click.Choice(["set", "list"]))
+@click.argument("name", required=False)
+@click.option("--limit", metavar="USD", help="Dollars, such as 250 or 2.50; none lifts the limit.")
+@click.option(
+    "--period",
+    metavar="WORD",
+    type=click.Choice(["none", "month", "day"]),
+    help="The limit is for each month or day (UTC), or for ever.  [default: none]",
+)
+@click.option("--why", metavar="TEXT", help="Recorded with it.")
+@options.invocation
+def budget_command(
+    inv: Invocation, *, action: str, name: str | None, limit: str | None, period: str | None, why: str | None
+) -> None:
+    """Limit what may be spent, and see what is left.
+
+    A budget is called after what it is for: all, team_WORD, project_WORD, purpose_WORD, or several of these
+    joined by two underscores. A render is paid from every budget that fits it, and denied where one has too
+    little left.
+
+    \b
+    Example:
+      sora-ledger budget set team_film --limit 500 --period month --why "agreed in October"
+      sora-ledger budget set project_spring__purpose_final --limit 120
+      sora-ledger budget list
+    """
+    if action == "list":
+        if name or limit or period or why:
+            raise click.UsageError("budget list takes no more; `budget set NAME --limit USD` sets one")
+        with inv.ledger() as ledger:
+            _show(inv, ledger)
+        return
+    if name is None or limit is None:
+        raise click.UsageError("say which and how much: sora-ledger budget set NAME --limit USD")
+    _set(inv, name, None if limit == LIFTED else read_cost(limit, "--limit"), period or "none", why)
+
+
+def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: str | None) -> None:
+    from ledger.ledger import Ledger  # noqa: PLC0415
+    from render_service.desk import utc_now  # noqa: PLC0415
+    from render_service.governance.budget_names import Period, read_name  # noqa: PLC0415
+    from render_service.governance.budgets import set_limit  # noqa: PLC0415
+
+    budget, now, who = read_name(name, Period(period)), utc_now(), inv.settings.provenance(inv.trace)
+    with Ledger.open_or_create(inv.settings.ledger_url, who, now) as ledger:
+        set_limit(ledger, budget, usd_micros, why, now, who)
+        _show(inv, ledger)
+
+
+def _show(inv: Invocation, ledger: Any) -> None:
+    from render_service.governance.budgets import standing  # noqa: PLC0415
+
+    found = standing(ledger)
+    inv.emit({"budgets": [left_document(left) for left in found]}, lambda console: _text(console, found))
+
+
+def left_document(left: "Left") -> dict[str, Any]:
+    """Return a budget as JSON, in micro-dollars; null where it has no limit."""
+    return {
+        "budget": left.budget,
+        "limit_usd_micros": left.limit_usd_micros,
+        "held_usd_micros": left.held_usd_micros,
+        "left_usd_micros": left.usd_micros,
+    }
+
+
+def _text(console: "Console", found: "list[Left]") -> None:
+    from cli.views import columns  # noqa: PLC0415  # rich: only for text
+    from decision.money import format_usd  # noqa: PLC0415
+
+    def usd(amount: int | None) -> str:
+        return "no limit" if amount is None else format_usd(amount)
+
+    rows = [
+        (left.budget, usd(left.usd_micros), usd(left.limit_usd_micros), usd(left.held_usd_micros))
+        for left in found
+    ]
+    if rows:
+        columns(console, ("budget", "left", "limit", "reserved and settled"), rows)
+    else:
+        console.print("no budget has a limit: sora-ledger budget set all --limit 100 --period month")

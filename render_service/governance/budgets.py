@@ -1,0 +1,160 @@
+"""Budgets: setting limits, and what is left of those that a render is paid from.
+
+The limit is enforced by the store, inside the append that reserves; what is read here is an input of the
+decision, and may be old by then. Who loses such a race decides again with what is left.
+
+Deciding is the first to notice a new month or day: it records the limit of that month before anything is
+held in it, on the condition that nobody has and that the limit of every month is still the one it read.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import MappingProxyType
+
+from ledger.errors import WrongExpectedVersion
+from ledger.events import BudgetSet
+from ledger.ledger import Ledger
+from ledger.private import Private
+from ledger.record import Authority, Provenance, Record, draft
+from ledger.store.interface import ANY, NEW, Batch, RecordFilter
+from render_service.governance.budget_names import BudgetName, Scope, parse_name, stream_of
+
+NO_LIMIT = 2**53 - 1
+"""The largest amount there is: how lifting a limit is recorded."""
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The limit of a budget as it stands, in micro-dollars; None once it was lifted."""
+
+    budget: str
+    usd_micros: int | None
+    record: Record
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a budget allows and holds, in micro-dollars; `limit_usd_micros` None allows everything."""
+
+    budget: str
+    limit_usd_micros: int | None
+    held_usd_micros: int
+
+    @property
+    def usd_micros(self) -> int | None:
+        """What is left, 0 where more was spent than allowed; None without a limit."""
+        return None if self.limit_usd_micros is None else max(0, self.limit_usd_micros - self.held_usd_micros)
+
+
+@dataclass(frozen=True)
+class Purse:
+    """The budgets a render is paid from."""
+
+    budgets: tuple[Left, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called."""
+        return tuple(left.budget for left in self.budgets)
+
+    @property
+    def left_usd_micros(self) -> int | None:
+        """The least that is left of any of them; None where none has a limit."""
+        return min((left.usd_micros for left in self.budgets if left.usd_micros is not None), default=None)
+
+
+def limit_of(ledger: Ledger, budget: str) -> Limit | None:
+    """Return the limit of one budget, None where none was ever set."""
+    records = [
+        r for r in ledger.read(RecordFilter(stream=stream_of(budget))) if isinstance(r.event, BudgetSet)
+    ]
+    return _limit(records[-1]) if records else None
+
+
+def limits(ledger: Ledger) -> dict[str, Limit]:
+    """Return every budget that has or had a limit, by name."""
+    records = ledger.read(RecordFilter(type=BudgetSet.type))
+    return {record.event.budget: _limit(record) for record in records if isinstance(record.event, BudgetSet)}
+
+
+def _limit(record: Record) -> Limit:
+    assert isinstance(record.event, BudgetSet)  # noqa: S101  # the callers have looked
+    amount = record.event.limit_usd_micros
+    return Limit(record.event.budget, None if amount == NO_LIMIT else amount, record)
+
+
+def purse(
+    ledger: Ledger, scope: Scope, now: datetime, who: Provenance | None, taken: Mapping[str, int] = NOTHING
+) -> Purse:
+    """Return the budgets that apply to `scope`, with what is left of each.
+
+    A month or day that has no limit yet gets it, recorded by `who`; with None nothing is recorded. `taken` is
+    what decisions that are not recorded yet take of each.
+    """
+    if not any(True for _ in ledger.read(RecordFilter(type=BudgetSet.type), limit=1)):
+        return Purse(())
+    found = (_current(ledger, name, now, who) for name in scope.names())
+    return Purse(tuple(_left(ledger, limit, budget, taken) for budget, limit in filter(None, found)))
+
+
+def _current(
+    ledger: Ledger, name: BudgetName, now: datetime, who: Provenance | None
+) -> tuple[str, Limit] | None:
+    """Return the budget and limit that hold now for what is called `name`, None where there is none."""
+    every = limit_of(ledger, str(name))
+    if every is None or not name.is_limit_only:
+        return (str(name), every) if every else None
+    dated = str(name.at(now))
+    limit = limit_of(ledger, dated)
+    if limit is None and who is not None:
+        _begin(ledger, dated, every, now, who)
+        return _current(ledger, name, now, who)
+    return dated, limit or every
+
+
+def _begin(ledger: Ledger, dated: str, every: Limit, now: datetime, who: Provenance) -> None:
+    """Record the limit of a new month or day; somebody who does so at the same moment is as good."""
+    assert isinstance(every.record.event, BudgetSet)  # noqa: S101  # a limit's record sets it
+    event = BudgetSet(budget=dated, limit_usd_micros=every.record.event.limit_usd_micros)
+    begun = draft(event, replace(who, authority=Authority.SYSTEM), now, causation_id=every.record.event_id)
+    unchanged = Batch(stream_of(every.budget), every.record.version, [])
+    with suppress(WrongExpectedVersion):
+        ledger.append([unchanged, Batch(stream_of(dated), NEW, [begun])])
+
+
+def _left(ledger: Ledger, limit: Limit, budget: str, taken: Mapping[str, int]) -> Left:
+    return Left(budget, limit.usd_micros, ledger.store.held(budget) + taken.get(budget, 0))
+
+
+def set_limit(
+    ledger: Ledger, name: BudgetName, usd_micros: int | None, why: str | None, now: datetime, who: Provenance
+) -> list[Record]:
+    """Record the limit of `name`, None to lift it, and of the month or day that runs; return the records."""
+    names = [str(name), *([str(name.at(now))] if name.is_limit_only else [])]
+    amount = NO_LIMIT if usd_micros is None else usd_micros
+    batches = []
+    for budget in names:
+        sealed = Private.seal("why", why) if why else None
+        event = BudgetSet(budget=budget, limit_usd_micros=amount, why=sealed)
+        batches.append(Batch(stream_of(budget), ANY, [draft(event, who, now)]))
+    return ledger.append(batches)
+
+
+def standing(ledger: Ledger) -> list[Left]:
+    """Return every budget in which something may be held, in the order of their names."""
+    found = limits(ledger)
+    return [
+        _left(ledger, limit, budget, NOTHING)
+        for budget, limit in sorted(found.items())
+        if not is_limit_only(budget)
+    ]
+
+
+def is_limit_only(budget: str) -> bool:
+    """Say whether `budget` is the limit of every month or day."""
+    name = parse_name(budget)
+    return name is not None and name.is_limit_only
