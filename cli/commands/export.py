@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 @click.argument("job", required=False)
 @click.option("--range", "positions", metavar="A..B", help="The records of these positions.")
 @click.option("--all", "everything", is_flag=True, help="All records.")
+@click.option(
+    "--tiles",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The whole log as C2SP tlog-tiles, to serve and to check with other people's tools; extends DIR.",
+)
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The zip file to write.")
 @click.option("--without-text", is_flag=True, help="Leave private text out; the records still check.")
 @click.option("--with-assets", is_flag=True, help="Put the stored files in as well.")
@@ -37,6 +43,7 @@ def export_command(  # noqa: PLR0913  # one parameter per option
     job: str | None,
     positions: str | None,
     everything: bool,
+    tiles: Path | None,
     out: Path | None,
     without_text: bool,
     with_assets: bool,
@@ -53,12 +60,18 @@ def export_command(  # noqa: PLR0913  # one parameter per option
     Example:
       sora-ledger export job_01a2 --out evidence.zip --key signing.key
       sora-ledger export --range 1..500 --out first-500.zip --without-text
+      sora-ledger export --tiles public --key signing.key
     """
     from render_service.assets import AssetStore  # noqa: PLC0415
     from render_service.evidence import bundles  # noqa: PLC0415
 
-    if sum((job is not None, positions is not None, everything)) != 1:
-        raise click.UsageError("name one thing to export: JOB, --range A..B or --all")
+    if sum((job is not None, positions is not None, everything, tiles is not None)) != 1:
+        raise click.UsageError("name one thing to export: JOB, --range A..B, --all or --tiles DIR")
+    if tiles is not None:
+        if out or without_text or with_assets or checkpoint:
+            raise click.UsageError("--tiles takes --key and nothing else; tiles hold no text and no files")
+        _export_tiles(inv, tiles, key or inv.settings.key_file)
+        return
     if out is None:
         raise click.UsageError("where to? add --out FILE, such as --out evidence.zip")
     with inv.ledger() as ledger:
@@ -88,6 +101,22 @@ def export_command(  # noqa: PLR0913  # one parameter per option
         "head": head_document(done.head),
     }
     inv.emit(document, lambda console: _text(console, done))
+
+
+def _export_tiles(inv: Invocation, folder: Path, key: Path | None) -> None:
+    from render_service.evidence.tiles import export_tiles  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        done = export_tiles(ledger, folder, key)
+    document = {
+        "tiles": str(done.folder),
+        "old_size": done.old_size,
+        "written": done.written,
+        "head": head_document(done.head),
+    }
+    size = done.head.checkpoint.size
+    said = f"{folder}: {size} records, {size - done.old_size} of them new; {done.written} tiles written"
+    inv.emit(document, lambda console: console.print(said, markup=False, soft_wrap=True))
 
 
 def _text(console: "Console", done: "Exported") -> None:

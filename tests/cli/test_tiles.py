@@ -1,0 +1,51 @@
+"""``export --tiles``: which folders it takes, and which it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def key(sora: Any, denied: str) -> str:
+    """Return the file of a key, beside a ledger with one denied job."""
+    sora("key", "new", "signing.key")
+    return "signing.key"
+
+
+def test_a_folder_is_made_and_extended(sora: Any, key: str, folder: Path) -> None:
+    first = sora("export", "--tiles", "public", "--key", key)
+    sora("record", "elsewhere", "--video-id", "video_9")
+    second = sora("export", "--tiles", "public", "--key", key)
+    assert (first.code, second.code, second.document["old_size"]) == (0, 0, first.document["head"]["size"])
+    assert (folder / "public/checkpoint").read_text() == second.document["head"]["checkpoint"]
+
+
+def test_tiles_need_a_key(sora: Any, denied: str, folder: Path) -> None:
+    ended = sora("export", "--tiles", "public")
+    assert (ended.code, "--key" in ended.error, (folder / "public").exists()) == (2, True, False)
+
+
+def test_a_folder_of_something_else_is_left_alone(sora: Any, key: str, folder: Path) -> None:
+    (folder / "mine").mkdir()
+    (folder / "mine/thesis.txt").write_text("mine")
+    ended = sora("export", "--tiles", "mine", "--key", key)
+    assert (ended.code, [path.name for path in (folder / "mine").iterdir()]) == (2, ["thesis.txt"])
+
+
+def test_tiles_of_another_ledger_are_left_alone(sora: Any, key: str, folder: Path) -> None:
+    sora("export", "--tiles", "public", "--key", key)
+    before = (folder / "public/checkpoint").read_bytes()
+    (folder / "ledger.db").unlink()
+    sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
+    ended = sora("export", "--tiles", "public", "--key", key)
+    assert (ended.code, (folder / "public/checkpoint").read_bytes()) == (2, before)
+
+
+def test_a_file_is_no_folder(sora: Any, key: str) -> None:
+    assert sora("export", "--tiles", key, "--key", key).code == 2
+
+
+@pytest.mark.parametrize("option", [["--out", "b.zip"], ["--without-text"], ["--all"]])
+def test_tiles_go_alone(sora: Any, key: str, option: list[str]) -> None:
+    assert sora("export", "--tiles", "public", "--key", key, *option).code == 2
