@@ -46,6 +46,7 @@ COMMANDS = (
     "key",
     "replay",
     "audit",
+    "copy",
     "doctor",
     "serve",
     "sandbox",

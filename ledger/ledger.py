@@ -77,6 +77,16 @@ def file_of(url: str) -> Path | None:
     return Path(unquote(url.removeprefix(_SQLITE)) if "://" in url else url).expanduser()
 
 
+def label_of(url: str) -> str:
+    """Return how messages name the ledger at `url`: never with its password."""
+    path = file_of(url)
+    if path is not None:
+        return str(path)
+    from ledger.store.postgres.trouble import label  # noqa: PLC0415  # the store in use
+
+    return label(url)
+
+
 def _open_sqlite(path: Path, *, read_only: bool) -> Store:
     if path.is_dir():
         raise LedgerUnusable(

@@ -34,12 +34,12 @@ _COLUMNS = ("position", "event_id", "stream", "version", "type", "actor", "trace
 
 
 class Snapshot(Protocol):
-    """All tables of a ledger at one moment; events and bodies come by position."""
+    """All tables of a ledger at one moment; events and bodies come by position, those after `after`."""
 
-    def events(self) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
+    def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
     def head(self) -> tuple[int, bytes]: ...  # noqa: D102
     def tiles(self) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
-    def bodies(self) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
+    def bodies(self, after: int = 0) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
     def jobs(self) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
     def holds(self) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
     def documents(self) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102

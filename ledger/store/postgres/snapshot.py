@@ -36,11 +36,11 @@ class PostgresSnapshot:
             cursor.itersize = _PART
             yield from cursor.execute(query)
 
-    def events(self) -> Iterator[tuple[Any, ...]]:
+    def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yield the eight columns for searching, then record, payload, leaf, by position."""
         return self._select(
             "SELECT position, event_id, stream, version, type, actor, trace_id, recorded_at, "
-            "record, payload, leaf FROM events ORDER BY position"
+            f"record, payload, leaf FROM events WHERE position > {after:d} ORDER BY position"
         )
 
     def head(self) -> tuple[int, bytes]:
@@ -52,10 +52,11 @@ class PostgresSnapshot:
         """Yield level, number, hash."""
         return self._select("SELECT level, number, hash FROM tiles ORDER BY level, number")
 
-    def bodies(self) -> Iterator[tuple[Any, ...]]:
+    def bodies(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yield commitment, position, field, salt, text in UTF-8, by position."""
         return self._select(
-            "SELECT commitment, position, field, salt, text FROM private_bodies ORDER BY position"
+            "SELECT commitment, position, field, salt, text FROM private_bodies "
+            f"WHERE position > {after:d} ORDER BY position"
         )
 
     def jobs(self) -> Iterator[tuple[Any, ...]]:

@@ -37,11 +37,11 @@ class SqliteSnapshot:
                 self._db.text_factory = _text  # takes its time, so only where there is such text
                 yield from islice(self._db.execute(query), told, None)
 
-    def events(self) -> Iterator[tuple[Any, ...]]:
+    def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yield the eight columns for searching, then record, payload, leaf, by position."""
         return self._select(
             "SELECT position, event_id, stream, version, type, actor, trace_id, recorded_at, "
-            "record, payload, leaf FROM events ORDER BY position"
+            f"record, payload, leaf FROM events WHERE position > {after:d} ORDER BY position"
         )
 
     def head(self) -> tuple[int, bytes]:
@@ -53,10 +53,11 @@ class SqliteSnapshot:
         """Yield level, number, hash."""
         return self._select("SELECT level, number, hash FROM tiles ORDER BY level, number")
 
-    def bodies(self) -> Iterator[tuple[Any, ...]]:
+    def bodies(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yield commitment, position, field, salt, text, by position."""
         return self._select(
-            "SELECT commitment, position, field, salt, text FROM private_bodies ORDER BY position"
+            "SELECT commitment, position, field, salt, text FROM private_bodies "
+            f"WHERE position > {after:d} ORDER BY position"
         )
 
     def jobs(self) -> Iterator[tuple[Any, ...]]:

@@ -1,0 +1,48 @@
+"""``copy``: move a ledger to another store."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.invocation import Invocation, say
+from cli.progress import progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.keeping.copying import Copy
+
+
+@click.command("copy", short_help="Move a ledger to SQLite or PostgreSQL.")
+@click.argument("source", metavar="SOURCE")
+@click.argument("target", metavar="TARGET")
+@options.invocation
+def copy_command(inv: Invocation, *, source: str, target: str) -> None:
+    """Copy the ledger SOURCE to TARGET, each a file, sqlite:///… or postgresql://…, and compare the roots.
+
+    Records, private texts and documents are copied as they are; job rows follow from them. Leases, due times
+    and stored files stay behind. Interrupted, run it again: it goes on where it stopped. What is appended to
+    SOURCE meanwhile is copied by the next run. A TARGET that holds another ledger is refused.
+
+    \b
+    Example:
+      sora-ledger copy ledger.db postgresql://ana@db.example.org/renders
+      sora-ledger copy postgresql://ana@db.example.org/renders copy.db
+    """
+    from render_service.keeping.copying import copy_ledger  # noqa: PLC0415
+
+    with progress(inv, "records") as tell:
+        copied = copy_ledger(source, target, tell)
+    inv.emit(copied.document(), lambda console: _text(console, copied))
+    if copied.grown:
+        say(f"{copied.grown} records came to {copied.source} meanwhile; run the same command again for them")
+
+
+def _text(console: "Console", copied: "Copy") -> None:
+    console.print(
+        f"[green]same root[/] {copied.root} of {copied.size} records in both; "
+        f"{copied.copied} records and {copied.documents} documents were new",
+        soft_wrap=True,
+    )
+    console.print(f"next: SORA_LEDGER_URL={copied.target}", markup=False, soft_wrap=True)
