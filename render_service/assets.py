@@ -1,33 +1,28 @@
-"""Content-addressed storage in a local folder: ``sha256/ab/<digest>.<suffix>``.
+"""Stored files, for everybody: written while they are hashed, kept under their digest, found again by URI.
 
-Bytes are written to a temporary name, flushed to disk, and renamed to the name their digest gives; a file
-under its final name is therefore whole. A crash leaves at most a temporary file, which the next write
-clears away once it is a day old.
+What comes in is written to a temporary file of the local folder first, hashed on the way; the file is looked
+into there, and then kept in a place: that folder, or a bucket (`render_service.storage.interface` is the
+contract). A URI leads back to its file wherever new ones go today; one from a bucket is copied into the local
+folder, checked against its digest, and cleared away a day after its last use.
 """
 
 import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from render_service.errors import BadInput, StorageFailed
+from render_service.storage.folder import COPY_BYTES, FolderPlace, clear_stale, no_space, path_of, writing
+from render_service.storage.interface import SUFFIXES, Digested, Place
 
-SUFFIXES = {
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-    "video/quicktime": ".mov",
-    "image/webp": ".webp",
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-}
-STALE_AFTER_S = 86_400.0
-COPY_BYTES = 1 << 20
+__all__ = ["SUFFIXES", "AssetStore", "Incoming", "check_target"]
+
+_FILE = "file"
 
 
 class Incoming:
@@ -45,6 +40,13 @@ class Incoming:
         self._digest.update(chunk)
         self.bytes += len(chunk)
 
+    def restart(self) -> None:
+        """Forget what was written."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
     def flush(self) -> None:
         """Make what was written durable."""
         self._file.flush()
@@ -57,35 +59,30 @@ class Incoming:
 
 
 class AssetStore:
-    """Assets under `folder`; made on the first write."""
+    """Files kept in `folder`, or in the bucket at `url`; `folder` is made on the first write."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self._local = FolderPlace(folder)
+        self.folder = self._local.folder
+        self.place: Place = _bucket(url) if url else self._local
 
     @contextmanager
     def incoming(self) -> Iterator[Incoming]:
         """Open a temporary file to write into; it is gone afterwards unless it was kept by `keep`."""
-        with self._writing():
-            temporary = self.folder / "tmp"
-            temporary.mkdir(parents=True, exist_ok=True)
-            _clear_stale(temporary)
-            descriptor, name = tempfile.mkstemp(dir=temporary)
+        with writing(self.folder):
+            descriptor, name = tempfile.mkstemp(dir=self._scratch("tmp"))
         path = Path(name)
         try:
-            with self._writing(), os.fdopen(descriptor, "wb") as file:
+            with writing(self.folder), os.fdopen(descriptor, "wb") as file:
                 yield Incoming(path, file)
         finally:
             path.unlink(missing_ok=True)
 
     def keep(self, incoming: Incoming, media_type: str) -> str:
-        """Give the file its final name and return its URI; the bytes are durable when this returns."""
-        with self._writing():
+        """Keep the file under its digest and return its URI; the bytes are durable when this returns."""
+        with writing(self.folder):
             incoming.flush()
-            target = self._path(incoming.sha256, media_type)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            incoming.path.replace(target)
-            _sync_folder(target.parent)
-        return target.as_uri()
+        return self.place.keep(Digested(incoming.path, incoming.sha256, incoming.bytes, media_type))
 
     def put(self, content: bytes, media_type: str) -> str:
         """Store `content` that is already in memory; return its URI."""
@@ -101,31 +98,61 @@ class AssetStore:
                     incoming.write(chunk)
             return self.keep(incoming, media_type)
 
+    def has(self, storage_uri: str) -> bool:
+        """Say whether there is a file behind `storage_uri`."""
+        return self.place_of(storage_uri).size(storage_uri) is not None
+
     def path(self, storage_uri: str) -> Path:
-        """Return the local file behind `storage_uri`."""
-        return Path(unquote(urlsplit(storage_uri).path))
+        """Return a local file with the bytes behind `storage_uri`; where there are none, a path to nothing.
+
+        `StorageFailed` if a bucket cannot be read, or holds other bytes than the name says.
+        """
+        if urlsplit(storage_uri).scheme == _FILE:
+            return path_of(storage_uri)
+        name = PurePosixPath(urlsplit(storage_uri).path)
+        with writing(self.folder):
+            copy = self._scratch("cache") / name.name
+            if copy.is_file():
+                copy.touch()
+                return copy
+        with self.incoming() as fetched:
+            found = self.place_of(storage_uri).fetch(storage_uri, fetched.path)
+            if found == name.stem:
+                with writing(self.folder):
+                    fetched.path.replace(copy)
+            elif found is not None:
+                raise StorageFailed(f"{storage_uri}: the bytes there are not what the name says")
+        return copy
 
     def copy_out(self, storage_uri: str, target: Path, *, force: bool) -> None:
         """Copy a stored file to `target`, whole or not at all."""
         check_target(target, force=force)
+        source = self.path(storage_uri)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            shutil.copyfile(self.path(storage_uri), temporary)
+            shutil.copyfile(source, temporary)
             temporary.replace(target)
         except OSError as error:
-            raise StorageFailed(_no_space(target, error)) from error
+            raise StorageFailed(no_space(target, error)) from error
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _path(self, sha256: str, media_type: str) -> Path:
-        return self.folder / "sha256" / sha256[:2] / (sha256 + SUFFIXES.get(media_type, ".bin"))
+    def place_of(self, storage_uri: str) -> Place:
+        """Return the place a URI is of, which need not be the one where new files go."""
+        return self._local if urlsplit(storage_uri).scheme == _FILE else _bucket(storage_uri)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageFailed(_no_space(self.folder, error)) from error
+    def _scratch(self, name: str) -> Path:
+        """Return a folder for files that may go, clear of those that nobody has touched for a day."""
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        clear_stale(folder)
+        return folder
+
+
+def _bucket(url: str) -> Place:
+    from render_service.storage.objects import ObjectPlace  # noqa: PLC0415  # only where there is a bucket
+
+    return ObjectPlace(url)
 
 
 def check_target(target: Path, *, force: bool) -> None:
@@ -136,22 +163,3 @@ def check_target(target: Path, *, force: bool) -> None:
         raise BadInput(f"output file {target}: it is a folder; name a file in it with --out")
     if target.exists() and not force:
         raise BadInput(f"output file {target}: it exists already; name another with --out or add --force")
-
-
-def _no_space(place: Path, error: OSError) -> str:
-    return f"{place}: cannot be written ({error.strerror or error}); nothing half-written is left: make room"
-
-
-def _clear_stale(folder: Path) -> None:
-    for path in folder.iterdir():
-        with suppress(FileNotFoundError):  # another download has just moved its own away
-            if path.stat().st_mtime < time.time() - STALE_AFTER_S:
-                path.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,10 +18,12 @@ from ledger.errors import LedgerError
 from ledger.ledger import Ledger
 from ledger.merkle import leaf_hash
 from ledger.store.interface import RecordFilter
+from render_service.assets import AssetStore
 from render_service.desk import connection, usable_profile, utc_now
 from render_service.errors import ServiceError
 from render_service.preview import address
 from render_service.settings import SANDBOX, Settings
+from render_service.storage.interface import CONTENT
 from render_service.telemetry import Trace
 from sora_adapter.errors import AdapterError
 from sora_adapter.profiles import Profile, profile
@@ -77,6 +79,8 @@ async def checkup(
         yield _clock(their_time, utc_now())
     yield _ledger(settings)
     yield _storage(settings.assets_folder.absolute())
+    if settings.assets_url:
+        yield _bucket(settings.assets_url) if asks else _unasked("bucket", settings.assets_url)
     yield _sandbox() if asks else Finding("sandbox", Found.SKIPPED, "not started (dry run)")
 
 
@@ -157,6 +161,19 @@ def _storage(folder: Path) -> Finding:
     if free < LEAST_FREE_BYTES:
         return Finding("storage", Found.WRONG, says, "make room, or name another folder: SORA_LEDGER_ASSETS")
     return Finding("storage", Found.OK, says)
+
+
+def _bucket(url: str) -> Finding:
+    """Say whether the bucket can be asked for what it has; whether it can be written shows the first file."""
+    try:
+        AssetStore(Path(), url).has(f"{url.rstrip('/')}/{CONTENT}")
+    except ServiceError as error:
+        return Finding("bucket", Found.WRONG, str(error), "check SORA_LEDGER_ASSETS and its credentials")
+    return Finding("bucket", Found.OK, f"{url} answers")
+
+
+def _unasked(check: str, url: str) -> Finding:
+    return Finding(check, Found.SKIPPED, f"{url} was not asked (dry run)")
 
 
 def _writable(check: str, path: Path, says: str) -> Finding:

@@ -87,6 +87,7 @@ class Desk:
     @classmethod
     def open(cls, settings: Settings, trace: Trace, log: Log, *, even_if_retired: bool = False) -> "Desk":
         """Open the ledger for writing, beginning it if there is none; nothing is called."""
+        assets = AssetStore(settings.assets_folder, settings.assets_url)  # wrong: begin no ledger
         ledger = Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
         rules = active_rules(ledger)
         return cls(
@@ -94,7 +95,7 @@ class Desk:
             trace=trace,
             log=log,
             ledger=ledger,
-            assets=AssetStore(settings.assets_folder),
+            assets=assets,
             catalog=rules.catalog,
             policy=rules.policy,
             even_if_retired=even_if_retired,

@@ -11,7 +11,8 @@ SORA_LEDGER_PROFILES       a TOML file of your own profiles                none
 SORA_LEDGER_ACTOR          who is asking                                   the login name
 SORA_LEDGER_TEAM           whose money it is, for budgets                  nobody's
 SORA_LEDGER_PROJECT        on what project, for budgets                    none
-SORA_LEDGER_ASSETS         folder for stored files                         ``assets`` beside the ledger
+SORA_LEDGER_ASSETS         where stored files go: a folder, or             ``assets`` beside the ledger
+                           ``s3://``, ``gs://``, ``az://bucket/prefix``
 SORA_LEDGER_KEY            file of the key that signs checkpoints          none: they are not signed
 SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
 SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
@@ -46,6 +47,7 @@ class Settings:
 
     `profile_name` None means not chosen, `ledger_path` None that the ledger is on a database server.
     `webhook_secrets` are the variables that hold some, unread: see `render_service.webhooks.secrets`.
+    `assets_url` is the bucket where stored files go, None if they stay in `assets_folder`.
     """
 
     ledger_url: str
@@ -63,6 +65,7 @@ class Settings:
     webhook_secrets: Mapping[str, str] = field(default_factory=dict)
     team: str | None = None
     project: str | None = None
+    assets_url: str | None = None
 
     def __repr__(self) -> str:
         """Leave the key out: a settings object may end up in a log or traceback."""
@@ -111,11 +114,12 @@ def read_settings(
     beside = path.parent if path else _data_folder()
     who, source = _actor(actor, get("SORA_LEDGER_ACTOR"))
     assets, profiles = get("SORA_LEDGER_ASSETS"), get("SORA_LEDGER_PROFILES")
+    in_bucket = assets is not None and "://" in assets
     return Settings(
         ledger_url=url,
         ledger_path=path,
         data_folder=beside,
-        assets_folder=Path(assets).expanduser() if assets else beside / "assets",
+        assets_folder=Path(assets).expanduser() if assets and not in_bucket else beside / "assets",
         profile_name=profile or get("SORA_LEDGER_PROFILE"),
         base_url=get("OPENAI_BASE_URL"),
         api_key=get("OPENAI_API_KEY"),
@@ -124,6 +128,7 @@ def read_settings(
         actor=who,
         actor_source=source,
         key_file=Path(key).expanduser() if (key := get("SORA_LEDGER_KEY")) else None,
+        assets_url=assets if in_bucket else None,
         webhook_secrets={name: text for name, text in found.items() if name.startswith(WEBHOOK_SECRETS)},
         team=_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
         project=_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),

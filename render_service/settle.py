@@ -12,38 +12,33 @@ from typing import TYPE_CHECKING, Literal
 from ledger.errors import IllegalTransition, WrongExpectedVersion
 from ledger.events import (
     AssetLost,
-    AssetStored,
     Event,
-    Operation,
     Outcome,
     Status,
     StatusObserved,
     Variant,
 )
 from ledger.job import Job, State
-from render_service.assets import Incoming
 from render_service.closing import closing
 from render_service.desk import Desk
+from render_service.downloads import download
 from render_service.errors import AssetUnusable, NotReady
-from render_service.media import mismatches, probe
 from render_service.webhooks.matching import match_inbox
-from sora_adapter.errors import ContentExpired, ContentGone, ContentTruncated
+from sora_adapter.errors import (
+    ContentExpired,
+    ContentGone,
+    ContentTruncated,
+    ServerTrouble,
+    VideoNotFound,
+)
 from sora_adapter.polling import poll
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
     from sora_adapter.observation import Observation
-    from sora_adapter.transport import Content
 
 PROGRESS_STEP = 10
-DOWNLOAD_TRIES = 3
-MEDIA_TYPES = {
-    Variant.VIDEO: ("video/",),
-    Variant.THUMBNAIL: ("image/",),
-    Variant.SPRITESHEET: ("image/",),
-}
-OPAQUE = "application/octet-stream"
-USUAL_TYPE = {Variant.VIDEO: "video/mp4", Variant.THUMBNAIL: "image/webp", Variant.SPRITESHEET: "image/jpeg"}
+EXPIRY_GRACE_S = 300
 ENDED = (State.STORED, State.FAILED, State.LOST)
 HAS_VIDEO = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
 
@@ -82,7 +77,7 @@ async def refresh(desk: Desk, job: Job) -> Job:
 
 async def fetch(desk: Desk, job: Job, variant: Variant) -> Job:
     """Make sure that `variant` of a completed job is stored here."""
-    if variant in job.assets and desk.assets.path(job.assets[variant].storage_uri).is_file():
+    if variant in job.assets and await asyncio.to_thread(desk.assets.has, job.assets[variant].storage_uri):
         return job
     if job.state is State.RUNNING:
         job = await refresh(desk, job)
@@ -178,71 +173,25 @@ def _is_news(job: Job, seen: "Observation") -> bool:
 async def _store(desk: Desk, client: "VideosClient", job: Job, variant: Variant) -> Job:
     """Fetch one variant, check it, keep it, record it; a video that is gone is recorded as lost."""
     try:
-        stored = await _download(desk, client, job, variant)
+        stored = await download(desk, client, job, variant)
     except (ContentExpired, ContentGone) as gone:
         cause = "expired" if isinstance(gone, ContentExpired) else "gone"
         if variant is Variant.VIDEO and job.state is State.COMPLETED:
             lost = await record(desk, job, AssetLost(variant=variant, cause=cause))
             await _close(desk, lost)
         raise
+    except (ServerTrouble, ContentTruncated, AssetUnusable, VideoNotFound):
+        if variant is Variant.VIDEO and job.state is State.COMPLETED and _has_expired(desk, job):
+            await _close(desk, await record(desk, job, AssetLost(variant=variant, cause="expired")))
+        raise
     for mismatch in stored.mismatches:
         desk.log.warning("asset.mismatch", job_id=job.job_id, **mismatch.model_dump())
     return await record(desk, job, stored)
 
 
-async def _download(desk: Desk, client: "VideosClient", job: Job, variant: Variant) -> AssetStored:
-    for tries_left in reversed(range(DOWNLOAD_TRIES)):
-        try:
-            return await _download_once(desk, client, job, variant)
-        except (ContentTruncated, AssetUnusable) as error:
-            if not tries_left:
-                raise
-            desk.log.warning("asset.download_again", job_id=job.job_id, because=str(error))
-    raise AssertionError  # the last try returns or raises
-
-
-async def _download_once(desk: Desk, client: "VideosClient", job: Job, variant: Variant) -> AssetStored:
-    assert job.video_id is not None  # noqa: S101  # a completed job has a video
-    async with client.fetch(job.video_id, variant) as content:
-        with desk.assets.incoming() as incoming:
-            media_type = _media_type(content, variant)
-            await _drain(content, incoming)
-            await asyncio.to_thread(incoming.flush)
-            found = await asyncio.to_thread(probe, incoming.path, media_type)
-            uri = await asyncio.to_thread(desk.assets.keep, incoming, media_type)
-            return AssetStored(
-                variant=variant,
-                storage_uri=uri,
-                sha256=incoming.sha256,
-                bytes=incoming.bytes,
-                media_type=media_type,
-                probe=found,
-                mismatches=mismatches(found, job.size, _length_of(job)) if variant is Variant.VIDEO else (),
-            )
-
-
-def _length_of(job: Job) -> int | None:
-    """Return the seconds the video of `job` has to have; None of an edited file, which nobody promises."""
-    is_of_file = job.operation is Operation.EDIT and job.remix_video_id is None
-    return None if is_of_file else job.seconds
-
-
-async def _drain(content: "Content", incoming: Incoming) -> None:
-    async for chunk in content:
-        await asyncio.to_thread(incoming.write, chunk)
-
-
-def _media_type(content: "Content", variant: Variant) -> str:
-    """Return the media type to store under; refuse bytes announced as something else than the variant."""
-    announced = content.content_type
-    if announced == OPAQUE:
-        return USUAL_TYPE[variant]
-    if not announced.startswith(MEDIA_TYPES[variant]):
-        raise AssetUnusable(
-            f"asked for the {variant}, the server sent {announced}: this server may not know variants; "
-            "`--variant video` is what every server has"
-        )
-    return announced
+def _has_expired(desk: Desk, job: Job) -> bool:
+    """Say whether the server has promised the bytes no longer; clocks may differ."""
+    return job.expires_at is not None and desk.clock().timestamp() > job.expires_at + EXPIRY_GRACE_S
 
 
 async def _close(desk: Desk, job: Job) -> Job:

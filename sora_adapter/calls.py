@@ -47,6 +47,19 @@ class ReferenceId:
     form: ClassVar[ReferenceForm] = "file_id"
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A download that broke off: how many bytes of the file are here, and its `Content.tag`."""
+
+    bytes: int
+    tag: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Ask for the rest of this very file, or for the whole of another."""
+        return {"Range": f"bytes={self.bytes}-", "If-Range": self.tag}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SubmitCall:
     """What to ask a server for; `model` is ours, `seconds` whole seconds, `size` ``<width>x<height>``.

@@ -21,6 +21,7 @@ from ledger.events import SubmissionIntended, Variant, VideoDeleted
 from sora_adapter.advice import Submission, no_content
 from sora_adapter.answers import Answer, Lost
 from sora_adapter.calls import (
+    Begun,
     ReferenceFile,
     SubmitCall,
     character_path,
@@ -149,15 +150,20 @@ class VideosClient:
         return received.sent_at if isinstance(received, Answer) else None
 
     @asynccontextmanager
-    async def fetch(self, video_id: str, variant: Variant) -> AsyncIterator[Content]:
+    async def fetch(
+        self, video_id: str, variant: Variant, begun: Begun | None = None
+    ) -> AsyncIterator[Content]:
         """Open the bytes of a variant; they stream while the block is open, in memory of one chunk.
+
+        With `begun` the rest is asked for; `Content.begins_at` says whether that is what came.
 
         Raises `ContentNotReady`, `ContentExpired`, `ContentGone` or another `AnswerError`, and while
         reading `ContentTruncated`.
         """
         require(self.profile, "content", variant)
         path, params = f"{video_path(video_id)}/content", self._variant_params(variant)
-        async with self._transport.stream(path, params, self._headers()) as received:
+        headers = self._headers() | (begun.headers if begun else {})
+        async with self._transport.stream(path, params, headers) as received:
             if not isinstance(received, Content):
                 raise await self._no_content(video_id, received)
             if received.is_text:

@@ -16,9 +16,11 @@ process (``warnings.catch_warnings`` is not safe between tasks), and the models 
 """
 
 import ipaddress
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import httpx2
@@ -32,6 +34,7 @@ CONNECT_TIMEOUT_S = 10.0
 CHUNK_BYTES = 256 * 1024
 KEPT_S = 0.5
 MOST_CONNECTIONS = 100
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-")
 
 # httpcore2 raises these before it writes the first byte of a request: while it waits for a connection, opens
 # one, shakes hands (TLS) or asks a proxy for a tunnel. After any other error the request may have arrived.
@@ -129,7 +132,9 @@ class Transport:
 class Content:
     """The bytes of one variant, unread; iterate once. Memory stays at one chunk of at most 256 KiB.
 
-    `content_length` is the number of bytes announced, None where the server announced none.
+    `content_length` is the number of bytes announced, None where the server announced none. `begins_at` is
+    where in the file they begin. `tag` names this very file to a server that can be asked for the rest of it
+    (RFC 9110: ranges of bytes, and a strong ETag), None where it cannot.
     """
 
     def __init__(self, response: httpx2.Response) -> None:
@@ -138,6 +143,11 @@ class Content:
         announced = headers.get("content-length", "")
         self.content_type = headers.get("content-type", "application/octet-stream").partition(";")[0].strip()
         self.content_length = int(announced) if announced.isdecimal() else None
+        is_part = response.status_code == HTTPStatus.PARTIAL_CONTENT
+        self.begins_at = _beginning(headers.get("content-range", "")) if is_part else 0
+        tag = headers.get("etag", "")
+        by_bytes = is_part or headers.get("accept-ranges", "").lower() == "bytes"
+        self.tag = tag if by_bytes and tag.startswith('"') else None
 
     @property
     def is_text(self) -> bool:
@@ -164,6 +174,12 @@ class Content:
             received=received,
             announced=announced,
         )
+
+
+def _beginning(content_range: str) -> int:
+    """Return the first byte a part holds; -1 where the server does not say so."""
+    match = _CONTENT_RANGE.match(content_range)
+    return int(match[1]) if match else -1
 
 
 async def _in_one_piece(request: httpx2.Request) -> None:

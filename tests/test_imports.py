@@ -19,7 +19,7 @@ MAY_IMPORT = {
 }
 SANDBOX = ROOT / "sora_adapter" / "sandbox"
 OF_THE_LEDGER_FOR_DECISION = {"ledger.events", "ledger.private", "ledger.canonical"}
-HEAVY = {"openai", "httpx2", "av", "PIL", "uvicorn", "starlette", "sqlite_utils"}
+HEAVY = {"obstore", "openai", "httpx2", "av", "PIL", "uvicorn", "starlette", "sqlite_utils"}
 READING = ["status", "show", "jobs", "log", "verify", "replay"]
 RUN = """
 import contextlib, io, json, sys

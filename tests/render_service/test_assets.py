@@ -15,8 +15,8 @@ import pytest
 
 from ledger.events import Variant
 from render_service.assets import AssetStore, check_target
+from render_service.downloads import drain
 from render_service.errors import BadInput, StorageFailed
-from render_service.settle import _drain
 from sora_adapter.client import VideosClient
 from sora_adapter.profiles import profile
 
@@ -160,7 +160,7 @@ async def test_memory_stays_flat_however_large_the_download(
         with store.incoming() as incoming:
             tracemalloc.reset_peak()
             before, _ = tracemalloc.get_traced_memory()
-            await _drain(content, incoming)
+            await drain(content, incoming)
             _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert incoming.bytes == size

@@ -1,0 +1,169 @@
+"""A place in a bucket, through obstore: ``s3://bucket/prefix``, ``gs://…``, ``az://container/…``.
+
+Credentials, region and endpoint come from each cloud's usual environment (``AWS_*``, ``GOOGLE_*``,
+``AZURE_*``, or what the machine is given by its cloud). Large files go up in parts, a few at a time, so that
+memory stays flat; an object appears under its name only when its last part is there, and what was begun is
+taken back when an upload fails. Then it is read back and hashed; what is not what its name says is removed.
+
+An object that is there already is not sent again. One that has been there for long is: who removes old ones
+that no record names (`render_service.storage.upkeep`) must not take one that is just about to be named.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from render_service.errors import BadInput, StorageFailed
+from render_service.storage.folder import writing
+from render_service.storage.interface import CONTENT, Digested, Kept
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import ObjectStore
+
+SCHEMES = ("s3", "gs", "az")
+PART_BYTES = 8 << 20
+PARTS_AT_ONCE = 3
+SENT_AGAIN_AFTER = timedelta(hours=12)
+_RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_ENDPOINT")
+
+
+class ObjectPlace:
+    """Objects under `url`; nothing is asked before the first file."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in SCHEMES or not parts.netloc or parts.query or parts.fragment:
+            raise BadInput(
+                f"SORA_LEDGER_ASSETS {url!r}: expected a folder, or s3://bucket/prefix, "
+                "gs://bucket/prefix or az://container/prefix"
+            )
+        self.url = url.rstrip("/")
+
+    def keep(self, file: Digested) -> str:
+        """Send a file unless it is there, and see that it arrived."""
+        import obstore  # noqa: PLC0415  # only where there is a bucket
+
+        uri = f"{self.url}/{file.name}"
+        store, key = _store_and_key(uri)
+        with self._usable():
+            there = _head(store, key)
+            if there and there["size"] == file.bytes and _age(there) < SENT_AGAIN_AFTER:
+                return uri
+            obstore.put(
+                store,
+                key,
+                file.path,
+                attributes={"Content-Type": file.media_type},
+                use_multipart=file.bytes > PART_BYTES,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+            if _digest(store, key) == file.sha256:
+                return uri
+            obstore.delete(store, key)
+        raise StorageFailed(f"{uri}: what arrived is not what was sent; it was removed: settle the job again")
+
+    def size(self, storage_uri: str) -> int | None:
+        """Return the size of an object."""
+        store, key = _store_and_key(storage_uri)
+        with self._usable():
+            there = _head(store, key)
+        return there["size"] if there else None
+
+    def fetch(self, storage_uri: str, target: Path) -> str | None:
+        """Copy an object to a local file."""
+        store, key = _store_and_key(storage_uri)
+        digest = hashlib.sha256()
+        with self._usable(), writing(target.parent), target.open("wb") as copy:
+            try:
+                for chunk in _chunks(store, key):
+                    digest.update(chunk)
+                    copy.write(chunk)
+            except FileNotFoundError:
+                return None
+        return digest.hexdigest()
+
+    def files(self) -> Iterator[Kept]:
+        """Yield the objects under the place's URL."""
+        import obstore  # noqa: PLC0415
+
+        store, prefix = _store_and_key(f"{self.url}/{CONTENT}")
+        bucket = _bucket_of(self.url)
+        with self._usable():
+            found = [meta for page in obstore.list(store, prefix=prefix) for meta in page]
+        for meta in sorted(found, key=lambda meta: meta["path"]):
+            digest = PurePosixPath(meta["path"]).stem
+            yield Kept(f"{bucket}/{meta['path']}", digest, meta["size"], meta["last_modified"])
+
+    def remove(self, storage_uri: str) -> None:
+        """Delete an object."""
+        import obstore  # noqa: PLC0415
+
+        store, key = _store_and_key(storage_uri)
+        with self._usable():
+            obstore.delete(store, key)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        try:
+            yield
+        except (BaseError, FileNotFoundError) as error:  # the second: no such bucket
+            said = str(error).splitlines()[0]
+            raise StorageFailed(
+                f"{self.url}: the bucket cannot be used ({said}); nothing half-written is left: check name, "
+                "credentials and network, then settle the job again"
+            ) from error
+
+
+def _bucket_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _store_and_key(uri: str) -> "tuple[ObjectStore, str]":
+    return _store(_bucket_of(uri)), urlsplit(uri).path.lstrip("/")
+
+
+@cache
+def _store(bucket: str) -> "ObjectStore":
+    from obstore.store import from_url  # noqa: PLC0415
+
+    plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
+    return from_url(bucket, client_options={"allow_http": plain}, retry_config=_RETRY)
+
+
+def _head(store: "ObjectStore", key: str) -> "ObjectMeta | None":
+    import obstore  # noqa: PLC0415
+
+    try:
+        return obstore.head(store, key)
+    except FileNotFoundError:
+        return None
+
+
+def _age(there: "ObjectMeta") -> timedelta:
+    return datetime.now(UTC) - there["last_modified"]
+
+
+def _chunks(store: "ObjectStore", key: str) -> Iterator[bytes]:
+    import obstore  # noqa: PLC0415
+
+    for chunk in obstore.get(store, key).stream(min_chunk_size=PART_BYTES):
+        yield bytes(chunk)
+
+
+def _digest(store: "ObjectStore", key: str) -> str:
+    digest = hashlib.sha256()
+    for chunk in _chunks(store, key):
+        digest.update(chunk)
+    return digest.hexdigest()
