@@ -11,6 +11,7 @@ from cli.printable import printable
 
 COMMANDS = (
     "demo",
+    "init",
     "templates",
     "create",
     "create-and-poll",

@@ -1,5 +1,6 @@
-"""The servers of these tests: the real sandbox over HTTP, and one that goes wrong as it is told."""
+"""The servers of these tests: the real sandbox over HTTP, one that goes wrong as it is told, a PostgreSQL."""
 
+import importlib.util
 import io
 import json
 import shutil
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
 from typing import Any
 
 import httpx2
@@ -140,3 +142,31 @@ def video() -> Callable[..., bytes]:
         return json.dumps(given | changes).encode()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres() -> ModuleType:
+    """Return the module `server`: a real PostgreSQL."""
+    path = Path(__file__).parent / "ledger" / "postgres" / "server.py"
+    spec = importlib.util.spec_from_file_location("server", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres: ModuleType, testrun_uid: str) -> Iterator[Any]:
+    """Yield this run's PostgreSQL."""
+    started = postgres.start(testrun_uid)
+    yield started
+    postgres.leave(started)
+
+
+@pytest.fixture
+def databases(postgres: ModuleType, postgres_server: Any) -> Iterator[Any]:
+    """Yield this test's places for ledgers on PostgreSQL."""
+    places = postgres.Databases(postgres_server.get_uri())
+    yield places
+    places.drop()

@@ -1,5 +1,4 @@
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,25 +31,3 @@ def scribe(vocabulary: ModuleType) -> Any:
 def check(vocabulary: ModuleType) -> Any:
     """Return the oracle: a function from a ledger's path to code and position of each finding."""
     return vocabulary.findings
-
-
-@pytest.fixture(scope="session")
-def postgres() -> ModuleType:
-    """Return the module `server`: a real PostgreSQL."""
-    return _load(Path(__file__).parents[1] / "ledger" / "postgres" / "server.py")
-
-
-@pytest.fixture(scope="session")
-def server(postgres: ModuleType, testrun_uid: str) -> Iterator[Any]:
-    """Yield this run's PostgreSQL."""
-    started = postgres.start(testrun_uid)
-    yield started
-    postgres.leave(started)
-
-
-@pytest.fixture
-def databases(postgres: ModuleType, server: Any) -> Iterator[Any]:
-    """Yield this test's places for ledgers on PostgreSQL."""
-    places = postgres.Databases(server.get_uri())
-    yield places
-    places.drop()

@@ -1,6 +1,4 @@
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -9,31 +7,10 @@ import pytest
 from ledger.store.postgres import PostgresStore
 
 
-@pytest.fixture(scope="session")
-def postgres() -> ModuleType:
-    """Return the module `server`: a real PostgreSQL."""
-    spec = importlib.util.spec_from_file_location("server", Path(__file__).parent / "server.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def server(postgres: ModuleType, testrun_uid: str) -> Iterator[Any]:
-    """Yield this run's PostgreSQL."""
-    started = postgres.start(testrun_uid)
-    yield started
-    postgres.leave(started)
-
-
 @pytest.fixture
-def databases(postgres: ModuleType, server: Any) -> Iterator[Any]:
-    """Yield this test's places for ledgers."""
-    places = postgres.Databases(server.get_uri())
-    yield places
-    places.drop()
+def server(postgres_server: Any) -> Any:
+    """Return this run's PostgreSQL."""
+    return postgres_server
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ledger.events import PrivateErased
 from ledger.job import State
 from ledger.store.interface import Document, Fence, Hold, JobFilter
 from ledger.store.postgres import PostgresStore
-from ledger.store.postgres.grants import grants
+from ledger.store.postgres.grants import _RIGHTS, grants
 
 FORBIDDEN = [
     "UPDATE events SET actor = 'x'",
@@ -56,6 +56,13 @@ def runtime(as_role: str) -> Iterator[PostgresStore]:
     """Yield the ledger as the role opens it."""
     with PostgresStore(as_role) as opened:
         yield opened
+
+
+def test_the_grants_name_every_table_there_is(store: PostgresStore, execute: Any) -> None:
+    tables = (
+        "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'"
+    )
+    assert {name for (name,) in execute(tables)} == _RIGHTS.keys()
 
 
 def test_the_role_records_a_whole_life(

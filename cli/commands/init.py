@@ -1,0 +1,54 @@
+"""``init``: begin a ledger on purpose."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.invocation import Invocation, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.keeping.beginning import Beginning
+
+
+@click.command("init", short_help="Begin a ledger; grant a role what it needs.")
+@click.option("--role", metavar="NAME", help="PostgreSQL: the role that is to use it, and to own nothing.")
+@click.option(
+    "--apply/--print",
+    "applies",
+    default=False,
+    help="Run the grants for --role, or print them as SQL.  [default: print]",
+)
+@options.invocation
+def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
+    """Begin the ledger that --ledger or SORA_LEDGER_URL names; one that is there is left as it is.
+
+    A role that was given the grants may add to the log and read it; it can change, delete or empty nothing
+    there. Run this as the owner of the database, and everything else as that role.
+
+    \b
+    Example:
+      sora-ledger init --ledger ledger.db
+      sora-ledger init --ledger postgresql://owner@db.example.org/renders --role renders_app --apply
+    """
+    from render_service.keeping.beginning import begin  # noqa: PLC0415
+
+    if applies and role is None:
+        raise click.UsageError("--apply runs the grants of a role: add --role NAME")
+    beginning = begin(inv.settings, inv.trace, role=role, applies=applies)
+    inv.emit(beginning.document(), lambda console: _text(console, beginning))
+    if role is not None and not applies:
+        say("run these as the owner of the tables, or repeat with --apply")
+
+
+def _text(console: "Console", beginning: "Beginning") -> None:
+    how = "begun" if beginning.begun else f"there already, {beginning.size} records"
+    line = f"{beginning.ledger}: {how}, origin {beginning.origin}"
+    if beginning.grants and not beginning.applied:
+        click.echo(f"-- {line}\n{beginning.grants}", nl=False)  # as it is, for psql
+        return
+    console.print(line, markup=False, soft_wrap=True)
+    if beginning.applied:
+        console.print("the role has its grants: it adds to the log, and changes nothing there")
