@@ -48,6 +48,7 @@ COMMANDS = (
     "replay",
     "audit",
     "copy",
+    "assets",
     "doctor",
     "serve",
     "sandbox",

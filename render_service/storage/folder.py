@@ -46,10 +46,18 @@ class FolderPlace:
 
     def fetch(self, storage_uri: str, target: Path) -> str | None:
         """Copy a file."""
+        source = path_of(storage_uri)
+        if not source.is_file():
+            return None
+        with writing(target.parent):
+            shutil.copyfile(source, target)
+        return self.digest(target.as_uri())
+
+    def digest(self, storage_uri: str) -> str | None:
+        """Hash a file."""
         try:
-            shutil.copyfile(path_of(storage_uri), target)
-            with target.open("rb") as copy:
-                return hashlib.file_digest(copy, "sha256").hexdigest()
+            with path_of(storage_uri).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             return None
         except OSError as error:

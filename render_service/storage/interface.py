@@ -67,6 +67,9 @@ class Place(Protocol):
     def fetch(self, storage_uri: str, target: Path) -> str | None:
         """Copy a file to `target` and return the digest of what came; None if there is no such file."""
 
+    def digest(self, storage_uri: str) -> str | None:
+        """Read a file and return the digest of its bytes; None if there is no such file."""
+
     def files(self) -> Iterator[Kept]:
         """Yield every file, in the order of their digests."""
 

@@ -91,6 +91,12 @@ class ObjectPlace:
                 return None
         return digest.hexdigest()
 
+    def digest(self, storage_uri: str) -> str | None:
+        """Read an object and hash it."""
+        store, key = _store_and_key(storage_uri)
+        with self._usable():
+            return _digest(store, key) if _head(store, key) else None
+
     def files(self) -> Iterator[Kept]:
         """Yield the objects under the place's URL."""
         import obstore  # noqa: PLC0415

@@ -156,6 +156,13 @@ def test_files_are_listed_with_what_is_known_of_them(store: AssetStore) -> None:
     assert {(kept.bytes, len(kept.sha256)) for kept in store.place.files()} == {(1, 64)}
 
 
+def test_an_object_is_hashed_where_it_lies(store: AssetStore) -> None:
+    uri = store.put(LARGE, "video/mp4")
+    assert store.place.digest(uri) == hashlib.sha256(LARGE).hexdigest()
+    store.place.remove(uri)
+    assert store.place.digest(uri) is None
+
+
 @pytest.mark.parametrize("url", ["s3://", "http://host/x", "s3:/films", "ftp://films", "s3://films?x=1"])
 def test_a_place_nobody_knows_is_refused_before_a_ledger_is_begun(tmp_path: Path, url: str) -> None:
     given = {"SORA_LEDGER_ASSETS": url, "SORA_LEDGER_ACTOR": "ana"}

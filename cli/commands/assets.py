@@ -1,0 +1,113 @@
+"""``assets``: stored files, held against the record."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.assets import AssetStore
+
+MEGABYTE = 1_000_000
+_SHOWN = 12  # digits of a digest, for people
+
+
+@click.command("assets", short_help="List, check or clear stored files.")
+@click.argument("action", metavar="list|check|gc", type=click.Choice(["list", "check", "gc"]))
+@click.option("--quick", is_flag=True, help="With check: compare sizes only, read no bytes.")
+@click.option("--dry-run", is_flag=True, help="With gc: show what would be removed, and remove nothing.")
+@options.invocation
+def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) -> None:
+    """List stored files, check that they are there and whole, or remove what no event names.
+
+    `check` ends with exit code 10 if it found something; `gc` leaves alone what is younger than a day.
+
+    Folder and bucket must be this ledger's alone: `gc` asks no other ledger.
+
+    \b
+    Example:
+      sora-ledger assets list
+      sora-ledger assets check --quick
+      sora-ledger assets gc --dry-run
+    """
+    from render_service.assets import AssetStore  # noqa: PLC0415
+
+    if quick and action != "check":
+        raise click.UsageError("--quick is for `assets check`")
+    if dry_run and action != "gc":
+        raise click.UsageError("--dry-run is for `assets gc`; the others change nothing")
+    assets = AssetStore(inv.settings.assets_folder, inv.settings.assets_url)
+    if action == "list":
+        _list(inv, assets)
+    elif action == "check":
+        _check(inv, assets, quick=quick)
+    else:
+        _gc(inv, assets, dry_run=dry_run)
+
+
+def _list(inv: Invocation, assets: "AssetStore") -> None:
+    from render_service.storage.upkeep import file_document, named_files  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        files = [file_document(file) for file in named_files(ledger)]
+    total = sum({file["sha256"]: file["bytes"] for file in files}.values())
+    document = {"place": assets.place.url, "files": files, "bytes": total}
+    inv.emit(document, lambda console: _table(console, files, total))
+
+
+def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
+    from render_service.storage.upkeep import check, file_document, named_files  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        named = list(named_files(ledger))
+    looked = [file_document(file, state) for file, state in check(assets, named, quick=quick)]
+    wrong = [file for file in looked if file["state"] != "ok"]
+    document = {"checked": len(looked), "read": not quick, "clean": not wrong, "findings": wrong}
+
+    def text(console: "Console") -> None:
+        for file in wrong:
+            console.print(
+                f"{file['state']} {file['job_id']} {file['what']} {file['storage_uri']}", markup=False
+            )
+        said = f"{len(looked)} files checked, {len(wrong)} findings"
+        console.print(said if wrong else f"[green]all there[/]: {said}")
+
+    inv.emit(document, text)
+    if wrong:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _gc(inv: Invocation, assets: "AssetStore", *, dry_run: bool) -> None:
+    from render_service.desk import utc_now  # noqa: PLC0415
+    from render_service.storage.upkeep import remove_unnamed  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        done = remove_unnamed(ledger, assets, utc_now(), dry_run=dry_run)
+    document = {
+        "place": assets.place.url,
+        "dry_run": dry_run,
+        "removed": [file.storage_uri for file in done.removed],
+        "bytes": done.bytes,
+        "kept": done.kept,
+    }
+
+    def text(console: "Console") -> None:
+        for file in done.removed:
+            console.print(file.storage_uri, markup=False, soft_wrap=True)
+        verb = "would be removed" if dry_run else "removed"
+        console.print(f"{len(done.removed)} files, {done.bytes / MEGABYTE:.1f} MB, {verb}; {done.kept} stay")
+
+    inv.emit(document, text)
+
+
+def _table(console: "Console", files: list[dict[str, Any]], total: int) -> None:
+    for file in files:
+        size = f"{file['bytes'] / MEGABYTE:9.2f} MB"
+        line = f"{file['job_id']} {file['what']:<11} {size}  {file['sha256'][:_SHOWN]}  {file['storage_uri']}"
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"{len(files)} files, {total / MEGABYTE:.1f} MB")

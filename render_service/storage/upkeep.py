@@ -1,0 +1,118 @@
+"""Stored files against the record: what the ledger names, whether that is there and whole, what nobody names.
+
+Nothing here writes to the ledger. Removing goes by digests: a file stays as long as its digest stands
+anywhere in any event, whatever the event says about it. Files are written before the event that names them,
+so one that is young stays too. Only this ledger is asked: a place that several share is cleared by none.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from ledger.events import AssetStored, InputReference, RenderRequested, SourceFile
+from ledger.ledger import Ledger
+from ledger.store.interface import RecordFilter
+from render_service.assets import AssetStore
+from render_service.errors import BadInput
+from render_service.storage.interface import Kept
+
+YOUNG = timedelta(days=1)
+_CHUNK = 1_000
+_DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
+
+
+class Named(NamedTuple):
+    """A file that an event names; `what` is the variant of a video, or what was given for it."""
+
+    job_id: str
+    what: str
+    storage_uri: str
+    sha256: str
+    bytes: int
+    media_type: str
+
+
+class Removal(NamedTuple):
+    """What no event names: removed, or to be removed."""
+
+    removed: list[Kept]
+    kept: int
+
+    @property
+    def bytes(self) -> int:
+        """How much room that makes."""
+        return sum(file.bytes for file in self.removed)
+
+
+def named_files(ledger: Ledger) -> Iterator[Named]:
+    """Yield every stored file the ledger names, in the order of the record."""
+    for type_ in (RenderRequested.type, AssetStored.type):
+        for record in ledger.read(RecordFilter(type=type_)):
+            event = record.event
+            if isinstance(event, AssetStored):
+                yield _named(record.stream, event.variant.value, event.storage_uri, event)
+            elif isinstance(event, RenderRequested):
+                given = [event.input_reference, *event.further_images, event.source_file]
+                for file in given:
+                    if file is not None and file.storage_uri is not None:
+                        yield _named(record.stream, "given", file.storage_uri, file)
+
+
+def _named(job_id: str, what: str, uri: str, file: AssetStored | InputReference | SourceFile) -> Named:
+    return Named(job_id, what, uri, file.sha256, file.bytes, file.media_type)
+
+
+def check(assets: AssetStore, files: Sequence[Named], *, quick: bool) -> Iterator[tuple[Named, str]]:
+    """Yield each file with ``ok``, ``missing`` or ``damaged``; `quick` compares sizes and reads no bytes."""
+    seen: dict[str, str] = {}
+    for file in files:
+        if file.storage_uri not in seen:
+            seen[file.storage_uri] = _look(assets, file, quick=quick)
+        yield file, seen[file.storage_uri]
+
+
+def _look(assets: AssetStore, file: Named, *, quick: bool) -> str:
+    place = assets.place_of(file.storage_uri)
+    size = place.size(file.storage_uri)
+    if size is None:
+        return "missing"
+    if size != file.bytes:
+        return "damaged"
+    return "ok" if quick or place.digest(file.storage_uri) == file.sha256 else "damaged"
+
+
+def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run: bool) -> Removal:
+    """Remove what no event names and is a day old; `BadInput` where the ledger names nothing that is there.
+
+    The files are listed before the ledger is read: what is named meanwhile is young.
+    """
+    there = list(assets.place.files())
+    named = _digests(ledger)
+    kept = [file for file in there if file.sha256 in named]
+    if there and not kept:
+        raise BadInput(
+            f"{assets.place.url}: this ledger names none of the {len(there)} files there, which are probably "
+            "another ledger's: name that one with --ledger, or other files with SORA_LEDGER_ASSETS"
+        )
+    unnamed = [file for file in there if file.sha256 not in named and file.kept_at < now - YOUNG]
+    for file in unnamed:
+        if not dry_run:
+            assets.place.remove(file.storage_uri)
+    return Removal(unnamed, len(there) - len(unnamed))
+
+
+def _digests(ledger: Ledger) -> set[str]:
+    """Return whatever could be a digest in any payload."""
+    found: set[str] = set()
+    after = 0
+    while rows := ledger.store.rows(after, _CHUNK, RecordFilter()):
+        for row in rows:
+            found.update(match.decode() for match in _DIGEST.findall(row.payload))
+        after += len(rows)
+    return found
+
+
+def file_document(file: Named, state: str | None = None) -> dict[str, Any]:
+    """Return a named file as JSON."""
+    return file._asdict() | ({} if state is None else {"state": state})
