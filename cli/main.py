@@ -21,6 +21,8 @@ COMMANDS = (
     "check-remix",
     "edit",
     "extend",
+    "approve",
+    "reject",
     "resume",
     "cancel",
     "create-character",

@@ -14,8 +14,11 @@ from decision.holding import Considered
 from decision.money import format_usd
 from decision.request import RenderRequest
 from ledger.events import (
+    ApprovalGranted,
+    ApprovalRefused,
     AssetStored,
     CostSettled,
+    DecisionOverridden,
     ErrorDetail,
     Event,
     ExternalRecorded,
@@ -194,6 +197,11 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case RenderHeld():
             people = "1 person" if event.approvals_needed == 1 else f"{event.approvals_needed} people"
             return f"needs {people} ({', '.join(event.reason_codes)})"
+        case ApprovalGranted() | ApprovalRefused():
+            comment = f"“{short(event.comment.text)}”" if event.comment else "without a comment"
+            return f"{comment}, signed with key {event.key_id}" if event.key_id else comment
+        case DecisionOverridden():
+            return f"{event.detail_code} until {event.expires_at[:16]}Z: “{short(event.why.text)}”"
         case SubmissionIntended():
             return f"to {event.server} as {event.model}"
         case SubmissionAccepted():

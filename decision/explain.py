@@ -50,7 +50,16 @@ def what_now(
 def _why_held(held: RenderHeld) -> list[str]:
     people = "a person has" if held.approvals_needed == 1 else f"{held.approvals_needed} people have"
     rules = ", ".join(held.reason_codes)
-    return [f"{people} to approve it first, by the policy's rule {rules}", "every gate was passed"]
+    wished = held.basis.inputs.get("wished_model")
+    passed = [item for item in held.basis.candidates if not item.gates_failed]
+    choice = max(
+        passed, key=lambda item: (item.model == wished, item.score or 0, -(item.cost_usd_micros or 0))
+    )
+    cost = format_usd(choice.cost_usd_micros or 0)
+    return [
+        f"{people} to approve it first, by the policy's rule {rules}",
+        f"every gate was passed; approved, it would be {choice.model}, estimated to cost {cost}",
+    ]
 
 
 def _why_allowed(decided: RenderDecided) -> list[str]:

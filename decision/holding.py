@@ -5,11 +5,13 @@ a rule is held. `after_approval` and `override` decide again from the recorded i
 anew; the answer of the person is one of the inputs, and the new decision can be made again like any other.
 """
 
+from collections.abc import Collection, Mapping, Sequence
+
 from decision import vocabulary
 from decision.catalog import Catalog
 from decision.decide import DecisionContext, Ruling, requested_inputs, rule
 from decision.errors import BadRequest
-from decision.inputs import Inputs
+from decision.inputs import Inputs, split_names
 from decision.policy import Policy
 from decision.request import RenderRequest
 from ledger.events import Basis, RenderDecided, RenderDenied, RenderHeld
@@ -30,13 +32,29 @@ def consider(
 
 
 def after_approval(
-    held: RenderHeld, *, catalog: Catalog, policy: Policy, budget_left_usd_micros: int | None = None
+    held: RenderHeld,
+    *,
+    catalog: Catalog,
+    policy: Policy,
+    budget_left_usd_micros: int | None = None,
+    budgets: Sequence[str] | None = None,
+    lapsed: Collection[str] = (),
 ) -> Ruling:
     """Return the ruling on what was `held`, now that enough people approved; a gate may have closed since.
 
-    `budget_left_usd_micros` is what is left now, None for what was left then.
+    `budgets` are those it is paid from now, with the least that any has left (None: no limit); without them
+    they are those of then, and `budget_left_usd_micros` None is what was left then. Overrides that have
+    `lapsed` hold no longer.
     """
-    return _again(held.basis, {"approved": True}, catalog, policy, budget_left_usd_micros)
+    answer: dict[str, str | bool | int | None] = {"approved": True}
+    if budgets is not None:
+        answer |= {"budgets": ",".join(sorted(budgets)), "budget_left_usd_micros": budget_left_usd_micros}
+    elif budget_left_usd_micros is not None:
+        answer |= {"budget_left_usd_micros": budget_left_usd_micros}
+    still = [
+        code for code in split_names(str(held.basis.inputs.get("overridden") or "")) if code not in lapsed
+    ]
+    return _again(held.basis, {**answer, "overridden": ",".join(still) or None}, catalog, policy)
 
 
 def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Policy) -> Considered:
@@ -59,15 +77,9 @@ def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Polic
 
 
 def _again(
-    basis: Basis,
-    answer: dict[str, str | bool],
-    catalog: Catalog,
-    policy: Policy,
-    budget_left_usd_micros: int | None = None,
+    basis: Basis, answer: Mapping[str, str | bool | int | None], catalog: Catalog, policy: Policy
 ) -> Ruling:
     inputs = Inputs.model_validate({**basis.inputs, **answer})
-    if budget_left_usd_micros is not None:
-        inputs = inputs.model_copy(update={"budget_left_usd_micros": budget_left_usd_micros})
     return rule(inputs, catalog=catalog, policy=policy)
 
 

@@ -84,7 +84,12 @@ TRANSITIONS: dict[State | None, dict[str, State]] = {
         "approval.refused": State.REFUSED,
         "render.cancelled": State.CANCELLED,
     },
-    State.APPROVED: _DECISIONS | {"approval.granted": State.APPROVED, "render.cancelled": State.CANCELLED},
+    State.APPROVED: _DECISIONS
+    | {
+        "approval.granted": State.APPROVED,
+        "approval.refused": State.REFUSED,
+        "render.cancelled": State.CANCELLED,
+    },
     State.REFUSED: {"render.closed": State.REFUSED},
     State.DENIED: {"render.closed": State.DENIED},
     State.DECIDED: {"submission.intended": State.SUBMITTING, "render.cancelled": State.CANCELLED},

@@ -7,14 +7,26 @@ import click
 from cli import options
 from cli.invocation import Invocation
 from cli.printable import printable
-from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
+from ledger.events import (
+    ApprovalGranted,
+    ApprovalRefused,
+    DecisionOverridden,
+    RenderDecided,
+    RenderDenied,
+    RenderHeld,
+    RenderRequested,
+)
 from render_service.documents import job_document, record_document
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
+    from ledger.ledger import Ledger
     from ledger.record import Record
+    from render_service.governance.answers import Answer
+
+ANSWERS = (ApprovalGranted, ApprovalRefused, DecisionOverridden)
 
 
 @click.command("show", short_help="Show one job and everything recorded about it.")
@@ -30,14 +42,29 @@ def show_command(inv: Invocation, *, name: str) -> None:
     with inv.ledger() as ledger:
         job = ledger.job(name)
         records = ledger.history(job.job_id)
-    document = {"job": job_document(job), "records": [record_document(record) for record in records]}
-    inv.emit(document, lambda console: _text(console, job, records))
+        answered = _answers(ledger, records)
+    document = {
+        "job": job_document(job),
+        "answers": [answer.document() for answer in answered],
+        "records": [record_document(record) for record in records],
+    }
+    inv.emit(document, lambda console: _text(console, job, records, answered))
 
 
-def _text(console: "Console", job: "Job", records: "list[Record]") -> None:
+def _answers(ledger: "Ledger", records: "list[Record]") -> "list[Answer]":
+    if not any(isinstance(record.event, ANSWERS) for record in records):
+        return []
+    from render_service.governance.answers import answers  # noqa: PLC0415  # the policy: only who answered
+
+    return list(answers(ledger, records))
+
+
+def _text(console: "Console", job: "Job", records: "list[Record]", answered: "list[Answer]") -> None:
     from cli.views import record_row, records_table, show_job, show_ruling  # noqa: PLC0415
 
     show_job(console, job)
+    for answer in answered:
+        console.print(printable(answer.sentence), markup=False, soft_wrap=True)
     for record in records:
         event = record.event
         if isinstance(event, RenderRequested):

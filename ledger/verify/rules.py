@@ -13,7 +13,7 @@ requested  render.decided > decided            render.held > held             re
 requested  decision.overridden > requested     render.cancelled > cancelled
 held       approval.granted > approved         approval.refused > refused     render.cancelled > cancelled
 approved   render.decided > decided            render.held > held             render.denied > denied
-approved   approval.granted > approved         render.cancelled > cancelled
+approved   approval.granted > approved         approval.refused > refused     render.cancelled > cancelled
 refused    render.closed > refused
 denied     render.closed > denied
 decided    submission.intended > submitting    render.cancelled > cancelled

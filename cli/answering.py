@@ -1,0 +1,62 @@
+"""What approve and reject share: the key, the answer, and what is told of it."""
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation, say
+from ledger.job import Job, State
+from render_service.documents import job_document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.checkpoint import Signer
+    from render_service.desk import Desk
+    from render_service.governance.approvals import Answered
+
+    Answer = Callable[[Desk, Job, Signer | None], Coroutine[Any, Any, Answered]]
+
+
+def answer_and_show(
+    inv: Invocation, name: str, key: Path | None, answer: "Answer", *, silent: bool = False
+) -> Job:
+    """Answer for the job called `name`, signed with `key` if there is one; return the job after it.
+
+    What came of it is emitted, unless the job goes on and `silent` leaves that to who goes on with it.
+    """
+    from render_service.evidence.keys import read_signer  # noqa: PLC0415  # cryptography: only who signs
+    from render_service.preview import ruling_document  # noqa: PLC0415
+
+    signer = read_signer(key) if key else None
+
+    async def follow(desk: "Desk") -> "Answered":
+        return await answer(desk, await desk.job(name), signer)
+
+    answered = inv.desk(follow)
+    job, ruling = answered.job, answered.ruling
+    if silent and job.state is State.DECIDED:
+        return job
+    decision = ruling_document(ruling, job_id=job.job_id) if ruling else None
+    document = job_document(job) | {"decision": decision, "approvals_needed": answered.needed}
+    inv.emit(document, lambda console: _text(console, answered))
+    if job.state is State.DENIED:
+        say(f"Error: {job.job_id} was approved, and denied when it was decided again")
+        raise click.exceptions.Exit(ExitCode.DENIED)
+    return job
+
+
+def _text(console: "Console", answered: "Answered") -> None:
+    from cli.views import show_job, show_ruling  # noqa: PLC0415  # rich: only for text
+
+    job = answered.job
+    if answered.ruling:
+        show_ruling(console, answered.ruling, job_id=job.job_id)
+    show_job(console, job)
+    if answered.needed:
+        console.print(f"{answered.needed} more approval{'' if answered.needed == 1 else 's'} needed")
+    if job.state is State.DECIDED:
+        console.print(f"next: sora-ledger resume {job.job_id}")

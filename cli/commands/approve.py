@@ -1,0 +1,48 @@
+"""``approve``: say yes to what is held."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.answering import answer_and_show
+from cli.commands.resume import submit_and_show
+from cli.invocation import Invocation
+from ledger.job import State
+
+if TYPE_CHECKING:
+    from ledger.checkpoint import Signer
+    from ledger.job import Job
+    from render_service.desk import Desk
+    from render_service.governance.approvals import Answered
+
+
+@click.command("approve", short_help="Say yes to a render that is held.")
+@options.job_id
+@options.answer
+@click.option("--submit", is_flag=True, help="Submit it too, if that was the last approval it needs.")
+@options.calling
+@options.invocation
+def approve_command(
+    inv: Invocation, *, name: str, comment: str | None, key: Path | None, submit: bool
+) -> None:
+    """Say yes to a render that somebody else asked for and the policy holds.
+
+    Under your own login, or signed with a key that the policy names for you; `--actor` alone is no second
+    pair of eyes. With the last approval it is decided again; `resume` or a worker then submits it.
+
+    \b
+    Example:
+      sora-ledger approve job_01a2 --comment "within the budget of the pitch"
+      sora-ledger approve job_01a2 --key maria.key --submit
+    """
+
+    async def follow(desk: "Desk", job: "Job", signer: "Signer | None") -> "Answered":
+        from render_service.governance.approvals import approve  # noqa: PLC0415
+
+        return await approve(desk, job, comment, signer)
+
+    job = answer_and_show(inv, name, key, follow, silent=submit)
+    if submit and job.state is State.DECIDED:
+        submit_and_show(inv, job.job_id)

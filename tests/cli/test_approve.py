@@ -1,0 +1,80 @@
+"""Answering for what is held, on the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RULE = """
+[approvers]
+maria = ["{key}"]
+
+[[approvals]]
+code = "FINALS"
+purposes = ["final"]
+signed = true
+"""
+
+
+@pytest.fixture
+def held(sora: Any, server: Any, folder: Path) -> str:
+    """A final is held until Maria has signed; her key is in maria.key."""
+    server()
+    key = sora("key", "new", "maria.key", "--name", "maria").document["verifier"]
+    packaged = sora("policy", "show", "--packaged", "policy").out
+    (folder / "team.toml").write_text(packaged.replace('"default"', '"team"', 1) + RULE.format(key=key))
+    assert sora("policy", "activate", "team.toml", "--why", "finals need Maria").code == 0
+    ended = sora("create", "--prompt", "a fox", "--purpose", "final")
+    assert (ended.code, ended.document["state"]) == (3, "held")
+    assert "approve" in ended.error
+    return str(ended.document["job_id"])
+
+
+def test_a_signed_approval_is_told_decided_again_and_resumed(sora: Any, held: str) -> None:
+    approved = sora("approve", held, "--key", "maria.key", "--comment", "fine")
+    assert (approved.code, approved.document["state"]) == (0, "decided")
+    assert approved.document["decision"]["decision"] == "ALLOW"
+    [answer] = sora("show", held).document["answers"]
+    assert (answer["actor"], answer["actor_source"], answer["signature_stands"]) == (
+        "maria",
+        "signature",
+        True,
+    )
+    assert "approved by maria, identified by their signature" in sora("show", held, "--text").out
+    assert sora("resume", held).document["state"] == "running"
+    assert sora("verify").code == 0
+
+
+def test_approve_can_submit_too(sora: Any, held: str) -> None:
+    ended = sora("approve", held, "--key", "maria.key", "--submit")
+    assert (ended.code, ended.document["state"]) == (0, "running")
+
+
+def test_another_name_alone_is_refused_and_nothing_recorded(sora: Any, held: str) -> None:
+    size = len(sora("log").document["records"])
+    ended = sora("approve", held, "--actor", "bob")
+    assert ended.code == 2
+    assert "says who you want to be" in ended.error
+    assert len(sora("log").document["records"]) == size
+
+
+def test_a_rejected_render_is_closed_and_says_so(sora: Any, held: str) -> None:
+    assert sora("reject", held, "--key", "maria.key", "--comment", "not yet").code == 0
+    assert sora("status", held, "--offline").code == 3
+    ended = sora("approve", held, "--key", "maria.key")
+    assert ended.code == 1
+    assert "is refused, not held" in ended.error
+
+
+@pytest.mark.parametrize("command", ["approve", "reject"])
+def test_an_unknown_job_is_refused(sora: Any, held: str, command: str) -> None:
+    assert sora(command, "job_ffff").code == 2
+
+
+def test_what_is_held_reads_well(sora: Any, held: str) -> None:
+    shown = sora("show", held, "--text").out
+    assert "held" in shown
+    assert f"sora-ledger approve {held}" in shown
+    assert "needs 1 person (FINALS)" in shown
+    assert "it would be sora-2-pro, estimated to cost 1.20 USD" in shown
+    assert sora("jobs", "--state", "held", "--text").out.count("held") == 1
