@@ -5,7 +5,7 @@
    `resume` what is there is taken up where it stands, and an entry that was changed since is refused.
 2. *Send*, `concurrency` at a time: each intent is durable before its call. What the ledger knows to have been
    attempted is not sent again, unless that attempt is known to have created nothing.
-3. *Settle*, if asked to: `render_service.sweep`.
+3. *Settle*, if asked to, what was sent while the rest is being sent: `render_service.sweep`.
 
 A crash anywhere leaves entries decided, submitting (a video may exist; never sent again) or running; the
 same three steps with `resume` go on from there. What befalls one entry stops none of the others, unless
@@ -14,7 +14,7 @@ same three steps with `resume` go on from there. What befalls one entry stops no
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -30,11 +30,12 @@ from render_service.desk import Desk, after, holds_after
 from render_service.errors import BadInput
 from render_service.governance.racing import decided_until_recorded
 from render_service.intents import call_of, requested
-from render_service.member import Member
+from render_service.member import FAILURES, Member
 from render_service.patience import Patience
 from render_service.placed import Placed
 from render_service.renders import may_try_again, opening, rule, rules_of, submit, unrecorded
 from render_service.request_keys import differences, event_id_of, repeated_in
+from render_service.settle import HAS_VIDEO
 from render_service.sweep import ON_PURPOSE, settle_all
 
 T = TypeVar("T")
@@ -74,9 +75,12 @@ async def run_batch(
     members = await enrol(desk, plan, resume=terms.resume)
     folder.prepare(plan)
     run = _Run(desk, folder, terms, members, watch or (lambda _: None))
-    await (run.queue() if terms.queue else run.send())
-    if terms.poll:
-        await run.settle()
+    if terms.queue:
+        await run.queue()
+    elif terms.poll:
+        await run.send_and_settle()
+    else:
+        await run.send()
     return run.members
 
 
@@ -167,6 +171,7 @@ class _Run:
         self._stopped = False
         self._unwritten: dict[int, Member] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
 
     async def send(self) -> None:
         """Send what may be sent, `concurrency` at a time; after a failure with `fail_fast` nothing new."""
@@ -193,8 +198,9 @@ class _Run:
     async def _send(self, index: int) -> None:
         member = await self._settled(self.members[index], self._submitted(self.members[index]))
         self._keep(index, member)
-        if self._terms.fail_fast and member.has_failed:
-            self._stopped = True
+        self._stopped |= self._terms.fail_fast and member.has_failed
+        if member.error is None and member.job.state in HAS_VIDEO:
+            self._sent.put_nowait(member.job)
 
     async def _submitted(self, member: Member) -> Member:
         desk, placed, planned = self._desk, member.placed, member.planned
@@ -211,17 +217,32 @@ class _Run:
             placed = replace(placed, job=await desk.job(placed.job.job_id))
         return replace(member, placed=placed)
 
-    async def settle(self) -> None:
-        """Wait for everything that runs, keep the videos, and copy them out if that was asked for."""
+    async def send_and_settle(self) -> None:
+        """Send, wait for everything that runs, keep the videos, and copy them out if that was asked for."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._settle())
+            await self.send()
+            self._sent.put_nowait(None)
+
+    async def _coming(self) -> AsyncIterator[Job]:
+        while (job := await self._sent.get()) is not None:
+            yield job
+
+    async def _settle(self) -> None:
         by_job = {member.job.job_id: index for index, member in enumerate(self.members)}
 
         def watch(job: Job) -> None:
             self._watch(self.members[by_job[job.job_id]].at(job))
+            self._stopped |= self._terms.fail_fast and job.state in FAILURES
 
-        terms = self._terms
+        terms, coming = self._terms, self._coming()
+        first = await anext(coming, None)
+        if first is None:
+            return
         ends = await settle_all(
             self._desk,
-            [member.job for member in self.members if member.error is None],
+            [first],
+            coming=coming,
             interval_s=terms.interval_s,
             timeout_s=terms.timeout_s,
             watch=watch,

@@ -4,16 +4,18 @@ Rounds, until no job runs any more or the time is over. In each:
 
 - where the server has a list, pages of 100 are read until every running job was on one, the list is at its
   end, or the jobs that are left are fewer than the pages read: 200 jobs cost two or three requests;
-- those that were on no page are asked for one by one, `at_once` at a time, and so are all where there is no
+- those that were on no page are asked for one by one, sixteen at a time, and so are all where there is no
   list;
 - what is news is recorded, and a job the server is done with is fetched and closed while the rounds go on.
 
+Jobs may come in while others are settled, as submissions are answered; the deadline counts from the last one.
 Pauses, backoff and the deadline are those of `sora_adapter.polling`. What ends a single job, an error
 included, is its own end and stops none of the others.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -58,22 +60,31 @@ async def settle_all(
     *,
     interval_s: float,
     timeout_s: float,
-    at_once: int = AT_ONCE,
     watch: Watch | None = None,
     clock: Clock | None = None,
+    coming: AsyncIterable[Job] | None = None,
 ) -> dict[str, Settled]:
     """Settle `jobs`, all of one profile, as `settle` does one; return how each ended, by job id.
 
-    `watch` is told of every job that has changed.
+    Those of `coming` are taken in as they come, and `timeout_s` counts from the last of them. `watch` is told
+    of every job that has changed.
     """
     ends = {job.job_id: Settled(job) for job in jobs}
-    left = [job for job in jobs if job.state in HAS_VIDEO and job.outcome is None]
-    if left:
-        async with desk.connect(desk.profile(left[0].profile)) as client, asyncio.TaskGroup() as finishing:
-            sweep = Sweep(desk, client, finishing, ends, at_once=at_once, watch=watch or (lambda _: None))
-            sweep.begin(left)
+    if coming is not None or any(map(_goes_on, jobs)):
+        profile = desk.profile(jobs[0].profile if jobs else None)
+        async with desk.connect(profile) as client, asyncio.TaskGroup() as tasks:
+            sweep = Sweep(desk, client, tasks, ends, watch=watch or (lambda _: None))
+            sweep.begin(jobs)
+            if coming is None:
+                sweep.all_in.set()
+            else:
+                tasks.create_task(sweep.take_in_all(coming))
             await sweep.rounds(interval_s, timeout_s, clock or Clock())
     return ends
+
+
+def _goes_on(job: Job) -> bool:
+    return job.state in HAS_VIDEO and job.outcome is None
 
 
 class Sweep:
@@ -86,29 +97,39 @@ class Sweep:
         finishing: asyncio.TaskGroup,
         ends: dict[str, Settled],
         *,
-        at_once: int,
         watch: Watch,
     ) -> None:
         self._desk = desk
         self._client = client
         self._finishing = finishing
         self._ends = ends
-        self._slots = asyncio.Semaphore(at_once)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._watch = watch
         self._running: dict[str, Job] = {}
+        self.all_in = asyncio.Event()
         self._lists = client.profile.can_list
 
     def begin(self, jobs: Iterable[Job]) -> None:
         """Take `jobs` in; those that run no more are finished at once."""
         for job in jobs:
-            self._go_on(job)
+            self._ends[job.job_id] = Settled(job)
+            if _goes_on(job):
+                self._go_on(job)
+
+    async def take_in_all(self, coming: AsyncIterable[Job]) -> None:
+        """Take in the jobs that come, until there are no more."""
+        async for job in coming:
+            self.begin([job])
+        self.all_in.set()
 
     async def rounds(self, interval_s: float, timeout_s: float, clock: Clock) -> None:
         """Look again and again until no job runs or the time is over; those that still run end with that."""
-        deadline = clock.now() + timeout_s
+        deadline = math.inf
         trouble: ServerTrouble | None = None
         failures = 0
-        while self._running:
+        while self._running or not self.all_in.is_set():
+            if self.all_in.is_set():
+                deadline = min(deadline, clock.now() + timeout_s)
             try:
                 pace = await self._round(interval_s, deadline - clock.now())
             except TimeoutError:
@@ -121,16 +142,31 @@ class Sweep:
             left_s = deadline - clock.now()
             if left_s <= 0 or (pace.demanded and pace.pause_s > left_s):
                 break
-            if self._running:
-                await clock.sleep(min(pace.pause_s, left_s))
+            if self._running or not self.all_in.is_set():
+                await self._pause(min(pace.pause_s, left_s), clock)
         for video_id, job in self._running.items():
             self._end(job, _timed_out(video_id, job, timeout_s, trouble))
 
+    async def _pause(self, seconds: float, clock: Clock) -> None:
+        """Wait for the next round, which is due at once when the last job has come."""
+        if self.all_in.is_set():
+            await clock.sleep(seconds)
+            return
+        waiting = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(self.all_in.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
     async def _round(self, interval_s: float, left_s: float) -> Pace:
         """Look once at every running job, record what is news, and return when to look again."""
+        due = frozenset(self._running)  # those that come in the meantime have their turn in the next round
         async with asyncio.timeout(max(left_s, SHORTEST_LOOK_S)):
-            listed = await self._listed()
-            asked = await self._asked([video_id for video_id in self._running if video_id not in listed])
+            listed = await self._listed(due)
+            asked = await self._asked(
+                [video_id for video_id in self._running if video_id in due - listed.keys()]
+            )
         answered = {key: seen for key, seen in asked.items() if isinstance(seen, Observation)}
         await asyncio.gather(
             *(self._take_in(video_id, seen, "list") for video_id, seen in listed.items()),
@@ -151,11 +187,11 @@ class Sweep:
         if passing:
             raise passing
 
-    async def _listed(self) -> dict[str, Observation]:
+    async def _listed(self, due: Collection[str]) -> dict[str, Observation]:
         """Return the running jobs that the server's list shows, as far as reading on is worth it."""
         seen: dict[str, Observation] = {}
         after, pages = None, 0
-        while self._lists and pages < len(self._running) - len(seen) - 1:
+        while self._lists and pages < len(due) - len(seen) - 1:
             try:
                 page = await self._client.list(limit=PAGE, after=after, order="desc")
             except ServerTrouble:
@@ -166,7 +202,7 @@ class Sweep:
                 break
             pages += 1
             found = {video.video_id: video for video in page.observations}
-            seen |= {video_id: found[video_id] for video_id in found if video_id in self._running}
+            seen |= {video_id: found[video_id] for video_id in found if video_id in due}
             if not page.has_more or page.last_id in {None, after}:
                 break
             after = page.last_id

@@ -237,6 +237,25 @@ async def test_fail_fast_sends_nothing_new_after_a_failure(
     assert counts(members) == {"entries": 8, "decided": 5, "unknown": 1, "running": 2}
 
 
+async def test_what_was_sent_is_settled_while_the_rest_is_sent(
+    at: Any, sandbox: Any, planned: Any, run: Any, intact: Any
+) -> None:
+    desk = at(sandbox(faults=("create=none:1", "create=slow@1:1")).base_url)
+    await run(desk, planned("a fox\nan owl"), replace(ONCE, concurrency=1, poll=True))
+    order = [record.type for record in desk.ledger.read()]
+    assert order.index("render.closed") < len(order) - order[::-1].index("submission.accepted")
+    assert intact()
+
+
+async def test_fail_fast_sends_nothing_new_after_a_render_that_failed(
+    at: Any, sandbox: Any, planned: Any, run: Any
+) -> None:
+    desk = at(sandbox(faults=("create=none:1", "create=slow@1:1")).base_url)
+    terms = replace(ONCE, concurrency=1, poll=True, fail_fast=True)
+    members = await run(desk, planned("a [fail] fox\nan owl\na hare"), terms)
+    assert [member.job.state for member in members] == [State.FAILED, State.STORED, State.DECIDED]
+
+
 async def test_ctrl_c_records_what_is_in_flight_and_resuming_sends_the_rest(
     at: Any, sandbox: Any, planned: Any, run: Any, intact: Any
 ) -> None:

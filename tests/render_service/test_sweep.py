@@ -1,7 +1,8 @@
 """Sweeps: what a list tells is not asked for one by one, and no job stops the others."""
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -179,6 +180,24 @@ async def test_jobs_without_a_video_are_returned_as_they_are(desk: Desk, started
     jobs = await started(desk, 2, max_cost_usd_micros=1)
     ends = await settle_all(desk, jobs, interval_s=1, timeout_s=1)
     assert [end.job for end in ends.values()] == jobs
+
+
+async def test_the_time_counts_from_the_last_job_that_came(
+    at: Any, slow: SandboxServer, started: Any, time_flies: Clock
+) -> None:
+    desk = at(slow.base_url)
+
+    async def coming() -> AsyncIterator[Job]:
+        for job in await started(desk, 2):
+            while time_flies.now() < RENDER_S:  # noqa: ASYNC110  # time flies in another task
+                await asyncio.sleep(0)
+            yield job
+
+    ends = await settle_all(
+        desk, await started(desk, 1), coming=coming(), interval_s=10, timeout_s=20, clock=time_flies
+    )
+    assert states(ends) == {State.STORED}
+    assert len(ends) == 3
 
 
 async def test_whoever_watches_is_told_of_every_change(desk: Desk, started: Any) -> None:
