@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from decision.catalog import Catalog
 from decision.policy import Policy
-from ledger.events import Event, RenderDecided
+from ledger.events import Event
 from ledger.job import Job, fold
 from ledger.ledger import Ledger
 from ledger.record import Draft, Provenance, Record, draft
@@ -188,7 +188,7 @@ def after(job: Job | None, records: Iterable[Record]) -> Job:
 
 def holds_after(job: Job, drafts: Sequence[Draft]) -> list[Hold]:
     """Return what `job` holds of its budgets once `drafts` are recorded; nothing where it has none."""
-    if not job.budgets and not any(isinstance(one.event, RenderDecided) for one in drafts):
+    if not job.budgets and not any(getattr(one.event, "holds", ()) for one in drafts):
         return []
     placed = (
         one.placed(job.job_id, job.position + number, job.version + number)
