@@ -37,6 +37,11 @@ class Ingredients:
     seed: str | None
     loop: bool | None
 
+    def given(self) -> str | None:
+        """Return the flag of the first that was typed, None where none was."""
+        typed = (field.name for field in fields(self) if getattr(self, field.name) not in (None, ()))
+        return next((f"--{name.replace('_', '-')}" for name in typed), None)
+
 
 class LoopCommand(click.Command):
     """Takes ``--loop true`` and ``--loop false`` for ``--loop`` and ``--no-loop``."""

@@ -64,7 +64,7 @@ def short(text: str | None, limit: int = _SHORT) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-_RULINGS = {
+RULINGS = {
     "ALLOW": "[bold green]allowed[/]",
     "DENY": "[bold red]denied[/]",
     "HOLD": "[bold yellow]held[/]",
@@ -75,7 +75,7 @@ def show_ruling(
     console: Console, ruling: Considered, request: RenderRequest | None = None, *, job_id: str = "JOB"
 ) -> None:
     """Print what was decided, why, and what to do now where it was not allowed."""
-    console.print(_RULINGS[ruling.decision])
+    console.print(RULINGS[ruling.decision])
     for reason in why(ruling):
         console.print(f"  {escape(printable(reason))}", soft_wrap=True)
     if not isinstance(ruling, RenderDecided):

@@ -32,7 +32,8 @@ from ledger.events import (
 
 __all__ = ["ENGINE", "DecisionContext", "Ruling", "decide", "rule"]
 
-ENGINE = "decide/1"
+ENGINE = "decide/2"
+"""Names these rules, those on changes of a prompt included; a decision of another is not made again."""
 
 Ruling = RenderDecided | RenderDenied
 

@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Callable, Mapping
 from itertools import chain, repeat
 
-from decision.decide import Ruling
 from decision.holding import Considered
 from decision.money import format_usd, usd_digits
 from decision.request import RenderRequest
@@ -17,7 +16,7 @@ from decision.splitting import split_request
 from decision.vocabulary import NOUNS
 from ledger.events import Candidate, Fix, GateFailure, Operation, RenderDecided, RenderDenied, RenderHeld
 
-__all__ = ["format_usd", "what_now", "why"]
+__all__ = ["about_failure", "format_usd", "what_now", "why", "why_not_chosen"]
 
 _Reason = Callable[[RenderDecided], str]
 
@@ -104,7 +103,7 @@ def _about_runner_up(decided: RenderDecided) -> list[str]:
     if other is None:
         return []
     if other.gates_failed:
-        return [_about_failure(other, failure, decided) for failure in other.gates_failed]
+        return [about_failure(other, failure, decided) for failure in other.gates_failed]
     cost = format_usd(other.cost_usd_micros or 0)
     return [f"{other.model} would cost {cost} instead of {format_usd(decided.cost_usd_micros)}"]
 
@@ -133,7 +132,8 @@ _FAILURES: Mapping[str, str] = {
 }
 
 
-def _about_failure(candidate: Candidate, failure: GateFailure, ruling: Ruling) -> str:
+def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered) -> str:
+    """Return in a sentence why a candidate did not pass a gate."""
     return _FAILURES[failure.detail_code].format(
         model=candidate.model,
         expected=failure.expected,
@@ -144,13 +144,29 @@ def _about_failure(candidate: Candidate, failure: GateFailure, ruling: Ruling) -
     )
 
 
+def why_not_chosen(candidate: Candidate, ruling: Considered) -> list[str]:
+    """Return why another candidate was chosen, or why this one failed its gates."""
+    if candidate.gates_failed:
+        return [about_failure(candidate, failure, ruling) for failure in candidate.gates_failed]
+    if not isinstance(ruling, RenderDecided) or candidate.model == ruling.model:
+        return []
+    if _input(ruling, "wished_model"):
+        return [f"{ruling.model} was asked for by name"]
+    chosen = next(item for item in ruling.basis.candidates if item.model == ruling.model)
+    cost = format_usd(candidate.cost_usd_micros or 0)
+    return [
+        f"its score is {candidate.score}, that of {ruling.model} {chosen.score}",
+        f"it would cost {cost} instead of {format_usd(ruling.cost_usd_micros)}",
+    ]
+
+
 def _why_denied(denied: RenderDenied) -> list[str]:
     """Return why each candidate was out, the reason of the trace first, and the invariant behind it."""
     trace = denied.denial_trace
     failures = [(item, failure) for item in denied.basis.candidates for failure in item.gates_failed]
     own = (trace.detail_code, trace.expected, trace.found)
     failures.sort(key=lambda pair: (pair[1].detail_code, pair[1].expected, pair[1].found) != own)
-    reasons = dict.fromkeys(_about_failure(candidate, failure, denied) for candidate, failure in failures)
+    reasons = dict.fromkeys(about_failure(candidate, failure, denied) for candidate, failure in failures)
     return [*reasons, f"this is required by {trace.failed_invariant} ({trace.code})"]
 
 
@@ -213,5 +229,5 @@ def _source_id(denied: RenderDenied) -> str:
     return str(_input(denied, "source_job") or _input(denied, "source_video_id"))
 
 
-def _input(ruling: Ruling, name: str) -> str | int | bool | None:
+def _input(ruling: Considered, name: str) -> str | int | bool | None:
     return ruling.basis.inputs.get(name)

@@ -14,7 +14,7 @@ from decision.errors import BadRequest
 from decision.inputs import Inputs, split_names
 from decision.policy import Policy
 from decision.request import RenderRequest
-from ledger.events import Basis, RenderDecided, RenderDenied, RenderHeld
+from ledger.events import Basis, Change, RenderDecided, RenderDenied, RenderHeld
 
 Considered = Ruling | RenderHeld
 """What comes of considering a request: it is allowed, denied, or waits for a person."""
@@ -27,6 +27,13 @@ def consider(
 ) -> Considered:
     """Return what is ruled on `request`, `RenderHeld` where the policy requires a person."""
     inputs, changes = requested_inputs(request, context)
+    return consider_inputs(inputs, catalog=catalog, policy=policy, changes=changes)
+
+
+def consider_inputs(
+    inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()
+) -> Considered:
+    """Return the same from recorded `inputs`, whether people had answered by then or not."""
     ruling = rule(inputs, catalog=catalog, policy=policy, changes=changes)
     return _held(ruling, inputs, policy) or ruling
 
@@ -54,7 +61,8 @@ def after_approval(
     still = [
         code for code in split_names(str(held.basis.inputs.get("overridden") or "")) if code not in lapsed
     ]
-    return _again(held.basis, {**answer, "overridden": ",".join(still) or None}, catalog, policy)
+    inputs = _with(held.basis, {**answer, "overridden": ",".join(still) or None})
+    return rule(inputs, catalog=catalog, policy=policy)
 
 
 def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Policy) -> Considered:
@@ -72,15 +80,12 @@ def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Polic
         )
     before = str(denied.basis.inputs.get("overridden") or "")
     codes = ",".join(sorted({code, *filter(None, before.split(","))}))
-    ruling = _again(denied.basis, {"overridden": codes}, catalog, policy)
-    return _held(ruling, Inputs.model_validate(ruling.basis.inputs), policy) or ruling
+    return consider_inputs(_with(denied.basis, {"overridden": codes}), catalog=catalog, policy=policy)
 
 
-def _again(
-    basis: Basis, answer: Mapping[str, str | bool | int | None], catalog: Catalog, policy: Policy
-) -> Ruling:
-    inputs = Inputs.model_validate({**basis.inputs, **answer})
-    return rule(inputs, catalog=catalog, policy=policy)
+def _with(basis: Basis, answer: Mapping[str, str | bool | int | None]) -> Inputs:
+    """Return the recorded inputs with the answer of a person among them."""
+    return Inputs.model_validate({**basis.inputs, **answer})
 
 
 def _held(ruling: Ruling, inputs: Inputs, policy: Policy) -> RenderHeld | None:

@@ -38,15 +38,21 @@ class Preview:
 def preview(settings: Settings, request: RenderRequest, material: Material = NOTHING) -> Preview:
     """Decide on `request` and show what would be sent; records nothing and calls nothing."""
     server = profile(request.profile, settings.profiles_file)
-    with ledger_if_any(settings) as ledger:
-        rules = active_rules(ledger) if ledger else packaged_rules()
-        context = context_in(settings, ledger, request, server, utc_now())
-    ruling = consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
+    ruling = ruling_on(settings, request)
     post = None
     if isinstance(ruling, RenderDecided):
         upload = material.video.read_bytes() if material.video else material.reference
         post = post_of(call_of(request, ruling.model, material), server, upload)
     return Preview(ruling, post, address(settings, request.profile))
+
+
+def ruling_on(settings: Settings, request: RenderRequest) -> Considered:
+    """Decide on `request` with all that this ledger says, if there is one; records nothing."""
+    server = profile(request.profile, settings.profiles_file)
+    with ledger_if_any(settings) as ledger:
+        rules = active_rules(ledger) if ledger else packaged_rules()
+        context = context_in(settings, ledger, request, server, utc_now())
+    return consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
 
 
 def preview_character(settings: Settings, name: str, file: SourceFile, path: Path) -> Json:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.replay import Replay
+    from render_service.governance.redeciding import Summary
 
 
 def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
@@ -27,20 +28,35 @@ def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) 
     "--as-of", metavar="POSITION|TIME", callback=_position_or_time, help="Show the jobs as they stood then."
 )
 @click.option("--swap", is_flag=True, help="Put the replayed jobs in place of the live rows.")
+@click.option(
+    "--decisions",
+    "remaking",
+    is_flag=True,
+    help="Make every recorded decision again instead.",
+)
 @options.invocation
-def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool) -> None:
+def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, remaking: bool) -> None:
     """Fold every job again from position 1 and compare with the live rows. Calls nothing, changes nothing.
+
+    With --decisions, every recorded decision is made again under the policy and catalog it cites. One that
+    comes out differently is DECISION_DRIFT; NOT_RECOMPUTABLE is one that nothing can be said of any more.
 
     Exit code 0 if they agree, 10 if they have drifted apart.
 
     \b
     Example:
       sora-ledger replay
+      sora-ledger replay --decisions
       sora-ledger replay --as-of 42
       sora-ledger replay --as-of 2026-11-20T14:00:00Z
     """
     from ledger.replay import replay  # noqa: PLC0415
 
+    if remaking:
+        if swap or as_of is not None:
+            raise click.UsageError("--decisions reads all of them and swaps none; leave out the other option")
+        _decisions(inv)
+        return
     if as_of is not None:
         if swap:
             raise click.UsageError("--swap puts the jobs of now in place; leave out --as-of")
@@ -58,6 +74,32 @@ def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool) -> N
     inv.emit(document, lambda console: _text(console, result, swapped=swap))
     if result.drift and not swap:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _decisions(inv: Invocation) -> None:
+    from render_service.governance.redeciding import Verdict, remake_summary  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        summary = remake_summary(ledger)
+    inv.emit(summary.document(), lambda console: _decisions_text(console, summary))
+    if summary.counts[Verdict.DECISION_DRIFT]:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _decisions_text(console: "Console", summary: "Summary") -> None:
+    from render_service.governance.redeciding import Verdict  # noqa: PLC0415
+
+    for one in summary.shown:
+        style = "red" if one.verdict is Verdict.DECISION_DRIFT else "yellow"
+        where = f"position {one.record.position} {one.record.stream}"
+        console.print(f"[{style}]{one.verdict}[/] {where}", soft_wrap=True)
+        if one.why:
+            console.print(f"    {one.why}", markup=False, soft_wrap=True)
+        for name, (recorded, remade) in one.differences.items():
+            console.print(f"    {name}: recorded {recorded}, now {remade}", markup=False, soft_wrap=True)
+    counts = summary.counts
+    agree = f"{counts[Verdict.SAME]} of {counts.total()} decisions come out as they are recorded"
+    console.print(agree if counts[Verdict.DECISION_DRIFT] else f"[green]no drift[/]: {agree}")
 
 
 def _as_of(inv: Invocation, as_of: int | str) -> None:

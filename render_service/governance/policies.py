@@ -81,6 +81,14 @@ def last_activation(ledger: Ledger) -> Record | None:
     return records[-1] if records else None
 
 
+def activation_before(ledger: Ledger, position: int, policy_sha256: str) -> Record | None:
+    """Return the last activation before `position` if it made that policy decide, else None."""
+    records = ledger.read(RecordFilter(stream=STREAM))
+    before = [r for r in records if isinstance(r.event, PolicyActivated) and r.position < position]
+    cited = _cites(before[-1]) if before else None
+    return before[-1] if cited and cited[0] == policy_sha256 else None
+
+
 def kept_document(ledger: Ledger, kind: type[D], sha256: str) -> D:
     """Return a document of the ledger by its digest; `LedgerUnusable` if it is not there."""
     for packaged in (default_policy(), default_catalog()):

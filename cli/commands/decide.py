@@ -1,0 +1,103 @@
+"""``decide``: the decision on a request, without the request being made."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.advising import advised_request
+from cli.asking import read_cost, read_prompt
+from cli.commands.create import request_of
+from cli.exit_codes import ExitCode
+from cli.ingredients import LoopCommand, ingredients
+from cli.invocation import Invocation
+from decision.request import RenderRequest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from decision.holding import Considered
+
+OF_A_VIDEO = ("remix", "edit", "extend")
+
+
+@click.command("decide", cls=LoopCommand, short_help="Show the decision on a request; record nothing.")
+@options.prompt
+@options.prompt_fields
+@options.shape
+@ingredients
+@options.render
+@options.promotes
+@click.option("--remix", metavar="ID", help="Decide on a remix of this job or video.")
+@click.option("--edit", metavar="ID", help="Decide on an edit of it.")
+@click.option("--extend", metavar="ID", help="Decide on an extension of it by --seconds.")
+@options.calling
+@options.invocation
+def decide_command(
+    inv: Invocation, *, remix: str | None, edit: str | None, extend: str | None, **asked: Any
+) -> None:
+    """Show what would be decided on a request, with every candidate. Records nothing, calls nothing.
+
+    The options are those of `create`; exit code 3 if it would be denied or held.
+
+    \b
+    Example:
+      sora-ledger decide --prompt "A teal coupe on a desert highway" --purpose final
+      sora-ledger decide --remix job_01a2 --prompt "Make it night"
+    """
+    named = {"remix": remix, "edit": edit, "extend": extend}
+    given = [(operation, name) for operation, name in named.items() if name]
+    if len(given) > 1:
+        raise click.UsageError(f"--{given[0][0]} and --{given[1][0]} are two requests; give one")
+    request = _of_video(inv, *given[0], **asked) if given else request_of(inv, **asked)[0]
+    ruling = _considered(inv, request)
+    document = _document(ruling, request)
+    inv.emit(document, lambda console: _text(console, ruling, request, document))
+    if ruling.decision != "ALLOW":
+        raise click.exceptions.Exit(ExitCode.DENIED)
+
+
+def _of_video(inv: Invocation, operation: str, name: str, **asked: Any) -> RenderRequest:
+    """Return the request for a remix, edit or extension; what only a new render takes is refused."""
+    from render_service.sources import source_in  # noqa: PLC0415
+
+    extra, prompt_text, prompt_file = (asked.pop(key) for key in ("extra", "prompt_text", "prompt_file"))
+    only_for_create = {"--input-reference": asked.pop("input_reference"), "--promotes": asked.pop("promotes")}
+    stray = next((flag for flag, value in only_for_create.items() if value), None) or extra.given()
+    if stray:
+        raise click.UsageError(f"{stray} is for a new render; leave it out with --{operation}")
+    model = asked.pop("model")
+    with inv.ledger() as ledger:
+        source, profile = source_in(ledger, name)
+    return advised_request(
+        inv,
+        operation,
+        source,
+        prompt=read_prompt(prompt_text, prompt_file),
+        max_cost_usd_micros=read_cost(asked.pop("max_cost")),
+        model=None if model == "auto" else model,
+        profile=profile,
+        **asked,
+    )
+
+
+def _considered(inv: Invocation, request: RenderRequest) -> "Considered":
+    from render_service.preview import ruling_on  # noqa: PLC0415
+
+    return ruling_on(inv.settings, request)
+
+
+def _document(ruling: "Considered", request: RenderRequest) -> dict[str, Any]:
+    from render_service.governance.explanations import candidates_of  # noqa: PLC0415
+    from render_service.preview import ruling_document  # noqa: PLC0415
+
+    return ruling_document(ruling, request) | {"candidates": candidates_of(ruling)}
+
+
+def _text(console: "Console", ruling: "Considered", request: RenderRequest, document: dict[str, Any]) -> None:
+    from cli.explaining import show_candidates  # noqa: PLC0415  # rich: only for text
+    from cli.views import show_ruling  # noqa: PLC0415
+
+    show_ruling(console, ruling, request)
+    show_candidates(console, document["candidates"])
+    console.print("nothing was recorded, nothing was sent")

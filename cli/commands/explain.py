@@ -1,0 +1,40 @@
+"""``explain``: the four questions of a reviewer, on one screen."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command("explain", short_help="Say what was decided on a job, why, by whom, and if it can be trusted.")
+@options.job_id
+@options.invocation
+def explain_command(inv: Invocation, *, name: str) -> None:
+    """Say what was decided on a job, why, by whose authority, and whether the record can be trusted.
+
+    Digests, leaves and the path to the root of every record of the job are recomputed from the stored bytes;
+    exit code 10 if one does not fit. `verify` checks the whole ledger.
+
+    \b
+    Example:
+      sora-ledger explain job_01a2
+    """
+    from render_service.governance.explanations import explain  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        document = explain(ledger, name).document
+    inv.emit(document, lambda console: _text(console, document))
+    if not document["record"]["trusted"]:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _text(console: "Console", document: dict[str, Any]) -> None:
+    from cli.explaining import show_explanation  # noqa: PLC0415  # rich: only for text
+
+    show_explanation(console, document)

@@ -1,0 +1,36 @@
+"""``whynot``: why a request was refused, and what to type now."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command("whynot", short_help="Say why a job was refused, and what to type now.")
+@options.job_id
+@options.invocation
+def whynot_command(inv: Invocation, *, name: str) -> None:
+    """Say what stood in the way of a job: each candidate with its gates, and the commands to type instead.
+
+    Of a job that was allowed it says why it was no other model.
+
+    \b
+    Example:
+      sora-ledger whynot job_01a2
+    """
+    from render_service.governance.explanations import why_not  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        document = why_not(ledger, name).document
+    inv.emit(document, lambda console: _text(console, document))
+
+
+def _text(console: "Console", document: dict[str, Any]) -> None:
+    from cli.explaining import show_why_not  # noqa: PLC0415  # rich: only for text
+
+    show_why_not(console, document)

@@ -1,0 +1,110 @@
+"""What people read of a decision: the four questions, the candidates with their gates, what to type now."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from cli.printable import printable
+from cli.views import RULINGS
+from decision.money import format_usd
+
+Json = dict[str, Any]
+WIDTH = 14
+SHOWN_OF_A_DIGEST = 12
+
+
+def show_explanation(console: Console, document: Json) -> None:
+    """Print the answers to the four questions."""
+    _question(console, "What was decided?", _decided(document))
+    reasons = document["why"]
+    _question(console, "Why?", reasons["reasons"])
+    show_candidates(console, reasons["candidates"])
+    for step in reasons["what_now"]:
+        _line(console, f"→ {step}")
+    _question(console, "By whose authority?", _authority(document["authority"]))
+    _question(console, "Can the record be trusted?", _trust(document["record"]))
+
+
+def show_why_not(console: Console, document: Json) -> None:
+    """Print what stood in the way, and the commands that would be allowed."""
+    console.print(f"{document['job_id']}: {RULINGS[document['decision']]}", soft_wrap=True)
+    for reason in document["why"]:
+        _line(console, reason)
+    console.print()
+    show_candidates(console, document["candidates"])
+    if document["what_now"]:
+        console.print("\n[bold]What now?[/]")
+    for step in document["what_now"]:
+        _line(console, f"→ {step}")
+    for command in document["commands"]:
+        console.print(f"    {printable(command)}", markup=False, soft_wrap=True)
+
+
+def show_candidates(console: Console, candidates: Iterable[Json]) -> None:
+    """Print each model with its cost and score, and the gates it did not pass."""
+    for candidate in candidates:
+        cost, score = candidate["cost_usd_micros"], candidate["score"]
+        price = "no price" if cost is None else format_usd(cost)
+        points = "" if score is None else f", score {score}"
+        count = len(candidate["gates_passed"])
+        gates = f"{count} of {count + len(candidate['gates_failed'])} gates passed"
+        mark = "[green]●[/]" if candidate["chosen"] else "[bright_black]○[/]"
+        console.print(f"  {mark} {escape(candidate['model'])}: {price}{points}, {gates}", soft_wrap=True)
+        for failure in candidate["gates_failed"]:
+            _line(console, f"    {failure['gate']}: {failure['reason']} ({failure['detail_code']})")
+
+
+def _question(console: Console, question: str, answers: Iterable[str]) -> None:
+    console.print(f"[bold]{question}[/]")
+    for answer in answers:
+        _line(console, answer)
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(f"  {printable(text)}", markup=False, soft_wrap=True)
+
+
+def _decided(document: Json) -> Iterable[str]:
+    decided = document["decided"]
+    cost = decided["cost_usd_micros"]
+    model = f" on {decided['model']}, estimated at {format_usd(cost)}" if decided["model"] else ""
+    yield f"{decided['decision']}{model}, at {decided['at'][:19]}Z; the job is {document['state']} now"
+    for earlier in decided["earlier"]:
+        yield f"before that: {earlier['decision']} at {earlier['at'][:19]}Z (position {earlier['position']})"
+
+
+def _authority(authority: Json) -> Iterable[str]:
+    yield f"{'requested by':<{WIDTH}}{_who(authority['requested_by'])}"
+    policy, catalog = authority["policy"], authority["catalog"]
+    activated = policy["activated"]
+    since = f"activated by {_who(activated)}: {activated['why']}" if activated else "comes with the package"
+    yield f"{'policy':<{WIDTH}}{_named(policy)}, {since}"
+    yield f"{'catalog':<{WIDTH}}{_named(catalog)}; engine {authority['engine']}"
+    for answer in authority["people"]:
+        more = f" [{answer['detail_code']}]" if "detail_code" in answer else ""
+        key = f", signed with {answer['key_id']}" if "key_id" in answer else ""
+        said = f": {answer['said']}" if answer["said"] else ""
+        yield f"{answer['event']}{more} by {_who(answer)}{key}{said}"
+
+
+def _who(who: Json) -> str:
+    return f"{who['actor']} (identified by {who['identified_by']}) at position {who['position']}"
+
+
+def _named(document: Json) -> str:
+    return f"{document['name'] or 'not kept here'} ({document['sha256'][:SHOWN_OF_A_DIGEST]}…)"
+
+
+def _trust(record: Json) -> Iterable[str]:
+    if record["trusted"]:
+        yield (
+            f"yes: its {record['records_checked']} records are in the tree of {record['size']}, "
+            "recomputed from the stored bytes"
+        )
+    for trouble in record["trouble"]:
+        yield f"NO: {trouble}"
+    yield f"position {record['position']}, leaf {record['leaf']}"
+    yield f"root {record['root']}"
+    yield "only a root that somebody else keeps is a guarantee; the whole ledger: sora-ledger verify"

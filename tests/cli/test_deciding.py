@@ -1,0 +1,158 @@
+"""decide, explain, whynot, what-if, replay --decisions: what a reviewer and a refused producer read."""
+
+import shlex
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REFUSED = [
+    ["--size", "1920x1080", "--model", "sora-2"],
+    ["--max-cost", "0.01"],
+    ["--seconds", "12", "--max-cost", "0.90", "--lighting", "it's golden"],
+    ["--size", "1792x1024", "--max-cost", "1.00", "--purpose", "final"],
+    ["--seed", "7"],
+]
+
+
+@pytest.fixture
+def stored(sora: Any) -> str:
+    """Return the id of a stored job at the embedded sandbox."""
+    asked = ["--prompt", "a fox runs", "--profile", "sandbox", "--poll-interval", "0.1"]
+    return str(sora("create-and-poll", *asked).document["final"]["job_id"])
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SORA_SANDBOX_SECONDS", "0")
+
+
+@pytest.mark.parametrize("asked", REFUSED, ids=" ".join)
+def test_the_command_whynot_gives_would_be_allowed(sora: Any, asked: list[str]) -> None:
+    ended = sora("create", "--prompt", 'a fox\'s "den" at $HOME', "--profile", "sandbox", *asked)
+    assert ended.code == 3
+    (command,) = sora("whynot", ended.document["job_id"]).document["commands"]
+    words = shlex.split(command)
+    assert sora("decide", *words[2:], "--profile", "sandbox").document["decision"] == "ALLOW"
+
+
+def test_the_commands_for_several_changes_are_allowed_one_by_one(sora: Any, stored: str) -> None:
+    asked = ["--profile", "sandbox", "--prompt", "Make it night, and replace the fox with a hare."]
+    denied = sora("remix", "--id", stored, *asked)
+    commands = sora("whynot", denied.document["job_id"]).document["commands"]
+    rulings = [
+        sora("decide", "--remix", stored, *shlex.split(command)[4:], "--profile", "sandbox")
+        for command in commands
+    ]
+    assert [ruling.document["decision"] for ruling in rulings] == ["ALLOW", "ALLOW"]
+
+
+def test_a_remix_that_names_a_model_is_told_to_leave_it_out(sora: Any, stored: str) -> None:
+    asked = ["--profile", "sandbox", "--prompt", "Make it night", "--model", "sora-2-pro"]
+    denied = sora("remix", "--id", stored, *asked)
+    (command,) = sora("whynot", denied.document["job_id"]).document["commands"]
+    assert command == f"sora-ledger remix --id {stored} --prompt 'Make it night'"
+
+
+def test_deciding_records_nothing(sora: Any, folder: Path) -> None:
+    sora("decide", "--prompt", "a fox", "--profile", "sandbox")
+    assert list(folder.iterdir()) == []
+
+
+def test_what_would_be_denied_ends_with_its_code(sora: Any) -> None:
+    assert sora("decide", "--prompt", "a fox", "--profile", "sandbox", "--max-cost", "0.01").code == 3
+
+
+def test_the_decision_shows_every_candidate(sora: Any) -> None:
+    found = sora("decide", "--prompt", "a fox", "--profile", "sandbox").document["candidates"]
+    assert [(each["model"], each["chosen"]) for each in found] == [("sora-2", True), ("sora-2-pro", False)]
+
+
+def test_two_operations_are_refused(sora: Any) -> None:
+    ended = sora("decide", "--prompt", "a fox", "--remix", "a", "--edit", "b")
+    assert (ended.code, "give one" in ended.error) == (2, True)
+
+
+def test_what_only_a_new_render_takes_is_refused_for_a_remix(sora: Any, stored: str) -> None:
+    ended = sora("decide", "--remix", stored, "--prompt", "make it night", "--seed", "1")
+    assert (ended.code, "--seed is for a new render" in ended.error) == (2, True)
+
+
+def test_an_explanation_answers_the_four_questions(sora: Any, stored: str) -> None:
+    document = sora("explain", stored).document
+    assert [*document] == ["job_id", "state", "decided", "why", "authority", "record"]
+
+
+def test_an_explanation_names_who_asked_and_how_that_is_known(sora: Any, stored: str) -> None:
+    who = sora("explain", stored).document["authority"]["requested_by"]
+    assert (who["actor"], who["identified_by"]) == ("ana", "environment")
+
+
+def test_the_answers_stand_on_one_screen(sora: Any, stored: str) -> None:
+    lines = sora("explain", stored, "--text").out.splitlines()
+    questions = [line for line in lines if line.endswith("?")]
+    assert (len(questions), len(lines) <= 24) == (4, True)
+
+
+@pytest.mark.parametrize("column", ["payload", "record"])
+@pytest.mark.parametrize("kind", ["BLOB", "TEXT"])
+def test_a_record_that_was_changed_is_not_trusted(
+    sora: Any, stored: str, folder: Path, column: str, kind: str
+) -> None:
+    changed = f"CAST(replace({column}, '1', '2') AS {kind})"
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute("DROP TRIGGER events_no_update")
+        db.execute(f"UPDATE events SET {column} = {changed} WHERE type = 'submission.accepted'")
+    ended = sora("explain", stored)
+    assert (ended.code, ended.document["record"]["trusted"]) == (10, False)
+
+
+def test_what_nobody_asked_for_cannot_be_explained(sora: Any, stored: str) -> None:
+    assert sora("explain", "job_nobody").code == 2
+
+
+def test_of_an_allowed_job_whynot_says_why_no_other_model(sora: Any, stored: str) -> None:
+    pro = sora("whynot", stored).document["candidates"][1]
+    assert pro["why_not"] == [
+        "its score is 200, that of sora-2 1000",
+        "it would cost 1.20 USD instead of 0.40 USD",
+    ]
+
+
+def test_replayed_decisions_agree(sora: Any, stored: str) -> None:
+    ended = sora("replay", "--decisions")
+    assert (ended.code, ended.document["counts"]["SAME"]) == (0, 1)
+
+
+def test_a_decision_that_drifted_ends_with_ten(sora: Any, stored: str, folder: Path) -> None:
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute("DROP TRIGGER events_no_update")
+        db.execute("UPDATE events SET payload = replace(payload, '400000', '400001') WHERE position = 3")
+    ended = sora("replay", "--decisions")
+    assert (ended.code, ended.document["findings"][0]["code"]) == (10, "DECISION_DRIFT")
+
+
+def test_decisions_are_replayed_whole(sora: Any, stored: str) -> None:
+    assert sora("replay", "--decisions", "--as-of", "3").code == 2
+
+
+@pytest.fixture
+def dear(sora: Any, folder: Path) -> str:
+    """Return a policy file that wants sora-2-pro for drafts."""
+    packaged = sora("policy", "show", "--packaged", "policy").out
+    line = next(line for line in packaged.splitlines() if line.startswith("draft"))
+    file = folder / "dear.toml"
+    file.write_text(packaged.replace(line, 'draft = [{ model = "sora-2-pro", fit = 100 }]'))
+    return str(file)
+
+
+def test_another_policy_shows_what_it_would_cost(sora: Any, stored: str, dear: str) -> None:
+    document = sora("what-if", "--policy", dear).document
+    assert (document["different"], document["difference_usd_micros"]) == (1, 800_000)
+
+
+def test_a_policy_that_cannot_be_read_names_the_line(sora: Any, stored: str, folder: Path) -> None:
+    (folder / "bad.toml").write_text('version = 1\nname = "x"\nweights = 3\n')
+    ended = sora("what-if", "--policy", "bad.toml")
+    assert (ended.code, "line 3" in ended.error) == (2, True)
