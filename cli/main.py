@@ -45,6 +45,7 @@ COMMANDS = (
     "budget",
     "log",
     "show",
+    "erase",
     "verify",
     "checkpoint",
     "prove",

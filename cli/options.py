@@ -57,60 +57,66 @@ def _is_broken(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def invocation(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command its `Invocation`, made from the options every command has."""
+def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give the command its `Invocation`, as `invocation` does; `actor_help` says what --actor means there."""
 
-    @_stacked(
-        click.option(
-            "--ledger",
-            metavar="URL",
-            help="A file, sqlite:///… or postgresql://….  [env: SORA_LEDGER_URL; default: user data folder]",
-        ),
-        click.option(
-            "--actor", metavar="ID", help="Who is asking.  [env: SORA_LEDGER_ACTOR; default: login]"
-        ),
-        click.option(
-            "--json/--text",
-            "as_json",
-            default=None,
-            help="What stdout gets.  [default: text on a terminal, JSON elsewhere]",
-        ),
-        click.option(
-            "--json-out",
-            metavar="FILE",
-            type=click.Path(path_type=Path),
-            callback=_json_path,
-            help="Also write the JSON here; .json is added to a name without suffix.",
-        ),
-        click.option("-v", "--verbose", is_flag=True, help="Log every step where a person reads."),
-    )
-    @functools.wraps(function)
-    def command(  # one parameter per option
-        *args: Any,
-        ledger: str | None,
-        actor: str | None,
-        as_json: bool | None,
-        json_out: Path | None,
-        verbose: bool,
-        **rest: Any,
-    ) -> Any:
-        _check_text(click.get_current_context())
-        trace = begin_trace()
-        for_people = as_json is False or sys.stderr.isatty()
-        log = Log(trace, quiet=for_people and not verbose)
-        announce(log, click.get_current_context().info_name or "")
-        settings = read_settings(
-            ledger=ledger,
-            profile=rest.pop("profile", None),
-            actor=actor,
-            team=rest.pop("team", None),
-            project=rest.pop("project", None),
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @_stacked(
+            click.option(
+                "--ledger",
+                metavar="URL",
+                help="A file, sqlite:///… or postgresql://….  "
+                "[env: SORA_LEDGER_URL; default: user data folder]",
+            ),
+            click.option("--actor", metavar="ID", help=actor_help),
+            click.option(
+                "--json/--text",
+                "as_json",
+                default=None,
+                help="What stdout gets.  [default: text on a terminal, JSON elsewhere]",
+            ),
+            click.option(
+                "--json-out",
+                metavar="FILE",
+                type=click.Path(path_type=Path),
+                callback=_json_path,
+                help="Also write the JSON here; .json is added to a name without suffix.",
+            ),
+            click.option("-v", "--verbose", is_flag=True, help="Log every step where a person reads."),
         )
-        retired = rest.pop("even_if_retired", False)
-        made = Invocation(settings, trace, log, as_json, json_out, even_if_retired=retired)
-        return function(made, *args, **rest)
+        @functools.wraps(function)
+        def command(  # one parameter per option
+            *args: Any,
+            ledger: str | None,
+            actor: str | None,
+            as_json: bool | None,
+            json_out: Path | None,
+            verbose: bool,
+            **rest: Any,
+        ) -> Any:
+            _check_text(click.get_current_context())
+            trace = begin_trace()
+            for_people = as_json is False or sys.stderr.isatty()
+            log = Log(trace, quiet=for_people and not verbose)
+            announce(log, click.get_current_context().info_name or "")
+            settings = read_settings(
+                ledger=ledger,
+                profile=rest.pop("profile", None),
+                actor=actor,
+                team=rest.pop("team", None),
+                project=rest.pop("project", None),
+            )
+            retired = rest.pop("even_if_retired", False)
+            made = Invocation(settings, trace, log, as_json, json_out, even_if_retired=retired)
+            return function(made, *args, **rest)
 
-    return command
+        return command
+
+    return decorate
+
+
+invocation = invocation_for("Who is asking.  [env: SORA_LEDGER_ACTOR; default: login]")
+"""Give the command its `Invocation`, made from the options every command has."""
 
 
 calling = _stacked(

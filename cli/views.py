@@ -16,6 +16,7 @@ from decision.request import RenderRequest
 from ledger.events import (
     ApprovalGranted,
     ApprovalRefused,
+    AssetLost,
     AssetStored,
     CostSettled,
     DecisionOverridden,
@@ -23,6 +24,7 @@ from ledger.events import (
     Event,
     ExternalRecorded,
     Operation,
+    PrivateErased,
     RenderAdopted,
     RenderClosed,
     RenderDecided,
@@ -230,6 +232,10 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"{event.outcome} after {took}, {format_usd(event.cost_usd_micros)}"
         case VideoDeleted():
             return f"{event.video_id}: {event.answer}"
+        case PrivateErased():
+            return f"{len(event.commitments)} texts ({event.reason_code})"
+        case AssetLost():
+            return f"{event.variant}: {event.cause}"
         case RenderAdopted() | ExternalRecorded():
             return f"{event.video_id} {event.status}"
         case _:

@@ -69,6 +69,7 @@ _KEPT = {  # a finished video: further variants arrive, and the server may be to
     "status.observed:completed": State.STORED,
     "asset.stored:video": State.STORED,
     "asset.stored:other": State.STORED,
+    "asset.lost:video": State.LOST,
     "asset.lost:other": State.STORED,
     "cost.settled": State.STORED,
     "video.deleted": State.DELETED,
@@ -131,12 +132,18 @@ TRANSITIONS: dict[State | None, dict[str, State]] = {
     },
     State.LOST: {
         "asset.stored:video": State.STORED,
+        "asset.lost:other": State.LOST,
         "cost.settled": State.LOST,
         "video.deleted": State.DELETED,
         "render.closed": State.LOST,
     },
     State.CANCELLED: {"render.closed": State.CANCELLED},
-    State.DELETED: {"cost.settled": State.DELETED, "render.closed": State.DELETED},
+    State.DELETED: {
+        "asset.lost:video": State.DELETED,
+        "asset.lost:other": State.DELETED,
+        "cost.settled": State.DELETED,
+        "render.closed": State.DELETED,
+    },
 }
 ANNOTATIONS = frozenset(
     {"review.recorded", "note.recorded", "output.attached", "webhook.matched", "private.erased"}

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from render_service.errors import BadInput, StorageFailed
 from render_service.storage.folder import COPY_BYTES, FolderPlace, clear_stale, no_space, path_of, writing
-from render_service.storage.interface import SUFFIXES, Digested, Place
+from render_service.storage.interface import CONTENT, SUFFIXES, Digested, Place
 
 __all__ = ["SUFFIXES", "AssetStore", "Incoming", "check_target"]
 
@@ -123,6 +123,21 @@ class AssetStore:
             elif found is not None:
                 raise StorageFailed(f"{storage_uri}: the bytes there are not what the name says")
         return copy
+
+    def find(self, sha256: str) -> str | None:
+        """Return the URI of the file with this digest, of whatever media type; None if it is not here."""
+        for place in dict.fromkeys((self._local, self.place)):
+            for suffix in (*SUFFIXES.values(), ".bin"):
+                uri = f"{place.url.rstrip('/')}/{CONTENT}/{sha256[:2]}/{sha256}{suffix}"
+                if place.size(uri) is not None:
+                    return uri
+        return None
+
+    def remove(self, storage_uri: str) -> None:
+        """Delete the file behind `storage_uri` and the copy that was made of it here, if they are there."""
+        self.place_of(storage_uri).remove(storage_uri)
+        with writing(self.folder):
+            (self.folder / "cache" / PurePosixPath(urlsplit(storage_uri).path).name).unlink(missing_ok=True)
 
     def copy_out(self, storage_uri: str, target: Path, *, force: bool) -> None:
         """Copy a stored file to `target`, whole or not at all."""

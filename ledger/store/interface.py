@@ -219,5 +219,11 @@ class Store(Protocol):
     def nodes(self, level: int, start: int, count: int) -> list[bytes]:
         """Return tree nodes: leaves at level 0, at multiples of 8 the roots of complete subtrees."""
 
+    def scrub(self) -> list[str]:
+        """Take what erased bodies left behind out of the database's own files, as far as this can be done.
+
+        Returns in words what is left and what to do about it. Repeating it does no harm.
+        """
+
     def close(self) -> None:
         """Let go of the database."""

@@ -31,12 +31,15 @@ completed  asset.stored:other > completed
 completed  asset.lost:video > lost             asset.lost:other > completed   cost.settled > completed
 completed  video.deleted > deleted
 stored     status.observed:completed > stored  asset.stored:video > stored    asset.stored:other > stored
-stored     asset.lost:other > stored           cost.settled > stored          video.deleted > deleted
+stored     asset.lost:video > lost             asset.lost:other > stored     cost.settled > stored
+stored     video.deleted > deleted
 stored     render.closed > stored
 failed     cost.settled > failed               video.deleted > deleted        render.closed > failed
-lost       asset.stored:video > stored         cost.settled > lost            video.deleted > deleted
+lost       asset.stored:video > stored         asset.lost:other > lost        cost.settled > lost
+lost       video.deleted > deleted
 lost       render.closed > lost
 cancelled  render.closed > cancelled
+deleted    asset.lost:video > deleted          asset.lost:other > deleted
 deleted    cost.settled > deleted              render.closed > deleted
 """
 

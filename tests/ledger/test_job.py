@@ -26,9 +26,8 @@ def walk(scribe: Any, events: list[Any]) -> Job | None:
 
 def test_verify_has_the_same_table_of_transitions() -> None:
     ours = {
-        (state.value if state else "-", name): after.value
+        state.value if state else "-": {name: after.value for name, after in steps.items()}
         for state, steps in TRANSITIONS.items()
-        for name, after in steps.items()
     }
     assert ours == rules.STEPS
 

@@ -23,7 +23,7 @@ from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.group_commit import GroupCommit, Request
 from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, RecordFilter, Tally
-from ledger.store.postgres import reading, work
+from ledger.store.postgres import erasing, reading, work
 from ledger.store.postgres.append import Changes, already_recorded, decide
 from ledger.store.postgres.connection import Connection, Place, open_reading, open_writing, patiently
 from ledger.store.postgres.listening import Listener
@@ -146,6 +146,11 @@ class PostgresStore:
                 )
             db.execute("DELETE FROM jobs")
             write_jobs(db, jobs)
+
+    def scrub(self) -> list[str]:
+        """Write the table of bodies anew, where this user may; say where deleted ones are left."""
+        with self._writing() as db:
+            return erasing.rewrite_bodies(db)
 
     def schedule(self, job_id: str, delay_ms: int = 0) -> None:
         """Make a job due `delay_ms` from now."""

@@ -30,7 +30,7 @@ from ledger.store.interface import (
     Tally,
     holds_of,
 )
-from ledger.store.sqlite import work
+from ledger.store.sqlite import erasing, work
 from ledger.store.sqlite.append import (
     Append,
     apply,
@@ -219,6 +219,17 @@ class SqliteStore:
         """Hand a job back, due in `delay_ms`, or done with None."""
         with usable(self.path), self._transaction() as db:
             work.release(db, lease, delay_ms)
+
+    def scrub(self) -> list[str]:
+        """Take what erased bodies left behind out of the file and its write-ahead log."""
+        with usable(self.path), self._writing:
+            if self._writer is None:
+                raise LedgerUnusable(f"ledger {self.path}: it was opened for reading only")
+            erasing.no_temporary_files(self._writer)
+            with self._transaction() as db:
+                erasing.rewrite_bodies(db)
+            emptied = erasing.empty_log(self._writer)
+        return [] if emptied else [erasing.LOG_IN_USE.format(log=f"{self.path}-wal")]
 
     # --- reading ---
 

@@ -1,0 +1,129 @@
+"""``erase``: delete what people wrote; the record stays provable."""
+
+import re
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.invocation import Invocation
+from ledger.record import ActorSource, timestamp
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.desk import Desk
+    from render_service.erasing import Plan, Selection
+
+_REASON = re.compile("[a-z0-9_]{1,64}")
+
+
+def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not _REASON.fullmatch(value):
+        raise click.BadParameter(
+            f"{value!r}: expected a code of a-z, 0-9 and _, such as subject_request or retention; "
+            "it is recorded and never erased"
+        )
+    return value
+
+
+@click.command("erase", short_help="Delete what people wrote; the record stays provable.")
+@options.maybe_job_id
+@click.option(
+    "--reason", required=True, metavar="CODE", callback=_reason, help="A code, such as subject_request."
+)
+@click.option(
+    "--older-than", metavar="DAYS", type=click.IntRange(0, 36_500), help="Only what was recorded before that."
+)
+@click.option("--assets", "with_files", is_flag=True, help="Delete the stored files as well.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.dry_run
+@options.invocation_for("Whose texts.  (Who erases is SORA_LEDGER_ACTOR or the login.)")
+def erase_command(  # one parameter per option
+    inv: Invocation,
+    *,
+    name: str | None,
+    reason: str,
+    older_than: int | None,
+    with_files: bool,
+    yes: bool,
+    dry_run: bool,
+) -> None:
+    """Delete prompts, notes, reasons and messages of a job, of an actor, or older than some days.
+
+    What happened, when, by whom and at what cost stays readable, with [erased] in place of the text, and
+    every checkpoint, proof and bundle made before stays valid. It cannot be undone. Several conditions
+    have to hold together.
+
+    \b
+    Example:
+      sora-ledger erase job_01a2 --reason subject_request --dry-run
+      sora-ledger erase --actor ana --reason subject_request --assets --yes
+      sora-ledger erase --older-than 365 --reason retention --yes
+    """
+    from render_service.assets import AssetStore  # noqa: PLC0415
+    from render_service.erasing import plan  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        selection = _selection(inv, ledger.job(name).job_id if name else None, older_than)
+        assets = AssetStore(inv.settings.assets_folder, inv.settings.assets_url) if with_files else None
+        planned = plan(ledger, selection, assets)
+    if dry_run:
+        document = planned.document() | {"erased": False, "left": []}
+        inv.emit(document, lambda console: _text(console, planned, "would be erased"))
+        return
+    if not yes:
+        _confirm(planned)
+    left = _erase(inv, planned, reason)
+    document = planned.document() | {"erased": True, "left": left}
+
+    def text(console: "Console") -> None:
+        _text(console, planned, "erased")
+        for where in left:
+            console.print(f"  may be left: {where}", markup=False, soft_wrap=True)
+
+    inv.emit(document, text)
+
+
+def _selection(inv: Invocation, job_id: str | None, older_than: int | None) -> "Selection":
+    from render_service.desk import utc_now  # noqa: PLC0415
+    from render_service.erasing import Selection  # noqa: PLC0415
+
+    actor = inv.settings.actor if inv.settings.actor_source is ActorSource.FLAG else None
+    if job_id is None and actor is None and older_than is None:
+        raise click.UsageError("nothing was selected: name a job, --actor ID or --older-than DAYS")
+    before = None if older_than is None else timestamp(utc_now() - timedelta(days=older_than))
+    return Selection(job_id, actor, before)
+
+
+def _confirm(planned: "Plan") -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("erasing cannot be undone: look with --dry-run, then add --yes")
+    files = f" and {len(planned.uris)} files" if planned.files else ""
+    click.confirm(f"Erase {planned.texts} texts{files} for good?", abort=True, err=True)
+
+
+def _erase(inv: Invocation, planned: "Plan", reason: str) -> list[str]:
+    from render_service.erasing import erase, reminders  # noqa: PLC0415
+    from render_service.settings import read_settings  # noqa: PLC0415
+
+    async def use(desk: "Desk") -> list[str]:
+        return await erase(desk, planned, reason)
+
+    erasing = read_settings(ledger=inv.settings.ledger_url)  # --actor says whose texts, not who erases
+    left = replace(inv, settings=erasing).desk(use)
+    with inv.ledger() as ledger:
+        return [*left, *reminders(planned, ledger.jobs(), inv.settings.sandbox_folder)]
+
+
+def _text(console: "Console", planned: "Plan", what: str) -> None:
+    texts = f"{planned.texts} texts in {len(planned.commitments)} streams"
+    files = f", {len(planned.uris)} files" if planned.files else ""
+    console.print(f"{what}: {texts}{files}", markup=False, soft_wrap=True)
+    for uri, other in planned.shared.items():
+        console.print(f"  kept, for {other} needs it: {uri}", markup=False, soft_wrap=True)
+    for job_id in planned.needed:
+        console.print(f"  kept, for its text is still needed: {job_id}", markup=False, soft_wrap=True)

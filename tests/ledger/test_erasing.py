@@ -1,0 +1,105 @@
+"""What is left of an erased text: nothing, in any file of the ledger."""
+
+import sqlite3
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ledger.ledger import Ledger
+from ledger.private import PrivateBody, private_values
+from ledger.store.sqlite import SqliteStore
+
+JOBS = 600
+
+
+def bytes_on_disk(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())
+
+
+def fill(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> list[PrivateBody]:
+    """Record requests whose texts have very different lengths, as prompts have; return their bodies."""
+    bodies = []
+    for number in range(JOBS):
+        prompt = f"prompt {number:06d} " * (1, 2, 10, 120)[number % 4]
+        event = vocabulary.requested(prompt)
+        bodies += [private.body for _, private in private_values(event) if private.body]
+        ledger.append([scribe.batch(f"job_{number:032x}", event)])
+    return bodies
+
+
+def erase(ledger: Ledger, scribe: Any, vocabulary: ModuleType, bodies: list[PrivateBody]) -> None:
+    gone = {"commitments": tuple(body.commitment for body in bodies)}
+    event = vocabulary.sample("private.erased").model_copy(update=gone)
+    ledger.append([scribe.batch("ledger", event)])
+
+
+@pytest.fixture
+def bodies(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> list[PrivateBody]:
+    return fill(ledger, scribe, vocabulary)
+
+
+def test_no_salt_is_left_in_any_file(
+    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path, bodies: list[PrivateBody]
+) -> None:
+    """A salt is 32 random bytes, so finding one means that its row was there."""
+    erase(ledger, scribe, vocabulary, bodies)
+    assert ledger.store.scrub() == []
+    stored = bytes_on_disk(path.parent)
+    assert [body.field for body in bodies if body.salt in stored] == []
+
+
+def test_no_text_is_left_in_any_file(
+    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path, bodies: list[PrivateBody]
+) -> None:
+    erase(ledger, scribe, vocabulary, bodies)
+    ledger.store.scrub()
+    stored = bytes_on_disk(path.parent)
+    assert [body.text[:40] for body in bodies if body.text[:13].encode() in stored] == []
+
+
+def test_what_was_not_erased_stays_as_it_was(
+    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path, check: Any, bodies: list[PrivateBody]
+) -> None:
+    erase(ledger, scribe, vocabulary, bodies[::2])
+    ledger.store.scrub()
+    left = ledger.store.bodies(range(1, JOBS + 3))
+    assert (sorted(left.values()), check(path)) == (sorted(bodies[1::2]), [])
+
+
+def test_a_reader_that_keeps_the_log_in_use_is_named(
+    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path
+) -> None:
+    records = scribe.live(ledger.store)
+    ledger.store._writer.execute("PRAGMA busy_timeout = 1")  # type: ignore[attr-defined]
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM events").fetchone()
+    erase(ledger, scribe, vocabulary, list(records[0].bodies.values()))
+    [left] = ledger.store.scrub()
+    reader.close()
+    assert left == (
+        f"another program is reading, so {path}-wal may still hold the text: "
+        "close it and repeat the command, which then empties that file"
+    )
+
+
+def test_scrubbing_again_finishes_what_a_reader_prevented(
+    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path
+) -> None:
+    bodies = [each.body for _, each in private_values(scribe.live(ledger.store)[0].event) if each.body]
+    ledger.store._writer.execute("PRAGMA busy_timeout = 1")  # type: ignore[attr-defined]
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM events").fetchone()
+    erase(ledger, scribe, vocabulary, bodies)
+    ledger.store.scrub()
+    reader.close()
+    assert ledger.store.scrub() == []
+    assert [body for body in bodies if body.salt in bytes_on_disk(path.parent)] == []
+
+
+def test_a_ledger_opened_for_reading_scrubs_nothing(ledger: Ledger, path: Path) -> None:
+    with SqliteStore(path, read_only=True) as store, pytest.raises(Exception, match="for reading only"):
+        store.scrub()
