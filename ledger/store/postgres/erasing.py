@@ -1,6 +1,7 @@
 """What deleting a row leaves in PostgreSQL's files, and how far it is taken out."""
 
 import re
+import time
 
 import psycopg
 
@@ -14,6 +15,11 @@ STILL_SEEN = (
     "a transaction that began before still keeps the deleted rows in the server's files: "
     "end it and repeat the command"
 )
+LOCK_TIMEOUT = "3s"
+"""While the table's lock is waited for, nobody else gets at it."""
+
+TRIES = 5
+PAUSE_S = 0.2
 ELSEWHERE = (
     "the server's write-ahead log, WAL archives, replicas' logs and dumps hold the text until they are "
     "recycled or expire"
@@ -23,17 +29,33 @@ _FILE = "SELECT pg_relation_filenode('private_bodies')"
 
 def rewrite_bodies(db: Connection) -> list[str]:
     """Write the table of bodies anew, outside a transaction; say where erased ones may be left."""
+    usual = db.execute("SELECT current_setting('lock_timeout')").fetchone()
+    db.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
+    try:
+        for _ in range(TRIES):  # other transactions are short, as a rule
+            left = _try_to_rewrite(db)
+            if left != [STILL_SEEN, ELSEWHERE]:
+                break
+            time.sleep(PAUSE_S)
+    finally:
+        db.execute("SELECT set_config('lock_timeout', %s, false)", usual)
+    return left
+
+
+def _try_to_rewrite(db: Connection) -> list[str]:
     told: list[str] = []
 
     def listen(diagnostic: psycopg.errors.Diagnostic) -> None:
         told.append(diagnostic.message_detail or "")
 
-    db.add_notice_handler(listen)
     before = db.execute(_FILE).fetchone()
+    db.add_notice_handler(listen)
     try:
         db.execute("VACUUM (FULL, VERBOSE) private_bodies")
     except psycopg.errors.InsufficientPrivilege:
         return [DEAD_ROWS, ELSEWHERE]
+    except psycopg.errors.LockNotAvailable:
+        return [STILL_SEEN, ELSEWHERE]
     finally:
         db.remove_notice_handler(listen)
     if db.execute(_FILE).fetchone() == before:  # who may not is warned, and the table passed over

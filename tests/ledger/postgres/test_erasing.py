@@ -77,7 +77,7 @@ def test_a_transaction_that_still_sees_the_rows_is_named(
     [record] = store.append([scribe.batch("job_9", vocabulary.requested())])
     with psycopg.connect(url, autocommit=True) as reader:
         reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        reader.execute("SELECT COUNT(*) FROM private_bodies")
+        reader.execute("SELECT COUNT(*) FROM events")
         gone = {"commitments": (record.event.prompt.commitment,)}
         store.append([scribe.batch("ledger", vocabulary.sample("private.erased").model_copy(update=gone))])
         assert store.scrub() == [STILL_SEEN, ELSEWHERE]
