@@ -1,0 +1,273 @@
+"""What is killed and how it goes on: the operations, the place they run in, and the points there are.
+
+    python tests/faults/machinery.py > tests/faults/points.txt
+
+runs every operation once with every fault, and writes down the boundaries it passed.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, product
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from ledger.events import SubmissionIntended
+from ledger.job import Job
+from ledger.ledger import Ledger, open_snapshot
+from ledger.store.interface import RecordFilter
+from ledger.verify import verify
+from sora_adapter.sandbox.server import SandboxServer
+from sora_adapter.sandbox.settings import SandboxSettings
+
+HERE = Path(__file__).parent
+FAULTS = ("none", "lost", "kept-but-answer-lost")
+KILLED = -9
+ONE_CHANGE = "Same shot and framing; shift the color palette to crimson and sand."
+BATCH = '{"prompt": "a fox runs"}\n{"prompt": "an owl sleeps"}\n'
+Command = list[str]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A command to be killed: what comes before it, how it goes on, and how many videos it all makes.
+
+    `{0}` stands for the oldest job, `{1}` for the next. `befalls` is what a fault happens to at the server.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    befalls: str
+    videos: int
+    before: tuple[tuple[str, ...], ...] = ()
+    ends: str = "stored"
+
+    @property
+    def again(self) -> tuple[str, ...]:
+        """The command a person repeats after a crash."""
+        return (*self.command, "--resume") if self.command[0] == "create-batch" else self.command
+
+
+_KEY = ("--request-key", "teaser")
+_CREATE = ("create", "--prompt", "a fox runs", *_KEY)
+_POLL = ("poll", "{0}", "--poll-interval", "0.05")
+OPERATIONS = {
+    operation.name: operation
+    for operation in (
+        Operation("create", _CREATE, "create", 1),
+        Operation(
+            "create-and-poll",
+            ("create-and-poll", "--prompt", "a fox runs", *_KEY, "--poll-interval", "0.05"),
+            "create",
+            1,
+        ),
+        Operation("settle", (*_POLL, "--out", "clip.mp4", "--force"), "content", 1, before=(_CREATE,)),
+        Operation(
+            "remix",
+            ("remix", "--id", "{0}", "--prompt", ONE_CHANGE, "--request-key", "remix"),
+            "remix",
+            2,
+            before=(_CREATE, _POLL),
+        ),
+        Operation(
+            "batch",
+            ("create-batch", "--input", "two.jsonl", "--out-dir", "out", "--concurrency", "1"),
+            "create",
+            2,
+        ),
+        Operation(
+            "batch-to-the-end",
+            ("create-batch", "--input", "one.jsonl", "--out-dir", "out", "--poll", "--download"),
+            "create",
+            1,
+        ),
+        Operation("delete", ("delete", "--id", "{0}"), "delete", 1, before=(_CREATE, _POLL), ends="deleted"),
+    )
+}
+
+
+class Forker:
+    """The process that forks; see `forking`. It warms up in `folder`, with the clip in `media`."""
+
+    def __init__(self, folder: Path, media: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "forking.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+        commands = [[*op.before, op.command] for op in OPERATIONS.values()]
+        with place_at(self, folder, media) as place:
+            self._send(
+                folder=str(folder),
+                environment=place.environment,
+                commands=[*chain.from_iterable(commands), ["reconcile", "--all"], ["audit"]],
+            )
+            self.order(folder=str(folder), environment={}, before=[], commands=[], trace=None, kill=None)
+
+    def order(self, **order: Any) -> int:
+        """Have an order carried out; return how the child ended."""
+        self._send(**order)
+        assert self._process.stdout
+        return int(self._process.stdout.readline())
+
+    def _send(self, **order: Any) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+
+@dataclass
+class Place:
+    """A folder with a ledger of its own and a server of its own."""
+
+    forker: Forker
+    folder: Path
+    server: SandboxServer
+    url: str
+    environment: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.environment = {
+            "SORA_LEDGER_URL": self.url,
+            "SORA_LEDGER_ASSETS": str(self.folder / "assets"),
+            "SORA_LEDGER_PROFILE": "openai",
+            "SORA_LEDGER_ACTOR": "ana",
+            "OPENAI_API_KEY": "sk-test-0123456789",
+            "OPENAI_BASE_URL": self.server.base_url,
+        }
+        (self.folder / "two.jsonl").write_text(BATCH)
+        (self.folder / "one.jsonl").write_text(BATCH.partition("\n")[0])
+
+    def run(
+        self,
+        *commands: Sequence[str],
+        before: Sequence[Sequence[str]] = (),
+        trace: bool = False,
+        kill: str | None = None,
+    ) -> int:
+        """Run commands one after the other in one child; return how it ended. `before` is spared the kill."""
+        return self.forker.order(
+            folder=str(self.folder),
+            environment=self.environment,
+            before=[list(command) for command in before],
+            commands=[list(command) for command in commands],
+            trace=str(self.folder / "trace.txt") if trace else None,
+            kill=kill,
+        )
+
+    def begin(self, operation: Operation, fault: str, *, trace: bool = False, kill: str | None = None) -> int:
+        """Run `operation` while `fault` befalls it."""
+        if fault != "none":
+            plan = {"faults": [f"{operation.befalls}={fault}:1"]}
+            httpx2.post(f"{self.server.origin}/_sandbox/faults", json=plan).raise_for_status()
+        return self.run(operation.command, before=operation.before, trace=trace, kill=kill)
+
+    def go_on(self, operation: Operation, fault: str) -> None:
+        """Do what a person does after a crash.
+
+        First the same again, which must send nothing that may have been sent already;
+        then look for what was lost. A fault may befall what is sent then.
+        """
+        settled = [["reconcile", "--all", "--grace", "0"], operation.again]
+        again = [operation.again, *settled, *(settled if fault != "none" else ())]
+        polls = [["poll", f"{{{number}}}", "--poll-interval", "0.05"] for number in range(operation.videos)]
+        assert self.run(*again, *polls, ["audit"]) == 0, self.said()
+
+    # --- what came of it ---
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs of the ledger, newest first."""
+        with Ledger.open(self.url) as ledger:
+            return ledger.jobs()
+
+    def attempts(self) -> list[str]:
+        """Return the id of every attempt that was intended."""
+        with Ledger.open(self.url) as ledger:
+            records = list(ledger.read(RecordFilter(type=SubmissionIntended.type)))
+        return [r.event.attempt_id for r in records if isinstance(r.event, SubmissionIntended)]
+
+    def made_by(self) -> list[str | None]:
+        """Return which attempt made each of the server's videos, deleted ones not among them."""
+        videos = httpx2.get(f"{self.server.origin}/_sandbox/jobs").json()["data"]
+        return [video["client_request_id"] for video in videos]
+
+    def billed(self) -> int:
+        """Return how many videos the server was made to create, by its own count."""
+        counts = httpx2.get(f"{self.server.origin}/_sandbox/requests").json()
+        return int(counts.get("creates", 0)) + int(counts.get("remixes", 0))
+
+    def is_intact(self) -> bool:
+        """Say whether the ledger verifies."""
+        with open_snapshot(self.url) as snapshot:
+            return verify(snapshot).clean
+
+    def half_files(self) -> list[str]:
+        """Return what is in storage, and is not what its name says."""
+        kept = [path for path in (self.folder / "assets" / "sha256").rglob("*") if path.is_file()]
+        return [path.name for path in kept if hashlib.sha256(path.read_bytes()).hexdigest() != path.stem]
+
+    def said(self) -> str:
+        """Return what the commands said, for whoever reads why a test failed."""
+        return (self.folder / "said.txt").read_text()
+
+    def codes(self) -> list[int]:
+        """Return how the commands of the last child ended."""
+        codes: list[int] = json.loads((self.folder / "codes.json").read_text())
+        return codes
+
+
+@contextmanager
+def place_at(forker: Forker, folder: Path, media: Path, url: str | None = None) -> Iterator[Place]:
+    """Make a place in `folder`, whose server has the clip in `media` already."""
+    shutil.copytree(media, folder / "sandbox" / "media")
+    settings = SandboxSettings(folder / "sandbox", render_seconds=0, media="cached")
+    with SandboxServer(settings) as server:
+        yield Place(forker, folder, server, url or str(folder / "ledger.db"))
+
+
+def traced(place: Place, operation: Operation, fault: str) -> list[str]:
+    """Run an operation to its end and return the boundaries it passed, sorted."""
+    place.begin(operation, fault, trace=True)
+    points = (place.folder / "trace.txt").read_text().split()
+    return sorted(f"{operation.name} {fault} {point}" for point in points)
+
+
+def main() -> None:
+    """Print all points there are."""
+    with tempfile.TemporaryDirectory() as folder:
+        media = made_media(Path(folder))
+        forker = Forker(Path(folder) / "warm", media)
+        for number, (operation, fault) in enumerate(product(OPERATIONS.values(), FAULTS)):
+            home = Path(folder) / str(number)
+            home.mkdir()
+            with place_at(forker, home, media) as place:
+                print(*traced(place, operation, fault), sep="\n")  # noqa: T201  # the output
+        forker.close()
+
+
+def made_media(folder: Path) -> Path:
+    """Have a sandbox render its one cached clip; return its media folder."""
+    settings = SandboxSettings(folder / "first", render_seconds=0, media="cached")
+    with SandboxServer(settings) as server, httpx2.Client(headers={"authorization": "Bearer any"}) as client:
+        asked = {"prompt": "a", "size": "1280x720"}
+        video = client.post(f"{server.base_url}/videos", json=asked).json()
+        client.get(f"{server.base_url}/videos/{video['id']}/content", timeout=30).raise_for_status()
+    return folder / "first" / "media"
+
+
+if __name__ == "__main__":
+    main()
