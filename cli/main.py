@@ -56,6 +56,8 @@ COMMANDS = (
     "audit",
     "copy",
     "assets",
+    "backup",
+    "restore",
     "doctor",
     "serve",
     "sandbox",

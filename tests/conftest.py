@@ -144,16 +144,38 @@ def video() -> Callable[..., bytes]:
     return make
 
 
-@pytest.fixture(scope="session")
-def postgres() -> ModuleType:
-    """Return the module `server`: a real PostgreSQL."""
-    path = Path(__file__).parent / "ledger" / "postgres" / "server.py"
-    spec = importlib.util.spec_from_file_location("server", path)
+def _load(path: Path) -> ModuleType:
+    """Load a module of the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def vocabulary() -> ModuleType:
+    """Return the module `scribe`: samples of every event."""
+    return _load(Path(__file__).parent / "ledger" / "scribe.py")
+
+
+@pytest.fixture
+def scribe(vocabulary: ModuleType) -> Any:
+    """Return a fresh `Scribe`."""
+    return vocabulary.Scribe()
+
+
+@pytest.fixture
+def check(vocabulary: ModuleType) -> Any:
+    """Return the oracle: a function from a ledger's path to code and position of each finding."""
+    return vocabulary.findings
+
+
+@pytest.fixture(scope="session")
+def postgres() -> ModuleType:
+    """Return the module `server`: a real PostgreSQL."""
+    return _load(Path(__file__).parent / "ledger" / "postgres" / "server.py")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,42 @@
+"""``backup``: a whole ledger in one file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.invocation import Invocation
+from cli.progress import progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.keeping.backups import Backup
+
+
+@click.command("backup", short_help="Write the whole ledger into one new file.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@options.invocation
+def backup_command(inv: Invocation, *, file: Path) -> None:
+    """Write the ledger as it stands into the new FILE, while others go on recording.
+
+    Of a ledger in a file it is a ledger again; of one on PostgreSQL an archive made by pg_dump, which has to
+    be installed in the server's version or a newer one. FILE holds the private texts: keep it as you keep
+    the ledger, and delete it when what was erased since must be gone. Stored videos are not in it.
+
+    \b
+    Example:
+      sora-ledger backup ledger-2026-11-20.backup
+    """
+    from render_service.keeping.backups import back_up  # noqa: PLC0415
+
+    with progress(inv, "pages") as tell:
+        made = back_up(inv.settings.ledger_url, file, tell)
+    inv.emit(made.document(), lambda console: _text(console, made))
+
+
+def _text(console: "Console", made: "Backup") -> None:
+    what = f", {made.size} records, root {made.root}" if made.root else ""
+    console.print(f"[green]backed up[/]: {made.bytes} bytes{what}", soft_wrap=True)
+    console.print(f"next: sora-ledger restore {made.file} NEW-LEDGER", markup=False, soft_wrap=True)

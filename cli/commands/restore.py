@@ -1,0 +1,63 @@
+"""``restore``: a ledger from a backup."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation
+from cli.progress import progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.verify import Report
+
+
+@click.command("restore", short_help="Make a ledger from a backup, and verify it.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("target", metavar="TARGET")
+@options.invocation
+def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
+    """Make the ledger TARGET, where there is none yet, from the backup FILE; verify it and print its root.
+
+    The backup of a file can be restored to a file or to PostgreSQL, that of a PostgreSQL ledger to the same
+    schema of another database. Exit code 10 if verifying finds something; see docs/keeping.md for what
+    checkpoints made after the backup say.
+
+    \b
+    Example:
+      sora-ledger restore ledger-2026-11-20.backup restored.db
+    """
+    from ledger.ledger import label_of  # noqa: PLC0415
+    from render_service.keeping.backups import restore  # noqa: PLC0415
+
+    with progress(inv, "restored") as tell:
+        report = restore(file, target, tell)
+    document = {
+        "file": str(file),
+        "ledger": label_of(target),
+        "clean": report.clean,
+        "size": report.size,
+        "root": report.root,
+        "findings": [finding._asdict() for finding in report.findings],
+        "more_findings": report.more_findings,
+    }
+    inv.emit(document, lambda console: _text(console, report, label_of(target)))
+    if not report.clean:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _text(console: "Console", report: "Report", target: str) -> None:
+    if report.clean:
+        console.print(
+            f"[green]restored and intact[/]: {report.size} records, root {report.root}", soft_wrap=True
+        )
+        console.print(f"next: SORA_LEDGER_URL={target}", markup=False, soft_wrap=True)
+        return
+    for finding in report.findings:
+        where = "the ledger" if finding.position is None else f"position {finding.position}"
+        console.print(f"{finding.code} at {where}, {finding.subject}", markup=False, soft_wrap=True)
+    console.print("the backup is damaged: take another one", soft_wrap=True)
