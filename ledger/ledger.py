@@ -25,6 +25,7 @@ from ledger.store.interface import (
 
 if TYPE_CHECKING:
     from ledger.verify.checks import Snapshot
+    from ledger.verify.since import Tail
 
 FORMAT = 1
 LEDGER_STREAM = "ledger"
@@ -68,6 +69,18 @@ def open_snapshot(url: str) -> "AbstractContextManager[Snapshot]":
     from ledger.store.sqlite.snapshot import SqliteSnapshot  # noqa: PLC0415
 
     return SqliteSnapshot(path)
+
+
+def open_tail(url: str, since: int) -> "AbstractContextManager[Tail]":
+    """Open a look at what the ledger at `url` has after position `since`, for `ledger.verify.since`."""
+    path = file_of(url)
+    if path is None:
+        from ledger.store.postgres.snapshot import PostgresTail  # noqa: PLC0415  # the store in use
+
+        return PostgresTail(url, since)
+    from ledger.store.sqlite.snapshot import SqliteTail  # noqa: PLC0415
+
+    return SqliteTail(path, since)
 
 
 def file_of(url: str) -> Path | None:

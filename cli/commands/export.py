@@ -84,7 +84,9 @@ def export_command(  # noqa: PLR0913  # one parameter per option
             with_assets=with_assets,
             force=force,
         )
-        done = bundles.export_bundle(ledger, wanted, AssetStore(inv.settings.assets_folder))
+        done = bundles.export_bundle(
+            ledger, wanted, AssetStore(inv.settings.assets_folder, inv.settings.assets_url)
+        )
     for asset in done.contents.absent:
         say(f"not in the bundle: the file recorded at position {asset.position} is missing or was changed")
     if done.head.note is None:

@@ -1,12 +1,14 @@
 """``verify``: say whether the record is intact."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli import options
+from cli.commands.checkpoint import NOT_CHECKED
 from cli.exit_codes import ExitCode
-from cli.invocation import Invocation
+from cli.invocation import Invocation, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,31 +17,57 @@ if TYPE_CHECKING:
 
 
 @click.command("verify", short_help="Say whether the record is intact.")
+@click.option(
+    "--against",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A checkpoint kept elsewhere: also finds a tail that was cut or rewritten.",
+)
+@options.verifier
+@click.option(
+    "--since",
+    metavar="POSITION",
+    type=int,
+    help="Check what was recorded after this position, and the jobs that go on; takes the rest as it is.",
+)
+@click.option("--assets", "with_assets", is_flag=True, help="Also digest every stored file.")
 @options.invocation
-def verify_command(inv: Invocation) -> None:
+def verify_command(
+    inv: Invocation, *, against: Path | None, verifier: tuple[str, ...], since: int | None, with_assets: bool
+) -> None:
     """Recompute every digest, leaf, root, transition and job row from the stored bytes.
 
-    Exit code 0 if all is as it must be, 10 with findings.
+    Exit code 0 if all is as it must be, 10 with findings. Somebody who may write the ledger can make it
+    anew, and it will be intact: only --against a checkpoint kept elsewhere shows that.
 
     \b
     Example:
       sora-ledger verify --ledger demo-output/ledger.db
+      sora-ledger verify --against checkpoint.txt --verifier signing.pub --assets
     """
-    from ledger.ledger import open_snapshot  # noqa: PLC0415
-    from ledger.verify import verify  # noqa: PLC0415
+    from render_service.evidence.checking import Asked, check  # noqa: PLC0415
 
-    inv.ledger().close()  # says what is wrong if there is no ledger
-    with open_snapshot(inv.settings.ledger_url) as snapshot:
-        report = verify(snapshot)
+    if verifier and not against:
+        raise click.UsageError("--verifier checks the signature of a checkpoint; add --against FILE")
+    checked = check(inv.settings, Asked(against, verifier, since, with_assets))
+    report = checked.report
     document = {
         "clean": report.clean,
         "size": report.size,
         "root": report.root,
         "jobs": report.jobs,
+        "since": since,
+        "against": checked.held.size if checked.held else None,
+        "signed_by": list(checked.signed_by),
+        "files": checked.files,
         "findings": [finding._asdict() for finding in report.findings],
         "more_findings": report.more_findings,
     }
     inv.emit(document, lambda console: _text(console, report))
+    if checked.held and not checked.signed_by and not verifier:
+        say(NOT_CHECKED)
+    if since:
+        say(f"positions 1 to {since} were taken as they are; `sora-ledger verify` reads them too")
     if not report.clean:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 

@@ -17,7 +17,7 @@ from ledger.evidence.head import TreeHead
 from ledger.ledger import Ledger
 from ledger.verify import verify_bundle
 from render_service.assets import AssetStore, check_target
-from render_service.errors import BadInput, NotIntact, StorageFailed
+from render_service.errors import BadInput, NotIntact, ServiceError, StorageFailed
 from render_service.evidence.heads import given_head, tree_head
 from render_service.evidence.keys import read_signer
 
@@ -126,7 +126,7 @@ def _opener(assets: AssetStore) -> Callable[[Cited], IO[bytes] | None]:
     def open_asset(cited: Cited) -> IO[bytes] | None:
         try:
             file = assets.path(cited.storage_uri).open("rb")
-        except OSError:
+        except (OSError, ServiceError):  # not there, or not what its name says
             return None
         if hashlib.file_digest(file, "sha256").hexdigest() != cited.sha256:
             file.close()

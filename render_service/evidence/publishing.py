@@ -1,15 +1,11 @@
 """Publishing a few bytes where others fetch them: a file, or an object in S3, GCS or Azure."""
 
-from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from render_service.errors import BadInput, StorageFailed
 from render_service.evidence.files import write_file
-
-RETRIES = 3
-RETRY_FOR = timedelta(seconds=30)
-OBJECT_STORES = ("s3", "gs", "az")
+from render_service.storage.objects import SCHEMES, store_and_key
 
 
 def publish(target: str, data: bytes) -> str:
@@ -23,12 +19,12 @@ def publish(target: str, data: bytes) -> str:
     parts = urlsplit(target)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return _to_file(Path(unquote(parts.path)), data)
-    if parts.scheme not in OBJECT_STORES or not parts.netloc or not parts.path.strip("/"):
+    if parts.scheme not in SCHEMES or not parts.netloc or not parts.path.strip("/"):
         raise BadInput(
             f"--publish {target}: expected a path, file:///path, s3://bucket/key, gs://bucket/key "
             "or az://container/key"
         )
-    return _to_store(target, f"{parts.scheme}://{parts.netloc}", parts.path.strip("/"), data)
+    return _to_store(target, data)
 
 
 def _to_file(path: Path, data: bytes) -> str:
@@ -36,17 +32,13 @@ def _to_file(path: Path, data: bytes) -> str:
     return path.expanduser().absolute().as_uri()
 
 
-def _to_store(target: str, bucket: str, key: str, data: bytes) -> str:
+def _to_store(target: str, data: bytes) -> str:
     import obstore  # noqa: PLC0415  # only who publishes to one
     from obstore.exceptions import BaseError  # noqa: PLC0415
-    from obstore.store import from_url  # noqa: PLC0415
 
     try:
-        store = from_url(bucket, retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_FOR})
-        obstore.put(store, key, data)
+        obstore.put(*store_and_key(target), data)
     except (BaseError, OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise StorageFailed(
-            f"--publish {target}: {first[:300]}; check bucket, rights and credentials"
-        ) from error
+        raise StorageFailed(f"--publish {target}: {first}; check bucket, rights and credentials") from error
     return target

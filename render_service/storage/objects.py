@@ -52,7 +52,7 @@ class ObjectPlace:
         import obstore  # noqa: PLC0415  # only where there is a bucket
 
         uri = f"{self.url}/{file.name}"
-        store, key = _store_and_key(uri)
+        store, key = store_and_key(uri)
         with self._usable():
             there = _head(store, key)
             if there and there["size"] == file.bytes and _age(there) < SENT_AGAIN_AFTER:
@@ -73,14 +73,14 @@ class ObjectPlace:
 
     def size(self, storage_uri: str) -> int | None:
         """Return the size of an object."""
-        store, key = _store_and_key(storage_uri)
+        store, key = store_and_key(storage_uri)
         with self._usable():
             there = _head(store, key)
         return there["size"] if there else None
 
     def fetch(self, storage_uri: str, target: Path) -> str | None:
         """Copy an object to a local file."""
-        store, key = _store_and_key(storage_uri)
+        store, key = store_and_key(storage_uri)
         digest = hashlib.sha256()
         with self._usable(), writing(target.parent), target.open("wb") as copy:
             try:
@@ -93,7 +93,7 @@ class ObjectPlace:
 
     def digest(self, storage_uri: str) -> str | None:
         """Read an object and hash it."""
-        store, key = _store_and_key(storage_uri)
+        store, key = store_and_key(storage_uri)
         with self._usable():
             return _digest(store, key) if _head(store, key) else None
 
@@ -101,7 +101,7 @@ class ObjectPlace:
         """Yield the objects under the place's URL."""
         import obstore  # noqa: PLC0415
 
-        store, prefix = _store_and_key(f"{self.url}/{CONTENT}")
+        store, prefix = store_and_key(f"{self.url}/{CONTENT}")
         bucket = _bucket_of(self.url)
         with self._usable():
             found = [meta for page in obstore.list(store, prefix=prefix) for meta in page]
@@ -113,7 +113,7 @@ class ObjectPlace:
         """Delete an object."""
         import obstore  # noqa: PLC0415
 
-        store, key = _store_and_key(storage_uri)
+        store, key = store_and_key(storage_uri)
         with self._usable():
             obstore.delete(store, key)
 
@@ -136,7 +136,8 @@ def _bucket_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _store_and_key(uri: str) -> "tuple[ObjectStore, str]":
+def store_and_key(uri: str) -> "tuple[ObjectStore, str]":
+    """Return the bucket a URI is of, ready for use, and the name of the object in it."""
     return _store(_bucket_of(uri)), urlsplit(uri).path.lstrip("/")
 
 

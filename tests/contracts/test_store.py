@@ -25,8 +25,8 @@ from ledger.errors import (
 )
 from ledger.events import BudgetSet, OutputAttached, PrivateErased, RenderCancelled
 from ledger.job import State, fold
-from ledger.ledger import open_store
-from ledger.merkle import Frontier, leaf_hash
+from ledger.ledger import open_store, open_tail
+from ledger.merkle import Frontier, leaf_hash, root_at
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import (
@@ -43,6 +43,7 @@ from ledger.store.interface import (
 )
 from ledger.store.postgres import PostgresStore
 from ledger.store.sqlite import SqliteStore
+from ledger.verify.since import verify_since
 
 ALL = RecordFilter()
 KINDS = ("sqlite", "postgres")
@@ -1064,3 +1065,23 @@ def outcome(store: Store, batches: Any, holds: Any) -> Any:
         return [record.record for record in store.append(batches, holds=holds)]
     except (AppendRefused, ValueError) as error:
         return repr(error)
+
+
+# --- verification of what is new ---
+
+
+@pytest.mark.parametrize("since", [1, 4, 200, 256, 300])
+def test_what_is_new_is_verified_apart(
+    kit: Kit, store: Store, scribe: Any, vocabulary: ModuleType, since: int
+) -> None:
+    life = vocabulary.life()
+    scribe.live(store, vocabulary.JOB, life[:8])
+    store.append([scribe.note() for _ in range(300)])
+    scribe.live(store, vocabulary.JOB, life[8:])
+    with open_tail(kit.url("one"), since) as tail:
+        report = verify_since(tail, since, [since])
+    assert (report.findings, report.root, report.roots) == (
+        [],
+        store.head().root().hex(),
+        {since: root_at(store, since)},
+    )

@@ -12,7 +12,7 @@ import pytest
 
 from ledger.events import EVENT_TYPES, EventBase, Part
 from ledger.job import TRANSITIONS, Asset, Job
-from ledger.verify import bodies, checks
+from ledger.verify import checks, verify_bundle
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8")
@@ -28,6 +28,11 @@ def table(title: str, columns: int) -> list[tuple[str, ...]]:
     """Return the rows of all tables of a section that have `columns` columns."""
     rows = [tuple(row.strip("| ").split(" | ")) for row in section(title).splitlines() if row[:1] == "|"]
     return [row for row in rows if len(row) == columns and not row[0].startswith("---")]
+
+
+def codes(title: str) -> set[str]:
+    """Return the codes of findings that the tables of a section name."""
+    return {code for row in table(title, 2) for code in quoted(row[0]) if re.fullmatch("[A-Z_]+", code)}
 
 
 def quoted(text: str) -> list[str]:
@@ -113,9 +118,27 @@ def test_the_fields_of_an_asset_are_those_of_the_code() -> None:
 
 
 def test_the_codes_of_verification_are_those_of_the_code() -> None:
-    source = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in (checks, bodies))
+    package = Path(str(checks.__file__)).parent
+    modules = [module for module in package.glob("*.py") if module.name != "verify_bundle.py"]
+    source = "".join(module.read_text(encoding="utf-8") for module in modules)
     given = set(re.findall(r"add\(\s*\"([A-Z_]+)\"", source))
-    assert {code for row in table("Verification", 2)[1:] for code in quoted(row[0])} == given
+    assert codes("Verification") == given
+
+
+def test_the_codes_of_a_bundle_are_those_of_the_code() -> None:
+    source = Path(verify_bundle.__file__).read_text(encoding="utf-8")
+    given = set(re.findall(r"(?:add|Damaged)\(\s*\"([A-Z_]+)\"", source))
+    assert codes("Bundles") == given
+
+
+def test_the_limits_of_a_bundle_are_those_of_the_code() -> None:
+    said = section("Bundles")
+    limits = (verify_bundle.MAX_DEPTH, f"{verify_bundle.MAX_FILES:,}", verify_bundle.MAX_RATIO)
+    assert [limit for limit in limits if f"{limit} " not in said and f"{limit}," not in said] == []
+    assert (f"{verify_bundle.MAX_LINE_BYTES >> 20} MiB", f"{verify_bundle.MAX_TOTAL_BYTES >> 30} GiB") == (
+        "16 MiB",
+        "64 GiB",
+    )
 
 
 def test_the_tables_are_those_of_the_schema() -> None:

@@ -11,6 +11,13 @@ from ledger.store.postgres.connection import Connection, Place, open_reading
 from ledger.store.postgres.trouble import usable
 
 _PART = 2_000
+_EVENTS = (
+    "SELECT position, event_id, stream, version, type, actor, trace_id, recorded_at, record, payload, leaf "
+    "FROM events"
+)
+_BODIES = "SELECT commitment, position, field, salt, text FROM private_bodies"
+_JOBS = "SELECT job_id, version, position, state, profile, video_id, body FROM jobs"
+_HOLDS = "SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM holds"
 
 
 class PostgresSnapshot:
@@ -38,10 +45,7 @@ class PostgresSnapshot:
 
     def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yield the eight columns for searching, then record, payload, leaf, by position."""
-        return self._select(
-            "SELECT position, event_id, stream, version, type, actor, trace_id, recorded_at, "
-            f"record, payload, leaf FROM events WHERE position > {after:d} ORDER BY position"
-        )
+        return self._select(f"{_EVENTS} WHERE position > {after:d} ORDER BY position")
 
     def head(self) -> tuple[int, bytes]:
         """Return size and frontier."""
@@ -54,24 +58,82 @@ class PostgresSnapshot:
 
     def bodies(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yield commitment, position, field, salt, text in UTF-8, by position."""
-        return self._select(
-            "SELECT commitment, position, field, salt, text FROM private_bodies "
-            f"WHERE position > {after:d} ORDER BY position"
-        )
+        return self._select(f"{_BODIES} WHERE position > {after:d} ORDER BY position")
 
     def jobs(self) -> Iterator[tuple[Any, ...]]:
         """Yield job_id, version, position, state, profile, video_id, body."""
-        query = "SELECT job_id, version, position, state, profile, video_id, body FROM jobs"
-        for *row, video_id, body in self._select(query):
-            yield *row, _text(video_id), body
+        return _told(self._select(_JOBS))
 
     def holds(self) -> Iterator[tuple[Any, ...]]:
         """Yield budget, job_id, reserved_usd_micros, settled_usd_micros."""
-        return self._select("SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM holds")
+        return self._select(_HOLDS)
 
     def documents(self) -> Iterator[tuple[Any, ...]]:
         """Yield sha256, body."""
         return self._select("SELECT sha256, body FROM documents")
+
+
+class PostgresTail(PostgresSnapshot):
+    """What lies after position `since`, and all of the jobs that go on after it."""
+
+    def __init__(self, url: str, since: int) -> None:
+        super().__init__(url)
+        self._since = int(since)
+        after = f"position > {self._since}"
+        self._touched = f"(SELECT DISTINCT stream FROM events WHERE {after} AND starts_with(stream, 'job_'))"
+        self._earlier = f"position <= {self._since} AND stream IN {self._touched}"
+
+    def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
+        """Yield the earlier records of the jobs that go on, then everything after the position."""
+        earlier = f"{_EVENTS} WHERE {self._earlier} AND position > {after:d}"
+        yield from self._select(f"{earlier} ORDER BY position")
+        yield from super().events(max(after, self._since))
+
+    def bodies(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
+        """Yield the bodies of those records, by position."""
+        earlier = f"SELECT position FROM events WHERE {self._earlier} AND position > {after:d}"
+        yield from self._select(f"{_BODIES} WHERE position IN ({earlier}) ORDER BY position")
+        yield from super().bodies(max(after, self._since))
+
+    def jobs(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of the jobs that go on."""
+        return _told(self._select(f"{_JOBS} WHERE job_id IN {self._touched}"))
+
+    def holds(self) -> Iterator[tuple[Any, ...]]:
+        """Yield what those jobs hold."""
+        return self._select(f"{_HOLDS} WHERE job_id IN {self._touched}")
+
+    def tiles(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the tiles that are completed after the position."""
+        return self._select(
+            f"SELECT level, number, hash FROM tiles WHERE number >= ({self._since} >> level) "
+            "ORDER BY level, number"
+        )
+
+    def nodes(self, level: int, start: int, count: int) -> list[Any]:
+        """Return stored hashes of the tree: leaves at level 0, tiles above."""
+        if level == 0:
+            where = f"position > {start} AND position <= {start + count}"
+            query = f"SELECT leaf FROM events WHERE {where} ORDER BY position"
+        else:
+            where = f"level = {level} AND number >= {start} AND number < {start + count}"
+            query = f"SELECT hash FROM tiles WHERE {where} ORDER BY number"
+        return [row[0] for row in self._select(query)]
+
+    def versions(self) -> Iterator[tuple[str, int]]:
+        """Yield the streams that go on and are no jobs, with the version they were at."""
+        tail = (
+            "SELECT stream, MIN(version) - 1 AS version FROM events "
+            f"WHERE position > {self._since} AND NOT starts_with(stream, 'job_') GROUP BY stream"
+        )
+        query = f"SELECT stream, version FROM events JOIN ({tail}) AS tail USING (stream, version)"
+        for row in self._select(f"{query} WHERE position <= {self._since}"):
+            yield row[0], row[1]
+
+
+def _told(jobs: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    for *row, video_id, body in jobs:
+        yield *row, _text(video_id), body
 
 
 def _text(stored: bytes | None) -> str | None:

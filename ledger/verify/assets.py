@@ -1,0 +1,122 @@
+"""Stored files against the digests the log has of them; reading one is the caller's business.
+
+A file is expected where a record says it was stored, until another says that it is no longer to be had
+(``asset.lost``), or the name it came under was erased (``private.erased``), for the file may go with it.
+What is there all the same must still be what was recorded.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ledger.verify.report import Report
+
+TYPES = frozenset({"asset.stored", "asset.lost", "render.requested", "private.erased"})
+
+
+class StoredFile(NamedTuple):
+    """A file a record speaks of: where it says it is (None: wherever its digest leads), and its digest."""
+
+    storage_uri: str | None
+    sha256: str
+
+
+Digest = Callable[[StoredFile], str | None]
+"""Reads a stored file and returns the SHA-256 of its bytes in hex; None if there is none."""
+
+
+@dataclass
+class _Cited:
+    position: int
+    subject: str
+    file: StoredFile
+    may_be_gone: bool = False
+
+
+def check_assets(report: Report, events: Iterator[tuple[Any, ...]], digest: Digest) -> int:
+    """Digest every file the log cites; add what is missing or changed to `report`; return how many there are.
+
+    `events` are the rows of a snapshot. A file that several records cite is read once.
+    """
+    known: dict[StoredFile, str | None] = {}
+    for cited in _Log(events).cited:
+        if cited.file not in known:
+            known[cited.file] = digest(cited.file)
+        found = known[cited.file]
+        if found is None:
+            if not cited.may_be_gone:
+                report.add("ASSET_MISSING", cited.position, cited.subject, cited.file.sha256, "no file")
+        elif found != cited.file.sha256:
+            report.add("ASSET_CHANGED", cited.position, cited.subject, cited.file.sha256, found)
+    return len(known)
+
+
+class _Log:
+    """What the log says of stored files, in order of position; of a variant stored twice, both."""
+
+    def __init__(self, events: Iterator[tuple[Any, ...]]) -> None:
+        self.cited: list[_Cited] = []
+        self._variants: dict[tuple[Any, str], list[_Cited]] = {}
+        self._names: dict[str, list[_Cited]] = {}
+        for position, _, stream, _, type_, *_, payload, _ in events:
+            if type_ in TYPES:
+                self._take(position, stream, type_, _parsed(payload))
+
+    def _take(self, position: int, stream: Any, type_: str, document: dict[str, Any]) -> None:
+        variant = str(document.get("variant"))
+        if type_ == "asset.stored":
+            found = _file(position, variant, document)
+            if found is not None:
+                self.cited.append(found)
+                self._variants.setdefault((stream, variant), []).append(found)
+        elif type_ == "asset.lost":
+            _let_go(self._variants.get((stream, variant), ()))
+        elif type_ == "private.erased":
+            for commitment in _list(document.get("commitments")):
+                _let_go(self._names.get(str(commitment), ()))
+        else:
+            for name, found in _inputs(position, document):
+                self.cited.append(found)
+                self._names.setdefault(name, []).append(found)
+
+
+def _let_go(files: Iterable[_Cited]) -> None:
+    for file in files:
+        file.may_be_gone = True
+
+
+def _inputs(position: int, request: dict[str, Any]) -> Iterator[tuple[str, _Cited]]:
+    """Yield the files that came with a request, each with the commitment to its name."""
+    images = _list(request.get("further_images"))
+    parts = [("input_reference", request.get("input_reference")), ("source_file", request.get("source_file"))]
+    for subject, part in [*parts, *((f"further_images.{at}", image) for at, image in enumerate(images))]:
+        if not isinstance(part, dict):
+            continue
+        name = part["name"].get("commitment") if isinstance(part.get("name"), dict) else None
+        found = _file(position, subject, part)
+        if found is not None:
+            yield str(name), found
+        if found is not None and isinstance(part.get("original_sha256"), str):
+            original = StoredFile(None, part["original_sha256"])
+            yield str(name), _Cited(position, f"{subject}.original", original)
+
+
+def _file(position: int, subject: str, part: dict[str, Any]) -> _Cited | None:
+    uri, sha256 = part.get("storage_uri"), part.get("sha256")
+    if not isinstance(uri, str) or not isinstance(sha256, str):
+        return None
+    return _Cited(position, subject, StoredFile(uri, sha256))
+
+
+def _parsed(payload: Any) -> dict[str, Any]:
+    """Return a payload as far as it can be read; that it cannot is found elsewhere."""
+    try:
+        document = json.loads(payload)
+    except (RecursionError, TypeError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return [item for item in value if isinstance(item, dict | str)] if isinstance(value, list) else []

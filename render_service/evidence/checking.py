@@ -1,0 +1,97 @@
+"""``verify`` with everything it can be asked: all or what is new, against a checkpoint, stored files too."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.ledger import Ledger, open_snapshot, open_tail
+from ledger.verify import Report, verify
+from ledger.verify.against import check_against
+from ledger.verify.assets import StoredFile, check_assets
+from ledger.verify.since import verify_since
+from ledger.verify.verify_bundle import MAX_NOTE_BYTES, Head, read_head, read_key
+from render_service.assets import AssetStore
+from render_service.errors import BadInput
+from render_service.evidence.files import read_file
+from render_service.evidence.keys import read_verifier
+from render_service.settings import Settings
+from render_service.storage.interface import CONTENT, SUFFIXES
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to check besides the record itself."""
+
+    against: Path | None = None
+    verifiers: Sequence[str] = ()
+    since: int | None = None
+    with_assets: bool = False
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The report, the checkpoint it was held against, who signed that, how many files were read."""
+
+    report: Report
+    held: Head | None = None
+    signed_by: Sequence[str] = ()
+    files: int | None = None
+
+
+def check(settings: Settings, asked: Asked) -> Checked:
+    """Check the ledger of `settings`; `BadInput` if what it is to be held against is no checkpoint."""
+    held = _held(asked.against) if asked.against else None
+    keys = [read_key(str(read_verifier(text))) for text in asked.verifiers]
+    with Ledger.open(settings.ledger_url) as ledger:  # says what is wrong if there is no ledger
+        newest = ledger.head().size
+    sizes = [held.size] if held else []
+    if asked.since is None:
+        with open_snapshot(settings.ledger_url) as snapshot:
+            report = verify(snapshot, sizes)
+    elif not 0 < asked.since <= newest:
+        raise BadInput(f"--since {asked.since}: expected a position from 1 to {newest}")
+    else:
+        with open_tail(settings.ledger_url, asked.since) as tail:
+            report = verify_since(tail, asked.since, sizes)
+    signed_by: list[str] = []
+    files = None
+    with open_snapshot(settings.ledger_url) as snapshot:
+        if held:
+            first = next(iter(snapshot.events()), None)
+            signed_by = check_against(report, held, keys, first[9] if first else b"")
+        if asked.with_assets:
+            files = check_assets(
+                report, snapshot.events(), _Digests(AssetStore(settings.assets_folder, settings.assets_url))
+            )
+    return Checked(report, held, signed_by, files)
+
+
+def _held(path: Path) -> Head:
+    data = read_file(path, "checkpoint", MAX_NOTE_BYTES)
+    try:
+        return read_head(data)
+    except ValueError as error:
+        raise BadInput(
+            f"checkpoint {path}: {error}; name a file that `sora-ledger checkpoint --publish` wrote"
+        ) from None
+
+
+class _Digests:
+    """Reads what a record says was stored; an original that was sent in another form goes by its digest."""
+
+    def __init__(self, assets: AssetStore) -> None:
+        self._assets = assets
+
+    def __call__(self, file: StoredFile) -> str | None:
+        uris = self._by_digest(file.sha256) if file.storage_uri is None else [file.storage_uri]
+        return next(filter(None, map(self._digest, uris)), None)
+
+    def _digest(self, uri: str) -> str | None:
+        try:
+            return self._assets.place_of(uri).digest(uri)
+        except BadInput:  # a URI that leads nowhere
+            return None
+
+    def _by_digest(self, sha256: str) -> Iterator[str]:
+        for suffix in (*SUFFIXES.values(), ".bin"):
+            yield f"{self._assets.place.url}/{CONTENT}/{sha256[:2]}/{sha256}{suffix}"

@@ -1,0 +1,117 @@
+"""``verify`` with everything it can be asked: an old checkpoint, what is new, stored files."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def held(sora: Any, denied: str) -> str:
+    """Return a signed checkpoint of a ledger with one denied job, which has grown since."""
+    sora("key", "new", "signing.key", "--name", "ledger.example")
+    sora("checkpoint", "--key", "signing.key", "--publish", "held")
+    sora("record", "elsewhere", "--video-id", "video_9")
+    return "held"
+
+
+def found(ended: Any) -> list[str]:
+    return [finding["code"] for finding in ended.document["findings"]]
+
+
+def keep_first_record() -> None:
+    """Cut everything after position 1, with the tools to leave the rest in order."""
+    db = sqlite3.connect("ledger.db", isolation_level=None)
+    for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        db.execute(f"DROP TRIGGER {name}")
+    db.execute("DELETE FROM events WHERE position > 1")
+    db.execute("UPDATE head SET size = 1, frontier = (SELECT leaf FROM events)")
+    for table in ("private_bodies", "jobs", "holds", "work", "documents"):
+        db.execute(f"DELETE FROM {table}")
+    db.close()
+
+
+def test_a_ledger_that_grew_is_as_the_checkpoint_says(sora: Any, held: str) -> None:
+    ended = sora("verify", "--against", held, "--verifier", "signing.key")
+    assert (ended.code, ended.document["clean"], ended.document["signed_by"]) == (0, True, ["ledger.example"])
+
+
+def test_without_a_verifier_it_says_that_the_signature_was_not_checked(sora: Any, held: str) -> None:
+    assert "signature not checked" in sora("verify", "--against", held).error
+
+
+def test_a_cut_tail_is_found_though_the_ledger_is_intact(sora: Any, held: str, folder: Path) -> None:
+    keep_first_record()
+    assert found(sora("verify")) == []
+    ended = sora("verify", "--against", held)
+    assert (ended.code, found(ended)) == (10, ["CHECKPOINT_SIZE"])
+
+
+def test_a_rewritten_tail_is_found_though_the_ledger_is_intact(sora: Any, held: str) -> None:
+    keep_first_record()
+    sora("create", "--prompt", "another fox", "--max-cost", "0.01", "--profile", "sandbox")
+    assert found(sora("verify")) == []
+    ended = sora("verify", "--against", held)
+    assert (ended.code, found(ended)) == (10, ["CHECKPOINT_ROOT"])
+
+
+def test_another_ledger_is_found(sora: Any, held: str, folder: Path) -> None:
+    (folder / "ledger.db").unlink()
+    sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
+    ended = sora("verify", "--against", held)
+    assert (ended.code, found(ended)) == (10, ["CHECKPOINT_ORIGIN", "CHECKPOINT_ROOT"])
+
+
+def test_a_checkpoint_that_was_changed_is_found(sora: Any, held: str, folder: Path) -> None:
+    text = (folder / held).read_text().split("\n")
+    (folder / held).write_text("\n".join([text[0], "1", *text[2:]]))
+    ended = sora("verify", "--against", held, "--verifier", "signing.key")
+    assert found(ended) == ["CHECKPOINT_ROOT", "CHECKPOINT_SIGNATURE"]
+
+
+def test_a_checkpoint_somebody_else_signed_is_found(sora: Any, held: str) -> None:
+    sora("key", "new", "other.key", "--name", "other.example")
+    assert found(sora("verify", "--against", held, "--verifier", "other.key")) == ["CHECKPOINT_SIGNATURE"]
+
+
+def test_only_what_is_new_is_checked_and_it_says_so(sora: Any, held: str) -> None:
+    size = sora("verify").document["size"]
+    ended = sora("verify", "--since", str(size - 1), "--against", held)
+    assert (ended.code, ended.document["size"], "taken as they are" in ended.error) == (0, size, True)
+
+
+@pytest.mark.parametrize("since", ["0", "-1", "99"])
+def test_a_position_that_is_not_there_is_refused(sora: Any, held: str, since: str) -> None:
+    assert sora("verify", "--since", since).code == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"a note\n\nhello\n", b"x" * 2_000_000])
+def test_a_file_that_is_no_checkpoint_is_refused(
+    sora: Any, denied: str, folder: Path, content: bytes
+) -> None:
+    (folder / "other").write_bytes(content)
+    ended = sora("verify", "--against", "other")
+    assert (ended.code, "checkpoint other: " in ended.error) == (2, True)
+
+
+def test_a_verifier_alone_checks_nothing(sora: Any, denied: str) -> None:
+    assert sora("verify", "--verifier", "k").code == 2
+
+
+def test_stored_files_are_digested(sora: Any, server: Any, folder: Path) -> None:
+    server()
+    sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
+    clean = sora("verify", "--assets")
+    assert (clean.code, clean.document["files"]) == (0, 1)
+    video = next((folder / "assets").rglob("*.mp4"))
+    video.write_bytes(video.read_bytes() + b"!")
+    changed = sora("verify", "--assets")
+    video.unlink()
+    missing = sora("verify", "--assets")
+    assert (changed.code, found(changed), missing.code, found(missing)) == (
+        10,
+        ["ASSET_CHANGED"],
+        10,
+        ["ASSET_MISSING"],
+    )
