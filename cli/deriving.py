@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cli.adopting import job_of
-from cli.commands.create import placed_document, show_placed, show_preview
-from cli.finishing import end
+from cli.commands.create import end_placed, placed_document, show_placed, show_preview
 from cli.invocation import Invocation
+from cli.placing import Placing
 from decision.request import RenderRequest, Source
 from render_service.material import NOTHING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RequestFrom = Callable[[Source, str], RenderRequest]
 
 
-def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bool, queue: bool) -> None:
+def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bool, how: Placing) -> None:
     """Place the request made from the video called `name` and the profile whose server has it.
 
     A video that only the server knows is adopted first; in a dry run it stays unknown.
@@ -27,7 +27,7 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
 
         with inv.ledger() as ledger:
             source, profile = source_in(ledger, name)
-        show_preview(inv, request_from(source, profile), NOTHING)
+        show_preview(inv, request_from(source, profile), NOTHING, how)
         return
 
     job_id = job_of(inv, name).job_id
@@ -38,8 +38,8 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
 
         source, profile = await source_of(desk, job_id)
         request = request_from(source, profile)
-        return await place(desk, request, queue=queue), request
+        return await place(desk, request, queue=how.queue, override=how.override), request
 
     placed, request = inv.desk(follow)
     inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
-    end(inv, placed.job)
+    end_placed(inv, placed)

@@ -13,7 +13,9 @@ from decision.document import Entry
 from ledger.events import Operation
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
-OVERRIDABLE = frozenset({"SEVERAL_CHANGES", "NO_CHANGE_FOUND", "COST_ABOVE_LIMIT", "ATTESTATION_MISSING"})
+OVERRIDABLE = frozenset(
+    {"SEVERAL_CHANGES", "NO_CHANGE_FOUND", "COST_ABOVE_LIMIT", "ATTESTATION_MISSING", "DRAFT_NOT_APPROVED"}
+)
 """Denials that are somebody's rule; the others are facts, which nobody's permission changes."""
 
 

@@ -112,6 +112,9 @@ _FAILURES: Mapping[str, str] = {
     "OPERATION_NOT_OFFERED": "the profile {profile} does not offer {found} (offered: {expected})",
     "OPTION_NOT_OFFERED": "the profile {profile} does not take {found} (taken: {expected})",
     "ATTESTATION_MISSING": "the policy asks for the guardrails to be confirmed, and they were not",
+    "DRAFT_NOT_APPROVED": (
+        "the policy asks for an approved draft before a render for {purpose}, and what was found is: {found}"
+    ),
     "SIZE_NOT_OFFERED": "size {found} is not offered by {model} (offered: {expected})",
     "SECONDS_NOT_OFFERED": "{found} seconds are not offered by {model} (offered: {expected})",
     "SOURCE_DELETED": "the video to {verb} was deleted",
@@ -141,6 +144,7 @@ def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered
         verb=_input(ruling, "operation"),
         operation=NOUNS[Operation(str(_input(ruling, "operation")))],
         profile=_input(ruling, "profile"),
+        purpose=_input(ruling, "purpose"),
     )
 
 
@@ -189,6 +193,7 @@ def _step(fix: Fix, denied: RenderDenied) -> str:
         ): f"make {fix.value} remixes, one change each, each of the result of the one before",
         ("prompt", "set"): "say in --prompt what is to change",
         ("attested", "set"): "read the guardrails and confirm them with --attest",
+        ("draft", "wait"): _draft_step(denied),
         ("profile", "set"): f"use --profile with the name of a server that offers {_needed(denied)}",
         ("seed", "drop"): "leave out --seed, or use the --profile of a server that takes it",
         ("loop", "drop"): "leave out --loop, or use the --profile of a server that takes it",
@@ -200,6 +205,16 @@ def _step(fix: Fix, denied: RenderDenied) -> str:
         ("catalog", "set"): "add the model and its price to the catalog, or render a new video with create",
     }
     return steps[fix.field, fix.action]
+
+
+def _draft_step(denied: RenderDenied) -> str:
+    if _input(denied, "draft_approved") is None:
+        return (
+            "render a draft, have it reviewed (sora-ledger review JOB --verdict approved), and name it with"
+            " --promotes JOB"
+        )
+    made_from = _input(denied, "source_job") or "JOB"
+    return f"have the draft reviewed: sora-ledger review {made_from} --verdict approved"
 
 
 def _needed(denied: RenderDenied) -> str:

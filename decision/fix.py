@@ -50,13 +50,13 @@ class _Shape(NamedTuple):
 def fixes_for(inputs: Inputs, refused: Candidate, catalog: Catalog) -> tuple[Fix, ...]:
     """Return the fixes that together would have `inputs` allowed; `refused` came nearest."""
     details = [failure.detail_code for failure in refused.gates_failed]
-    attest = (Fix(field="attested", action="set"),) if "ATTESTATION_MISSING" in details else ()
+    people = tuple(_PEOPLE[detail] for detail in details if detail in _PEOPLE)
     if _leaves_a_create(inputs, details, catalog):
         create = _create_instead(inputs)
         step = Fix(field="operation", action="set", value=Operation.CREATE.value)
-        return step, *_for_profile(create), *attest, *_nearest_allowed(create, catalog)
+        return step, *_for_profile(create), *people, *_nearest_allowed(create, catalog)
     remedies = _remedies(details, inputs)
-    return *_for_profile(inputs), *attest, *remedies, *_nearest_allowed(inputs, catalog)
+    return *_for_profile(inputs), *people, *remedies, *_nearest_allowed(inputs, catalog)
 
 
 def _leaves_a_create(inputs: Inputs, details: Iterable[str], catalog: Catalog) -> bool:
@@ -86,6 +86,12 @@ def _for_profile(inputs: Inputs) -> tuple[Fix, ...]:
         return (Fix(field="profile", action="set"),)
     return tuple(Fix(field=_NEEDED_BY[name], action="drop") for name in missing)
 
+
+_PEOPLE: Mapping[str, Fix] = {
+    "ATTESTATION_MISSING": Fix(field="attested", action="set"),
+    "DRAFT_NOT_APPROVED": Fix(field="draft", action="wait", value="approved"),
+}
+"""What people have to do, whatever is rendered."""
 
 _REMEDIED: Mapping[str, Fix] = {
     "SOURCE_NOT_COMPLETED": Fix(field="source", action="wait", value=Status.COMPLETED.value),

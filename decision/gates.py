@@ -2,8 +2,8 @@
 
 Each gate has a name in the record, the detail codes it refuses with, and for each of those the code of
 Bickford's seven and the invariant it guards (`REFUSALS`). A gate is only asked where it means something:
-what a server offers where that is known, an attestation where the policy requires one, money where there is
-a cost.
+what a server offers where that is known, an attestation or an approved draft where the policy requires one,
+money where there is a cost.
 
 That a remix changes exactly one thing gives lineage its meaning. An edit is under no such rule: what was
 found in its prompt stands in the inputs and the reasons, and refuses nothing.
@@ -34,6 +34,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "OPERATION_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_PROFILE"),
     "OPTION_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_PROFILE"),
     "ATTESTATION_MISSING": Refusal(_PREREQUISITE, "INV_GUARDRAILS_ATTESTED"),
+    "DRAFT_NOT_APPROVED": Refusal(_PREREQUISITE, "INV_DRAFT_APPROVED"),
     "SIZE_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
     "SECONDS_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
     "SOURCE_DELETED": Refusal(_PREREQUISITE, "INV_SOURCE_COMPLETED"),
@@ -87,6 +88,13 @@ def _offered(detail_code: str, missing: tuple[str, ...], offered: str | None) ->
 
 def _attested(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
     return None if inputs.attested else Failure("ATTESTATION_MISSING", "attested", "not attested")
+
+
+def _draft_approved(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    if inputs.draft_approved:
+        return None
+    found = "no draft named" if inputs.draft_approved is None else "not approved"
+    return Failure("DRAFT_NOT_APPROVED", "an approved draft", found)
 
 
 def _size_offered(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
@@ -238,6 +246,8 @@ def _gates(inputs: Inputs, entrant: Entrant, policy: Policy) -> Mapping[str, Gat
         gates["options_offered"] = _options_offered
     if policy.require_attestation:
         gates["attested"] = _attested
+    if inputs.purpose in (policy.require_approved_draft or ()):
+        gates["draft_approved"] = _draft_approved
     of_file = inputs.operation is Operation.EDIT and inputs.source_model is None
     gates |= _OF_FILE if of_file else _OWN[inputs.operation]
     if entrant.cost_usd_micros is not None:

@@ -148,7 +148,7 @@ def _drafted(desk: Desk, plan: Sequence[Planned]) -> tuple[list[Placed], list[Ba
         asked = requested(desk.assets, request, planned.material)
         ruling = rule(desk, request, desk.profile(request.profile), taken)
         one = Placed(unrecorded(), asked, ruling)
-        batch = Batch(one.job.job_id, NEW, opening(desk, asked, ruling))
+        batch = Batch(one.job.job_id, NEW, opening(desk, one))
         held = holds_after(one.job, batch.drafts)
         taken.update({hold.budget: hold.reserved_usd_micros for hold in held})
         placed.append(one)

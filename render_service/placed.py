@@ -8,6 +8,7 @@ from decision.holding import Considered
 from ledger.events import RenderDenied, RenderRequested, SubmissionIntended
 from ledger.job import Job
 from ledger.ledger import Ledger
+from render_service.governance.overriding import Override
 from sora_adapter.advice import Submission, trouble
 from sora_adapter.errors import AnswerError
 from sora_adapter.profiles import profile
@@ -15,13 +16,18 @@ from sora_adapter.profiles import profile
 
 @dataclass(frozen=True)
 class Placed:
-    """A request that went through the desk: the job, what was asked, and the ruling."""
+    """A request that went through the desk: the job, what was asked, and the ruling.
+
+    `override` is what was set aside for it; `override_refused` why nothing was, although somebody wished it.
+    """
 
     job: Job
     requested: RenderRequested
     ruling: Considered
     outcome: Submission | None = None
     repeated: bool = False
+    override: Override | None = None
+    override_refused: str | None = None
 
 
 def denial(ledger: Ledger, job: Job) -> str:

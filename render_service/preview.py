@@ -10,6 +10,7 @@ from decision.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided
 from render_service.desk import utc_now
 from render_service.governance.contexts import context_in
+from render_service.governance.overriding import Override, set_aside
 from render_service.governance.policies import active_rules, ledger_if_any, packaged_rules
 from render_service.intents import call_of
 from render_service.material import NOTHING, Material
@@ -35,10 +36,18 @@ class Preview:
         return {"dry_run": True, "decision": ruling_document(self.ruling, request), "request": sent}
 
 
-def preview(settings: Settings, request: RenderRequest, material: Material = NOTHING) -> Preview:
-    """Decide on `request` and show what would be sent; records nothing and calls nothing."""
+def preview(
+    settings: Settings,
+    request: RenderRequest,
+    material: Material = NOTHING,
+    override: Override | None = None,
+) -> Preview:
+    """Decide on `request` and show what would be sent; records nothing and calls nothing.
+
+    `BadRequest` if what `override` names cannot be set aside.
+    """
     server = profile(request.profile, settings.profiles_file)
-    ruling = ruling_on(settings, request)
+    ruling = ruling_on(settings, request, override)
     post = None
     if isinstance(ruling, RenderDecided):
         upload = material.video.read_bytes() if material.video else material.reference
@@ -46,13 +55,16 @@ def preview(settings: Settings, request: RenderRequest, material: Material = NOT
     return Preview(ruling, post, address(settings, request.profile))
 
 
-def ruling_on(settings: Settings, request: RenderRequest) -> Considered:
+def ruling_on(settings: Settings, request: RenderRequest, override: Override | None = None) -> Considered:
     """Decide on `request` with all that this ledger says, if there is one; records nothing."""
     server = profile(request.profile, settings.profiles_file)
     with ledger_if_any(settings) as ledger:
         rules = active_rules(ledger) if ledger else packaged_rules()
         context = context_in(settings, ledger, request, server, utc_now())
-    return consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
+    ruling = consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
+    if override is None:
+        return ruling
+    return set_aside(ruling, override, catalog=rules.catalog, policy=rules.policy)
 
 
 def preview_character(settings: Settings, name: str, file: SourceFile, path: Path) -> Json:

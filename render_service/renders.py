@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from decision.errors import BadRequest
 from decision.holding import Considered, consider
 from decision.request import RenderRequest
 from ledger.errors import BudgetExceeded, EventIdConflict
@@ -29,9 +30,10 @@ from ledger.record import Draft, new_job_id
 from ledger.store.interface import NEW, Document
 from render_service.closing import closed
 from render_service.desk import Desk
-from render_service.errors import BudgetGone
+from render_service.errors import BudgetGone, NotReady
 from render_service.governance.budgets import NOTHING as NOTHING_TAKEN
 from render_service.governance.contexts import context_of
+from render_service.governance.overriding import Override, lapsed_overrides, set_aside
 from render_service.governance.racing import decided_until_recorded
 from render_service.intents import call_of, intended, requested
 from render_service.material import NOTHING, Material
@@ -65,10 +67,13 @@ async def place(
     patience: Patience | None = None,
     *,
     queue: bool = False,
+    override: Override | None = None,
 ) -> Placed:
     """Decide on `request`, record it, and submit it if it is allowed; `material` are its files.
 
     What the policy wants a person for is held. With `queue`, what is allowed is left to `resume` or a worker.
+    What is denied is set aside as `override` says; where the policy does not let it be, the denial is
+    recorded and `Placed.override_refused` says so. `BadRequest` if nothing is denied; nothing is recorded.
     A request key that was used before gives the job it was used for; `RequestKeyTaken` if that job was
     asked for something else. A server at capacity is asked again as `patience` allows.
     """
@@ -77,7 +82,7 @@ async def place(
     if repeated is None:
         asked = await asyncio.to_thread(requested, desk.assets, request, material)
         try:
-            return await _place_new(desk, request, asked, material, patience, queue=queue)
+            return await _place_new(desk, request, asked, material, patience, queue, override)
         except EventIdConflict:  # another process used the key in between
             repeated = await find_repeated(desk, request)
             if repeated is None:
@@ -95,20 +100,34 @@ async def _place_new(
     asked: RenderRequested,
     material: Material,
     patience: Patience,
-    *,
-    queue: bool,
+    queue: bool,  # noqa: FBT001
+    override: Override | None,
 ) -> Placed:
     """Decide and record, and submit what is allowed; decide again where others took the money in between."""
     profile = desk.profile(request.profile)
 
     async def once() -> Placed:
         ruling = await asyncio.to_thread(rule, desk, request, profile)
-        placed = Placed(unrecorded(), asked, ruling)
+        placed = _overridden(desk, Placed(unrecorded(), asked, ruling), override)
+        ruling = placed.ruling
         if queue or not isinstance(ruling, RenderDecided):
             return await _recorded(desk, placed)
         return await submit(desk, placed, call_of(request, ruling.model, material), patience)
 
     return await decided_until_recorded(desk.log, once)
+
+
+def _overridden(desk: Desk, placed: Placed, wish: Override | None) -> Placed:
+    """Return `placed` with its denial set aside, or with why it cannot be."""
+    if wish is None:
+        return placed
+    try:
+        ruling = set_aside(placed.ruling, wish, catalog=desk.catalog, policy=desk.policy)
+    except BadRequest as refused:
+        if not isinstance(placed.ruling, RenderDenied):
+            raise
+        return replace(placed, override_refused=str(refused))
+    return replace(placed, ruling=ruling, override=wish)
 
 
 def may_try_again(desk: Desk, job: Job, outcome: Submission | None) -> bool:
@@ -135,10 +154,13 @@ def unrecorded() -> Job:
     )
 
 
-def opening(desk: Desk, asked: RenderRequested, ruling: Considered) -> list[Draft]:
-    """Return what a session opens with: the request and its decision, and after a denial its end."""
+def opening(desk: Desk, placed: Placed) -> list[Draft]:
+    """Return what a session opens with: the request, overrides, its decision, and after a denial its end."""
+    asked, ruling = placed.requested, placed.ruling
     first = desk.draft(asked, event_id=event_id_of(asked.request_key))
-    drafts = [first, desk.draft(ruling, causation_id=first.event_id)]
+    set_aside_now = placed.override.events() if placed.override else []
+    overrides = [desk.draft(event, causation_id=first.event_id) for event in set_aside_now]
+    drafts = [first, *overrides, desk.draft(ruling, causation_id=(overrides or [first])[-1].event_id)]
     if isinstance(ruling, RenderDenied):
         end = RenderClosed(outcome=Outcome.DENIED, duration_ms=0, cost_usd_micros=0)
         drafts.append(desk.draft(end))
@@ -147,7 +169,7 @@ def opening(desk: Desk, asked: RenderRequested, ruling: Considered) -> list[Draf
 
 async def _recorded(desk: Desk, placed: Placed) -> Placed:
     """Record what is not submitted now: denied, held, or left to a worker, for whom it is made due."""
-    drafts = opening(desk, placed.requested, placed.ruling)
+    drafts = opening(desk, placed)
     job = await desk.advance(placed.job, drafts, rules_of(desk))
     if job.state is State.DECIDED:
         await asyncio.to_thread(desk.ledger.store.schedule, job.job_id)
@@ -164,22 +186,38 @@ async def submit(desk: Desk, placed: Placed, call: SubmitCall, patience: Patienc
     if not isinstance(ruling, RenderDecided):
         return placed
     profile = desk.profile(placed.requested.profile)
+    if job.version != NEW:
+        await asyncio.to_thread(_check_overrides, desk, job, ruling)
     async with desk.connect(profile) as client:
         while True:
             intent = intended(client, profile, placed.requested, ruling)
             attempt = _attempt(desk, client, _recording(desk, placed, job, intent), intent, call, patience)
             job, outcome, wait_s = await uninterrupted(desk, attempt)
             if wait_s is None:
-                return Placed(job, placed.requested, ruling, outcome, repeated=placed.repeated)
+                return replace(placed, job=job, outcome=outcome)
             desk.log.warning("submission.at_capacity", job_id=job.job_id, wait_s=round(wait_s, 1))
             await _wait(desk, job, wait_s)
+
+
+def _check_overrides(desk: Desk, job: Job, ruling: RenderDecided) -> None:
+    """Refuse to submit on the strength of an override that has run out."""
+    overridden = str(ruling.basis.inputs.get("overridden") or "").split(",")
+    if overridden == [""]:
+        return
+    lapsed = set(lapsed_overrides(desk.ledger.history(job.job_id), desk.clock()))
+    over = [code for code in overridden if code in lapsed]
+    if over:
+        raise NotReady(
+            f"{job.job_id} was allowed by an override of {', '.join(over)} that has run out: "
+            f"`sora-ledger cancel {job.job_id}`, and ask again"
+        )
 
 
 async def _recording(desk: Desk, placed: Placed, job: Job, intent: SubmissionIntended) -> Job:
     """Record the intent, and before the first one the request and the decision it follows from."""
     if job.version != NEW:
         return await _intended_again(desk, job, intent)
-    opened = opening(desk, placed.requested, placed.ruling)
+    opened = opening(desk, placed)
     drafts = [*opened, desk.draft(intent, causation_id=opened[-1].event_id)]
     return await desk.advance(job, drafts, rules_of(desk))
 

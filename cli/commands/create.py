@@ -10,8 +10,9 @@ from cli.advising import advised_request
 from cli.asking import read_cost, read_prompt
 from cli.finishing import end
 from cli.ingredients import Ingredients, LoopCommand, gather, ingredients
-from cli.invocation import Invocation
+from cli.invocation import Invocation, say
 from cli.models import list_models, show_models
+from cli.placing import Placing, placing
 from decision.request import RenderRequest
 from ledger.job import State
 from render_service.material import Material
@@ -19,6 +20,7 @@ from render_service.material import Material
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from render_service.desk import Desk
     from render_service.placed import Placed
 
 Json = dict[str, Any]
@@ -32,11 +34,11 @@ Json = dict[str, Any]
 @list_models
 @options.render
 @options.promotes
-@options.queue
+@placing
 @options.dry_run
 @options.calling
 @options.invocation
-def create_command(inv: Invocation, *, models: bool, dry_run: bool, queue: bool, **asked: Any) -> None:
+def create_command(inv: Invocation, *, models: bool, dry_run: bool, how: Placing, **asked: Any) -> None:
     """Ask for a render and return at once; `poll` waits for it.
 
     \b
@@ -47,18 +49,25 @@ def create_command(inv: Invocation, *, models: bool, dry_run: bool, queue: bool,
     if models:
         show_models(inv)
     else:
-        place_and_show(inv, *request_of(inv, **asked), dry_run=dry_run, queue=queue)
+        place_and_show(inv, *request_of(inv, **asked), dry_run=dry_run, how=how)
 
 
 def place_and_show(
-    inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool, queue: bool = False
+    inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool, how: Placing
 ) -> None:
     """Place a request that needs nothing from the ledger, and emit what came of it."""
     if dry_run:
-        show_preview(inv, request, material)
+        show_preview(inv, request, material, how)
         return
-    placed = place_at_desk(inv, request, material, queue=queue)
+    placed = place_at_desk(inv, request, material, how)
     inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
+    end_placed(inv, placed)
+
+
+def end_placed(inv: Invocation, placed: "Placed") -> None:
+    """Exit as the job stands, after saying why an override was not honoured."""
+    if placed.override_refused:
+        say(f"Error: {placed.override_refused}")
     end(inv, placed.job)
 
 
@@ -108,21 +117,24 @@ def promoted_job(inv: Invocation, name: str) -> str:
         return ledger.job(name).job_id
 
 
-def place_at_desk(
-    inv: Invocation, request: RenderRequest, material: Material, *, queue: bool = False
-) -> "Placed":
+def place_at_desk(inv: Invocation, request: RenderRequest, material: Material, how: Placing) -> "Placed":
     """Decide, record, and submit unless it is to be queued."""
     from render_service.renders import place  # noqa: PLC0415  # the adapter: not before it is needed
 
-    return inv.desk(lambda desk: place(desk, request, material, queue=queue), begins=True)
+    async def follow(desk: "Desk") -> "Placed":
+        return await place(desk, request, material, queue=how.queue, override=how.override)
+
+    return inv.desk(follow, begins=True)
 
 
-def show_preview(inv: Invocation, request: RenderRequest, material: Material) -> None:
+def show_preview(
+    inv: Invocation, request: RenderRequest, material: Material, how: Placing | None = None
+) -> None:
     """Emit what would happen; exit 3 if it would be denied."""
     from cli.exit_codes import ExitCode  # noqa: PLC0415
     from render_service.preview import preview  # noqa: PLC0415
 
-    seen = preview(inv.settings, request, material)
+    seen = preview(inv.settings, request, material, how.override if how else None)
     document = seen.document(request)
 
     def text(console: "Console") -> None:
@@ -143,7 +155,11 @@ def placed_document(placed: "Placed", request: RenderRequest | None = None) -> J
     from render_service.preview import ruling_document  # noqa: PLC0415
 
     decision = ruling_document(placed.ruling, request, job_id=placed.job.job_id)
-    return job_document(placed.job) | {"decision": decision, "repeated": placed.repeated}
+    return job_document(placed.job) | {
+        "decision": decision,
+        "repeated": placed.repeated,
+        "override_refused": placed.override_refused,
+    }
 
 
 def show_placed(

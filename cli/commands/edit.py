@@ -11,6 +11,7 @@ from cli.asking import read_cost, read_prompt
 from cli.commands.create import place_and_show
 from cli.deriving import derive
 from cli.invocation import Invocation
+from cli.placing import Placing, placing
 from decision.request import RenderRequest, Source
 from render_service.material import Material
 
@@ -27,7 +28,7 @@ from render_service.material import Material
 @options.prompt_fields
 @click.option("--model", metavar="NAME", help="For --video; a video of the server keeps its model.")
 @options.render
-@options.queue
+@placing
 @options.dry_run
 @options.calling
 @options.invocation
@@ -40,7 +41,7 @@ def edit_command(  # noqa: PLR0913  # one parameter per option
     prompt_file: TextIO | None,
     max_cost: str | None,
     dry_run: bool,
-    queue: bool,
+    how: Placing,
     **asked: Any,
 ) -> None:
     """Change a completed video, or one in a file; unlike a remix it may change several things at once.
@@ -59,9 +60,9 @@ def edit_command(  # noqa: PLR0913  # one parameter per option
         return advised_request(inv, "edit", source, profile=profile, **asked)
 
     if name is not None:
-        derive(inv, name, request_from, dry_run=dry_run, queue=queue)
+        derive(inv, name, request_from, dry_run=dry_run, how=how)
     elif video is not None:
-        place_and_show(inv, *_of_file(inv, video, asked), dry_run=dry_run, queue=queue)
+        place_and_show(inv, *_of_file(inv, video, asked), dry_run=dry_run, how=how)
 
 
 def _of_file(inv: Invocation, video: Path, asked: dict[str, Any]) -> tuple[RenderRequest, Material]:

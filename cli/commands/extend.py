@@ -9,6 +9,7 @@ from cli.advising import advised_request
 from cli.asking import read_cost, read_prompt
 from cli.deriving import derive
 from cli.invocation import Invocation
+from cli.placing import Placing, placing
 from decision.request import RenderRequest, Source
 
 
@@ -20,7 +21,7 @@ from decision.request import RenderRequest, Source
 @click.option("--model", metavar="NAME", help="An extension keeps its source's; naming another is denied.")
 @click.option("--size", metavar="WxH", help="An extension keeps its source's; naming another is denied.")
 @options.render
-@options.queue
+@placing
 @options.dry_run
 @options.calling
 @options.invocation
@@ -32,7 +33,7 @@ def extend_command(  # one parameter per option
     prompt_file: TextIO | None,
     max_cost: str | None,
     dry_run: bool,
-    queue: bool,
+    how: Placing,
     **asked: Any,
 ) -> None:
     """Add seconds to the end of a completed video; the result is the whole, old and new in one file.
@@ -48,4 +49,4 @@ def extend_command(  # one parameter per option
             inv, "extend", source, prompt=prompt, max_cost_usd_micros=cost, profile=profile, **asked
         )
 
-    derive(inv, name, request_from, dry_run=dry_run, queue=queue)
+    derive(inv, name, request_from, dry_run=dry_run, how=how)

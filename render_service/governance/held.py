@@ -1,16 +1,15 @@
 """A hold as those who answer find it: who asked, which rules hold it, who approved so far."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from decision.approvals import ApprovalRule
 from decision.policy import Policy
-from ledger.events import ApprovalGranted, DecisionOverridden, RenderHeld, RenderRequested
+from ledger.events import ApprovalGranted, RenderHeld, RenderRequested
 from ledger.job import Job, State
 from ledger.record import Record
 from render_service.desk import Desk
 from render_service.errors import NotReady
+from render_service.governance.overriding import lapsed_overrides
 from render_service.governance.policies import kept_document
 
 
@@ -54,14 +53,6 @@ def read_case(desk: Desk, job_id: str) -> Case:
         ),
         lapsed=tuple(lapsed_overrides(history, desk.clock())),
     )
-
-
-def lapsed_overrides(history: Sequence[Record], now: datetime) -> Iterator[str]:
-    """Yield the denials whose overriding has run out."""
-    for record in history:
-        event = record.event
-        if isinstance(event, DecisionOverridden) and datetime.fromisoformat(event.expires_at) <= now:
-            yield event.detail_code
 
 
 def _rules(desk: Desk, held: object) -> tuple[ApprovalRule, ...]:

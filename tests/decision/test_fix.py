@@ -55,6 +55,7 @@ OFFERS = st.sampled_from(["create", "remix", "edit", "edit_upload", "extend", "c
 CONTEXTS = st.fixed_dictionaries(
     {
         "budget_left_usd_micros": MONEY,
+        "draft_approved": st.sampled_from([None, False, True]),
         "operations_offered": st.one_of(st.none(), st.lists(OFFERS)),
         "options_offered": st.one_of(st.none(), st.lists(st.sampled_from(["seed", "loop", "url"]))),
     }
@@ -67,7 +68,7 @@ def trace_of(ruling: Ruling) -> DenialTrace:
     return ruling.denial_trace
 
 
-def apply(fix: Fix, asked: dict[str, Any], context: dict[str, Any]) -> None:
+def apply(fix: Fix, asked: dict[str, Any], context: dict[str, Any]) -> None:  # noqa: C901  # one per kind
     """Do what the fix says, the way a person would who reads it."""
     match fix.field, fix.action:
         case "budget_left_usd_micros", _:
@@ -81,6 +82,8 @@ def apply(fix: Fix, asked: dict[str, Any], context: dict[str, Any]) -> None:
             asked.pop("source")
         case "prompt", "split":
             asked["prompt"] = PARTS[0]
+        case "draft", "wait":
+            context["draft_approved"] = True
         case "attested", "set":
             asked["attested"] = True
         case "seed" | "loop", "drop":
@@ -94,7 +97,12 @@ def apply(fix: Fix, asked: dict[str, Any], context: dict[str, Any]) -> None:
 @pytest.fixture(scope="session")
 def assert_fix_is_allowed(catalog: Catalog, policy: Policy, parse: Parse) -> Callable[..., None]:
     def assert_fix_is_allowed(asked: dict[str, Any], context: dict[str, Any], *, strict: bool) -> None:
-        own = policy.model_copy(update={"require_attestation": strict})
+        own = policy.model_copy(
+            update={
+                "require_attestation": strict,
+                "require_approved_draft": ("final", "draft") if strict else None,
+            }
+        )
 
         def rule() -> Ruling:
             return decide(parse(**asked), catalog=catalog, policy=own, context=DecisionContext(**context))
