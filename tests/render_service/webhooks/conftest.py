@@ -37,6 +37,8 @@ class Sender:
     url: str
     client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=30))
     sent: int = 0
+    stop: Callable[[], None] = lambda: None
+    """Stop the receiver; what it answered is tied to its jobs when this returns."""
 
     def request(
         self,
@@ -102,6 +104,7 @@ def serving() -> Iterator[Callable[[Desk], Sender]]:
                 thread.join()
 
             stack.callback(stop)
+            sender.stop = stop
             return sender
 
         yield start
