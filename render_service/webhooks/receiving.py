@@ -1,8 +1,9 @@
 """The inbox of a process that receives webhooks: each event durable once, answered as soon as it is.
 
-While one transaction is under way the next deliveries gather and then go as one. After the answer the same
-thread ties what is new to its jobs and makes those due. A process that dies in between has lost a wake-up and
-nothing else: the job is looked at in its own time, and tied then (`render_service.webhooks.matching`).
+While one transaction is under way the next deliveries gather and then go as one. What is new is tied to its
+jobs, and those are made due, after the answer, and beside what comes next. A process that dies in between has
+lost a wake-up and nothing else: the job is looked at in its own time, and tied then
+(`render_service.webhooks.matching`).
 """
 
 import asyncio
@@ -26,6 +27,8 @@ RECEIPTS = uuid.UUID("c3f0a6f4-53a5-5c44-9d0c-0b7b9f3b8f11")
 
 REMEMBERED = 20_000
 MOST_TOGETHER = 500
+GATHER_S = 0.05
+"""How long ties gather: each round of them costs two commits, which the next deliveries would wait for."""
 
 
 class Reception(StrEnum):
@@ -66,7 +69,9 @@ class Inbox:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._waiting: list[Waiting] = []
+        self._untied: list[Unseen] = []
         self._working: asyncio.Task[None] | None = None
+        self._tying: asyncio.Task[None] | None = None
         self._seen: OrderedDict[str, Said] = OrderedDict()
 
     async def receive(self, profile: str, event: WebhookReceived) -> Reception:
@@ -81,6 +86,8 @@ class Inbox:
         """Finish what was received."""
         if self._working is not None:
             await self._working
+        if self._tying is not None:
+            await self._tying
 
     async def _work(self) -> None:
         while self._waiting:
@@ -92,7 +99,15 @@ class Inbox:
                 continue
             self._settle((one, self._reception(one, new)) for one in group)
             self._forget()
-            await asyncio.to_thread(self._tie, unseen)
+            self._untied += unseen
+            if self._untied and (self._tying is None or self._tying.done()):
+                self._tying = asyncio.create_task(self._tie_all())
+
+    async def _tie_all(self) -> None:
+        while self._untied:
+            await asyncio.sleep(GATHER_S)
+            untied, self._untied = self._untied, []
+            await asyncio.to_thread(self._tie, untied)
 
     @staticmethod
     def _settle(outcomes: Iterable[tuple[Waiting, Reception | Exception]]) -> None:

@@ -1,0 +1,197 @@
+"""Webhooks taken per second by ``serve``, against a bare Starlette handler that only checks the signature.
+
+Both sides are processes of their own under uvicorn, with the same secret, and get the same deliveries over
+the same connections, in turn: `EVENTS` events, a quarter of them twice, some about jobs of the ledger. Ours
+records each event once, durably, before it answers (SQLite, synchronous FULL), ties it to its job, and
+logs every request; the peer calls the SDK's ``verify_signature`` and answers 200. Then the inbox is counted.
+How long one answer takes is measured by itself: one connection, one delivery after the other.
+
+    .venv/bin/python benchmarks/webhooks.py
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import itertools
+import json
+import os
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ledger.events import RenderAdopted, Status, WebhookReceived
+from ledger.ledger import Ledger
+from ledger.record import ActorSource, Authority, Provenance, draft
+from ledger.store.interface import NEW, Batch, RecordFilter
+
+ROUNDS = 5
+EVENTS = 3_000
+DOUBLED = EVENTS // 4
+JOBS = 300
+CONNECTIONS = 32
+ALONE = 200
+AIM = 0.4
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+WHO = Provenance("bench", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)
+
+
+def main() -> None:
+    """Measure both sides in turn."""
+    ours: list[float] = []
+    peers: list[float] = []
+    alone: list[float] = []
+    for _ in range(ROUNDS):
+        ours.append(_ours(alone))
+        peers.append(_peer())
+    print(
+        f"{EVENTS} events, {DOUBLED} of them twice, {JOBS} about jobs of the ledger, "
+        f"{CONNECTIONS} connections; {ROUNDS} runs each, alternating"
+    )
+    print(f"  serve          {_spread(ours)}")
+    print(f"  signature only {_spread(peers)}")
+    ratio = statistics.median(ours) / statistics.median(peers)
+    print(f"  ratio of medians {ratio:.2f} (aim: at least {AIM:g})")
+    low, middle, high = min(alone) * 1000, statistics.median(alone) * 1000, max(alone) * 1000
+    print(f"  one delivery to serve by itself: median {middle:.1f} ms ({low:.1f} to {high:.1f})")
+
+
+def _ours(alone: list[float]) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/ledger.db"
+        with Ledger.open_or_create(url, WHO, datetime.now(UTC)) as ledger:
+            for number in range(JOBS):
+                adopted = RenderAdopted(profile="sandbox", video_id=f"video_{number}", status=Status.QUEUED)
+                ledger.append([Batch(f"job_{number:032x}", NEW, [draft(adopted, WHO, datetime.now(UTC))])])
+        port = _free_port()
+        command = [str(Path(sys.executable).parent / "sora-ledger"), "serve", "--port", str(port), "--json"]
+        environment = {
+            "SORA_LEDGER_URL": url,
+            "SORA_LEDGER_PROFILE": "sandbox",
+            "SORA_LEDGER_WEBHOOK_SECRETS": SECRET,
+        }
+        rate = _rate(command, environment, port, "/webhooks/sandbox", alone)
+        with Ledger.open(url) as ledger:
+            recorded = sum(1 for _ in ledger.read(RecordFilter(type=WebhookReceived.type)))
+        if recorded != EVENTS + ALONE:
+            raise SystemExit(f"{recorded} events in the inbox, expected {EVENTS + ALONE}")
+    return rate
+
+
+def _peer() -> float:
+    port = _free_port()
+    return _rate([sys.executable, __file__, "--bare", str(port)], {}, port, "/", [])
+
+
+def _rate(command: list[str], environment: dict[str, str], port: int, path: str, alone: list[float]) -> float:
+    """Return deliveries per second to the server of `command`, and put seconds of single ones in `alone`."""
+    process = subprocess.Popen(
+        command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(port)
+        rate = asyncio.run(_deliver(port, _deliveries(path), CONNECTIONS, []))
+        asyncio.run(_deliver(port, [_request(path, f"alone_{n}", f"a_{n}") for n in range(ALONE)], 1, alone))
+    finally:
+        process.terminate()
+        process.wait()
+    return rate
+
+
+def _deliveries(path: str) -> list[bytes]:
+    """Return whole requests, signed now; the second of a doubled event is another delivery."""
+    chance = random.Random(1)
+    events = [*range(EVENTS), *chance.sample(range(EVENTS), DOUBLED)]
+    chance.shuffle(events)
+    return [_request(path, f"video_{number}", f"wh_{place}") for place, number in enumerate(events)]
+
+
+def _request(path: str, video_id: str, name: str) -> bytes:
+    event = {
+        "id": f"evt_{video_id}",
+        "object": "event",
+        "created_at": 1_790_000_000,
+        "type": "video.completed",
+    }
+    body = json.dumps(event | {"data": {"id": video_id}}).encode()
+    at = str(int(time.time()))
+    mac = hmac.digest(base64.b64decode(SECRET[6:]), f"{name}.{at}.".encode() + body, hashlib.sha256)
+    headers = {
+        "host": "here",
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "webhook-id": name,
+        "webhook-timestamp": at,
+        "webhook-signature": "v1," + base64.b64encode(mac).decode(),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+async def _deliver(port: int, requests: list[bytes], connections: int, seconds: list[float]) -> float:
+    waiting = iter(requests)
+
+    async def hand() -> None:
+        reading, writing = await asyncio.open_connection("127.0.0.1", port)
+        for request in waiting:
+            asked = time.perf_counter()
+            writing.write(request)
+            head = await reading.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise SystemExit(f"a delivery was answered with {head!r}")
+            await reading.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
+            seconds.append(time.perf_counter() - asked)
+        writing.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(hand() for _ in range(connections)))
+    return len(requests) / (time.perf_counter() - began)
+
+
+def _bare(port: int) -> None:
+    """Serve the peer."""
+    import uvicorn  # noqa: PLC0415  # in the process of the peer only
+    from openai import OpenAI  # noqa: PLC0415
+    from starlette.applications import Starlette  # noqa: PLC0415
+    from starlette.requests import Request  # noqa: PLC0415
+    from starlette.responses import JSONResponse, Response  # noqa: PLC0415
+    from starlette.routing import Route  # noqa: PLC0415
+
+    sdk = OpenAI(api_key="none")
+
+    async def receive(request: Request) -> Response:
+        sdk.webhooks.verify_signature(await request.body(), dict(request.headers), secret=SECRET)
+        return JSONResponse({"ok": True})
+
+    app = Starlette(routes=[Route("/", receive, methods=["POST"])])
+    uvicorn.run(app, port=port, log_config=None, access_log=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int) -> None:
+    for _ in itertools.repeat(None, 300):
+        with socket.socket() as asked:
+            if asked.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise SystemExit("the server did not start within 30 s")
+
+
+def _spread(rates: list[float]) -> str:
+    return f"{statistics.median(rates):7,.0f} deliveries/s ({min(rates):,.0f} to {max(rates):,.0f})"
+
+
+if __name__ == "__main__":
+    _bare(int(sys.argv[2])) if "--bare" in sys.argv else main()
