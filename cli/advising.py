@@ -5,19 +5,25 @@ guardrails go to stderr and block nothing; a policy may require ``--attest``, an
 """
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.asking import make_request
 from cli.invocation import Invocation, say
-from decision.advice import advise
+from decision.advice import Advice, advise
 from decision.guardrails import ATTESTATION, GUARDRAILS
 from decision.missing import Question, answered, missing_details
 from decision.request import RenderRequest, Source
 from ledger.errors import LedgerUnusable
 from ledger.events import RenderRequested
 from ledger.store.interface import RecordFilter
+
+if TYPE_CHECKING:
+    from render_service.batch_plan import Planned
+
+MOST_LINES_SHOWN = 10
 
 
 def advised_request(
@@ -34,9 +40,36 @@ def advised_request(
             say(f"advice: {advice.message}")
         else:
             inv.log.warning("prompt.advice", code=advice.code, field=advice.field, message=advice.message)
+    _remind(inv, request)
+    return request
+
+
+def advise_batch(inv: Invocation, planned: "Sequence[Planned]") -> None:
+    """Say what could be better in the entries of a batch, each thing once with its lines."""
+    lines: dict[Advice, list[int]] = {}
+    for each in planned:
+        for advice in advise(each.request):
+            lines.setdefault(advice, []).append(each.entry.line)
+    for advice, found in lines.items():
+        if inv.log.quiet:
+            say(f"advice ({_named(found)}): {advice.message}")
+        else:
+            inv.log.warning(
+                "prompt.advice", code=advice.code, field=advice.field, message=advice.message, lines=found
+            )
+    _remind(inv, planned[0].request)
+
+
+def _named(lines: list[int]) -> str:
+    shown = ", ".join(map(str, lines[:MOST_LINES_SHOWN]))
+    more = len(lines) - MOST_LINES_SHOWN
+    return f"line{'s' if len(lines) > 1 else ''} {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def _remind(inv: Invocation, request: RenderRequest) -> None:
+    """Show the guardrails to who has neither confirmed them nor asked for anything before."""
     if not request.attested and not _has_asked_before(inv):
         _show_guardrails(inv)
-    return request
 
 
 def _ask(questions: tuple[Question, ...]) -> str:

@@ -108,9 +108,15 @@ def _about_runner_up(decided: RenderDecided) -> list[str]:
     return [f"{other.model} would cost {cost} instead of {format_usd(decided.cost_usd_micros)}"]
 
 
+_FLAGS: Mapping[str, str] = {
+    "seed": "--seed",
+    "loop": "--loop",
+    "url": "--input-reference-url",
+    "file_id": "--input-reference-file-id",
+}
 _FAILURES: Mapping[str, str] = {
     "OPERATION_NOT_OFFERED": "the profile {profile} does not offer {found} (offered: {expected})",
-    "OPTION_NOT_OFFERED": "the profile {profile} does not take {found} (taken: {expected})",
+    "OPTION_NOT_OFFERED": "the profile {profile} does not take {found} (it takes {expected})",
     "ATTESTATION_MISSING": "the policy asks for the guardrails to be confirmed, and they were not",
     "DRAFT_NOT_APPROVED": (
         "the policy asks for an approved draft before a render for {purpose}, and what was found is: {found}"
@@ -137,10 +143,11 @@ _FAILURES: Mapping[str, str] = {
 
 def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered) -> str:
     """Return in a sentence why a candidate did not pass a gate."""
+    are_options = failure.detail_code == "OPTION_NOT_OFFERED"
     return _FAILURES[failure.detail_code].format(
         model=candidate.model,
-        expected=failure.expected,
-        found=failure.found,
+        expected=_as_flags(failure.expected) if are_options else failure.expected,
+        found=_as_flags(failure.found) if are_options else failure.found,
         verb=_input(ruling, "operation"),
         operation=NOUNS[Operation(str(_input(ruling, "operation")))],
         profile=_input(ruling, "profile"),
@@ -162,6 +169,12 @@ def why_not_chosen(candidate: Candidate, ruling: Considered) -> list[str]:
         f"its score is {candidate.score}, that of {ruling.model} {chosen.score}",
         f"it would cost {cost} instead of {format_usd(ruling.cost_usd_micros)}",
     ]
+
+
+def _as_flags(options: str) -> str:
+    """Return the names of `options` as they are typed; some that servers take cannot be asked for."""
+    flags = [_FLAGS[name] for name in options.split(", ") if name in _FLAGS]
+    return ", ".join(flags) or "none of these options"
 
 
 def _why_denied(denied: RenderDenied) -> list[str]:

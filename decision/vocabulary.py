@@ -19,7 +19,9 @@ NOUNS: Mapping[Operation, str] = {
 """What an operation is called in a sentence."""
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}\Z")
-_WHOLE_NUMBER = re.compile(r"[0-9]{1,9}\Z")
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,400}\Z")
+LARGEST_NUMBER = 2**53 - 1
+"""The largest that a record, and JSON anywhere, holds exactly."""
 _SHOWN_CHARACTERS = 60
 _LABEL_CHARACTERS = 200
 
@@ -55,11 +57,12 @@ def name(thing: str, value: object) -> str:
 
 
 def whole_number(thing: str, value: object, example: str) -> int:
-    """Return `value`, an integer or its digits, if it is a whole number and not negative."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53:
-        return value
-    if isinstance(value, str) and _WHOLE_NUMBER.match(value):
-        return int(value)
+    """Return `value`, an integer or its digits, if it is a whole number from 0 to `LARGEST_NUMBER`."""
+    number = int(value) if isinstance(value, str) and _WHOLE_NUMBER.match(value) else value
+    if isinstance(number, int) and number > LARGEST_NUMBER:
+        raise BadRequest(f"{thing} is at most {LARGEST_NUMBER}, found {shown(value)}; for example {example}")
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
+        return number
     raise BadRequest(f"{thing} must be a whole number, found {shown(value)}; for example {example}")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from decision.catalog import Catalog
 from decision.errors import DecisionError
+from decision.missing import missing_details
 from decision.request import DEFAULT_SIZE, ReferenceImage, RenderRequest, parse_request
 from render_service.batch_file import BatchInvalid, Entry, Problem, Reading
 from render_service.errors import BadInput
@@ -44,6 +45,7 @@ def plan(
 ) -> list[Planned]:
     """Return what the entries ask for, `defaults` where they say nothing; `BatchInvalid` has all problems.
 
+    A missing detail is a problem on a terminal too: --resume reads the file again, and there it belongs.
     Images are made to match their entry's size as `fit` says, and refused where it says nothing.
     """
     batch = batch_id(out_dir)
@@ -67,6 +69,7 @@ def plan(
             problems.append(Problem(entry.line, str(error)))
         else:
             planned.append(Planned(entry, request, material))
+            problems += [Problem(entry.line, missing.question) for missing in missing_details(request)]
     if problems:
         raise BatchInvalid(name, problems)
     if not planned:

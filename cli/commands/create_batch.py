@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options
+from cli.advising import advise_batch
 from cli.invocation import Invocation, say
 from decision.purposes import PURPOSES
 
@@ -126,6 +127,8 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     planned = _planned(inv, file, out_dir, defaults, fit)
     folder = BatchFolder(out_dir)
     folder.check(planned, force=force or terms["resume"])
+    if not terms["resume"]:  # who goes on was told before
+        advise_batch(inv, planned)
     if dry_run:
         _preview(inv, planned, folder)
         return

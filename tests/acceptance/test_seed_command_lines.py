@@ -62,7 +62,7 @@ IS_FILE = Shell("makes or removes a file that its neighbours read")
 NO_5 = Runs(2, "seconds 5 is offered by no model")
 NO_10 = Runs(2, "seconds 10 is offered by no model")
 NO_15 = Runs(2, "seconds 15 is offered by no model")
-NO_SEED = Runs(3, "the profile openai does not take seed")
+NO_SEED = Runs(3, "the profile openai does not take --seed")
 NO_4K = Runs(2, "size 3840x2160 is offered by no model")
 DRAFT, FINE = Runs(model="sora-2"), Runs(model="sora-2-pro")
 FIRST_OF = Runs(says="the API takes one image", model="sora-2")
@@ -141,11 +141,11 @@ ROWS: dict[str, dict[int, Runs | Shell]] = {
         358: DRAFT,
         363: DRAFT,
         368: DRAFT,
-        380: Runs(3, "the profile openai does not take loop"),
+        380: Runs(3, "the profile openai does not take --loop"),
         395: NO_4K,
         412: Shell("a variable of the loop"),
         413: Shell("a variable of the loop"),
-        416: Runs(3, "the profile openai does not take seed", times=5),
+        416: Runs(3, "the profile openai does not take --seed", times=5),
         449: IS_KEY,
         453: IS_KEY,
         459: IS_KEY,

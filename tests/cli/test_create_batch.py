@@ -49,6 +49,26 @@ def test_a_file_in_the_folder_is_the_jobs_document(
     assert written == {name: job[name] for name in written}
 
 
+def test_every_missing_detail_is_told_with_its_line_and_nothing_is_sent(
+    sora: Any, server: Any, prompts: Path
+) -> None:
+    running = server()
+    prompts.write_text('a {product} on slate\na fox\n{"prompt": "make it nice"}\n')
+    ended = sora(*BATCH)
+    assert (ended.code, creates(running)) == (2, 0)
+    assert "line 1: the prompt still has {product} in it: what goes there?" in ended.error
+    assert "line 3: the prompt names nothing to show: who or what is in the clip?" in ended.error
+
+
+def test_advice_is_said_once_with_the_lines_it_is_for(sora: Any, server: Any, prompts: Path) -> None:
+    server()
+    fox = "a fox; the camera pans left, then cranes up"
+    prompts.write_text(f"{fox}\n# nothing\n{fox}\n")
+    ended = sora(*BATCH)
+    advice = [line for line in ended.log if line["event"] == "prompt.advice"]
+    assert [(line["code"], line["lines"]) for line in advice] == [("SEVERAL_CAMERA_MOVES", [1, 3])]
+
+
 def test_download_settles_the_batch_and_names_the_files(
     sora: Any, server: Any, prompts: Path, folder: Path
 ) -> None:

@@ -68,7 +68,7 @@ def test_what_it_never_had_is_refused(sora: Any, folder: Path, arguments: list[s
 
 def test_a_seed_is_denied_where_the_server_has_none(sora: Any) -> None:
     ended = sora("image2video", "--seed", "42", "A lake", "--profile", "sandbox")
-    assert (ended.code, "does not take seed" in ended.error) == (3, True)
+    assert (ended.code, "does not take --seed" in ended.error) == (3, True)
 
 
 def test_a_prompt_of_two_lines_is_one_prompt(sora: Any) -> None:

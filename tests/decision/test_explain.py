@@ -100,7 +100,7 @@ def test_the_next_step_is_a_flag_or_an_action(
         (
             {"options": {"seed": 7}},
             {"options_offered": ()},
-            "the profile openai does not take seed (taken: none)",
+            "the profile openai does not take --seed (it takes none of these options)",
             "leave out --seed, or use the --profile of a server that takes it",
         ),
         (
@@ -112,7 +112,7 @@ def test_the_next_step_is_a_flag_or_an_action(
         (
             {"reference_url": "https://a.test/b.png"},
             {"options_offered": ("file_id",)},
-            "the profile openai does not take url (taken: file_id)",
+            "the profile openai does not take --input-reference-url (it takes --input-reference-file-id)",
             "leave out --input-reference-url and give the file with --input-reference",
         ),
     ],

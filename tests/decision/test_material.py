@@ -73,6 +73,11 @@ def test_a_first_frame_may_be_a_web_address_or_a_data_url(parse: Parse, url: str
         ({"character_ids": "char_1"}, "character_ids must be a list, found str"),
         ({"options": {"sede": 1}}, "did you mean seed?"),
         ({"options": {"seed": -1}}, "seed must be a whole number, found -1"),
+        ({"options": {"seed": 2**53}}, "seed is at most 9007199254740991, found 9007199254740992"),
+        (
+            {"options": {"seed": "9" * 30}},
+            "seed is at most 9007199254740991, found 9999",
+        ),
         ({"options": {"loop": "true"}}, "loop must be true or false, found true"),
         ({"options": 42}, "options must be an object, found int"),
         ({"attested": "yes"}, "attested must be true or false, found yes"),
