@@ -13,7 +13,8 @@ kept-but-answer-lost        it is carried out, and the connection is reset in th
 refused@CODE                refused for its key, account or model: one of `refusals.REFUSALS`
 500, 502, 503, 504          the server fails before it is carried out
 kept-but-500, …             it is carried out, and the answer says that the server failed
-slow@SECONDS                it is carried out after that time
+slow@SECONDS                it is carried out after that time, if the caller is still there
+kept-but-slow@SECONDS       it is carried out, and answered after that time
 reset                       the connection is reset in the middle of the answer's body
 truncated                   the body ends in its middle, although content-length announces more
 ==========================  =========================================================================
@@ -48,14 +49,15 @@ WEBHOOK = "webhook"
 CREATORS = ("create", "remix", "edit", "extend")
 KEPT = "kept-but-"
 ANSWER_LOST = f"{KEPT}answer-lost"
+ANSWER_SLOW = f"{KEPT}slow"
 FATES = ("stuck", "failing")
 _FAILURES = ("500", "502", "503", "504")
 _ANYWHERE = (
     "none", "lost", ANSWER_LOST, "429", "refused", *_FAILURES, *(f"{KEPT}{status}" for status in _FAILURES),
-    "slow", "reset", "truncated",
+    "slow", ANSWER_SLOW, "reset", "truncated",
 )  # fmt: skip
 _OF_WEBHOOKS = ("none", "lost", "doubled", "late", "out-of-order", "badly-signed")
-_WITH_NUMBER = ("slow", "stuck", "late")
+_WITH_NUMBER = ("slow", ANSWER_SLOW, "stuck", "late")
 _SPEC = re.compile(r"(?P<operation>[a-z-]+)=(?P<kind>[a-z0-9-]+)(?:@(?P<detail>[\w.]+))?(?::(?P<times>\d+))?")
 
 

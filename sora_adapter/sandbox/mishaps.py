@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sora_adapter.sandbox.connection import hang_up, reset
 from sora_adapter.sandbox.errors import ApiError
 from sora_adapter.sandbox.exchange import Json, Relay, Told
-from sora_adapter.sandbox.faults import ANSWER_LOST, FATES, KEPT, Fault, Faults
+from sora_adapter.sandbox.faults import ANSWER_LOST, ANSWER_SLOW, FATES, KEPT, Fault, Faults
 from sora_adapter.sandbox.refusals import REFUSALS
 from sora_adapter.sandbox.routes import operation_of
 
@@ -75,6 +75,8 @@ async def _happen(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, se
     elif kind == "slow":
         await asyncio.sleep(fault.number)
         await app(scope, receive, send)
+    elif kind == ANSWER_SLOW:
+        await _held_back(fault.number, app, scope, receive, send)
     elif kind == "reset":
         await _broken_off(app, reset, scope, receive, send)
     elif kind == "truncated":
@@ -87,6 +89,19 @@ async def _happen(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, se
 
 async def _unheard(_message: Message) -> None:
     """Let an answer go nowhere."""
+
+
+async def _held_back(seconds: float, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Carry out a request at once, and send the answer after some time."""
+    answer: list[Message] = []
+
+    async def hold(message: Message) -> None:
+        answer.append(message)
+
+    await app(scope, receive, hold)
+    await asyncio.sleep(seconds)
+    for message in answer:
+        await send(message)
 
 
 async def _broken_off(app: ASGIApp, break_off: Break, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,11 +7,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+from freezegun import freeze_time
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -704,6 +706,15 @@ def test_a_job_that_is_woken_while_it_is_held_is_due_after_its_release(store: St
 
 def test_a_claimed_job_is_not_claimed_again(store: Store, lease: Lease) -> None:
     assert store.claim("w2", 60_000) == []
+
+
+@pytest.mark.parametrize("year", [2001, 2099])
+def test_a_lease_ends_by_the_time_of_the_database(store: Store, year: int) -> None:
+    store.schedule("job_1")
+    with freeze_time(datetime(year, 1, 1, tzinfo=UTC)):
+        [lease] = store.claim("w1", 60_000)
+        assert store.claim("w2", 60_000) == []
+    assert abs(lease.until_ms / 1000 - 60 - datetime.now(UTC).timestamp()) < 30
 
 
 def test_a_lease_that_ran_out_is_claimed_with_a_higher_token(store: Store, lease: Lease) -> None:

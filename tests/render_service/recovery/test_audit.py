@@ -94,6 +94,12 @@ async def test_open_intents_are_shown_with_their_age(desk: Desk, cut_off: Any) -
     assert 0 <= shown["age_s"] < 60
 
 
+async def test_an_intent_recorded_in_the_future_is_not_taken_for_an_old_one(desk: Desk, cut_off: Any) -> None:
+    job = await cut_off(replace(desk, clock=lambda: utc_now() + timedelta(days=365)))
+    [shown] = (await audited(desk)).document()["open"]
+    assert (shown["job_id"], shown["age_s"]) == (job.job_id, 0)
+
+
 async def test_a_lost_answer_is_found_with_its_video(desk: Desk, lost: Any) -> None:
     job = await lost(desk)
     done = await audited(desk)

@@ -91,6 +91,17 @@ def test_a_slow_answer_is_an_answer(start: Start) -> None:
     assert post(start(faults=("create=slow@0.01:1",))).status_code == 200
 
 
+def test_what_is_answered_slowly_was_carried_out_at_once(start: Start) -> None:
+    api = start(faults=("create=kept-but-slow@0.3:1",))
+    with pytest.raises(httpx2.ReadTimeout):
+        api.post("/v1/videos", json=RENDER, timeout=0.2)
+    assert len(api.get("/_sandbox/jobs").json()["data"]) == 1
+
+
+def test_an_answer_that_was_held_back_is_whole(start: Start) -> None:
+    assert post(start(faults=("create=kept-but-slow@0.01:1",))).json()["status"] == "queued"
+
+
 @pytest.mark.parametrize("kind", ["reset", "truncated"])
 def test_a_download_that_breaks_off_is_half_of_what_was_announced(start: Start, kind: str) -> None:
     api = start(render_seconds=0, faults=(f"content={kind}:1",))

@@ -1,0 +1,80 @@
+"""What the server bills, where other clients are billed several times for one request.
+
+The skill's own script was billed three times for one create whose answer was dropped (the SDK sends a POST
+again by itself), and nine times for a line of a batch that timed out (three attempts of three).
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from sora_adapter.client import VideosClient
+
+Sora = Callable[..., Any]
+ONE_LINE = '{"prompt": "a fox runs"}\n'
+BATCH = ("create-batch", "--input", "one.jsonl", "--out-dir", "out", "--max-attempts", "3")
+
+
+@pytest.fixture
+def at_server(server: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], int]]:
+    """Start a server with a fault that lasts; return how to count what it has created."""
+    monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")
+    (folder / "one.jsonl").write_text(ONE_LINE)
+
+    def begin(fault: str) -> Callable[[], int]:
+        running = server(clock=time.time, faults=(f"create={fault}",))
+        return lambda: len(httpx2.get(f"{running.origin}/_sandbox/jobs").json()["data"])
+
+    return begin
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for an answer for a fraction of a second."""
+    monkeypatch.setitem(VideosClient.__init__.__kwdefaults__, "timeout_s", 0.3)
+
+
+def carried_out(billed: Callable[[], int]) -> int:
+    """Return the count once the server has carried out what nobody waits for any more."""
+    deadline = time.monotonic() + 20
+    while not billed() and time.monotonic() < deadline:
+        pass
+    return billed()
+
+
+def test_a_create_whose_answer_is_dropped_is_billed_once_and_known(sora: Sora, at_server: Any) -> None:
+    billed = at_server("kept-but-answer-lost")
+    ended = sora("create", "--prompt", "a fox runs")
+    assert (ended.code, ended.document["state"], billed()) == (6, "unknown", 1)
+
+
+def test_a_create_whose_answer_is_dropped_is_found_again(sora: Sora, at_server: Any) -> None:
+    billed = at_server("kept-but-answer-lost")
+    job = sora("create", "--prompt", "a fox runs").document["job_id"]
+    [found] = sora("reconcile", job).document["settlements"]
+    assert (found["verdict"], billed()) == ("recovered", 1)
+
+
+def test_a_line_of_a_batch_that_times_out_is_billed_once_and_known(
+    sora: Sora, at_server: Any, impatient: None
+) -> None:
+    billed = at_server("kept-but-slow@0.6")
+    ended = sora(*BATCH)
+    assert ended.code == 6
+    assert [job["state"] for job in sora("jobs").document["jobs"]] == ["unknown"]
+    assert carried_out(billed) == 1
+
+
+def test_a_line_of_a_batch_that_timed_out_is_found_again_and_never_sent_again(
+    sora: Sora, at_server: Any, impatient: None
+) -> None:
+    billed = at_server("kept-but-slow@0.6")
+    sora(*BATCH)
+    assert carried_out(billed) == 1
+    [found] = sora("reconcile", "--all").document["settlements"]
+    assert found["verdict"] == "recovered"
+    assert (sora(*BATCH, "--resume").code, billed()) == (0, 1)
