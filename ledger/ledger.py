@@ -1,6 +1,5 @@
 """`Ledger`: the one way in (`append`) and the ways out (`read`, `follow`, `job`, `jobs`)."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -31,6 +30,7 @@ FORMAT = 1
 LEDGER_STREAM = "ledger"
 EVERYTHING = RecordFilter()
 ALL_JOBS = JobFilter()
+FOLLOW_INTERVAL_S = 5.0
 _CHUNK = 500
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
@@ -192,15 +192,18 @@ class Ledger:
         where: RecordFilter = EVERYTHING,
         *,
         after: int = 0,
-        interval_s: float = 0.5,
-        sleep: Callable[[float], object] = time.sleep,
+        interval_s: float = FOLLOW_INTERVAL_S,
+        wait: Callable[[float], object] | None = None,
     ) -> Iterator[Record]:
-        """Yield records as `read` does, and then for ever what is appended, looking every `interval_s`."""
+        """Yield records as `read` does, and then for ever what is appended.
+
+        The store says when to look; after `interval_s` this looks in any case.
+        """
         while True:
             for record in self.read(where, after=after):
                 yield record
                 after = record.position
-            sleep(interval_s)
+            (wait or self.store.wait_for_append)(interval_s)
 
     def event(self, event_id: str) -> Record | None:
         """Return one record by event id."""

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli import options
-from cli.invocation import Invocation
+from cli.invocation import Invocation, say
 from ledger.record import Record, timestamp
 from ledger.store.interface import RecordFilter
 from render_service.documents import record_document
@@ -16,9 +18,6 @@ from render_service.documents import record_document
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ledger.ledger import Ledger
-
-FOLLOW_INTERVAL_S = 0.25
 LAST = 2**53 - 1  # no ledger has a position after this one
 
 
@@ -50,6 +49,8 @@ def read_moment(_: click.Context, __: click.Parameter, value: str | None) -> str
 )
 @click.option("--limit", metavar="N", type=click.IntRange(1, LAST), help="How many at most.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is appended; one JSON document a line.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a table for spreadsheets.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the --csv table here.")
 @options.invocation
 def log_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
@@ -64,25 +65,51 @@ def log_command(  # noqa: PLR0913  # one parameter per option
     after: int,
     limit: int | None,
     follow: bool,
+    as_csv: bool,
+    out: Path | None,
 ) -> None:
     """Show the records of the ledger, in order.
+
+    With --csv, one row each for a spreadsheet: a cell that one would take for a formula begins with an
+    apostrophe. A FILE begins with the mark by which spreadsheets know UTF-8.
 
     \b
     Example:
       sora-ledger log --job job_01a2
       sora-ledger log --follow --type submission.unknown
+      sora-ledger log --csv --out november.csv --since 2026-11-01
     """
+    _check_csv(inv, as_csv=as_csv, out=out, follow=follow)
     with inv.ledger() as ledger:
         stream = ledger.job(job).job_id if job else stream
         where = RecordFilter(stream=stream, type=type_, actor=by, trace_id=trace, since=since, until=until)
-        if follow:
-            _follow(inv, ledger, where, after)
-        records = list(ledger.read(where, after=after, limit=limit))
-    inv.emit({"records": [record_document(record) for record in records]}, lambda c: _table(c, records))
+        if follow or as_csv:
+            records = ledger.follow(where, after=after) if follow else ledger.read(where, after=after)
+            _stream(inv, islice(records, limit), as_csv=as_csv, out=out)
+            return
+        found = list(ledger.read(where, after=after, limit=limit))
+    inv.emit({"records": [record_document(record) for record in found]}, lambda c: _table(c, found))
 
 
-def _follow(inv: Invocation, ledger: "Ledger", where: RecordFilter, after: int) -> None:
-    for record in ledger.follow(where, after=after, interval_s=FOLLOW_INTERVAL_S):
+def _check_csv(inv: Invocation, *, as_csv: bool, out: Path | None, follow: bool) -> None:
+    if as_csv and (inv.as_json or inv.json_out):
+        raise click.UsageError("--csv and JSON are two forms of the same; give one")
+    if out and not as_csv:
+        raise click.UsageError("--out is for --csv; --json-out FILE writes JSON")
+    if out and follow:
+        raise click.UsageError("--follow never ends, so --out would never be whole; leave one out")
+
+
+def _stream(inv: Invocation, records: Iterable[Record], *, as_csv: bool, out: Path | None) -> None:
+    if as_csv:
+        from cli.spreadsheet import print_rows, write_rows  # noqa: PLC0415  # only for --csv
+
+        if out:
+            say(f"{write_rows(out, records)} records in {out}")
+        else:
+            print_rows(records)
+        return
+    for record in records:
         if inv.prints_json:
             click.echo(json.dumps(record_document(record), ensure_ascii=False))
         else:

@@ -225,5 +225,11 @@ class Store(Protocol):
         Returns in words what is left and what to do about it. Repeating it does no harm.
         """
 
+    def wait_for_append(self, timeout_s: float) -> bool:
+        """Return True when something was appended, or may have been; False after `timeout_s`.
+
+        Only a hint to look again: who follows the log reads by position, so a hint that is lost costs a wait.
+        """
+
     def close(self) -> None:
         """Let go of the database."""

@@ -15,7 +15,7 @@ def positions(records: Any) -> list[int]:
 
 
 class Enough(Exception):
-    """Ends a `follow` from its `sleep`."""
+    """Ends a `follow` from its `wait`."""
 
 
 def test_a_new_ledger_begins_with_its_creation(ledger: Ledger) -> None:
@@ -91,19 +91,19 @@ def test_an_unknown_event_id_is_none(ledger: Ledger) -> None:
 
 
 def test_follow_yields_what_is_there_and_what_comes(ledger: Ledger, scribe: Any) -> None:
-    following = ledger.follow(sleep=lambda _: ledger.append([scribe.note(), scribe.note()]))
+    following = ledger.follow(wait=lambda _: ledger.append([scribe.note(), scribe.note()]))
     assert positions(islice(following, 4)) == [1, 2, 3, 4]
 
 
 def test_follow_looks_at_the_interval_it_was_given(ledger: Ledger) -> None:
     waits: list[float] = []
 
-    def sleep(seconds: float) -> None:
+    def wait(seconds: float) -> None:
         waits.append(seconds)
         raise Enough
 
     with pytest.raises(Enough):
-        list(ledger.follow(interval_s=0.125, sleep=sleep))
+        list(ledger.follow(interval_s=0.125, wait=wait))
     assert waits == [0.125]
 
 

@@ -83,11 +83,24 @@ def connect(place: Place, *, read_only: bool) -> Connection:
 
 def patiently(place: Place, look: Callable[[Connection], Found]) -> Found:
     """Return what `look` finds over a new connection; a server may take `RECONNECT_S` to come back."""
+
+    def try_once() -> Found:
+        with closing(connect(place, read_only=False)) as db:
+            return look(db)
+
+    return _retried(try_once)
+
+
+def connect_patiently(place: Place) -> Connection:
+    """Open a connection for reading; a server may take `RECONNECT_S` to come back."""
+    return _retried(lambda: connect(place, read_only=True))
+
+
+def _retried(try_once: Callable[[], Found]) -> Found:
     deadline = time.monotonic() + RECONNECT_S
     while True:
         try:
-            with closing(connect(place, read_only=False)) as db:
-                return look(db)
+            return try_once()
         except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 raise

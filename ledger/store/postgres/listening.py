@@ -9,7 +9,7 @@ from contextlib import closing
 
 import psycopg
 
-from ledger.store.postgres.connection import Connection, Place, connect
+from ledger.store.postgres.connection import Connection, Place, connect, connect_patiently
 from ledger.store.postgres.write import CHANNEL
 
 
@@ -23,22 +23,26 @@ class Listener:
         self._waiting = threading.Lock()
 
     def wait(self, timeout_s: float) -> bool:
-        """Return True when something was appended, or may have been; False after `timeout_s`."""
+        """Return True when something was appended, or may have been; False after `timeout_s`.
+
+        A connection that broke is replaced, also by one to a server that takes a while to come back.
+        """
         with self._waiting:
-            if self._db is None or self._db.closed:
-                self._begin()
+            if self._db is None:
+                self._listen(connect(self._place, read_only=True))
                 return True  # what came before was not heard
             try:
                 with closing(self._db.notifies(timeout=timeout_s)) as heard:
                     return any(each.payload == self._schema for each in heard)
             except psycopg.OperationalError:
-                self._db.close()  # the next call connects again, or says why not
+                self._db.close()
+                self._listen(connect_patiently(self._place))
                 return True
 
-    def _begin(self) -> None:
-        self._db = connect(self._place, read_only=True)
-        self._db.execute(f"LISTEN {CHANNEL}")
-        row = self._db.execute("SELECT current_schema()").fetchone()
+    def _listen(self, db: Connection) -> None:
+        self._db = db
+        db.execute(f"LISTEN {CHANNEL}")
+        row = db.execute("SELECT current_schema()").fetchone()
         self._schema = row[0] if row else ""
 
     def close(self) -> None:

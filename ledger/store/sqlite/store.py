@@ -6,6 +6,7 @@ file through SQLite's own locks.
 
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ from ledger.store.sqlite.connection import (
     use_wal,
 )
 
+POLL_S = 0.25
 _VARIABLES = 500
 _IMPORT_CHUNK = 1_000
 
@@ -232,6 +234,11 @@ class SqliteStore:
         return [] if emptied else [erasing.LOG_IN_USE.format(log=f"{self.path}-wal")]
 
     # --- reading ---
+
+    def wait_for_append(self, timeout_s: float) -> bool:
+        """Wait a moment and say that there may be more: a file tells nobody."""
+        time.sleep(min(timeout_s, POLL_S))
+        return True
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

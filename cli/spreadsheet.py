@@ -1,0 +1,76 @@
+"""Records as CSV (RFC 4180), for people with spreadsheets.
+
+A spreadsheet runs a cell that begins like a formula, and prompts, notes and servers' messages are text that
+anyone may have written. Such a cell gets an apostrophe before it, which a spreadsheet shows as text.
+"""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from cli.views import what
+from ledger.record import Record
+from render_service.documents import record_document
+
+COLUMNS = (
+    "position",
+    "recorded_at",
+    "occurred_at",
+    "stream",
+    "version",
+    "type",
+    "kind",
+    "actor",
+    "actor_source",
+    "authority",
+    "event_id",
+    "causation_id",
+    "trace_id",
+)
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  # their full-width forms too
+
+
+def print_rows(records: Iterable[Record]) -> None:
+    """Write `records` to stdout, each as it comes."""
+    _write(sys.stdout, records)
+
+
+def write_rows(path: Path, records: Iterable[Record]) -> int:
+    """Write `records` to the new file `path`, whole or not at all; return how many there were."""
+    if path.exists():
+        raise click.BadParameter(f"{path}: it exists already; name a new file", param_hint="--out")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8-sig", newline="") as file:
+            count = _write(file, records)
+        os.link(part, path)
+    except OSError as error:
+        raise click.FileError(str(path), error.strerror or str(error)) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _write(file: TextIO, records: Iterable[Record]) -> int:
+    writer = csv.writer(file)
+    writer.writerow([*COLUMNS, "what", "payload"])
+    count = 0
+    for record in records:
+        count += 1
+        document = record_document(record)
+        payload = json.dumps(document["payload"], ensure_ascii=False)
+        cells = [document[name] for name in COLUMNS] + [what(record.event), payload]
+        writer.writerow([guarded(cell) for cell in cells])
+        file.flush()
+    return count
+
+
+def guarded(cell: object) -> object:
+    """Return `cell`, made text where a spreadsheet would take it for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA) else cell

@@ -1,0 +1,126 @@
+"""The log as it is followed, and as a table for spreadsheets."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli.exit_codes import ExitCode
+from cli.spreadsheet import guarded
+from ledger.ledger import Ledger, open_store
+from ledger.record import ActorSource, Authority, Provenance
+
+WHO = Provenance("ana", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+# --- as a table ---
+
+
+def test_a_table_has_one_row_per_record(sora: Any, denied: str) -> None:
+    records = sora("log").document["records"]
+    told = rows(sora("log", "--csv").out)
+    assert [(row["position"], row["type"], row["stream"]) for row in told] == [
+        (str(record["position"]), record["type"], record["stream"]) for record in records
+    ]
+    assert [json.loads(row["payload"]) for row in told] == [record["payload"] for record in records]
+
+
+def test_a_table_takes_the_filters(sora: Any, denied: str) -> None:
+    told = rows(sora("log", "--csv", "--job", denied, "--limit", "2").out)
+    assert [row["stream"] for row in told] == [denied] * 2
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", "  =1"])
+def test_what_a_spreadsheet_would_run_is_text(text: str) -> None:
+    assert guarded(text) == f"'{text}"
+
+
+@given(st.text(min_size=1))
+def test_no_cell_begins_like_a_formula(text: str) -> None:
+    assert str(guarded(text)).lstrip(" ")[:1] not in tuple("=+-@\t\r\n")
+
+
+def test_what_is_no_formula_stays_as_it_is() -> None:
+    assert [guarded(cell) for cell in ("a = b", "1-2", 7, None)] == ["a = b", "1-2", 7, None]
+
+
+def test_a_prompt_that_is_a_formula_reaches_the_table_as_text(sora: Any, folder: Path) -> None:
+    sora("create", "--prompt", '=HYPERLINK("http://x")', "--max-cost", "0.01", "--profile", "sandbox")
+    cells = [cell for row in rows(sora("log", "--csv").out) for cell in row.values()]
+    assert [cell for cell in cells if cell.lstrip(" ").startswith(("=", "+", "-", "@"))] == []
+    assert any("HYPERLINK" in cell for cell in cells)
+
+
+def test_a_table_in_a_file_is_utf8_that_spreadsheets_know(sora: Any, denied: str, folder: Path) -> None:
+    printed = sora("log", "--csv").out
+    ended = sora("log", "--csv", "--out", "log.csv")
+    written = (folder / "log.csv").read_bytes()
+    assert (ended.code, written[:3]) == (ExitCode.DONE, b"\xef\xbb\xbf")
+    assert rows(written[3:].decode()) == rows(printed)
+
+
+def test_a_table_replaces_no_file(sora: Any, denied: str, folder: Path) -> None:
+    (folder / "log.csv").write_text("mine")
+    ended = sora("log", "--csv", "--out", "log.csv")
+    assert (ended.code, (folder / "log.csv").read_text()) == (ExitCode.BAD_INPUT, "mine")
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--csv", "--json"], ["--out", "x.csv"], ["--csv", "--follow", "--out", "x.csv"]], ids=" ".join
+)
+def test_what_does_not_go_together_is_refused(sora: Any, denied: str, wrong: list[str]) -> None:
+    assert sora("log", *wrong).code == ExitCode.BAD_INPUT
+
+
+# --- followed ---
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger_url(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return where an empty ledger may begin, one store after the other."""
+    url = "ledger.db" if request.param == "sqlite" else request.getfixturevalue("databases").url()
+    monkeypatch.setenv("SORA_LEDGER_URL", url)
+    return str(url)
+
+
+def test_what_is_appended_while_the_log_is_followed_is_shown(sora: Any, ledger_url: str, scribe: Any) -> None:
+    sora("init")
+    store = open_store(ledger_url, read_only=False)
+    command = [sys.executable, "-m", "cli", "log", "--follow", "--limit", "3", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as following:
+        assert following.stdout
+        lines = [following.stdout.readline()]  # it follows from here on
+        for _ in range(2):
+            store.append([scribe.note()])
+            lines.append(following.stdout.readline())
+    store.close()
+    assert [json.loads(line)["position"] for line in lines] == [1, 2, 3]
+    assert following.returncode == 0
+
+
+def test_following_goes_on_over_a_connection_that_was_killed(
+    sora: Any, databases: Any, postgres: Any, scribe: Any, folder: Path
+) -> None:
+    url, name = databases.url(), databases.schema()
+    kill = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{name}'"
+    sora("init", "--ledger", url)
+    with Ledger.open_or_create(url, WHO, datetime.now(UTC)) as writing, Ledger.open(url) as ledger:
+        following = ledger.follow()
+        positions = [next(following).position]
+        for _ in range(2):
+            postgres.execute(databases.server_url, kill)
+            writing.append([scribe.note()])
+            positions.append(next(following).position)
+    assert positions == [1, 2, 3]
