@@ -43,6 +43,7 @@ COMMANDS = (
     "attach",
     "policy",
     "budget",
+    "spend",
     "log",
     "show",
     "erase",
