@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from ledger.errors import LedgerUnusable
 from ledger.private import Private, PrivateBody, Sha256Hex
+from ledger.upcast import UPGRADE, upcast
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
 ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=64)]
@@ -660,14 +661,21 @@ def _by_type(union: UnionType) -> Mapping[str, type[EventBase]]:
 EVENT_TYPES = _by_type(Event)
 
 
-def parse_event(type_: str, payload: dict[str, Any], bodies: Mapping[str, PrivateBody]) -> Event:
-    """Build the event of `type_` from its payload; `bodies` (by commitment) fill the private text.
+def parse_event(
+    type_: str, payload: dict[str, Any], bodies: Mapping[str, PrivateBody], version: int = 1
+) -> Event:
+    """Build the event of `type_` from its payload as stored in schema `version`.
 
-    `LedgerUnusable` if this version knows no such type or payload.
+    `bodies` (by commitment) fill the private text; one that is not there reads as erased.
+    `LedgerUnusable` if this sora-ledger knows no such type, version or payload.
     """
     model = EVENT_TYPES.get(type_)
     if model is None:
-        raise LedgerUnusable(f"there is no event type {type_!r} in this version: upgrade sora-ledger")
+        raise LedgerUnusable(
+            f"there is no event type {type_!r} in this version: it needs a newer one; {UPGRADE}"
+        )
+    if version != model.schema_version:
+        payload = upcast(type_, version, payload, model.schema_version)
     try:
         return model.model_validate(payload, context=bodies)  # type: ignore[return-value]  # one of the union
     except ValidationError as error:

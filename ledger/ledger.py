@@ -1,5 +1,6 @@
 """`Ledger`: the one way in (`append`) and the ways out (`read`, `follow`, `job`, `jobs`)."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -21,6 +22,7 @@ from ledger.store.interface import (
     RecordFilter,
     Store,
 )
+from ledger.upcast import UPGRADE
 
 if TYPE_CHECKING:
     from ledger.verify.checks import Snapshot
@@ -45,6 +47,27 @@ class Head(NamedTuple):
 
 def open_store(url: str, *, read_only: bool) -> Store:
     """Open the store at `url`: a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``postgresql://…``."""
+    store = _open(url, read_only=read_only)
+    try:
+        _check_format(store, url)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _check_format(store: Store, url: str) -> None:
+    """Refuse a ledger of a newer format; what else may be wrong with its first record, `verify` says."""
+    with suppress(IndexError, KeyError, TypeError, ValueError):
+        format_ = json.loads(store.rows(0, 1, EVERYTHING)[0].payload)["format"]
+        if format_ > FORMAT:
+            raise LedgerUnusable(
+                f"ledger {label_of(url)}: it is of format {format_}, this sora-ledger knows up to format "
+                f"{FORMAT}: it needs one that knows format {format_}; {UPGRADE}"
+            )
+
+
+def _open(url: str, *, read_only: bool) -> Store:
     path = file_of(url)
     if path is None:
         from ledger.store.postgres import PostgresStore  # noqa: PLC0415  # only the store in use is loaded

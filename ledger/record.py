@@ -204,7 +204,12 @@ class Record:
     @cached_property
     def event(self) -> Event:
         """The payload as an event of the vocabulary."""
-        return self._event or parse_event(self.type, _parsed(self.payload), self.bodies)
+        if self._event:
+            return self._event
+        try:
+            return parse_event(self.type, _parsed(self.payload), self.bodies, self.schema_version)
+        except LedgerUnusable as error:
+            raise LedgerUnusable(f"position {self.position}: {error}") from error
 
     @property
     def position(self) -> int:
@@ -232,6 +237,12 @@ class Record:
     def type(self) -> str:
         """The event's name, such as ``submission.accepted``."""
         return str(self.envelope["type"])
+
+    @property
+    def schema_version(self) -> int:
+        """The version of the type that its payload was stored in."""
+        version: int = self.envelope["schema_version"]
+        return version
 
     @property
     def kind(self) -> Kind:

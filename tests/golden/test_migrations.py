@@ -1,0 +1,150 @@
+"""A migration keeps every byte of the records; older software refuses what a newer one has migrated."""
+
+import json
+import sqlite3
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+import pytest
+
+from cli.main import run
+from ledger.errors import LedgerUnusable
+from ledger.ledger import open_store
+from ledger.store.sqlite import SqliteStore, connection
+from ledger.store.sqlite.snapshot import SqliteSnapshot
+from ledger.verify import verify
+
+V1 = Path(__file__).parent / "v1" / "ledger.db"
+EXPECTED: dict[str, Any] = json.loads(V1.with_name("expected.json").read_text(encoding="utf-8"))
+KEPT = {
+    "events": "SELECT * FROM events ORDER BY position",
+    "private_bodies": "SELECT * FROM private_bodies ORDER BY commitment",
+    "documents": "SELECT * FROM documents ORDER BY sha256",
+    "head": "SELECT * FROM head",
+    "jobs": "SELECT * FROM jobs ORDER BY job_id",
+}
+NEXT = """
+-- A table that follows from the log, as a later version may want one.
+CREATE TABLE costs (job_id TEXT PRIMARY KEY, settled_usd_micros INTEGER) WITHOUT ROWID;
+INSERT INTO costs SELECT job_id, SUM(settled_usd_micros) FROM holds GROUP BY job_id;
+CREATE INDEX events_actor ON events (actor);
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    copyfile(V1, tmp_path / "ledger.db")
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this software know a migration more."""
+    file = tmp_path / "0002_costs.sql"
+    file.write_text(NEXT, encoding="utf-8")
+    first = connection._migration_files()
+    monkeypatch.setattr(connection, "_migration_files", lambda: [*first, file])
+    monkeypatch.setattr(connection, "SCHEMA_VERSION", 2)
+
+
+def content(path: Path) -> dict[str, list[Any]]:
+    db = sqlite3.connect(path)
+    found = {name: db.execute(query).fetchall() for name, query in KEPT.items()}
+    db.close()
+    return found
+
+
+def migrated(path: Path) -> None:
+    SqliteStore(path).close()
+
+
+def test_a_migration_keeps_every_byte(path: Path, later: None) -> None:
+    before = content(path)
+    migrated(path)
+    assert content(path) == before
+
+
+def test_a_migrated_ledger_verifies_with_the_root_it_had(path: Path, later: None) -> None:
+    migrated(path)
+    with SqliteSnapshot(path) as tables:
+        report = verify(tables)
+    assert (report.findings, report.root) == ([], EXPECTED["root"])
+
+
+def test_a_migration_is_made_once(path: Path, later: None) -> None:
+    migrated(path)
+    migrated(path)
+    db = sqlite3.connect(path)
+    names = [name for (name,) in db.execute("SELECT name FROM _sqlite_migrations ORDER BY name")]
+    db.close()
+    assert names == ["0001_initial", "0002_costs"]
+
+
+def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
+    path: Path, later: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "0002_costs.sql").write_text(NEXT + "INSERT INTO nowhere VALUES (1);", encoding="utf-8")
+    with pytest.raises(LedgerUnusable, match="nowhere"):
+        migrated(path)
+    assert content(path) == content(V1)
+
+
+@pytest.fixture
+def newer_schema(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 9")
+    db.close()
+
+
+@pytest.fixture
+def newer_format(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("DROP TRIGGER events_no_update")
+    db.execute(
+        "UPDATE events SET payload = replace(payload, '\"format\":1', '\"format\":2') WHERE position = 1"
+    )
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("newer", "says"),
+    [
+        ("newer_schema", "its schema is version 9, this sora-ledger knows up to version 1: upgrade"),
+        ("newer_format", "it is of format 2, this sora-ledger knows up to format 1: it needs one that knows"),
+    ],
+)
+@pytest.mark.parametrize("read_only", [True, False], ids=["reading", "writing"])
+def test_a_newer_ledger_is_refused_untouched(
+    path: Path, request: pytest.FixtureRequest, newer: str, says: str, *, read_only: bool
+) -> None:
+    request.getfixturevalue(newer)
+    before = content(path)
+    with pytest.raises(LedgerUnusable, match=says):
+        open_store(str(path), read_only=read_only)
+    assert content(path) == before
+
+
+@pytest.mark.parametrize("newer", ["newer_schema", "newer_format"])
+@pytest.mark.parametrize("command", ["verify", "log", "replay", "jobs"])
+def test_commands_end_with_the_code_of_an_unusable_ledger(
+    path: Path, request: pytest.FixtureRequest, newer: str, command: str
+) -> None:
+    request.getfixturevalue(newer)
+    assert run([command, "--ledger", str(path)]) == 7  # docs/exit-codes.md
+
+
+def test_reading_a_newer_record_ends_with_that_code_too(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = sqlite3.connect(path)
+    db.execute("DROP TRIGGER events_no_update")
+    db.execute(
+        "UPDATE events SET record = replace(record, '\"schema_version\":1', '\"schema_version\":2') "
+        "WHERE type = 'output.attached'"
+    )
+    db.commit()
+    db.close()
+    assert run(["log", "--ledger", str(path)]) == 7
+    assert "output.attached was recorded in schema version 2" in capsys.readouterr().err
