@@ -34,6 +34,7 @@ COMMANDS = (
     "poll",
     "status",
     "download",
+    "review",
     "delete",
     "reconcile",
     "adopt",

@@ -31,6 +31,7 @@ from ledger.events import (
     RenderDenied,
     RenderHeld,
     RenderRequested,
+    ReviewRecorded,
     StatusObserved,
     SubmissionAbsent,
     SubmissionAccepted,
@@ -118,6 +119,8 @@ def _facts(job: Job) -> Iterable[tuple[str, str]]:
         yield "cost", f"{format_usd(job.settled_usd_micros)} ({job.cost_basis})"
     elif job.estimate_usd_micros:
         yield "cost", f"{format_usd(job.estimate_usd_micros)} reserved"
+    if job.verdict:
+        yield "review", job.verdict
     for variant, asset in job.assets.items():
         yield str(variant), f"{escape(asset.storage_uri)} ({asset.bytes:,} bytes)"
 
@@ -135,7 +138,7 @@ def _job_row(job: Job) -> tuple[str, ...]:
     price = "" if job.operation is None else format_usd(cost)  # an adopted video was paid for elsewhere
     length = f"{job.seconds} s" if job.seconds else None
     parts = (job.operation or "adopted", job.model, job.size, length)
-    render = " ".join(str(part) for part in parts if part)
+    render = " ".join(str(part) for part in parts if part) + (f" · {job.verdict}" if job.verdict else "")
     return job.job_id, job.state, job.created_at[:16].replace("T", " "), price, render
 
 
@@ -230,6 +233,9 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case RenderClosed():
             took = f"{event.duration_ms / 1000:.1f} s"
             return f"{event.outcome} after {took}, {format_usd(event.cost_usd_micros)}"
+        case ReviewRecorded():
+            scores = "".join(f", {name} {score}" for name, score in event.scores.items())
+            return f"{event.verdict}{scores}" + (f": “{short(event.notes.text)}”" if event.notes else "")
         case VideoDeleted():
             return f"{event.video_id}: {event.answer}"
         case PrivateErased():

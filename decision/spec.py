@@ -75,6 +75,11 @@ def change_spec(parent: Spec, key: str, value: str) -> ChangedSpec:
     return ChangedSpec(_asking(key), ordered, {**parent, key: text})
 
 
+def asked_key(prompt: str, fields: Mapping[str, str]) -> str | None:
+    """Return the key that a remix asked for with `change_spec` changes; None for one in other words."""
+    return next((key for key in NAMES if key in fields and prompt == _asking(key)), None)
+
+
 def _changeable(key: str) -> None:
     if key in FIELDS and key not in FIELD_ASPECTS:
         raise BadRequest(

@@ -7,10 +7,13 @@ import click
 from cli import options
 from cli.advising import advised_request
 from cli.asking import read_cost, read_prompt
+from cli.changing import changed
 from cli.deriving import derive
 from cli.invocation import Invocation
 from cli.placing import Placing, placing
+from cli.splitting import remix_split
 from decision.request import RenderRequest, Source
+from decision.spec import NAMES
 
 
 @click.command("remix")
@@ -20,33 +23,83 @@ from decision.request import RenderRequest, Source
 @click.option("--model", metavar="NAME", help="A remix keeps its source's; naming another is denied.")
 @click.option("--size", metavar="WxH", help="A remix keeps its source's; naming another is denied.")
 @click.option("--seconds", metavar="N", help="A remix keeps its source's; naming another is denied.")
+@click.option(
+    "--change",
+    "changes",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help=f"Change one line of the shot, known from its request: {', '.join(NAMES)}.",
+)
+@click.option("--split", "splits", is_flag=True, help="Make several changes as one remix each, in turn.")
+@options.waiting
 @options.render
 @placing
 @options.dry_run
 @options.calling
 @options.invocation
-def remix_command(  # one parameter per option
+def remix_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
     name: str,
     prompt_text: str | None,
     prompt_file: TextIO | None,
+    changes: tuple[str, ...],
+    splits: bool,
     max_cost: str | None,
     dry_run: bool,
     how: Placing,
+    poll_interval: float,
+    timeout: float,
     **asked: Any,
 ) -> None:
     """Change exactly one thing in a completed video.
 
+    With --change the prompt is written from what is known of the shot, and names all that stays. With --split
+    a prompt for several changes becomes one remix each, every one of the result of the last; it waits for
+    each, and the same command with the --request-key it names goes on after anything.
+
     \b
     Example:
       sora-ledger remix --id job_01a2 --prompt "Shift the palette to teal, sand and rust"
+      sora-ledger remix --id job_01a2 --change palette="teal, sand, rust"
+      sora-ledger remix --id job_01a2 --prompt "Make it night, and remove the car" --split
     """
-    prompt, cost = read_prompt(prompt_text, prompt_file), read_cost(max_cost)
+    asked["max_cost_usd_micros"] = read_cost(max_cost)
+    if changes:
+        if prompt_text is not None or prompt_file is not None or splits:
+            raise click.UsageError("--change writes the prompt; leave out --prompt, --prompt-file, --split")
+        prompt, asked = changed(inv, name, changes, asked)
+    else:
+        prompt = read_prompt(prompt_text, prompt_file)
+    if splits:
+        if dry_run or how != Placing():
+            raise click.UsageError("--split waits for each remix; leave out --dry-run, --queue, --override")
+        _split(inv, name, prompt, asked, poll_interval=poll_interval, timeout=timeout)
+        return
 
     def request_from(source: Source, profile: str) -> RenderRequest:
-        return advised_request(
-            inv, "remix", source, prompt=prompt, max_cost_usd_micros=cost, profile=profile, **asked
-        )
+        return advised_request(inv, "remix", source, prompt=prompt, profile=profile, **asked)
 
     derive(inv, name, request_from, dry_run=dry_run, how=how)
+
+
+def _split(
+    inv: Invocation, name: str, prompt: str, asked: dict[str, Any], *, poll_interval: float, timeout: float
+) -> None:
+    from render_service.governance.one_by_one import split_of  # noqa: PLC0415  # the adapter
+
+    split = split_of(prompt, asked.pop("fields"), asked.pop("request_key"))
+
+    def request_from(source: Source, profile: str, part: str, key: str) -> RenderRequest:
+        return advised_request(
+            inv,
+            "remix",
+            source,
+            prompt=part,
+            fields=split.fields,
+            profile=profile,
+            request_key=key,
+            **asked,
+        )
+
+    remix_split(inv, name, split, request_from, interval_s=poll_interval, timeout_s=timeout)

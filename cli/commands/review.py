@@ -1,0 +1,57 @@
+"""``review``: what somebody thinks of a video that came."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.invocation import Invocation
+from render_service.documents import job_document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.job import Job
+    from render_service.desk import Desk
+
+SCORE = click.IntRange(0, 100)
+
+
+@click.command("review", short_help="Record what you think of a video.")
+@options.job_id
+@click.option(
+    "--verdict",
+    required=True,
+    metavar="WORD",
+    type=click.Choice(["approved", "changes_requested", "rejected"]),
+    help="approved, changes_requested or rejected; the last one counts.",
+)
+@click.option("--clarity", metavar="N", type=SCORE, help="0 to 100: is it clear what is shown?")
+@click.option("--continuity", metavar="N", type=SCORE, help="0 to 100: does it fit what comes before it?")
+@click.option("--brand-fit", metavar="N", type=SCORE, help="0 to 100: does it fit who it is for?")
+@click.option("--notes", metavar="TEXT", help="Recorded with it; can be erased.")
+@options.invocation
+def review_command(
+    inv: Invocation, *, name: str, verdict: Any, notes: str | None, **scores: int | None
+) -> None:
+    """Record a review of a job's video; a policy can require an approved draft before a final.
+
+    \b
+    Example:
+      sora-ledger review job_01a2 --verdict approved --clarity 90 --notes "the light is right now"
+    """
+    from render_service.governance.reviews import review  # noqa: PLC0415
+
+    given = {score: value for score, value in scores.items() if value is not None}
+
+    async def follow(desk: "Desk") -> "Job":
+        return await review(desk, await desk.job(name), verdict, given, notes)
+
+    job = inv.desk(follow)
+
+    def text(console: "Console") -> None:
+        from cli.views import show_job  # noqa: PLC0415  # rich: only for text
+
+        show_job(console, job)
+
+    inv.emit(job_document(job), text)

@@ -1,0 +1,68 @@
+"""``remix --split``: the remixes, how far they came, and the command that goes on."""
+
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cli.commands.create import placed_document, show_placed
+from cli.finishing import end
+from cli.invocation import Invocation, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from decision.request import RenderRequest, Source
+    from render_service.desk import Desk
+    from render_service.governance.one_by_one import Progress, Split
+
+
+def remix_split(
+    inv: Invocation,
+    name: str,
+    split: "Split",
+    request_from: "Callable[[Source, str, str, str], RenderRequest]",
+    *,
+    interval_s: float,
+    timeout_s: float,
+) -> None:
+    """Make the remixes of `split` and emit how far they came; ends with the code of the last job."""
+    from render_service.governance.one_by_one import remix_one_by_one  # noqa: PLC0415  # the adapter
+
+    count = len(split.prompts)
+    say(f"{count} remixes, one after the other; --request-key {split.key} goes on after an interruption")
+
+    async def follow(desk: "Desk") -> "Progress":
+        return await remix_one_by_one(
+            desk, name, split, request_from, interval_s=interval_s, timeout_s=timeout_s
+        )
+
+    progress = inv.desk(follow)
+    document = {
+        "request_key": split.key,
+        "remixes": count,
+        "done": count - len(progress.rest),
+        "jobs": [placed_document(placed) for placed in progress.placed],
+        "rest": list(progress.rest),
+        "next": next_command(progress),
+    }
+    inv.emit(document, lambda console: _text(console, progress, document))
+    end(inv, progress.placed[-1].job)
+
+
+def next_command(progress: "Progress") -> str | None:
+    """Return the command for what was not done, from the last video there is; None where all of it was."""
+    rest = progress.rest
+    if not rest:
+        return None
+    prompt = shlex.quote(". ".join(rest))
+    split = " --split" if len(rest) > 1 else ""
+    return f"sora-ledger remix --id {progress.last_video} --prompt {prompt}{split}"
+
+
+def _text(console: "Console", progress: "Progress", document: dict[str, Any]) -> None:
+    for number, placed in enumerate(progress.placed, 1):
+        console.print(f"[bold]{number} of {document['remixes']}[/] {progress.split.prompts[number - 1]}")
+        show_placed(console, placed, waiting=True)
+    if document["next"]:
+        console.print(f"not done: {len(document['rest'])} of {document['remixes']}; once the reason is gone:")
+        console.print(f"  {document['next']}", markup=False, soft_wrap=True)

@@ -1,0 +1,140 @@
+"""remix --change and --split, and reviewing what came of them."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROMPT = "Make it night, and replace the fox with a hare."
+
+
+@pytest.fixture(autouse=True)
+def _quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SORA_SANDBOX_SECONDS", "0")
+    monkeypatch.setenv("SORA_LEDGER_PROFILE", "sandbox")
+
+
+@pytest.fixture
+def stored(sora: Any) -> str:
+    asked = ["--prompt", "a fox runs", "--palette", "teal, sand", "--poll-interval", "0.1"]
+    return str(sora("create-and-poll", *asked).document["final"]["job_id"])
+
+
+def sent(sora: Any, job_id: str) -> str:
+    records = sora("show", job_id).document["records"]
+    return str(records[0]["payload"]["augmented_prompt"]["text"])
+
+
+def test_a_structured_change_names_what_stays(sora: Any, stored: str) -> None:
+    ended = sora("remix", "--id", stored, "--change", "palette=crimson, rust")
+    assert sent(sora, ended.document["job_id"]) == (
+        "Primary request: same shot and framing; change only the color palette\n"
+        "Color palette: crimson, rust\n"
+        "Constraints: keep everything else unchanged: subject, scene, action, camera, lighting"
+    )
+
+
+def test_a_structured_change_is_decided_as_one(sora: Any, stored: str) -> None:
+    ended = sora("remix", "--id", stored, "--change", "palette=crimson, rust")
+    assert ended.document["decision"]["basis"]["inputs"]["change_verdict"] == "single"
+
+
+@pytest.mark.parametrize("change", ["size=720x1280", "model=sora-2-pro", "seconds=8"])
+def test_what_a_remix_keeps_is_denied_with_the_command_that_can(sora: Any, stored: str, change: str) -> None:
+    ended = sora("remix", "--id", stored, "--change", change)
+    key, _, value = change.partition("=")
+    assert (ended.code, f"sora-ledger create --{key} {value}" in ended.error) == (3, True)
+
+
+def test_two_structured_changes_are_denied_with_a_command_each(sora: Any, stored: str) -> None:
+    changes = ["--change", "palette=red", "--change", "lighting=dim"]
+    ended = sora("remix", "--id", stored, *changes)
+    trace = ended.document["decision"]["denial_trace"]
+    assert (trace["failed_invariant"], len(ended.document["decision"]["what_now"])) == (
+        "INV_SINGLE_CHANGE_REMIX",
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--change", "palete=red"], "did you mean palette?"),
+        (["--change", "palette"], "expected KEY=VALUE"),
+        (["--change", "palette=teal, sand"], "nothing would change"),
+        (["--change", "palette=red", "--change", "palette=blue"], "one key twice"),
+        (["--change", "palette=red", "--prompt", "make it red"], "writes the prompt"),
+        (["--prompt", "make it red", "--split", "--dry-run"], "--split waits"),
+    ],
+)
+def test_a_change_that_cannot_be_read_records_nothing(
+    sora: Any, stored: str, arguments: list[str], said: str
+) -> None:
+    ended = sora("remix", "--id", stored, *arguments)
+    jobs = sora("jobs").document["jobs"]
+    assert (ended.code, said in ended.error, len(jobs)) == (2, True, 1)
+
+
+def test_a_split_makes_each_remix_of_the_result_of_the_last(sora: Any, stored: str) -> None:
+    ended = sora("remix", "--id", stored, "--prompt", PROMPT, "--split", "--poll-interval", "0.1")
+    first, second = ended.document["jobs"]
+    assert (first["source_job"], second["source_job"]) == (stored, first["job_id"])
+
+
+def test_a_split_that_is_done_leaves_nothing_to_do(sora: Any, stored: str) -> None:
+    ended = sora("remix", "--id", stored, "--prompt", PROMPT, "--split", "--poll-interval", "0.1")
+    assert (ended.code, ended.document["done"], ended.document["next"]) == (0, 2, None)
+
+
+def test_the_same_split_again_renders_nothing_twice(sora: Any, stored: str) -> None:
+    asked = ["--prompt", PROMPT, "--split", "--poll-interval", "0.1", "--request-key", "spring"]
+    sora("remix", "--id", stored, *asked)
+    again = sora("remix", "--id", stored, *asked)
+    assert ([job["repeated"] for job in again.document["jobs"]], len(sora("jobs").document["jobs"])) == (
+        [True, True],
+        3,
+    )
+
+
+def test_a_split_stops_at_the_first_that_fails_and_says_how_to_go_on(sora: Any, stored: str) -> None:
+    asked = ["--prompt", PROMPT, "--split", "--max-cost", "0.01"]
+    ended = sora("remix", "--id", stored, *asked)
+    words = shlex.split(ended.document["next"])
+    assert (ended.code, ended.document["done"], words[:4], words[-1]) == (
+        3,
+        0,
+        ["sora-ledger", "remix", "--id", stored],
+        "--split",
+    )
+
+
+def test_the_command_that_goes_on_makes_what_was_left(sora: Any, stored: str) -> None:
+    stopped = sora("remix", "--id", stored, "--prompt", PROMPT, "--split", "--max-cost", "0.01")
+    words = shlex.split(stopped.document["next"])
+    assert sora(*words[1:], "--poll-interval", "0.1").document["done"] == 2
+
+
+def test_a_split_stopped_by_its_time_goes_on_with_its_key(
+    sora: Any, stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["--prompt", PROMPT, "--split", "--poll-interval", "0.1", "--request-key", "spring"]
+    monkeypatch.setenv("SORA_SANDBOX_SECONDS", "1")
+    stopped = sora("remix", "--id", stored, *asked, "--timeout", "0")
+    ended = sora("remix", "--id", stored, *asked)
+    assert (stopped.code, ended.code, len(sora("jobs").document["jobs"])) == (5, 0, 3)
+
+
+def test_one_change_needs_no_splitting(sora: Any, stored: str) -> None:
+    asked = ["--prompt", "Make it night", "--split", "--poll-interval", "0.1"]
+    assert sora("remix", "--id", stored, *asked).document["remixes"] == 1
+
+
+def test_a_review_is_shown_with_the_job(sora: Any, stored: str) -> None:
+    sora("review", stored, "--verdict", "changes_requested", "--clarity", "40")
+    lists = [sora("jobs", "--text").out, sora("show", stored, "--text").out]
+    assert all("changes_requested" in text for text in lists)
+
+
+def test_a_score_above_a_hundred_is_refused(sora: Any, stored: str) -> None:
+    assert sora("review", stored, "--verdict", "approved", "--clarity", "101").code == 2
