@@ -40,7 +40,7 @@ from render_service.material import NOTHING, Material
 from render_service.outcomes import record_outcome
 from render_service.patience import Patience
 from render_service.placed import Placed
-from render_service.request_keys import event_id_of, find_repeated
+from render_service.request_keys import answered_repeat, event_id_of, find_repeated
 from sora_adapter.advice import Submission
 from sora_adapter.calls import SubmitCall
 from sora_adapter.errors import AdapterError
@@ -75,7 +75,8 @@ async def place(
     What is denied is set aside as `override` says; where the policy does not let it be, the denial is
     recorded and `Placed.override_refused` says so. `BadRequest` if nothing is denied; nothing is recorded.
     A request key that was used before gives the job it was used for; `RequestKeyTaken` if that job was
-    asked for something else. A server at capacity is asked again as `patience` allows.
+    asked for something else; while its first caller waits for the server, so does this one, some seconds.
+    A server at capacity is asked again as `patience` allows.
     """
     patience = patience or Patience()
     repeated = await find_repeated(desk, request)
@@ -87,6 +88,7 @@ async def place(
             repeated = await find_repeated(desk, request)
             if repeated is None:
                 raise
+    repeated = await answered_repeat(desk, request, repeated)
     ruling = repeated.ruling
     if queue or not may_try_again(desk, repeated.job, repeated.outcome):
         return repeated

@@ -2,9 +2,11 @@
 
 import asyncio
 import uuid
+from datetime import datetime
 
 from decision.request import RenderRequest
 from ledger.events import InputReference, RenderDecided, RenderDenied, RenderHeld, RenderRequested
+from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import new_event_id
 from render_service.desk import Desk
@@ -21,11 +23,34 @@ def event_id_of(request_key: str | None) -> str:
     return str(uuid.uuid5(REQUEST_KEYS, request_key)) if request_key else new_event_id()
 
 
+ANSWER_S = 5.0
+LOOK_S = 0.1
+LONGEST_CALL_S = 60.0
+
+
 async def find_repeated(desk: Desk, request: RenderRequest) -> Placed | None:
     """Return what came of the request made under this key before; `RequestKeyTaken` if it was another one."""
     if request.request_key is None:
         return None
     return await asyncio.to_thread(repeated_in, desk.ledger, request)
+
+
+async def answered_repeat(desk: Desk, request: RenderRequest, repeated: Placed) -> Placed:
+    """Return `repeated` once its call is answered, if another caller is in the middle of it; waits a little.
+
+    An intent that is older than a call lasts is that of a caller who is gone: nobody waits for that.
+    """
+    looks = round(ANSWER_S / LOOK_S)
+    while looks and repeated.job.state is State.SUBMITTING and _is_recent(desk, repeated.job):
+        await desk.sleep(LOOK_S)
+        repeated = await find_repeated(desk, request) or repeated
+        looks -= 1
+    return repeated
+
+
+def _is_recent(desk: Desk, job: Job) -> bool:
+    age = desk.clock() - datetime.fromisoformat(job.updated_at)
+    return age.total_seconds() < LONGEST_CALL_S
 
 
 def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:

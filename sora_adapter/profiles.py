@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from functools import cache
+from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -136,6 +137,11 @@ class Profile(BaseModel):
     def is_free(self, rejection: SubmissionRejected) -> bool:
         """Whether it is known that `rejection` created nothing and cost nothing."""
         return any(free.matches(rejection) for free in self.free_rejections)
+
+    @property
+    def capacity_is_free(self) -> bool:
+        """Whether it is known that a refusal for want of capacity (429) creates nothing."""
+        return any(free.http_status == HTTPStatus.TOO_MANY_REQUESTS for free in self.free_rejections)
 
     def is_retired_at(self, base_url: str | None) -> bool:
         """Whether the server at `base_url` (None: the profile's own) is one that was switched off."""

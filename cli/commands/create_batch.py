@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cli import options
 from cli.advising import advise_batch
@@ -52,7 +53,8 @@ MOST_AT_ONCE = 64
     type=click.IntRange(1, 100),
     default=3,
     show_default=True,
-    help="How often an entry is tried where the server is at capacity and is known to have created nothing.",
+    help="How often an entry is tried where the server is at capacity and its profile knows that this "
+    "creates nothing; with profile custom nobody knows, so it is tried once.",
 )
 @click.option("--fail-fast", is_flag=True, help="Send no new ones after the first that fails.")
 @click.option("--resume", is_flag=True, help="Go on with the batch of this folder; nothing is sent twice.")
@@ -127,12 +129,27 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     planned = _planned(inv, file, out_dir, defaults, fit)
     folder = BatchFolder(out_dir)
     folder.check(planned, force=force or terms["resume"])
+    _say_if_tried_once(inv)
     if not terms["resume"]:  # who goes on was told before
         advise_batch(inv, planned)
     if dry_run:
         _preview(inv, planned, folder)
         return
     _carry_out(inv, planned, folder, _terms(queue=queue, **terms))
+
+
+def _say_if_tried_once(inv: Invocation) -> None:
+    """Say that ``--max-attempts`` was given in vain where no refusal is known to have created nothing."""
+    from sora_adapter.profiles import profile  # noqa: PLC0415
+
+    given = click.get_current_context().get_parameter_source("attempts") is ParameterSource.COMMANDLINE
+    name = inv.settings.chosen_profile()
+    if given and not profile(name, inv.settings.profiles_file).capacity_is_free:
+        say(
+            f"--max-attempts has no effect here: the profile {name} does not say that a server at capacity "
+            "has created nothing, so every entry is tried once; if you know it, say so in a profile of your "
+            "own (SORA_LEDGER_PROFILES: free_rejections with http_status = 429)"
+        )
 
 
 def _planned(

@@ -69,6 +69,13 @@ def test_advice_is_said_once_with_the_lines_it_is_for(sora: Any, server: Any, pr
     assert [(line["code"], line["lines"]) for line in advice] == [("SEVERAL_CAMERA_MOVES", [1, 3])]
 
 
+def test_attempts_in_vain_are_said(sora: Any, server: Any, prompts: Path) -> None:
+    server()
+    assert (
+        "--max-attempts has no effect here: the profile custom" in sora(*BATCH, "--max-attempts", "5").error
+    )
+
+
 def test_download_settles_the_batch_and_names_the_files(
     sora: Any, server: Any, prompts: Path, folder: Path
 ) -> None:

@@ -1,15 +1,17 @@
 """A request key names a request: repeated, it gives the same job, and never a second render."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
 import pytest
 
+import render_service.request_keys
 from ledger.job import State
 from render_service.desk import Desk
 from render_service.errors import RequestKeyTaken
+from render_service.placed import Placed
 from render_service.renders import place
 
 pytestmark = pytest.mark.anyio
@@ -20,6 +22,32 @@ REFUSED = b'{"error": {"code": "invalid_api_key", "message": "no"}}'
 def creates(desk: Desk) -> int:
     origin = str(desk.settings.base_url).removesuffix("/v1")
     return int(httpx2.get(f"{origin}/_sandbox/requests").json()["creates"])
+
+
+@pytest.fixture
+async def being_sent(at: Any, sandbox: Any, request_for: Any) -> AsyncIterator[asyncio.Task[Placed]]:
+    """Yield a request whose intent is recorded and whose answer takes a second."""
+    desk = at(sandbox(faults=("create=slow@1",)).base_url)
+    sending = asyncio.create_task(place(desk, request_for(request_key="teaser")))
+    while not any(job.state is State.SUBMITTING for job in desk.ledger.jobs()):  # noqa: ASYNC110  # it may be another process
+        await asyncio.sleep(0.01)
+    yield sending
+    await sending
+
+
+async def test_who_repeats_a_request_that_is_being_sent_waits_for_its_answer(
+    desk: Desk, being_sent: asyncio.Task[Placed], request_for: Any
+) -> None:
+    repeated = await place(desk, request_for(request_key="teaser"))
+    assert (repeated.job.state, repeated.job) == (State.RUNNING, (await being_sent).job)
+
+
+@pytest.mark.usefixtures("being_sent")
+async def test_nobody_waits_for_a_caller_who_is_gone(
+    desk: Desk, request_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render_service.request_keys, "LONGEST_CALL_S", 0.0)
+    assert (await place(desk, request_for(request_key="teaser"))).job.state is State.SUBMITTING
 
 
 async def test_a_repeated_key_gives_the_same_job(desk: Desk, request_for: Any) -> None:
