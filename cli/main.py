@@ -62,6 +62,7 @@ COMMANDS = (
     "restore",
     "doctor",
     "serve",
+    "webhook",
     "sandbox",
     "completion",
 )

@@ -8,20 +8,23 @@ Importing this module imports `openai`, which takes half a second; so do `transp
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel
 
 from ledger.events import SubmissionIntended, Variant, VideoDeleted
 from sora_adapter.advice import Submission, no_content
 from sora_adapter.answers import Answer, Lost
 from sora_adapter.calls import (
     Begun,
+    Post,
     ReferenceFile,
     SubmitCall,
     character_path,
@@ -38,6 +41,7 @@ from sora_adapter.translate import Translator
 from sora_adapter.transport import Content, Transport
 
 DEFAULT_TIMEOUT_S = 60.0
+D = TypeVar("D", bound=BaseModel)
 NO_VIDEO = "video_none_only_asking"
 NO_CONTENT = frozenset({404, 409, 410, 422, 425})
 
@@ -178,6 +182,16 @@ class VideosClient:
         require(self.profile, "delete")
         received = await self._transport.delete(video_path(video_id), self._headers())
         return self._translator.deletion(video_id, received)
+
+    async def get_document(self, path: str, params: Mapping[str, object], model: type[D], expected: str) -> D:
+        """Ask once for a document of another kind than videos; raises `AnswerError`."""
+        received = await self._transport.get(path, params, self._headers())
+        return self._translator.document(received, model, expected)
+
+    async def post_document(self, path: str, body: Mapping[str, object], model: type[D], expected: str) -> D:
+        """Post once what costs nothing, and read the answer; raises `AnswerError`."""
+        received = await self._transport.post(Post(path, dict(body)), self._headers())
+        return self._translator.document(received, model, expected)
 
     def _variant_params(self, variant: Variant) -> dict[str, str]:
         """Name the variant only to a server that has several: others misread it (docs/servers.md 1.3)."""

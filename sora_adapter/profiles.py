@@ -26,7 +26,17 @@ from ledger.events import Status, SubmissionRejected, Variant
 from sora_adapter.errors import SettingsUnusable, UnknownProfile
 
 Ability = Literal[
-    "create", "remix", "edit", "edit_upload", "extend", "character", "retrieve", "list", "delete", "content"
+    "create",
+    "remix",
+    "edit",
+    "edit_upload",
+    "extend",
+    "character",
+    "retrieve",
+    "list",
+    "delete",
+    "content",
+    "webhooks",
 ]
 ExtraField = Literal["seed", "loop", "negative_prompt", "fps", "input_references"]
 ReferenceForm = Literal["url", "file_id"]

@@ -17,6 +17,7 @@ _NAMES: dict[Wanted, str] = {
     "list": "a list of its videos",
     "delete": "deletions",
     "content": "downloads",
+    "webhooks": "webhook endpoints",
     "url": "an input reference by URL",
     "file_id": "an input reference by file id",
     "seed": "a seed",

@@ -110,6 +110,10 @@ class Translator:
         read = self._parsed(self._succeeded(received), CharacterDocument, "a character")
         return Character(read.id, read.name, read.created_at)
 
+    def document(self, received: Answer | Lost, model: type[D], expected: str) -> D:
+        """Read a document of another kind; raises the `AnswerError` that anything else is."""
+        return self._parsed(self._succeeded(received), model, expected)
+
     def page(self, received: Answer | Lost) -> Page:
         """Read a list of videos; raises the `AnswerError` that anything else is."""
         answer = self._succeeded(received)

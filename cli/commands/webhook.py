@@ -1,0 +1,141 @@
+"""``webhook``: have the server announce finished videos, where it can."""
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation, say
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sora_adapter.client import VideosClient
+    from sora_adapter.endpoints import NewSecret
+
+_NEEDS_ID = ("test", "rotate")
+
+
+@click.command("webhook", short_help="Have the server announce finished videos.")
+@click.argument(
+    "action", metavar="register|list|test|rotate", type=click.Choice(["register", "list", "test", "rotate"])
+)
+@click.option("--url", metavar="URL", help="With register: where `serve` is reached, …/webhooks/PROFILE.")
+@click.option(
+    "--name", metavar="NAME", help="With register: what the server calls it.  [default: sora-ledger]"
+)
+@click.option("--id", "endpoint_id", metavar="WHE_ID", help="With test and rotate: which endpoint.")
+@click.option(
+    "--event-type", metavar="TYPE", help="With test: the event of the sample.  [default: video.completed]"
+)
+@click.option("--at-once", is_flag=True, help="With rotate: the old secret ends now, not in 24 hours.")
+@options.calling
+@options.invocation
+def webhook_command(  # one parameter per option
+    inv: Invocation,
+    *,
+    action: str,
+    url: str | None,
+    name: str | None,
+    endpoint_id: str | None,
+    event_type: str | None,
+    at_once: bool,
+) -> None:
+    """Have the server announce finished videos at an endpoint of yours, list, test or rotate.
+
+    A secret is printed once, by `register` and `rotate`, and recorded nowhere: put it where `serve` reads it.
+
+    \b
+    Example:
+      sora-ledger webhook register --url https://renders.example.com/webhooks/custom
+      sora-ledger webhook list
+      sora-ledger webhook test --id whe_123
+      sora-ledger webhook rotate --id whe_123
+    """
+    _refuse_misplaced(action, url=url, name=name, id=endpoint_id, event_type=event_type, at_once=at_once)
+    if action == "register":
+        _register(inv, url, name or "sora-ledger")
+    elif action == "list":
+        _list(inv)
+    elif action == "test":
+        _test(inv, str(endpoint_id), event_type or "video.completed")
+    else:
+        _rotate(inv, str(endpoint_id), keep_old=not at_once)
+
+
+_OPTIONS = {
+    "register": {"url", "name"},
+    "list": set[str](),
+    "test": {"id", "event_type"},
+    "rotate": {"id", "at_once"},
+}
+
+
+def _refuse_misplaced(action: str, **given: object) -> None:
+    wrong = next((name for name, value in given.items() if value and name not in _OPTIONS[action]), None)
+    if wrong:
+        raise click.UsageError(f"--{wrong.replace('_', '-')} is not for `webhook {action}`")
+    if action in _NEEDS_ID and not given["id"]:
+        raise click.UsageError(
+            f"`webhook {action}` needs --id; `sora-ledger webhook list` shows what there is"
+        )
+    if action == "register" and not given["url"]:
+        raise click.UsageError("`webhook register` needs --url, where the server reaches `sora-ledger serve`")
+
+
+def _ask(inv: Invocation, ask: "Callable[[VideosClient], Awaitable[Any]]") -> Any:
+    from render_service.sync import finished  # noqa: PLC0415  # asyncio and a server: only who calls
+    from render_service.webhooks.endpoints import asked  # noqa: PLC0415
+
+    return finished(asked(inv.settings, inv.trace, ask, even_if_retired=inv.even_if_retired))
+
+
+def _register(inv: Invocation, url: str | None, name: str) -> None:
+    from render_service.webhooks.endpoints import checked_url  # noqa: PLC0415
+    from sora_adapter.endpoints import register  # noqa: PLC0415
+
+    where = checked_url(url or "")
+    _show_secret(inv, _ask(inv, lambda client: register(client, name, where)))
+
+
+def _rotate(inv: Invocation, endpoint_id: str, *, keep_old: bool) -> None:
+    from sora_adapter.endpoints import rotate  # noqa: PLC0415
+
+    _show_secret(inv, _ask(inv, lambda client: rotate(client, endpoint_id, keep_old=keep_old)))
+    if keep_old:
+        say("the server signs with both for 24 hours: give `serve` the new one beside the old, new,old")
+    else:
+        say("the old secret is void: what is delivered before `serve` has the new one is refused")
+
+
+def _show_secret(inv: Invocation, endpoint: "NewSecret") -> None:
+    from render_service.webhooks.endpoints import secret_document  # noqa: PLC0415
+
+    document = secret_document(inv.settings, endpoint)
+    lines = [f"{endpoint.id}  {endpoint.url}", f"export {document['variable']}={endpoint.signing_secret}"]
+    inv.emit(document, lambda _: click.echo("\n".join(lines)))
+    say("this is the only time the secret is shown")
+
+
+def _list(inv: Invocation) -> None:
+    from render_service.webhooks.endpoints import endpoint_document  # noqa: PLC0415
+    from sora_adapter.endpoints import endpoints  # noqa: PLC0415
+
+    found = _ask(inv, endpoints)
+    document = {"endpoints": [endpoint_document(each) for each in found]}
+    lines = [f"{each.id}  {each.url}  {', '.join(each.event_types)}" for each in found] or ["there are none"]
+    inv.emit(document, lambda console: console.print("\n".join(lines), markup=False, soft_wrap=True))
+
+
+def _test(inv: Invocation, endpoint_id: str, event_type: str) -> None:
+    from sora_adapter.endpoints import send_sample  # noqa: PLC0415
+
+    tested = _ask(inv, lambda client: send_sample(client, endpoint_id, event_type))
+    taken = tested.status_code // 100 == HTTPStatus.OK // 100
+    document = {"id": endpoint_id, "event_type": tested.event_type, "status_code": tested.status_code}
+    said = f"the endpoint answered a {tested.event_type} with {tested.status_code}"
+    inv.emit(document | {"taken": taken}, lambda console: console.print(said, markup=False))
+    if not taken:
+        raise click.exceptions.Exit(ExitCode.FAILED)

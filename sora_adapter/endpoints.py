@@ -1,0 +1,107 @@
+"""The webhook endpoints of a server: whom it tells what, and the secret it signs that with.
+
+One HTTP request per function, as everywhere; each raises `AnswerError`, and `OperationUnsupported` where the
+profile has no such thing. A secret is told once, when it is new: whoever gets it must keep it from others.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict
+
+from sora_adapter.errors import ServerRefused, VideoNotFound
+from sora_adapter.support import require
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+EVENT_TYPES = ("video.completed", "video.failed")
+_PATH = "/webhook_endpoints"
+_PAGE = 100
+D = TypeVar("D", bound=BaseModel)
+
+
+class _Answered(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Endpoint(_Answered):
+    """A receiver a server knows; `created_at` in Unix seconds."""
+
+    id: str
+    name: str | None = None
+    url: str
+    event_types: tuple[str, ...] = ()
+    created_at: int | None = None
+    signing_secret_hint: str | None = None
+
+
+class NewSecret(Endpoint):
+    """An endpoint whose secret is new."""
+
+    signing_secret: str
+
+    def __repr__(self) -> str:
+        """Leave the secret out."""
+        return f"NewSecret(id={self.id!r})"
+
+
+class Tested(_Answered):
+    """How a receiver answered a sample."""
+
+    event_type: str
+    status_code: int
+
+
+class _Endpoints(_Answered):
+    data: tuple[Endpoint, ...]
+    has_more: bool = False
+
+
+async def register(client: "VideosClient", name: str, url: str) -> NewSecret:
+    """Have the server announce finished videos at `url`."""
+    body = {"name": name, "url": url, "event_types": list(EVENT_TYPES)}
+    return await _post(client, _PATH, body, NewSecret, "a webhook endpoint with its secret")
+
+
+async def endpoints(client: "VideosClient") -> list[Endpoint]:
+    """Return all of them, newest first; as many requests as there are pages."""
+    require(client.profile, "webhooks")
+    found: list[Endpoint] = []
+    while True:
+        after = {"after": found[-1].id} if found else {}
+        page = await client.get_document(
+            _PATH, {"limit": _PAGE, **after}, _Endpoints, "a list of webhook endpoints"
+        )
+        found += page.data
+        if not page.has_more or not page.data:
+            return found
+
+
+async def send_sample(client: "VideosClient", endpoint_id: str, event_type: str) -> Tested:
+    """Have the server send a sample now, and say how it was answered."""
+    path = f"{_path(endpoint_id)}/test"
+    return await _post(client, path, {"event_type": event_type}, Tested, "how a test went")
+
+
+async def rotate(client: "VideosClient", endpoint_id: str, *, keep_old: bool) -> NewSecret:
+    """Give an endpoint a new secret; with `keep_old` the server signs with both for 24 hours."""
+    body = {"keep_old_secret_active_for_24_hours": keep_old}
+    path = f"{_path(endpoint_id)}/rotate_secret"
+    return await _post(client, path, body, NewSecret, "a webhook endpoint with its secret")
+
+
+async def _post(
+    client: "VideosClient", path: str, body: Mapping[str, object], model: type[D], expected: str
+) -> D:
+    require(client.profile, "webhooks")
+    try:
+        return await client.post_document(path, body, model, expected)
+    except VideoNotFound as error:  # how a 404 with an error of the API is read
+        message = f"{client.base_url} knows no such webhook endpoint; list what there is"
+        raise ServerRefused(message, detail=error.detail) from None
+
+
+def _path(endpoint_id: str) -> str:
+    return f"{_PATH}/{quote(endpoint_id, safe='')}"

@@ -1,0 +1,144 @@
+"""`webhook` sets up what `serve` receives; a secret is shown once, and only to who asked."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from sora_adapter.errors import DeliveryRefused
+from sora_adapter.webhooks import Verifier, checked_secret
+
+URL = "https://renders.example.com/webhooks/custom"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Callable[[int], tuple[str, list[tuple[dict[str, str], bytes]]]]]:
+    """Start a receiver that answers with a status and keeps what it got."""
+    got: list[tuple[dict[str, str], bytes]] = []
+    status = 200
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+
+        def start(answer: int) -> tuple[str, list[tuple[dict[str, str], bytes]]]:
+            nonlocal status
+            status = answer
+            return f"http://127.0.0.1:{server.server_port}/webhooks/custom", got
+
+        yield start
+        server.shutdown()
+        thread.join()
+
+
+def registered(sora: Any, url: str = URL) -> Any:
+    ended = sora("webhook", "register", "--url", url)
+    assert ended.code == 0, ended.error
+    return ended.document
+
+
+def test_register_shows_the_secret_and_where_serve_reads_it(server: Any, sora: Any) -> None:
+    server()
+    made = registered(sora)
+    assert checked_secret(made["signing_secret"])
+    assert (made["url"], made["event_types"]) == (URL, ["video.completed", "video.failed"])
+    assert (made["variable"], made["variable_of_profile"]) == (
+        "SORA_LEDGER_WEBHOOK_SECRETS",
+        "SORA_LEDGER_WEBHOOK_SECRETS_CUSTOM",
+    )
+
+
+def test_no_secret_is_logged_or_listed(server: Any, sora: Any) -> None:
+    server()
+    ended = sora("webhook", "register", "--url", URL)
+    secret = ended.document["signing_secret"]
+    assert secret not in ended.err
+    assert secret not in sora("webhook", "list").out
+
+
+def test_list_shows_every_endpoint_newest_first(server: Any, sora: Any) -> None:
+    server()
+    ids = [registered(sora, f"{URL}/{number}")["id"] for number in range(3)]
+    assert [each["id"] for each in sora("webhook", "list").document["endpoints"]] == ids[::-1]
+
+
+def test_a_sample_is_signed_with_the_secret_that_was_shown(server: Any, sora: Any, receiver: Any) -> None:
+    server(clock=time.time)  # a signature is dated
+    url, got = receiver(200)
+    made = registered(sora, url)
+    ended = sora("webhook", "test", "--id", made["id"])
+    assert (ended.code, ended.document["taken"], ended.document["status_code"]) == (0, True, 200)
+    [(headers, body)] = got
+    assert Verifier([made["signing_secret"]]).read(headers, body)
+
+
+def test_a_sample_that_is_refused_is_a_failure(server: Any, sora: Any, receiver: Any) -> None:
+    server()
+    url, _ = receiver(401)
+    ended = sora("webhook", "test", "--id", registered(sora, url)["id"])
+    assert (ended.code, ended.document["taken"]) == (1, False)
+
+
+@pytest.mark.parametrize(("options", "valid"), [((), [True, True]), (("--at-once",), [False, True])])
+def test_a_rotated_secret_leaves_the_old_one_valid_unless_told_otherwise(
+    server: Any, sora: Any, receiver: Any, options: tuple[str, ...], valid: list[bool]
+) -> None:
+    server(clock=time.time)  # a signature is dated
+    url, got = receiver(200)
+    old = registered(sora, url)
+    new = sora("webhook", "rotate", "--id", old["id"], *options).document
+    sora("webhook", "test", "--id", old["id"])
+    [(headers, body)] = got
+    assert [_takes(made["signing_secret"], headers, body) for made in (old, new)] == valid
+
+
+def _takes(secret: str, headers: dict[str, str], body: bytes) -> bool:
+    try:
+        return Verifier([secret]).read(headers, body) is not None
+    except DeliveryRefused:
+        return False
+
+
+def test_a_server_without_endpoints_is_not_asked(server: Any, sora: Any) -> None:
+    server()
+    ended = sora("webhook", "register", "--url", URL, "--profile", "litellm")
+    assert (ended.code, "does not offer webhook endpoints" in ended.error) == (2, True)
+
+
+def test_an_endpoint_that_is_not_there_is_said(server: Any, sora: Any) -> None:
+    server()
+    ended = sora("webhook", "rotate", "--id", "whe_nobody")
+    assert (ended.code, "list what there is" in ended.error) == (8, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("register",), "needs --url"),
+        (("register", "--url", "example.com"), "expected https://"),
+        (("register", "--url", URL, "--id", "whe_1"), "--id is not for `webhook register`"),
+        (("test",), "needs --id"),
+        (("rotate", "--id", "whe_1", "--event-type", "x"), "--event-type is not for `webhook rotate`"),
+        (("list", "--at-once"), "--at-once is not for `webhook list`"),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused(
+    server: Any, sora: Any, arguments: tuple[str, ...], message: str
+) -> None:
+    server()
+    ended = sora("webhook", *arguments)
+    assert (ended.code, message in ended.error) == (2, True)
