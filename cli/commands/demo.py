@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TextIO
 
 import click
 
+from cli.crashing import FAULT, created, environment, forgetful_server, killed_in_the_call
 from cli.exit_codes import ExitCode
 
 PROMPT = "Wide tracking shot of a teal coupe on a desert highway, golden hour, heat ripples"
 ONE_CHANGE = "Same shot and framing; shift the color palette to crimson and sand."
 TWO_CHANGES = "Make it night with neon light, and replace the coupe with a red truck."
+CRASH_PROMPT = "Close-up of a teal headlight in heavy rain at night, drops on chrome"
 SECONDS = "3"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -96,16 +99,8 @@ def _surroundings(out: Path) -> Iterator[str]:
         "SORA_SANDBOX_SECONDS": SECONDS,
         "TRACEPARENT": trace.traceparent,
     }
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
-    try:
+    with environment(ours):
         yield trace.trace_id
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _scenes(out: Path, trace_id: str) -> None:
@@ -123,18 +118,43 @@ def _scenes(out: Path, trace_id: str) -> None:
     _say("5  Is the record intact, and do the jobs follow from it?")
     _run("verify")
     _run("replay")
+    _say("6  A crash in the middle of a paid call: found again, not paid for twice")
+    _crash(out)
+
+
+def _crash(out: Path) -> None:
+    asked = ["create", "--prompt", CRASH_PROMPT, "--request-key", f"demo-{uuid.uuid4().hex[:8]}"]
+    with forgetful_server(out) as server:
+        before = created(server)
+        _show("sandbox", "--data", str(out / "sandbox-2"), "--fault", FAULT, "&")
+        _show(*asked, "&")
+        killed_in_the_call(server, asked)
+        click.secho("\n$ kill -9 %2", fg="cyan")
+        click.echo("the server has made the video, and the process died before it heard of it")
+        job = _newest_job()
+        _run(*asked, expect=ExitCode.UNKNOWN)
+        _run("reconcile", job, "--grace", "0")
+        _run("poll", "--id", job, "--out", str(out / "coupe-rain.mp4"), "--force", "--poll-interval", "0.2")
+        click.echo(f"\nthe server's own count of what it created for this: {created(server) - before}")
+        _run("audit")
 
 
 def _run(*arguments: str, expect: ExitCode = ExitCode.DONE) -> None:
     """Show a command and run it; the demo ends where one does not end as it must."""
     from cli.main import run  # noqa: PLC0415  # the group imports this module
 
-    click.secho(f"\n$ sora-ledger {shlex.join(arguments)}", fg="cyan")
-    sys.stdout.flush()
+    _show(*arguments)
     code = run([*arguments, "--text"])
     if code != expect:
         click.echo(f"demo: `{arguments[0]}` ended with {code}, expected {expect.value}", err=True)
         raise click.exceptions.Exit(code or ExitCode.FAILED)
+
+
+def _show(*arguments: str) -> None:
+    """Show a command."""
+    words = [word if word == "&" else shlex.quote(word) for word in arguments]
+    click.secho(f"\n$ sora-ledger {' '.join(words)}", fg="cyan")
+    sys.stdout.flush()
 
 
 def _newest_job() -> str:
@@ -156,6 +176,7 @@ def _farewell(out: Path) -> None:
         ("assets/", "every stored file, by digest"),
         ("coupe.mp4", "the clip"),
         ("coupe-crimson.mp4", "its remix"),
+        ("coupe-rain.mp4", "the clip that was found again"),
         ("demo.txt", "what you have just read"),
     ):
         click.echo(f"  {out / name}  {what}")

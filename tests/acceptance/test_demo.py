@@ -42,7 +42,9 @@ def test_the_demo_ends_well(demo: Demo) -> None:
     assert (demo[0].returncode, "Traceback" in demo[0].stderr) == (0, False)
 
 
-@pytest.mark.parametrize("name", ["ledger.db", "coupe.mp4", "coupe-crimson.mp4", "demo.txt"])
+@pytest.mark.parametrize(
+    "name", ["ledger.db", "coupe.mp4", "coupe-crimson.mp4", "coupe-rain.mp4", "demo.txt"]
+)
 def test_the_demo_leaves_what_it_names(demo: Demo, name: str) -> None:
     assert (demo[1] / name).stat().st_size > 0
     assert name in demo[0].stdout
@@ -51,7 +53,7 @@ def test_the_demo_leaves_what_it_names(demo: Demo, name: str) -> None:
 def test_the_ledger_of_the_demo_is_intact(demo: Demo) -> None:
     with SqliteSnapshot(demo[1] / "ledger.db") as snapshot:
         report = verify(snapshot)
-    assert (report.clean, report.jobs) == (True, 3)
+    assert (report.clean, report.jobs) == (True, 4)
 
 
 def test_the_transcript_is_what_was_shown(demo: Demo) -> None:
@@ -74,6 +76,9 @@ def test_the_transcript_has_no_colours(demo: Demo) -> None:
         "intact: ",
         "no drift: ",
         "render.denied",
+        "recovered  job_",
+        "the server's own count of what it created for this: 1\n",
+        "nothing to look at",
         "Go on from here",
     ],
 )
