@@ -25,7 +25,8 @@ NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could h
 @click.option(
     "--publish",
     metavar="FILE|URI",
-    help="Also write it there, whole or not at all: a file, s3://bucket/key, gs://bucket/key, az://….",
+    help="Also put it there: a file, s3://bucket/key, gs://bucket/key or az://…. A checkpoint that is there "
+    "is replaced if the ledger goes on from it.",
 )
 @click.option(
     "--check",
@@ -65,7 +66,9 @@ def checkpoint_command(
                 raise click.exceptions.Exit(ExitCode.INTEGRITY)
             return
         head = heads.tree_head(ledger, key or inv.settings.key_file)
-    published = put(publish, head.to_bytes()) if publish else None
+        published = None
+        if publish:
+            published = put(publish, head.to_bytes(), lambda there: heads.may_replace(ledger, there))
     if head.note is None:
         say(UNSIGNED)
     if published:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     help="Prove by this checkpoint, which somebody holds already, and not by a new one.",
 )
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the proof to this file.")
+@click.option("--force", is_flag=True, help="Replace the file of --out if it exists.")
 @click.option(
     "--check",
     metavar="FILE",
@@ -63,6 +64,7 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
     key: Path | None,
     checkpoint: Path | None,
     out: Path | None,
+    force: bool,
     check: Path | None,
     record: Path | None,
     against: Path | None,
@@ -79,6 +81,7 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger prove --consistency 3 9 --key signing.key --out grown.proof
       sora-ledger prove --check 3.tlog-proof --verifier signing.key
     """
+    from render_service.assets import check_target  # noqa: PLC0415
     from render_service.evidence import proofs  # noqa: PLC0415
     from render_service.evidence.files import write_file  # noqa: PLC0415
     from render_service.evidence.keys import read_verifier  # noqa: PLC0415
@@ -94,6 +97,8 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
         if checked.trouble:
             raise click.exceptions.Exit(ExitCode.INTEGRITY)
         return
+    if out:
+        check_target(out, force=force)
     with inv.ledger() as ledger:
         signing = key or inv.settings.key_file
         made: Proof = (

@@ -249,7 +249,10 @@ def read_head(data: bytes) -> Head:
     """Read a checkpoint, signed or its lines alone; ValueError says why it is none."""
     if len(data) > MAX_NOTE_BYTES:
         raise ValueError(f"more than {MAX_NOTE_BYTES} bytes")
-    whole = data.decode("utf-8")
+    try:
+        whole = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("bytes that are no UTF-8 text") from None
     if re.search(r"[\x00-\x09\x0b-\x1f]", whole):
         raise ValueError("control characters")
     text, blank, tail = whole.rpartition("\n\n")

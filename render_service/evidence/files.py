@@ -24,6 +24,8 @@ def write_file(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all, durable on return."""
     if path.is_dir():
         raise BadInput(f"{path}: it is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path}: the folder {path.parent} does not exist; make it first")
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -14,7 +14,7 @@ from ledger.merkle import (
     root_at,
     verify_consistency,
 )
-from render_service.errors import BadInput
+from render_service.errors import BadInput, NotIntact
 from render_service.evidence.files import read_file
 from render_service.evidence.keys import read_signer
 
@@ -82,6 +82,23 @@ def given_head(ledger: Ledger, path: Path) -> TreeHead:
             f"checkpoint {path}: nothing of this ledger can be proved by it: {'; '.join(found.trouble)}"
         )
     return found.given
+
+
+def may_replace(ledger: Ledger, there: bytes) -> None:
+    """Return if a checkpoint of `ledger` may take the place of `there`: an older one that it goes on from.
+
+    `BadInput` if `there` is something else; `NotIntact` if the ledger is not what was published.
+    """
+    try:
+        published = TreeHead.parse(there)
+    except CheckpointInvalid:
+        raise BadInput("--publish: what is there is no checkpoint, and is kept; name another place") from None
+    trouble = compare(ledger, published, []).trouble
+    if trouble:
+        raise NotIntact(
+            f"--publish: the checkpoint there is kept, for this ledger does not go on from it: "
+            f"{'; '.join(trouble)}"
+        )
 
 
 def _extension(ledger: Ledger, old: Checkpoint, new: Checkpoint) -> list[bytes]:

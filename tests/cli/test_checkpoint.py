@@ -134,6 +134,32 @@ def test_it_is_published_whole_or_not_at_all(sora: Any, denied: str, folder: Pat
     assert (ended.code, sorted(folder.rglob("*"))) == (2, before)
 
 
+def test_a_file_that_is_no_checkpoint_is_not_replaced(sora: Any, denied: str, folder: Path) -> None:
+    (folder / "thesis").write_text("mine")
+    ended = sora("checkpoint", "--publish", "thesis")
+    assert (ended.code, (folder / "thesis").read_text()) == (2, "mine")
+
+
+def test_the_ledger_itself_is_not_replaced(sora: Any, denied: str) -> None:
+    assert (sora("checkpoint", "--publish", "ledger.db").code, sora("verify").code) == (2, 0)
+
+
+def test_an_older_checkpoint_is_replaced(sora: Any, published: Path) -> None:
+    grow(sora)
+    ended = sora("checkpoint", "--publish", "checkpoint")
+    assert (ended.code, published.read_text()) == (0, ended.document["checkpoint"])
+
+
+def test_what_was_published_of_another_history_is_not_replaced(
+    sora: Any, published: Path, folder: Path
+) -> None:
+    before = published.read_bytes()
+    (folder / "ledger.db").unlink()
+    sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
+    ended = sora("checkpoint", "--publish", "checkpoint")
+    assert (ended.code, published.read_bytes()) == (10, before)
+
+
 def test_a_file_uri_is_a_file(sora: Any, denied: str, folder: Path) -> None:
     sora("checkpoint", "--publish", (folder / "a b").as_uri())
     assert (folder / "a b").read_text().startswith("sora-ledger/")
@@ -166,6 +192,18 @@ def test_it_is_published_into_a_store_of_objects(sora: Any, denied: str, bucket:
     ended = sora("checkpoint", "--publish", f"s3://{bucket}/daily/latest")
     stored = obstore.get(from_url(f"s3://{bucket}"), "daily/latest").bytes().to_bytes()
     assert (ended.code, stored.decode()) == (0, ended.document["checkpoint"])
+
+
+def test_what_is_in_a_store_is_replaced_only_by_a_ledger_that_goes_on_from_it(
+    sora: Any, denied: str, bucket: str, folder: Path
+) -> None:
+    target = f"s3://{bucket}/weekly/latest"
+    sora("checkpoint", "--publish", target)
+    grow(sora)
+    assert sora("checkpoint", "--publish", target).code == 0
+    (folder / "ledger.db").unlink()
+    sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
+    assert sora("checkpoint", "--publish", target).code == 10
 
 
 def test_a_bucket_that_is_not_there_is_an_error_with_the_next_step(

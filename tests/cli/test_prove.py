@@ -53,6 +53,12 @@ def test_a_proof_can_lead_to_a_checkpoint_somebody_holds(sora: Any, key: str, fo
     assert proof.endswith("\n\n" + (folder / "held").read_text())
 
 
+def test_a_file_is_not_replaced_by_a_proof_unasked(sora: Any, key: str) -> None:
+    assert sora("prove", "2", "--out", "ledger.db").code == 2
+    sora("prove", "2", "--out", "p")
+    assert (sora("prove", "2", "--out", "p").code, sora("prove", "2", "--out", "p", "--force").code) == (2, 0)
+
+
 def test_a_record_after_the_checkpoint_cannot_be_proved_by_it(sora: Any, key: str) -> None:
     sora("checkpoint", "--publish", "held")
     sora("record", "elsewhere", "--video-id", "video_9")
