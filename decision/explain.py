@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from itertools import chain, repeat
 
 from decision.holding import Considered
+from decision.inputs import split_names
 from decision.money import format_usd, usd_digits
 from decision.request import RenderRequest
 from decision.splitting import split_request
@@ -137,7 +138,7 @@ _FAILURES: Mapping[str, str] = {
     "NO_CHANGE_FOUND": "the prompt only says what stays; a remix changes exactly one thing",
     "PRICE_UNKNOWN": "the cost cannot be estimated; the catalog has no price: {found}",
     "COST_ABOVE_LIMIT": "{model} would cost {found}; the limit allows {expected}",
-    "BUDGET_EXHAUSTED": "{model} would cost {found}; the budget allows {expected}",
+    "BUDGET_EXHAUSTED": "{model} would cost {found}; the budget{named} allows {expected}",
 }
 
 
@@ -152,6 +153,7 @@ def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered
         operation=NOUNS[Operation(str(_input(ruling, "operation")))],
         profile=_input(ruling, "profile"),
         purpose=_input(ruling, "purpose"),
+        named=_named_budgets(ruling),
     )
 
 
@@ -175,6 +177,12 @@ def _as_flags(options: str) -> str:
     """Return the names of `options` as they are typed; some that servers take cannot be asked for."""
     flags = [_FLAGS[name] for name in options.split(", ") if name in _FLAGS]
     return ", ".join(flags) or "none of these options"
+
+
+def _named_budgets(ruling: Considered) -> str:
+    names = split_names(str(_input(ruling, "budgets") or ""))
+    among = "the least left of " if len(names) > 1 else ""
+    return f" ({among}{', '.join(names)})" if names else ""
 
 
 def _why_denied(denied: RenderDenied) -> list[str]:

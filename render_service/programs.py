@@ -22,9 +22,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
+from decision.explain import what_now, why
 from decision.request import ReferenceImage, parse_request
 from ledger.errors import JobNotFound
-from ledger.events import Variant
+from ledger.events import RenderHeld, Variant
 from ledger.job import JOB_PREFIX, Job, State
 from render_service.adoption import adopt
 from render_service.assets import check_target
@@ -38,6 +39,7 @@ from render_service.material import NOTHING, Material
 from render_service.patience import Patience
 from render_service.placed import Placed, denial, submission_trouble
 from render_service.renders import place
+from render_service.resuming import resume
 from render_service.settings import read_settings
 from render_service.settle import fetch, settle
 from render_service.telemetry import Log, begin_trace
@@ -66,7 +68,7 @@ class Asked(TypedDict, total=False):
 
 
 class NotSubmitted(ServiceError):
-    """Denied, refused, or the answer was lost: `job` says which, the message why and what to do."""
+    """Denied, held, refused, or the answer was lost: `job` says which, the message why and what to do."""
 
     def __init__(self, message: str, job: Job) -> None:
         super().__init__(message)
@@ -115,6 +117,16 @@ class RenderDesk:
         """
         job = await self._create(prompt, Patience(timeout_s=timeout_s), asked)
         return await settle(self._desk, job, interval_s=poll_interval_s, timeout_s=timeout_s)
+
+    async def resume(self, name: str) -> Job:
+        """Submit a job that was held and is approved now, or queued; return the running job.
+
+        `NotReady` if it cannot be submitted (any more), `NotSubmitted` if the server does not take it.
+        """
+        placed = await resume(self._desk, await self._desk.job(name))
+        if placed.job.state not in SUBMITTED:
+            raise await asyncio.to_thread(_not_submitted, self._desk, placed)
+        return placed.job
 
     async def poll(
         self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S
@@ -199,15 +211,15 @@ def _reference(path: Path | str | None) -> tuple[ReferenceImage | None, Material
 
 
 def _not_submitted(desk: Desk, placed: Placed) -> NotSubmitted:
-    job = placed.job
-    denied = job.state is State.DENIED
-    said = (
-        denial(desk.ledger, job)
-        if denied
-        else submission_trouble(desk.ledger, job, desk.settings.profiles_file)
-    )
-    why = said or f"`sora-ledger show {job.job_id}` says why"
-    return NotSubmitted(f"{job.job_id} is {job.state}: {why}", job)
+    job, said = placed.job, ""
+    if job.state is State.DENIED:
+        said = denial(desk.ledger, job)
+    elif isinstance(placed.ruling, RenderHeld):
+        said = "; ".join([why(placed.ruling)[0], what_now(placed.ruling, job_id=job.job_id)[0]])
+    else:
+        said = str(submission_trouble(desk.ledger, job, desk.settings.profiles_file) or "")
+    because = said or f"`sora-ledger show {job.job_id}` says why"
+    return NotSubmitted(f"{job.job_id} is {job.state}: {because}", job)
 
 
 class SyncRenderDesk:
@@ -251,6 +263,10 @@ class SyncRenderDesk:
         return self._run(
             self._desk.create_and_poll(prompt, poll_interval_s=poll_interval_s, timeout_s=timeout_s, **asked)
         )
+
+    def resume(self, name: str) -> Job:
+        """See `RenderDesk.resume`."""
+        return self._run(self._desk.resume(name))
 
     def poll(self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S) -> Job:
         """See `RenderDesk.poll`."""

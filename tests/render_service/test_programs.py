@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,24 @@ import httpx2
 import pytest
 
 import render_service
+from decision.catalog import default_catalog
 from decision.errors import BadRequest
+from decision.policy import Policy, default_policy
+from ledger.checkpoint import Signer
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.job import State
 from render_service import NotSubmitted, RenderDesk, SyncRenderDesk
-from render_service.errors import BadInput
+from render_service.desk import Desk
+from render_service.errors import BadInput, NotReady
+from render_service.governance.approvals import approve
+from render_service.governance.policies import Rules, activate
+from render_service.settings import read_settings
+from render_service.telemetry import Log, Trace
 from sora_adapter.sandbox.server import SandboxServer
 
 ROOT = Path(__file__).parents[2]
 FAST = {"poll_interval_s": 0.05}
+TRACE = Trace("1" * 32, "2" * 16)
 
 
 @pytest.fixture
@@ -148,3 +158,22 @@ def test_importing_the_package_loads_nothing_that_calls() -> None:
 def test_a_name_the_package_does_not_have_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         _ = render_service.Nothing
+
+
+@pytest.mark.anyio
+async def test_what_is_held_is_told_and_submitted_once_it_is_approved(at_server: dict[str, Any]) -> None:
+    maria = Signer("maria", bytes([1]) * 32)
+    people = {"approvals": [{"code": "ALL"}], "approvers": {"maria": [str(maria.verifier)]}}
+    rules = Rules(Policy.model_validate({**default_policy().model_dump(), **people}), default_catalog())
+    settings = read_settings(ledger=at_server["ledger"], profile="custom")
+    activate(settings, TRACE, datetime(2026, 11, 21, tzinfo=UTC), rules, "everything waits")
+    async with RenderDesk(**at_server) as desk:
+        with pytest.raises(NotSubmitted, match=r"is held: a person has to approve it.*approve job_") as told:
+            await desk.create("a fox runs")
+        job = told.value.job
+        with pytest.raises(NotReady, match="waits for approval"):
+            await desk.resume(job.job_id)
+        others = Desk.open(settings, TRACE, Log(TRACE, quiet=True))
+        await approve(others, job, signer=maria)
+        await others.close()
+        assert (await desk.resume(job.job_id)).state is State.RUNNING
