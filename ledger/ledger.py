@@ -263,4 +263,4 @@ class Ledger:
     def _records(self, rows: Sequence[StoredRow]) -> list[Record]:
         bare = [Record.from_row(row, {}) for row in rows]
         bodies = self.store.bodies([record.position for record in bare])
-        return [Record.from_row(row, bodies) for row in rows] if bodies else bare
+        return [record.with_bodies(bodies) for record in bare] if bodies else bare

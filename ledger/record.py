@@ -5,7 +5,6 @@ first try, so that trying again is the same append. The store adds the position 
 stream, which makes the record's bytes, and its leaf. `docs/FORMAT.md` is the normative description.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
 from uuid_utils import uuid7
 
 from ledger.canonical import canonical_json, encoded, sha256_hex
@@ -201,6 +201,10 @@ class Record:
         """Read a stored row; `bodies` (by commitment) fill its private text."""
         return cls(_parsed(row.record), row.record, row.payload, row.leaf, bodies)
 
+    def with_bodies(self, bodies: Mapping[str, PrivateBody]) -> "Record":
+        """Return the same record with `bodies` (by commitment) to fill its private text."""
+        return Record(self.envelope, self.record, self.payload, self.leaf, bodies)
+
     @cached_property
     def event(self) -> Event:
         """The payload as an event of the vocabulary."""
@@ -272,7 +276,7 @@ class Record:
 
 def _parsed(stored: bytes) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(stored)
+        document: dict[str, Any] = from_json(stored)
     except ValueError as error:
         raise LedgerUnusable("a record is damaged: `sora-ledger verify` says which") from error
     return document

@@ -3,10 +3,12 @@
 Replaying has no effects: it reads, and calls nothing outside. `swap` is the one exception and says so.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ledger.job import JOB_PREFIX, Job, fold
 from ledger.ledger import Ledger
+from ledger.record import Record
 from ledger.store.interface import RecordFilter
 
 
@@ -26,20 +28,29 @@ class Drift(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """The jobs as the log tells them up to `position`, and how the live rows differ."""
+    """How many jobs the log tells of up to `position`, and how the live rows differ."""
 
     position: int
-    jobs: dict[str, Job]
+    jobs: int
     drift: list[Drift]
 
 
+def folded(ledger: Ledger, position: int) -> Iterator[Job]:
+    """Fold every job from its first record to the last at or before `position`; one by one, by id."""
+    job: Job | None = None
+    for row in ledger.store.histories(JOB_PREFIX, position):
+        record = Record.from_row(row, {})
+        if job is not None and job.job_id != record.stream:
+            yield job
+            job = None
+        job = fold(job, record)
+    if job is not None:
+        yield job
+
+
 def jobs_at(ledger: Ledger, position: int) -> dict[str, Job]:
-    """Fold every job from position 1 up to and including `position`."""
-    jobs: dict[str, Job] = {}
-    for record in ledger.read(limit=position):
-        if record.stream.startswith(JOB_PREFIX):
-            jobs[record.stream] = fold(jobs.get(record.stream), record)
-    return jobs
+    """Return every job as it stood at `position`, by id."""
+    return {job.job_id: job for job in folded(ledger, position)}
 
 
 def position_at(ledger: Ledger, moment: str) -> int:
@@ -51,17 +62,32 @@ def position_at(ledger: Ledger, moment: str) -> int:
 def replay(ledger: Ledger) -> Replay:
     """Fold all jobs again and compare them with the live rows; rows that moved on meanwhile are left out."""
     position = ledger.head().size
-    jobs = jobs_at(ledger, position)
-    live = {job.job_id: job for job in ledger.jobs() if job.position <= position}
-    moved_on = {job.job_id for job in ledger.jobs() if job.position > position}
-    drift = [
-        Drift(job_id, live.get(job_id), jobs.get(job_id))
-        for job_id in sorted(live.keys() | jobs.keys())
-        if job_id not in moved_on and live.get(job_id) != jobs.get(job_id)
-    ]
+    jobs = 0
+    drift: list[Drift] = []
+    for live, replayed in _paired(ledger.store.all_jobs(), folded(ledger, position)):
+        jobs += replayed is not None
+        if live != replayed and (live is None or live.position <= position):
+            job = live or replayed
+            assert job is not None  # noqa: S101  # they differ, so one is there
+            drift.append(Drift(job.job_id, live, replayed))
     return Replay(position, jobs, drift)
 
 
+def _paired(lives: Iterator[Job], replays: Iterator[Job]) -> Iterator[tuple[Job | None, Job | None]]:
+    """Yield live and replayed jobs of the same id; both come by id."""
+    live, replayed = next(lives, None), next(replays, None)
+    while live is not None or replayed is not None:
+        if replayed is None or (live is not None and live.job_id < replayed.job_id):
+            yield live, None
+            live = next(lives, None)
+        elif live is None or replayed.job_id < live.job_id:
+            yield None, replayed
+            replayed = next(replays, None)
+        else:
+            yield live, replayed
+            live, replayed = next(lives, None), next(replays, None)
+
+
 def swap(ledger: Ledger, result: Replay) -> None:
-    """Put the replayed jobs in place of the live rows; refused if the ledger has grown since."""
-    ledger.store.replace_jobs(result.jobs.values(), result.position)
+    """Put replayed jobs in place of the live rows; refused if the ledger has grown since."""
+    ledger.store.replace_jobs(folded(ledger, result.position), result.position)

@@ -66,7 +66,7 @@ def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, rema
         result = replay(ledger)
     document = {
         "position": result.position,
-        "jobs": len(result.jobs),
+        "jobs": result.jobs,
         "drift": [{"job_id": drift.job_id, "fields": drift.fields()} for drift in result.drift],
     }
     if swap and result.drift:
@@ -131,9 +131,7 @@ def _swap(inv: Invocation, result: "Replay") -> None:
 
 def _text(console: "Console", result: "Replay", *, swapped: bool) -> None:
     if not result.drift:
-        console.print(
-            f"[green]no drift[/]: {len(result.jobs)} jobs folded again from {result.position} records"
-        )
+        console.print(f"[green]no drift[/]: {result.jobs} jobs folded again from {result.position} records")
         return
     for drift in result.drift:
         console.print(f"[red]drift[/] {drift.job_id}")

@@ -168,6 +168,12 @@ class Store(Protocol):
     def rows(self, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
         """Return up to `limit` rows at positions greater than `after`, in order."""
 
+    def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
+        """Yield the rows up to a position of all streams that begin with `prefix`, stream by stream.
+
+        Streams come in the order of their names' bytes, rows in that of their versions, all of one moment.
+        """
+
     def event(self, event_id: str) -> StoredRow | None:
         """Return the row of one event id."""
 
@@ -182,6 +188,9 @@ class Store(Protocol):
 
     def jobs(self, where: JobFilter, limit: int | None = None) -> list[Job]:
         """Return job rows, newest first."""
+
+    def all_jobs(self) -> Iterator[Job]:
+        """Yield every job row in the order of the ids' bytes, all of one moment, in little memory."""
 
     def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:
         """Swap all job rows for `jobs`; refused if the head has moved past `at_position`."""

@@ -1096,3 +1096,29 @@ def test_what_is_new_is_verified_apart(
         store.head().root().hex(),
         {since: root_at(store, since)},
     )
+
+
+def test_histories_come_stream_by_stream(store: Store, scribe: Any, vocabulary: ModuleType) -> None:
+    for event in (0, 1):
+        for job_id in ("job_b", "job_a"):
+            store.append([scribe.batch(job_id, vocabulary.life()[event])])
+    store.append([scribe.note("job"), scribe.note("k")])
+    rows = [Record.from_row(row, {}) for row in store.histories("job_", 99)]
+    assert [(row.stream, row.version) for row in rows] == [
+        ("job_a", 1),
+        ("job_a", 2),
+        ("job_b", 1),
+        ("job_b", 2),
+    ]
+
+
+def test_histories_end_at_their_position(store: Store, scribe: Any, vocabulary: ModuleType) -> None:
+    records = scribe.live(store)
+    rows = [Record.from_row(row, {}) for row in store.histories("job_", records[3].position)]
+    assert [row.position for row in rows] == [record.position for record in records[:4]]
+
+
+def test_all_jobs_come_in_the_order_of_their_ids(store: Store, scribe: Any, vocabulary: ModuleType) -> None:
+    for job_id in ("job_c", "job_a", "job_b"):
+        scribe.live(store, job_id, vocabulary.life()[:1])
+    assert [job.job_id for job in store.all_jobs()] == ["job_a", "job_b", "job_c"]

@@ -1,6 +1,7 @@
 """What a ledger on PostgreSQL is asked; each function is one SELECT."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ledger.job import Job
 from ledger.private import PrivateBody
@@ -8,6 +9,9 @@ from ledger.record import StoredRow
 from ledger.store.interface import Hold, JobFilter, RecordFilter, Tally
 from ledger.store.postgres import work
 from ledger.store.postgres.connection import Connection
+
+PART = 2_000
+"""Rows that a server-side cursor fetches at once."""
 
 
 def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
@@ -25,6 +29,28 @@ def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[St
     query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY position LIMIT %s"
     found = db.execute(query, (after, *given.values(), limit), binary=True)
     return [StoredRow(*row) for row in found]
+
+
+def histories(db: Connection, prefix: str, up_to: int) -> Iterator[StoredRow]:
+    """Yield the rows of streams that begin with `prefix`, stream by stream; inside a transaction."""
+    query = (
+        "SELECT record, payload, leaf FROM events WHERE stream >= %s AND stream < %s AND position <= %s "
+        "ORDER BY stream, version"
+    )
+    for row in _in_parts(db, query, prefix, prefix + "\U0010ffff", up_to):
+        yield StoredRow(*row)
+
+
+def all_jobs(db: Connection) -> Iterator[Job]:
+    """Yield every job row by id; inside a transaction."""
+    for (body,) in _in_parts(db, "SELECT body FROM jobs ORDER BY job_id"):
+        yield Job.from_canonical(body)
+
+
+def _in_parts(db: Connection, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+    with db.cursor("parts", binary=True) as cursor:
+        cursor.itersize = PART
+        yield from cursor.execute(query, values)
 
 
 def event(db: Connection, event_id: str) -> StoredRow | None:

@@ -197,6 +197,11 @@ class PostgresStore:
         with self._reading() as db:
             return reading.rows(db, after, limit, where)
 
+    def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
+        """Yield the rows of streams that begin with `prefix`, stream by stream."""
+        with self._reading() as db, db.transaction():
+            yield from reading.histories(db, prefix, up_to)
+
     def event(self, event_id: str) -> StoredRow | None:
         """Return the row of one event id."""
         with self._reading() as db:
@@ -221,6 +226,11 @@ class PostgresStore:
         """Return job rows, newest first."""
         with self._reading() as db:
             return reading.jobs(db, where, limit)
+
+    def all_jobs(self) -> Iterator[Job]:
+        """Yield every job row by id."""
+        with self._reading() as db, db.transaction():
+            yield from reading.all_jobs(db)
 
     def holds(self, budget: str) -> list[Hold]:
         """Return what every job holds of `budget`."""

@@ -53,6 +53,9 @@ from ledger.store.sqlite.connection import (
 )
 
 POLL_S = 0.25
+LAST_LETTER = "\U0010ffff"
+"""Sorts after whatever a name goes on with."""
+
 _VARIABLES = 500
 _IMPORT_CHUNK = 1_000
 
@@ -273,6 +276,16 @@ class SqliteStore:
         with self._reading() as db:
             return [StoredRow(*row) for row in db.execute(query, (after, *given.values(), limit))]
 
+    def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
+        """Yield the rows of streams that begin with `prefix`, stream by stream."""
+        query = (
+            "SELECT record, payload, leaf FROM events WHERE stream >= ? AND stream < ? AND position <= ? "
+            "ORDER BY stream, version"
+        )
+        with self._reading() as db:
+            for row in db.execute(query, (prefix, prefix + LAST_LETTER, up_to)):
+                yield StoredRow(*row)
+
     def event(self, event_id: str) -> StoredRow | None:
         """Return the row of one event id."""
         query = "SELECT record, payload, leaf FROM events WHERE event_id = ?"
@@ -316,11 +329,17 @@ class SqliteStore:
                 values.append(value)
         if where.id_prefix is not None:
             clauses.append("job_id >= ? AND job_id < ?")
-            values += [where.id_prefix, where.id_prefix + "\U0010ffff"]
+            values += [where.id_prefix, where.id_prefix + LAST_LETTER]
         query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id DESC LIMIT ?"
         with self._reading() as db:
             rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
         return [Job.from_canonical(body) for (body,) in rows]
+
+    def all_jobs(self) -> Iterator[Job]:
+        """Yield every job row by id."""
+        with self._reading() as db:
+            for (body,) in db.execute("SELECT body FROM jobs ORDER BY job_id"):
+                yield Job.from_canonical(body)
 
     def holds(self, budget: str) -> list[Hold]:
         """Return what every job holds of `budget`."""
