@@ -7,7 +7,7 @@ stream, which makes the record's bytes, and its leaf. `docs/FORMAT.md` is the no
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -96,6 +96,18 @@ class Draft:
     causation_id: str | None
     payload: bytes
     bodies: tuple[PrivateBody, ...]
+
+    def again(self, now: datetime, *, causation_id: str | None) -> "Draft":
+        """Return the same event to be recorded once more, with an id and times of its own.
+
+        `ValueError` if it has private text, whose commitments are of one event alone.
+        """
+        if self.bodies:
+            raise ValueError(f"{self.event.type}: its text was sealed for one event; seal it again")
+        moment = timestamp(now)
+        return replace(
+            self, event_id=new_event_id(), recorded_at=moment, occurred_at=moment, causation_id=causation_id
+        )
 
     def envelope(self, stream: str) -> dict[str, Any]:
         """Return the record without its place: what two appends of the same event id must agree on."""

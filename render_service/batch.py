@@ -22,6 +22,7 @@ from ledger.errors import EventIdConflict, WrongExpectedVersion
 from ledger.events import RenderDecided, RenderRequested, Variant
 from ledger.job import Job, State
 from ledger.ledger import Ledger
+from ledger.record import Draft
 from ledger.store.interface import NEW, Batch, Hold
 from render_service.batch_file import BatchInvalid, Problem
 from render_service.batch_folder import BatchFolder
@@ -143,12 +144,14 @@ def _drafted(desk: Desk, plan: Sequence[Planned]) -> tuple[list[Placed], list[Ba
     """Decide on some entries, each after what those before it take of the budgets."""
     placed, batches, holds = [], [], list[Hold]()
     taken = Counter[str]()
+    drafted: dict[int, Draft] = {}  # by ruling; `placed` keeps all of them, so no two have one id
     for planned in plan:
         request = planned.request
         asked = requested(desk.assets, request, planned.material)
         ruling = rule(desk, request, desk.profile(request.profile), taken)
         one = Placed(unrecorded(), asked, ruling)
-        batch = Batch(one.job.job_id, NEW, opening(desk, one))
+        batch = Batch(one.job.job_id, NEW, opening(desk, one, drafted.get(id(ruling))))
+        drafted[id(ruling)] = batch.drafts[1]
         held = holds_after(one.job, batch.drafts)
         taken.update({hold.budget: hold.reserved_usd_micros for hold in held})
         placed.append(one)

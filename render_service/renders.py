@@ -156,13 +156,18 @@ def unrecorded() -> Job:
     )
 
 
-def opening(desk: Desk, placed: Placed) -> list[Draft]:
-    """Return what a session opens with: the request, overrides, its decision, and after a denial its end."""
+def opening(desk: Desk, placed: Placed, same: Draft | None = None) -> list[Draft]:
+    """Return what a session opens with: the request, overrides, its decision, and after a denial its end.
+
+    `same` is a draft of the very same ruling, made for another request.
+    """
     asked, ruling = placed.requested, placed.ruling
     first = desk.draft(asked, event_id=event_id_of(asked.request_key))
     set_aside_now = placed.override.events() if placed.override else []
     overrides = [desk.draft(event, causation_id=first.event_id) for event in set_aside_now]
-    drafts = [first, *overrides, desk.draft(ruling, causation_id=(overrides or [first])[-1].event_id)]
+    cause = (overrides or [first])[-1].event_id
+    decided = same.again(desk.clock(), causation_id=cause) if same else desk.draft(ruling, causation_id=cause)
+    drafts = [first, *overrides, decided]
     if isinstance(ruling, RenderDenied):
         end = RenderClosed(outcome=Outcome.DENIED, duration_ms=0, cost_usd_micros=0)
         drafts.append(desk.draft(end))

@@ -70,6 +70,22 @@ def test_a_commitment_without_text_is_refused(vocabulary: ModuleType) -> None:
         draft(event, vocabulary.provenance(), datetime(2026, 1, 1, tzinfo=UTC))
 
 
+def test_an_event_may_be_recorded_once_more_with_an_id_of_its_own(scribe: Any) -> None:
+    first = scribe.draft(NOTE)
+    again = first.again(datetime(2026, 1, 2, tzinfo=UTC), causation_id=first.event_id)
+    assert (again.payload, again.causation_id, again.recorded_at) == (
+        first.payload,
+        first.event_id,
+        "2026-01-02T00:00:00.000000Z",
+    )
+    assert again.event_id != first.event_id
+
+
+def test_an_event_with_private_text_is_recorded_once(scribe: Any, vocabulary: ModuleType) -> None:
+    with pytest.raises(ValueError, match="seal it again"):
+        scribe.draft(vocabulary.requested()).again(datetime(2026, 1, 2, tzinfo=UTC), causation_id=None)
+
+
 def test_a_payload_over_its_limit_is_refused(vocabulary: ModuleType) -> None:
     event = OutputAttached(workflow="w", uri="u" * 1_048_577)
     with pytest.raises(RecordTooLarge, match="a payload has at most 1048576 bytes"):
