@@ -1,0 +1,123 @@
+"""The inbox holds each event once and wakes its job, on every store, whoever receives."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.events import RenderAdopted, Status, WebhookReceived
+from ledger.ledger import open_snapshot
+from ledger.store.interface import NEW, RecordFilter
+from ledger.verify import verify
+from render_service.desk import Desk
+from render_service.settings import read_settings
+from render_service.telemetry import Log, Trace
+from render_service.webhooks.receiving import Inbox, Reception
+
+TRACE = Trace("1" * 32, "2" * 16)
+JOB = "job_" + "0" * 31 + "1"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "ledger.db")
+    place: str = request.getfixturevalue("databases").url()
+    return place
+
+
+@pytest.fixture
+def process(url: str, tmp_path: Path) -> Iterator[Callable[[], Desk]]:
+    """Open the ledger as another process does."""
+    opened = []
+
+    def begin() -> Desk:
+        given = {"SORA_LEDGER_ACTOR": "ana", "SORA_LEDGER_ASSETS": str(tmp_path / "assets")}
+        settings = read_settings(ledger=url, profile="sandbox", environment=given, folder=tmp_path)
+        opened.append(Desk.open(settings, TRACE, Log(TRACE, quiet=True)))
+        return opened[-1]
+
+    yield begin
+    for desk in opened:
+        desk.ledger.close()
+
+
+def event(number: int, delivery: int = 0) -> WebhookReceived:
+    return WebhookReceived(
+        webhook_event_id=f"evt_{number}",
+        delivery_id=f"wh_{number}_{delivery}",
+        webhook_type="video.completed",
+        video_id=f"video_{number}",
+    )
+
+
+@pytest.mark.anyio
+async def test_processes_that_receive_the_same_events_record_each_once(
+    process: Callable[[], Desk], url: str
+) -> None:
+    inboxes = [Inbox(process()) for _ in range(3)]
+    receptions = await asyncio.gather(
+        *(
+            inbox.receive("sandbox", event(number, way))
+            for number in range(40)
+            for way, inbox in enumerate(inboxes)
+        )
+    )
+    for inbox in inboxes:
+        await inbox.close()
+    recorded = list(process().ledger.read(RecordFilter(type=WebhookReceived.type)))
+    assert (len(recorded), receptions.count(Reception.RECORDED)) == (40, 40)
+    assert receptions.count(Reception.REPEATED) == 80
+    with open_snapshot(url) as snapshot:
+        assert verify(snapshot).clean
+
+
+@pytest.mark.anyio
+async def test_what_was_received_before_a_restart_is_known_after_it(process: Callable[[], Desk]) -> None:
+    assert await Inbox(process()).receive("sandbox", event(1)) is Reception.RECORDED
+    assert await Inbox(process()).receive("sandbox", event(1, 2)) is Reception.REPEATED
+
+
+@pytest.mark.anyio
+async def test_the_same_id_of_another_profile_is_another_event(process: Callable[[], Desk]) -> None:
+    inbox = Inbox(process())
+    assert await inbox.receive("sandbox", event(1)) is Reception.RECORDED
+    assert await inbox.receive("openai", event(1)) is Reception.RECORDED
+
+
+@pytest.mark.anyio
+async def test_a_delivery_wakes_its_job_and_no_other(process: Callable[[], Desk]) -> None:
+    desk = process()
+    for number in (1, 2):
+        adopted = RenderAdopted(profile="sandbox", video_id=f"video_{number}", status=Status.QUEUED)
+        await desk.append(f"{JOB[:-1]}{number}", NEW, [desk.draft(adopted)])
+    inbox = Inbox(desk)
+    await inbox.receive("sandbox", event(1))
+    await inbox.receive("sandbox", event(3))
+    await inbox.close()
+    assert [lease.job_id for lease in desk.ledger.store.claim("w1", 60_000, 9)] == [JOB]
+
+
+@pytest.mark.anyio
+async def test_a_delivery_that_came_again_because_of_a_crash_still_wakes_its_job(
+    process: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = process()
+    adopted = RenderAdopted(profile="sandbox", video_id="video_1", status=Status.QUEUED)
+    await desk.append(JOB, NEW, [desk.draft(adopted)])
+    crashing: Any = Inbox(desk)
+    monkeypatch.setattr(crashing, "_tie", lambda _: None)  # it died before it got there
+    await crashing.receive("sandbox", event(1))
+    await crashing.close()
+    after = Inbox(process())
+    await after.receive("sandbox", event(1, 2))
+    await after.close()
+    assert [lease.job_id for lease in desk.ledger.store.claim("w1", 60_000, 9)] == [JOB]
+    assert [record.type for record in desk.ledger.history(JOB)] == ["render.adopted", "webhook.matched"]
