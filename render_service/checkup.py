@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import LedgerError
-from ledger.ledger import Ledger
+from ledger.ledger import Ledger, label_of
 from ledger.merkle import leaf_hash
 from ledger.store.interface import RecordFilter
 from render_service.assets import AssetStore
@@ -139,6 +139,9 @@ def _ledger(settings: Settings) -> Finding:
     path = settings.ledger_path.absolute() if settings.ledger_path else None
     if path is not None and not path.exists():
         return _writable("ledger", path, "there is none yet; the first `create` begins it")
+    where = str(path) if path else _server_standing(settings.ledger_url)
+    if isinstance(where, Finding):
+        return where
     try:
         with Ledger.open(settings.ledger_url) as ledger:
             size = ledger.head().size
@@ -148,8 +151,26 @@ def _ledger(settings: Settings) -> Finding:
         return Finding("ledger", Found.WRONG, str(error), "name another with --ledger, or restore a backup")
     if [leaf_hash(row.record) for row in last] != [row.leaf for row in last] or len(last) != min(size, 1):
         return Finding("ledger", Found.WRONG, "its end is not what its head says", "run `sora-ledger verify`")
-    says = f"{size} records, {jobs} jobs; `verify` checks all of it"
-    return _writable("ledger", path, f"{path}: {says}") if path else Finding("ledger", Found.OK, says)
+    says = f"{where}: {size} records, {jobs} jobs; `verify` checks all of it"
+    return _writable("ledger", path, says) if path else Finding("ledger", Found.OK, says)
+
+
+def _server_standing(url: str) -> str | Finding:
+    """Return who is connected to which server, or what is in the way of recording there."""
+    from ledger.store.postgres.standing import standing  # noqa: PLC0415  # only the store in use is loaded
+
+    try:
+        found = standing(url)
+    except LedgerError as error:
+        says, _, fix = str(error).rpartition(": ")
+        return Finding("ledger", Found.WRONG, says, fix)
+    where = f"{label_of(url)} (PostgreSQL {found.server.split()[0]}, as {found.user})"
+    if found.missing:
+        fix = "have the owner run `sora-ledger init --apply --role` for this user"
+        return Finding("ledger", Found.WRONG, f"{where}: lacks {', '.join(found.missing)}", fix)
+    if not found.has_ledger:
+        return Finding("ledger", Found.OK, f"{where}: there is none yet; the first `create` begins it")
+    return f"{where}, who owns it; `init --role` is for one who need not" if found.may_rewrite else where
 
 
 def _storage(folder: Path) -> Finding:

@@ -68,8 +68,9 @@ class Settings:
     assets_url: str | None = None
 
     def __repr__(self) -> str:
-        """Leave the key out: a settings object may end up in a log or traceback."""
-        return f"Settings(ledger_url={self.ledger_url!r}, profile_name={self.profile_name!r})"
+        """Leave key and password out: a settings object may end up in a log or traceback."""
+        where = self.ledger_path or "postgresql://…"
+        return f"Settings(ledger={str(where)!r}, profile_name={self.profile_name!r})"
 
     @property
     def sandbox_folder(self) -> Path:

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from ledger.errors import LedgerUnusable
-from ledger.store.postgres.trouble import label
+from ledger.store.postgres.trouble import NO_SCHEMA, label
 
 SCHEMA_VERSION = 1
 OLDEST_SERVER = 140_000
@@ -150,6 +150,8 @@ def recognise(db: Connection, place: Place) -> bool:
             f"ledger {place.label}: it is a database of another program: "
             "create an empty one (createdb) and name it in SORA_LEDGER_URL"
         )
+    if db.execute("SELECT current_schema()").fetchone() == (None,):
+        raise LedgerUnusable(f"ledger {place.label}: {NO_SCHEMA}")
     return False
 
 

@@ -8,7 +8,7 @@ from ledger.errors import LedgerUnusable
 from ledger.store.postgres.connection import Connection, Place, open_writing
 from ledger.store.postgres.trouble import usable
 
-_RIGHTS = {
+RIGHTS = {
     "sora_ledger_schema": "SELECT",
     "events": "SELECT, INSERT",
     "head": "SELECT, UPDATE",
@@ -22,7 +22,7 @@ _RIGHTS = {
 """Erasing deletes bodies, replaying swaps job rows; whoever owns the tables can do everything."""
 
 _OWNER = "SELECT relowner FROM pg_class WHERE oid = 'events'::regclass"
-_MAY_GRANT = f"SELECT pg_has_role(({_OWNER}), 'USAGE'), current_user"
+MAY_GRANT = f"SELECT pg_has_role(({_OWNER}), 'USAGE'), current_user"
 _ROLE = f"SELECT rolsuper, pg_has_role(oid, ({_OWNER}), 'MEMBER') FROM pg_roles WHERE rolname = %s"
 
 
@@ -30,7 +30,7 @@ def grants(role: str, *, schema: str = "public") -> str:
     """Return SQL that gives `role` these rights on a ledger and no others; its tables' owner runs it."""
     names = {"role": sql.Identifier(role), "schema": sql.Identifier(schema)}
     lines = [sql.SQL("GRANT USAGE ON SCHEMA {schema} TO {role};").format(**names)]
-    for table, rights in _RIGHTS.items():
+    for table, rights in RIGHTS.items():
         given = names | {"table": sql.Identifier(schema, table)}
         lines.append(sql.SQL("REVOKE ALL ON {table} FROM {role};").format(**given))
         lines.append(sql.SQL(f"GRANT {rights} ON {{table}} TO {{role}};").format(**given))
@@ -54,7 +54,7 @@ def grants_at(url: str, role: str, *, run: bool) -> str:
 
 
 def _check(db: Connection, place: Place, role: str) -> None:
-    may_grant, user = db.execute(_MAY_GRANT).fetchone() or (False, "")
+    may_grant, user = db.execute(MAY_GRANT).fetchone() or (False, "")
     if not may_grant:  # PostgreSQL would only warn that nothing was granted
         raise LedgerUnusable(
             f"ledger {place.label}: {user!r} does not own the ledger's tables, so it can grant nothing: "

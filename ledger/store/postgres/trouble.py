@@ -11,11 +11,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ledger.errors import LedgerUnusable
 
+NO_SCHEMA = "the schema it is to live in does not exist: create it, or set search_path to one that does"
 _NOTHING = "nothing of this append was recorded"
 _SERVER_SAYS = {
     "28": "the server does not let this user in ({error}): check user and password in SORA_LEDGER_URL",
     "3D000": "there is no such database: create it (createdb) or name another in SORA_LEDGER_URL",
-    "3F000": "the schema it is to live in does not exist: create it, or set search_path to one that does",
+    "3F000": NO_SCHEMA,
     "42501": "the user lacks a right ({error}): have the database's owner run the grants of a ledger role",
     "25006": "it is read-only here ({error}): connect to the primary server, as a user who may write",
     "53100": f"the server's disk is full; {_NOTHING}: free space there and repeat the command",

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 from ledger.errors import LedgerUnusable
 from ledger.store.interface import Hold, RecordFilter
 from ledger.store.postgres import PostgresStore, connection
+from ledger.store.postgres import store as store_module
 from ledger.store.postgres.snapshot import PostgresSnapshot
 from ledger.verify import verify
 
@@ -94,6 +96,84 @@ def wait_for_a_lock(url: str, of: str) -> None:
     with psycopg.connect(make_conninfo(url, application_name="watch"), autocommit=True) as watch:
         while not watch.execute(query, (name,)).fetchall():
             pass
+
+
+def test_a_connection_killed_between_deciding_and_writing_records_nothing(
+    store: PostgresStore, scribe: Any, kill: Any, clean: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = store_module.decide
+
+    def decide_and_die(*given: Any) -> Any:
+        decided = decide(*given)
+        kill()
+        return decided
+
+    batches = [scribe.note()]
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "decide", decide_and_die)
+        with pytest.raises(LedgerUnusable, match=NOTHING):
+            store.append(batches)
+    assert (store.head().size, clean()) == (1, True)
+    assert [record.position for record in store.append(batches)] == [2]
+
+
+def test_a_connection_killed_while_its_writes_wait_records_nothing(
+    store: PostgresStore, scribe: Any, url: str, kill: Any, clean: Any
+) -> None:
+    said: list[str] = []
+
+    def run() -> None:
+        try:
+            store.append([scribe.note()])
+        except LedgerUnusable as error:
+            said.append(str(error))
+
+    with psycopg.connect(make_conninfo(url, application_name="other")) as other:
+        other.execute("LOCK TABLE events IN SHARE MODE")  # reading goes on, inserting waits
+        thread = threading.Thread(target=run)
+        thread.start()
+        wait_for_a_lock(url, store.place.url)
+        kill()
+        other.rollback()
+        thread.join()
+    assert (NOTHING in said[0], store.head().size, clean()) == (True, 1, True)
+
+
+def test_a_server_that_is_shut_down_at_once_while_appends_run_keeps_what_it_reported(
+    postgres: ModuleType, testrun_uid: str, vocabulary: ModuleType
+) -> None:
+    stopping = postgres.start(f"s{testrun_uid}")
+    store = PostgresStore(stopping.get_uri())
+    scribe = vocabulary.Scribe()
+    scribe.begin(store)
+    there: list[str] = []
+    stopped, restarted = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with suppress(LedgerUnusable):
+            while not restarted.is_set():
+                there.extend(record.record.decode() for record in store.append([scribe.note()]))
+                if len(there) > 50:
+                    stopped.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    stopped.wait()
+    process = stopping.pgdata / "postmaster.pid"
+    os.kill(int(process.read_text().splitlines()[0]), signal.SIGQUIT)  # at once, with no checkpoint
+    while process.exists():
+        pass
+    stopping.ensure_postgres_running()
+    restarted.set()
+    thread.join()
+    with PostgresStore(stopping.get_uri()) as again:
+        log = recorded(again)
+    with PostgresSnapshot(stopping.get_uri()) as tables:
+        assert verify(tables).clean
+    assert log[1 : len(there) + 1] == there
+    assert len(log) - 1 - len(there) in {0, 1}
+    store.close()
+    postgres.leave(stopping)
 
 
 # --- a connection that dies in mid-append ---

@@ -13,7 +13,7 @@ from ledger.events import PrivateErased
 from ledger.job import State
 from ledger.store.interface import Document, Fence, Hold, JobFilter
 from ledger.store.postgres import PostgresStore
-from ledger.store.postgres.grants import _RIGHTS, grants
+from ledger.store.postgres.grants import RIGHTS, grants
 
 FORBIDDEN = [
     "UPDATE events SET actor = 'x'",
@@ -62,7 +62,7 @@ def test_the_grants_name_every_table_there_is(store: PostgresStore, execute: Any
     tables = (
         "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'"
     )
-    assert {name for (name,) in execute(tables)} == _RIGHTS.keys()
+    assert {name for (name,) in execute(tables)} == RIGHTS.keys()
 
 
 def test_the_role_records_a_whole_life(
