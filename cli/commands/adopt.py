@@ -93,7 +93,7 @@ def _adopt_all(inv: Invocation) -> None:
     document = done.document()
     inv.emit(document, lambda console: console.print(_summary(document)))
     for left in done.left:
-        say(f"left alone: {left['video_id']} may be what {left['job_id']} asked for; adopt --id takes it in")
+        say(f"left alone: {left['video_id']} may be what {left['job_id']} asked for; reconcile --all tells")
     for trouble in done.troubles:
         say(f"Error: {trouble['video_id']}: {trouble['error']}")
     if not done.complete:
