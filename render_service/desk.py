@@ -18,7 +18,7 @@ from ledger.events import Event
 from ledger.job import Job, fold
 from ledger.ledger import Ledger
 from ledger.record import Draft, Provenance, Record, draft
-from ledger.store.interface import NEW, AnyVersion, Batch, Document, Hold, holds_of
+from ledger.store.interface import NEW, AnyVersion, Batch, Document, Fence, Hold, holds_of
 from render_service.assets import AssetStore
 from render_service.errors import KeyMissing, ProfileRetired
 from render_service.governance.measuring import Measuring
@@ -82,6 +82,8 @@ class Desk:
     clock: Callable[[], datetime] = utc_now
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     even_if_retired: bool = False
+    fences: dict[str, Fence] = field(default_factory=dict)
+    """Of the jobs it holds a lease on; what it says about one of them is refused once the lease is lost."""
     _connections: Connections = field(default_factory=Connections, init=False, repr=False)
 
     @classmethod
@@ -119,16 +121,25 @@ class Desk:
         holds: Sequence[Hold] = (),
         documents: Sequence[Document] = (),
     ) -> list[Record]:
-        """Record `drafts` in one stream; durable on return."""
+        """Record `drafts` in one stream; durable on return. `StaleFence` where its lease was lost."""
         batch = Batch(stream, expected_version, drafts)
+        if fence := self.fences.get(stream):
+            return await self.append_together([batch], holds=holds, documents=documents, fence=fence)
         return self._logged(await self._recorder.append(batch, holds, documents))
 
     async def append_together(
-        self, batches: Sequence[Batch], *, holds: Sequence[Hold] = (), documents: Sequence[Document] = ()
+        self,
+        batches: Sequence[Batch],
+        *,
+        holds: Sequence[Hold] = (),
+        documents: Sequence[Document] = (),
+        fence: Fence | None = None,
     ) -> list[Record]:
         """Record in several streams at once, all or nothing; durable on return."""
-        appending = asyncio.to_thread(self.ledger.append, batches, holds=holds, documents=documents)
-        return self._logged(await appending)
+        append = self.ledger.append
+        return self._logged(
+            await asyncio.to_thread(append, batches, holds=holds, documents=documents, fence=fence)
+        )
 
     def _logged(self, records: list[Record]) -> list[Record]:
         for record in records:

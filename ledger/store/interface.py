@@ -93,6 +93,27 @@ class Lease(NamedTuple):
     until_ms: int
 
 
+class Limit(NamedTuple):
+    """What all workers together may ask of one model of a server; None is no limit.
+
+    `per_minute` requests, evenly spaced; `running` jobs that hold a slot at the same time.
+    """
+
+    name: str
+    per_minute: int | None = None
+    running: int | None = None
+
+    @property
+    def interval_ms(self) -> int:
+        """The least time between two requests."""
+        return -(-MINUTE_MS // self.per_minute) if self.per_minute else 0
+
+
+MINUTE_MS = 60_000
+SLOT_WAIT_MS = 1_000
+"""When to ask again for a slot, where all are taken: nobody knows when a render ends."""
+
+
 class Tally(NamedTuple):
     """Numbers for people who watch: records by type, jobs by state, and the queue.
 
@@ -213,14 +234,38 @@ class Store(Protocol):
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Take up to `limit` due jobs nobody holds a live lease on; each gets a new, higher token."""
 
+    def enlist(self, states: Collection[State], before: str) -> int:
+        """Make due what is in one of `states` and was never scheduled; returns how many jobs that are.
+
+        Only jobs with an id below `before`, which are older: what was begun just now is in somebody's hands.
+        """
+
     def renew(self, lease: Lease, lease_ms: int) -> Lease:
         """Extend a lease that is still the current one, else `StaleFence`."""
+
+    def keep(self, holder: str, lease_ms: int) -> list[Lease]:
+        """Extend every live lease of `holder` and return them; one that is missing was lost."""
 
     def release(self, lease: Lease, delay_ms: int | None) -> None:
         """Hand a job back, due in `delay_ms`, or done for good with None; `StaleFence` if it was lost.
 
         What `schedule` asked for while the lease was held is not undone: the earlier time counts.
         """
+
+    def take_turn(self, job_id: str, limit: Limit) -> int:
+        """Take a turn for a request, and a slot for the job until `give_back`; 0, or when to ask again (ms).
+
+        A job that has a slot already keeps it and needs no second one.
+        """
+
+    def give_back(self, job_ids: Collection[str]) -> None:
+        """Free the slots of jobs that no longer run; those that have none are none the worse."""
+
+    def hold_back(self, name: str, delay_ms: int) -> None:
+        """Let nobody take a turn of the limit `name` for `delay_ms`: the server is at capacity."""
+
+    def leases(self) -> list[Lease]:
+        """Return the live leases, the first to run out first."""
 
     def tally(self) -> Tally:
         """Return the numbers of `Tally`, from indexes: cheap enough to ask every few seconds."""

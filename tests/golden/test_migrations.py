@@ -41,11 +41,11 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this software know a migration more."""
-    file = tmp_path / "0002_costs.sql"
+    file = tmp_path / "9999_costs.sql"
     file.write_text(NEXT, encoding="utf-8")
     first = connection._migration_files()
     monkeypatch.setattr(connection, "_migration_files", lambda: [*first, file])
-    monkeypatch.setattr(connection, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(connection, "SCHEMA_VERSION", 1 + connection.SCHEMA_VERSION)
 
 
 def content(path: Path) -> dict[str, list[Any]]:
@@ -78,13 +78,13 @@ def test_a_migration_is_made_once(path: Path, later: None) -> None:
     db = sqlite3.connect(path)
     names = [name for (name,) in db.execute("SELECT name FROM _sqlite_migrations ORDER BY name")]
     db.close()
-    assert names == ["0001_initial", "0002_costs"]
+    assert names == ["0001_initial", "0002_turns", "9999_costs"]
 
 
 def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
     path: Path, later: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "0002_costs.sql").write_text(NEXT + "INSERT INTO nowhere VALUES (1);", encoding="utf-8")
+    (tmp_path / "9999_costs.sql").write_text(NEXT + "INSERT INTO nowhere VALUES (1);", encoding="utf-8")
     with pytest.raises(LedgerUnusable, match="nowhere"):
         migrated(path)
     assert content(path) == content(V1)
@@ -111,7 +111,7 @@ def newer_format(path: Path) -> None:
 @pytest.mark.parametrize(
     ("newer", "says"),
     [
-        ("newer_schema", "its schema is version 9, this sora-ledger knows up to version 1: upgrade"),
+        ("newer_schema", "its schema is version 9, this sora-ledger knows up to version 2: upgrade"),
         ("newer_format", "it is of format 2, this sora-ledger knows up to format 1: it needs one that knows"),
     ],
 )

@@ -18,7 +18,9 @@ from psycopg.conninfo import conninfo_to_dict
 from ledger.errors import LedgerUnusable
 from ledger.store.postgres.trouble import NO_SCHEMA, label
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OLDEST_READABLE = 1
+"""What came later are tables that reading does not need."""
 OLDEST_SERVER = 140_000
 LOCK_TIMEOUT_MS = 30_000
 RECONNECT_S = 20.0
@@ -134,7 +136,7 @@ def _check_server(db: Connection, place: Place) -> None:
         )
 
 
-def recognise(db: Connection, place: Place) -> bool:
+def recognise(db: Connection, place: Place, *, reading: bool = False) -> bool:
     """Say whether `db` holds a ledger of this version; False means it is empty or older."""
     tables = {name for (name,) in db.execute(_TABLES)}
     if "sora_ledger_schema" in tables:
@@ -144,7 +146,7 @@ def recognise(db: Connection, place: Place) -> bool:
                 f"ledger {place.label}: its schema is version {version}, this sora-ledger knows up to "
                 f"version {SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)"
             )
-        return version == SCHEMA_VERSION
+        return version >= (OLDEST_READABLE if reading else SCHEMA_VERSION)
     if tables:
         raise LedgerUnusable(
             f"ledger {place.label}: it is a database of another program: "
@@ -159,7 +161,7 @@ def open_reading(place: Place) -> Connection:
     """Connect for reading; `LedgerUnusable` if there is no ledger."""
     db = connect(place, read_only=True)
     try:
-        is_ledger = recognise(db, place)
+        is_ledger = recognise(db, place, reading=True)
     except BaseException:
         db.close()
         raise

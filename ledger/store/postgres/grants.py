@@ -18,6 +18,8 @@ RIGHTS = {
     "jobs": "SELECT, INSERT, UPDATE, DELETE",
     "holds": "SELECT, INSERT, UPDATE",
     "work": "SELECT, INSERT, UPDATE",
+    "turns": "SELECT, INSERT, UPDATE",
+    "slots": "SELECT, INSERT, UPDATE, DELETE",
 }
 """Erasing deletes bodies, replaying swaps job rows; whoever owns the tables can do everything."""
 

@@ -17,13 +17,13 @@ from typing import Self
 import psycopg
 
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
-from ledger.job import Job
+from ledger.job import Job, State
 from ledger.merkle import Frontier
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.group_commit import GroupCommit, Request
-from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, RecordFilter, Tally
-from ledger.store.postgres import erasing, reading, work
+from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, Limit, RecordFilter, Tally
+from ledger.store.postgres import erasing, reading, turns, work
 from ledger.store.postgres.append import Changes, already_recorded, decide
 from ledger.store.postgres.connection import Connection, Place, open_reading, open_writing, patiently
 from ledger.store.postgres.listening import Listener
@@ -167,6 +167,31 @@ class PostgresStore:
         with self._writing() as db:
             return work.claim(db, holder, lease_ms, limit)
 
+    def enlist(self, states: Collection[State], before: str) -> int:
+        """Make due what nobody ever scheduled."""
+        with self._writing() as db:
+            return work.enlist(db, [state.value for state in states], before)
+
+    def keep(self, holder: str, lease_ms: int) -> list[Lease]:
+        """Extend the live leases of `holder`."""
+        with self._writing() as db:
+            return work.keep(db, holder, lease_ms)
+
+    def take_turn(self, job_id: str, limit: Limit) -> int:
+        """Take a turn and a slot: 0, or the milliseconds after which to ask again."""
+        with self._writing() as db, db.transaction():
+            return turns.take_turn(db, job_id, limit)
+
+    def give_back(self, job_ids: Collection[str]) -> None:
+        """Free the slots of jobs that no longer run."""
+        with self._writing() as db:
+            turns.give_back(db, job_ids)
+
+    def hold_back(self, name: str, delay_ms: int) -> None:
+        """Let nobody take a turn of `name` for a while."""
+        with self._writing() as db:
+            turns.hold_back(db, name, delay_ms)
+
     def renew(self, lease: Lease, lease_ms: int) -> Lease:
         """Extend a lease that is still current."""
         with self._writing() as db:
@@ -241,6 +266,11 @@ class PostgresStore:
         """Return what all jobs together hold of `budget`."""
         with self._reading() as db:
             return reading.held(db, budget)
+
+    def leases(self) -> list[Lease]:
+        """Return the live leases."""
+        with self._reading() as db:
+            return work.leases(db)
 
     def tally(self) -> Tally:
         """Return how many records, jobs and leases there are."""

@@ -13,46 +13,58 @@ from ledger.errors import StaleFence
 from ledger.store.interface import Lease
 from ledger.store.postgres.connection import Connection
 
-_NOW_MS = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+NOW_MS = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
 
 LIVE_TOKENS = f"""
 SELECT job_id, fence FROM work
-WHERE job_id = ANY(%s) AND holder IS NOT NULL AND until_ms >= {_NOW_MS}
+WHERE job_id = ANY(%s) AND holder IS NOT NULL AND until_ms >= {NOW_MS}
 FOR SHARE OF work
 """
 """The tokens of live leases; nobody takes one of them over before the append that asks has ended."""
 
 _SCHEDULE = f"""
-INSERT INTO work (job_id, due_at_ms) VALUES (%s, {_NOW_MS} + %s)
+INSERT INTO work (job_id, due_at_ms) VALUES (%s, {NOW_MS} + %s)
 ON CONFLICT (job_id) DO UPDATE SET due_at_ms =
     LEAST(EXCLUDED.due_at_ms, CASE WHEN work.holder IS NOT NULL THEN NULLIF(work.due_at_ms, 0) END)
 """
 _WAKE = f"""
-INSERT INTO work (job_id, due_at_ms) SELECT name, {_NOW_MS} FROM unnest(%s::text[]) AS name
+INSERT INTO work (job_id, due_at_ms) SELECT name, {NOW_MS} FROM unnest(%s::text[]) AS name
 ON CONFLICT (job_id) DO UPDATE SET due_at_ms = LEAST(EXCLUDED.due_at_ms, NULLIF(work.due_at_ms, 0))
 """
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
     SELECT job_id, due_at_ms FROM work
-    WHERE due_at_ms <= {_NOW_MS} AND (until_ms IS NULL OR until_ms < {_NOW_MS})
+    WHERE due_at_ms <= {NOW_MS} AND (until_ms IS NULL OR until_ms < {NOW_MS})
     ORDER BY due_at_ms, job_id LIMIT %s FOR UPDATE SKIP LOCKED
 )
-UPDATE work SET holder = %s, fence = fence + 1, until_ms = {_NOW_MS} + %s, due_at_ms = 0 FROM due
+UPDATE work SET holder = %s, fence = fence + 1, until_ms = {NOW_MS} + %s, due_at_ms = 0 FROM due
 WHERE work.job_id = due.job_id
 RETURNING due.due_at_ms, work.job_id, fence, until_ms
 """
 _RENEW = f"""
-UPDATE work SET until_ms = {_NOW_MS} + %s WHERE job_id = %s AND fence = %s AND holder = %s
+UPDATE work SET until_ms = {NOW_MS} + %s WHERE job_id = %s AND fence = %s AND holder = %s
 RETURNING until_ms
+"""
+_KEEP = f"""
+UPDATE work SET until_ms = {NOW_MS} + %s WHERE holder = %s AND until_ms >= {NOW_MS}
+RETURNING job_id, holder, fence, until_ms
+"""
+_LEASES = f"""
+SELECT job_id, holder, fence, until_ms FROM work WHERE holder IS NOT NULL AND until_ms >= {NOW_MS}
+ORDER BY until_ms, job_id
+"""
+_ENLIST = f"""
+INSERT INTO work (job_id, due_at_ms) SELECT job_id, {NOW_MS} FROM jobs
+WHERE state = ANY(%s) AND job_id < %s ON CONFLICT (job_id) DO NOTHING
 """
 _RELEASE = f"""
 UPDATE work SET holder = NULL, until_ms = NULL,
-    due_at_ms = LEAST({_NOW_MS} + %s::bigint, NULLIF(due_at_ms, 0))
+    due_at_ms = LEAST({NOW_MS} + %s::bigint, NULLIF(due_at_ms, 0))
 WHERE job_id = %s AND fence = %s AND holder = %s
 """
 
 _QUEUE = f"""
-WITH at AS (SELECT {_NOW_MS} AS now), queue AS (
+WITH at AS (SELECT {NOW_MS} AS now), queue AS (
     SELECT due_at_ms, now, holder IS NOT NULL AND until_ms >= now AS held,
         COALESCE(NULLIF(due_at_ms, 0), until_ms) AS since_ms
     FROM work, at WHERE due_at_ms IS NOT NULL OR holder IS NOT NULL
@@ -81,6 +93,21 @@ def claim(db: Connection, holder: str, lease_ms: int, limit: int) -> list[Lease]
     """Take due jobs without a live lease, oldest first; what another is claiming just now is skipped."""
     rows = db.execute(_CLAIM, (limit, holder, lease_ms)).fetchall()
     return [Lease(job_id, holder, token, until_ms) for _, job_id, token, until_ms in sorted(rows)]
+
+
+def enlist(db: Connection, states: Collection[str], before: str) -> int:
+    """Make due what is in one of `states`, older than `before` and in nobody's schedule."""
+    return db.execute(_ENLIST, (list(states), before)).rowcount
+
+
+def keep(db: Connection, holder: str, lease_ms: int) -> list[Lease]:
+    """Extend the live leases of a holder."""
+    return [Lease(*row) for row in db.execute(_KEEP, (lease_ms, holder)).fetchall()]
+
+
+def leases(db: Connection) -> list[Lease]:
+    """Return the live leases."""
+    return [Lease(*row) for row in db.execute(_LEASES).fetchall()]
 
 
 def renew(db: Connection, lease: Lease, lease_ms: int) -> Lease:

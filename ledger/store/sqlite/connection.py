@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 APPLICATION_ID = 0x534C4447  # "SLDG"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OLDEST_READABLE = 1
+"""What came later are tables that reading does not need."""
 BUSY_TIMEOUT_MS = 30_000
 BUSY_PAUSE_S = 0.01
 
@@ -100,7 +102,7 @@ def open_reading(path: Path) -> sqlite3.Connection:
     """Open the ledger at `path` for reading; `LedgerUnusable` if it is none."""
     connection = connect_reading(path)
     try:
-        is_ledger = recognise(connection, path)
+        is_ledger = recognise(connection, path, reading=True)
     except BaseException:
         connection.close()
         raise
@@ -110,7 +112,7 @@ def open_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def recognise(connection: sqlite3.Connection, path: Path) -> bool:
+def recognise(connection: sqlite3.Connection, path: Path, *, reading: bool = False) -> bool:
     """Say whether `connection` holds a ledger of this version; False means it is empty or older."""
     application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -120,7 +122,7 @@ def recognise(connection: sqlite3.Connection, path: Path) -> bool:
                 f"ledger {path}: its schema is version {version}, this sora-ledger knows up to version "
                 f"{SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)"
             )
-        return version == SCHEMA_VERSION
+        return version >= (OLDEST_READABLE if reading else SCHEMA_VERSION)
     if connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
         raise LedgerUnusable(
             f"ledger {path}: it is a SQLite database of another program: name another file with --ledger"

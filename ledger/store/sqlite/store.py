@@ -15,7 +15,7 @@ from typing import Self
 
 from ledger.canonical import sha256_hex
 from ledger.errors import AppendRefused, LedgerUnusable, WrongExpectedVersion
-from ledger.job import Job
+from ledger.job import Job, State
 from ledger.merkle import Frontier, leaf_hash
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
@@ -27,11 +27,12 @@ from ledger.store.interface import (
     Hold,
     JobFilter,
     Lease,
+    Limit,
     RecordFilter,
     Tally,
     holds_of,
 )
-from ledger.store.sqlite import erasing, work
+from ledger.store.sqlite import erasing, turns, work
 from ledger.store.sqlite.append import (
     Append,
     apply,
@@ -215,6 +216,31 @@ class SqliteStore:
         with usable(self.path), self._transaction() as db:
             return work.claim(db, holder, lease_ms, limit)
 
+    def enlist(self, states: Collection[State], before: str) -> int:
+        """Make due what nobody ever scheduled."""
+        with usable(self.path), self._transaction() as db:
+            return work.enlist(db, [state.value for state in states], before)
+
+    def keep(self, holder: str, lease_ms: int) -> list[Lease]:
+        """Extend the live leases of `holder`."""
+        with usable(self.path), self._transaction() as db:
+            return work.keep(db, holder, lease_ms)
+
+    def take_turn(self, job_id: str, limit: Limit) -> int:
+        """Take a turn and a slot: 0, or the milliseconds after which to ask again."""
+        with usable(self.path), self._transaction() as db:
+            return turns.take_turn(db, job_id, limit)
+
+    def give_back(self, job_ids: Collection[str]) -> None:
+        """Free the slots of jobs that no longer run."""
+        with usable(self.path), self._transaction() as db:
+            turns.give_back(db, job_ids)
+
+    def hold_back(self, name: str, delay_ms: int) -> None:
+        """Let nobody take a turn of `name` for a while."""
+        with usable(self.path), self._transaction() as db:
+            turns.hold_back(db, name, delay_ms)
+
     def renew(self, lease: Lease, lease_ms: int) -> Lease:
         """Extend a lease that is still current."""
         with usable(self.path), self._transaction() as db:
@@ -352,6 +378,11 @@ class SqliteStore:
         query = "SELECT SUM(reserved_usd_micros + settled_usd_micros) FROM holds WHERE budget = ?"
         with self._reading() as db:
             return int(db.execute(query, (budget,)).fetchone()[0] or 0)
+
+    def leases(self) -> list[Lease]:
+        """Return the live leases."""
+        with self._reading() as db:
+            return work.leases(db)
 
     def tally(self) -> Tally:
         """Return how many records, jobs and leases there are."""

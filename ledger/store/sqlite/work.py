@@ -7,31 +7,39 @@ held is kept there, the earliest, until the holder releases; so a webhook that c
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ledger.errors import StaleFence
 from ledger.store.interface import Lease
 
-_NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
 _SCHEDULE = f"""
-INSERT INTO work (job_id, due_at_ms) VALUES (?, {_NOW_MS} + ?)
+INSERT INTO work (job_id, due_at_ms) VALUES (?, {NOW_MS} + ?)
 ON CONFLICT (job_id) DO UPDATE SET due_at_ms =
     CASE WHEN holder IS NOT NULL AND due_at_ms > 0 THEN MIN(due_at_ms, excluded.due_at_ms)
          ELSE excluded.due_at_ms END
 """
 _WAKE = f"""
-INSERT INTO work (job_id, due_at_ms) VALUES (?, {_NOW_MS})
+INSERT INTO work (job_id, due_at_ms) VALUES (?, {NOW_MS})
 ON CONFLICT (job_id) DO UPDATE SET due_at_ms =
     MIN(excluded.due_at_ms, COALESCE(NULLIF(due_at_ms, 0), excluded.due_at_ms))
 """
 _CLAIM = f"""
-UPDATE work SET holder = ?, fence = fence + 1, until_ms = {_NOW_MS} + ?, due_at_ms = 0
+UPDATE work SET holder = ?, fence = fence + 1, until_ms = {NOW_MS} + ?, due_at_ms = 0
 WHERE job_id = ? RETURNING fence, until_ms
+"""
+_KEEP = f"""
+UPDATE work SET until_ms = {NOW_MS} + ? WHERE holder = ? AND until_ms >= {NOW_MS}
+RETURNING job_id, holder, fence, until_ms
+"""
+_LEASES = f"""
+SELECT job_id, holder, fence, until_ms FROM work WHERE holder IS NOT NULL AND until_ms >= {NOW_MS}
+ORDER BY until_ms, job_id
 """
 _RELEASE = f"""
 UPDATE work SET holder = NULL, until_ms = NULL,
-    due_at_ms = (SELECT MIN(time) FROM (SELECT {_NOW_MS} + ? AS time UNION ALL SELECT NULLIF(due_at_ms, 0)))
+    due_at_ms = (SELECT MIN(time) FROM (SELECT {NOW_MS} + ? AS time UNION ALL SELECT NULLIF(due_at_ms, 0)))
 WHERE job_id = ? AND fence = ? AND holder = ?
 """
 _QUEUE = f"""
@@ -39,7 +47,7 @@ SELECT COALESCE(SUM(NOT held AND due_at_ms <= now), 0), COALESCE(SUM(NOT held AN
     COALESCE(SUM(held), 0), COALESCE(MAX(CASE WHEN NOT held THEN MAX(now - since_ms, 0) END), 0)
 FROM (SELECT due_at_ms, now, holder IS NOT NULL AND until_ms >= now AS held,
           COALESCE(NULLIF(due_at_ms, 0), until_ms) AS since_ms
-      FROM work, (SELECT {_NOW_MS} AS now) WHERE due_at_ms IS NOT NULL OR holder IS NOT NULL)
+      FROM work, (SELECT {NOW_MS} AS now) WHERE due_at_ms IS NOT NULL OR holder IS NOT NULL)
 """
 
 
@@ -56,8 +64,8 @@ def wake(db: sqlite3.Connection, job_ids: Iterable[str]) -> None:
 def claim(db: sqlite3.Connection, holder: str, lease_ms: int, limit: int) -> list[Lease]:
     """Take due jobs without a live lease, oldest first; runs in a transaction that is already writing."""
     due = db.execute(
-        f"SELECT job_id FROM work WHERE due_at_ms <= {_NOW_MS} "
-        f"AND (until_ms IS NULL OR until_ms < {_NOW_MS}) ORDER BY due_at_ms, job_id LIMIT ?",
+        f"SELECT job_id FROM work WHERE due_at_ms <= {NOW_MS} "
+        f"AND (until_ms IS NULL OR until_ms < {NOW_MS}) ORDER BY due_at_ms, job_id LIMIT ?",
         (limit,),
     ).fetchall()
     leases = []
@@ -67,10 +75,30 @@ def claim(db: sqlite3.Connection, holder: str, lease_ms: int, limit: int) -> lis
     return leases
 
 
+def enlist(db: sqlite3.Connection, states: Collection[str], before: str) -> int:
+    """Make due what is in one of `states`, older than `before` and in nobody's schedule."""
+    marks = ",".join("?" * len(states))
+    return db.execute(
+        f"INSERT INTO work (job_id, due_at_ms) SELECT job_id, {NOW_MS} FROM jobs "
+        f"WHERE state IN ({marks}) AND job_id < ? ON CONFLICT (job_id) DO NOTHING",
+        (*states, before),
+    ).rowcount
+
+
+def keep(db: sqlite3.Connection, holder: str, lease_ms: int) -> list[Lease]:
+    """Extend the live leases of a holder."""
+    return [Lease(*row) for row in db.execute(_KEEP, (lease_ms, holder)).fetchall()]
+
+
+def leases(db: sqlite3.Connection) -> list[Lease]:
+    """Return the live leases."""
+    return [Lease(*row) for row in db.execute(_LEASES)]
+
+
 def current_token(db: sqlite3.Connection, job_id: str) -> int | None:
     """Return the token of the live lease on a job; None if nobody holds one."""
     row = db.execute(
-        f"SELECT fence FROM work WHERE job_id = ? AND holder IS NOT NULL AND until_ms >= {_NOW_MS}", (job_id,)
+        f"SELECT fence FROM work WHERE job_id = ? AND holder IS NOT NULL AND until_ms >= {NOW_MS}", (job_id,)
     ).fetchone()
     return row[0] if row else None
 
@@ -78,7 +106,7 @@ def current_token(db: sqlite3.Connection, job_id: str) -> int | None:
 def renew(db: sqlite3.Connection, lease: Lease, lease_ms: int) -> Lease:
     """Extend a lease, or `StaleFence`."""
     row = db.execute(
-        f"UPDATE work SET until_ms = {_NOW_MS} + ? WHERE job_id = ? AND fence = ? AND holder = ? "
+        f"UPDATE work SET until_ms = {NOW_MS} + ? WHERE job_id = ? AND fence = ? AND holder = ? "
         "RETURNING until_ms",
         (lease_ms, lease.job_id, lease.token, lease.holder),
     ).fetchone()
