@@ -142,9 +142,9 @@ def test_the_limits_of_a_bundle_are_those_of_the_code() -> None:
 
 
 def test_the_tables_are_those_of_the_schema() -> None:
-    script = (ROOT / "ledger/store/sqlite/migrations/0001_initial.sql").read_text(encoding="utf-8")
     db = sqlite3.connect(":memory:")
-    db.executescript(script)
+    for file in sorted((ROOT / "ledger/store/sqlite/migrations").glob("*.sql")):
+        db.executescript(file.read_text(encoding="utf-8"))
     names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     columns = {name: [row[1] for row in db.execute(f"PRAGMA table_info({name})")] for name in names}
     db.close()
