@@ -10,9 +10,11 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -21,7 +23,7 @@ from urllib.parse import urlsplit
 from ledger.canonical import canonical_json
 from ledger.evidence.head import TreeHead
 from ledger.ledger import Ledger
-from ledger.merkle import inclusion_proof
+from ledger.merkle import TILE_HEIGHT, Nodes, inclusion_proof
 from ledger.private import private_values
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
@@ -32,6 +34,8 @@ _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _IN_MEMORY_BYTES = 8 << 20
 _PART_BYTES = 1 << 20
+_BLOCK = 1 << TILE_HEIGHT
+_BLOCKS = 64
 _README = """\
 Evidence from a sora-ledger: {what}.
 
@@ -138,7 +142,7 @@ class _Writing:
     def copy(self, name: str, source: IO[bytes]) -> None:
         info = zipfile.ZipInfo(name, _EPOCH)
         info.external_attr = 0o100644 << 16
-        info.compress_type = zipfile.ZIP_STORED if name.startswith("assets/") else zipfile.ZIP_DEFLATED
+        info.compress_type = zipfile.ZIP_STORED if name.startswith("assets/") else _method(source)
         digest, size = hashlib.sha256(), 0
         with self._packed.open(info, "w", force_zip64=True) as target:
             while part := source.read(_PART_BYTES):
@@ -148,12 +152,39 @@ class _Writing:
         self.files.append({"bytes": size, "name": name, "sha256": digest.hexdigest()})
 
 
+def _method(source: IO[bytes]) -> int:
+    """Return how to pack `source`: as it is if it would shrink so far that readers take it for a bomb."""
+    size = source.seek(0, io.SEEK_END)
+    source.seek(0)
+    packer, packed = zlib.compressobj(), 0
+    enough = 0 if size <= verify_bundle.SMALL_BYTES else 2 * size // verify_bundle.MAX_RATIO
+    while packed < enough and (part := source.read(_PART_BYTES)):
+        packed += len(packer.compress(part))
+    source.seek(0)
+    return zipfile.ZIP_DEFLATED if packed >= enough else zipfile.ZIP_STORED
+
+
+class _Remembered:
+    """The nodes of a log, read 256 at a time and kept for a while: neighbours share most of their paths."""
+
+    def __init__(self, log: Nodes) -> None:
+        self._block = lru_cache(maxsize=_BLOCKS)(
+            lambda level, number: log.nodes(level, number * _BLOCK, _BLOCK)
+        )
+
+    def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
+        """Return `count` nodes, which lie within one block as all that proofs ask for do."""
+        number, at = divmod(start, _BLOCK)
+        return self._block(level, number)[at : at + count]
+
+
 class _Bundling:
     """One bundle in the making; collects what the payloads cite on the way."""
 
     def __init__(self, writing: _Writing, ledger: Ledger, scope: Scope, head: TreeHead, wish: Wish) -> None:
         self.writing = writing
         self.ledger = ledger
+        self.nodes = _Remembered(ledger.store)
         self.scope = scope
         self.head = head
         self.wish = wish
@@ -192,7 +223,7 @@ class _Bundling:
                 spools["records"].write(record.record + b"\n")
                 spools["payloads"].write(record.payload + b"\n")
                 if "proofs" in spools:
-                    spools["proofs"].write(_proof_line(self.ledger, record, size))
+                    spools["proofs"].write(_proof_line(self.nodes, record, size))
                 if "bodies" in spools:
                     lines = list(_body_lines(record))
                     self.contents.texts += len(lines)
@@ -237,8 +268,8 @@ class _Bundling:
             self.contents.assets += 1
 
 
-def _proof_line(ledger: Ledger, record: Record, size: int) -> bytes:
-    path = inclusion_proof(ledger.store, record.position - 1, size)
+def _proof_line(log: Nodes, record: Record, size: int) -> bytes:
+    path = inclusion_proof(log, record.position - 1, size)
     return canonical_json({"hashes": [value.hex() for value in path], "position": record.position}) + b"\n"
 
 

@@ -139,6 +139,17 @@ def test_an_unsigned_bundle_is_not_what_somebody_with_a_key_asked_for(
     assert codes(bundle(ledger_path, job_scope, signed=False)) == ["CHECKPOINT_SIGNATURE"]
 
 
+def test_what_would_shrink_as_a_bomb_does_is_stored_as_it_is(
+    ledger_path: Path, job_scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vb, "SMALL_BYTES", 500)
+    monkeypatch.setattr(vb, "MAX_RATIO", 2)
+    data = bundle(ledger_path, job_scope)
+    with zipfile.ZipFile(io.BytesIO(data)) as packed:
+        methods = {packed.getinfo(f"{name}.jsonl").compress_type for name in ("records", "payloads")}
+    assert (codes(data), methods) == ([], {zipfile.ZIP_STORED})
+
+
 def test_the_same_records_under_the_same_head_give_the_same_bytes(
     ledger_path: Path, job_scope: Scope, original: bytes
 ) -> None:
