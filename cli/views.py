@@ -117,8 +117,8 @@ def _facts(job: Job) -> Iterable[tuple[str, str]]:
         yield "promotes" if job.operation is Operation.CREATE else f"{job.operation} of", job.source_job
     if job.settled_usd_micros is not None:
         yield "cost", f"{format_usd(job.settled_usd_micros)} ({job.cost_basis})"
-    elif job.estimate_usd_micros:
-        yield "cost", f"{format_usd(job.estimate_usd_micros)} reserved"
+    elif job.reserved_usd_micros:
+        yield "cost", f"{format_usd(job.reserved_usd_micros)} reserved"
     if job.verdict:
         yield "review", job.verdict
     for variant, asset in job.assets.items():

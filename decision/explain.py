@@ -119,9 +119,7 @@ _FAILURES: Mapping[str, str] = {
     "OPERATION_NOT_OFFERED": "the profile {profile} does not offer {found} (offered: {expected})",
     "OPTION_NOT_OFFERED": "the profile {profile} does not take {found} (it takes {expected})",
     "ATTESTATION_MISSING": "the policy asks for the guardrails to be confirmed, and they were not",
-    "DRAFT_NOT_APPROVED": (
-        "the policy asks for an approved draft before a render for {purpose}, and what was found is: {found}"
-    ),
+    "DRAFT_NOT_APPROVED": ("the policy asks for {expected} before a render for {purpose}: {found}"),
     "SIZE_NOT_OFFERED": "size {found} is not offered by {model} (offered: {expected})",
     "SECONDS_NOT_OFFERED": "{found} seconds are not offered by {model} (offered: {expected})",
     "SOURCE_DELETED": "the video to {verb} was deleted",

@@ -93,7 +93,7 @@ def _attested(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
 def _draft_approved(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
     if inputs.draft_approved:
         return None
-    found = "no draft named" if inputs.draft_approved is None else "not approved"
+    found = "none was named" if inputs.draft_approved is None else "what it is made from was not approved"
     return Failure("DRAFT_NOT_APPROVED", "an approved draft", found)
 
 

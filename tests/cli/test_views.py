@@ -63,12 +63,17 @@ def test_a_job_is_never_folded_so_that_a_path_can_be_copied() -> None:
         ({"progress": 40}, "state   running 40 %"),
         ({"state": State.FAILED, "error_code": "moderation_blocked"}, "state   failed (moderation_blocked)"),
         ({"state": State.DENIED, "detail_code": "SIZE_NOT_OFFERED"}, "state   denied (SIZE_NOT_OFFERED)"),
-        ({"estimate_usd_micros": 400_000}, "cost    0.40 USD reserved"),
+        ({"reserved_usd_micros": 400_000}, "cost    0.40 USD reserved"),
         ({"settled_usd_micros": 400_000, "cost_basis": "estimated"}, "cost    0.40 USD (estimated)"),
     ],
 )
 def test_a_job_says_where_it_stands_and_what_it_costs(changes: dict[str, Any], line: str) -> None:
     assert line in shown(show_job, job(**changes)).splitlines()
+
+
+def test_money_that_is_free_again_is_not_shown_as_reserved() -> None:
+    freed = job(state=State.CANCELLED, estimate_usd_micros=400_000, reserved_usd_micros=0)
+    assert "reserved" not in shown(show_job, freed)
 
 
 def test_columns_are_aligned_and_never_folded() -> None:

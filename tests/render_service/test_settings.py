@@ -1,5 +1,7 @@
 """Flags win over the environment, the environment over ``.env``."""
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,25 @@ def test_seconds_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
 
 def test_settings_in_a_traceback_do_not_show_the_key(tmp_path: Path) -> None:
     assert "sk-secret" not in repr(settings(tmp_path, OPENAI_API_KEY="sk-secret"))
+
+
+def test_a_login_is_what_the_operating_system_says_and_not_what_the_environment_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "somebody_else")
+    found = read_settings(environment={}, folder=tmp_path)
+    assert found.actor == pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.mark.parametrize("word", ["film", "film_unit_2", "a" * 40])
+def test_whose_money_it_is_comes_from_the_flag_or_the_environment(tmp_path: Path, word: str) -> None:
+    environment = {"SORA_LEDGER_TEAM": word, "SORA_LEDGER_PROJECT": "other"}
+    found = read_settings(environment=environment, project=word, folder=tmp_path)
+    assert (found.team, found.project) == (word, word)
+
+
+@pytest.mark.parametrize("word", ["Film", "film unit", "film__unit", "_film", "a" * 41])
+def test_a_team_whose_name_could_not_be_in_a_budgets_is_refused(tmp_path: Path, word: str) -> None:
+    with pytest.raises(BadInput, match="expected lower-case letters and digits"):
+        read_settings(environment={}, team=word, folder=tmp_path)
