@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -112,8 +112,8 @@ class AssetStore:
         name = PurePosixPath(urlsplit(storage_uri).path)
         with writing(self.folder):
             copy = self._scratch("cache") / name.name
-            if copy.is_file():
-                copy.touch()
+            with suppress(FileNotFoundError):  # it was never here, or has just been cleared away
+                os.utime(copy)
                 return copy
         with self.incoming() as fetched:
             found = self.place_of(storage_uri).fetch(storage_uri, fetched.path)

@@ -4,6 +4,7 @@ A character costs nothing and is asked for once. There is no event for the inten
 lost leaves nothing recorded: see docs/decisions/0020-characters.md.
 """
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ async def create_character(desk: Desk, name: str, file: SourceFile, path: Path) 
     """Keep the video, make a character of it on the server, and record it; raises `AnswerError`."""
     profile = desk.profile()
     require(profile, "character")
-    desk.assets.put_file(path, file.media_type)
+    await asyncio.to_thread(desk.assets.put_file, path, file.media_type)
     upload = ReferenceFile(name=file.name, media_type=file.media_type, content=path)
     async with desk.connect(profile) as client:
         return await uninterrupted(desk, _create(desk, client, name, file, upload))

@@ -111,8 +111,8 @@ def _stored(assets: AssetStore, job: Job, file: InputReference | SourceFile | No
     path = assets.path(file.storage_uri) if file.storage_uri else None
     if path is None or not path.is_file():
         raise NotReady(
-            f"{job.job_id}: the file it was asked with is not in asset storage any more ({path}): "
-            f"put it back, or `sora-ledger cancel {job.job_id}` and ask again"
+            f"{job.job_id}: the file it was asked with is not in asset storage any more "
+            f"({file.storage_uri}): put it back, or `sora-ledger cancel {job.job_id}` and ask again"
         )
     with path.open("rb") as opened:
         found = hashlib.file_digest(opened, "sha256").hexdigest()

@@ -32,6 +32,10 @@ PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 3
 SENT_AGAIN_AFTER = timedelta(hours=12)
 _RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
+_TIMEOUTS: Any = {  # of one request: a large object may take long, as long as something comes
+    "timeout": timedelta(hours=2),
+    "read_timeout": timedelta(minutes=2),
+}
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_ENDPOINT")
 
 
@@ -146,7 +150,7 @@ def _store(bucket: str) -> "ObjectStore":
     from obstore.store import from_url  # noqa: PLC0415
 
     plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
-    return from_url(bucket, client_options={"allow_http": plain}, retry_config=_RETRY)
+    return from_url(bucket, client_options=_TIMEOUTS | {"allow_http": plain}, retry_config=_RETRY)
 
 
 def _head(store: "ObjectStore", key: str) -> "ObjectMeta | None":
