@@ -37,6 +37,7 @@ def assign(
     `under_way` names the jobs whose attempts may still be answered.
     """
     waiting = set(under_way)
+    videos = sorted(videos, key=lambda seen: (seen.created_at or 0, seen.video_id))
     fitting = {attempt.job.job_id: _fitting(attempt, videos) for attempt in attempts}
     findings: dict[str, Finding] = {}
     for group in _groups(attempts, fitting):
@@ -97,13 +98,13 @@ def _shared_out(
 def _in_order(
     group: Sequence[Attempt], fitting: Mapping[str, Sequence[Observation]]
 ) -> dict[str, Observation]:
-    """Give each attempt, oldest first, the oldest video in its time that no other has."""
+    """Give each attempt, oldest first, the oldest video that fits and that no other has."""
     given: dict[str, Observation] = {}
     for attempt in group:
         name, taken = attempt.job.job_id, {seen.video_id for seen in given.values()}
         free = [seen for seen in fitting[name] if seen.video_id not in taken]
         if free:
-            given[name] = min(free, key=lambda seen: (seen.created_at or 0, seen.video_id))
+            given[name] = free[0]
     return given
 
 

@@ -1,6 +1,7 @@
 """A lost answer is found again, proven not to exist, or left to a person; nothing is sent a second time."""
 
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -235,8 +236,8 @@ def asked(server: SandboxServer) -> int:
 def imitating(at: Any, sandbox: Any, settings: Any) -> Callable[..., Desk]:
     """Open a desk at a sandbox that behaves like another server."""
 
-    def start(name: str) -> Desk:
-        server = sandbox(clock=time.time, imitates=name, faults=("create=kept-but-answer-lost:1",))
+    def start(name: str, fault: str = "create=kept-but-answer-lost:1") -> Desk:
+        server = sandbox(clock=time.time, imitates=name, faults=(fault,))
         desk: Desk = at(server.base_url)
         return replace(desk, settings=replace(desk.settings, profile_name=name))
 
@@ -305,3 +306,36 @@ async def test_a_webhook_about_a_video_the_server_does_not_have_proves_nothing(
     job = (await place(desk, request_for(profile="new-api"))).job
     await told(desk, "task_none")
     assert (await reconcile_job(desk, job)).verdict == "needs_person"
+
+
+async def test_a_webhook_alone_names_no_video_where_the_server_shows_no_prompt(
+    imitating: Any, request_for: Any
+) -> None:
+    desk = imitating("litellm")
+    job = (await place(desk, request_for(profile="litellm"))).job
+    async with desk.connect(desk.profile("litellm")) as client:
+        name = as_litellm_names(made_at(desk))
+        assert (await client.observe(name)).prompt is None
+    await told(desk, name)
+    settlement = await reconcile_job(desk, job, grace_s=0)
+    assert (settlement.verdict, settlement.candidates) == ("needs_person", (name,))
+
+
+def as_litellm_names(video_id: str) -> str:
+    raw = f"litellm:custom_llm_provider:openai;model_id:;video_id:{video_id};deployment_id:9f31c2"
+    return "video_" + b64encode(raw.encode()).decode()
+
+
+async def test_a_refusal_of_litellm_proves_nothing(imitating: Any, request_for: Any) -> None:
+    desk = imitating("litellm", "create=refused@invalid_api_key:1")
+    job = (await place(desk, request_for(profile="litellm"))).job
+    settlement = await reconcile_job(desk, job, grace_s=0)
+    assert (job.state, settlement.verdict) == (State.UNKNOWN, "needs_person")
+
+
+async def test_a_refusal_of_a_server_that_checks_first_is_no_lost_submission(
+    desk: Desk, plan: Any, request_for: Any
+) -> None:
+    plan("create=refused@invalid_api_key:1")
+    job = (await place(desk, request_for())).job
+    assert (await reconcile_job(desk, job)).verdict == "settled"
