@@ -46,10 +46,14 @@ class Price(Entry):
 
 
 class Model(Entry):
-    """One model and all it offers; every size it offers has a price."""
+    """One model and all it offers; every size it offers has a price.
+
+    `retired` says when and why nobody serves it any more; it stays in the catalog for what it made.
+    """
 
     name: ModelName
     source: str
+    retired: str | None = None
     size_offers: tuple[SizeOffer, ...] = Field(alias="sizes", min_length=1)
     seconds_offers: tuple[SecondsOffer, ...] = Field(alias="seconds", min_length=1)
     prices: tuple[Price, ...]
@@ -182,6 +186,17 @@ class Catalog(Document):
         """Return what that render would cost in micro-dollars, None where the catalog has no price for it."""
         found = self.model(model)
         return found.cost_usd_micros(size, seconds) if found else None
+
+    def retired(self, model: str) -> str | None:
+        """Return why the model is not served any more, None where it is, or is not known."""
+        found = self.model(model)
+        return found.retired if found else None
+
+    @model_validator(mode="after")
+    def _has_a_model_that_is_served(self) -> Self:
+        if all(model.retired for model in self.models):
+            raise ValueError("every model is retired; nothing could be rendered")
+        return self
 
     @model_validator(mode="after")
     def _names_each_model_once(self) -> Self:

@@ -15,7 +15,8 @@ from decision.errors import BadDocument
 from decision.fix import fixes_for
 from decision.gates import REFUSALS, entrants, pass_gates
 from decision.inputs import DecisionContext, Inputs
-from decision.policy import Policy
+from decision.parts import Faces
+from decision.policy import FaceRule, Policy
 from decision.remix import check_remix
 from decision.request import RenderRequest
 from ledger.canonical import digest
@@ -91,7 +92,7 @@ def _ruled(inputs: Inputs, catalog: Catalog, policy: Policy, changes: tuple[Chan
     if winner is None or winner.gates_failed:
         refused = winner or _nearest_to_passing(candidates)
         return RenderDenied(basis=basis, denial_trace=_trace(refused, inputs, catalog, changes))
-    return _decided(basis, winner, choice, inputs)
+    return _decided(basis, winner, choice, inputs, policy)
 
 
 def _decision_id(inputs: Inputs, catalog: Catalog, policy: Policy) -> str:
@@ -163,7 +164,9 @@ def _trace(refused: Candidate, inputs: Inputs, catalog: Catalog, changes: tuple[
     )
 
 
-def _decided(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: Inputs) -> RenderDecided:
+def _decided(
+    basis: Basis, winner: Candidate, choice: Candidate | None, inputs: Inputs, policy: Policy
+) -> RenderDecided:
     cost = winner.cost_usd_micros or 0
     runner_up = _runner_up(basis.candidates, winner)
     return RenderDecided(
@@ -171,7 +174,7 @@ def _decided(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: 
         model=winner.model,
         cost_usd_micros=cost,
         holds=tuple(BudgetHold(budget=name, usd_micros=cost) for name in inputs.budget_names),
-        reason_codes=_reasons(basis, winner, choice, inputs),
+        reason_codes=(*_reasons(basis, winner, choice, inputs), *_warnings(inputs, policy)),
         policy_choice=choice.model if choice else None,
         runner_up=runner_up.model if runner_up else None,
         why_not_runner_up=_why_not(runner_up, winner, inputs) if runner_up else (),
@@ -192,6 +195,14 @@ def _reasons(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: 
         *_reasons_about_changes(inputs),
         *(code for code, given in answered.items() if given),
     )
+
+
+def _warnings(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
+    """Return what would be a guess to deny for, and is recorded."""
+    if inputs.reference_faces is None or policy.reference_faces is FaceRule.IGNORE:
+        return ()
+    codes = {Faces.FOUND: "FACE_IN_REFERENCE", Faces.NOT_CHECKED: "FACES_NOT_CHECKED"}
+    return tuple(code for found, code in codes.items() if inputs.reference_faces is found)
 
 
 def _reasons_for_model(

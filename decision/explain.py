@@ -91,6 +91,12 @@ _REASONS: Mapping[str, _Reason] = {
     "EDIT_OF_SEVERAL_CHANGES": lambda decided: (
         f"the prompt asks for {_input(decided, 'change_count')} changes; an edit may, a remix may not"
     ),
+    "FACE_IN_REFERENCE": lambda _: (
+        "warning: the reference image seems to show a human face, which servers refuse"
+    ),
+    "FACES_NOT_CHECKED": lambda _: (
+        "the reference image was not looked at for faces: the extra `faces` is not installed"
+    ),
     "APPROVED": lambda _: "a person approved it, as the policy requires",
     "OVERRIDDEN": lambda decided: f"somebody entitled to it set aside {_input(decided, 'overridden')}",
     "EDIT_OF_NO_CHANGE_FOUND": lambda _: (
@@ -120,6 +126,9 @@ _FAILURES: Mapping[str, str] = {
     "OPTION_NOT_OFFERED": "the profile {profile} does not take {found} (it takes {expected})",
     "ATTESTATION_MISSING": "the policy asks for the guardrails to be confirmed, and they were not",
     "DRAFT_NOT_APPROVED": ("the policy asks for {expected} before a render for {purpose}: {found}"),
+    "MODEL_RETIRED": "{model} is not served any more: {found} (served: {expected})",
+    "FACE_IN_IMAGE": "the reference image shows a human face, as far as can be told; the policy wants none",
+    "FACES_NOT_CHECKED": "the policy wants reference images to be looked at for faces, and nobody could",
     "SIZE_NOT_OFFERED": "size {found} is not offered by {model} (offered: {expected})",
     "SECONDS_NOT_OFFERED": "{found} seconds are not offered by {model} (offered: {expected})",
     "SOURCE_DELETED": "the video to {verb} was deleted",
@@ -211,6 +220,10 @@ def _step(fix: Fix, denied: RenderDenied) -> str:
             "split",
         ): f"make {fix.value} remixes, one change each, each of the result of the one before",
         ("prompt", "set"): "say in --prompt what is to change",
+        ("input_reference", "drop"): (
+            "crop the face out, or leave out the image and describe the person in the prompt"
+        ),
+        ("reference_faces", "set"): "have images looked at: pip install 'sora-ledger[faces]', then again",
         ("attested", "set"): "read the guardrails and confirm them with --attest",
         ("draft", "wait"): _draft_step(denied),
         ("profile", "set"): f"use --profile with the name of a server that offers {_needed(denied)}",

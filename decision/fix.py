@@ -60,6 +60,8 @@ def fixes_for(inputs: Inputs, refused: Candidate, catalog: Catalog) -> tuple[Fix
 
 
 def _leaves_a_create(inputs: Inputs, details: Iterable[str], catalog: Catalog) -> bool:
+    if "MODEL_RETIRED" in details and inputs.source_model:
+        return True
     if {"SOURCE_DELETED", "SOURCE_FAILED", "EXTENDED_TOO_OFTEN"} & set(details):
         return True
     return inputs.operation is Operation.EXTEND and not catalog.extension.fitting(inputs.source_seconds or 0)
@@ -94,6 +96,8 @@ _PEOPLE: Mapping[str, Fix] = {
 """What people have to do, whatever is rendered."""
 
 _REMEDIED: Mapping[str, Fix] = {
+    "FACE_IN_IMAGE": Fix(field="input_reference", action="drop"),
+    "FACES_NOT_CHECKED": Fix(field="reference_faces", action="set", value="checked"),
     "SOURCE_NOT_COMPLETED": Fix(field="source", action="wait", value=Status.COMPLETED.value),
     "MODEL_FIXED_BY_SOURCE": Fix(field="model", action="drop"),
     "SIZE_FIXED_BY_SOURCE": Fix(field="size", action="drop"),
@@ -138,6 +142,7 @@ def _shapes(inputs: Inputs, asked: _Shape, catalog: Catalog) -> Iterator[tuple[_
                 name: cost
                 for name, model in models.items()
                 if (of_file or seconds in model.seconds)
+                and not model.retired
                 and (cost := model.cost_usd_micros(size, seconds)) is not None
             }
             if asked.model:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from decision.catalog import Catalog
 from decision.inputs import Inputs, split_names
 from decision.money import format_usd
-from decision.policy import Policy
+from decision.parts import Faces
+from decision.policy import FaceRule, Policy
 from ledger.events import Candidate, DenialCode, GateFailure, Operation, Status
 
 
@@ -35,6 +36,9 @@ REFUSALS: Mapping[str, Refusal] = {
     "OPTION_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_PROFILE"),
     "ATTESTATION_MISSING": Refusal(_PREREQUISITE, "INV_GUARDRAILS_ATTESTED"),
     "DRAFT_NOT_APPROVED": Refusal(_PREREQUISITE, "INV_DRAFT_APPROVED"),
+    "MODEL_RETIRED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
+    "FACE_IN_IMAGE": Refusal(_VIOLATION, "INV_NO_FACE_IN_IMAGE"),
+    "FACES_NOT_CHECKED": Refusal(_PREREQUISITE, "INV_NO_FACE_IN_IMAGE"),
     "SIZE_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
     "SECONDS_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
     "SOURCE_DELETED": Refusal(_PREREQUISITE, "INV_SOURCE_COMPLETED"),
@@ -95,6 +99,21 @@ def _draft_approved(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
         return None
     found = "none was named" if inputs.draft_approved is None else "what it is made from was not approved"
     return Failure("DRAFT_NOT_APPROVED", "an approved draft", found)
+
+
+def _served(_: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
+    served = [model.name for model in catalog.models if not model.retired]
+    return Failure("MODEL_RETIRED", _listed(served), catalog.retired(entrant.model) or "")
+
+
+def _no_face(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    return Failure("FACE_IN_IMAGE", "no face", "a face") if inputs.reference_faces is Faces.FOUND else None
+
+
+def _checked_for_faces(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
+    if inputs.reference_faces is Faces.NOT_CHECKED:
+        return Failure("FACES_NOT_CHECKED", "looked for faces", "not checked")
+    return _no_face(inputs, entrant, catalog)
 
 
 def _size_offered(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
@@ -179,6 +198,7 @@ def _within(detail_code: str, bound: int | None, cost: int | None) -> Failure | 
     return Failure(detail_code, f"at most {format_usd(bound)}", format_usd(cost))
 
 
+_FACES: Mapping[FaceRule | None, Gate] = {FaceRule.BLOCK: _no_face, FaceRule.REQUIRE: _checked_for_faces}
 _MONEY: Mapping[str, Gate] = {"cost_limit": _within_limit, "budget": _within_budget}
 _KEPT: Mapping[str, Gate] = {"size_kept": _size_kept, "seconds_kept": _seconds_kept}
 _OF_FILE: Mapping[str, Gate] = {"size_offered": _size_offered, **_KEPT}
@@ -218,7 +238,7 @@ def entrants(inputs: Inputs, catalog: Catalog) -> tuple[Entrant, ...]:
 
 def pass_gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -> Candidate:
     """Return `entrant` with the gates it passed and failed."""
-    gates = _gates(inputs, entrant, policy)
+    gates = _gates(inputs, entrant, catalog, policy)
     outcomes = {name: gate(inputs, entrant, catalog) for name, gate in gates.items()}
     overridden = split_names(inputs.overridden or "")
     failures = {
@@ -237,13 +257,17 @@ def pass_gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Polic
     )
 
 
-def _gates(inputs: Inputs, entrant: Entrant, policy: Policy) -> Mapping[str, Gate]:
+def _gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -> Mapping[str, Gate]:
     """Return the gates that are asked, in the order in which their refusals matter."""
     gates: dict[str, Gate] = {}
     if inputs.operations_offered is not None:
         gates["operation_offered"] = _operation_offered
     if inputs.options_offered is not None:
         gates["options_offered"] = _options_offered
+    if catalog.retired(entrant.model) and not policy.allow_retired_models:
+        gates["model_served"] = _served
+    if inputs.reference_faces is not None and policy.reference_faces in _FACES:
+        gates["reference_faces"] = _FACES[policy.reference_faces]
     if policy.require_attestation:
         gates["attested"] = _attested
     if inputs.purpose in (policy.require_approved_draft or ()):

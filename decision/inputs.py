@@ -11,6 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from decision.parts import Faces
 from decision.policy import SECONDS_PER_MINUTE
 from decision.remix import RemixVerdict
 from decision.request import AUTO, RenderRequest
@@ -81,6 +82,7 @@ class Inputs(BaseModel):
     budgets: str = ""
     augment: bool = True
     input_reference: bool = False
+    reference_faces: Faces | None = None
     attested: bool = False
     operations_needed: str
     operations_offered: str | None = None
@@ -124,6 +126,7 @@ class Inputs(BaseModel):
             budgets=_joined(context.budgets),
             augment=request.augment,
             input_reference=request.input_reference is not None,
+            reference_faces=request.input_reference.faces if request.input_reference else None,
             attested=request.attested,
             operations_needed=_joined(operations_needed(request)),
             operations_offered=_joined_if_known(context.operations_offered),
@@ -181,7 +184,7 @@ class Inputs(BaseModel):
 
 _ADDED_LATER = frozenset(
     "approved deadline_minutes draft_approved failure_ppm median_seconds overridden project"
-    " promotes_approved team".split()
+    " promotes_approved reference_faces team".split()
 )
 
 

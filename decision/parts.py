@@ -3,6 +3,7 @@
 Others look into the files and ask the ledger; here it is only said what they have to find out.
 """
 
+from enum import StrEnum
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,10 +26,19 @@ class Parsed(BaseModel):
 _Kind = TypeVar("_Kind", bound=Parsed)
 
 
+class Faces(StrEnum):
+    """What was found when a reference image was looked at; NOT_CHECKED where it could not be."""
+
+    NONE = "none"
+    FOUND = "found"
+    NOT_CHECKED = "not_checked"
+
+
 class ReferenceImage(Parsed):
     """An image as it was found: pixels, bytes, and the digest of the file.
 
-    `original_sha256` is set where it was made from another file to fit the video's size.
+    `original_sha256` is set where it was made from another file to fit the video's size. `faces` is None
+    where nobody looked for any.
     """
 
     name: str
@@ -38,6 +48,7 @@ class ReferenceImage(Parsed):
     width: int = Field(gt=0)
     height: int = Field(gt=0)
     bytes: int = Field(gt=0)
+    faces: Faces | None = None
 
 
 class SourceFile(Parsed):

@@ -5,6 +5,7 @@ the same choice on every machine.
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Self
@@ -46,12 +47,23 @@ class Fit(Entry):
     fit: Percent
 
 
+class FaceRule(StrEnum):
+    """What is made of a face in a reference image, and of one that nobody could look for."""
+
+    IGNORE = "ignore"
+    WARN = "warn"
+    BLOCK = "block"
+    REQUIRE = "require"
+
+
 class Policy(Document):
     """Weights and fits; every purpose of the vocabulary has its line.
 
     With `require_attestation`, nobody renders without having confirmed the guardrails. For the purposes of
     `require_approved_draft` a render has to come from a draft that somebody approved. `approvals` and
     `overridable` are `decision.holding`'s; `approvers` are the keys that approvals may be signed with.
+    `reference_faces` says what a human face in the first frame means; None warns. What the catalog calls
+    retired is denied, unless `allow_retired_models`.
     """
 
     name: str
@@ -62,6 +74,8 @@ class Policy(Document):
     overridable: tuple[str, ...] | None = None
     require_approved_draft: tuple[str, ...] | None = None
     approvers: Approvers | None = None
+    reference_faces: FaceRule | None = None
+    allow_retired_models: StrictBool | None = None
 
     def features(self, model: str, purpose: str, *, cost: int, cheapest: int) -> Mapping[str, int]:
         """Return what the score of a model is made of; `cost` and `cheapest` in micro-dollars."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from decision.request import ReferenceImage
 from render_service.errors import BadInput
+from render_service.faces import look_for_faces
 from render_service.material import Original
 from render_service.media import read_image
 
@@ -60,11 +61,13 @@ def first_frame(path: Path, size: str | None = None, fit: Fit | None = None) -> 
     content, media_type, width, height = read_image(path)
     changed = _changed(content, size if fit else None, fit)
     if changed is None:
-        return Frame(_described(path, content, media_type, (width, height)), content)
+        image = _described(path, content, media_type, (width, height))
+        return Frame(image.model_copy(update={"faces": look_for_faces(content)}), content)
     sent = _as_png(changed)
     image = _described(path, sent, PNG, changed.size)
     original = hashlib.sha256(content).hexdigest()
-    return Frame(image.model_copy(update={"original_sha256": original}), sent, Original(content, media_type))
+    more = {"original_sha256": original, "faces": look_for_faces(sent)}
+    return Frame(image.model_copy(update=more), sent, Original(content, media_type))
 
 
 def as_found(path: Path) -> Frame:

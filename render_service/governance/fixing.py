@@ -19,13 +19,20 @@ Flags = dict[str, str | bool | None]
 
 BEFORE = "ID_OF_THE_REMIX_BEFORE"
 _DROPPED = {
+    "input_reference": "--input-reference",
     "model": "--model",
     "size": "--size",
     "seconds": "--seconds",
     "seed": "--seed",
+    "loop": "--loop",
     "character_ids": "--character-id",
     "reference_url": "--input-reference-url",
     "reference_file_id": "--input-reference-file-id",
+}
+_WAITS = {
+    "source": "sora-ledger poll --id {source}",
+    "draft": "sora-ledger review {source} --verdict approved",
+    "reference_faces": "pip install 'sora-ledger[faces]'",
 }
 _SET = {"model": "--model", "size": "--size", "seconds": "--seconds"}
 
@@ -40,7 +47,7 @@ def commands_after(denied: RenderDenied, asked: RenderRequested) -> list[str]:
     operation, flags = asked.operation, _asked(denied, asked)
     for fix in fixes:
         operation = _apply(fix, flags, operation)
-    waits = [f"sora-ledger poll --id {_source(asked)}" for fix in fixes if fix.action == "wait"]
+    waits = [_WAITS[fix.field].format(source=_source(asked)) for fix in fixes if fix.field in _WAITS]
     return [*waits, _line(operation, flags)]
 
 
@@ -72,8 +79,10 @@ def _apply(fix: Fix, flags: Flags, operation: Operation) -> Operation:
             flags["--profile"] = "PROFILE"
         case "prompt", "set":
             flags["--prompt"] = "WHAT IS TO CHANGE"
-        case "loop", "drop":
-            flags["--loop"] = flags["--no-loop"] = None
+        case "draft", "wait" if operation is Operation.CREATE:
+            flags["--promotes"] = flags["--promotes"] or "DRAFT"
+        case (("source" | "draft" | "reference_faces"), _):
+            pass  # nothing to type on this line
         case field, "drop" if field in _DROPPED:
             flags[_DROPPED[field]] = None
         case field, "set" if field in _SET:
@@ -103,7 +112,6 @@ def _asked(denied: RenderDenied, asked: RenderRequested) -> Flags:
         "--character-id": " --character-id ".join(asked.character_ids) or None,
         "--seed": str(asked.options["seed"]) if "seed" in asked.options else None,
         "--loop": asked.options.get("loop") is True,
-        "--no-loop": asked.options.get("loop") is False,
         "--purpose": None if asked.purpose == "draft" else asked.purpose,
         "--promotes": asked.source_job if creates else None,
         "--max-cost": None if limit is None else usd_digits(limit),
@@ -120,7 +128,7 @@ def _given(asked: RenderRequested) -> list[str]:
 
 
 def _source(asked: RenderRequested) -> str:
-    return asked.source_job or asked.remix_video_id or "ID"
+    return asked.source_job or asked.remix_video_id or "DRAFT"
 
 
 def _text(private: Private, name: str) -> str:

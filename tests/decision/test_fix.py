@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from decision.catalog import Catalog
 from decision.decide import DecisionContext, Ruling, decide
-from decision.policy import Policy
+from decision.policy import FaceRule, Policy
 from decision.purposes import PURPOSES
 from decision.remix import check_single_change
 from decision.request import RenderRequest
@@ -84,6 +84,8 @@ def apply(fix: Fix, asked: dict[str, Any], context: dict[str, Any]) -> None:  # 
             asked["prompt"] = PARTS[0]
         case "draft", "wait":
             context["draft_approved"] = True
+        case "reference_faces", "set":
+            asked["input_reference"] = {**asked["input_reference"], "faces": "none"}
         case "attested", "set":
             asked["attested"] = True
         case "seed" | "loop", "drop":
@@ -124,6 +126,23 @@ def test_the_minimal_fix_of_a_create_applied_is_allowed(
     strict: bool,  # noqa: FBT001  # hypothesis names its arguments
 ) -> None:
     assert_fix_is_allowed({**wishes, **material}, context, strict=strict)
+
+
+@given(
+    wishes=WISHES.map(lambda wishes: {key: value for key, value in wishes.items() if key != "size"}),
+    faces=st.sampled_from(["none", "found", "not_checked"]),
+    rule=st.sampled_from(["ignore", "warn", "block", "require"]),
+)
+def test_the_minimal_fix_of_a_face_in_the_image_applied_is_allowed(
+    catalog: Catalog, policy: Policy, parse: Parse, wishes: dict[str, Any], faces: str, rule: str
+) -> None:
+    image = {"name": "a.png", "sha256": "0" * 64, "media_type": "image/png", "bytes": 9, "faces": faces}
+    asked = {**wishes, "input_reference": {**image, "width": 1280, "height": 720}}
+    own = policy.model_copy(update={"reference_faces": FaceRule(rule)})
+    ruled = decide(parse(**asked), catalog=catalog, policy=own)
+    for fix in ruled.denial_trace.minimal_fix if isinstance(ruled, RenderDenied) else ():
+        apply(fix, asked, {})
+    assert isinstance(decide(parse(**asked), catalog=catalog, policy=own), RenderDecided)
 
 
 @given(
