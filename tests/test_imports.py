@@ -20,7 +20,7 @@ MAY_IMPORT = {
 SANDBOX = ROOT / "sora_adapter" / "sandbox"
 OF_THE_LEDGER_FOR_DECISION = {"ledger.events", "ledger.private", "ledger.canonical"}
 HEAVY = {"obstore", "openai", "httpx2", "av", "PIL", "uvicorn", "starlette", "sqlite_utils"}
-READING = ["status", "show", "jobs", "log", "verify", "replay"]
+READING = ["status", "show", "jobs", "log", "verify", "checkpoint", "replay"]
 RUN = """
 import contextlib, io, json, sys
 from cli.main import run
@@ -74,6 +74,13 @@ def test_openai_is_imported_by_the_adapter_alone() -> None:
         if name.partition(".")[0] == "openai"
     }
     assert importers == {Path("sora_adapter/transport.py"), Path("sora_adapter/webhooks.py")}
+
+
+def test_verification_shares_no_code_with_the_writer() -> None:
+    ours = {
+        name for _, name in modules_of(ROOT / "ledger" / "verify") if name.partition(".")[0] in MAY_IMPORT
+    }
+    assert {name for name in ours if not name.startswith("ledger.verify")} == set()
 
 
 @pytest.mark.parametrize("package", sorted(set(MAY_IMPORT) - {"cli"}))

@@ -63,7 +63,7 @@ def verify_command(
         "findings": [finding._asdict() for finding in report.findings],
         "more_findings": report.more_findings,
     }
-    inv.emit(document, lambda console: _text(console, report))
+    inv.emit(document, lambda console: _text(console, report, since))
     if checked.held and not checked.signed_by and not verifier:
         say(NOT_CHECKED)
     if since:
@@ -72,12 +72,13 @@ def verify_command(
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
-def _text(console: "Console", report: "Report") -> None:
+def _text(console: "Console", report: "Report", since: int | None) -> None:
     from rich.markup import escape  # noqa: PLC0415
 
     if report.clean:
         said = f"{report.size} records, {report.jobs} jobs, root {report.root}"
-        console.print(f"[green]intact[/]: {said}", soft_wrap=True)
+        what = f"intact after position {since}" if since else "intact"
+        console.print(f"[green]{what}[/]: {said}", soft_wrap=True)
         return
     for finding in report.findings:
         where = "the ledger" if finding.position is None else f"position {finding.position}"

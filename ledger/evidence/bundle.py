@@ -8,10 +8,11 @@ under the same head give the same bytes.
 
 import hashlib
 import io
+import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,7 +25,6 @@ from ledger.canonical import canonical_json
 from ledger.evidence.head import TreeHead
 from ledger.ledger import Ledger
 from ledger.merkle import TILE_HEIGHT, Nodes, inclusion_proof
-from ledger.private import private_values
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify_bundle
@@ -218,31 +218,23 @@ class _Bundling:
         with ExitStack() as stack:
             spools = {name: stack.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES)) for name in names}
             for record in self.scope.records(self.ledger, size):
-                self._cite(record)
+                parts = list(_objects(json.loads(record.payload)))
+                for part in parts:
+                    self._cite(record.position, part)
                 self.contents.records += 1
                 spools["records"].write(record.record + b"\n")
                 spools["payloads"].write(record.payload + b"\n")
                 if "proofs" in spools:
                     spools["proofs"].write(_proof_line(self.nodes, record, size))
                 if "bodies" in spools:
-                    lines = list(_body_lines(record))
+                    lines = list(_body_lines(record, parts))
                     self.contents.texts += len(lines)
                     spools["bodies"].write(b"".join(lines))
             for name, spool in spools.items():
                 spool.seek(0)
                 self.writing.copy(f"{name}.jsonl", spool)
 
-    def _cite(self, record: Record) -> None:
-        rest: list[Any] = [record.event.model_dump(mode="json")]
-        while rest:
-            value = rest.pop()
-            if isinstance(value, list):
-                rest += value
-            elif isinstance(value, dict):
-                rest += value.values()
-                self._cite_of(record.position, value)
-
-    def _cite_of(self, position: int, part: dict[str, Any]) -> None:
+    def _cite(self, position: int, part: dict[str, Any]) -> None:
         self.documents.update(part[key] for key in ("policy_sha256", "catalog_sha256") if part.get(key))
         if part.get("storage_uri") and part.get("sha256"):
             self.assets.setdefault(part["sha256"], Cited(position, part["sha256"], part["storage_uri"]))
@@ -273,9 +265,11 @@ def _proof_line(log: Nodes, record: Record, size: int) -> bytes:
     return canonical_json({"hashes": [value.hex() for value in path], "position": record.position}) + b"\n"
 
 
-def _body_lines(record: Record) -> Iterator[bytes]:
-    for _, private in private_values(record.event):
-        if (body := private.body) is not None:
+def _body_lines(record: Record, parts: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """Yield the private text that `parts` of the payload commit to, as far as it is still there."""
+    for part in parts:
+        body = record.bodies.get(part["commitment"]) if part.keys() == {"commitment"} else None
+        if body is not None:
             line = {
                 "commitment": body.commitment,
                 "field": body.field,
@@ -284,3 +278,15 @@ def _body_lines(record: Record) -> Iterator[bytes]:
                 "text": body.text,
             }
             yield canonical_json(line) + b"\n"
+
+
+def _objects(document: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object in a payload as it is stored, whatever version of its type it is."""
+    rest = [document]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            rest += value
+        elif isinstance(value, dict):
+            yield value
+            rest += value.values()

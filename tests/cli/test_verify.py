@@ -81,6 +81,10 @@ def test_only_what_is_new_is_checked_and_it_says_so(sora: Any, held: str) -> Non
     assert (ended.code, ended.document["size"], "taken as they are" in ended.error) == (0, size, True)
 
 
+def test_a_person_reads_from_where_on_it_is_intact(sora: Any, held: str) -> None:
+    assert sora("verify", "--since", "2", "--text").out.startswith("intact after position 2: ")
+
+
 @pytest.mark.parametrize("since", ["0", "-1", "99"])
 def test_a_position_that_is_not_there_is_refused(sora: Any, held: str, since: str) -> None:
     assert sora("verify", "--since", since).code == 2
