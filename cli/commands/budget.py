@@ -27,9 +27,17 @@ LIFTED = "none"
     help="The limit is for each month or day (UTC), or for ever.  [default: none]",
 )
 @click.option("--why", metavar="TEXT", help="Recorded with it.")
+@click.option("--past", is_flag=True, help="With list: the months and days that are over too.")
 @options.invocation
-def budget_command(
-    inv: Invocation, *, action: str, name: str | None, limit: str | None, period: str | None, why: str | None
+def budget_command(  # one parameter per option
+    inv: Invocation,
+    *,
+    action: str,
+    name: str | None,
+    limit: str | None,
+    period: str | None,
+    why: str | None,
+    past: bool,
 ) -> None:
     """Limit what may be spent, and see what is left.
 
@@ -47,8 +55,10 @@ def budget_command(
         if name or limit or period or why:
             raise click.UsageError("budget list takes no more; `budget set NAME --limit USD` sets one")
         with inv.ledger() as ledger:
-            _show(inv, ledger)
+            _show(inv, ledger, past=past)
         return
+    if past:
+        raise click.UsageError("--past is for `budget list`")
     if name is None or limit is None:
         raise click.UsageError("say which and how much: sora-ledger budget set NAME --limit USD")
     _set(inv, name, None if limit == LIFTED else read_cost(limit, "--limit"), period or "none", why)
@@ -66,10 +76,11 @@ def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: s
         _show(inv, ledger)
 
 
-def _show(inv: Invocation, ledger: Any) -> None:
+def _show(inv: Invocation, ledger: Any, *, past: bool = False) -> None:
+    from render_service.desk import utc_now  # noqa: PLC0415
     from render_service.governance.budgets import standing  # noqa: PLC0415
 
-    found = standing(ledger)
+    found = standing(ledger, utc_now(), past=past)
     inv.emit({"budgets": [left_document(left) for left in found]}, lambda console: _text(console, found))
 
 

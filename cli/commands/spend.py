@@ -39,10 +39,11 @@ def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
       sora-ledger spend
       sora-ledger spend --by day --since 2026-11-01
     """
+    from render_service.desk import utc_now  # noqa: PLC0415
     from render_service.governance.spending import By, spending  # noqa: PLC0415
 
     with inv.ledger() as ledger:
-        found = spending(ledger, By(by), since)
+        found = spending(ledger, By(by), utc_now(), since)
     document = {
         "by": by,
         "since": since,

@@ -144,17 +144,18 @@ def set_limit(
     return ledger.append(batches)
 
 
-def standing(ledger: Ledger) -> list[Left]:
-    """Return every budget in which something may be held, in the order of their names."""
+def standing(ledger: Ledger, now: datetime, *, past: bool = False) -> list[Left]:
+    """Return the budgets a render may be paid from now, in the order of their names; with `past` all of them.
+
+    A month or day in which nothing was decided yet stands with the limit it will get.
+    """
     found = limits(ledger)
-    return [
-        _left(ledger, limit, budget, NOTHING)
-        for budget, limit in sorted(found.items())
-        if not is_limit_only(budget)
-    ]
-
-
-def is_limit_only(budget: str) -> bool:
-    """Say whether `budget` is the limit of every month or day."""
-    name = parse_name(budget)
-    return name is not None and name.is_limit_only
+    standing_now: dict[str, Limit] = {}
+    for budget, limit in found.items():
+        name = parse_name(budget)
+        if name and name.is_limit_only:
+            current = str(name.at(now))
+            standing_now[current] = found.get(current, limit)
+        elif past or name is None or name.dated is None:
+            standing_now[budget] = limit
+    return [_left(ledger, limit, budget, NOTHING) for budget, limit in sorted(standing_now.items())]

@@ -8,6 +8,7 @@ for elsewhere, and are not in it.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 from ledger.job import Job
@@ -65,7 +66,7 @@ class Spending:
     budgets: tuple[Left, ...]
 
 
-def spending(ledger: Ledger, by: By, since: str | None = None) -> Spending:
+def spending(ledger: Ledger, by: By, now: datetime, since: str | None = None) -> Spending:
     """Return what the jobs asked for since `since` (RFC 3339 UTC) hold, in parts `by` something.
 
     Parts are the dearest first, days in their order. A render may be paid from several budgets, whose parts
@@ -79,7 +80,7 @@ def spending(ledger: Ledger, by: By, since: str | None = None) -> Spending:
         for name, reserved in _shares(job, by):
             parts[name] = replace(parts[name], name=name).plus(job, reserved)
     ordered = sorted(parts.values(), key=_ORDER.get(by, lambda part: (-part.usd_micros, part.name)))
-    return Spending(by, tuple(ordered), total, tuple(standing(ledger)))
+    return Spending(by, tuple(ordered), total, tuple(standing(ledger, now)))
 
 
 _ORDER: dict[By, Callable[[Spent], tuple[int, str]]] = {By.DAY: lambda part: (0, part.name)}

@@ -102,7 +102,7 @@ async def test_a_reported_cost_above_the_estimate_is_booked_although_it_passes_t
     dearer = placed.job.model_copy(update={"reported_cost_usd_micros": 900_000})
     settled = await settle(desk, dearer, interval_s=0.05, timeout_s=30)
     assert event(settled, CostSettled).cost_usd_micros == 900_000
-    [left] = standing(desk.ledger)
+    [left] = standing(desk.ledger, desk.clock())
     assert (left.held_usd_micros, left.usd_micros) == (900_000, 0)
     assert (await place(desk, request_for())).job.detail_code == "BUDGET_EXHAUSTED"
 
@@ -203,5 +203,17 @@ async def test_a_limit_that_is_lifted_holds_no_longer(desk: Desk, request_for: A
     allow(desk, None)
     placed = await place(desk, request_for(), queue=True)
     assert placed.job.state is State.DECIDED
-    [left] = standing(desk.ledger)
+    [left] = standing(desk.ledger, desk.clock())
     assert (left.limit_usd_micros, left.usd_micros, left.held_usd_micros) == (None, None, CLIP)
+
+
+async def test_a_month_that_nothing_was_decided_in_stands_with_the_limit_it_will_get(
+    desk: Desk, request_for: Any
+) -> None:
+    november = at_time(desk, NOVEMBER)
+    allow(november, 500_000, period="month")
+    await place(november, request_for(), queue=True)
+    [left] = standing(desk.ledger, DECEMBER)
+    assert (left.budget, left.limit_usd_micros, left.held_usd_micros) == ("all__2026_12", 500_000, 0)
+    names = [left.budget for left in standing(desk.ledger, DECEMBER, past=True)]
+    assert names == ["all__2026_11", "all__2026_12"]

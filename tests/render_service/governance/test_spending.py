@@ -16,6 +16,7 @@ from render_service.renders import place
 pytestmark = pytest.mark.anyio
 
 CLIP, PRO = 400_000, 1_200_000
+NOW = datetime(2026, 11, 22, 13, tzinfo=UTC)
 
 
 def told(found: Spending) -> dict[str, tuple[int, int, int]]:
@@ -44,19 +45,19 @@ async def spent(desk: Desk, request_for: Callable[..., Any], stored: Any) -> Des
 async def test_money_is_told_in_parts_the_dearest_first(
     spent: Desk, by: By, expected: dict[str, tuple[int, int, int]]
 ) -> None:
-    found = spending(spent.ledger, by)
+    found = spending(spent.ledger, by, NOW)
     assert told(found) == expected
     assert list(told(found)) == list(expected)
     assert (found.total.settled_usd_micros, found.total.reserved_usd_micros) == (CLIP, PRO)
 
 
 async def test_what_is_left_of_each_budget_is_told_besides(spent: Desk) -> None:
-    [left] = spending(spent.ledger, By.MODEL).budgets
+    [left] = spending(spent.ledger, By.MODEL, NOW).budgets
     assert (left.budget, left.usd_micros) == ("all", 2_000_000 - CLIP - PRO)
 
 
 async def test_what_nobody_reported_is_marked_as_estimated(spent: Desk) -> None:
-    assert spending(spent.ledger, By.MODEL).total.estimated_usd_micros == CLIP
+    assert spending(spent.ledger, By.MODEL, NOW).total.estimated_usd_micros == CLIP
 
 
 async def test_days_are_in_their_order_and_since_leaves_earlier_ones_out(
@@ -65,11 +66,11 @@ async def test_days_are_in_their_order_and_since_leaves_earlier_ones_out(
     for day in (21, 20, 22):
         noon = datetime(2026, 11, day, 12, tzinfo=UTC)
         await place(replace(desk, clock=lambda noon=noon: noon), request_for(), queue=True)
-    assert list(told(spending(desk.ledger, By.DAY))) == ["2026-11-20", "2026-11-21", "2026-11-22"]
-    later = spending(desk.ledger, By.DAY, since="2026-11-21T00:00:00.000000Z")
+    assert list(told(spending(desk.ledger, By.DAY, NOW))) == ["2026-11-20", "2026-11-21", "2026-11-22"]
+    later = spending(desk.ledger, By.DAY, NOW, since="2026-11-21T00:00:00.000000Z")
     assert list(told(later)) == ["2026-11-21", "2026-11-22"]
 
 
 async def test_a_ledger_without_jobs_spent_nothing(desk: Desk) -> None:
-    found = spending(desk.ledger, By.BUDGET)
+    found = spending(desk.ledger, By.BUDGET, NOW)
     assert (found.parts, found.total.usd_micros) == ((), 0)
