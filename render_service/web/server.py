@@ -13,6 +13,9 @@ from render_service.errors import BadInput
 from render_service.web.app import create_app
 
 GRACE_S = 10
+MOST_CONNECTIONS = 1_000
+"""What more there is gets a 503 and comes again."""
+
 _BACKLOG = 2048
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -61,6 +64,8 @@ async def serve(
         lifespan="on",
         ws="none",
         server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
     )
     await _Server(config, started).serve(sockets=[listening])

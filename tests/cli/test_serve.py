@@ -1,12 +1,18 @@
 """`serve` refuses what cannot be served safely, and ends when it is told to with everything recorded."""
 
 import base64
+import hashlib
+import hmac
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
+import uuid
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +20,16 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.ledger import Ledger
+from ledger.ledger import Ledger, open_snapshot
+from ledger.store.interface import RecordFilter
+from ledger.verify import verify
 from render_service.web.server import listen
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
+KILLED_AFTER = 40
 
 
 @contextmanager
@@ -143,3 +152,53 @@ def wait_for(process: subprocess.Popen[str], word: str) -> None:
         if word in line:
             return
     raise AssertionError(f"it ended without saying {word}")
+
+
+def test_what_was_answered_before_a_kill_is_recorded_and_nothing_is_recorded_twice(folder: Path) -> None:
+    bodies = {f"video_{number}": event(f"video_{number}") for number in range(200)}
+    with listen("127.0.0.1", 0) as place:
+        port = place.getsockname()[1]
+    taken: set[str] = set()
+
+    def deliver(video: str) -> None:
+        if delivered(port, bodies[video]):
+            taken.add(video)
+        if len(taken) == KILLED_AFTER:
+            process.kill()
+
+    with served_at(port, SECRET) as process, ThreadPoolExecutor(8) as hands:
+        list(hands.map(deliver, bodies))
+    before, answered = recorded(), {f"evt_{video}" for video in taken}
+    assert (answered <= before.keys(), len(answered) < len(bodies)) == (True, True)
+    with served_at(port, SECRET) as process, ThreadPoolExecutor(8) as hands:
+        assert all(hands.map(lambda body: delivered(port, body), bodies.values()))
+        process.terminate()
+        process.wait(timeout=20)
+    assert recorded() == Counter(f"evt_{video}" for video in bodies)
+    with open_snapshot("sqlite:///ledger.db") as snapshot:
+        assert verify(snapshot).clean
+
+
+def event(video_id: str) -> bytes:
+    said = {"id": f"evt_{video_id}", "type": "video.completed", "data": {"id": video_id}}
+    return json.dumps(said).encode()
+
+
+def delivered(port: int, body: bytes) -> bool:
+    """Sign and post; says whether it was taken."""
+    name, at = f"wh_{uuid.uuid4().hex}", str(int(time.time()))
+    mac = hmac.digest(bytes(32), f"{name}.{at}.".encode() + body, hashlib.sha256)
+    signature = "v1," + base64.b64encode(mac).decode()
+    headers = {"webhook-id": name, "webhook-timestamp": at, "webhook-signature": signature}
+    try:
+        url = f"http://127.0.0.1:{port}/webhooks/sandbox"
+        with httpx2.Client(verify=False, timeout=10) as client:  # plain HTTP: no certificates to load
+            return client.post(url, content=body, headers=headers).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def recorded() -> Counter[str]:
+    with Ledger.open("sqlite:///ledger.db") as ledger:
+        inbox = ledger.read(RecordFilter(stream="inbox_sandbox"))
+        return Counter(record.event.model_dump()["webhook_event_id"] for record in inbox)
