@@ -26,7 +26,8 @@ def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[St
     }
     given = {clause: value for clause, value in conditions.items() if value is not None}
     clauses = " AND ".join(["position > %s", *given])
-    query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY position LIMIT %s"
+    order = "position" if where.stream is None else "version"  # the same order, from the stream's index
+    query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY {order} LIMIT %s"
     found = db.execute(query, (after, *given.values(), limit), binary=True)
     return [StoredRow(*row) for row in found]
 

@@ -298,7 +298,8 @@ class SqliteStore:
         }
         given = {clause: value for clause, value in conditions.items() if value is not None}
         clauses = " AND ".join(["position > ?", *given])
-        query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY position LIMIT ?"
+        order = "position" if where.stream is None else "version"  # the same order, from the stream's index
+        query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY {order} LIMIT ?"
         with self._reading() as db:
             return [StoredRow(*row) for row in db.execute(query, (after, *given.values(), limit))]
 
