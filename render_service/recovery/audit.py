@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ledger.job import State
 from ledger.ledger import Ledger
 from ledger.record import timestamp
 from render_service.desk import connection, usable_profile, utc_now
 from render_service.errors import BadInput
 from render_service.library import pages
-from render_service.recovery.attempts import GRACE_S, Attempt, open_attempts
+from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts
 from render_service.recovery.counting import Attempts, count_attempts
-from render_service.recovery.findings import Finding, of_attempts, of_jobs, of_open_attempts
+from render_service.recovery.findings import Finding, of_attempts, of_jobs, of_open_attempts, of_unclaimed
 from render_service.recovery.matching import likeness
 from render_service.recovery.sightings import is_claimed
 from render_service.settings import SANDBOX, Settings
@@ -117,13 +118,17 @@ def _audited(
     jobs = ledger.jobs()
     named = dict.fromkeys(job.profile for job in jobs if job.profile)
     still_open = [attempt for name in named for attempt in open_attempts(ledger, name)]
+    absent = [attempt_of(ledger, job) for job in jobs if job.state is State.ABSENT and job.outcome is None]
+    live = [one for one in still_open if one.lost is None and one.silent_s(now) < scope.grace_s]
     begun = [job for job in jobs if _is_in(scope, job.created_at)]
+    profile = servers[0].profile
+    unclaimed = _unclaimed(ledger, profile, listed, scope, live)
     findings = [
         *of_attempts(attempts),
         *of_open_attempts(
             (one for one in still_open if _is_in(scope, one.job.created_at)), now, scope.grace_s
         ),
-        *_unclaimed(ledger, servers[0].profile, listed, still_open, scope, now),
+        *of_unclaimed(profile, unclaimed, still_open, absent),
         *of_jobs(begun, now),
     ]
     return Audit(
@@ -145,24 +150,17 @@ def _sum(amounts: Iterator[int | None]) -> int:
     return sum(amount or 0 for amount in amounts)
 
 
-def _unclaimed(  # what a video has to be compared with
-    ledger: Ledger,
-    profile: str,
-    listed: Sequence[Observation],
-    attempts: Sequence[Attempt],
-    scope: Scope,
-    now: datetime,
-) -> Iterator[Finding]:
-    for seen in listed:
-        made = timestamp(datetime.fromtimestamp(seen.created_at or 0, UTC))
-        if is_claimed(ledger, profile, seen.video_id) or not _is_in(scope, made):
-            continue
-        may_be = [one for one in attempts if likeness(one, seen).verdict != "other"]
-        if any(one.lost is None and one.silent_s(now) < scope.grace_s for one in may_be):
-            continue  # its answer may be on the way
-        do = f"adopt --id {seen.video_id}" if not may_be else f"reconcile {may_be[0].job.job_id}"
-        found = f"{profile} made it at {made[:19]}Z, and no job has it"
-        yield Finding("VIDEO_UNCLAIMED", seen.video_id, found, f"sora-ledger {do}")
+def _unclaimed(
+    ledger: Ledger, profile: str, listed: Sequence[Observation], scope: Scope, live: Sequence[Attempt]
+) -> list[Observation]:
+    """Return the videos no job has, but for those that may belong to an attempt still under way."""
+    return [
+        seen
+        for seen in listed
+        if _is_in(scope, timestamp(datetime.fromtimestamp(seen.created_at or 0, UTC)))
+        and not is_claimed(ledger, profile, seen.video_id)
+        and all(likeness(one, seen).verdict == "other" for one in live)
+    ]
 
 
 def audited_at(ledger: Ledger, position: int) -> Attempts:

@@ -16,9 +16,9 @@ ASSET_EXPIRED           a video was completed, and is gone before anybody fetche
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from decision.money import format_usd
@@ -26,6 +26,8 @@ from ledger.events import Variant
 from ledger.job import Job, State
 from render_service.recovery.attempts import Attempt
 from render_service.recovery.counting import Attempts
+from render_service.recovery.matching import likeness
+from sora_adapter.observation import Observation
 
 Code = Literal[
     "ATTEMPTS_DO_NOT_ADD_UP",
@@ -69,6 +71,27 @@ def of_open_attempts(attempts: Iterable[Attempt], now: datetime, grace_s: float)
         elif age_s >= grace_s:
             found = f"begun {age_s:.0f} s ago, and nothing was heard of it: a video may exist"
             yield Finding("INTENT_OPEN", name, found, f"sora-ledger reconcile {name}")
+
+
+def of_unclaimed(
+    profile: str, videos: Iterable[Observation], lost: Sequence[Attempt], absent: Sequence[Attempt]
+) -> Iterator[Finding]:
+    """Find videos that no job has: a lost attempt's, a mistaken absence's, somebody else's."""
+    for seen in videos:
+        made = datetime.fromtimestamp(seen.created_at or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        found = f"{profile} made it at {made}, and no job has it"
+        do = f"sora-ledger {_taking_in(seen, lost, absent)}"
+        yield Finding("VIDEO_UNCLAIMED", seen.video_id, found, do)
+
+
+def _taking_in(seen: Observation, lost: Sequence[Attempt], absent: Sequence[Attempt]) -> str:
+    for one in lost:
+        if likeness(one, seen).verdict != "other":
+            return f"reconcile {one.job.job_id}"
+    for one in absent:
+        if likeness(one, seen).verdict == "same":
+            return f"reconcile {one.job.job_id} --video-id {seen.video_id}"
+    return f"adopt --id {seen.video_id}"
 
 
 def of_jobs(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:

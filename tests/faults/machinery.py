@@ -172,7 +172,8 @@ class Place:
     def begin(self, operation: Operation, fault: str, *, trace: bool = False, kill: str | None = None) -> int:
         """Run `operation` while `fault` befalls it."""
         if fault != "none":
-            plan = {"faults": [f"{operation.befalls}={fault}:1"]}
+            times = "" if ":" in fault else ":1"
+            plan = {"faults": [f"{operation.befalls}={fault}{times}"]}
             httpx2.post(f"{self.server.origin}/_sandbox/faults", json=plan).raise_for_status()
         return self.run(operation.command, before=operation.before, trace=trace, kill=kill)
 

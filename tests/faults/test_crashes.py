@@ -3,6 +3,9 @@
 `points.txt` holds the boundaries every operation passes; see `machinery` for how it is made.
 """
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 POINTS = [tuple(line.split()) for line in (Path(__file__).parent / "points.txt").read_text().splitlines()]
 WITHOUT_A_FAULT = [(name, point) for name, fault, point in POINTS if fault == "none"]
 NAMES = sorted({(name, fault) for name, fault, _ in POINTS})
@@ -48,3 +52,18 @@ def test_a_kill_beside_a_fault_is_survived_on_postgresql(
     place: Callable[..., Any], survives: Survives, postgres_url: str, name: str, fault: str, point: str
 ) -> None:
     survives(place(postgres_url), name, fault, point)
+
+
+@pytest.mark.soak
+def test_two_who_reconcile_at_once_on_postgresql_give_every_video_to_one_job(
+    place: Callable[..., Any], machinery: ModuleType, is_accounted_for: Survives, postgres_url: str
+) -> None:
+    here, batch = place(postgres_url), machinery.OPERATIONS["batch"]
+    (here.folder / "two.jsonl").write_text('{"prompt": "a fox runs"}\n' * 2)
+    here.begin(batch, "kept-but-answer-lost:2")
+    command = [sys.executable, "-m", "cli", "reconcile", "--all"]
+    both = [subprocess.Popen(command, env=os.environ | here.environment, cwd=ROOT) for _ in range(2)]
+    assert {process.wait(60) for process in both} <= {0, 6}
+    assert {str(job.state) for job in here.jobs()} == {"running"}
+    here.go_on(batch, "none")
+    is_accounted_for(here, batch)

@@ -12,6 +12,7 @@ from ledger.store.interface import NEW
 from render_service.desk import Desk, utc_now
 from render_service.library import delete
 from render_service.recovery.audit import Audit, Scope, audit, audited_at
+from render_service.recovery.by_hand import declare_absent
 from render_service.recovery.findings import of_jobs
 from render_service.recovery.reconcile import reconcile_job
 from render_service.renders import place
@@ -112,6 +113,14 @@ async def test_a_video_of_somebody_else_is_found(desk: Desk, stored: Any, someon
     video = someone_else()
     [finding] = (await audited(desk)).findings
     assert (finding.code, finding.do) == ("VIDEO_UNCLAIMED", f"sora-ledger adopt --id {video}")
+
+
+async def test_a_video_that_was_declared_absent_by_mistake_is_found_with_its_job(
+    desk: Desk, lost: Any, created: Any
+) -> None:
+    job = (await declare_absent(desk, await lost(desk), "by mistake")).job
+    [finding] = (await audited(desk)).findings
+    assert finding.do == f"sora-ledger reconcile {job.job_id} --video-id {created()[0]['id']}"
 
 
 async def test_the_video_of_a_call_under_way_is_no_finding(
