@@ -5,6 +5,7 @@ import base64
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,13 @@ DOCUMENTS = st.dictionaries(
 @given(DOCUMENTS)
 def test_what_the_writer_prints_is_read(document: dict[str, Any]) -> None:
     assert vb.strict_json(canonical_json(document)) == document
+
+
+def test_a_hostile_line_of_quotes_and_braces_takes_no_long_time() -> None:
+    begun = time.process_time()
+    for data in (b'{"a":"' + b'\\"{' * 300_000, b'{"a":"' + b"{" * 500_000 + b'"}' + b"\\" * 500_000):
+        assert refuses(vb.strict_json, data)
+    assert time.process_time() - begun < 5
 
 
 def test_braces_in_text_are_no_depth() -> None:
