@@ -100,6 +100,13 @@ def test_the_role_carries_out_a_render_from_prompt_to_file(sora: Any, as_role: s
     assert sora("replay").code == ExitCode.DONE
 
 
+def test_the_role_erases_what_people_wrote(sora: Any, as_role: str, server: Any) -> None:
+    sora("create", "--prompt", "a paper boat", "--max-cost", "0.01", "--profile", "sandbox")
+    erased = sora("erase", "--older-than", "0", "--reason", "subject_request", "--yes")
+    assert erased.code == ExitCode.DONE, erased
+    assert ("paper boat" in sora("log").out, sora("verify").document["clean"]) == (False, True)
+
+
 @pytest.mark.parametrize(
     "statement", ["UPDATE events SET actor = 'x'", "DELETE FROM events", "TRUNCATE events"]
 )
