@@ -45,4 +45,4 @@ def _text(console: "Console", copied: "Copy") -> None:
         f"{copied.copied} records and {copied.documents} documents were new",
         soft_wrap=True,
     )
-    console.print(f"next: SORA_LEDGER_URL={copied.target}", markup=False, soft_wrap=True)
+    console.print(f"next: set SORA_LEDGER_URL to the URL of {copied.target}", markup=False, soft_wrap=True)

@@ -55,7 +55,7 @@ def _text(console: "Console", report: "Report", target: str) -> None:
         console.print(
             f"[green]restored and intact[/]: {report.size} records, root {report.root}", soft_wrap=True
         )
-        console.print(f"next: SORA_LEDGER_URL={target}", markup=False, soft_wrap=True)
+        console.print(f"next: set SORA_LEDGER_URL to the URL of {target}", markup=False, soft_wrap=True)
         return
     for finding in report.findings:
         where = "the ledger" if finding.position is None else f"position {finding.position}"

@@ -176,6 +176,22 @@ def test_a_ledger_restored_on_a_server_is_append_only(
     assert root(sora, elsewhere)
 
 
+def test_an_archive_of_the_schema_every_database_has_restores(
+    sora: Any, programs: None, denied: str, databases: Any, postgres: ModuleType
+) -> None:
+    names = [f"{name}_{databases.schema()}" for name in ("from", "to")]
+    urls = [databases.server_url.replace("/postgres?", f"/{name}?") for name in names]
+    for name in names:
+        postgres.execute(databases.server_url, f"CREATE DATABASE {name}")
+    sora("copy", "ledger.db", urls[0])
+    sora("backup", "b.dump", "--ledger", urls[0])
+    ended = sora("restore", "b.dump", urls[1])
+    roots = [root(sora, urls[1]), root(sora, "ledger.db")]
+    for name in names:
+        postgres.execute(databases.server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    assert (ended.code, roots) == (ExitCode.DONE, [ended.document["root"]] * 2)
+
+
 def test_the_backup_of_a_file_restores_to_a_server(sora: Any, denied: str, databases: Any) -> None:
     sora("backup", "b.backup")
     ended = sora("restore", "b.backup", databases.url())

@@ -26,7 +26,7 @@ def test_a_target_that_is_another_ledger_ends_with_7(sora: Any, denied: str) -> 
 def test_a_person_reads_what_to_do_next(sora: Any, denied: str, terminal: Any) -> None:
     stdout, _ = terminal()
     sora("copy", "ledger.db", "there.db")
-    assert "next: SORA_LEDGER_URL=there.db" in stdout.getvalue()
+    assert "next: set SORA_LEDGER_URL to the URL of there.db" in stdout.getvalue()
 
 
 def test_the_password_of_a_target_is_not_shown(sora: Any, denied: str) -> None:
