@@ -43,8 +43,11 @@ def answer_and_show(
     decision = ruling_document(ruling, job_id=job.job_id) if ruling else None
     document = job_document(job) | {"decision": decision, "approvals_needed": answered.needed}
     inv.emit(document, lambda console: _text(console, answered))
-    if job.state is State.DENIED:
-        say(f"Error: {job.job_id} was approved, and denied when it was decided again")
+    if ruling and job.state in {State.DENIED, State.HELD}:
+        again = (
+            "denied" if job.state is State.DENIED else "held again, since it would not be what was approved"
+        )
+        say(f"Error: {job.job_id} was approved, and {again} when it was decided anew")
         raise click.exceptions.Exit(ExitCode.DENIED)
     return job
 

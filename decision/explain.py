@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from itertools import chain, repeat
 
-from decision.holding import Considered
+from decision.holding import Considered, choice_of
 from decision.inputs import split_names
 from decision.money import format_usd, usd_digits
 from decision.request import RenderRequest
@@ -50,11 +50,7 @@ def what_now(
 def _why_held(held: RenderHeld) -> list[str]:
     people = "a person has" if held.approvals_needed == 1 else f"{held.approvals_needed} people have"
     rules = ", ".join(held.reason_codes)
-    wished = held.basis.inputs.get("wished_model")
-    passed = [item for item in held.basis.candidates if not item.gates_failed]
-    choice = max(
-        passed, key=lambda item: (item.model == wished, item.score or 0, -(item.cost_usd_micros or 0))
-    )
+    choice = choice_of(held)
     cost = format_usd(choice.cost_usd_micros or 0)
     return [
         f"{people} to approve it first, by the policy's rule {rules}",

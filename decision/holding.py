@@ -14,7 +14,7 @@ from decision.errors import BadRequest
 from decision.inputs import Inputs, split_names
 from decision.policy import Policy
 from decision.request import RenderRequest
-from ledger.events import Basis, Change, RenderDecided, RenderDenied, RenderHeld
+from ledger.events import Basis, Candidate, Change, RenderDecided, RenderDenied, RenderHeld
 
 Considered = Ruling | RenderHeld
 """What comes of considering a request: it is allowed, denied, or waits for a person."""
@@ -46,14 +46,17 @@ def after_approval(
     budget_left_usd_micros: int | None = None,
     budgets: Sequence[str] | None = None,
     lapsed: Collection[str] = (),
-) -> Ruling:
+) -> Considered:
     """Return the ruling on what was `held`, now that enough people approved; a gate may have closed since.
+
+    What was approved is the model that would have been rendered then, at that cost or less. Where it would be
+    another or a dearer one now, nobody approved that: it is considered anew, and may be held again.
 
     `budgets` are those it is paid from now, with the least that any has left (None: no limit); without them
     they are those of then, and `budget_left_usd_micros` None is what was left then. Overrides that have
     `lapsed` hold no longer.
     """
-    answer: dict[str, str | bool | int | None] = {"approved": True}
+    answer: dict[str, str | bool | int | None] = {}
     if budgets is not None:
         answer |= {"budgets": ",".join(sorted(budgets)), "budget_left_usd_micros": budget_left_usd_micros}
     elif budget_left_usd_micros is not None:
@@ -61,8 +64,27 @@ def after_approval(
     still = [
         code for code in split_names(str(held.basis.inputs.get("overridden") or "")) if code not in lapsed
     ]
-    inputs = _with(held.basis, {**answer, "overridden": ",".join(still) or None})
-    return rule(inputs, catalog=catalog, policy=policy)
+    answer |= {"overridden": ",".join(still) or None}
+    ruling = rule(_with(held.basis, {**answer, "approved": True}), catalog=catalog, policy=policy)
+    if not isinstance(ruling, RenderDecided) or _is_as_approved(held, ruling):
+        return ruling
+    anew = _with(held.basis, {**answer, "approved": None})
+    return consider_inputs(anew, catalog=catalog, policy=policy)
+
+
+def choice_of(held: RenderHeld) -> Candidate:
+    """Return what would be rendered if `held` were approved as it stands."""
+    wished = held.basis.inputs.get("wished_model")
+    passed = (item for item in held.basis.candidates if not item.gates_failed)
+    return min(
+        passed,
+        key=lambda item: (item.model != wished, -(item.score or 0), item.cost_usd_micros or 0, item.model),
+    )
+
+
+def _is_as_approved(held: RenderHeld, ruling: RenderDecided) -> bool:
+    approved = choice_of(held)
+    return ruling.model == approved.model and ruling.cost_usd_micros <= (approved.cost_usd_micros or 0)
 
 
 def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Policy) -> Considered:

@@ -7,11 +7,10 @@ prices and budgets of now. Submitting it is another step, so an approval never w
 import asyncio
 from dataclasses import dataclass
 
-from decision.decide import Ruling
-from decision.holding import after_approval
+from decision.holding import Considered, after_approval
 from ledger.checkpoint import Signer
 from ledger.errors import IllegalTransition, WrongExpectedVersion
-from ledger.events import ApprovalGranted, ApprovalRefused, Outcome, RenderDenied
+from ledger.events import ApprovalGranted, ApprovalRefused, Outcome, RenderDenied, RenderHeld
 from ledger.job import Job, State
 from ledger.private import Private
 from ledger.record import draft
@@ -27,10 +26,13 @@ from render_service.renders import rules_of
 
 @dataclass(frozen=True)
 class Answered:
-    """A job after an answer: how it was decided, None while `needed` more approvals are."""
+    """A job after an answer: how it was decided, None while `needed` more approvals are.
+
+    It is held again where what would be rendered now is not what was approved: another model, or dearer.
+    """
 
     job: Job
-    ruling: Ruling | None
+    ruling: Considered | None
     needed: int = 0
 
 
@@ -79,14 +81,14 @@ async def _approve(desk: Desk, job_id: str, comment: str | None, signer: Signer 
         return await _approve(desk, job_id, comment, signer)
     if job.state is State.DECIDED:
         await asyncio.to_thread(desk.ledger.store.schedule, job.job_id)
-    return Answered(job, ruling, needed)
+    return Answered(job, ruling, ruling.approvals_needed if isinstance(ruling, RenderHeld) else needed)
 
 
 def _sealed(comment: str | None) -> Private | None:
     return Private.seal("comment", comment) if comment else None
 
 
-def _decided_again(desk: Desk, case: Case) -> Ruling:
+def _decided_again(desk: Desk, case: Case) -> Considered:
     inputs = case.hold.basis.inputs
     team, project, purpose = (str(inputs.get(part) or "") or None for part in ("team", "project", "purpose"))
     scope = Scope(team, project, purpose)

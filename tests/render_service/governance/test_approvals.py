@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from decision.catalog import Catalog
 from decision.policy import Policy, default_policy
 from ledger.checkpoint import Signer
 from ledger.events import ApprovalGranted, RenderDecided
@@ -260,3 +261,26 @@ async def test_the_money_is_reserved_with_the_approval(ana: Desk, bob: Desk, hel
     await approve(bob, job)
     assert bob.ledger.store.held("all") == CLIP
     assert intact()
+
+
+async def test_another_model_than_the_one_that_was_approved_is_held_again(
+    ana: Desk, bob: Desk, held: Any, types: Any, intact: Any
+) -> None:
+    job = await held(ana)
+    set_limit(bob.ledger, read_name("all", Period.NONE), CLIP - 1, None, bob.clock(), bob.provenance)
+    again = await approve(bob, job)
+    assert (again.job.state, again.needed) == (State.HELD, 1)
+    assert bob.ledger.store.held("all") == 0
+    done = await approve(bob, job)
+    assert (done.job.state, done.job.model) == (State.DECIDED, "sora-2")
+    assert types(job) == [*HELD, "approval.granted", "render.held", "approval.granted", "render.decided"]
+    assert intact()
+
+
+async def test_a_price_that_rose_since_is_held_again(ana: Desk, bob: Desk, held: Any) -> None:
+    job = await held(ana, model="sora-2")
+    content = bob.catalog.model_dump(by_alias=True)
+    for price in (price for model in content["models"] for price in model["prices"]):
+        price["usd_micros_per_second"] *= 2
+    dearer = replace(bob, catalog=Catalog.model_validate(content))
+    assert (await approve(dearer, job)).job.state is State.HELD
