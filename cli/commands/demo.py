@@ -14,6 +14,7 @@ import click
 
 from cli.crashing import FAULT, created, environment, forgetful_server, killed_in_the_call
 from cli.exit_codes import ExitCode
+from cli.governing import MARIA, write_dear_policy, write_team_policy
 
 PROMPT = "Wide tracking shot of a teal coupe on a desert highway, golden hour, heat ripples"
 ONE_CHANGE = "Same shot and framing; shift the color palette to crimson and sand."
@@ -120,6 +121,28 @@ def _scenes(out: Path, trace_id: str) -> None:
     _run("replay")
     _say("6  A crash in the middle of a paid call: found again, not paid for twice")
     _crash(out)
+    _say("7  A final that somebody else has to say yes to")
+    with environment({"SORA_SANDBOX_SECONDS": "1"}):
+        _hold(out)
+    _say("8  What would another policy have made of all this?")
+    write_dear_policy(out / "dear.toml")
+    click.echo(f"{out / 'dear.toml'} wants drafts on sora-2-pro; it is tried, not activated")
+    _run("what-if", "--policy", str(out / "dear.toml"))
+    _run("replay", "--decisions")
+
+
+def _hold(out: Path) -> None:
+    key, policy = out / "maria.key", out / "team.toml"
+    key.unlink(missing_ok=True)  # of an earlier demo
+    _run("key", "new", str(key), "--name", MARIA)
+    write_team_policy(policy, key)
+    click.echo(f"{policy} is the packaged policy, and a rule: finals on sora-2-pro need Maria's signature")
+    _run("policy", "activate", str(policy), "--why", "Maria answers for what clients see")
+    _run("create", "--prompt", PROMPT, "--purpose", "final", expect=ExitCode.DENIED)
+    job = _newest_job()
+    _run("approve", job, "--key", str(key), "--comment", "within the budget of the pitch", "--submit")
+    _run("explain", job)
+    _run("poll", "--id", job, "--out", str(out / "coupe-final.mp4"), "--force", "--poll-interval", "0.2")
 
 
 def _crash(out: Path) -> None:
@@ -177,6 +200,7 @@ def _farewell(out: Path) -> None:
         ("coupe.mp4", "the clip"),
         ("coupe-crimson.mp4", "its remix"),
         ("coupe-rain.mp4", "the clip that was found again"),
+        ("coupe-final.mp4", "the clip that Maria approved"),
         ("demo.txt", "what you have just read"),
     ):
         click.echo(f"  {out / name}  {what}")

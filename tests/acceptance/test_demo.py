@@ -43,7 +43,7 @@ def test_the_demo_ends_well(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ledger.db", "coupe.mp4", "coupe-crimson.mp4", "coupe-rain.mp4", "demo.txt"]
+    "name", ["ledger.db", "coupe.mp4", "coupe-crimson.mp4", "coupe-rain.mp4", "coupe-final.mp4", "demo.txt"]
 )
 def test_the_demo_leaves_what_it_names(demo: Demo, name: str) -> None:
     assert (demo[1] / name).stat().st_size > 0
@@ -53,7 +53,7 @@ def test_the_demo_leaves_what_it_names(demo: Demo, name: str) -> None:
 def test_the_ledger_of_the_demo_is_intact(demo: Demo) -> None:
     with SqliteSnapshot(demo[1] / "ledger.db") as snapshot:
         report = verify(snapshot)
-    assert (report.clean, report.jobs) == (True, 4)
+    assert (report.clean, report.jobs) == (True, 5)
 
 
 def test_the_transcript_is_what_was_shown(demo: Demo) -> None:
@@ -79,6 +79,11 @@ def test_the_transcript_has_no_colours(demo: Demo) -> None:
         "recovered  job_",
         "the server's own count of what it created for this: 1\n",
         "nothing to look at",
+        "held",
+        "PRO_FINALS",
+        "approval.granted",
+        "decisions would come out differently",
+        "+0.80 USD",
         "Go on from here",
     ],
 )

@@ -1,0 +1,36 @@
+"""The demo's reviewer: a key for Maria, a policy that wants her word on finals, and one to try out."""
+
+from importlib.resources import files
+from pathlib import Path
+
+MARIA = "maria"
+RULE = """
+# Finals on sora-2-pro need Maria's signature.
+[[approvals]]
+code = "PRO_FINALS"
+models = ["sora-2-pro"]
+purposes = ["final"]
+signed_by = ["maria"]
+
+[approvers]
+maria = ["{key}"]
+"""
+DEAR_DRAFTS = 'draft = [{ model = "sora-2", fit = 40 }, { model = "sora-2-pro", fit = 100 }]'
+
+
+def write_team_policy(path: Path, key: Path) -> None:
+    """Write the packaged policy with a rule that wants people for finals; `key` is Maria's."""
+    from render_service.evidence.keys import read_verifier  # noqa: PLC0415  # signatures: only here
+
+    named = _packaged().replace('name = "default"', 'name = "team"')
+    path.write_text(named + RULE.format(key=read_verifier(str(key))), encoding="utf-8")
+
+
+def write_dear_policy(path: Path) -> None:
+    """Write the packaged policy with drafts on the dearer model."""
+    lines = (DEAR_DRAFTS if line.startswith("draft =") else line for line in _packaged().splitlines())
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _packaged() -> str:
+    return files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
