@@ -7,6 +7,7 @@ from ledger.canonical import digest
 from ledger.events import Operation, RenderDecided, RenderRequested, SubmissionIntended
 from ledger.private import Private
 from ledger.record import new_event_id
+from ledger.store.interface import Fence
 from render_service.assets import AssetStore
 from render_service.material import Material, keep_image, keep_video
 from sora_adapter.calls import ReferenceFile, ReferenceId, ReferenceUrl, SubmitCall
@@ -57,7 +58,11 @@ def requested(assets: AssetStore, request: RenderRequest, material: Material) ->
 
 
 def intended(
-    client: "VideosClient", profile: Profile, asked: RenderRequested, ruling: RenderDecided
+    client: "VideosClient",
+    profile: Profile,
+    asked: RenderRequested,
+    ruling: RenderDecided,
+    fence: Fence | None = None,
 ) -> SubmissionIntended:
     """Return the intent of one attempt, with an id of its own."""
     return SubmissionIntended(
@@ -66,6 +71,7 @@ def intended(
         profile=profile.name,
         server=client.base_url,
         model=profile.server_model(ruling.model),
+        fence=fence.token if fence else None,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from random import random
 
-from ledger.events import SubmissionRejected
+from ledger.events import SubmissionAbsent, SubmissionRejected
 from sora_adapter.advice import Submission, needs_a_person
 from sora_adapter.profiles import Profile
 
@@ -18,11 +18,13 @@ LONGEST_WAIT_S = 60.0
 class Patience:
     """How long and how often to try again; the default is not at all.
 
-    `timeout_s` counts from the first attempt, `attempts` includes it (None: as often as time allows).
+    `timeout_s` counts from the first attempt, `attempts` includes it (None: as often as time allows). With
+    `outlasts_absence` a server that cannot be reached is asked again too: nothing was sent to it.
     """
 
     timeout_s: float = 0.0
     attempts: int | None = None
+    outlasts_absence: bool = False
     now: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random
     made: int = field(default=0, init=False)
@@ -32,7 +34,10 @@ class Patience:
         """Return the seconds to wait before the next attempt, or None to give up."""
         self.made += 1
         began = self._began = self._began if self._began is not None else self.now()
-        if not is_at_capacity(outcome, profile) or (self.attempts is not None and self.made >= self.attempts):
+        if self.attempts is not None and self.made >= self.attempts:
+            return None
+        absent = self.outlasts_absence and isinstance(outcome, SubmissionAbsent)
+        if not absent and not is_at_capacity(outcome, profile):
             return None
         asked = (outcome.retry_after_ms or 0) / 1000 if isinstance(outcome, SubmissionRejected) else 0.0
         backoff = min(FIRST_WAIT_S * 2 ** (self.made - 1), LONGEST_WAIT_S) * (1 - self.jitter() / 2)

@@ -189,21 +189,32 @@ async def submit(desk: Desk, placed: Placed, call: SubmitCall, patience: Patienc
     `placed` is not in the ledger yet, or was never attempted, or `may_try_again`; `call` is what it asks of
     the server. What was not allowed is returned as it is.
     """
+    while isinstance(placed.ruling, RenderDecided):
+        placed, wait_s = await attempt(desk, placed, call, patience)
+        if wait_s is None:
+            break
+        desk.log.warning("submission.at_capacity", job_id=placed.job.job_id, wait_s=round(wait_s, 1))
+        await _wait(desk, placed.job, wait_s)
+    return placed
+
+
+async def attempt(
+    desk: Desk, placed: Placed, call: SubmitCall, patience: Patience
+) -> tuple[Placed, float | None]:
+    """Attempt once what was allowed; return what came of it, and the seconds after which to try again.
+
+    None where there is an outcome that lasts. Otherwise the session stays open.
+    """
     ruling, job = placed.ruling, placed.job
-    if not isinstance(ruling, RenderDecided):
-        return placed
+    assert isinstance(ruling, RenderDecided)  # noqa: S101  # nothing else is attempted
     profile = desk.profile(placed.requested.profile)
     if job.version != NEW:
         await asyncio.to_thread(_check_overrides, desk, job, ruling)
     async with desk.connect(profile) as client:
-        while True:
-            intent = intended(client, profile, placed.requested, ruling)
-            attempt = _attempt(desk, client, _recording(desk, placed, job, intent), intent, call, patience)
-            job, outcome, wait_s = await uninterrupted(desk, attempt)
-            if wait_s is None:
-                return replace(placed, job=job, outcome=outcome)
-            desk.log.warning("submission.at_capacity", job_id=job.job_id, wait_s=round(wait_s, 1))
-            await _wait(desk, job, wait_s)
+        intent = intended(client, profile, placed.requested, ruling, desk.fences.get(job.job_id))
+        attempt = _attempt(desk, client, _recording(desk, placed, job, intent), intent, call, patience)
+        job, outcome, wait_s = await uninterrupted(desk, attempt)
+    return replace(placed, job=job, outcome=outcome), wait_s
 
 
 def _check_overrides(desk: Desk, job: Job, ruling: RenderDecided) -> None:

@@ -2,10 +2,7 @@
 
 Rounds, until no job runs any more or the time is over. In each:
 
-- where the server has a list, pages of 100 are read until every running job was on one, the list is at its
-  end, or the jobs that are left are fewer than the pages read: 200 jobs cost two or three requests;
-- those that were on no page are asked for one by one, sixteen at a time, and so are all where there is no
-  list;
+- every running job is looked at (`looking`): 200 jobs cost two or three requests where the server has a list;
 - what is news is recorded, and a job the server is done with is fetched and closed while the rounds go on.
 
 Jobs may come in while others are settled, as submissions are answered; the deadline counts from the last one.
@@ -15,7 +12,7 @@ included, is its own end and stops none of the others.
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +20,7 @@ from ledger.errors import LedgerError
 from ledger.job import Job, State
 from render_service.desk import Desk
 from render_service.errors import ServiceError
+from render_service.looking import Looking
 from render_service.settle import HAS_VIDEO, finish, record_observation
 from sora_adapter.errors import AdapterError, AnswerError, PollTimeout, ServerTrouble
 from sora_adapter.observation import Observation
@@ -38,7 +36,6 @@ from sora_adapter.polling import (
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
-PAGE = 100
 AT_ONCE = 16
 ON_PURPOSE = (AdapterError, ServiceError, LedgerError)
 
@@ -107,7 +104,7 @@ class Sweep:
         self._watch = watch
         self._running: dict[str, Job] = {}
         self.all_in = asyncio.Event()
-        self._lists = client.profile.can_list
+        self._looking = Looking(client, desk.log, self._slots)
 
     def begin(self, jobs: Iterable[Job]) -> None:
         """Take `jobs` in; those that run no more are finished at once."""
@@ -163,10 +160,7 @@ class Sweep:
         """Look once at every running job, record what is news, and return when to look again."""
         due = frozenset(self._running)  # those that come in the meantime have their turn in the next round
         async with asyncio.timeout(max(left_s, SHORTEST_LOOK_S)):
-            listed = await self._listed(due)
-            asked = await self._asked(
-                [video_id for video_id in self._running if video_id in due - listed.keys()]
-            )
+            listed, asked = await self._looking.at(due)
         answered = {key: seen for key, seen in asked.items() if isinstance(seen, Observation)}
         await asyncio.gather(
             *(self._take_in(video_id, seen, "list") for video_id, seen in listed.items()),
@@ -186,40 +180,6 @@ class Sweep:
                 self._end(self._running.pop(video_id), answer)
         if passing:
             raise passing
-
-    async def _listed(self, due: Collection[str]) -> dict[str, Observation]:
-        """Return the running jobs that the server's list shows, as far as reading on is worth it."""
-        seen: dict[str, Observation] = {}
-        after, pages = None, 0
-        while self._lists and pages < len(due) - len(seen) - 1:
-            try:
-                page = await self._client.list(limit=PAGE, after=after, order="desc")
-            except ServerTrouble:
-                raise
-            except AnswerError as refused:  # a list that is none: every round would be told so again
-                self._desk.log.warning("sweep.list_refused", because=str(refused))
-                self._lists = False
-                break
-            pages += 1
-            found = {video.video_id: video for video in page.observations}
-            seen |= {video_id: found[video_id] for video_id in found if video_id in due}
-            if not page.has_more or page.last_id in {None, after}:
-                break
-            after = page.last_id
-        return seen
-
-    async def _asked(self, video_ids: Sequence[str]) -> dict[str, Observation | AnswerError]:
-        """Ask for videos one by one and return what was answered."""
-
-        async def ask(video_id: str) -> Observation | AnswerError:
-            async with self._slots:
-                try:
-                    return await self._client.observe(video_id)
-                except AnswerError as error:
-                    return error
-
-        answers = await asyncio.gather(*map(ask, video_ids))
-        return dict(zip(video_ids, answers, strict=True))
 
     async def _take_in(self, video_id: str, seen: Observation, source: Source) -> None:
         job = self._running[video_id]
