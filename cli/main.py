@@ -61,6 +61,8 @@ COMMANDS = (
     "backup",
     "restore",
     "doctor",
+    "worker",
+    "queue",
     "serve",
     "webhook",
     "sandbox",

@@ -7,7 +7,7 @@ together and the event loop never waits for a disk.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from decision.policy import Policy
 from ledger.events import Event
 from ledger.job import Job, fold
 from ledger.ledger import Ledger
-from ledger.record import Draft, Provenance, Record, draft
+from ledger.record import Authority, Draft, Provenance, Record, draft
 from ledger.store.interface import NEW, AnyVersion, Batch, Document, Fence, Hold, holds_of
 from render_service.assets import AssetStore
 from render_service.errors import KeyMissing, ProfileRetired
@@ -82,6 +82,7 @@ class Desk:
     clock: Callable[[], datetime] = utc_now
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     even_if_retired: bool = False
+    authority: Authority = Authority.HUMAN
     fences: dict[str, Fence] = field(default_factory=dict)
     """Of the jobs it holds a lease on; what it says about one of them is refused once the lease is lost."""
     _connections: Connections = field(default_factory=Connections, init=False, repr=False)
@@ -106,7 +107,7 @@ class Desk:
     @property
     def provenance(self) -> Provenance:
         """Who records, in which trace."""
-        return self.settings.provenance(self.trace)
+        return replace(self.settings.provenance(self.trace), authority=self.authority)
 
     def draft(self, event: Event, *, event_id: str | None = None, causation_id: str | None = None) -> Draft:
         """Prepare an event for recording, now."""

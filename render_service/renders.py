@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+QUEUED_BY_MS = 30_000
+"""By when a request that is left to a worker is recorded, if it ever is."""
+
 
 def rule(
     desk: Desk, request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING_TAKEN
@@ -176,10 +179,13 @@ def opening(desk: Desk, placed: Placed, same: Draft | None = None) -> list[Draft
 
 async def _recorded(desk: Desk, placed: Placed) -> Placed:
     """Record what is not submitted now: denied, held, or left to a worker, for whom it is made due."""
-    drafts = opening(desk, placed)
-    job = await desk.advance(placed.job, drafts, rules_of(desk))
-    if job.state is State.DECIDED:
-        await asyncio.to_thread(desk.ledger.store.schedule, job.job_id)
+    store, job_id = desk.ledger.store, placed.job.job_id
+    queued = isinstance(placed.ruling, RenderDecided)
+    if queued:  # first, so that a crash after the append leaves nothing that is never due
+        await asyncio.to_thread(store.schedule, job_id, QUEUED_BY_MS)
+    job = await desk.advance(placed.job, opening(desk, placed), rules_of(desk))
+    if queued:
+        await asyncio.to_thread(store.wake, [job_id])
     return replace(placed, job=job)
 
 

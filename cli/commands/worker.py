@@ -1,0 +1,104 @@
+"""``worker``: do what is due, until told to stop."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.invocation import Invocation, say
+from render_service.work.terms import MOST_AT_ONCE, Terms, read_limits
+
+if TYPE_CHECKING:
+    from render_service.desk import Desk
+    from render_service.work.worker import Worked
+
+
+@click.command("worker", short_help="Submit, watch and store what is due.")
+@click.option(
+    "--at-once",
+    metavar="N",
+    type=click.IntRange(1, MOST_AT_ONCE),
+    default=100,
+    show_default=True,
+    help="Jobs in hand at the same time.",
+)
+@click.option(
+    "--interval",
+    "interval_s",
+    metavar="SECONDS",
+    type=click.FloatRange(0.1, 3_600),
+    default=10.0,
+    show_default=True,
+    help="Between two looks at a running render.",
+)
+@click.option(
+    "--lease",
+    "lease_s",
+    metavar="SECONDS",
+    type=click.FloatRange(1, 3_600),
+    default=60.0,
+    show_default=True,
+    help="After which others take over the jobs of a worker that stalls.",
+)
+@click.option(
+    "--per-minute",
+    metavar="MODEL=N",
+    multiple=True,
+    help="Requests per minute for a model, of all workers together; give each the same.",
+)
+@click.option(
+    "--running", metavar="MODEL=N", multiple=True, help="Jobs of a model that may run at once; the same."
+)
+@click.option("--drain", is_flag=True, help="End once nothing is due, waiting or held by a worker.")
+@options.calling
+@options.invocation
+def worker_command(
+    inv: Invocation,
+    *,
+    at_once: int,
+    interval_s: float,
+    lease_s: float,
+    per_minute: tuple[str, ...],
+    running: tuple[str, ...],
+    drain: bool,
+) -> None:
+    """Do what is due: submit what was queued, watch what runs, store what is done, find what was lost.
+
+    Any number of workers share one ledger; on PostgreSQL they may run on several machines. `create --queue`
+    and an approval leave jobs to them, and they take up what a crashed command left behind. SIGTERM or Ctrl-C
+    finishes or hands back what is in hand, within ten seconds.
+
+    \b
+    Example:
+      sora-ledger worker
+      sora-ledger worker --per-minute sora-2-pro=25 --running sora-2-pro=5
+      sora-ledger worker --drain
+    """
+    terms = Terms(
+        at_once=at_once,
+        interval_s=interval_s,
+        lease_s=lease_s,
+        drain=drain,
+        per_minute=read_limits("--per-minute", per_minute),
+        running=read_limits("--running", running),
+    )
+    worked: Worked = inv.desk(lambda desk: _work(desk, terms))
+    inv.emit(
+        vars(worked),
+        lambda console: console.print(
+            f"{worked.claimed} claimed, {worked.submitted} submitted, {worked.closed} closed"
+        ),
+    )
+
+
+async def _work(desk: "Desk", terms: Terms) -> "Worked":
+    from dataclasses import replace  # noqa: PLC0415  # with the rest of what only a worker needs
+
+    from ledger.record import Authority  # noqa: PLC0415
+    from render_service.work.stopping import stop_signals  # noqa: PLC0415
+    from render_service.work.worker import Worker  # noqa: PLC0415
+
+    worker = Worker(replace(desk, authority=Authority.SYSTEM), terms)
+    with stop_signals() as stop:
+        say("working until Ctrl-C or SIGTERM" if not terms.drain else "working until nothing is left")
+        return await worker.run(stop)

@@ -1,0 +1,1 @@
+"""Workers: who does what is due, on any number of machines."""

@@ -1,0 +1,199 @@
+"""Carrying out the next step of a job: the same use cases that the commands call, under a lease.
+
+Each method ends with the job given back, and says when it is due again. Nothing here decides what is true:
+what a server answered is recorded by `renders`, `settle` and `recovery`, as after a command that was typed.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Sequence
+from random import random
+from typing import TYPE_CHECKING
+
+from ledger.errors import IllegalTransition, LedgerError, StaleFence, WrongExpectedVersion
+from ledger.job import Job, State
+from render_service.desk import Desk
+from render_service.errors import ServiceError
+from render_service.looking import Looking
+from render_service.patience import Patience
+from render_service.recovery.reconcile import reconcile
+from render_service.renders import attempt, may_try_again
+from render_service.resuming import rebuild, recorded
+from render_service.settle import finish, record_observation
+from render_service.work.capacity import Capacity
+from render_service.work.hands import Hands
+from render_service.work.steps import Step, next_step
+from render_service.work.terms import Terms
+from sora_adapter.errors import AdapterError, ServerTrouble
+from sora_adapter.observation import Observation
+from sora_adapter.polling import pace_after_look, pace_after_trouble
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+SENDING = 16
+ASKING = 16
+FETCHING = 8
+SOON_S = 1.0
+AFTER_TROUBLE_S = 30.0
+NEEDS_A_PERSON_S = 600.0
+
+
+class CarryingOut:
+    """What a worker does with the jobs in its `hands`."""
+
+    def __init__(self, desk: Desk, hands: Hands, terms: Terms) -> None:
+        self._desk = desk
+        self._hands = hands
+        self._terms = terms
+        self._capacity = Capacity(desk.ledger.store)
+        self._sending = asyncio.Semaphore(SENDING)
+        self._asking = asyncio.Semaphore(ASKING)
+        self._fetching = asyncio.Semaphore(FETCHING)
+        self._looking: dict[str, Looking] = {}
+        self.submitted = 0
+        self.closed = 0
+
+    async def carry_out(self, step: Step, jobs: Sequence[Job]) -> None:
+        """Do `step` for `jobs`, all of one profile, and give every one of them back."""
+        match step:
+            case Step.SUBMIT:
+                await self._submit(jobs)
+            case Step.LOOK:
+                await self._each(jobs, self._look(jobs))
+            case Step.FIND:
+                await self._each(jobs, self._find(jobs))
+            case Step.FINISH:
+                await asyncio.gather(*(self._each([job], self._finish(job)) for job in jobs))
+            case Step.NOTHING:
+                await asyncio.gather(*(self._done(job) for job in jobs))
+
+    async def _each(self, jobs: Sequence[Job], work: Awaitable[None]) -> None:
+        """Do the `work` on `jobs`; what goes wrong with it puts them off and ends nothing else."""
+        try:
+            await work
+        except StaleFence as lost:
+            await self._put_off(jobs, SOON_S, lost)
+        except (WrongExpectedVersion, IllegalTransition) as passed:  # somebody else works on it too
+            await self._put_off(jobs, SOON_S, passed)
+        except ServerTrouble as trouble:
+            pace = pace_after_trouble(trouble, 0, self._terms.interval_s, random())  # noqa: S311  # a pause
+            await self._put_off(jobs, pace.pause_s, trouble)
+        except (AdapterError, ServiceError, LedgerError, OSError) as error:
+            await self._put_off(jobs, AFTER_TROUBLE_S, error)
+
+    async def _put_off(self, jobs: Sequence[Job], delay_s: float, error: Exception) -> None:
+        """Give `jobs` back for later, unless what went wrong was the end of them."""
+        for given in jobs:
+            job = await self._desk.job(given.job_id)
+            name, words = type(error).__name__, str(error)
+            self._desk.log.warning("job.trouble", job_id=job.job_id, error=name, because=words)
+            if next_step(job) is Step.NOTHING:
+                await self._done(job)
+            else:
+                await self._hands.put(job.job_id, delay_s)
+
+    async def _done(self, job: Job) -> None:
+        """Let go of a job for good; whatever is asked for it later makes it due again."""
+        await self._capacity.free(job.job_id)
+        await self._hands.put(job.job_id, None)
+
+    # --- submitting ---
+
+    async def _submit(self, jobs: Sequence[Job]) -> None:
+        """Submit what may be submitted, and look at once at what runs: some servers are quick."""
+        running: list[Job] = []
+
+        async def one(job: Job) -> None:
+            async with self._sending:
+                await self._each([job], self._submit_one(job, running))
+
+        await asyncio.gather(*map(one, jobs))
+        if running:
+            await self._each(running, self._look(running))
+
+    async def _submit_one(self, job: Job, running: list[Job]) -> None:
+        limit = self._terms.limit_of(job)
+        if wait_s := await self._capacity.turn(job.job_id, limit):
+            await self._hands.put(job.job_id, wait_s)
+            return
+        found = await asyncio.to_thread(recorded, self._desk.ledger, job)
+        if not may_try_again(self._desk, job, found.outcome):
+            await self._done(job)
+            return
+        placed, call = await asyncio.to_thread(rebuild, self._desk, job, found)
+        patience = Patience(timeout_s=math.inf, outlasts_absence=True)
+        placed, wait_again_s = await attempt(self._desk, placed, call, patience)
+        if wait_again_s is not None:
+            pause_s = await self._capacity.refused(job.job_id, limit, wait_again_s)
+            self._desk.log.warning("server.at_capacity", limit=limit.name, pause_s=round(pause_s, 1))
+            await self._hands.put(job.job_id, pause_s)
+            return
+        self.submitted += 1
+        self._capacity.accepted(limit)
+        if placed.job.state is State.RUNNING:
+            running.append(placed.job)
+        elif placed.job.state is State.UNKNOWN:  # it may run: its slot stays taken until it is found
+            await self._hands.put(job.job_id, self._terms.interval_s)
+        else:
+            await self._done(placed.job)
+
+    # --- finding what was lost ---
+
+    async def _find(self, jobs: Sequence[Job]) -> None:
+        for settlement in await reconcile(self._desk, jobs, grace_s=self._terms.grace_s):
+            job_id = settlement.job.job_id
+            if not settlement.is_open:
+                await self._hands.put(job_id, 0.0)
+                continue
+            asks = settlement.verdict == "needs_person"
+            if asks:
+                self._desk.log.warning("job.needs_a_person", job_id=job_id, why=settlement.why)
+            await self._hands.put(job_id, NEEDS_A_PERSON_S if asks else self._terms.interval_s)
+
+    # --- looking and finishing ---
+
+    async def _look(self, jobs: Sequence[Job]) -> None:
+        by_video = {job.video_id: job for job in jobs if job.video_id is not None}
+        async with self._desk.connect(self._desk.profile(jobs[0].profile)) as client:
+            looking = self._looking.setdefault(
+                client.profile.name, Looking(client, self._desk.log, self._asking)
+            )
+            listed, asked = await looking.at(list(by_video))
+            await asyncio.gather(
+                *(self._take_in(client, by_video[name], seen) for name, seen in listed.items()),
+                *(self._answered(client, by_video[name], answer) for name, answer in asked.items()),
+            )
+
+    async def _answered(self, client: "VideosClient", job: Job, answer: "Observation | AdapterError") -> None:
+        if isinstance(answer, Observation):
+            await self._take_in(client, job, answer, listed=False)
+        else:
+            await self._each([job], _raise(answer))
+
+    async def _take_in(
+        self, client: "VideosClient", job: Job, seen: Observation, *, listed: bool = True
+    ) -> None:
+        async def taken_in() -> None:
+            now = await record_observation(self._desk, job, seen, "list" if listed else "poll")
+            if now.state is State.RUNNING:
+                await self._hands.put(now.job_id, pace_after_look(seen, self._terms.interval_s).pause_s)
+                return
+            await self._capacity.free(now.job_id)
+            await self._finish(now, client)
+
+        await self._each([job], taken_in())
+
+    async def _finish(self, job: Job, client: "VideosClient | None" = None) -> None:
+        """Keep the video and close the job."""
+        async with self._fetching, self._desk.connect(self._desk.profile(job.profile)) as connected:
+            ended = await finish(self._desk, client or connected, job)
+        if next_step(ended) is Step.NOTHING:
+            self.closed += 1
+            await self._done(ended)
+        else:
+            await self._hands.put(ended.job_id, self._terms.interval_s)
+
+
+async def _raise(error: Exception) -> None:
+    raise error

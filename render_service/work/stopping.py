@@ -1,0 +1,27 @@
+"""Signals that end a worker in good order."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """Yield an event that SIGTERM and SIGINT set; a second one of them ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    names = (signal.SIGTERM, signal.SIGINT)
+
+    def asked() -> None:
+        stop.set()
+        for name in names:
+            loop.remove_signal_handler(name)
+
+    for name in names:
+        loop.add_signal_handler(name, asked)
+    try:
+        yield stop
+    finally:
+        for name in names:
+            loop.remove_signal_handler(name)
