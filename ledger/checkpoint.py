@@ -222,9 +222,9 @@ def _signature(line: str) -> Signature:
 
 
 def _checked_name(name: str) -> str:
-    if not name or "+" in name or any(character.isspace() for character in name):
+    if not name or "+" in name or any(map(str.isspace, name)) or _CONTROL.search(name):
         raise CheckpointInvalid(
-            f"a key's name has no space and no plus sign, as reviewers.example; not {name!r}"
+            f"a key's name has no space, plus sign or control character, as reviewers.example; not {name!r}"
         )
     return name
 

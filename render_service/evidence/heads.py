@@ -75,10 +75,14 @@ def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> C
 
 
 def given_head(ledger: Ledger, path: Path) -> TreeHead:
-    """Return the checkpoint in `path` to prove things by; refuse one that is not of this ledger."""
+    """Return the checkpoint in `path` to prove things by.
+
+    `BadInput` if it is of another log; `NotIntact` if this ledger does not go on from it.
+    """
     found = compare(ledger, read_head(path), [])
     if found.trouble:
-        raise BadInput(
+        another = found.given.checkpoint.origin != found.now.checkpoint.origin
+        raise (BadInput if another else NotIntact)(
             f"checkpoint {path}: nothing of this ledger can be proved by it: {'; '.join(found.trouble)}"
         )
     return found.given

@@ -170,3 +170,18 @@ def test_what_parses_after_a_byte_was_changed_prints_back_to_the_same_bytes(at: 
     except CheckpointInvalid:
         return
     assert note.to_bytes() == bytes(data)
+
+
+@given(st.text(max_size=60) | st.text("+=/ABab01", max_size=60))
+def test_hostile_text_is_a_key_that_prints_back_or_is_refused(text: str) -> None:
+    for kind in (Verifier, Signer):
+        try:
+            key = kind.parse(text)
+        except CheckpointInvalid:
+            continue
+        assert text.strip() == (key.secret() if isinstance(key, Signer) else str(key))
+
+
+def test_a_key_under_a_name_that_no_note_can_hold_is_not_made() -> None:
+    with pytest.raises(CheckpointInvalid, match="control character"):
+        Signer.generate("a\x01b")
