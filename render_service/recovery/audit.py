@@ -5,7 +5,7 @@ Reads the ledger and asks the server for its list; records nothing. What somebod
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -134,7 +134,7 @@ def _audited(
     return Audit(
         attempts=attempts,
         open=still_open,
-        servers=servers,
+        servers=[*servers, *_not_asked(named, profile)],
         findings=findings,
         now=now,
         settled_usd_micros=_sum(job.settled_usd_micros for job in begun),
@@ -148,6 +148,12 @@ def _is_in(scope: Scope, created_at: str) -> bool:
 
 def _sum(amounts: Iterator[int | None]) -> int:
     return sum(amount or 0 for amount in amounts)
+
+
+def _not_asked(named: Iterable[str], asked: str) -> list[ServerLook]:
+    """Say which servers have jobs in this ledger and were not asked: a command has one server."""
+    others = sorted(name for name in named if name != asked)
+    return [ServerLook(name, because=f"not asked; --profile {name} asks it") for name in others]
 
 
 def _unclaimed(

@@ -21,6 +21,7 @@ from render_service.asking_again import patiently
 from render_service.claims import claim_id
 from render_service.desk import Desk
 from render_service.library import pages
+from render_service.webhooks.matching import inbox_of
 from sora_adapter.errors import VideoNotFound
 from sora_adapter.observation import Observation
 
@@ -74,7 +75,7 @@ def _is_newest_first(videos: Sequence[Observation]) -> bool:
 
 async def _announced(desk: Desk, client: "VideosClient", after: int, listed: set[str]) -> list[Observation]:
     """Ask about the videos that webhooks named since `after`, and that neither list nor ledger knows."""
-    inbox = RecordFilter(stream=f"inbox_{client.profile.name}", type=WebhookReceived.type)
+    inbox = RecordFilter(stream=inbox_of(client.profile.name), type=WebhookReceived.type)
     records = await asyncio.to_thread(lambda: list(desk.ledger.read(inbox, after=after)))
     named = {r.event.video_id for r in records if isinstance(r.event, WebhookReceived)}
     found = []

@@ -142,6 +142,13 @@ async def test_offline_asks_nobody(desk: Desk, stored: Any, someone_else: Any) -
     )
 
 
+async def test_servers_that_were_not_asked_are_said(desk: Desk, stored: Any, request_for: Any) -> None:
+    await stored(desk)
+    await place(desk, request_for(profile="custom"))
+    looks = [(one.profile, one.because) for one in (await audited(desk)).servers]
+    assert looks == [("openai", None), ("custom", "not asked; --profile custom asks it")]
+
+
 async def test_a_server_without_a_list_is_said_to_have_none(desk: Desk, stored: Any) -> None:
     await stored(desk)
     elsewhere = replace(desk.settings, profile_name="new-api")
