@@ -58,6 +58,9 @@ class State(StrEnum):
     DELETED = "deleted"
 
 
+OVER = ("denied", "refused", "stored", "failed", "lost", "cancelled", "deleted")
+"""States in which nobody has to do anything more about a job."""
+
 _DECISIONS = {"render.decided": State.DECIDED, "render.held": State.HELD, "render.denied": State.DENIED}
 _LATE_ANSWERS = {
     "submission.accepted": State.RUNNING,

@@ -22,7 +22,7 @@ from ledger.job import Job, State
 from render_service.closing import closing
 from render_service.desk import Desk
 from render_service.downloads import download
-from render_service.errors import AssetUnusable, NotReady
+from render_service.errors import AssetUnusable, NotReady, StorageFailed
 from render_service.webhooks.matching import match_inbox
 from sora_adapter.errors import (
     ContentExpired,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 PROGRESS_STEP = 10
 EXPIRY_GRACE_S = 300
+STORAGE_PAUSE_MS = 60_000
 ENDED = (State.STORED, State.FAILED, State.LOST)
 HAS_VIDEO = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
 
@@ -63,7 +64,11 @@ async def settle(
 async def finish(desk: Desk, client: "VideosClient", job: Job) -> Job:
     """Keep the video of a job the server is done with, and close it; one that still runs is left alone."""
     if job.state is State.COMPLETED:
-        job = await _store(desk, client, job, Variant.VIDEO)
+        try:
+            job = await _store(desk, client, job, Variant.VIDEO)
+        except StorageFailed:  # ours to mend: whoever works on the queue tries again
+            await asyncio.to_thread(desk.ledger.store.schedule, job.job_id, STORAGE_PAUSE_MS)
+            raise
     return await _close(desk, await match_inbox(desk, job) if job.state in ENDED else job)
 
 

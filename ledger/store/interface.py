@@ -118,7 +118,7 @@ class Tally(NamedTuple):
     """Numbers for people who watch: records by type, jobs by state, and the queue.
 
     `due` jobs wait for somebody, the oldest for `overdue_ms`; `waiting` ones are due later; on `leased` ones
-    somebody works.
+    somebody works. What was settled without the queue (`ledger.job.OVER`) no longer counts.
     """
 
     events: Mapping[str, int]

@@ -915,6 +915,17 @@ def test_the_tally_counts_records_jobs_and_the_queue(store: Store, scribe: Any) 
     assert (after.due, after.waiting, after.leased, after.overdue_ms // 1_000) == (1, 1, 1, 5)
 
 
+def test_a_job_that_is_over_no_longer_counts_as_due(
+    store: Store, scribe: Any, vocabulary: ModuleType
+) -> None:
+    store.wake([vocabulary.JOB])
+    counted = []
+    for events in (vocabulary.life()[:4], vocabulary.life()[4:]):
+        scribe.live(store, vocabulary.JOB, events)
+        counted.append(store.tally().due)
+    assert counted == [1, 0]
+
+
 def test_a_live_lease_writes(store: Store, scribe: Any, lease: Lease) -> None:
     assert writes(store, scribe, lease)
 

@@ -10,6 +10,7 @@ held is kept there, the earliest, until the holder releases; so a webhook that c
 from collections.abc import Collection
 
 from ledger.errors import StaleFence
+from ledger.job import OVER
 from ledger.store.interface import Lease
 from ledger.store.postgres.connection import Connection
 
@@ -67,7 +68,8 @@ _QUEUE = f"""
 WITH at AS (SELECT {NOW_MS} AS now), queue AS (
     SELECT due_at_ms, now, holder IS NOT NULL AND until_ms >= now AS held,
         COALESCE(NULLIF(due_at_ms, 0), until_ms) AS since_ms
-    FROM work, at WHERE due_at_ms IS NOT NULL OR holder IS NOT NULL
+    FROM work, at WHERE (due_at_ms IS NOT NULL OR holder IS NOT NULL) AND NOT EXISTS
+        (SELECT 1 FROM jobs WHERE jobs.job_id = work.job_id AND state IN {OVER})
 )
 SELECT COUNT(*) FILTER (WHERE NOT held AND due_at_ms <= now),
     COUNT(*) FILTER (WHERE NOT held AND due_at_ms > now),

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Collection, Iterable
 
 from ledger.errors import StaleFence
+from ledger.job import OVER
 from ledger.store.interface import Lease
 
 NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
@@ -47,7 +48,8 @@ SELECT COALESCE(SUM(NOT held AND due_at_ms <= now), 0), COALESCE(SUM(NOT held AN
     COALESCE(SUM(held), 0), COALESCE(MAX(CASE WHEN NOT held THEN MAX(now - since_ms, 0) END), 0)
 FROM (SELECT due_at_ms, now, holder IS NOT NULL AND until_ms >= now AS held,
           COALESCE(NULLIF(due_at_ms, 0), until_ms) AS since_ms
-      FROM work, (SELECT {NOW_MS} AS now) WHERE due_at_ms IS NOT NULL OR holder IS NOT NULL)
+      FROM work, (SELECT {NOW_MS} AS now) WHERE (due_at_ms IS NOT NULL OR holder IS NOT NULL) AND NOT EXISTS
+          (SELECT 1 FROM jobs WHERE jobs.job_id = work.job_id AND state IN {OVER}))
 """
 
 

@@ -192,6 +192,7 @@ async def test_a_job_whose_file_cannot_be_kept_is_kept_as_soon_as_it_can(
         await settle(remote, job, interval_s=0.05, timeout_s=30)
     job = await remote.job(job.job_id)
     assert (job.state, job.outcome) == (State.COMPLETED, None)
+    assert remote.ledger.store.tally().waiting == 1
     missing_bucket.make()
     job = await settle(remote, job, interval_s=0.05, timeout_s=30)
     assert (job.state, len(missing_bucket.keys()), intact()) == (State.STORED, 1, True)
