@@ -9,11 +9,12 @@ from cli import options
 from cli.commands.checkpoint import NOT_CHECKED
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
+from cli.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ledger.verify import Report
+    from render_service.evidence.checking import Checked
 
 
 @click.command("verify", short_help="Say whether the record is intact.")
@@ -63,7 +64,7 @@ def verify_command(
         "findings": [finding._asdict() for finding in report.findings],
         "more_findings": report.more_findings,
     }
-    inv.emit(document, lambda console: _text(console, report, since))
+    inv.emit(document, lambda console: _text(console, checked, since))
     if checked.held and not checked.signed_by and not verifier:
         say(NOT_CHECKED)
     if since:
@@ -72,13 +73,19 @@ def verify_command(
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
-def _text(console: "Console", report: "Report", since: int | None) -> None:
+def _text(console: "Console", checked: "Checked", since: int | None) -> None:
     from rich.markup import escape  # noqa: PLC0415
 
+    report = checked.report
     if report.clean:
-        said = f"{report.size} records, {report.jobs} jobs, root {report.root}"
         what = f"intact after position {since}" if since else "intact"
+        said = f"{report.size} records, {report.jobs} jobs, root {report.root}"
         console.print(f"[green]{what}[/]: {said}", soft_wrap=True)
+        if checked.held:
+            by = f", signed by {printable(', '.join(checked.signed_by))}" if checked.signed_by else ""
+            console.print(f"goes on from the checkpoint of {checked.held.size} records{by}", markup=False)
+        if checked.files is not None:
+            console.print(f"{checked.files} stored files are what was recorded, or were let go as recorded")
         return
     for finding in report.findings:
         where = "the ledger" if finding.position is None else f"position {finding.position}"

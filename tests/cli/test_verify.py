@@ -37,6 +37,12 @@ def test_a_ledger_that_grew_is_as_the_checkpoint_says(sora: Any, held: str) -> N
     assert (ended.code, ended.document["clean"], ended.document["signed_by"]) == (0, True, ["ledger.example"])
 
 
+def test_a_person_reads_what_else_was_checked(sora: Any, held: str) -> None:
+    told = sora("verify", "--against", held, "--verifier", "signing.key", "--assets", "--text").out
+    assert "signed by ledger.example" in told
+    assert "0 stored files are what was recorded" in told
+
+
 def test_without_a_verifier_it_says_that_the_signature_was_not_checked(sora: Any, held: str) -> None:
     assert "signature not checked" in sora("verify", "--against", held).error
 
