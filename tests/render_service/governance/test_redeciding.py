@@ -14,6 +14,7 @@ from render_service.desk import Desk
 from render_service.governance.redeciding import Remade, Verdict, remake_all, remake_summary
 from render_service.intents import requested
 from render_service.material import NOTHING
+from render_service.placed import Placed
 from render_service.renders import opening, place, rule, rules_of, unrecorded
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +51,8 @@ def recorded_as(desk: Desk, request_for: Any) -> Callable[[Rewrite], Any]:
         ruling = rule(desk, request, desk.profile(request.profile))
         assert isinstance(ruling, RenderDecided)
         asked = requested(desk.assets, request, NOTHING)
-        return await desk.advance(unrecorded(), opening(desk, asked, rewrite(ruling)), rules_of(desk))
+        drafts = opening(desk, Placed(unrecorded(), asked, rewrite(ruling)))
+        return await desk.advance(unrecorded(), drafts, rules_of(desk))
 
     return recorded_as
 
@@ -100,7 +102,7 @@ async def test_a_change_that_the_prompt_does_not_ask_for_is_drift(
     ruling = rule(desk, request, desk.profile(request.profile))
     another = remix_of(desk.ledger.jobs()[0], "Make it night and add a dog")
     asked = requested(desk.assets, another, NOTHING)
-    await desk.advance(unrecorded(), opening(desk, asked, ruling), rules_of(desk))
+    await desk.advance(unrecorded(), opening(desk, Placed(unrecorded(), asked, ruling)), rules_of(desk))
     *_, remade = remake_all(ledger)
     assert remade.differences["change_verdict"] == ("single", "multiple")
 
