@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -61,7 +62,8 @@ def between(s3_server: str) -> Iterator[Between]:
                 if name.lower() not in HOP - {"content-length"} | {"date", "server"}:
                     self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(answer.content)
+            with suppress(BrokenPipeError):  # who asked gave up, because of another part
+                self.wfile.write(answer.content)
 
         def refuse(self, status: int) -> None:
             if status:

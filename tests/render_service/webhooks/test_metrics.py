@@ -34,7 +34,7 @@ async def test_a_render_shows_as_records_jobs_and_money(desk: Desk, serving: Any
 async def test_a_lost_answer_shows_as_an_unknown_outcome(
     at: Callable[[str], Desk], faults: Any, serving: Any, request_for: Any
 ) -> None:
-    faults.then(500, {"error": {"message": "no"}})
+    faults.then(500, b'{"error": {"message": "no"}}')
     desk = at(faults.base_url)
     await place(desk, request_for())
     assert told(serving(desk))["sora_ledger_unknown_outcomes"] == 1
