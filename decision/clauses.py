@@ -183,4 +183,5 @@ class _Cutter(Reading):
         changes |= {"now"} & set(stretch) if self.is_statement(start) else set()
         word, following = self.word(start), self.word(start + 1)
         directs = is_directing(word) and following in lexicon.DETERMINERS | lexicon.PREPOSITIONS
+        directs = directs or (word.endswith("ing") and stretch[1:3] == ["the", "camera"])
         return Role.CHANGE if changes or directs or is_editing(word) else None

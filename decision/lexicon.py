@@ -171,6 +171,8 @@ STATES = _words(
     worn
     """
 )
+# Irregular participles that say how a video is made.
+MADE = _words("drawn lit seen set shot sung told")
 # What a heading is about that only says that changes follow: "note from the director: …".
 HEADINGS = _words(
     """

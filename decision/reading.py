@@ -62,6 +62,8 @@ class Reading:
     def contrasts_besides(self, start: int) -> bool:
         """Tell whether a contrast opens what is done besides: "…, and [instead of jazz use silence]"."""
         stretch = self.stretch(start)
+        if stretch[0].endswith("ed") or stretch[0] in lexicon.MADE:  # "…, [shot from a roof instead]"
+            return bool(set(stretch) & lexicon.CONTRASTS)
         acts = bool(set(stretch[2:]) & (lexicon.EDITS | lexicon.FINITE))
         return stretch[0] in lexicon.CONTRASTS and acts
 
@@ -169,6 +171,8 @@ class Reading:
     def is_novelty(self, start: int) -> bool:
         """Tell whether a new or different thing follows."""
         word, following = self.word(start), self.word(start + 1)
+        if following.endswith("ly"):  # "a completely new one"
+            following = self.word(start + 2)
         return word in lexicon.NOVELTIES or (word in lexicon.ARTICLES and following in lexicon.NOVELTIES)
 
     def names_and_tells(self, start: int) -> bool:

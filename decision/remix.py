@@ -113,6 +113,8 @@ def _without_references(changing: Sequence[Clause]) -> list[Clause]:
 def _only_names(clause: Clause) -> bool:
     """Tell whether a clause names what changes, not to what: "change the sky", "except the weather"."""
     words = set(clause.words)
+    if words & {"it", "them"}:
+        return False
     bare = len(clause.words) < _SHORT and not words & lexicon.FINITE
     return bare or (clause.words[0] in lexicon.EDITING and not words & {"for", "into", "to", "with"})
 

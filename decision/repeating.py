@@ -29,11 +29,18 @@ def repeats(words: Sequence[str], begin: int, index: int, start: int, head: str)
 def repeats_predicate(words: Sequence[str], begin: int, start: int, head: str) -> bool:
     """Tell whether a second thing gets its own state: "the light brighter, [the background simpler]"."""
     so_far, item = words[begin:start], _stretch(words[start:])
-    stated = bool((lexicon.FINITE | lexicon.STATING) & set(so_far)) or _has_state(_last_item(so_far))
+    before = [word for word in _last_item(so_far) if word != head]
+    asked = bool(lexicon.STATING & set(so_far)) and len(before) > len(("the", "sky"))
+    stated = asked or bool(lexicon.FINITE & set(so_far)) or _has_state(before)
     if item[0] in lexicon.DEFINITE:
-        return stated and _has_state(item)
-    before = _last_item(so_far)
+        return (stated and _has_state(item)) or _leaves_out_to_be(so_far, item)
     return not head and _has_bare_state(before) and _has_bare_state(item)
+
+
+def _leaves_out_to_be(so_far: Sequence[str], item: Sequence[str]) -> bool:
+    """Tell whether "to be" is said for both: "the place should be a desert, [the mood lonely]"."""
+    is_so = bool({"are", "be", "is"} & set(so_far)) and not lexicon.PREPOSITIONS & set(so_far)
+    return is_so and len(item) > len(("the", "mood")) and not _is_quality(item[1])
 
 
 def denies(words: Sequence[str]) -> bool:
@@ -106,7 +113,7 @@ def _repeats_pair(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool
     if links & set(so_far) and links & set(stretch[2:]):
         return True
     bare = not lexicon.PREPOSITIONS & set(so_far)
-    first = [word for word in so_far if word not in lexicon.SOFT_STOPS | lexicon.FILLERS | {head}]
+    first = [word for word in _last_item(so_far) if word not in lexicon.FILLERS | {head}]
     return head in lexicon.COMPLEMENTED and bare and min(len(first), len(stretch)) > len(("the", "car"))
 
 

@@ -150,7 +150,7 @@ def cases(name: str) -> list[dict[str, str]]:
         ("remix-prompts.jsonl", 95),
         ("remix-prompts-dev.jsonl", 95),
         ("remix-prompts-held-out.jsonl", 95),
-        ("remix-prompts-unseen.jsonl", 90),
+        ("remix-prompts-unseen.jsonl", 93),
     ],
 )
 def test_of_every_set_of_prompts_at_least_this_much_is_told_right(name: str, least_percent: int) -> None:
