@@ -91,11 +91,11 @@ class Scope:
 
 @dataclass(frozen=True)
 class Cited:
-    """A stored file that a record cites."""
+    """A stored file that a record cites; one without a URI goes by its digest."""
 
     position: int
     sha256: str
-    storage_uri: str
+    storage_uri: str | None
 
 
 @dataclass
@@ -238,6 +238,8 @@ class _Bundling:
         self.documents.update(part[key] for key in ("policy_sha256", "catalog_sha256") if part.get(key))
         if part.get("storage_uri") and part.get("sha256"):
             self.assets.setdefault(part["sha256"], Cited(position, part["sha256"], part["storage_uri"]))
+            if original := part.get("original_sha256"):
+                self.assets.setdefault(original, Cited(position, original, None))
 
     def _documents(self) -> None:
         for sha256 in sorted(self.documents):
@@ -254,7 +256,7 @@ class _Bundling:
             if source is None:
                 self.contents.absent.append(asset)
                 continue
-            suffix = PurePosixPath(urlsplit(asset.storage_uri).path).suffix
+            suffix = PurePosixPath(urlsplit(asset.storage_uri or "").path).suffix
             with source:
                 self.writing.copy(f"assets/{sha256}{suffix if _SUFFIX.fullmatch(suffix) else ''}", source)
             self.contents.assets += 1

@@ -20,6 +20,7 @@ from render_service.assets import AssetStore, check_target
 from render_service.errors import BadInput, NotIntact, ServiceError, StorageFailed
 from render_service.evidence.heads import given_head, tree_head
 from render_service.evidence.keys import read_signer
+from render_service.evidence.stored import uris
 
 _RANGE = re.compile(r"([1-9][0-9]{0,17})\.\.([1-9][0-9]{0,17})")
 
@@ -124,14 +125,13 @@ def _opener(assets: AssetStore) -> Callable[[Cited], IO[bytes] | None]:
     """Return what opens a stored file if it is the one that was recorded."""
 
     def open_asset(cited: Cited) -> IO[bytes] | None:
-        try:
-            file = assets.path(cited.storage_uri).open("rb")
-        except (OSError, ServiceError):  # not there, or not what its name says
-            return None
-        if hashlib.file_digest(file, "sha256").hexdigest() != cited.sha256:
-            file.close()
-            return None
-        file.seek(0)
-        return file
+        for uri in uris(assets, cited.storage_uri, cited.sha256):
+            with suppress(OSError, ServiceError):  # not there, or not what its name says
+                file = assets.path(uri).open("rb")
+                if hashlib.file_digest(file, "sha256").hexdigest() == cited.sha256:
+                    file.seek(0)
+                    return file
+                file.close()
+        return None
 
     return open_asset

@@ -1,6 +1,6 @@
 """``verify`` with everything it can be asked: all or what is new, against a checkpoint, stored files too."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from render_service.assets import AssetStore
 from render_service.errors import BadInput
 from render_service.evidence.files import read_file
 from render_service.evidence.keys import read_verifier
+from render_service.evidence.stored import uris
 from render_service.settings import Settings
-from render_service.storage.interface import CONTENT, SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,17 @@ def _held(path: Path) -> Head:
 
 
 class _Digests:
-    """Reads what a record says was stored; an original that was sent in another form goes by its digest."""
+    """Reads what a record says was stored."""
 
     def __init__(self, assets: AssetStore) -> None:
         self._assets = assets
 
     def __call__(self, file: StoredFile) -> str | None:
-        uris = self._by_digest(file.sha256) if file.storage_uri is None else [file.storage_uri]
-        return next(filter(None, map(self._digest, uris)), None)
+        found = map(self._digest, uris(self._assets, file.storage_uri, file.sha256))
+        return next(filter(None, found), None)
 
     def _digest(self, uri: str) -> str | None:
         try:
             return self._assets.place_of(uri).digest(uri)
         except BadInput:  # a URI that leads nowhere
             return None
-
-    def _by_digest(self, sha256: str) -> Iterator[str]:
-        for suffix in (*SUFFIXES.values(), ".bin"):
-            yield f"{self._assets.place.url}/{CONTENT}/{sha256[:2]}/{sha256}{suffix}"

@@ -74,6 +74,19 @@ def test_it_reveals_neither_key_nor_machine(
     assert [word for word in (str(folder), "sk-test", "signing.key") if word in manifest] == []
 
 
+def test_an_image_is_in_it_as_it_was_given_and_as_it_was_sent(
+    sora: Any, server: Any, folder: Path, picture: Any
+) -> None:
+    server()
+    (folder / "i.png").write_bytes(picture((1600, 900)))
+    asked = ["--prompt", "a fox", "--input-reference", "i.png", "--fit", "cover"]
+    assert sora("create-and-poll", *asked, "--poll-interval", "0.05").code == 0
+    job = sora("jobs").document["jobs"][0]["job_id"]
+    done = sora("export", job, "--out", "b.zip", "--with-assets")
+    assert (done.document["assets"], done.document["assets_absent"]) == (3, [])
+    assert sora("verify", "--assets").document["files"] == 3
+
+
 def test_a_missing_file_is_said_and_left_out(sora: Any, stored: str, folder: Path) -> None:
     next((folder / "assets").rglob("*.mp4")).unlink()
     ended = sora("export", stored, "--out", "b.zip", "--with-assets")
