@@ -40,7 +40,8 @@ Command = list[str]
 class Operation:
     """A command to be killed: what comes before it, how it goes on, and how many videos it all makes.
 
-    `{0}` stands for the oldest job, `{1}` for the next. `befalls` is what a fault happens to at the server.
+    `{0}` stands for the oldest job, `{1}` for the next. `befalls` is what a fault happens to at the server;
+    `always` are faults that belong to the story. `repeated_as` is what a person does again, if not the same.
     """
 
     name: str
@@ -49,15 +50,20 @@ class Operation:
     videos: int
     before: tuple[tuple[str, ...], ...] = ()
     ends: str = "stored"
+    always: tuple[str, ...] = ()
+    repeated_as: tuple[str, ...] = ()
 
     @property
     def again(self) -> tuple[str, ...]:
         """The command a person repeats after a crash."""
+        if self.repeated_as:
+            return self.repeated_as
         return (*self.command, "--resume") if self.command[0] == "create-batch" else self.command
 
 
 _KEY = ("--request-key", "teaser")
 _CREATE = ("create", "--prompt", "a fox runs", *_KEY)
+_RECONCILE = ("reconcile", "--all", "--grace", "0")
 _POLL = ("poll", "{0}", "--poll-interval", "0.05")
 OPERATIONS = {
     operation.name: operation
@@ -90,6 +96,23 @@ OPERATIONS = {
             1,
         ),
         Operation("delete", ("delete", "--id", "{0}"), "delete", 1, before=(_CREATE, _POLL), ends="deleted"),
+        Operation(
+            "reconcile",
+            _RECONCILE,
+            "list",
+            1,
+            before=(_CREATE,),
+            always=("create=kept-but-answer-lost:1",),
+        ),
+        Operation(
+            "reconcile-to-absent",
+            _RECONCILE,
+            "list",
+            1,
+            before=(_CREATE,),
+            always=("create=lost:1",),
+            repeated_as=_CREATE,
+        ),
     )
 }
 
@@ -171,10 +194,10 @@ class Place:
 
     def begin(self, operation: Operation, fault: str, *, trace: bool = False, kill: str | None = None) -> int:
         """Run `operation` while `fault` befalls it."""
-        if fault != "none":
-            times = "" if ":" in fault else ":1"
-            plan = {"faults": [f"{operation.befalls}={fault}{times}"]}
-            httpx2.post(f"{self.server.origin}/_sandbox/faults", json=plan).raise_for_status()
+        times = "" if ":" in fault else ":1"
+        befalling = () if fault == "none" else (f"{operation.befalls}={fault}{times}",)
+        plan = {"faults": [*operation.always, *befalling]}
+        httpx2.post(f"{self.server.origin}/_sandbox/faults", json=plan).raise_for_status()
         return self.run(operation.command, before=operation.before, trace=trace, kill=kill)
 
     def go_on(self, operation: Operation, fault: str) -> None:
@@ -183,7 +206,7 @@ class Place:
         First the same again, which must send nothing that may have been sent already;
         then look for what was lost. A fault may befall what is sent then.
         """
-        settled = [["reconcile", "--all", "--grace", "0"], operation.again]
+        settled = [_RECONCILE, operation.again]
         again = [operation.again, *settled, *(settled if fault != "none" else ())]
         polls = [["poll", f"{{{number}}}", "--poll-interval", "0.05"] for number in range(operation.videos)]
         assert self.run(*again, *polls, ["audit"]) == 0, self.said()
