@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from itertools import chain
 from typing import Any, NoReturn
 
 import click
@@ -9,65 +10,61 @@ import click
 from cli.exit_codes import MEANINGS, ExitCode, of_error
 from cli.printable import printable
 
-COMMANDS = (
-    "demo",
-    "init",
-    "templates",
-    "create",
-    "create-and-poll",
-    "create-batch",
-    "image2video",
-    "remix",
-    "check-remix",
-    "decide",
-    "explain",
-    "whynot",
-    "what-if",
-    "edit",
-    "extend",
-    "approve",
-    "reject",
-    "resume",
-    "cancel",
-    "create-character",
-    "character",
-    "poll",
-    "status",
-    "download",
-    "review",
-    "delete",
-    "reconcile",
-    "adopt",
-    "list",
-    "jobs",
-    "record",
-    "attach",
-    "policy",
-    "budget",
-    "spend",
-    "log",
-    "show",
-    "erase",
-    "verify",
-    "checkpoint",
-    "prove",
-    "export",
-    "verify-bundle",
-    "key",
-    "replay",
-    "audit",
-    "copy",
-    "assets",
-    "backup",
-    "restore",
-    "doctor",
-    "worker",
-    "queue",
-    "serve",
-    "webhook",
-    "sandbox",
-    "completion",
-)
+SECTIONS = {
+    "Begin": ("demo", "init", "doctor", "templates", "completion"),
+    "Ask for renders": (
+        "create",
+        "create-and-poll",
+        "create-batch",
+        "image2video",
+        "remix",
+        "check-remix",
+        "edit",
+        "extend",
+        "create-character",
+        "character",
+    ),
+    "Follow and keep": (
+        "poll",
+        "status",
+        "download",
+        "review",
+        "cancel",
+        "delete",
+        "reconcile",
+        "adopt",
+        "list",
+        "jobs",
+    ),
+    "Rules and money": (
+        "decide",
+        "whynot",
+        "what-if",
+        "approve",
+        "reject",
+        "resume",
+        "policy",
+        "budget",
+        "spend",
+    ),
+    "Look into the record": ("log", "show", "explain"),
+    "Prove and check": (
+        "verify",
+        "audit",
+        "replay",
+        "checkpoint",
+        "prove",
+        "export",
+        "verify-bundle",
+        "key",
+    ),
+    "Operate": ("worker", "queue", "assets", "copy", "backup", "restore", "erase"),
+    "For other programs": ("serve", "webhook", "record", "attach", "sandbox"),
+}
+COMMANDS = tuple(chain.from_iterable(SECTIONS.values()))
+SHORT_HELP_CHARACTERS = 58
+"""What is left of a line of 80 beside the longest name."""
+
 _EXIT_CODES = " · ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items())
 
 
@@ -86,6 +83,18 @@ class LazyGroup(click.Group):
         command = getattr(import_module(f"cli.commands.{name}"), f"{name}_command")
         assert isinstance(command, click.Command)  # noqa: S101  # our own module
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under the headings of their sections, all in one column."""
+        width = max(map(len, COMMANDS))
+        for heading, names in SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), self._told(ctx, name)) for name in names])
+
+    def _told(self, ctx: click.Context, name: str) -> str:
+        command = self.get_command(ctx, name)
+        assert command  # noqa: S101  # a section names commands there are
+        return command.get_short_help_str(SHORT_HELP_CHARACTERS)
 
 
 @click.group(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-@click.command("create", cls=LoopCommand)
+@click.command("create", cls=LoopCommand, short_help="Ask for a render and return at once.")
 @options.prompt
 @options.prompt_fields
 @options.shape

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-@click.command("explain", short_help="Say what was decided on a job, why, by whom, and if it can be trusted.")
+@click.command("explain", short_help="What was decided, why, by whom; can it be trusted?")
 @options.job_id
 @options.invocation
 def explain_command(inv: Invocation, *, name: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from cli.main import COMMANDS, cli
+from cli import commands
+from cli.main import COMMANDS, SECTIONS, SHORT_HELP_CHARACTERS, cli
 
 
 def command(name: str) -> click.Command:
@@ -38,9 +39,23 @@ def test_help_shows_no_name_of_a_type_of_click(sora: Any, name: str) -> None:
     ] == []
 
 
+def test_every_command_stands_once_on_a_line_of_its_own_under_a_heading(sora: Any) -> None:
+    told = sora("--help").out.partition("Exit codes")[0]
+    listed = [line.split()[0] for line in told.splitlines() if line[2:].startswith(COMMANDS)]
+    headings = [heading for heading in SECTIONS if f"\n{heading}:\n" in told]
+    assert (listed, headings) == (list(COMMANDS), list(SECTIONS))
+
+
+def test_every_command_has_a_file_and_every_file_is_listed() -> None:
+    files = {file.stem.replace("_", "-") for file in Path(commands.__path__[0]).glob("[!_]*.py")}
+    assert sorted(COMMANDS) == sorted(files)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_short_help_fits_on_its_line(name: str) -> None:
-    assert not command(name).get_short_help_str(60).endswith("...")
+    told = command(name).get_short_help_str(SHORT_HELP_CHARACTERS)
+    assert len(told) <= SHORT_HELP_CHARACTERS
+    assert not told.endswith("...")
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in {"sandbox", "demo", "completion"}])
