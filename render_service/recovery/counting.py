@@ -66,13 +66,13 @@ class Attempts:
 
 def count_attempts(ledger: Ledger, position: int) -> Attempts:
     """Count what was said about attempts up to `position`."""
-    intended, standing, strays = 0, dict[str, Standing](), list[Record]()
+    intended, standing, strays = 0, dict[tuple[str, str], Standing](), list[Record]()
     for record, said in _said(ledger, position):
-        is_intent = isinstance(said, SubmissionIntended)
+        attempt, is_intent = (record.stream, said.attempt_id), isinstance(said, SubmissionIntended)
         intended += is_intent
-        if is_intent == (said.attempt_id in standing):
+        if is_intent == (attempt in standing):
             strays.append(record)
-        standing[said.attempt_id] = _SAYS[type(said)]
+        standing[attempt] = _SAYS[type(said)]
     counted = Counter(standing.values())
     return Attempts(position, intended, {name: counted[name] for name in STANDINGS}, tuple(strays))
 
