@@ -1,0 +1,151 @@
+"""``verify`` and ``replay`` of a long ledger, against a bare read of the same rows.
+
+The peer of `verify` reads every row of every table that `verify` reads, and takes three SHA-256 for each
+record: leaf, node and payload. The peer of `replay` reads record, payload and leaf of every row, parses the
+first two with `json.loads`, and reads and parses the job rows. Each measurement is a process of its own, all
+sides in turn; what a process needs before it begins to read is not counted. Memory is the largest resident
+set of the whole process.
+
+    .venv/bin/python benchmarks/verify.py                         50,000 events
+    .venv/bin/python benchmarks/verify.py --events 1000000        makes a ledger of 2 GB first, and keeps it
+    .venv/bin/python benchmarks/verify.py --profile               show where the time of `verify` goes
+"""
+
+import argparse
+import cProfile
+import hashlib
+import json
+import pstats
+import resource
+import sqlite3
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from big_ledger import big_ledger
+
+from ledger.ledger import Ledger
+from ledger.replay import replay
+from ledger.store.sqlite.snapshot import SqliteSnapshot
+from ledger.verify import verify
+
+ROUNDS = 3
+MEGABYTE = 1 << 10  # ru_maxrss is in KiB
+TABLES = (
+    "SELECT size, frontier FROM head",
+    "SELECT level, number, hash FROM tiles ORDER BY level, number",
+    "SELECT commitment, position, field, salt, text FROM private_bodies ORDER BY position",
+    "SELECT job_id, version, position, state, profile, video_id, body FROM jobs",
+    "SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM holds",
+    "SELECT sha256, body FROM documents",
+)
+EVENTS = (
+    "SELECT position, event_id, stream, version, type, actor, trace_id, recorded_at, record, payload, leaf "
+    "FROM events ORDER BY position"
+)
+
+
+def our_verify(path: Path) -> None:
+    """Verify as the command does."""
+    with SqliteSnapshot(path) as tables:
+        assert verify(tables).clean
+
+
+def bare_verify(path: Path) -> None:
+    """Read the same rows and take three hashes for each record."""
+    sha256 = hashlib.sha256
+    node = bytes(32)
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    for row in db.execute(EVENTS):
+        leaf = sha256(b"\0" + row[8]).digest()
+        node = sha256(b"\1" + node + leaf).digest()
+        sha256(row[9]).hexdigest()
+    for query in TABLES:
+        for _ in db.execute(query):
+            pass
+
+
+def our_replay(path: Path) -> None:
+    """Replay as the command does."""
+    with Ledger.open(str(path)) as ledger:
+        assert replay(ledger).drift == []
+
+
+def bare_replay(path: Path) -> None:
+    """Read and parse the same rows."""
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    for record, payload, _ in db.execute("SELECT record, payload, leaf FROM events ORDER BY position"):
+        json.loads(record)
+        json.loads(payload)
+    for (body,) in db.execute("SELECT body FROM jobs"):
+        json.loads(body)
+
+
+SIDES: dict[str, Callable[[Path], None]] = {
+    "verify": our_verify,
+    "bare read, three hashes": bare_verify,
+    "replay": our_replay,
+    "bare read, json.loads": bare_replay,
+}
+PAIRS = [("verify", "bare read, three hashes"), ("replay", "bare read, json.loads")]
+
+
+def main() -> None:
+    """Measure all sides, or one of them where this process was started for it."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--events", type=int, default=50_000)
+    arguments.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments.add_argument("--profile", action="store_true")
+    arguments.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    path = big_ledger(given.events)
+    if given.one:
+        _measure(given.one, path)
+    elif given.profile:
+        _profile(path)
+    else:
+        _compare(given.events, given.rounds)
+
+
+def _measure(side: str, path: Path) -> None:
+    began = time.perf_counter()
+    SIDES[side](path)
+    seconds = time.perf_counter() - began
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE]))
+
+
+def _profile(path: Path) -> None:
+    profiler = cProfile.Profile()
+    profiler.enable()
+    our_verify(path)
+    profiler.disable()
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(18)
+
+
+def _compare(events: int, rounds: int) -> None:
+    found: dict[str, list[tuple[float, float]]] = {side: [] for side in SIDES}
+    for _ in range(rounds):
+        for side in SIDES:
+            command = [sys.executable, __file__, "--events", str(events), "--one", side]
+            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            found[side].append(tuple(json.loads(told)))
+    print(f"{events:,} events, {rounds} processes each, in turn; median (min to max) microseconds per event")
+    for ours, peer in PAIRS:
+        for side in (ours, peer):
+            rates = [seconds / events * 1e6 for seconds, _ in found[side]]
+            memory = max(megabytes for _, megabytes in found[side])
+            spread = f"{statistics.median(rates):6.2f} ({min(rates):.2f} to {max(rates):.2f})"
+            print(f"  {side:24} {spread}   {memory:.0f} MB at most")
+        ratio = _median(found[peer]) / _median(found[ours])
+        print(f"  ratio of medians {ratio:.2f}")
+
+
+def _median(measured: list[tuple[float, float]]) -> float:
+    return statistics.median(seconds for seconds, _ in measured)
+
+
+if __name__ == "__main__":
+    main()
