@@ -1,9 +1,11 @@
-"""Durable appends per second, against a bare `sqlite3` insert of the same rows.
+"""Durable appends per second, against a bare `sqlite3` insert of the same rows, and against `eventsourcing`.
 
-Both sides write the same bytes into the same table `events` (same indexes, same triggers, same pragmas),
-and each commit is synchronised to disk before it counts. Our side also checks event ids and versions,
-folds the job, and keeps its row, the Merkle frontier and the tiles. The peer is given finished rows: no
-hashing, no folding, one INSERT. What is recorded is ``status.observed`` in jobs that are running; models
+All sides commit in WAL mode with ``synchronous = FULL``: each commit is on disk before it counts. Our side
+checks event ids and versions, folds the job, and keeps its row, the Merkle frontier and the tiles. The bare
+insert writes the same bytes into the same table `events` (same indexes, same triggers, same pragmas) and is
+given finished rows: no hashing, no folding, one INSERT. The third is `SQLiteApplicationRecorder` of the PyPI
+package `eventsourcing`, ``insert_events`` with as many bytes of finished state per event as our record and
+payload have, in its own table. What is recorded is ``status.observed`` in jobs that are running; models
 are built and salted before the clock starts, records and leaves within it.
 
     .venv/bin/python benchmarks/append.py             compare
@@ -22,6 +24,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import UUID
+
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
 
 import ledger.store.sqlite.connection
 from ledger.events import RenderAdopted, Status, StatusObserved
@@ -67,17 +73,21 @@ def main() -> None:
     for number, case in enumerate(CASES):
         ours: list[float] = []
         peers: list[float] = []
+        recorders: list[float] = []
         for turn in range(ROUNDS):
             with tempfile.TemporaryDirectory() as folder:
                 rows, pragmas = _ours(Path(folder) / "ours.db", case, ours)
                 _peer(Path(folder) / "peer.db", case, rows, peers)
+                _recorder(Path(folder) / "recorder.db", case, recorders)
             if not number and not turn:
                 print(
                     f"SQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}; both sides: {pragmas}"
                 )
                 print(f"median (min to max) events per second of {ROUNDS} runs each, alternating\n")
-        ratio = statistics.median(ours) / statistics.median(peers)
-        print(f"{case.name:28} ledger {_spread(ours)}   bare sqlite3 {_spread(peers)}   ratio {ratio:.2f}")
+        print(f"{case.name:28} ledger        {_spread(ours)}")
+        for name, theirs in (("bare sqlite3", peers), ("eventsourcing", recorders)):
+            ratio = statistics.median(ours) / statistics.median(theirs)
+            print(f"{'':28} {name:13} {_spread(theirs)}   ratio {ratio:.2f}")
 
 
 def profile() -> None:
@@ -132,6 +142,28 @@ def _peer(path: Path, case: Case, rows: Sequence[tuple[Any, ...]], rates: list[f
 
     rates.append(_rate(case, [commit] * case.commits))
     db.close()
+
+
+def _recorder(path: Path, case: Case, rates: list[float]) -> None:
+    """Measure one round of `eventsourcing`, each event in the stream and at the version that ours has."""
+    placed = _draft(_observed(1)).placed(_job(1), 1, 1)
+    state = placed.record + placed.payload
+    events = [
+        StoredEvent(UUID(int=number % JOBS), number // JOBS + 2, "status.observed", state)
+        for number in range(case.events)
+    ]
+    store = SQLiteDatastore(str(path), pool_size=case.threads)
+    recorder = SQLiteApplicationRecorder(store, events_table_name="events")
+    recorder.create_table()
+    for number in range(JOBS):
+        recorder.insert_events([StoredEvent(UUID(int=number), 1, "render.adopted", state)])
+    with store.transaction(commit=False) as cursor:
+        for pragma, value in (("journal_mode", "wal"), ("synchronous", 2)):
+            cursor.execute(f"PRAGMA {pragma}")
+            assert tuple(cursor.fetchone()) == (value,), pragma
+    batches = [events[start : start + case.batch] for start in range(0, case.events, case.batch)]
+    rates.append(_rate(case, [lambda each=each: recorder.insert_events(each) for each in batches]))
+    store.close()
 
 
 def _rate(case: Case, commits: Sequence[Callable[[], object]]) -> float:
