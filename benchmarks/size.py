@@ -1,7 +1,8 @@
 """What grows with the ledger: an inclusion proof, and ``status JOB``, in a long ledger and in a short one.
 
 Both should cost about the same however long the log is. A proof is made and verified in this process, for
-positions spread over the log; `status` is a whole process. Long and short take turns.
+positions all over the log; `status` is a whole process. Long and short take turns, and both files are read
+once before, so that neither waits for a disk.
 
     .venv/bin/python benchmarks/size.py                      100,000 events against 10,000
     .venv/bin/python benchmarks/size.py --events 1000000     makes a ledger of 2 GB first, and keeps it
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from big_ledger import PER_JOB, big_ledger, job_id
 
-from ledger.merkle import inclusion_proof, leaf_hash, root_at, verify_inclusion
+from ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from ledger.store.sqlite import SqliteStore
@@ -34,6 +35,8 @@ def main() -> None:
     arguments.add_argument("--events", type=int, default=100_000)
     given = arguments.parse_args()
     paths = {size: big_ledger(size) for size in (given.events, SHORT)}
+    for path in paths.values():
+        _warm(path)
     for name, measure, aim in (("inclusion proof", _proofs, 2.0), ("status JOB", _status, 1.5)):
         found: dict[int, list[float]] = {size: [] for size in paths}
         for turn in range(ROUNDS):
@@ -46,16 +49,23 @@ def main() -> None:
         print(f"  ratio of medians {ratio:.2f} (at most {aim:g})")
 
 
+def _warm(path: Path) -> None:
+    """Have the operating system keep the file in memory."""
+    with path.open("rb") as file:
+        while file.read(1 << 20):
+            pass
+
+
 def _proofs(path: Path, size: int, turn: int) -> float:
     """Return how long one proof takes on average: made from the tree, and verified against the root."""
     with SqliteStore(path, read_only=True) as store:
-        length = store.head().size
-        root = root_at(store, length)
-        places = [(turn * 7 + number) * (size // (PROOFS * ROUNDS * 8)) + 1 for number in range(PROOFS)]
+        edge = store.head()
+        length, root = edge.size, edge.root()
+        places = [(turn * PROOFS + number) * 7919 % size + 1 for number in range(PROOFS)]
         began = time.perf_counter()
         for position in places:
             row = store.rows(position - 1, 1, RecordFilter())[0]
-            proof = inclusion_proof(store, position - 1, length)
+            proof = inclusion_proof(store, position - 1, length, store.head())
             verify_inclusion(leaf_hash(row.record), position - 1, length, proof, root)
         taken = (time.perf_counter() - began) / PROOFS
         assert Record.from_row(row, {}).position == places[-1]

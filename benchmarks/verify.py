@@ -4,7 +4,7 @@ The peer of `verify` reads every row of every table that `verify` reads, and tak
 record: leaf, node and payload. The peer of `replay` reads record, payload and leaf of every row, parses the
 first two with `json.loads`, and reads and parses the job rows. Each measurement is a process of its own, all
 sides in turn; what a process needs before it begins to read is not counted. Memory is the largest resident
-set of the whole process.
+set of the whole process. The ratio of processor time tells more where other programs are running.
 
     .venv/bin/python benchmarks/verify.py                         50,000 events
     .venv/bin/python benchmarks/verify.py --events 1000000        makes a ledger of 2 GB first, and keeps it
@@ -111,10 +111,10 @@ def main() -> None:
 
 
 def _measure(side: str, path: Path) -> None:
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     SIDES[side](path)
-    seconds = time.perf_counter() - began
-    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE]))
+    seconds, busy = time.perf_counter() - began, time.process_time() - busy
+    print(json.dumps([seconds, busy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE]))
 
 
 def _profile(path: Path) -> None:
@@ -126,25 +126,25 @@ def _profile(path: Path) -> None:
 
 
 def _compare(events: int, rounds: int) -> None:
-    found: dict[str, list[tuple[float, float]]] = {side: [] for side in SIDES}
+    found: dict[str, list[list[float]]] = {side: [] for side in SIDES}
     for _ in range(rounds):
         for side in SIDES:
             command = [sys.executable, __file__, "--events", str(events), "--one", side]
             told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found[side].append(tuple(json.loads(told)))
+            found[side].append(json.loads(told))
     print(f"{events:,} events, {rounds} processes each, in turn; median (min to max) microseconds per event")
     for ours, peer in PAIRS:
         for side in (ours, peer):
-            rates = [seconds / events * 1e6 for seconds, _ in found[side]]
-            memory = max(megabytes for _, megabytes in found[side])
+            rates = [measured[0] / events * 1e6 for measured in found[side]]
+            memory = max(measured[2] for measured in found[side])
             spread = f"{statistics.median(rates):6.2f} ({min(rates):.2f} to {max(rates):.2f})"
             print(f"  {side:24} {spread}   {memory:.0f} MB at most")
-        ratio = _median(found[peer]) / _median(found[ours])
-        print(f"  ratio of medians {ratio:.2f}")
+        elapsed, busy = (_median(found[peer], what) / _median(found[ours], what) for what in (0, 1))
+        print(f"  ratio of medians {elapsed:.2f}, of processor time {busy:.2f}")
 
 
-def _median(measured: list[tuple[float, float]]) -> float:
-    return statistics.median(seconds for seconds, _ in measured)
+def _median(measured: list[list[float]], what: int) -> float:
+    return statistics.median(each[what] for each in measured)
 
 
 if __name__ == "__main__":

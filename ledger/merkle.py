@@ -10,7 +10,7 @@ nor store. Hashes are 32 bytes; whatever does not fit raises `ProofInvalid`, whi
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from typing import NamedTuple, Protocol
 
@@ -100,26 +100,46 @@ class Nodes(Protocol):
         """
 
 
+class _Blocks:
+    """Nodes of a log, read 256 at a time and once: a proof needs nearly all of a few such blocks."""
+
+    def __init__(self, log: Nodes, size: int) -> None:
+        self._log = log
+        self._size = size
+        self._read: dict[tuple[int, int], Sequence[bytes]] = {}
+
+    def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
+        """Return nodes that lie in one block, as a perfect subtree's do."""
+        block = start >> TILE_HEIGHT
+        first = block << TILE_HEIGHT
+        if (level, block) not in self._read:
+            there = min(1 << TILE_HEIGHT, (self._size >> level) - first)
+            self._read[level, block] = self._log.nodes(level, first, there)
+        return self._read[level, block][start - first : start - first + count]
+
+
 def root_at(log: Nodes, size: int) -> bytes:
     """Return the root of the first `size` leaves of `log`."""
     return _range_root(log, 0, size) if size else EMPTY_ROOT
 
 
-def inclusion_proof(log: Nodes, index: int, size: int) -> list[bytes]:
-    """Return the path that shows leaf `index` (from 0) to be in the tree of `size` leaves, lowest first."""
+def inclusion_proof(log: Nodes, index: int, size: int, edge: Frontier | None = None) -> list[bytes]:
+    """Return the path that shows leaf `index` (from 0) to be in the tree of `size` leaves, lowest first.
+
+    The `edge` of a tree of that size, where the caller has it, spares reading the nodes below it.
+    """
     if not 0 <= index < size:
         raise ProofInvalid(f"leaf {index} is not in a tree of {size} leaves; leaves count from 0")
-    path: list[bytes] = []
-    start, end = 0, size
-    while end - start > 1:
-        middle = start + _split(end - start)
-        if index < middle:
-            path.append(_range_root(log, middle, end))
-            end = middle
-        else:
-            path.append(_range_root(log, start, middle))
-            start = middle
-    return path[::-1]
+    log = _Blocks(log, size)
+    subtrees = list(_perfect_subtrees(0, size))
+    holder = next(at for at, (level, number) in enumerate(subtrees) if index >> level == number)
+    path = [_perfect_root(log, level, index >> level ^ 1) for level in range(subtrees[holder][0])]
+    if edge is not None and edge.size == size:
+        lefts, rights = edge.hashes[:holder], edge.hashes[holder + 1 :]
+    else:
+        lefts = [_perfect_root(log, *subtree) for subtree in subtrees[:holder]]
+        rights = [_perfect_root(log, *subtree) for subtree in subtrees[holder + 1 :]]
+    return [*path, *([_folded(rights)] if rights else []), *reversed(lefts)]
 
 
 def consistency_proof(log: Nodes, old_size: int, new_size: int) -> list[bytes]:
@@ -128,6 +148,7 @@ def consistency_proof(log: Nodes, old_size: int, new_size: int) -> list[bytes]:
         raise ProofInvalid(
             f"from size {old_size} to {new_size} nothing can be shown; expected 0 < old <= new"
         )
+    log = _Blocks(log, new_size)
     path: list[bytes] = []
     start, end, whole = 0, new_size, True
     while old_size != end:
@@ -213,12 +234,20 @@ def _split(count: int) -> int:
 
 def _range_root(log: Nodes, start: int, end: int) -> bytes:
     """Return the root over leaves `start` to `end`, which begin a subtree of the whole."""
-    parts = []
+    return _folded([_perfect_root(log, level, number) for level, number in _perfect_subtrees(start, end)])
+
+
+def _perfect_subtrees(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield level and number of the perfect subtrees that leaves `start` to `end` fall into."""
     while start < end:
         level = (end - start).bit_length() - 1
-        parts.append(_perfect_root(log, level, start >> level))
+        yield level, start >> level
         start += 1 << level
-    return reduce(lambda right, left: node_hash(left, right), parts[-2::-1], parts[-1])
+
+
+def _folded(roots: Sequence[bytes]) -> bytes:
+    """Return the root over subtrees that become smaller to the right."""
+    return reduce(lambda right, left: node_hash(left, right), roots[-2::-1], roots[-1])
 
 
 def _perfect_root(log: Nodes, level: int, number: int) -> bytes:
@@ -231,5 +260,6 @@ def _perfect_root(log: Nodes, level: int, number: int) -> bytes:
             f"the log lacks nodes {number * count} to {(number + 1) * count} of level {stored}"
         )
     while len(row) > 1:
-        row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
+        pairs = iter(row)
+        row = [node_hash(left, right) for left, right in zip(pairs, pairs, strict=True)]
     return row[0]
