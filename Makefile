@@ -27,6 +27,8 @@ bench: .venv/ready      ## ratios against a named peer, alternating in one run
 	$(BIN)/python benchmarks/status.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/webhooks.py
+	$(BIN)/python benchmarks/verify.py
+	$(BIN)/python benchmarks/size.py
 
 conformance: .venv/ready ## what strangers wrote, and the real LiteLLM proxy; fetched from PyPI and npm, takes two minutes
 	tests/conformance/run all
