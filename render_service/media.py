@@ -4,6 +4,7 @@ Both are imported where they are used: commands that only read the ledger never 
 """
 
 import io
+import warnings
 from pathlib import Path
 
 from ledger.events import Mismatch, Probe
@@ -28,10 +29,19 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
             f"input reference {path}: cannot be read ({error.strerror}); check the path"
         ) from error
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            opened = Image.open(io.BytesIO(content), formats=FORMATS)
+        with opened as image:
             image.load()
             return content, IMAGE_TYPES[image.format or ""], image.width, image.height
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        most = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise BadInput(
+            f"input reference {path}: it would be more than {most} million pixels, as a decompression bomb "
+            "is; scale it down first"
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise BadInput(
             f"input reference {path}: expected a JPEG, PNG or WebP image, but it does not decode as one "
             f"({type(error).__name__}); convert it first"

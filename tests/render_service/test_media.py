@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from PIL import Image
 
 from ledger.events import Probe
 from render_service.errors import AssetUnusable, BadInput
@@ -32,6 +33,14 @@ def test_text_called_png_is_refused_with_what_is_expected(tmp_path: Path) -> Non
     path = tmp_path / "picture.png"
     path.write_text("this is text")
     with pytest.raises(BadInput, match=r"picture\.png: expected a JPEG, PNG or WebP image.*convert it first"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000], ids=["suspicious", "certain"])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (side, side)).save(path)
+    with pytest.raises(BadInput, match="89 million pixels, as a decompression bomb is; scale it down"):
         read_image(path)
 
 
