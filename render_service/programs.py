@@ -38,6 +38,9 @@ from render_service.library import delete, page_document
 from render_service.material import NOTHING, Material
 from render_service.patience import Patience
 from render_service.placed import Placed, denial, submission_trouble
+from render_service.recovery.attempts import GRACE_S
+from render_service.recovery.conclusion import Settlement
+from render_service.recovery.reconcile import reconcile_job
 from render_service.renders import place
 from render_service.resuming import resume
 from render_service.settings import read_settings
@@ -127,6 +130,13 @@ class RenderDesk:
         if placed.job.state not in SUBMITTED:
             raise await asyncio.to_thread(_not_submitted, self._desk, placed)
         return placed.job
+
+    async def reconcile(self, name: str, *, grace_s: float = GRACE_S) -> Settlement:
+        """Find out what became of a submission whose answer was lost; nothing is sent a second time.
+
+        `verdict` of what is returned says it, `job` is the job as it stands, `commands` what a person can do.
+        """
+        return await reconcile_job(self._desk, await self._desk.job(name), grace_s=grace_s)
 
     async def poll(
         self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S
@@ -267,6 +277,10 @@ class SyncRenderDesk:
     def resume(self, name: str) -> Job:
         """See `RenderDesk.resume`."""
         return self._run(self._desk.resume(name))
+
+    def reconcile(self, name: str, *, grace_s: float = GRACE_S) -> Settlement:
+        """See `RenderDesk.reconcile`."""
+        return self._run(self._desk.reconcile(name, grace_s=grace_s))
 
     def poll(self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S) -> Job:
         """See `RenderDesk.poll`."""

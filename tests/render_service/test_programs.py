@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,3 +178,15 @@ async def test_what_is_held_is_told_and_submitted_once_it_is_approved(at_server:
         await approve(others, job, signer=maria)
         await others.close()
         assert (await desk.resume(job.job_id)).state is State.RUNNING
+
+
+def test_a_lost_answer_is_found_out_about(
+    at_server: dict[str, Any], sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losing = sandbox(clock=time.time, faults=("create=kept-but-answer-lost:1",))
+    monkeypatch.setenv("OPENAI_BASE_URL", losing.base_url)
+    with SyncRenderDesk(**at_server) as desk:
+        with pytest.raises(NotSubmitted) as lost:
+            desk.create("a teal coupe")
+        found = desk.reconcile(lost.value.job.job_id)
+        assert (found.verdict, desk.poll(found.job.job_id, **FAST).state) == ("recovered", State.STORED)
