@@ -95,12 +95,12 @@ def test_the_answers_stand_on_one_screen(sora: Any, stored: str) -> None:
     assert (len(questions), len(lines) <= 24) == (4, True)
 
 
-@pytest.mark.parametrize(("column", "was"), [("payload", "video_"), ("record", "ana")])
+@pytest.mark.parametrize(("column", "was"), [("payload", '":"video_'), ("record", '":"ana')])
 @pytest.mark.parametrize("kind", ["BLOB", "TEXT"])
 def test_a_record_that_was_changed_is_not_trusted(
     sora: Any, stored: str, folder: Path, column: str, was: str, kind: str
 ) -> None:
-    changed = f"CAST(replace({column}, '{was}', 'bob') AS {kind})"
+    changed = f"CAST(replace({column}, '{was}', '{was}bob') AS {kind})"
     with sqlite3.connect(folder / "ledger.db") as db:
         db.execute("DROP TRIGGER events_no_update")
         db.execute(f"UPDATE events SET {column} = {changed} WHERE type = 'submission.accepted'")
