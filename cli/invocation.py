@@ -15,6 +15,7 @@ import click
 
 from cli.printable import printable
 from ledger.ledger import Ledger
+from ledger.record import Authority
 from render_service.settings import Settings
 from render_service.telemetry import Log, Trace
 
@@ -40,7 +41,12 @@ class Invocation:
     even_if_retired: bool = False
 
     def desk(
-        self, use: "Callable[[Desk], Coroutine[Any, Any, T]]", *, begins: bool = False, calls: bool = True
+        self,
+        use: "Callable[[Desk], Coroutine[Any, Any, T]]",
+        *,
+        begins: bool = False,
+        calls: bool = True,
+        authority: Authority = Authority.HUMAN,
     ) -> T:
         """Run one use case at a desk on the ledger, opened for writing; only one that `begins` makes one.
 
@@ -53,7 +59,14 @@ class Invocation:
             usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
         elif not begins:
             self.ledger().close()  # says what is wrong if there is no ledger
-        return at_desk(self.settings, self.trace, self.log, use, even_if_retired=self.even_if_retired)
+        return at_desk(
+            self.settings,
+            self.trace,
+            self.log,
+            use,
+            even_if_retired=self.even_if_retired,
+            authority=authority,
+        )
 
     @cached_property
     def rules(self) -> "Rules":

@@ -88,7 +88,15 @@ class Desk:
     _connections: Connections = field(default_factory=Connections, init=False, repr=False)
 
     @classmethod
-    def open(cls, settings: Settings, trace: Trace, log: Log, *, even_if_retired: bool = False) -> "Desk":
+    def open(
+        cls,
+        settings: Settings,
+        trace: Trace,
+        log: Log,
+        *,
+        even_if_retired: bool = False,
+        authority: Authority = Authority.HUMAN,
+    ) -> "Desk":
         """Open the ledger for writing, beginning it if there is none; nothing is called."""
         assets = AssetStore(settings.assets_folder, settings.assets_url)  # wrong: begin no ledger
         ledger = Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
@@ -102,6 +110,7 @@ class Desk:
             catalog=rules.catalog,
             policy=rules.policy,
             even_if_retired=even_if_retired,
+            authority=authority,
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from ledger.errors import EventIdConflict, IllegalTransition, WrongExpectedVersion
+from ledger.errors import EventIdConflict, IllegalTransition, StaleFence, WrongExpectedVersion
 from ledger.events import (
     Event,
     Outcome,
@@ -25,7 +25,7 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
 
     An acceptance claims its video. If another job has that video already, what the server said is recorded
     all the same, without the claim; `audit` shows both. `AnsweredTooLate` if the attempt was settled in the
-    meantime, and otherwise than by this answer.
+    meantime, and otherwise than by this answer, or if the lease that it was made under was lost.
     """
     end = None if goes_on else _end_of(desk, job, outcome)
     events: list[Event] = [outcome] if end is None else [outcome, closed(desk, job, end)]
@@ -43,12 +43,24 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
 async def _advanced(desk: Desk, job: Job, drafts: list[Draft]) -> Job:
     try:
         return await desk.advance(job, drafts)
+    except StaleFence as lost:
+        raise AnsweredTooLate(_unrecorded(job, drafts[0].event)) from lost
     except WrongExpectedVersion:  # somebody said something about the job during the call
         job = await desk.job(job.job_id)
     try:
         return await desk.advance(job, drafts)
     except IllegalTransition as late:
         raise _too_late(job, drafts[0].event) from late
+
+
+def _unrecorded(job: Job, outcome: Event) -> str:
+    """Say what an answer was that may not be recorded any more, as whoever took the job over will find it."""
+    what = f"{job.job_id}: the lease was lost while its answer was on the way, so it is not recorded"
+    if isinstance(outcome, SubmissionAccepted):
+        taking = f"sora-ledger reconcile {job.job_id} --video-id {outcome.video_id}"
+        made = f"the server has made {outcome.video_id}"
+        return f"{what}; {made}: a worker will look for it, or `{taking}` takes it in"
+    return f"{what}; it was {outcome.type}: a worker finds out what there is"
 
 
 def _is_settled_so(job: Job, outcome: Submission) -> bool:

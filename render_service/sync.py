@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from ledger.record import Authority
 from render_service.desk import Desk
 from render_service.settings import Settings
 from render_service.telemetry import Log, Trace
@@ -18,6 +19,7 @@ def at_desk(
     use: Callable[[Desk], Coroutine[Any, Any, T]],
     *,
     even_if_retired: bool = False,
+    authority: Authority = Authority.HUMAN,
 ) -> T:
     """Return what `use` returns, given a desk that is closed afterwards whatever happens.
 
@@ -25,7 +27,9 @@ def at_desk(
     """
 
     async def at_it() -> T:
-        desk = await asyncio.to_thread(Desk.open, settings, trace, log, even_if_retired=even_if_retired)
+        desk = await asyncio.to_thread(
+            Desk.open, settings, trace, log, even_if_retired=even_if_retired, authority=authority
+        )
         try:
             return await use(desk)
         finally:

@@ -6,6 +6,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation, say
+from ledger.record import Authority
 from render_service.work.terms import MOST_AT_ONCE, Terms, read_limits
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def worker_command(
         per_minute=read_limits("--per-minute", per_minute),
         running=read_limits("--running", running),
     )
-    worked: Worked = inv.desk(lambda desk: _work(desk, terms))
+    worked: Worked = inv.desk(lambda desk: _work(desk, terms), authority=Authority.SYSTEM)
     inv.emit(
         vars(worked),
         lambda console: console.print(
@@ -92,13 +93,10 @@ def worker_command(
 
 
 async def _work(desk: "Desk", terms: Terms) -> "Worked":
-    from dataclasses import replace  # noqa: PLC0415  # with the rest of what only a worker needs
-
-    from ledger.record import Authority  # noqa: PLC0415
-    from render_service.work.stopping import stop_signals  # noqa: PLC0415
+    from render_service.work.stopping import stop_signals  # noqa: PLC0415  # with what only a worker needs
     from render_service.work.worker import Worker  # noqa: PLC0415
 
-    worker = Worker(replace(desk, authority=Authority.SYSTEM), terms)
+    worker = Worker(desk, terms)
     with stop_signals() as stop:
         say("working until Ctrl-C or SIGTERM" if not terms.drain else "working until nothing is left")
         return await worker.run(stop)

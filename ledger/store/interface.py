@@ -235,7 +235,7 @@ class Store(Protocol):
         """Take up to `limit` due jobs nobody holds a live lease on; each gets a new, higher token."""
 
     def enlist(self, states: Collection[State], before: str) -> int:
-        """Make due what is in one of `states` and was never scheduled; returns how many jobs that are.
+        """Make due what is in one of `states` and was never scheduled, or not again; returns how many jobs.
 
         Only jobs with an id below `before`, which are older: what was begun just now is in somebody's hands.
         """

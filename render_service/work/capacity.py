@@ -1,7 +1,11 @@
 """Servers at capacity: one worker is told, and through the store all of them slow down.
 
 Pauses double while a server goes on refusing, to a minute at most, and are up to a half shorter by chance, so
-that workers do not come back all at once. A server that says when to come back is obeyed.
+that workers do not come back all at once. A server that says when to come back is obeyed. Until it takes
+something again it is asked at most once a second, whatever waits.
+
+Jobs that wait for a turn stand in line, as long as the turns before them take: nobody asks for all of them
+every second.
 """
 
 import asyncio
@@ -9,9 +13,10 @@ import time
 from collections.abc import Callable
 from random import random
 
-from ledger.store.interface import Limit, Store
+from ledger.store.interface import SLOT_WAIT_MS, Limit, Store
 
 LONGEST_PAUSE_S = 60.0
+PROBES_PER_MINUTE = 60
 _MOST_DOUBLINGS = 5
 
 
@@ -29,11 +34,27 @@ class Capacity:
         self._jitter = jitter
         self._strikes: dict[str, int] = {}
         self._paused_until: dict[str, float] = {}
+        self._opens: dict[str, float] = {}
+        self._line_ends: dict[str, float] = {}
 
     async def turn(self, job_id: str, limit: Limit) -> float:
         """Take a turn for a job: 0.0, or the seconds after which to ask again."""
-        wait_ms = await asyncio.to_thread(self._store.take_turn, job_id, limit)
-        return wait_ms / 1000 * (1 + self._jitter() / 4) if wait_ms else 0.0
+        if limit.name in self._strikes:
+            limit = limit._replace(per_minute=min(limit.per_minute or PROBES_PER_MINUTE, PROBES_PER_MINUTE))
+        if self._now() >= self._opens.get(limit.name, 0.0):
+            wait_ms = await asyncio.to_thread(self._store.take_turn, job_id, limit)
+            if wait_ms == 0:
+                return 0.0
+            self._opens[limit.name] = self._now() + wait_ms / 1000
+        return self._place_in_line(limit)
+
+    def _place_in_line(self, limit: Limit) -> float:
+        """Return the seconds until it is the turn of whoever asks now; in a long line, to ask again."""
+        now, name = self._now(), limit.name
+        step_s = (limit.interval_ms or SLOT_WAIT_MS / (limit.running or 1)) / 1000
+        opens, next_place = self._opens[name], self._line_ends.get(name, 0.0) + step_s
+        self._line_ends[name] = max(opens, min(next_place, now + LONGEST_PAUSE_S))
+        return (self._line_ends[name] - now) * (1 + self._jitter() / 4)
 
     async def refused(self, job_id: str, limit: Limit, wait_s: float) -> float:
         """Slow everybody down: the server wants nothing for `wait_s`; returns for how long nobody asks.

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Sequence
 from random import random
 from typing import TYPE_CHECKING
 
-from ledger.errors import IllegalTransition, LedgerError, StaleFence, WrongExpectedVersion
+from ledger.errors import IllegalTransition, LedgerUnusable, StaleFence, WrongExpectedVersion
 from ledger.job import Job, State
 from render_service.desk import Desk
-from render_service.errors import ServiceError
+from render_service.errors import AnsweredTooLate, NotReady
 from render_service.looking import Looking
 from render_service.patience import Patience
 from render_service.recovery.reconcile import reconcile
@@ -72,26 +72,35 @@ class CarryingOut:
         """Do the `work` on `jobs`; what goes wrong with it puts them off and ends nothing else."""
         try:
             await work
-        except StaleFence as lost:
-            await self._put_off(jobs, SOON_S, lost)
+        except LedgerUnusable:
+            raise
+        except (StaleFence, AnsweredTooLate) as lost:  # the job is another's now, and so is its slot
+            for job in jobs:
+                self._warn(job, lost)
+                await self._hands.put(job.job_id, SOON_S)
         except (WrongExpectedVersion, IllegalTransition) as passed:  # somebody else works on it too
             await self._put_off(jobs, SOON_S, passed)
         except ServerTrouble as trouble:
             pace = pace_after_trouble(trouble, 0, self._terms.interval_s, random())  # noqa: S311  # a pause
             await self._put_off(jobs, pace.pause_s, trouble)
-        except (AdapterError, ServiceError, LedgerError, OSError) as error:
+        except NotReady as asks:
+            await self._put_off(jobs, NEEDS_A_PERSON_S, asks)
+        except Exception as error:  # noqa: BLE001  # also a fault of ours: it must not stop the queue
             await self._put_off(jobs, AFTER_TROUBLE_S, error)
 
     async def _put_off(self, jobs: Sequence[Job], delay_s: float, error: Exception) -> None:
         """Give `jobs` back for later, unless what went wrong was the end of them."""
         for given in jobs:
             job = await self._desk.job(given.job_id)
-            name, words = type(error).__name__, str(error)
-            self._desk.log.warning("job.trouble", job_id=job.job_id, error=name, because=words)
-            if next_step(job) is Step.NOTHING:
-                await self._done(job)
-            else:
-                await self._hands.put(job.job_id, delay_s)
+            self._warn(job, error)
+            step = next_step(job)
+            if step in {Step.NOTHING, Step.SUBMIT}:
+                await self._capacity.free(job.job_id)
+            await self._hands.put(job.job_id, None if step is Step.NOTHING else delay_s)
+
+    def _warn(self, job: Job, error: Exception) -> None:
+        name, words = type(error).__name__, str(error)
+        self._desk.log.warning("job.trouble", job_id=job.job_id, error=name, because=words)
 
     async def _done(self, job: Job) -> None:
         """Let go of a job for good; whatever is asked for it later makes it due again."""
@@ -177,12 +186,18 @@ class CarryingOut:
         async def taken_in() -> None:
             now = await record_observation(self._desk, job, seen, "list" if listed else "poll")
             if now.state is State.RUNNING:
-                await self._hands.put(now.job_id, pace_after_look(seen, self._terms.interval_s).pause_s)
+                await self._hands.put(now.job_id, self._next_look_s(seen))
                 return
             await self._capacity.free(now.job_id)
             await self._finish(now, client)
 
         await self._each([job], taken_in())
+
+    def _next_look_s(self, seen: Observation) -> float:
+        """Return the seconds to the next look: as the server says, else with the other jobs."""
+        if seen.poll_after_ms is None and seen.retry_after_ms is None:
+            return self._terms.next_look_s(self._desk.clock().timestamp())
+        return pace_after_look(seen, self._terms.interval_s).pause_s
 
     async def _finish(self, job: Job, client: "VideosClient | None" = None) -> None:
         """Keep the video and close the job."""

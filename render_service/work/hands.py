@@ -13,6 +13,8 @@ from render_service.desk import Desk
 RENEWALS = 3
 """How often a lease is renewed while it lasts."""
 
+AGAIN_MS = 1_000
+
 
 class Hands:
     """The leases of one worker, `holder`, each for `lease_s` seconds of the store's clock."""
@@ -31,27 +33,33 @@ class Hands:
         """Claim up to `limit` due jobs and return their ids."""
         lease_ms = round(self._lease_s * 1000)
         leases = await asyncio.to_thread(self._store.claim, self.holder, lease_ms, limit)
+        taken = []
         for lease in leases:
+            if lease.job_id in self._leases:  # it was lost, and the work done under it has not ended
+                await asyncio.to_thread(self._store.release, lease, AGAIN_MS)
+                continue
             self._leases[lease.job_id] = lease
             self._desk.fences[lease.job_id] = Fence(lease.job_id, lease.token)
-        return [lease.job_id for lease in leases]
+            taken.append(lease.job_id)
+        return taken
 
     async def put(self, job_id: str, delay_s: float | None) -> None:
         """Give a job back, due after `delay_s` seconds, or done for good with None."""
-        lease = self._leases.get(job_id)
-        if lease is None:
-            return
-        delay_ms = None if delay_s is None else round(delay_s * 1000)
+        if lease := self._leases.get(job_id):
+            await self._release(lease, None if delay_s is None else round(delay_s * 1000))
+            self._leases.pop(job_id, None)
+            self._desk.fences.pop(job_id, None)
+
+    async def put_all(self) -> None:
+        """Give back whatever is in hand, due at once; what still works on it can record nothing more."""
+        await asyncio.gather(*(self._release(lease, 0) for lease in self._leases.values()))
+        self._leases.clear()
+
+    async def _release(self, lease: Lease, delay_ms: int | None) -> None:
         try:
             await asyncio.to_thread(self._store.release, lease, delay_ms)
         except StaleFence:
-            self._desk.log.warning("lease.lost", job_id=job_id, fence=lease.token)
-        self._leases.pop(job_id, None)
-        self._desk.fences.pop(job_id, None)
-
-    async def put_all(self) -> None:
-        """Give back whatever is in hand, due at once."""
-        await asyncio.gather(*(self.put(job_id, 0.0) for job_id in list(self._leases)))
+            self._desk.log.warning("lease.lost", job_id=lease.job_id, fence=lease.token)
 
     async def keep(self) -> None:
         """Renew the leases for as long as this runs."""

@@ -36,6 +36,14 @@ class Terms:
         model = job.model or ""
         return Limit(f"{job.profile}/{model}", self.per_minute.get(model), self.running.get(model))
 
+    def next_look_s(self, now_s: float) -> float:
+        """Return the seconds until running jobs are next looked at, a half to one and a half intervals.
+
+        It is the same moment for all of them, so that one list shows many.
+        """
+        ahead_s = self.interval_s - now_s % self.interval_s
+        return ahead_s if ahead_s > self.interval_s / 2 else ahead_s + self.interval_s
+
 
 def read_limits(flag: str, given: Iterable[str]) -> dict[str, int]:
     """Read ``MODEL=N`` limits; `BadInput` names the one that is none."""

@@ -7,7 +7,8 @@ event.
 
 Due are jobs that were queued, running ones whose next look has come, and any job a webhook spoke of. Now and
 then a worker also takes up what nobody scheduled and nobody should leave: renders that run, finished ones
-that are not stored, attempts whose outcome is not known.
+that are not stored, attempts whose outcome is not known. Where the address of a server is set
+(``OPENAI_BASE_URL``), it is that of the chosen profile: the jobs of other profiles are left to others.
 
 On SIGTERM it claims nothing more, and finishes or hands back what it holds within ten seconds.
 """
@@ -24,6 +25,7 @@ from random import random
 
 from ledger.job import Job
 from render_service.desk import Desk
+from render_service.settings import SANDBOX
 from render_service.work.carrying_out import CarryingOut
 from render_service.work.hands import Hands
 from render_service.work.steps import NOT_TO_BE_LEFT, Step, next_step
@@ -61,26 +63,34 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._claimed = 0
         self._enlisted_at = float("-inf")
+        self._failure: BaseException | None = None
+        self._elsewhere: set[str] = set()
 
     async def run(self, stop: asyncio.Event) -> Worked:
         """Work until `stop` is set, or with `drain` until nothing is left to do."""
         self._desk.log.info("worker.started", holder=self._hands.holder)
         keeping = asyncio.create_task(self._hands.keep())
+        keeping.add_done_callback(self._failed_with)
         stopping = asyncio.create_task(stop.wait())
         try:
-            while not stop.is_set():
-                claimed = await self._claim()
-                if not claimed and self._terms.drain and await self._is_drained():
-                    break
-                if not claimed:
-                    await self._pause(stopping)
-            await self._end()
+            await self._work(stop, stopping)
         finally:
+            await self._end()
             stopping.cancel()
             keeping.cancel()
         worked = Worked(self._hands.holder, self._claimed, self._carrying.submitted, self._carrying.closed)
         self._desk.log.info("worker.stopped", claimed=worked.claimed, closed=worked.closed)
         return worked
+
+    async def _work(self, stop: asyncio.Event, stopping: "asyncio.Task[bool]") -> None:
+        while not stop.is_set():
+            if self._failure is not None:
+                raise self._failure
+            claimed = await self._claim()
+            if not claimed and self._terms.drain and await self._is_drained():
+                break
+            if not claimed:
+                await self._pause(stopping)
 
     async def _claim(self) -> int:
         """Take up what is due, as far as there is a hand free; return how many jobs that are."""
@@ -108,10 +118,18 @@ class Worker:
         for job_id, job in zip(job_ids, await asyncio.to_thread(self._read, job_ids), strict=True):
             if job is None:  # its request is about to be recorded; or never was
                 await self._hands.put(job_id, NOT_RECORDED_YET_S if self._is_young(job_id) else None)
+            elif not self._serves(job.profile):
+                self._elsewhere.add(job_id)
+                await self._hands.put(job_id, self._terms.interval_s)
             else:
                 groups[next_step(job), job.profile].append(job)
         for (step, _), jobs in groups.items():
             self._start(step, jobs)
+
+    def _serves(self, profile: str | None) -> bool:
+        """Say whether this worker knows the server of `profile`: an address that was set is that of one."""
+        settings = self._desk.settings
+        return settings.base_url is None or profile in {settings.chosen_profile(), SANDBOX, None}
 
     def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
         return [self._desk.ledger.store.job(job_id) for job_id in job_ids]
@@ -123,13 +141,13 @@ class Worker:
     def _start(self, step: Step, jobs: Sequence[Job]) -> None:
         task = asyncio.create_task(self._carrying.carry_out(step, jobs))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._failed_with)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _failed_with(self, task: asyncio.Task[None]) -> None:
+        """Note what no job can be blamed for: the store cannot be used, and so nobody can work on."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A fault of ours must not stop the queue. The lease runs out, and the job is due again after it.
-            self._desk.log.warning("worker.fault", error=type(error).__name__, because=str(error))
+            self._failure = error
 
     async def _pause(self, stopping: "asyncio.Task[bool]") -> None:
         """Wait until it is time to look at the queue again, a hand is free, or it is time to stop."""
@@ -142,8 +160,10 @@ class Worker:
     async def _is_drained(self) -> bool:
         if self._tasks:
             return False
+        for_others = await asyncio.to_thread(self._read, list(self._elsewhere))
+        self._elsewhere = {job.job_id for job in for_others if job and next_step(job) is not Step.NOTHING}
         tally = await asyncio.to_thread(self._desk.ledger.store.tally)
-        return not (tally.due or tally.waiting or tally.leased)
+        return tally.due + tally.waiting + tally.leased <= len(self._elsewhere)
 
     async def _end(self) -> None:
         """Let what is under way come to its end, for a while; then hand back what is left."""

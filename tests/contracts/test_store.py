@@ -841,6 +841,15 @@ def test_what_nobody_scheduled_is_enlisted_once(store: Store, scribe: Any) -> No
     assert [claimed.job_id for claimed in store.claim("w1", 60_000, limit=9)] == ["job_1"]
 
 
+def test_what_was_done_and_begun_again_is_enlisted(store: Store, scribe: Any) -> None:
+    store.append([adopted(scribe, "job_1")])
+    store.schedule("job_1")
+    (lease,) = store.claim("w1", 60_000)
+    assert store.enlist([State.RUNNING], "job_2") == 0
+    store.release(lease, None)
+    assert [store.enlist([State.RUNNING], "job_2") for _ in range(2)] == [1, 0]
+
+
 def test_only_the_states_that_are_named_are_enlisted(store: Store, scribe: Any) -> None:
     store.append([adopted(scribe, "job_1")])
     assert store.enlist([State.COMPLETED, State.UNKNOWN], "job_2") == 0

@@ -168,7 +168,7 @@ class PostgresStore:
             return work.claim(db, holder, lease_ms, limit)
 
     def enlist(self, states: Collection[State], before: str) -> int:
-        """Make due what nobody ever scheduled."""
+        """Make due what is in nobody's schedule."""
         with self._writing() as db:
             return work.enlist(db, [state.value for state in states], before)
 

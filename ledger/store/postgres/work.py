@@ -56,7 +56,8 @@ ORDER BY until_ms, job_id
 """
 _ENLIST = f"""
 INSERT INTO work (job_id, due_at_ms) SELECT job_id, {NOW_MS} FROM jobs
-WHERE state = ANY(%s) AND job_id < %s ON CONFLICT (job_id) DO NOTHING
+WHERE state = ANY(%s) AND job_id < %s ON CONFLICT (job_id) DO UPDATE
+SET due_at_ms = EXCLUDED.due_at_ms WHERE work.due_at_ms IS NULL AND work.holder IS NULL
 """
 _RELEASE = f"""
 UPDATE work SET holder = NULL, until_ms = NULL,

@@ -82,7 +82,8 @@ def enlist(db: sqlite3.Connection, states: Collection[str], before: str) -> int:
     marks = ",".join("?" * len(states))
     return db.execute(
         f"INSERT INTO work (job_id, due_at_ms) SELECT job_id, {NOW_MS} FROM jobs "
-        f"WHERE state IN ({marks}) AND job_id < ? ON CONFLICT (job_id) DO NOTHING",
+        f"WHERE state IN ({marks}) AND job_id < ? ON CONFLICT (job_id) DO UPDATE "
+        "SET due_at_ms = excluded.due_at_ms WHERE due_at_ms IS NULL AND holder IS NULL",
         (*states, before),
     ).rowcount
 
