@@ -1,12 +1,13 @@
 """``worker``: do what is due, until told to stop."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options
 from cli.invocation import Invocation, say
 from ledger.record import Authority
+from render_service.recovery.attempts import GRACE_S
 from render_service.work.terms import MOST_AT_ONCE, Terms, read_limits
 
 if TYPE_CHECKING:
@@ -42,6 +43,15 @@ if TYPE_CHECKING:
     help="After which others take over the jobs of a worker that stalls.",
 )
 @click.option(
+    "--grace",
+    "grace_s",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 86_400),
+    default=GRACE_S,
+    show_default=True,
+    help="After which the answer to an attempt that was cut off is searched for, as by `reconcile`.",
+)
+@click.option(
     "--per-minute",
     metavar="MODEL=N",
     multiple=True,
@@ -54,14 +64,7 @@ if TYPE_CHECKING:
 @options.calling
 @options.invocation
 def worker_command(
-    inv: Invocation,
-    *,
-    at_once: int,
-    interval_s: float,
-    lease_s: float,
-    per_minute: tuple[str, ...],
-    running: tuple[str, ...],
-    drain: bool,
+    inv: Invocation, *, per_minute: tuple[str, ...], running: tuple[str, ...], **rest: Any
 ) -> None:
     """Do what is due: submit what was queued, watch what runs, store what is done, find what was lost.
 
@@ -75,14 +78,11 @@ def worker_command(
       sora-ledger worker --per-minute sora-2-pro=25 --running sora-2-pro=5
       sora-ledger worker --drain
     """
-    terms = Terms(
-        at_once=at_once,
-        interval_s=interval_s,
-        lease_s=lease_s,
-        drain=drain,
-        per_minute=read_limits("--per-minute", per_minute),
-        running=read_limits("--running", running),
-    )
+    limits = {
+        "per_minute": read_limits("--per-minute", per_minute),
+        "running": read_limits("--running", running),
+    }
+    terms = Terms(**limits, **rest)
     worked: Worked = inv.desk(lambda desk: _work(desk, terms), authority=Authority.SYSTEM)
     inv.emit(
         vars(worked),

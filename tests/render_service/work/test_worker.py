@@ -1,0 +1,367 @@
+"""A worker does what is due and hands back what it cannot do; the server's own count is the oracle."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import httpx2
+import pytest
+
+from ledger.errors import LedgerUnusable, StaleFence
+from ledger.events import PrivateErased
+from ledger.job import Job, State
+from ledger.private import private_values
+from ledger.store.interface import ANY
+from render_service.desk import utc_now
+from render_service.renders import place
+from render_service.withdrawing import cancel
+from render_service.work import carrying_out
+from render_service.work.hands import Hands
+from sora_adapter.sandbox.server import SandboxServer
+
+pytestmark = pytest.mark.anyio
+
+NOWHERE = "http://127.0.0.1:9/v1"
+CARRIED_OUT = {
+    "render.requested": 1,
+    "render.decided": 1,
+    "submission.intended": 1,
+    "submission.accepted": 1,
+    "status.observed": 1,
+    "asset.stored": 1,
+    "cost.settled": 1,
+    "render.closed": 1,
+}
+
+
+def asked(server: SandboxServer) -> dict[str, int]:
+    return dict(httpx2.get(f"{server.origin}/_sandbox/requests").json())
+
+
+async def states(here: Any, jobs: list[Job]) -> set[State]:
+    return {(await here.job(job)).state for job in jobs}
+
+
+async def test_a_queued_job_is_submitted_watched_stored_and_closed(
+    bench: Any, sandbox: Callable[..., SandboxServer], intact: Callable[[], bool]
+) -> None:
+    here = bench(sandbox().base_url)
+    (job,) = await here.queued()
+    worked = await here.work()
+    assert (worked.submitted, worked.closed) == (1, 1)
+    assert here.types(job) == CARRIED_OUT
+    assert intact()
+
+
+async def test_an_intent_names_the_lease_it_was_made_under(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    here = bench(sandbox().base_url)
+    (job,) = await here.queued()
+    await here.work()
+    history = here.desk.ledger.history(job.job_id)
+    assert [r.event.fence for r in history if r.type == "submission.intended"] == [1]
+
+
+async def test_a_render_that_takes_a_while_is_looked_at_until_it_is_done(
+    bench: Any, sandbox: Callable[..., SandboxServer], clock: Any
+) -> None:
+    seconds = count(int(clock.now))
+    server = sandbox(render_seconds=20, clock=lambda: float(next(seconds)))  # each look takes time
+    here = bench(server.base_url)
+    jobs = await here.queued(3)
+    await here.work()
+    assert await states(here, jobs) == {State.STORED}
+    assert asked(server)["creates"] == 3
+
+
+async def test_many_jobs_cost_few_requests(bench: Any, sandbox: Callable[..., SandboxServer]) -> None:
+    server = sandbox()
+    here = bench(server.base_url)
+    await here.queued(30)
+    await here.work()
+    requests = asked(server)
+    assert requests.pop("contents") == 30
+    assert sum(requests.values()) < 2 * 30
+
+
+async def test_an_unreachable_server_puts_a_job_off_and_ends_nothing(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    away = bench(NOWHERE)
+    (job,) = await away.queued()
+    await away.work(until="server.at_capacity")
+    now = await away.job(job)
+    assert (now.state, now.outcome) == (State.ABSENT, None)
+    back = bench(sandbox().base_url)
+    await back.work()
+    assert (await back.job(job)).state is State.STORED
+
+
+async def test_an_answer_that_was_lost_is_found_and_nothing_is_sent_twice(
+    bench: Any, sandbox: Callable[..., SandboxServer], intact: Callable[[], bool]
+) -> None:
+    server = sandbox(faults=("create=kept-but-answer-lost:2",), clock=time.time)
+    here = bench(server.base_url)
+    jobs = await here.queued(3)
+    await here.work()
+    assert await states(here, jobs) == {State.STORED}
+    assert asked(server)["creates"] == 3
+    assert here.types(*jobs)["submission.recovered"] == 2
+    assert intact()
+
+
+async def test_a_job_that_needs_a_person_is_left_to_one(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    server = sandbox(faults=("create=kept-but-answer-lost:1",), imitates="litellm", clock=time.time)
+    here = bench(server.base_url, profile="litellm")
+    (job,) = await here.queued()
+    await here.work(until="job.needs_a_person")
+    assert (await here.job(job)).state is State.UNKNOWN
+    tally = here.desk.ledger.store.tally()
+    assert (tally.due, tally.waiting, asked(server)["creates"]) == (0, 1, 1)
+
+
+async def test_a_server_at_capacity_is_asked_again_until_every_job_is_done(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    server = sandbox(faults=("create=429@1:2",))
+    here = bench(server.base_url)
+    jobs = await here.queued(4)
+    await here.work()
+    assert await states(here, jobs) == {State.STORED}
+    assert here.types(*jobs)["submission.rejected"] == 2
+    assert min(line["pause_s"] for line in here.log.said("server.at_capacity")) >= 1.0
+
+
+async def test_too_many_running_tasks_are_waited_out(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    server = sandbox(running_jobs=1, render_seconds=0.2, clock=time.time)
+    here = bench(server.base_url)
+    jobs = await here.queued(2)
+    await here.work()
+    assert await states(here, jobs) == {State.STORED}
+
+
+async def test_no_more_jobs_run_than_workers_may_have_together(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    server = sandbox(running_jobs=2, render_seconds=0.2, clock=time.time)
+    one, other = bench(server.base_url), bench(server.base_url)
+    jobs = await one.queued(6)
+    await asyncio.gather(one.work(running={"sora-2": 2}), other.work(running={"sora-2": 2}))
+    assert await states(one, jobs) == {State.STORED}
+    assert one.types(*jobs)["submission.rejected"] == 0
+
+
+async def test_requests_of_all_workers_together_are_spaced(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    server = sandbox()
+    one, other = bench(server.base_url), bench(server.base_url)
+    jobs = await one.queued(5)
+    began = time.monotonic()
+    await asyncio.gather(*(here.work(per_minute={"sora-2": 240}) for here in (one, other)))
+    assert time.monotonic() - began > 4 * 60 / 240
+    assert await states(one, jobs) == {State.STORED}
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+async def test_workers_on_one_file_submit_each_job_once(
+    bench: Any, sandbox: Callable[..., SandboxServer], intact: Callable[[], bool], workers: int
+) -> None:
+    server = sandbox()
+    all_of_them = [bench(server.base_url) for _ in range(workers)]
+    jobs = await all_of_them[0].queued(20)
+    await asyncio.gather(*(here.work(at_once=3) for here in all_of_them))
+    assert await states(all_of_them[0], jobs) == {State.STORED}
+    assert asked(server)["creates"] == 20
+    assert intact()
+
+
+# --- what is not submitted ---
+
+
+async def test_a_job_that_cannot_be_sent_waits_for_a_person_and_takes_nobodys_slot(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    here = bench(sandbox().base_url)
+    erased, fine = await here.queued(2)
+    first = here.desk.ledger.history(erased.job_id)[0]
+    commitments = tuple(private.commitment for _, private in private_values(first.event))
+    gone = PrivateErased(commitments=commitments, reason_code="asked")
+    await here.desk.append("ledger", ANY, [here.desk.draft(gone)])
+    await here.work(until="render.closed", running={"sora-2": 1})
+    assert [(await here.job(job)).state for job in (erased, fine)] == [State.DECIDED, State.STORED]
+    assert {line["job_id"] for line in here.log.said("job.trouble")} == {erased.job_id}
+    assert here.desk.ledger.store.tally().waiting == 1
+
+
+async def test_a_fault_of_ours_with_one_job_keeps_no_other_from_its_end(
+    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = bench(sandbox().base_url)
+    faulty, fine = await here.queued(2)
+    real = carrying_out.attempt
+
+    async def attempt(desk: Any, placed: Any, *rest: Any) -> Any:
+        if placed.job.job_id == faulty.job_id:
+            raise ValueError("a fault")
+        return await real(desk, placed, *rest)
+
+    monkeypatch.setattr(carrying_out, "attempt", attempt)
+    await here.work(until="render.closed")
+    assert (await here.job(fine)).state is State.STORED
+    assert [line["because"] for line in here.log.said("job.trouble")] == ["a fault"]
+    tally = here.desk.ledger.store.tally()
+    assert (tally.leased, tally.waiting) == (0, 1)
+
+
+async def test_a_worker_whose_ledger_cannot_be_used_ends(
+    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = bench(sandbox(faults=("create=slow@1",)).base_url)
+    await here.queued()
+
+    def gone(*_: Any) -> None:
+        raise LedgerUnusable("the disk is gone")
+
+    monkeypatch.setattr(here.desk.ledger.store, "keep", gone)
+    with pytest.raises(LedgerUnusable, match="the disk is gone"):
+        await here.work(until="never", lease_s=0.1)
+
+
+async def test_jobs_for_another_server_are_left_to_its_workers(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    server = sandbox()
+    theirs, here = bench(server.base_url, profile="custom"), bench(server.base_url)
+    (other,), (ours,) = await theirs.queued(), await here.queued()
+    await here.work()
+    assert [(await here.job(job)).state for job in (other, ours)] == [State.DECIDED, State.STORED]
+
+
+async def test_what_a_person_withdrew_is_not_sent(bench: Any, sandbox: Callable[..., SandboxServer]) -> None:
+    server = sandbox()
+    here = bench(server.base_url)
+    (job,) = await here.queued()
+    await cancel(here.desk, job)
+    await here.work()
+    assert (await here.job(job)).state is State.CANCELLED
+    assert asked(server).get("creates", 0) == 0
+
+
+async def test_a_request_that_is_never_recorded_is_let_go_of(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    here = bench(sandbox().base_url)
+    here.desk.ledger.store.schedule("job_01900000000070008000000000000000")
+    assert (await here.work()).claimed == 1
+
+
+# --- what was begun elsewhere ---
+
+
+async def test_what_a_crashed_command_left_is_taken_up(
+    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Any
+) -> None:
+    server = sandbox()
+    job = (await place(bench(server.base_url).desk, request_for())).job
+    here = bench(server.base_url, clock=lambda: utc_now() + timedelta(seconds=90))
+    await here.work()
+    assert (await here.job(job)).state is State.STORED
+
+
+async def test_what_somebody_began_just_now_is_left_alone(
+    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Any
+) -> None:
+    here = bench(sandbox().base_url)
+    job = (await place(here.desk, request_for())).job
+    assert (await here.work()).claimed == 0
+    assert (await here.job(job)).state is State.RUNNING
+
+
+@pytest.mark.parametrize("told", ["status.observed", "lease.given_back"])
+async def test_a_webhook_makes_its_job_due_at_once(
+    bench: Any,
+    sandbox: Callable[..., SandboxServer],
+    clock: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    told: str,
+) -> None:
+    """`told` is when it comes: while a worker is looking at the job, or while nobody holds it."""
+    seconds = count(int(clock.now))
+    here = bench(sandbox(render_seconds=5, clock=lambda: float(next(seconds))).base_url)
+    (job,) = await here.queued()
+    store, wakes = here.desk.ledger.store, iter(range(9))
+    released = store.release
+
+    def webhook() -> None:
+        store.wake([job.job_id])
+
+    def release(lease: Any, delay_ms: int | None) -> None:
+        released(lease, delay_ms)
+        if delay_ms and next(wakes) >= 0:
+            webhook()
+
+    if told == "lease.given_back":
+        monkeypatch.setattr(store, "release", release)
+    else:
+        here.log.then[told] = webhook
+    await here.work(interval_s=3_600.0)
+    assert (await here.job(job)).state is State.STORED
+
+
+# --- leases ---
+
+
+async def test_a_lease_outlives_a_call_that_takes_longer(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    server = sandbox(faults=("create=slow@1:1",))
+    here = bench(server.base_url)
+    (job,) = await here.queued()
+    await here.work(lease_s=0.3)
+    assert here.types(job) == CARRIED_OUT
+
+
+async def test_an_answer_that_came_after_the_lease_was_lost_is_told_and_found_by_the_next(
+    bench: Any,
+    sandbox: Callable[..., SandboxServer],
+    intact: Callable[[], bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = sandbox(faults=("create=kept-but-slow@1:1",), clock=time.time)
+    late, here = bench(server.base_url), bench(server.base_url)
+    (job,) = await late.queued()
+    monkeypatch.setattr(late.desk.ledger.store, "keep", lambda *_: [])  # it stalls
+    await late.work(until="job.trouble", lease_s=0.3)
+    (told,) = late.log.said("job.trouble")
+    assert f"`sora-ledger reconcile {job.job_id} --video-id video_" in told["because"]
+    assert late.types(job)["submission.accepted"] == 0
+    await here.work()
+    assert here.types(job)["submission.recovered"] == 1
+    assert (await here.job(job)).state is State.STORED
+    assert asked(server)["creates"] == 1
+    assert intact()
+
+
+async def test_a_job_that_came_back_while_its_old_work_goes_on_is_not_begun_again(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    here = bench(sandbox().base_url)
+    (job,) = await here.queued()
+    hands = Hands(here.desk, "w1", lease_s=0.05)
+    assert await hands.take(1) == [job.job_id]
+    old = here.desk.fences[job.job_id]
+    while here.desk.ledger.store.leases():
+        pass
+    assert await hands.take(1) == []
+    assert here.desk.fences[job.job_id] == old
+    with pytest.raises(StaleFence):
+        await cancel(here.desk, job)
