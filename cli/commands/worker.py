@@ -78,11 +78,9 @@ def worker_command(
       sora-ledger worker --per-minute sora-2-pro=25 --running sora-2-pro=5
       sora-ledger worker --drain
     """
-    limits = {
-        "per_minute": read_limits("--per-minute", per_minute),
-        "running": read_limits("--running", running),
-    }
-    terms = Terms(**limits, **rest)
+    terms = Terms(
+        per_minute=read_limits("--per-minute", per_minute), running=read_limits("--running", running), **rest
+    )
     worked: Worked = inv.desk(lambda desk: _work(desk, terms), authority=Authority.SYSTEM)
     inv.emit(
         vars(worked),
