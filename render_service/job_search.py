@@ -1,48 +1,23 @@
 """Finding jobs in the ledger: by what they are, by time, and by what they were made from. Reads only."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-from ledger.events import Status
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.ledger import Ledger
 from ledger.store.interface import JobFilter
 
 
-@dataclass(frozen=True)
-class Search:
-    """Which jobs to find; what is None does not restrict. Times are RFC 3339 UTC, `until` exclusive."""
-
-    states: tuple[State, ...] | None = None
-    statuses: tuple[Status, ...] | None = None
-    model: str | None = None
-    purpose: str | None = None
-    actor: str | None = None
-    profile: str | None = None
-    since: str | None = None
-    until: str | None = None
-    of: str | None = None
-
-    def fits(self, job: Job) -> bool:
-        """Say whether `job` is one of those; a model may be the one asked for or the one decided on."""
-        return (
-            (self.statuses is None or job.status in self.statuses)
-            and (self.model is None or self.model in {job.model, job.requested_model})
-            and (self.purpose is None or job.purpose == self.purpose)
-            and (self.actor is None or job.actor == self.actor)
-            and (self.since is None or job.created_at >= self.since)
-            and (self.until is None or job.created_at < self.until)
-        )
-
-
-def find_jobs(ledger: Ledger, search: Search, limit: int | None = None) -> list[Job]:
-    """Return the jobs that `search` describes, newest first."""
-    where = JobFilter(states=search.states, profile=search.profile)
-    if search == Search(states=search.states, profile=search.profile):
-        return ledger.jobs(where, limit)  # the database can tell, and reads no more than it must
-    line = None if search.of is None else {job.job_id for job in lineage(ledger, ledger.job(search.of))}
-    fitting = (job for job in ledger.jobs(where) if search.fits(job))
-    return [job for job in fitting if line is None or job.job_id in line][:limit]
+def find_jobs(
+    ledger: Ledger, where: JobFilter, limit: int | None = None, *, of: str | None = None
+) -> list[Job]:
+    """Return the jobs that `where` describes, newest first; with `of` those in the line of that job."""
+    if of is None:
+        return ledger.jobs(where, limit)
+    line = lineage(ledger, ledger.job(of))[::-1]
+    if where == JobFilter():
+        return line[:limit]
+    meant = {job.job_id for job in ledger.jobs(where)}
+    return [job for job in line if job.job_id in meant][:limit]
 
 
 def lineage(ledger: Ledger, job: Job) -> list[Job]:

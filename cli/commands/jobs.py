@@ -9,8 +9,9 @@ from cli.commands.log import read_moment
 from cli.invocation import Invocation
 from ledger.events import Status
 from ledger.job import State
+from ledger.store.interface import JobFilter
 from render_service.documents import job_document
-from render_service.job_search import Search, find_jobs, sources_in, trees
+from render_service.job_search import find_jobs, sources_in, trees
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,7 +56,7 @@ MOST = 1_000_000
     help="How many at most.",
 )
 @options.invocation
-def jobs_command(  # one parameter per option
+def jobs_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
     states: tuple[str, ...],
@@ -63,6 +64,7 @@ def jobs_command(  # one parameter per option
     tree: bool,
     by: str | None,
     server: str | None,
+    of: str | None,
     limit: int,
     **where: Any,
 ) -> None:
@@ -74,7 +76,7 @@ def jobs_command(  # one parameter per option
       sora-ledger jobs --since 2026-11-01 --by ana --model sora-2-pro
       sora-ledger jobs --of job_01a2 --tree
     """
-    search = Search(
+    described = JobFilter(
         states=tuple(State(name) for name in states) or None,
         statuses=tuple(Status(name) for name in statuses) or None,
         actor=by,
@@ -82,7 +84,7 @@ def jobs_command(  # one parameter per option
         **where,
     )
     with inv.ledger() as ledger:
-        jobs = find_jobs(ledger, search, limit)
+        jobs = find_jobs(ledger, described, limit, of=of)
     sources = sources_in(jobs)
     documents = [job_document(job) | {"source_job": sources.get(job.job_id, job.source_job)} for job in jobs]
 

@@ -23,7 +23,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from ledger.canonical import sha256_hex
+from ledger.canonical import encoded, sha256_hex
+from ledger.events import Status
 from ledger.job import Job, State
 from ledger.merkle import Frontier
 from ledger.private import PrivateBody
@@ -153,14 +154,44 @@ class RecordFilter:
     until: str | None = None
 
 
+CREATED_AT: Final = b'"created_at":"'
+"""What stands before the time of a job in its row."""
+
+
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs to list; what is None does not restrict."""
+    """Which jobs to list; what is None does not restrict.
+
+    `model` may be the one asked for or the one decided on. Times are RFC 3339 UTC, `until` exclusive.
+    """
 
     states: tuple[State, ...] | None = None
     profile: str | None = None
     video_id: str | None = None
     id_prefix: str | None = None
+    statuses: tuple[Status, ...] | None = None
+    model: str | None = None
+    purpose: str | None = None
+    actor: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+    def pieces(self) -> list[list[bytes]]:
+        """Return lists of bytes; the row of a job that is meant contains one of each list.
+
+        A row is canonical JSON, which writes a field and its value in one way only, and text within a value
+        with its quotes escaped: so a field is found without a column of its own and without reading JSON.
+        """
+        wanted: list[list[tuple[str, str]]] = []
+        if self.statuses is not None:
+            wanted.append([("status", status.value) for status in self.statuses])
+        if self.model is not None:
+            wanted.append([("model", self.model), ("requested_model", self.model)])
+        if self.purpose is not None:
+            wanted.append([("purpose", self.purpose)])
+        if self.actor is not None:
+            wanted.append([("actor", self.actor)])
+        return [[encoded({name: value})[1:-1] for name, value in fields] for fields in wanted]
 
 
 class Store(Protocol):

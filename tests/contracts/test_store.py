@@ -574,6 +574,41 @@ def test_a_filter_restricts_the_jobs(
     assert len(store.jobs(where)) == count
 
 
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (JobFilter(model="sora-2"), ["job_b"]),
+        (JobFilter(model="auto"), ["job_b", "job_a"]),
+        (JobFilter(model="sora"), []),
+        (JobFilter(purpose='a "draft" \0 \\ \u00e9'), ["job_a"]),
+        (JobFilter(purpose="a"), []),
+        (JobFilter(actor="ana"), ["job_b", "job_a"]),
+        (JobFilter(actor="an"), []),
+        (JobFilter(actor="'; DROP TABLE jobs; --"), []),
+        (JobFilter(statuses=(Status.COMPLETED, Status.QUEUED)), ["job_b"]),
+        (JobFilter(statuses=()), []),
+        (JobFilter(purpose='a "draft" \0 \\ \u00e9', statuses=(Status.COMPLETED,)), []),
+    ],
+)
+def test_jobs_are_found_by_what_their_rows_hold(
+    store: Store, scribe: Any, vocabulary: ModuleType, where: JobFilter, found: list[str]
+) -> None:
+    told = vocabulary.requested().model_copy(update={"purpose": 'a "draft" \0 \\ \u00e9'})
+    store.append([scribe.batch("job_a", told)])
+    scribe.live(store, "job_b")
+    assert [job.job_id for job in store.jobs(where)] == found
+
+
+def test_jobs_are_found_by_when_they_were_begun(store: Store, scribe: Any) -> None:
+    for number in range(3):
+        scribe.live(store, f"job_{number}")
+    [_, second, first] = [job.created_at for job in store.jobs(JobFilter())]
+    since, until = JobFilter(since=second), JobFilter(until=second)
+    assert [job.job_id for job in store.jobs(since)] == ["job_2", "job_1"]
+    assert [job.job_id for job in store.jobs(until)] == ["job_0"]
+    assert [job.job_id for job in store.jobs(JobFilter(since=first, until=second))] == ["job_0"]
+
+
 def test_an_unknown_job_is_none(store: Store) -> None:
     assert store.job("job_x") is None
 

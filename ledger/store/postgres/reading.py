@@ -6,7 +6,7 @@ from typing import Any
 from ledger.job import Job
 from ledger.private import PrivateBody
 from ledger.record import StoredRow
-from ledger.store.interface import Hold, JobFilter, RecordFilter, Tally
+from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally
 from ledger.store.postgres import work
 from ledger.store.postgres.connection import Connection
 
@@ -105,6 +105,14 @@ def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
     if where.id_prefix is not None:
         clauses.append("job_id >= %s AND job_id < %s")
         values += [where.id_prefix, where.id_prefix + "\U0010ffff"]
+    for pieces in where.pieces():
+        clauses.append(f"({' OR '.join(['position(%b in body) > 0'] * len(pieces)) or 'false'})")
+        values += pieces
+    for comparison, moment in ((">=", where.since), ("<", where.until)):
+        if moment is not None:
+            begin = "position(%b in body) + %s"
+            clauses.append(f"substring(body from {begin} for %s) {comparison} %b")
+            values += [CREATED_AT, len(CREATED_AT), len(moment), moment.encode()]
     query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id DESC LIMIT %s"
     return [Job.from_canonical(body) for (body,) in db.execute(query, (*values, limit), binary=True)]
 

@@ -21,6 +21,7 @@ from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.group_commit import GroupCommit, Request
 from ledger.store.interface import (
+    CREATED_AT,
     Batch,
     Document,
     Fence,
@@ -346,7 +347,7 @@ class SqliteStore:
 
     def jobs(self, where: JobFilter, limit: int | None = None) -> list[Job]:
         """Return job rows, newest first."""
-        clauses, values = ["1"], list[str | int]()
+        clauses, values = ["1"], list[str | int | bytes]()
         if where.states is not None:
             clauses.append(f"state IN ({','.join('?' * len(where.states))})")
             values += [state.value for state in where.states]
@@ -357,6 +358,13 @@ class SqliteStore:
         if where.id_prefix is not None:
             clauses.append("job_id >= ? AND job_id < ?")
             values += [where.id_prefix, where.id_prefix + LAST_LETTER]
+        for pieces in where.pieces():
+            clauses.append(f"({' OR '.join(['instr(body, ?)'] * len(pieces)) or '0'})")
+            values += pieces
+        for comparison, moment in ((">=", where.since), ("<", where.until)):
+            if moment is not None:
+                clauses.append(f"substr(body, instr(body, ?) + ?, ?) {comparison} ?")
+                values += [CREATED_AT, len(CREATED_AT), len(moment), moment.encode()]
         query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id DESC LIMIT ?"
         with self._reading() as db:
             rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
