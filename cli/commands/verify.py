@@ -57,28 +57,28 @@ def verify_command(
         "size": report.size,
         "root": report.root,
         "jobs": report.jobs,
-        "since": since,
+        "since": checked.since,
         "against": checked.held.size if checked.held else None,
         "signed_by": list(checked.signed_by),
         "files": checked.files,
         "findings": [finding._asdict() for finding in report.findings],
         "more_findings": report.more_findings,
     }
-    inv.emit(document, lambda console: _text(console, checked, since))
+    inv.emit(document, lambda console: _text(console, checked))
     if checked.held and not checked.signed_by and not verifier:
         say(NOT_CHECKED)
-    if since:
-        say(f"positions 1 to {since} were taken as they are; `sora-ledger verify` reads them too")
+    if checked.since:
+        say(f"positions 1 to {checked.since} were taken as they are; `sora-ledger verify` reads them too")
     if not report.clean:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
-def _text(console: "Console", checked: "Checked", since: int | None) -> None:
+def _text(console: "Console", checked: "Checked") -> None:
     from rich.markup import escape  # noqa: PLC0415
 
     report = checked.report
     if report.clean:
-        what = f"intact after position {since}" if since else "intact"
+        what = f"intact after position {checked.since}" if checked.since else "intact"
         said = f"{report.size} records, {report.jobs} jobs, root {report.root}"
         console.print(f"[green]{what}[/]: {said}", soft_wrap=True)
         if checked.held:

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from ledger.canonical import canonical_json
 from ledger.evidence.head import TreeHead
 from ledger.ledger import Ledger
-from ledger.merkle import TILE_HEIGHT, Nodes, inclusion_proof
+from ledger.merkle import TILE_HEIGHT, Frontier, Nodes, inclusion_proof
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify_bundle
@@ -185,6 +185,7 @@ class _Bundling:
         self.writing = writing
         self.ledger = ledger
         self.nodes = _Remembered(ledger.store)
+        self.edge = ledger.store.head()
         self.scope = scope
         self.head = head
         self.wish = wish
@@ -225,7 +226,7 @@ class _Bundling:
                 spools["records"].write(record.record + b"\n")
                 spools["payloads"].write(record.payload + b"\n")
                 if "proofs" in spools:
-                    spools["proofs"].write(_proof_line(self.nodes, record, size))
+                    spools["proofs"].write(_proof_line(self.nodes, record, size, self.edge))
                 if "bodies" in spools:
                     lines = list(_body_lines(record, parts))
                     self.contents.texts += len(lines)
@@ -262,8 +263,8 @@ class _Bundling:
             self.contents.assets += 1
 
 
-def _proof_line(log: Nodes, record: Record, size: int) -> bytes:
-    path = inclusion_proof(log, record.position - 1, size)
+def _proof_line(log: Nodes, record: Record, size: int, edge: Frontier) -> bytes:
+    path = inclusion_proof(log, record.position - 1, size, edge)
     return canonical_json({"hashes": [value.hex() for value in path], "position": record.position}) + b"\n"
 
 

@@ -26,6 +26,7 @@ from ledger.evidence.head import TreeHead
 from ledger.merkle import (
     EMPTY_ROOT,
     HASH_BYTES,
+    Frontier,
     Nodes,
     ProofInvalid,
     consistency_proof,
@@ -51,9 +52,16 @@ class InclusionProof:
     record: bytes | None = None
 
     @classmethod
-    def of(cls, log: Nodes, index: int, head: TreeHead, record: bytes | None = None) -> Self:
-        """Make the proof for leaf `index` of `log`."""
-        return cls(index, tuple(inclusion_proof(log, index, head.checkpoint.size)), head, record)
+    def of(
+        cls,
+        log: Nodes,
+        index: int,
+        head: TreeHead,
+        record: bytes | None = None,
+        edge: Frontier | None = None,
+    ) -> Self:
+        """Make the proof for leaf `index` of `log`; the `edge` of the tree of `head` spares reading it."""
+        return cls(index, tuple(inclusion_proof(log, index, head.checkpoint.size, edge)), head, record)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:

@@ -30,9 +30,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Checked:
-    """The report, the checkpoint it was held against, who signed that, how many files were read."""
+    """The report, where it begins, the checkpoint it was held against, its signers, the files read."""
 
     report: Report
+    since: int | None = None
     held: Head | None = None
     signed_by: Sequence[str] = ()
     files: int | None = None
@@ -42,17 +43,15 @@ def check(settings: Settings, asked: Asked) -> Checked:
     """Check the ledger of `settings`; `BadInput` if what it is to be held against is no checkpoint."""
     held = _held(asked.against) if asked.against else None
     keys = [read_key(str(read_verifier(text))) for text in asked.verifiers]
-    with Ledger.open(settings.ledger_url) as ledger:  # says what is wrong if there is no ledger
-        newest = ledger.head().size
+    Ledger.open(settings.ledger_url).close()  # says what is wrong if there is no ledger
     sizes = [held.size] if held else []
-    if asked.since is None:
+    since = None if asked.since is None else _beginning(settings, asked.since, held)
+    if since is None:
         with open_snapshot(settings.ledger_url) as snapshot:
             report = verify(snapshot, sizes)
-    elif not 0 < asked.since <= newest:
-        raise BadInput(f"--since {asked.since}: expected a position from 1 to {newest}")
     else:
-        with open_tail(settings.ledger_url, asked.since) as tail:
-            report = verify_since(tail, asked.since, sizes)
+        with open_tail(settings.ledger_url, since) as tail:
+            report = verify_since(tail, since, sizes)
     signed_by: list[str] = []
     files = None
     with open_snapshot(settings.ledger_url) as snapshot:
@@ -63,7 +62,21 @@ def check(settings: Settings, asked: Asked) -> Checked:
             files = check_assets(
                 report, snapshot.events(), _Digests(AssetStore(settings.assets_folder, settings.assets_url))
             )
-    return Checked(report, held, signed_by, files)
+    return Checked(report, since, held, signed_by, files)
+
+
+def _beginning(settings: Settings, since: int, held: Head | None) -> int | None:
+    """Return `since`; None, for everything, where the ledger does not reach as far as the checkpoint says.
+
+    A tail that was cut is a finding, and must not look like a position that somebody mistyped.
+    """
+    with open_snapshot(settings.ledger_url) as snapshot:
+        if since > 0 and next(iter(snapshot.events(since - 1)), None):
+            return since
+        newest, _ = snapshot.head()
+    if held and 0 < since <= held.size:
+        return None
+    raise BadInput(f"--since {since}: expected a position from 1 to {newest}")
 
 
 def _held(path: Path) -> Head:

@@ -38,7 +38,8 @@ def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path |
             "prove it by a newer one"
         )
     try:
-        proof = InclusionProof.of(ledger.store, record.position - 1, head, record.record)
+        edge = ledger.store.head()
+        proof = InclusionProof.of(ledger.store, record.position - 1, head, record.record, edge)
         proof.verify(record.record)
     except ProofInvalid as error:
         raise NotIntact(f"position {record.position}: {error}; {LOOK}") from error

@@ -25,7 +25,7 @@ from ledger.events import (
 )
 from ledger.job import Job
 from ledger.ledger import Ledger
-from ledger.merkle import ProofInvalid, inclusion_proof, leaf_hash, verify_inclusion
+from ledger.merkle import Frontier, ProofInvalid, inclusion_proof, leaf_hash, verify_inclusion
 from ledger.private import Private
 from ledger.record import Record
 from render_service.errors import NotReady
@@ -207,20 +207,21 @@ def _words(record: Record, name: str) -> str | None:
 
 def trust(ledger: Ledger, history: list[Record], decided: Record) -> Json:
     """Recompute digests, leaves and the path to the root for every record of a job, from the stored bytes."""
-    head = ledger.head()
-    trouble = [line for record in history for line in _trouble(ledger, record, head.size, head.root)]
+    edge = ledger.store.head()
+    root = edge.root()
+    trouble = [line for record in history for line in _trouble(ledger, record, edge, root)]
     return {
         "position": decided.position,
         "leaf": leaf_hash(decided.record).hex(),
-        "size": head.size,
-        "root": head.root.hex(),
+        "size": edge.size,
+        "root": root.hex(),
         "records_checked": len(history),
         "trusted": not trouble,
         "trouble": trouble,
     }
 
 
-def _trouble(ledger: Ledger, record: Record, size: int, root: bytes) -> list[str]:
+def _trouble(ledger: Ledger, record: Record, edge: Frontier, root: bytes) -> list[str]:
     where = f"position {record.position} ({record.type})"
     trouble = []
     if {type(record.payload), type(record.record)} != {bytes}:  # a database takes what it is given
@@ -229,8 +230,8 @@ def _trouble(ledger: Ledger, record: Record, size: int, root: bytes) -> list[str
         trouble.append(f"{where}: its payload is not the one it was recorded with")
     index = record.position - 1
     try:
-        path = inclusion_proof(ledger.store, index, size)
-        verify_inclusion(leaf_hash(record.record), index, size, path, root)
+        path = inclusion_proof(ledger.store, index, edge.size, edge)
+        verify_inclusion(leaf_hash(record.record), index, edge.size, path, root)
     except ProofInvalid as error:
         trouble.append(f"{where}: it is not in the tree ({error})")
     return trouble

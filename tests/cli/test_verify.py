@@ -125,3 +125,34 @@ def test_stored_files_are_digested(sora: Any, server: Any, folder: Path) -> None
         10,
         ["ASSET_MISSING"],
     )
+
+
+def tamper(*statements: str) -> None:
+    """Change what lies beside the log, which no trigger guards."""
+    db = sqlite3.connect("ledger.db", isolation_level=None)
+    for statement in statements:
+        db.execute(statement)
+    db.close()
+
+
+@pytest.mark.parametrize("since", [[], ["--since", "2"]], ids=["all", "since"])
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("DELETE FROM head", ["HEAD_SIZE", "HEAD_ROOT"]),
+        ("UPDATE head SET frontier = x''", ["HEAD_ROOT"]),
+        ("UPDATE head SET size = 1", ["HEAD_SIZE"]),
+    ],
+)
+def test_a_head_that_cannot_be_read_is_a_finding_like_others(
+    sora: Any, denied: str, since: list[str], statement: str, expected: list[str]
+) -> None:
+    tamper(statement)
+    ended = sora("verify", *since)
+    assert (ended.code, found(ended)) == (10, expected)
+
+
+def test_a_tail_cut_below_the_position_is_found_by_the_checkpoint(sora: Any, held: str) -> None:
+    keep_first_record()
+    ended = sora("verify", "--since", "2", "--against", held)
+    assert (ended.code, found(ended), ended.document["since"]) == (10, ["CHECKPOINT_SIZE"], None)

@@ -141,7 +141,8 @@ def _frontier(row: tuple[Any, ...] | None) -> Frontier:
         return Frontier.from_bytes(*row or ())
     except (TypeError, ValueError) as error:
         raise LedgerUnusable(
-            f"the ledger's head is damaged ({error}): run `sora-ledger verify`, then restore a backup"
+            f"the ledger's head is damaged ({error if row else 'it is gone'}): "
+            "run `sora-ledger verify`, then restore a backup"
         ) from error
 
 

@@ -127,7 +127,8 @@ def read_head(db: sqlite3.Connection) -> Frontier:
         return Frontier.from_bytes(*row)
     except (TypeError, ValueError, AttributeError) as error:
         raise LedgerUnusable(
-            f"the ledger's head is damaged ({error}): run `sora-ledger verify`, then restore a backup"
+            f"the ledger's head is damaged ({error if row else 'it is gone'}): "
+            "run `sora-ledger verify`, then restore a backup"
         ) from error
 
 
