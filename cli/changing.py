@@ -12,6 +12,14 @@ from decision.spec import NAMES, change_spec
 KEEPS = "same shot and framing"
 FIXED = ("model", "size", "seconds")
 
+change_option = click.option(
+    "--change",
+    "changes",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help=f"Change one line of the shot, known from its request: {', '.join(NAMES)}.",
+)
+
 
 def changed(
     inv: Invocation, name: str, changes: tuple[str, ...], asked: dict[str, Any]

@@ -26,9 +26,13 @@ class Placing:
 
 
 def placing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Take --queue, --override, --reason and --override-until, passed on as one value, `how`."""
+    """Take --queue and what `overriding` takes, passed on as one value, `how`."""
+    return options.queue(overriding(function))
 
-    @options.queue
+
+def overriding(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Take --override, --reason and --override-until, passed on as `how`; for what cannot be queued."""
+
     @click.option(
         "--override",
         "codes",
@@ -46,10 +50,10 @@ def placing(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def command(
         *args: Any,
-        queue: bool,
         codes: tuple[str, ...],
         reason: str | None,
         override_until: str | None,
+        queue: bool = False,
         **rest: Any,
     ) -> Any:
         how = Placing(queue, _override(codes, (reason or "").strip(), override_until))

@@ -1,12 +1,17 @@
-"""``remix --split``: the remixes, how far they came, and the command that goes on."""
+"""``remix --split``: the remixes as they would be, or how far they came and the command that goes on."""
 
 import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from cli.commands.create import placed_document, show_placed
+from cli.exit_codes import ExitCode
 from cli.finishing import end
 from cli.invocation import Invocation, say
+from cli.printable import printable
+from decision.money import format_usd
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,13 +19,48 @@ if TYPE_CHECKING:
     from decision.request import RenderRequest, Source
     from render_service.desk import Desk
     from render_service.governance.one_by_one import Progress, Split
+    from render_service.preview import Preview
+
+RequestFrom = Callable[["Source", str, str, str], "RenderRequest"]
+
+
+def preview_split(inv: Invocation, name: str, split: "Split", request_from: RequestFrom) -> None:
+    """Emit what would be decided on each remix of `split`, and their cost; exit 3 if one would be denied.
+
+    Each is decided as if it were of the video called `name`: the results it would be of are not there yet,
+    and have the same shape.
+    """
+    from render_service.preview import preview  # noqa: PLC0415
+    from render_service.sources import source_in  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        source, profile = source_in(ledger, name)
+    requests = [request_from(source, profile, part, split.key) for part in split.prompts]
+    seen = [(request, preview(inv.settings, request)) for request in requests]
+    cost = sum(getattr(one.ruling, "cost_usd_micros", 0) for _, one in seen)
+    jobs = [one.document(request) for request, one in seen]
+    document = {"dry_run": True, "remixes": len(jobs), "cost_usd_micros": cost, "jobs": jobs}
+    inv.emit(document, lambda console: _preview_text(console, seen, cost))
+    if any(one.post is None for _, one in seen):
+        raise click.exceptions.Exit(ExitCode.DENIED)
+
+
+def _preview_text(console: "Console", seen: "list[tuple[RenderRequest, Preview]]", cost: int) -> None:
+    from cli.views import show_ruling  # noqa: PLC0415  # rich: only for text
+
+    for number, (request, one) in enumerate(seen, 1):
+        console.print(f"[bold]{number} of {len(seen)}[/]", end=" ")
+        console.print(printable(request.prompt), markup=False, soft_wrap=True)
+        show_ruling(console, one.ruling, request)
+    console.print(f"{len(seen)} remixes, estimated to cost {format_usd(cost)} together")
+    console.print("dry run: nothing was recorded, nothing was sent")
 
 
 def remix_split(
     inv: Invocation,
     name: str,
     split: "Split",
-    request_from: "Callable[[Source, str, str, str], RenderRequest]",
+    request_from: RequestFrom,
     *,
     interval_s: float,
     timeout_s: float,

@@ -86,9 +86,17 @@ class RenderDesk:
     """
 
     def __init__(
-        self, *, ledger: str | None = None, profile: str | None = None, actor: str | None = None
+        self,
+        *,
+        ledger: str | None = None,
+        profile: str | None = None,
+        actor: str | None = None,
+        team: str | None = None,
+        project: str | None = None,
     ) -> None:
-        self._settings = read_settings(ledger=ledger, profile=profile, actor=actor)
+        self._settings = read_settings(
+            ledger=ledger, profile=profile, actor=actor, team=team, project=project
+        )
         self._trace = begin_trace()
         self._opened: Desk | None = None
 
@@ -239,9 +247,15 @@ class SyncRenderDesk:
     """
 
     def __init__(
-        self, *, ledger: str | None = None, profile: str | None = None, actor: str | None = None
+        self,
+        *,
+        ledger: str | None = None,
+        profile: str | None = None,
+        actor: str | None = None,
+        team: str | None = None,
+        project: str | None = None,
     ) -> None:
-        self._desk = RenderDesk(ledger=ledger, profile=profile, actor=actor)
+        self._desk = RenderDesk(ledger=ledger, profile=profile, actor=actor, team=team, project=project)
         self._open = ExitStack()
         self._runner: asyncio.Runner | None = None
 

@@ -1,18 +1,19 @@
 """``create-and-poll``: ask for a render, wait for it, keep its video."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options
-from cli.commands.create import placed_document, request_of, show_placed, show_preview
-from cli.finishing import check_variants, copy_out, end, progress, wanted
+from cli.commands.create import end_placed, placed_document, request_of, show_placed, show_preview
+from cli.finishing import check_variants, copy_out, progress, wanted
 from cli.ingredients import LoopCommand, ingredients
 from cli.invocation import Invocation
 from cli.models import list_models, show_models
+from cli.placing import Placing, overriding
 from decision.request import RenderRequest
 from ledger.events import Variant
 from render_service.material import Material
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @list_models
 @options.render
 @options.promotes
+@overriding
 @options.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
 @options.downloading
@@ -44,6 +46,7 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
     *,
     models: bool,
     dry_run: bool,
+    how: Placing,
     download: bool,
     variants: tuple[str, ...],
     out: Path | None,
@@ -66,9 +69,9 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
     wishes = Wishes(names if download or out else [], out, force, poll_interval, timeout)
     check_variants(inv.settings, request.profile, names)
     if dry_run:
-        show_preview(inv, request, material)
+        show_preview(inv, request, material, how)
     else:
-        render_and_keep(inv, request, material, wishes)
+        render_and_keep(inv, request, material, how, wishes)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ class Wishes:
     timeout: float
 
 
-def render_and_keep(inv: Invocation, request: RenderRequest, material: Material, wishes: Wishes) -> None:
+def render_and_keep(
+    inv: Invocation, request: RenderRequest, material: Material, how: Placing, wishes: Wishes
+) -> None:
     """Place a request, wait for its video, store it, copy it out, and emit how it ended."""
 
     async def follow(desk: "Desk") -> "tuple[Placed, Job, list[Path]]":
@@ -91,7 +96,8 @@ def render_and_keep(inv: Invocation, request: RenderRequest, material: Material,
         from render_service.settle import settle  # noqa: PLC0415
 
         timeout_s, interval_s = wishes.timeout, wishes.poll_interval
-        placed = await place(desk, request, material, Patience(timeout_s=timeout_s))
+        patience = Patience(timeout_s=timeout_s)
+        placed = await place(desk, request, material, patience, override=how.override)
         if not inv.prints_json:
             show_placed(inv.console, placed, request, waiting=True)
         with progress(inv, placed.job) as watch:
@@ -108,7 +114,7 @@ def render_and_keep(inv: Invocation, request: RenderRequest, material: Material,
     final = job_document(job) | {"files": [str(path) for path in copies]}
     document = {"create": placed_document(placed, request), "final": final}
     inv.emit(document, lambda console: show_final(console, job, copies))
-    end(inv, job)
+    end_placed(inv, replace(placed, job=job))
 
 
 def show_final(console: "Console", job: "Job", copies: list[Path]) -> None:

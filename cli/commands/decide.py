@@ -7,6 +7,7 @@ import click
 from cli import options
 from cli.advising import advised_request
 from cli.asking import read_cost, read_prompt
+from cli.changing import change_option, changed
 from cli.commands.create import request_of
 from cli.exit_codes import ExitCode
 from cli.ingredients import LoopCommand, ingredients
@@ -29,12 +30,19 @@ OF_A_VIDEO = ("remix", "edit", "extend")
 @options.render
 @options.promotes
 @click.option("--remix", metavar="ID", help="Decide on a remix of this job or video.")
+@change_option
 @click.option("--edit", metavar="ID", help="Decide on an edit of it.")
 @click.option("--extend", metavar="ID", help="Decide on an extension of it by --seconds.")
 @options.calling
 @options.invocation
 def decide_command(
-    inv: Invocation, *, remix: str | None, edit: str | None, extend: str | None, **asked: Any
+    inv: Invocation,
+    *,
+    remix: str | None,
+    edit: str | None,
+    extend: str | None,
+    changes: tuple[str, ...],
+    **asked: Any,
 ) -> None:
     """Show what would be decided on a request, with every candidate. Records nothing, calls nothing.
 
@@ -44,12 +52,15 @@ def decide_command(
     Example:
       sora-ledger decide --prompt "A teal coupe on a desert highway" --purpose final
       sora-ledger decide --remix job_01a2 --prompt "Make it night"
+      sora-ledger decide --remix job_01a2 --change palette="teal, sand, rust"
     """
     named = {"remix": remix, "edit": edit, "extend": extend}
     given = [(operation, name) for operation, name in named.items() if name]
     if len(given) > 1:
         raise click.UsageError(f"--{given[0][0]} and --{given[1][0]} are two requests; give one")
-    request = _of_video(inv, *given[0], **asked) if given else request_of(inv, **asked)[0]
+    if changes and not remix:
+        raise click.UsageError("--change is for --remix ID: it changes one line of that shot")
+    request = _of_video(inv, *given[0], changes, **asked) if given else request_of(inv, **asked)[0]
     ruling = _considered(inv, request)
     document = _document(ruling, request)
     inv.emit(document, lambda console: _text(console, ruling, request, document))
@@ -57,7 +68,9 @@ def decide_command(
         raise click.exceptions.Exit(ExitCode.DENIED)
 
 
-def _of_video(inv: Invocation, operation: str, name: str, **asked: Any) -> RenderRequest:
+def _of_video(
+    inv: Invocation, operation: str, name: str, changes: tuple[str, ...], **asked: Any
+) -> RenderRequest:
     """Return the request for a remix, edit or extension; what only a new render takes is refused."""
     from render_service.sources import source_in  # noqa: PLC0415
 
@@ -67,15 +80,21 @@ def _of_video(inv: Invocation, operation: str, name: str, **asked: Any) -> Rende
     if stray:
         raise click.UsageError(f"{stray} is for a new render; leave it out with --{operation}")
     model = asked.pop("model")
+    asked["model"] = None if model == "auto" else model
+    if not changes:
+        prompt = read_prompt(prompt_text, prompt_file)
+    elif prompt_text is not None or prompt_file is not None:
+        raise click.UsageError("--change writes the prompt; leave out --prompt and --prompt-file")
+    else:
+        prompt, asked = changed(inv, name, changes, asked)
     with inv.ledger() as ledger:
         source, profile = source_in(ledger, name)
     return advised_request(
         inv,
         operation,
         source,
-        prompt=read_prompt(prompt_text, prompt_file),
+        prompt=prompt,
         max_cost_usd_micros=read_cost(asked.pop("max_cost")),
-        model=None if model == "auto" else model,
         profile=profile,
         **asked,
     )

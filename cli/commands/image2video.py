@@ -12,6 +12,7 @@ from cli.finishing import check_variants, wanted
 from cli.ingredients import LoopCommand, ingredients
 from cli.invocation import Invocation
 from cli.models import BACKEND, list_models, show_models
+from cli.placing import Placing, overriding
 
 
 def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -32,6 +33,7 @@ def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
 @ingredients
 @list_models
 @options.render
+@overriding
 @options.waiting
 @options.downloading
 @options.dry_run
@@ -43,6 +45,7 @@ def image2video_command(  # noqa: PLR0913  # one parameter per option
     backend: str,  # noqa: ARG001  # checked when it is read
     models: bool,
     dry_run: bool,
+    how: Placing,
     variants: tuple[str, ...],
     out: Path | None,
     force: bool,
@@ -67,6 +70,7 @@ def image2video_command(  # noqa: PLR0913  # one parameter per option
     request, material = request_of(inv, prompt_file=None, fields={}, augment=False, **asked)
     check_variants(inv.settings, request.profile, names)
     if dry_run:
-        show_preview(inv, request, material)
+        show_preview(inv, request, material, how)
     else:
-        render_and_keep(inv, request, material, Wishes(names, out, force, poll_interval, timeout))
+        wishes = Wishes(names, out, force, poll_interval, timeout)
+        render_and_keep(inv, request, material, how, wishes)

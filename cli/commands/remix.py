@@ -7,13 +7,12 @@ import click
 from cli import options
 from cli.advising import advised_request
 from cli.asking import read_cost, read_prompt
-from cli.changing import changed
+from cli.changing import change_option, changed
 from cli.deriving import derive
 from cli.invocation import Invocation
 from cli.placing import Placing, placing
-from cli.splitting import remix_split
+from cli.splitting import preview_split, remix_split
 from decision.request import RenderRequest, Source
-from decision.spec import NAMES
 
 
 @click.command("remix")
@@ -23,13 +22,7 @@ from decision.spec import NAMES
 @click.option("--model", metavar="NAME", help="A remix keeps its source's; naming another is denied.")
 @click.option("--size", metavar="WxH", help="A remix keeps its source's; naming another is denied.")
 @click.option("--seconds", metavar="N", help="A remix keeps its source's; naming another is denied.")
-@click.option(
-    "--change",
-    "changes",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help=f"Change one line of the shot, known from its request: {', '.join(NAMES)}.",
-)
+@change_option
 @click.option("--split", "splits", is_flag=True, help="Make several changes as one remix each, in turn.")
 @options.waiting
 @options.render
@@ -72,9 +65,12 @@ def remix_command(  # noqa: PLR0913  # one parameter per option
     else:
         prompt = read_prompt(prompt_text, prompt_file)
     if splits:
-        if dry_run or how != Placing():
-            raise click.UsageError("--split waits for each remix; leave out --dry-run, --queue, --override")
-        _split(inv, name, prompt, asked, poll_interval=poll_interval, timeout=timeout)
+        if how != Placing():
+            raise click.UsageError(
+                "--split makes each remix of the video before, so none is queued or overridden; "
+                "leave out --queue and --override"
+            )
+        _split(inv, name, prompt, asked, dry_run=dry_run, poll_interval=poll_interval, timeout=timeout)
         return
 
     def request_from(source: Source, profile: str) -> RenderRequest:
@@ -84,7 +80,14 @@ def remix_command(  # noqa: PLR0913  # one parameter per option
 
 
 def _split(
-    inv: Invocation, name: str, prompt: str, asked: dict[str, Any], *, poll_interval: float, timeout: float
+    inv: Invocation,
+    name: str,
+    prompt: str,
+    asked: dict[str, Any],
+    *,
+    dry_run: bool,
+    poll_interval: float,
+    timeout: float,
 ) -> None:
     from render_service.governance.one_by_one import split_of  # noqa: PLC0415  # the adapter
 
@@ -102,4 +105,7 @@ def _split(
             **asked,
         )
 
-    remix_split(inv, name, split, request_from, interval_s=poll_interval, timeout_s=timeout)
+    if dry_run:
+        preview_split(inv, name, split, request_from)
+    else:
+        remix_split(inv, name, split, request_from, interval_s=poll_interval, timeout_s=timeout)

@@ -48,6 +48,17 @@ def test_the_commands_for_several_changes_are_allowed_one_by_one(sora: Any, stor
     assert [ruling.document["decision"] for ruling in rulings] == ["ALLOW", "ALLOW"]
 
 
+def test_a_change_of_one_line_is_decided_as_the_remix_would_be(sora: Any, stored: str) -> None:
+    asked = ["--profile", "sandbox", "--change", "palette=teal, sand"]
+    assert sora("decide", "--remix", stored, *asked).document["decision"] == "ALLOW"
+    assert sora("decide", "--remix", stored, *asked, "--change", "camera=slow").code == 3
+
+
+def test_a_change_without_a_video_to_remix_is_refused(sora: Any) -> None:
+    ended = sora("decide", "--prompt", "a fox", "--profile", "sandbox", "--change", "palette=teal")
+    assert (ended.code, "--change is for --remix ID" in ended.error) == (2, True)
+
+
 def test_a_remix_that_names_a_model_is_told_to_leave_it_out(sora: Any, stored: str) -> None:
     asked = ["--profile", "sandbox", "--prompt", "Make it night", "--model", "sora-2-pro"]
     denied = sora("remix", "--id", stored, *asked)

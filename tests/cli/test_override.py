@@ -60,3 +60,12 @@ def test_what_is_asked_for_wrongly_is_refused_and_nothing_recorded(
     assert ended.code == 2
     assert said in ended.error
     assert not (folder / "ledger.db").exists()
+
+
+@pytest.mark.parametrize("command", ["create-and-poll", "image2video"])
+def test_commands_that_wait_take_an_override_too(sora: Any, lenient: None, command: str) -> None:
+    prompt = ["a fox"] if command == "image2video" else ["--prompt", "a fox"]
+    dear = [command, *prompt, "--max-cost", "0.01", "--poll-interval", "0.1"]
+    assert sora(*dear).code == 3
+    ended = sora(*dear, *WISH)
+    assert (ended.code, ended.document["final"]["state"]) == (0, "stored")

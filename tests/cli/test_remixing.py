@@ -65,7 +65,7 @@ def test_two_structured_changes_are_denied_with_a_command_each(sora: Any, stored
         (["--change", "palette=teal, sand"], "nothing would change"),
         (["--change", "palette=red", "--change", "palette=blue"], "one key twice"),
         (["--change", "palette=red", "--prompt", "make it red"], "writes the prompt"),
-        (["--prompt", "make it red", "--split", "--dry-run"], "--split waits"),
+        (["--prompt", "make it red", "--split", "--queue"], "leave out --queue"),
     ],
 )
 def test_a_change_that_cannot_be_read_records_nothing(
@@ -138,3 +138,19 @@ def test_a_review_is_shown_with_the_job(sora: Any, stored: str) -> None:
 
 def test_a_score_above_a_hundred_is_refused(sora: Any, stored: str) -> None:
     assert sora("review", stored, "--verdict", "approved", "--clarity", "101").code == 2
+
+
+def test_a_dry_run_of_a_split_shows_each_remix_and_the_cost_and_records_nothing(
+    sora: Any, stored: str
+) -> None:
+    before = sora("log").document
+    ended = sora("remix", "--id", stored, "--prompt", PROMPT, "--split", "--dry-run")
+    assert ended.code == 0
+    assert [job["decision"]["decision"] for job in ended.document["jobs"]] == ["ALLOW", "ALLOW"]
+    assert ended.document["cost_usd_micros"] == 800_000
+    assert sora("log").document == before
+
+
+def test_a_dry_run_of_a_split_ends_with_3_where_a_remix_would_be_denied(sora: Any, stored: str) -> None:
+    asked = ["--prompt", PROMPT, "--split", "--dry-run", "--max-cost", "0.01"]
+    assert sora("remix", "--id", stored, *asked).code == 3

@@ -19,7 +19,9 @@ from decision.errors import BadRequest
 from decision.policy import Policy, default_policy
 from ledger.checkpoint import Signer
 from ledger.errors import JobNotFound, LedgerUnusable
+from ledger.events import RenderDecided
 from ledger.job import State
+from ledger.ledger import Ledger
 from render_service import NotSubmitted, RenderDesk, SyncRenderDesk
 from render_service.desk import Desk
 from render_service.errors import BadInput, NotReady
@@ -63,6 +65,14 @@ def test_the_helpers_work_one_after_the_other(
         assert desk.poll(job.job_id, **FAST).state is State.STORED
         assert desk.delete(done.job_id, reason="a test").state is State.DELETED
     assert intact()
+
+
+def test_a_program_pays_from_the_budget_of_its_team(at_server: dict[str, Any]) -> None:
+    with SyncRenderDesk(**at_server, team="film", project="spring") as desk:
+        job = desk.create("a fox")
+    with Ledger.open(at_server["ledger"]) as ledger:
+        decided = next(r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderDecided))
+    assert (decided.basis.inputs["team"], decided.basis.inputs["project"]) == ("film", "spring")
 
 
 def test_a_record_with_an_id_is_made_once(at_server: dict[str, Any]) -> None:
