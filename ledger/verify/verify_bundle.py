@@ -13,6 +13,10 @@ Ends with 0 if nothing is wrong, 10 if something is, 2 if the file is no bundle 
 A bundle is hostile until shown otherwise: nothing is unpacked, names are looked up in a short list, sizes
 are limited before anything is read, and JSON is read strictly. docs/FORMAT.md, section Bundle, is the
 description; RFC 6962 (tree), RFC 8032 (Ed25519) and C2SP signed-note and tlog-checkpoint are the sources.
+
+To read it: `main` and `report` at the end are what a person meets, `_Check.run` is the order of the checks,
+one group of methods for each file of a bundle. Above it stand the tools, each a section of its own: strict
+JSON, Ed25519, checkpoints, the tree, the zip file.
 """
 
 from __future__ import annotations
@@ -63,6 +67,7 @@ RECORD_KEYS = frozenset(
     "schema_version span_id stream trace_id type version".split()
 )
 DOMAIN = b"sora-ledger/private/v1\0"
+CLOSING = "render.closed"
 UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -458,7 +463,10 @@ class Archive:
 
 
 class Outcome:
-    """What checking came to: `findings`, and in plain words what is shown and what is not."""
+    """What checking came to: `findings`, and in plain words what is shown and what is not.
+
+    `vouched_for` if the checkpoint is signed with a key that was given, or is the one the reader holds.
+    """
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
@@ -471,6 +479,7 @@ class Outcome:
         self.root = ""
         self.records = 0
         self.signed_by: list[str] = []
+        self.vouched_for = False
         self.texts = 0
         self.texts_absent = 0
         self.build: dict[str, Any] = {}
@@ -517,6 +526,7 @@ class _Check:
         self.cited_assets: set[str] = set()
         self.version = 0
         self.last_position = 0
+        self.last_type = ""
 
     def run(self) -> None:
         manifest = self._manifest()
@@ -559,7 +569,11 @@ class _Check:
             found = self.archive.digest(name)
             if item.get("sha256") != found:
                 self.outcome.add("BUNDLE_FILE", None, name, item.get("sha256"), found)
-        self.outcome.shows.append(f"All {count} files are the ones the manifest names.")
+        if not self.outcome.findings:
+            self.outcome.shows.append(
+                f"The bundle came whole: its {count} files are the ones its manifest lists. (Who makes a "
+                "bundle makes the manifest too.)"
+            )
 
     # checkpoint: how long the log is, and its root
 
@@ -582,6 +596,7 @@ class _Check:
         elif self.held.root != head.root:
             out.add("CHECKPOINT_ROOT", None, "checkpoint", self.held.root.hex(), head.root.hex())
         else:
+            out.vouched_for = True
             out.shows.append("The checkpoint is the one you hold.")
         return head
 
@@ -593,6 +608,7 @@ class _Check:
             out.add("CHECKPOINT_SIGNATURE", None, "checkpoint", "a signature of this checkpoint", error)
             return
         if out.signed_by:
+            out.vouched_for = True
             out.shows.append(
                 f"The checkpoint is signed with the key you gave ({', '.join(map(shown, out.signed_by))})."
             )
@@ -670,7 +686,7 @@ class _Check:
             self.outcome.add("POSITION_NOT_DENSE", position, "position", self.last_position + 1, position)
         if position <= self.last_position:
             raise Damaged("POSITION_NOT_DENSE", f"records.jsonl {place}", "rising positions", position)
-        self.last_position = position
+        self.last_position, self.last_type = position, shown(record["type"])
         return record
 
     def _included(self, record: bytes, position: int, proof_line: bytes | None, head: Head) -> None:
@@ -700,17 +716,18 @@ class _Check:
         for path, value in _objects(payload):
             if set(value) == {"commitment"}:
                 committed[str(value["commitment"])] = path
-            for key, item in value.items():
-                if (
-                    not isinstance(item, str)
-                    or len(self.cited_assets) + len(self.cited_documents) > MAX_CITED
-                ):
-                    continue
-                if key in ("policy_sha256", "catalog_sha256"):
-                    self.cited_documents.add(item)
-                elif key in ("sha256", "original_sha256"):
-                    self.cited_assets.add(item)
+            self._cite(value)
         bodies.check(position, committed)
+
+    def _cite(self, part: dict[str, Any]) -> None:
+        """Remember which documents and files a part of a payload cites."""
+        for key, item in part.items():
+            if not isinstance(item, str) or len(self.cited_assets) + len(self.cited_documents) > MAX_CITED:
+                continue
+            if key in ("policy_sha256", "catalog_sha256"):
+                self.cited_documents.add(item)
+            elif key in ("sha256", "original_sha256"):
+                self.cited_assets.add(item)
 
     def _end(self, scope: dict[str, Any], head: Head, whole: WholeTree | None) -> None:
         out = self.outcome
@@ -726,12 +743,15 @@ class _Check:
         if not any(item.code in ("PROOF", "CHECKPOINT_ROOT", "RECORD_MISSING") for item in out.findings):
             out.shows.append(
                 f"The {count} records are in the ledger {shown(head.origin)} as it stood at {head.size} "
-                f"records with root {head.root.hex()}, byte for byte."
+                f"records with root {head.root.hex()}, byte for byte: whoever relies on the checkpoint can "
+                "rely on them."
             )
         if not any(item.code.startswith("PAYLOAD") for item in out.findings):
-            out.shows.append("What happened (the payloads) is what these records were made with.")
+            out.shows.append("What they say happened (the payloads) is what was recorded with them.")
         if out.texts:
-            out.shows.append(f"{out.texts} private texts are the ones the records commit to.")
+            out.shows.append(
+                f"{out.texts} private texts (prompts, notes and the like) are the ones that were recorded."
+            )
         if out.texts_absent:
             out.shows_not.append(
                 f"{out.texts_absent} private texts: they were left out of the bundle, or erased."
@@ -744,23 +764,33 @@ class _Check:
         present = {
             name: name.split("/")[1][:64] for name in self.archive.entries if name.startswith(folder + "/")
         }
+        unchanged = set()
         for name, digest in sorted(present.items()):
             found = self.archive.digest(name)
             if found != digest:
                 out.add("ATTACHED_DIGEST", None, name, digest, found)
+            elif digest in cited:
+                unchanged.add(digest)
             if digest not in cited:
                 out.add("ATTACHED_UNKNOWN", None, name, "a file that a record cites", "one that none does")
+        if unchanged:
+            out.shows.append(f"{len(unchanged)} {what} cited by the records, unchanged.")
         here = len(set(present.values()) & cited)
-        if here:
-            out.shows.append(f"{here} {what} cited by the records, unchanged.")
         absent = len({digest for digest in cited if HEX.fullmatch(digest)}) - here
         if absent:
             out.shows_not.append(f"{absent} {what} cited by the records: only digests are here.")
 
     def _limits(self, scope: dict[str, Any]) -> None:
         if scope["kind"] == "job":
+            ended = (
+                "The job had ended by then, and a review, a deletion or an erasure may have followed."
+                if self.last_type == CLOSING
+                else "Whether the job ended there is not in it."
+            )
             self.outcome.shows_not.append(
-                "That nothing more was recorded about this job: the whole ledger shows whether there is."
+                f"That nothing more was recorded about this job. The last record here is its number "
+                f"{self.version}, {self.last_type}, at position {self.last_position}. {ended} Later records "
+                "can be left out unnoticed; the whole ledger shows whether there are any."
             )
         self.outcome.shows_not += [
             "That everything that happened was recorded: a ledger shows what it holds, not what is left out.",
@@ -809,7 +839,8 @@ class _Bodies:
                 found = hmac.new(bytes.fromhex(body["salt"]), message, hashlib.sha256).hexdigest()
                 if found != body["commitment"]:
                     self.outcome.add("BODY_MISMATCH", position, field, body["commitment"], found)
-                self.outcome.texts += 1
+                else:
+                    self.outcome.texts += 1
         self.outcome.texts_absent += len(absent)
 
     def end(self) -> None:
@@ -869,8 +900,18 @@ def report(outcome: Outcome) -> str:
         lines += [""]
     lines += ["What this shows", *(f"  + {text}" for text in outcome.shows), ""]
     lines += ["What this does not show", *(f"  - {text}" for text in outcome.shows_not), ""]
-    verdict = "Do not rely on it." if outcome.findings else "Nothing is wrong with it."
-    return "\n".join([*lines, verdict])
+    return "\n".join([*lines, _verdict(outcome)])
+
+
+def _verdict(outcome: Outcome) -> str:
+    if outcome.findings:
+        return "Do not rely on it."
+    if outcome.vouched_for:
+        return "Nothing is wrong with it."
+    return (
+        "Nothing is wrong with it in itself. But anybody can make such a bundle, checkpoint and all: say by\n"
+        "which key you know the ledger (--verifier), or which checkpoint of it you hold (--checkpoint)."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

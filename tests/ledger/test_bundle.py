@@ -342,7 +342,41 @@ def test_the_last_record_of_a_job_taken_out_is_not_found_and_the_report_says_so(
     )
     outcome = check(repacked(files))
     assert outcome.findings == []
-    assert any("nothing more was recorded about this job" in text for text in outcome.shows_not)
+    (told,) = [text for text in outcome.shows_not if "nothing more was recorded about this job" in text]
+    assert "its number 8, render.closed, at position 10. The job had ended by then" in told
+
+
+def test_it_says_so_where_a_job_does_not_end_in_a_bundle(ledger_path: Path, job_scope: Scope) -> None:
+    outcome = check(bundle(ledger_path, job_scope, size=6))
+    assert any("Whether the job ended there is not in it." in text for text in outcome.shows_not)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "claim"),
+    [
+        ("bodies.jsonl", lambda b: b.replace(b"paper boat", b"steel boat", 1), "private texts"),
+        (f"documents/{hashlib.sha256(POLICY).hexdigest()}", lambda b: b + b"!", "documents"),
+        (f"assets/{hashlib.sha256(VIDEO).hexdigest()}", lambda b: b + b"!", "stored files"),
+    ],
+)
+def test_what_was_changed_is_not_counted_among_what_is_shown(
+    original: bytes, name: str, change: Callable[[bytes], bytes], claim: str
+) -> None:
+    def counted(outcome: vb.Outcome) -> int:
+        return next((int(text.split()[0]) for text in outcome.shows if claim in text), 0)
+
+    assert counted(check(changed(original, name, change))) == counted(check(original)) - 1
+
+
+def test_only_a_key_or_a_checkpoint_of_the_readers_own_vouches_for_a_bundle(original: bytes) -> None:
+    held = vb.read_head(unpacked(original)["checkpoint"])
+    outcomes = [check(original), check(original, keys=(), held=held), check(original, keys=())]
+    assert [vb.report(outcome).endswith("Nothing is wrong with it.") for outcome in outcomes] == [
+        True,
+        True,
+        False,
+    ]
+    assert "anybody can make such a bundle" in vb.report(outcomes[2])
 
 
 def with_entry(original: bytes, name: str, data: bytes = b"x", **attributes: Any) -> bytes:
