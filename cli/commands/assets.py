@@ -25,7 +25,8 @@ _SHOWN = 12  # digits of a digest, for people
 def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) -> None:
     """List stored files, check that they are there and whole, or remove what no event names.
 
-    `check` ends with exit code 10 if it found something; `gc` leaves alone what is younger than a day.
+    `check` ends with exit code 10 if it found something; what was lost, deleted or erased as the record
+    says may be gone. `gc` leaves alone what is younger than a day.
 
     Folder and bucket must be this ledger's alone: `gc` asks no other ledger.
 
@@ -66,15 +67,22 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
     with inv.ledger() as ledger:
         named = list(named_files(ledger))
     looked = [file_document(file, state) for file, state in check(assets, named, quick=quick)]
-    wrong = [file for file in looked if file["state"] != "ok"]
-    document = {"checked": len(looked), "read": not quick, "clean": not wrong, "findings": wrong}
+    wrong = [file for file in looked if file["state"] not in ("ok", "let_go")]
+    let_go = sum(file["state"] == "let_go" for file in looked)
+    document = {
+        "checked": len(looked),
+        "read": not quick,
+        "clean": not wrong,
+        "let_go": let_go,
+        "findings": wrong,
+    }
 
     def text(console: "Console") -> None:
         for file in wrong:
             console.print(
                 f"{file['state']} {file['job_id']} {file['what']} {file['storage_uri']}", markup=False
             )
-        said = f"{len(looked)} files checked, {len(wrong)} findings"
+        said = f"{len(looked)} files checked, {let_go} let go as recorded, {len(wrong)} findings"
         console.print(said if wrong else f"[green]all there[/]: {said}")
 
     inv.emit(document, text)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from ledger.events import AssetStored, InputReference, RenderRequested, SourceFile
+from ledger.events import AssetLost, AssetStored, InputReference, PrivateErased, RenderRequested, SourceFile
 from ledger.ledger import Ledger
 from ledger.store.interface import RecordFilter
 from render_service.assets import AssetStore
@@ -23,7 +23,10 @@ _DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
 
 
 class Named(NamedTuple):
-    """A file that an event names; `what` is the variant of a video, or what was given for it."""
+    """A file that an event names; `what` is the variant of a video, or what was given for it.
+
+    `may_be_gone` if a later event says that it was lost or deleted, or erases the name it was given under.
+    """
 
     job_id: str
     what: str
@@ -31,6 +34,7 @@ class Named(NamedTuple):
     sha256: str
     bytes: int
     media_type: str
+    may_be_gone: bool
 
 
 class Removal(NamedTuple):
@@ -47,29 +51,51 @@ class Removal(NamedTuple):
 
 def named_files(ledger: Ledger) -> Iterator[Named]:
     """Yield every stored file the ledger names, in the order of the record."""
-    for type_ in (RenderRequested.type, AssetStored.type):
-        for record in ledger.read(RecordFilter(type=type_)):
-            event = record.event
-            if isinstance(event, AssetStored):
-                yield _named(record.stream, event.variant.value, event.storage_uri, event)
-            elif isinstance(event, RenderRequested):
-                given = [event.input_reference, *event.further_images, event.source_file]
-                for file in given:
-                    if file is not None and file.storage_uri is not None:
-                        yield _named(record.stream, "given", file.storage_uri, file)
+    erased, lost = _erased(ledger), _lost(ledger)
+    for record in ledger.read(RecordFilter(type=RenderRequested.type)):
+        event = record.event
+        if isinstance(event, RenderRequested):
+            for file in (event.input_reference, *event.further_images, event.source_file):
+                if file is not None and file.storage_uri is not None:
+                    gone = file.name.commitment in erased
+                    yield _named(record.stream, "given", file.storage_uri, file, may_be_gone=gone)
+    for record in ledger.read(RecordFilter(type=AssetStored.type)):
+        event = record.event
+        if isinstance(event, AssetStored):
+            what = event.variant.value
+            gone = lost.get((record.stream, what), 0) > record.position
+            yield _named(record.stream, what, event.storage_uri, event, may_be_gone=gone)
 
 
-def _named(job_id: str, what: str, uri: str, file: AssetStored | InputReference | SourceFile) -> Named:
-    return Named(job_id, what, uri, file.sha256, file.bytes, file.media_type)
+def _erased(ledger: Ledger) -> set[str]:
+    """Return the commitments whose text was erased."""
+    events = (record.event for record in ledger.read(RecordFilter(type=PrivateErased.type)))
+    return {name for event in events if isinstance(event, PrivateErased) for name in event.commitments}
+
+
+def _lost(ledger: Ledger) -> dict[tuple[str, str], int]:
+    """Return where each variant of a job was last said to be lost or deleted."""
+    records = ledger.read(RecordFilter(type=AssetLost.type))
+    return {(r.stream, r.event.variant.value): r.position for r in records if isinstance(r.event, AssetLost)}
+
+
+def _named(
+    job_id: str, what: str, uri: str, file: AssetStored | InputReference | SourceFile, *, may_be_gone: bool
+) -> Named:
+    return Named(job_id, what, uri, file.sha256, file.bytes, file.media_type, may_be_gone)
 
 
 def check(assets: AssetStore, files: Sequence[Named], *, quick: bool) -> Iterator[tuple[Named, str]]:
-    """Yield each file with ``ok``, ``missing`` or ``damaged``; `quick` compares sizes and reads no bytes."""
+    """Yield each file with ``ok``, ``missing``, ``let_go`` (missing, as recorded) or ``damaged``.
+
+    `quick` compares sizes and reads no bytes.
+    """
     seen: dict[str, str] = {}
     for file in files:
         if file.storage_uri not in seen:
             seen[file.storage_uri] = _look(assets, file, quick=quick)
-        yield file, seen[file.storage_uri]
+        state = seen[file.storage_uri]
+        yield file, "let_go" if state == "missing" and file.may_be_gone else state
 
 
 def _look(assets: AssetStore, file: Named, *, quick: bool) -> str:
