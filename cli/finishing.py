@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from sora_adapter.profiles import Wanted
 
 _WAYS_OUT = {
-    State.HELD: "somebody else has to approve it first: `sora-ledger approve {id}`; "
-    "`sora-ledger cancel {id}` withdraws it",
     State.APPROVED: "it needs one more approval: `sora-ledger approve {id}`, by somebody who has not yet",
     State.REFUSED: "somebody refused it; `sora-ledger show {id}` says who, and why",
     State.FAILED: "the server failed to render it ({code}); `sora-ledger show {id}` has its words",
@@ -78,11 +76,13 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
     """Say why `job` stands where it does and what now: `again` where it may be sent, `over` where not."""
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
-    from render_service.placed import denial, submission_trouble  # noqa: PLC0415
+    from render_service.placed import denial, held_for, submission_trouble  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         if job.state is State.DENIED:
             return denial(ledger, job)
+        if job.state is State.HELD:
+            return held_for(ledger, job)
         said = submission_trouble(ledger, job, inv.settings.profiles_file)
     if job.state not in {State.ABSENT, State.REJECTED} or job.request_key is None:
         return str(said)

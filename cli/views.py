@@ -75,13 +75,18 @@ RULINGS = {
 
 
 def show_ruling(
-    console: Console, ruling: Considered, request: RenderRequest | None = None, *, job_id: str = "JOB"
+    console: Console,
+    ruling: Considered,
+    request: RenderRequest | None = None,
+    *,
+    job_id: str = "JOB",
+    answered: bool = False,
 ) -> None:
-    """Print what was decided, why, and what to do now where it was not allowed."""
+    """Print what was decided, why, and what to do now where it was not allowed; nothing where `answered`."""
     console.print(RULINGS[ruling.decision])
     for reason in why(ruling):
         console.print(f"  {escape(printable(reason))}", soft_wrap=True)
-    if not isinstance(ruling, RenderDecided):
+    if not isinstance(ruling, RenderDecided) and not answered:
         for step in what_now(ruling, request, job_id=job_id):
             console.print(
                 f"  [bold]→[/] {escape(printable(step))}", soft_wrap=True

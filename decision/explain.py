@@ -52,8 +52,10 @@ def _why_held(held: RenderHeld) -> list[str]:
     rules = ", ".join(held.reason_codes)
     choice = choice_of(held)
     cost = format_usd(choice.cost_usd_micros or 0)
+    unclear = held.basis.inputs.get("change_verdict") == "ambiguous"
     return [
         f"{people} to approve it first, by the policy's rule {rules}",
+        *(["whether the prompt asks for one change or several could not be told"] if unclear else ()),
         f"every gate was passed; approved, it would be {choice.model}, estimated to cost {cost}",
     ]
 

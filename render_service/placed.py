@@ -5,10 +5,12 @@ from pathlib import Path
 
 from decision.explain import what_now, why
 from decision.holding import Considered
-from ledger.events import RenderDenied, RenderRequested, SubmissionIntended
+from ledger.events import RenderDenied, RenderHeld, RenderRequested, SubmissionIntended
 from ledger.job import Job
 from ledger.ledger import Ledger
 from render_service.governance.overriding import Override
+from render_service.governance.policies import active_rules
+from render_service.governance.second_eyes import who_may_answer
 from sora_adapter.advice import Submission, trouble
 from sora_adapter.errors import AnswerError
 from sora_adapter.profiles import profile
@@ -35,6 +37,17 @@ def denial(ledger: Ledger, job: Job) -> str:
     ruling = next(r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderDenied))
     reasons, steps = why(ruling), what_now(ruling)
     return "; ".join([reasons[0], *steps[:1]])
+
+
+def held_for(ledger: Ledger, job: Job) -> str:
+    """Return who has to answer for `job`, which waits for a person, and with which commands."""
+    history = ledger.history(job.job_id)
+    asked = next(record for record in history if isinstance(record.event, RenderRequested))
+    hold = next(record.event for record in reversed(history) if isinstance(record.event, RenderHeld))
+    who = who_may_answer(asked, hold, active_rules(ledger).policy)
+    return (
+        f"{who}: `sora-ledger approve {job.job_id}`; `sora-ledger cancel {job.job_id}` withdraws the request"
+    )
 
 
 def submission_trouble(ledger: Ledger, job: Job, profiles_file: Path | None) -> AnswerError | None:

@@ -16,6 +16,7 @@ from ledger.events import (
     RenderHeld,
     RenderRequested,
 )
+from ledger.job import State
 from render_service.documents import job_document, record_document
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def _text(console: "Console", job: "Job", records: "list[Record]", answered: "li
             console.print(f"\n{text}", markup=False, style="italic")
         if isinstance(event, RenderDecided | RenderDenied | RenderHeld):
             console.print()
-            show_ruling(console, event, job_id=job.job_id)
+            waits = job.state in {State.HELD, State.APPROVED}
+            over = isinstance(event, RenderHeld) and not waits
+            show_ruling(console, event, job_id=job.job_id, answered=over)
     console.print()
     table = records_table()
     for record in records:

@@ -60,7 +60,7 @@ def explain(ledger: Ledger, name: str) -> Explained:
             "reasons": why(ruling),
             "candidates": candidates_of(ruling),
             "inputs": dict(ruling.basis.inputs),
-            "what_now": [] if isinstance(ruling, RenderDecided) else what_now(ruling, job_id=job.job_id),
+            "what_now": _steps(job, ruling),
         },
         "authority": _authority(ledger, history, decided),
         "record": trust(ledger, history, decided),
@@ -79,10 +79,16 @@ def why_not(ledger: Ledger, name: str) -> Explained:
         "denial_trace": denied.denial_trace.model_dump(mode="json") if denied else None,
         "why": why(ruling),
         "candidates": candidates_of(ruling),
-        "what_now": [] if isinstance(ruling, RenderDecided) else what_now(ruling, job_id=job.job_id),
+        "what_now": _steps(job, ruling),
         "commands": commands_after(denied, requested) if denied else [],
     }
     return Explained(job, requested, ruling, decided, document)
+
+
+def _steps(job: Job, ruling: Considered) -> list[str]:
+    """Return what to do now: nothing of what was allowed, or was held and is withdrawn or refused."""
+    over = isinstance(ruling, RenderHeld) and job.outcome is not None
+    return [] if over or isinstance(ruling, RenderDecided) else what_now(ruling, job_id=job.job_id)
 
 
 def _decided(ledger: Ledger, name: str) -> tuple[Job, list[Record], Record]:

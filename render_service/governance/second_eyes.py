@@ -17,7 +17,7 @@ from decision.approvals import ApprovalRule
 from decision.approvers import owner_of
 from decision.policy import Policy
 from ledger.checkpoint import Signer
-from ledger.events import ApprovalGranted
+from ledger.events import ApprovalGranted, RenderHeld
 from ledger.record import ActorSource, Provenance, Record
 from render_service.desk import Desk
 from render_service.errors import BadInput
@@ -72,7 +72,7 @@ def identified(
         actor = _owner(desk, signer)
         who = replace(who, actor=actor, actor_source=ActorSource.SIGNATURE)
         key_id, signature = sign(signer, statement(desk.ledger, case.held, verdict, actor))
-    _check_another(case, who)
+    _check_another(case, who, desk.policy)
     _check_wanted(case, who, desk.policy)
     return who, key_id, signature
 
@@ -90,7 +90,7 @@ def _owner(desk: Desk, signer: Signer) -> str:
     return owner
 
 
-def _check_another(case: Case, who: Provenance) -> None:
+def _check_another(case: Case, who: Provenance, policy: Policy) -> None:
     job_id, asked = case.job.job_id, case.asked
     if who.actor == asked.actor:
         raise BadInput(
@@ -101,16 +101,45 @@ def _check_another(case: Case, who: Provenance) -> None:
         raise BadInput(f"{who.actor} has approved {job_id} already; it takes another person")
     if who.actor_source is ActorSource.SIGNATURE:
         return
+    by_anybody = asked.envelope["actor_source"] in CLAIMED
+    if who.actor_source in CLAIMED and by_anybody:
+        raise BadInput(
+            f"{_claim(who)} says who you want to be, not who you are, and {job_id} was asked for in the same "
+            f"way, as {asked.actor}: {how_to_sign(policy)}"
+        )
     if who.actor_source in CLAIMED:
         raise BadInput(
             f"{_claim(who)} says who you want to be, not who you are: leave it out and answer under your own "
             "login, or sign with --key FILE"
         )
-    if asked.envelope["actor_source"] in CLAIMED:
+    if by_anybody:
         raise BadInput(
             f"{job_id} was asked for as {asked.actor}, a name that anybody can take with --actor or "
-            f"SORA_LEDGER_ACTOR, {who.actor} included: sign with --key FILE"
+            f"SORA_LEDGER_ACTOR, {who.actor} included: {how_to_sign(policy)}"
         )
+
+
+def how_to_sign(policy: Policy) -> str:
+    """Say how an answer is signed, and what is missing for it where the policy names nobody's key."""
+    if policy.approvers:
+        return f"sign with --key FILE (keys of: {', '.join(sorted(policy.approvers))})"
+    return (
+        f"sign with --key FILE, once the policy names your key under [approvers] ({policy.name} names none): "
+        "`sora-ledger key new FILE --name NAME` makes one, `sora-ledger policy activate` names it"
+    )
+
+
+def who_may_answer(asked: Record, hold: RenderHeld, policy: Policy) -> str:
+    """Say in a sentence who may answer for what is held, and how."""
+    rules = [rule for rule in policy.approvals or () if rule.code in hold.reason_codes]
+    if asked.envelope["actor_source"] in CLAIMED:
+        return (
+            f"it was asked for as {asked.actor}, a name that anybody can take with --actor or "
+            f"SORA_LEDGER_ACTOR, so somebody else has to approve it and {how_to_sign(policy)}"
+        )
+    if any(rule.wants_signature for rule in rules):
+        return f"somebody else has to approve it and {how_to_sign(policy)}"
+    return f"somebody else has to approve it, under another login than {asked.actor}, or with --key FILE"
 
 
 def _claim(who: Provenance) -> str:

@@ -58,6 +58,37 @@ def test_another_name_alone_is_refused_and_nothing_recorded(sora: Any, held: str
     assert len(sora("log").document["records"]) == size
 
 
+UNSIGNED = """
+[[approvals]]
+code = "FINALS"
+purposes = ["final"]
+"""
+
+
+def test_who_asked_under_a_typed_name_is_told_at_once_that_it_takes_a_signature(
+    sora: Any, server: Any, folder: Path
+) -> None:
+    server()
+    packaged = sora("policy", "show", "--packaged", "policy").out
+    (folder / "team.toml").write_text(packaged + UNSIGNED)
+    assert sora("policy", "activate", "team.toml", "--why", "second eyes").code == 0
+    ended = sora("create", "--prompt", "a fox", "--purpose", "final", "--actor", "ana")
+    assert "asked for as ana, a name that anybody can take" in ended.error
+    answered = sora("approve", ended.document["job_id"], "--actor", "bob")
+    for told in (ended.error, answered.error):
+        assert "once the policy names your key under [approvers]" in told
+
+
+def test_who_has_to_sign_is_named_when_a_render_is_held(sora: Any, held: str) -> None:
+    assert "sign with --key FILE (keys of: maria)" in sora("poll", held).error
+
+
+def test_what_was_held_and_is_withdrawn_names_no_next_step(sora: Any, held: str) -> None:
+    assert sora("cancel", held).code == 0
+    assert "sora-ledger approve" not in sora("show", held, "--text").out
+    assert sora("whynot", held).document["what_now"] == []
+
+
 def test_a_rejected_render_is_closed_and_says_so(sora: Any, held: str) -> None:
     assert sora("reject", held, "--key", "maria.key", "--comment", "not yet").code == 0
     assert sora("status", held, "--offline").code == 3

@@ -50,6 +50,7 @@ def test_a_remix_that_cannot_be_told_is_held_where_the_policy_says_so(remix: Par
     held = consider(remix(prompt="Que llueva, por favor"), catalog=catalog, policy=PEOPLE)
     assert isinstance(held, RenderHeld)
     assert held.reason_codes == ("UNCLEAR_REMIX",)
+    assert "whether the prompt asks for one change or several could not be told" in why(held)
 
 
 def test_an_approved_render_is_allowed_and_can_be_decided_again(parse: Parse, catalog: Catalog) -> None:
