@@ -37,6 +37,6 @@ def backup_command(inv: Invocation, *, file: Path) -> None:
 
 
 def _text(console: "Console", made: "Backup") -> None:
-    what = f", {made.size} records, root {made.root}" if made.root else ""
-    console.print(f"[green]backed up[/]: {made.bytes} bytes{what}", soft_wrap=True)
+    what = f"{made.bytes} bytes, {made.size} records, root {made.root}"
+    console.print(f"[green]backed up[/]: {what}", soft_wrap=True)
     console.print(f"next: sora-ledger restore {made.file} NEW-LEDGER", markup=False, soft_wrap=True)

@@ -26,14 +26,14 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that was made; size and root are null where only its own server can read it."""
+    """A backup that was made, and the head of the ledger in it."""
 
     ledger: str
     file: str
     bytes: int
     kind: str
-    size: int | None
-    root: str | None
+    size: int
+    root: str
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -63,8 +63,9 @@ def _dump(url: str, file: Path) -> Backup:
     from ledger.store.postgres.connection import Place  # noqa: PLC0415  # only the store in use is loaded
     from ledger.store.postgres.dump import dump  # noqa: PLC0415
 
-    dump(Place.at(url), file)
-    return Backup(label_of(url), str(file), file.stat().st_size, "postgresql", None, None)
+    edge = dump(Place.at(url), file)
+    kind, root = "postgresql", edge.root().hex()
+    return Backup(label_of(url), str(file), file.stat().st_size, kind, edge.size, root)
 
 
 def restore(file: Path, url: str, progress: Progress) -> "Report":

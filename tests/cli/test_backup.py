@@ -159,10 +159,11 @@ def elsewhere(postgres: ModuleType, databases: Any, on_server: str) -> Iterator[
 def test_an_archive_of_a_server_restores_the_same_ledger(
     sora: Any, programs: None, on_server: str, elsewhere: str
 ) -> None:
-    assert sora("backup", "b.dump").document["kind"] == "postgresql"
+    made = sora("backup", "b.dump").document
     ended = sora("restore", "b.dump", elsewhere)
     assert ended.code == ExitCode.DONE, ended
     assert (ended.document["root"], root(sora, elsewhere)) == (root(sora, on_server),) * 2
+    assert (made["kind"], made["root"]) == ("postgresql", ended.document["root"])
 
 
 def test_a_ledger_restored_on_a_server_is_append_only(

@@ -1,6 +1,7 @@
 """A ledger on PostgreSQL as one archive, made and read by PostgreSQL's own programs.
 
-``pg_dump`` sees the ledger of one moment while others write. It has to be as new as the server, so the
+``pg_dump`` sees the ledger of one moment while others write, and ours is the snapshot it sees, so that the
+head of the ledger in the archive is known. It has to be as new as the server, so the
 oldest that is new enough is taken of those on PATH and where packages put them. Passwords go to the programs
 in their environment, where other users of the machine do not see them.
 """
@@ -17,23 +18,37 @@ from tempfile import NamedTemporaryFile
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ledger.errors import LedgerUnusable
+from ledger.merkle import Frontier
 from ledger.store.postgres.connection import Place, connect, open_reading, recognise
+from ledger.store.postgres.present import read_head
 from ledger.store.postgres.trouble import usable
 
+_SNAPSHOT = "SELECT current_schema(), pg_export_snapshot()"
 _FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql@*/bin")
 
 
-def dump(place: Place, file: Path) -> None:
-    """Write the ledger at `place` to the new archive `file`; nothing is left of one that fails."""
+def dump(place: Place, file: Path) -> Frontier:
+    """Write the ledger at `place` to the new archive `file`, and return the right edge of its tree.
+
+    Nothing is left of an archive that fails.
+    """
     with usable(place.label), closing(open_reading(place)) as db:
-        (schema,) = db.execute("SELECT current_schema()").fetchone() or ("",)
-        major = db.info.server_version // 10_000
+        db.execute("SET idle_in_transaction_session_timeout = 0")
+        db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        schema, snapshot = db.execute(_SNAPSHOT).fetchone() or ("", "")
+        edge = read_head(db)
+        _write(place, file, _program("pg_dump", db.info.server_version // 10_000), schema, snapshot)
+    return edge
+
+
+def _write(place: Place, file: Path, program: str, schema: str, snapshot: str) -> None:
     part = file.with_name(f".{file.name}.part")
     try:
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        what = ["--format=custom", "--no-owner", "--no-privileges", f'--schema="{schema}"', f"--file={part}"]
-        _run(place, [_program("pg_dump", major), *what, f"--dbname={_conninfo(place)}"])
+        what = ["--format=custom", "--no-owner", "--no-privileges", f'--schema="{schema}"']
+        where = [f"--snapshot={snapshot}", f"--file={part}", f"--dbname={_conninfo(place)}"]
+        _run(place, [program, *what, *where])
         os.link(part, file)
     except OSError as error:
         raise LedgerUnusable(f"{file}: it cannot be written ({error.strerror})") from error
