@@ -12,8 +12,10 @@ from cli.invocation import Invocation
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from render_service.desk import Desk
     from render_service.recovery.audit import Audit
     from render_service.recovery.counting import Attempts
+    from render_service.recovery.findings import Finding
 
 GRACE_S = 300.0
 
@@ -38,20 +40,38 @@ GRACE_S = 300.0
     type=click.IntRange(min=1),
     help="Only count the attempts as they stood at this position of the ledger.",
 )
+@click.option(
+    "--dealt-with", "dealt_with", metavar="JOB", help="Record that what was found in this job is dealt with."
+)
+@click.option("--why", metavar="TEXT", help="What was done about it, recorded with --dealt-with.")
 @options.calling
 @options.invocation
 def audit_command(
-    inv: Invocation, *, since: str | None, offline: bool, grace_s: float, as_of: int | None
+    inv: Invocation,
+    *,
+    since: str | None,
+    offline: bool,
+    grace_s: float,
+    as_of: int | None,
+    dealt_with: str | None,
+    why: str | None,
 ) -> None:
     """Check that every attempt has its outcome, every video its job, and every dollar its file.
 
-    Exit code 0 if there is nothing to look at, 11 with findings; each says what to do.
+    Exit code 0 if there is nothing to look at, 11 with findings; each says what to do. What nothing can be
+    done about any more, such as a failed render that was billed, rests once somebody has said so.
 
     \b
     Example:
       sora-ledger audit
       sora-ledger audit --since 2026-11-01 --offline --json
+      sora-ledger audit --dealt-with job_01a2 --why "the operator says it was not billed"
     """
+    if (dealt_with is None) != (not (why or "").strip()):
+        raise click.UsageError("--dealt-with needs --why TEXT, and --why belongs to --dealt-with")
+    if dealt_with is not None and why is not None:
+        _deal_with(inv, dealt_with, why)
+        return
     if as_of is not None:
         _count(inv, as_of)
         return
@@ -65,6 +85,21 @@ def audit_command(
     inv.emit(done.document(), lambda console: _text(console, done))
     if done.findings:
         raise click.exceptions.Exit(ExitCode.AUDIT)
+
+
+def _deal_with(inv: Invocation, name: str, why: str) -> None:
+    async def follow(desk: "Desk") -> "list[Finding]":
+        from render_service.recovery.dealt_with import deal_with  # noqa: PLC0415
+
+        return await deal_with(desk, name, why)
+
+    findings = inv.desk(follow)
+
+    def text(console: "Console") -> None:
+        for finding in findings:
+            console.print(f"[green]dealt with[/]  {finding.code} {finding.subject}", soft_wrap=True)
+
+    inv.emit({"dealt_with": [finding.document() for finding in findings]}, text)
 
 
 def _count(inv: Invocation, position: int) -> None:
@@ -97,9 +132,12 @@ def _text(console: "Console", done: "Audit") -> None:
     console.print(f"spent {spent}, reserved {held}")
     for server in done.servers:
         said = f"{server.listed} listed" if server.because is None else f"not searched: {server.because}"
-        console.print(f"{server.profile}: {said}", markup=False, soft_wrap=True)
+        at = f" at {server.server}" if server.server else ""
+        console.print(f"{server.profile}{at}: {said}", markup=False, soft_wrap=True)
     for finding in done.findings:
         console.print(f"[red]{finding.code}[/] {finding.subject}", soft_wrap=True)
         console.print(f"  {finding.found}\n  → {finding.do}", markup=False, soft_wrap=True)
+    if done.dealt_with:
+        console.print(f"{len(done.dealt_with)} more dealt with before: --json has them")
     if not done.findings:
         console.print("[green]nothing to look at[/]")

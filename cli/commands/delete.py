@@ -41,6 +41,4 @@ def delete_command(inv: Invocation, *, name: str, reason: str | None, dry_run: b
 
     job = inv.desk(follow)
     document = job_document(job) | {"deleted": True}
-    inv.emit(
-        document, lambda console: console.print(f"{job.video_id} is deleted on the server", markup=False)
-    )
+    inv.emit(document, lambda console: console.print(f"{job.video_id} is gone from the server", markup=False))

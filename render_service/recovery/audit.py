@@ -1,16 +1,19 @@
 """The audit: whether every attempt is accounted for, every video has a job, and every dollar a file.
 
 Reads the ledger and asks the server for its list; records nothing. What somebody has to look at is a
-`Finding`. What cannot be known, because a server has no list or was not asked, is said beside them.
+`Finding`, unless somebody has said what they did about it (`dealt_with`). What cannot be known, because a
+server has no list or was not asked, is said beside them: one server is asked, the one the key is for.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ledger.job import State
+from ledger.events import SubmissionIntended
+from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import timestamp
 from render_service.desk import connection, usable_profile, utc_now
@@ -18,7 +21,15 @@ from render_service.errors import BadInput
 from render_service.library import pages
 from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts
 from render_service.recovery.counting import Attempts, count_attempts
-from render_service.recovery.findings import Finding, of_attempts, of_jobs, of_open_attempts, of_unclaimed
+from render_service.recovery.dealt_with import is_dealt_with
+from render_service.recovery.findings import (
+    Finding,
+    of_attempts,
+    of_jobs,
+    of_missing,
+    of_open_attempts,
+    of_unclaimed,
+)
 from render_service.recovery.matching import likeness
 from render_service.recovery.sightings import is_claimed
 from render_service.settings import SANDBOX, Settings
@@ -38,21 +49,30 @@ class Scope:
 
 @dataclass(frozen=True)
 class ServerLook:
-    """Whether a server was asked for its list, how many videos it has, or why it was not asked."""
+    """Whether a server was asked for its list, how many videos it has, or why it was not asked.
+
+    `server` is its address; None where it is not known, or where it is the embedded sandbox.
+    """
 
     profile: str
     listed: int | None = None
     because: str | None = None
+    server: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found, up to the ledger's end at `attempts.position`."""
+    """What an audit found, up to the ledger's end at `attempts.position`; `dealt_with` is left out of it."""
 
     attempts: Attempts
     open: Sequence[Attempt]
     servers: Sequence[ServerLook]
     findings: Sequence[Finding]
+    dealt_with: Sequence[Finding]
     now: datetime
     settled_usd_micros: int
     reserved_usd_micros: int
@@ -75,10 +95,9 @@ class Audit:
             ],
             "settled_usd_micros": self.settled_usd_micros,
             "reserved_usd_micros": self.reserved_usd_micros,
-            "servers": [
-                {"profile": one.profile, "listed": one.listed, "because": one.because} for one in self.servers
-            ],
+            "servers": [one.document() for one in self.servers],
             "findings": [finding.document() for finding in self.findings],
+            "dealt_with": [finding.document() for finding in self.dealt_with],
         }
 
 
@@ -87,31 +106,31 @@ async def audit(ledger: Ledger, settings: Settings, trace: Trace, scope: Scope) 
 
     The server is asked before the ledger is read, so that what begins meanwhile is not taken for unknown.
     """
-    servers, listed = await _asked(settings, trace, scope)
-    return await asyncio.to_thread(_audited, ledger, scope, servers, listed)
+    before = (await asyncio.to_thread(ledger.head)).size
+    look, listed = await _asked(settings, trace, scope)
+    return await asyncio.to_thread(_audited, ledger, scope, before, look, listed)
 
 
-async def _asked(
-    settings: Settings, trace: Trace, scope: Scope
-) -> tuple[list[ServerLook], list[Observation]]:
+async def _asked(settings: Settings, trace: Trace, scope: Scope) -> tuple[ServerLook, list[Observation]]:
     name = settings.chosen_profile()
     if scope.offline:
-        return [ServerLook(name, because="not asked (--offline)")], []
+        return ServerLook(name, because="not asked (--offline)"), []
     if name == SANDBOX and not settings.sandbox_folder.exists():
-        return [ServerLook(name, because="there is no sandbox beside this ledger")], []
+        return ServerLook(name, because="there is no sandbox beside this ledger"), []
     try:
         profile = usable_profile(settings, None, even_if_retired=False)
         if not profile.can_list:
-            return [ServerLook(name, because=profile.unsupported.get("list") or "it has no list")], []
+            return ServerLook(name, because=profile.unsupported.get("list") or "it has no list"), []
         async with connection(settings, trace, profile) as client:
             seen = [video async for page in pages(client) for video in page.observations]
+            server = None if name == SANDBOX else client.base_url
     except (BadInput, SettingsUnusable) as error:
-        return [ServerLook(name, because=str(error).splitlines()[0])], []
-    return [ServerLook(name, listed=len(seen))], seen
+        return ServerLook(name, because=str(error).splitlines()[0]), []
+    return ServerLook(name, listed=len(seen), server=server), seen
 
 
 def _audited(
-    ledger: Ledger, scope: Scope, servers: Sequence[ServerLook], listed: Sequence[Observation]
+    ledger: Ledger, scope: Scope, before: int, look: ServerLook, listed: Sequence[Observation]
 ) -> Audit:
     now = utc_now()
     attempts = count_attempts(ledger, ledger.head().size)
@@ -121,21 +140,23 @@ def _audited(
     absent = [attempt_of(ledger, job) for job in jobs if job.state is State.ABSENT and job.outcome is None]
     live = [one for one in still_open if one.lost is None and one.silent_s(now) < scope.grace_s]
     begun = [job for job in jobs if _is_in(scope, job.created_at)]
-    profile = servers[0].profile
-    unclaimed = _unclaimed(ledger, profile, listed, scope, live)
-    findings = [
+    unclaimed = _unclaimed(ledger, look.profile, listed, scope, live)
+    found = [
         *of_attempts(attempts),
         *of_open_attempts(
             (one for one in still_open if _is_in(scope, one.job.created_at)), now, scope.grace_s
         ),
-        *of_unclaimed(profile, unclaimed, still_open, absent),
+        *of_unclaimed(look.profile, unclaimed, still_open, absent),
+        *of_missing(_missing(ledger, look, listed, begun, before), now),
         *of_jobs(begun, now),
     ]
+    done = [finding for finding in found if is_dealt_with(ledger, finding)]
     return Audit(
         attempts=attempts,
         open=still_open,
-        servers=[*servers, *_not_asked(named, profile)],
-        findings=findings,
+        servers=[look, *_not_asked({*attempts.servers, *((name, None) for name in named)}, look)],
+        findings=[finding for finding in found if finding not in done],
+        dealt_with=done,
         now=now,
         settled_usd_micros=_sum(job.settled_usd_micros for job in begun),
         reserved_usd_micros=_sum(job.reserved_usd_micros for job in begun),
@@ -150,10 +171,50 @@ def _sum(amounts: Iterator[int | None]) -> int:
     return sum(amount or 0 for amount in amounts)
 
 
-def _not_asked(named: Iterable[str], asked: str) -> list[ServerLook]:
-    """Say which servers have jobs in this ledger and were not asked: a command has one server."""
-    others = sorted(name for name in named if name != asked)
-    return [ServerLook(name, because=f"not asked; --profile {name} asks it") for name in others]
+def _not_asked(used: Iterable[tuple[str, str | None]], asked: ServerLook) -> list[ServerLook]:
+    """Say which servers have jobs in this ledger and were not asked: a command has one server and one key."""
+    by_profile: dict[str, set[str]] = defaultdict(set)
+    for profile, server in used:
+        by_profile[profile] |= {server} if server and profile != SANDBOX else set()
+    looks = []
+    for profile, servers in sorted(by_profile.items()):
+        if profile != asked.profile:
+            because = f"not asked; --profile {profile} asks it"
+            looks += [ServerLook(profile, because=because, server=one) for one in sorted(servers) or (None,)]
+        elif asked.server is not None:
+            others = sorted(servers - {asked.server})
+            because = "not asked; OPENAI_BASE_URL names another"
+            looks += [ServerLook(profile, because=because, server=one) for one in others]
+    return looks
+
+
+def _missing(
+    ledger: Ledger, look: ServerLook, listed: Sequence[Observation], jobs: Sequence[Job], before: int
+) -> list[Job]:
+    """Return the jobs that wait for a video which the list does not show.
+
+    Nothing follows from a list without any of our videos (another account's), for a job that went to another
+    server, or for one about which something was recorded after `before`, while the list was read.
+    """
+    shown = {seen.video_id for seen in listed}
+    ours = [job for job in jobs if job.profile == look.profile and job.video_id is not None]
+    if not any(job.video_id in shown for job in ours):
+        return []
+    return [
+        job
+        for job in ours
+        if job.state in {State.RUNNING, State.COMPLETED}
+        and job.video_id not in shown
+        and job.position <= before
+        and _server_of(ledger, job) in {look.server, None}
+    ]
+
+
+def _server_of(ledger: Ledger, job: Job) -> str | None:
+    """Return where the last attempt of a job went; None of an adopted one, and of the embedded sandbox."""
+    events = [record.event for record in ledger.history(job.job_id)]
+    servers = [event.server for event in events if isinstance(event, SubmissionIntended)]
+    return servers[-1] if servers and job.profile != SANDBOX else None
 
 
 def _unclaimed(

@@ -46,13 +46,15 @@ _SAYS: Mapping[type[_Said], Standing] = {
 class Attempts:
     """How many attempts were intended up to `position`, where each stands, and what does not add up.
 
-    `strays` are records about attempts that nobody intended, and intents whose id was used before.
+    `strays` are records about attempts that nobody intended, and intents whose id was used before; `servers`
+    the profiles and addresses that anything was intended for.
     """
 
     position: int
     intended: int
     standing: Mapping[Standing, int]
     strays: tuple[Record, ...]
+    servers: frozenset[tuple[str, str]]
 
     @property
     def adds_up(self) -> bool:
@@ -67,14 +69,18 @@ class Attempts:
 def count_attempts(ledger: Ledger, position: int) -> Attempts:
     """Count what was said about attempts up to `position`."""
     intended, standing, strays = 0, dict[tuple[str, str], Standing](), list[Record]()
+    servers = set[tuple[str, str]]()
     for record, said in _said(ledger, position):
         attempt, is_intent = (record.stream, said.attempt_id), isinstance(said, SubmissionIntended)
         intended += is_intent
+        if isinstance(said, SubmissionIntended):
+            servers.add((said.profile, said.server))
         if is_intent == (attempt in standing):
             strays.append(record)
         standing[attempt] = _SAYS[type(said)]
     counted = Counter(standing.values())
-    return Attempts(position, intended, {name: counted[name] for name in STANDINGS}, tuple(strays))
+    by_standing = {name: counted[name] for name in STANDINGS}
+    return Attempts(position, intended, by_standing, tuple(strays), frozenset(servers))
 
 
 def _said(ledger: Ledger, position: int) -> Iterator[tuple[Record, _Said]]:

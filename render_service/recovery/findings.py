@@ -8,11 +8,12 @@ INTENT_OPEN             an attempt was begun, and nothing was heard of it for th
 OUTCOME_UNKNOWN         an answer was lost: a video may exist
 VIDEO_UNCLAIMED         the server has a video that the ledger does not know
 VIDEO_CLAIMED_TWICE     two jobs have the same video
+VIDEO_MISSING           a job waits for a video that its server does not list any more
 SPEND_WITHOUT_ASSET     money was spent, and there is no video for it
 ASSET_EXPIRED           a video was completed, and is gone before anybody fetched it
 ======================  =================================================================================
 
-`docs/operations.md` says what to do for each.
+`docs/operations.md` says what to do for each; `dealt_with`, how those end that nothing can be done about.
 """
 
 from collections import defaultdict
@@ -35,6 +36,7 @@ Code = Literal[
     "OUTCOME_UNKNOWN",
     "VIDEO_UNCLAIMED",
     "VIDEO_CLAIMED_TWICE",
+    "VIDEO_MISSING",
     "SPEND_WITHOUT_ASSET",
     "ASSET_EXPIRED",
 ]
@@ -42,12 +44,16 @@ Code = Literal[
 
 @dataclass(frozen=True)
 class Finding:
-    """Something somebody has to look at: `subject` is a job, a video or an event, `do` the next step."""
+    """Something somebody has to look at: `subject` is a job, a video or an event, `do` the next step.
+
+    `job_id` is the job it is about, if it is about one.
+    """
 
     code: Code
     subject: str
     found: str
     do: str
+    job_id: str | None = None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -67,10 +73,10 @@ def of_open_attempts(attempts: Iterable[Attempt], now: datetime, grace_s: float)
         name, age_s = attempt.job.job_id, attempt.silent_s(now)
         if attempt.lost is not None:
             found = f"the answer was lost ({attempt.lost.lost}) {age_s:.0f} s ago: a video may exist"
-            yield Finding("OUTCOME_UNKNOWN", name, found, f"sora-ledger reconcile {name}")
+            yield Finding("OUTCOME_UNKNOWN", name, found, f"sora-ledger reconcile {name}", name)
         elif age_s >= grace_s:
             found = f"begun {age_s:.0f} s ago, and nothing was heard of it: a video may exist"
-            yield Finding("INTENT_OPEN", name, found, f"sora-ledger reconcile {name}")
+            yield Finding("INTENT_OPEN", name, found, f"sora-ledger reconcile {name}", name)
 
 
 def of_unclaimed(
@@ -104,20 +110,42 @@ def of_jobs(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
     for (_, video_id), names in owners.items():
         if len(names) > 1:
             found = f"it belongs to {' and '.join(sorted(names))}"
-            do = f"sora-ledger show {max(names)}: tell which of them the server made it for"
-            yield Finding("VIDEO_CLAIMED_TWICE", video_id, found, do)
+            later = max(names)
+            do = f"sora-ledger show {later}: tell which of them the server made it for; {_then(later)}"
+            yield Finding("VIDEO_CLAIMED_TWICE", video_id, found, do, later)
+
+
+def of_missing(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
+    """Find jobs that wait for a video their server does not list, though it has not expired."""
+    for job in jobs:
+        if _has_expired(job, now):
+            continue
+        name = job.job_id
+        found = f"it is {job.state}, and {job.profile} lists {job.video_id} no more"
+        do = f"sora-ledger poll {name}; if the server does not know the video: sora-ledger delete --id {name}"
+        yield Finding("VIDEO_MISSING", name, found, do, name)
+
+
+def _has_expired(job: Job, now: datetime) -> bool:
+    """Say whether the time is over for which the server promised the bytes of `job`."""
+    return job.expires_at is not None and job.expires_at <= now.timestamp()
 
 
 def _of_job(job: Job, now: datetime) -> Iterator[Finding]:
     if Variant.VIDEO in job.assets:
         return
-    has_expired = job.expires_at is not None and job.expires_at <= now.timestamp()
-    if job.state is State.LOST or (job.state in {State.RUNNING, State.COMPLETED} and has_expired):
+    is_waiting = job.state in {State.RUNNING, State.COMPLETED}
+    if job.state is State.LOST or (is_waiting and _has_expired(job, now)):
         found = f"{job.video_id} was completed and is gone, and nobody had fetched it"
-        do = f"render it again, and poll it at once or run a worker; sora-ledger show {job.job_id}"
-        yield Finding("ASSET_EXPIRED", job.job_id, found, do)
+        ended = _then(job.job_id) if job.outcome else f"sora-ledger poll {job.job_id} records it"
+        do = f"render it again, and poll it at once or run a worker; {ended}"
+        yield Finding("ASSET_EXPIRED", job.job_id, found, do, job.job_id)
     elif job.settled_usd_micros:
         spent = f"{format_usd(job.settled_usd_micros)} ({job.cost_basis})"
         found = f"{spent} for a render that is {job.state}, and there is no video"
-        do = f"ask whoever runs {job.profile} whether it was billed; sora-ledger show {job.job_id}"
-        yield Finding("SPEND_WITHOUT_ASSET", job.job_id, found, do)
+        do = f"ask whoever runs {job.profile} whether it was billed; {_then(job.job_id)}"
+        yield Finding("SPEND_WITHOUT_ASSET", job.job_id, found, do, job.job_id)
+
+
+def _then(name: str) -> str:
+    return f"then sora-ledger audit --dealt-with {name} --why TEXT"

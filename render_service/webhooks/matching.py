@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ledger.errors import EventIdConflict
-from ledger.events import WebhookMatched, WebhookReceived
+from ledger.events import RenderAdopted, WebhookMatched, WebhookReceived
 from ledger.job import Job
 from ledger.ledger import Ledger
 from ledger.record import Authority, Draft, draft
@@ -43,7 +43,8 @@ def match(desk: Desk, profile: str, received: WebhookReceived, received_id: str)
 async def match_inbox(desk: Desk, job: Job) -> Job:
     """Tie what the inbox holds about the video of `job` to it, and return the job after that.
 
-    Looks at what came since the job began: nobody can announce a video before it is asked for.
+    Looks at what came since the job began: nobody can announce a video before it is asked for. One that was
+    adopted was asked for by others, at a time nobody here knows, so all of the inbox is looked at.
     """
     if job.profile is None or job.video_id is None:
         return job
@@ -57,9 +58,10 @@ def _match_late(desk: Desk, job: Job, profile: str) -> int:
         return 0
     history = desk.ledger.history(job.job_id)
     said = {r.event.webhook_event_id for r in history if isinstance(r.event, WebhookMatched)}
+    after = 0 if isinstance(history[0].event, RenderAdopted) else history[0].position
     late = [
         (job.job_id, match(desk, profile, record.event, record.event_id))
-        for record in desk.ledger.read(inbox, after=history[0].position)
+        for record in desk.ledger.read(inbox, after=after)
         if isinstance(record.event, WebhookReceived)
         and record.event.video_id == job.video_id
         and record.event.webhook_event_id not in said

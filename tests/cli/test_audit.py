@@ -16,11 +16,12 @@ def at_openai(server: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
 
 
 def test_nothing_to_look_at_ends_with_0(sora: Sora, at_openai: Any) -> None:
-    at_openai()
+    base_url = at_openai().base_url
     sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
     ended = sora("audit")
     assert (ended.code, ended.document["clean"], ended.document["findings"]) == (0, True, [])
-    assert ended.document["servers"] == [{"profile": "openai", "listed": 1, "because": None}]
+    [asked] = ended.document["servers"]
+    assert asked == {"profile": "openai", "listed": 1, "because": None, "server": base_url}
 
 
 def test_a_finding_ends_with_11_and_what_to_do(sora: Sora, at_openai: Any) -> None:
@@ -54,6 +55,31 @@ def test_the_equation_of_an_earlier_position_can_be_asked_for(sora: Sora, at_ope
 def test_a_position_beyond_the_end_is_refused(sora: Sora, denied: str) -> None:
     ended = sora("audit", "--as-of", "99")
     assert (ended.code, "where the ledger ends" in ended.error) == (2, True)
+
+
+def test_a_failed_render_rests_once_somebody_says_what_was_done(sora: Sora, at_openai: Any) -> None:
+    at_openai()
+    job = sora("create", "--prompt", "a fox [fail]").document["job_id"]
+    sora("poll", job, "--poll-interval", "0.05")
+    done = sora("audit", "--dealt-with", job, "--why", "it was not billed").document["dealt_with"]
+    assert [(one["code"], one["subject"]) for one in done] == [("SPEND_WITHOUT_ASSET", job)]
+    ended = sora("audit", "--text")
+    assert (ended.code, "1 more dealt with before" in ended.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "given", [("--dealt-with", "job_1"), ("--why", "so"), ("--dealt-with", "j", "--why", " ")]
+)
+def test_what_was_dealt_with_needs_a_job_and_a_reason(
+    sora: Sora, denied: str, given: tuple[str, ...]
+) -> None:
+    ended = sora("audit", *given)
+    assert (ended.code, "--dealt-with needs --why TEXT" in ended.error) == (2, True)
+
+
+def test_a_job_without_a_lasting_finding_cannot_be_dealt_with(sora: Sora, denied: str) -> None:
+    ended = sora("audit", "--dealt-with", denied, "--why", "nothing")
+    assert (ended.code, "has no finding that lasts" in ended.error) == (2, True)
 
 
 def test_a_server_that_cannot_be_used_is_said(sora: Sora, denied: str) -> None:

@@ -65,6 +65,17 @@ def someone_else(server: SandboxServer) -> Callable[..., str]:
 
 
 @pytest.fixture
+def forget(server: SandboxServer) -> Callable[[str], None]:
+    """Have somebody else delete a video of the same account."""
+
+    def delete(video_id: str) -> None:
+        url, headers = f"{server.base_url}/videos/{video_id}", {"authorization": "Bearer other"}
+        httpx2.delete(url, headers=headers).raise_for_status()
+
+    return delete
+
+
+@pytest.fixture
 def lost(plan: Any, request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
     """Submit a request whose answer gets lost; `kept` says whether the server carried it out."""
 

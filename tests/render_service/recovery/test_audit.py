@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
-from ledger.events import AssetLost, Status, StatusObserved, SubmissionAccepted, Variant
+from ledger.events import AssetLost, Outcome, Status, StatusObserved, SubmissionAccepted, Variant
 from ledger.job import State
 from ledger.store.interface import NEW
+from render_service.closing import closing
 from render_service.desk import Desk, utc_now
+from render_service.errors import BadInput
 from render_service.library import delete
 from render_service.recovery.audit import Audit, Scope, audit, audited_at
 from render_service.recovery.by_hand import declare_absent
+from render_service.recovery.dealt_with import deal_with
 from render_service.recovery.findings import of_jobs
 from render_service.recovery.reconcile import reconcile_job
 from render_service.renders import place
@@ -149,6 +152,15 @@ async def test_servers_that_were_not_asked_are_said(desk: Desk, stored: Any, req
     assert looks == [("openai", None), ("custom", "not asked; --profile custom asks it")]
 
 
+async def test_another_address_of_the_same_profile_is_said_to_be_unasked(
+    desk: Desk, at: Any, stored: Any, cut_off: Any
+) -> None:
+    await stored(desk)
+    await cut_off(at("http://127.0.0.1:9/v1"))
+    looks = [(one.server, one.because) for one in (await audited(desk)).servers]
+    assert looks[1:] == [("http://127.0.0.1:9/v1", "not asked; OPENAI_BASE_URL names another")]
+
+
 async def test_a_server_without_a_list_is_said_to_have_none(desk: Desk, stored: Any) -> None:
     await stored(desk)
     elsewhere = replace(desk.settings, profile_name="new-api")
@@ -194,6 +206,51 @@ async def test_a_lost_video_is_reported_once(desk: Desk, request_for: Any) -> No
     lost = AssetLost(variant=Variant.VIDEO, cause="expired")
     job = await desk.advance(job, [desk.draft(done), desk.draft(lost)])
     assert codes(await audited(desk)) == ["ASSET_EXPIRED"]
+
+
+async def test_a_running_job_whose_video_is_listed_no_more_is_found_with_the_way_out(
+    desk: Desk, stored: Any, request_for: Any, forget: Any
+) -> None:
+    await stored(desk)
+    job = (await place(desk, request_for())).job
+    forget(job.video_id)
+    [finding] = (await audited(desk)).findings
+    assert (finding.code, finding.subject) == ("VIDEO_MISSING", job.job_id)
+    await delete(desk, job)
+    assert codes(await audited(desk)) == ["SPEND_WITHOUT_ASSET"]
+
+
+async def test_a_list_without_any_of_our_videos_says_nothing_about_those_missing(
+    desk: Desk, request_for: Any, forget: Any
+) -> None:
+    job = (await place(desk, request_for())).job
+    forget(job.video_id)
+    assert codes(await audited(desk)) == []
+
+
+async def test_a_video_that_expired_is_dealt_with_once_it_is_recorded_as_lost(
+    desk: Desk, request_for: Any
+) -> None:
+    job = (await place(desk, request_for())).job
+    gone = int((utc_now() - timedelta(minutes=1)).timestamp())
+    done = StatusObserved(
+        video_id=job.video_id or "", status=Status.COMPLETED, source="poll", expires_at=gone
+    )
+    job = await desk.advance(job, [desk.draft(done)])
+    with pytest.raises(BadInput, match="not over"):
+        await deal_with(desk, job.job_id, "rendered again")
+    job = await desk.advance(job, [desk.draft(AssetLost(variant=Variant.VIDEO, cause="expired"))])
+    await desk.advance(job, [desk.draft(event) for event in closing(desk, job, Outcome.LOST)])
+    await deal_with(desk, job.job_id, "rendered again")
+    after = await audited(desk)
+    assert (codes(after), [one.code for one in after.dealt_with]) == ([], ["ASSET_EXPIRED"])
+
+
+async def test_a_finding_is_dealt_with_once(desk: Desk, stored: Any) -> None:
+    job = await stored(desk, prompt="a fox [fail]")
+    await deal_with(desk, job.job_id, "not billed")
+    with pytest.raises(BadInput, match="dealt with already"):
+        await deal_with(desk, job.job_id, "not billed")
 
 
 async def test_since_leaves_out_what_was_begun_before(desk: Desk, stored: Any, lost: Any) -> None:

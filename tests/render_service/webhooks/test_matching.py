@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import pytest
 
 from ledger.events import WebhookMatched, WebhookReceived
 from ledger.job import Job, State
 from ledger.store.interface import ANY, Batch
+from render_service.adoption import adopt
 from render_service.desk import Desk
 from render_service.renders import place
 from render_service.settle import settle
@@ -57,6 +59,17 @@ async def test_a_delivery_that_overtook_the_create_is_tied_when_the_job_is_settl
     settled = await settle(desk, job, interval_s=0.05, timeout_s=30)
     assert types(settled)[-3:] == ["webhook.matched", "cost.settled", "render.closed"]
     assert (settled.state, intact()) == (State.STORED, True)
+
+
+@pytest.mark.anyio
+async def test_a_delivery_that_came_before_its_video_was_adopted_is_tied(
+    desk: Desk, types: Callable[[Job], list[str]]
+) -> None:
+    url, headers = f"{desk.settings.base_url}/videos", {"authorization": "Bearer other"}
+    video_id = httpx2.post(url, json={"prompt": "a fox runs"}, headers=headers).json()["id"]
+    await desk.append(inbox_of("openai"), ANY, [desk.draft(received(video_id))])
+    job, _ = await adopt(desk, video_id)
+    assert types(await match_inbox(desk, job)).count("webhook.matched") == 1
 
 
 @pytest.mark.anyio
