@@ -527,6 +527,7 @@ class _Check:
         self.version = 0
         self.last_position = 0
         self.last_type = ""
+        self.closed = False
 
     def run(self) -> None:
         manifest = self._manifest()
@@ -687,6 +688,7 @@ class _Check:
         if position <= self.last_position:
             raise Damaged("POSITION_NOT_DENSE", f"records.jsonl {place}", "rising positions", position)
         self.last_position, self.last_type = position, shown(record["type"])
+        self.closed = self.closed or record["type"] == CLOSING
         return record
 
     def _included(self, record: bytes, position: int, proof_line: bytes | None, head: Head) -> None:
@@ -783,9 +785,9 @@ class _Check:
     def _limits(self, scope: dict[str, Any]) -> None:
         if scope["kind"] == "job":
             ended = (
-                "The job had ended by then, and a review, a deletion or an erasure may have followed."
-                if self.last_type == CLOSING
-                else "Whether the job ended there is not in it."
+                "The job had ended by then, though a review, a deletion or an erasure may have followed."
+                if self.closed
+                else "By then the job had not ended."
             )
             self.outcome.shows_not.append(
                 f"That nothing more was recorded about this job. The last record here is its number "

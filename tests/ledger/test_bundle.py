@@ -348,7 +348,7 @@ def test_the_last_record_of_a_job_taken_out_is_not_found_and_the_report_says_so(
 
 def test_it_says_so_where_a_job_does_not_end_in_a_bundle(ledger_path: Path, job_scope: Scope) -> None:
     outcome = check(bundle(ledger_path, job_scope, size=6))
-    assert any("Whether the job ended there is not in it." in text for text in outcome.shows_not)
+    assert any("By then the job had not ended." in text for text in outcome.shows_not)
 
 
 @pytest.mark.parametrize(
