@@ -85,6 +85,8 @@ class Desk:
     authority: Authority = Authority.HUMAN
     fences: dict[str, Fence] = field(default_factory=dict)
     """Of the jobs it holds a lease on; what it says about one of them is refused once the lease is lost."""
+    held_until: dict[str, float] = field(default_factory=dict)
+    """When those leases end, by `sending.elapsing`; nothing is sent for a job after that."""
     _connections: Connections = field(default_factory=Connections, init=False, repr=False)
 
     @classmethod

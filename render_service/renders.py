@@ -6,7 +6,7 @@ anything a second time unless the last attempt is known to have created nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,6 +41,7 @@ from render_service.outcomes import record_outcome
 from render_service.patience import Patience
 from render_service.placed import Placed
 from render_service.request_keys import answered_repeat, event_id_of, find_repeated
+from render_service.sending import may_send
 from sora_adapter.advice import Submission
 from sora_adapter.calls import SubmitCall
 from sora_adapter.errors import AdapterError
@@ -218,7 +219,9 @@ async def attempt(
         await asyncio.to_thread(_check_overrides, desk, job, ruling)
     async with desk.connect(profile) as client:
         intent = intended(client, profile, placed.requested, ruling, desk.fences.get(job.job_id))
-        attempt = _attempt(desk, client, _recording(desk, placed, job, intent), intent, call, patience)
+        in_time = may_send(job.job_id, desk.held_until)
+        recording = _recording(desk, placed, job, intent)
+        attempt = _attempt(desk, client, recording, intent, call, patience, in_time)
         job, outcome, wait_s = await uninterrupted(desk, attempt)
     return replace(placed, job=job, outcome=outcome), wait_s
 
@@ -273,11 +276,12 @@ async def _attempt(  # what one attempt is made of
     intent: SubmissionIntended,
     call: SubmitCall,
     patience: Patience,
+    in_time: Callable[[], bool],
 ) -> tuple[Job, Submission, float | None]:
     """Record the intent, call once, record the outcome; a crash in between leaves the job ``submitting``."""
     job = await recording
     try:
-        submitted = await client.submit_reported(intent, call)
+        submitted = await client.submit_reported(intent, call, in_time)
     except AdapterError:  # raised only before anything was sent
         absent = SubmissionAbsent(attempt_id=intent.attempt_id, how="never_connected")
         await record_outcome(desk, job, absent, goes_on=False)

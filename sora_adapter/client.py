@@ -97,13 +97,18 @@ class VideosClient:
         """
         return (await self.submit_reported(intent, call)).outcome
 
-    async def submit_reported(self, intent: SubmissionIntended, call: SubmitCall) -> Submitted:
-        """Do what `submit` does, and return with the outcome what the server reports as its cost."""
+    async def submit_reported(
+        self, intent: SubmissionIntended, call: SubmitCall, in_time: Callable[[], bool] | None = None
+    ) -> Submitted:
+        """Do what `submit` does, and return with the outcome what the server reports as its cost.
+
+        `in_time` is asked last, when there is a connection: False sends nothing, as if there had been none.
+        """
         upload = await _bytes_of(call.upload) if call.upload else None
         more = [await _bytes_of(reference) for reference in call.more_references]
         post = post_of(call, self.profile, upload, more)
         headers = {**self._headers(), "X-Client-Request-Id": intent.attempt_id}
-        received = await self._transport.post(post, headers)
+        received = await self._transport.post(post, headers, in_time)
         outcome = self._translator.submission(intent.attempt_id, received)
         return Submitted(outcome, self._translator.cost(received))
 

@@ -18,8 +18,9 @@ process (``warnings.catch_warnings`` is not safe between tasks), and the models 
 import ipaddress
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -34,6 +35,7 @@ CONNECT_TIMEOUT_S = 10.0
 CHUNK_BYTES = 256 * 1024
 KEPT_S = 0.5
 MOST_CONNECTIONS = 100
+_IN_TIME: ContextVar[Callable[[], bool] | None] = ContextVar("in_time", default=None)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-")
 
 # httpcore2 raises these before it writes the first byte of a request: while it waits for a connection, opens
@@ -58,7 +60,7 @@ class Transport:
                 limits=httpx2.Limits(max_keepalive_connections=MOST_CONNECTIONS, keepalive_expiry=KEPT_S),
                 trust_env=not is_here,
                 verify=not (is_here and base_url.startswith("http://")) or _trusting_nobody(),
-                event_hooks={"request": [_in_one_piece], "response": [_read_as_utf8]},
+                event_hooks={"request": [_in_one_piece, _in_time_or_not_at_all], "response": [_read_as_utf8]},
             ),
         )
 
@@ -66,8 +68,11 @@ class Transport:
         """Close every connection."""
         await self._sdk.close()
 
-    async def post(self, post: Post, headers: Mapping[str, str]) -> Answer | Lost:
-        """Send `post` once; a redirect is an answer."""
+    async def post(
+        self, post: Post, headers: Mapping[str, str], in_time: Callable[[], bool] | None = None
+    ) -> Answer | Lost:
+        """Send `post` once, unless it is not `in_time` right before; a redirect is an answer."""
+        _IN_TIME.set(in_time)
         encoding = {"Content-Type": "multipart/form-data"} if post.multipart else {}
         return await _exchange(
             self._sdk.post(
@@ -188,6 +193,19 @@ async def _in_one_piece(request: httpx2.Request) -> None:
     Its parts are in memory already. For a create that is 2 writes instead of 36, and a third of its time.
     """
     await request.aread()
+
+
+async def _in_time_or_not_at_all(request: httpx2.Request) -> None:
+    """Have the connection ask whether it is still in time, before it writes the first byte."""
+    in_time = _IN_TIME.get()
+    if in_time is None or request.method != "POST":
+        return
+
+    async def at(step: str, _: object) -> None:  # the client awaits it
+        if step == "http11.send_request_headers.started" and not in_time():
+            raise httpx2.ConnectTimeout("it was too late when there was a connection; nothing was sent")
+
+    request.extensions = {**request.extensions, "trace": at}
 
 
 async def _read_as_utf8(response: httpx2.Response) -> None:

@@ -94,6 +94,7 @@ async def _work(desk: "Desk", terms: Terms) -> "Worked":
     from render_service.work.stopping import stop_signals  # noqa: PLC0415  # with what only a worker needs
     from render_service.work.worker import Worker  # noqa: PLC0415
 
+    desk.profile()  # says at once what is missing to reach its server
     worker = Worker(desk, terms)
     with stop_signals() as stop:
         say("working until Ctrl-C or SIGTERM" if not terms.drain else "working until nothing is left")

@@ -9,6 +9,7 @@ import asyncio
 from ledger.errors import StaleFence
 from ledger.store.interface import Fence, Lease
 from render_service.desk import Desk
+from render_service.sending import elapsing
 
 RENEWALS = 3
 """How often a lease is renewed while it lasts."""
@@ -32,6 +33,7 @@ class Hands:
     async def take(self, limit: int) -> list[str]:
         """Claim up to `limit` due jobs and return their ids."""
         lease_ms = round(self._lease_s * 1000)
+        until = elapsing() + self._lease_s
         leases = await asyncio.to_thread(self._store.claim, self.holder, lease_ms, limit)
         taken = []
         for lease in leases:
@@ -40,6 +42,7 @@ class Hands:
                 continue
             self._leases[lease.job_id] = lease
             self._desk.fences[lease.job_id] = Fence(lease.job_id, lease.token)
+            self._desk.held_until[lease.job_id] = until
             taken.append(lease.job_id)
         return taken
 
@@ -49,6 +52,7 @@ class Hands:
             await self._release(lease, None if delay_s is None else round(delay_s * 1000))
             self._leases.pop(job_id, None)
             self._desk.fences.pop(job_id, None)
+            self._desk.held_until.pop(job_id, None)
 
     async def put_all(self) -> None:
         """Give back whatever is in hand, due at once; what still works on it can record nothing more."""
@@ -66,5 +70,7 @@ class Hands:
         while True:
             await asyncio.sleep(self._lease_s / RENEWALS)
             if self._leases:
-                lease_ms = round(self._lease_s * 1000)
-                await asyncio.to_thread(self._store.keep, self.holder, lease_ms)
+                until, lease_ms = elapsing() + self._lease_s, round(self._lease_s * 1000)
+                kept = await asyncio.to_thread(self._store.keep, self.holder, lease_ms)
+                in_hand = (lease.job_id for lease in kept if lease.job_id in self._leases)
+                self._desk.held_until.update(dict.fromkeys(in_hand, until))

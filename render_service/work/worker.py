@@ -75,6 +75,7 @@ class Worker:
         try:
             await self._work(stop, stopping)
         finally:
+            self._desk.log.info("worker.stopping", in_hand=len(self._hands))
             await self._end()
             stopping.cancel()
             keeping.cancel()

@@ -15,8 +15,10 @@ from ledger.events import PrivateErased
 from ledger.job import Job, State
 from ledger.private import private_values
 from ledger.store.interface import ANY
+from render_service import renders
 from render_service.desk import utc_now
 from render_service.renders import place
+from render_service.sending import LATEST_S, may_send
 from render_service.withdrawing import cancel
 from render_service.work import carrying_out
 from render_service.work.hands import Hands
@@ -349,6 +351,34 @@ async def test_an_answer_that_came_after_the_lease_was_lost_is_told_and_found_by
     assert (await here.job(job)).state is State.STORED
     assert asked(server)["creates"] == 1
     assert intact()
+
+
+async def test_an_attempt_that_comes_too_late_to_its_connection_is_not_sent(
+    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = sandbox()
+    here = bench(server.base_url)
+    (job,) = await here.queued()
+    in_time = iter([False, True])
+    monkeypatch.setattr(renders, "may_send", lambda *_: lambda: next(in_time))
+    await here.work()
+    counted = here.types(job)
+    assert [counted[f"submission.{kind}"] for kind in ("intended", "absent", "accepted")] == [2, 1, 1]
+    assert asked(server)["creates"] == 1
+
+
+async def test_nothing_is_sent_after_the_end_of_a_lease_or_long_after_its_intent() -> None:
+    now = [100.0]
+    ends = {"job_1": 110.0}
+    leased, free = (may_send(name, ends, lambda: now[0]) for name in ("job_1", "job_2"))
+    now[0] = 109.0
+    assert (leased(), free()) == (True, True)
+    now[0] = 111.0
+    assert (leased(), free()) == (False, True)
+    ends["job_1"] = 200.0  # renewed
+    assert leased()
+    now[0] = 100.0 + LATEST_S
+    assert (leased(), free()) == (False, False)
 
 
 async def test_a_job_that_came_back_while_its_old_work_goes_on_is_not_begun_again(
