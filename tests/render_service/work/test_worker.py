@@ -198,7 +198,7 @@ async def test_a_job_that_cannot_be_sent_waits_for_a_person_and_takes_nobodys_sl
     commitments = tuple(private.commitment for _, private in private_values(first.event))
     gone = PrivateErased(commitments=commitments, reason_code="asked")
     await here.desk.append("ledger", ANY, [here.desk.draft(gone)])
-    await here.work(until="render.closed", running={"sora-2": 1})
+    await here.work(until="render.closed", running={"sora-2": 1}, at_once=1)
     assert [(await here.job(job)).state for job in (erased, fine)] == [State.DECIDED, State.STORED]
     assert {line["job_id"] for line in here.log.said("job.trouble")} == {erased.job_id}
     assert here.desk.ledger.store.tally().waiting == 1
