@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from cli.images import read_images
-from cli.invocation import say
 from decision.catalog import Catalog
 from decision.dimensions import read_size, size_of
 from decision.request import DEFAULT_SIZE
@@ -171,6 +170,4 @@ def _frames(
         return None, []
     wanted = read_size(size, catalog) if size else DEFAULT_SIZE
     first, further = first_frame(paths[0], wanted, fit), [as_found(path) for path in paths[1:]]
-    if further:
-        say(f"the API takes one image: {paths[0]} is the first frame; the other {len(further)} are recorded")
     return first, further

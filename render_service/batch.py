@@ -111,7 +111,7 @@ def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tup
             problems.append(
                 Problem(
                     planned.entry.line,
-                    f"it is {job_id}, recorded with other {', '.join(differing)}; "
+                    f"it is {job_id}, recorded with another {' and another '.join(differing)}; "
                     "put it back as it was and add what is new at the end, or name another --out-dir",
                 )
             )

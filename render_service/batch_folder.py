@@ -33,9 +33,9 @@ class BatchFolder:
             raise BadInput(f"--out-dir {self.path}: {there} cannot be written; name another folder")
         taken = [target for target in map(self.document, plan) if target.exists()]
         if taken and not force:
-            more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+            are = f"and {len(taken) - 1} more exist" if len(taken) > 1 else "exists"
             raise BadInput(
-                f"--out-dir {self.path}: {taken[0]}{more} exists already; "
+                f"--out-dir {self.path}: {taken[0]} {are} already; "
                 "go on with that batch with --resume, name another folder, or add --force to replace it"
             )
 

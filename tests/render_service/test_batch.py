@@ -187,7 +187,7 @@ async def test_an_entry_that_was_changed_is_refused_with_its_line(
 ) -> None:
     await run(desk, planned())
     with pytest.raises(
-        BatchInvalid, match=r"line 3: it is job_\w+, recorded with other prompt, seconds; put"
+        BatchInvalid, match=r"line 3: it is job_\w+, recorded with another prompt and another seconds; put"
     ):
         await run(desk, planned(FOXES.replace("fox 2", '{"prompt": "an owl", "seconds": 8}')), AGAIN)
     assert creates(server) == 8
