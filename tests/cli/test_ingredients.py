@@ -71,7 +71,7 @@ def test_of_several_images_the_first_is_sent_and_all_are_recorded(
 ) -> None:
     server()
     ended = sora("create", "--prompt", "a fox", "-i", "hero.jpg,shots/*.jpg,shots/small.webp")
-    assert "hero.jpg is sent, 3 other images are recorded with the request and not sent" in ended.error
+    assert "hero.jpg is sent, 3 other images are recorded with the request and not sent" in ended.err
     asked = sora("show", ended.document["job_id"]).document["records"][0]["payload"]
     assert asked["input_reference"]["name"]["text"] == "hero.jpg"
     assert [image["name"]["text"] for image in asked["further_images"]] == ["1.jpg", "2.jpg", "small.webp"]
