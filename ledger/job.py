@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ledger.canonical import canonical_json
+from ledger.canonical import encoded
 from ledger.errors import IllegalTransition, LedgerUnusable
 from ledger.events import (
     AssetLost,
@@ -240,7 +240,7 @@ class Job(BaseModel):
 
     def canonical(self) -> bytes:
         """Return the job as canonical JSON: the bytes of its row."""
-        return canonical_json(self.model_dump(mode="json"))
+        return encoded(self.model_dump(mode="json"))  # its values are those of payloads, which were checked
 
     @classmethod
     def from_canonical(cls, row: bytes) -> Self:

@@ -26,8 +26,14 @@ from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold
 from ledger.store.sqlite.work import current_token
 
 _PLACE = ("position", "version")
-_EVENT_THERE = "SELECT 1 FROM json_each(?) CROSS JOIN events ON event_id = value LIMIT 1"
-_BODY_THERE = "SELECT 1 FROM json_each(?) CROSS JOIN private_bodies ON commitment = value LIMIT 1"
+_EVENT_THERE = (
+    "SELECT 1 FROM events WHERE event_id = ?",
+    "SELECT 1 FROM json_each(?) CROSS JOIN events ON event_id = value LIMIT 1",
+)
+_BODY_THERE = (
+    "SELECT 1 FROM private_bodies WHERE commitment = ?",
+    "SELECT 1 FROM json_each(?) CROSS JOIN private_bodies ON commitment = value LIMIT 1",
+)
 
 
 class Append(NamedTuple):
@@ -56,10 +62,8 @@ def apply(db: sqlite3.Connection, append: Append, tree: Frontier) -> list[Record
     _check_bodies(db, bodies)
     write_records(db, records, bodies, tree)
     write_holds(db, append.holds)
-    db.executemany(
-        "INSERT OR IGNORE INTO documents VALUES (?, ?)",
-        [(document.sha256, document.body) for document in append.documents],
-    )
+    documents = [(document.sha256, document.body) for document in append.documents]
+    _many(db, "INSERT OR IGNORE INTO documents VALUES (?, ?)", documents)
     return records
 
 
@@ -78,11 +82,9 @@ def write_records(
     nodes: list[TileNode] = []
     for record in records:
         nodes += tree.append(record.leaf)
-    db.executemany("INSERT INTO tiles VALUES (?, ?, ?)", nodes)
-    db.executemany(
-        "INSERT INTO private_bodies VALUES (?, ?, ?, ?, ?)",
-        [(body.commitment, position, body.field, body.salt, body.text) for position, body in bodies],
-    )
+    _many(db, "INSERT INTO tiles VALUES (?, ?, ?)", nodes)
+    texts = [(body.commitment, position, body.field, body.salt, body.text) for position, body in bodies]
+    _many(db, "INSERT INTO private_bodies VALUES (?, ?, ?, ?, ?)", texts)
     write_jobs(db, jobs.values())
     for record in records:
         if isinstance(record.event, PrivateErased):
@@ -93,7 +95,12 @@ def write_records(
 
 def write_holds(db: sqlite3.Connection, holds: Iterable[Hold]) -> None:
     """Put what jobs hold in place of what they held."""
-    db.executemany("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", holds)
+    _many(db, "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", list(holds))
+
+
+def _many(db: sqlite3.Connection, query: str, rows: Sequence[Sequence[object]]) -> None:
+    if rows:  # a statement that is run over nothing costs what a short one costs
+        db.executemany(query, rows)
 
 
 def write_jobs(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
@@ -158,7 +165,7 @@ def _already_recorded(db: sqlite3.Connection, batches: Sequence[Batch]) -> list[
     drafts = [(batch.stream, draft) for batch in batches for draft in batch.drafts]
     if len({draft.event_id for _, draft in drafts}) < len(drafts):
         raise EventIdConflict("the append uses an event id twice; every event needs its own")
-    if not _any_there(db, _EVENT_THERE, (draft.event_id for _, draft in drafts)):
+    if not _any_there(db, _EVENT_THERE, [draft.event_id for _, draft in drafts]):
         return None
     found = [(_find_event(db, draft.event_id), stream, draft) for stream, draft in drafts]
     records = []
@@ -179,9 +186,11 @@ def _already_recorded(db: sqlite3.Connection, batches: Sequence[Batch]) -> list[
     return records
 
 
-def _any_there(db: sqlite3.Connection, query: str, names: Iterable[str]) -> bool:
+def _any_there(db: sqlite3.Connection, queries: tuple[str, str], names: Sequence[str]) -> bool:
     """Say whether one of `names` is there: one question for all of them, as most often none is."""
-    return db.execute(query, (json.dumps(list(names)),)).fetchone() is not None
+    of_one, of_many = queries
+    found = db.execute(of_one, names) if len(names) == 1 else db.execute(of_many, (json.dumps(names),))
+    return found.fetchone() is not None
 
 
 def _find_event(db: sqlite3.Connection, event_id: str) -> StoredRow | None:
@@ -239,7 +248,7 @@ def _check_budgets(db: sqlite3.Connection, holds: Sequence[Hold]) -> None:
 
 def _check_bodies(db: sqlite3.Connection, bodies: Sequence[tuple[int, PrivateBody]]) -> None:
     fresh = {body.commitment: body for _, body in bodies}
-    if len(fresh) == len(bodies) and not (fresh and _any_there(db, _BODY_THERE, fresh)):
+    if len(fresh) == len(bodies) and not (fresh and _any_there(db, _BODY_THERE, list(fresh))):
         return
     seen: set[str] = set()
     for _, body in bodies:
