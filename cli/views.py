@@ -114,10 +114,9 @@ def _facts(job: Job) -> Iterable[tuple[str, str]]:
     progress = f" {job.progress} %" if job.state is State.RUNNING and job.progress is not None else ""
     code = job.detail_code or job.error_code
     yield "state", f"[{style}]{job.state}[/]{progress}" + (f" ({escape(code)})" if code else "")
-    yield (
-        "render",
-        escape(f"{job.model or job.requested_model} · {job.size} · {job.seconds} s · {job.purpose}"),
-    )
+    length = f"{job.seconds} s" if job.seconds is not None else None
+    render = (job.model or job.requested_model, job.size, length, job.purpose)
+    yield "render", escape(" · ".join(word for word in render if word))  # of an adopted one not all is known
     if job.source_job:
         yield "promotes" if job.operation is Operation.CREATE else f"{job.operation} of", job.source_job
     if job.settled_usd_micros is not None:

@@ -79,9 +79,8 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
 
     def text(console: "Console") -> None:
         for file in wrong:
-            console.print(
-                f"{file['state']} {file['job_id']} {file['what']} {file['storage_uri']}", markup=False
-            )
+            line = f"{file['state']} {file['job_id']} {file['what']} {file['storage_uri']}"
+            console.print(line, markup=False, soft_wrap=True)
         said = f"{len(looked)} files checked, {let_go} let go as recorded, {len(wrong)} findings"
         console.print(said if wrong else f"[green]all there[/]: {said}")
 

@@ -131,7 +131,7 @@ def _text(console: "Console", done: "Audit") -> None:
     spent, held = format_usd(done.settled_usd_micros), format_usd(done.reserved_usd_micros)
     console.print(f"spent {spent}, reserved {held}")
     for server in done.servers:
-        said = f"{server.listed} listed" if server.because is None else f"not searched: {server.because}"
+        said = server.because or f"{server.listed} listed"
         at = f" at {server.server}" if server.server else ""
         console.print(f"{server.profile}{at}: {said}", markup=False, soft_wrap=True)
     for finding in done.findings:

@@ -149,13 +149,19 @@ def _crash(out: Path) -> None:
     asked = ["create", "--prompt", CRASH_PROMPT, "--request-key", f"demo-{uuid.uuid4().hex[:8]}"]
     with forgetful_server(out) as server:
         before = created(server)
+        click.echo("a server that makes the next video, and keeps the answer back:")
         _show("sandbox", "--data", str(out / "sandbox-2"), "--fault", FAULT, "&")
         _show(*asked, "&")
         killed_in_the_call(server, asked)
         click.secho("\n$ kill -9 %2", fg="cyan")
         click.echo("the server has made the video, and the process died before it heard of it")
         job = _newest_job()
+        click.echo(
+            "\nsent blindly again it would be paid for twice; reconcile looks for it, and creates nothing"
+        )
+        click.echo("(--grace 0: nobody else is submitting just now)")
         _run("reconcile", job, "--grace", "0")
+        click.echo("\nthe same request under the same key is the same job, and nothing is sent:")
         _run(*asked)
         _run("poll", "--id", job, "--out", str(out / "coupe-rain.mp4"), "--force", "--poll-interval", "0.2")
         click.echo(f"\nthe server's own count of what it created for this: {created(server) - before}")

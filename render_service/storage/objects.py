@@ -128,7 +128,8 @@ class ObjectPlace:
         try:
             yield
         except (BaseError, FileNotFoundError) as error:  # the second: no such bucket
-            said = str(error).splitlines()[0]
+            missing = isinstance(error, FileNotFoundError)
+            said = f"is {_bucket_of(self.url)} there?" if missing else str(error).splitlines()[0]
             raise StorageFailed(
                 f"{self.url}: the bucket cannot be used ({said}); nothing half-written is left: check name, "
                 "credentials and network, then settle the job again"

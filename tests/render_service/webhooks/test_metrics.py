@@ -1,9 +1,11 @@
 """The metrics say what the ledger says, at the moment of the scrape."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from ledger.errors import LedgerUnusable
 from render_service.desk import Desk
@@ -60,3 +62,33 @@ def test_health_and_readiness_are_told_apart(serving: Any, at: Callable[[str], D
 
 def _unusable() -> Any:
     raise LedgerUnusable("the disk is gone")
+
+
+BOUNDED = {"type", "state", "outcome", "basis", "profile"}
+
+
+@pytest.mark.anyio
+async def test_every_metric_is_named_and_labelled_as_prometheus_asks(
+    desk: Desk, serving: Any, stored: Any, delivered: Any
+) -> None:
+    sender = serving(desk)
+    job = await stored(desk)
+    sender.post(delivered(job.video_id))
+    families = list(parsed(sender.client.get(f"{sender.url}/metrics").text))
+    assert len(families) > 10
+    for family in families:
+        assert re.fullmatch(r"sora_ledger(_[a-z]+)+", family.name), family.name
+        assert family.documentation.endswith("."), family.name
+        assert not re.search(r"_(ms|minutes|micros|kb)$", family.name), "seconds, bytes and USD are the units"
+        names = {sample.name for sample in family.samples} - {f"{family.name}_created"}
+        assert names == {f"{family.name}_total" if family.type == "counter" else family.name}
+        assert {label for sample in family.samples for label in sample.labels} <= BOUNDED
+
+
+def test_who_posts_to_invented_profiles_makes_no_series(serving: Any, at: Callable[[str], Desk]) -> None:
+    sender = serving(at("http://127.0.0.1:9"))
+    for number in range(20):
+        sender.client.post(f"{sender.url}/webhooks/invented-{number}", content=b"{}")
+    counted = {name: value for name, value in told(sender).items() if "deliveries_total" in name}
+    name = 'sora_ledger_webhook_deliveries_total{outcome="unknown_profile",profile="other"}'
+    assert counted == {name: 20}
