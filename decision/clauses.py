@@ -123,8 +123,9 @@ class _Cutter(Reading):
 
     def _role_behind_joint(self, index: int, start: int) -> Role | None:
         role = self._role_of(start)
-        if role is Role.INVARIANT:
-            return role
+        praises = self.role is Role.INVARIANT and staying.is_remark(self.words[start:])
+        if role is Role.INVARIANT or praises:
+            return Role.INVARIANT
         if self.is_subordinate(index, start):
             self.role = role or self.role
             self._take_head(start)
@@ -140,7 +141,12 @@ class _Cutter(Reading):
         elif self.role is Role.CHANGE:
             changes = self._adds_to_change(index, start)
         else:
-            changes = self.asks_again(index, start) or self.contrasts(start) or self.takes_away(start)
+            changes = (
+                self.asks_again(index, start)
+                or self.contrasts(start)
+                or self.takes_away(start)
+                or self.opposes_again(index, start)
+            )
         if changes:
             return Role.CHANGE
         return Role.FRAGMENT if self.is_fragment_of_its_own(index, start) else None
@@ -150,10 +156,12 @@ class _Cutter(Reading):
         return (
             self.asks_again(index, start)
             or self.contrasts_besides(start)
-            or repeating.repeats_predicate(self.words, self.begin, start, self.head)
+            or self.states_another(index, start)
             or self.is_labelled(index, start)
             or repeating.repeats(self.words, self.begin, index, start, self.head)
             or self.edits_besides(index, start)
+            or self.adds_a_circumstance(index, start)
+            or self.names_besides(index, start)
             or self.grades_besides(start)
         )
 

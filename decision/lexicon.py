@@ -108,7 +108,8 @@ BECOMING = _words("become becomes becoming")
 # Finite verbs that make a statement of a subject.
 FINITE = BECOMING | _words(
     """
-    are can changes drives flies gets goes had has have he's is it's looks moves must need needs reads runs
+    appears are arrives can changes comes disappears drifts drives enters flies floats gets goes had hangs has
+    have he's is it's leans lies looks moves must need needs reads runs sits sleeps stands
     says shall she's should there's they're turns walks wants was wears were will
     """
 )
@@ -131,6 +132,8 @@ SUBJECTS = _words("he she they")
 CLOSED = (
     DETERMINERS | PREPOSITIONS | RELATIVES | COMPARATIVES | CONTRASTS | FINITE | REST | WITHHOLDING | MODALS
 )
+# What only a camera does, or whoever cuts; never somebody in the video.
+FILMING = _words("dissolve dolly tilt zoom")
 # Take a subject and a bare verb: "have her pick up the cup and drink".
 CAUSATIVES = _words("have let")
 # Each object of these is a change of its own.

@@ -14,6 +14,7 @@ from decision.verbs import is_editing, is_imperative, is_replacing
 ADDING = frozenset({"and", "&", "plus", "+"})
 CIRCUMSTANCES = lexicon.PREPOSITIONS - {"of", "like", "than"}
 _LONGEST_LABEL = 4
+_FILMED = frozenset("camera drone it lens shot view".split())
 _OPEN_CONTRASTS = (["instead"], ["rather"])
 _EMPTY_OPENERS = lexicon.SOFT_STOPS | lexicon.FILLERS
 
@@ -58,6 +59,32 @@ class Reading:
         """Tell whether a thing is to be in the place of another: "…, and [a boat instead of it]"."""
         stretch = self.stretch(start)
         return stretch[0] in lexicon.ARTICLES and bool(set(stretch) & lexicon.CONTRASTS)
+
+    def opposes_again(self, index: int, start: int) -> bool:
+        """Tell whether a second contrast begins like the first: "not a fox but a hare, and [not a …]"."""
+        word, opening = self.word(start), self.word(content(self.words, self.begin))
+        alike = word == opening and word in lexicon.CONTRASTS | {"not"}
+        return alike and bool(ADDING & set(self.words[index:start]))
+
+    def states_another(self, index: int, start: int) -> bool:
+        """Tell whether a second thing gets a state of its own; behind "with" it is part of the first."""
+        joints = set(self.words[index:start])
+        elaborates = "with" in joints and not ADDING & joints
+        return not elaborates and repeating.repeats_predicate(self.words, self.begin, start, self.head)
+
+    def names_besides(self, index: int, start: int) -> bool:
+        """Tell whether a contrast has a thing of another aspect beside it: "…, and [a handheld camera]"."""
+        so_far, item = self.words[self.begin : index], self.stretch(start)
+        added = bool(ADDING & set(self.words[index:start])) and item[0] in {"a", "an"}
+        opposed = not self.head and bool(set(so_far) & lexicon.CONTRASTS)
+        about = aspects.named_aspect(item)
+        return added and opposed and about not in {None, aspects.named_aspect(so_far)}
+
+    def adds_a_circumstance(self, index: int, start: int) -> bool:
+        """Tell whether "and with" adds to what nobody was told to do: "wider lens and [with a blue cast]"."""
+        joints = self.words[index:start]
+        added = bool(ADDING & set(joints)) and joints[-1:] == ["with"]
+        return added and not self.head and "with" not in self.words[self.begin : index]
 
     def contrasts_besides(self, start: int) -> bool:
         """Tell whether a contrast opens what is done besides: "…, and [instead of jazz use silence]"."""
@@ -137,6 +164,7 @@ class Reading:
         """Tell whether an imperative follows that is not what somebody in the video is to do."""
         word, following = self.word(start), self.word(start + 1)
         directs = word in lexicon.EDITS or (word in lexicon.DIRECTING and following in lexicon.DETERMINERS)
+        directs = directs or (word in lexicon.FILMING and not _FILMED & set(self.words[self.begin : start]))
         again = word == self.head or (word in lexicon.BOUNDING and following in {"on", "with"})
         if not opening and self.head and again:
             return True

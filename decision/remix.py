@@ -105,9 +105,18 @@ def _without_references(changing: Sequence[Clause]) -> list[Clause]:
         refers = words[:1] in _REFERRING and bool(lexicon.FINITE & set(words[1:3]))
         refers |= words[1:2] in _REFERRING and words[0] in lexicon.COMPLEMENTED - lexicon.CAUSATIVES
         refers |= words[:2] == ["the", "new"] and bool(lexicon.FINITE & set(words))
-        if not (names_it and refers):
+        if kept and _complains(kept[-1]) and set(words[1:3]) & {"it", "them"}:
+            kept[-1] = clause  # what is to be done about it
+        elif not (names_it and refers):
             kept.append(clause)
     return kept
+
+
+def _complains(clause: Clause) -> bool:
+    """Tell whether a clause only says what is wrong: "the second beat is too long"."""
+    words = set(clause.words)
+    named = bool(set(clause.words[:1]) & (lexicon.ARTICLES | {"it"}))
+    return named and "too" in words and bool(words & {"are", "feels", "is", "looks", "seems", "was"})
 
 
 def _only_names(clause: Clause) -> bool:
@@ -133,11 +142,11 @@ def _adds_an_aspect(clause: Clause, aspects: set[str]) -> bool:
 
 
 def _tells_of_somebody(words: Sequence[str]) -> bool:
-    """Tell whether a sentence says what a thing in the video does: "the dog barks twice"."""
-    subject, verbs = words[:1], words[2:4]
-    return bool(set(subject) & lexicon.ARTICLES) and any(
-        word.endswith("s") and not word.endswith("ss") for word in verbs
-    )
+    """Tell whether a sentence says what happens in the video: "the dog barks twice", "it snows"."""
+    named = bool(set(words[:1]) & lexicon.ARTICLES)
+    verbs = words[2:4] if named else words[1:2]
+    happens = named or words[:1] in (["it"], ["he"], ["she"])
+    return happens and any(word.endswith("s") and not word.endswith("ss") for word in verbs)
 
 
 def _verdict_on_fragments(fragments: Sequence[Clause]) -> RemixVerdict:

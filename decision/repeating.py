@@ -21,9 +21,18 @@ def repeats(words: Sequence[str], begin: int, index: int, start: int, head: str)
     so_far, rest, joint = words[begin:start], words[start:], words[index]
     return (
         _repeats_pair(so_far, rest, head)
+        or _gives_again(rest, head)
         or _repeats_object(so_far, rest, joint, head)
         or _repeats_contrast(so_far, rest)
     )
+
+
+def _gives_again(rest: Sequence[str], head: str) -> bool:
+    """Tell whether somebody else is given something: "give the man a beard and [the boy a kite]"."""
+    item = _stretch(rest)
+    given = [place for place, word in enumerate(item) if place and word in {"a", "an", "the"}]
+    names = head == "give" and item[0] in lexicon.ARTICLES
+    return names and given != [] and not set(item[: given[0]]) & lexicon.PREPOSITIONS
 
 
 def repeats_predicate(words: Sequence[str], begin: int, start: int, head: str) -> bool:
@@ -33,7 +42,8 @@ def repeats_predicate(words: Sequence[str], begin: int, start: int, head: str) -
     asked = bool(lexicon.STATING & set(so_far)) and len(before) > len(("the", "sky"))
     stated = asked or bool(lexicon.FINITE & set(so_far)) or _has_state(before)
     if item[0] in lexicon.DEFINITE:
-        return (stated and _has_state(item)) or _leaves_out_to_be(so_far, item)
+        told = (stated and _has_state(item)) or _leaves_out_to_be(so_far, item)
+        return told or (not head and _leaves_out_verb(so_far, item))
     return not head and _has_bare_state(before) and _has_bare_state(item)
 
 
@@ -41,6 +51,14 @@ def _leaves_out_to_be(so_far: Sequence[str], item: Sequence[str]) -> bool:
     """Tell whether "to be" is said for both: "the place should be a desert, [the mood lonely]"."""
     is_so = bool({"are", "be", "is"} & set(so_far)) and not lexicon.PREPOSITIONS & set(so_far)
     return is_so and len(item) > len(("the", "mood")) and not _is_quality(item[1])
+
+
+def _leaves_out_verb(so_far: Sequence[str], item: Sequence[str]) -> bool:
+    """Tell whether a verb is said for both: "the vase goes on the floor, [the cat on the sill]"."""
+    places = lexicon.PREPOSITIONS - {"of", "like"}
+    said = any(word in lexicon.FINITE and following in places for word, following in pairwise(so_far))
+    named = so_far[0] in lexicon.DEFINITE
+    return named and said and len(item) > len(("the", "cat", "on")) and item[2] in places
 
 
 def denies(words: Sequence[str]) -> bool:
@@ -132,6 +150,8 @@ def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head
     linked = lexicon.GAPS.get(head, frozenset()) & set(item)
     if head in lexicon.EACH_APART and bare and not linked and not _linked_later(rest, head):
         return True
+    if item[1:2] and item[1] in _MEASURES and item[2:3] == ["of"]:
+        return False
     directed = head in lexicon.EDITS - lexicon.CAUSATIVES and joint in lexicon.JOINERS | {","}
     plain = not set(so_far) & (lexicon.PREPOSITIONS - {"to"} | lexicon.RELATIVES) and not _describes(item)
     before, after = aspect_of_thing(_last_item(so_far)), aspect_of_thing(item)
@@ -147,6 +167,8 @@ def _is_another_aspect(so_far: Sequence[str], rest: Sequence[str]) -> bool:
 
 
 _SHORT_NAME = 4
+_MEASURES = frozenset("bit dash hint note splash touch trace".split())
+"""Of what they measure, there is a little in what was named before: "cool tones, a hint of green"."""
 
 
 def _linked_later(rest: Sequence[str], head: str) -> bool:

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
 from decision import lexicon
+from decision.aspects import named_aspect
 
 _NOT = frozenset("cannot can't don't must-not mustn't never no not shouldn't won't".split())
 _SHORT_REMARK = 4
+_RENDERING = frozenset("do play render run shoot".split())
+_AGAIN = frozenset("again exactly just more once one over please time".split())
 
 
 def says_it_stays(words: Sequence[str], *, imperative: bool) -> bool:
@@ -27,9 +30,20 @@ def says_it_stays(words: Sequence[str], *, imperative: bool) -> bool:
         withheld = lexicon.WITHHELD - {"move", "moving"} if word == "no" else lexicon.WITHHELD
         nothing_new = stretch[:2] == ["nothing", "different"]
         return nothing_new or bool(set(stretch[1:3]) & (withheld | lexicon.REST))
-    if following == "nothing" and (imperative or word in lexicon.EDITING):
+    changes_nothing = following == "nothing" and (imperative or word in lexicon.EDITING)
+    if changes_nothing or _asks_for_the_same(stretch):
         return True
     return _names_what_stays(words, imperative=imperative) or _forbids_a_change(stretch)
+
+
+def _asks_for_the_same(stretch: Sequence[str]) -> bool:
+    """Tell whether it is only to be rendered again: "run it once more"."""
+    return (
+        stretch[:1] != []
+        and stretch[0] in _RENDERING
+        and stretch[1:2] == ["it"]
+        and set(stretch[2:]) <= _AGAIN
+    )
 
 
 def is_remark(words: Sequence[str]) -> bool:
@@ -43,7 +57,7 @@ def is_remark(words: Sequence[str]) -> bool:
     is_so = (
         bool({"is", "are", "looks", "it's", "that's", "was"} & set(clause)) and clause[-1] in lexicon.PRAISE
     )
-    short = len(clause) < _SHORT_REMARK
+    short = len(clause) < _SHORT_REMARK and not (first == "cool" and named_aspect(clause))
     return is_so or (short and (first in lexicon.PRAISE or clause[-1:] == ["good"]))
 
 

@@ -41,6 +41,9 @@ def test_the_labelled_prompts_are_told_right(case: dict[str, str]) -> None:
         "Replace her dress with a long, flowing, emerald gown and nothing else.",
         'Change the sign to "Add salt, remove bread and turn left".',
         "Primary request: make it dusk\nConstraints: keep the subject, add no text",
+        "The second beat is too long; trim it to a second.",
+        "The pavement is wet now, with the shop signs mirrored in it.",
+        "Shift everything to cool tones, a hint of green in the shadows.",
     ],
 )
 def test_one_change_with_what_elaborates_it_and_what_stays_is_single(prompt: str) -> None:
@@ -61,6 +64,11 @@ def test_one_change_with_what_elaborates_it_and_what_stays_is_single(prompt: str
         "Remove the logo and embroider the jacket with stars.",
         "Keep the subject, but change the lighting to neon and add rain.",
         "Same framing; dim the lights, open the window, and put a cat on the sill.",
+        "The vase goes on the floor, the cat on the windowsill.",
+        "Give the old man a beard and the boy a kite.",
+        "Not a fox but a hare, and not a meadow but a pond.",
+        "Same clip but wider lens and with a blue cast.",
+        "Autumn leaves instead of snow, and a handheld camera.",
     ],
 )
 def test_several_changes_are_multiple(prompt: str) -> None:
@@ -69,7 +77,15 @@ def test_several_changes_are_multiple(prompt: str) -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["Keep everything the same.", "Same shot and framing.", "Don't change anything.", "No changes.", "…"],
+    [
+        "Keep everything the same.",
+        "Same shot and framing.",
+        "Don't change anything.",
+        "No changes.",
+        "…",
+        "Leave it as it is, it's perfect.",
+        "Nothing to change here, just run it once more.",
+    ],
 )
 def test_only_what_stays_is_none(prompt: str) -> None:
     assert check_single_change(prompt).verdict == "none"
@@ -151,6 +167,7 @@ def cases(name: str) -> list[dict[str, str]]:
         ("remix-prompts-dev.jsonl", 95),
         ("remix-prompts-held-out.jsonl", 95),
         ("remix-prompts-unseen.jsonl", 93),
+        ("remix-prompts-later.jsonl", 95),
     ],
 )
 def test_of_every_set_of_prompts_at_least_this_much_is_told_right(name: str, least_percent: int) -> None:
