@@ -71,8 +71,11 @@ async def run_batch(
     """Carry out a batch and return what became of each entry, in their order.
 
     `watch` is told of every entry that has changed. `BatchInvalid` lists the entries that were changed since
-    the batch was begun, `BadInput` says that it was begun before; both come before anything is recorded.
+    the batch was begun, `BadInput` says that it was begun before, `SettingsUnusable` what no server can be
+    reached with; all come before anything is recorded.
     """
+    if not terms.queue:
+        await _connect(desk, plan)
     members = await enrol(desk, plan, resume=terms.resume)
     folder.prepare(plan)
     run = _Run(desk, folder, terms, members, watch or (lambda _: None))
@@ -83,6 +86,13 @@ async def run_batch(
     else:
         await run.send()
     return run.members
+
+
+async def _connect(desk: Desk, plan: Sequence[Planned]) -> None:
+    """Connect to the server of every entry, which finds out what is wrong with address and key."""
+    for name in {planned.request.profile for planned in plan}:
+        async with desk.connect(desk.profile(name)):
+            pass
 
 
 async def enrol(desk: Desk, plan: Sequence[Planned], *, resume: bool) -> list[Member]:

@@ -233,3 +233,13 @@ def test_the_worst_code_is_what_needs_a_person_soonest() -> None:
     assert worst([ExitCode.DENIED, ExitCode.UNKNOWN, ExitCode.DONE]) is ExitCode.UNKNOWN
     assert worst([]) is ExitCode.DONE
     assert len(set(WORST_FIRST)) == len(WORST_FIRST)
+
+
+def test_a_batch_that_no_server_can_be_reached_for_records_nothing(
+    sora: Any, prompts: Path, folder: Path
+) -> None:
+    prompts.write_text("a fox")
+    ended = sora(*BATCH, "--profile", "custom")
+    assert (ended.code, "set OPENAI_BASE_URL" in ended.error) == (2, True)
+    assert not (folder / "out").exists()
+    assert sora("log", "--type", "render.requested").document["records"] == []
