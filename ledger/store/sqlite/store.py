@@ -21,7 +21,6 @@ from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.group_commit import GroupCommit, Request
 from ledger.store.interface import (
-    CREATED_AT,
     Batch,
     Document,
     Fence,
@@ -33,7 +32,7 @@ from ledger.store.interface import (
     Tally,
     holds_of,
 )
-from ledger.store.sqlite import erasing, turns, work
+from ledger.store.sqlite import erasing, reading, turns, work
 from ledger.store.sqlite.append import (
     Append,
     apply,
@@ -55,10 +54,7 @@ from ledger.store.sqlite.connection import (
 )
 
 POLL_S = 0.25
-LAST_LETTER = "\U0010ffff"
-"""Sorts after whatever a name goes on with."""
 
-_VARIABLES = 500
 _IMPORT_CHUNK = 1_000
 
 
@@ -289,56 +285,28 @@ class SqliteStore:
 
     def rows(self, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
         """Return up to `limit` rows after position `after`, in order."""
-        conditions = {
-            "stream = ?": where.stream,
-            "type = ?": where.type,
-            "actor = ?": where.actor,
-            "trace_id = ?": where.trace_id,
-            "recorded_at >= ?": where.since,
-            "recorded_at < ?": where.until,
-        }
-        given = {clause: value for clause, value in conditions.items() if value is not None}
-        clauses = " AND ".join(["position > ?", *given])
-        order = "position" if where.stream is None else "version"  # the same order, from the stream's index
-        query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY {order} LIMIT ?"
         with self._reading() as db:
-            return [StoredRow(*row) for row in db.execute(query, (after, *given.values(), limit))]
+            return reading.rows(db, after, limit, where)
 
     def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
         """Yield the rows of streams that begin with `prefix`, stream by stream."""
-        query = (
-            "SELECT record, payload, leaf FROM events WHERE stream >= ? AND stream < ? AND position <= ? "
-            "ORDER BY stream, version"
-        )
         with self._reading() as db:
-            for row in db.execute(query, (prefix, prefix + LAST_LETTER, up_to)):
-                yield StoredRow(*row)
+            yield from reading.histories(db, prefix, up_to)
 
     def event(self, event_id: str) -> StoredRow | None:
         """Return the row of one event id."""
-        query = "SELECT record, payload, leaf FROM events WHERE event_id = ?"
         with self._reading() as db:
-            row = db.execute(query, (event_id,)).fetchone()
-        return StoredRow(*row) if row else None
+            return reading.event(db, event_id)
 
     def bodies(self, positions: Sequence[int]) -> Mapping[str, PrivateBody]:
         """Return the private bodies of these positions by commitment."""
-        found: dict[str, PrivateBody] = {}
         with self._reading() as db:
-            for start in range(0, len(positions), _VARIABLES):
-                part = positions[start : start + _VARIABLES]
-                marks = ",".join("?" * len(part))
-                query = (
-                    f"SELECT commitment, field, salt, text FROM private_bodies WHERE position IN ({marks})"
-                )
-                found.update((row[0], PrivateBody(*row)) for row in db.execute(query, part))
-        return found
+            return reading.bodies(db, positions)
 
     def document(self, sha256: str) -> bytes | None:
         """Return a document by digest."""
         with self._reading() as db:
-            row = db.execute("SELECT body FROM documents WHERE sha256 = ?", (sha256,)).fetchone()
-        return row[0] if row else None
+            return reading.document(db, sha256)
 
     def job(self, job_id: str) -> Job | None:
         """Return one job row."""
@@ -347,46 +315,23 @@ class SqliteStore:
 
     def jobs(self, where: JobFilter, limit: int | None = None) -> list[Job]:
         """Return job rows, newest first."""
-        clauses, values = ["1"], list[str | int | bytes]()
-        if where.states is not None:
-            clauses.append(f"state IN ({','.join('?' * len(where.states))})")
-            values += [state.value for state in where.states]
-        for column, value in (("profile", where.profile), ("video_id", where.video_id)):
-            if value is not None:
-                clauses.append(f"{column} = ?")
-                values.append(value)
-        if where.id_prefix is not None:
-            clauses.append("job_id >= ? AND job_id < ?")
-            values += [where.id_prefix, where.id_prefix + LAST_LETTER]
-        for pieces in where.pieces():
-            clauses.append(f"({' OR '.join(['instr(body, ?)'] * len(pieces)) or '0'})")
-            values += pieces
-        for comparison, moment in ((">=", where.since), ("<", where.until)):
-            if moment is not None:
-                clauses.append(f"substr(body, instr(body, ?) + ?, ?) {comparison} ?")
-                values += [CREATED_AT, len(CREATED_AT), len(moment), moment.encode()]
-        query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id DESC LIMIT ?"
         with self._reading() as db:
-            rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
-        return [Job.from_canonical(body) for (body,) in rows]
+            return reading.jobs(db, where, limit)
 
     def all_jobs(self) -> Iterator[Job]:
         """Yield every job row by id."""
         with self._reading() as db:
-            for (body,) in db.execute("SELECT body FROM jobs ORDER BY job_id"):
-                yield Job.from_canonical(body)
+            yield from reading.all_jobs(db)
 
     def holds(self, budget: str) -> list[Hold]:
         """Return what every job holds of `budget`."""
         with self._reading() as db:
-            rows = db.execute("SELECT * FROM holds WHERE budget = ? ORDER BY job_id", (budget,)).fetchall()
-        return [Hold(*row) for row in rows]
+            return reading.holds(db, budget)
 
     def held(self, budget: str) -> int:
         """Return what all jobs together hold of `budget`."""
-        query = "SELECT SUM(reserved_usd_micros + settled_usd_micros) FROM holds WHERE budget = ?"
         with self._reading() as db:
-            return int(db.execute(query, (budget,)).fetchone()[0] or 0)
+            return reading.held(db, budget)
 
     def leases(self) -> list[Lease]:
         """Return the live leases."""
@@ -396,20 +341,12 @@ class SqliteStore:
     def tally(self) -> Tally:
         """Return how many records, jobs and leases there are."""
         with self._reading() as db:
-            events = dict(db.execute("SELECT type, COUNT(*) FROM events GROUP BY type"))
-            jobs = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
-            return Tally(events, jobs, *work.queue(db))
+            return reading.tally(db)
 
     def nodes(self, level: int, start: int, count: int) -> list[bytes]:
         """Return tree nodes; a leaf's number is its position less one."""
-        leaves = "SELECT leaf FROM events WHERE position > ? AND position <= ? ORDER BY position"
-        tiles = "SELECT hash FROM tiles WHERE level = ? AND number >= ? AND number < ? ORDER BY number"
         with self._reading() as db:
-            if level == 0:
-                rows = db.execute(leaves, (start, start + count)).fetchall()
-            else:
-                rows = db.execute(tiles, (level, start, start + count)).fetchall()
-        return [row[0] for row in rows]
+            return reading.nodes(db, level, start, count)
 
 
 def _intact(row: StoredRow, bodies: Sequence[PrivateBody]) -> Record:

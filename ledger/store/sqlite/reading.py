@@ -1,0 +1,126 @@
+"""What a ledger in a SQLite file is asked; each function is one SELECT, or few."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+
+from ledger.job import Job
+from ledger.private import PrivateBody
+from ledger.record import StoredRow
+from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally
+from ledger.store.sqlite import work
+
+LAST_LETTER = "\U0010ffff"
+"""Sorts after whatever a name goes on with."""
+_VARIABLES = 500
+
+
+def rows(db: sqlite3.Connection, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
+    """Return up to `limit` rows after position `after`, in order."""
+    conditions = {
+        "stream = ?": where.stream,
+        "type = ?": where.type,
+        "actor = ?": where.actor,
+        "trace_id = ?": where.trace_id,
+        "recorded_at >= ?": where.since,
+        "recorded_at < ?": where.until,
+    }
+    given = {clause: value for clause, value in conditions.items() if value is not None}
+    clauses = " AND ".join(["position > ?", *given])
+    order = "position" if where.stream is None else "version"  # the same order, from the stream's index
+    query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY {order} LIMIT ?"
+    return [StoredRow(*row) for row in db.execute(query, (after, *given.values(), limit))]
+
+
+def histories(db: sqlite3.Connection, prefix: str, up_to: int) -> Iterator[StoredRow]:
+    """Yield the rows of streams that begin with `prefix`, stream by stream."""
+    query = (
+        "SELECT record, payload, leaf FROM events WHERE stream >= ? AND stream < ? AND position <= ? "
+        "ORDER BY stream, version"
+    )
+    for row in db.execute(query, (prefix, prefix + LAST_LETTER, up_to)):
+        yield StoredRow(*row)
+
+
+def event(db: sqlite3.Connection, event_id: str) -> StoredRow | None:
+    """Return the row of one event id."""
+    query = "SELECT record, payload, leaf FROM events WHERE event_id = ?"
+    row = db.execute(query, (event_id,)).fetchone()
+    return StoredRow(*row) if row else None
+
+
+def bodies(db: sqlite3.Connection, positions: Sequence[int]) -> Mapping[str, PrivateBody]:
+    """Return the private bodies of these positions by commitment."""
+    found: dict[str, PrivateBody] = {}
+    for start in range(0, len(positions), _VARIABLES):
+        part = positions[start : start + _VARIABLES]
+        marks = ",".join("?" * len(part))
+        query = f"SELECT commitment, field, salt, text FROM private_bodies WHERE position IN ({marks})"
+        found.update((row[0], PrivateBody(*row)) for row in db.execute(query, part))
+    return found
+
+
+def document(db: sqlite3.Connection, sha256: str) -> bytes | None:
+    """Return a document by digest."""
+    row = db.execute("SELECT body FROM documents WHERE sha256 = ?", (sha256,)).fetchone()
+    return row[0] if row else None
+
+
+def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> list[Job]:
+    """Return job rows, newest first."""
+    clauses, values = ["1"], list[str | int | bytes]()
+    if where.states is not None:
+        clauses.append(f"state IN ({','.join('?' * len(where.states))})")
+        values += [state.value for state in where.states]
+    for column, value in (("profile", where.profile), ("video_id", where.video_id)):
+        if value is not None:
+            clauses.append(f"{column} = ?")
+            values.append(value)
+    if where.id_prefix is not None:
+        clauses.append("job_id >= ? AND job_id < ?")
+        values += [where.id_prefix, where.id_prefix + LAST_LETTER]
+    for pieces in where.pieces():
+        clauses.append(f"({' OR '.join(['instr(body, ?)'] * len(pieces)) or '0'})")
+        values += pieces
+    for comparison, moment in ((">=", where.since), ("<", where.until)):
+        if moment is not None:
+            clauses.append(f"substr(body, instr(body, ?) + ?, ?) {comparison} ?")
+            values += [CREATED_AT, len(CREATED_AT), len(moment), moment.encode()]
+    query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id DESC LIMIT ?"
+    rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
+    return [Job.from_canonical(body) for (body,) in rows]
+
+
+def all_jobs(db: sqlite3.Connection) -> Iterator[Job]:
+    """Yield every job row by id."""
+    for (body,) in db.execute("SELECT body FROM jobs ORDER BY job_id"):
+        yield Job.from_canonical(body)
+
+
+def holds(db: sqlite3.Connection, budget: str) -> list[Hold]:
+    """Return what every job holds of `budget`."""
+    rows = db.execute("SELECT * FROM holds WHERE budget = ? ORDER BY job_id", (budget,)).fetchall()
+    return [Hold(*row) for row in rows]
+
+
+def held(db: sqlite3.Connection, budget: str) -> int:
+    """Return what all jobs together hold of `budget`."""
+    query = "SELECT SUM(reserved_usd_micros + settled_usd_micros) FROM holds WHERE budget = ?"
+    return int(db.execute(query, (budget,)).fetchone()[0] or 0)
+
+
+def tally(db: sqlite3.Connection) -> Tally:
+    """Return how many records, jobs and leases there are."""
+    events = dict(db.execute("SELECT type, COUNT(*) FROM events GROUP BY type"))
+    jobs = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
+    return Tally(events, jobs, *work.queue(db))
+
+
+def nodes(db: sqlite3.Connection, level: int, start: int, count: int) -> list[bytes]:
+    """Return tree nodes; a leaf's number is its position less one."""
+    leaves = "SELECT leaf FROM events WHERE position > ? AND position <= ? ORDER BY position"
+    tiles = "SELECT hash FROM tiles WHERE level = ? AND number >= ? AND number < ? ORDER BY number"
+    if level == 0:
+        rows = db.execute(leaves, (start, start + count)).fetchall()
+    else:
+        rows = db.execute(tiles, (level, start, start + count)).fetchall()
+    return [row[0] for row in rows]
