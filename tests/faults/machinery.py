@@ -65,6 +65,7 @@ _KEY = ("--request-key", "teaser")
 _CREATE = ("create", "--prompt", "a fox runs", *_KEY)
 _RECONCILE = ("reconcile", "--all", "--grace", "0")
 _POLL = ("poll", "{0}", "--poll-interval", "0.05")
+_WORKER = ("worker", "--drain", "--interval", "0.1", "--lease", "1", "--grace", "0")
 OPERATIONS = {
     operation.name: operation
     for operation in (
@@ -95,6 +96,7 @@ OPERATIONS = {
             "create",
             1,
         ),
+        Operation("worker", _WORKER, "create", 1, before=((*_CREATE, "--queue"),)),
         Operation("delete", ("delete", "--id", "{0}"), "delete", 1, before=(_CREATE, _POLL), ends="deleted"),
         Operation(
             "reconcile",
