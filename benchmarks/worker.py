@@ -63,7 +63,7 @@ def main() -> None:
             asyncio.run(queue(environment, Path(folder), jobs))
             before = requests(base_url)
             began = time.time()
-            worked = work(environment)
+            worked = work(environment, Path(folder))
             took_s = time.time() - began
             asked = Counter(requests(base_url)) - Counter(before)
         report(jobs, worked, took_s, asked)
@@ -85,15 +85,24 @@ async def queue(environment: dict[str, str], folder: Path, jobs: int) -> None:
     await desk.close()
 
 
-def work(environment: dict[str, str]) -> list[dict[str, int]]:
+def work(environment: dict[str, str], folder: Path) -> list[dict[str, int]]:
     """Run the workers until nothing is left; return what each of them did."""
+    logs = [folder / f"worker-{number}.log" for number in range(WORKERS)]
     command = [sys.executable, "-m", "cli", "worker", "--drain", "--json"]
     all_of_it = os.environ | environment
     processes = [
-        subprocess.Popen(command, env=all_of_it, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for _ in range(WORKERS)
+        subprocess.Popen(command, env=all_of_it, stdout=subprocess.PIPE, stderr=log.open("w"), text=True)
+        for log in logs
     ]
-    return [json.loads(process.communicate()[0]) for process in processes]
+    ended = [process.communicate()[0] for process in processes]
+    for log in logs:
+        troubles = [
+            line
+            for line in log.read_text().splitlines()
+            if '"level": "warning"' in line or line.startswith("Error")
+        ]
+        print(*troubles[:10], sep="\n", file=sys.stderr)
+    return [json.loads(out) for out in ended]
 
 
 def report(jobs: int, worked: list[dict[str, int]], took_s: float, asked: Counter[str]) -> None:

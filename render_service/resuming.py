@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from decision.decide import Ruling
 from decision.holding import Considered
+from ledger.errors import WrongExpectedVersion
 from ledger.events import (
     InputReference,
     RenderDecided,
@@ -59,7 +60,10 @@ async def resume(desk: Desk, job: Job, patience: Patience | None = None) -> Plac
     if not may_try_again(desk, job, found.outcome):
         raise NotReady(f"{job.job_id} {_why_not(job)}")
     placed, call = await asyncio.to_thread(rebuild, desk, job, found)
-    return await submit(desk, placed, call, patience or Patience())
+    try:
+        return await submit(desk, placed, call, patience or Patience())
+    except WrongExpectedVersion:  # a worker, or another person, was quicker
+        raise NotReady(f"{job.job_id} {_why_not(await desk.job(job.job_id))}") from None
 
 
 def rebuild(desk: Desk, job: Job, found: Recorded | None = None) -> tuple[Placed, SubmitCall]:

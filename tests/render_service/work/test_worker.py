@@ -17,7 +17,9 @@ from ledger.private import private_values
 from ledger.store.interface import ANY
 from render_service import renders
 from render_service.desk import utc_now
+from render_service.errors import NotReady
 from render_service.renders import place
+from render_service.resuming import resume
 from render_service.sending import LATEST_S, may_send
 from render_service.withdrawing import cancel
 from render_service.work import carrying_out
@@ -256,6 +258,18 @@ async def test_what_a_person_withdrew_is_not_sent(bench: Any, sandbox: Callable[
     await here.work()
     assert (await here.job(job)).state is State.CANCELLED
     assert asked(server).get("creates", 0) == 0
+
+
+async def test_a_person_who_resumes_what_a_worker_has_just_sent_is_told_so(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    server = sandbox()
+    here = bench(server.base_url)
+    (as_it_was_read,) = await here.queued()
+    await here.work()
+    with pytest.raises(NotReady, match=r"is closed \(stored\)"):
+        await resume(here.desk, as_it_was_read)
+    assert asked(server)["creates"] == 1
 
 
 async def test_a_request_that_is_never_recorded_is_let_go_of(
