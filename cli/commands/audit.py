@@ -132,6 +132,8 @@ def _text(console: "Console", done: "Audit") -> None:
     console.print(f"spent {spent}, reserved {held}")
     for server in done.servers:
         said = server.because or f"{server.listed} listed"
+        if server.listed is None and not said.startswith("not asked"):
+            said = f"not searched: {said}"
         at = f" at {server.server}" if server.server else ""
         console.print(f"{server.profile}{at}: {said}", markup=False, soft_wrap=True)
     for finding in done.findings:
