@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from decision.document import Document, Entry
 
@@ -68,10 +68,17 @@ class Model(Entry):
         """The lengths, ascending."""
         return tuple(sorted({value for offer in self.seconds_offers for value in offer.values}))
 
-    def cost_usd_micros(self, size: str, seconds: int) -> int | None:
-        """Return the price of `seconds` at `size` in micro-dollars, None where the size has no price."""
+    def cost_usd_micros(self, size: str, seconds: int, on: date | None = None) -> int | None:
+        """Return the price of `seconds` at `size` in micro-dollars, None where the size has no price.
+
+        It is the price of the day `on`, or the last one there is.
+        """
         classes = [offer.size_class for offer in self.size_offers if offer.size == size]
-        prices = [price for price in self.prices if price.size_class in classes]
+        prices = [
+            price
+            for price in self.prices
+            if price.size_class in classes and (on is None or price.from_date <= on)
+        ]
         if not prices:
             return None
         return seconds * max(prices, key=lambda price: price.from_date).usd_micros_per_second
@@ -103,10 +110,14 @@ class PromptLimit(Entry):
 
 
 class ImageFormats(Entry):
-    """The media types a reference image may have, and how long its URL may be in characters."""
+    """The media types a reference image may have, and how long its URL may be in characters.
+
+    With `any_size` it need not be of exactly the video's size: there are servers that scale it themselves.
+    """
 
     media_types: tuple[str, ...] = Field(min_length=1)
     max_url_characters: PositiveInt
+    any_size: StrictBool | None = None
     source: str
 
 
@@ -182,10 +193,10 @@ class Catalog(Document):
         found = next((model for model in self.models if model.name == tier), None)
         return found.model_copy(update={"name": name}) if found else None
 
-    def cost_usd_micros(self, model: str, size: str, seconds: int) -> int | None:
-        """Return what that render would cost in micro-dollars, None where the catalog has no price for it."""
+    def cost_usd_micros(self, model: str, size: str, seconds: int, on: date | None = None) -> int | None:
+        """Return what that render would cost in micro-dollars on a day, None where it has no price then."""
         found = self.model(model)
-        return found.cost_usd_micros(size, seconds) if found else None
+        return found.cost_usd_micros(size, seconds, on) if found else None
 
     def retired(self, model: str) -> str | None:
         """Return why the model is not served any more, None where it is, or is not known."""

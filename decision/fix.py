@@ -127,7 +127,7 @@ def _shapes_of_source(inputs: Inputs, catalog: Catalog) -> Iterator[tuple[_Shape
     extends = inputs.operation is Operation.EXTEND
     lengths = catalog.extension.fitting(inputs.source_seconds or 0) if extends else (inputs.seconds,)
     for seconds in lengths:
-        cost = catalog.cost_usd_micros(inputs.source_model or "", inputs.size, seconds)
+        cost = catalog.cost_usd_micros(inputs.source_model or "", inputs.size, seconds, inputs.priced_on)
         yield _Shape(None, inputs.size, seconds), cost or 0
 
 
@@ -143,7 +143,7 @@ def _shapes(inputs: Inputs, asked: _Shape, catalog: Catalog) -> Iterator[tuple[_
                 for name, model in models.items()
                 if (of_file or seconds in model.seconds)
                 and not model.retired
-                and (cost := model.cost_usd_micros(size, seconds)) is not None
+                and (cost := model.cost_usd_micros(size, seconds, inputs.priced_on)) is not None
             }
             if asked.model:
                 yield from ((_Shape(name, size, seconds), cost) for name, cost in costs.items())

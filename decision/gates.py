@@ -233,7 +233,10 @@ def entrants(inputs: Inputs, catalog: Catalog) -> tuple[Entrant, ...]:
     wished = (inputs.wished_model,) if inputs.wished_model else ()
     models = (model.name for model in catalog.models)
     names = (inputs.source_model,) if inputs.source_model else dict.fromkeys((*models, *wished))
-    return tuple(Entrant(name, catalog.cost_usd_micros(name, inputs.size, inputs.seconds)) for name in names)
+    day = inputs.priced_on
+    return tuple(
+        Entrant(name, catalog.cost_usd_micros(name, inputs.size, inputs.seconds, day)) for name in names
+    )
 
 
 def pass_gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -> Candidate:

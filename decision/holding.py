@@ -6,6 +6,7 @@ anew; the answer of the person is one of the inputs, and the new decision can be
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 
 from decision import vocabulary
 from decision.catalog import Catalog
@@ -46,6 +47,7 @@ def after_approval(
     budget_left_usd_micros: int | None = None,
     budgets: Sequence[str] | None = None,
     lapsed: Collection[str] = (),
+    priced_on: date | None = None,
 ) -> Considered:
     """Return the ruling on what was `held`, now that enough people approved; a gate may have closed since.
 
@@ -54,7 +56,7 @@ def after_approval(
 
     `budgets` are those it is paid from now, with the least that any has left (None: no limit); without them
     they are those of then, and `budget_left_usd_micros` None is what was left then. Overrides that have
-    `lapsed` hold no longer.
+    `lapsed` hold no longer. Prices are those of `priced_on`, without it of the day it was held.
     """
     answer: dict[str, str | bool | int | None] = {}
     if budgets is not None:
@@ -65,6 +67,7 @@ def after_approval(
         code for code in split_names(str(held.basis.inputs.get("overridden") or "")) if code not in lapsed
     ]
     answer |= {"overridden": ",".join(still) or None}
+    answer |= {"priced_on": priced_on.isoformat()} if priced_on else {}
     ruling = rule(_with(held.basis, {**answer, "approved": True}), catalog=catalog, policy=policy)
     if not isinstance(ruling, RenderDecided) or _is_as_approved(held, ruling):
         return ruling

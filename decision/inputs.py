@@ -7,6 +7,7 @@ a remix or edit changes.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,7 +29,7 @@ class DecisionContext(BaseModel):
     `median_seconds` and `failure_ppm` are measured, by model: how long its renders take, and how many of a
     million failed. `promotes_approved` says that the request makes the final of a draft somebody approved,
     `draft_approved` that anything it was made from was approved; None where it is made from nothing. `team`
-    and `project` are whose money it is.
+    and `project` are whose money it is. Prices are those of the day `priced_on`, UTC.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +45,7 @@ class DecisionContext(BaseModel):
     draft_approved: bool | None = None
     team: str | None = None
     project: str | None = None
+    priced_on: date | None = None
 
 
 def operations_needed(request: RenderRequest) -> tuple[str, ...]:
@@ -105,6 +107,7 @@ class Inputs(BaseModel):
     draft_approved: bool | None = None
     team: str | None = None
     project: str | None = None
+    priced_on: date | None = None
     approved: bool | None = None
     overridden: str | None = None
 
@@ -139,6 +142,7 @@ class Inputs(BaseModel):
             draft_approved=context.draft_approved,
             team=context.team,
             project=context.project,
+            priced_on=context.priced_on,
             **_of_source(request),
             **_of_changes(changes),
         )
@@ -183,7 +187,7 @@ class Inputs(BaseModel):
 
 
 _ADDED_LATER = frozenset(
-    "approved deadline_minutes draft_approved failure_ppm median_seconds overridden project"
+    "approved deadline_minutes draft_approved failure_ppm median_seconds overridden priced_on project"
     " promotes_approved reference_faces team".split()
 )
 

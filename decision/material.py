@@ -86,7 +86,7 @@ def check_first_frame(image: ReferenceImage, size: str, catalog: Catalog) -> Non
             f" (accepted: {', '.join(formats)}); convert it"
         )
     found = f"{image.width}x{image.height}"
-    if found != size:
+    if found != size and not catalog.image.any_size:
         other = f", or use --size {found}" if found in catalog.sizes else ""
         raise BadRequest(
             f"reference image {vocabulary.shown(image.name)} is {found}, the video's size is {size};"

@@ -6,6 +6,7 @@ prices and budgets of now. Submitting it is another step, so an approval never w
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC
 
 from decision.holding import Considered, after_approval
 from ledger.checkpoint import Signer
@@ -100,4 +101,5 @@ def _decided_again(desk: Desk, case: Case) -> Considered:
         budgets=paying.names,
         budget_left_usd_micros=paying.left_usd_micros,
         lapsed=case.lapsed,
+        priced_on=desk.clock().astimezone(UTC).date(),
     )

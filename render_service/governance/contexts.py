@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from decision.decide import DecisionContext
@@ -35,7 +35,7 @@ def context_of(
     now = desk.clock()
     measured = desk.measuring.of(profile.name, now)
     paying = purse(desk.ledger, scope_of(desk.settings, request.purpose), now, desk.provenance, taken)
-    return _context(desk.settings, desk.ledger, request, profile, measured, paying)
+    return _context(desk.settings, desk.ledger, request, profile, measured, paying, now)
 
 
 def context_in(
@@ -43,9 +43,9 @@ def context_in(
 ) -> DecisionContext:
     """Return the same without writing; without a ledger only the server and the request are known."""
     if ledger is None:
-        return _context(settings, None, request, profile, NOTHING_MEASURED, Purse(()))
+        return _context(settings, None, request, profile, NOTHING_MEASURED, Purse(()), now)
     paying = purse(ledger, scope_of(settings, request.purpose), now, None)
-    return _context(settings, ledger, request, profile, measure(ledger, profile.name), paying)
+    return _context(settings, ledger, request, profile, measure(ledger, profile.name), paying, now)
 
 
 def scope_of(settings: Settings, purpose: str) -> Scope:
@@ -60,6 +60,7 @@ def _context(  # what a decision is told
     profile: Profile,
     measured: Measured,
     paying: Purse,
+    now: datetime,
 ) -> DecisionContext:
     return DecisionContext(
         operations_offered=tuple(profile.operations),
@@ -73,6 +74,7 @@ def _context(  # what a decision is told
         budget_left_usd_micros=paying.left_usd_micros,
         team=settings.team,
         project=settings.project,
+        priced_on=now.astimezone(UTC).date(),
     )
 
 

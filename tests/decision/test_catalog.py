@@ -1,10 +1,14 @@
 """Catalog: data with sources, identified by its content."""
 
+from datetime import date
+
 import pytest
 import tomlkit
 
 from decision.catalog import Catalog, load_catalog
-from decision.errors import BadDocument
+from decision.errors import BadDocument, BadRequest
+from decision.material import check_first_frame
+from decision.parts import ReferenceImage
 
 SMALL = """
 version = 1
@@ -131,3 +135,21 @@ def test_two_prices_from_the_same_date_are_refused() -> None:
     price = '{ size_class = "tiny", usd_micros_per_second = 30, from = 2025-01-01, source = "s" }, '
     with pytest.raises(BadDocument, match="their dates overlap"):
         load_catalog(SMALL.replace("prices = [", f"prices = [{price}").encode())
+
+
+def test_a_price_holds_from_its_day_until_the_next(catalog: Catalog) -> None:
+    model = catalog.model("sora-2")
+    assert model is not None
+    [price] = model.prices
+    dearer = price.model_copy(update={"from_date": date(2027, 1, 1), "usd_micros_per_second": 150_000})
+    raised = model.model_copy(update={"prices": (price, dearer)})
+    days = [date(2025, 1, 1), date(2026, 12, 31), date(2027, 1, 1), None]
+    assert [raised.cost_usd_micros("1280x720", 4, day) for day in days] == [None, 400_000, 600_000, 600_000]
+
+
+def test_where_a_server_scales_images_one_of_another_size_is_taken(catalog: Catalog) -> None:
+    image = ReferenceImage(name="a", sha256="0" * 64, media_type="image/png", width=90, height=160, bytes=9)
+    with pytest.raises(BadRequest, match="is 90x160"):
+        check_first_frame(image, "1280x720", catalog)
+    scales = catalog.model_copy(update={"image": catalog.image.model_copy(update={"any_size": True})})
+    check_first_frame(image, "1280x720", scales)

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from decision.catalog import Catalog
+from decision.holding import choice_of
 from decision.policy import Policy, default_policy
 from ledger.checkpoint import Signer
-from ledger.events import ApprovalGranted, RenderDecided
+from ledger.events import ApprovalGranted, RenderDecided, RenderHeld
 from ledger.job import Job, State
 from ledger.record import ActorSource
 from render_service.desk import Desk
@@ -275,6 +277,34 @@ async def test_another_model_than_the_one_that_was_approved_is_held_again(
     assert (done.job.state, done.job.model) == (State.DECIDED, "sora-2")
     assert types(job) == [*HELD, "approval.granted", "render.held", "approval.granted", "render.decided"]
     assert intact()
+
+
+async def test_a_price_holds_from_its_day_on_and_one_that_began_since_is_held_again(
+    ana: Desk, held: Any, event: Any
+) -> None:
+    content = ana.catalog.model_dump(by_alias=True)
+    today = ana.clock()
+    for model in content["models"]:
+        model["prices"] = [
+            *model["prices"],
+            *(
+                {
+                    **price,
+                    "from": (today + timedelta(days=1)).date(),
+                    "usd_micros_per_second": 2 * price["usd_micros_per_second"],
+                }
+                for price in model["prices"]
+            ),
+        ]
+    catalog = Catalog.model_validate(content)
+    job = await held(replace(ana, catalog=catalog), model="sora-2")
+    assert choice_of(event(job, RenderHeld)).cost_usd_micros == 400_000
+    tomorrow = replace(
+        sits(ana, "bob", ActorSource.OPERATING_SYSTEM),
+        catalog=catalog,
+        clock=lambda: today + timedelta(days=1),
+    )
+    assert (await approve(tomorrow, job)).job.state is State.HELD
 
 
 async def test_a_price_that_rose_since_is_held_again(ana: Desk, bob: Desk, held: Any) -> None:
