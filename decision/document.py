@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from decision.errors import BadDocument
 from decision.toml_lines import Path, key_lines, line_of
@@ -69,8 +70,17 @@ class Document(Entry):
 def _complaints(error: ValidationError, text: str) -> str:
     lines = key_lines(text)
     return "; ".join(
-        f"{_place(problem['loc'], lines)}: {problem['msg']}" for problem in error.errors(include_url=False)
+        f"{_place(problem['loc'], lines)}: {_wrong(problem)}" for problem in error.errors(include_url=False)
     )
+
+
+def _wrong(problem: ErrorDetails) -> str:
+    """Say what is wrong, and what was found where that is one value."""
+    if problem["type"] == "extra_forbidden":
+        return "there is no such key; check its spelling"
+    found = problem["input"]
+    single = isinstance(found, str | int | float | bool) and problem["type"] != "value_error"
+    return problem["msg"].removeprefix("Value error, ") + (f", found {found!r}" if single else "")
 
 
 def _place(path: Path, lines: Mapping[Path, int]) -> str:

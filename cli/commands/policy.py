@@ -121,7 +121,10 @@ def _named(rules: "Rules") -> str:
 
 def _checked(console: "Console", rules: "Rules") -> None:
     count = len(rules.warnings)
-    console.print(f"{_named(rules)} can be used" + (f"; {count} warnings" if count else ""), markup=False)
+    console.print(
+        f"{_named(rules)} can be used" + (f"; {count} warning{'' if count == 1 else 's'}" if count else ""),
+        markup=False,
+    )
 
 
 def _text(console: "Console", rules: "Rules") -> None:

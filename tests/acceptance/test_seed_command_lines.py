@@ -65,7 +65,7 @@ NO_15 = Runs(2, "seconds 15 is offered by no model")
 NO_SEED = Runs(3, "the profile openai does not take --seed")
 NO_4K = Runs(2, "size 3840x2160 is offered by no model")
 DRAFT, FINE = Runs(model="sora-2"), Runs(model="sora-2-pro")
-FIRST_OF = Runs(says="the API takes one image", model="sora-2")
+FIRST_OF = Runs(says="recorded with the request and not sent", model="sora-2")
 
 ROWS: dict[str, dict[int, Runs | Shell]] = {
     "000": {
