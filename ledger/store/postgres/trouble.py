@@ -84,6 +84,9 @@ def meaning(error: psycopg.Error) -> str:
     return text.format(error=said)
 
 
+_NEVER_CONNECTED = ("connection failed", "connection timeout", "resolve", "Is the server running")
+
+
 def _was_connected(error: psycopg.Error) -> bool:
     said = str(error)
-    return "connection failed" not in said and "connection timeout" not in said and "resolve" not in said
+    return not any(words in said for words in _NEVER_CONNECTED)

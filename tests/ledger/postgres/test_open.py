@@ -123,9 +123,10 @@ def test_a_server_that_only_reads_says_what_to_do(
 # --- who is not let in, and where nobody answers ---
 
 
-def test_a_server_that_is_not_there(tmp_path: Path, *, read_only: bool) -> None:
+@pytest.mark.parametrize("at", ["127.0.0.1:1/ledger", "/ledger?host={folder}"], ids=["port", "socket"])
+def test_a_server_that_is_not_there(tmp_path: Path, at: str, *, read_only: bool) -> None:
     with pytest.raises(LedgerUnusable, match=r"the server cannot be reached .*: start it, or check host"):
-        open_store("postgresql://ana@127.0.0.1:1/ledger", read_only=read_only)
+        open_store(f"postgresql://ana@{at.format(folder=tmp_path)}", read_only=read_only)
 
 
 def test_a_database_that_is_not_there(url: str) -> None:
