@@ -97,4 +97,4 @@ def _show_guardrails(inv: Invocation) -> None:
     say("What nobody may ask for, whatever the server:")
     for guardrail in GUARDRAILS:
         say(f"  - {guardrail.rule} {guardrail.meaning}")
-    say(f'This is shown once. --attest records: "{ATTESTATION}"')
+    say(f'This is shown until a request of yours is recorded. --attest records: "{ATTESTATION}"')
