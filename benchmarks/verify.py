@@ -9,6 +9,8 @@ set of the whole process. The ratio of processor time tells more where other pro
     .venv/bin/python benchmarks/verify.py                         50,000 events
     .venv/bin/python benchmarks/verify.py --events 1000000        makes a ledger of 2 GB first, and keeps it
     .venv/bin/python benchmarks/verify.py --profile               show where the time of `verify` goes
+
+docs/decisions/0091-long-ledgers.md says where it goes, and what was tried.
 """
 
 import argparse
