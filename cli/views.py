@@ -126,7 +126,8 @@ def _facts(job: Job) -> Iterable[tuple[str, str]]:
     if job.verdict:
         yield "review", job.verdict
     for variant, asset in job.assets.items():
-        yield str(variant), f"{escape(asset.storage_uri)} ({asset.bytes:,} bytes)"
+        gone = ", no longer there" if job.state is State.LOST and variant == "video" else ""
+        yield str(variant), f"{escape(asset.storage_uri)} ({asset.bytes:,} bytes{gone})"
 
 
 def show_jobs(console: Console, jobs: Iterable[Job]) -> None:

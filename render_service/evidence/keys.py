@@ -60,7 +60,8 @@ def read_signer(path: Path) -> Signer:
     try:
         signer = Signer.parse(text)
     except CheckpointInvalid as error:
-        raise BadInput(f"signing key {path}: {error}; `sora-ledger key new FILE` makes one") from None
+        said = str(error).removeprefix("signing key: ")
+        raise BadInput(f"signing key {path}: {said}; `sora-ledger key new FILE` makes one") from None
     if path.stat().st_mode & OTHERS:
         raise BadInput(f"signing key {path}: others may read it; `chmod 600 {path}`, or make a new one")
     return signer
@@ -74,7 +75,8 @@ def read_verifier(given: str) -> Verifier:
         return Signer.parse(text).verifier if text.startswith("PRIVATE+KEY+") else Verifier.parse(text)
     except CheckpointInvalid as error:
         where = f"verifier key {path}" if text != given.strip() else "--verifier"
-        raise BadInput(f"{where}: {error}; `sora-ledger key show FILE` prints one") from None
+        said = str(error).removeprefix("verifier key: ")
+        raise BadInput(f"{where}: {said}; `sora-ledger key show FILE` prints one") from None
 
 
 def default_name(settings: Settings) -> str:

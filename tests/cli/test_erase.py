@@ -56,6 +56,13 @@ def test_files_go_with_assets(sora: Any, job: str, folder: Path) -> None:
     assert (len(done.document["files"]), stored(folder)) == (1, [])
 
 
+def test_a_person_does_not_read_that_a_file_is_there_that_was_erased(sora: Any, job: str) -> None:
+    before = sora("show", job, "--text").out
+    sora("erase", job, "--reason", "subject_request", "--assets", "--yes")
+    after = sora("show", job, "--text").out
+    assert ("no longer there" in before, "bytes, no longer there)" in after) == (False, True)
+
+
 def test_what_was_erased_is_said(sora: Any, job: str) -> None:
     done = sora("erase", job, "--reason", "subject_request", "--yes", "--text")
     assert done.out.splitlines()[0].startswith("erased: ")
