@@ -12,6 +12,7 @@ import threading
 import traceback
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,21 @@ def carry_out(order: dict[str, Any]) -> None:
 
 
 def impatiently() -> None:
-    """Wait no longer than a moment for the answer to a call whose process was killed."""
+    """Wait no longer than a moment for the answer to a call whose process was killed, or to look again."""
     from render_service import request_keys  # noqa: PLC0415  # was imported before the fork
+    from render_service.work import carrying_out  # noqa: PLC0415
+    from render_service.work.worker import Worker  # noqa: PLC0415
 
     request_keys.ANSWER_S = 0.01
     request_keys.LOOK_S = 0.01
+    carrying_out.SOON_S = 0.05
+    pause = Worker._pause  # how long a worker without work waits is not for people to choose
+
+    async def pause_shortly(worker: Any, stopping: Any) -> None:
+        worker._terms = replace(worker._terms, idle_s=0.05)
+        await pause(worker, stopping)
+
+    Worker._pause = pause_shortly  # type: ignore[method-assign]
 
 
 def _named(word: str) -> str:
