@@ -11,23 +11,23 @@ are built and salted before the clock starts, records and leaves within it.
     .venv/bin/python benchmarks/append.py             compare
     .venv/bin/python benchmarks/append.py --profile   show where our time goes
 
-Where the time goes, in microseconds an event on two quiet cores, where syncing 8 KiB took 280: a single
-append took 295, of them 97 without the disk (``synchronous = OFF``); `eventsourcing` 201. Sixteen threads
-took 118, of them 92 without the disk: group commit leaves next to nothing of the syncs, and what remains is
-processor time of one Python process, half of it SQLite's (ten statements), about a tenth each for encoding
-and hashing the record, folding the job, printing its row, and handing over between threads.
-`eventsourcing`, whose threads sync one after the other, took 180. So the ratio follows disk and processors:
-1.5 there, 2 where syncs took longer, 1.2 where others kept both cores busy; and where one took over a
-millisecond sixteen threads still took 298 instead of 1,443 alone. In batches of 1,000 an event took 25, of
-them 11 for the bare rows with their four indexes and the trigger, 7 for the record (encoding, shapes,
-leaf), 4 for the fold. `eventsourcing` took 5: one `executemany` of finished bytes into a table with one
-index, nothing hashed, encoded or folded. Two fifths of that would be 12.5, which is what the rows alone
-take.
+Where the time goes, in microseconds an event on two quiet cores, where syncing 8 KiB took 280, before the
+savings below: a single append took 295, of them 112 without the disk (``synchronous = OFF``);
+`eventsourcing` 201. Sixteen threads took 118, of them 104 without the disk: group commit leaves next to
+nothing of the syncs, and what remains is processor time of one Python process, half of it SQLite's (ten
+statements), about a tenth each for encoding and hashing the record, folding the job, printing its row, and
+handing over between threads. `eventsourcing`, whose threads sync one after the other, took 180. So the
+ratio follows disk and processors: 1.5 there, 2 where syncs took longer, 1.2 where others kept both cores
+busy; and where one took over a millisecond sixteen threads still took 298 instead of 1,443 alone. In
+batches of 1,000 an event took 27, of them 11 for the bare rows with their four indexes and the trigger, 7
+for the record (encoding, shapes, leaf), 4 for the fold. `eventsourcing` took 5: one `executemany` of
+finished bytes into a table with one index, nothing hashed, encoded or folded. Two fifths of that would be
+12.5, which is what the rows alone take.
 
 Taken out: a statement run over nothing, a list of one event id sent as JSON, checking a job row's values a
-second time (together a seventh of the processor time). Tried and left, because nothing came of it: no
+second time (without the disk, 100, 90 and 21 were left). Tried and left, because nothing came of it: no
 savepoint for the appends of a group. Left untried on purpose: printing records with another encoder (2 of
-92), which would put a second printer behind bytes that are hashed; dropping an index that commands search
+90), which would put a second printer behind bytes that are hashed; dropping an index that commands search
 by.
 """
 
