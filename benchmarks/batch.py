@@ -40,13 +40,13 @@ import httpx2
 from openai import AsyncOpenAI
 
 from decision.catalog import default_catalog
-from render_service.batch import Terms, run_batch
-from render_service.batch_file import read_batch
-from render_service.batch_folder import BatchFolder
-from render_service.batch_plan import plan
+from render_service.batches.file import read_batch
+from render_service.batches.folder import BatchFolder
+from render_service.batches.plan import plan
+from render_service.batches.running import Terms, run_batch
 from render_service.desk import Desk
 from render_service.settings import read_settings
-from render_service.sweep import settle_all
+from render_service.settling.sweep import settle_all
 from render_service.telemetry import Log, Trace
 
 JOBS = 200

@@ -34,8 +34,8 @@ from ledger.events import RenderClosed, SubmissionIntended
 from ledger.ledger import Ledger, open_snapshot
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify
+from render_service.asking.renders import place
 from render_service.desk import Desk
-from render_service.renders import place
 from render_service.settings import read_settings
 from render_service.telemetry import Log, Trace
 

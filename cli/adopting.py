@@ -27,9 +27,9 @@ def job_of(inv: Invocation, name: str) -> Job:
 
 def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
     """Ask the server, and only if it has the video record anything; else say both: `unknown`, and why not."""
-    from render_service.adoption import look_up, take_in  # noqa: PLC0415  # calls a server
     from render_service.errors import BadInput  # noqa: PLC0415
     from render_service.sync import finished  # noqa: PLC0415
+    from render_service.taking_in.adoption import look_up, take_in  # noqa: PLC0415  # calls a server
     from sora_adapter.errors import OperationUnsupported, SettingsUnusable, VideoNotFound  # noqa: PLC0415
 
     try:

@@ -21,7 +21,7 @@ from ledger.events import RenderRequested
 from ledger.store.interface import RecordFilter
 
 if TYPE_CHECKING:
-    from render_service.batch_plan import Planned
+    from render_service.batches.plan import Planned
 
 MOST_LINES_SHOWN = 10
 

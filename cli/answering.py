@@ -28,8 +28,8 @@ def answer_and_show(
 
     What came of it is emitted, unless the job goes on and `silent` leaves that to who goes on with it.
     """
+    from render_service.asking.preview import ruling_document  # noqa: PLC0415
     from render_service.evidence.keys import read_signer  # noqa: PLC0415  # cryptography: only who signs
-    from render_service.preview import ruling_document  # noqa: PLC0415
 
     signer = read_signer(key) if key else None
 

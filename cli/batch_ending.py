@@ -9,7 +9,7 @@ from cli.invocation import Invocation, say
 from ledger.job import State
 
 if TYPE_CHECKING:
-    from render_service.member import Member
+    from render_service.batches.member import Member
 
 _AGAIN = "--resume tries again"
 _OVER = "it is closed: to ask again, put it into another batch"

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from render_service.batch import Watch
-    from render_service.batch_folder import BatchFolder
-    from render_service.batch_plan import Planned
-    from render_service.member import Member
-    from render_service.preview import Preview
+    from render_service.asking.preview import Preview
+    from render_service.batches.folder import BatchFolder
+    from render_service.batches.member import Member
+    from render_service.batches.plan import Planned
+    from render_service.batches.running import Watch
 
 MOST_ROWS = 12
 REFRESHES_PER_SECOND = 8

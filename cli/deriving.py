@@ -8,11 +8,11 @@ from cli.commands.create import end_placed, placed_document, show_placed, show_p
 from cli.invocation import Invocation
 from cli.placing import Placing
 from decision.request import RenderRequest, Source
-from render_service.material import NOTHING
+from render_service.material.files import NOTHING
 
 if TYPE_CHECKING:
+    from render_service.asking.placed import Placed
     from render_service.desk import Desk
-    from render_service.placed import Placed
 
 RequestFrom = Callable[[Source, str], RenderRequest]
 
@@ -23,7 +23,7 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
     A video that only the server knows is adopted first; in a dry run it stays unknown.
     """
     if dry_run:
-        from render_service.sources import source_in  # noqa: PLC0415
+        from render_service.material.sources import source_in  # noqa: PLC0415
 
         with inv.ledger() as ledger:
             source, profile = source_in(ledger, name)
@@ -33,8 +33,8 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
     job_id = job_of(inv, name).job_id
 
     async def follow(desk: "Desk") -> "tuple[Placed, RenderRequest]":
-        from render_service.renders import place  # noqa: PLC0415
-        from render_service.sources import source_of  # noqa: PLC0415
+        from render_service.asking.renders import place  # noqa: PLC0415
+        from render_service.material.sources import source_of  # noqa: PLC0415
 
         source, profile = await source_of(desk, job_id)
         request = request_from(source, profile)

@@ -11,12 +11,12 @@ from cli.exit_codes import ExitCode, of_job
 from cli.invocation import Invocation, say
 from ledger.events import Variant
 from ledger.job import Job, State
-from render_service.assets import SUFFIXES, check_target
 from render_service.settings import Settings
+from render_service.storage.assets import SUFFIXES, check_target
 
 if TYPE_CHECKING:
     from render_service.desk import Desk
-    from render_service.settle import Watch
+    from render_service.settling.settle import Watch
     from sora_adapter.profiles import Wanted
 
 _WAYS_OUT = {
@@ -76,7 +76,7 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
     """Say why `job` stands where it does and what now: `again` where it may be sent, `over` where not."""
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
-    from render_service.placed import denial, held_for, submission_trouble  # noqa: PLC0415
+    from render_service.asking.placed import denial, held_for, submission_trouble  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         if job.state is State.DENIED:
@@ -116,7 +116,7 @@ async def copy_out(
     desk: "Desk", job: Job, variants: Sequence[Variant], out: Path | None, *, force: bool
 ) -> tuple[Job, list[Path]]:
     """Make sure the variants are stored, and copy them to `out` or into the working folder."""
-    from render_service.settle import fetch  # noqa: PLC0415  # may call a server
+    from render_service.settling.settle import fetch  # noqa: PLC0415  # may call a server
 
     copies = []
     for variant in variants:

@@ -17,8 +17,8 @@ from cli.images import read_images
 from decision.catalog import Catalog
 from decision.dimensions import read_size, size_of
 from decision.request import DEFAULT_SIZE
-from render_service.fit import Fit, Frame, as_found, first_frame, read_fit
-from render_service.material import NOTHING, Material
+from render_service.material.files import NOTHING, Material
+from render_service.material.fit import Fit, Frame, as_found, first_frame, read_fit
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from decision.request import RenderRequest, Source
+    from render_service.asking.preview import Preview
     from render_service.desk import Desk
     from render_service.governance.one_by_one import Progress, Split
-    from render_service.preview import Preview
 
 RequestFrom = Callable[["Source", str, str, str], "RenderRequest"]
 
@@ -30,8 +30,8 @@ def preview_split(inv: Invocation, name: str, split: "Split", request_from: Requ
     Each is decided as if it were of the video called `name`: the results it would be of are not there yet,
     and have the same shape.
     """
-    from render_service.preview import preview  # noqa: PLC0415
-    from render_service.sources import source_in  # noqa: PLC0415
+    from render_service.asking.preview import preview  # noqa: PLC0415
+    from render_service.material.sources import source_in  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         source, profile = source_in(ledger, name)

@@ -18,11 +18,11 @@ from ledger.errors import LedgerError
 from ledger.ledger import Ledger, label_of
 from ledger.merkle import leaf_hash
 from ledger.store.interface import RecordFilter
-from render_service.assets import AssetStore
+from render_service.asking.preview import address
 from render_service.desk import connection, usable_profile, utc_now
 from render_service.errors import ServiceError
-from render_service.preview import address
 from render_service.settings import SANDBOX, Settings
+from render_service.storage.assets import AssetStore
 from render_service.storage.interface import CONTENT
 from render_service.telemetry import Trace
 from sora_adapter.errors import AdapterError

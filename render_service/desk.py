@@ -19,12 +19,12 @@ from ledger.job import Job, fold
 from ledger.ledger import Ledger
 from ledger.record import Authority, Draft, Provenance, Record, draft
 from ledger.store.interface import NEW, AnyVersion, Batch, Document, Fence, Hold, holds_of
-from render_service.assets import AssetStore
 from render_service.errors import KeyMissing, ProfileRetired
 from render_service.governance.measuring import Measuring
 from render_service.governance.policies import active_rules
 from render_service.recording import Recorder
 from render_service.settings import SANDBOX, Settings
+from render_service.storage.assets import AssetStore
 from render_service.telemetry import Log, Trace
 from sora_adapter.profiles import Profile, profile
 

@@ -27,24 +27,24 @@ from decision.request import ReferenceImage, parse_request
 from ledger.errors import JobNotFound
 from ledger.events import RenderHeld, Variant
 from ledger.job import JOB_PREFIX, Job, State
-from render_service.adoption import adopt
-from render_service.assets import check_target
+from render_service.asking.patience import Patience
+from render_service.asking.placed import Placed, denial, submission_trouble
+from render_service.asking.renders import place
+from render_service.asking.resuming import resume
 from render_service.desk import Desk
 from render_service.documents import record_document
 from render_service.errors import ServiceError
-from render_service.external import record_external
-from render_service.fit import first_frame
-from render_service.library import delete, page_document
-from render_service.material import NOTHING, Material
-from render_service.patience import Patience
-from render_service.placed import Placed, denial, submission_trouble
+from render_service.material.files import NOTHING, Material
+from render_service.material.fit import first_frame
 from render_service.recovery.attempts import GRACE_S
 from render_service.recovery.conclusion import Settlement
 from render_service.recovery.reconcile import reconcile_job
-from render_service.renders import place
-from render_service.resuming import resume
 from render_service.settings import read_settings
-from render_service.settle import fetch, settle
+from render_service.settling.settle import fetch, settle
+from render_service.storage.assets import check_target
+from render_service.taking_in.adoption import adopt
+from render_service.taking_in.external import record_external
+from render_service.taking_in.library import delete, page_document
 from render_service.telemetry import Log, begin_trace
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.archive import Archive
     from render_service.desk import Desk
+    from render_service.taking_in.archive import Archive
 
 _COUNTS = ("listed", "adopted", "known", "stored", "thumbnails", "running", "failed", "lost")
 
@@ -46,7 +46,7 @@ def adopt_command(inv: Invocation, *, video_id: str | None, everything: bool, dr
 
 def _preview(inv: Invocation, video_id: str | None) -> None:
     from cli.commands.status import show_get  # noqa: PLC0415
-    from render_service.preview import address  # noqa: PLC0415
+    from render_service.asking.preview import address  # noqa: PLC0415
 
     if video_id is not None:
         show_get(inv, video_id)
@@ -57,8 +57,8 @@ def _preview(inv: Invocation, video_id: str | None) -> None:
 
 
 def _adopt_one(inv: Invocation, video_id: str) -> None:
-    from render_service.adoption import adopt  # noqa: PLC0415  # calls a server
     from render_service.documents import job_document  # noqa: PLC0415
+    from render_service.taking_in.adoption import adopt  # noqa: PLC0415  # calls a server
 
     async def follow(desk: "Desk") -> "tuple[Job, bool]":
         return await adopt(desk, video_id)
@@ -78,7 +78,7 @@ def _adopt_one(inv: Invocation, video_id: str) -> None:
 
 
 def _adopt_all(inv: Invocation) -> None:
-    from render_service.archive import archive  # noqa: PLC0415  # calls a server
+    from render_service.taking_in.archive import archive  # noqa: PLC0415  # calls a server
 
     async def follow(desk: "Desk") -> "Archive":
         if not inv.shows_progress:

@@ -11,7 +11,7 @@ from cli.invocation import Invocation
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.assets import AssetStore
+    from render_service.storage.assets import AssetStore
 
 MEGABYTE = 1_000_000
 _SHOWN = 12  # digits of a digest, for people
@@ -36,7 +36,7 @@ def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) 
       sora-ledger assets check --quick
       sora-ledger assets gc --dry-run
     """
-    from render_service.assets import AssetStore  # noqa: PLC0415
+    from render_service.storage.assets import AssetStore  # noqa: PLC0415
 
     if quick and action != "check":
         raise click.UsageError("--quick is for `assets check`")

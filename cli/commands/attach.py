@@ -25,7 +25,7 @@ def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> No
       sora-ledger attach job_01a2 --workflow qa-review --uri https://qa.example/tickets/7
     """
     from render_service.documents import job_document  # noqa: PLC0415
-    from render_service.external import attach  # noqa: PLC0415
+    from render_service.taking_in.external import attach  # noqa: PLC0415
 
     async def follow(desk: "Desk") -> "tuple[Job, bool]":
         return await attach(desk, await desk.job(name), workflow, uri)

@@ -28,7 +28,7 @@ def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
     Example:
       sora-ledger cancel job_01a2 --why "the client chose another concept"
     """
-    from render_service.withdrawing import cancel  # noqa: PLC0415
+    from render_service.asking.withdrawing import cancel  # noqa: PLC0415
 
     async def follow(desk: "Desk") -> "Job":
         return await cancel(desk, await desk.job(name), why)

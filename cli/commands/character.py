@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.record import Record
-    from render_service.characters import KnownCharacter
+    from render_service.taking_in.characters import KnownCharacter
 
 
 @click.command("character", short_help="Say what is known of a character.")
@@ -28,8 +28,8 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
     Example:
       sora-ledger character --id char_123
     """
-    from render_service.characters import KnownCharacter, see_character  # noqa: PLC0415  # may call a server
     from render_service.sync import finished  # noqa: PLC0415
+    from render_service.taking_in.characters import KnownCharacter, see_character  # noqa: PLC0415  # may call a server
 
     recorded = _recorded(inv, character_id)
     if dry_run:
@@ -46,7 +46,7 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
 
 def _recorded(inv: Invocation, character_id: str) -> "Record | None":
     """Return its record; a server is asked without a ledger too."""
-    from render_service.characters import find_character  # noqa: PLC0415
+    from render_service.taking_in.characters import find_character  # noqa: PLC0415
 
     try:
         ledger = inv.ledger()
@@ -59,8 +59,8 @@ def _recorded(inv: Invocation, character_id: str) -> "Record | None":
 
 
 def _preview(inv: Invocation, character_id: str, recorded: "Record | None") -> None:
-    from render_service.characters import profile_of  # noqa: PLC0415
-    from render_service.preview import address  # noqa: PLC0415
+    from render_service.asking.preview import address  # noqa: PLC0415
+    from render_service.taking_in.characters import profile_of  # noqa: PLC0415
 
     profile = profile_of(recorded) or inv.settings.chosen_profile()
     url = f"{address(inv.settings, profile)}/videos/characters/{character_id}"
@@ -70,7 +70,7 @@ def _preview(inv: Invocation, character_id: str, recorded: "Record | None") -> N
 
 def show_character(inv: Invocation, character: "KnownCharacter") -> None:
     """Emit a character."""
-    from render_service.characters import character_document  # noqa: PLC0415
+    from render_service.taking_in.characters import character_document  # noqa: PLC0415
 
     document = character_document(character)
 

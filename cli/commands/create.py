@@ -15,13 +15,13 @@ from cli.models import list_models, show_models
 from cli.placing import Placing, placing
 from decision.request import RenderRequest
 from ledger.job import State
-from render_service.material import Material
+from render_service.material.files import Material
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from render_service.asking.placed import Placed
     from render_service.desk import Desk
-    from render_service.placed import Placed
 
 Json = dict[str, Any]
 
@@ -119,7 +119,7 @@ def promoted_job(inv: Invocation, name: str) -> str:
 
 def place_at_desk(inv: Invocation, request: RenderRequest, material: Material, how: Placing) -> "Placed":
     """Decide, record, and submit unless it is to be queued."""
-    from render_service.renders import place  # noqa: PLC0415  # the adapter: not before it is needed
+    from render_service.asking.renders import place  # noqa: PLC0415  # the adapter: not before it is needed
 
     async def follow(desk: "Desk") -> "Placed":
         return await place(desk, request, material, queue=how.queue, override=how.override)
@@ -132,7 +132,7 @@ def show_preview(
 ) -> None:
     """Emit what would happen; exit 3 if it would be denied."""
     from cli.exit_codes import ExitCode  # noqa: PLC0415
-    from render_service.preview import preview  # noqa: PLC0415
+    from render_service.asking.preview import preview  # noqa: PLC0415
 
     seen = preview(inv.settings, request, material, how.override if how else None)
     document = seen.document(request)
@@ -151,8 +151,8 @@ def show_preview(
 
 def placed_document(placed: "Placed", request: RenderRequest | None = None) -> Json:
     """Return the job with the decision that made it."""
+    from render_service.asking.preview import ruling_document  # noqa: PLC0415
     from render_service.documents import job_document  # noqa: PLC0415
-    from render_service.preview import ruling_document  # noqa: PLC0415
 
     decision = ruling_document(placed.ruling, request, job_id=placed.job.job_id)
     return job_document(placed.job) | {

@@ -16,14 +16,14 @@ from cli.models import list_models, show_models
 from cli.placing import Placing, overriding
 from decision.request import RenderRequest
 from ledger.events import Variant
-from render_service.material import Material
+from render_service.material.files import Material
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
+    from render_service.asking.placed import Placed
     from render_service.desk import Desk
-    from render_service.placed import Placed
 
 
 @click.command("create-and-poll", cls=LoopCommand)
@@ -91,9 +91,9 @@ def render_and_keep(
     """Place a request, wait for its video, store it, copy it out, and emit how it ended."""
 
     async def follow(desk: "Desk") -> "tuple[Placed, Job, list[Path]]":
-        from render_service.patience import Patience  # noqa: PLC0415
-        from render_service.renders import place  # noqa: PLC0415
-        from render_service.settle import settle  # noqa: PLC0415
+        from render_service.asking.patience import Patience  # noqa: PLC0415
+        from render_service.asking.renders import place  # noqa: PLC0415
+        from render_service.settling.settle import settle  # noqa: PLC0415
 
         timeout_s, interval_s = wishes.timeout, wishes.poll_interval
         patience = Patience(timeout_s=timeout_s)

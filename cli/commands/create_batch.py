@@ -14,10 +14,10 @@ from decision.purposes import PURPOSES
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.batch import Terms
-    from render_service.batch_folder import BatchFolder
-    from render_service.batch_plan import Planned
-    from render_service.member import Member
+    from render_service.batches.folder import BatchFolder
+    from render_service.batches.member import Member
+    from render_service.batches.plan import Planned
+    from render_service.batches.running import Terms
 
 MOST_AT_ONCE = 64
 
@@ -121,7 +121,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     """
     if queue and (terms["poll"] or terms["download"]):
         raise click.UsageError("--queue submits nothing, so there is nothing to wait for; leave out --poll")
-    from render_service.batch_folder import BatchFolder  # noqa: PLC0415  # the decision and images
+    from render_service.batches.folder import BatchFolder  # noqa: PLC0415  # the decision and images
 
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
     defaults |= {"augment": augment, "attested": attested, "profile": inv.settings.chosen_profile()}
@@ -155,9 +155,9 @@ def _say_if_tried_once(inv: Invocation) -> None:
 def _planned(
     inv: Invocation, file: str, out_dir: Path, defaults: dict[str, Any], fit: str | None
 ) -> "list[Planned]":
-    from render_service.batch_file import read_batch  # noqa: PLC0415
-    from render_service.batch_plan import plan  # noqa: PLC0415
-    from render_service.fit import read_fit  # noqa: PLC0415
+    from render_service.batches.file import read_batch  # noqa: PLC0415
+    from render_service.batches.plan import plan  # noqa: PLC0415
+    from render_service.material.fit import read_fit  # noqa: PLC0415
 
     reading = read_batch(_text_of(file), Path())
     name = f"--input {file}"
@@ -179,7 +179,7 @@ def _text_of(file: str) -> str:
 
 
 def _terms(*, poll_interval: float, timeout: float, poll: bool, download: bool, **more: Any) -> "Terms":
-    from render_service.batch import Terms  # noqa: PLC0415
+    from render_service.batches.running import Terms  # noqa: PLC0415
 
     waits = poll or download
     return Terms(poll=waits, download=download, interval_s=poll_interval, timeout_s=timeout, **more)
@@ -189,7 +189,7 @@ def _carry_out(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder",
     from cli.batch_ending import code_of, say_troubles, trouble_of  # noqa: PLC0415
     from cli.batch_views import progress_table, show_batch  # noqa: PLC0415
     from cli.exit_codes import ExitCode, worst  # noqa: PLC0415
-    from render_service.batch import counts, run_batch  # noqa: PLC0415  # the adapter
+    from render_service.batches.running import counts, run_batch  # noqa: PLC0415  # the adapter
 
     try:
         with progress_table(inv, planned) as watch:
@@ -218,7 +218,7 @@ def _document(member: "Member", folder: "BatchFolder") -> dict[str, Any]:
 def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder") -> None:
     """Emit what would be decided and sent for each entry; exit 3 if one would be denied."""
     from cli.exit_codes import ExitCode  # noqa: PLC0415
-    from render_service.preview import preview  # noqa: PLC0415
+    from render_service.asking.preview import preview  # noqa: PLC0415
 
     seen = [(each, preview(inv.settings, each.request, each.material)) for each in planned]
     jobs = [

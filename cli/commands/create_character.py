@@ -12,8 +12,8 @@ from decision.vocabulary import label
 
 if TYPE_CHECKING:
     from decision.request import SourceFile
-    from render_service.characters import KnownCharacter
     from render_service.desk import Desk
+    from render_service.taking_in.characters import KnownCharacter
 
 
 @click.command("create-character", short_help="Make a character of a short video.")
@@ -35,7 +35,7 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
     Example:
       sora-ledger create-character --name Mossy --video-file mossy.mp4
     """
-    from render_service.source_file import read_source_file  # noqa: PLC0415
+    from render_service.material.source_file import read_source_file  # noqa: PLC0415
 
     name = label("name", name, "--name Mossy")
     file = read_source_file(video_file)
@@ -44,7 +44,7 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
         return
 
     async def make(desk: "Desk") -> "KnownCharacter":
-        from render_service.characters import create_character  # noqa: PLC0415
+        from render_service.taking_in.characters import create_character  # noqa: PLC0415
 
         return await create_character(desk, name, file, video_file)
 
@@ -52,7 +52,7 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
 
 
 def _preview(inv: Invocation, name: str, file: "SourceFile", path: Path) -> None:
-    from render_service.preview import preview_character  # noqa: PLC0415
+    from render_service.asking.preview import preview_character  # noqa: PLC0415
 
     document = preview_character(inv.settings, name, file, path)
     inv.emit(document, lambda console: console.print_json(data=document["request"]))

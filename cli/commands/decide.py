@@ -72,7 +72,7 @@ def _of_video(
     inv: Invocation, operation: str, name: str, changes: tuple[str, ...], **asked: Any
 ) -> RenderRequest:
     """Return the request for a remix, edit or extension; what only a new render takes is refused."""
-    from render_service.sources import source_in  # noqa: PLC0415
+    from render_service.material.sources import source_in  # noqa: PLC0415
 
     extra, prompt_text, prompt_file = (asked.pop(key) for key in ("extra", "prompt_text", "prompt_file"))
     only_for_create = {"--input-reference": asked.pop("input_reference"), "--promotes": asked.pop("promotes")}
@@ -101,14 +101,14 @@ def _of_video(
 
 
 def _considered(inv: Invocation, request: RenderRequest) -> "Considered":
-    from render_service.preview import ruling_on  # noqa: PLC0415
+    from render_service.asking.preview import ruling_on  # noqa: PLC0415
 
     return ruling_on(inv.settings, request)
 
 
 def _document(ruling: "Considered", request: RenderRequest) -> dict[str, Any]:
+    from render_service.asking.preview import ruling_document  # noqa: PLC0415
     from render_service.governance.explanations import candidates_of  # noqa: PLC0415
-    from render_service.preview import ruling_document  # noqa: PLC0415
 
     return ruling_document(ruling, request) | {"candidates": candidates_of(ruling)}
 

@@ -32,7 +32,7 @@ def delete_command(inv: Invocation, *, name: str, reason: str | None, dry_run: b
         show_get(inv, name, method="DELETE")
         return
     from render_service.documents import job_document  # noqa: PLC0415
-    from render_service.library import delete  # noqa: PLC0415
+    from render_service.taking_in.library import delete  # noqa: PLC0415
 
     job_id = job_of(inv, name).job_id
 

@@ -13,7 +13,7 @@ from cli.deriving import derive
 from cli.invocation import Invocation
 from cli.placing import Placing, placing
 from decision.request import RenderRequest, Source
-from render_service.material import Material
+from render_service.material.files import Material
 
 
 @click.command("edit", short_help="Change a video by its id or from a file.")
@@ -66,7 +66,7 @@ def edit_command(  # noqa: PLR0913  # one parameter per option
 
 
 def _of_file(inv: Invocation, video: Path, asked: dict[str, Any]) -> tuple[RenderRequest, Material]:
-    from render_service.source_file import read_source_file  # noqa: PLC0415  # only who gives a file pays
+    from render_service.material.source_file import read_source_file  # noqa: PLC0415  # only who gives a file pays
 
     file = read_source_file(video)
     request = advised_request(inv, "edit", source_file=file, profile=inv.settings.chosen_profile(), **asked)

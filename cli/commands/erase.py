@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.desk import Desk
-    from render_service.erasing import Plan, Selection
+    from render_service.keeping.erasing import Plan, Selection
 
 _REASON = re.compile("[a-z0-9_]{1,64}")
 
@@ -64,8 +64,8 @@ def erase_command(  # one parameter per option
       sora-ledger erase --actor ana --reason subject_request --assets --yes
       sora-ledger erase --older-than 365 --reason retention --yes
     """
-    from render_service.assets import AssetStore  # noqa: PLC0415
-    from render_service.erasing import plan  # noqa: PLC0415
+    from render_service.keeping.erasing import plan  # noqa: PLC0415
+    from render_service.storage.assets import AssetStore  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         selection = _selection(inv, ledger.job(name).job_id if name else None, older_than)
@@ -90,7 +90,7 @@ def erase_command(  # one parameter per option
 
 def _selection(inv: Invocation, job_id: str | None, older_than: int | None) -> "Selection":
     from render_service.desk import utc_now  # noqa: PLC0415
-    from render_service.erasing import Selection  # noqa: PLC0415
+    from render_service.keeping.erasing import Selection  # noqa: PLC0415
 
     actor = inv.settings.actor if inv.settings.actor_source is ActorSource.FLAG else None
     if job_id is None and actor is None and older_than is None:
@@ -107,7 +107,7 @@ def _confirm(planned: "Plan") -> None:
 
 
 def _erase(inv: Invocation, planned: "Plan", reason: str) -> list[str]:
-    from render_service.erasing import erase, reminders  # noqa: PLC0415
+    from render_service.keeping.erasing import erase, reminders  # noqa: PLC0415
     from render_service.settings import read_settings  # noqa: PLC0415
 
     async def use(desk: "Desk") -> list[str]:

@@ -62,8 +62,8 @@ def export_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger export --range 1..500 --out first-500.zip --without-text
       sora-ledger export --tiles public --key signing.key
     """
-    from render_service.assets import AssetStore  # noqa: PLC0415
     from render_service.evidence import bundles  # noqa: PLC0415
+    from render_service.storage.assets import AssetStore  # noqa: PLC0415
 
     if sum((job is not None, positions is not None, everything, tiles is not None)) != 1:
         raise click.UsageError("name one thing to export: JOB, --range A..B, --all or --tiles DIR")

@@ -52,8 +52,8 @@ def list_command(  # one parameter per option
     if dry_run:
         _preview(inv, MOST if everything else limit, after, order)
         return
-    from render_service.library import list_all, list_videos, page_document  # noqa: PLC0415  # may call a server
     from render_service.sync import finished  # noqa: PLC0415
+    from render_service.taking_in.library import list_all, list_videos, page_document  # noqa: PLC0415  # may call a server
 
     retired = inv.even_if_retired
     if everything:
@@ -67,7 +67,7 @@ def list_command(  # one parameter per option
 
 
 def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None:
-    from render_service.preview import address  # noqa: PLC0415
+    from render_service.asking.preview import address  # noqa: PLC0415
 
     check_offered(inv.settings, None, "list")
     query = f"limit={limit}" + (f"&after={after}" if after else "") + f"&order={order}"

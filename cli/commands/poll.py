@@ -54,7 +54,7 @@ def poll_command(  # noqa: PLR0913  # one parameter per option
     check_variants(inv.settings, known.profile, [variant for variant in names if variant not in known.assets])
 
     async def follow(desk: "Desk") -> "tuple[Job, list[Path]]":
-        from render_service.settle import settle  # noqa: PLC0415
+        from render_service.settling.settle import settle  # noqa: PLC0415
 
         job = await desk.job(job_id)
         with progress(inv, job) as watch:

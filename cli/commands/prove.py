@@ -81,10 +81,10 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger prove --consistency 3 9 --key signing.key --out grown.proof
       sora-ledger prove --check 3.tlog-proof --verifier signing.key
     """
-    from render_service.assets import check_target  # noqa: PLC0415
     from render_service.evidence import proofs  # noqa: PLC0415
     from render_service.evidence.files import write_file  # noqa: PLC0415
     from render_service.evidence.keys import read_verifier  # noqa: PLC0415
+    from render_service.storage.assets import check_target  # noqa: PLC0415
 
     if sum(value is not None for value in (name, consistency, check)) != 1:
         raise click.UsageError("name one thing: POSITION, EVENT_ID, --consistency OLD NEW or --check FILE")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.desk import Desk
-    from render_service.external import Fact
+    from render_service.taking_in.external import Fact
 
 _HELP = {
     "video_id": "The video it is about.",
@@ -76,7 +76,7 @@ def record_command(
         _preview(inv, stream, values)
         return
     from render_service.documents import record_document  # noqa: PLC0415
-    from render_service.external import checked_stream, external_event, record_external  # noqa: PLC0415
+    from render_service.taking_in.external import checked_stream, external_event, record_external  # noqa: PLC0415
 
     checked_stream(stream)
     external_event(values)  # before a ledger is begun for it
@@ -96,7 +96,7 @@ def record_command(
 
 
 def _preview(inv: Invocation, stream: str, values: dict[str, Any]) -> None:
-    from render_service.external import checked_stream, external_event  # noqa: PLC0415
+    from render_service.taking_in.external import checked_stream, external_event  # noqa: PLC0415
 
     event = external_event(values)
     document = {"dry_run": True, "stream": checked_stream(stream), "event": event.model_dump(mode="json")}

@@ -10,8 +10,8 @@ from cli.finishing import end
 from cli.invocation import Invocation
 
 if TYPE_CHECKING:
+    from render_service.asking.placed import Placed
     from render_service.desk import Desk
-    from render_service.placed import Placed
 
 
 @click.command("resume", short_help="Submit a job that was decided and not sent yet.")
@@ -32,7 +32,7 @@ def resume_command(inv: Invocation, *, name: str) -> None:
 
 def submit_and_show(inv: Invocation, name: str) -> None:
     """Submit the job called `name` from its record, and emit what came of it."""
-    from render_service.resuming import resume  # noqa: PLC0415  # the adapter: not before it is needed
+    from render_service.asking.resuming import resume  # noqa: PLC0415  # the adapter: not before it is needed
 
     async def follow(desk: "Desk") -> "Placed":
         return await resume(desk, await desk.job(name))

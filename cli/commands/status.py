@@ -53,7 +53,7 @@ def _known(inv: Invocation, name: str) -> "Job":
 
 
 async def _refreshed(desk: "Desk", job_id: str) -> "Job":
-    from render_service.settle import refresh  # noqa: PLC0415
+    from render_service.settling.settle import refresh  # noqa: PLC0415
 
     return await refresh(desk, await desk.job(job_id))
 
@@ -68,8 +68,8 @@ def _text(console: "Console", job: "Job") -> None:
 
 def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
     """Emit the request that would be made for one video; an unknown video id is taken as it is."""
-    from render_service.preview import address  # noqa: PLC0415
-    from render_service.sources import video_in  # noqa: PLC0415
+    from render_service.asking.preview import address  # noqa: PLC0415
+    from render_service.material.sources import video_in  # noqa: PLC0415
 
     video_id, profile = name, inv.settings.chosen_profile()
     try:

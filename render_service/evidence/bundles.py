@@ -16,11 +16,11 @@ from ledger.evidence.bundle import Cited, Contents, Scope, Wish, write_bundle
 from ledger.evidence.head import TreeHead
 from ledger.ledger import Ledger
 from ledger.verify import verify_bundle
-from render_service.assets import AssetStore, check_target
 from render_service.errors import BadInput, NotIntact, ServiceError, StorageFailed
 from render_service.evidence.heads import given_head, tree_head
 from render_service.evidence.keys import read_signer
 from render_service.evidence.stored import uris
+from render_service.storage.assets import AssetStore, check_target
 
 _RANGE = re.compile(r"([1-9][0-9]{0,17})\.\.([1-9][0-9]{0,17})")
 

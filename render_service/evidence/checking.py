@@ -10,12 +10,12 @@ from ledger.verify.against import check_against
 from ledger.verify.assets import StoredFile, check_assets
 from ledger.verify.since import verify_since
 from ledger.verify.verify_bundle import MAX_NOTE_BYTES, Head, read_head, read_key
-from render_service.assets import AssetStore
 from render_service.errors import BadInput
 from render_service.evidence.files import read_file
 from render_service.evidence.keys import read_verifier
 from render_service.evidence.stored import uris
 from render_service.settings import Settings
+from render_service.storage.assets import AssetStore
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from render_service.assets import AssetStore
+from render_service.storage.assets import AssetStore
 from render_service.storage.interface import CONTENT, SUFFIXES
 
 

@@ -15,14 +15,14 @@ from ledger.events import ApprovalGranted, ApprovalRefused, Outcome, RenderDenie
 from ledger.job import Job, State
 from ledger.private import Private
 from ledger.record import draft
-from render_service.closing import closed
+from render_service.asking.closing import closed
+from render_service.asking.renders import rules_of
 from render_service.desk import Desk
 from render_service.governance.budget_names import Scope
 from render_service.governance.budgets import purse
 from render_service.governance.held import Case, read_case
 from render_service.governance.racing import decided_until_recorded
 from render_service.governance.second_eyes import Approver, approvers, identified, missing
-from render_service.renders import rules_of
 
 
 @dataclass(frozen=True)

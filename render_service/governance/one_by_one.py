@@ -13,11 +13,11 @@ from decision.remix import FIELD_ASPECTS
 from decision.request import RenderRequest, Source
 from decision.splitting import split_request
 from ledger.job import State
+from render_service.asking.placed import Placed
+from render_service.asking.renders import place
 from render_service.desk import Desk
-from render_service.placed import Placed
-from render_service.renders import place
-from render_service.settle import settle
-from render_service.sources import source_of
+from render_service.material.sources import source_of
+from render_service.settling.settle import settle
 
 UNDER_WAY = (State.RUNNING, State.COMPLETED, State.STORED)
 

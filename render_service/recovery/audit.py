@@ -18,7 +18,6 @@ from ledger.ledger import Ledger
 from ledger.record import timestamp
 from render_service.desk import connection, usable_profile, utc_now
 from render_service.errors import BadInput
-from render_service.library import pages
 from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts
 from render_service.recovery.counting import Attempts, count_attempts
 from render_service.recovery.dealt_with import is_dealt_with
@@ -33,6 +32,7 @@ from render_service.recovery.findings import (
 from render_service.recovery.matching import likeness
 from render_service.recovery.sightings import is_claimed
 from render_service.settings import SANDBOX, Settings
+from render_service.taking_in.library import pages
 from render_service.telemetry import Trace
 from sora_adapter.errors import SettingsUnusable
 from sora_adapter.observation import Observation

@@ -9,13 +9,13 @@ from ledger.errors import EventIdConflict, WrongExpectedVersion
 from ledger.events import Event, NoteRecorded, SubmissionAbsent, SubmissionRecovered, SubmissionUnknown
 from ledger.job import Job, State
 from ledger.private import Private
-from render_service.adoption import known_job
-from render_service.claims import claim_id
+from render_service.asking.claims import claim_id
 from render_service.desk import Desk
 from render_service.errors import BadInput
 from render_service.recovery.attempts import OPEN, Attempt, attempt_of
 from render_service.recovery.conclusion import Settlement, next_steps
 from render_service.recovery.matching import likeness
+from render_service.taking_in.adoption import known_job
 
 
 async def take_video(desk: Desk, job: Job, video_id: str, *, force: bool = False) -> Settlement:

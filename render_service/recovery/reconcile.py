@@ -24,7 +24,7 @@ from ledger.events import SubmissionAbsent, SubmissionRecovered, SubmissionUnkno
 from ledger.job import Job, State
 from ledger.record import Draft
 from ledger.store.interface import JobFilter
-from render_service.claims import claim_id
+from render_service.asking.claims import claim_id
 from render_service.desk import Desk
 from render_service.errors import ServiceError
 from render_service.recovery.assignment import Finding, assign

@@ -17,10 +17,10 @@ from ledger.events import WebhookReceived
 from ledger.job import State
 from ledger.ledger import Ledger
 from ledger.store.interface import JobFilter, RecordFilter
-from render_service.asking_again import patiently
-from render_service.claims import claim_id
+from render_service.asking.asking_again import patiently
+from render_service.asking.claims import claim_id
 from render_service.desk import Desk
-from render_service.library import pages
+from render_service.taking_in.library import pages
 from render_service.webhooks.matching import inbox_of
 from sora_adapter.errors import VideoNotFound
 from sora_adapter.observation import Observation

@@ -1,1 +1,1 @@
-"""Where stored files are kept: a folder, or a bucket. `render_service.assets` is what everybody else uses."""
+"""Where stored files are kept: a folder, or a bucket. Everybody else uses `assets`, which reads both."""

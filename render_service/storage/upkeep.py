@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from ledger.events import AssetLost, AssetStored, InputReference, PrivateErased, RenderRequested, SourceFile
 from ledger.ledger import Ledger
 from ledger.store.interface import RecordFilter
-from render_service.assets import AssetStore
 from render_service.errors import BadInput
+from render_service.storage.assets import AssetStore
 from render_service.storage.interface import Kept
 
 YOUNG = timedelta(days=1)

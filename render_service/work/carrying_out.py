@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from ledger.errors import IllegalTransition, LedgerUnusable, StaleFence, WrongExpectedVersion
 from ledger.job import Job, State
+from render_service.asking.patience import Patience
+from render_service.asking.renders import attempt, may_try_again
+from render_service.asking.resuming import rebuild, recorded
 from render_service.desk import Desk
 from render_service.errors import AnsweredTooLate, NotReady
-from render_service.looking import Looking
-from render_service.patience import Patience
 from render_service.recovery.reconcile import reconcile
-from render_service.renders import attempt, may_try_again
-from render_service.resuming import rebuild, recorded
-from render_service.settle import finish, record_observation
+from render_service.settling.looking import Looking
+from render_service.settling.settle import finish, record_observation
 from render_service.work.capacity import Capacity
 from render_service.work.hands import Hands
 from render_service.work.steps import Step, next_step

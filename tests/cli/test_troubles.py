@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.options import calling
-from render_service import patience
+from render_service.asking import patience
 from sora_adapter.profiles import profiles
 
 ASKED = ["create", "--prompt", "a fox"]

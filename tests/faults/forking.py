@@ -35,12 +35,12 @@ def preload() -> None:
         "ledger.store.postgres",
         "ledger.store.sqlite",
         "ledger.verify",
-        "render_service.batch",
-        "render_service.library",
+        "render_service.batches.running",
+        "render_service.taking_in.library",
         "render_service.programs",
         "render_service.recovery.audit",
         "render_service.recovery.reconcile",
-        "render_service.settle",
+        "render_service.settling.settle",
         "rich.console",
         "sora_adapter.client",
         "structlog",
@@ -77,7 +77,7 @@ def carry_out(order: dict[str, Any]) -> None:
 
 def impatiently() -> None:
     """Wait no longer than a moment for the answer to a call whose process was killed, or to look again."""
-    from render_service import request_keys  # noqa: PLC0415  # was imported before the fork
+    from render_service.asking import request_keys  # noqa: PLC0415  # was imported before the fork
     from render_service.work import carrying_out  # noqa: PLC0415
     from render_service.work.worker import Worker  # noqa: PLC0415
 

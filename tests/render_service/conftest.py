@@ -15,10 +15,10 @@ from ledger.job import Job
 from ledger.ledger import Ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
+from render_service.asking.renders import place
 from render_service.desk import Desk
-from render_service.renders import place
 from render_service.settings import Settings, read_settings
-from render_service.settle import settle
+from render_service.settling.settle import settle
 from render_service.telemetry import Log, Trace
 from sora_adapter.sandbox.server import SandboxServer
 

@@ -70,7 +70,7 @@ async def test_an_append_is_made_although_nobody_waits_any_more(desk: Desk) -> N
 
 
 async def test_a_job_after_an_append_is_the_job_of_the_ledger(desk: Desk, request_for: Any) -> None:
-    from render_service.renders import place  # noqa: PLC0415
+    from render_service.asking.renders import place  # noqa: PLC0415
 
     placed = await place(desk, request_for(max_cost_usd_micros=1))
     assert placed.job == desk.ledger.job(placed.job.job_id)

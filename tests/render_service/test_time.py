@@ -11,9 +11,9 @@ from freezegun import freeze_time
 
 from ledger.job import State
 from ledger.ledger import Ledger
+from render_service.asking.renders import place
 from render_service.desk import Desk, utc_now
-from render_service.renders import place
-from render_service.settle import settle
+from render_service.settling.settle import settle
 from render_service.telemetry import begin_trace
 
 pytestmark = pytest.mark.anyio

@@ -15,6 +15,8 @@ from ledger.checkpoint import Signer
 from ledger.events import ApprovalGranted, RenderDecided, RenderHeld
 from ledger.job import Job, State
 from ledger.record import ActorSource
+from render_service.asking.renders import place
+from render_service.asking.resuming import resume
 from render_service.desk import Desk
 from render_service.errors import BadInput, NotReady
 from render_service.governance.answers import answers
@@ -22,8 +24,6 @@ from render_service.governance.approvals import approve, reject
 from render_service.governance.budget_names import Period, read_name
 from render_service.governance.budgets import set_limit
 from render_service.governance.statements import sign, stands, statement
-from render_service.renders import place
-from render_service.resuming import resume
 
 pytestmark = pytest.mark.anyio
 

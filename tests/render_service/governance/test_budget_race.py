@@ -23,7 +23,7 @@ import asyncio, sys
 from decision.catalog import default_catalog
 from decision.request import parse_request
 from render_service.desk import Desk
-from render_service.renders import place
+from render_service.asking.renders import place
 from render_service.settings import read_settings
 from render_service.telemetry import Log, begin_trace
 

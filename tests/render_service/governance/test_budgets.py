@@ -10,15 +10,15 @@ import pytest
 
 from ledger.events import CostSettled, RenderDecided, RenderDenied
 from ledger.job import State
+from render_service.asking.renders import place
+from render_service.asking.resuming import resume
+from render_service.asking.withdrawing import cancel
 from render_service.desk import Desk
 from render_service.errors import BudgetGone
 from render_service.governance.budget_names import Period, read_name
 from render_service.governance.budgets import limits, set_limit, standing
-from render_service.library import delete
-from render_service.renders import place
-from render_service.resuming import resume
-from render_service.settle import settle
-from render_service.withdrawing import cancel
+from render_service.settling.settle import settle
+from render_service.taking_in.library import delete
 from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio

@@ -7,9 +7,9 @@ import pytest
 
 from ledger.events import ReviewRecorded
 from ledger.job import Job
+from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.governance.measuring import LEAST_RENDERS
-from render_service.renders import place
 
 pytestmark = pytest.mark.anyio
 Reviewed = Callable[[str], Any]

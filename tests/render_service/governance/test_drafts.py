@@ -9,10 +9,10 @@ from decision.explain import what_now
 from decision.policy import Policy, default_policy
 from ledger.events import RenderDenied, ReviewRecorded
 from ledger.job import Job, State
+from render_service.asking.renders import place
 from render_service.desk import Desk
-from render_service.renders import place
-from render_service.settle import record, settle
-from render_service.sources import source_of
+from render_service.material.sources import source_of
+from render_service.settling.settle import record, settle
 
 pytestmark = pytest.mark.anyio
 

@@ -11,12 +11,12 @@ from decision.policy import Policy, default_policy
 from ledger.events import DecisionOverridden, RenderDecided
 from ledger.job import State
 from ledger.record import ActorSource
+from render_service.asking.renders import place
+from render_service.asking.resuming import resume
 from render_service.desk import Desk
 from render_service.errors import BadInput, NotReady
 from render_service.governance.approvals import approve
 from render_service.governance.overriding import Override, read_override
-from render_service.renders import place
-from render_service.resuming import resume
 
 pytestmark = pytest.mark.anyio
 

@@ -15,10 +15,10 @@ from ledger.events import PolicyActivated, RenderDecided
 from ledger.ledger import Ledger
 from ledger.record import draft
 from ledger.store.interface import ANY, Batch
+from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.errors import BadInput, NotReady
 from render_service.governance.policies import Rules, activate, active_rules, packaged_rules, read_rules
-from render_service.renders import place
 from render_service.settings import Settings
 from render_service.telemetry import Log, Trace
 

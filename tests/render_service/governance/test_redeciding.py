@@ -10,12 +10,12 @@ from ledger.events import PrivateErased, RenderDecided, RenderRequested
 from ledger.job import Job
 from ledger.ledger import Ledger
 from ledger.store.interface import ANY
+from render_service.asking.intents import requested
+from render_service.asking.placed import Placed
+from render_service.asking.renders import opening, place, rule, rules_of, unrecorded
 from render_service.desk import Desk
 from render_service.governance.redeciding import Remade, Verdict, remake_all, remake_summary
-from render_service.intents import requested
-from render_service.material import NOTHING
-from render_service.placed import Placed
-from render_service.renders import opening, place, rule, rules_of, unrecorded
+from render_service.material.files import NOTHING
 
 pytestmark = pytest.mark.anyio
 Rewrite = Callable[[RenderDecided], RenderDecided]

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from ledger.events import ReviewRecorded
+from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.errors import BadInput, NotReady
 from render_service.governance.reviews import review
-from render_service.renders import place
 
 pytestmark = pytest.mark.anyio
 

@@ -6,11 +6,11 @@ import pytest
 
 from decision.spec import change_spec
 from ledger.job import Job
+from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.governance.specs import spec_at
-from render_service.renders import place
-from render_service.settle import settle
-from render_service.sources import source_of
+from render_service.material.sources import source_of
+from render_service.settling.settle import settle
 
 pytestmark = pytest.mark.anyio
 SHOT = {"lighting": "golden hour", "palette": "teal, sand"}

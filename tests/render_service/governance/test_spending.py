@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.governance.budget_names import Period, read_name
 from render_service.governance.budgets import set_limit
 from render_service.governance.spending import By, Spending, spending
-from render_service.renders import place
 
 pytestmark = pytest.mark.anyio
 

@@ -6,9 +6,9 @@ import pytest
 
 from decision.approvals import ApprovalRule
 from decision.policy import Fit, default_policy
+from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.governance.what_if import what_if
-from render_service.renders import place
 
 pytestmark = pytest.mark.anyio
 DEAR = default_policy().model_copy(

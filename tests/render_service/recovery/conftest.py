@@ -10,9 +10,9 @@ import pytest
 from decision.request import RenderRequest
 from ledger.events import RenderDecided
 from ledger.job import Job, State
+from render_service.asking.intents import intended
+from render_service.asking.renders import place
 from render_service.desk import Desk
-from render_service.intents import intended
-from render_service.renders import place
 from render_service.settings import Settings
 from sora_adapter.sandbox.server import SandboxServer
 

@@ -8,11 +8,11 @@ import pytest
 
 from ledger.events import NoteRecorded, SubmissionRecovered
 from ledger.job import Job, State
+from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.errors import BadInput
 from render_service.recovery.by_hand import declare_absent, take_video
-from render_service.renders import place
-from render_service.settle import settle
+from render_service.settling.settle import settle
 from sora_adapter.errors import VideoNotFound
 
 pytestmark = pytest.mark.anyio

@@ -19,12 +19,12 @@ from ledger.events import (
 )
 from ledger.job import Job, State
 from ledger.store.interface import ANY
-from render_service.adoption import take_in
+from render_service.asking.renders import place
+from render_service.asking.resuming import resume
 from render_service.desk import Desk, utc_now
 from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job
-from render_service.renders import place
-from render_service.resuming import resume
-from render_service.settle import settle
+from render_service.settling.settle import settle
+from render_service.taking_in.adoption import take_in
 from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
@@ -216,7 +216,7 @@ async def test_another_servers_list_says_nothing(
 async def test_a_list_is_read_to_where_the_ledger_knows_what_it_shows(
     desk: Desk, lost: Any, someone_else: Any, monkeypatch: pytest.MonkeyPatch, server: SandboxServer
 ) -> None:
-    monkeypatch.setattr("render_service.library.PAGE", 2)
+    monkeypatch.setattr("render_service.taking_in.library.PAGE", 2)
     for _ in range(5):
         someone_else(prompt="long before")
     await known_to(desk, someone_else(prompt="known"))

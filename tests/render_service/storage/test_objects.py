@@ -14,20 +14,20 @@ import pytest
 
 from ledger.events import Variant
 from ledger.job import State
-from render_service.assets import AssetStore
+from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.errors import BadInput, StorageFailed
-from render_service.renders import place
 from render_service.settings import Settings, read_settings
-from render_service.settle import fetch, settle
+from render_service.settling.settle import fetch, settle
 from render_service.storage import objects
+from render_service.storage.assets import AssetStore
 from render_service.telemetry import Log, Trace
 from sora_adapter.sandbox.server import SandboxServer
 
 KEEP = """
 import sys
 from pathlib import Path
-from render_service.assets import AssetStore
+from render_service.storage.assets import AssetStore
 
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])

@@ -14,10 +14,10 @@ import pytest
 from ledger.events import Variant
 from ledger.job import Job
 from ledger.record import Record
+from render_service.asking.renders import place
 from render_service.desk import Desk
-from render_service.renders import place
 from render_service.settings import Settings
-from render_service.settle import settle
+from render_service.settling.settle import settle
 from render_service.telemetry import Log, Trace
 from sora_adapter.sandbox.server import SandboxServer
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ledger.job import Job
+from render_service.asking.renders import place
 from render_service.desk import Desk
-from render_service.renders import place
 from render_service.settings import Settings
 from render_service.telemetry import Log, Trace
 from render_service.work.terms import Terms

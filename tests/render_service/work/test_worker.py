@@ -15,13 +15,13 @@ from ledger.events import PrivateErased
 from ledger.job import Job, State
 from ledger.private import private_values
 from ledger.store.interface import ANY
-from render_service import renders
+from render_service.asking import renders
+from render_service.asking.renders import place
+from render_service.asking.resuming import resume
+from render_service.asking.withdrawing import cancel
 from render_service.desk import utc_now
 from render_service.errors import NotReady
-from render_service.renders import place
-from render_service.resuming import resume
 from render_service.sending import LATEST_S, may_send
-from render_service.withdrawing import cancel
 from render_service.work import carrying_out
 from render_service.work.hands import Hands
 from sora_adapter.sandbox.server import SandboxServer

@@ -1,0 +1,1 @@
+"""Asking for renders: decide, record, submit once; ask again, resume, withdraw."""

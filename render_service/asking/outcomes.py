@@ -1,0 +1,97 @@
+"""Recording what came of an attempt, whatever was said about the job while the call was under way."""
+
+from typing import assert_never
+
+from ledger.errors import EventIdConflict, IllegalTransition, StaleFence, WrongExpectedVersion
+from ledger.events import (
+    Event,
+    Outcome,
+    SubmissionAbsent,
+    SubmissionAccepted,
+    SubmissionRejected,
+    SubmissionUnknown,
+)
+from ledger.job import Job
+from ledger.record import Draft
+from render_service.asking.claims import claim_id
+from render_service.asking.closing import closed
+from render_service.desk import Desk
+from render_service.errors import AnsweredTooLate
+from sora_adapter.advice import Submission
+
+
+async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: bool) -> Job:
+    """Record `outcome`, and the end of the session unless it `goes_on`; return the job after it.
+
+    An acceptance claims its video. If another job has that video already, what the server said is recorded
+    all the same, without the claim; `audit` shows both. `AnsweredTooLate` if the attempt was settled in the
+    meantime, and otherwise than by this answer, or if the lease that it was made under was lost.
+    """
+    end = None if goes_on else _end_of(desk, job, outcome)
+    events: list[Event] = [outcome] if end is None else [outcome, closed(desk, job, end)]
+    drafts = [_draft(desk, job, event) for event in events]
+    try:
+        return await _advanced(desk, job, drafts)
+    except EventIdConflict:
+        now = await desk.job(job.job_id)
+        if _is_settled_so(now, outcome):
+            return now
+        desk.log.warning("video.claimed_twice", job_id=job.job_id, video_id=now.video_id)
+        return await _advanced(desk, now, [desk.draft(event) for event in events])
+
+
+async def _advanced(desk: Desk, job: Job, drafts: list[Draft]) -> Job:
+    try:
+        return await desk.advance(job, drafts)
+    except StaleFence as lost:
+        raise AnsweredTooLate(_unrecorded(job, drafts[0].event)) from lost
+    except WrongExpectedVersion:  # somebody said something about the job during the call
+        job = await desk.job(job.job_id)
+    try:
+        return await desk.advance(job, drafts)
+    except IllegalTransition as late:
+        raise _too_late(job, drafts[0].event) from late
+
+
+def _unrecorded(job: Job, outcome: Event) -> str:
+    """Say what an answer was that may not be recorded any more, as whoever took the job over will find it."""
+    what = f"{job.job_id}: the lease was lost while its answer was on the way, so it is not recorded"
+    if isinstance(outcome, SubmissionAccepted):
+        taking = f"sora-ledger reconcile {job.job_id} --video-id {outcome.video_id}"
+        made = f"the server has made {outcome.video_id}"
+        return f"{what}; {made}: a worker will look for it, or `{taking}` takes it in"
+    return f"{what}; it was {outcome.type}: a worker finds out what there is"
+
+
+def _is_settled_so(job: Job, outcome: Submission) -> bool:
+    return isinstance(outcome, SubmissionAccepted) and job.video_id == outcome.video_id
+
+
+def _too_late(job: Job, outcome: Event) -> AnsweredTooLate:
+    what = f"{job.job_id} was settled as {job.state} while its answer was still on the way"
+    if isinstance(outcome, SubmissionAccepted):
+        taking = f"sora-ledger reconcile {job.job_id} --video-id {outcome.video_id}"
+        if job.video_id is not None or job.outcome is not None:
+            taking = f"sora-ledger adopt --id {outcome.video_id}"
+        return AnsweredTooLate(f"{what}; the server has made {outcome.video_id}: `{taking}` takes it in")
+    return AnsweredTooLate(f"{what}: `sora-ledger show {job.job_id}` tells how")
+
+
+def _draft(desk: Desk, job: Job, event: Event) -> Draft:
+    if isinstance(event, SubmissionAccepted):
+        return desk.draft(event, event_id=claim_id(job.profile or "", event.video_id))
+    return desk.draft(event)
+
+
+def _end_of(desk: Desk, job: Job, outcome: Submission) -> Outcome | None:
+    """Return how the session ends with `outcome`; None if it goes on, or its key may be used to try again."""
+    match outcome:
+        case SubmissionRejected():
+            again = job.request_key is not None and desk.profile(job.profile).is_free(outcome)
+            return None if again else Outcome.REJECTED
+        case SubmissionAbsent():
+            return None if job.request_key is not None else Outcome.ABSENT
+        case SubmissionAccepted() | SubmissionUnknown():
+            return None
+        case _:
+            assert_never(outcome)

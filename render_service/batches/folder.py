@@ -1,0 +1,79 @@
+"""The folder a batch is made for: one JSON document per job, and its video beside it.
+
+Files are copies for people and scripts. What was sent is in the ledger; nothing here is ever asked.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic_core import to_json
+
+from ledger.events import Variant
+from ledger.job import Job
+from render_service.batches.member import Member
+from render_service.batches.plan import Planned
+from render_service.documents import Json
+from render_service.errors import BadInput, StorageFailed
+from render_service.storage.assets import SUFFIXES, AssetStore
+
+
+class BatchFolder:
+    """Where the files of a batch go; made by `prepare`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def check(self, plan: Sequence[Planned], *, force: bool) -> None:
+        """Refuse a folder that cannot be written, and files that would be replaced; makes nothing."""
+        there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+        if not there.is_dir():
+            raise BadInput(f"--out-dir {self.path}: {there} is a file; name a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise BadInput(f"--out-dir {self.path}: {there} cannot be written; name another folder")
+        taken = [target for target in map(self.document, plan) if target.exists()]
+        if taken and not force:
+            are = f"and {len(taken) - 1} more exist" if len(taken) > 1 else "exists"
+            raise BadInput(
+                f"--out-dir {self.path}: {taken[0]} {are} already; "
+                "go on with that batch with --resume, name another folder, or add --force to replace it"
+            )
+
+    def prepare(self, plan: Sequence[Planned]) -> None:
+        """Make the folder and those inside it that entries name; `BadInput` says which cannot be made."""
+        for folder in dict.fromkeys([self.path, *(self.document(planned).parent for planned in plan)]):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BadInput(
+                    f"--out-dir {self.path}: the folder {folder} cannot be made ({error.strerror}); "
+                    "name another"
+                ) from error
+
+    def document(self, planned: Planned) -> Path:
+        """Return the file for an entry's job document."""
+        return self.path / planned.entry.out
+
+    def write_all(self, members: Iterable[Member]) -> list[StorageFailed | None]:
+        """Write the jobs' documents, each whole or not at all; return what went wrong with each."""
+        return [self._write(self.document(member.planned), member.document()) for member in members]
+
+    def _write(self, target: Path, document: Json) -> StorageFailed | None:
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            temporary.write_bytes(to_json(document, indent=2) + b"\n")
+            temporary.replace(target)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            return StorageFailed(
+                f"{target}: cannot be written ({error.strerror}); the job itself is in the ledger: "
+                "make room, then go on with --resume"
+            )
+        return None
+
+    def copy_video(self, assets: AssetStore, planned: Planned, job: Job) -> Path:
+        """Copy a stored video beside the job's document."""
+        asset = job.assets[Variant.VIDEO]
+        target = self.document(planned).with_suffix(SUFFIXES.get(asset.media_type, ".bin"))
+        assets.copy_out(asset.storage_uri, target, force=True)
+        return target

@@ -1,0 +1,99 @@
+"""From the entries of a batch to requests that can be decided, each under a key of its own.
+
+The key says which entry of which batch it is: the folder the batch is made for, and the number. So the ledger
+knows after a crash what was sent, whatever files are there; no word of a prompt is in it, because a key is
+not erasable. Everything wrong with any entry is told at once, before anything is recorded or sent.
+"""
+
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from decision.catalog import Catalog
+from decision.errors import DecisionError
+from decision.missing import missing_details
+from decision.request import DEFAULT_SIZE, ReferenceImage, RenderRequest, parse_request
+from render_service.batches.file import BatchInvalid, Entry, Problem, Reading
+from render_service.errors import BadInput
+from render_service.material.files import NOTHING, Material
+from render_service.material.fit import Fit, first_frame
+
+BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
+"""Namespace of the ids of batches."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An entry with the request that it asks for, and its files."""
+
+    entry: Entry
+    request: RenderRequest
+    material: Material = NOTHING
+
+
+def plan(
+    reading: Reading,
+    *,
+    name: str,
+    out_dir: Path,
+    defaults: Mapping[str, Any],
+    catalog: Catalog,
+    fit: Fit | None = None,
+) -> list[Planned]:
+    """Return what the entries ask for, `defaults` where they say nothing; `BatchInvalid` has all problems.
+
+    A missing detail is a problem on a terminal too: --resume reads the file again, and there it belongs.
+    Images are made to match their entry's size as `fit` says, and refused where it says nothing.
+    """
+    batch = batch_id(out_dir)
+    read = cache(partial(_read_reference, catalog.sizes))
+    planned: list[Planned] = []
+    problems = list(reading.problems)
+    for entry in reading.entries:
+        try:
+            values = {**defaults, **entry.values}
+            image, material = read(entry.input_reference, str(values.get("size") or DEFAULT_SIZE), fit)
+            request = parse_request(
+                catalog=catalog,
+                operation="create",
+                prompt=entry.prompt,
+                fields=entry.fields,
+                input_reference=image,
+                request_key=request_key(batch, entry.number),
+                **values,
+            )
+        except (DecisionError, BadInput) as error:
+            problems.append(Problem(entry.line, str(error)))
+        else:
+            planned.append(Planned(entry, request, material))
+            problems += [Problem(entry.line, missing.question) for missing in missing_details(request)]
+    if problems:
+        raise BatchInvalid(name, problems)
+    if not planned:
+        raise BadInput(
+            f"{name}: there is no entry in it; each line is a JSON object with a prompt, or a prompt"
+        )
+    return planned
+
+
+def batch_id(out_dir: Path) -> str:
+    """Return the id of the batch that is made for `out_dir`, wherever it is named from."""
+    return str(uuid.uuid5(BATCHES, out_dir.resolve().as_posix()))
+
+
+def request_key(batch: str, number: int) -> str:
+    """Return the key of one entry."""
+    return f"batch:{batch}:{number:03d}"
+
+
+def _read_reference(
+    sizes: Collection[str], path: Path | None, size: str, fit: Fit | None
+) -> tuple[ReferenceImage | None, Material]:
+    """Return an entry's image and its content; a size that is none is left to the request to refuse."""
+    if path is None:
+        return None, NOTHING
+    frame = first_frame(path, size, fit if size in sizes else None)
+    return frame.image, Material(reference=frame.content, original=frame.original)

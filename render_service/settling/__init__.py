@@ -1,0 +1,1 @@
+"""From running to stored: look, download, check, close."""

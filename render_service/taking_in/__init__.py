@@ -1,0 +1,1 @@
+"""What others made: videos, characters, facts."""

@@ -1,0 +1,100 @@
+"""Videos that another tool had made: taken in as ``render.adopted``, and from then on jobs like any other.
+
+An adoption is a claim (`render_service.asking.claims`), so a ledger holds each video once, whoever adopts it
+and however often: the later of two finds the job of the earlier (`ledger.errors.EventIdConflict`).
+
+What such a video cost was paid elsewhere and is unknown here; see `render_service.asking.closing`.
+"""
+
+import asyncio
+
+from ledger.errors import EventIdConflict
+from ledger.events import Event, RenderAdopted, StatusObserved
+from ledger.job import Job
+from ledger.private import Private
+from ledger.record import new_job_id
+from ledger.store.interface import NEW, JobFilter
+from render_service.asking.claims import claim_id
+from render_service.desk import Desk, connection, usable_profile
+from render_service.settings import Settings
+from render_service.telemetry import Trace
+from sora_adapter.observation import Observation
+from sora_adapter.profiles import Profile
+
+
+async def look_up(
+    settings: Settings, trace: Trace, video_id: str, *, even_if_retired: bool = False
+) -> Observation:
+    """Ask the server about a video; needs no ledger and records nothing."""
+    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    async with connection(settings, trace, profile) as client:
+        return await client.observe(video_id)
+
+
+async def adopt(desk: Desk, video_id: str) -> tuple[Job, bool]:
+    """Return the job of a video, adopted now if the ledger does not know it, and whether it was.
+
+    `VideoNotFound` if the server does not know it either.
+    """
+    profile = desk.profile()
+    known = await known_job(desk, profile, video_id)
+    if known is not None:
+        return known, False
+    async with desk.connect(profile) as client:
+        seen = await client.observe(video_id)
+    return await take_in(desk, profile, seen, source="poll")
+
+
+async def take_in(desk: Desk, profile: Profile, seen: Observation, *, source: str) -> tuple[Job, bool]:
+    """Record a video the server described, and that it is done if it is; `source` is ``poll`` or ``list``."""
+    known = await known_job(desk, profile, seen.video_id)
+    if known is not None:
+        return known, False
+    job_id, event_id = new_job_id(), claim_id(profile.name, seen.video_id)
+    drafts = [desk.draft(adopted(profile, seen), event_id=event_id)]
+    if seen.is_final:
+        drafts.append(desk.draft(observed(seen, source), causation_id=event_id))
+    try:
+        await desk.append(job_id, NEW, drafts)
+    except EventIdConflict:  # somebody claimed it in between
+        first = await asyncio.to_thread(desk.ledger.event, event_id)
+        if first is None:
+            raise
+        return await desk.job(first.stream), False
+    return await desk.job(job_id), True
+
+
+async def known_job(desk: Desk, profile: Profile, video_id: str) -> Job | None:
+    """Return the job of a profile's video; None if the ledger has none."""
+    where = JobFilter(profile=profile.name, video_id=video_id)
+    jobs = await asyncio.to_thread(desk.ledger.jobs, where, 1)
+    return jobs[0] if jobs else None
+
+
+def adopted(profile: Profile, seen: Observation) -> RenderAdopted:
+    """Return the event that takes in a video as the server describes it."""
+    ours = {theirs: name for name, theirs in profile.models.items()}
+    return RenderAdopted(
+        profile=profile.name,
+        video_id=seen.video_id,
+        status=seen.status,
+        model=ours.get(seen.model or "", seen.model),
+        size=seen.size,
+        seconds=int(seen.seconds) if seen.seconds and seen.seconds.isdecimal() else None,
+        prompt=Private.seal("prompt", seen.prompt) if seen.prompt else None,
+        remix_video_id=seen.remixed_from_video_id,
+    )
+
+
+def observed(seen: Observation, source: str) -> Event:
+    """Return the event of an observation that was made by looking (``poll``) or by listing (``list``)."""
+    return StatusObserved(
+        video_id=seen.video_id,
+        status=seen.status,
+        progress=seen.progress,
+        source="list" if source == "list" else "poll",
+        server_status=seen.server_status,
+        error=seen.error,
+        completed_at=seen.completed_at,
+        expires_at=seen.expires_at,
+    )

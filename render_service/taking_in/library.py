@@ -1,0 +1,133 @@
+"""What a server has: list it, and have it delete what is no longer needed."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from ledger.events import Event, Outcome
+from ledger.job import Job, State
+from ledger.private import Private
+from render_service.asking.asking_again import patiently
+from render_service.asking.closing import closing
+from render_service.asking.renders import uninterrupted
+from render_service.desk import Desk, connection, usable_profile
+from render_service.errors import NotReady
+from render_service.settings import Settings
+from render_service.settling.settle import record
+from render_service.telemetry import Trace
+from sora_adapter.observation import Observation, Page
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+PAGE = 100
+DELETABLE = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
+
+
+async def list_videos(  # what can be asked of a list
+    settings: Settings,
+    trace: Trace,
+    *,
+    limit: int,
+    after: str | None,
+    order: Literal["asc", "desc"],
+    even_if_retired: bool = False,
+) -> Page:
+    """Return one page of what the server has; needs no ledger and records nothing."""
+    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    async with connection(settings, trace, profile) as client:
+        return await client.list(limit=limit, after=after, order=order)
+
+
+async def pages(
+    client: "VideosClient", *, after: str | None = None, order: Literal["asc", "desc"] = "asc"
+) -> AsyncIterator[Page]:
+    """Yield a server's pages to the last one; ends as well where a server begins again instead."""
+    seen: set[str] = set()
+    while True:
+        page = await patiently(partial(client.list, limit=PAGE, after=after, order=order))
+        yield page
+        if not page.has_more or page.last_id is None or page.last_id in seen:
+            return
+        seen.add(page.last_id)
+        after = page.last_id
+
+
+async def list_all(
+    settings: Settings,
+    trace: Trace,
+    *,
+    after: str | None,
+    order: Literal["asc", "desc"],
+    even_if_retired: bool = False,
+) -> Page:
+    """Return everything the server has as one page; needs no ledger and records nothing."""
+    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    async with connection(settings, trace, profile) as client:
+        found = [seen async for page in pages(client, after=after, order=order) for seen in page.observations]
+    return Page(tuple(found), has_more=False, last_id=found[-1].video_id if found else None)
+
+
+async def delete(desk: Desk, job: Job, why: str | None = None) -> Job:
+    """Have the server delete the job's video; what is stored here and what is recorded stays.
+
+    A lost answer leaves nothing recorded and may be asked again: the server then says it has no such video,
+    which is recorded as the deletion it proves.
+    """
+    if job.state is State.DELETED:
+        return job
+    if job.state not in DELETABLE or job.video_id is None:
+        raise NotReady(
+            f"{job.job_id} is {job.state}, so there is no video to delete: "
+            f"`sora-ledger show {job.job_id}` says why"
+        )
+    async with desk.connect(desk.profile(job.profile)) as client:
+        return await uninterrupted(desk, _delete(desk, client, job, why))
+
+
+async def _delete(desk: Desk, client: "VideosClient", job: Job, why: str | None) -> Job:
+    assert job.video_id is not None  # noqa: S101  # checked by the caller
+    deleted = await client.delete(job.video_id)
+    if why:
+        deleted = deleted.model_copy(update={"why": Private.seal("why", why)})
+    events: list[Event] = [deleted]
+    if job.outcome is None:
+        events += closing(desk, job, Outcome.CANCELLED)
+    return await record(desk, job, *events)
+
+
+def observation_document(seen: Observation) -> dict[str, Any]:
+    """Return a video as the server described it."""
+    return {
+        "id": seen.video_id,
+        "object": "video",
+        "status": seen.status.value,
+        "progress": seen.progress,
+        "model": seen.model,
+        "size": seen.size,
+        "seconds": seen.seconds,
+        "prompt": seen.prompt,
+        "created_at": seen.created_at,
+        "completed_at": seen.completed_at,
+        "expires_at": seen.expires_at,
+        "remixed_from_video_id": seen.remixed_from_video_id,
+        "error": {"code": seen.error.code, "message": _message(seen)} if seen.error else None,
+    }
+
+
+def _message(seen: Observation) -> str | None:
+    message = seen.error.message if seen.error else None
+    return message.text if message else None
+
+
+def page_document(page: Page) -> dict[str, Any]:
+    """Return a page of a server's list, as the API lists."""
+    data = [observation_document(seen) for seen in page.observations]
+    first_id = data[0]["id"] if data else None
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": first_id,
+        "last_id": page.last_id,
+        "has_more": page.has_more,
+    }

@@ -1,0 +1,129 @@
+"""What a file really is."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from PIL import Image
+
+from ledger.events import Probe
+from render_service.errors import AssetUnusable, BadInput
+from render_service.material.media import mismatches, probe, read_image
+
+
+@pytest.fixture
+def film(media: Path) -> Path:
+    return media / "cached-1280x720-4s.mp4"
+
+
+@pytest.mark.parametrize(
+    ("kind", "media_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")]
+)
+def test_an_image_is_what_its_bytes_say_whatever_its_name(
+    tmp_path: Path, picture: Callable[..., bytes], kind: str, media_type: str
+) -> None:
+    path = tmp_path / "image.txt"
+    path.write_bytes(picture((64, 48), kind))
+    assert read_image(path)[1:] == (media_type, 64, 48)
+
+
+def test_text_called_png_is_refused_with_what_is_expected(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_text("this is text")
+    with pytest.raises(BadInput, match=r"picture\.png: expected a JPEG, PNG or WebP image.*convert it first"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000], ids=["suspicious", "certain"])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (side, side)).save(path)
+    with pytest.raises(BadInput, match="89 million pixels, as a decompression bomb is; scale it down"):
+        read_image(path)
+
+
+def test_half_an_image_is_refused(tmp_path: Path, picture: Callable[..., bytes]) -> None:
+    path = tmp_path / "half.jpg"
+    content = picture((640, 480), "JPEG")
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadInput, match="does not decode"):
+        read_image(path)
+
+
+def test_another_format_is_refused(tmp_path: Path, picture: Callable[..., bytes]) -> None:
+    path = tmp_path / "image.gif"
+    path.write_bytes(picture((8, 8), "GIF"))
+    with pytest.raises(BadInput, match="expected a JPEG, PNG or WebP"):
+        read_image(path)
+
+
+def test_a_missing_image_says_to_check_the_path(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"cannot be read \(No such file or directory\); check the path"):
+        read_image(tmp_path / "nowhere.png")
+
+
+def test_a_video_is_probed_for_size_length_and_codecs(film: Path) -> None:
+    assert probe(film, "video/mp4") == Probe(
+        width=1280, height=720, duration_ms=4_000, video_codec="h264", audio_codec="aac"
+    )
+
+
+def test_an_image_is_probed_for_its_size(tmp_path: Path, picture: Callable[..., bytes]) -> None:
+    path = tmp_path / "image.webp"
+    path.write_bytes(picture((64, 48), "WEBP"))
+    found = probe(path, "image/webp")
+    assert (found.width, found.height, found.video_codec) == (64, 48, "webp")
+
+
+@pytest.mark.parametrize("media_type", ["video/mp4", "image/webp"])
+@pytest.mark.parametrize("content", [b"", b"not at all", b"\0" * 4_096])
+def test_bytes_that_do_not_decode_are_unusable(tmp_path: Path, media_type: str, content: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(AssetUnusable, match=f"the server sent {media_type} that does not decode"):
+        probe(path, media_type)
+
+
+def test_half_a_video_is_unusable(tmp_path: Path, film: Path) -> None:
+    path = tmp_path / "half.mp4"
+    path.write_bytes(film.read_bytes()[:20_000])
+    with pytest.raises(AssetUnusable):
+        probe(path, "video/mp4")
+
+
+FOUND = Probe(width=1280, height=720, duration_ms=4_040)
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "fields"),
+    [
+        ("1280x720", 4, []),
+        ("720x1280", 4, ["size"]),
+        ("1280x720", 8, ["duration_ms"]),
+        ("720x1280", 8, ["size", "duration_ms"]),
+        (None, None, []),
+    ],
+)
+def test_what_differs_from_the_request_is_named(
+    size: str | None, seconds: int | None, fields: list[str]
+) -> None:
+    assert [mismatch.field for mismatch in mismatches(FOUND, size, seconds)] == fields
+
+
+@pytest.mark.parametrize(("duration_ms", "differs"), [(3_900, False), (3_899, True), (4_101, True)])
+def test_a_tenth_of_a_second_is_no_mismatch(duration_ms: int, differs: bool) -> None:  # noqa: FBT001  # a table
+    found = Probe(width=1280, height=720, duration_ms=duration_ms)
+    assert bool(mismatches(found, "1280x720", 4)) is differs
+
+
+def test_an_image_is_read_once_so_that_it_may_come_through_a_pipe(
+    tmp_path: Path, picture: Callable[..., bytes]
+) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = Thread(target=path.write_bytes, args=(picture(),))
+    writer.start()
+    assert read_image(path)[2:] == (1280, 720)
+    writer.join()
