@@ -38,6 +38,11 @@ MOST_CONNECTIONS = 100
 _IN_TIME: ContextVar[Callable[[], bool] | None] = ContextVar("in_time", default=None)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-")
 
+# What httpcore2 calls its steps: those in which it makes a connection begin like these, and this one comes
+# right before the first byte of a request.
+_CONNECTING = ("connection.", "proxy.", "socks.")
+_FIRST_BYTE = "http11.send_request_headers.started"
+
 # httpcore2 raises these before it writes the first byte of a request: while it waits for a connection, opens
 # one, shakes hands (TLS) or asks a proxy for a tunnel. After any other error the request may have arrived.
 _NEVER_CONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
@@ -196,13 +201,24 @@ async def _in_one_piece(request: httpx2.Request) -> None:
 
 
 async def _in_time_or_not_at_all(request: httpx2.Request) -> None:
-    """Have the connection ask whether it is still in time, before it writes the first byte."""
+    """Have the connection ask whether it is still in time, before it writes the first byte.
+
+    A client that gets past connecting and names no such step is let go no further: nobody would be asked, and
+    what is sent by then is not known.
+    """
     in_time = _IN_TIME.get()
     if in_time is None or request.method != "POST":
         return
+    asked = False
 
     async def at(step: str, _: object) -> None:  # the client awaits it
-        if step == "http11.send_request_headers.started" and not in_time():
+        nonlocal asked
+        if step.startswith(_CONNECTING) or (asked and step != _FIRST_BYTE):
+            return
+        asked = True  # also of one that is refused: the client goes on to tell how it closes the connection
+        if step != _FIRST_BYTE:
+            raise httpx2.LocalProtocolError(f"the HTTP client came to {step} without {_FIRST_BYTE}")
+        if not in_time():
             raise httpx2.ConnectTimeout("it was too late when there was a connection; nothing was sent")
 
     request.extensions = {**request.extensions, "trace": at}

@@ -37,6 +37,7 @@ class FaultServer:
     """Plays its script, one behaviour per connection; the last one is repeated."""
 
     requests: list[Request] = field(default_factory=list)
+    broken_off: bytes = b""
     connections: int = 0
     port: int = 0
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,13 +85,15 @@ class FaultServer:
         return self._then(play)
 
     def for_every_request(self) -> "FaultServer":
-        """Repeat the behaviour added last for as long as the connection is open."""
+        """Repeat the behaviour added last for as long as the connection is open; `broken_off` is the rest."""
         answer = self._script.pop()
 
         async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(asyncio.IncompleteReadError):
+            try:
                 while True:
                     await answer(reader, writer)
+            except asyncio.IncompleteReadError as end:
+                self.broken_off += end.partial
 
         return self._then(play)
 
