@@ -53,7 +53,7 @@ def answer_and_show(
 
 
 def _text(console: "Console", answered: "Answered") -> None:
-    from cli.views import show_job, show_ruling  # noqa: PLC0415  # rich: only for text
+    from cli.views import show_job, show_ruling, show_submitting  # noqa: PLC0415  # rich: only for text
 
     job = answered.job
     if answered.ruling:
@@ -62,4 +62,4 @@ def _text(console: "Console", answered: "Answered") -> None:
     if answered.needed:
         console.print(f"{answered.needed} more approval{'' if answered.needed == 1 else 's'} needed")
     if job.state is State.DECIDED:
-        console.print(f"next: sora-ledger resume {job.job_id}")
+        show_submitting(console, job)

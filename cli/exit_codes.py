@@ -96,6 +96,7 @@ def of_error(error: Exception) -> ExitCode | None:
         (ledger.LedgerError, ExitCode.FAILED),
         (DecisionError, ExitCode.BAD_INPUT),
         (service.BadInput, ExitCode.BAD_INPUT),
+        (service.NotApproved, ExitCode.DENIED),
         (service.NotIntact, ExitCode.INTEGRITY),
         (service.ServiceError, ExitCode.FAILED),
         (adapter.SettingsUnusable, ExitCode.BAD_INPUT),

@@ -106,6 +106,11 @@ def show_job(console: Console, job: Job) -> None:
         console.print(f"[bright_black]{name:<{width}}[/]  {value}", soft_wrap=True)
 
 
+def show_submitting(console: Console, job: Job) -> None:
+    """Print who can submit a job that was decided and not sent."""
+    console.print(f"next: a worker submits it (sora-ledger worker), or: sora-ledger resume {job.job_id}")
+
+
 def _facts(job: Job) -> Iterable[tuple[str, str]]:
     yield "job", job.job_id
     if job.video_id:

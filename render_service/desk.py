@@ -236,9 +236,13 @@ async def connection(settings: Settings, trace: Trace, profile: Profile) -> Asyn
 def usable_profile(settings: Settings, name: str | None, *, even_if_retired: bool) -> Profile:
     """Return the profile `name` (None: the one for new requests); say what to do where it cannot be used."""
     chosen = profile(name or settings.chosen_profile(), settings.profiles_file)
-    if chosen.needs_key and not settings.api_key:
+    retired = chosen.is_retired_at(settings.base_url) and not even_if_retired
+    needs_key = chosen.needs_key and not settings.api_key
+    if needs_key and not (
+        retired and chosen.base_url is None
+    ):  # what is said of the key tells of OpenAI's end
         raise KeyMissing(KEY_MISSING)
-    if chosen.is_retired_at(settings.base_url) and not even_if_retired:
+    if retired:
         raise ProfileRetired(
             f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries all the same)"
         )

@@ -7,6 +7,7 @@ ServiceError
 │   └── RequestKeyTaken another request was made under this key
 ├── BudgetGone        a budget does not allow another attempt; nothing was sent
 ├── NotReady          the job is not where this can be done
+│   └── NotApproved   it waits for the approval of a person
 ├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
 ├── AssetUnusable     the bytes that came are not the file that was promised; the job can be settled again
 ├── NotIntact         the ledger is damaged where it should prove something
@@ -40,6 +41,10 @@ class BudgetGone(ServiceError):
 
 class NotReady(ServiceError):
     """The job has no video, or not yet, or no longer."""
+
+
+class NotApproved(NotReady):
+    """The job is held until somebody approves it."""
 
 
 class AnsweredTooLate(ServiceError):

@@ -154,10 +154,14 @@ class Profile(BaseModel):
         return any(free.http_status == HTTPStatus.TOO_MANY_REQUESTS for free in self.free_rejections)
 
     def is_retired_at(self, base_url: str | None) -> bool:
-        """Whether the server at `base_url` (None: the profile's own) is one that was switched off."""
-        if self.retired is None:
-            return False
-        host = urlsplit(base_url or self.base_url or "").hostname or ""
+        """Whether the server at `base_url` (None: the profile's own) is one that was switched off.
+
+        Of a profile that is retired and has no address, nothing is left.
+        """
+        address = base_url or self.base_url
+        if self.retired is None or address is None:
+            return self.retired is not None
+        host = urlsplit(address).hostname or ""
         return any(host == gone or host.endswith(f".{gone}") for gone in self.retired_hosts)
 
 

@@ -166,13 +166,13 @@ def show_placed(
     console: "Console", placed: "Placed", request: RenderRequest | None = None, *, waiting: bool = False
 ) -> None:
     """Print the decision, the job, and what to type next unless somebody is `waiting` for it already."""
-    from cli.views import show_job, show_ruling  # noqa: PLC0415  # rich: only for text
+    from cli.views import show_job, show_ruling, show_submitting  # noqa: PLC0415  # rich: only for text
 
     if placed.repeated and request is not None:
         console.print("this request key was used before: this is the same job")
     show_ruling(console, placed.ruling, request, job_id=placed.job.job_id)
     show_job(console, placed.job)
     if placed.job.state is State.DECIDED:
-        console.print(f"next: sora-ledger resume {placed.job.job_id}")
+        show_submitting(console, placed.job)
     if placed.job.video_id and placed.job.outcome is None and not waiting:
         console.print(f"next: sora-ledger poll --id {placed.job.job_id}")

@@ -26,7 +26,7 @@ from render_service.asking.patience import Patience
 from render_service.asking.placed import Placed
 from render_service.asking.renders import may_try_again, submit
 from render_service.desk import Desk
-from render_service.errors import NotReady
+from render_service.errors import NotApproved, NotReady
 from render_service.storage.assets import AssetStore
 from sora_adapter.advice import Submission
 from sora_adapter.calls import ReferenceFile, ReferenceId, ReferenceUrl, SubmitCall
@@ -54,16 +54,18 @@ def recorded(ledger: Ledger, job: Job) -> Recorded:
 async def resume(desk: Desk, job: Job, patience: Patience | None = None) -> Placed:
     """Submit `job` as it was decided; `NotReady` says why it cannot be, and what to do.
 
+    Of what waits for a person, that is a `NotApproved`.
+
     It can be where nothing was attempted yet, or the last attempt is known to have created nothing.
     """
     found = await asyncio.to_thread(recorded, desk.ledger, job)
     if not may_try_again(desk, job, found.outcome):
-        raise NotReady(f"{job.job_id} {_why_not(job)}")
+        raise _not_ready(job)
     placed, call = await asyncio.to_thread(rebuild, desk, job, found)
     try:
         return await submit(desk, placed, call, patience or Patience())
     except WrongExpectedVersion:  # a worker, or another person, was quicker
-        raise NotReady(f"{job.job_id} {_why_not(await desk.job(job.job_id))}") from None
+        raise _not_ready(await desk.job(job.job_id)) from None
 
 
 def rebuild(desk: Desk, job: Job, found: Recorded | None = None) -> tuple[Placed, SubmitCall]:
@@ -73,7 +75,7 @@ def rebuild(desk: Desk, job: Job, found: Recorded | None = None) -> tuple[Placed
     """
     found = found or recorded(desk.ledger, job)
     if not isinstance(found.ruling, RenderDecided):
-        raise NotReady(f"{job.job_id} {_why_not(job)}")
+        raise _not_ready(job)
     call = _call(desk.assets, job, found.requested, found.ruling)
     return Placed(job, found.requested, found.ruling, found.outcome), call
 
@@ -149,6 +151,11 @@ _REASONS = {
     State.COMPLETED: _OUT,
     State.REJECTED: "was refused, and trying again might cost; `sora-ledger show {id}` says why",
 }
+
+
+def _not_ready(job: Job) -> NotReady:
+    waits = job.outcome is None and job.state in {State.HELD, State.APPROVED}
+    return (NotApproved if waits else NotReady)(f"{job.job_id} {_why_not(job)}")
 
 
 def _why_not(job: Job) -> str:

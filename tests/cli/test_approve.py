@@ -45,6 +45,12 @@ def test_a_signed_approval_is_told_decided_again_and_resumed(sora: Any, held: st
     assert sora("verify").code == 0
 
 
+def test_resume_of_what_is_held_ends_as_held_and_says_who_can_approve(sora: Any, held: str) -> None:
+    ended = sora("resume", held)
+    assert (ended.code, f"sora-ledger approve {held}" in ended.error) == (3, True)
+    assert [record["type"] for record in sora("show", held).document["records"]][-1] == "render.held"
+
+
 def test_approve_can_submit_too(sora: Any, held: str) -> None:
     ended = sora("approve", held, "--key", "maria.key", "--submit")
     assert (ended.code, ended.document["state"]) == (0, "running")

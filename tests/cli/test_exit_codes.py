@@ -11,7 +11,7 @@ from cli.exit_codes import MEANINGS, OF_STATE, ExitCode, of_error
 from decision.errors import BadRequest
 from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, WrongExpectedVersion
 from ledger.job import State
-from render_service.errors import AssetUnusable, BadInput, KeyMissing, NotReady, StorageFailed
+from render_service.errors import AssetUnusable, BadInput, KeyMissing, NotApproved, NotReady, StorageFailed
 from sora_adapter.errors import (
     ContentExpired,
     PollTimeout,
@@ -31,6 +31,7 @@ ERRORS = [
     (JobNotFound("x"), 2),
     (AmbiguousJob("x"), 2),
     (NotReady("x"), 1),
+    (NotApproved("x"), 3),
     (AssetUnusable("x"), 1),
     (StorageFailed("x"), 1),
     (WrongExpectedVersion("x"), 1),

@@ -52,6 +52,15 @@ def test_a_key_that_is_missing_is_explained_before_anything_is_recorded(
     assert "Create a key" in ended.error
 
 
+def test_of_a_server_that_is_gone_no_key_is_asked_for(sora: Any, folder: Path) -> None:
+    refused = sora(*ASKED, "--profile", "azure")
+    assert (refused.code, "retired sora-2 on 2026-10-15" in refused.error) == (2, True)
+    assert "OPENAI_API_KEY" not in refused.error
+    tried = sora(*ASKED, "--profile", "azure", "--even-if-retired")
+    assert (tried.code, "OPENAI_API_KEY is not set" in tried.error) == (2, True)
+    assert sora("jobs").code == 7  # there is no ledger: nothing was recorded
+
+
 def test_a_server_at_capacity_is_waited_for_and_that_is_said(
     sora: Any, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

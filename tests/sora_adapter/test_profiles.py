@@ -75,7 +75,7 @@ def test_a_free_rejection_with_a_code_covers_that_code_only() -> None:
         ("openai", "https://gateway.example/v1", False),
         ("azure", "https://acme.openai.azure.com/openai/v1", True),
         ("azure", "https://azure.example/v1", False),
-        ("azure", None, False),
+        ("azure", None, True),
         ("sandbox", "https://api.openai.com/v1", False),
     ],
 )
