@@ -40,7 +40,7 @@ def answer_and_show(
     job, ruling = answered.job, answered.ruling
     if silent and job.state is State.DECIDED:
         return job
-    decision = ruling_document(ruling, job_id=job.job_id) if ruling else None
+    decision = ruling_document(ruling, job_id=job.job_id, draft=job.source_job) if ruling else None
     document = job_document(job) | {"decision": decision, "approvals_needed": answered.needed}
     inv.emit(document, lambda console: _text(console, answered))
     if ruling and job.state in {State.DENIED, State.HELD}:
@@ -57,7 +57,7 @@ def _text(console: "Console", answered: "Answered") -> None:
 
     job = answered.job
     if answered.ruling:
-        show_ruling(console, answered.ruling, job_id=job.job_id)
+        show_ruling(console, answered.ruling, job_id=job.job_id, draft=job.source_job)
     show_job(console, job)
     if answered.needed:
         console.print(f"{answered.needed} more approval{'' if answered.needed == 1 else 's'} needed")

@@ -80,6 +80,7 @@ def show_ruling(
     request: RenderRequest | None = None,
     *,
     job_id: str = "JOB",
+    draft: str | None = None,
     answered: bool = False,
 ) -> None:
     """Print what was decided, why, and what to do now where it was not allowed; nothing where `answered`."""
@@ -87,7 +88,7 @@ def show_ruling(
     for reason in why(ruling):
         console.print(f"  {escape(printable(reason))}", soft_wrap=True)
     if not isinstance(ruling, RenderDecided) and not answered:
-        for step in what_now(ruling, request, job_id=job_id):
+        for step in what_now(ruling, request, job_id=job_id, draft=draft):
             console.print(
                 f"  [bold]→[/] {escape(printable(step))}", soft_wrap=True
             )  # may be a command to copy

@@ -30,18 +30,24 @@ def why(ruling: Considered) -> list[str]:
 
 
 def what_now(
-    denied: RenderDenied | RenderHeld, request: RenderRequest | None = None, *, job_id: str = "JOB"
+    denied: RenderDenied | RenderHeld,
+    request: RenderRequest | None = None,
+    *,
+    job_id: str = "JOB",
+    draft: str | None = None,
 ) -> list[str]:
     """Return the next steps after a denial, or for what is held; `job_id` is what to call the job there.
 
-    With `request`, several changes become one command each.
+    With `request`, several changes become one command each. `draft` is the job it was made from, which the
+    event does not name where there is no source; `request` names it too.
     """
     if isinstance(denied, RenderHeld):
         return [
             f"somebody other than you: sora-ledger approve {job_id}, or sora-ledger reject {job_id}",
             f"you, to withdraw it: sora-ledger cancel {job_id}",
         ]
-    steps = [_step(fix, denied) for fix in denied.denial_trace.minimal_fix]
+    draft = draft or (request.promotes if request else None)
+    steps = [_step(fix, denied, draft) for fix in denied.denial_trace.minimal_fix]
     if request is not None and any(fix.action == "split" for fix in denied.denial_trace.minimal_fix):
         steps += _split_commands(denied, request)
     return steps
@@ -150,6 +156,8 @@ _FAILURES: Mapping[str, str] = {
 def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered) -> str:
     """Return in a sentence why a candidate did not pass a gate."""
     are_options = failure.detail_code == "OPTION_NOT_OFFERED"
+    if failure.detail_code == "NO_CHANGE_FOUND" and _wishes_what_is_kept(candidate):
+        return "nothing else is to change; a remix changes exactly one thing"
     return _FAILURES[failure.detail_code].format(
         model=candidate.model,
         expected=_as_flags(failure.expected) if are_options else failure.expected,
@@ -160,6 +168,10 @@ def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered
         purpose=_input(ruling, "purpose"),
         named=_named_budgets(ruling),
     )
+
+
+def _wishes_what_is_kept(candidate: Candidate) -> bool:
+    return any(failure.detail_code.endswith("_FIXED_BY_SOURCE") for failure in candidate.gates_failed)
 
 
 def why_not_chosen(candidate: Candidate, ruling: Considered) -> list[str]:
@@ -200,7 +212,7 @@ def _why_denied(denied: RenderDenied) -> list[str]:
     return [*reasons, f"this is required by {trace.failed_invariant} ({trace.code})"]
 
 
-def _step(fix: Fix, denied: RenderDenied) -> str:
+def _step(fix: Fix, denied: RenderDenied, draft: str | None) -> str:
     value = fix.value if isinstance(fix.value, int) else 0
     steps = {
         ("model", "set"): f"use --model {fix.value}",
@@ -210,20 +222,20 @@ def _step(fix: Fix, denied: RenderDenied) -> str:
         ("budget_left_usd_micros", "raise"): f"have the budget raised until {format_usd(value)} are left",
         ("source", "wait"): f"wait until the video is completed: sora-ledger poll --id {_source_id(denied)}",
         ("operation", "set"): "render a new video instead: sora-ledger create with a prompt of its own",
-        ("model", "drop"): f"leave out --model, or render a new video: {_create_with(denied)}",
-        ("size", "drop"): f"leave out --size, or render a new video: {_create_with(denied)}",
-        ("seconds", "drop"): f"leave out --seconds, or render a new video: {_create_with(denied)}",
+        ("model", "drop"): f"{_left_out('model', denied)}, or render a new video: {_create_with(denied)}",
+        ("size", "drop"): f"{_left_out('size', denied)}, or render a new video: {_create_with(denied)}",
+        ("seconds", "drop"): f"{_left_out('seconds', denied)}, or render a new video: {_create_with(denied)}",
         (
             "prompt",
             "split",
         ): f"make {fix.value} remixes, one change each, each of the result of the one before",
-        ("prompt", "set"): "say in --prompt what is to change",
+        ("prompt", "set"): _change_step(denied),
         ("input_reference", "drop"): (
             "crop the face out, or leave out the image and describe the person in the prompt"
         ),
         ("reference_faces", "set"): "have images looked at: pip install 'sora-ledger[faces]', then again",
         ("attested", "set"): "read the guardrails and confirm them with --attest",
-        ("draft", "wait"): _draft_step(denied),
+        ("draft", "wait"): _draft_step(denied, draft),
         ("profile", "set"): f"use --profile with the name of a server that offers {_needed(denied)}",
         ("seed", "drop"): "leave out --seed, or use the --profile of a server that takes it",
         ("loop", "drop"): "leave out --loop, or use the --profile of a server that takes it",
@@ -237,13 +249,26 @@ def _step(fix: Fix, denied: RenderDenied) -> str:
     return steps[fix.field, fix.action]
 
 
-def _draft_step(denied: RenderDenied) -> str:
+def _left_out(wish: str, denied: RenderDenied) -> str:
+    """Return how to take back a wish; of a remix it can be told in two ways."""
+    is_remix = _input(denied, "operation") == Operation.REMIX.value
+    return f"leave out --{wish} or --change {wish}" if is_remix else f"leave out --{wish}"
+
+
+def _change_step(denied: RenderDenied) -> str:
+    fixes = denied.denial_trace.minimal_fix
+    if any(fix.action == "drop" and fix.field in {"model", "size", "seconds"} for fix in fixes):
+        return "and name, with --prompt or --change, one thing to change that a remix does not keep"
+    return "say in --prompt what is to change"
+
+
+def _draft_step(denied: RenderDenied, draft: str | None) -> str:
     if _input(denied, "draft_approved") is None:
         return (
             "render a draft, have it reviewed (sora-ledger review JOB --verdict approved), and name it with"
             " --promotes JOB"
         )
-    made_from = _input(denied, "source_job") or "JOB"
+    made_from = _input(denied, "source_job") or draft or "JOB"
     return f"have the draft reviewed: sora-ledger review {made_from} --verdict approved"
 
 

@@ -154,8 +154,9 @@ def placed_document(placed: "Placed", request: RenderRequest | None = None) -> J
     from render_service.asking.preview import ruling_document  # noqa: PLC0415
     from render_service.documents import job_document  # noqa: PLC0415
 
-    decision = ruling_document(placed.ruling, request, job_id=placed.job.job_id)
-    return job_document(placed.job) | {
+    job = placed.job
+    decision = ruling_document(placed.ruling, request, job_id=job.job_id, draft=job.source_job)
+    return job_document(job) | {
         "decision": decision,
         "repeated": placed.repeated,
         "override_refused": placed.override_refused,
@@ -170,9 +171,10 @@ def show_placed(
 
     if placed.repeated and request is not None:
         console.print("this request key was used before: this is the same job")
-    show_ruling(console, placed.ruling, request, job_id=placed.job.job_id)
-    show_job(console, placed.job)
-    if placed.job.state is State.DECIDED:
-        show_submitting(console, placed.job)
-    if placed.job.video_id and placed.job.outcome is None and not waiting:
-        console.print(f"next: sora-ledger poll --id {placed.job.job_id}")
+    job = placed.job
+    show_ruling(console, placed.ruling, request, job_id=job.job_id, draft=job.source_job)
+    show_job(console, job)
+    if job.state is State.DECIDED:
+        show_submitting(console, job)
+    if job.video_id and job.outcome is None and not waiting:
+        console.print(f"next: sora-ledger poll --id {job.job_id}")

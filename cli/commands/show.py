@@ -76,7 +76,7 @@ def _text(console: "Console", job: "Job", records: "list[Record]", answered: "li
             console.print()
             waits = job.state in {State.HELD, State.APPROVED}
             over = isinstance(event, RenderHeld) and not waits
-            show_ruling(console, event, job_id=job.job_id, answered=over)
+            show_ruling(console, event, job_id=job.job_id, draft=job.source_job, answered=over)
     console.print()
     table = records_table()
     for record in records:

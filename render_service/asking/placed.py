@@ -35,7 +35,7 @@ class Placed:
 def denial(ledger: Ledger, job: Job) -> str:
     """Return the first reason why `job` was denied, and the first thing that would be allowed."""
     ruling = next(r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderDenied))
-    reasons, steps = why(ruling), what_now(ruling)
+    reasons, steps = why(ruling), what_now(ruling, job_id=job.job_id, draft=job.source_job)
     return "; ".join([reasons[0], *steps[:1]])
 
 

@@ -82,11 +82,20 @@ def address(settings: Settings, profile_name: str) -> str:
     return settings.base_url or profile(profile_name, settings.profiles_file).base_url or "<OPENAI_BASE_URL>"
 
 
-def ruling_document(ruling: Considered, request: RenderRequest | None = None, *, job_id: str = "JOB") -> Json:
-    """Return a decision: the event's payload, and the same in sentences; `job_id` is named in what to do."""
+def ruling_document(
+    ruling: Considered,
+    request: RenderRequest | None = None,
+    *,
+    job_id: str = "JOB",
+    draft: str | None = None,
+) -> Json:
+    """Return a decision: the event's payload, and the same in sentences.
+
+    `job_id`, and the `draft` it was made from, are named in what to do.
+    """
     document = ruling.model_dump(mode="json") | {"why": why(ruling)}
     if not isinstance(ruling, RenderDecided):
-        document["what_now"] = what_now(ruling, request, job_id=job_id)
+        document["what_now"] = what_now(ruling, request, job_id=job_id, draft=draft)
     return document
 
 

@@ -88,7 +88,9 @@ def why_not(ledger: Ledger, name: str) -> Explained:
 def _steps(job: Job, ruling: Considered) -> list[str]:
     """Return what to do now: nothing of what was allowed, or was held and is withdrawn or refused."""
     over = isinstance(ruling, RenderHeld) and job.outcome is not None
-    return [] if over or isinstance(ruling, RenderDecided) else what_now(ruling, job_id=job.job_id)
+    if over or isinstance(ruling, RenderDecided):
+        return []
+    return what_now(ruling, job_id=job.job_id, draft=job.source_job)
 
 
 def _decided(ledger: Ledger, name: str) -> tuple[Job, list[Record], Record]:

@@ -45,6 +45,7 @@ def test_what_a_remix_keeps_is_denied_with_the_command_that_can(sora: Any, store
     ended = sora("remix", "--id", stored, "--change", change)
     key, _, value = change.partition("=")
     assert (ended.code, f"sora-ledger create --{key} {value}" in ended.error) == (3, True)
+    assert f"leave out --{key} or --change {key}, or" in ended.error
 
 
 def test_two_structured_changes_are_denied_with_a_command_each(sora: Any, stored: str) -> None:

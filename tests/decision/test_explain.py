@@ -183,7 +183,7 @@ def test_an_edit_keeps_its_shape_in_its_own_words(edit: Parse, ruling: Rule) -> 
         ),
         (
             {"size": "720x1280"},
-            "leave out --size, or render a new video: sora-ledger create --size 720x1280",
+            "leave out --size or --change size, or render a new video: sora-ledger create --size 720x1280",
         ),
         ({"prompt": "Keep everything"}, "say in --prompt what is to change"),
         (
@@ -196,6 +196,24 @@ def test_the_next_step_of_a_remix_is_a_command(
     remix: Parse, ruling: Rule, values: dict[str, Any], step: str
 ) -> None:
     assert steps(ruling(remix(**values))) == [step]
+
+
+def test_a_wish_that_a_remix_does_not_grant_is_not_told_as_a_prompt_that_changes_nothing(
+    remix: Parse, ruling: Rule
+) -> None:
+    denied = ruling(remix(prompt="same shot and framing", seconds=8))
+    assert why(denied)[:2] == [
+        "a remix keeps the 4 seconds of its source; 8 were asked for",
+        "nothing else is to change; a remix changes exactly one thing",
+    ]
+    assert steps(denied) == [
+        "leave out --seconds or --change seconds, or render a new video: sora-ledger create --seconds 8",
+        "and name, with --prompt or --change, one thing to change that a remix does not keep",
+    ]
+
+
+def test_an_edit_takes_back_a_wish_by_its_only_option(edit: Parse, ruling: Rule) -> None:
+    assert steps(ruling(edit(seconds=8)))[0].startswith("leave out --seconds, or render a new video")
 
 
 def test_several_changes_become_one_command_each_in_the_words_of_the_request(

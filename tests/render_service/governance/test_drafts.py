@@ -9,8 +9,10 @@ from decision.explain import what_now
 from decision.policy import Policy, default_policy
 from ledger.events import RenderDenied, ReviewRecorded
 from ledger.job import Job, State
+from render_service.asking.placed import denial
 from render_service.asking.renders import place
 from render_service.desk import Desk
+from render_service.governance.explanations import why_not
 from render_service.material.sources import source_of
 from render_service.settling.settle import record, settle
 
@@ -52,7 +54,10 @@ async def test_a_final_of_an_approved_draft_is_allowed(
     final = request_for(purpose="final", promotes=draft.job_id)
     denied = (await place(strict, final)).job
     assert denied.detail_code == "DRAFT_NOT_APPROVED"
-    assert "sora-ledger review" in what_now(event(denied, RenderDenied))[0]
+    said = f"have the draft reviewed: sora-ledger review {draft.job_id} --verdict approved"
+    assert what_now(event(denied, RenderDenied), draft=denied.source_job) == [said]
+    assert denial(strict.ledger, denied).endswith(said)
+    assert why_not(strict.ledger, denied.job_id).document["what_now"] == [said]
     await reviewed(strict, draft, "changes_requested")
     assert (await place(strict, final)).job.state is State.DENIED
     await reviewed(strict, await strict.job(draft.job_id))
