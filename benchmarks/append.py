@@ -40,17 +40,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import workload
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
 
 import ledger.store.sqlite.connection
-from ledger.events import RenderAdopted, Status, StatusObserved
-from ledger.record import ActorSource, Authority, Draft, Provenance, draft
+from ledger.record import Draft
 from ledger.store.interface import ANY, Batch
 from ledger.store.sqlite import SqliteStore
 
@@ -59,11 +58,9 @@ SINGLES = 400
 THREADS = 16
 PER_THREAD = 100
 BATCH = 1_000
-JOBS = 50
 PRAGMAS = "journal_mode synchronous secure_delete wal_autocheckpoint page_size cache_size fullfsync".split()
 INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 SCHEMA = Path(ledger.store.sqlite.connection.__file__).parent / "migrations" / "0001_initial.sql"
-WHO = Provenance("bench", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)
 
 
 class Case(NamedTuple):
@@ -123,10 +120,10 @@ def _ours(
     path: Path, case: Case, rates: list[float], profiler: cProfile.Profile | None = None
 ) -> tuple[list[tuple[Any, ...]], str]:
     """Measure one round of ours; return the rows it wrote and the pragmas it wrote them with."""
-    drafts = [_draft(_observed(number)) for number in range(case.events)]
+    drafts = [workload.draft(workload.observed(number)) for number in range(case.events)]
     with SqliteStore(path) as store:
-        for number in range(JOBS):
-            store.append([Batch(_job(number), ANY, [_draft(_adopted(number))])])
+        for number in range(workload.JOBS):
+            store.append([Batch(workload.job(number), ANY, [workload.draft(workload.adopted(number))])])
         appends = [_batches(drafts, start, case.batch) for start in range(0, case.events, case.batch)]
         if profiler:
             profiler.enable()
@@ -146,8 +143,8 @@ def _peer(path: Path, case: Case, rows: Sequence[tuple[Any, ...]], rates: list[f
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA secure_delete = ON")
     db.executescript(SCHEMA.read_text(encoding="utf-8"))
-    db.executemany(INSERT, rows[:JOBS])
-    rest = iter(rows[JOBS:])
+    db.executemany(INSERT, rows[: workload.JOBS])
+    rest = iter(rows[workload.JOBS :])
     writing = threading.Lock()
 
     def commit() -> None:
@@ -165,16 +162,16 @@ def _peer(path: Path, case: Case, rows: Sequence[tuple[Any, ...]], rates: list[f
 
 def _recorder(path: Path, case: Case, rates: list[float]) -> None:
     """Measure one round of `eventsourcing`, each event in the stream and at the version that ours has."""
-    placed = _draft(_observed(1)).placed(_job(1), 1, 1)
+    placed = workload.draft(workload.observed(1)).placed(workload.job(1), 1, 1)
     state = placed.record + placed.payload
     events = [
-        StoredEvent(UUID(int=number % JOBS), number // JOBS + 2, "status.observed", state)
+        StoredEvent(UUID(int=number % workload.JOBS), number // workload.JOBS + 2, "status.observed", state)
         for number in range(case.events)
     ]
     store = SQLiteDatastore(str(path), pool_size=case.threads)
     recorder = SQLiteApplicationRecorder(store, events_table_name="events")
     recorder.create_table()
-    for number in range(JOBS):
+    for number in range(workload.JOBS):
         recorder.insert_events([StoredEvent(UUID(int=number), 1, "render.adopted", state)])
     with store.transaction(commit=False) as cursor:
         for pragma, value in (("journal_mode", "wal"), ("synchronous", 2)):
@@ -212,25 +209,8 @@ def _batches(drafts: Sequence[Draft], start: int, size: int) -> list[Batch]:
     """Return the batches of one append: its drafts by job."""
     by_job: dict[str, list[Draft]] = {}
     for number in range(start, start + size):
-        by_job.setdefault(_job(number), []).append(drafts[number])
+        by_job.setdefault(workload.job(number), []).append(drafts[number])
     return [Batch(job_id, ANY, part) for job_id, part in by_job.items()]
-
-
-def _job(number: int) -> str:
-    return f"job_{number % JOBS:032x}"
-
-
-def _draft(event: StatusObserved | RenderAdopted) -> Draft:
-    return draft(event, WHO, datetime.now(UTC))
-
-
-def _adopted(number: int) -> RenderAdopted:
-    return RenderAdopted(profile="sandbox", video_id=f"video_{number}", status=Status.QUEUED)
-
-
-def _observed(number: int) -> StatusObserved:
-    video_id = f"video_{number % JOBS}"
-    return StatusObserved(video_id=video_id, status=Status.IN_PROGRESS, progress=number % 100, source="poll")
 
 
 def _spread(rates: Sequence[float]) -> str:

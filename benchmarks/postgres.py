@@ -22,25 +22,21 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 import psycopg
+import workload
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 
-from ledger.events import RenderAdopted, Status, StatusObserved
-from ledger.record import ActorSource, Authority, Draft, Provenance, draft
 from ledger.store.interface import ANY, Batch
 from ledger.store.postgres import PostgresStore
 
 ROUNDS = 7
-JOBS = 50
 SETTINGS = "server_version fsync synchronous_commit full_page_writes wal_sync_method shared_buffers".split()
-WHO = Provenance("bench", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)
 Call = Callable[[], object]
 
 
@@ -114,11 +110,11 @@ def _schema(url: str) -> Iterator[str]:
 
 
 def _ours(url: str, case: Case, profiler: cProfile.Profile | None = None) -> float:
-    drafts = [_draft(_observed(number)) for number in range(case.writers * case.appends)]
+    drafts = [workload.draft(workload.observed(number)) for number in range(case.writers * case.appends)]
     with _schema(url) as schema, PostgresStore(f"{url}&options={quote(f'-csearch_path={schema}')}") as store:
-        for number in range(JOBS):
-            store.append([Batch(_job(number), ANY, [_draft(_adopted(number))])])
-        batches = [[Batch(_job(number), ANY, [each])] for number, each in enumerate(drafts)]
+        for number in range(workload.JOBS):
+            store.append([Batch(workload.job(number), ANY, [workload.draft(workload.adopted(number))])])
+        batches = [[Batch(workload.job(number), ANY, [each])] for number, each in enumerate(drafts)]
         if profiler:
             profiler.enable()
         rate = _rate(case, [lambda each=each: store.append(each) for each in batches])
@@ -131,7 +127,9 @@ def _peer(url: str, case: Case) -> float:
     given = conninfo_to_dict(url)
     state = _size_of_ours()
     events = [
-        StoredEvent(uuid.UUID(int=number % JOBS), number // JOBS + 2, "status.observed", state)
+        StoredEvent(
+            uuid.UUID(int=number % workload.JOBS), number // workload.JOBS + 2, "status.observed", state
+        )
         for number in range(case.writers * case.appends)
     ]
     with _schema(url) as schema:
@@ -141,7 +139,7 @@ def _peer(url: str, case: Case) -> float:
         )  # fmt: skip
         recorder = PostgresApplicationRecorder(store, events_table_name="events")
         recorder.create_table()
-        for number in range(JOBS):
+        for number in range(workload.JOBS):
             recorder.insert_events([StoredEvent(uuid.UUID(int=number), 1, "render.adopted", state)])
         rate = _rate(case, [lambda each=each: recorder.insert_events([each]) for each in events])
         store.close()
@@ -150,7 +148,7 @@ def _peer(url: str, case: Case) -> float:
 
 def _size_of_ours() -> bytes:
     """Return as many bytes as record and payload of one of our events have."""
-    placed = _draft(_observed(1)).placed(_job(1), 1, 1)
+    placed = workload.draft(workload.observed(1)).placed(workload.job(1), 1, 1)
     return bytes(len(placed.record) + len(placed.payload))
 
 
@@ -173,23 +171,6 @@ def _rate(case: Case, calls: Sequence[Call]) -> float:
         for thread in threads:
             thread.join()
     return len(calls) / (time.perf_counter() - started)
-
-
-def _job(number: int) -> str:
-    return f"job_{number % JOBS:032x}"
-
-
-def _draft(event: StatusObserved | RenderAdopted) -> Draft:
-    return draft(event, WHO, datetime.now(UTC))
-
-
-def _adopted(number: int) -> RenderAdopted:
-    return RenderAdopted(profile="sandbox", video_id=f"video_{number}", status=Status.QUEUED)
-
-
-def _observed(number: int) -> StatusObserved:
-    video_id = f"video_{number % JOBS}"
-    return StatusObserved(video_id=video_id, status=Status.IN_PROGRESS, progress=number % 100, source="poll")
 
 
 def _spread(rates: Sequence[float]) -> str:

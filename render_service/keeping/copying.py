@@ -19,6 +19,7 @@ from ledger.merkle import Frontier, root_at
 from ledger.private import PrivateBody
 from ledger.record import StoredRow
 from ledger.store.interface import Document, Store
+from render_service.errors import BadInput
 
 if TYPE_CHECKING:
     from ledger.verify.checks import Snapshot
@@ -78,7 +79,7 @@ def _refuse_itself(source_url: str, target_url: str) -> None:
     source, target = file_of(source_url), file_of(target_url)
     same_file = source and target and source.resolve() == target.resolve()
     if same_file or source_url == target_url:
-        raise LedgerUnusable(f"ledger {label_of(target_url)}: it is source and target: name another target")
+        raise BadInput(f"ledger {label_of(target_url)}: it is source and target: name another target")
 
 
 def _common(source: Store, size: int, target: Store, names: tuple[str, str]) -> int:

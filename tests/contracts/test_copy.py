@@ -14,6 +14,7 @@ from ledger.events import PrivateErased
 from ledger.ledger import open_snapshot, open_store
 from ledger.store.interface import Document, JobFilter, RecordFilter
 from ledger.verify import verify
+from render_service.errors import BadInput
 from render_service.keeping.copying import Copy, copy_ledger
 
 WAYS = [("sqlite", "postgres"), ("postgres", "sqlite"), ("sqlite", "sqlite"), ("postgres", "postgres")]
@@ -164,7 +165,7 @@ def test_a_source_that_is_not_there_makes_no_target(url: Callable[[str, str], st
 @pytest.mark.parametrize("other", ["{}", "sqlite:///{}"])
 def test_a_ledger_is_not_copied_to_itself(url: Callable[[str, str], str], filled: Any, other: str) -> None:
     filled(url("sqlite", "source"))
-    with pytest.raises(LedgerUnusable, match="it is source and target"):
+    with pytest.raises(BadInput, match="it is source and target"):
         copy((url("sqlite", "source"), other.format(url("sqlite", "source"))))
 
 

@@ -29,9 +29,10 @@ from ledger.store.postgres.connection import Connection, Place, open_reading, op
 from ledger.store.postgres.listening import Listener
 from ledger.store.postgres.pool import Pool
 from ledger.store.postgres.present import Append, Keys, Present, begin, lock_head, read_head
-from ledger.store.postgres.taking_in import chunks, take_in
+from ledger.store.postgres.taking_in import take_in
 from ledger.store.postgres.trouble import meaning, usable
 from ledger.store.postgres.write import commit, write_jobs
+from ledger.store.verbatim import chunks
 
 AppendRequest = Request[Append, list[Record]]
 

@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from ledger.canonical import sha256_hex
-from ledger.errors import AppendRefused, LedgerUnusable, WrongExpectedVersion
+from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.job import Job, State
-from ledger.merkle import Frontier, leaf_hash
+from ledger.merkle import Frontier
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.group_commit import GroupCommit, Request
@@ -30,7 +29,6 @@ from ledger.store.interface import (
     Limit,
     RecordFilter,
     Tally,
-    holds_of,
 )
 from ledger.store.sqlite import erasing, reading, turns, work
 from ledger.store.sqlite.append import (
@@ -39,9 +37,7 @@ from ledger.store.sqlite.append import (
     read_head,
     read_job,
     write_head,
-    write_holds,
     write_jobs,
-    write_records,
 )
 from ledger.store.sqlite.connection import (
     connect,
@@ -52,10 +48,10 @@ from ledger.store.sqlite.connection import (
     usable,
     use_wal,
 )
+from ledger.store.sqlite.taking_in import take_in
+from ledger.store.verbatim import chunks
 
 POLL_S = 0.25
-
-_IMPORT_CHUNK = 1_000
 
 
 class SqliteStore:
@@ -158,34 +154,10 @@ class SqliteStore:
     def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
         """Take rows of another ledger verbatim; those at or below the head must be the same."""
         imported = 0
-        chunk: list[tuple[StoredRow, Sequence[PrivateBody]]] = []
-        for row in rows:
-            chunk.append(row)
-            if len(chunk) == _IMPORT_CHUNK:
-                imported += self._import(chunk)
-                chunk = []
-        return imported + self._import(chunk)
-
-    def _import(self, rows: Sequence[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
-        with usable(self.path), self._transaction() as db:
-            tree = read_head(db)
-            new: list[Record] = []
-            bodies: list[tuple[int, PrivateBody]] = []
-            for row, row_bodies in rows:
-                record = _intact(row, row_bodies)
-                if record.position <= tree.size:
-                    _must_be_same(db, record)
-                elif record.position != tree.size + len(new) + 1:
-                    raise WrongExpectedVersion(
-                        f"import: expected position {tree.size + len(new) + 1}, got {record.position}"
-                    )
-                else:
-                    new.append(record)
-                    bodies += [(record.position, body) for body in row_bodies]
-            jobs = write_records(db, new, bodies, tree)
-            write_holds(db, (hold for job in jobs for hold in holds_of(job)))
-            write_head(db, tree)
-        return len(new)
+        for part in chunks(rows):
+            with usable(self.path), self._transaction() as db:
+                imported += take_in(db, part)
+        return imported
 
     def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:
         """Swap all job rows for `jobs`, folded up to `at_position`."""
@@ -347,22 +319,3 @@ class SqliteStore:
         """Return tree nodes; a leaf's number is its position less one."""
         with self._reading() as db:
             return reading.nodes(db, level, start, count)
-
-
-def _intact(row: StoredRow, bodies: Sequence[PrivateBody]) -> Record:
-    record = Record.from_row(row, {body.commitment: body for body in bodies})
-    digests = (leaf_hash(row.record), sha256_hex(row.payload))
-    if digests != (row.leaf, record.envelope["payload_sha256"]):
-        raise AppendRefused(
-            f"import: position {record.position} is not what its hashes say: "
-            "run `sora-ledger verify` on the ledger it comes from"
-        )
-    return record
-
-
-def _must_be_same(db: sqlite3.Connection, record: Record) -> None:
-    row = db.execute("SELECT record, payload FROM events WHERE position = ?", (record.position,)).fetchone()
-    if row != (record.record, record.payload):
-        raise WrongExpectedVersion(
-            f"import: position {record.position} is here already with other content: not the same ledger"
-        )
