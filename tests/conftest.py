@@ -15,10 +15,14 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
+
+settings.register_profile("ours", deadline=None)  # how long an example takes says what the machine is doing
+settings.load_profile("ours")
 
 
 @dataclass
