@@ -29,7 +29,7 @@ def show_explanation(console: Console, document: Json) -> None:
 
 def show_why_not(console: Console, document: Json) -> None:
     """Print what stood in the way, and the commands that would be allowed."""
-    console.print(f"{document['job_id']}: {RULINGS[document['decision']]}", soft_wrap=True)
+    console.print(f"{document['job_id']}: {RULINGS[document['decision']]}")
     for reason in document["why"]:
         _line(console, reason)
     console.print()
@@ -39,7 +39,7 @@ def show_why_not(console: Console, document: Json) -> None:
     for step in document["what_now"]:
         _line(console, f"→ {step}")
     for command in document["commands"]:
-        console.print(f"    {printable(command)}", markup=False, soft_wrap=True)
+        console.print(f"    {printable(command)}", markup=False)
 
 
 def show_candidates(console: Console, candidates: Iterable[Json]) -> None:
@@ -51,7 +51,7 @@ def show_candidates(console: Console, candidates: Iterable[Json]) -> None:
         count = len(candidate["gates_passed"])
         gates = f"{count} of {count + len(candidate['gates_failed'])} gates passed"
         mark = "[green]●[/]" if candidate["chosen"] else "[bright_black]○[/]"
-        console.print(f"  {mark} {escape(candidate['model'])}: {price}{points}, {gates}", soft_wrap=True)
+        console.print(f"  {mark} {escape(candidate['model'])}: {price}{points}, {gates}")
         for failure in candidate["gates_failed"]:
             _line(console, f"    {failure['gate']}: {failure['reason']} ({failure['detail_code']})")
 
@@ -63,7 +63,7 @@ def _question(console: Console, question: str, answers: Iterable[str]) -> None:
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(f"  {printable(text)}", markup=False, soft_wrap=True)
+    console.print(f"  {printable(text)}", markup=False)
 
 
 def _decided(document: Json) -> Iterable[str]:

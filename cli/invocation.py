@@ -92,7 +92,11 @@ class Invocation:
         """Where text for reading goes."""
         from rich.console import Console  # noqa: PLC0415  # only who prints text pays for it
 
-        return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+        return Console(
+            highlight=False,
+            soft_wrap=True,  # a line stays one, so that an id, a path or a command can be copied
+            width=None if sys.stdout.isatty() else WIDTH,
+        )
 
     @property
     def prints_json(self) -> bool:

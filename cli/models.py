@@ -52,7 +52,7 @@ def _text(console: "Console", models: tuple[Model, ...]) -> None:
         lines += [f"{model.name}: {', '.join(map(str, model.seconds))} seconds"]
         lines += [f"  {size:<10} {_price(model, size)}" for size in model.sizes]
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False)
 
 
 def _price(model: Model, size: str) -> str:

@@ -50,7 +50,7 @@ def _preview_text(console: "Console", seen: "list[tuple[RenderRequest, Preview]]
 
     for number, (request, one) in enumerate(seen, 1):
         console.print(f"[bold]{number} of {len(seen)}[/]", end=" ")
-        console.print(printable(request.prompt), markup=False, soft_wrap=True)
+        console.print(printable(request.prompt), markup=False)
         show_ruling(console, one.ruling, request)
     console.print(f"{len(seen)} remixes, estimated to cost {format_usd(cost)} together")
     console.print("dry run: nothing was recorded, nothing was sent")
@@ -101,8 +101,9 @@ def next_command(progress: "Progress") -> str | None:
 
 def _text(console: "Console", progress: "Progress", document: dict[str, Any]) -> None:
     for number, placed in enumerate(progress.placed, 1):
-        console.print(f"[bold]{number} of {document['remixes']}[/] {progress.split.prompts[number - 1]}")
+        console.print(f"[bold]{number} of {document['remixes']}[/]", end=" ")
+        console.print(printable(progress.split.prompts[number - 1]), markup=False)
         show_placed(console, placed, waiting=True)
     if document["next"]:
         console.print(f"not done: {len(document['rest'])} of {document['remixes']}; once the reason is gone:")
-        console.print(f"  {document['next']}", markup=False, soft_wrap=True)
+        console.print(f"  {document['next']}", markup=False)

@@ -86,12 +86,10 @@ def show_ruling(
     """Print what was decided, why, and what to do now where it was not allowed; nothing where `answered`."""
     console.print(RULINGS[ruling.decision])
     for reason in why(ruling):
-        console.print(f"  {escape(printable(reason))}", soft_wrap=True)
+        console.print(f"  {escape(printable(reason))}")
     if not isinstance(ruling, RenderDecided) and not answered:
         for step in what_now(ruling, request, job_id=job_id, draft=draft):
-            console.print(
-                f"  [bold]→[/] {escape(printable(step))}", soft_wrap=True
-            )  # may be a command to copy
+            console.print(f"  [bold]→[/] {escape(printable(step))}")  # may be a command to copy
 
 
 def state_style(state: State) -> str:
@@ -104,7 +102,7 @@ def show_job(console: Console, job: Job) -> None:
     facts = list(_facts(job))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:  # a line each, never folded, so that an id or a path can be copied
-        console.print(f"[bright_black]{name:<{width}}[/]  {value}", soft_wrap=True)
+        console.print(f"[bright_black]{name:<{width}}[/]  {value}")
 
 
 def show_submitting(console: Console, job: Job) -> None:
@@ -158,11 +156,11 @@ def columns(
 ) -> None:
     """Print aligned columns that are never folded; `styles` colours the second cell of each row."""
     widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
-    console.print(Text(_line(header, widths), style="bold"), soft_wrap=True)
+    console.print(Text(_line(header, widths), style="bold"))
     for row, style in zip_longest(rows, styles, fillvalue=""):
         line = Text(_line(row, widths))
         line.stylize(style, widths[0] + 2, widths[0] + 2 + len(row[1]))
-        console.print(line, soft_wrap=True)
+        console.print(line)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

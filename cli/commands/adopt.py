@@ -53,7 +53,7 @@ def _preview(inv: Invocation, video_id: str | None) -> None:
         return
     url = f"{address(inv.settings, inv.settings.chosen_profile())}/videos?limit=100&order=asc"
     document = {"dry_run": True, "request": {"method": "GET", "url": url}}
-    inv.emit(document, lambda console: console.print(f"GET {url}", markup=False, soft_wrap=True))
+    inv.emit(document, lambda console: console.print(f"GET {url}", markup=False))
 
 
 def _adopt_one(inv: Invocation, video_id: str) -> None:

@@ -80,7 +80,7 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
     def text(console: "Console") -> None:
         for file in wrong:
             line = f"{file['state']} {file['job_id']} {file['what']} {file['storage_uri']}"
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(line, markup=False)
         said = f"{len(looked)} files checked, {let_go} let go as recorded, {len(wrong)} findings"
         console.print(said if wrong else f"[green]all there[/]: {said}")
 
@@ -105,7 +105,7 @@ def _gc(inv: Invocation, assets: "AssetStore", *, dry_run: bool) -> None:
 
     def text(console: "Console") -> None:
         for file in done.removed:
-            console.print(file.storage_uri, markup=False, soft_wrap=True)
+            console.print(file.storage_uri, markup=False)
         verb = "would be removed" if dry_run else "removed"
         console.print(f"{len(done.removed)} files, {done.bytes / MEGABYTE:.1f} MB, {verb}; {done.kept} stay")
 
@@ -116,5 +116,5 @@ def _table(console: "Console", files: list[dict[str, Any]], total: int) -> None:
     for file in files:
         size = f"{file['bytes'] / MEGABYTE:9.2f} MB"
         line = f"{file['job_id']} {file['what']:<11} {size}  {file['sha256'][:_SHOWN]}  {file['storage_uri']}"
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False)
     console.print(f"{len(files)} files, {total / MEGABYTE:.1f} MB")

@@ -35,7 +35,5 @@ def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> No
     words = "is now attached" if now else "was attached before"
     inv.emit(
         document,
-        lambda console: console.print(
-            f"{job.job_id} {words} to {workflow}: {uri}", markup=False, soft_wrap=True
-        ),
+        lambda console: console.print(f"{job.job_id} {words} to {workflow}: {uri}", markup=False),
     )

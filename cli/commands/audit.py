@@ -8,6 +8,7 @@ from cli import options
 from cli.commands.log import read_moment
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
+from cli.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,7 +98,8 @@ def _deal_with(inv: Invocation, name: str, why: str) -> None:
 
     def text(console: "Console") -> None:
         for finding in findings:
-            console.print(f"[green]dealt with[/]  {finding.code} {finding.subject}", soft_wrap=True)
+            console.print("[green]dealt with[/]", end="  ")
+            console.print(f"{finding.code} {printable(finding.subject)}", markup=False)
 
     inv.emit({"dealt_with": [finding.document() for finding in findings]}, text)
 
@@ -117,7 +119,7 @@ def _equation(console: "Console", attempts: "Attempts") -> None:
     numbers = attempts.document()
     intended = numbers.pop("intended")
     parts = " + ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers.items())
-    console.print(f"{intended} attempts up to position {attempts.position} = {parts}", soft_wrap=True)
+    console.print(f"{intended} attempts up to position {attempts.position} = {parts}")
 
 
 def _text(console: "Console", done: "Audit") -> None:
@@ -125,9 +127,7 @@ def _text(console: "Console", done: "Audit") -> None:
 
     _equation(console, done.attempts)
     for attempt in done.document()["open"]:
-        console.print(
-            f"open: {attempt['job_id']} is {attempt['state']}, begun {attempt['age_s']} s ago", soft_wrap=True
-        )
+        console.print(f"open: {attempt['job_id']} is {attempt['state']}, begun {attempt['age_s']} s ago")
     spent, held = format_usd(done.settled_usd_micros), format_usd(done.reserved_usd_micros)
     console.print(f"spent {spent}, reserved {held}")
     for server in done.servers:
@@ -135,10 +135,10 @@ def _text(console: "Console", done: "Audit") -> None:
         if server.listed is None and not said.startswith("not asked"):
             said = f"not searched: {said}"
         at = f" at {server.server}" if server.server else ""
-        console.print(f"{server.profile}{at}: {said}", markup=False, soft_wrap=True)
+        console.print(f"{server.profile}{at}: {said}", markup=False)
     for finding in done.findings:
-        console.print(f"[red]{finding.code}[/] {finding.subject}", soft_wrap=True)
-        console.print(f"  {finding.found}\n  → {finding.do}", markup=False, soft_wrap=True)
+        console.print(f"[red]{finding.code}[/]", end=" ")
+        console.print(printable(f"{finding.subject}\n  {finding.found}\n  → {finding.do}"), markup=False)
     if done.dealt_with:
         console.print(f"{len(done.dealt_with)} more dealt with before: --json has them")
     if not done.findings:

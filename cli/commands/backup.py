@@ -38,5 +38,5 @@ def backup_command(inv: Invocation, *, file: Path) -> None:
 
 def _text(console: "Console", made: "Backup") -> None:
     what = f"{made.bytes} bytes, {made.size} records, root {made.root}"
-    console.print(f"[green]backed up[/]: {what}", soft_wrap=True)
-    console.print(f"next: sora-ledger restore {made.file} NEW-LEDGER", markup=False, soft_wrap=True)
+    console.print(f"[green]backed up[/]: {what}")
+    console.print(f"next: sora-ledger restore {made.file} NEW-LEDGER", markup=False)

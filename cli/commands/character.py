@@ -65,7 +65,7 @@ def _preview(inv: Invocation, character_id: str, recorded: "Record | None") -> N
     profile = profile_of(recorded) or inv.settings.chosen_profile()
     url = f"{address(inv.settings, profile)}/videos/characters/{character_id}"
     document = {"dry_run": True, "request": {"method": "GET", "url": url}}
-    inv.emit(document, lambda console: console.print(f"GET {url}", markup=False, soft_wrap=True))
+    inv.emit(document, lambda console: console.print(f"GET {url}", markup=False))
 
 
 def show_character(inv: Invocation, character: "KnownCharacter") -> None:
@@ -78,7 +78,7 @@ def show_character(inv: Invocation, character: "KnownCharacter") -> None:
         recorded = document["recorded"] or {}
         facts = {"character": document["id"], "name": document["name"] or "[erased]", **recorded}
         for name, value in facts.items():
-            console.print(f"{name:<14} {value}", markup=False, soft_wrap=True)
+            console.print(f"{name:<14} {value}", markup=False)
         console.print(f"next: sora-ledger create --character-id {document['id']} --prompt …", markup=False)
 
     inv.emit(document, text)

@@ -106,7 +106,7 @@ def comparison_document(found: "Comparison") -> dict[str, Any]:
 def _text(console: "Console", found: "Comparison") -> None:
     old, new = found.given.checkpoint, found.now.checkpoint
     for trouble in found.trouble:
-        console.print(f"not as it was: {printable(trouble)}", markup=False, style="red", soft_wrap=True)
+        console.print(f"not as it was: {printable(trouble)}", markup=False, style="red")
     if not found.trouble:
         console.print(
             f"the ledger goes on where the checkpoint stands: {old.size} records then, {new.size} now, "
@@ -114,4 +114,4 @@ def _text(console: "Console", found: "Comparison") -> None:
         )
     signed = f"signed by {', '.join(found.signed_by)}" if found.signed_by else NOT_CHECKED
     if found.signed_by or not any(trouble.startswith("signature") for trouble in found.trouble):
-        console.print(printable(signed), markup=False, soft_wrap=True)
+        console.print(printable(signed), markup=False)

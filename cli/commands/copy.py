@@ -43,6 +43,5 @@ def _text(console: "Console", copied: "Copy") -> None:
     console.print(
         f"[green]same root[/] {copied.root} of {copied.size} records in both; "
         f"{copied.copied} records and {copied.documents} documents were new",
-        soft_wrap=True,
     )
-    console.print(f"next: set SORA_LEDGER_URL to the URL of {copied.target}", markup=False, soft_wrap=True)
+    console.print(f"next: set SORA_LEDGER_URL to the URL of {copied.target}", markup=False)

@@ -123,4 +123,4 @@ def show_final(console: "Console", job: "Job", copies: list[Path]) -> None:
 
     show_job(console, job)
     for path in copies:
-        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+        console.print(f"wrote {path}", markup=False)

@@ -52,7 +52,7 @@ def _text(console: "Console", findings: "list[Finding]") -> None:
     for finding in findings:
         style = _STYLES[finding.found.value]
         says = escape(printable(finding.says))
-        console.print(f"[{style}]{finding.found:<8}[/]{finding.check:<9}{says}", soft_wrap=True)
+        console.print(f"[{style}]{finding.found:<8}[/]{finding.check:<9}{says}")
         if finding.fix:
             for line in finding.fix.splitlines():
-                console.print(f"{'':<17}[bold]→[/] {escape(printable(line.strip()))}", soft_wrap=True)
+                console.print(f"{'':<17}[bold]→[/] {escape(printable(line.strip()))}")

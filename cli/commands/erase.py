@@ -83,7 +83,7 @@ def erase_command(  # one parameter per option
     def text(console: "Console") -> None:
         _text(console, planned, "erased")
         for where in left:
-            console.print(f"  may be left: {where}", markup=False, soft_wrap=True)
+            console.print(f"  may be left: {where}", markup=False)
 
     inv.emit(document, text)
 
@@ -122,8 +122,8 @@ def _erase(inv: Invocation, planned: "Plan", reason: str) -> list[str]:
 def _text(console: "Console", planned: "Plan", what: str) -> None:
     texts = f"{planned.texts} texts in {len(planned.commitments)} streams"
     files = f", {len(planned.uris)} files" if planned.files else ""
-    console.print(f"{what}: {texts}{files}", markup=False, soft_wrap=True)
+    console.print(f"{what}: {texts}{files}", markup=False)
     for uri, other in planned.shared.items():
-        console.print(f"  kept, for {other} needs it: {uri}", markup=False, soft_wrap=True)
+        console.print(f"  kept, for {other} needs it: {uri}", markup=False)
     for job_id in planned.needed:
-        console.print(f"  kept, for its text is still needed: {job_id}", markup=False, soft_wrap=True)
+        console.print(f"  kept, for its text is still needed: {job_id}", markup=False)

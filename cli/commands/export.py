@@ -118,7 +118,7 @@ def _export_tiles(inv: Invocation, folder: Path, key: Path | None) -> None:
     }
     size = done.head.checkpoint.size
     said = f"{folder}: {size} records, {size - done.old_size} of them new; {done.written} tiles written"
-    inv.emit(document, lambda console: console.print(said, markup=False, soft_wrap=True))
+    inv.emit(document, lambda console: console.print(said, markup=False))
 
 
 def _text(console: "Console", done: "Exported") -> None:
@@ -127,7 +127,6 @@ def _text(console: "Console", done: "Exported") -> None:
         f"{done.path}: {done.scope}, {held.records} records, {held.texts} private texts, "
         f"{held.assets} files; checked",
         markup=False,
-        soft_wrap=True,
     )
     console.print(
         f"to check it elsewhere: unzip -p {done.path} verify_bundle.py > verify_bundle.py", markup=False

@@ -49,6 +49,6 @@ def _text(console: "Console", beginning: "Beginning") -> None:
     if beginning.grants and not beginning.applied:
         click.echo(f"-- {line}\n{beginning.grants}", nl=False)  # as it is, for psql
         return
-    console.print(line, markup=False, soft_wrap=True)
+    console.print(line, markup=False)
     if beginning.applied:
         console.print("the role has its grants: it adds to the log, and changes nothing there")

@@ -93,7 +93,7 @@ def jobs_command(  # noqa: PLR0913  # one parameter per option
 
         if tree:
             for drawn in _drawn(jobs):
-                console.print(drawn, soft_wrap=True)
+                console.print(drawn)
         else:
             show_jobs(console, jobs)
 

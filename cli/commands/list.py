@@ -73,7 +73,7 @@ def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None
     query = f"limit={limit}" + (f"&after={after}" if after else "") + f"&order={order}"
     url = f"{address(inv.settings, inv.settings.chosen_profile())}/videos?{query}"
     document = {"dry_run": True, "request": {"method": "GET", "url": url}}
-    inv.emit(document, lambda console: console.print(f"GET {url}", markup=False, soft_wrap=True))
+    inv.emit(document, lambda console: console.print(f"GET {url}", markup=False))
 
 
 def _text(console: "Console", page: "Page") -> None:
@@ -91,4 +91,4 @@ def _text(console: "Console", page: "Page") -> None:
     ]
     columns(console, ("video", "status", "%", "render", "prompt"), rows)
     if page.has_more:
-        console.print(f"more: --after {page.last_id}", markup=False, soft_wrap=True)
+        console.print(f"more: --after {page.last_id}", markup=False)

@@ -129,7 +129,7 @@ def _checked(console: "Console", rules: "Rules") -> None:
 
 def _text(console: "Console", rules: "Rules") -> None:
     for line in _lines(rules):
-        console.print(printable(line), markup=False, soft_wrap=True)
+        console.print(printable(line), markup=False)
 
 
 def _lines(rules: "Rules") -> list[str]:

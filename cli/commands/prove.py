@@ -147,7 +147,7 @@ def _checked_document(checked: "Checked") -> dict[str, Any]:
 def _checked_text(console: "Console", checked: "Checked") -> None:
     at = checked.proof.head.checkpoint
     for trouble in checked.trouble:
-        console.print(f"not proved: {printable(trouble)}", markup=False, style="red", soft_wrap=True)
+        console.print(f"not proved: {printable(trouble)}", markup=False, style="red")
     if not checked.trouble:
         document = proof_document(checked.proof)
         what = (
@@ -156,9 +156,9 @@ def _checked_text(console: "Console", checked: "Checked") -> None:
             else f"the first {document['old_size']} records are the ones of the older checkpoint"
         )
         told = f"proved: {what} of the {at.size} records of {printable(at.origin)}, root {at.root.hex()}"
-        console.print(told, markup=False, soft_wrap=True)
+        console.print(told, markup=False)
         if checked.record is not None:
-            console.print(printable(checked.record.decode(errors="replace")), markup=False, soft_wrap=True)
+            console.print(printable(checked.record.decode(errors="replace")), markup=False)
     signed = f"signed by {', '.join(checked.signed_by)}" if checked.signed_by else NOT_CHECKED
     if checked.signed_by or not any(trouble.startswith("signature") for trouble in checked.trouble):
-        console.print(printable(signed), markup=False, soft_wrap=True)
+        console.print(printable(signed), markup=False)

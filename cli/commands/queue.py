@@ -34,4 +34,4 @@ def _print(document: dict[str, Any], console: "Console") -> None:
     )
     for lease in document["leases"]:
         until = datetime.fromtimestamp(lease["until_ms"] / 1000, UTC)
-        console.print(f"{lease['job_id']}  {lease['holder']}  until {until:%H:%M:%S}Z", soft_wrap=True)
+        console.print(f"{lease['job_id']}  {lease['holder']}  until {until:%H:%M:%S}Z", markup=False)

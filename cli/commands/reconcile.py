@@ -102,9 +102,9 @@ def _text(console: "Console", settlements: "Sequence[Settlement]") -> None:
         console.print("no submission is lost or under way")
     for one in settlements:
         style = "yellow" if one.is_open else "green"
-        console.print(f"[{style}]{one.verdict.replace('_', ' ')}[/]  {one.job.job_id}", soft_wrap=True)
-        console.print(f"  {one.why}", markup=False, soft_wrap=True)
+        console.print(f"[{style}]{one.verdict.replace('_', ' ')}[/]  {one.job.job_id}")
+        console.print(f"  {one.why}", markup=False)
         for command in one.commands:
-            console.print(f"  → {command}", markup=False, soft_wrap=True)
+            console.print(f"  → {command}", markup=False)
         if one.verdict == "recovered":
-            console.print(f"  → sora-ledger poll --id {one.job.job_id}", soft_wrap=True)
+            console.print(f"  → sora-ledger poll --id {one.job.job_id}")

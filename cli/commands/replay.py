@@ -92,11 +92,11 @@ def _decisions_text(console: "Console", summary: "Summary") -> None:
     for one in summary.shown:
         style = "red" if one.verdict is Verdict.DECISION_DRIFT else "yellow"
         where = f"position {one.record.position} {one.record.stream}"
-        console.print(f"[{style}]{one.verdict}[/] {where}", soft_wrap=True)
+        console.print(f"[{style}]{one.verdict}[/] {where}")
         if one.why:
-            console.print(f"    {one.why}", markup=False, soft_wrap=True)
+            console.print(f"    {one.why}", markup=False)
         for name, (recorded, remade) in one.differences.items():
-            console.print(f"    {name}: recorded {recorded}, now {remade}", markup=False, soft_wrap=True)
+            console.print(f"    {name}: recorded {recorded}, now {remade}", markup=False)
     counts = summary.counts
     agree = f"{counts[Verdict.SAME]} of {counts.total()} decisions come out as they are recorded"
     console.print(agree if counts[Verdict.DECISION_DRIFT] else f"[green]no drift[/]: {agree}")

@@ -52,12 +52,10 @@ def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
 
 def _text(console: "Console", report: "Report", target: str) -> None:
     if report.clean:
-        console.print(
-            f"[green]restored and intact[/]: {report.size} records, root {report.root}", soft_wrap=True
-        )
-        console.print(f"next: set SORA_LEDGER_URL to the URL of {target}", markup=False, soft_wrap=True)
+        console.print(f"[green]restored and intact[/]: {report.size} records, root {report.root}")
+        console.print(f"next: set SORA_LEDGER_URL to the URL of {target}", markup=False)
         return
     for finding in report.findings:
         where = "the ledger" if finding.position is None else f"position {finding.position}"
-        console.print(f"{finding.code} at {where}, {finding.subject}", markup=False, soft_wrap=True)
-    console.print("the backup is damaged: take another one", soft_wrap=True)
+        console.print(f"{finding.code} at {where}, {finding.subject}", markup=False)
+    console.print("the backup is damaged: take another one")

@@ -65,7 +65,7 @@ def _text(console: "Console", job: "Job", records: "list[Record]", answered: "li
 
     show_job(console, job)
     for answer in answered:
-        console.print(printable(answer.sentence), markup=False, soft_wrap=True)
+        console.print(printable(answer.sentence), markup=False)
     for record in records:
         event = record.event
         if isinstance(event, RenderRequested):

@@ -81,4 +81,4 @@ def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "
     check_offered(inv.settings, profile, "delete" if method == "DELETE" else "retrieve")
     url = f"{address(inv.settings, profile)}/videos/{video_id}{suffix}"
     document = {"dry_run": True, "request": {"method": method, "url": url}}
-    inv.emit(document, lambda console: console.print(f"{method} {url}", markup=False, soft_wrap=True))
+    inv.emit(document, lambda console: console.print(f"{method} {url}", markup=False))

@@ -80,7 +80,7 @@ def _text(console: "Console", checked: "Checked") -> None:
     if report.clean:
         what = f"intact after position {checked.since}" if checked.since else "intact"
         said = f"{report.size} records, {report.jobs} jobs, root {report.root}"
-        console.print(f"[green]{what}[/]: {said}", soft_wrap=True)
+        console.print(f"[green]{what}[/]: {said}")
         if checked.held:
             by = f", signed by {printable(', '.join(checked.signed_by))}" if checked.signed_by else ""
             console.print(f"goes on from the checkpoint of {checked.held.size} records{by}", markup=False)
@@ -91,6 +91,6 @@ def _text(console: "Console", checked: "Checked") -> None:
         where = "the ledger" if finding.position is None else f"position {finding.position}"
         console.print(f"[red]{finding.code}[/] at {where}, {escape(finding.subject)}")
         told = f"    expected {finding.expected}\n    found    {finding.found}"
-        console.print(told, markup=False, soft_wrap=True)
+        console.print(told, markup=False)
     more = f" and {report.more_findings} more" if report.more_findings else ""
     console.print(f"{len(report.findings)}{more} findings in {report.size} records; keep this file as it is")

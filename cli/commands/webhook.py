@@ -126,7 +126,7 @@ def _list(inv: Invocation) -> None:
     found = _ask(inv, endpoints)
     document = {"endpoints": [endpoint_document(each) for each in found]}
     lines = [f"{each.id}  {each.url}  {', '.join(each.event_types)}" for each in found] or ["there are none"]
-    inv.emit(document, lambda console: console.print("\n".join(lines), markup=False, soft_wrap=True))
+    inv.emit(document, lambda console: console.print("\n".join(lines), markup=False))
 
 
 def _test(inv: Invocation, endpoint_id: str, event_type: str) -> None:

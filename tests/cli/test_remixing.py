@@ -110,6 +110,12 @@ def test_a_split_stops_at_the_first_that_fails_and_says_how_to_go_on(sora: Any, 
     )
 
 
+def test_a_split_shows_each_prompt_as_it_was_written(sora: Any, stored: str) -> None:
+    prompt = "Paint the [/red] fox white, and replace the sky with stars."
+    ended = sora("remix", "--id", stored, "--prompt", prompt, "--split", "--max-cost", "0.01", "--text")
+    assert (ended.code, "1 of 2 Paint the [/red] fox white" in ended.out) == (3, True)
+
+
 def test_the_command_that_goes_on_makes_what_was_left(sora: Any, stored: str) -> None:
     stopped = sora("remix", "--id", stored, "--prompt", PROMPT, "--split", "--max-cost", "0.01")
     words = shlex.split(stopped.document["next"])

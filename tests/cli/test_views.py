@@ -34,7 +34,7 @@ def job(**changes: Any) -> Job:
 
 def shown(show: Any, *values: Any, width: int = 80) -> str:
     stream = io.StringIO()
-    show(Console(file=stream, width=width, highlight=False), *values)
+    show(Console(file=stream, width=width, highlight=False, soft_wrap=True), *values)
     return stream.getvalue()
 
 
