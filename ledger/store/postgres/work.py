@@ -1,7 +1,8 @@
 """Leases on due jobs: who works on what until when, with a fencing token that only ever grows.
 
 Times are Unix milliseconds of the database's clock, so machines need not agree on theirs. Each function
-is one statement, and so one transaction.
+is one statement, and so one transaction. Whatever waits for several rows takes them in the order of their
+ids: appends, renewals and webhooks that want the same ones must not block each other.
 
 A claim sets ``due_at_ms`` to 0: nobody has asked for the job since. What is asked for while the lease is
 held is kept there, the earliest, until the holder releases; so a webhook that came meanwhile is not lost.
@@ -19,7 +20,7 @@ NOW_MS = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
 LIVE_TOKENS = f"""
 SELECT job_id, fence FROM work
 WHERE job_id = ANY(%s) AND holder IS NOT NULL AND until_ms >= {NOW_MS}
-FOR SHARE OF work
+ORDER BY job_id FOR SHARE OF work
 """
 """The tokens of live leases; nobody takes one of them over before the append that asks has ended."""
 
@@ -47,8 +48,11 @@ UPDATE work SET until_ms = {NOW_MS} + %s WHERE job_id = %s AND fence = %s AND ho
 RETURNING until_ms
 """
 _KEEP = f"""
-UPDATE work SET until_ms = {NOW_MS} + %s WHERE holder = %s AND until_ms >= {NOW_MS}
-RETURNING job_id, holder, fence, until_ms
+WITH held AS MATERIALIZED (
+    SELECT job_id FROM work WHERE holder = %s AND until_ms >= {NOW_MS} ORDER BY job_id FOR UPDATE
+)
+UPDATE work SET until_ms = {NOW_MS} + %s FROM held WHERE work.job_id = held.job_id
+RETURNING work.job_id, holder, fence, until_ms
 """
 _LEASES = f"""
 SELECT job_id, holder, fence, until_ms FROM work WHERE holder IS NOT NULL AND until_ms >= {NOW_MS}
@@ -56,7 +60,7 @@ ORDER BY until_ms, job_id
 """
 _ENLIST = f"""
 INSERT INTO work (job_id, due_at_ms) SELECT job_id, {NOW_MS} FROM jobs
-WHERE state = ANY(%s) AND job_id < %s ON CONFLICT (job_id) DO UPDATE
+WHERE state = ANY(%s) AND job_id < %s ORDER BY job_id ON CONFLICT (job_id) DO UPDATE
 SET due_at_ms = EXCLUDED.due_at_ms WHERE work.due_at_ms IS NULL AND work.holder IS NULL
 """
 _RELEASE = f"""
@@ -85,10 +89,7 @@ def schedule(db: Connection, job_id: str, delay_ms: int) -> None:
 
 
 def wake(db: Connection, job_ids: Collection[str]) -> None:
-    """Make jobs due now, in the order of their ids: two who wake the same ones must not block each other.
-
-    What was due before stays so.
-    """
+    """Make jobs due now; what was due before stays so."""
     db.execute(_WAKE, (sorted(job_ids),))
 
 
@@ -105,7 +106,7 @@ def enlist(db: Connection, states: Collection[str], before: str) -> int:
 
 def keep(db: Connection, holder: str, lease_ms: int) -> list[Lease]:
     """Extend the live leases of a holder."""
-    return [Lease(*row) for row in db.execute(_KEEP, (lease_ms, holder)).fetchall()]
+    return [Lease(*row) for row in db.execute(_KEEP, (holder, lease_ms)).fetchall()]
 
 
 def leases(db: Connection) -> list[Lease]:
