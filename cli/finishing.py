@@ -48,6 +48,22 @@ def wanted(variants: Sequence[str], out: Path | None, *, force: bool) -> list[Va
     return names
 
 
+def check_targets(job: Job, variants: Sequence[Variant], out: Path | None, *, force: bool) -> None:
+    """Refuse files that stand in the way before any is fetched; `out` was checked where it was given."""
+    if out is None:
+        for variant in variants:
+            check_target(_target(job, variant), force=force)
+
+
+def _target(job: Job, variant: Variant) -> Path:
+    """Return the file of a variant in the working folder, of the usual type where it is not here yet."""
+    from render_service.settling.downloads import USUAL_TYPE  # noqa: PLC0415  # the adapter
+
+    media_type = job.assets[variant].media_type if variant in job.assets else USUAL_TYPE[variant]
+    kind = "" if variant is Variant.VIDEO else f".{variant}"
+    return Path(f"{job.video_id}{kind}{SUFFIXES.get(media_type, '.bin')}")
+
+
 def check_variants(settings: Settings, profile_name: str | None, variants: Sequence[Variant]) -> None:
     """Refuse what the server of the profile cannot give, before anything is sent; the message says why."""
     beside_the_video = [variant for variant in variants if variant is not Variant.VIDEO]
@@ -118,12 +134,11 @@ async def copy_out(
     """Make sure the variants are stored, and copy them to `out` or into the working folder."""
     from render_service.settling.settle import fetch  # noqa: PLC0415  # may call a server
 
+    check_targets(job, variants, out, force=force)
     copies = []
     for variant in variants:
         job = await fetch(desk, job, variant)
-        asset = job.assets[variant]
-        kind = "" if variant is Variant.VIDEO else f".{variant}"
-        target = out or Path(f"{job.video_id}{kind}{SUFFIXES.get(asset.media_type, '.bin')}")
-        desk.assets.copy_out(asset.storage_uri, target, force=force)
+        target = out or _target(job, variant)
+        desk.assets.copy_out(job.assets[variant].storage_uri, target, force=force)
         copies.append(target)
     return job, copies

@@ -38,6 +38,7 @@ from ledger.events import (
     SubmissionIntended,
     SubmissionRejected,
     SubmissionUnknown,
+    Variant,
     VideoDeleted,
 )
 from ledger.job import Job, State
@@ -129,8 +130,9 @@ def _facts(job: Job) -> Iterable[tuple[str, str]]:
         yield "cost", f"{format_usd(job.reserved_usd_micros)} reserved"
     if job.verdict:
         yield "review", job.verdict
-    for variant, asset in job.assets.items():
-        gone = ", no longer there" if job.state is State.LOST and variant == "video" else ""
+    for variant in (variant for variant in Variant if variant in job.assets):
+        asset = job.assets[variant]
+        gone = ", no longer there" if job.state is State.LOST and variant is Variant.VIDEO else ""
         yield str(variant), f"{escape(asset.storage_uri)} ({asset.bytes:,} bytes{gone})"
 
 

@@ -113,7 +113,12 @@ def render_and_keep(
 
     final = job_document(job) | {"files": [str(path) for path in copies]}
     document = {"create": placed_document(placed, request), "final": final}
-    inv.emit(document, lambda console: show_final(console, job, copies))
+
+    def text(console: "Console") -> None:
+        if copies or job.version != placed.job.version:  # else it was shown when it was placed
+            show_final(console, job, copies)
+
+    inv.emit(document, text)
     end_placed(inv, replace(placed, job=job))
 
 

@@ -8,7 +8,7 @@ import click
 from cli import options
 from cli.adopting import job_of
 from cli.commands.create_and_poll import show_final
-from cli.finishing import check_variants, copy_out, end, progress, wanted
+from cli.finishing import check_targets, check_variants, copy_out, end, progress, wanted
 from cli.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def poll_command(  # noqa: PLR0913  # one parameter per option
     known = job_of(inv, name)
     job_id = known.job_id
     check_variants(inv.settings, known.profile, [variant for variant in names if variant not in known.assets])
+    if download and known.video_id:
+        check_targets(known, names, out, force=force)
 
     async def follow(desk: "Desk") -> "tuple[Job, list[Path]]":
         from render_service.settling.settle import settle  # noqa: PLC0415

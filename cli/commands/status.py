@@ -6,8 +6,7 @@ import click
 
 from cli import options
 from cli.adopting import job_of
-from cli.exit_codes import ExitCode, of_job
-from cli.finishing import check_offered
+from cli.finishing import check_offered, end
 from cli.invocation import Invocation
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.job import JOB_PREFIX, State
@@ -42,9 +41,7 @@ def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) 
     if job.state is State.RUNNING and not offline:
         job = inv.desk(lambda desk: _refreshed(desk, job.job_id))
     inv.emit(job_document(job), lambda console: _text(console, job))
-    code = of_job(job)
-    if code is not ExitCode.DONE:
-        raise click.exceptions.Exit(code)
+    end(inv, job)
 
 
 def _known(inv: Invocation, name: str) -> "Job":

@@ -20,7 +20,7 @@ MICROSECONDS_PER_MS = 1_000
 
 def read_image(path: Path) -> tuple[bytes, str, int, int]:
     """Return content, media type, width and height of a reference image; `BadInput` if it is none."""
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
     try:
         content = path.read_bytes()
@@ -41,10 +41,13 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
             f"input reference {path}: it would be more than {most} million pixels, as a decompression bomb "
             "is; scale it down first"
         ) from error
+    except UnidentifiedImageError as error:
+        raise BadInput(
+            f"input reference {path}: expected a JPEG, PNG or WebP image, but it is none; convert it first"
+        ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise BadInput(
-            f"input reference {path}: expected a JPEG, PNG or WebP image, but it does not decode as one "
-            f"({type(error).__name__}); convert it first"
+            f"input reference {path}: it is damaged and does not decode ({error}); export or copy it again"
         ) from error
 
 
@@ -54,17 +57,21 @@ def probe(path: Path, media_type: str) -> Probe:
         return _probe_image(path) if media_type.startswith("image/") else _probe_video(path)
     except (OSError, ValueError, SyntaxError) as error:
         raise AssetUnusable(
-            f"the server sent {media_type} that does not decode ({type(error).__name__}: {error}); "
+            f"the server sent {media_type} that does not decode ({error}); "
             "the video is still there: `sora-ledger poll` fetches it again"
         ) from error
 
 
 def _probe_image(path: Path) -> Probe:
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
-    with Image.open(path) as image:
-        image.load()
-        return Probe(width=image.width, height=image.height, video_codec=(image.format or "").lower() or None)
+    try:
+        with Image.open(path) as image:
+            image.load()
+            kind = (image.format or "").lower() or None
+            return Probe(width=image.width, height=image.height, video_codec=kind)
+    except UnidentifiedImageError as error:
+        raise ValueError("it is no image") from error
 
 
 def _probe_video(path: Path) -> Probe:
@@ -82,8 +89,10 @@ def _probe_video(path: Path) -> Probe:
                 video_codec=video.codec_context.name,
                 audio_codec=audio.codec_context.name if audio else None,
             )
-    except (av.FFmpegError, IndexError, StopIteration) as error:
-        raise ValueError(str(error) or "it holds no video") from error
+    except av.FFmpegError as error:
+        raise ValueError(error.strerror or "it is no video") from error
+    except (IndexError, StopIteration) as error:
+        raise ValueError("it holds no picture") from error
 
 
 def mismatches(found: Probe, size: str | None, seconds: int | None) -> tuple[Mismatch, ...]:

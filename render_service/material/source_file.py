@@ -36,8 +36,8 @@ def read_source_file(path: Path) -> SourceFile:
             )
     except (av.FFmpegError, IndexError, StopIteration) as error:  # first: FFmpeg's may be OSErrors as well
         raise BadInput(
-            f"video {path}: expected an MP4 file with a picture, but it does not decode as a video "
-            f"({type(error).__name__}); convert it first"
+            f"video {path}: expected an MP4 file with a picture, but it does not decode as a video; "
+            "convert it first"
         ) from error
     except OSError as error:
         raise BadInput(f"video {path}: cannot be read ({error.strerror}); check the path") from error

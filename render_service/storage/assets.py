@@ -174,6 +174,8 @@ def check_target(target: Path, *, force: bool) -> None:
     """Refuse a target that cannot be written, before anything is spent on it; `BadInput` says why."""
     if not target.parent.is_dir():
         raise BadInput(f"output file {target}: the folder {target.parent} does not exist; make it first")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise BadInput(f"output file {target}: the folder {target.parent} cannot be written; name another")
     if target.is_dir():
         raise BadInput(f"output file {target}: it is a folder; name a file in it with --out")
     if target.exists() and not force:

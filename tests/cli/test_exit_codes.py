@@ -92,6 +92,12 @@ def test_a_denial_ends_with_3_and_its_reason(sora: Any) -> None:
     assert "size 1920x1080 is not offered by sora-2 (offered: 720x1280, 1280x720); use --model" in ended.error
 
 
+def test_status_says_why_it_does_not_end_with_0(sora: Any, denied: str) -> None:
+    ended = sora("status", denied)
+    assert (ended.code, ended.document["state"]) == (3, "denied")
+    assert ended.error.startswith(f"Error: {denied} is denied: sora-2 would cost 0.40 USD")
+
+
 def test_a_failed_render_ends_with_4(sora: Any, server: Any) -> None:
     server()
     ended = sora("create-and-poll", "--prompt", "a [fail] fox", "--poll-interval", "0.05")

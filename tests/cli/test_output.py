@@ -149,6 +149,20 @@ def test_files_are_named_after_the_video_where_no_name_is_given(sora: Any, serve
     assert all((folder / name).is_file() for name in files)
 
 
+def test_files_in_the_way_are_said_before_any_is_written(sora: Any, server: Any, folder: Path) -> None:
+    server()
+    final = sora("create-and-poll", "--prompt", "a fox").document["final"]
+    (folder / f"{final['id']}.thumbnail.webp").write_text("mine")
+    ended = sora("download", final["job_id"], "--variant", "all")
+    assert (ended.code, "thumbnail.webp: it exists already" in ended.error) == (2, True)
+    assert [path.name for path in folder.glob("video_*")] == [f"{final['id']}.thumbnail.webp"]
+
+
+def test_a_job_that_ends_at_once_is_shown_once(sora: Any) -> None:
+    asked = ("--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox", "--text")
+    assert sora("create-and-poll", *asked).out.count("state ") == 1
+
+
 def test_repeating_a_request_key_is_said(sora: Any, server: Any) -> None:
     server()
     asked = ["create", "--prompt", "a fox", "--request-key", "teaser"]

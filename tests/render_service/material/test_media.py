@@ -48,7 +48,7 @@ def test_half_an_image_is_refused(tmp_path: Path, picture: Callable[..., bytes])
     path = tmp_path / "half.jpg"
     content = picture((640, 480), "JPEG")
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(BadInput, match="does not decode"):
+    with pytest.raises(BadInput, match=r"it is damaged and does not decode \(.*truncated.*\); export"):
         read_image(path)
 
 
@@ -82,7 +82,8 @@ def test_an_image_is_probed_for_its_size(tmp_path: Path, picture: Callable[..., 
 def test_bytes_that_do_not_decode_are_unusable(tmp_path: Path, media_type: str, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    with pytest.raises(AssetUnusable, match=f"the server sent {media_type} that does not decode"):
+    said = rf"the server sent {media_type} that does not decode \((it is no image|Invalid data [\w ]+)\);"
+    with pytest.raises(AssetUnusable, match=said):
         probe(path, media_type)
 
 

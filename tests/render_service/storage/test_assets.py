@@ -146,6 +146,14 @@ def test_a_target_that_cannot_be_written_is_refused_beforehand(
         check_target(tmp_path / name, force=False)
 
 
+def test_a_target_in_a_folder_that_may_not_be_written_is_refused_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(BadInput, match=f"the folder {tmp_path} cannot be written; name another"):
+        check_target(tmp_path / "copy.mp4", force=True)
+
+
 @pytest.mark.anyio
 async def test_memory_stays_flat_however_large_the_download(
     store: AssetStore, faults: Any, video: Callable[..., bytes]
