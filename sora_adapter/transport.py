@@ -21,7 +21,9 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -30,11 +32,11 @@ from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsync
 from sora_adapter.answers import Answer, Lost
 from sora_adapter.calls import Post
 from sora_adapter.errors import ContentTruncated
+from sora_adapter.lanes import Lanes
 
 CONNECT_TIMEOUT_S = 10.0
 CHUNK_BYTES = 256 * 1024
 KEPT_S = 0.5
-MOST_CONNECTIONS = 100
 _IN_TIME: ContextVar[Callable[[], bool] | None] = ContextVar("in_time", default=None)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-")
 
@@ -48,23 +50,31 @@ _FIRST_BYTE = "http11.send_request_headers.started"
 _NEVER_CONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 
+class _Client(DefaultAsyncHttpxClient):
+    """The SDK's client, but for `Lanes`; proxies of the environment keep the pool they come with."""
+
+    def _init_transport(self, *args: Any, **options: Any) -> httpx2.AsyncBaseTransport:
+        return Lanes(partial(super()._init_transport, *args, **options), KEPT_S)
+
+
 class Transport:
     """An HTTP client for one server; without `api_key` it sends no credentials."""
 
     def __init__(self, base_url: str, api_key: str | None, timeout_s: float) -> None:
         timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
         is_here = _is_this_machine(base_url)
+        trusted = _nobody() if is_here and base_url.startswith("http://") else httpx2.create_ssl_context()
         self._fixed: dict[str, str | Omit] = {} if api_key else {"Authorization": Omit()}
         self._sdk = AsyncOpenAI(
             api_key=api_key or "none",  # None would read OPENAI_API_KEY
             base_url=base_url,
             max_retries=0,
             timeout=timeout,
-            http_client=DefaultAsyncHttpxClient(
+            http_client=_Client(
                 timeout=timeout,
-                limits=httpx2.Limits(max_keepalive_connections=MOST_CONNECTIONS, keepalive_expiry=KEPT_S),
+                limits=httpx2.Limits(keepalive_expiry=KEPT_S),
                 trust_env=not is_here,
-                verify=not (is_here and base_url.startswith("http://")) or _trusting_nobody(),
+                verify=trusted,
                 event_hooks={"request": [_in_one_piece, _in_time_or_not_at_all], "response": [_read_as_utf8]},
             ),
         )
@@ -269,7 +279,7 @@ def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _trusting_nobody() -> ssl.SSLContext:
+def _nobody() -> ssl.SSLContext:
     """Return a context without authorities, for plain HTTP: to read the system's takes 20 ms."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 

@@ -19,7 +19,8 @@ class Patience:
     """How long and how often to try again; the default is not at all.
 
     `timeout_s` counts from the first attempt, `attempts` includes it (None: as often as time allows). With
-    `outlasts_absence` a server that cannot be reached is asked again too: nothing was sent to it.
+    `outlasts_absence` a server that cannot be reached is asked again too: nothing was sent to it. `over` is
+    called once no attempt will follow, before the last outcome is recorded.
     """
 
     timeout_s: float = 0.0
@@ -27,11 +28,18 @@ class Patience:
     outlasts_absence: bool = False
     now: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random
+    over: Callable[[], None] = lambda: None
     made: int = field(default=0, init=False)
     _began: float | None = field(default=None, init=False)
 
     def wait_after(self, outcome: Submission, profile: Profile) -> float | None:
         """Return the seconds to wait before the next attempt, or None to give up."""
+        wait_s = self._wait_after(outcome, profile)
+        if wait_s is None:
+            self.over()
+        return wait_s
+
+    def _wait_after(self, outcome: Submission, profile: Profile) -> float | None:
         self.made += 1
         began = self._began = self._began if self._began is not None else self.now()
         if self.attempts is not None and self.made >= self.attempts:

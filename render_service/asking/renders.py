@@ -6,7 +6,7 @@ anything a second time unless the last attempt is known to have created nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -215,8 +215,8 @@ async def attempt(
     ruling, job = placed.ruling, placed.job
     assert isinstance(ruling, RenderDecided)  # noqa: S101  # nothing else is attempted
     profile = desk.profile(placed.requested.profile)
-    if job.version != NEW:
-        await asyncio.to_thread(_check_overrides, desk, job, ruling)
+    if job.version != NEW and (overridden := str(ruling.basis.inputs.get("overridden") or "")):
+        await asyncio.to_thread(_check_overrides, desk, job, overridden.split(","))
     async with desk.connect(profile) as client:
         intent = intended(client, profile, placed.requested, ruling, desk.fences.get(job.job_id))
         in_time = may_send(job.job_id, desk.held_until)
@@ -226,11 +226,8 @@ async def attempt(
     return replace(placed, job=job, outcome=outcome), wait_s
 
 
-def _check_overrides(desk: Desk, job: Job, ruling: RenderDecided) -> None:
+def _check_overrides(desk: Desk, job: Job, overridden: Sequence[str]) -> None:
     """Refuse to submit on the strength of an override that has run out."""
-    overridden = str(ruling.basis.inputs.get("overridden") or "").split(",")
-    if overridden == [""]:
-        return
     lapsed = set(lapsed_overrides(desk.ledger.history(job.job_id), desk.clock()))
     over = [code for code in overridden if code in lapsed]
     if over:

@@ -3,8 +3,9 @@
 1. *Enrol.* Every entry is decided and recorded, in transactions of many entries; nothing is sent yet. The
    event ids come from the entries' keys, so the ledger itself refuses a batch that was begun before. With
    `resume` what is there is taken up where it stands, and an entry that was changed since is refused.
-2. *Send*, `concurrency` at a time: each intent is durable before its call. What the ledger knows to have been
-   attempted is not sent again, unless that attempt is known to have created nothing.
+2. *Send*, `concurrency` at a time: each intent is durable before its call, and may share a transaction with
+   the outcome of the call before it. What the ledger knows to have been attempted is not sent again, unless
+   that attempt is known to have created nothing.
 3. *Settle*, if asked to, what was sent while the rest is being sent: `render_service.settling.sweep`.
 
 A crash anywhere leaves entries decided, submitting (a video may exist; never sent again) or running; the
@@ -193,7 +194,7 @@ class _Run:
         async def worker() -> None:
             for index in waiting:
                 if not self._stopped:
-                    await self._send(index)
+                    await self._begin(group, index)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._terms.concurrency, len(self.members))):
@@ -208,21 +209,32 @@ class _Run:
             self._keep(index, member)
         await self._written()
 
-    async def _send(self, index: int) -> None:
-        member = await self._settled(self.members[index], self._submitted(self.members[index]))
+    async def _begin(self, group: asyncio.TaskGroup, index: int) -> None:
+        """Send an entry and return when its outcome is known; with `fail_fast`, when that is recorded.
+
+        The next intent is then on its way to the ledger behind this outcome, often in one transaction.
+        """
+        over = asyncio.Event()
+        sending = group.create_task(self._send(index, over.set))
+        sending.add_done_callback(lambda _: over.set())
+        await (asyncio.wait([sending]) if self._terms.fail_fast else over.wait())
+
+    async def _send(self, index: int, over: Callable[[], None]) -> None:
+        """Send an entry; `over` is called as soon as its outcome is known, before that is recorded."""
+        member = await self._settled(self.members[index], self._submitted(self.members[index], over))
         self._keep(index, member)
         self._stopped |= self._terms.fail_fast and member.has_failed
         if member.error is None and member.job.state in HAS_VIDEO:
             self._sent.put_nowait(member.job)
 
-    async def _submitted(self, member: Member) -> Member:
+    async def _submitted(self, member: Member, over: Callable[[], None]) -> Member:
         desk, placed, planned = self._desk, member.placed, member.planned
         if not may_try_again(desk, placed.job, placed.outcome) or not isinstance(
             placed.ruling, RenderDecided
         ):
             return member
         self._watch(member)
-        patience = Patience(timeout_s=self._terms.timeout_s, attempts=self._terms.attempts)
+        patience = Patience(timeout_s=self._terms.timeout_s, attempts=self._terms.attempts, over=over)
         try:
             call = call_of(planned.request, placed.ruling.model, planned.material)
             placed = await submit(desk, placed, call, patience)

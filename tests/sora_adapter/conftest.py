@@ -39,6 +39,7 @@ class FaultServer:
     requests: list[Request] = field(default_factory=list)
     broken_off: bytes = b""
     connections: int = 0
+    open: int = 0
     port: int = 0
     released: asyncio.Event = field(default_factory=asyncio.Event)
     _script: list[Behaviour] = field(default_factory=list)
@@ -142,9 +143,11 @@ class FaultServer:
         """Play the behaviour that is due."""
         behaviour = self._script[min(self.connections, len(self._script) - 1)]
         self.connections += 1
+        self.open += 1
         try:
             await behaviour(reader, writer)
         finally:
+            self.open -= 1
             writer.close()
 
 

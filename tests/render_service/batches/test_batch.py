@@ -107,6 +107,14 @@ async def test_everything_is_decided_before_anything_is_sent(
     ]
 
 
+async def test_an_outcome_is_recorded_before_the_next_call_of_its_sender(
+    desk: Desk, planned: Any, run: Any
+) -> None:
+    await run(desk, planned("a fox\nan owl\na hare"), replace(ONCE, concurrency=1))
+    sent = [record.type for record in desk.ledger.read() if record.type.startswith("submission.")]
+    assert sent == ["submission.intended", "submission.accepted"] * 3
+
+
 async def test_a_key_holds_no_word_of_a_prompt(desk: Desk, planned: Any, run: Any, event: Any) -> None:
     [member, *_] = await run(desk, planned())
     key = event(member.job, RenderRequested).request_key
