@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cli.invocation import Invocation
+from cli.printable import short
 from decision.money import format_usd
 from ledger.job import Job, State
 
@@ -99,7 +100,7 @@ def show_preview(
     console: "Console", seen: "Sequence[tuple[Planned, Preview]]", folder: "BatchFolder"
 ) -> None:
     """Print what would be decided for each entry."""
-    from cli.views import columns, short  # noqa: PLC0415
+    from cli.views import columns  # noqa: PLC0415
     from decision.explain import why  # noqa: PLC0415
 
     rows = [

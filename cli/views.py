@@ -1,49 +1,19 @@
-"""What people read: jobs, decisions, records and findings as text on a terminal."""
+"""What people read: jobs and decisions as text on a terminal."""
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from cli.printable import printable
+from cli.printable import NOTHING, printable
 from decision.explain import what_now, why
 from decision.holding import Considered
 from decision.money import format_usd
 from decision.request import RenderRequest
-from ledger.events import (
-    ApprovalGranted,
-    ApprovalRefused,
-    AssetLost,
-    AssetStored,
-    CostSettled,
-    DecisionOverridden,
-    ErrorDetail,
-    Event,
-    ExternalRecorded,
-    Operation,
-    PrivateErased,
-    RenderAdopted,
-    RenderClosed,
-    RenderDecided,
-    RenderDenied,
-    RenderHeld,
-    RenderRequested,
-    ReviewRecorded,
-    StatusObserved,
-    SubmissionAbsent,
-    SubmissionAccepted,
-    SubmissionIntended,
-    SubmissionRejected,
-    SubmissionUnknown,
-    Variant,
-    VideoDeleted,
-)
+from ledger.events import Operation, RenderDecided, Variant
 from ledger.job import Job, State
-from ledger.private import Private
-from ledger.record import Record
 
 _STATE_STYLE = {
     State.STORED: "green",
@@ -57,17 +27,6 @@ _STATE_STYLE = {
     State.DELETED: "bright_black",
     State.CANCELLED: "bright_black",
 }
-_SHORT = 60
-
-
-def short(text: str | None, limit: int = _SHORT) -> str:
-    """Return `text` on one line, cut at `limit` characters; erased text as such."""
-    if text is None:
-        return "[erased]"
-    line = printable(" ".join(text.split()))
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
 RULINGS = {
     "ALLOW": "[bold green]allowed[/]",
     "DENY": "[bold red]denied[/]",
@@ -159,6 +118,8 @@ def columns(
     """Print aligned columns that are never folded; `styles` colours the second cell of each row."""
     widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
     console.print(Text(_line(header, widths), style="bold"))
+    if not rows:
+        console.print(NOTHING)
     for row, style in zip_longest(rows, styles, fillvalue=""):
         line = Text(_line(row, widths))
         line.stylize(style, widths[0] + 2, widths[0] + 2 + len(row[1]))
@@ -167,108 +128,3 @@ def columns(
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
-def records_table() -> Table:
-    """Return an empty table of records."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("#", justify="right", style="bright_black")
-    table.add_column("time", no_wrap=True)
-    table.add_column("stream", no_wrap=True, style="bright_black")
-    table.add_column("event", no_wrap=True, style="bold")
-    table.add_column("by", no_wrap=True, style="bright_black")
-    table.add_column("what", overflow="fold")
-    return table
-
-
-def record_row(record: Record) -> tuple[str, ...]:
-    """Return one record as a row of `records_table`."""
-    return (
-        str(record.position),
-        record.recorded_at[11:19],
-        short_stream(record.stream),
-        record.type,
-        short(record.actor, 16),
-        escape(what(record.event)),
-    )
-
-
-def short_stream(stream: str) -> str:
-    """Return a stream's name, a job's by the end of its id, where two jobs of one moment differ."""
-    return f"job_…{stream[-8:]}" if stream.startswith("job_") else stream
-
-
-def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per event
-    """Say in a few words what an event holds."""
-    match event:
-        case RenderRequested():
-            words = f"{event.operation} {event.size} {event.seconds} s for {event.purpose}"
-            return f"{words}: “{short(event.prompt.text)}”"
-        case RenderDecided():
-            reasons = ", ".join(event.reason_codes)
-            return f"{event.model}, {format_usd(event.cost_usd_micros)} reserved ({reasons})"
-        case RenderDenied():
-            trace = event.denial_trace
-            return f"{trace.code} {trace.detail_code} ({trace.failed_invariant})"
-        case RenderHeld():
-            people = "1 person" if event.approvals_needed == 1 else f"{event.approvals_needed} people"
-            return f"needs {people} ({', '.join(event.reason_codes)})"
-        case ApprovalGranted() | ApprovalRefused():
-            comment = f"“{short(event.comment.text)}”" if event.comment else "without a comment"
-            return f"{comment}, signed with key {event.key_id}" if event.key_id else comment
-        case DecisionOverridden():
-            return f"{event.detail_code} until {event.expires_at[:16]}Z: “{short(event.why.text)}”"
-        case SubmissionIntended():
-            return f"to {event.server} as {event.model}"
-        case SubmissionAccepted():
-            return f"{event.video_id} {event.status}"
-        case SubmissionRejected():
-            return describe_error(event.error)
-        case SubmissionUnknown():
-            return f"the answer was lost: {event.lost}" + (
-                f" ({describe_error(event.error)})" if event.error else ""
-            )
-        case SubmissionAbsent():
-            return f"nothing was created: {event.how}"
-        case StatusObserved():
-            progress = "" if event.progress is None else f" {event.progress} %"
-            return f"{event.status}{progress}" + (f": {describe_error(event.error)}" if event.error else "")
-        case AssetStored():
-            probe = event.probe
-            shape = f"{probe.width}x{probe.height}" if probe else ""
-            length = f" {probe.duration_ms / 1000:g} s" if probe and probe.duration_ms else ""
-            off = f" MISMATCH {', '.join(m.field for m in event.mismatches)}" if event.mismatches else ""
-            return f"{event.variant} {shape}{length}, {event.bytes:,} bytes, sha256 {event.sha256[:12]}…{off}"
-        case CostSettled():
-            return f"{format_usd(event.cost_usd_micros)} ({event.basis})"
-        case RenderClosed():
-            took = f"{event.duration_ms / 1000:.1f} s"
-            return f"{event.outcome} after {took}, {format_usd(event.cost_usd_micros)}"
-        case ReviewRecorded():
-            scores = "".join(f", {name} {score}" for name, score in event.scores.items())
-            return f"{event.verdict}{scores}" + (f": “{short(event.notes.text)}”" if event.notes else "")
-        case VideoDeleted():
-            return f"{event.video_id}: {event.answer}"
-        case PrivateErased():
-            return f"{len(event.commitments)} texts ({event.reason_code})"
-        case AssetLost():
-            return f"{event.variant}: {event.cause}"
-        case RenderAdopted() | ExternalRecorded():
-            return f"{event.video_id} {event.status}"
-        case _:
-            return ", ".join(
-                f"{name} {_plain(value)}" for name, value in event if value not in (None, (), {})
-            )
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Private):
-        return f"“{short(value.text)}”"
-    return short(str(value), 40)
-
-
-def describe_error(error: ErrorDetail) -> str:
-    """Return a server's error in one line."""
-    parts = [f"HTTP {error.http_status}" if error.http_status else None, error.code or error.type]
-    message = short(error.message.text, 200) if error.message else None
-    return ": ".join(part for part in (" ".join(part for part in parts if part), message) if part)

@@ -10,6 +10,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation
+from cli.printable import counted
 from ledger.record import ActorSource, timestamp
 
 if TYPE_CHECKING:
@@ -102,8 +103,9 @@ def _selection(inv: Invocation, job_id: str | None, older_than: int | None) -> "
 def _confirm(planned: "Plan") -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("erasing cannot be undone: look with --dry-run, then add --yes")
-    files = f" and {len(planned.uris)} files" if planned.files else ""
-    click.confirm(f"Erase {planned.texts} texts{files} for good?", abort=True, err=True)
+    files = f" and {counted(len(planned.uris), 'file')}" if planned.files else ""
+    if not click.confirm(f"Erase {counted(planned.texts, 'text')}{files} for good?", err=True):
+        raise click.ClickException("nothing was erased")
 
 
 def _erase(inv: Invocation, planned: "Plan", reason: str) -> list[str]:
@@ -120,9 +122,9 @@ def _erase(inv: Invocation, planned: "Plan", reason: str) -> list[str]:
 
 
 def _text(console: "Console", planned: "Plan", what: str) -> None:
-    texts = f"{planned.texts} texts in {len(planned.commitments)} streams"
-    files = f", {len(planned.uris)} files" if planned.files else ""
-    console.print(f"{what}: {texts}{files}", markup=False)
+    texts = f"{counted(planned.texts, 'text')} in {counted(len(planned.commitments), 'stream')}"
+    files = f", {counted(len(planned.uris), 'file')}" if planned.files else ""
+    console.print(f"{what}: {texts}{files}" if planned.texts or planned.uris else "there is nothing to erase")
     for uri, other in planned.shared.items():
         console.print(f"  kept, for {other} needs it: {uri}", markup=False)
     for job_id in planned.needed:

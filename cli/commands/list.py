@@ -7,6 +7,7 @@ import click
 from cli import options
 from cli.finishing import check_offered
 from cli.invocation import Invocation
+from cli.printable import short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,7 +78,7 @@ def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None
 
 
 def _text(console: "Console", page: "Page") -> None:
-    from cli.views import columns, short  # noqa: PLC0415  # rich: only for text
+    from cli.views import columns  # noqa: PLC0415  # rich: only for text
 
     rows = [
         (
@@ -91,4 +92,4 @@ def _text(console: "Console", page: "Page") -> None:
     ]
     columns(console, ("video", "status", "%", "render", "prompt"), rows)
     if page.has_more:
-        console.print(f"more: --after {page.last_id}", markup=False)
+        console.print(f"next: sora-ledger list --after {page.last_id}", markup=False)

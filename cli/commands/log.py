@@ -11,6 +11,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation, say
+from cli.printable import counted
 from ledger.record import Record, timestamp
 from ledger.store.interface import RecordFilter
 from render_service.documents import record_document
@@ -83,12 +84,13 @@ def log_command(  # noqa: PLR0913  # one parameter per option
     with inv.ledger() as ledger:
         stream = ledger.job(job).job_id if job else stream
         where = RecordFilter(stream=stream, type=type_, actor=by, trace_id=trace, since=since, until=until)
-        if follow or as_csv:
-            records = ledger.follow(where, after=after) if follow else ledger.read(where, after=after)
-            _stream(inv, islice(records, limit), as_csv=as_csv, out=out)
-            return
-        found = list(ledger.read(where, after=after, limit=limit))
-    inv.emit({"records": [record_document(record) for record in found]}, lambda c: _table(c, found))
+        records = islice((ledger.follow if follow else ledger.read)(where, after=after), limit)
+        if as_csv:
+            _csv(records, out)
+        elif follow:
+            _follow(inv, records, one_stream=bool(stream))
+        else:
+            _emit(inv, list(records), one_stream=bool(stream))
 
 
 def _check_csv(inv: Invocation, *, as_csv: bool, out: Path | None, follow: bool) -> None:
@@ -100,26 +102,31 @@ def _check_csv(inv: Invocation, *, as_csv: bool, out: Path | None, follow: bool)
         raise click.UsageError("--follow never ends, so --out would never be whole; leave one out")
 
 
-def _stream(inv: Invocation, records: Iterable[Record], *, as_csv: bool, out: Path | None) -> None:
-    if as_csv:
-        from cli.spreadsheet import print_rows, write_rows  # noqa: PLC0415  # only for --csv
+def _csv(records: Iterable[Record], out: Path | None) -> None:
+    from cli.spreadsheet import print_rows, write_rows  # noqa: PLC0415  # only for --csv
 
-        if out:
-            say(f"{write_rows(out, records)} records in {out}")
-        else:
-            print_rows(records)
-        return
-    for record in records:
-        if inv.prints_json:
+    if out:
+        say(f"{counted(write_rows(out, records), 'record')} in {out}")
+    else:
+        print_rows(records)
+
+
+def _follow(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> None:
+    if inv.prints_json:
+        for record in records:
             click.echo(json.dumps(record_document(record), ensure_ascii=False))
-        else:
-            _table(inv.console, [record])
+        return
+    from cli.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
 
-
-def _table(console: "Console", records: Iterable[Record]) -> None:
-    from cli.views import record_row, records_table  # noqa: PLC0415  # rich: only for text
-
-    table = records_table()
+    lines = RecordLines(inv.console, one_stream=one_stream, following=True)
     for record in records:
-        table.add_row(*record_row(record))
-    console.print(table)
+        lines.show([record])
+
+
+def _emit(inv: Invocation, records: list[Record], *, one_stream: bool) -> None:
+    def text(console: "Console") -> None:
+        from cli.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
+
+        RecordLines(console, one_stream=one_stream).show(records)
+
+    inv.emit({"records": [record_document(record) for record in records]}, text)

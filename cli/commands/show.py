@@ -61,7 +61,8 @@ def _answers(ledger: "Ledger", records: "list[Record]") -> "list[Answer]":
 
 
 def _text(console: "Console", job: "Job", records: "list[Record]", answered: "list[Answer]") -> None:
-    from cli.views import record_row, records_table, show_job, show_ruling  # noqa: PLC0415
+    from cli.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
+    from cli.views import show_job, show_ruling  # noqa: PLC0415
 
     show_job(console, job)
     for answer in answered:
@@ -78,7 +79,4 @@ def _text(console: "Console", job: "Job", records: "list[Record]", answered: "li
             over = isinstance(event, RenderHeld) and not waits
             show_ruling(console, event, job_id=job.job_id, draft=job.source_job, answered=over)
     console.print()
-    table = records_table()
-    for record in records:
-        table.add_row(*record_row(record))
-    console.print(table)
+    RecordLines(console, one_stream=True).show(records)

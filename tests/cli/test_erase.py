@@ -116,7 +116,7 @@ def test_without_a_terminal_it_has_to_be_confirmed(sora: Any, job: str) -> None:
     assert PROMPT in sora("show", job).out
 
 
-@pytest.mark.parametrize(("answer", "code", "erased"), [("n\n", 130, False), ("y\n", 0, True)])
+@pytest.mark.parametrize(("answer", "code", "erased"), [("n\n", 1, False), ("y\n", 0, True)])
 def test_a_person_is_asked(  # one argument per fixture
     sora: Any, job: str, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, *, erased: bool
 ) -> None:

@@ -95,6 +95,26 @@ def ledger_url(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest
     return str(url)
 
 
+@pytest.mark.parametrize("how", [(), ("--follow", "--limit", "4")])
+def test_a_record_is_one_line_under_its_day_and_the_header(
+    sora: Any, denied: str, how: tuple[str, ...]
+) -> None:
+    ended = sora("log", "--text", *how)
+    header, day, *lines = ended.out.splitlines()
+    assert (header.split(), day.endswith(" UTC")) == (["#", "time", "stream", "event", "by", "what"], True)
+    assert [line.split()[:4:3] for line in lines] == [
+        ["1", "ledger.created"],
+        ["2", "render.requested"],
+        ["3", "render.denied"],
+        ["4", "render.closed"],
+    ]
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_a_log_in_which_nothing_is_found_says_so(sora: Any, denied: str) -> None:
+    assert sora("log", "--text", "--after", "4").out.splitlines()[1:] == ["(none)"]
+
+
 def test_what_is_appended_while_the_log_is_followed_is_shown(sora: Any, ledger_url: str, scribe: Any) -> None:
     sora("init")
     store = open_store(ledger_url, read_only=False)

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.views import columns, describe_error, short, show_job, what
+from cli.printable import short
+from cli.record_words import describe_error, what
+from cli.views import columns, show_job
 from ledger.events import ErrorDetail, StatusObserved
 from ledger.job import Job, State
 from ledger.private import Private
@@ -81,8 +83,8 @@ def test_columns_are_aligned_and_never_folded() -> None:
     assert [len(line) for line in told.splitlines()] == [107, 109, 106]
 
 
-def test_no_rows_are_a_header() -> None:
-    assert shown(columns, ("id", "state"), []) == "id  state\n"
+def test_no_rows_are_said_to_be_none() -> None:
+    assert shown(columns, ("id", "state"), []) == "id  state\n(none)\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""Records as people read them: a line each under one header, and the day above those of a day."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from cli.printable import NOTHING, printable, short
+from cli.record_words import what
+from ledger.record import Record
+
+STYLES = {
+    "#": "bright_black",
+    "time": "",
+    "stream": "bright_black",
+    "event": "bold",
+    "by": "bright_black",
+    "what": "",
+}
+LIKELY = {"#": 4, "time": 8, "stream": 13, "event": 20, "by": 4}
+"""The widths that most records need, for where they are not known yet."""
+GAP = "  "
+LEAST_ROOM = 20  # for the last column to be folded in; what leaves less is folded by the terminal
+
+
+class RecordLines:
+    """Prints records as they come; without their stream, where they are all of `one_stream`."""
+
+    def __init__(self, console: Console, *, one_stream: bool = False, following: bool = False) -> None:
+        self._console = console
+        self._columns = [name for name in STYLES if not (one_stream and name == "stream")]
+        self._widths = dict(LIKELY) if following else {}
+        self._day = ""
+        self._begun = False
+
+    def show(self, records: Sequence[Record]) -> None:
+        """Print `records`, the header before the first; the columns grow with what comes."""
+        rows = [_cells(record) for record in records]
+        header = {name: name for name in STYLES}
+        for name in self._columns:
+            widest = max(cell_len(row[name]) for row in (header, *rows))
+            self._widths[name] = max(self._widths.get(name, 0), widest)
+        if not self._begun:
+            self._print(header, dict.fromkeys(STYLES, "bold"))
+            self._begun = True
+            if not rows:
+                self._console.print(NOTHING)
+        for record, row in zip(records, rows, strict=True):
+            self._begin_day(record.recorded_at[:10])
+            self._print(row, STYLES)
+
+    def _begin_day(self, day: str) -> None:
+        if day != self._day:
+            self._console.print(f"{day} UTC", style="bright_black")
+            self._day = day
+
+    def _print(self, row: dict[str, str], styles: dict[str, str]) -> None:
+        line = Text(row["#"].rjust(self._widths["#"]) + GAP, styles["#"])
+        for name in self._columns[1:-1]:
+            line.append(set_cell_size(row[name], self._widths[name]) + GAP, styles[name])
+        indent = Text(" " * line.cell_len)
+        for part in self._folded(Text(row["what"], styles["what"]), line.cell_len):
+            self._console.print(line + part)
+            line = indent
+
+    def _folded(self, text: Text, indent: int) -> Iterable[Text]:
+        """Fold the last column under itself on a terminal; elsewhere a record is one line."""
+        room = self._console.width - indent
+        if not self._console.is_terminal or room < LEAST_ROOM:
+            return [text]
+        return (Text(part.plain.rstrip(), part.style) for part in text.wrap(self._console, room))
+
+
+def _cells(record: Record) -> dict[str, str]:
+    return {
+        "#": str(record.position),
+        "time": record.recorded_at[11:19],
+        "stream": _short_stream(record.stream),
+        "event": record.type,
+        "by": short(record.actor, 16),
+        "what": printable(what(record.event)),
+    }
+
+
+def _short_stream(stream: str) -> str:
+    """Return a stream's name, a job's by the end of its id, where two jobs of one moment differ."""
+    return f"job_…{stream[-8:]}" if stream.startswith("job_") else stream

@@ -1,0 +1,110 @@
+"""What an event holds, in a few words."""
+
+from cli.printable import short
+from decision.money import format_usd
+from ledger.events import (
+    ApprovalGranted,
+    ApprovalRefused,
+    AssetLost,
+    AssetStored,
+    CostSettled,
+    DecisionOverridden,
+    ErrorDetail,
+    Event,
+    ExternalRecorded,
+    LedgerCreated,
+    PrivateErased,
+    RenderAdopted,
+    RenderClosed,
+    RenderDecided,
+    RenderDenied,
+    RenderHeld,
+    RenderRequested,
+    ReviewRecorded,
+    StatusObserved,
+    SubmissionAbsent,
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionRejected,
+    SubmissionUnknown,
+    VideoDeleted,
+)
+from ledger.private import Private
+
+
+def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per event
+    """Say in a few words what an event holds."""
+    match event:
+        case LedgerCreated():
+            return str(event.origin)
+        case RenderRequested():
+            words = f"{event.operation} {event.size} {event.seconds} s for {event.purpose}"
+            return f"{words}: “{short(event.prompt.text)}”"
+        case RenderDecided():
+            reasons = ", ".join(event.reason_codes)
+            return f"{event.model}, {format_usd(event.cost_usd_micros)} reserved ({reasons})"
+        case RenderDenied():
+            trace = event.denial_trace
+            return f"{trace.code} {trace.detail_code} ({trace.failed_invariant})"
+        case RenderHeld():
+            people = "1 person" if event.approvals_needed == 1 else f"{event.approvals_needed} people"
+            return f"needs {people} ({', '.join(event.reason_codes)})"
+        case ApprovalGranted() | ApprovalRefused():
+            comment = f"“{short(event.comment.text)}”" if event.comment else "without a comment"
+            return f"{comment}, signed with key {event.key_id}" if event.key_id else comment
+        case DecisionOverridden():
+            return f"{event.detail_code} until {event.expires_at[:16]}Z: “{short(event.why.text)}”"
+        case SubmissionIntended():
+            return f"to {event.server} as {event.model}"
+        case SubmissionAccepted():
+            return f"{event.video_id} {event.status}"
+        case SubmissionRejected():
+            return describe_error(event.error)
+        case SubmissionUnknown():
+            return f"the answer was lost: {event.lost}" + (
+                f" ({describe_error(event.error)})" if event.error else ""
+            )
+        case SubmissionAbsent():
+            return f"nothing was created: {event.how}"
+        case StatusObserved():
+            progress = "" if event.progress is None else f" {event.progress} %"
+            return f"{event.status}{progress}" + (f": {describe_error(event.error)}" if event.error else "")
+        case AssetStored():
+            probe = event.probe
+            shape = f"{probe.width}x{probe.height}" if probe else ""
+            length = f" {probe.duration_ms / 1000:g} s" if probe and probe.duration_ms else ""
+            off = f" MISMATCH {', '.join(m.field for m in event.mismatches)}" if event.mismatches else ""
+            return f"{event.variant} {shape}{length}, {event.bytes:,} bytes, sha256 {event.sha256[:12]}…{off}"
+        case CostSettled():
+            return f"{format_usd(event.cost_usd_micros)} ({event.basis})"
+        case RenderClosed():
+            took = f"{event.duration_ms / 1000:.1f} s"
+            return f"{event.outcome} after {took}, {format_usd(event.cost_usd_micros)}"
+        case ReviewRecorded():
+            scores = "".join(f", {name} {score}" for name, score in event.scores.items())
+            return f"{event.verdict}{scores}" + (f": “{short(event.notes.text)}”" if event.notes else "")
+        case VideoDeleted():
+            return f"{event.video_id}: {event.answer}"
+        case PrivateErased():
+            return f"{len(event.commitments)} texts ({event.reason_code})"
+        case AssetLost():
+            return f"{event.variant}: {event.cause}"
+        case RenderAdopted() | ExternalRecorded():
+            return f"{event.video_id} {event.status}"
+        case _:
+            return ", ".join(
+                f"{name} {_plain(value)}" for name, value in event if value not in (None, (), {})
+            )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Private):
+        return f"“{short(value.text)}”"
+    return short(str(value), 40)
+
+
+def describe_error(error: ErrorDetail) -> str:
+    """Return a server's error in one line."""
+    parts = [f"HTTP {error.http_status}" if error.http_status else None, error.code or error.type]
+    message = short(error.message.text, 200) if error.message else None
+    return ": ".join(part for part in (" ".join(part for part in parts if part), message) if part)
