@@ -90,6 +90,14 @@ def show_batch(console: "Console", members: "Sequence[Member]", folder: "BatchFo
     columns(console, ("line", "state", "job", "cost", "file"), rows, styles)
     spent = sum(_cost(member.job) for member in members)
     console.print(f"{len(members)} entries, {format_usd(spent)} settled or reserved")
+    states = {member.job.state for member in members}
+    if State.RUNNING in states:
+        console.print("next: the same command with --resume --poll waits for them and keeps their videos")
+    elif State.DECIDED in states:
+        console.print(
+            "next: a worker submits them (sora-ledger worker), or the same with --resume, not --queue",
+            soft_wrap=True,
+        )
 
 
 def _cost(job: Job) -> int:

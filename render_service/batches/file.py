@@ -85,7 +85,7 @@ def read_batch(text: str, folder: Path) -> Reading:
 
 def _values(text: str) -> Iterator[tuple[int, Any]]:
     """Yield the line each entry begins in, and its value or the error in reading it."""
-    lines = text.lstrip("\ufeff").splitlines()
+    lines = text.lstrip("\ufeff").split("\n")  # and nowhere else: a prompt may hold other line separators
     at = 0
     while at < len(lines):
         stripped = lines[at].strip()
@@ -101,7 +101,10 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _document(lines: list[str], at: int) -> tuple[Any, int]:
-    """Read a JSON value that begins in ``lines[at]`` and may go on; return it and the line after it."""
+    """Read a JSON value that begins in ``lines[at]`` and may go on; return it and the line after it.
+
+    What is wrong with it is returned in its place.
+    """
     read = ""
     first_error: json.JSONDecodeError | None = None
     for end in range(at, len(lines)):
@@ -113,29 +116,43 @@ def _document(lines: list[str], at: int) -> tuple[Any, int]:
             break  # the next entry begins here, so this one is broken
         read += lines[end] + "\n"
         try:
-            return json.loads(read), end + 1
+            return json.loads(read, object_pairs_hook=_once), end + 1
         except json.JSONDecodeError as error:
             first_error = first_error or error
+        except ValueError as error:
+            return error, end + 1
     return first_error, at + 1
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its keys and values, none of which may be overruled by another of its name."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {next(name for name in found if names.count(name) > 1)!r} is given twice")
+    return found
 
 
 def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
     if isinstance(value, json.JSONDecodeError):
-        raise ValueError(f"it is no valid JSON ({value.msg}, column {value.colno})")  # noqa: TRY004  # bad text
+        where = f"column {value.colno}" if value.lineno == 1 else "where the line ends"
+        raise ValueError(f"it is no valid JSON ({value.msg}, {where})")  # noqa: TRY004  # bad text
+    if isinstance(value, ValueError):
+        raise value
     if isinstance(value, str):
         return Entry(line, number, value)
     if not isinstance(value, dict):
-        raise ValueError(f"expected an object or a prompt, found {type(value).__name__}")  # noqa: TRY004  # bad text
+        raise ValueError("expected an object or a prompt, found a list")  # noqa: TRY004  # bad text
     for key in value:
         _check_key(key, KEYS)
-    if not isinstance(value.get("prompt"), str):
-        raise ValueError("it has no prompt; the key prompt holds the text")  # noqa: TRY004  # bad text
     given = {key: item for key, item in value.items() if item is not None}
+    if "prompt" not in given:
+        raise ValueError("it has no prompt; the key prompt holds the text")
     image = given.get("input_reference")
     return Entry(
         line=line,
         number=number,
-        prompt=given["prompt"],
+        prompt=_text(given["prompt"], "prompt"),
         values={key: given[key] for key in ("model", "size", "seconds", "purpose") if key in given},
         fields=_fields(given),
         input_reference=folder / Path(_text(image, "input_reference")) if image is not None else None,
@@ -146,7 +163,7 @@ def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
 def _fields(given: Mapping[str, Any]) -> dict[str, str]:
     inner = given.get("fields", {})
     if not isinstance(inner, dict):
-        raise ValueError(f"fields: expected an object, found {type(inner).__name__}")  # noqa: TRY004  # bad text
+        raise ValueError(f"fields: expected an object, found {inner!r}")  # noqa: TRY004  # bad text
     for key in inner:
         _check_key(key, FIELDS)
     beside = {key: given[key] for key in FIELDS if key in given}
@@ -188,6 +205,12 @@ def _named(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
         if owner != entry.line:
             problems.append(Problem(entry.line, f"out {str(path)!r} is taken by the entry in line {owner}"))
         named.append(replace(entry, out=path))
+    problems += [
+        Problem(entry.line, f"out {str(entry.out)!r}: {str(folder)!r} is the file of line {taken[name]}")
+        for entry in named
+        for folder in entry.out.parents
+        if (name := str(folder).casefold()) in taken
+    ]
     return named, problems
 
 

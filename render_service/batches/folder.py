@@ -32,6 +32,8 @@ class BatchFolder:
         if not os.access(there, os.W_OK | os.X_OK):
             raise BadInput(f"--out-dir {self.path}: {there} cannot be written; name another folder")
         taken = [target for target in map(self.document, plan) if target.exists()]
+        if folder := next((target for target in taken if target.is_dir()), None):
+            raise BadInput(f"--out-dir {self.path}: {folder} is a folder, and would be a file; move it")
         if taken and not force:
             are = f"and {len(taken) - 1} more exist" if len(taken) > 1 else "exists"
             raise BadInput(

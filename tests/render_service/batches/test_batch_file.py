@@ -41,6 +41,11 @@ def test_a_byte_order_mark_is_no_part_of_the_first_entry() -> None:
     assert entries('\ufeff{"prompt": "a fox"}')[0].prompt == "a fox"
 
 
+def test_only_a_newline_ends_a_line() -> None:
+    [entry, owl] = entries('{"prompt": "a fox\u2028at dawn"}\r\nan owl\u2028at night')
+    assert (entry.prompt, owl.prompt, owl.line) == ("a fox\u2028at dawn", "an owl\u2028at night", 2)
+
+
 def test_parts_under_fields_win_over_those_beside_the_prompt() -> None:
     [entry] = entries('{"prompt": "a fox", "camera": "35mm", "style": "film", "fields": {"camera": "85mm"}}')
     assert entry.fields == {"camera": "85mm", "style": "film"}
@@ -80,12 +85,15 @@ def test_an_entry_may_name_its_file_with_folders() -> None:
     [
         ('a fox\n{"prompt": "an owl", "secnds": 4}', 2, "unknown key 'secnds'; did you mean 'seconds'?"),
         ('{"prompt": "a fox", "fields": {"lightning": "soft"}}', 1, "did you mean 'lighting'?"),
-        ('{"prompt": "a fox"', 1, "it is no valid JSON"),
+        ('{"prompt": "a fox"', 1, "it is no valid JSON (Expecting ',' delimiter, where the line ends)"),
+        ('{"prompt" "a fox"}', 1, "it is no valid JSON (Expecting ':' delimiter, column 11)"),
         ('{"prompt": "a fox"\n{"prompt": "an owl"}', 1, "it is no valid JSON"),
         ('{"size": "1280x720"}', 1, "it has no prompt"),
-        ('{"prompt": 4}', 1, "it has no prompt"),
-        ('["a fox"]', 1, "expected an object or a prompt, found list"),
-        ('{"prompt": "a fox", "fields": "soft"}', 1, "fields: expected an object, found str"),
+        ('{"prompt": null}', 1, "it has no prompt"),
+        ('{"prompt": 4}', 1, "prompt: expected text, found 4"),
+        ('{"prompt": "a fox",\n "prompt": "an owl"}', 1, "key 'prompt' is given twice"),
+        ('["a fox"]', 1, "expected an object or a prompt, found a list"),
+        ('{"prompt": "a fox", "fields": "soft"}', 1, "fields: expected an object, found 'soft'"),
         ('{"prompt": "a fox", "camera": 35}', 1, "camera: expected text, found 35"),
         ('{"prompt": "a fox", "out": "../fox.json"}', 1, "a file name inside --out-dir"),
         ('{"prompt": "a fox", "out": "/fox.json"}', 1, "a file name inside --out-dir"),
@@ -93,6 +101,11 @@ def test_an_entry_may_name_its_file_with_folders() -> None:
             '{"prompt": "a fox", "out": "a"}\n{"prompt": "an owl", "out": "A.json"}',
             2,
             "taken by the entry in line 1",
+        ),
+        (
+            '{"prompt": "a fox", "out": "a.json/b"}\n{"prompt": "an owl", "out": "A"}',
+            1,
+            "out 'a.json/b.json': 'a.json' is the file of line 2",
         ),
     ],
 )
