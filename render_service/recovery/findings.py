@@ -10,7 +10,7 @@ VIDEO_UNCLAIMED         the server has a video that the ledger does not know
 VIDEO_CLAIMED_TWICE     two jobs have the same video
 VIDEO_MISSING           a job waits for a video that its server does not list any more
 SPEND_WITHOUT_ASSET     money was spent, and there is no video for it
-ASSET_EXPIRED           a video was completed, and is gone before anybody fetched it
+ASSET_EXPIRED           a video is gone before anybody fetched it
 ======================  =================================================================================
 
 `docs/operations.md` says what to do for each; `dealt_with`, how those end that nothing can be done about.
@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from decision.money import format_usd
-from ledger.events import Variant
+from ledger.events import Status, Variant
 from ledger.job import Job, State
 from render_service.recovery.attempts import Attempt
 from render_service.recovery.counting import Attempts
@@ -136,7 +136,8 @@ def _of_job(job: Job, now: datetime) -> Iterator[Finding]:
         return
     is_waiting = job.state in {State.RUNNING, State.COMPLETED}
     if job.state is State.LOST or (is_waiting and _has_expired(job, now)):
-        found = f"{job.video_id} was completed and is gone, and nobody had fetched it"
+        was = "was completed and" if job.status is Status.COMPLETED else "was never seen completed,"
+        found = f"{job.video_id} {was} is gone, and nobody had fetched it"
         ended = _then(job.job_id) if job.outcome else f"sora-ledger poll {job.job_id} records it"
         do = f"render it again, and poll it at once or run a worker; {ended}"
         yield Finding("ASSET_EXPIRED", job.job_id, found, do, job.job_id)

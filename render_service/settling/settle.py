@@ -7,6 +7,7 @@ interrupted anywhere and taken up again by anybody. Two who settle the same job 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from ledger.errors import IllegalTransition, WrongExpectedVersion
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 PROGRESS_STEP = 10
 EXPIRY_GRACE_S = 300
+KEPT_FOR_S = 86_400
+"""How long a server that names no end is taken to keep a video, from the last that was heard of it."""
 STORAGE_PAUSE_MS = 60_000
 ENDED = (State.STORED, State.FAILED, State.LOST)
 HAS_VIDEO = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
@@ -57,7 +60,11 @@ async def settle(
         return job
     async with desk.connect(desk.profile(job.profile)) as client:
         if job.state is State.RUNNING:
-            job = await _wait(desk, client, job, interval_s, timeout_s, watch)
+            try:
+                job = await _wait(desk, client, job, interval_s, timeout_s, watch)
+            except VideoNotFound:
+                await let_go(desk, await desk.job(job.job_id))
+                raise
         return await finish(desk, client, job)
 
 
@@ -72,6 +79,19 @@ async def finish(desk: Desk, client: "VideosClient", job: Job) -> Job:
     return await _close(desk, await match_inbox(desk, job) if job.state in ENDED else job)
 
 
+async def let_go(desk: Desk, job: Job) -> Job:
+    """Record as lost the video of a job that its server knows no more, once that may be believed.
+
+    A server may be restarting, or be asked with another account's key, so not before the video's time is
+    over: what the server said of it, else a day after anything new was heard of it. The cost is booked as
+    the estimate: nothing says that it was not billed.
+    """
+    if job.state not in {State.RUNNING, State.COMPLETED} or not _is_over(desk, job):
+        return job
+    cause: Literal["expired", "gone"] = "gone" if job.expires_at is None else "expired"
+    return await _close(desk, await record(desk, job, AssetLost(variant=Variant.VIDEO, cause=cause)))
+
+
 async def refresh(desk: Desk, job: Job) -> Job:
     """Ask the server once how a running job is doing, and record what changed."""
     if job.state is not State.RUNNING or job.video_id is None:
@@ -81,12 +101,14 @@ async def refresh(desk: Desk, job: Job) -> Job:
 
 
 async def fetch(desk: Desk, job: Job, variant: Variant) -> Job:
-    """Make sure that `variant` of a completed job is stored here."""
+    """Make sure that `variant` of a completed job is stored here; a lost video may have turned up again."""
     if variant in job.assets and await asyncio.to_thread(desk.assets.has, job.assets[variant].storage_uri):
         return job
     if job.state is State.RUNNING:
         job = await refresh(desk, job)
-    if job.state not in {State.COMPLETED, State.STORED} or job.video_id is None:
+    may_be_there = job.state in {State.COMPLETED, State.STORED}
+    may_be_there |= job.state is State.LOST and variant is Variant.VIDEO
+    if not may_be_there or job.video_id is None:
         next_step = (
             f"`sora-ledger poll --id {job.job_id}` waits for it"
             if job.state is State.RUNNING
@@ -185,18 +207,22 @@ async def _store(desk: Desk, client: "VideosClient", job: Job, variant: Variant)
             lost = await record(desk, job, AssetLost(variant=variant, cause=cause))
             await _close(desk, lost)
         raise
-    except (ServerTrouble, ContentTruncated, AssetUnusable, VideoNotFound):
-        if variant is Variant.VIDEO and job.state is State.COMPLETED and _has_expired(desk, job):
-            await _close(desk, await record(desk, job, AssetLost(variant=variant, cause="expired")))
+    except (ServerTrouble, ContentTruncated, AssetUnusable, VideoNotFound) as trouble:
+        is_unknown = isinstance(trouble, VideoNotFound)
+        if variant is Variant.VIDEO and (is_unknown or job.expires_at is not None):
+            await let_go(desk, job)
         raise
     for mismatch in stored.mismatches:
         desk.log.warning("asset.mismatch", job_id=job.job_id, **mismatch.model_dump())
     return await record(desk, job, stored)
 
 
-def _has_expired(desk: Desk, job: Job) -> bool:
+def _is_over(desk: Desk, job: Job) -> bool:
     """Say whether the server has promised the bytes no longer; clocks may differ."""
-    return job.expires_at is not None and desk.clock().timestamp() > job.expires_at + EXPIRY_GRACE_S
+    now_s = desk.clock().timestamp()
+    if job.expires_at is not None:
+        return now_s > job.expires_at + EXPIRY_GRACE_S
+    return now_s > datetime.fromisoformat(job.updated_at).timestamp() + KEPT_FOR_S
 
 
 async def _close(desk: Desk, job: Job) -> Job:

@@ -21,8 +21,8 @@ from ledger.job import Job, State
 from render_service.desk import Desk
 from render_service.errors import ServiceError
 from render_service.settling.looking import Looking
-from render_service.settling.settle import HAS_VIDEO, finish, record_observation
-from sora_adapter.errors import AdapterError, AnswerError, PollTimeout, ServerTrouble
+from render_service.settling.settle import HAS_VIDEO, finish, let_go, record_observation
+from sora_adapter.errors import AdapterError, AnswerError, PollTimeout, ServerTrouble, VideoNotFound
 from sora_adapter.observation import Observation
 from sora_adapter.polling import (
     SHORTEST_LOOK_S,
@@ -166,18 +166,19 @@ class Sweep:
             *(self._take_in(video_id, seen, "list") for video_id, seen in listed.items()),
             *(self._take_in(video_id, seen, "poll") for video_id, seen in answered.items()),
         )
-        self._take_refusals(asked)
+        await self._take_refusals(asked)
         paces = [pace_after_look(seen, interval_s) for seen in answered.values() if not seen.is_final]
         return min(paces, key=lambda pace: pace.pause_s, default=Pace(interval_s))
 
-    def _take_refusals(self, asked: Mapping[str, Observation | AnswerError]) -> None:
+    async def _take_refusals(self, asked: Mapping[str, Observation | AnswerError]) -> None:
         """End the jobs whose question was answered for good; raise what may pass."""
         passing = None
         for video_id, answer in asked.items():
             if isinstance(answer, ServerTrouble):
                 passing = answer
             elif isinstance(answer, AnswerError):
-                self._end(self._running.pop(video_id), answer)
+                job = self._running.pop(video_id)
+                self._end(await let_go(self._desk, job) if isinstance(answer, VideoNotFound) else job, answer)
         if passing:
             raise passing
 

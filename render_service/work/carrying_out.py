@@ -7,6 +7,7 @@ what a server answered is recorded by `renders`, `settle` and `recovery`, as aft
 import asyncio
 import math
 from collections.abc import Awaitable, Sequence
+from datetime import datetime
 from random import random
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,15 @@ from render_service.asking.patience import Patience
 from render_service.asking.renders import attempt, may_try_again
 from render_service.asking.resuming import rebuild, recorded
 from render_service.desk import Desk
-from render_service.errors import AnsweredTooLate, NotReady
+from render_service.errors import AnsweredTooLate, AssetUnusable, NotReady
 from render_service.recovery.reconcile import reconcile
 from render_service.settling.looking import Looking
-from render_service.settling.settle import finish, record_observation
+from render_service.settling.settle import finish, let_go, record_observation
 from render_service.work.capacity import Capacity
 from render_service.work.hands import Hands
 from render_service.work.steps import Step, next_step
 from render_service.work.terms import Terms
-from sora_adapter.errors import AdapterError, ServerTrouble
+from sora_adapter.errors import AdapterError, ServerTrouble, VideoNotFound
 from sora_adapter.observation import Observation
 from sora_adapter.polling import pace_after_look, pace_after_trouble
 
@@ -85,18 +86,29 @@ class CarryingOut:
             await self._put_off(jobs, pace.pause_s, trouble)
         except NotReady as asks:
             await self._put_off(jobs, NEEDS_A_PERSON_S, asks)
+        except (VideoNotFound, AssetUnusable) as answer:  # the same question again may get the same answer
+            await self._put_off(jobs, None, answer)
         except Exception as error:  # noqa: BLE001  # also a fault of ours: it must not stop the queue
             await self._put_off(jobs, AFTER_TROUBLE_S, error)
 
-    async def _put_off(self, jobs: Sequence[Job], delay_s: float, error: Exception) -> None:
-        """Give `jobs` back for later, unless what went wrong was the end of them."""
+    async def _put_off(self, jobs: Sequence[Job], delay_s: float | None, error: Exception) -> None:
+        """Give `jobs` back for later, unless what went wrong was the end of them.
+
+        Without a delay it is longer and longer, as nothing new is heard of a job.
+        """
         for given in jobs:
             job = await self._desk.job(given.job_id)
             self._warn(job, error)
             step = next_step(job)
             if step in {Step.NOTHING, Step.SUBMIT}:
                 await self._capacity.free(job.job_id)
-            await self._hands.put(job.job_id, None if step is Step.NOTHING else delay_s)
+            later_s = self._patience_s(job) if delay_s is None else delay_s
+            await self._hands.put(job.job_id, None if step is Step.NOTHING else later_s)
+
+    def _patience_s(self, job: Job) -> float:
+        """Return half of the time in which nothing new was heard of `job`, within bounds."""
+        silent = self._desk.clock() - datetime.fromisoformat(job.updated_at)
+        return min(max(AFTER_TROUBLE_S, silent.total_seconds() / 2), NEEDS_A_PERSON_S)
 
     def _warn(self, job: Job, error: Exception) -> None:
         name, words = type(error).__name__, str(error)
@@ -178,7 +190,12 @@ class CarryingOut:
         if isinstance(answer, Observation):
             await self._take_in(client, job, answer, listed=False)
         else:
-            await self._each([job], _raise(answer))
+            await self._each([job], self._refused(job, answer))
+
+    async def _refused(self, job: Job, answer: "AdapterError") -> None:
+        if isinstance(answer, VideoNotFound):
+            await let_go(self._desk, job)
+        raise answer
 
     async def _take_in(
         self, client: "VideosClient", job: Job, seen: Observation, *, listed: bool = True
@@ -208,7 +225,3 @@ class CarryingOut:
             await self._done(ended)
         else:
             await self._hands.put(ended.job_id, self._terms.interval_s)
-
-
-async def _raise(error: Exception) -> None:
-    raise error

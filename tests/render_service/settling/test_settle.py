@@ -3,24 +3,36 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from threading import Thread
 from typing import Any
 
 import pytest
 
-from ledger.events import AssetStored, CostSettled, Outcome, RenderClosed, Status, StatusObserved, Variant
+from ledger.events import (
+    AssetLost,
+    AssetStored,
+    CostSettled,
+    Outcome,
+    RenderClosed,
+    Status,
+    StatusObserved,
+    Variant,
+)
 from ledger.job import Job, State
 from render_service.asking.renders import place
-from render_service.desk import Desk
+from render_service.desk import Desk, utc_now
 from render_service.errors import AssetUnusable
-from render_service.settling.settle import refresh, settle
-from sora_adapter.errors import ContentExpired, PollTimeout, ServerUnreadable
+from render_service.settling.settle import fetch, refresh, settle
+from sora_adapter.errors import ContentExpired, PollTimeout, ServerUnreadable, VideoNotFound
 from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
 
 SETTLED = ["status.observed", "asset.stored", "cost.settled", "render.closed"]
 NO_WAIT = {"interval_s": 0.05, "timeout_s": 5.0}
+UNKNOWN = b'{"error": {"message": "no such video", "code": "video_not_found"}}'
 
 
 @pytest.fixture
@@ -210,6 +222,44 @@ async def test_a_video_that_expired_is_recorded_as_lost(
         await settle(desk, placed.job, **NO_WAIT)
     job = desk.ledger.job(placed.job.job_id)
     assert (job.state, types(job)[5:]) == (State.LOST, ["asset.lost", "cost.settled", "render.closed"])
+
+
+@pytest.fixture
+async def unknown(faults: Any, video: Any, at: Callable[[str], Desk], request_for: Any) -> Job:
+    """Return a job that runs at a server which has forgotten it."""
+    faults.then(200, video(status="queued")).then(404, UNKNOWN)
+    return (await place(at(faults.base_url), request_for())).job
+
+
+async def test_a_video_its_server_does_not_know_may_still_be_found(
+    unknown: Job, faults: Any, at: Callable[[str], Desk]
+) -> None:
+    with pytest.raises(VideoNotFound):
+        await settle(at(faults.base_url), unknown, **NO_WAIT)
+    assert at(faults.base_url).ledger.job(unknown.job_id) == unknown
+
+
+async def test_a_video_its_server_does_not_know_a_day_later_is_lost_and_booked_as_estimated(
+    unknown: Job, faults: Any, at: Callable[[str], Desk], types: Any, event: Any, intact: Any
+) -> None:
+    desk = replace(at(faults.base_url), clock=lambda: utc_now() + timedelta(days=1))
+    with pytest.raises(VideoNotFound):
+        await settle(desk, unknown, **NO_WAIT)
+    job = desk.ledger.job(unknown.job_id)
+    assert (job.state, types(job)[4:]) == (State.LOST, ["asset.lost", "cost.settled", "render.closed"])
+    assert (event(job, AssetLost).cause, job.settled_usd_micros) == ("gone", job.estimate_usd_micros)
+    assert intact()
+
+
+async def test_a_lost_video_that_turns_up_again_can_be_downloaded(
+    unknown: Job, faults: Any, at: Callable[[str], Desk], clip: bytes, intact: Any
+) -> None:
+    desk = replace(at(faults.base_url), clock=lambda: utc_now() + timedelta(days=1))
+    with pytest.raises(VideoNotFound):
+        await settle(desk, unknown, **NO_WAIT)
+    faults.then(200, clip, kind="video/mp4")
+    job = await fetch(desk, desk.ledger.job(unknown.job_id), Variant.VIDEO)
+    assert (job.state, job.outcome, intact()) == (State.STORED, Outcome.LOST, True)
 
 
 async def test_a_settled_job_leaves_an_intact_ledger(desk: Desk, stored: Any, intact: Any) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -12,7 +13,7 @@ import pytest
 from ledger.events import StatusObserved
 from ledger.job import Job, State
 from render_service.asking.renders import place
-from render_service.desk import Desk
+from render_service.desk import Desk, utc_now
 from render_service.settling.sweep import settle_all
 from sora_adapter.errors import PollTimeout, VideoNotFound
 from sora_adapter.polling import Clock
@@ -154,6 +155,17 @@ async def test_a_video_the_server_does_not_know_ends_its_own_job_only(
     ends = await settle_all(desk, jobs, interval_s=10, timeout_s=600, clock=time_flies)
     assert [type(ends[job.job_id].error) for job in jobs] == [type(None), VideoNotFound]
     assert [ends[job.job_id].job.state for job in jobs] == [State.FAILED, State.RUNNING]
+
+
+async def test_a_video_the_server_does_not_know_a_day_later_is_lost(
+    at: Any, faults: Any, started: Any, time_flies: Clock, video: Any
+) -> None:
+    faults.then(200, video(status="queued"))
+    faults.then(404, b'{"error": {"message": "no such video", "code": "video_not_found"}}')
+    desk = at(faults.base_url)
+    jobs, later = await started(desk, 1), replace(desk, clock=lambda: utc_now() + timedelta(days=1))
+    ends = await settle_all(later, jobs, interval_s=10, timeout_s=600, clock=time_flies)
+    assert [(end.job.state, type(end.error)) for end in ends.values()] == [(State.LOST, VideoNotFound)]
 
 
 async def test_a_server_that_is_gone_ends_with_the_time(

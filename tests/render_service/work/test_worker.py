@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -300,6 +300,44 @@ async def test_what_somebody_began_just_now_is_left_alone(
     job = (await place(here.desk, request_for())).job
     assert (await here.work()).claimed == 0
     assert (await here.job(job)).state is State.RUNNING
+
+
+@pytest.fixture
+async def forgotten(bench: Any, faults: Any, video: Any, request_for: Any) -> Job:
+    """Return a job that runs at a server which has forgotten it."""
+    faults.then(200, video(status="queued"))
+    faults.then(404, b'{"error": {"message": "no such video", "code": "video_not_found"}}')
+    return (await place(bench(faults.base_url).desk, request_for())).job
+
+
+async def test_a_video_its_server_does_not_know_a_day_later_comes_to_its_end(
+    bench: Any, faults: Any, forgotten: Job, intact: Callable[[], bool]
+) -> None:
+    here = bench(faults.base_url, clock=lambda: utc_now() + timedelta(days=1))
+    await here.work()
+    now = await here.job(forgotten)
+    assert (now.state, now.outcome, now.reserved_usd_micros) == (State.LOST, "lost", 0)
+    assert intact()
+
+
+@pytest.mark.parametrize(
+    ("minutes", "after_s"),
+    [
+        pytest.param(0, 30, id="at first"),
+        pytest.param(10, 300, id="10 min"),
+        pytest.param(300, 600, id="5 h"),
+    ],
+)
+async def test_the_longer_a_video_is_unknown_the_later_it_is_asked_for_again(
+    bench: Any, faults: Any, forgotten: Job, monkeypatch: pytest.MonkeyPatch, minutes: int, after_s: int
+) -> None:
+    then = datetime.fromisoformat(forgotten.updated_at) + timedelta(minutes=minutes)
+    here = bench(faults.base_url, clock=lambda: then)
+    store, delays = here.desk.ledger.store, list[int | None]()
+    monkeypatch.setattr(store, "release", lambda _, delay_ms: delays.append(delay_ms))
+    store.schedule(forgotten.job_id)
+    await here.work(until="job.trouble")
+    assert delays[0] == after_s * 1000
 
 
 @pytest.mark.parametrize("told", ["status.observed", "lease.given_back"])
