@@ -22,17 +22,24 @@ def find_jobs(
 
 def lineage(ledger: Ledger, job: Job) -> list[Job]:
     """Return `job` with all it was made from and all that was made from it, oldest first."""
-    jobs = {each.job_id: each for each in ledger.jobs()}
-    sources = sources_in(jobs.values())
-    line, ancestor = [job.job_id], sources.get(job.job_id)
-    while ancestor is not None and ancestor not in line:
-        line.append(ancestor)
-        ancestor = sources.get(ancestor)
-    made_from = _made_from(sources)
+    ancestors = [job]
+    while (source := _source(ledger, ancestors[-1])) and source not in ancestors:
+        ancestors.append(source)
+    jobs = {each.job_id: each for each in (*ledger.jobs(JobFilter(derived=True)), *ancestors)}
+    made_from = _made_from(sources_in(jobs.values()))
     descendants = list(made_from.get(job.job_id, ()))
     for each in descendants:  # grows while it is read: children of children
         descendants += [child for child in made_from.get(each, ()) if child not in descendants]
-    return [jobs[name] for name in sorted({*line, *descendants})]
+    return [jobs[name] for name in sorted({*(each.job_id for each in ancestors), *descendants})]
+
+
+def _source(ledger: Ledger, job: Job) -> Job | None:
+    """Return the job that `job` was made from, as `sources_in` tells; None if it is not in the ledger."""
+    if job.source_job:
+        return ledger.store.job(job.source_job)
+    if job.remix_video_id is None:
+        return None
+    return next(iter(ledger.jobs(JobFilter(profile=job.profile, video_id=job.remix_video_id))), None)
 
 
 def sources_in(jobs: Iterable[Job]) -> Mapping[str, str]:

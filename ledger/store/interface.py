@@ -157,6 +157,9 @@ class RecordFilter:
 CREATED_AT: Final = b'"created_at":"'
 """What stands before the time of a job in its row."""
 
+_SOURCES: Final = (b'"source_job":"', b'"remix_video_id":"')
+"""What stands before the source of a job in its row, where it has one."""
+
 
 @dataclass(frozen=True)
 class JobFilter:
@@ -175,6 +178,8 @@ class JobFilter:
     actor: str | None = None
     since: str | None = None
     until: str | None = None
+    derived: bool = False
+    """Only jobs that name the job or the video they were made from."""
 
     def pieces(self) -> list[list[bytes]]:
         """Return lists of bytes; the row of a job that is meant contains one of each list.
@@ -191,7 +196,8 @@ class JobFilter:
             wanted.append([("purpose", self.purpose)])
         if self.actor is not None:
             wanted.append([("actor", self.actor)])
-        return [[encoded({name: value})[1:-1] for name, value in fields] for fields in wanted]
+        pieces = [[encoded({name: value})[1:-1] for name, value in fields] for fields in wanted]
+        return [*pieces, list(_SOURCES)] if self.derived else pieces
 
 
 class Store(Protocol):

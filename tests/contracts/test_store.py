@@ -587,13 +587,16 @@ def test_a_filter_restricts_the_jobs(
         (JobFilter(actor="'; DROP TABLE jobs; --"), []),
         (JobFilter(statuses=(Status.COMPLETED, Status.QUEUED)), ["job_b"]),
         (JobFilter(statuses=()), []),
+        (JobFilter(derived=True), ["job_a"]),
         (JobFilter(purpose='a "draft" \0 \\ \u00e9', statuses=(Status.COMPLETED,)), []),
     ],
 )
 def test_jobs_are_found_by_what_their_rows_hold(
     store: Store, scribe: Any, vocabulary: ModuleType, where: JobFilter, found: list[str]
 ) -> None:
-    told = vocabulary.requested().model_copy(update={"purpose": 'a "draft" \0 \\ \u00e9'})
+    told = vocabulary.requested().model_copy(
+        update={"purpose": 'a "draft" \0 \\ \u00e9', "source_job": "job_b"}
+    )
     store.append([scribe.batch("job_a", told)])
     scribe.live(store, "job_b")
     assert [job.job_id for job in store.jobs(where)] == found
