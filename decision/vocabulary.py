@@ -73,14 +73,13 @@ def yes_or_no(thing: str, value: object) -> bool:
     raise BadRequest(f"{thing} must be true or false, found {shown(value)}")
 
 
-def label(thing: str, value: object, example: str) -> str:
-    """Return `value` if it is 1 to 200 printable characters, such as a key or an id."""
+def label(thing: str, value: object, example: str, most: int = _LABEL_CHARACTERS) -> str:
+    """Return `value` if it is 1 to `most` printable characters, such as a key or an id."""
     given = text(thing, value)
-    if given.strip() and given.isprintable() and len(given) <= _LABEL_CHARACTERS:
+    if given.strip() and given.isprintable() and len(given) <= most:
         return given
     raise BadRequest(
-        f"{thing} must be 1 to {_LABEL_CHARACTERS} printable characters, found {shown(given)};"
-        f" use for example {example}"
+        f"{thing} must be 1 to {most} printable characters, found {shown(given)}; use for example {example}"
     )
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from render_service.desk import Desk
     from render_service.taking_in.characters import KnownCharacter
 
+NAME_CHARACTERS = 80
+"""What the Videos API takes (docs/servers.md, 3)."""
+
 
 @click.command("create-character", short_help="Make a character of a short video.")
 @click.option("--name", metavar="NAME", required=True, help="What prompts will call it.")
@@ -37,7 +40,7 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
     """
     from render_service.material.source_file import read_source_file  # noqa: PLC0415
 
-    name = label("name", name, "--name Mossy")
+    name = label("name", name, "--name Mossy", NAME_CHARACTERS)
     file = read_source_file(video_file)
     if dry_run:
         _preview(inv, name, file, video_file)

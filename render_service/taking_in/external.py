@@ -35,6 +35,7 @@ MOST_PROGRESS = 100
 _STREAM = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _ID = re.compile(r"[!-~]{1,128}\Z")
 _HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+\Z")
 _LONGEST = 2_048
 
 
@@ -104,7 +105,9 @@ async def attach(desk: Desk, job: Job, workflow: str, uri: str) -> tuple[Job, bo
             f"{job.job_id} is {job.state} and has no output to attach: "
             f"`sora-ledger show {job.job_id}` says why"
         )
-    event = OutputAttached(workflow=_text("workflow", workflow), uri=_text("uri", uri))
+    if not _URI.match(_text("uri", uri)):
+        raise BadInput(f"uri: expected a URI such as https://qa.example/tickets/7, found {uri[:60]!r}")
+    event = OutputAttached(workflow=_text("workflow", workflow), uri=uri)
     history = await asyncio.to_thread(desk.ledger.history, job.job_id)
     if any(record.event == event for record in history):
         return job, False

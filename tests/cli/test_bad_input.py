@@ -62,6 +62,7 @@ WRONG = [
     (["status"], "no id was given: add --id"),
     (["status", "a", "--id", "b"], "two ids were given: a and --id b"),
     (["nonsense"], "No such command 'nonsense'"),
+    (["crate", *PROMPT], "No such command 'crate'; did you mean 'create'?"),
     (["status", "job_\udcff"], "it holds bytes that are no UTF-8 text"),
     ([*CREATE, *PROMPT, "--actor", "a\nb"], "--actor: expected 1 to 256 printable characters"),
     ([*CREATE, *PROMPT, "--actor", "a" * 257], "--actor: expected 1 to 256 printable characters"),

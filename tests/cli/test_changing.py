@@ -124,6 +124,11 @@ def test_a_character_of_the_ledger_needs_no_server(sora: Any, server: Any, film:
     assert (ended.code, "is no character of this ledger" in ended.error) == (2, True)
 
 
+def test_a_name_that_is_too_long_for_a_character_is_refused_here(sora: Any, film: Path) -> None:
+    ended = sora("create-character", "--name", "M" * 81, "--video-file", str(film), "--profile", "sandbox")
+    assert (ended.code, "name must be 1 to 80 printable characters" in ended.error) == (2, True)
+
+
 def test_a_character_nobody_knows_ends_with_1(sora: Any, server: Any, folder: Path) -> None:
     server()
     assert sora("character", "--id", "char_nowhere").code == 1

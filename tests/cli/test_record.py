@@ -142,6 +142,8 @@ def test_an_output_is_attached_to_a_workflow_once(sora: Any, server: Any) -> Non
     assert [sora(*command).document["attached"] for _ in range(2)] == [True, False]
     [record] = sora("log", "--type", "output.attached").document["records"]
     assert record["payload"] == {"workflow": "qa", "uri": "https://qa.example/7"}
+    ended = sora("attach", job, "--workflow", "qa", "--uri", "ticket 7")
+    assert (ended.code, "uri: expected a URI such as https://" in ended.error) == (2, True)
     assert sora("verify").code == 0
 
 
