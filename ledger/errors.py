@@ -9,6 +9,7 @@ LedgerError
 │   ├── BudgetExceeded       the money is not there
 │   └── RecordTooLarge       a record or payload over its limit
 ├── LedgerUnusable           the store cannot serve: missing, foreign, newer, read-only, full, busy
+│   └── NewerFormat          what its first record says this software does not know
 ├── JobNotFound              no job has this id
 └── AmbiguousJob             several jobs have this prefix
 """
@@ -48,6 +49,10 @@ class RecordTooLarge(AppendRefused):
 
 class LedgerUnusable(LedgerError):
     """The store cannot be opened, read or written; the message says why and what to do."""
+
+
+class NewerFormat(LedgerUnusable):
+    """The first record says that the ledger is of a format later than the one known here."""
 
 
 class JobNotFound(LedgerError):

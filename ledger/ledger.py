@@ -1,5 +1,6 @@
 """`Ledger`: the one way in (`append`) and the ways out (`read`, `follow`, `job`, `jobs`)."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote
 
-from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, WrongExpectedVersion
+from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, NewerFormat, WrongExpectedVersion
 from ledger.events import LedgerCreated
 from ledger.job import JOB_PREFIX, Job
+from ledger.merkle import leaf_hash
 from ledger.record import Provenance, Record, StoredRow, draft, new_event_id
 from ledger.store.interface import (
     NEW,
@@ -57,11 +59,19 @@ def open_store(url: str, *, read_only: bool) -> Store:
 
 
 def _check_format(store: Store, url: str) -> None:
-    """Refuse a ledger of a newer format; what else may be wrong with its first record, `verify` says."""
-    with suppress(IndexError, KeyError, TypeError, ValueError):
-        format_ = json.loads(store.rows(0, 1, EVERYTHING)[0].payload)["format"]
+    """Refuse a ledger of a newer format; what else may be wrong with its first record, `verify` says.
+
+    A payload is believed only if it is the one that was recorded: whoever edits it must not be able to turn
+    away everybody who would look.
+    """
+    with suppress(IndexError, KeyError, RecursionError, TypeError, ValueError):
+        first = store.rows(0, 1, EVERYTHING)[0]
+        digest = hashlib.sha256(first.payload).hexdigest()
+        if digest != json.loads(first.record)["payload_sha256"] or first.leaf != leaf_hash(first.record):
+            return
+        format_ = json.loads(first.payload)["format"]
         if format_ > FORMAT:
-            raise LedgerUnusable(
+            raise NewerFormat(
                 f"ledger {label_of(url)}: it is of format {format_}, this sora-ledger knows up to format "
                 f"{FORMAT}: it needs one that knows format {format_}; {UPGRADE}"
             )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledger.errors import NewerFormat
 from ledger.ledger import Ledger, open_snapshot, open_tail
 from ledger.verify import Report, verify
 from ledger.verify.against import check_against
@@ -16,6 +17,9 @@ from render_service.evidence.keys import read_verifier
 from render_service.evidence.stored import uris
 from render_service.settings import Settings
 from render_service.storage.assets import AssetStore
+
+_REWRITTEN = ("HEAD_", "CHECKPOINT_")
+"""What is found where a first record does not belong to the tree, or to the one that somebody held."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,13 @@ class Checked:
 
 
 def check(settings: Settings, asked: Asked) -> Checked:
-    """Check the ledger of `settings`; `BadInput` if what it is to be held against is no checkpoint."""
+    """Check the ledger of `settings`; `BadInput` if what it is to be held against is no checkpoint.
+
+    `NewerFormat` if it is of a format that is not known here, unless it was made that by rewriting it.
+    """
     held = _held(asked.against) if asked.against else None
     keys = [read_key(str(read_verifier(text))) for text in asked.verifiers]
-    Ledger.open(settings.ledger_url).close()  # says what is wrong if there is no ledger
+    newer = _newer_format(settings)
     sizes = [held.size] if held else []
     since = None if asked.since is None else _beginning(settings, asked.since, held)
     if since is None:
@@ -62,7 +69,18 @@ def check(settings: Settings, asked: Asked) -> Checked:
             files = check_assets(
                 report, snapshot.events(), _Digests(AssetStore(settings.assets_folder, settings.assets_url))
             )
+    if newer and not any(finding.code.startswith(_REWRITTEN) for finding in report.findings):
+        raise newer
     return Checked(report, since, held, signed_by, files)
+
+
+def _newer_format(settings: Settings) -> NewerFormat | None:
+    """Return why the rules known here may not be those of the ledger; raise why there is no ledger to read."""
+    try:
+        Ledger.open(settings.ledger_url).close()
+    except NewerFormat as newer:
+        return newer
+    return None
 
 
 def _beginning(settings: Settings, since: int, held: Head | None) -> int | None:

@@ -1,10 +1,15 @@
 """``verify`` with everything it can be asked: an old checkpoint, what is new, stored files."""
 
+import hashlib
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ledger.canonical import canonical_json
+from ledger.merkle import leaf_hash
 
 
 @pytest.fixture
@@ -156,3 +161,52 @@ def test_a_tail_cut_below_the_position_is_found_by_the_checkpoint(sora: Any, hel
     keep_first_record()
     ended = sora("verify", "--since", "2", "--against", held)
     assert (ended.code, found(ended), ended.document["since"]) == (10, ["CHECKPOINT_SIZE"], None)
+
+
+def claim_format_2(*, rewritten: bool) -> None:
+    """Let position 1 say that the ledger is of a newer format; `rewritten` with record and leaf to match."""
+    record, payload = first_record()
+    edited = canonical_json(payload | {"format": 2})
+    tamper_first("payload", edited)
+    if rewritten:
+        forged = canonical_json(record | {"payload_sha256": hashlib.sha256(edited).hexdigest()})
+        tamper_first("record", forged)
+        tamper_first("leaf", leaf_hash(forged))
+
+
+def first_record() -> list[dict[str, Any]]:
+    db = sqlite3.connect("ledger.db")
+    row = db.execute("SELECT record, payload FROM events WHERE position = 1").fetchone()
+    db.close()
+    return [json.loads(stored) for stored in row]
+
+
+def tamper_first(column: str, value: bytes) -> None:
+    db = sqlite3.connect("ledger.db", isolation_level=None)
+    db.execute("DROP TRIGGER IF EXISTS events_no_update")
+    db.execute(f"UPDATE events SET {column} = ? WHERE position = 1", (value,))
+    db.close()
+
+
+def test_an_edited_first_payload_cannot_turn_verification_away(sora: Any, held: str) -> None:
+    claim_format_2(rewritten=False)
+    ended = sora("verify", "--against", held)
+    assert (ended.code, found(ended)) == (10, ["PAYLOAD_DIGEST"])
+    tamper_first("payload", b"[" * 100_000)
+    ended = sora("verify")
+    assert (ended.code, found(ended)) == (10, ["PAYLOAD_DIGEST", "PAYLOAD_NOT_CANONICAL"])
+
+
+def test_a_first_record_that_was_rewritten_cannot_either(sora: Any, held: str) -> None:
+    claim_format_2(rewritten=True)
+    ended = sora("verify")
+    assert (ended.code, found(ended)) == (10, ["HEAD_ROOT"])
+
+
+def test_of_a_whole_that_was_rewritten_the_checkpoint_tells(sora: Any, held: str) -> None:
+    keep_first_record()
+    claim_format_2(rewritten=True)
+    tamper("UPDATE head SET frontier = (SELECT leaf FROM events)")
+    assert sora("verify").code == 7
+    ended = sora("verify", "--against", held)
+    assert (ended.code, found(ended)) == (10, ["CHECKPOINT_SIZE"])

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from cli.main import run
 from ledger.errors import LedgerUnusable
-from ledger.ledger import open_store
+from ledger.ledger import Ledger, open_store
+from ledger.record import ActorSource, Authority, Provenance
 from ledger.store.sqlite import SqliteStore, connection
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
@@ -98,14 +100,13 @@ def newer_schema(path: Path) -> None:
 
 
 @pytest.fixture
-def newer_format(path: Path) -> None:
-    db = sqlite3.connect(path)
-    db.execute("DROP TRIGGER events_no_update")
-    db.execute(
-        "UPDATE events SET payload = replace(payload, '\"format\":1', '\"format\":2') WHERE position = 1"
-    )
-    db.commit()
-    db.close()
+def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let software that knows a format more begin the ledger."""
+    path.unlink()
+    who = Provenance("ana", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)
+    with monkeypatch.context() as later:
+        later.setattr("ledger.ledger.FORMAT", 2)
+        Ledger.open_or_create(str(path), who, datetime(2026, 1, 1, tzinfo=UTC)).close()
 
 
 @pytest.mark.parametrize(
