@@ -75,7 +75,7 @@ def check(settings: Settings, asked: Asked) -> Checked:
 
 
 def _newer_format(settings: Settings) -> NewerFormat | None:
-    """Return why the rules known here may not be those of the ledger; raise why there is no ledger to read."""
+    """Return why the rules known here may not be the ledger's; raise why there is no ledger to read."""
     try:
         Ledger.open(settings.ledger_url).close()
     except NewerFormat as newer:
