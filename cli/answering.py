@@ -10,6 +10,7 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from ledger.job import Job, State
 from render_service.documents import job_document
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,6 +61,6 @@ def _text(console: "Console", answered: "Answered") -> None:
         show_ruling(console, answered.ruling, job_id=job.job_id, draft=job.source_job)
     show_job(console, job)
     if answered.needed:
-        console.print(f"{answered.needed} more approval{'' if answered.needed == 1 else 's'} needed")
+        console.print(f"{counted(answered.needed, 'more approval')} needed")
     if job.state is State.DECIDED:
         show_submitting(console, job)

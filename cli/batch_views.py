@@ -9,6 +9,7 @@ from cli.invocation import Invocation
 from cli.printable import short
 from decision.money import format_usd
 from ledger.job import Job, State
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,14 +90,13 @@ def show_batch(console: "Console", members: "Sequence[Member]", folder: "BatchFo
     styles = [state_style(member.job.state) for member in members]
     columns(console, ("line", "state", "job", "cost", "file"), rows, styles)
     spent = sum(_cost(member.job) for member in members)
-    console.print(f"{len(members)} entries, {format_usd(spent)} settled or reserved")
+    console.print(f"{counted(len(members), 'entry', 'entries')}, {format_usd(spent)} settled or reserved")
     states = {member.job.state for member in members}
     if State.RUNNING in states:
         console.print("next: the same command with --resume --poll waits for them and keeps their videos")
     elif State.DECIDED in states:
         console.print(
-            "next: a worker submits them (sora-ledger worker), or the same with --resume, not --queue",
-            soft_wrap=True,
+            "next: a worker submits them (sora-ledger worker), or the same with --resume, not --queue"
         )
 
 

@@ -20,8 +20,3 @@ def short(text: str | None, limit: int = SHORT) -> str:
         return "[erased]"
     line = printable(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def counted(number: int, thing: str, things: str | None = None) -> str:
-    """Return how many there are of a thing, in words: ``1 job``, ``2,048 jobs``."""
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"

@@ -30,6 +30,7 @@ from ledger.events import (
     VideoDeleted,
 )
 from ledger.private import Private
+from render_service.wording import counted
 
 
 def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per event
@@ -47,7 +48,7 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             trace = event.denial_trace
             return f"{trace.code} {trace.detail_code} ({trace.failed_invariant})"
         case RenderHeld():
-            people = "1 person" if event.approvals_needed == 1 else f"{event.approvals_needed} people"
+            people = counted(event.approvals_needed, "person", "people")
             return f"needs {people} ({', '.join(event.reason_codes)})"
         case ApprovalGranted() | ApprovalRefused():
             comment = f"“{short(event.comment.text)}”" if event.comment else "without a comment"
@@ -86,7 +87,7 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case VideoDeleted():
             return f"{event.video_id}: {event.answer}"
         case PrivateErased():
-            return f"{len(event.commitments)} texts ({event.reason_code})"
+            return f"{counted(len(event.commitments), 'text')} ({event.reason_code})"
         case AssetLost():
             return f"{event.variant}: {event.cause}"
         case RenderAdopted() | ExternalRecorded():

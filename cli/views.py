@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +15,10 @@ from decision.money import format_usd
 from decision.request import RenderRequest
 from ledger.events import Operation, RenderDecided, Variant
 from ledger.job import Job, State
+from render_service.wording import counted
+
+if TYPE_CHECKING:
+    from ledger.verify import Report
 
 _STATE_STYLE = {
     State.STORED: "green",
@@ -110,6 +115,18 @@ def _job_row(job: Job) -> tuple[str, ...]:
     parts = (job.operation or "adopted", job.model, job.size, length)
     render = " ".join(str(part) for part in parts if part) + (f" · {job.verdict}" if job.verdict else "")
     return job.job_id, job.state, job.created_at[:16].replace("T", " "), price, render
+
+
+def show_findings(console: Console, report: "Report") -> None:
+    """Print what a check of the record found, and how much it was."""
+    for finding in report.findings:
+        where = "" if finding.position is None else f"position {finding.position}, "
+        console.print(f"[red]{finding.code}[/]", end="")
+        told = f" at {where}{finding.subject}\n    expected {finding.expected}\n    found    {finding.found}"
+        console.print(printable(told), markup=False)
+    found = counted(len(report.findings) + report.more_findings, "finding")
+    hidden = f", {report.more_findings:,} of them not shown" if report.more_findings else ""
+    console.print(f"{found} in {counted(report.size, 'record')}{hidden}")
 
 
 def columns(

@@ -25,6 +25,7 @@ from render_service.settings import SANDBOX, Settings
 from render_service.storage.assets import AssetStore
 from render_service.storage.interface import CONTENT
 from render_service.telemetry import Trace
+from render_service.wording import counted
 from sora_adapter.errors import AdapterError
 from sora_adapter.profiles import Profile, profile
 from sora_adapter.sandbox.server import SandboxServer
@@ -151,7 +152,7 @@ def _ledger(settings: Settings) -> Finding:
         return Finding("ledger", Found.WRONG, str(error), "name another with --ledger, or restore a backup")
     if [leaf_hash(row.record) for row in last] != [row.leaf for row in last] or len(last) != min(size, 1):
         return Finding("ledger", Found.WRONG, "its end is not what its head says", "run `sora-ledger verify`")
-    says = f"{where}: {size} records, {jobs} jobs; `verify` checks all of it"
+    says = f"{where}: {counted(size, 'record')}, {counted(jobs, 'job')}; `verify` checks all of it"
     return _writable("ledger", path, says) if path else Finding("ledger", Found.OK, says)
 
 

@@ -7,6 +7,7 @@ import click
 from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,8 +82,9 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
         for file in wrong:
             line = f"{file['state']} {file['job_id']} {file['what']} {file['storage_uri']}"
             console.print(line, markup=False)
-        said = f"{len(looked)} files checked, {let_go} let go as recorded, {len(wrong)} findings"
-        console.print(said if wrong else f"[green]all there[/]: {said}")
+        said = f"{counted(len(looked), 'file')} checked, {let_go} let go as recorded"
+        found = f"[red]{counted(len(wrong), 'finding')}[/]" if wrong else "[green]all there[/]"
+        console.print(f"{found}: {said}")
 
     inv.emit(document, text)
     if wrong:
@@ -107,7 +109,8 @@ def _gc(inv: Invocation, assets: "AssetStore", *, dry_run: bool) -> None:
         for file in done.removed:
             console.print(file.storage_uri, markup=False)
         verb = "would be removed" if dry_run else "removed"
-        console.print(f"{len(done.removed)} files, {done.bytes / MEGABYTE:.1f} MB, {verb}; {done.kept} stay")
+        files = counted(len(done.removed), "file")
+        console.print(f"{files}, {done.bytes / MEGABYTE:.1f} MB, {verb}; {done.kept} stay")
 
     inv.emit(document, text)
 
@@ -117,4 +120,4 @@ def _table(console: "Console", files: list[dict[str, Any]], total: int) -> None:
         size = f"{file['bytes'] / MEGABYTE:9.2f} MB"
         line = f"{file['job_id']} {file['what']:<11} {size}  {file['sha256'][:_SHOWN]}  {file['storage_uri']}"
         console.print(line, markup=False)
-    console.print(f"{len(files)} files, {total / MEGABYTE:.1f} MB")
+    console.print(f"{counted(len(files), 'file')}, {total / MEGABYTE:.1f} MB")

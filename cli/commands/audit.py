@@ -9,6 +9,7 @@ from cli.commands.log import read_moment
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.printable import printable
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,7 +120,7 @@ def _equation(console: "Console", attempts: "Attempts") -> None:
     numbers = attempts.document()
     intended = numbers.pop("intended")
     parts = " + ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers.items())
-    console.print(f"{intended} attempts up to position {attempts.position} = {parts}")
+    console.print(f"{counted(intended, 'attempt')} up to position {attempts.position} = {parts}")
 
 
 def _text(console: "Console", done: "Audit") -> None:

@@ -8,6 +8,7 @@ import click
 from cli import options
 from cli.invocation import Invocation
 from cli.progress import progress
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +38,6 @@ def backup_command(inv: Invocation, *, file: Path) -> None:
 
 
 def _text(console: "Console", made: "Backup") -> None:
-    what = f"{made.bytes} bytes, {made.size} records, root {made.root}"
+    what = f"{counted(made.bytes, 'byte')}, {counted(made.size, 'record')}, root {made.root}"
     console.print(f"[green]backed up[/]: {what}")
     console.print(f"next: sora-ledger restore {made.file} NEW-LEDGER", markup=False)

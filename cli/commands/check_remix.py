@@ -105,4 +105,4 @@ def _checked(where: str, prompt: object) -> str:
 def _text(console: "Console", answer: dict[str, Any]) -> None:
     console.print(f"{answer['verdict']:<10}{printable(answer['prompt'])}", markup=False)
     for change in answer["changes"]:
-        console.print(f"  {change['aspect']:<8}{printable(change['text'])}", markup=False)
+        console.print(f"  {change['aspect'] + ':':<12}{printable(change['text'])}", markup=False)

@@ -9,6 +9,7 @@ from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.printable import printable
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,8 +110,8 @@ def _text(console: "Console", found: "Comparison") -> None:
         console.print(f"not as it was: {printable(trouble)}", markup=False, style="red")
     if not found.trouble:
         console.print(
-            f"the ledger goes on where the checkpoint stands: {old.size} records then, {new.size} now, "
-            "and the first are the same"
+            f"the ledger goes on where the checkpoint stands: {counted(old.size, 'record')} then, "
+            f"{new.size:,} now, and the first {old.size:,} are the same"
         )
     signed = f"signed by {', '.join(found.signed_by)}" if found.signed_by else NOT_CHECKED
     if found.signed_by or not any(trouble.startswith("signature") for trouble in found.trouble):

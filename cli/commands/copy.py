@@ -7,6 +7,7 @@ import click
 from cli import options
 from cli.invocation import Invocation, say
 from cli.progress import progress
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,12 +37,13 @@ def copy_command(inv: Invocation, *, source: str, target: str) -> None:
         copied = copy_ledger(source, target, tell)
     inv.emit(copied.document(), lambda console: _text(console, copied))
     if copied.grown:
-        say(f"{copied.grown} records came to {copied.source} meanwhile; run the same command again for them")
+        grown = counted(copied.grown, "record")
+        say(f"{grown} came to {copied.source} meanwhile; run the same command again for them")
 
 
 def _text(console: "Console", copied: "Copy") -> None:
     console.print(
-        f"[green]same root[/] {copied.root} of {copied.size} records in both; "
-        f"{copied.copied} records and {copied.documents} documents were new",
+        f"[green]same root[/] {copied.root} of {counted(copied.size, 'record')} in both; "
+        f"new were {counted(copied.copied, 'record')} and {counted(copied.documents, 'document')}",
     )
     console.print(f"next: set SORA_LEDGER_URL to the URL of {copied.target}", markup=False)

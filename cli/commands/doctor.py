@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from render_service.checkup import Finding
 
+INDENT = " " * 17
 _STYLES = {"ok": "green", "wrong": "bold red", "skipped": "bright_black"}
 
 
@@ -54,5 +55,7 @@ def _text(console: "Console", findings: "list[Finding]") -> None:
         says = escape(printable(finding.says))
         console.print(f"[{style}]{finding.found:<8}[/]{finding.check:<9}{says}")
         if finding.fix:
-            for line in finding.fix.splitlines():
-                console.print(f"{'':<17}[bold]→[/] {escape(printable(line.strip()))}")
+            first, *more = printable(finding.fix).splitlines()
+            console.print(f"{INDENT}[bold]→[/] {escape(first.strip())}")
+            for line in more:
+                console.print(f"{INDENT}  {line.removeprefix('  ')}", markup=False)

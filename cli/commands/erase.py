@@ -10,8 +10,8 @@ import click
 
 from cli import options
 from cli.invocation import Invocation
-from cli.printable import counted
 from ledger.record import ActorSource, timestamp
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

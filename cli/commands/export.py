@@ -8,6 +8,7 @@ import click
 from cli import options
 from cli.commands.checkpoint import UNSIGNED, head_document
 from cli.invocation import Invocation, say
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,15 +118,16 @@ def _export_tiles(inv: Invocation, folder: Path, key: Path | None) -> None:
         "head": head_document(done.head),
     }
     size = done.head.checkpoint.size
-    said = f"{folder}: {size} records, {size - done.old_size} of them new; {done.written} tiles written"
+    tiles = counted(done.written, "tile")
+    said = f"{folder}: {counted(size, 'record')}, {size - done.old_size:,} of them new; {tiles} written"
     inv.emit(document, lambda console: console.print(said, markup=False))
 
 
 def _text(console: "Console", done: "Exported") -> None:
     held = done.contents
     console.print(
-        f"{done.path}: {done.scope}, {held.records} records, {held.texts} private texts, "
-        f"{held.assets} files; checked",
+        f"{done.path}: {done.scope}, {counted(held.records, 'record')}, "
+        f"{counted(held.texts, 'private text')}, {counted(held.assets, 'file')}; checked",
         markup=False,
     )
     console.print(

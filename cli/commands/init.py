@@ -6,6 +6,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation, say
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,7 @@ def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
 
 
 def _text(console: "Console", beginning: "Beginning") -> None:
-    how = "begun" if beginning.begun else f"there already, {beginning.size} records"
+    how = "begun" if beginning.begun else f"there already, {counted(beginning.size, 'record')}"
     line = f"{beginning.ledger}: {how}, origin {beginning.origin}"
     if beginning.grants and not beginning.applied:
         click.echo(f"-- {line}\n{beginning.grants}", nl=False)  # as it is, for psql

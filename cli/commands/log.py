@@ -11,10 +11,10 @@ import click
 
 from cli import options
 from cli.invocation import Invocation, say
-from cli.printable import counted
 from ledger.record import Record, timestamp
 from ledger.store.interface import RecordFilter
 from render_service.documents import record_document
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,6 +9,7 @@ import click
 from cli import options
 from cli.invocation import Invocation, say
 from cli.printable import printable
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,7 +123,7 @@ def _named(rules: "Rules") -> str:
 def _checked(console: "Console", rules: "Rules") -> None:
     count = len(rules.warnings)
     console.print(
-        f"{_named(rules)} can be used" + (f"; {count} warning{'' if count == 1 else 's'}" if count else ""),
+        f"{_named(rules)} can be used" + (f"; {counted(count, 'warning')}" if count else ""),
         markup=False,
     )
 
@@ -144,7 +145,7 @@ def _lines(rules: "Rules") -> list[str]:
     for rule in policy.approvals or ():
         who = f" signed by {' or '.join(rule.signed_by)}" if rule.signed_by else ""
         lines.append(
-            f"approval {rule.code}: {rule.people} person{'' if rule.people == 1 else 's'}"
+            f"approval {rule.code}: {counted(rule.people, 'person', 'people')}"
             f"{who or (', signed' if rule.wants_signature else '')}"
         )
         matches = rule.model_dump(exclude_none=True, exclude={"code", "people", "signed", "signed_by"})

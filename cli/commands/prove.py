@@ -11,6 +11,7 @@ from cli.commands.checkpoint import NOT_CHECKED, UNSIGNED, head_document
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.printable import printable
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,12 +152,12 @@ def _checked_text(console: "Console", checked: "Checked") -> None:
     if not checked.trouble:
         document = proof_document(checked.proof)
         what = (
-            f"the record is at position {document['position']}"
+            f"it is the record at position {document['position']}"
             if document["kind"] == "inclusion"
-            else f"the first {document['old_size']} records are the ones of the older checkpoint"
+            else f"the first {counted(document['old_size'], 'record')} are those of the older checkpoint"
         )
-        told = f"proved: {what} of the {at.size} records of {printable(at.origin)}, root {at.root.hex()}"
-        console.print(told, markup=False)
+        tree = f"{printable(at.origin)} at {counted(at.size, 'record')}, root {at.root.hex()}"
+        console.print(f"proved: {what}, in {tree}", markup=False)
         if checked.record is not None:
             console.print(printable(checked.record.decode(errors="replace")), markup=False)
     signed = f"signed by {', '.join(checked.signed_by)}" if checked.signed_by else NOT_CHECKED

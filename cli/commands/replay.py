@@ -9,6 +9,7 @@ from cli.commands.log import moment
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from render_service.documents import job_document
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,7 +116,7 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
     def text(console: "Console") -> None:
         from cli.views import show_jobs  # noqa: PLC0415  # rich: only for text
 
-        console.print(f"{len(jobs)} jobs as of position {position}")
+        console.print(f"{counted(len(jobs), 'job')} as of position {position}")
         show_jobs(console, jobs)
 
     inv.emit({"position": position, "jobs": [job_document(job) for job in jobs]}, text)
@@ -131,7 +132,8 @@ def _swap(inv: Invocation, result: "Replay") -> None:
 
 def _text(console: "Console", result: "Replay", *, swapped: bool) -> None:
     if not result.drift:
-        console.print(f"[green]no drift[/]: {result.jobs} jobs folded again from {result.position} records")
+        folded = f"{counted(result.jobs, 'job')} folded again from {counted(result.position, 'record')}"
+        console.print(f"[green]no drift[/]: {folded}")
         return
     for drift in result.drift:
         console.print(f"[red]drift[/] {drift.job_id}")

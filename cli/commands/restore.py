@@ -9,6 +9,7 @@ from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.progress import progress
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,11 +52,11 @@ def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
 
 
 def _text(console: "Console", report: "Report", target: str) -> None:
+    from cli.views import show_findings  # noqa: PLC0415  # rich: only for text
+
     if report.clean:
-        console.print(f"[green]restored and intact[/]: {report.size} records, root {report.root}")
+        console.print(f"[green]restored and intact[/]: {counted(report.size, 'record')}, root {report.root}")
         console.print(f"next: set SORA_LEDGER_URL to the URL of {target}", markup=False)
         return
-    for finding in report.findings:
-        where = "the ledger" if finding.position is None else f"position {finding.position}"
-        console.print(f"{finding.code} at {where}, {finding.subject}", markup=False)
+    show_findings(console, report)
     console.print("the backup is damaged: take another one")

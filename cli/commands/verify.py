@@ -10,6 +10,7 @@ from cli.commands.checkpoint import NOT_CHECKED
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.printable import printable
+from render_service.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,23 +75,20 @@ def verify_command(
 
 
 def _text(console: "Console", checked: "Checked") -> None:
-    from rich.markup import escape  # noqa: PLC0415
+    from cli.views import show_findings  # noqa: PLC0415  # rich: only for text
 
     report = checked.report
     if report.clean:
         what = f"intact after position {checked.since}" if checked.since else "intact"
-        said = f"{report.size} records, {report.jobs} jobs, root {report.root}"
-        console.print(f"[green]{what}[/]: {said}")
+        size = f"{counted(report.size, 'record')}, {counted(report.jobs, 'job')}"
+        console.print(f"[green]{what}[/]: {size}, root {report.root}")
         if checked.held:
             by = f", signed by {printable(', '.join(checked.signed_by))}" if checked.signed_by else ""
-            console.print(f"goes on from the checkpoint of {checked.held.size} records{by}", markup=False)
+            held = counted(checked.held.size, "record")
+            console.print(f"goes on from the checkpoint of {held}{by}", markup=False)
         if checked.files is not None:
-            console.print(f"{checked.files} stored files are what was recorded, or were let go as recorded")
+            files = counted(checked.files, "stored file")
+            console.print(f"{files} checked: each as recorded, or let go as recorded")
         return
-    for finding in report.findings:
-        where = "the ledger" if finding.position is None else f"position {finding.position}"
-        console.print(f"[red]{finding.code}[/] at {where}, {escape(finding.subject)}")
-        told = f"    expected {finding.expected}\n    found    {finding.found}"
-        console.print(told, markup=False)
-    more = f" and {report.more_findings} more" if report.more_findings else ""
-    console.print(f"{len(report.findings)}{more} findings in {report.size} records; keep this file as it is")
+    show_findings(console, report)
+    console.print("keep this file as it is: it is the evidence")

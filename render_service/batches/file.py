@@ -19,6 +19,7 @@ from typing import Any
 
 from decision.prompt import FIELDS
 from render_service.errors import BadInput
+from render_service.wording import counted
 
 OVERRIDES = ("model", "size", "seconds", "purpose", "input_reference", "out")
 KEYS = ("prompt", "fields", *OVERRIDES, *FIELDS)
@@ -56,7 +57,7 @@ class BatchInvalid(BadInput):
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         lines = {problem.line for problem in problems}
-        count = f"{len(lines)} entries" if len(lines) > 1 else "1 entry"
+        count = counted(len(lines), "entry", "entries")
         listed = "\n".join(f"  {problem}" for problem in sorted(problems, key=lambda each: each.line))
         super().__init__(f"{name}: {count} cannot be used, so nothing was sent:\n{listed}")
         self.problems = problems

@@ -47,7 +47,7 @@ def test_the_equation_of_an_earlier_position_can_be_asked_for(sora: Sora, at_ope
     ended = sora("audit", "--as-of", "4", "--text")
     assert ended.code == 0
     assert ended.out == (
-        "1 attempts up to position 4 = 0 accepted + 0 rejected + 0 recovered + 0 absent + 0 unknown "
+        "1 attempt up to position 4 = 0 accepted + 0 rejected + 0 recovered + 0 absent + 0 unknown "
         "+ 1 in flight\n"
     )
 

@@ -79,8 +79,8 @@ def test_for_reading_each_change_has_a_line(sora: Any) -> None:
     told = sora("check-remix", "--prompt", SEVERAL, "--text").out
     assert told.splitlines() == [
         f"multiple  {SEVERAL}",
-        "  setting Make the sky purple",
-        "  setting remove the trees",
+        "  setting:    Make the sky purple",
+        "  setting:    remove the trees",
     ]
 
 

@@ -56,7 +56,7 @@ def test_the_doctor_names_server_user_and_size(sora: Any, url: str) -> None:
     found, says, _ = ledger(sora("doctor", "--dry-run"))
     assert found == "ok"
     assert "(PostgreSQL 18" in says
-    assert "as postgres), who owns it; `init --role` is for one who need not: 1 records, 0 jobs" in says
+    assert "as postgres), who owns it; `init --role` is for one who need not: 1 record, 0 jobs" in says
 
 
 def test_the_doctor_finds_nothing_wrong_with_a_role_that_has_its_grants(
@@ -64,7 +64,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_role_that_has_its_grants(
 ) -> None:
     sora("init", "--role", role, "--apply")
     found, says, _ = ledger(sora("doctor", "--dry-run", "--ledger", f"{url}&user={role}"))
-    assert (found, f"as {role}): 1 records" in says) == ("ok", True)
+    assert (found, f"as {role}): 1 record," in says) == ("ok", True)
 
 
 def test_the_doctor_names_the_rights_that_are_missing(sora: Any, url: str, role: str, execute: Any) -> None:
