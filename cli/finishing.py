@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,14 @@ from cli.exit_codes import ExitCode, of_job
 from cli.invocation import Invocation, say
 from ledger.events import Variant
 from ledger.job import Job, State
+from render_service.documents import Json, job_document
+from render_service.errors import ServiceError
 from render_service.settings import Settings
 from render_service.storage.assets import SUFFIXES, check_target
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from render_service.desk import Desk
     from render_service.settling.settle import Watch
     from sora_adapter.profiles import Wanted
@@ -126,6 +131,59 @@ def progress(inv: Invocation, job: Job) -> "Iterator[Watch | None]":
             bar.update(task, completed=done, description=str(now.status))
 
         yield watch
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How long to wait, and which files to copy where; no variant copies none."""
+
+    variants: Sequence[Variant]
+    out: Path | None
+    force: bool
+    poll_interval: float
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job as the command leaves it, the copies that were made, and what kept it from more."""
+
+    job: Job
+    copies: Sequence[Path]
+    trouble: Exception | None = None
+
+    def document(self) -> Json:
+        """Return the job's document with the names of its copies."""
+        return job_document(self.job) | {"files": [str(path) for path in self.copies]}
+
+    def show(self, console: "Console") -> None:
+        """Print the job, and where the copies are."""
+        from cli.views import show_job  # noqa: PLC0415  # rich: only for text
+
+        show_job(console, self.job)
+        for path in self.copies:
+            console.print(f"wrote {path}", markup=False)
+
+
+async def finish(inv: Invocation, desk: "Desk", job: Job, wishes: Wishes) -> Finished:
+    """Wait for `job`, store its video, and copy out what is wished for.
+
+    A waiting time that is over, and any other trouble, is returned with the job as it stands then: it was
+    paid for, and whoever asked needs its id.
+    """
+    from render_service.settling.settle import settle  # noqa: PLC0415  # may call a server
+    from sora_adapter.errors import AdapterError  # noqa: PLC0415
+
+    interval_s, timeout_s = wishes.poll_interval, wishes.timeout
+    copies: list[Path] = []
+    try:
+        with progress(inv, job) as watch:
+            job = await settle(desk, job, interval_s=interval_s, timeout_s=timeout_s, watch=watch)
+        if wishes.variants and Variant.VIDEO in job.assets:
+            job, copies = await copy_out(desk, job, wishes.variants, wishes.out, force=wishes.force)
+    except (AdapterError, ServiceError) as trouble:
+        return Finished(await desk.job(job.job_id), copies, trouble)
+    return Finished(job, copies)
 
 
 async def copy_out(

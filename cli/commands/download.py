@@ -7,12 +7,10 @@ import click
 
 from cli import options
 from cli.adopting import job_of
-from cli.commands.create_and_poll import show_final
-from cli.finishing import check_variants, copy_out, wanted
+from cli.finishing import Finished, check_variants, copy_out, wanted
 from cli.invocation import Invocation
 
 if TYPE_CHECKING:
-    from ledger.job import Job
     from render_service.desk import Desk
 
 
@@ -42,12 +40,8 @@ def download_command(  # one parameter per option
     job_id = known.job_id
     check_variants(inv.settings, known.profile, [variant for variant in names if variant not in known.assets])
 
-    async def follow(desk: "Desk") -> "tuple[Job, list[Path]]":
-        return await copy_out(desk, await desk.job(job_id), names, out, force=force)
+    async def follow(desk: "Desk") -> Finished:
+        return Finished(*await copy_out(desk, await desk.job(job_id), names, out, force=force))
 
-    job, copies = inv.desk(follow)
-
-    from render_service.documents import job_document  # noqa: PLC0415
-
-    document = job_document(job) | {"files": [str(path) for path in copies]}
-    inv.emit(document, lambda console: show_final(console, job, copies))
+    finished = inv.desk(follow)
+    inv.emit(finished.document(), finished.show)

@@ -7,8 +7,8 @@ import click
 
 from cli import options
 from cli.commands.create import request_of, show_preview
-from cli.commands.create_and_poll import Wishes, render_and_keep
-from cli.finishing import check_variants, wanted
+from cli.commands.create_and_poll import render_and_keep
+from cli.finishing import Wishes, check_variants, wanted
 from cli.ingredients import LoopCommand, ingredients
 from cli.invocation import Invocation
 from cli.models import BACKEND, list_models, show_models

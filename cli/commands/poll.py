@@ -7,12 +7,10 @@ import click
 
 from cli import options
 from cli.adopting import job_of
-from cli.commands.create_and_poll import show_final
-from cli.finishing import check_targets, check_variants, copy_out, end, progress, wanted
+from cli.finishing import Finished, Wishes, check_targets, check_variants, end, finish, wanted
 from cli.invocation import Invocation
 
 if TYPE_CHECKING:
-    from ledger.job import Job
     from render_service.desk import Desk
 
 
@@ -55,21 +53,13 @@ def poll_command(  # noqa: PLR0913  # one parameter per option
     if download and known.video_id:
         check_targets(known, names, out, force=force)
 
-    async def follow(desk: "Desk") -> "tuple[Job, list[Path]]":
-        from render_service.settling.settle import settle  # noqa: PLC0415
+    wishes = Wishes(names if download or out else [], out, force, poll_interval, timeout)
 
-        job = await desk.job(job_id)
-        with progress(inv, job) as watch:
-            job = await settle(desk, job, interval_s=poll_interval, timeout_s=timeout, watch=watch)
-        copies: list[Path] = []
-        if (download or out) and "video" in job.assets:
-            job, copies = await copy_out(desk, job, names, out, force=force)
-        return job, copies
+    async def follow(desk: "Desk") -> Finished:
+        return await finish(inv, desk, await desk.job(job_id), wishes)
 
-    job, copies = inv.desk(follow)
-
-    from render_service.documents import job_document  # noqa: PLC0415
-
-    document = job_document(job) | {"files": [str(path) for path in copies]}
-    inv.emit(document, lambda console: show_final(console, job, copies))
-    end(inv, job)
+    finished = inv.desk(follow)
+    inv.emit(finished.document(), finished.show)
+    if finished.trouble:
+        raise finished.trouble
+    end(inv, finished.job)

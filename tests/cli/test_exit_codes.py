@@ -108,6 +108,9 @@ def test_waiting_too_long_ends_with_5(sora: Any, server: Any) -> None:
     server(render_seconds=60)
     ended = sora("create-and-poll", "--prompt", "a fox", "--timeout", "0")
     assert (ended.code, "the server goes on with it" in ended.error) == (5, True)
+    assert ended.document["final"]["state"] == "running"
+    again = sora("poll", ended.document["final"]["job_id"], "--timeout", "0")
+    assert (again.code, again.document["id"]) == (5, ended.document["final"]["id"])
 
 
 def test_findings_end_with_10(sora: Any, denied: str, folder: Path) -> None:
