@@ -4,6 +4,7 @@ import importlib.util
 import io
 import json
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +24,16 @@ from sora_adapter.sandbox.settings import SandboxSettings
 
 settings.register_profile("ours", deadline=None)  # how long an example takes says what the machine is doing
 settings.load_profile("ours")
+
+# A script that starts the tests in the background leaves SIGINT ignored, and what is ignored is inherited.
+ENDING = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGCHLD: signal.SIG_DFL,
+}
+for number, handler in ENDING.items():
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 @dataclass
