@@ -25,6 +25,7 @@ _BACKLOG = 2048
 _GRACE_S = 1  # for answers under way when the server is told to stop
 _START_S = 30.0
 _TICKS_IN_A_SECOND = 10  # uvicorn counts tenths, and renews its Date header at every tenth of them
+_LOOK_S = 0.002  # between two looks whether the last connection has closed
 
 
 class SandboxServer:
@@ -96,6 +97,20 @@ class _Server(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._told_to_stop.wait(), 1)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Do as uvicorn does, without the tenth of a second it waits whether or not there is a reason."""
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  # uvicorn has no event
+                    await asyncio.sleep(_LOOK_S)
+        for task in self.server_state.tasks:
+            task.cancel()
+        await self.lifespan.shutdown()
+
 
 def _server(settings: SandboxSettings) -> _Server:
     config = uvicorn.Config(
@@ -106,7 +121,6 @@ def _server(settings: SandboxSettings) -> _Server:
         lifespan="on",
         http=BreakableProtocol,
         ws="none",
-        timeout_graceful_shutdown=_GRACE_S,
     )
     return _Server(config)
 
