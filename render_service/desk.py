@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,25 @@ OPENAI_API_KEY is not set.
 OpenAI switched its own Videos API off on 2026-09-24. To try everything now, without key or network:
        add --profile sandbox"""
 
+CLOCKS_AGREE = timedelta(seconds=1)
+"""How much of a difference is none: asking takes time too."""
+
 
 def utc_now() -> datetime:
     """Return the time; the one place where the service reads the clock."""
     return datetime.now(UTC)
+
+
+def clock_of(ledger: Ledger) -> Callable[[], datetime]:
+    """Return the clock for whoever works on `ledger`: this machine's, put right by that of its database.
+
+    What is left to a later process (a grace period, the age of an attempt) is measured between times that
+    several machines recorded, and theirs need not agree.
+    """
+    ahead = ledger.store.now() - utc_now()
+    if abs(ahead) < CLOCKS_AGREE:
+        return utc_now
+    return lambda: utc_now() + ahead
 
 
 class Connections:
@@ -111,6 +126,7 @@ class Desk:
             assets=assets,
             catalog=rules.catalog,
             policy=rules.policy,
+            clock=clock_of(ledger),
             even_if_retired=even_if_retired,
             authority=authority,
         )

@@ -21,6 +21,7 @@ answer to its COMMIT was lost it looks the event ids up, and returns the records
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 from ledger.canonical import encoded, sha256_hex
@@ -303,6 +304,9 @@ class Store(Protocol):
 
     def leases(self) -> list[Lease]:
         """Return the live leases, the first to run out first."""
+
+    def now(self) -> datetime:
+        """Return the time (UTC) by the store's clock, which all who share it see, to the millisecond."""
 
     def tally(self) -> Tally:
         """Return the numbers of `Tally`, from indexes: cheap enough to ask every few seconds."""

@@ -1,5 +1,6 @@
 """An attempt whose outcome is not known: what was sent, when, and since when nothing was heard of it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,7 +41,13 @@ class Attempt:
         return (self.asked.augmented_prompt or self.asked.prompt).text
 
     def silent_s(self, now: datetime) -> float:
-        """Return the seconds since something was last recorded about it; 0 where a clock was set back."""
+        """Return the seconds since something was last recorded about it; 0 where a clock was set back.
+
+        Where it was begun in the future, by a clock that was wrong, nobody waits until that time has come:
+        it counts as begun long ago, and its loss is recorded, from when on time is measured again.
+        """
+        if self.lost is None and self.intended_at > now + CLOCKS_DIFFER:
+            return math.inf
         return max(0.0, (now - self.heard_at).total_seconds())
 
     def may_have_created_at(self, created_at: int) -> bool:

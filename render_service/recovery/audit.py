@@ -16,7 +16,7 @@ from ledger.events import SubmissionIntended
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import timestamp
-from render_service.desk import connection, usable_profile, utc_now
+from render_service.desk import clock_of, connection, usable_profile
 from render_service.errors import BadInput
 from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts
 from render_service.recovery.counting import Attempts, count_attempts
@@ -132,7 +132,7 @@ async def _asked(settings: Settings, trace: Trace, scope: Scope) -> tuple[Server
 def _audited(
     ledger: Ledger, scope: Scope, before: int, look: ServerLook, listed: Sequence[Observation]
 ) -> Audit:
-    now = utc_now()
+    now = clock_of(ledger)()
     attempts = count_attempts(ledger, ledger.head().size)
     jobs = ledger.jobs()
     named = dict.fromkeys(job.profile for job in jobs if job.profile)

@@ -75,7 +75,8 @@ def of_open_attempts(attempts: Iterable[Attempt], now: datetime, grace_s: float)
             found = f"the answer was lost ({attempt.lost.lost}) {age_s:.0f} s ago: a video may exist"
             yield Finding("OUTCOME_UNKNOWN", name, found, f"sora-ledger reconcile {name}", name)
         elif age_s >= grace_s:
-            found = f"begun {age_s:.0f} s ago, and nothing was heard of it: a video may exist"
+            begun = f"{attempt.intended_at:%Y-%m-%d %H:%M:%S} UTC"
+            found = f"begun at {begun}, and nothing was heard of it since: a video may exist"
             yield Finding("INTENT_OPEN", name, found, f"sora-ledger reconcile {name}", name)
 
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -755,6 +755,13 @@ def test_a_lease_ends_by_the_time_of_the_database(store: Store, year: int) -> No
         [lease] = store.claim("w1", 60_000)
         assert store.claim("w2", 60_000) == []
     assert abs(lease.until_ms / 1000 - 60 - datetime.now(UTC).timestamp()) < 30
+
+
+@pytest.mark.parametrize("year", [2001, 2099])
+def test_the_time_is_that_of_the_database(store: Store, year: int) -> None:
+    with freeze_time(datetime(year, 1, 1, tzinfo=UTC)):
+        shown = store.now()
+    assert abs(shown - datetime.now(UTC)) < timedelta(minutes=5)
 
 
 def test_a_lease_that_ran_out_is_claimed_with_a_higher_token(store: Store, lease: Lease) -> None:

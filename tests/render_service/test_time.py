@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from ledger.ledger import Ledger
 from render_service.asking.renders import place
 from render_service.desk import Desk, utc_now
 from render_service.settling.settle import settle
-from render_service.telemetry import begin_trace
+from render_service.telemetry import Log, begin_trace
 
 pytestmark = pytest.mark.anyio
 LONG_AGO, FAR_AHEAD = datetime(2001, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)
@@ -62,6 +62,15 @@ async def test_a_deadline_does_not_see_the_wall_clock(
     real, ahead = time.time, iter(range(1_000_000))
     monkeypatch.setattr(time, "time", lambda: real() + 86_400 * next(ahead))
     assert (await settle(desk, job, interval_s=0.05, timeout_s=5)).state is State.STORED
+
+
+@pytest.mark.parametrize("wrong", [LONG_AGO, FAR_AHEAD])
+def test_a_machine_whose_clock_is_wrong_goes_by_that_of_the_database(settings: Any, wrong: datetime) -> None:
+    with freeze_time(wrong):
+        desk = Desk.open(settings, begin_trace(), Log(begin_trace(), quiet=True))
+        shown = desk.clock()
+        desk.ledger.close()
+    assert abs(shown - utc_now()) < timedelta(minutes=5)
 
 
 def test_a_ledger_may_be_begun_and_read_at_any_time(settings: Any, intact: Callable[[], bool]) -> None:

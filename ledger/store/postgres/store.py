@@ -12,6 +12,7 @@ are there, or they are not. That is no second try of the append.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Self
 
 import psycopg
@@ -272,6 +273,11 @@ class PostgresStore:
         """Return the live leases."""
         with self._reading() as db:
             return work.leases(db)
+
+    def now(self) -> datetime:
+        """Return the time by the database's clock."""
+        with self._reading() as db:
+            return work.now(db)
 
     def tally(self) -> Tally:
         """Return how many records, jobs and leases there are."""

@@ -9,6 +9,7 @@ held is kept there, the earliest, until the holder releases; so a webhook that c
 """
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 
 from ledger.errors import StaleFence
 from ledger.job import OVER
@@ -81,6 +82,12 @@ SELECT COUNT(*) FILTER (WHERE NOT held AND due_at_ms <= now),
     COUNT(*) FILTER (WHERE held), COALESCE(MAX(GREATEST(now - since_ms, 0)) FILTER (WHERE NOT held), 0)
 FROM queue
 """
+
+
+def now(db: Connection) -> datetime:
+    """Return the time."""
+    (now_ms,) = db.execute(f"SELECT {NOW_MS}").fetchone() or (0,)
+    return datetime.fromtimestamp(now_ms / 1000, UTC)
 
 
 def schedule(db: Connection, job_id: str, delay_ms: int) -> None:

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -309,6 +310,11 @@ class SqliteStore:
         """Return the live leases."""
         with self._reading() as db:
             return work.leases(db)
+
+    def now(self) -> datetime:
+        """Return the time by the database's clock."""
+        with self._reading() as db:
+            return work.now(db)
 
     def tally(self) -> Tally:
         """Return how many records, jobs and leases there are."""

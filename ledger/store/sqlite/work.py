@@ -8,6 +8,7 @@ held is kept there, the earliest, until the holder releases; so a webhook that c
 
 import sqlite3
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 
 from ledger.errors import StaleFence
 from ledger.job import OVER
@@ -51,6 +52,12 @@ FROM (SELECT due_at_ms, now, holder IS NOT NULL AND until_ms >= now AS held,
       FROM work, (SELECT {NOW_MS} AS now) WHERE (due_at_ms IS NOT NULL OR holder IS NOT NULL) AND NOT EXISTS
           (SELECT 1 FROM jobs WHERE jobs.job_id = work.job_id AND state IN {OVER}))
 """
+
+
+def now(db: sqlite3.Connection) -> datetime:
+    """Return the time."""
+    row: tuple[int] = db.execute(f"SELECT {NOW_MS}").fetchone()
+    return datetime.fromtimestamp(row[0] / 1000, UTC)
 
 
 def schedule(db: sqlite3.Connection, job_id: str, delay_ms: int) -> None:

@@ -168,6 +168,11 @@ async def test_a_server_without_a_list_is_said_to_have_none(desk: Desk, stored: 
     assert (codes(done), "new-api has no list" in str(done.servers[0].because)) == ([], True)
 
 
+async def test_an_attempt_that_was_cut_off_under_a_wrong_clock_is_found(desk: Desk, cut_off: Any) -> None:
+    await cut_off(replace(desk, clock=lambda: utc_now() + timedelta(days=365)))
+    assert codes(await audited(desk)) == ["INTENT_OPEN"]
+
+
 async def test_a_failed_render_is_spend_without_an_asset(desk: Desk, stored: Any) -> None:
     job = await stored(desk, prompt="a fox [fail]")
     [finding] = (await audited(desk)).findings

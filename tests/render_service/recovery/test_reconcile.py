@@ -87,6 +87,15 @@ async def test_a_crash_that_is_noticed_late_gets_a_grace_period_of_its_own(
     assert verdicts == ["waiting", "waiting", "absent"]
 
 
+async def test_an_attempt_begun_in_the_future_by_a_wrong_clock_is_not_waited_for(
+    desk: Desk, cut_off: Any, later: Callable[..., Desk]
+) -> None:
+    job = await cut_off(later(desk, days=365))
+    first = await reconcile_job(desk, job)
+    assert (first.verdict, first.job.state) == ("waiting", State.UNKNOWN)
+    assert (await reconcile_job(later(desk, seconds=301), job)).verdict == "absent"
+
+
 @pytest.fixture
 def later() -> Callable[..., Desk]:
     """Return the same desk at a later time by its clock."""
