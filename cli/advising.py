@@ -4,6 +4,7 @@ Only what is missing stops anything. On a terminal it is asked for; elsewhere it
 guardrails go to stderr and block nothing; a policy may require ``--attest``, and that is its to say.
 """
 
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,9 @@ def _show_guardrails(inv: Invocation) -> None:
     if not inv.log.quiet:
         inv.log.info("guardrails.shown", rules=[guardrail.rule for guardrail in GUARDRAILS])
         return
+    width = shutil.get_terminal_size().columns
     say("What nobody may ask for, whatever the server:")
     for guardrail in GUARDRAILS:
-        say(f"  - {guardrail.rule} {guardrail.meaning}")
-    say(f'This is shown until a request of yours is recorded. --attest records: "{ATTESTATION}"')
+        say(click.wrap_text(f"{guardrail.rule} {guardrail.meaning}", width, "  - ", "    "))
+    say("This is shown until a request of yours is recorded. --attest records:")
+    say(f'  "{ATTESTATION}"')

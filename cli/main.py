@@ -120,7 +120,7 @@ def cli() -> None:
     \b
     Try it without key or network:
       sora-ledger demo
-      sora-ledger create-and-poll --profile sandbox --prompt "A teal coupe on a desert highway"
+      sora-ledger create-and-poll --profile sandbox --prompt "A teal coupe"
     """
 
 

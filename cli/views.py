@@ -97,7 +97,8 @@ def _facts(job: Job) -> Iterable[tuple[str, str]]:
     for variant in (variant for variant in Variant if variant in job.assets):
         asset = job.assets[variant]
         gone = ", no longer there" if job.state is State.LOST and variant is Variant.VIDEO else ""
-        yield str(variant), f"{escape(asset.storage_uri)} ({asset.bytes:,} bytes{gone})"
+        name = "file" if variant is Variant.VIDEO else str(variant)  # `video` is its id
+        yield name, f"{escape(asset.storage_uri)} ({asset.bytes:,} bytes{gone})"
 
 
 def show_jobs(console: Console, jobs: Iterable[Job]) -> None:

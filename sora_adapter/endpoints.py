@@ -99,7 +99,7 @@ async def _post(
     try:
         return await client.post_document(path, body, model, expected)
     except VideoNotFound as error:  # how a 404 with an error of the API is read
-        message = f"{client.base_url} knows no such webhook endpoint; list what there is"
+        message = f"no such webhook endpoint at {client.base_url}: `sora-ledger webhook list` shows all"
         raise ServerRefused(message, detail=error.detail) from None
 
 

@@ -22,7 +22,7 @@ def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> No
 
     \b
     Example:
-      sora-ledger attach job_01a2 --workflow qa-review --uri https://qa.example/tickets/7
+      sora-ledger attach job_01a2 --workflow qa --uri https://qa.example/7
     """
     from render_service.documents import job_document  # noqa: PLC0415
     from render_service.taking_in.external import attach  # noqa: PLC0415

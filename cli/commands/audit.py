@@ -67,7 +67,7 @@ def audit_command(
     Example:
       sora-ledger audit
       sora-ledger audit --since 2026-11-01 --offline --json
-      sora-ledger audit --dealt-with job_01a2 --why "the operator says it was not billed"
+      sora-ledger audit --dealt-with job_01a2 --why "it was not billed"
     """
     if (dealt_with is None) != (not (why or "").strip()):
         raise click.UsageError("--dealt-with needs --why TEXT, and --why belongs to --dealt-with")

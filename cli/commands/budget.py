@@ -47,7 +47,7 @@ def budget_command(  # one parameter per option
 
     \b
     Example:
-      sora-ledger budget set team_film --limit 500 --period month --why "agreed in October"
+      sora-ledger budget set team_film --limit 500 --period month --why "agreed"
       sora-ledger budget set project_spring__purpose_final --limit 120
       sora-ledger budget list
     """

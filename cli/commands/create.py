@@ -43,7 +43,7 @@ def create_command(inv: Invocation, *, models: bool, dry_run: bool, how: Placing
 
     \b
     Example:
-      sora-ledger create --prompt "A teal coupe on a desert highway" --size 1280x720 --seconds 8
+      sora-ledger create --prompt "A teal coupe on a desert highway" --seconds 8
       sora-ledger create --prompt-file shot.txt --purpose final --dry-run
     """
     if models:

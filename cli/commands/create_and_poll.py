@@ -56,7 +56,7 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
 
     \b
     Example:
-      sora-ledger create-and-poll --prompt "Close-up of a steaming cup" --download --out coffee.mp4
+      sora-ledger create-and-poll --prompt "A steaming cup" --out cup.mp4
     """
     if models:
         show_models(inv)

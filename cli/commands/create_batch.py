@@ -116,7 +116,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
 
     \b
     Example:
-      sora-ledger create-batch --input prompts.jsonl --out-dir out --concurrency 8 --poll
+      sora-ledger create-batch --input prompts.jsonl --out-dir out --poll
       sora-ledger create-batch --input prompts.jsonl --out-dir out --resume
     """
     if queue and (terms["poll"] or terms["download"]):

@@ -50,7 +50,7 @@ def decide_command(
 
     \b
     Example:
-      sora-ledger decide --prompt "A teal coupe on a desert highway" --purpose final
+      sora-ledger decide --prompt "A teal coupe in the desert" --purpose final
       sora-ledger decide --remix job_01a2 --prompt "Make it night"
       sora-ledger decide --remix job_01a2 --change palette="teal, sand, rust"
     """

@@ -48,7 +48,7 @@ def edit_command(  # noqa: PLR0913  # one parameter per option
 
     \b
     Example:
-      sora-ledger edit --id job_01a2 --prompt "Make it dusk, and give the car its headlights"
+      sora-ledger edit --id job_01a2 --prompt "Make it dusk, with headlights on"
       sora-ledger edit --video clip.mp4 --prompt "Make it dusk"
     """
     if (name is None) == (video is None):

@@ -40,7 +40,7 @@ def extend_command(  # one parameter per option
 
     \b
     Example:
-      sora-ledger extend --id job_01a2 --seconds 8 --prompt "The coupe drives on into the dusk"
+      sora-ledger extend --id job_01a2 --seconds 8 --prompt "The coupe drives on"
     """
     prompt, cost = read_prompt(prompt_text, prompt_file), read_cost(max_cost)
 

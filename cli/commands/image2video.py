@@ -59,7 +59,7 @@ def image2video_command(  # noqa: PLR0913  # one parameter per option
 
     \b
     Example:
-      sora-ledger image2video --backend sora2 -i "hero.jpg,shots/*.jpg" --fit cover "Slow dolly forward"
+      sora-ledger image2video -i "hero.jpg,shots/*.jpg" --fit cover "Dolly in"
     """
     if models:
         show_models(inv)

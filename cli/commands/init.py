@@ -32,7 +32,7 @@ def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
     \b
     Example:
       sora-ledger init --ledger ledger.db
-      sora-ledger init --ledger postgresql://owner@db.example.org/renders --role renders_app --apply
+      sora-ledger init --ledger postgresql://owner@db/renders --role app --apply
     """
     from render_service.keeping.beginning import begin  # noqa: PLC0415
 

@@ -57,7 +57,7 @@ def reconcile_command(  # noqa: PLR0913  # one parameter per option
     Example:
       sora-ledger reconcile --all
       sora-ledger reconcile job_01a2 --video-id video_123
-      sora-ledger reconcile job_01a2 --absent --why "the operator sees no such request"
+      sora-ledger reconcile job_01a2 --absent --why "the operator sees none"
     """
     _check(name, video_id, why, everything=everything, force=force, absent=absent)
 

@@ -65,7 +65,7 @@ def record_command(
 
     \b
     Example:
-      sora-ledger record media-renders --video-id video_123 --status completed --size 1280x720
+      sora-ledger record media-renders --video-id video_123 --status completed
       sora-ledger record media-renders --json-in - --event-id evt_123
     """
     given = {name: value for name, value in fields.items() if value is not None}

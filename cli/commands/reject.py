@@ -25,7 +25,7 @@ def reject_command(inv: Invocation, *, name: str, comment: str | None, key: Path
 
     \b
     Example:
-      sora-ledger reject job_01a2 --comment "not before the client has seen the draft"
+      sora-ledger reject job_01a2 --comment "not before the client saw the draft"
     """
 
     async def follow(desk: "Desk", job: "Job", signer: "Signer | None") -> "Answered":

@@ -53,9 +53,9 @@ def remix_command(  # noqa: PLR0913  # one parameter per option
 
     \b
     Example:
-      sora-ledger remix --id job_01a2 --prompt "Shift the palette to teal, sand and rust"
+      sora-ledger remix --id job_01a2 --prompt "Make the palette teal"
       sora-ledger remix --id job_01a2 --change palette="teal, sand, rust"
-      sora-ledger remix --id job_01a2 --prompt "Make it night, and remove the car" --split
+      sora-ledger remix --id job_01a2 --prompt "Make it night; add rain" --split
     """
     asked["max_cost_usd_micros"] = read_cost(max_cost)
     if changes:

@@ -38,7 +38,7 @@ def review_command(
 
     \b
     Example:
-      sora-ledger review job_01a2 --verdict approved --clarity 90 --notes "the light is right now"
+      sora-ledger review job_01a2 --verdict approved --notes "the light is right"
     """
     from render_service.governance.reviews import review  # noqa: PLC0415
 

@@ -125,7 +125,7 @@ def sandbox_command(  # noqa: PLR0913  # one parameter per option
     \b
     Example:
       sora-ledger sandbox --port 8765 --data sandbox-data --render-seconds 5
-      sora-ledger sandbox --profile litellm --requests-per-minute 2 --fault create=429@2:3
+      sora-ledger sandbox --profile litellm --fault create=429@2:3
     """
     from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415
     from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415

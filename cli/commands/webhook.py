@@ -49,7 +49,7 @@ def webhook_command(  # one parameter per option
 
     \b
     Example:
-      sora-ledger webhook register --url https://renders.example.com/webhooks/custom
+      sora-ledger webhook register --url https://desk.example.com/webhooks/custom
       sora-ledger webhook list
       sora-ledger webhook test --id whe_123
       sora-ledger webhook rotate --id whe_123

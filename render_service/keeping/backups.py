@@ -75,7 +75,7 @@ def restore(file: Path, url: str, progress: Progress) -> "Report":
     """
     kind, path = _kind(file), file_of(url)
     if path is not None and path.exists():
-        raise LedgerUnusable(f"ledger {path}: there is something already, and a backup replaces nothing")
+        raise LedgerUnusable(f"ledger {path}: it is there already; a backup replaces nothing: name another")
     if kind == POSTGRES_MAGIC:
         return _from_archive(file, url)
     if path is None:

@@ -1,6 +1,7 @@
 """Help is there for somebody who has never seen the command."""
 
 import shlex
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ def command(name: str) -> click.Command:
 def test_a_command_shows_an_example_of_itself(sora: Any, name: str) -> None:
     told = sora(name, "--help").out
     assert f"Example:\n    sora-ledger {name}" in told
+
+
+def test_no_example_is_wider_than_a_terminal() -> None:
+    helps = (cleandoc(command(name).help or "") for name in COMMANDS)
+    examples = [
+        f"  {line}" for told in helps for line in told.splitlines() if line.startswith("  sora-ledger")
+    ]
+    assert [example for example in examples if len(example) > 80] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)

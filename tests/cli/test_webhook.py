@@ -122,7 +122,7 @@ def test_a_server_without_endpoints_is_not_asked(server: Any, sora: Any) -> None
 def test_an_endpoint_that_is_not_there_is_said(server: Any, sora: Any) -> None:
     server()
     ended = sora("webhook", "rotate", "--id", "whe_nobody")
-    assert (ended.code, "list what there is" in ended.error) == (8, True)
+    assert (ended.code, "`sora-ledger webhook list` shows" in ended.error) == (8, True)
 
 
 @pytest.mark.parametrize(
