@@ -76,7 +76,11 @@ def _remind(inv: Invocation, request: RenderRequest) -> None:
 def _ask(questions: tuple[Question, ...]) -> str:
     """Ask the first question on a terminal; elsewhere say all of them and give up."""
     if sys.stdin.isatty() and sys.stderr.isatty():
-        return str(click.prompt(questions[0].question, err=True))
+        try:
+            return str(click.prompt(questions[0].question, prompt_suffix=" ", err=True))
+        except click.Abort:
+            say("")  # what comes next begins a line
+            raise
     asked = "; ".join(question.question for question in questions)
     raise click.UsageError(f"{asked} (say it in the prompt; on a terminal you would be asked)")
 

@@ -6,6 +6,7 @@ import click
 
 from cli import options
 from cli.exit_codes import ExitCode
+from cli.finishing import check_offered
 from cli.invocation import Invocation, say
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from render_service.taking_in.archive import Archive
 
 _COUNTS = ("listed", "adopted", "known", "stored", "thumbnails", "running", "failed", "lost")
+_SHOWN = {"failed": "failed to render"}  # else a reader takes it for a failure of the archive
 
 
 @click.command("adopt", short_help="Take in videos made by another tool.")
@@ -51,6 +53,7 @@ def _preview(inv: Invocation, video_id: str | None) -> None:
     if video_id is not None:
         show_get(inv, video_id)
         return
+    check_offered(inv.settings, None, "list")
     url = f"{address(inv.settings, inv.settings.chosen_profile())}/videos?limit=100&order=asc"
     document = {"dry_run": True, "request": {"method": "GET", "url": url}}
     inv.emit(document, lambda console: console.print(f"GET {url}", markup=False))
@@ -101,4 +104,7 @@ def _adopt_all(inv: Invocation) -> None:
 
 
 def _summary(document: dict[str, Any]) -> str:
-    return ", ".join(f"{document[name]} {name}" for name in _COUNTS if document[name] or name == "listed")
+    counts = ((document[name], name) for name in _COUNTS)
+    return ", ".join(
+        f"{count} {_SHOWN.get(name, name)}" for count, name in counts if count or name == "listed"
+    )

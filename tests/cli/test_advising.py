@@ -78,7 +78,7 @@ def test_a_missing_detail_is_asked_for_on_a_terminal(sora: Any, folder: Path) ->
         pass
     os.close(ours)
     assert process.wait(60) == 3
-    assert b"what goes there?" in shown
+    assert b"what goes there? " in shown
     assert last_request(folder).prompt.text == "a red kettle on a slate"
 
 

@@ -131,12 +131,18 @@ def test_a_variant_the_jobs_server_has_not_is_refused(
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize("command", [["list"], ["adopt", "--all"]])
 @pytest.mark.parametrize("profile", ["litellm", "new-api"])
 def test_a_list_the_server_has_not_is_refused(
-    sora: Any, faulty: Any, monkeypatch: pytest.MonkeyPatch, profile: str, dry: list[str]
+    sora: Any,
+    faulty: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    profile: str,
+    command: list[str],
+    dry: list[str],
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "any")
-    ended = sora("list", "--profile", profile, *dry)
+    ended = sora(*command, "--profile", profile, *dry)
     assert (ended.code, "`sora-ledger jobs` lists what went through this ledger" in ended.error) == (2, True)
     assert faulty.asked == []
 
