@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 from decision.explain import what_now, why
+from decision.missing import missing_details
 from decision.request import ReferenceImage, parse_request
 from ledger.errors import JobNotFound
 from ledger.events import RenderHeld, Variant
@@ -33,7 +34,7 @@ from render_service.asking.renders import place
 from render_service.asking.resuming import resume
 from render_service.desk import Desk
 from render_service.documents import record_document
-from render_service.errors import ServiceError
+from render_service.errors import BadInput, ServiceError
 from render_service.material.files import NOTHING, Material
 from render_service.material.fit import first_frame
 from render_service.recovery.attempts import GRACE_S
@@ -215,6 +216,9 @@ class RenderDesk:
             profile=desk.profile().name,
             **values,
         )
+        if questions := missing_details(request):
+            asked_for = "; ".join(question.question for question in questions)
+            raise BadInput(f"{asked_for} (say it in the prompt)")
         placed = await place(desk, request, material, patience)
         if placed.job.state not in SUBMITTED:
             raise await asyncio.to_thread(_not_submitted, desk, placed)

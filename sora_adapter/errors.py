@@ -133,8 +133,9 @@ class ContentTruncated(AdapterError):
 
 
 class PollTimeout(AdapterError):
-    """The waiting time is over; `last` is the last observation, None when there was not even one."""
+    """The waiting time for `video_id` is over; `last` is what was seen of it last, None where nothing was."""
 
-    def __init__(self, message: str, *, last: "Observation | None") -> None:
+    def __init__(self, message: str, *, video_id: str, last: "Observation | None") -> None:
         super().__init__(message)
+        self.video_id = video_id
         self.last = last

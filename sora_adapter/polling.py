@@ -126,5 +126,6 @@ def timed_out(
     return PollTimeout(
         f"{video_id} was not done within {timeout_s:g} s, {known}{progress}{because}; "
         "the server goes on with it: wait again, with a longer timeout",
+        video_id=video_id,
         last=last,
     )

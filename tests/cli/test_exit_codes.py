@@ -37,7 +37,7 @@ ERRORS = [
     (WrongExpectedVersion("x"), 1),
     (VideoNotFound("x"), 1),
     (ContentExpired("x"), 1),
-    (PollTimeout("x", last=None), 5),
+    (PollTimeout("x", video_id="video_1", last=None), 5),
     (LedgerUnusable("x"), 7),
     (ServerUnreachable("x"), 8),
     (ServerRefused("x"), 8),

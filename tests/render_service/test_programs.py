@@ -29,6 +29,7 @@ from render_service.governance.approvals import approve
 from render_service.governance.policies import Rules, activate
 from render_service.settings import read_settings
 from render_service.telemetry import Log, Trace
+from sora_adapter.errors import PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +105,16 @@ def test_a_render_that_failed_is_returned(at_server: dict[str, Any]) -> None:
         assert desk.create_and_poll("a [fail] fox", **FAST).state is State.FAILED
 
 
+def test_a_waiting_time_that_is_over_says_for_which_video(
+    at_server: dict[str, Any], sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", sandbox(render_seconds=600).base_url)
+    with SyncRenderDesk(**at_server) as desk:
+        with pytest.raises(PollTimeout) as over:
+            desk.create_and_poll("a fox", timeout_s=0)
+        assert desk.job(over.value.video_id).state is State.RUNNING
+
+
 def test_the_same_request_key_gives_the_same_job(at_server: dict[str, Any]) -> None:
     with SyncRenderDesk(**at_server) as desk:
         assert len({desk.create("a fox", request_key="teaser").job_id for _ in range(2)}) == 1
@@ -132,6 +143,8 @@ def test_what_cannot_be_meant_is_raised_before_anything_is_recorded(at_server: d
     with SyncRenderDesk(**at_server) as desk:
         with pytest.raises(BadRequest, match="seconds 6"):
             desk.create("a fox", seconds="6")
+        with pytest.raises(BadInput, match=r"the prompt still has \{product\} in it"):
+            desk.create("a {product} on a table")
         with pytest.raises(JobNotFound):
             desk.job("job_nowhere")
 
