@@ -157,4 +157,8 @@ def _lines(rules: "Rules") -> list[str]:
     lines.append(f"need the guardrails attested: {'everything' if policy.require_attestation else 'nothing'}")
     lines.append(f"may sign approvals: {', '.join(policy.approvers or ()) or 'nobody'}")
     lines += [f"warning: {warning}" for warning in rules.warnings]
-    return [*lines, "all of it: sora-ledger policy show --json"]
+    return [
+        *lines,
+        "all of it: sora-ledger policy show --json",
+        "one of your own: sora-ledger policy show --packaged policy > FILE; change it; policy check FILE",
+    ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options
-from cli.invocation import Invocation
+from cli.invocation import Invocation, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +48,8 @@ def templates_command(inv: Invocation, *, name: str | None, filled: tuple[str, .
 
 def _show(inv: Invocation, name: str, template: "Template", filled: Sequence[str], *, example: bool) -> None:
     values = {blank: text.example for blank, text in template.blanks.items()} if example else {}
-    draft = template.fill(values | _values(filled))
+    values |= _values(filled)
+    draft = template.fill(values)
     document = _document(name, template) | {
         "prompt": draft.prompt,
         "fields": dict(draft.fields),
@@ -61,6 +62,8 @@ def _show(inv: Invocation, name: str, template: "Template", filled: Sequence[str
         console.print(draft.text, markup=False)
 
     inv.emit(document, text)
+    if blank := [name for name in template.blanks if name not in values]:
+        say(f"to fill: {', '.join(blank)}, each with --fill BLANK=TEXT; --example shows how it may look")
 
 
 def _values(filled: Sequence[str]) -> dict[str, str]:

@@ -113,8 +113,11 @@ def test_templates_are_listed_by_asset_type(sora: Any) -> None:
 
 
 def test_a_template_is_printed_as_a_prompt_to_save(sora: Any) -> None:
-    told = sora("templates", "product-teaser", "--text").out
-    assert told.startswith("Use case: product teaser\nPrimary request: A close look at {product}")
+    ended = sora("templates", "product-teaser", "--fill", "surface=slate", "--text")
+    assert ended.out.startswith(
+        "Use case: product teaser\nPrimary request: A close look at {product} on slate"
+    )
+    assert "to fill: product, finish," in ended.err
 
 
 def test_a_template_is_filled_by_name_and_the_rest_by_example(sora: Any) -> None:
