@@ -1,12 +1,15 @@
 """One append inside a transaction, in the order the contract gives (`ledger.store.interface`).
 
+It is placed first, which is where it may be refused, and then written: a refusal leaves nothing to undo.
 Everything here runs between BEGIN IMMEDIATE and COMMIT on the writing connection. A crash at any line
 leaves the transaction uncommitted, which SQLite undoes on the next open: nothing of it was recorded.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from ledger.canonical import MAX_SAFE_INTEGER
@@ -37,65 +40,82 @@ _BODY_THERE = (
 
 
 class Append(NamedTuple):
-    """The arguments of one `Store.append`."""
+    """The arguments of one `Store.append`, or of several that are made as one."""
 
     batches: Sequence[Batch]
     holds: Sequence[Hold]
-    fence: Fence | None
+    fences: Sequence[Fence]
     documents: Sequence[Document]
 
+    @property
+    def touched(self) -> set[tuple[str, str]]:
+        """The streams it appends to and the budgets it holds money of."""
+        streams = {("stream", batch.stream) for batch in self.batches}
+        return streams.union(("budget", hold.budget) for hold in self.holds)
 
-def apply(db: sqlite3.Connection, append: Append, tree: Frontier) -> list[Record]:
-    """Carry out `append`; `tree` grows with it. Raises an `AppendRefused` with nothing kept by the caller."""
+    @property
+    def size(self) -> int:
+        """How many records it makes."""
+        return sum(len(batch.drafts) for batch in self.batches)
+
+
+def as_one(appends: Sequence[Append]) -> Append:
+    """Return `appends`, no two of which touch the same, as one: it is refused if one of them is."""
+    return Append(*(list(chain.from_iterable(part)) for part in zip(*appends, strict=True)))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An append that nothing speaks against: what it writes. Where it was recorded before, nothing."""
+
+    records: list[Record]
+    jobs: Collection[Job] = ()
+    bodies: Sequence[tuple[int, PrivateBody]] = ()
+    holds: Sequence[Hold] = ()
+    documents: Sequence[Document] = ()
+    is_new: bool = True
+
+
+def place(db: sqlite3.Connection, append: Append, size: int) -> Placed:
+    """Give `append` its place behind `size` records, or raise what speaks against it; writes nothing."""
     recorded = _already_recorded(db, append.batches)
     if recorded is not None:
-        return recorded
-    _check_fence(db, append.fence)
+        return Placed(recorded, is_new=False)
+    for fence in append.fences:
+        _check_fence(db, fence)
     versions = _check_versions(db, append.batches)
     _check_budgets(db, append.holds)
-    records = _place(append.batches, versions, tree.size)
+    records = _place(append.batches, versions, size)
     bodies = [
         (record.position, body)
         for record, draft in zip(records, _drafts(append.batches), strict=True)
         for body in draft.bodies
     ]
     _check_bodies(db, bodies)
-    write_records(db, records, bodies, tree)
-    write_holds(db, append.holds)
-    documents = [(document.sha256, document.body) for document in append.documents]
-    _many(db, "INSERT OR IGNORE INTO documents VALUES (?, ?)", documents)
-    return records
+    return Placed(records, fold_jobs(db, records), bodies, append.holds, append.documents)
 
 
-def write_records(
-    db: sqlite3.Connection,
-    records: Sequence[Record],
-    bodies: Iterable[tuple[int, PrivateBody]],
-    tree: Frontier,
-) -> Iterable[Job]:
-    """Write placed records with all that follows from them: leaves, tiles, bodies, job rows, erasure.
-
-    Returns the jobs they changed.
-    """
-    jobs = _fold_jobs(db, records)
-    db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, records))
+def write(db: sqlite3.Connection, placed: Placed, tree: Frontier) -> None:
+    """Write what was placed right behind `tree`, which grows with it: all that follows from its records."""
+    if not placed.is_new:
+        return
+    db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, placed.records))
     nodes: list[TileNode] = []
-    for record in records:
+    for record in placed.records:
         nodes += tree.append(record.leaf)
     _many(db, "INSERT INTO tiles VALUES (?, ?, ?)", nodes)
-    texts = [(body.commitment, position, body.field, body.salt, body.text) for position, body in bodies]
+    texts = [
+        (body.commitment, position, body.field, body.salt, body.text) for position, body in placed.bodies
+    ]
     _many(db, "INSERT INTO private_bodies VALUES (?, ?, ?, ?, ?)", texts)
-    write_jobs(db, jobs.values())
-    for record in records:
+    write_jobs(db, placed.jobs)
+    for record in placed.records:
         if isinstance(record.event, PrivateErased):
             gone = [(commitment,) for commitment in record.event.commitments]
             db.executemany("DELETE FROM private_bodies WHERE commitment = ?", gone)
-    return jobs.values()
-
-
-def write_holds(db: sqlite3.Connection, holds: Iterable[Hold]) -> None:
-    """Put what jobs hold in place of what they held."""
-    _many(db, "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", list(holds))
+    _many(db, "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", placed.holds)
+    documents = [(document.sha256, document.body) for document in placed.documents]
+    _many(db, "INSERT OR IGNORE INTO documents VALUES (?, ?)", documents)
 
 
 def _many(db: sqlite3.Connection, query: str, rows: Sequence[Sequence[object]]) -> None:
@@ -198,9 +218,7 @@ def _find_event(db: sqlite3.Connection, event_id: str) -> StoredRow | None:
     return StoredRow(*row) if row else None
 
 
-def _check_fence(db: sqlite3.Connection, fence: Fence | None) -> None:
-    if fence is None:
-        return
+def _check_fence(db: sqlite3.Connection, fence: Fence) -> None:
     current = current_token(db, fence.job_id)
     if current != fence.token:
         raise StaleFence(
@@ -276,7 +294,8 @@ def _place(batches: Sequence[Batch], versions: Mapping[str, int], size: int) -> 
     return records
 
 
-def _fold_jobs(db: sqlite3.Connection, records: Sequence[Record]) -> dict[str, Job]:
+def fold_jobs(db: sqlite3.Connection, records: Sequence[Record]) -> Collection[Job]:
+    """Return the jobs that `records` change, after them; `IllegalTransition` if one may not follow."""
     jobs: dict[str, Job] = {}
     for record in records:
         if record.stream.startswith(JOB_PREFIX):
@@ -284,7 +303,7 @@ def _fold_jobs(db: sqlite3.Connection, records: Sequence[Record]) -> dict[str, J
             if before is None and record.version > 1:  # a stream that only begins has no row
                 before = read_job(db, record.stream)
             jobs[record.stream] = fold(before, record)
-    return jobs
+    return jobs.values()
 
 
 def read_job(db: sqlite3.Connection, job_id: str) -> Job | None:

@@ -19,7 +19,7 @@ from ledger.job import Job, State
 from ledger.merkle import Frontier
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
-from ledger.store.group_commit import GroupCommit, Request
+from ledger.store.group_commit import GroupCommit
 from ledger.store.interface import (
     Batch,
     Document,
@@ -34,7 +34,6 @@ from ledger.store.interface import (
 from ledger.store.sqlite import erasing, reading, turns, work
 from ledger.store.sqlite.append import (
     Append,
-    apply,
     read_head,
     read_job,
     write_head,
@@ -50,6 +49,7 @@ from ledger.store.sqlite.connection import (
     use_wal,
 )
 from ledger.store.sqlite.taking_in import take_in
+from ledger.store.sqlite.together import AppendRequest, apply_all
 from ledger.store.verbatim import chunks
 
 POLL_S = 0.25
@@ -125,32 +125,15 @@ class SqliteStore:
         documents: Sequence[Document] = (),
     ) -> list[Record]:
         """Record `batches` in one transaction; see the contract."""
-        return self._commits.run(Append(batches, holds, fence, documents))
+        return self._commits.run(Append(batches, holds, [fence] if fence else [], documents))
 
-    def _commit(self, group: list[Request[Append, list[Record]]]) -> None:
+    def _commit(self, group: Sequence[AppendRequest]) -> None:
         with usable(self.path), self._transaction() as db:
             tree = read_head(db)
-            if len(group) == 1:  # a refusal undoes everything; a savepoint would cost a third
-                group[0].result = apply(db, group[0].work, tree)
-            else:
-                for request in group:
-                    tree = self._apply(db, request, tree)
-            write_head(db, tree)
-
-    @staticmethod
-    def _apply(db: sqlite3.Connection, request: Request[Append, list[Record]], tree: Frontier) -> Frontier:
-        """Carry out one request under its own savepoint; a refusal undoes it alone."""
-        grown = tree.copy()
-        db.execute("SAVEPOINT one")
-        try:
-            request.result = apply(db, request.work, grown)
-        except sqlite3.Error:
-            raise
-        except Exception as error:  # noqa: BLE001  # the caller's own; `Request.outcome` raises it there
-            db.execute("ROLLBACK TO one")
-            request.error, grown = error, tree
-        db.execute("RELEASE one")
-        return grown
+            size = tree.size
+            apply_all(db, group, tree)
+            if tree.size > size:
+                write_head(db, tree)
 
     def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
         """Take rows of another ledger verbatim; those at or below the head must be the same."""

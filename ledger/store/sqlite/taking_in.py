@@ -7,7 +7,7 @@ from ledger.errors import WrongExpectedVersion
 from ledger.private import PrivateBody
 from ledger.record import Record
 from ledger.store.interface import holds_of
-from ledger.store.sqlite.append import read_head, write_head, write_holds, write_records
+from ledger.store.sqlite.append import Placed, fold_jobs, read_head, write, write_head
 from ledger.store.verbatim import Row, intact
 
 
@@ -25,8 +25,9 @@ def take_in(db: sqlite3.Connection, rows: Sequence[Row]) -> int:
         else:
             new.append(record)
             bodies += [(record.position, body) for body in row_bodies]
-    jobs = write_records(db, new, bodies, tree)
-    write_holds(db, (hold for job in jobs for hold in holds_of(job)))
+    jobs = fold_jobs(db, new)
+    holds = [hold for job in jobs for hold in holds_of(job)]
+    write(db, Placed(new, jobs, bodies, holds), tree)
     write_head(db, tree)
     return len(new)
 
