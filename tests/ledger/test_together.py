@@ -72,10 +72,10 @@ def begin(vocabulary: ModuleType) -> Any:
 def requests(wished: Iterable[tuple[Any, ...]], drafts: dict[tuple[str, int], Any]) -> list[AppendRequest]:
     return [
         Request(
-            Append(
+            Append.of(
                 [Batch(stream, expected, [drafts[kind, number]])],
                 [Hold(budget, stream, amount, 0)] if budget else [],
-                [],
+                None,
                 [],
             )
         )

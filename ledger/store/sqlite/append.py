@@ -40,18 +40,29 @@ _BODY_THERE = (
 
 
 class Append(NamedTuple):
-    """The arguments of one `Store.append`, or of several that are made as one."""
+    """The arguments of one `Store.append`, or of several that are made as one.
+
+    `touched` are the streams it appends to and the budgets it holds money of.
+    """
 
     batches: Sequence[Batch]
     holds: Sequence[Hold]
     fences: Sequence[Fence]
     documents: Sequence[Document]
+    touched: frozenset[tuple[str, str]]
 
-    @property
-    def touched(self) -> set[tuple[str, str]]:
-        """The streams it appends to and the budgets it holds money of."""
-        streams = {("stream", batch.stream) for batch in self.batches}
-        return streams.union(("budget", hold.budget) for hold in self.holds)
+    @classmethod
+    def of(
+        cls,
+        batches: Sequence[Batch],
+        holds: Sequence[Hold],
+        fence: Fence | None,
+        documents: Sequence[Document],
+    ) -> "Append":
+        """Return one append; what is no batch raises here, where its caller is."""
+        streams = {("stream", batch.stream) for batch in batches}
+        touched = streams.union(("budget", hold.budget) for hold in holds)
+        return cls(batches, holds, [fence] if fence else [], documents, frozenset(touched))
 
     @property
     def size(self) -> int:
@@ -61,7 +72,10 @@ class Append(NamedTuple):
 
 def as_one(appends: Sequence[Append]) -> Append:
     """Return `appends`, no two of which touch the same, as one: it is refused if one of them is."""
-    return Append(*(list(chain.from_iterable(part)) for part in zip(*appends, strict=True)))
+    batches, holds, fences, documents, touched = (
+        list(chain.from_iterable(part)) for part in zip(*appends, strict=True)
+    )
+    return Append(batches, holds, fences, documents, frozenset(touched))
 
 
 @dataclass(frozen=True)

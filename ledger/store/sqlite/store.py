@@ -125,7 +125,7 @@ class SqliteStore:
         documents: Sequence[Document] = (),
     ) -> list[Record]:
         """Record `batches` in one transaction; see the contract."""
-        return self._commits.run(Append(batches, holds, [fence] if fence else [], documents))
+        return self._commits.run(Append.of(batches, holds, fence, documents))
 
     def _commit(self, group: Sequence[AppendRequest]) -> None:
         with usable(self.path), self._transaction() as db:

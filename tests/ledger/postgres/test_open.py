@@ -217,7 +217,7 @@ def test_a_locked_ledger_says_what_to_do(
     url: str, scribe: Any, vocabulary: Any, monkeypatch: pytest.MonkeyPatch, clean: Any
 ) -> None:
     PostgresStore(url).close()  # its tables are made before anybody is in a hurry
-    monkeypatch.setattr(connection, "_SESSION", "SET lock_timeout = 1")
+    monkeypatch.setattr(connection, "_SESSION", "SET lock_timeout = 300")
     batch = scribe.batch("ledger", vocabulary.sample("ledger.created"))
     with PostgresStore(url) as store, psycopg.connect(url) as other:
         other.execute("SELECT FROM head FOR UPDATE")
