@@ -1,10 +1,88 @@
 """Which aspect of a video some words are about."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from decision import lexicon
 
-_ASPECT_OF = {word: aspect for aspect, words in reversed(tuple(lexicon.ASPECTS.items())) for word in words}
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# What a description of the picture cannot be about; place, weather and light describe each other.
+BESIDES_THE_PICTURE = frozenset({"camera", "audio", "text", "timing"})
+PLACE_AND_LIGHT = frozenset({"setting", "lighting"})
+
+ASPECTS: Mapping[str, frozenset[str]] = {
+    "camera": _words(
+        """
+        24mm 35mm 50mm 85mm aerial anamorphic angle bokeh camera close-up closeup composition crane crop
+        depth-of-field dof dolly drone focal focus frame framing handheld lens locked-off orbit overhead pan
+        perspective pov shot static steadicam tilt top-down tracking tripod two-shot view viewpoint vignette
+        wide wider zoom
+        """
+    ),
+    "lighting": _words(
+        """
+        afternoon backlight backlit bright brighten brighter candlelight dark darken darker dawn day
+        daylight dim dusk evening exposure glow glowing golden golden-hour hour key lamp light lighting
+        lights midnight mood moonlight morning neon night noon relight rim shadow shadows silhouette sun
+        sunlight sunlit sunrise sunset
+        """
+    ),
+    "palette": _words(
+        """
+        beige black blue brown color colors colour colours cooler copper cream crimson desaturate desaturated
+        gold golden gray green grey hue indigo monochrome navy orange palette pastel pink purple recolor
+        recolour red rust sand saturate saturated saturation sepia silver teal tint tones turquoise
+        warmer white yellow
+        """
+    ),
+    "style": _words(
+        """
+        16mm 8mm aesthetic animated anime cartoon cel-shaded cinematic claymation comic cut-paper
+        documentary film grain grainy look noir oil painting photorealistic pixel realistic retro sketch stop
+        stop-motion style vhs vintage watercolor watercolour
+        """
+    ),
+    "setting": _words(
+        """
+        autumn background beach castle city clouds curtains desert field floor fog forest harbor harbour
+        indoors kitchen lake location market mist mountain mountains ocean office outdoors park place
+        rain raining rainy river road room scene sea season setting sky skyline snow snowy spring storm
+        street studio summer trees village wall weather wind window winter
+        """
+    ),
+    "audio": _words(
+        """
+        ambience ambient audio dialog dialogue drums hum line louder melody music mute narration noise piano
+        quieter score sfx silence song sound sounds soundtrack strings voice voiceover volume whisper
+        """
+    ),
+    "text": _words(
+        """
+        caption captions font label lettering logo reads sign subtitle subtitles text title titles words
+        """
+    ),
+    "timing": _words(
+        """
+        backwards beat beats duration fast faster frame-rate freeze half-speed longer loop pace pause
+        pauses reverse second seconds shorter slow slow-motion slower speed tempo time-lapse timelapse
+        timing
+        """
+    ),
+    "action": _words(
+        """
+        action climb climbs dance dances dancing drink drinks drive drives driving flies fly flying
+        gesture hold holds jump jumping jumps laugh laughs look looks move moves pour pours read reading
+        run running runs sit sits sitting sleep sleeps smile smiles smiling spin spins stand standing
+        stands swim swims throw throws turn turns type types typing walk walking walks wave waves waving
+        """
+    ),
+}
+"""The words that name an aspect; the first one in a clause tells what it is about."""
+
+_ASPECT_OF = {word: aspect for aspect, words in reversed(tuple(ASPECTS.items())) for word in words}
 
 
 def named_aspect(words: Sequence[str]) -> str | None:
@@ -12,7 +90,7 @@ def named_aspect(words: Sequence[str]) -> str | None:
 
     The verb that directs ("move it …", "turn the …") is no action of somebody in the video.
     """
-    directs = set(words[:1]) & (lexicon.VERBS | lexicon.NOUN_LIKE) & lexicon.ASPECTS["action"]
+    directs = set(words[:1]) & (lexicon.VERBS | lexicon.NOUN_LIKE) & ASPECTS["action"]
     return _first(words[len(directs) :])
 
 

@@ -73,6 +73,9 @@ class _Cutter(Reading):
         """Return the role of the open clause: what stands beside a change changes something too."""
         told = self.words[content(self.words, self.begin) : index]
         beside = following is Role.CHANGE and bool((ADDING | {"while"}) & set(self.words[index:start]))
+        only_names = self.role is Role.FRAGMENT and told[0] in lexicon.DEFINITE
+        if only_names and self.words[index:start] in (["but"], [",", "but"]):
+            return Role.INVARIANT  # "the kitchen, but messier"
         whole = len(told) > len(("a", "sky")) and told[0] not in CIRCUMSTANCES | lexicon.SUBORDINATING
         return Role.CHANGE if self.role is Role.FRAGMENT and beside and whole else self.role
 
@@ -90,6 +93,7 @@ class _Cutter(Reading):
         role = self._role_of(start, opening=True)
         if role is None and start < len(self.words):
             contrasts = bool(set(self.stretch(start)[1:]) & lexicon.CONTRASTS) or repeating.denies(self.words)
+            contrasts |= is_editing(self.words[start])
             if contrasts or self.takes_away(start) or self.lead is Lead.ITEM or self.names_and_tells(start):
                 return Role.CHANGE
         return role or Role.FRAGMENT
@@ -103,7 +107,7 @@ class _Cutter(Reading):
             self.excepted = joint in lexicon.EXCEPTIONS
             return self._role_of(start) or Role.CHANGE
         if joint not in lexicon.SOFT_STOPS:
-            return Role.CHANGE if self.runs_on(index) else None
+            return Role.CHANGE if self.runs_on(index) or self.is_new_again(index) else None
         return self._role_behind(joint, index, start)
 
     def _role_behind(self, joint: str, index: int, start: int) -> Role | None:
@@ -153,11 +157,12 @@ class _Cutter(Reading):
 
     def _adds_to_change(self, index: int, start: int) -> bool:
         """Tell whether words without a verb of their own change one thing more."""
-        return (
-            self.asks_again(index, start)
-            or self.contrasts_besides(start)
-            or self.states_another(index, start)
-            or self.is_labelled(index, start)
+        if self.asks_again(index, start) or self.contrasts_besides(start) or self.is_labelled(index, start):
+            return True
+        return not self.illustrates(index) and (
+            self.states_another(index, start)
+            or self.dresses_and_acts(index, start)
+            or self.adds_to_all(index, start)
             or repeating.repeats(self.words, self.begin, index, start, self.head)
             or self.edits_besides(index, start)
             or self.adds_a_circumstance(index, start)
@@ -181,6 +186,7 @@ class _Cutter(Reading):
         takes_with = "with" in lexicon.GAPS.get(self.head, ())
         contrasts = self.words[index - 1] == "," and bool(set(self.stretch(start)) & lexicon.CONTRASTS)
         changes = self.is_novelty(start) or contrasts or repeating.reaches_elsewhere(self.words, start)
+        changes = changes or repeating.is_heard(self.words[self.begin : index], self.stretch(start))
         return Role.CHANGE if changes and not takes_with else None
 
     def _role_behind_while(self, start: int) -> Role | None:

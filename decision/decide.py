@@ -33,7 +33,7 @@ from ledger.events import (
 
 __all__ = ["ENGINE", "DecisionContext", "Ruling", "decide", "rule"]
 
-ENGINE = "decide/3"
+ENGINE = "decide/4"
 """Names these rules, those on changes of a prompt included; a decision of another is not made again."""
 
 Ruling = RenderDecided | RenderDenied

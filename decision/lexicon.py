@@ -52,6 +52,8 @@ KEEPING = _words("keep keeping maintain maintaining preserve preserving retain r
 # Words that say of a thing that it stays.
 STAYING = _words("identical intact remain remaining remains same stay staying stays unchanged untouched")
 AS_BEFORE = _words("before in is it now original they was")
+# Behind "as it" or "as they", show that it is as it was.
+AS_IT = _words("are is stands was were")
 # With one of WITHHELD behind it: a change that is not wanted.
 WITHHOLDING = _words("avoid don't dont never no not nothing without")
 WITHHELD = _words(
@@ -68,20 +70,20 @@ CONTRASTS = _words("-> instead rather")
 NOVELTIES = _words("different new")
 COMPARATIVES = _words(
     """
-    bigger blurrier brighter busier calmer closer colder cooler darker denser earlier faster further
+    bigger blurrier brighter busier calmer closer colder cooler darker denser earlier faster fewer further
     harder heavier higher larger later less lighter longer louder lower more older quieter sharper
     shorter slower smaller softer thicker thinner tighter warmer wider younger
     """
 )
 GRADABLE = _words(
     """
-    big blue bold brave bright broad broody busy calm clean clear close cold cool coarse crisp curly damp dark
-    deep dense dim dirty dry dull dusty early empty fair faint fast fine flat foggy fresh full gentle grainy
-    grand gray green grey happy hard harsh hazy heavy high hot huge icy large late lazy lean light long loose
-    loud low lush mellow misty moody muddy narrow near neat new noisy odd old pale pink plain poor pure quick
-    quiet rainy rare red rich rough round sad safe shallow sharp shiny short silent simple sleepy slow small
-    smooth snowy soft sparse steady steep still stormy strong sunny sweet tall tame tense thick thin tidy
-    tight tiny ugly vast vivid warm weak wet wide wild windy yellow young
+    big blue blurry bold brave bright broad broody busy calm clean clear close cold cool coarse crisp curly
+    damp dark deep dense dim dirty dry dull dusty early empty fair faint fast fine flat foggy fresh full
+    gentle grainy grand gray green grey happy hard harsh hazy heavy high hot huge icy large late lazy lean
+    light long loose loud low lush mellow misty moody muddy narrow near neat new noisy odd old pale pink
+    plain poor pure quick quiet rainy rare red rich rough round sad safe shallow sharp shiny short silent
+    simple sleepy slow small smooth snowy soft sparse steady steep still stormy strong sunny sweet tall tame
+    tense thick thin tidy tight tiny ugly vast vivid warm weak wet wide wild windy yellow young
     """
 )
 
@@ -121,7 +123,7 @@ AUXILIARIES = _words(
     """
 )
 # Speak of whoever directs.
-DIRECTORS = _words("i i'd i'll we we'd we'll")
+DIRECTORS = _words("i i'd i'll let's we we'd we'll")
 # Subject and verb in one.
 CONTRACTED = _words("he's it's she's there's they're")
 # Ask for a statement to hold: "could the door creak".
@@ -137,7 +139,7 @@ FILMING = _words("dissolve dolly tilt zoom")
 # Take a subject and a bare verb: "have her pick up the cup and drink".
 CAUSATIVES = _words("have let")
 # Each object of these is a change of its own.
-ADDITIVES = _words("add delete drop erase include insert introduce remove")
+ADDITIVES = _words("add delete ditch drop erase include insert introduce lose remove")
 # What is done to each object of these is a change of its own, unless one link follows for all of them.
 EACH_APART = _words(
     """
@@ -200,6 +202,8 @@ VERBS = EDITS | _words(
     start stylise stylize take throw tighten trade transition translate trim triple tweak update write
     """
 )
+# Of the words below, those that open a wish as verbs even without an object that shows it.
+MEASURED = _words("increase mute reverse")
 # Verbs that are as often nouns or adjectives.
 NOUN_LIKE = _words(
     """
@@ -208,7 +212,7 @@ NOUN_LIKE = _words(
     jump light lighten loop lower melt mirror mix mount move mute need open orbit paint pan park pause
     place play point print pull push rack read record remix reverse rotate run scale set shift show slow
     sound speed spin split stand start substitute switch text tilt tint tone track transition trim try
-    turn walk want warm wet zoom
+    turn up walk want warm wet zoom
     """
 )
 # Take a thing and a place.
@@ -227,19 +231,35 @@ SEVERAL = _words("2 3 4 5 few five four some several three two")
 REQUESTS = _words(
     "adjustments changes edits fixes modifications notes points remarks requests things tweaks updates"
 )
+REQUESTED = _words("adjustment change edit fix modification request revision thing tweak update")
+# With one of these, only announce a change: "one small change only".
+SPARING = _words("a but here is just last little minor more one only single small that's the tiny")
 # A change made of these alone does not say what is to change.
 EMPTY = (
     ARTICLES
     | MODALS
     | _words(
         """
-        about again anything better change cooler different differently do else everything fix good great
-        improve improved into it like make maybe me more much new nice nicer of or please redo remix
-        something stuff surprise take talked that the thing things this to try tweak two up us usual version
-        video way we whatever with you appealing beautiful decide engaging exciting fancier interesting pop
-        don't feel prettier right somehow them what
+        about again agreed another anything appealing beautiful better change choose cooler decide
+        different differently discussed do don't else engaging everything exciting fancier feel fix good
+        great hmm improve improved interesting into it know less like make maybe me mentioned more much
+        new nice nicer not of or please pop prettier quite redo reference remix right said somehow
+        something stuff surprise take talked that the them there thing things this to try tweak two up us
+        usual version video way we what whatever with yet you
         """
     )
+)
+# What is often in a picture, to know English by where nothing else is said.
+THINGS = _words(
+    """
+    actor actress apple arm baby bag ball balloon beard bench bicycle bike bird birds boat book boots bottle
+    box boy bread bridge building bus cake candle candles car cat chair child children clothes coat coffee
+    couple couch crowd cup dog door dress driver ear earrings extras eye eyes face fence fire fish flower
+    flowers food fox fruit girl glass glasses grass guitar hair hand hands hat head horse house jacket jeans
+    kid kite knife leather leaves lips makeup man men mouth mug nose pants people person phone plant plants
+    plate robot roof scarf shirt shoes skin smoke sofa steam suit sweater table tea toy train tree trousers
+    truck umbrella uniform van wine woman women wooden
+    """
 )
 # Closed-class words of other languages that are no English ones.
 FOREIGN = _words(
@@ -251,9 +271,8 @@ FOREIGN = _words(
 )
 
 GAPS: Mapping[str, frozenset[str]] = {
-    **dict.fromkeys(
-        _words("change convert move need set shift switch transform turn want"), _words("to into")
-    ),
+    **dict.fromkeys(_words("convert move need set shift switch transform turn want"), _words("to into")),
+    "change": _words("into so to"),
     **dict.fromkeys(_words("exchange substitute swap trade"), _words("for with")),
     **dict.fromkeys(
         PLACING,
@@ -262,79 +281,7 @@ GAPS: Mapping[str, frozenset[str]] = {
         ),
     ),
     **dict.fromkeys(_words("pull remove take"), _words("from off")),
+    **dict.fromkeys(_words("cast dress recast redo reimagine restyle rework"), _words("as in like")),
     "replace": _words("with by"),
 }
 """The words that link the two halves of a pair, by the verb: "change A to B", "replace A with B"."""
-
-# What a description of the picture cannot be about; place, weather and light describe each other.
-BESIDES_THE_PICTURE = frozenset({"camera", "audio", "text", "timing"})
-PLACE_AND_LIGHT = frozenset({"setting", "lighting"})
-
-ASPECTS: Mapping[str, frozenset[str]] = {
-    "camera": _words(
-        """
-        24mm 35mm 50mm 85mm aerial anamorphic angle bokeh camera close-up closeup composition crane crop
-        depth-of-field dof dolly drone focal focus frame framing handheld lens locked-off orbit overhead
-        pan perspective pov shot static steadicam tilt top-down tracking tripod view viewpoint vignette
-        wide zoom
-        """
-    ),
-    "lighting": _words(
-        """
-        afternoon backlight backlit bright brighten brighter candlelight dark darken darker dawn day
-        daylight dim dusk evening exposure glow glowing golden golden-hour hour key lamp light lighting
-        lights midnight mood moonlight morning neon night noon relight rim shadow shadows silhouette sun
-        sunlight sunlit sunrise sunset
-        """
-    ),
-    "palette": _words(
-        """
-        beige black blue brown color colors colour colours copper cream crimson desaturate desaturated
-        gold golden gray green grey hue indigo monochrome navy orange palette pastel pink purple recolor
-        recolour red rust sand saturate saturated saturation sepia silver teal tint tones turquoise
-        white yellow
-        """
-    ),
-    "style": _words(
-        """
-        16mm 8mm aesthetic animated anime cartoon cel-shaded cinematic claymation comic cut-paper
-        documentary film grain look noir oil painting photorealistic pixel realistic retro sketch stop
-        stop-motion style vhs vintage watercolor watercolour
-        """
-    ),
-    "setting": _words(
-        """
-        autumn background beach castle city clouds curtains desert field floor fog forest harbor harbour
-        indoors kitchen lake location market mist mountain mountains ocean office outdoors park place
-        rain raining rainy river road room scene sea season setting sky skyline snow snowy spring storm
-        street studio summer trees village wall weather wind window winter
-        """
-    ),
-    "audio": _words(
-        """
-        ambience ambient audio dialog dialogue drums hum line melody music mute narration noise piano
-        score sfx silence song sound sounds soundtrack strings voice voiceover volume whisper
-        """
-    ),
-    "text": _words(
-        """
-        caption captions font label lettering logo reads sign subtitle subtitles text title titles words
-        """
-    ),
-    "timing": _words(
-        """
-        backwards beat beats duration fast faster frame-rate freeze half-speed longer loop pace pause
-        pauses reverse second seconds shorter slow slow-motion slower speed tempo time-lapse timelapse
-        timing
-        """
-    ),
-    "action": _words(
-        """
-        action climb climbs dance dances dancing drink drinks drive drives driving flies fly flying
-        gesture hold holds jump jumping jumps laugh laughs look looks move moves pour pours read reading
-        run running runs sit sits sitting sleep sleeps smile smiles smiling spin spins stand standing
-        stands swim swims throw throws turn turns type types typing walk walking walks wave waves waving
-        """
-    ),
-}
-"""The words that name an aspect; the first one in a clause tells what it is about."""

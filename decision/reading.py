@@ -15,6 +15,10 @@ ADDING = frozenset({"and", "&", "plus", "+"})
 CIRCUMSTANCES = lexicon.PREPOSITIONS - {"of", "like", "than"}
 _LONGEST_LABEL = 4
 _FILMED = frozenset("camera drone it lens shot view".split())
+_PLACED = frozenset({"at", "from", "in", "on"})
+_WEARING = frozenset({"wear", "wears"})
+_PROPERTIES = frozenset("color colour cut fabric length pattern shade shape size style".split())
+_POINTING = frozenset({"following", "these", "this", "things"})
 _OPEN_CONTRASTS = (["instead"], ["rather"])
 _EMPTY_OPENERS = lexicon.SOFT_STOPS | lexicon.FILLERS
 
@@ -83,8 +87,15 @@ class Reading:
     def adds_a_circumstance(self, index: int, start: int) -> bool:
         """Tell whether "and with" adds to what nobody was told to do: "wider lens and [with a blue cast]"."""
         joints = self.words[index:start]
-        added = bool(ADDING & set(joints)) and joints[-1:] == ["with"]
-        return added and not self.head and "with" not in self.words[self.begin : index]
+        added, opening = bool(ADDING & set(joints)), self.word(content(self.words, self.begin))
+        if added and lexicon.is_comparative(opening) and self.word(start) in _PLACED:
+            return True
+        return (
+            added
+            and joints[-1:] == ["with"]
+            and not self.head
+            and "with" not in self.words[self.begin : index]
+        )
 
     def contrasts_besides(self, start: int) -> bool:
         """Tell whether a contrast opens what is done besides: "…, and [instead of jazz use silence]"."""
@@ -130,10 +141,40 @@ class Reading:
             and not set(label) & lexicon.CLOSED - lexicon.ARTICLES - {"of"}
         )
 
+    def illustrates(self, index: int) -> bool:
+        """Tell whether what is to be done is only spelled out: "age the house: [peeling paint]"."""
+        so_far = self.words[self.begin : index + 1]
+        told = list(takewhile(lambda word: word != ":", so_far))
+        spelled_out = self.head and len(told) < len(so_far) and told[-1] not in _POINTING
+        return "including" in so_far or bool(spelled_out)
+
+    def dresses_and_acts(self, index: int, start: int) -> bool:
+        """Tell whether somebody wears one thing and does another: "have her wear a hat and [sit]"."""
+        if not ADDING & set(self.words[index:start]):
+            return False
+        so_far, word = self.words[self.begin : index], self.word(start)
+        acts = word in aspects.ASPECTS["action"] | lexicon.FINITE or is_imperative(self.words[start:])
+        return word in _WEARING or (acts and bool(_WEARING & set(so_far)))
+
+    def adds_to_all(self, index: int, start: int) -> bool:
+        """Tell whether the whole video gets another circumstance: "put it in a desert, [at night]"."""
+        so_far, placed = self.words[self.begin : index], self.word(start) in _PLACED
+        whole = bool(self.head) and "it" in so_far[:3] and bool({",", "and"} & set(self.words[index:start]))
+        about = {aspects.aspect_of_thing(so_far), aspects.aspect_of_thing(self.stretch(start))}
+        return placed and whole and len(about) > 1 and about != {None, "setting"}
+
+    def is_new_again(self, index: int) -> bool:
+        """Tell whether another new thing follows a new one: "a different coat [in a different city]"."""
+        following = self.words[index + 1 : index + 4]
+        placed = self.words[index] in lexicon.PREPOSITIONS and self.is_novelty(index + 1)
+        again = bool(lexicon.NOVELTIES & set(self.words[self.begin : index]))
+        return placed and again and not _PROPERTIES & set(following)
+
     def edits_besides(self, index: int, start: int) -> bool:
         """Tell whether a participle does a further thing: "…, [replacing the car with a sled]"."""
         word, following = self.word(start), self.word(start + 1)
-        if self.words[index] == "plus":
+        opened = is_editing(self.word(content(self.words, self.begin)))
+        if opened or self.words[index] == "plus":
             return is_editing(word)
         return is_replacing(word) and following in lexicon.DETERMINERS
 
@@ -147,9 +188,9 @@ class Reading:
         """Tell whether an imperative follows without a joint: "make it night [make] the car red"."""
         if not self.head or self.head in lexicon.CAUSATIVES or self.words[index] not in lexicon.RUN_ON:
             return False
-        taken = (
-            self.words[index - 1] in lexicon.CLOSED or set(self.words[self.begin : index]) & lexicon.RELATIVES
-        )
+        before = self.words[index - 1]
+        taken = before in lexicon.CLOSED | lexicon.SOFT_STOPS
+        taken |= bool(set(self.words[self.begin : index]) & lexicon.RELATIVES)
         return not taken and self.word(index + 1) in lexicon.DETERMINERS
 
     def stretch(self, start: int) -> list[str]:
@@ -177,12 +218,12 @@ class Reading:
         if self.head in lexicon.CAUSATIVES:
             return True
         object_ = self.words[self.begin : start]
-        acts = lexicon.ASPECTS["action"] | lexicon.VERBS | lexicon.PARTICLES - {"to"}
+        acts = aspects.ASPECTS["action"] | lexicon.VERBS | lexicon.PARTICLES - {"to"}
         if not self.head and object_[0] in lexicon.ARTICLES:
             return bool(set(object_[1:]) & lexicon.MODALS)
         if self.head == "get":
             return "to" in object_
-        return self.head == "make" and bool(set(object_[2:]) & acts)
+        return self.head == "make" and "sure" not in object_ and bool(set(object_[2:]) & acts)
 
     def is_statement(self, start: int) -> bool:
         """Tell whether a subject and its verb follow."""
@@ -201,7 +242,12 @@ class Reading:
         word, following = self.word(start), self.word(start + 1)
         if following.endswith("ly"):  # "a completely new one"
             following = self.word(start + 2)
-        return word in lexicon.NOVELTIES or (word in lexicon.ARTICLES and following in lexicon.NOVELTIES)
+        other = word == "other" and start > 0
+        return (
+            other
+            or word in lexicon.NOVELTIES
+            or (word in lexicon.ARTICLES and following in lexicon.NOVELTIES)
+        )
 
     def names_and_tells(self, start: int) -> bool:
         """Tell whether a thing is named and then said how it is to be: "jacket: tweed"."""
@@ -222,12 +268,23 @@ class Reading:
         if behind == ["from"] and "from" in so_far and "to" in so_far and "to" in stretch:
             return True
         about = {aspects.aspect_of_thing(so_far), aspects.aspect_of_thing(stretch)}
-        return len(about) > 1 and not about <= lexicon.PLACE_AND_LIGHT
+        return len(about) > 1 and not about <= aspects.PLACE_AND_LIGHT
 
     def is_graded(self, start: int) -> bool:
         """Tell whether a comparative and its thing follow: "a wider lens"."""
         article = self.word(start) in lexicon.ARTICLES
         return lexicon.grades(self.words[start + article :])
+
+    def grades_and_adds(self, index: int, start: int) -> bool:
+        """Tell whether a thing is added to a graded one: "wetter streets and [a lone cyclist]"."""
+        added = bool(ADDING & set(self.words[index:start])) and self.word(start) in {"a", "an"}
+        opened = self.is_graded(content(self.words, self.begin)) and "with" not in self.words[:start]
+        return added and opened and self.word(start + 1) not in repeating.MEASURES
+
+    def is_shared_grade(self, index: int, start: int) -> bool:
+        """Tell whether two grades are of one thing: "darker, [moodier lighting]"."""
+        so_far = [word for word in self.words[self.begin : index] if word not in lexicon.DEGREES]
+        return len(so_far) == 1 and lexicon.is_comparative(so_far[0]) and self.is_graded(start)
 
     def is_tail(self, index: int, start: int) -> bool:
         """Tell whether what stays ends here: "same shot [at night]", "keep everything [but the sky]"."""
@@ -246,7 +303,7 @@ class Reading:
         if self.role is Role.INVARIANT:
             listed = {"and", "&"} & set(rest) or rest[0] in lexicon.ARTICLES or rest[0].endswith("ing")
             return self.words[index] == "," and not listed and len(rest) > 1
-        if "with" in joints and not ADDING & set(joints):
+        if ("with" in joints and not ADDING & set(joints)) or self.is_shared_grade(index, start):
             return False  # elaborates what it follows
         if self.sets_another_scene(index, start):
             return True
@@ -256,6 +313,7 @@ class Reading:
         """Tell whether another item of a list of notes follows."""
         return (
             self.is_graded(start)
+            or self.grades_and_adds(index, start)
             or self.is_labelled(index, start)
             or repeating.repeats_predicate(self.words, self.begin, start, self.head)
             or repeating.is_item_apart(self.words[self.begin : index], self.words[index], self.words[start:])

@@ -56,9 +56,10 @@ def read_clauses(text: str) -> tuple[RemixVerdict, list[Clause]]:
     """Return the verdict on `text` and all its clauses; a change has the place of one of them."""
     found = list(clauses(_without_labels(text)))
     words = [token.word for clause in found for token in clause.tokens]
+    wanted = [token.word for clause in found if clause.role is not Role.INVARIANT for token in clause.tokens]
     changing = _without_references(_changing(found))
     told = [clause for clause in changing if not unclear.says_nothing(clause.words)]
-    if unclear.is_unreadable(words) or unclear.leaves_a_choice(words) or (changing and not told):
+    if unclear.is_unreadable(words) or unclear.leaves_a_choice(wanted) or (changing and not told):
         return RemixVerdict("ambiguous", _changes(changing)), found
     if told:
         return RemixVerdict("single" if len(told) == 1 else "multiple", _changes(told)), found
@@ -105,7 +106,7 @@ def _without_references(changing: Sequence[Clause]) -> list[Clause]:
         refers = words[:1] in _REFERRING and bool(lexicon.FINITE & set(words[1:3]))
         refers |= words[1:2] in _REFERRING and words[0] in lexicon.COMPLEMENTED - lexicon.CAUSATIVES
         refers |= words[:2] == ["the", "new"] and bool(lexicon.FINITE & set(words))
-        if kept and _complains(kept[-1]) and set(words[1:3]) & {"it", "them"}:
+        if kept and _complains(kept[-1]) and set(words[1:3]) & {"it", "something", "them"}:
             kept[-1] = clause  # what is to be done about it
         elif not (names_it and refers):
             kept.append(clause)
@@ -116,7 +117,16 @@ def _complains(clause: Clause) -> bool:
     """Tell whether a clause only says what is wrong: "the second beat is too long"."""
     words = set(clause.words)
     named = bool(set(clause.words[:1]) & (lexicon.ARTICLES | {"it"}))
-    return named and "too" in words and bool(words & {"are", "feels", "is", "looks", "seems", "was"})
+    found = words & {"are", "feels", "is", "looks", "seems", "sounds", "was"}
+    fails = words & _DENIED and words & _PLEASING
+    return named and bool(fails or (found and words & _FAULTS))
+
+
+_DENIED = frozenset("aren't doesn't don't isn't not".split())
+_PLEASING = frozenset(
+    "belong convince convincing fit good great help match read right suit work working".split()
+)
+_FAULTS = frozenset("bad boring odd strange too weird wrong".split())
 
 
 def _only_names(clause: Clause) -> bool:

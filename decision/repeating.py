@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
 from decision import lexicon
-from decision.aspects import aspect_of_thing, is_colour
+from decision.aspects import BESIDES_THE_PICTURE, PLACE_AND_LIGHT, aspect_of_thing, is_colour
 
 _ADDING_JOINTS = frozenset({"plus", "+", "also"})
 
@@ -24,7 +24,27 @@ def repeats(words: Sequence[str], begin: int, index: int, start: int, head: str)
         or _gives_again(rest, head)
         or _repeats_object(so_far, rest, joint, head)
         or _repeats_contrast(so_far, rest)
+        or _grades_apart(so_far, rest)
+        or _names_somebody_else(so_far, rest, head)
     )
+
+
+def _grades_apart(so_far: Sequence[str], rest: Sequence[str]) -> bool:
+    """Tell whether a grade is followed by one of another kind: "go wider and [darker]"."""
+    item, last = _stretch(rest), _last_item(so_far)[-1:]
+    graded = len(item) == 1 and last and all(map(lexicon.is_comparative, [*item, *last]))
+    graded = graded or (item[0] in {"less", "more"} and item[0] in so_far)
+    about = {aspect_of_thing(last), aspect_of_thing(item)}
+    return bool(graded) and None not in about and len(about) > 1 and about != {"lighting", "palette"}
+
+
+def _names_somebody_else(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool:
+    """Tell whether the verb is said for two: "have her stand and [him sit]"."""
+    item = _stretch(rest)
+    if {"there", "there's"} & set(so_far[:2]):
+        return item[0] in {"a", "an"} and bool(lexicon.PREPOSITIONS & set(item))
+    told = item[0] in lexicon.SUBJECTS and bool(lexicon.PREPOSITIONS & set(item[1:2]))
+    return told or (head != "" and item[0] in {"him", "them"} and len(item) > 1)
 
 
 def _gives_again(rest: Sequence[str], head: str) -> bool:
@@ -42,7 +62,9 @@ def repeats_predicate(words: Sequence[str], begin: int, start: int, head: str) -
     asked = bool(lexicon.STATING & set(so_far)) and len(before) > len(("the", "sky"))
     stated = asked or bool(lexicon.FINITE & set(so_far)) or _has_state(before)
     if item[0] in lexicon.DEFINITE:
-        told = (stated and _has_state(item)) or _leaves_out_to_be(so_far, item)
+        told = (
+            stated and (_has_state(item) or bool({"less", "more"} & set(item[2:-1])))
+        ) or _leaves_out_to_be(so_far, item)
         return told or (not head and _leaves_out_verb(so_far, item))
     return not head and _has_bare_state(before) and _has_bare_state(item)
 
@@ -100,7 +122,13 @@ def reaches_elsewhere(words: Sequence[str], start: int) -> bool:
     """Tell whether "with" brings in what no look or subject is made of: "… with [a slower camera]"."""
     thing = _stretch(words[start:])
     graded = any(lexicon.is_comparative(word) for word in thing[:2])
-    return graded and aspect_of_thing(thing) in lexicon.BESIDES_THE_PICTURE
+    return graded and aspect_of_thing(thing) in BESIDES_THE_PICTURE
+
+
+def is_heard(so_far: Sequence[str], item: Sequence[str]) -> bool:
+    """Tell whether "with" brings a sound into a look: "… to a crane up, with [an orchestral score]"."""
+    seen = aspect_of_thing(so_far) in {"camera", "lighting", "palette", "style"}
+    return seen and aspect_of_thing(item) == "audio"
 
 
 def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> bool:
@@ -114,8 +142,12 @@ def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> boo
         return True
     if item[0].endswith("s") and so_far[0] in lexicon.DETERMINERS:
         return False  # "the camera pushes in, [pauses, …]": what the same subject does next
-    before, after = aspect_of_thing(_last_item(so_far)), aspect_of_thing(item)
-    related = {before, after} <= lexicon.PLACE_AND_LIGHT
+    last = _last_item(so_far)
+    plain = not lexicon.PREPOSITIONS & set(item)
+    if plain and len(lexicon.THINGS & {*last[-1:], *item[1:][-1:]}) > 1:
+        return True
+    before, after = aspect_of_thing(last), aspect_of_thing(item)
+    related = {before, after} <= PLACE_AND_LIGHT
     return before is not None and after is not None and before != after and not related
 
 
@@ -123,16 +155,24 @@ def _repeats_pair(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool
     """Tell whether a second pair follows: "… the car to a truck and [the sky to purple]"."""
     openers = lexicon.ARTICLES if head in lexicon.PLACING else lexicon.DEFINITE
     links = lexicon.GAPS.get(head, frozenset())
-    if rest[0] not in openers:
-        return (
-            bool(links & set(so_far)) and not rest[0].endswith("ing") and rest[1:2] != [] and rest[1] in links
-        )
     stretch = list(takewhile(lambda word: word not in lexicon.JOINERS, rest))
+    if rest[0] not in openers:
+        linked = bool(links & set(so_far)) and not rest[0].endswith("ing") and bool(links & set(rest[1:2]))
+        return linked or (head in lexicon.COMPLEMENTED and _both_have_states(so_far, stretch, head))
     if links & set(so_far) and links & set(stretch[2:]):
         return True
     bare = not lexicon.PREPOSITIONS & set(so_far)
     first = [word for word in _last_item(so_far) if word not in lexicon.FILLERS | {head}]
-    return head in lexicon.COMPLEMENTED and bare and min(len(first), len(stretch)) > len(("the", "car"))
+    whole = len(first) + (first[:1] != [] and first[0] in _NAMED_ALONE)
+    return head in lexicon.COMPLEMENTED and bare and min(whole, len(stretch)) > len(("the", "car"))
+
+
+def _both_have_states(so_far: Sequence[str], item: Sequence[str], head: str) -> bool:
+    before = [word for word in _last_item(so_far) if word not in lexicon.FILLERS | {head}]
+    return (_has_state(before) or _has_bare_state(before)) and _has_bare_state(item)
+
+
+_NAMED_ALONE = frozenset({"him", "it", "them"})
 
 
 def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head: str) -> bool:
@@ -144,18 +184,33 @@ def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head
     if rest[0] not in lexicon.ARTICLES:
         listed = joint in lexicon.JOINERS | {","}
         return head in lexicon.EACH_APART and bare and listed and _is_another_aspect(so_far, rest)
-    if joint in _ADDING_JOINTS or (head in lexicon.ADDITIVES and bare):
-        return True
     item = _stretch(rest)
+    if joint in _ADDING_JOINTS or (head in lexicon.ADDITIVES and (bare or _adds_apart(so_far, item))):
+        return True
+    if _changes_places(so_far, item, head):
+        return False
     linked = lexicon.GAPS.get(head, frozenset()) & set(item)
     if head in lexicon.EACH_APART and bare and not linked and not _linked_later(rest, head):
         return True
-    if item[1:2] and item[1] in _MEASURES and item[2:3] == ["of"]:
+    if item[1:2] and item[1] in MEASURES and item[2:3] == ["of"]:
         return False
     directed = head in lexicon.EDITS - lexicon.CAUSATIVES and joint in lexicon.JOINERS | {","}
     plain = not set(so_far) & (lexicon.PREPOSITIONS - {"to"} | lexicon.RELATIVES) and not _describes(item)
     before, after = aspect_of_thing(_last_item(so_far)), aspect_of_thing(item)
     return directed and plain and None not in (before, after) and before != after
+
+
+def _adds_apart(so_far: Sequence[str], item: Sequence[str]) -> bool:
+    """Tell whether a thing is added beside one that has its place: "a lamp on the table, and [a chair]"."""
+    taken = {"between", "from", "with"} | lexicon.RELATIVES
+    paused = list(so_far[-2:]) == [",", "and"] or bool(lexicon.PREPOSITIONS & set(item))
+    return paused and item[0] in {"a", "an"} and not taken & set(so_far)
+
+
+def _changes_places(so_far: Sequence[str], item: Sequence[str], head: str) -> bool:
+    """Tell whether two things are put in each other's place: "swap the mug and [the bottle]"."""
+    two = head in {"exchange", "swap"} and not lexicon.GAPS[head] & set(so_far) and so_far[-1] == "and"
+    return two and "," not in so_far and aspect_of_thing(_last_item(so_far)) == aspect_of_thing(item)
 
 
 def _is_another_aspect(so_far: Sequence[str], rest: Sequence[str]) -> bool:
@@ -167,7 +222,7 @@ def _is_another_aspect(so_far: Sequence[str], rest: Sequence[str]) -> bool:
 
 
 _SHORT_NAME = 4
-_MEASURES = frozenset("bit dash hint note splash touch trace".split())
+MEASURES = frozenset("bit dash hint note splash touch trace".split())
 """Of what they measure, there is a little in what was named before: "cool tones, a hint of green"."""
 
 

@@ -56,7 +56,7 @@ def _with_verb(text: str, verb: str, clause: Clause) -> str:
     if is_editing(words[0]):
         return f"{_plain(words[0])}{text[len(words[0]) :]}"
     states = bool(lexicon.FINITE & set(words)) or set(words) & (lexicon.NOVELTIES | lexicon.CONTRASTS)
-    shares = verb and words[0] in lexicon.ARTICLES and not states
+    shares = verb and words[0] in lexicon.ARTICLES | {"him", "them"} and not states
     return f"{verb} {text}" if shares else text
 
 

@@ -27,13 +27,34 @@ def says_it_stays(words: Sequence[str], *, imperative: bool) -> bool:
     if word in {"stay", "stick"} and following in {"to", "with"}:
         return True
     if word in lexicon.WITHHOLDING:
-        withheld = lexicon.WITHHELD - {"move", "moving"} if word == "no" else lexicon.WITHHELD
-        nothing_new = stretch[:2] == ["nothing", "different"]
-        return nothing_new or bool(set(stretch[1:3]) & (withheld | lexicon.REST))
+        return _withholds(stretch)
     changes_nothing = following == "nothing" and (imperative or word in lexicon.EDITING)
     if changes_nothing or _asks_for_the_same(stretch):
         return True
-    return _names_what_stays(words, imperative=imperative) or _forbids_a_change(stretch)
+    names = _lists_what_stays(words) or _names_what_stays(words, imperative=imperative)
+    return names or _forbids_a_change(stretch)
+
+
+_LISTING = lexicon.ARTICLES | frozenset({",", "and", "&", "all", "must", "of", "should"})
+_LATEST_VERB = 5
+_LONGEST_LIST = 16
+
+
+def _withholds(stretch: Sequence[str]) -> bool:
+    """Tell whether a change is not wanted: "no changes", "nothing needs to change", "nothing else"."""
+    if stretch[0] == "nothing" and {"different", *lexicon.WITHHELD} & set(stretch[1:_LATEST_VERB]):
+        return True
+    withheld = lexicon.WITHHELD - {"move", "moving"} if stretch[0] == "no" else lexicon.WITHHELD
+    return bool(set(stretch[1:3]) & (withheld | lexicon.REST))
+
+
+def _lists_what_stays(words: Sequence[str]) -> bool:
+    """Tell whether several things are listed and then said to stay: "light, framing and pace stay put"."""
+    named = list(takewhile(lambda word: word not in lexicon.STAYING - lexicon.SAME, words[:_LONGEST_LIST]))
+    told = len(named) < min(len(words), _LONGEST_LIST)
+    others = {word for word in named if word not in _LISTING}
+    acts = lexicon.CLOSED | lexicon.SOFT_STOPS | lexicon.NOVELTIES | lexicon.VERBS - lexicon.NOUN_LIKE
+    return told and bool({"and", "&", ","} & set(named)) and not others & acts
 
 
 def _asks_for_the_same(stretch: Sequence[str]) -> bool:
@@ -49,6 +70,12 @@ def _asks_for_the_same(stretch: Sequence[str]) -> bool:
 def is_remark(words: Sequence[str]) -> bool:
     """Tell whether a sentence only thanks, praises or agrees: "great take", "I love the camera move"."""
     first, second, *_ = (*words, "", "")
+    if (
+        first in lexicon.SPARING
+        and set(words) & lexicon.REQUESTED
+        and set(words) <= lexicon.REQUESTED | lexicon.SPARING
+    ):
+        return True
     clause = list(takewhile(lambda word: word not in lexicon.SOFT_STOPS, words))
     if first in {"i", "we"}:
         return second in lexicon.LIKING
@@ -89,11 +116,21 @@ def _names_what_stays(words: Sequence[str], *, imperative: bool) -> bool:
         return True
     if lexicon.SAME & set(opening[:3]):
         return True
-    if any(word == "as" and following in lexicon.AS_BEFORE for word, following in pairwise(opening)):
+    if _is_as_before(opening):
         return True
     holds = not imperative or opening[0] == "hold"
     shared = "of the same" in " ".join(opening)  # as each other, not as before
     return holds and not shared and bool(lexicon.STAYING & set(opening))
+
+
+def _is_as_before(opening: Sequence[str]) -> bool:
+    """Tell whether something is as it was: "as before", "as it is"; not "as it gets dark"."""
+    return any(
+        word == "as"
+        and following in lexicon.AS_BEFORE
+        and (following not in {"it", "they"} or verb in lexicon.AS_IT)
+        for word, following, verb in zip(opening, opening[1:], [*opening[2:], ""], strict=False)
+    )
 
 
 def _forbids_a_change(stretch: Sequence[str]) -> bool:

@@ -44,7 +44,9 @@ LONGEST = 300
 """In tokens; a longer sentence is cut there, which keeps the time linear in the length of the text."""
 
 PHRASES: Mapping[str, str] = {
+    "apart from": "except",
     "as well as": "plus",
+    "aside from": "except",
     "e.g.": ",",
     "how about": "please",
     "i.e.": ",",
@@ -53,7 +55,10 @@ PHRASES: Mapping[str, str] = {
     "what if": "please",
     "do me a favor": "please",
     "do me a favour": "please",
+    "do away with": "remove",
     "do not": "don't",
+    "get rid of": "remove",
+    "in addition to": "besides",
     "in exchange for": "instead",
     "in favor of": "instead",
     "in favour of": "instead",
@@ -61,6 +66,9 @@ PHRASES: Mapping[str, str] = {
     "in place of": "instead",
     "not only": "also",
     "on top of that": "plus",
+    "strip out": "remove",
+    "take away": "remove",
+    "take out": "remove",
     "w/": "with",
     "w/o": "without",
 }
@@ -83,8 +91,9 @@ MISSPELLED: Mapping[str, str] = {
 _TOKEN = re.compile(
     r"(?P<quotation>[\"“][^\"”\n]*[\"”])"
     r"|(?P<bullet>(?m:^)[ \t]*[-*•‣·\u2013][ \t])"
-    r"|(?<!\S)\(?(?P<label>\d{1,2}|[a-h])[.)](?=\s)"
+    r"|(?<!\S)\(?(?P<label>\d{1,2}[.)]|[a-h][.)]|[iv]{1,3}\))(?=\s)"
     r"|(?P<arrow>[-=]+>|→)"
+    r"|(?P<equals>(?<=\s)=(?=\s))"
     r"|(?P<slash>(?<=\s)/(?=\s))"
     r"|(?P<dash>(?<=\s)-+(?=\s)|[\u2014\u2013])"
     rf"|(?<!\w)(?P<phrase>{'|'.join(map(re.escape, sorted(PHRASES, key=len, reverse=True)))})(?!\w)"
@@ -93,7 +102,8 @@ _TOKEN = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_LABEL = 2
-_FIRST_LABELS = frozenset({"1", "a"})
+_FIRST_LABELS = frozenset({"1", "a", "i"})
+_ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii")
 
 
 def sentences(text: str) -> Iterator[Sentence]:
@@ -112,7 +122,7 @@ def sentences(text: str) -> Iterator[Sentence]:
         elif stop is not Lead.STOP or lead is not Lead.ITEM:
             lead = stop
         if match["label"] and stop:
-            awaited = frozenset({_next_label(match["label"].lower())})
+            awaited = frozenset({_next_label(_label(match))})
     if tokens:
         yield Sentence(lead, tokens)
 
@@ -122,17 +132,25 @@ def _word(match: re.Match[str]) -> str:
     word = MISSPELLED.get(word, word)
     if match["phrase"]:
         return PHRASES.get(word, word)
+    if match["equals"]:
+        return ":"
     return "->" if match["arrow"] else "," if match["slash"] else word
 
 
 def _stop(match: re.Match[str], word: str, awaited: frozenset[str]) -> Lead | None:
     """Return how the next sentence is led in by `match`, None where it does not end the one before."""
-    if match["bullet"] or (match["label"] and match["label"].lower() in awaited):
+    if match["bullet"] or (match["label"] and _label(match) in awaited):
         return Lead.ITEM
     if match["dash"]:
         return Lead.DASH
     return Lead.STOP if word in lexicon.HARD_STOPS else None
 
 
+def _label(match: re.Match[str]) -> str:
+    return match["label"][:-1].lower()
+
+
 def _next_label(label: str) -> str:
+    if label in _ROMAN[:-1]:
+        return _ROMAN[_ROMAN.index(label) + 1]
     return str(int(label) + 1) if label.isdigit() else chr(ord(label) + 1)

@@ -20,6 +20,9 @@ _KNOWN = (
     | lexicon.COMPARATIVES
     | lexicon.KEEPING
     | lexicon.STAYING
+    | lexicon.STATES
+    | lexicon.GRADABLE
+    | lexicon.THINGS
     | lexicon.PRAISE
     | lexicon.REQUESTS
 )

@@ -18,7 +18,7 @@ def is_imperative(words: Sequence[str], *, opening: bool = False) -> bool:
     word, following, third = (*words[:3], "", "", "")[:3]
     takes_object = following in lexicon.DETERMINERS
     if word in lexicon.NOUN_LIKE:
-        near = opening and following in lexicon.PREPOSITIONS
+        near = opening and (following in lexicon.PREPOSITIONS or word in lexicon.MEASURED)
         return takes_object or following in lexicon.PARTICLES or near
     if word in lexicon.VERBS:
         return True

@@ -44,6 +44,17 @@ def test_the_labelled_prompts_are_told_right(case: dict[str, str]) -> None:
         "The second beat is too long; trim it to a second.",
         "The pavement is wet now, with the shop signs mirrored in it.",
         "Shift everything to cool tones, a hint of green in the shadows.",
+        "Darker, moodier lighting.",
+        "Change her clothes: a navy suit, a white shirt and brown brogues.",
+        "Remove all on-screen text, including the logo and the URL.",
+        "Keep everything the same apart from the time of day: make it dusk.",
+        "Exchange the typewriter for a laptop; lighting, framing and timing stay put.",
+        "Do not touch the camera or the pacing, but turn the car into a tractor.",
+        "The music doesn't fit. Use something slower on piano.",
+        "One change only - the door opens inward.",
+        "Let the lights come on as it gets dark.",
+        "The kitchen, but messier: dirty dishes, spilled flour, an overturned bowl.",
+        "Increase contrast.",
     ],
 )
 def test_one_change_with_what_elaborates_it_and_what_stays_is_single(prompt: str) -> None:
@@ -69,6 +80,19 @@ def test_one_change_with_what_elaborates_it_and_what_stays_is_single(prompt: str
         "Not a fox but a hare, and not a meadow but a pond.",
         "Same clip but wider lens and with a blue cast.",
         "Autumn leaves instead of snow, and a handheld camera.",
+        "Warmer, slower, quieter.",
+        "Have her wear a hat and sit by the window.",
+        "Same actress in a different dress in a different city.",
+        "Put it in the desert, at night.",
+        "Background = forest, time = dawn",
+        "Apart from changing the car to a van, remove the driver.",
+        "Make him bald and the hallway longer.",
+        "There should be a cat on the roof and a dog at the gate.",
+        "Add a dolphin jumping out of the water, and a sailing boat on the horizon.",
+        "Dress her in white, him in black.",
+        "Change the camera move to a crane up, with an orchestral score.",
+        "Make the headlights blurry & logo bigger.",
+        "i) snow ii) slower",
     ],
 )
 def test_several_changes_are_multiple(prompt: str) -> None:
@@ -85,6 +109,7 @@ def test_several_changes_are_multiple(prompt: str) -> None:
         "…",
         "Leave it as it is, it's perfect.",
         "Nothing to change here, just run it once more.",
+        "The framing, wardrobe and colours must stay the same.",
     ],
 )
 def test_only_what_stays_is_none(prompt: str) -> None:
@@ -166,8 +191,9 @@ def cases(name: str) -> list[dict[str, str]]:
         ("remix-prompts.jsonl", 95),
         ("remix-prompts-dev.jsonl", 95),
         ("remix-prompts-held-out.jsonl", 95),
-        ("remix-prompts-unseen.jsonl", 93),
+        ("remix-prompts-unseen.jsonl", 95),
         ("remix-prompts-later.jsonl", 95),
+        ("remix-prompts-last.jsonl", 95),
     ],
 )
 def test_of_every_set_of_prompts_at_least_this_much_is_told_right(name: str, least_percent: int) -> None:
