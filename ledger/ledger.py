@@ -77,18 +77,23 @@ def _check_format(store: Store, url: str) -> None:
             )
 
 
+def check_url(url: str) -> None:
+    """Raise `LedgerUnusable` if `url` is of no kind that a ledger is opened at."""
+    scheme, separator, _ = url.partition("://")
+    if separator and not url.startswith((_SQLITE, *_POSTGRES)):
+        raise LedgerUnusable(
+            f"ledger URL {scheme}://…: expected sqlite:///relative/path, sqlite:////absolute/path, "
+            "postgresql://user:password@host:5432/database or a path"
+        )
+
+
 def _open(url: str, *, read_only: bool) -> Store:
     path = file_of(url)
     if path is None:
         from ledger.store.postgres import PostgresStore  # noqa: PLC0415  # only the store in use is loaded
 
         return PostgresStore(url, read_only=read_only)
-    scheme, separator, _ = url.partition("://")
-    if separator and not url.startswith(_SQLITE):
-        raise LedgerUnusable(
-            f"ledger URL {scheme}://…: expected sqlite:///relative/path, sqlite:////absolute/path, "
-            "postgresql://user:password@host:5432/database or a path"
-        )
+    check_url(url)
     return _open_sqlite(path, read_only=read_only)
 
 

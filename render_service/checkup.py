@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import LedgerError
-from ledger.ledger import Ledger, label_of
+from ledger.ledger import Ledger, check_url, label_of
 from ledger.merkle import leaf_hash
 from ledger.store.interface import RecordFilter
 from render_service.asking.preview import address
@@ -137,6 +137,10 @@ def _clock(theirs: datetime | None, ours: datetime) -> Finding:
 
 
 def _ledger(settings: Settings) -> Finding:
+    try:
+        check_url(settings.ledger_url)
+    except LedgerError as error:
+        return Finding("ledger", Found.WRONG, str(error), "name another with --ledger or SORA_LEDGER_URL")
     path = settings.ledger_path.absolute() if settings.ledger_path else None
     if path is not None and not path.exists():
         return _writable("ledger", path, "there is none yet; the first `create` begins it")

@@ -11,6 +11,7 @@ everything of a known profile that the table does not say itself.
 import tomllib
 from collections.abc import Mapping
 from datetime import date
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from http import HTTPStatus
@@ -44,6 +45,7 @@ Wanted = Ability | ExtraField | ReferenceForm | Variant
 
 _OUR_WORDS = {status.value: status for status in Status}
 _LIKE = "like"
+_KEY = "[key]"  # how pydantic points at the key of a table instead of its value
 
 
 class Quirk(StrEnum):
@@ -188,7 +190,11 @@ def profile(name: str, own: Path | None = None) -> Profile:
 def _read(own: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(own.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SettingsUnusable(
+            f"the profiles in {own} cannot be read ({error.strerror}); check SORA_LEDGER_PROFILES"
+        ) from error
+    except ValueError as error:
         raise SettingsUnusable(f"the profiles in {own} cannot be read ({error}); expected TOML") from error
 
 
@@ -209,4 +215,8 @@ def _own(own: Path, name: str, data: Any, known: Mapping[str, Any]) -> Profile:
 
 def _first(error: ValidationError) -> str:
     complaint = error.errors()[0]
-    return f"{'.'.join(str(step) for step in complaint['loc']) or 'profile'}: {complaint['msg']}"
+    place = ".".join(str(step) for step in complaint["loc"] if step != _KEY) or "profile"
+    if complaint["type"] == "extra_forbidden":
+        near = get_close_matches(place, Profile.model_fields, n=1)
+        return f"there is no key {place}" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{place}: {complaint['msg'].removeprefix('Value error, ')}"

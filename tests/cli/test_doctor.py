@@ -99,6 +99,13 @@ def test_a_ledger_that_is_none_is_said(sora: Any, folder: Path) -> None:
     assert (found["found"], "no SQLite database" in found["says"]) == ("wrong", True)
 
 
+def test_a_ledger_of_a_kind_there_is_not_is_said(sora: Any, folder: Path) -> None:
+    ended = sora("doctor", "--dry-run", "--profile", "sandbox", "--ledger", "mysql://host/ledger")
+    found = findings(ended)["ledger"]
+    assert (ended.code, found["found"]) == (1, "wrong")
+    assert found["says"].startswith("ledger URL mysql://…: expected sqlite:///")
+
+
 def test_a_ledger_folder_that_is_a_file_is_said(sora: Any, folder: Path) -> None:
     (folder / "file").write_text("")
     ended = sora("doctor", "--profile", "sandbox", "--ledger", "file/ledger.db")

@@ -146,12 +146,15 @@ def test_our_profiles_are_still_there_beside_somebodys_own(own: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (None, "cannot be read"),
+        (None, r"cannot be read \(No such file or directory\); check SORA_LEDGER_PROFILES"),
         ("[studio", "cannot be read .* expected TOML"),
         ("studio = 1", r"begins with a line \[studio\]"),
         ("[openai]\nlike = 'custom'", "is a profile of ours; give yours another name"),
         ("[studio]\nlike = 'sorra'", "is like 'sorra', which is none of openai, sandbox"),
-        ("[studio]\nlike = 'custom'\nmodel = 'x'", r"\[studio\] is no profile: model: Extra inputs"),
+        (
+            "[studio]\nlike = 'custom'\nmodel = 'x'",
+            "there is no key model; did you mean models",
+        ),
         (
             "[studio]\nlike = 'custom'\nquirks = { odd = '9' }",
             "quirks.odd.*: Input should be 'ids_rewritten'",
