@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cli.ending import way_out
 from cli.exit_codes import ExitCode, of_error, of_job
-from cli.finishing import way_out
 from cli.invocation import Invocation, say
 from ledger.job import State
 

@@ -288,23 +288,6 @@ waiting = _stacked(
         help="How long to wait; the render goes on afterwards.",
     ),
 )
-downloading = _stacked(
-    click.option(
-        "--variant",
-        "variants",
-        multiple=True,
-        metavar="NAME",
-        type=click.Choice(["video", "thumbnail", "spritesheet", "all"]),
-        help="video, thumbnail, spritesheet or all; repeatable.  [default: video]",
-    ),
-    click.option(
-        "--out",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Copy the file here.  [default: VIDEO_ID and a suffix, in the working folder]",
-    ),
-    click.option("--force", is_flag=True, help="Replace the file if it exists."),
-)
 signing = click.option(
     "--key",
     metavar="FILE",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands.create import placed_document, show_placed
+from cli.ending import end
 from cli.exit_codes import ExitCode
-from cli.finishing import end
 from cli.invocation import Invocation, say
 from cli.printable import printable
 from decision.money import format_usd

@@ -6,8 +6,8 @@ import click
 
 from cli import options
 from cli.exit_codes import ExitCode
-from cli.finishing import check_offered
 from cli.invocation import Invocation, say
+from cli.offering import check_offered
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ import click
 from cli import options
 from cli.advising import advised_request
 from cli.asking import read_cost, read_prompt
-from cli.finishing import end
+from cli.ending import end
 from cli.ingredients import Ingredients, LoopCommand, gather, ingredients
 from cli.invocation import Invocation, say
 from cli.models import list_models, show_models

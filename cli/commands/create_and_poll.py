@@ -1,17 +1,18 @@
 """``create-and-poll``: ask for a render, wait for it, keep its video."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options
 from cli.commands.create import end_placed, placed_document, request_of, show_placed, show_preview
-from cli.finishing import Finished, Wishes, check_variants, finish, wanted
+from cli.copying import Copies, copying
+from cli.finishing import Finished, Wishes, finish
 from cli.ingredients import LoopCommand, ingredients
 from cli.invocation import Invocation
 from cli.models import list_models, show_models
+from cli.offering import check_variants
 from cli.placing import Placing, overriding
 from decision.request import RenderRequest
 from render_service.material.files import Material
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @overriding
 @options.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
-@options.downloading
+@copying
 @options.dry_run
 @options.calling
 @options.invocation
@@ -45,9 +46,7 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
     dry_run: bool,
     how: Placing,
     download: bool,
-    variants: tuple[str, ...],
-    out: Path | None,
-    force: bool,
+    copies: Copies,
     poll_interval: float,
     timeout: float,
     **asked: Any,
@@ -61,10 +60,9 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
     if models:
         show_models(inv)
         return
-    names = wanted(variants, out, force=force)
     request, material = request_of(inv, **asked)
-    wishes = Wishes(names if download or out else [], out, force, poll_interval, timeout)
-    check_variants(inv.settings, request.profile, names)
+    wishes = Wishes(copies if download or copies.out else None, poll_interval, timeout)
+    check_variants(inv.settings, request.profile, copies.variants)
     if dry_run:
         show_preview(inv, request, material, how)
     else:
@@ -80,7 +78,7 @@ def render_and_keep(
         from render_service.asking.patience import Patience  # noqa: PLC0415
         from render_service.asking.renders import place  # noqa: PLC0415
 
-        patience = Patience(timeout_s=wishes.timeout)
+        patience = Patience(timeout_s=wishes.timeout_s)
         placed = await place(desk, request, material, patience, override=how.override)
         if not inv.prints_json:
             show_placed(inv.console, placed, request, waiting=True)

@@ -1,14 +1,15 @@
 """``download``: the video, a thumbnail or a spritesheet of a completed job."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli import options
 from cli.adopting import job_of
-from cli.finishing import Finished, check_variants, copy_out, wanted
+from cli.copying import Copies, copying
+from cli.finishing import Finished
 from cli.invocation import Invocation
+from cli.offering import check_variants
 
 if TYPE_CHECKING:
     from render_service.desk import Desk
@@ -16,32 +17,29 @@ if TYPE_CHECKING:
 
 @click.command("download", short_help="Copy the files of a completed job.")
 @options.job_id
-@options.downloading
+@copying
 @options.dry_run
 @options.calling
 @options.invocation
-def download_command(  # one parameter per option
-    inv: Invocation, *, name: str, variants: tuple[str, ...], out: Path | None, force: bool, dry_run: bool
-) -> None:
+def download_command(inv: Invocation, *, name: str, copies: Copies, dry_run: bool) -> None:
     """Copy the files of a completed job; what is not stored yet is fetched, checked and stored first.
 
     \b
     Example:
       sora-ledger download --id job_01a2 --variant thumbnail --out thumb.webp
     """
-    names = wanted(variants, out, force=force)
     if dry_run:
         from cli.commands.status import show_get  # noqa: PLC0415
 
-        show_get(inv, name, suffix=f"/content?variant={names[0]}")
+        show_get(inv, name, suffix=f"/content?variant={copies.variants[0]}")
         return
 
     known = job_of(inv, name)
     job_id = known.job_id
-    check_variants(inv.settings, known.profile, [variant for variant in names if variant not in known.assets])
+    check_variants(inv.settings, known.profile, copies.not_stored(known))
 
     async def follow(desk: "Desk") -> Finished:
-        return Finished(*await copy_out(desk, await desk.job(job_id), names, out, force=force))
+        return Finished(*await copies.make(desk, await desk.job(job_id)))
 
     finished = inv.desk(follow)
     inv.emit(finished.document(), finished.show)

@@ -1,6 +1,5 @@
 """``image2video``: the command lines of image2video's Sora backend, as they are."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -8,10 +7,12 @@ import click
 from cli import options
 from cli.commands.create import request_of, show_preview
 from cli.commands.create_and_poll import render_and_keep
-from cli.finishing import Wishes, check_variants, wanted
+from cli.copying import Copies, copying
+from cli.finishing import Wishes
 from cli.ingredients import LoopCommand, ingredients
 from cli.invocation import Invocation
 from cli.models import BACKEND, list_models, show_models
+from cli.offering import check_variants
 from cli.placing import Placing, overriding
 
 
@@ -35,7 +36,7 @@ def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
 @options.render
 @overriding
 @options.waiting
-@options.downloading
+@copying
 @options.dry_run
 @options.calling
 @options.invocation
@@ -46,9 +47,7 @@ def image2video_command(  # noqa: PLR0913  # one parameter per option
     models: bool,
     dry_run: bool,
     how: Placing,
-    variants: tuple[str, ...],
-    out: Path | None,
-    force: bool,
+    copies: Copies,
     poll_interval: float,
     timeout: float,
     **asked: Any,
@@ -66,11 +65,10 @@ def image2video_command(  # noqa: PLR0913  # one parameter per option
         return
     if asked["prompt_text"] is None:
         raise click.UsageError("the prompt is missing; it is the last word, in quotes")
-    names = wanted(variants, out, force=force)
     request, material = request_of(inv, prompt_file=None, fields={}, augment=False, **asked)
-    check_variants(inv.settings, request.profile, names)
+    check_variants(inv.settings, request.profile, copies.variants)
     if dry_run:
         show_preview(inv, request, material, how)
     else:
-        wishes = Wishes(names, out, force, poll_interval, timeout)
+        wishes = Wishes(copies, poll_interval, timeout)
         render_and_keep(inv, request, material, how, wishes)

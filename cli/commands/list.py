@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from cli import options
-from cli.finishing import check_offered
 from cli.invocation import Invocation
+from cli.offering import check_offered
 from cli.printable import short
 
 if TYPE_CHECKING:

@@ -1,14 +1,16 @@
 """``poll``: wait for a render, keep its video, close the job."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli import options
 from cli.adopting import job_of
-from cli.finishing import Finished, Wishes, check_targets, check_variants, end, finish, wanted
+from cli.copying import Copies, copying
+from cli.ending import end
+from cli.finishing import Finished, Wishes, finish
 from cli.invocation import Invocation
+from cli.offering import check_variants
 
 if TYPE_CHECKING:
     from render_service.desk import Desk
@@ -18,20 +20,18 @@ if TYPE_CHECKING:
 @options.job_id
 @options.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
-@options.downloading
+@copying
 @options.dry_run
 @options.calling
 @options.invocation
-def poll_command(  # noqa: PLR0913  # one parameter per option
+def poll_command(
     inv: Invocation,
     *,
     name: str,
     poll_interval: float,
     timeout: float,
     download: bool,
-    variants: tuple[str, ...],
-    out: Path | None,
-    force: bool,
+    copies: Copies,
     dry_run: bool,
 ) -> None:
     """Wait for a render and keep its video; goes on wherever an earlier command stopped.
@@ -40,7 +40,6 @@ def poll_command(  # noqa: PLR0913  # one parameter per option
     Example:
       sora-ledger poll --id job_01a2 --download --out clip.mp4
     """
-    names = wanted(variants, out, force=force)
     if dry_run:
         from cli.commands.status import show_get  # noqa: PLC0415
 
@@ -49,11 +48,11 @@ def poll_command(  # noqa: PLR0913  # one parameter per option
 
     known = job_of(inv, name)
     job_id = known.job_id
-    check_variants(inv.settings, known.profile, [variant for variant in names if variant not in known.assets])
+    check_variants(inv.settings, known.profile, copies.not_stored(known))
     if download and known.video_id:
-        check_targets(known, names, out, force=force)
+        copies.check(known)
 
-    wishes = Wishes(names if download or out else [], out, force, poll_interval, timeout)
+    wishes = Wishes(copies if download or copies.out else None, poll_interval, timeout)
 
     async def follow(desk: "Desk") -> Finished:
         return await finish(inv, desk, await desk.job(job_id), wishes)

@@ -6,7 +6,7 @@ import click
 
 from cli import options
 from cli.commands.create import placed_document, show_placed
-from cli.finishing import end
+from cli.ending import end
 from cli.invocation import Invocation
 
 if TYPE_CHECKING:

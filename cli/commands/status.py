@@ -6,8 +6,9 @@ import click
 
 from cli import options
 from cli.adopting import job_of
-from cli.finishing import check_offered, end
+from cli.ending import end
 from cli.invocation import Invocation
+from cli.offering import check_offered
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.job import JOB_PREFIX, State
 from render_service.documents import job_document
