@@ -12,6 +12,7 @@ from cli.invocation import Invocation, announce
 from decision.prompt import FIELDS
 from decision.purposes import PURPOSES
 from render_service.settings import read_settings
+from render_service.storage.irreplaceable import irreplaceable
 from render_service.telemetry import Log, begin_trace
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,6 +37,8 @@ def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Pat
     path = value if value.suffix else value.with_suffix(".json")
     if path.is_dir():
         raise click.BadParameter(f"{path} is a folder; name a file in it")
+    if what := irreplaceable(path):
+        raise click.BadParameter(f"at {path} is {what}, which nothing replaces; name another")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -189,6 +189,9 @@ def draft(
     )
 
 
+_DAMAGED = "a record is damaged: `sora-ledger verify` says which"
+
+
 class StoredRow(NamedTuple):
     """One row of the log as a store returns it: the bytes exactly as hashed."""
 
@@ -288,7 +291,9 @@ class Record:
 
 def _parsed(stored: bytes) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = from_json(stored)
+        document = from_json(stored)
     except ValueError as error:
-        raise LedgerUnusable("a record is damaged: `sora-ledger verify` says which") from error
+        raise LedgerUnusable(_DAMAGED) from error
+    if not isinstance(document, dict):
+        raise LedgerUnusable(_DAMAGED)
     return document

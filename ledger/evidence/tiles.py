@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ledger.evidence.head import TreeHead
 from ledger.ledger import EVERYTHING, Ledger
-from ledger.merkle import TILE_HEIGHT
+from ledger.merkle import TILE_HEIGHT, leaf_hash
 
 WIDTH = 1 << TILE_HEIGHT
 _LENGTH_BYTES = 2
@@ -75,7 +75,11 @@ def _content(ledger: Ledger, tile: Tile) -> bytes:
     if tile.level is not None:
         hashes = ledger.store.nodes(tile.level * TILE_HEIGHT, start, tile.width)
         return _whole(tile, hashes, b"".join(hashes))
-    records = [row.record for row in ledger.store.rows(start, tile.width, EVERYTHING)]
+    rows = ledger.store.rows(start, tile.width, EVERYTHING)
+    for position, row in enumerate(rows, start + 1):
+        if leaf_hash(row.record) != row.leaf:
+            raise ValueError(f"{tile.path}: the record at position {position} is not the one of its leaf")
+    records = [row.record for row in rows]
     entries = (len(record).to_bytes(_LENGTH_BYTES, "big") + record for record in records)
     return _whole(tile, records, b"".join(entries))
 

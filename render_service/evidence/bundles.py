@@ -86,7 +86,7 @@ def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exporte
         _check(temporary, wanted.scope)
         size = Path(temporary).stat().st_size
         Path(temporary).replace(wanted.target)
-    except ValueError as error:  # what no reader can make sense of: a record, a payload, the tree
+    except (RecursionError, ValueError) as error:  # nobody can make sense of a record, a payload, the tree
         raise NotIntact(f"{wanted.scope}: {error}; `sora-ledger verify` says what is wrong") from error
     except OSError as error:
         raise StorageFailed(
@@ -115,9 +115,11 @@ def build_information() -> dict[str, str]:
 def _check(path: str, scope: Scope) -> None:
     found = verify_bundle.check_bundle(path).findings
     if found:
+        code, position, subject, *_ = found[0]
+        where = subject if position is None else f"position {position}, {subject}"
         raise NotIntact(
-            f"{scope}: not exported, for it would not check: {found[0].code} at position "
-            f"{found[0].position}, {found[0].subject}; `sora-ledger verify` says what is wrong"
+            f"{scope}: not exported, for it would not check: {code} at {where}; "
+            "`sora-ledger verify` says what is wrong"
         )
 
 

@@ -18,6 +18,8 @@ from render_service.errors import BadInput, NotIntact
 from render_service.evidence.files import read_file
 from render_service.evidence.keys import read_signer
 
+_ODD_HEAD = "the ledger's head is not that of its records"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -45,11 +47,24 @@ def read_head(path: Path) -> TreeHead:
 
 
 def tree_head(ledger: Ledger, key: Path | None, size: int | None = None) -> TreeHead:
-    """Return the head of `ledger`, or that of its first `size` records, signed if there is a `key`."""
+    """Return the head of `ledger`, or that of its first `size` records, signed if there is a `key`.
+
+    `NotIntact` if the head is not that of the stored hashes: a log signs nothing it could not prove later.
+    """
     newest = ledger.head().size
     if size is not None and not 0 <= size <= newest:
         raise BadInput(f"size {size}: the ledger has {newest} records; name a size from 0 to {newest}")
-    return TreeHead.of(ledger, [read_signer(key)] if key else [], size)
+    head = TreeHead.of(ledger, [read_signer(key)] if key else [], size)
+    if key and head.checkpoint.root != _stored_root(ledger, head.checkpoint.size):
+        raise NotIntact(f"{_ODD_HEAD}, so it is not signed: `sora-ledger verify` says more")
+    return head
+
+
+def _stored_root(ledger: Ledger, size: int) -> bytes | None:
+    try:
+        return root_at(ledger.store, size)
+    except ProofInvalid:
+        return None
 
 
 def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> Comparison:
@@ -67,6 +82,8 @@ def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> C
             f"origin: the checkpoint is of the log {given.checkpoint.origin}, "
             f"this ledger is {now.checkpoint.origin}"
         )
+    if now.checkpoint.root != _stored_root(ledger, now.checkpoint.size):
+        trouble.append(f"head: {_ODD_HEAD}; `sora-ledger verify` says more")
     try:
         proof = _extension(ledger, given.checkpoint, now.checkpoint)
     except ProofInvalid as error:

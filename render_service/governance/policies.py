@@ -15,6 +15,7 @@ from decision.catalog import Catalog, default_catalog, load_catalog
 from decision.document import Document as DecisionDocument
 from decision.errors import BadDocument
 from decision.policy import Policy, default_policy, load_policy
+from ledger.canonical import sha256_hex
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.events import PolicyActivated
 from ledger.ledger import Ledger
@@ -90,7 +91,7 @@ def activation_before(ledger: Ledger, position: int, policy_sha256: str) -> Reco
 
 
 def kept_document(ledger: Ledger, kind: type[D], sha256: str) -> D:
-    """Return a document of the ledger by its digest; `LedgerUnusable` if it is not there."""
+    """Return a document of the ledger by its digest; `LedgerUnusable` if it is not there, or was changed."""
     for packaged in (default_policy(), default_catalog()):
         if isinstance(packaged, kind) and packaged.digest == sha256:
             return packaged
@@ -99,6 +100,11 @@ def kept_document(ledger: Ledger, kind: type[D], sha256: str) -> D:
         raise LedgerUnusable(
             f"the {kind.__name__.lower()} {sha256[:12]}… is cited in this ledger and not kept in it: "
             "bring its file, or another, with `sora-ledger policy activate FILE`"
+        )
+    if sha256_hex(body) != sha256:
+        raise LedgerUnusable(
+            f"the {kind.__name__.lower()} {sha256[:12]}… that is kept in this ledger is not the one that was "
+            "recorded, so nothing is decided by it: `sora-ledger verify` finds it; restore a backup"
         )
     return kind.model_validate_json(body)
 

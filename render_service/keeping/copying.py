@@ -54,6 +54,7 @@ def copy_ledger(source_url: str, target_url: str, progress: Progress) -> Copy:
     """Copy the ledger at `source_url` to `target_url`, or go on; `LedgerUnusable` if that holds another."""
     _refuse_itself(source_url, target_url)
     with closing(open_store(source_url, read_only=True)) as source, open_snapshot(source_url) as snapshot:
+        source.head()  # says what is wrong with one that cannot be read
         tree = Frontier.from_bytes(*snapshot.head())
         if tree.size == 0:
             raise LedgerUnusable(f"ledger {label_of(source_url)}: it has no records; nothing was copied")
@@ -101,7 +102,11 @@ def _common(source: Store, size: int, target: Store, names: tuple[str, str]) -> 
 
 def _documents(snapshot: "Snapshot", target: Store) -> int:
     """Copy the documents that are missing; return how many those were."""
-    missing = [Document(body) for sha256, body in snapshot.documents() if target.document(sha256) is None]
+    missing = [
+        Document(_bytes(body, f"document {sha256}"))
+        for sha256, body in snapshot.documents()
+        if target.document(sha256) is None
+    ]
     if missing:
         target.append([], documents=missing)
     return len(missing)
@@ -114,9 +119,17 @@ def _rows(snapshot: "Snapshot", after: int) -> Iterator[Row]:
     for position, *_, record, payload, leaf in snapshot.events(after):
         own = []
         while body is not None and body[1] <= position:
-            own.append(PrivateBody(body[0], body[2], body[3], _text(body[4])))
+            salt = _bytes(body[3], f"a private text of position {position}")
+            own.append(PrivateBody(body[0], body[2], salt, _text(body[4])))
             body = next(bodies, None)
-        yield StoredRow(record, payload, leaf), own
+        yield StoredRow(*(_bytes(stored, f"position {position}") for stored in (record, payload, leaf))), own
+
+
+def _bytes(stored: object, what: str) -> bytes:
+    """Return what a column of bytes holds; SQLite lets it hold anything."""
+    if not isinstance(stored, bytes):
+        raise LedgerUnusable(f"{what} of the source is damaged: `sora-ledger verify` says how")
+    return stored
 
 
 def _text(stored: str | bytes) -> str:

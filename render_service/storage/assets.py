@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from render_service.errors import BadInput, StorageFailed
 from render_service.storage.folder import COPY_BYTES, FolderPlace, clear_stale, no_space, path_of, writing
 from render_service.storage.interface import CONTENT, SUFFIXES, Digested, Place
+from render_service.storage.irreplaceable import irreplaceable
 
 __all__ = ["SUFFIXES", "AssetStore", "Incoming", "check_target"]
 
@@ -178,5 +179,7 @@ def check_target(target: Path, *, force: bool) -> None:
         raise BadInput(f"output file {target}: the folder {target.parent} cannot be written; name another")
     if target.is_dir():
         raise BadInput(f"output file {target}: it is a folder; name a file in it with --out")
+    if what := irreplaceable(target):
+        raise BadInput(f"output file {target}: {what} is there, which nothing replaces; name another")
     if target.exists() and not force:
         raise BadInput(f"output file {target}: it exists already; name another with --out or add --force")

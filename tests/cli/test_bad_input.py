@@ -291,3 +291,18 @@ def test_a_full_disk_is_said_and_leaves_the_ledger_intact(sora: Any, denied: str
     assert ended.returncode == 7
     assert "nothing of this append was recorded" in ended.stderr
     assert sora("verify").document == sora("verify").document | {"clean": True, "jobs": 1}
+
+
+@pytest.mark.parametrize("file", ["ledger.db", "ledger.db-wal", "signing.key"])
+@pytest.mark.parametrize(
+    "command",
+    [["prove", "1", "--force", "--out"], ["export", "--all", "--force", "--out"], ["log", "--json-out"]],
+)
+def test_no_output_takes_the_place_of_a_ledger_or_a_key(
+    sora: Any, denied: str, folder: Path, file: str, command: list[str]
+) -> None:
+    sora("key", "new", "signing.key")
+    before = (folder / "ledger.db").read_bytes(), (folder / "signing.key").read_bytes()
+    ended = sora(*command, file)
+    assert (ended.code, "which nothing replaces; name another" in ended.error) == (2, True)
+    assert ((folder / "ledger.db").read_bytes(), (folder / "signing.key").read_bytes()) == before

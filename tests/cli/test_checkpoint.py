@@ -97,6 +97,16 @@ def test_a_cut_tail_is_found(sora: Any, published: Path) -> None:
     assert (ended.code, "its tail was cut" in ended.document["trouble"][0]) == (10, True)
 
 
+def test_a_head_that_is_not_that_of_the_records_is_neither_signed_nor_taken_for_them(
+    sora: Any, published: Path
+) -> None:
+    tamper("DELETE FROM events WHERE position = 2")
+    signed = sora("checkpoint", "--key", "signing.key")
+    assert (signed.code, signed.out, "so it is not signed" in signed.error) == (10, "", True)
+    compared = sora("checkpoint", "--check", "checkpoint")
+    assert (compared.code, compared.document["trouble"][0].partition(":")[0]) == (10, "head")
+
+
 def test_a_ledger_made_anew_is_found(sora: Any, published: Path, folder: Path) -> None:
     (folder / "ledger.db").unlink()
     sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")

@@ -94,13 +94,34 @@ def test_a_missing_file_is_said_and_left_out(sora: Any, stored: str, folder: Pat
     assert "missing or was changed" in ended.error
 
 
-def test_a_damaged_ledger_exports_nothing(sora: Any, stored: str, folder: Path) -> None:
+DAMAGE = {
+    "an edited text": (
+        "UPDATE private_bodies SET text = 'a dog' WHERE text = 'a fox'",
+        "BODY_MISMATCH at position 2, prompt",
+    ),
+    "JSON that is nested too deep": (
+        f"UPDATE events SET payload = CAST('{'[' * 100_000}' AS BLOB) WHERE position = 3",
+        "recursion",
+    ),
+    "a number where bytes belong": (
+        "UPDATE events SET payload = 7 WHERE position = 3",
+        "PAYLOAD_DIGEST at position 3",
+    ),
+    "a document that is none": ("UPDATE documents SET body = 7", "ATTACHED_DIGEST at documents/"),
+}
+
+
+@pytest.mark.parametrize(("statement", "says"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_ledger_exports_nothing(
+    sora: Any, denied: str, folder: Path, statement: str, says: str
+) -> None:
     db = sqlite3.connect("ledger.db", isolation_level=None)
-    db.execute("DROP TRIGGER private_bodies_no_update")
-    db.execute("UPDATE private_bodies SET text = 'a dog' WHERE text = 'a fox'")
+    for trigger in ("private_bodies_no_update", "events_no_update"):
+        db.execute(f"DROP TRIGGER {trigger}")
+    assert db.execute(statement).rowcount
     db.close()
-    ended = sora("export", stored, "--out", "b.zip")
-    assert (ended.code, "BODY_MISMATCH" in ended.error) == (10, True)
+    ended = sora("export", denied, "--out", "b.zip")
+    assert (ended.code, says in ended.error) == (10, True), ended.error
     assert [path.name for path in folder.iterdir() if "b.zip" in path.name] == []
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -23,6 +24,25 @@ WHO = Provenance("ana", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)
 
 def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events SET payload = 7",
+        "UPDATE events SET record = 7",
+        "UPDATE events SET record = x'ff'",
+        "UPDATE private_bodies SET text = x'ff'",
+    ],
+)
+def test_what_cannot_be_read_is_said_without_repeating_it(sora: Any, denied: str, statement: str) -> None:
+    db = sqlite3.connect("ledger.db", isolation_level=None)
+    for trigger in ("private_bodies_no_update", "events_no_update"):
+        db.execute(f"DROP TRIGGER {trigger}")
+    db.execute(statement)
+    db.close()
+    ended = sora("log")
+    assert (ended.code, ended.out, "`sora-ledger verify`" in ended.error) == (7, "", True)
 
 
 # --- as a table ---

@@ -1,5 +1,6 @@
 """Bringing a policy, on the command line."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,20 @@ def test_an_activated_policy_decides_and_is_shown_with_who_and_why(
     assert (shown["activated"]["actor"], shown["activated"]["why"]) == ("ana", "we attest now")
     assert "activated by ana (environment)" in sora("policy", "show", "--text").out
     assert sora("verify").code == 0
+
+
+def test_a_policy_that_was_edited_where_it_is_kept_decides_nothing(
+    sora: Any, team: Path, server: Any
+) -> None:
+    server()
+    sora("policy", "activate", str(team), "--why", "we attest now")
+    db = sqlite3.connect("ledger.db", isolation_level=None)
+    edited = """replace(body, '"require_attestation":true', '"require_attestation":false')"""
+    db.execute(f"UPDATE documents SET body = CAST({edited} AS BLOB)")
+    db.close()
+    ended = sora("create", "--prompt", "a fox")
+    assert (ended.code, "is not the one that was recorded, so nothing is decided" in ended.error) == (7, True)
+    assert [found["code"] for found in sora("verify").document["findings"]] == ["DOCUMENT"]
 
 
 def test_a_dry_run_decides_by_the_active_policy(sora: Any, team: Path, server: Any) -> None:

@@ -1,5 +1,6 @@
 """``export --tiles``: which folders it takes, and which it refuses."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ def test_a_folder_is_made_and_extended(sora: Any, key: str, folder: Path) -> Non
     second = sora("export", "--tiles", "public", "--key", key)
     assert (first.code, second.code, second.document["old_size"]) == (0, 0, first.document["head"]["size"])
     assert (folder / "public/checkpoint").read_text() == second.document["head"]["checkpoint"]
+
+
+def test_a_record_that_is_not_the_one_of_its_leaf_is_not_published(sora: Any, key: str, folder: Path) -> None:
+    db = sqlite3.connect("ledger.db", isolation_level=None)
+    db.execute("DROP TRIGGER events_no_update")
+    db.execute("UPDATE events SET record = CAST(replace(record, 'ana', 'bob') AS BLOB) WHERE position = 2")
+    db.close()
+    ended = sora("export", "--tiles", "public", "--key", key)
+    assert (ended.code, "position 2 is not the one of its leaf" in ended.error) == (10, True)
+    assert not (folder / "public/checkpoint").exists()
 
 
 def test_tiles_need_a_key(sora: Any, denied: str, folder: Path) -> None:

@@ -45,6 +45,8 @@ def usable(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", None) or ""
         meaning = next((text for prefix, text in _MEANINGS.items() if name.startswith(prefix)), "{error}")
+        if str(error).startswith("Could not decode"):  # it goes on with the text, which may be private
+            meaning = "it holds text that is no UTF-8: `sora-ledger verify` says where"
         raise LedgerUnusable(f"ledger {path}: {meaning.format(error=error)}") from error
 
 

@@ -12,6 +12,9 @@ from ledger.store.sqlite import work
 LAST_LETTER = "\U0010ffff"
 """Sorts after whatever a name goes on with."""
 _VARIABLES = 500
+_ROW = "CAST(record AS BLOB), CAST(payload AS BLOB), CAST(leaf AS BLOB)"
+_BODY = "commitment, field, CAST(salt AS BLOB), CAST(text AS TEXT)"
+"""SQLite takes anything in any column; as what it is to be, it is found not to be what was hashed."""
 
 
 def rows(db: sqlite3.Connection, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
@@ -27,14 +30,14 @@ def rows(db: sqlite3.Connection, after: int, limit: int, where: RecordFilter) ->
     given = {clause: value for clause, value in conditions.items() if value is not None}
     clauses = " AND ".join(["position > ?", *given])
     order = "position" if where.stream is None else "version"  # the same order, from the stream's index
-    query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY {order} LIMIT ?"
+    query = f"SELECT {_ROW} FROM events WHERE {clauses} ORDER BY {order} LIMIT ?"
     return [StoredRow(*row) for row in db.execute(query, (after, *given.values(), limit))]
 
 
 def histories(db: sqlite3.Connection, prefix: str, up_to: int) -> Iterator[StoredRow]:
     """Yield the rows of streams that begin with `prefix`, stream by stream."""
     query = (
-        "SELECT record, payload, leaf FROM events WHERE stream >= ? AND stream < ? AND position <= ? "
+        f"SELECT {_ROW} FROM events WHERE stream >= ? AND stream < ? AND position <= ? "
         "ORDER BY stream, version"
     )
     for row in db.execute(query, (prefix, prefix + LAST_LETTER, up_to)):
@@ -43,7 +46,7 @@ def histories(db: sqlite3.Connection, prefix: str, up_to: int) -> Iterator[Store
 
 def event(db: sqlite3.Connection, event_id: str) -> StoredRow | None:
     """Return the row of one event id."""
-    query = "SELECT record, payload, leaf FROM events WHERE event_id = ?"
+    query = f"SELECT {_ROW} FROM events WHERE event_id = ?"
     row = db.execute(query, (event_id,)).fetchone()
     return StoredRow(*row) if row else None
 
@@ -54,14 +57,14 @@ def bodies(db: sqlite3.Connection, positions: Sequence[int]) -> Mapping[str, Pri
     for start in range(0, len(positions), _VARIABLES):
         part = positions[start : start + _VARIABLES]
         marks = ",".join("?" * len(part))
-        query = f"SELECT commitment, field, salt, text FROM private_bodies WHERE position IN ({marks})"
+        query = f"SELECT {_BODY} FROM private_bodies WHERE position IN ({marks})"
         found.update((row[0], PrivateBody(*row)) for row in db.execute(query, part))
     return found
 
 
 def document(db: sqlite3.Connection, sha256: str) -> bytes | None:
     """Return a document by digest."""
-    row = db.execute("SELECT body FROM documents WHERE sha256 = ?", (sha256,)).fetchone()
+    row = db.execute("SELECT CAST(body AS BLOB) FROM documents WHERE sha256 = ?", (sha256,)).fetchone()
     return row[0] if row else None
 
 
@@ -117,8 +120,9 @@ def tally(db: sqlite3.Connection) -> Tally:
 
 def nodes(db: sqlite3.Connection, level: int, start: int, count: int) -> list[bytes]:
     """Return tree nodes; a leaf's number is its position less one."""
-    leaves = "SELECT leaf FROM events WHERE position > ? AND position <= ? ORDER BY position"
-    tiles = "SELECT hash FROM tiles WHERE level = ? AND number >= ? AND number < ? ORDER BY number"
+    leaves = "SELECT CAST(leaf AS BLOB) FROM events WHERE position > ? AND position <= ? ORDER BY position"
+    where = "level = ? AND number >= ? AND number < ? ORDER BY number"
+    tiles = f"SELECT CAST(hash AS BLOB) FROM tiles WHERE {where}"
     if level == 0:
         rows = db.execute(leaves, (start, start + count)).fetchall()
     else:
