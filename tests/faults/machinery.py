@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from itertools import chain, product
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.request import urlopen
 
 import httpx2
 
@@ -204,7 +206,19 @@ class Place:
         befalling = () if fault == "none" else (f"{operation.befalls}={fault}{times}",)
         plan = {"faults": [*operation.always, *befalling]}
         HTTP.post(f"{self.server.origin}/_sandbox/faults", json=plan).raise_for_status()
-        return self.run(operation.command, before=operation.before, trace=trace, kill=kill)
+        ended = self.run(operation.command, before=operation.before, trace=trace, kill=kill)
+        self._outlasted()
+        return ended
+
+    def _outlasted(self) -> None:
+        """Wait until the server has dealt with all that reached it: calls outlive the process that made them.
+
+        Whoever goes on with a grace period of 0 says that nothing is under way any more.
+        """
+        with urlopen(f"{self.server.origin}/_sandbox/requests") as answer:  # a connection behind all others
+            answer.read()
+        while self.server._server.server_state.tasks:
+            time.sleep(0)
 
     def go_on(self, operation: Operation, fault: str) -> None:
         """Do what a person does after a crash.
