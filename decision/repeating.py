@@ -169,7 +169,8 @@ def _repeats_pair(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool
 
 def _both_have_states(so_far: Sequence[str], item: Sequence[str], head: str) -> bool:
     before = [word for word in _last_item(so_far) if word not in lexicon.FILLERS | {head}]
-    return (_has_state(before) or _has_bare_state(before)) and _has_bare_state(item)
+    before = before[1:] if before[:1] and before[0] in lexicon.ARTICLES else before
+    return _has_bare_state(before) and _has_bare_state(item)
 
 
 _NAMED_ALONE = frozenset({"him", "it", "them"})
