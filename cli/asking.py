@@ -1,7 +1,7 @@
-"""From options to a request: the prompt from wherever it is, the reference image, the limits."""
+"""From options to a request."""
 
 from decimal import Decimal, InvalidOperation
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -11,21 +11,8 @@ from decision.request import RenderRequest, Source, parse_request
 MICROS = 1_000_000
 
 
-def read_prompt(text: str | None, file: TextIO | None) -> str:
-    """Return the prompt; exactly one of the two says it."""
-    if (text is None) == (file is None):
-        given = "neither was" if text is None else "both were"
-        raise click.UsageError(f"give the prompt with --prompt or --prompt-file (- is stdin); {given} given")
-    if file is None:
-        return text or ""
-    try:
-        return file.read().strip()
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"--prompt-file {file.name}: expected UTF-8 text ({error.reason})") from error
-
-
-def read_cost(text: str | None, option: str = "--max-cost") -> int | None:
-    """Return dollars as integer micro-dollars."""
+def read_cost(option: str, text: str | None) -> int | None:
+    """Return the dollars given with `option` as integer micro-dollars."""
     if text is None:
         return None
     try:

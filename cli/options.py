@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from cli.asking import read_cost
 from cli.invocation import Invocation, announce
-from decision.prompt import FIELDS
 from decision.purposes import PURPOSES
 from render_service.settings import read_settings
 from render_service.storage.irreplaceable import irreplaceable
@@ -44,6 +44,10 @@ def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Pat
     except OSError as error:
         raise click.BadParameter(f"the folder {path.parent} cannot be made ({error.strerror})") from error
     return path
+
+
+def _max_cost(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    return read_cost("--max-cost", value)
 
 
 def _check_text(context: click.Context) -> None:
@@ -166,52 +170,6 @@ maybe_job_id = _job_id(required=False)
 """The same, where something else may take its place: `name` may be None."""
 
 
-def prompt_fields(function: F) -> F:
-    """Take the parts of a structured prompt, passed on as one dict, `fields`."""
-
-    @functools.wraps(function)
-    def command(*args: Any, **rest: Any) -> Any:
-        given = {name: rest.pop(f"field_{name}") for name in FIELDS}
-        return function(*args, fields={name: text for name, text in given.items() if text}, **rest)
-
-    decorated: Any = command
-    for name in reversed(FIELDS):
-        flag = f"--{name.replace('_', '-')}"
-        decorated = click.option(flag, f"field_{name}", metavar="TEXT", help=_FIELD_HELP[name])(decorated)
-    return decorated  # type: ignore[no-any-return]  # click's decorator keeps the function
-
-
-_FIELD_HELP = {
-    "use_case": "Where the clip will be used.",
-    "scene": "Location, time of day, atmosphere.",
-    "subject": "Main subject.",
-    "action": "Single clear action.",
-    "camera": "Shot type, angle, motion.",
-    "style": "Film, animation, format cues.",
-    "lighting": "Lighting and mood.",
-    "palette": "3 to 5 colour anchors.",
-    "audio": "Ambient cue, music, voiceover.",
-    "dialogue": "Short spoken lines.",
-    "text": "Exact text on screen.",
-    "timing": "Counts or beats.",
-    "constraints": "Must keep, must avoid.",
-    "negative": "What to avoid.",
-}
-
-prompt = _stacked(
-    click.option("--prompt", "prompt_text", metavar="TEXT", help="What the clip should show."),
-    click.option(
-        "--prompt-file",
-        metavar="FILE",
-        type=click.File(encoding="utf-8"),
-        help="Read the prompt from a file, - is stdin.",
-    ),
-    click.option(
-        "--augment/--no-augment",
-        default=True,
-        help="Send the prompt with the fields below as labelled lines, or as it is.  [default: augment]",
-    ),
-)
 shape = _stacked(
     click.option(
         "--model", metavar="NAME", default="auto", show_default=True, help="auto, sora-2 or sora-2-pro."
@@ -244,7 +202,13 @@ render = _stacked(
         show_default=True,
         help=f"What it is for; decides the model where that is left open: {', '.join(PURPOSES)}.",
     ),
-    click.option("--max-cost", metavar="USD", help="Deny what is estimated to cost more, such as 2.50."),
+    click.option(
+        "--max-cost",
+        "max_cost_usd_micros",
+        metavar="USD",
+        callback=_max_cost,
+        help="Deny what is estimated to cost more, such as 2.50.",
+    ),
     click.option(
         "--deadline",
         "deadline_minutes",

@@ -1,18 +1,18 @@
 """``create``: ask for a render and return at once."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options
 from cli.advising import advised_request
-from cli.asking import read_cost, read_prompt
 from cli.ending import end
 from cli.ingredients import Ingredients, LoopCommand, gather, ingredients
 from cli.invocation import Invocation, say
 from cli.models import list_models, show_models
 from cli.placing import Placing, placing
+from cli.prompting import needed, prompting
 from decision.request import RenderRequest
 from ledger.job import State
 from render_service.material.files import Material
@@ -27,8 +27,7 @@ Json = dict[str, Any]
 
 
 @click.command("create", cls=LoopCommand, short_help="Ask for a render and return at once.")
-@options.prompt
-@options.prompt_fields
+@prompting
 @options.shape
 @ingredients
 @list_models
@@ -71,24 +70,17 @@ def end_placed(inv: Invocation, placed: "Placed") -> None:
     end(inv, placed.job)
 
 
-def request_of(  # noqa: PLR0913  # one parameter per option
+def request_of(  # noqa: PLR0913  # what becomes something else on the way
     inv: Invocation,
     *,
-    prompt_text: str | None,
-    prompt_file: TextIO | None,
-    augment: bool,
-    fields: dict[str, str],
+    prompt: str | None,
     model: str,
     size: str | None,
     seconds: str | None,
     input_reference: Path | None,
     extra: Ingredients,
-    purpose: str,
-    max_cost: str | None,
-    request_key: str | None,
-    attested: bool = False,
-    deadline_minutes: int | None = None,
     promotes: str | None = None,
+    **asked: Any,
 ) -> tuple[RenderRequest, Material]:
     """Return the request the options describe, and its files."""
     values, material = gather(
@@ -97,16 +89,10 @@ def request_of(  # noqa: PLR0913  # one parameter per option
     request = advised_request(
         inv,
         **values,
-        prompt=read_prompt(prompt_text, prompt_file),
-        fields=fields,
-        augment=augment,
-        purpose=purpose,
+        prompt=needed(prompt),
         profile=inv.settings.chosen_profile(),
-        request_key=request_key,
-        attested=attested,
-        max_cost_usd_micros=read_cost(max_cost),
-        deadline_minutes=deadline_minutes,
         promotes=promotes and promoted_job(inv, promotes),
+        **asked,
     )
     return request, material
 

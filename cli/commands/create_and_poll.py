@@ -14,6 +14,7 @@ from cli.invocation import Invocation
 from cli.models import list_models, show_models
 from cli.offering import check_variants
 from cli.placing import Placing, overriding
+from cli.prompting import prompting
 from decision.request import RenderRequest
 from render_service.material.files import Material
 
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command("create-and-poll", cls=LoopCommand)
-@options.prompt
-@options.prompt_fields
+@prompting
 @options.shape
 @ingredients
 @list_models

@@ -6,12 +6,12 @@ import click
 
 from cli import options
 from cli.advising import advised_request
-from cli.asking import read_cost, read_prompt
 from cli.changing import change_option, changed
 from cli.commands.create import request_of
 from cli.exit_codes import ExitCode
 from cli.ingredients import LoopCommand, ingredients
 from cli.invocation import Invocation
+from cli.prompting import needed, prompting
 from decision.request import RenderRequest
 
 if TYPE_CHECKING:
@@ -19,12 +19,9 @@ if TYPE_CHECKING:
 
     from decision.holding import Considered
 
-OF_A_VIDEO = ("remix", "edit", "extend")
-
 
 @click.command("decide", cls=LoopCommand, short_help="Show the decision on a request; record nothing.")
-@options.prompt
-@options.prompt_fields
+@prompting
 @options.shape
 @ingredients
 @options.render
@@ -42,6 +39,7 @@ def decide_command(
     edit: str | None,
     extend: str | None,
     changes: tuple[str, ...],
+    prompt: str | None,
     **asked: Any,
 ) -> None:
     """Show what would be decided on a request, with every candidate. Records nothing, calls nothing.
@@ -60,7 +58,11 @@ def decide_command(
         raise click.UsageError(f"--{given[0][0]} and --{given[1][0]} are two requests; give one")
     if changes and not remix:
         raise click.UsageError("--change is for --remix ID: it changes one line of that shot")
-    request = _of_video(inv, *given[0], changes, **asked) if given else request_of(inv, **asked)[0]
+    request = (
+        _of_video(inv, *given[0], changes, prompt, **asked)
+        if given
+        else request_of(inv, prompt=prompt, **asked)[0]
+    )
     ruling = _considered(inv, request)
     document = _document(ruling, request)
     inv.emit(document, lambda console: _text(console, ruling, request, document))
@@ -69,35 +71,30 @@ def decide_command(
 
 
 def _of_video(
-    inv: Invocation, operation: str, name: str, changes: tuple[str, ...], **asked: Any
+    inv: Invocation,
+    operation: str,
+    name: str,
+    changes: tuple[str, ...],
+    prompt: str | None,
+    **asked: Any,
 ) -> RenderRequest:
     """Return the request for a remix, edit or extension; what only a new render takes is refused."""
     from render_service.material.sources import source_in  # noqa: PLC0415
 
-    extra, prompt_text, prompt_file = (asked.pop(key) for key in ("extra", "prompt_text", "prompt_file"))
+    extra = asked.pop("extra")
     only_for_create = {"--input-reference": asked.pop("input_reference"), "--promotes": asked.pop("promotes")}
     stray = next((flag for flag, value in only_for_create.items() if value), None) or extra.given()
     if stray:
         raise click.UsageError(f"{stray} is for a new render; leave it out with --{operation}")
     model = asked.pop("model")
     asked["model"] = None if model == "auto" else model
-    if not changes:
-        prompt = read_prompt(prompt_text, prompt_file)
-    elif prompt_text is not None or prompt_file is not None:
-        raise click.UsageError("--change writes the prompt; leave out --prompt and --prompt-file")
-    else:
+    if changes:
+        if prompt is not None:
+            raise click.UsageError("--change writes the prompt; leave out --prompt and --prompt-file")
         prompt, asked = changed(inv, name, changes, asked)
     with inv.ledger() as ledger:
         source, profile = source_in(ledger, name)
-    return advised_request(
-        inv,
-        operation,
-        source,
-        prompt=prompt,
-        max_cost_usd_micros=read_cost(asked.pop("max_cost")),
-        profile=profile,
-        **asked,
-    )
+    return advised_request(inv, operation, source, prompt=needed(prompt), profile=profile, **asked)
 
 
 def _considered(inv: Invocation, request: RenderRequest) -> "Considered":

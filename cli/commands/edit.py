@@ -1,17 +1,17 @@
 """``edit``: change a video the server has, or one that is in a file."""
 
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 from cli import options
 from cli.advising import advised_request
-from cli.asking import read_cost, read_prompt
 from cli.commands.create import place_and_show
 from cli.deriving import derive
 from cli.invocation import Invocation
 from cli.placing import Placing, placing
+from cli.prompting import needed, prompting
 from decision.request import RenderRequest, Source
 from render_service.material.files import Material
 
@@ -24,22 +24,19 @@ from render_service.material.files import Material
     type=click.Path(path_type=Path),
     help="An MP4 to upload and change, instead of --id.",
 )
-@options.prompt
-@options.prompt_fields
+@prompting
 @click.option("--model", metavar="NAME", help="For --video; a video of the server keeps its model.")
 @options.render
 @placing
 @options.dry_run
 @options.calling
 @options.invocation
-def edit_command(  # noqa: PLR0913  # one parameter per option
+def edit_command(  # one parameter per option
     inv: Invocation,
     *,
     name: str | None,
     video: Path | None,
-    prompt_text: str | None,
-    prompt_file: TextIO | None,
-    max_cost: str | None,
+    prompt: str | None,
     dry_run: bool,
     how: Placing,
     **asked: Any,
@@ -54,7 +51,7 @@ def edit_command(  # noqa: PLR0913  # one parameter per option
     if (name is None) == (video is None):
         given = "neither was" if name is None else "both were"
         raise click.UsageError(f"name a video with --id, or give its file with --video; {given} given")
-    asked |= {"prompt": read_prompt(prompt_text, prompt_file), "max_cost_usd_micros": read_cost(max_cost)}
+    asked["prompt"] = needed(prompt)
 
     def request_from(source: Source, profile: str) -> RenderRequest:
         return advised_request(inv, "edit", source, profile=profile, **asked)

@@ -1,23 +1,22 @@
 """``extend``: add seconds to the end of a completed video."""
 
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 from cli import options
 from cli.advising import advised_request
-from cli.asking import read_cost, read_prompt
 from cli.deriving import derive
 from cli.invocation import Invocation
 from cli.placing import Placing, placing
+from cli.prompting import needed, prompting
 from decision.request import RenderRequest, Source
 
 
 @click.command("extend", short_help="Add seconds to the end of a video.")
 @options.job_id
 @click.option("--seconds", metavar="N", help="How much to add: 4, 8, 12, 16 or 20.")
-@options.prompt
-@options.prompt_fields
+@prompting
 @click.option("--model", metavar="NAME", help="An extension keeps its source's; naming another is denied.")
 @click.option("--size", metavar="WxH", help="An extension keeps its source's; naming another is denied.")
 @options.render
@@ -29,9 +28,7 @@ def extend_command(  # one parameter per option
     inv: Invocation,
     *,
     name: str,
-    prompt_text: str | None,
-    prompt_file: TextIO | None,
-    max_cost: str | None,
+    prompt: str | None,
     dry_run: bool,
     how: Placing,
     **asked: Any,
@@ -42,11 +39,9 @@ def extend_command(  # one parameter per option
     Example:
       sora-ledger extend --id job_01a2 --seconds 8 --prompt "The coupe drives on"
     """
-    prompt, cost = read_prompt(prompt_text, prompt_file), read_cost(max_cost)
+    asked["prompt"] = needed(prompt)
 
     def request_from(source: Source, profile: str) -> RenderRequest:
-        return advised_request(
-            inv, "extend", source, prompt=prompt, max_cost_usd_micros=cost, profile=profile, **asked
-        )
+        return advised_request(inv, "extend", source, profile=profile, **asked)
 
     derive(inv, name, request_from, dry_run=dry_run, how=how)

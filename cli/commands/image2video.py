@@ -26,7 +26,7 @@ def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
 
 
 @click.command("image2video", cls=LoopCommand, short_help="Take image2video's command lines.")
-@click.argument("prompt_text", metavar="[PROMPT]", required=False)
+@click.argument("prompt", metavar="[PROMPT]", required=False)
 @click.option(
     "--backend", metavar="NAME", default=BACKEND, show_default=True, callback=_backend, help="Only sora2."
 )
@@ -63,9 +63,9 @@ def image2video_command(  # noqa: PLR0913  # one parameter per option
     if models:
         show_models(inv)
         return
-    if asked["prompt_text"] is None:
+    if asked["prompt"] is None:
         raise click.UsageError("the prompt is missing; it is the last word, in quotes")
-    request, material = request_of(inv, prompt_file=None, fields={}, augment=False, **asked)
+    request, material = request_of(inv, fields={}, augment=False, **asked)
     check_variants(inv.settings, request.profile, copies.variants)
     if dry_run:
         show_preview(inv, request, material, how)

@@ -1,24 +1,23 @@
 """``remix``: change exactly one thing in a completed video."""
 
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 from cli import options
 from cli.advising import advised_request
-from cli.asking import read_cost, read_prompt
 from cli.changing import change_option, changed
 from cli.deriving import derive
 from cli.invocation import Invocation
 from cli.placing import Placing, placing
+from cli.prompting import needed, prompting
 from cli.splitting import preview_split, remix_split
 from decision.request import RenderRequest, Source
 
 
 @click.command("remix")
 @options.job_id
-@options.prompt
-@options.prompt_fields
+@prompting
 @click.option("--model", metavar="NAME", help="A remix keeps its source's; naming another is denied.")
 @click.option("--size", metavar="WxH", help="A remix keeps its source's; naming another is denied.")
 @click.option("--seconds", metavar="N", help="A remix keeps its source's; naming another is denied.")
@@ -34,11 +33,9 @@ def remix_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
     name: str,
-    prompt_text: str | None,
-    prompt_file: TextIO | None,
+    prompt: str | None,
     changes: tuple[str, ...],
     splits: bool,
-    max_cost: str | None,
     dry_run: bool,
     how: Placing,
     poll_interval: float,
@@ -57,24 +54,22 @@ def remix_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger remix --id job_01a2 --change palette="teal, sand, rust"
       sora-ledger remix --id job_01a2 --prompt "Make it night; add rain" --split
     """
-    asked["max_cost_usd_micros"] = read_cost(max_cost)
     if changes:
-        if prompt_text is not None or prompt_file is not None or splits:
+        if prompt is not None or splits:
             raise click.UsageError("--change writes the prompt; leave out --prompt, --prompt-file, --split")
         prompt, asked = changed(inv, name, changes, asked)
-    else:
-        prompt = read_prompt(prompt_text, prompt_file)
+    wording = needed(prompt)
     if splits:
         if how != Placing():
             raise click.UsageError(
                 "--split makes each remix of the video before, so none is queued or overridden; "
                 "leave out --queue and --override"
             )
-        _split(inv, name, prompt, asked, dry_run=dry_run, poll_interval=poll_interval, timeout=timeout)
+        _split(inv, name, wording, asked, dry_run=dry_run, poll_interval=poll_interval, timeout=timeout)
         return
 
     def request_from(source: Source, profile: str) -> RenderRequest:
-        return advised_request(inv, "remix", source, prompt=prompt, profile=profile, **asked)
+        return advised_request(inv, "remix", source, prompt=wording, profile=profile, **asked)
 
     derive(inv, name, request_from, dry_run=dry_run, how=how)
 
