@@ -39,9 +39,11 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
       sora-ledger create-character --name Mossy --video-file mossy.mp4
     """
     from render_service.material.source_file import read_source_file  # noqa: PLC0415
+    from render_service.taking_in.characters import check_film  # noqa: PLC0415  # the adapter
 
     name = label("name", name, "--name Mossy", NAME_CHARACTERS)
     file = read_source_file(video_file)
+    check_film(file)
     if dry_run:
         _preview(inv, name, file, video_file)
         return

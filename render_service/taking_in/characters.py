@@ -17,6 +17,7 @@ from ledger.record import Record
 from ledger.store.interface import ANY, RecordFilter
 from render_service.asking.renders import uninterrupted
 from render_service.desk import Desk, connection, usable_profile
+from render_service.errors import BadInput
 from render_service.settings import Settings
 from render_service.telemetry import Trace
 from sora_adapter.calls import ReferenceFile
@@ -27,6 +28,9 @@ from sora_adapter.support import require
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
+SECONDS = (2, 4)
+PIXELS = (720, 1_080)
+"""What the film of a character has: its length, and its shorter side (docs/servers.md, 3)."""
 
 MAY_EXIST = (
     "if the request arrived, there may be a character under an id that nobody knows, since no server lists "
@@ -58,6 +62,20 @@ class KnownCharacter:
 def stream_of(profile: str) -> str:
     """Return the stream in which the characters of a profile's server are recorded."""
     return f"characters_{profile}"
+
+
+def check_film(film: SourceFile) -> None:
+    """Refuse a film that no server makes a character of, before it is sent; `BadInput` says why."""
+    short, long = sorted(int(side) for side in film.size.split("x"))
+    if film.media_type != "video/mp4":
+        wrong = f"is made of an MP4 file, this is {film.media_type}; convert it first"
+    elif not SECONDS[0] <= film.seconds <= SECONDS[1]:
+        wrong = f"is made of {SECONDS[0]} to {SECONDS[1]} seconds, this has {film.seconds}; cut it first"
+    elif short * 16 != long * 9 or not PIXELS[0] <= short <= PIXELS[1]:
+        wrong = f"is made of 16:9 or 9:16 from 720p to 1080p, this has {film.size}; scale or crop it first"
+    else:
+        return
+    raise BadInput(f"video {film.name}: a character {wrong}")
 
 
 async def create_character(desk: Desk, name: str, file: SourceFile, path: Path) -> KnownCharacter:
