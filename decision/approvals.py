@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, StringConstraints
 
 from decision.catalog import Catalog
 from decision.document import Entry
+from decision.purposes import PURPOSES
 from ledger.events import Operation
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
@@ -17,6 +18,10 @@ OVERRIDABLE = frozenset(
     {"SEVERAL_CHANGES", "NO_CHANGE_FOUND", "COST_ABOVE_LIMIT", "ATTESTATION_MISSING", "DRAFT_NOT_APPROVED"}
 )
 """Denials that are somebody's rule; the others are facts, which nobody's permission changes."""
+VERDICTS = frozenset({"single", "multiple", "none", "ambiguous"})
+"""What the rule of one change can come to."""
+CHANGING = frozenset({Operation.REMIX, Operation.EDIT})
+"""The operations whose changes are told apart."""
 
 
 class ApprovalRule(Entry):
@@ -74,14 +79,34 @@ class ApprovalRule(Entry):
         unknown = [name for name in self.models or () if name not in catalog.model_names]
         if self.models is not None and len(unknown) == len(self.models):
             yield f"approval rule {self.code}: the catalog has none of its models ({', '.join(unknown)})"
-        names = self.models or catalog.model_names
-        longest = max(*catalog.seconds, catalog.extension.max_total_seconds)
-        costs = (
-            catalog.cost_usd_micros(name, size, longest) or 0 for name in names for size in catalog.sizes
-        )
-        dearest = max(costs, default=0)
+        if self.purposes is not None and not set(self.purposes) & set(PURPOSES):
+            yield f"approval rule {self.code}: none of its purposes is known ({', '.join(self.purposes)})"
+        if self.operations == ():
+            yield f"approval rule {self.code}: its operations are an empty list"
+        yield from self._never_told(set(self.change_verdicts or ()))
+        dearest = self._dearest(catalog)
         if not unknown and (self.min_cost_usd_micros or 0) > dearest:
             yield (
                 f"approval rule {self.code}: nothing costs {self.min_cost_usd_micros} micro-dollars"
                 f" (at most {dearest})"
             )
+
+    def _never_told(self, verdicts: Collection[str]) -> Iterator[str]:
+        if self.change_verdicts is None:
+            return
+        if not set(verdicts) & VERDICTS:
+            yield (
+                f"approval rule {self.code}: none of its change_verdicts is known"
+                f" ({', '.join(self.change_verdicts)})"
+            )
+        elif self.operations and not set(self.operations) & CHANGING:
+            yield f"approval rule {self.code}: only a remix or an edit has one of its change_verdicts"
+
+    def _dearest(self, catalog: Catalog) -> int:
+        """Return the most that a render it names may cost; what changes a video may be of the longest."""
+        longest = max(*catalog.seconds, *catalog.extension.seconds)
+        if not self.operations or set(self.operations) & CHANGING:
+            longest = max(longest, catalog.extension.max_total_seconds)
+        names = self.models or catalog.model_names
+        costs = (catalog.cost_usd_micros(name, size, longest) for name in names for size in catalog.sizes)
+        return max((cost or 0 for cost in costs), default=0)

@@ -100,11 +100,6 @@ class Policy(Document):
         """Return what is no error and has no effect: rules that can never match, models nobody offers."""
         rules = [warning for rule in self.approvals or () for warning in rule.never_matches(catalog)]
         rules += [
-            f"approval rule {rule.code}: none of its purposes is known ({', '.join(rule.purposes)})"
-            for rule in self.approvals or ()
-            if rule.purposes is not None and not set(rule.purposes) & set(PURPOSES)
-        ]
-        rules += [
             reason for rule in self.approvals or () for reason in rule.cannot_be_met(self.approvers or ())
         ]
         fitted = dict.fromkeys(line.model for lines in self.purposes.values() for line in lines)
@@ -117,6 +112,17 @@ class Policy(Document):
         if facts:
             raise ValueError(
                 f"{facts[0]} cannot be overridden by anybody (possible: {', '.join(sorted(OVERRIDABLE))})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_rules_once(self) -> Self:
+        codes = [rule.code for rule in self.approvals or ()]
+        twice = next((code for code in codes if codes.count(code) > 1), None)
+        if twice:
+            raise ValueError(
+                f"approvals: two rules have the code {twice}, so which of them was approved could not be"
+                " told; give each its own"
             )
         return self
 

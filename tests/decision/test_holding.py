@@ -121,6 +121,13 @@ def test_a_policy_cannot_let_a_fact_be_overridden() -> None:
         ({"code": "OLD", "models": ["sora-1"]}, "the catalog has none of its models"),
         ({"code": "ODD", "purposes": ["doodle"]}, "none of its purposes is known"),
         ({"code": "DEAR", "min_cost_usd_micros": 10**12}, "nothing costs"),
+        ({"code": "LONG", "operations": ["create"], "min_cost_usd_micros": 5 * 10**7}, "nothing costs"),
+        ({"code": "NONE", "operations": []}, "its operations are an empty list"),
+        ({"code": "VAGUE", "change_verdicts": ["unsure"]}, "none of its change_verdicts is known"),
+        (
+            {"code": "NEW", "operations": ["create"], "change_verdicts": ["ambiguous"]},
+            "only a remix or an edit has one",
+        ),
     ],
 )
 def test_a_rule_that_can_never_match_is_warned_of(
@@ -129,6 +136,12 @@ def test_a_rule_that_can_never_match_is_warned_of(
     policy = Policy.model_validate({**default_policy().model_dump(), "approvals": [rule_]})
     [found] = policy.warnings(catalog)
     assert warning in found
+
+
+def test_two_rules_of_one_code_are_refused_since_either_could_stand_for_the_other() -> None:
+    rules = [{"code": "A", "models": ["sora-2-pro"], "people": 2}, {"code": "A", "models": ["sora-2"]}]
+    with pytest.raises(ValueError, match="two rules have the code A"):
+        Policy.model_validate({**default_policy().model_dump(), "approvals": rules})
 
 
 def test_the_packaged_policy_is_without_warnings(catalog: Catalog, policy: Policy) -> None:
