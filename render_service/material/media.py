@@ -25,9 +25,9 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BadInput(
-            f"input reference {path}: cannot be read ({error.strerror}); check the path"
-        ) from error
+        is_address = str(path).startswith(("http:/", "https:/"))  # of its two slashes a path keeps one
+        fix = "save it as a file, or give --input-reference-url" if is_address else "check the path"
+        raise BadInput(f"input reference {path}: cannot be read ({error.strerror}); {fix}") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -64,6 +64,11 @@ def test_a_missing_image_says_to_check_the_path(tmp_path: Path) -> None:
         read_image(tmp_path / "nowhere.png")
 
 
+def test_an_address_says_where_addresses_are_given() -> None:
+    with pytest.raises(BadInput, match="save it as a file, or give --input-reference-url"):
+        read_image(Path("https://example.com/fox.png"))
+
+
 def test_a_video_is_probed_for_size_length_and_codecs(film: Path) -> None:
     assert probe(film, "video/mp4") == Probe(
         width=1280, height=720, duration_ms=4_000, video_codec="h264", audio_codec="aac"
