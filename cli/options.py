@@ -17,6 +17,9 @@ from render_service.telemetry import Log, begin_trace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SETTINGS = ("ledger", "profile", "actor", "team", "project")
+"""The options that `read_settings` takes, on the commands that have them."""
+
 DEFAULT_INTERVAL_S = 10.0
 DEFAULT_TIMEOUT_S = 1_800.0
 
@@ -64,58 +67,50 @@ def _is_broken(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
+def _of_every_command(actor_help: str) -> Callable[[F], F]:
+    return _stacked(
+        click.option(
+            "--ledger",
+            metavar="URL",
+            help="A file, sqlite:///… or postgresql://….  [env: SORA_LEDGER_URL; default: user data folder]",
+        ),
+        click.option("--actor", metavar="ID", help=actor_help),
+        click.option(
+            "--json/--text",
+            "as_json",
+            default=None,
+            help="What stdout gets.  [default: text on a terminal, JSON elsewhere]",
+        ),
+        click.option(
+            "--json-out",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            callback=_json_path,
+            help="Also write the JSON here; .json is added to a name without suffix.",
+        ),
+        click.option("-v", "--verbose", is_flag=True, help="Log every step where a person reads."),
+    )
+
+
 def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give the command its `Invocation`, as `invocation` does; `actor_help` says what --actor means there."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @_stacked(
-            click.option(
-                "--ledger",
-                metavar="URL",
-                help="A file, sqlite:///… or postgresql://….  "
-                "[env: SORA_LEDGER_URL; default: user data folder]",
-            ),
-            click.option("--actor", metavar="ID", help=actor_help),
-            click.option(
-                "--json/--text",
-                "as_json",
-                default=None,
-                help="What stdout gets.  [default: text on a terminal, JSON elsewhere]",
-            ),
-            click.option(
-                "--json-out",
-                metavar="FILE",
-                type=click.Path(path_type=Path),
-                callback=_json_path,
-                help="Also write the JSON here; .json is added to a name without suffix.",
-            ),
-            click.option("-v", "--verbose", is_flag=True, help="Log every step where a person reads."),
-        )
+        @_of_every_command(actor_help)
         @functools.wraps(function)
-        def command(  # one parameter per option
-            *args: Any,
-            ledger: str | None,
-            actor: str | None,
-            as_json: bool | None,
-            json_out: Path | None,
-            verbose: bool,
-            **rest: Any,
+        def command(
+            *args: Any, as_json: bool | None, json_out: Path | None, verbose: bool, **rest: Any
         ) -> Any:
-            _check_text(click.get_current_context())
+            context = click.get_current_context()
+            _check_text(context)
             trace = begin_trace()
             for_people = as_json is False or sys.stderr.isatty()
             log = Log(trace, quiet=for_people and not verbose)
-            announce(log, click.get_current_context().info_name or "")
-            settings = read_settings(
-                ledger=ledger,
-                profile=rest.pop("profile", None),
-                actor=actor,
-                team=rest.pop("team", None),
-                project=rest.pop("project", None),
-            )
+            announce(log, context.info_name or "")
+            settings = read_settings(**{name: rest.pop(name, None) for name in SETTINGS})
             retired = rest.pop("even_if_retired", False)
-            made = Invocation(settings, trace, log, as_json, json_out, even_if_retired=retired)
-            return function(made, *args, **rest)
+            inv = Invocation(settings, trace, log, as_json, json_out, even_if_retired=retired)
+            return function(inv, *args, **rest)
 
         return command
 
@@ -261,9 +256,32 @@ signing = click.option(
     type=click.Path(path_type=Path),
     help="Sign with the key in this file (`key new` makes one).  [env: SORA_LEDGER_KEY]",
 )
+by_checkpoint = click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Prove by this checkpoint, which somebody holds already, and not by a new one.",
+)
 verifier = click.option(
     "--verifier",
     metavar="VKEY",
     multiple=True,
     help="A public key to check signatures with: its text, or a file that holds it; repeatable.",
 )
+
+
+def listening(port: int) -> Callable[[F], F]:
+    """Say where to listen, on `port` if nothing is said."""
+    return _stacked(
+        click.option(
+            "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on."
+        ),
+        click.option(
+            "--port",
+            metavar="N",
+            type=click.IntRange(0, 65_535),
+            default=port,
+            show_default=True,
+            help="Port to listen on; 0 takes a free one.",
+        ),
+    )

@@ -9,6 +9,7 @@ from cli.commands.log import read_moment
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.printable import printable
+from render_service.recovery.attempts import GRACE_S
 from render_service.wording import counted
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from render_service.recovery.audit import Audit
     from render_service.recovery.counting import Attempts
     from render_service.recovery.findings import Finding
-
-GRACE_S = 300.0
 
 
 @click.command("audit", short_help="Is everything begun and paid for accounted for?")

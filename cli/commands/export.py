@@ -30,12 +30,7 @@ if TYPE_CHECKING:
 @click.option("--without-text", is_flag=True, help="Leave private text out; the records still check.")
 @click.option("--with-assets", is_flag=True, help="Put the stored files in as well.")
 @options.signing
-@click.option(
-    "--checkpoint",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Prove by this checkpoint, which somebody holds already, and not by a new one.",
-)
+@options.by_checkpoint
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @options.invocation
 def export_command(  # noqa: PLR0913  # one parameter per option

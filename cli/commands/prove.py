@@ -29,12 +29,7 @@ if TYPE_CHECKING:
     help="Prove that the ledger of NEW records begins with the ledger of OLD ones.",
 )
 @options.signing
-@click.option(
-    "--checkpoint",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Prove by this checkpoint, which somebody holds already, and not by a new one.",
-)
+@options.by_checkpoint
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the proof to this file.")
 @click.option("--force", is_flag=True, help="Replace the file of --out if it exists.")
 @click.option(

@@ -8,14 +8,13 @@ import click
 from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
+from render_service.recovery.attempts import GRACE_S
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.desk import Desk
     from render_service.recovery.conclusion import Settlement
-
-GRACE_S = 300.0
 
 
 @click.command("reconcile", short_help="Find out what became of a lost submission.")

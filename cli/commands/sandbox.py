@@ -10,7 +10,10 @@ from typing import Literal
 
 import click
 
+from cli import options
 from cli.exit_codes import ExitCode
+
+LOOK_S = 0.1
 
 
 def _faults(_: click.Context, __: click.Parameter, specs: tuple[str, ...]) -> tuple[str, ...]:
@@ -35,21 +38,8 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
     return name
 
 
-LOOK_S = 0.1
-
-
 @click.command("sandbox", short_help="Serve the Videos API on this machine.")
-@click.option(
-    "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on."
-)
-@click.option(
-    "--port",
-    metavar="N",
-    type=click.IntRange(0, 65_535),
-    default=8765,
-    show_default=True,
-    help="Port to listen on; 0 takes a free one.",
-)
+@options.listening(port=8765)
 @click.option(
     "--data",
     metavar="FOLDER",

@@ -13,17 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command("serve", short_help="Receive webhooks; health and metrics.")
-@click.option(
-    "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on."
-)
-@click.option(
-    "--port",
-    metavar="N",
-    type=click.IntRange(0, 65_535),
-    default=8780,
-    show_default=True,
-    help="Port to listen on; 0 takes a free one.",
-)
+@options.listening(port=8780)
 @click.option("--no-webhooks", is_flag=True, help="Receive none: only /healthz, /readyz and /metrics.")
 @options.calling
 @options.invocation
