@@ -140,7 +140,8 @@ def sandbox_command(  # noqa: PLR0913  # one parameter per option
             while not told:
                 time.sleep(LOOK_S)  # a signal that another thread gets wakes no lock of this one
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        number = error.errno or 0  # below 0 for a host that is not found, which has words of its own
+        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         click.echo(
             f"Error: cannot serve at {host}:{port} with {data} ({reason}); try another --port or --data",
             err=True,
