@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -115,12 +115,17 @@ def _test_routes() -> list[Route]:
 
 
 def _guarded(endpoint: Endpoint, counted_as: str, api_key: str | None) -> Endpoint:
-    """Count a request, refused or not, and let it in if it has the key."""
+    """Count a request, refused or not, and let it in if it has the key; one whose end never came is none."""
 
     async def guarded(request: Request) -> Response:
-        await run_in_threadpool(_desk(request).store.count, counted_as)
+        store = _desk(request).store
+        await run_in_threadpool(store.count, counted_as)
         _check_key(request.headers.get("authorization", ""), api_key)
-        return await endpoint(request)
+        try:
+            return await endpoint(request)
+        except ClientDisconnect:
+            await run_in_threadpool(store.count, counted_as, -1)
+            raise
 
     return guarded
 

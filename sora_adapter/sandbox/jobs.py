@@ -191,10 +191,12 @@ class JobStore:
         body = rows[0][0] if rows else None
         return body if isinstance(body, bytes) else None
 
-    def count(self, name: str) -> None:
-        """Note that the sandbox was asked for something, one of COUNTED."""
-        statement = "INSERT INTO counts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET asked = asked + 1"
-        self._database.change(statement, (name,))
+    def count(self, name: str, number: int = 1) -> None:
+        """Note that the sandbox was asked for something, one of COUNTED; -1 takes one back."""
+        statement = (
+            "INSERT INTO counts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET asked = asked + excluded.asked"
+        )
+        self._database.change(statement, (name, number))
 
     def counts(self) -> dict[str, int]:
         """Return what the sandbox was asked for since the data dir was made."""

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,6 +56,17 @@ def run(tmp_path: Path) -> Iterator[Run]:
     for process in running:
         process.kill()
         process.communicate()
+
+
+def test_a_request_whose_end_never_came_was_not_asked(tmp_path: Path) -> None:
+    head = b"POST /v1/videos HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\ncontent-length: 99\r\n\r\n"
+    with SandboxServer(SandboxSettings(tmp_path, render_seconds=0)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as broken_off:
+            broken_off.sendall(head + b'{"prompt": "a')
+        httpx2.get(f"{server.origin}/_sandbox/jobs")  # comes after it
+        while server._server.server_state.tasks:
+            time.sleep(0)
+        assert httpx2.get(f"{server.origin}/_sandbox/requests").json()["creates"] == 0
 
 
 def test_a_port_in_use_is_an_os_error_before_anything_starts(tmp_path: Path) -> None:
