@@ -151,7 +151,7 @@ def _ledger(settings: Settings) -> Finding:
         with Ledger.open(settings.ledger_url) as ledger:
             size = ledger.head().size
             last = ledger.store.rows(size - 1, 2, RecordFilter())
-            jobs = len(ledger.jobs())
+            jobs = sum(ledger.store.tally().jobs.values())
     except LedgerError as error:
         return Finding("ledger", Found.WRONG, str(error), "name another with --ledger, or restore a backup")
     if [leaf_hash(row.record) for row in last] != [row.leaf for row in last] or len(last) != min(size, 1):
