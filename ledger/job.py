@@ -248,7 +248,10 @@ class Job(BaseModel):
         try:
             return cls.model_validate_json(row)
         except ValidationError as error:
-            raise LedgerUnusable("a job row is damaged: `sora-ledger verify` says which") from error
+            raise LedgerUnusable(
+                "a job row is damaged: `sora-ledger verify` says which, and in what `sora-ledger copy` makes "
+                "of the ledger all rows are made again"
+            ) from error
 
 
 def step(event: Event) -> str:

@@ -81,15 +81,18 @@ def _stands(ledger: Ledger, held: Record, record: Record, event: ApprovalGranted
 
     verdict: Verdict = "granted" if isinstance(event, ApprovalGranted) else "refused"
     text = statement(ledger, held, verdict, record.actor)
-    named = (policy.approvers or {} for policy in _policies(ledger, held))
+    named = (policy.approvers or {} for policy in _policies(ledger, held, record.position))
     keys = {key for approvers in named for key in approvers.get(record.actor, ())}
     return any(stands(key, text, event.signature or "") for key in keys if f"+{event.key_id}+" in key)
 
 
-def _policies(ledger: Ledger, held: Record) -> Iterator[Policy]:
-    """Yield the policies that may have named the key: the one that held it, and those activated since."""
+def _policies(ledger: Ledger, held: Record, answered: int) -> Iterator[Policy]:
+    """Yield the policies that may have named the key: that of the hold, and those from there to `answered`.
+
+    One that came later makes no answer good.
+    """
     digests = {held.event.basis.policy_sha256} if isinstance(held.event, RenderHeld) else set()
     for record in ledger.read(RecordFilter(stream=STREAM)):
-        if isinstance(record.event, PolicyActivated):
+        if isinstance(record.event, PolicyActivated) and held.position < record.position < answered:
             digests.add(record.event.policy_sha256)
     return (kept_document(ledger, Policy, digest) for digest in sorted(digests))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cli.exit_codes import ExitCode
 from cli.spreadsheet import guarded
+from ledger.canonical import canonical_json, sha256_hex
 from ledger.ledger import Ledger, open_store
 from ledger.record import ActorSource, Authority, Provenance
 
@@ -43,6 +44,24 @@ def test_what_cannot_be_read_is_said_without_repeating_it(sora: Any, denied: str
     db.close()
     ended = sora("log")
     assert (ended.code, ended.out, "`sora-ledger verify`" in ended.error) == (7, "", True)
+
+
+def test_the_digests_in_payloads_are_the_ones_the_format_describes(sora: Any, server: Any) -> None:
+    server()
+    sora("create", "--prompt", "a fox")
+    requested, decided, intended, *_ = [record["payload"] for record in sora("log").document["records"][1:]]
+    basis = decided["basis"]
+    named = {key: basis[key] for key in ("catalog_sha256", "engine", "inputs", "policy_sha256")}
+    assert sha256_hex(canonical_json(named)) == basis["decision_id"]
+    asked = "character_ids operation options reference_file_id remix_video_id seconds size".split()
+    sent = {key: requested[key] for key in asked} | {
+        "prompt": (requested["augmented_prompt"] or requested["prompt"])["commitment"],
+        "reference_url": requested["reference_url"],
+        "input_reference": requested["input_reference"],
+        "source_file": requested["source_file"],
+        "model": decided["model"],
+    }
+    assert sha256_hex(canonical_json(sent)) == intended["request_sha256"]
 
 
 # --- as a table ---

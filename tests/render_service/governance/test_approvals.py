@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +14,8 @@ from decision.policy import Policy, default_policy
 from ledger.checkpoint import Signer
 from ledger.events import ApprovalGranted, RenderDecided, RenderHeld
 from ledger.job import Job, State
-from ledger.record import ActorSource
+from ledger.record import ActorSource, draft
+from ledger.store.interface import Batch
 from render_service.asking.renders import place
 from render_service.asking.resuming import resume
 from render_service.desk import Desk
@@ -23,6 +24,7 @@ from render_service.governance.answers import answers
 from render_service.governance.approvals import approve, reject
 from render_service.governance.budget_names import Period, read_name
 from render_service.governance.budgets import set_limit
+from render_service.governance.policies import Rules, activate
 from render_service.governance.statements import sign, stands, statement
 
 pytestmark = pytest.mark.anyio
@@ -190,6 +192,20 @@ async def test_a_signature_says_who_approved_and_stands(
     assert (answer.key_id, answer.signature_stands) == (MARIA.verifier.key_id.hex(), True)
     assert "identified by their signature" in answer.sentence
     assert intact()
+
+
+async def test_a_policy_that_comes_after_an_answer_does_not_make_it_good(strict: Desk, held: Any) -> None:
+    job = await held(strict)
+    text = statement(strict.ledger, strict.ledger.history(job.job_id)[-1], "granted", "maria")
+    key_id, signature = sign(STRANGER, text)
+    forged = ApprovalGranted(comment=None, key_id=key_id, signature=signature)
+    maria = replace(strict.settings, actor="maria").provenance(strict.trace)
+    now = datetime.now(UTC)
+    strict.ledger.append([Batch(job.job_id, job.version, [draft(forged, maria, now)])])
+    later = policy(approvers={"maria": [str(STRANGER.verifier)]})
+    activate(strict.settings, strict.trace, now, Rules(later, strict.catalog), "her key")
+    [answer] = answers(strict.ledger, strict.ledger.history(job.job_id))
+    assert answer.signature_stands is False
 
 
 async def test_a_rule_that_wants_a_signature_takes_no_other_approval(
