@@ -17,7 +17,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from render_service.errors import BadInput, StorageFailed
-from render_service.storage.folder import COPY_BYTES, FolderPlace, clear_stale, no_space, path_of, writing
+from render_service.storage.folder import COPY_BYTES, FolderPlace, clear_stale, path_of, unwritable, writing
 from render_service.storage.interface import CONTENT, SUFFIXES, Digested, Place
 from render_service.storage.irreplaceable import irreplaceable
 
@@ -149,7 +149,7 @@ class AssetStore:
             shutil.copyfile(source, temporary)
             temporary.replace(target)
         except OSError as error:
-            raise StorageFailed(no_space(target, error)) from error
+            raise StorageFailed(unwritable(target, error)) from error
         finally:
             temporary.unlink(missing_ok=True)
 

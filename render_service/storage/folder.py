@@ -3,6 +3,7 @@
 A crash leaves at most a temporary file, which `clear_stale` removes once it is a day old.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -89,12 +90,16 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageFailed(no_space(place, error)) from error
+        raise StorageFailed(unwritable(place, error)) from error
 
 
-def no_space(place: Path, error: OSError) -> str:
-    """Say that a place cannot be written."""
-    return f"{place}: cannot be written ({error.strerror or error}); nothing half-written is left: make room"
+def unwritable(place: Path, error: OSError) -> str:
+    """Say that a place cannot be written, and what to do."""
+    is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    next_step = "make room" if is_full else "check its path and rights"
+    return (
+        f"{place}: cannot be written ({error.strerror or error}); nothing half-written is left: {next_step}"
+    )
 
 
 def clear_stale(folder: Path) -> None:
