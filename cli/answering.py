@@ -54,7 +54,8 @@ def answer_and_show(
 
 
 def _text(console: "Console", answered: "Answered") -> None:
-    from cli.views import show_job, show_ruling, show_submitting  # noqa: PLC0415  # rich: only for text
+    from cli.text.decisions import show_ruling  # noqa: PLC0415  # rich: only for text
+    from cli.text.jobs import show_job, show_submitting  # noqa: PLC0415  # rich: only for text
 
     job = answered.job
     if answered.ruling:

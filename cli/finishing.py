@@ -64,7 +64,7 @@ class Finished:
 
     def show(self, console: "Console") -> None:
         """Print the job, and where the copies are."""
-        from cli.views import show_job  # noqa: PLC0415  # rich: only for text
+        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
 
         show_job(console, self.job)
         for path in self.copies:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.printable import printable
+from cli.text.printable import printable
 from ledger.ledger import Ledger
 from ledger.record import Authority
 from render_service.settings import Settings

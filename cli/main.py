@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from cli.exit_codes import MEANINGS, ExitCode, of_error
-from cli.printable import printable
+from cli.text.printable import printable
 
 SECTIONS = {
     "Begin": ("demo", "init", "doctor", "templates", "completion"),

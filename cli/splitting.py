@@ -10,7 +10,7 @@ from cli.commands.create import placed_document, show_placed
 from cli.ending import end
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
-from cli.printable import printable
+from cli.text.printable import printable
 from decision.money import format_usd
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def preview_split(inv: Invocation, name: str, split: "Split", request_from: Requ
 
 
 def _preview_text(console: "Console", seen: "list[tuple[RenderRequest, Preview]]", cost: int) -> None:
-    from cli.views import show_ruling  # noqa: PLC0415  # rich: only for text
+    from cli.text.decisions import show_ruling  # noqa: PLC0415  # rich: only for text
 
     for number, (request, one) in enumerate(seen, 1):
         console.print(f"[bold]{number} of {len(seen)}[/]", end=" ")

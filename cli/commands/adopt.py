@@ -69,7 +69,7 @@ def _adopt_one(inv: Invocation, video_id: str) -> None:
     job, now = inv.desk(follow, begins=True)
 
     def text(console: "Console") -> None:
-        from cli.views import show_job  # noqa: PLC0415  # rich: only for text
+        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
 
         if not now:
             console.print("the ledger knows this video already")

@@ -8,7 +8,7 @@ from cli import options
 from cli.commands.log import read_moment
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
-from cli.printable import printable
+from cli.text.printable import printable
 from render_service.recovery.attempts import GRACE_S
 from render_service.wording import counted
 

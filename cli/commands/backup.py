@@ -7,7 +7,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation
-from cli.progress import progress
+from cli.text.progress import progress
 from render_service.wording import counted
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ def left_document(left: "Left") -> dict[str, Any]:
 
 
 def _text(console: "Console", found: "list[Left]") -> None:
-    from cli.views import columns  # noqa: PLC0415  # rich: only for text
+    from cli.text.tables import columns  # noqa: PLC0415  # rich: only for text
     from decision.money import format_usd  # noqa: PLC0415
 
     def usd(amount: int | None) -> str:

@@ -36,7 +36,7 @@ def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
     job = inv.desk(follow)
 
     def text(console: "Console") -> None:
-        from cli.views import show_job  # noqa: PLC0415  # rich: only for text
+        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
 
         show_job(console, job)
 

@@ -9,7 +9,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation, write_json
-from cli.printable import printable
+from cli.text.printable import printable
 from decision.catalog import default_catalog
 from decision.remix import check_single_change
 

@@ -124,7 +124,7 @@ def show_preview(
     document = seen.document(request)
 
     def text(console: "Console") -> None:
-        from cli.views import show_ruling  # noqa: PLC0415  # rich: only for text
+        from cli.text.decisions import show_ruling  # noqa: PLC0415  # rich: only for text
 
         show_ruling(console, seen.ruling, request)
         console.print_json(data=document["request"])
@@ -153,7 +153,8 @@ def show_placed(
     console: "Console", placed: "Placed", request: RenderRequest | None = None, *, waiting: bool = False
 ) -> None:
     """Print the decision, the job, and what to type next unless somebody is `waiting` for it already."""
-    from cli.views import show_job, show_ruling, show_submitting  # noqa: PLC0415  # rich: only for text
+    from cli.text.decisions import show_ruling  # noqa: PLC0415  # rich: only for text
+    from cli.text.jobs import show_job, show_submitting  # noqa: PLC0415  # rich: only for text
 
     if placed.repeated and request is not None:
         console.print("this request key was used before: this is the same job")

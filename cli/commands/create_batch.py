@@ -187,8 +187,8 @@ def _terms(*, poll_interval: float, timeout: float, poll: bool, download: bool, 
 
 def _carry_out(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", terms: "Terms") -> None:
     from cli.batch_ending import code_of, say_troubles, trouble_of  # noqa: PLC0415
-    from cli.batch_views import progress_table, show_batch  # noqa: PLC0415
     from cli.exit_codes import ExitCode, worst  # noqa: PLC0415
+    from cli.text.batches import progress_table, show_batch  # noqa: PLC0415
     from render_service.batches.running import counts, run_batch  # noqa: PLC0415  # the adapter
 
     try:
@@ -229,7 +229,7 @@ def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder") -
     tally = {"entries": len(seen), "allowed": len(seen) - denied, "denied": denied}
 
     def text(console: "Console") -> None:
-        from cli.batch_views import show_preview  # noqa: PLC0415  # rich: only for text
+        from cli.text.batches import show_preview  # noqa: PLC0415  # rich: only for text
 
         show_preview(console, seen, folder)
 

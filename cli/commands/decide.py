@@ -111,8 +111,7 @@ def _document(ruling: "Considered", request: RenderRequest) -> dict[str, Any]:
 
 
 def _text(console: "Console", ruling: "Considered", request: RenderRequest, document: dict[str, Any]) -> None:
-    from cli.explaining import show_candidates  # noqa: PLC0415  # rich: only for text
-    from cli.views import show_ruling  # noqa: PLC0415
+    from cli.text.decisions import show_candidates, show_ruling  # noqa: PLC0415  # rich: only for text
 
     show_ruling(console, ruling, request)
     show_candidates(console, document["candidates"])

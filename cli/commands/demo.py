@@ -12,9 +12,9 @@ from typing import TextIO
 
 import click
 
-from cli.crashing import FAULT, created, environment, forgetful_server, killed_in_the_call
+from cli.demo.crash import FAULT, created, environment, forgetful_server, killed_in_the_call
+from cli.demo.policies import MARIA, write_dear_policy, write_team_policy
 from cli.exit_codes import ExitCode
-from cli.governing import MARIA, write_dear_policy, write_team_policy
 
 PROMPT = "Wide tracking shot of a teal coupe on a desert highway, golden hour, heat ripples"
 ONE_CHANGE = "Same shot and framing; shift the color palette to crimson and sand."

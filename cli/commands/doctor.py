@@ -7,7 +7,7 @@ import click
 from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
-from cli.printable import printable
+from cli.text.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

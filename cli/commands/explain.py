@@ -35,6 +35,6 @@ def explain_command(inv: Invocation, *, name: str) -> None:
 
 
 def _text(console: "Console", document: dict[str, Any]) -> None:
-    from cli.explaining import show_explanation  # noqa: PLC0415  # rich: only for text
+    from cli.text.decisions import show_explanation  # noqa: PLC0415  # rich: only for text
 
     show_explanation(console, document)

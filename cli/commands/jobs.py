@@ -89,7 +89,7 @@ def jobs_command(  # noqa: PLR0913  # one parameter per option
     documents = [job_document(job) | {"source_job": sources.get(job.job_id, job.source_job)} for job in jobs]
 
     def text(console: "Console") -> None:
-        from cli.views import show_jobs  # noqa: PLC0415  # rich: only for text
+        from cli.text.jobs import show_jobs  # noqa: PLC0415  # rich: only for text
 
         if tree:
             for drawn in _drawn(jobs):

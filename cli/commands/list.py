@@ -7,7 +7,7 @@ import click
 from cli import options
 from cli.invocation import Invocation
 from cli.offering import check_offered
-from cli.printable import short
+from cli.text.printable import short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,7 +78,7 @@ def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None
 
 
 def _text(console: "Console", page: "Page") -> None:
-    from cli.views import columns  # noqa: PLC0415  # rich: only for text
+    from cli.text.tables import columns  # noqa: PLC0415  # rich: only for text
 
     rows = [
         (

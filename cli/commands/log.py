@@ -103,7 +103,7 @@ def _check_csv(inv: Invocation, *, as_csv: bool, out: Path | None, follow: bool)
 
 
 def _csv(records: Iterable[Record], out: Path | None) -> None:
-    from cli.spreadsheet import print_rows, write_rows  # noqa: PLC0415  # only for --csv
+    from cli.text.spreadsheet import print_rows, write_rows  # noqa: PLC0415  # only for --csv
 
     if out:
         say(f"{counted(write_rows(out, records), 'record')} in {out}")
@@ -116,7 +116,7 @@ def _follow(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> 
         for record in records:
             click.echo(json.dumps(record_document(record), ensure_ascii=False))
         return
-    from cli.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
+    from cli.text.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
 
     lines = RecordLines(inv.console, one_stream=one_stream, following=True)
     for record in records:
@@ -125,7 +125,7 @@ def _follow(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> 
 
 def _emit(inv: Invocation, records: list[Record], *, one_stream: bool) -> None:
     def text(console: "Console") -> None:
-        from cli.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
+        from cli.text.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
 
         RecordLines(console, one_stream=one_stream).show(records)
 

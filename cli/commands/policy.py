@@ -8,7 +8,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation, say
-from cli.printable import printable
+from cli.text.printable import printable
 from render_service.wording import counted
 
 if TYPE_CHECKING:

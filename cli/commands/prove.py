@@ -10,7 +10,7 @@ from cli import options
 from cli.commands.checkpoint import NOT_CHECKED, UNSIGNED, head_document
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
-from cli.printable import printable
+from cli.text.printable import printable
 from render_service.wording import counted
 
 if TYPE_CHECKING:

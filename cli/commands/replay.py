@@ -114,7 +114,7 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
         jobs = sorted(jobs_at(ledger, position).values(), key=lambda job: job.job_id, reverse=True)
 
     def text(console: "Console") -> None:
-        from cli.views import show_jobs  # noqa: PLC0415  # rich: only for text
+        from cli.text.jobs import show_jobs  # noqa: PLC0415  # rich: only for text
 
         console.print(f"{counted(len(jobs), 'job')} as of position {position}")
         show_jobs(console, jobs)

@@ -8,7 +8,7 @@ import click
 from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
-from cli.progress import progress
+from cli.text.progress import progress
 from render_service.wording import counted
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
 
 
 def _text(console: "Console", report: "Report", target: str) -> None:
-    from cli.views import show_findings  # noqa: PLC0415  # rich: only for text
+    from cli.text.findings import show_findings  # noqa: PLC0415  # rich: only for text
 
     if report.clean:
         console.print(f"[green]restored and intact[/]: {counted(report.size, 'record')}, root {report.root}")

@@ -50,7 +50,7 @@ def review_command(
     job = inv.desk(follow)
 
     def text(console: "Console") -> None:
-        from cli.views import show_job  # noqa: PLC0415  # rich: only for text
+        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
 
         show_job(console, job)
 

@@ -6,7 +6,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation
-from cli.printable import printable
+from cli.text.printable import printable
 from ledger.events import (
     ApprovalGranted,
     ApprovalRefused,
@@ -61,8 +61,9 @@ def _answers(ledger: "Ledger", records: "list[Record]") -> "list[Answer]":
 
 
 def _text(console: "Console", job: "Job", records: "list[Record]", answered: "list[Answer]") -> None:
-    from cli.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
-    from cli.views import show_job, show_ruling  # noqa: PLC0415
+    from cli.text.decisions import show_ruling  # noqa: PLC0415
+    from cli.text.jobs import show_job  # noqa: PLC0415
+    from cli.text.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
 
     show_job(console, job)
     for answer in answered:

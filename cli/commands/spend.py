@@ -67,7 +67,7 @@ def _document(spent: "Spent") -> dict[str, Any]:
 def _text(console: "Console", found: "Spending") -> None:
     from rich.table import Table  # noqa: PLC0415  # rich: only for text
 
-    from cli.printable import printable  # noqa: PLC0415
+    from cli.text.printable import printable  # noqa: PLC0415
     from decision.money import format_usd  # noqa: PLC0415
 
     if not found.parts:

@@ -57,7 +57,7 @@ async def _refreshed(desk: "Desk", job_id: str) -> "Job":
 
 
 def _text(console: "Console", job: "Job") -> None:
-    from cli.views import show_job  # noqa: PLC0415  # rich: only for text
+    from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
 
     show_job(console, job)
     if job.state in {State.RUNNING, State.COMPLETED}:

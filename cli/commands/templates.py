@@ -93,7 +93,7 @@ def _command(template: "Template", prompt: str, fields: Any) -> str:
 
 
 def _list(console: "Console", known: Any) -> None:
-    from cli.views import columns  # noqa: PLC0415  # rich: only for text
+    from cli.text.tables import columns  # noqa: PLC0415  # rich: only for text
 
     rows = [
         (name, template.purpose, template.size, f"{template.seconds} s", template.use_when)

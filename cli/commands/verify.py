@@ -9,7 +9,7 @@ from cli import options
 from cli.commands.checkpoint import NOT_CHECKED
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
-from cli.printable import printable
+from cli.text.printable import printable
 from render_service.wording import counted
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def verify_command(
 
 
 def _text(console: "Console", checked: "Checked") -> None:
-    from cli.views import show_findings  # noqa: PLC0415  # rich: only for text
+    from cli.text.findings import show_findings  # noqa: PLC0415  # rich: only for text
 
     report = checked.report
     if report.clean:

@@ -8,7 +8,7 @@ import click
 from cli import options
 from cli.commands.log import read_moment
 from cli.invocation import Invocation, say
-from cli.printable import printable
+from cli.text.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,7 +97,7 @@ def _outlook(outlook: "Outlook") -> dict[str, Any]:
 
 
 def _text(console: "Console", tally: "Tally") -> None:
-    from cli.views import columns  # noqa: PLC0415  # rich: only for text
+    from cli.text.tables import columns  # noqa: PLC0415  # rich: only for text
     from decision.money import format_usd  # noqa: PLC0415
 
     console.print(f"{tally.different} of {tally.decisions} decisions would come out differently")

@@ -31,6 +31,6 @@ def whynot_command(inv: Invocation, *, name: str) -> None:
 
 
 def _text(console: "Console", document: dict[str, Any]) -> None:
-    from cli.explaining import show_why_not  # noqa: PLC0415  # rich: only for text
+    from cli.text.decisions import show_why_not  # noqa: PLC0415  # rich: only for text
 
     show_why_not(console, document)

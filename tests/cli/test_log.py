@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.exit_codes import ExitCode
-from cli.spreadsheet import guarded
+from cli.text.spreadsheet import guarded
 from ledger.canonical import canonical_json, sha256_hex
 from ledger.ledger import Ledger, open_store
 from ledger.record import ActorSource, Authority, Provenance

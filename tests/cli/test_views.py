@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.printable import short
-from cli.record_words import describe_error, what
-from cli.views import columns, show_job
+from cli.text.jobs import show_job
+from cli.text.printable import short
+from cli.text.record_words import describe_error, what
+from cli.text.tables import columns
 from ledger.events import ErrorDetail, StatusObserved
 from ledger.job import Job, State
 from ledger.private import Private

@@ -1,4 +1,4 @@
-"""What people read of a decision: the four questions, the candidates with their gates, what to type now."""
+"""A decision as people read it: the ruling, the four questions, the candidates, what to type now."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,13 +6,39 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from cli.printable import printable
-from cli.views import RULINGS
+from cli.text.printable import printable
+from decision.explain import what_now, why
+from decision.holding import Considered
 from decision.money import format_usd
+from decision.request import RenderRequest
+from ledger.events import RenderDecided
 
 Json = dict[str, Any]
 WIDTH = 14
 SHOWN_OF_A_DIGEST = 12
+RULINGS = {
+    "ALLOW": "[bold green]allowed[/]",
+    "DENY": "[bold red]denied[/]",
+    "HOLD": "[bold yellow]held[/]",
+}
+
+
+def show_ruling(
+    console: Console,
+    ruling: Considered,
+    request: RenderRequest | None = None,
+    *,
+    job_id: str = "JOB",
+    draft: str | None = None,
+    answered: bool = False,
+) -> None:
+    """Print what was decided, why, and what to do now where it was not allowed; nothing where `answered`."""
+    console.print(RULINGS[ruling.decision])
+    for reason in why(ruling):
+        console.print(f"  {escape(printable(reason))}")
+    if not isinstance(ruling, RenderDecided) and not answered:
+        for step in what_now(ruling, request, job_id=job_id, draft=draft):
+            console.print(f"  [bold]→[/] {escape(printable(step))}")  # may be a command to copy
 
 
 def show_explanation(console: Console, document: Json) -> None:

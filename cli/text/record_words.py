@@ -1,6 +1,6 @@
 """What an event holds, in a few words."""
 
-from cli.printable import short
+from cli.text.printable import short
 from decision.money import format_usd
 from ledger.events import (
     ApprovalGranted,

@@ -6,8 +6,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from cli.printable import NOTHING, printable, short
-from cli.record_words import what
+from cli.text.printable import NOTHING, printable, short
+from cli.text.record_words import what
 from ledger.record import Record
 
 STYLES = {

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cli.invocation import Invocation
-from cli.printable import short
+from cli.text.printable import short
 from decision.money import format_usd
 from ledger.job import Job, State
 from render_service.wording import counted
@@ -75,7 +75,8 @@ def _percent(job: Job) -> str:
 
 def show_batch(console: "Console", members: "Sequence[Member]", folder: "BatchFolder") -> None:
     """Print every entry with its job, and what they cost together."""
-    from cli.views import columns, state_style  # noqa: PLC0415
+    from cli.text.jobs import state_style  # noqa: PLC0415
+    from cli.text.tables import columns  # noqa: PLC0415
 
     rows = [
         (
@@ -108,7 +109,7 @@ def show_preview(
     console: "Console", seen: "Sequence[tuple[Planned, Preview]]", folder: "BatchFolder"
 ) -> None:
     """Print what would be decided for each entry."""
-    from cli.views import columns  # noqa: PLC0415
+    from cli.text.tables import columns  # noqa: PLC0415
     from decision.explain import why  # noqa: PLC0415
 
     rows = [

@@ -14,7 +14,7 @@ from typing import TextIO
 
 import click
 
-from cli.record_words import what
+from cli.text.record_words import what
 from ledger.record import Record
 from render_service.documents import record_document
 

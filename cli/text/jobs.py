@@ -1,24 +1,14 @@
-"""What people read: jobs and decisions as text on a terminal."""
+"""A job as people read it: a short list of facts, or a line among others."""
 
-from collections.abc import Iterable, Sequence
-from itertools import zip_longest
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.markup import escape
-from rich.text import Text
 
-from cli.printable import NOTHING, printable
-from decision.explain import what_now, why
-from decision.holding import Considered
+from cli.text.tables import columns
 from decision.money import format_usd
-from decision.request import RenderRequest
-from ledger.events import Operation, RenderDecided, Variant
+from ledger.events import Operation, Variant
 from ledger.job import Job, State
-from render_service.wording import counted
-
-if TYPE_CHECKING:
-    from ledger.verify import Report
 
 _STATE_STYLE = {
     State.STORED: "green",
@@ -32,29 +22,6 @@ _STATE_STYLE = {
     State.DELETED: "bright_black",
     State.CANCELLED: "bright_black",
 }
-RULINGS = {
-    "ALLOW": "[bold green]allowed[/]",
-    "DENY": "[bold red]denied[/]",
-    "HOLD": "[bold yellow]held[/]",
-}
-
-
-def show_ruling(
-    console: Console,
-    ruling: Considered,
-    request: RenderRequest | None = None,
-    *,
-    job_id: str = "JOB",
-    draft: str | None = None,
-    answered: bool = False,
-) -> None:
-    """Print what was decided, why, and what to do now where it was not allowed; nothing where `answered`."""
-    console.print(RULINGS[ruling.decision])
-    for reason in why(ruling):
-        console.print(f"  {escape(printable(reason))}")
-    if not isinstance(ruling, RenderDecided) and not answered:
-        for step in what_now(ruling, request, job_id=job_id, draft=draft):
-            console.print(f"  [bold]→[/] {escape(printable(step))}")  # may be a command to copy
 
 
 def state_style(state: State) -> str:
@@ -116,33 +83,3 @@ def _job_row(job: Job) -> tuple[str, ...]:
     parts = (job.operation or "adopted", job.model, job.size, length)
     render = " ".join(str(part) for part in parts if part) + (f" · {job.verdict}" if job.verdict else "")
     return job.job_id, job.state, job.created_at[:16].replace("T", " "), price, render
-
-
-def show_findings(console: Console, report: "Report") -> None:
-    """Print what a check of the record found, and how much it was."""
-    for finding in report.findings:
-        where = "" if finding.position is None else f"position {finding.position}, "
-        console.print(f"[red]{finding.code}[/]", end="")
-        told = f" at {where}{finding.subject}\n    expected {finding.expected}\n    found    {finding.found}"
-        console.print(printable(told), markup=False)
-    found = counted(len(report.findings) + report.more_findings, "finding")
-    hidden = f", {report.more_findings:,} of them not shown" if report.more_findings else ""
-    console.print(f"{found} in {counted(report.size, 'record')}{hidden}")
-
-
-def columns(
-    console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()
-) -> None:
-    """Print aligned columns that are never folded; `styles` colours the second cell of each row."""
-    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
-    console.print(Text(_line(header, widths), style="bold"))
-    if not rows:
-        console.print(NOTHING)
-    for row, style in zip_longest(rows, styles, fillvalue=""):
-        line = Text(_line(row, widths))
-        line.stylize(style, widths[0] + 2, widths[0] + 2 + len(row[1]))
-        console.print(line)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()

@@ -1,0 +1,1 @@
+"""What `demo` needs besides the commands it shows."""

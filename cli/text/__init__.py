@@ -1,0 +1,1 @@
+"""What people read, in text; the same as JSON is the business of each command."""
