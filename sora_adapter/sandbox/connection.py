@@ -60,7 +60,7 @@ async def hang_up(scope: Scope, receive: Receive) -> None:
 def _connection(scope: Scope) -> _Connection:
     connection = scope.get("extensions", {}).get(_EXTENSION)
     if not isinstance(connection, _Connection):
-        raise RuntimeError("this fault needs the sandbox's own server (SandboxServer, or `serve`)")  # noqa: TRY004 - no caller's argument is wrong
+        raise RuntimeError("this fault needs the sandbox's own server (SandboxServer)")  # noqa: TRY004 - no caller's argument is wrong
     return connection
 
 

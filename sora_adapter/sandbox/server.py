@@ -1,4 +1,4 @@
-"""How a sandbox is run: in a thread of a test or a demo, or in the foreground for the command line.
+"""How a sandbox is run: in a thread, for a test, a demo or the command line.
 
 The socket is bound here, before anything starts, so the port is known without a race and a port in use is
 an OSError of the caller's. Nothing is printed; an exception in an answer is logged to
@@ -8,11 +8,10 @@ an OSError of the caller's. Nothing is printed; an exception in an answer is log
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import threading
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Self
 
 import uvicorn
@@ -58,16 +57,8 @@ class SandboxServer:
         self._socket.close()
 
 
-def serve(settings: SandboxSettings, host: str = "127.0.0.1", port: int = 0) -> None:
-    """Serve until SIGINT or SIGTERM, in the main thread; raises OSError if the port is in use."""
-    with contextlib.closing(_listen(host, port)) as listening:
-        server = _server(settings)
-        with _signals_to(server):
-            server.run([listening])
-
-
 class _Server(uvicorn.Server):
-    """A uvicorn that leaves signals to its caller, says when it answers, and is told at once when to stop."""
+    """A uvicorn that leaves signals alone, says when it answers, and is told at once when to stop."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -76,7 +67,7 @@ class _Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def stop(self) -> None:
-        """Stop serving; from any thread or signal handler."""
+        """Stop serving; from any thread."""
         self.should_exit = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._told_to_stop.set)
@@ -138,18 +129,3 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise
     return listening
-
-
-@contextlib.contextmanager
-def _signals_to(server: _Server) -> Iterator[None]:
-    """Let SIGINT and SIGTERM stop the server."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        server.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

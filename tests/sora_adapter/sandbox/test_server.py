@@ -12,45 +12,30 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from sora_adapter.sandbox.server import SandboxServer, serve
+from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from sora_adapter.sandbox.server import serve
-from sora_adapter.sandbox.settings import SandboxSettings
-serve(SandboxSettings(Path(sys.argv[1]), render_seconds=0), port=int(sys.argv[2]))
-"""
+SERVING = b"serving until Ctrl-C; paste the two lines into another shell\n"
 KEY = {"authorization": "Bearer k"}
 LONG = {"prompt": "a kite", "model": "sora-2-pro", "size": "1920x1080", "seconds": "20"}
+PATIENCE_S = 60
 
 Run = Callable[[], tuple[subprocess.Popen[bytes], str]]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """Run `serve` in a process of its own, on one data dir."""
+    """Run a sandbox in a process of its own, on one data dir; return it when it listens."""
     running: list[subprocess.Popen[bytes]] = []
 
     def begin() -> tuple[subprocess.Popen[bytes], str]:
-        port = free_port()
-        command = [sys.executable, "-c", PROGRAM, str(tmp_path / "data"), str(port)]
-        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
-        while not is_listening(port):
-            assert running[-1].poll() is None
-        return running[-1], f"http://127.0.0.1:{port}/v1"
+        options = ["--port", "0", "--data", str(tmp_path / "data"), "--render-seconds", "0"]
+        command = [sys.executable, "-m", "cli", "sandbox", *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        running.append(process)
+        assert process.stdout
+        first, _ = process.stdout.readline(), process.stdout.readline()
+        return process, first.decode().strip().partition("=")[2]
 
     yield begin
     for process in running:
@@ -71,7 +56,7 @@ def test_a_request_whose_end_never_came_was_not_asked(tmp_path: Path) -> None:
 
 def test_a_port_in_use_is_an_os_error_before_anything_starts(tmp_path: Path) -> None:
     with SandboxServer(SandboxSettings(tmp_path)) as server, pytest.raises(OSError, match="in use"):
-        serve(SandboxSettings(tmp_path), port=server.port)
+        SandboxServer(SandboxSettings(tmp_path), port=server.port)
 
 
 def test_a_stopped_sandbox_no_longer_answers(tmp_path: Path) -> None:
@@ -100,21 +85,23 @@ def test_a_signal_stops_it_quietly_even_while_it_renders(run: Run, number: signa
     job = httpx2.post(f"{base_url}/videos", json=LONG, headers=KEY).json()
     assert job["status"] == "queued"
     process.send_signal(number)
-    output, _ = process.communicate(timeout=4)
-    assert (process.returncode, output) == (0, b"")
+    said = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, said) == (0, (b"", SERVING))
 
 
 def test_a_signal_stops_it_quietly_even_while_a_client_waits_for_a_clip(run: Run) -> None:
     process, base_url = run()
     job = httpx2.post(f"{base_url}/videos", json=LONG, headers=KEY).json()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(httpx2.get, f"{base_url}/videos/{job['id']}/content", headers=KEY, timeout=30)
+        waiting = pool.submit(
+            httpx2.get, f"{base_url}/videos/{job['id']}/content", headers=KEY, timeout=PATIENCE_S
+        )
         while not httpx2.get(base_url.replace("/v1", "/_sandbox/requests")).json()["contents"]:
             pass
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=4)
-        waiting.exception(10)
-    assert (process.returncode, output) == (0, b"")
+        said = process.communicate(timeout=PATIENCE_S)
+        waiting.exception(PATIENCE_S)
+    assert (process.returncode, said) == (0, (b"", SERVING))
 
 
 def test_a_job_survives_a_kill_in_mid_render(run: Run) -> None:
@@ -123,5 +110,5 @@ def test_a_job_survives_a_kill_in_mid_render(run: Run) -> None:
     process.kill()
     process.wait()
     _, base_url = run()
-    clip = httpx2.get(f"{base_url}/videos/{job['id']}/content", headers=KEY, timeout=30)
+    clip = httpx2.get(f"{base_url}/videos/{job['id']}/content", headers=KEY, timeout=PATIENCE_S)
     assert clip.content[4:8] == b"ftyp"
