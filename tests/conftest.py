@@ -1,16 +1,17 @@
 """The servers of these tests: the real sandbox over HTTP, one that goes wrong as it is told, a PostgreSQL."""
 
+import asyncio
 import importlib.util
 import io
 import json
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from sora_adapter.sandbox import mishaps
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 
@@ -80,6 +82,22 @@ def sandbox(tmp_path: Path, media: Path, clock: Clock) -> Iterator[Callable[...,
             return stack.enter_context(SandboxServer(SandboxSettings(**(given | changes))))
 
         yield start
+
+
+@pytest.fixture
+def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Have a sandbox hold back what is slow until this is set, however many seconds it was told."""
+    told = Event()
+
+    async def until_told(_: float) -> None:
+        with suppress(TimeoutError):  # so that a test fails that never tells
+            async with asyncio.timeout(60):
+                while not told.is_set():  # noqa: ASYNC110  # by another thread
+                    await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(mishaps, "sleep", until_told)
+    yield told
+    told.set()
 
 
 @dataclass

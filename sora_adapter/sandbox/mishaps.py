@@ -4,7 +4,7 @@ What it refuses or loses before carrying it out never reaches a route, so the sa
 (`/_sandbox/requests`) tell what was carried out.
 """
 
-import asyncio
+from asyncio import sleep
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -73,7 +73,7 @@ async def _happen(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, se
         await app(scope, receive, _unheard)
         await reset(scope, receive)
     elif kind == "slow":
-        await asyncio.sleep(fault.number)
+        await sleep(fault.number)
         await app(scope, receive, send)
     elif kind == ANSWER_SLOW:
         await _held_back(fault.number, app, scope, receive, send)
@@ -99,7 +99,7 @@ async def _held_back(seconds: float, app: ASGIApp, scope: Scope, receive: Receiv
         answer.append(message)
 
     await app(scope, receive, hold)
-    await asyncio.sleep(seconds)
+    await sleep(seconds)
     for message in answer:
         await send(message)
 

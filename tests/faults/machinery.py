@@ -19,9 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, product
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.request import urlopen
 
 import httpx2
 import psycopg
@@ -37,6 +35,7 @@ from sora_adapter.sandbox.settings import SandboxSettings
 HERE = Path(__file__).parent
 HTTP = httpx2.Client(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), timeout=30)
 """To servers on this machine; without the certificates of all authorities, which take long to read."""
+CLOSING = {"connection": "close"}
 FAULTS = ("none", "lost", "kept-but-answer-lost")
 KILLED = -9
 ONE_CHANGE = "Same shot and framing; shift the color palette to crimson and sand."
@@ -207,7 +206,8 @@ class Place:
         times = "" if ":" in fault else ":1"
         befalling = () if fault == "none" else (f"{operation.befalls}={fault}{times}",)
         plan = {"faults": [*operation.always, *befalling]}
-        HTTP.post(f"{self.server.origin}/_sandbox/faults", json=plan).raise_for_status()
+        faults = f"{self.server.origin}/_sandbox/faults"
+        HTTP.post(faults, json=plan, headers=CLOSING).raise_for_status()
         ended = self.run(operation.command, before=operation.before, trace=trace, kill=kill)
         self._outlasted()
         return ended
@@ -217,10 +217,10 @@ class Place:
 
         Whoever goes on with a grace period of 0 says that nothing is under way any more.
         """
-        with urlopen(f"{self.server.origin}/_sandbox/requests") as answer:  # a connection behind all others
-            answer.read()
-        while self.server._server.server_state.tasks:
-            time.sleep(0)
+        HTTP.get(f"{self.server.origin}/_sandbox/requests", headers=CLOSING)  # a connection behind all others
+        serving = self.server._server.server_state
+        while serving.connections or serving.tasks:
+            time.sleep(0.001)
 
     def go_on(self, operation: Operation, fault: str) -> None:
         """Do what a person does after a crash.
@@ -290,12 +290,8 @@ def place_at(forker: Forker, folder: Path, media: Path, url: str | None = None) 
     """Make a place in `folder`, whose server has the clip in `media` already."""
     shutil.copytree(media, folder / "sandbox" / "media")
     settings = SandboxSettings(folder / "sandbox", render_seconds=0, media="cached")
-    server = SandboxServer(settings)
-    server.__enter__()
-    try:
+    with SandboxServer(settings) as server:
         yield Place(forker, folder, server, url or str(folder / "ledger.db"))
-    finally:  # takes a tenth of a second, for which nobody has to wait
-        Thread(target=server.__exit__, args=(None, None, None)).start()
 
 
 def traced(place: Place, operation: Operation, fault: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from threading import Event
 from typing import Any
 
 import httpx2
@@ -25,19 +26,23 @@ def creates(desk: Desk) -> int:
 
 
 @pytest.fixture
-async def being_sent(at: Any, sandbox: Any, request_for: Any) -> AsyncIterator[asyncio.Task[Placed]]:
-    """Yield a request whose intent is recorded and whose answer takes a second."""
+async def being_sent(
+    at: Any, sandbox: Any, request_for: Any, held_back: Event
+) -> AsyncIterator[asyncio.Task[Placed]]:
+    """Yield a request whose intent is recorded and whose answer is held back."""
     desk = at(sandbox(faults=("create=slow@1",)).base_url)
     sending = asyncio.create_task(place(desk, request_for(request_key="teaser")))
     while not any(job.state is State.SUBMITTING for job in desk.ledger.jobs()):  # noqa: ASYNC110  # it may be another process
         await asyncio.sleep(0.01)
     yield sending
+    held_back.set()
     await sending
 
 
 async def test_who_repeats_a_request_that_is_being_sent_waits_for_its_answer(
-    desk: Desk, being_sent: asyncio.Task[Placed], request_for: Any
+    desk: Desk, being_sent: asyncio.Task[Placed], request_for: Any, held_back: Event
 ) -> None:
+    asyncio.get_running_loop().call_later(0.1, held_back.set)
     repeated = await place(desk, request_for(request_key="teaser"))
     assert (repeated.job.state, repeated.job) == (State.RUNNING, (await being_sent).job)
 

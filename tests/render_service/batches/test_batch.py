@@ -3,9 +3,10 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx2
@@ -26,7 +27,7 @@ from sora_adapter.sandbox.server import SandboxServer
 pytestmark = pytest.mark.anyio
 
 FOXES = "\n".join(f"fox {number}" for number in range(8))
-ONCE = Terms(interval_s=0.05, timeout_s=20)
+ONCE = Terms(interval_s=0.05, timeout_s=120)
 AGAIN = replace(ONCE, resume=True)
 
 
@@ -245,34 +246,50 @@ async def test_fail_fast_sends_nothing_new_after_a_failure(
     assert counts(members) == {"entries": 8, "decided": 5, "unknown": 1, "running": 2}
 
 
+@pytest.fixture
+def held_until(held_back: Event) -> Callable[[Desk, str], Awaitable[None]]:
+    """Hold back what is slow at the server until an event is recorded."""
+
+    async def wait(desk: Desk, event: str) -> None:
+        while event not in {record.type for record in desk.ledger.read()}:  # noqa: ASYNC110  # the batch records it
+            await asyncio.sleep(0.01)
+        held_back.set()
+
+    return wait
+
+
 async def test_what_was_sent_is_settled_while_the_rest_is_sent(
-    at: Any, sandbox: Any, planned: Any, run: Any, intact: Any
+    at: Any, sandbox: Any, planned: Any, run: Any, intact: Any, held_until: Any
 ) -> None:
     desk = at(sandbox(faults=("create=none:1", "create=slow@1:1")).base_url)
-    await run(desk, planned("a fox\nan owl"), replace(ONCE, concurrency=1, poll=True))
+    terms = replace(ONCE, concurrency=1, poll=True)
+    await asyncio.gather(run(desk, planned("a fox\nan owl"), terms), held_until(desk, "render.closed"))
     order = [record.type for record in desk.ledger.read()]
     assert order.index("render.closed") < len(order) - order[::-1].index("submission.accepted")
     assert intact()
 
 
 async def test_fail_fast_sends_nothing_new_after_a_render_that_failed(
-    at: Any, sandbox: Any, planned: Any, run: Any
+    at: Any, sandbox: Any, planned: Any, run: Any, held_until: Any
 ) -> None:
     desk = at(sandbox(faults=("create=none:1", "create=slow@1:1")).base_url)
     terms = replace(ONCE, concurrency=1, poll=True, fail_fast=True)
-    members = await run(desk, planned("a [fail] fox\nan owl\na hare"), terms)
+    entries = planned("a [fail] fox\nan owl\na hare")
+    members, _ = await asyncio.gather(run(desk, entries, terms), held_until(desk, "render.closed"))
     assert [member.job.state for member in members] == [State.FAILED, State.STORED, State.DECIDED]
 
 
 async def test_ctrl_c_records_what_is_in_flight_and_resuming_sends_the_rest(
-    at: Any, sandbox: Any, planned: Any, run: Any, intact: Any
+    at: Any, sandbox: Any, planned: Any, run: Any, intact: Any, held_back: Event
 ) -> None:
     server = sandbox(faults=("create=none:3", "create=slow@1:2"))
     desk = at(server.base_url)
     task = asyncio.create_task(run(desk, planned(), replace(ONCE, concurrency=2)))
-    while httpx2.get(f"{server.origin}/_sandbox/faults").json()["faults"]:  # noqa: ASYNC110  # the server's
-        await asyncio.sleep(0)
+    async with httpx2.AsyncClient() as client:
+        while (await client.get(f"{server.origin}/_sandbox/faults")).json()["faults"]:
+            pass
     task.cancel()
+    asyncio.get_running_loop().call_later(0.1, held_back.set)  # the calls under way are waited for
     with pytest.raises(asyncio.CancelledError):
         await task
     assert {job.state for job in desk.ledger.jobs()} == {State.RUNNING, State.DECIDED}

@@ -65,7 +65,7 @@ class Bench:
             self.log.then[until] = stop.set
         given: dict[str, Any] = QUICK | {"drain": until is None} | terms
         worker = Worker(self.desk, Terms(**given))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return await worker.run(stop)
 
     async def job(self, job: Job) -> Job:

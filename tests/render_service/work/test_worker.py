@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import count
+from threading import Event
 from typing import Any
 
 import httpx2
@@ -227,12 +228,13 @@ async def test_a_fault_of_ours_with_one_job_keeps_no_other_from_its_end(
 
 
 async def test_a_worker_whose_ledger_cannot_be_used_ends(
-    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch, held_back: Event
 ) -> None:
     here = bench(sandbox(faults=("create=slow@1",)).base_url)
     await here.queued()
 
     def gone(*_: Any) -> None:
+        held_back.set()
         raise LedgerUnusable("the disk is gone")
 
     monkeypatch.setattr(here.desk.ledger.store, "keep", gone)
@@ -375,12 +377,20 @@ async def test_a_webhook_makes_its_job_due_at_once(
 
 
 async def test_a_lease_outlives_a_call_that_takes_longer(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch, held_back: Event
 ) -> None:
-    server = sandbox(faults=("create=slow@1:1",))
-    here = bench(server.base_url)
+    here = bench(sandbox(faults=("create=slow@1:1",)).base_url)
+    store, times = here.desk.ledger.store, count(1)
+    keep = store.keep
+
+    def kept(*given: Any) -> Any:
+        if next(times) > 3:  # it is kept three times while it lasts
+            held_back.set()
+        return keep(*given)
+
+    monkeypatch.setattr(store, "keep", kept)
     (job,) = await here.queued()
-    await here.work(lease_s=0.3)
+    await here.work(lease_s=1.5)
     assert here.types(job) == CARRIED_OUT
 
 
@@ -389,12 +399,21 @@ async def test_an_answer_that_came_after_the_lease_was_lost_is_told_and_found_by
     sandbox: Callable[..., SandboxServer],
     intact: Callable[[], bool],
     monkeypatch: pytest.MonkeyPatch,
+    held_back: Event,
 ) -> None:
     server = sandbox(faults=("create=kept-but-slow@1:1",), clock=time.time)
     late, here = bench(server.base_url), bench(server.base_url)
     (job,) = await late.queued()
-    monkeypatch.setattr(late.desk.ledger.store, "keep", lambda *_: [])  # it stalls
-    await late.work(until="job.trouble", lease_s=0.3)
+    store = late.desk.ledger.store
+    monkeypatch.setattr(store, "keep", lambda *_: [])  # it stalls
+
+    async def answer_after_the_lease() -> None:
+        for held in (True, False):
+            while bool(store.leases()) is not held:  # noqa: ASYNC110  # the worker takes it, time ends it
+                await asyncio.sleep(0.01)
+        held_back.set()
+
+    await asyncio.gather(late.work(until="job.trouble", lease_s=0.3), answer_after_the_lease())
     (told,) = late.log.said("job.trouble")
     assert f"`sora-ledger reconcile {job.job_id} --video-id video_" in told["because"]
     assert late.types(job)["submission.accepted"] == 0
