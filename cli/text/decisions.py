@@ -55,8 +55,10 @@ def show_explanation(console: Console, document: Json) -> None:
 
 def show_why_not(console: Console, document: Json) -> None:
     """Print what stood in the way, and the commands that would be allowed."""
-    console.print(f"{document['job_id']}: {RULINGS[document['decision']]}")
-    for reason in document["why"]:
+    ruling, state = RULINGS[document["decision"]], document["state"]
+    since = f"; the job is {state} now" if document["people"] and state != ruling else ""
+    console.print(f"{document['job_id']}: {ruling}{since}")
+    for reason in (*document["why"], *_people(document["people"])):
         _line(console, reason)
     console.print()
     show_candidates(console, document["candidates"])
@@ -108,7 +110,11 @@ def _authority(authority: Json) -> Iterable[str]:
     since = f"activated by {_who(activated)}: {activated['why']}" if activated else "comes with the package"
     yield f"{'policy':<{WIDTH}}{_named(policy)}, {since}"
     yield f"{'catalog':<{WIDTH}}{_named(catalog)}; engine {authority['engine']}"
-    for answer in authority["people"]:
+    yield from _people(authority["people"])
+
+
+def _people(answers: Iterable[Json]) -> Iterable[str]:
+    for answer in answers:
         more = f" [{answer['detail_code']}]" if "detail_code" in answer else ""
         key = f", signed with {answer['key_id']}" if "key_id" in answer else ""
         said = f": {answer['said']}" if answer["said"] else ""

@@ -17,6 +17,7 @@ from ledger.events import (
     ApprovalRefused,
     Candidate,
     DecisionOverridden,
+    Outcome,
     RenderCancelled,
     RenderDecided,
     RenderDenied,
@@ -75,9 +76,11 @@ def why_not(ledger: Ledger, name: str) -> Explained:
     denied = ruling if isinstance(ruling, RenderDenied) else None
     document = {
         "job_id": job.job_id,
+        "state": job.state.value,
         "decision": ruling.decision,
         "denial_trace": denied.denial_trace.model_dump(mode="json") if denied else None,
         "why": why(ruling),
+        "people": _people(history),
         "candidates": candidates_of(ruling),
         "what_now": _steps(job, ruling),
         "commands": commands_after(denied, requested) if denied else [],
@@ -86,7 +89,9 @@ def why_not(ledger: Ledger, name: str) -> Explained:
 
 
 def _steps(job: Job, ruling: Considered) -> list[str]:
-    """Return what to do now: nothing of what was allowed, or was held and is withdrawn or refused."""
+    """Return what to do now: nothing of what was allowed, or was held and is withdrawn."""
+    if isinstance(ruling, RenderHeld) and job.outcome is Outcome.REFUSED:
+        return ["ask for another render, changed so that they agree: this job is closed"]
     over = isinstance(ruling, RenderHeld) and job.outcome is not None
     if over or isinstance(ruling, RenderDecided):
         return []
@@ -171,8 +176,12 @@ def _authority(ledger: Ledger, history: list[Record], decided: Record) -> Json:
         },
         "catalog": {"name": _named(ledger, basis.catalog_sha256), "sha256": basis.catalog_sha256},
         "engine": basis.engine,
-        "people": [_answer(record) for record in history if isinstance(record.event, _PEOPLE)],
+        "people": _people(history),
     }
+
+
+def _people(history: Iterable[Record]) -> list[Json]:
+    return [_answer(record) for record in history if isinstance(record.event, _PEOPLE)]
 
 
 def _who(record: Record) -> Json:
