@@ -60,11 +60,6 @@ class Answer:
         """The content type without its parameters, ``nothing`` where there is none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower() or "nothing"
 
-    @property
-    def is_html(self) -> bool:
-        """Whether this is a page for people."""
-        return "html" in self.media_type or self.text.lstrip()[:9].lower() in {"<!doctype", "<html>"}
-
     @cached_property
     def document(self) -> dict[str, Any] | None:
         """The body as a JSON object; None when it is anything else."""

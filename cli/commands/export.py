@@ -83,6 +83,10 @@ def export_command(  # noqa: PLR0913  # one parameter per option
         done = bundles.export_bundle(
             ledger, wanted, AssetStore(inv.settings.assets_folder, inv.settings.assets_url)
         )
+    _emit_bundle(inv, done)
+
+
+def _emit_bundle(inv: Invocation, done: "Exported") -> None:
     for asset in done.contents.absent:
         say(f"not in the bundle: the file recorded at position {asset.position} is missing or was changed")
     if done.head.note is None:

@@ -79,7 +79,6 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
     """
     from render_service.evidence import proofs  # noqa: PLC0415
     from render_service.evidence.files import write_file  # noqa: PLC0415
-    from render_service.evidence.keys import read_verifier  # noqa: PLC0415
     from render_service.storage.assets import check_target  # noqa: PLC0415
 
     if sum(value is not None for value in (name, consistency, check)) != 1:
@@ -87,11 +86,7 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
     if not check and (record or against or verifier):
         raise click.UsageError("--record, --against and --verifier are for --check FILE")
     if check:
-        keys = [read_verifier(text) for text in verifier]
-        checked = proofs.check_proof(proofs.read_proof(check), record, against, keys)
-        inv.emit(_checked_document(checked), lambda console: _checked_text(console, checked))
-        if checked.trouble:
-            raise click.exceptions.Exit(ExitCode.INTEGRITY)
+        _check(inv, check, record, against, verifier)
         return
     if out:
         check_target(out, force=force)
@@ -106,7 +101,21 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
         write_file(out, made.to_bytes())
     if made.head.note is None:
         say(UNSIGNED)
-    inv.emit(proof_document(made), lambda _: click.echo(made.to_bytes().decode(), nl=False))
+    told = f"wrote {out}\n" if out else made.to_bytes().decode()
+    inv.emit(proof_document(made), lambda _: click.echo(told, nl=False))
+
+
+def _check(
+    inv: Invocation, file: Path, record: Path | None, against: Path | None, verifier: tuple[str, ...]
+) -> None:
+    from render_service.evidence import proofs  # noqa: PLC0415
+    from render_service.evidence.keys import read_verifier  # noqa: PLC0415
+
+    keys = [read_verifier(text) for text in verifier]
+    checked = proofs.check_proof(proofs.read_proof(file), record, against, keys)
+    inv.emit(_checked_document(checked), lambda console: _checked_text(console, checked))
+    if checked.trouble:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
 def proof_document(proof: "Proof") -> dict[str, Any]:

@@ -47,11 +47,6 @@ class TreeHead:
         checkpoint = Checkpoint(origin_of(ledger), head.size if size is None else size, root)
         return cls(checkpoint, checkpoint.signed(*signers) if signers else None)
 
-    @property
-    def signer_names(self) -> list[str]:
-        """The names of who says to have signed; whether it is true, `signed_by` knows."""
-        return [item.name for item in self.note.signatures] if self.note else []
-
     def signed_by(self, verifiers: Sequence[Verifier]) -> list[Verifier]:
         """Return who of `verifiers` has signed; `CheckpointInvalid` if none has, or one wrongly."""
         if self.note is None:

@@ -94,11 +94,6 @@ class Plan:
         """The files that go, each once."""
         return list(dict.fromkeys(file.storage_uri for files in self.files.values() for file in files))
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not self.commitments and not self.files
-
     def document(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {
