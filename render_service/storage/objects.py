@@ -73,7 +73,9 @@ class ObjectPlace:
             if _digest(store, key) == file.sha256:
                 return uri
             obstore.delete(store, key)
-        raise StorageFailed(f"{uri}: what arrived is not what was sent; it was removed: settle the job again")
+        raise StorageFailed(
+            f"{uri}: what arrived is not what was sent, and was removed: `sora-ledger poll` sends it again"
+        )
 
     def size(self, storage_uri: str) -> int | None:
         """Return the size of an object."""
@@ -132,7 +134,7 @@ class ObjectPlace:
             said = f"is {_bucket_of(self.url)} there?" if missing else str(error).splitlines()[0]
             raise StorageFailed(
                 f"{self.url}: the bucket cannot be used ({said}); nothing half-written is left: check name, "
-                "credentials and network, then settle the job again"
+                "credentials and network; `sora-ledger poll` then stores what the server still has"
             ) from error
 
 

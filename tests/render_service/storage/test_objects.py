@@ -107,7 +107,7 @@ def test_half_an_object_is_replaced(store: AssetStore, bucket: Any) -> None:
 
 def test_what_arrives_spoiled_is_removed_and_said(store: AssetStore, bucket: Any, between: Any) -> None:
     between.spoil = lambda method, _, body: body.replace(b"p", b"q") if method == "PUT" else body
-    with pytest.raises(StorageFailed, match="what arrived is not what was sent; it was removed"):
+    with pytest.raises(StorageFailed, match="what arrived is not what was sent, and was removed"):
         store.put(b"a picture", "image/png")
     assert bucket.keys() == []
 
