@@ -160,7 +160,7 @@ class RenderDesk:
         uri = job.assets[Variant(variant)].storage_uri
         if to is not None:
             await asyncio.to_thread(self._desk.assets.copy_out, uri, Path(to), force=force)
-        return await asyncio.to_thread(lambda: self._desk.assets.path(uri).read_bytes())
+        return await asyncio.to_thread(self._desk.assets.read, uri)
 
     async def list(
         self, *, limit: int = 20, after: str | None = None, order: Literal["asc", "desc"] = "desc"

@@ -141,17 +141,25 @@ class AssetStore:
             (self.folder / "cache" / PurePosixPath(urlsplit(storage_uri).path).name).unlink(missing_ok=True)
 
     def copy_out(self, storage_uri: str, target: Path, *, force: bool) -> None:
-        """Copy a stored file to `target`, whole or not at all."""
+        """Copy a stored file to `target`, whole and as it was stored, or not at all."""
         check_target(target, force=force)
         source = self.path(storage_uri)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             shutil.copyfile(source, temporary)
+            with temporary.open("rb") as copy:
+                _check_digest(storage_uri, hashlib.file_digest(copy, "sha256").hexdigest())
             temporary.replace(target)
         except OSError as error:
             raise StorageFailed(unwritable(target, error)) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+    def read(self, storage_uri: str) -> bytes:
+        """Return a stored file as it was stored; `StorageFailed` where it is not that any more."""
+        content = self.path(storage_uri).read_bytes()
+        _check_digest(storage_uri, hashlib.sha256(content).hexdigest())
+        return content
 
     def place_of(self, storage_uri: str) -> Place:
         """Return the place a URI is of, which need not be the one where new files go."""
@@ -163,6 +171,14 @@ class AssetStore:
         folder.mkdir(parents=True, exist_ok=True)
         clear_stale(folder)
         return folder
+
+
+def _check_digest(storage_uri: str, found: str) -> None:
+    if found != PurePosixPath(urlsplit(storage_uri).path).stem:
+        raise StorageFailed(
+            f"{storage_uri}: its bytes are not those that were stored; move it away, "
+            "and `sora-ledger download` fetches it again if the server still has it"
+        )
 
 
 def _bucket(url: str) -> Place:

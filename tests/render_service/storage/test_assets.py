@@ -129,6 +129,16 @@ def test_a_copy_of_a_file_that_vanished_leaves_nothing(store: AssetStore, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["assets"]
 
 
+def test_a_file_that_was_changed_in_storage_is_handed_to_nobody(store: AssetStore, tmp_path: Path) -> None:
+    uri = store.put(b"a picture", "image/png")
+    store.path(uri).write_bytes(b"another")
+    with pytest.raises(StorageFailed, match="its bytes are not those that were stored; move it away"):
+        store.copy_out(uri, tmp_path / "copy.png", force=False)
+    with pytest.raises(StorageFailed, match="its bytes are not those that were stored"):
+        store.read(uri)
+    assert [path.name for path in tmp_path.iterdir()] == ["assets"]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
