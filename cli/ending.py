@@ -21,12 +21,13 @@ _WITH_A_KEY = (
 )
 
 
-def end(inv: Invocation, job: Job) -> None:
-    """Exit with the job's code, after a line that says the way out where it is not 0."""
+def end(inv: Invocation, job: Job, *, told: bool = False) -> None:
+    """Exit with the job's code, after a line that says the way out where it is not 0 and was not `told`."""
     code = of_job(job)
     if code is ExitCode.DONE:
         return
-    say(f"Error: {job.job_id} is {job.state}: {way_out(inv, job, *_WITH_A_KEY)}")
+    because = "" if told else f": {way_out(inv, job, *_WITH_A_KEY)}"
+    say(f"Error: {job.job_id} is {job.state}{because}")
     raise click.exceptions.Exit(code)
 
 

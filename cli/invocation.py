@@ -104,6 +104,11 @@ class Invocation:
         return not sys.stdout.isatty() if self.as_json is None else self.as_json
 
     @property
+    def shows_text(self) -> bool:
+        """Whether what is printed is read on a terminal right now."""
+        return not self.prints_json and sys.stdout.isatty()
+
+    @property
     def shows_progress(self) -> bool:
         """Whether stderr gets a progress bar: on a terminal only."""
         return sys.stderr.isatty()

@@ -67,7 +67,8 @@ def end_placed(inv: Invocation, placed: "Placed") -> None:
     """Exit as the job stands, after saying why an override was not honoured."""
     if placed.override_refused:
         say(f"Error: {placed.override_refused}")
-    end(inv, placed.job)
+    ruled = placed.job.state in {State.DENIED, State.HELD}
+    end(inv, placed.job, told=ruled and inv.shows_text)
 
 
 def request_of(  # noqa: PLR0913  # what becomes something else on the way

@@ -47,6 +47,11 @@ def test_a_command_to_copy_is_shown_unbroken(place: Any) -> None:
     assert command in shown
 
 
+def test_why_something_is_denied_is_said_once(place: Any) -> None:
+    code, shown = on_a_terminal(place, "create", "--prompt", "a fox", "--max-cost", "0.01")
+    assert (code, shown.count("sora-2 would cost 0.40 USD"), " is denied\r\n" in shown) == (3, 1, True)
+
+
 def test_jobs_are_a_line_each(place: Any) -> None:
     job = place.json("create", "--prompt", "a fox")["job_id"]
     _, shown = on_a_terminal(place, "jobs")
