@@ -44,7 +44,7 @@ class Place:
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         process = self.start(*arguments, **more)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def json(self, *arguments: str, **more: str) -> Any:
@@ -104,7 +104,7 @@ def interrupt() -> Callable[[subprocess.Popen[str]], int]:
 
     def press(process: subprocess.Popen[str]) -> int:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
         return process.returncode
 
     return press

@@ -52,7 +52,7 @@ def test_ctrl_c_says_how_to_go_on(place: Any, seen: Any) -> None:
     process = place.start(*CREATE, SORA_SANDBOX_SECONDS="30")
     seen(process, "submission.accepted")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert ("`poll` goes on" in said, "Traceback" in said) == (True, False)
 
 
@@ -149,20 +149,20 @@ def test_a_cut_off_submission_is_settled_and_then_rendered_once(place: Any, seen
 def test_two_processes_with_one_request_key_make_one_video(place: Any) -> None:
     asked = ["create", "--prompt", "a fox", "--request-key", "teaser"]
     both = [place.start(*asked) for _ in range(2)]
-    codes = {process.wait(60) for process in both}
+    codes = {process.wait(120) for process in both}
     assert (len(place.jobs()), created(place.folder)) == (1, 1)
     assert {0} <= codes <= {0, 6}  # 6: the other one's submission was still under way
 
 
 def test_two_processes_may_begin_one_ledger(place: Any) -> None:
     both = [place.start("create", "--prompt", "a fox") for _ in range(2)]
-    codes = [process.wait(60) for process in both]
+    codes = [process.wait(120) for process in both]
     assert (codes, len(place.jobs()), place.is_intact()) == ([0, 0], 2, True)
 
 
 def test_two_polls_of_one_job_store_it_once(place: Any) -> None:
     job = place.json("create", "--prompt", "a fox")["job_id"]
     both = [place.start("poll", job, *POLL) for _ in range(2)]
-    codes = [process.wait(60) for process in both]
+    codes = [process.wait(120) for process in both]
     types = [record["type"] for record in place.json("log", "--job", job)["records"]]
     assert (codes, types.count("asset.stored"), types.count("render.closed")) == ([0, 0], 1, 1)

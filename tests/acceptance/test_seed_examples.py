@@ -152,7 +152,7 @@ def perform(tmp_path: Path, server: SandboxServer, source: str) -> Callable[...,
         text = PLACEHOLDER.sub(source, text.replace(HOST, server.base_url))
         command = [*program, re.sub(r"time\.sleep\(\d+\)", "time.sleep(0.01)", text)]
         return subprocess.run(
-            command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
         )
 
     return run

@@ -23,7 +23,7 @@ def on_a_terminal(place: Any, *arguments: str, **more: str) -> tuple[int, str]:
     except OSError:  # how Linux says that nobody holds the other end any more
         pass
     os.close(ours)
-    return process.wait(60), shown.decode()
+    return process.wait(120), shown.decode()
 
 
 def test_a_person_sees_decision_progress_and_result(place: Any) -> None:

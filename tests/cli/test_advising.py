@@ -77,7 +77,7 @@ def test_a_missing_detail_is_asked_for_on_a_terminal(sora: Any, folder: Path) ->
     except OSError:  # how Linux says that nobody holds the other end any more
         pass
     os.close(ours)
-    assert process.wait(60) == 3
+    assert process.wait(120) == 3
     assert b"what goes there? " in shown
     assert last_request(folder).prompt.text == "a red kettle on a slate"
 

@@ -103,7 +103,7 @@ def both(*commands: list[str]) -> list[int]:
         )
         for command in commands
     ]
-    return [process.wait(60) for process in running]
+    return [process.wait(120) for process in running]
 
 
 def test_two_at_once_give_every_video_to_one_job(sora: Sora, lost: Any) -> None:

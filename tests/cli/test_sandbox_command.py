@@ -37,7 +37,7 @@ def _served(folder: Path, flags: tuple[str, ...]) -> Iterator[str]:
         yield ran.stdout.readline().partition("=")[2].strip()
     finally:
         ran.send_signal(signal.SIGINT)
-        ran.communicate(timeout=30)
+        ran.communicate(timeout=120)
     assert ran.returncode == 0
 
 

@@ -1131,7 +1131,7 @@ def test_concurrent_processes_lose_nothing(kit: Kit, seed: int) -> None:
         )
         for number in range(4)
     ]
-    outputs = [process.communicate(timeout=60)[0].split() for process in processes]
+    outputs = [process.communicate(timeout=120)[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     reported = sorted(event_id for output in outputs for event_id in output)
     store = open_store(kit.url(name), read_only=True)

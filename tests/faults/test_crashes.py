@@ -63,7 +63,7 @@ def test_two_who_reconcile_at_once_on_postgresql_give_every_video_to_one_job(
     here.begin(batch, "kept-but-answer-lost:2")
     command = [sys.executable, "-m", "cli", "reconcile", "--all"]
     both = [subprocess.Popen(command, env=os.environ | here.environment, cwd=ROOT) for _ in range(2)]
-    assert {process.wait(60) for process in both} <= {0, 6}
+    assert {process.wait(120) for process in both} <= {0, 6}
     assert {str(job.state) for job in here.jobs()} == {"running"}
     here.go_on(batch, "none")
     is_accounted_for(here, batch)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ledger.store.postgres import PostgresStore
 
-LONG_S = 20.0
+LONG_S = 60.0
 
 
 def test_the_first_wait_begins_to_listen_and_says_look_again(store: PostgresStore) -> None:

@@ -110,7 +110,7 @@ def test_a_body_that_does_not_end_is_read_up_to_the_limit(sender: Any) -> None:
 def spoken(url: str, rest: bytes) -> bytes:
     """Begin a delivery that is never finished, and return the beginning of the answer."""
     place = urlsplit(url)
-    with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
+    with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
         connection.sendall(b"POST /webhooks/openai HTTP/1.1\r\nHost: here\r\n" + rest)
         return connection.recv(1_000)
 

@@ -75,7 +75,7 @@ def test_a_clip_wanted_by_many_at_once_is_rendered_once(studio: Studio, easel: E
     waiting = [studio.asset(job, "video") for _ in range(20)]
     easel.may_finish.set()
     for future in waiting:
-        future.result(10)
+        future.result(60)
     assert easel.prompts == ["video_1"]
 
 
@@ -83,11 +83,11 @@ def test_a_clip_somebody_waits_for_is_pulled_out_of_the_queue(studio: Studio, ea
     jobs = [add(f"video_{number}") for number in range(3)]
     for job in jobs:
         studio.start(job)
-    easel.begun.wait(10)
+    easel.begun.wait(60)
     wanted = studio.asset(jobs[2], "video")
     easel.may_finish.set()
-    wanted.result(10)
-    studio.asset(jobs[1], "video").result(10)
+    wanted.result(60)
+    studio.asset(jobs[1], "video").result(60)
     assert sorted(easel.prompts) == ["video_0", "video_1", "video_2"]
 
 
@@ -95,13 +95,13 @@ def test_a_clip_is_not_there_before_it_is_whole(
     studio: Studio, easel: Easel, add: Add, tmp_path: Path
 ) -> None:
     studio.start(add("video_1"))
-    easel.begun.wait(10)
+    easel.begun.wait(60)
     assert not (tmp_path / "media" / "video_1.mp4").exists()
 
 
 def test_closing_leaves_nothing_half_done(studio: Studio, easel: Easel, add: Add, tmp_path: Path) -> None:
     studio.start(add("video_1"))
-    easel.begun.wait(10)
+    easel.begun.wait(60)
     studio.close()
     assert list((tmp_path / "media").iterdir()) == []
 
@@ -111,12 +111,12 @@ def test_a_job_deleted_in_mid_render_leaves_no_file(
 ) -> None:
     job = add("video_1")
     studio.start(job)
-    easel.begun.wait(10)
+    easel.begun.wait(60)
     rendering = studio.asset(job, "video")
     store.delete(job.id)
     studio.discard(job)
     with pytest.raises(RenderStoppedError):
-        rendering.result(10)
+        rendering.result(60)
     assert list((tmp_path / "media").iterdir()) == []
 
 
@@ -127,8 +127,8 @@ def test_a_render_that_fails_is_tried_again_when_next_asked_for(
     easel.may_finish.set()
     with monkeypatch.context() as broken:
         broken.setattr(studio_module, "render", lambda *_given: 1 / 0)
-        studio.asset(job, "video").exception(10)
-    assert studio.asset(job, "video").result(10).read_bytes() == b"whole"
+        studio.asset(job, "video").exception(60)
+    assert studio.asset(job, "video").result(60).read_bytes() == b"whole"
 
 
 def test_a_failing_job_is_not_rendered(studio: Studio, easel: Easel, add: Add) -> None:

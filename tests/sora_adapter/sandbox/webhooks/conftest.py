@@ -9,7 +9,7 @@ from queue import Queue
 
 import pytest
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 @dataclass
