@@ -38,6 +38,7 @@ SANDBOX = "sandbox"
 DEFAULT_SANDBOX_SECONDS = 6.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
+_OURS = re.compile(r"\b(?:OPENAI|SORA)_")
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 
 
@@ -140,8 +141,14 @@ def _dotenv(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     from dotenv import dotenv_values  # noqa: PLC0415  # only where there is a file to read
+    from dotenv.parser import parse_stream  # noqa: PLC0415
 
     try:
+        with path.open(encoding="utf-8") as file:
+            broken = [each.original for each in parse_stream(file) if each.error]
+        for line in broken:
+            if _OURS.search(line.string):  # else another ledger than the one that is meant might be used
+                raise BadInput(f"settings file {path}, line {line.line}: expected NAME=value")
         found = dotenv_values(path)
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"settings file {path}: expected lines NAME=value in UTF-8 ({error})") from error

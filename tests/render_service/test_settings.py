@@ -95,6 +95,12 @@ def test_a_settings_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         settings(tmp_path)
 
 
+def test_a_line_about_a_setting_that_says_none_is_refused_with_its_number(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SOMEBODY ELSES\nSORA_LEDGER_URL mine.db\n")
+    with pytest.raises(BadInput, match=r"\.env, line 2: expected NAME=value"):
+        settings(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
 def test_seconds_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadInput, match=f"SORA_SANDBOX_SECONDS: expected .* found '{text}'"):
