@@ -7,16 +7,16 @@ guardrails go to stderr and block nothing; a policy may require ``--attest``, an
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.asking import make_request
 from cli.invocation import Invocation, say
 from decision.advice import Advice, advise
 from decision.guardrails import ATTESTATION, GUARDRAILS
 from decision.missing import Question, answered, missing_details
-from decision.request import RenderRequest, Source
+from decision.request import RenderRequest, Source, parse_request
 from ledger.errors import LedgerUnusable
 from ledger.events import RenderRequested
 from ledger.store.interface import RecordFilter
@@ -30,12 +30,15 @@ MOST_LINES_SHOWN = 10
 def advised_request(
     inv: Invocation, operation: str = "create", source: Source | None = None, **values: Any
 ) -> RenderRequest:
-    """Do what `make_request` does, ask for what is missing, and say what could be better."""
-    catalog = inv.rules.catalog
-    request = make_request(catalog, operation, source, **values)
+    """Parse what was asked for, ask for what is missing, and say what could be better.
+
+    What changes a video the server has names it as its `source`.
+    """
+    parsed = partial(parse_request, catalog=inv.rules.catalog, operation=operation, source=source)
+    request = parsed(**values)
     while questions := missing_details(request):
         prompt, fields = answered(request, questions[0], _ask(questions))
-        request = make_request(catalog, operation, source, **(values | {"prompt": prompt, "fields": fields}))
+        request = parsed(**(values | {"prompt": prompt, "fields": fields}))
     for advice in advise(request):
         if inv.log.quiet:
             say(f"advice: {advice.message}")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.asking import read_cost
+from cli.dollars import read_dollars
 from cli.invocation import Invocation, announce
 from decision.purposes import PURPOSES
 from render_service.settings import read_settings
@@ -50,7 +50,7 @@ def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Pat
 
 
 def _max_cost(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    return read_cost("--max-cost", value)
+    return None if value is None else read_dollars("--max-cost", value)
 
 
 def _check_text(context: click.Context) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options
-from cli.asking import read_cost
+from cli.dollars import read_dollars
 from cli.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def budget_command(  # one parameter per option
         raise click.UsageError("--past is for `budget list`")
     if name is None or limit is None:
         raise click.UsageError("say which and how much: sora-ledger budget set NAME --limit USD")
-    _set(inv, name, None if limit == LIFTED else read_cost("--limit", limit), period or "none", why)
+    _set(inv, name, None if limit == LIFTED else read_dollars("--limit", limit), period or "none", why)
 
 
 def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: str | None) -> None:
