@@ -31,7 +31,7 @@ from render_service.work.hands import Hands
 from render_service.work.steps import NOT_TO_BE_LEFT, Step, next_step
 from render_service.work.terms import Terms
 
-FINISHING_S = 7.0
+FINISHING_S = 6.0
 CUTTING_OFF_S = 1.0
 ENLISTING_S = 60.0
 NOT_RECORDED_YET_S = 60.0
