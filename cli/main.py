@@ -1,9 +1,10 @@
 """The group of commands. A command's module is imported when the command is called."""
 
+import io
 import sys
 from importlib import import_module
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -126,7 +127,15 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of the table."""
+    _take_every_letter(sys.stdout)
     sys.exit(run(arguments))
+
+
+def _take_every_letter(stdout: TextIO) -> None:
+    """Let no letter end a command that was paid for: programs read UTF-8, a terminal what it can show."""
+    if isinstance(stdout, io.TextIOWrapper):
+        encoding = stdout.encoding if stdout.isatty() else "utf-8"
+        stdout.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def run(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  # one way out per kind of error

@@ -31,6 +31,14 @@ def test_stderr_is_log_lines_of_json_with_the_trace(sora: Any, denied: str, comm
     assert re.fullmatch("[0-9a-f]{32}", line["trace_id"])
 
 
+def test_programs_read_utf_8_whatever_the_environment_says(
+    as_process: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    ended = as_process("policy", "show", "--text", encoding="utf-8")
+    assert (ended.code, "…" in ended.out) == (0, True)
+
+
 @pytest.mark.parametrize("command", READING, ids=" ".join)
 def test_text_can_be_asked_for_without_a_terminal(sora: Any, denied: str, command: list[str]) -> None:
     ended = sora(*on(denied, command), "--text")
