@@ -86,13 +86,18 @@ def remix_split(
         "next": next_command(progress),
     }
     inv.emit(document, lambda console: _text(console, progress, document))
+    if progress.trouble:
+        raise progress.trouble
     end(inv, progress.placed[-1].job)
 
 
 def next_command(progress: "Progress") -> str | None:
-    """Return the command for what was not done, from the last video there is; None where all of it was."""
+    """Return the command for what was not done, from the last video there is.
+
+    None where all of it was, and where the last render goes on: asked for anew it would be paid for twice.
+    """
     rest = progress.rest
-    if not rest:
+    if not rest or progress.trouble:
         return None
     prompt = shlex.quote(". ".join(rest))
     split = " --split" if len(rest) > 1 else ""
@@ -104,6 +109,9 @@ def _text(console: "Console", progress: "Progress", document: dict[str, Any]) ->
         console.print(f"[bold]{number} of {document['remixes']}[/]", end=" ")
         console.print(printable(progress.split.prompts[number - 1]), markup=False)
         show_placed(console, placed, waiting=True)
-    if document["next"]:
-        console.print(f"not done: {len(document['rest'])} of {document['remixes']}; once the reason is gone:")
+    undone = f"not done: {len(document['rest'])} of {document['remixes']}"
+    if progress.trouble:
+        console.print(f"{undone}; the same command with --request-key {document['request_key']} goes on")
+    elif document["next"]:
+        console.print(f"{undone}; once the reason is gone:")
         console.print(f"  {document['next']}", markup=False)

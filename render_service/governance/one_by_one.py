@@ -16,8 +16,10 @@ from ledger.job import State
 from render_service.asking.placed import Placed
 from render_service.asking.renders import place
 from render_service.desk import Desk
+from render_service.errors import ServiceError
 from render_service.material.sources import source_of
 from render_service.settling.settle import settle
+from sora_adapter.errors import AdapterError
 
 UNDER_WAY = (State.RUNNING, State.COMPLETED, State.STORED)
 
@@ -36,11 +38,16 @@ class Split:
 
 @dataclass
 class Progress:
-    """How far it came: a job for each prompt that was asked for, `rest` the prompts that were not done."""
+    """How far it came: a job for each prompt that was asked for, `rest` the prompts that were not done.
+
+    `trouble` is what kept it from waiting for the last job, as a waiting time that is over: that render goes
+    on, and so does the split with the same key.
+    """
 
     split: Split
     placed: list[Placed] = field(default_factory=list)
     last_video: str = ""
+    trouble: Exception | None = None
 
     @property
     def rest(self) -> tuple[str, ...]:
@@ -58,11 +65,7 @@ def split_of(prompt: str, fields: dict[str, str], key: str | None) -> Split:
 async def remix_one_by_one(
     desk: Desk, name: str, split: Split, request_from: RequestFrom, *, interval_s: float, timeout_s: float
 ) -> Progress:
-    """Make the remixes of `split`, the first of the video called `name`; return how far it came.
-
-    Raises what `settle` raises where one does not end in time: the render goes on, and so does the split
-    with the same key.
-    """
+    """Make the remixes of `split`, the first of the video called `name`; return how far it came."""
     progress = Progress(split, last_video=name)
     for number, prompt in enumerate(split.prompts, 1):
         source, profile = await source_of(desk, progress.last_video)
@@ -71,9 +74,13 @@ async def remix_one_by_one(
         progress.placed.append(placed)
         if placed.job.state not in UNDER_WAY:
             break
-        job = await settle(desk, placed.job, interval_s=interval_s, timeout_s=timeout_s)
+        try:
+            job = await settle(desk, placed.job, interval_s=interval_s, timeout_s=timeout_s)
+        except (AdapterError, ServiceError) as trouble:
+            progress.trouble = trouble
+            job = await desk.job(placed.job.job_id)
         progress.placed[-1] = Placed(job, placed.requested, placed.ruling, placed.outcome, placed.repeated)
-        if job.state is not State.STORED:
+        if progress.trouble or job.state is not State.STORED:
             break
         progress.last_video = job.job_id
     return progress

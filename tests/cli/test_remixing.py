@@ -128,6 +128,8 @@ def test_a_split_stopped_by_its_time_goes_on_with_its_key(
     asked = ["--prompt", PROMPT, "--split", "--poll-interval", "0.1", "--request-key", "spring"]
     monkeypatch.setenv("SORA_SANDBOX_SECONDS", "1")
     stopped = sora("remix", "--id", stored, *asked, "--timeout", "0")
+    assert [job["state"] for job in stopped.document["jobs"]] == ["running"]
+    assert stopped.document["next"] is None  # asked for anew it would be paid for twice
     ended = sora("remix", "--id", stored, *asked)
     assert (stopped.code, ended.code, len(sora("jobs").document["jobs"])) == (5, 0, 3)
 
