@@ -137,8 +137,9 @@ def _of_job(job: Job, now: datetime) -> Iterator[Finding]:
         return
     is_waiting = job.state in {State.RUNNING, State.COMPLETED}
     if job.state is State.LOST or (is_waiting and _has_expired(job, now)):
-        was = "was completed and" if job.status is Status.COMPLETED else "was never seen completed,"
-        found = f"{job.video_id} {was} is gone, and nobody had fetched it"
+        unseen = "is gone, and nobody had seen it completed"
+        unfetched = "was completed and is gone, and nobody had fetched it"
+        found = f"{job.video_id} {unfetched if job.status is Status.COMPLETED else unseen}"
         ended = _then(job.job_id) if job.outcome else f"sora-ledger poll {job.job_id} records it"
         do = f"render it again, and poll it at once or run a worker; {ended}"
         yield Finding("ASSET_EXPIRED", job.job_id, found, do, job.job_id)

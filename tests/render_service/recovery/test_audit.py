@@ -219,7 +219,7 @@ async def test_a_video_that_was_lost_before_it_was_done_is_not_said_to_have_been
     job = (await place(desk, request_for())).job
     await desk.advance(job, [desk.draft(AssetLost(variant=Variant.VIDEO, cause="gone"))])
     [finding] = (await audited(desk)).findings
-    assert (finding.code, "was never seen completed" in finding.found) == ("ASSET_EXPIRED", True)
+    assert (finding.code, "nobody had seen it completed" in finding.found) == ("ASSET_EXPIRED", True)
 
 
 async def test_a_running_job_whose_video_is_listed_no_more_is_found_with_the_way_out(
