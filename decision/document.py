@@ -5,7 +5,7 @@ change it. ``model_validate_json(canonical)`` gives the document back, years lat
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -68,9 +68,19 @@ class Document(Entry):
 
 
 def _complaints(error: ValidationError, text: str) -> str:
-    lines = key_lines(text)
+    lines, problems = key_lines(text), error.errors(include_url=False)
     return "; ".join(
-        f"{_place(problem['loc'], lines)}: {_wrong(problem)}" for problem in error.errors(include_url=False)
+        f"{_place(problem['loc'], lines)}: {_wrong(problem)}"
+        for problem in problems
+        if not _follows_from_others(problem, problems)
+    )
+
+
+def _follows_from_others(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
+    """Tell whether a list only counts as too short because entries of it are wrong."""
+    place = problem["loc"]
+    return problem["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place and other is not problem for other in problems
     )
 
 
@@ -78,6 +88,8 @@ def _wrong(problem: ErrorDetails) -> str:
     """Say what is wrong, and what was found where that is one value."""
     if problem["type"] == "extra_forbidden":
         return "there is no such key; check its spelling"
+    if problem["type"] == "tuple_type":
+        return f"expected a list, in square brackets, found {problem['input']!r}"
     found = problem["input"]
     single = isinstance(found, str | int | float | bool) and problem["type"] != "value_error"
     return problem["msg"].removeprefix("Value error, ") + (f", found {found!r}" if single else "")

@@ -64,3 +64,5 @@ def test_what_is_wrong_in_a_file_is_said_with_line_key_and_what_was_found() -> N
         load_policy(PACKAGED.replace("fit_weight = 10", 'fit_weight = "ten"').encode())
     with pytest.raises(BadDocument, match=r"line \d+, fit_wait: there is no such key"):
         load_policy(PACKAGED.replace("version = 1", "version = 1\nfit_wait = 1").encode())
+    with pytest.raises(BadDocument, match=r"approvals\.0\.models: expected a list.*, found 'sora-2'"):
+        load_policy(f'{PACKAGED}\n[[approvals]]\ncode = "A"\nmodels = "sora-2"\n'.encode())
