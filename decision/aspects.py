@@ -56,7 +56,7 @@ ASPECTS: Mapping[str, frozenset[str]] = {
     "audio": _words(
         """
         ambience ambient audio dialog dialogue drums hum line louder melody music mute narration noise piano
-        quieter score sfx silence song sound sounds soundtrack strings voice voiceover volume whisper
+        quieter score sfx silence song sound sounds soundtrack strings thunder voice voiceover volume whisper
         """
     ),
     "text": _words(

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from decision import lexicon, repeating, staying
-from decision.reading import ADDING, CIRCUMSTANCES, Reading, Role, content
+from decision.besides import Besides
+from decision.reading import ADDING, CIRCUMSTANCES, Role, content
 from decision.tokens import Lead, Sentence, Token, sentences
 from decision.verbs import is_directing, is_editing
 
@@ -44,7 +45,7 @@ def clauses(text: str) -> Iterator[Clause]:
             yield from _Cutter(body).clauses()
 
 
-class _Cutter(Reading):
+class _Cutter(Besides):
     """One sentence being cut, left to right; `begin`, `role` and `head` are those of the open clause."""
 
     def __init__(self, sentence: Sentence) -> None:
@@ -65,6 +66,7 @@ class _Cutter(Reading):
             if content(self.words, self.begin) < index:
                 self.role = self._promoted(index, start, role)
                 yield self._clause(index)
+            self.head = "" if self.role is Role.INVARIANT else self.head  # what stays is not said again
             self.begin, self.role = index, role
             self._take_head(start)
         yield self._clause(len(self.words))
@@ -143,7 +145,7 @@ class _Cutter(Reading):
         if self.role is Role.INVARIANT:
             changes = self.is_labelled(index, start) or self.takes_away(start)
         elif self.role is Role.CHANGE:
-            changes = self._adds_to_change(index, start)
+            changes = self.adds_to_change(index, start)
         else:
             changes = (
                 self.asks_again(index, start)
@@ -154,21 +156,6 @@ class _Cutter(Reading):
         if changes:
             return Role.CHANGE
         return Role.FRAGMENT if self.is_fragment_of_its_own(index, start) else None
-
-    def _adds_to_change(self, index: int, start: int) -> bool:
-        """Tell whether words without a verb of their own change one thing more."""
-        if self.asks_again(index, start) or self.contrasts_besides(start) or self.is_labelled(index, start):
-            return True
-        return not self.illustrates(index) and (
-            self.states_another(index, start)
-            or self.dresses_and_acts(index, start)
-            or self.adds_to_all(index, start)
-            or repeating.repeats(self.words, self.begin, index, start, self.head)
-            or self.edits_besides(index, start)
-            or self.adds_a_circumstance(index, start)
-            or self.names_besides(index, start)
-            or self.grades_besides(start)
-        )
 
     def _role_of(self, start: int, *, opening: bool = False) -> Role | None:
         if start >= len(self.words):

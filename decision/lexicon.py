@@ -138,6 +138,8 @@ CLOSED = (
 FILMING = _words("dissolve dolly tilt zoom")
 # Take a subject and a bare verb: "have her pick up the cup and drink".
 CAUSATIVES = _words("have let")
+# Take away or turn down what is heard, shown over the picture, or done by the camera.
+WITHDRAWING = _words("cut delete ditch drop kill lose lower mute raise")
 # Each object of these is a change of its own.
 ADDITIVES = _words("add delete ditch drop erase include insert introduce lose remove")
 # What is done to each object of these is a change of its own, unless one link follows for all of them.
@@ -156,8 +158,8 @@ EDITS = _words(
     """
     add adjust alter animate apply brighten change convert crop darken delete desaturate erase exchange
     extend have include increase insert introduce let lighten lower make modify put raise recast recolor
-    recolour reduce reframe relight remove render replace restyle set shift substitute swap switch tint
-    transform turn use widen
+    recolour reduce reframe relight remove render repaint replace restyle set shift substitute swap switch
+    tint transform turn use widen
     """
 )
 # Whose participles direct the video as well: "while dimming the lights".
@@ -211,7 +213,7 @@ NOUN_LIKE = _words(
     dress dry edit empty end fade fill fix focus follow frame freeze get go grade hang hold increase
     jump light lighten loop lower melt mirror mix mount move mute need open orbit paint pan park pause
     place play point print pull push rack read record remix reverse rotate run scale set shift show slow
-    sound speed spin split stand start substitute switch text tilt tint tone track transition trim try
+    sound speed spin split stand start stop substitute switch text tilt tint tone track transition trim try
     turn up walk want warm wet zoom
     """
 )
@@ -240,12 +242,12 @@ EMPTY = (
     | MODALS
     | _words(
         """
-        about again agreed another anything appealing beautiful better change choose cooler decide
-        different differently discussed do don't else engaging everything exciting fancier feel fix good
-        great hmm improve improved interesting into it know less like make maybe me mentioned more much
-        new nice nicer not of or please pop prettier quite redo reference remix right said somehow
-        something stuff surprise take talked that the them there thing things this to try tweak two up us
-        usual version video way we what whatever with yet you
+        about again agreed another anything appealing beautiful best better but change choose cooler
+        decide different differently discussed do don't else engaging everything exciting fancier feel fix
+        good great harder hmm improve improved interesting into is it know last less like make maybe me
+        mentioned more much new nice nicer not of or please pop prettier quite redo reference remix right
+        said somehow something stuff surprise take talked that the them there thing things think this time
+        to try tweak two up us usual version video want way we what whatever with work yet you
         """
     )
 )

@@ -9,18 +9,17 @@ from enum import StrEnum
 from itertools import takewhile
 
 from decision import aspects, lexicon, repeating, staying
-from decision.verbs import is_editing, is_imperative, is_replacing
+from decision.verbs import is_imperative
 
 ADDING = frozenset({"and", "&", "plus", "+"})
 CIRCUMSTANCES = lexicon.PREPOSITIONS - {"of", "like", "than"}
 _LONGEST_LABEL = 4
 _FILMED = frozenset("camera drone it lens shot view".split())
-_PLACED = frozenset({"at", "from", "in", "on"})
-_WEARING = frozenset({"wear", "wears"})
-_PROPERTIES = frozenset("color colour cut fabric length pattern shade shape size style".split())
-_POINTING = frozenset({"following", "these", "this", "things"})
 _OPEN_CONTRASTS = (["instead"], ["rather"])
 _EMPTY_OPENERS = lexicon.SOFT_STOPS | lexicon.FILLERS
+_FINITE = lexicon.FINITE | lexicon.AUXILIARIES
+_NO_OBJECT = lexicon.CLOSED | lexicon.SOFT_STOPS
+_ACTS = aspects.ASPECTS["action"] | lexicon.VERBS | lexicon.PARTICLES - {"to"}
 
 
 class Role(StrEnum):
@@ -41,7 +40,7 @@ def content(words: Sequence[str], index: int) -> int:
 def _is_finite(words: Sequence[str], index: int) -> bool:
     """Tell whether a verb with a subject stands there; behind "now" any that ends like one."""
     behind_now = words[index - 1] == "now" and words[index].endswith("s")
-    return words[index] in lexicon.FINITE | lexicon.AUXILIARIES or behind_now
+    return words[index] in _FINITE or behind_now
 
 
 class Reading:
@@ -70,50 +69,6 @@ class Reading:
         alike = word == opening and word in lexicon.CONTRASTS | {"not"}
         return alike and bool(ADDING & set(self.words[index:start]))
 
-    def states_another(self, index: int, start: int) -> bool:
-        """Tell whether a second thing gets a state of its own; behind "with" it is part of the first."""
-        joints = set(self.words[index:start])
-        elaborates = "with" in joints and not ADDING & joints
-        return not elaborates and repeating.repeats_predicate(self.words, self.begin, start, self.head)
-
-    def names_besides(self, index: int, start: int) -> bool:
-        """Tell whether a contrast has a thing of another aspect beside it: "…, and [a handheld camera]"."""
-        so_far, item = self.words[self.begin : index], self.stretch(start)
-        added = bool(ADDING & set(self.words[index:start])) and item[0] in {"a", "an"}
-        opposed = not self.head and bool(set(so_far) & lexicon.CONTRASTS)
-        about = aspects.named_aspect(item)
-        return added and opposed and about not in {None, aspects.named_aspect(so_far)}
-
-    def adds_a_circumstance(self, index: int, start: int) -> bool:
-        """Tell whether "and with" adds to what nobody was told to do: "wider lens and [with a blue cast]"."""
-        joints = self.words[index:start]
-        added, opening = bool(ADDING & set(joints)), self.word(content(self.words, self.begin))
-        if added and lexicon.is_comparative(opening) and self.word(start) in _PLACED:
-            return True
-        return (
-            added
-            and joints[-1:] == ["with"]
-            and not self.head
-            and "with" not in self.words[self.begin : index]
-        )
-
-    def contrasts_besides(self, start: int) -> bool:
-        """Tell whether a contrast opens what is done besides: "…, and [instead of jazz use silence]"."""
-        stretch = self.stretch(start)
-        if stretch[0].endswith("ed") or stretch[0] in lexicon.MADE:  # "…, [shot from a roof instead]"
-            return bool(set(stretch) & lexicon.CONTRASTS)
-        acts = bool(set(stretch[2:]) & (lexicon.EDITS | lexicon.FINITE))
-        return stretch[0] in lexicon.CONTRASTS and acts
-
-    def grades_besides(self, start: int) -> bool:
-        """Tell whether a note goes on with a grade or a "no": "no music, and [a wider lens]"."""
-        so_far = self.words[self.begin : start]
-        takes_away = "no" in so_far
-        if takes_away and self.takes_away(start):
-            return True
-        opened = takes_away or self.is_novelty(content(self.words, self.begin))
-        return opened and not self.head and ":" not in so_far and self.is_graded(start)
-
     def asks_again(self, index: int, start: int) -> bool:
         """Tell whether somebody wishes a second time: "…, and [I'd get rid of the boat]"."""
         between = set(self.words[index:start])
@@ -138,45 +93,8 @@ class Reading:
         return (
             0 < len(label) < _LONGEST_LABEL
             and not verbal
-            and not set(label) & lexicon.CLOSED - lexicon.ARTICLES - {"of"}
+            and not set(label) & lexicon.CLOSED - lexicon.ARTICLES - {"him", "of", "them"}
         )
-
-    def illustrates(self, index: int) -> bool:
-        """Tell whether what is to be done is only spelled out: "age the house: [peeling paint]"."""
-        so_far = self.words[self.begin : index + 1]
-        told = list(takewhile(lambda word: word != ":", so_far))
-        spelled_out = self.head and len(told) < len(so_far) and told[-1] not in _POINTING
-        return "including" in so_far or bool(spelled_out)
-
-    def dresses_and_acts(self, index: int, start: int) -> bool:
-        """Tell whether somebody wears one thing and does another: "have her wear a hat and [sit]"."""
-        if not ADDING & set(self.words[index:start]):
-            return False
-        so_far, word = self.words[self.begin : index], self.word(start)
-        acts = word in aspects.ASPECTS["action"] | lexicon.FINITE or is_imperative(self.words[start:])
-        return word in _WEARING or (acts and bool(_WEARING & set(so_far)))
-
-    def adds_to_all(self, index: int, start: int) -> bool:
-        """Tell whether the whole video gets another circumstance: "put it in a desert, [at night]"."""
-        so_far, placed = self.words[self.begin : index], self.word(start) in _PLACED
-        whole = bool(self.head) and "it" in so_far[:3] and bool({",", "and"} & set(self.words[index:start]))
-        about = {aspects.aspect_of_thing(so_far), aspects.aspect_of_thing(self.stretch(start))}
-        return placed and whole and len(about) > 1 and about != {None, "setting"}
-
-    def is_new_again(self, index: int) -> bool:
-        """Tell whether another new thing follows a new one: "a different coat [in a different city]"."""
-        following = self.words[index + 1 : index + 4]
-        placed = self.words[index] in lexicon.PREPOSITIONS and self.is_novelty(index + 1)
-        again = bool(lexicon.NOVELTIES & set(self.words[self.begin : index]))
-        return placed and again and not _PROPERTIES & set(following)
-
-    def edits_besides(self, index: int, start: int) -> bool:
-        """Tell whether a participle does a further thing: "…, [replacing the car with a sled]"."""
-        word, following = self.word(start), self.word(start + 1)
-        opened = is_editing(self.word(content(self.words, self.begin)))
-        if opened or self.words[index] == "plus":
-            return is_editing(word)
-        return is_replacing(word) and following in lexicon.DETERMINERS
 
     def is_invariant(self, start: int) -> bool:
         """Tell whether words follow that say what stays."""
@@ -189,7 +107,7 @@ class Reading:
         if not self.head or self.head in lexicon.CAUSATIVES or self.words[index] not in lexicon.RUN_ON:
             return False
         before = self.words[index - 1]
-        taken = before in lexicon.CLOSED | lexicon.SOFT_STOPS
+        taken = before in _NO_OBJECT
         taken |= bool(set(self.words[self.begin : index]) & lexicon.RELATIVES)
         return not taken and self.word(index + 1) in lexicon.DETERMINERS
 
@@ -205,6 +123,7 @@ class Reading:
         """Tell whether an imperative follows that is not what somebody in the video is to do."""
         word, following = self.word(start), self.word(start + 1)
         directs = word in lexicon.EDITS or (word in lexicon.DIRECTING and following in lexicon.DETERMINERS)
+        directs = directs or (word in lexicon.WITHDRAWING and self.is_besides_the_picture(start + 1))
         directs = directs or (word in lexicon.FILMING and not _FILMED & set(self.words[self.begin : start]))
         again = word == self.head or (word in lexicon.BOUNDING and following in {"on", "with"})
         if not opening and self.head and again:
@@ -213,17 +132,21 @@ class Reading:
             return False
         return is_imperative(self.words[start:], opening=opening)
 
+    def is_besides_the_picture(self, start: int) -> bool:
+        """Tell whether a thing follows that nobody in the video has in hand: the camera, a sound, a text."""
+        thing = [word for word in self.stretch(start) if word not in lexicon.PREPOSITIONS]
+        return aspects.named_aspect(thing) in aspects.BESIDES_THE_PICTURE
+
     def has_somebody_act(self, start: int) -> bool:
         """Tell whether verbs are what somebody is to do: "have her turn and [smile]"."""
         if self.head in lexicon.CAUSATIVES:
             return True
         object_ = self.words[self.begin : start]
-        acts = aspects.ASPECTS["action"] | lexicon.VERBS | lexicon.PARTICLES - {"to"}
         if not self.head and object_[0] in lexicon.ARTICLES:
             return bool(set(object_[1:]) & lexicon.MODALS)
         if self.head == "get":
             return "to" in object_
-        return self.head == "make" and "sure" not in object_ and bool(set(object_[2:]) & acts)
+        return self.head == "make" and "sure" not in object_ and bool(set(object_[2:]) & _ACTS)
 
     def is_statement(self, start: int) -> bool:
         """Tell whether a subject and its verb follow."""
@@ -242,12 +165,9 @@ class Reading:
         word, following = self.word(start), self.word(start + 1)
         if following.endswith("ly"):  # "a completely new one"
             following = self.word(start + 2)
-        other = word == "other" and start > 0
-        return (
-            other
-            or word in lexicon.NOVELTIES
-            or (word in lexicon.ARTICLES and following in lexicon.NOVELTIES)
-        )
+        if word in {"another", "other"}:
+            return following not in _NO_OBJECT | {"", "side"}
+        return word in lexicon.NOVELTIES or (word in lexicon.ARTICLES and following in lexicon.NOVELTIES)
 
     def names_and_tells(self, start: int) -> bool:
         """Tell whether a thing is named and then said how it is to be: "jacket: tweed"."""
@@ -302,7 +222,8 @@ class Reading:
         rest, joints = self.words[start:], self.words[index:start]
         if self.role is Role.INVARIANT:
             listed = {"and", "&"} & set(rest) or rest[0] in lexicon.ARTICLES or rest[0].endswith("ing")
-            return self.words[index] == "," and not listed and len(rest) > 1
+            told = len(rest) > 1 or lexicon.is_comparative(rest[0]) or rest[0].endswith("ed")
+            return self.words[index] == "," and not listed and told
         if ("with" in joints and not ADDING & set(joints)) or self.is_shared_grade(index, start):
             return False  # elaborates what it follows
         if self.sets_another_scene(index, start):

@@ -106,7 +106,7 @@ def _without_references(changing: Sequence[Clause]) -> list[Clause]:
         refers = words[:1] in _REFERRING and bool(lexicon.FINITE & set(words[1:3]))
         refers |= words[1:2] in _REFERRING and words[0] in lexicon.COMPLEMENTED - lexicon.CAUSATIVES
         refers |= words[:2] == ["the", "new"] and bool(lexicon.FINITE & set(words))
-        if kept and _complains(kept[-1]) and set(words[1:3]) & {"it", "something", "them"}:
+        if kept and _complains(kept[-1]) and set(words[:3]) & _NAMED_BEFORE:
             kept[-1] = clause  # what is to be done about it
         elif not (names_it and refers):
             kept.append(clause)
@@ -117,16 +117,19 @@ def _complains(clause: Clause) -> bool:
     """Tell whether a clause only says what is wrong: "the second beat is too long"."""
     words = set(clause.words)
     named = bool(set(clause.words[:1]) & (lexicon.ARTICLES | {"it"}))
+    if clause.words[:1] in (["i"], ["we"]) or clause.words[:1] == ["don't"]:
+        return bool(words & _DENIED and words & {"like", "need", "want"})
     found = words & {"are", "feels", "is", "looks", "seems", "sounds", "was"}
     fails = words & _DENIED and words & _PLEASING
     return named and bool(fails or (found and words & _FAULTS))
 
 
+_NAMED_BEFORE = frozenset({"her", "him", "it", "something", "them"})
 _DENIED = frozenset("aren't doesn't don't isn't not".split())
 _PLEASING = frozenset(
     "belong convince convincing fit good great help match read right suit work working".split()
 )
-_FAULTS = frozenset("bad boring odd strange too weird wrong".split())
+_FAULTS = frozenset("bad boring crooked misspelled misspelt odd strange too weird wrong".split())
 
 
 def _only_names(clause: Clause) -> bool:

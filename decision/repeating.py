@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
 from decision import lexicon
-from decision.aspects import BESIDES_THE_PICTURE, PLACE_AND_LIGHT, aspect_of_thing, is_colour
+from decision.aspects import ASPECTS, BESIDES_THE_PICTURE, PLACE_AND_LIGHT, aspect_of_thing, is_colour
 
+_ACTS = lexicon.VERBS | lexicon.NOUN_LIKE | ASPECTS["action"]
+_STATES = lexicon.STATES | lexicon.GRADABLE
+_EMPTY = lexicon.SOFT_STOPS | lexicon.FILLERS
 _ADDING_JOINTS = frozenset({"plus", "+", "also"})
 
 
@@ -43,6 +46,10 @@ def _names_somebody_else(so_far: Sequence[str], rest: Sequence[str], head: str) 
     item = _stretch(rest)
     if {"there", "there's"} & set(so_far[:2]):
         return item[0] in {"a", "an"} and bool(lexicon.PREPOSITIONS & set(item))
+    acts = _ACTS & set(item[2:3])
+    begun = len(_last_item(so_far)) > len(("have", "her"))
+    if begun and head in lexicon.CAUSATIVES and item[0] in lexicon.DEFINITE and acts:
+        return not item[2].endswith("ing")
     told = item[0] in lexicon.SUBJECTS and bool(lexicon.PREPOSITIONS & set(item[1:2]))
     return told or (head != "" and item[0] in {"him", "them"} and len(item) > 1)
 
@@ -60,13 +67,20 @@ def repeats_predicate(words: Sequence[str], begin: int, start: int, head: str) -
     so_far, item = words[begin:start], _stretch(words[start:])
     before = [word for word in _last_item(so_far) if word != head]
     asked = bool(lexicon.STATING & set(so_far)) and len(before) > len(("the", "sky"))
-    stated = asked or bool(lexicon.FINITE & set(so_far)) or _has_state(before)
+    stated = (
+        asked or (not head and _is_placed(so_far)) or bool(lexicon.FINITE & set(so_far)) or _has_state(before)
+    )
     if item[0] in lexicon.DEFINITE:
         told = (
             stated and (_has_state(item) or bool({"less", "more"} & set(item[2:-1])))
         ) or _leaves_out_to_be(so_far, item)
         return told or (not head and _leaves_out_verb(so_far, item))
     return not head and _has_bare_state(before) and _has_bare_state(item)
+
+
+def _is_placed(so_far: Sequence[str]) -> bool:
+    """Tell whether a thing is only put somewhere: "the castle in ruins"."""
+    return so_far[0] in lexicon.DEFINITE and bool(set(so_far[2:3]) & lexicon.PREPOSITIONS - {"of"})
 
 
 def _leaves_out_to_be(so_far: Sequence[str], item: Sequence[str]) -> bool:
@@ -90,13 +104,13 @@ def denies(words: Sequence[str]) -> bool:
 
 def _has_bare_state(item: Sequence[str]) -> bool:
     """Tell the same of a note without articles: "coat red", "hands out of frame"."""
-    names = not item[:1] or item[0] in lexicon.CLOSED | {"be"} or item[0].endswith("ly")
+    names = not item[:1] or item[0] in lexicon.CLOSED or item[0] == "be" or item[0].endswith("ly")
     two = len(item) > 1 and not names and not _is_quality(item[0])
     return two and (_is_quality(item[-1]) or item[1] in lexicon.STATES)
 
 
 def _is_quality(word: str) -> bool:
-    graded = lexicon.is_comparative(word) or word in lexicon.STATES | lexicon.GRADABLE
+    graded = lexicon.is_comparative(word) or word in _STATES
     return graded or is_colour(word) or word.endswith("ed")
 
 
@@ -156,21 +170,24 @@ def _repeats_pair(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool
     openers = lexicon.ARTICLES if head in lexicon.PLACING else lexicon.DEFINITE
     links = lexicon.GAPS.get(head, frozenset())
     stretch = list(takewhile(lambda word: word not in lexicon.JOINERS, rest))
+    if rest[0] == "from" and {"from", "to"} <= set(so_far) and "to" in stretch:
+        return True
     if rest[0] not in openers:
-        linked = bool(links & set(so_far)) and not rest[0].endswith("ing") and bool(links & set(rest[1:2]))
+        thing = not rest[0].endswith("ing") and rest[0] not in {"deep", "far", "high", "low"}
+        linked = thing and bool(links & set(so_far)) and bool(links & set(rest[1:2]))
         return linked or (head in lexicon.COMPLEMENTED and _both_have_states(so_far, stretch, head))
     if links & set(so_far) and links & set(stretch[2:]):
         return True
     bare = not lexicon.PREPOSITIONS & set(so_far)
-    first = [word for word in _last_item(so_far) if word not in lexicon.FILLERS | {head}]
+    first = [word for word in _last_item(so_far) if word not in lexicon.FILLERS and word != head]
     whole = len(first) + (first[:1] != [] and first[0] in _NAMED_ALONE)
     return head in lexicon.COMPLEMENTED and bare and min(whole, len(stretch)) > len(("the", "car"))
 
 
 def _both_have_states(so_far: Sequence[str], item: Sequence[str], head: str) -> bool:
-    before = [word for word in _last_item(so_far) if word not in lexicon.FILLERS | {head}]
+    before = [word for word in _last_item(so_far) if word not in lexicon.FILLERS and word != head]
     before = before[1:] if before[:1] and before[0] in lexicon.ARTICLES else before
-    return _has_bare_state(before) and _has_bare_state(item)
+    return item[0] not in lexicon.BOUNDING and _has_bare_state(before) and _has_bare_state(item)
 
 
 _NAMED_ALONE = frozenset({"him", "it", "them"})
@@ -252,6 +269,6 @@ def _stretch(words: Sequence[str]) -> list[str]:
 def _last_item(so_far: Sequence[str]) -> list[str]:
     """Return the words behind the last joint of `so_far` that has words behind it."""
     words = list(so_far)
-    while words and words[-1] in lexicon.SOFT_STOPS | lexicon.FILLERS:
+    while words and words[-1] in _EMPTY:
         words.pop()
     return list(reversed(_stretch(list(reversed(words)))))

@@ -42,7 +42,9 @@ def _changes(prompt: str, found: Sequence[Clause], places: set[int]) -> Iterator
     for clause in found:
         text = _written(prompt, clause)
         words = clause.words
-        if is_imperative(words, opening=True):
+        if clause.role is Role.INVARIANT:
+            verb = ""  # "keep" is not said of what changes
+        elif is_imperative(words, opening=True):
             verb = words[0]
         if clause.span[0] in places:
             yield _with_verb(text, verb, clause)

@@ -24,7 +24,10 @@ def says_it_stays(words: Sequence[str], *, imperative: bool) -> bool:
         return not set(stretch) & (lexicon.CONTRASTS | lexicon.COMPARATIVES)
     if word in {"leave", "leaving"}:
         return "out" not in stretch
-    if word in {"stay", "stick"} and following in {"to", "with"}:
+    holds = word == "hold" and following not in lexicon.DETERMINERS  # "hold wardrobe, set and camera"
+    if (holds and {",", "and"} & set(words[2:4])) or (
+        word in {"stay", "stick"} and following in {"to", "with"}
+    ):
         return True
     if word in lexicon.WITHHOLDING:
         return _withholds(stretch)
@@ -36,6 +39,8 @@ def says_it_stays(words: Sequence[str], *, imperative: bool) -> bool:
 
 
 _LISTING = lexicon.ARTICLES | frozenset({",", "and", "&", "all", "must", "of", "should"})
+_STAYING = lexicon.STAYING - lexicon.SAME
+_NOT_LISTED = lexicon.CLOSED | lexicon.SOFT_STOPS | lexicon.NOVELTIES | lexicon.VERBS - lexicon.NOUN_LIKE
 _LATEST_VERB = 5
 _LONGEST_LIST = 16
 
@@ -50,11 +55,10 @@ def _withholds(stretch: Sequence[str]) -> bool:
 
 def _lists_what_stays(words: Sequence[str]) -> bool:
     """Tell whether several things are listed and then said to stay: "light, framing and pace stay put"."""
-    named = list(takewhile(lambda word: word not in lexicon.STAYING - lexicon.SAME, words[:_LONGEST_LIST]))
+    named = list(takewhile(lambda word: word not in _STAYING, words[:_LONGEST_LIST]))
     told = len(named) < min(len(words), _LONGEST_LIST)
     others = {word for word in named if word not in _LISTING}
-    acts = lexicon.CLOSED | lexicon.SOFT_STOPS | lexicon.NOVELTIES | lexicon.VERBS - lexicon.NOUN_LIKE
-    return told and bool({"and", "&", ","} & set(named)) and not others & acts
+    return told and bool({"and", "&", ","} & set(named)) and not others & _NOT_LISTED
 
 
 def _asks_for_the_same(stretch: Sequence[str]) -> bool:
@@ -65,6 +69,9 @@ def _asks_for_the_same(stretch: Sequence[str]) -> bool:
         and stretch[1:2] == ["it"]
         and set(stretch[2:]) <= _AGAIN
     )
+
+
+_ASKING = lexicon.CONTRASTS | lexicon.MODALS | lexicon.VERBS - {"take"}
 
 
 def is_remark(words: Sequence[str]) -> bool:
@@ -79,7 +86,7 @@ def is_remark(words: Sequence[str]) -> bool:
     clause = list(takewhile(lambda word: word not in lexicon.SOFT_STOPS, words))
     if first in {"i", "we"}:
         return second in lexicon.LIKING
-    if set(clause) & (lexicon.CONTRASTS | lexicon.MODALS | lexicon.VERBS - {"take"}):
+    if set(clause) & _ASKING:
         return False
     is_so = (
         bool({"is", "are", "looks", "it's", "that's", "was"} & set(clause)) and clause[-1] in lexicon.PRAISE

@@ -45,6 +45,7 @@ LONGEST = 300
 
 PHRASES: Mapping[str, str] = {
     "apart from": "except",
+    "as though": "like",
     "as well as": "plus",
     "aside from": "except",
     "e.g.": ",",
@@ -130,6 +131,7 @@ def sentences(text: str) -> Iterator[Sentence]:
 def _word(match: re.Match[str]) -> str:
     word = match[0].lower().replace("\u2019", "'")
     word = MISSPELLED.get(word, word)
+    word = f"re{word[3:]}" if word.startswith("re-") else word  # "re-light"
     if match["phrase"]:
         return PHRASES.get(word, word)
     if match["equals"]:

@@ -49,7 +49,7 @@ def is_unreadable(words: Sequence[str]) -> bool:
 
 def says_nothing(words: Sequence[str]) -> bool:
     """Tell whether the words of a change do not say what is to change."""
-    return all(word in lexicon.EMPTY | lexicon.SOFT_STOPS for word in words)
+    return all(word in lexicon.EMPTY or word in lexicon.SOFT_STOPS for word in words)
 
 
 def leaves_a_choice(words: Sequence[str]) -> bool:

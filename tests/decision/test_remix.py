@@ -55,6 +55,11 @@ def test_the_labelled_prompts_are_told_right(case: dict[str, str]) -> None:
         "Let the lights come on as it gets dark.",
         "The kitchen, but messier: dirty dishes, spilled flour, an overturned bowl.",
         "Increase contrast.",
+        "Hold wardrobe, set and camera. New music: a slow fado guitar.",
+        "Re-light with a single bulb hanging overhead, hard shadows, nothing else lit.",
+        "We don't need the narrator; take her out.",
+        "Change day into night, with the moon on the water and the windows lit.",
+        "Make it look as though it was shot on a phone.",
     ],
 )
 def test_one_change_with_what_elaborates_it_and_what_stays_is_single(prompt: str) -> None:
@@ -93,6 +98,14 @@ def test_one_change_with_what_elaborates_it_and_what_stays_is_single(prompt: str
         "Change the camera move to a crane up, with an orchestral score.",
         "Make the headlights blurry & logo bigger.",
         "i) snow ii) slower",
+        "We need a bigger logo and a cleaner background.",
+        "Other hair, other shoes.",
+        "Have her sing in Italian, and drop the piano by an octave.",
+        "Have everyone look up and the music stop.",
+        "Bring the ladder closer and the bucket nearer to the wall.",
+        "The castle in ruins, the moat dry.",
+        "Switch from dusk to noon and from boats to kayaks.",
+        "Keep the walk, but on a frozen lake and with a red scarf.",
     ],
 )
 def test_several_changes_are_multiple(prompt: str) -> None:
