@@ -25,6 +25,7 @@ OVERRIDES = ("model", "size", "seconds", "purpose", "input_reference", "out")
 KEYS = ("prompt", "fields", *OVERRIDES, *FIELDS)
 SLUG_CHARACTERS = 40
 NO_PATH = PurePosixPath()
+_NO_PROMPTS = frozenset({"null", "true", "false"})  # what a program writes by mistake, and nobody means
 _NOT_A_WORD = re.compile(r"[^\w]+")
 
 
@@ -93,7 +94,7 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
         begin = at + 1
         if not stripped or stripped.startswith("#"):
             at += 1
-        elif stripped[0] in '{["':
+        elif stripped[0] in '{["' or stripped in _NO_PROMPTS:
             value, at = _document(lines, at)
             yield begin, value
         else:
@@ -143,7 +144,8 @@ def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
     if isinstance(value, str):
         return Entry(line, number, value)
     if not isinstance(value, dict):
-        raise ValueError("expected an object or a prompt, found a list")  # noqa: TRY004  # bad text
+        found = "a list" if isinstance(value, list) else json.dumps(value)
+        raise ValueError(f"expected an object or a prompt, found {found}")  # noqa: TRY004  # bad text
     for key in value:
         _check_key(key, KEYS)
     given = {key: item for key, item in value.items() if item is not None}

@@ -92,6 +92,7 @@ def test_an_entry_may_name_its_file_with_folders() -> None:
         ('{"prompt": null}', 1, "it has no prompt"),
         ('{"prompt": 4}', 1, "prompt: expected text, found 4"),
         ('{"prompt": "a fox",\n "prompt": "an owl"}', 1, "key 'prompt' is given twice"),
+        ("a fox\nnull\nan owl", 2, "expected an object or a prompt, found null"),
         ('["a fox"]', 1, "expected an object or a prompt, found a list"),
         ('{"prompt": "a fox", "fields": "soft"}', 1, "fields: expected an object, found 'soft'"),
         ('{"prompt": "a fox", "camera": 35}', 1, "camera: expected text, found 35"),
