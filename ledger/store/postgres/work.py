@@ -49,19 +49,23 @@ UPDATE work SET until_ms = {NOW_MS} + %s WHERE job_id = %s AND fence = %s AND ho
 RETURNING until_ms
 """
 _KEEP = f"""
-WITH held AS MATERIALIZED (
-    SELECT job_id FROM work WHERE holder = %s AND until_ms >= {NOW_MS} ORDER BY job_id FOR UPDATE
+WITH mine AS MATERIALIZED (SELECT job_id FROM work WHERE holder = %s), held AS MATERIALIZED (
+    SELECT job_id FROM work JOIN mine USING (job_id)
+    WHERE holder = %s AND until_ms >= {NOW_MS} ORDER BY job_id FOR UPDATE OF work
 )
 UPDATE work SET until_ms = {NOW_MS} + %s FROM held WHERE work.job_id = held.job_id
 RETURNING work.job_id, holder, fence, until_ms
 """
+"""Found first, then locked: in one, the order would be that of an index over all jobs there ever were."""
+
 _LEASES = f"""
 SELECT job_id, holder, fence, until_ms FROM work WHERE holder IS NOT NULL AND until_ms >= {NOW_MS}
 ORDER BY until_ms, job_id
 """
 _ENLIST = f"""
-INSERT INTO work (job_id, due_at_ms) SELECT job_id, {NOW_MS} FROM jobs
-WHERE state = ANY(%s) AND job_id < %s ORDER BY job_id ON CONFLICT (job_id) DO UPDATE
+WITH wanted AS MATERIALIZED (SELECT job_id FROM jobs WHERE state = ANY(%s) AND job_id < %s)
+INSERT INTO work (job_id, due_at_ms) SELECT job_id, {NOW_MS} FROM wanted
+ORDER BY job_id ON CONFLICT (job_id) DO UPDATE
 SET due_at_ms = EXCLUDED.due_at_ms WHERE work.due_at_ms IS NULL AND work.holder IS NULL
 """
 _RELEASE = f"""
@@ -113,7 +117,7 @@ def enlist(db: Connection, states: Collection[str], before: str) -> int:
 
 def keep(db: Connection, holder: str, lease_ms: int) -> list[Lease]:
     """Extend the live leases of a holder."""
-    return [Lease(*row) for row in db.execute(_KEEP, (holder, lease_ms)).fetchall()]
+    return [Lease(*row) for row in db.execute(_KEEP, (holder, holder, lease_ms)).fetchall()]
 
 
 def leases(db: Connection) -> list[Lease]:
