@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from cli.main import run
+from sora_adapter.sandbox import studio
+from sora_adapter.sandbox.media.recipe import Recipe
 
 OURS = ("SORA_", "OPENAI_", "TRACEPARENT")
 
@@ -64,6 +66,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SORA_LEDGER_ACTOR", "ana")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return home
+
+
+@pytest.fixture(scope="session")
+def rendered() -> dict[Recipe, bytes]:
+    """Return the clips that the embedded sandboxes of these tests have rendered."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _one_render_of_a_clip(rendered: dict[Recipe, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a clip that was rendered for one test serve all others: that it is real is not their point."""
+
+    def render(recipe: Recipe, path: Path, *given: Any) -> None:
+        if recipe not in rendered:
+            real(recipe, path, *given)
+            rendered[recipe] = path.read_bytes()
+        path.write_bytes(rendered[recipe])
+
+    real = studio.render
+    monkeypatch.setattr(studio, "render", render)
 
 
 @pytest.fixture

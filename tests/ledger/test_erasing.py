@@ -18,6 +18,12 @@ def bytes_on_disk(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())
 
 
+def left_of(wanted: list[bytes], stored: bytes) -> list[bytes]:
+    """Return what is still there of what was erased."""
+    beginnings = {stored[at : at + 8] for at in range(len(stored))}  # hundreds of searches take long
+    return [each for each in wanted if each[:8] in beginnings and each in stored]
+
+
 def fill(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> list[PrivateBody]:
     """Record requests whose texts have very different lengths, as prompts have; return their bodies."""
     bodies = []
@@ -47,7 +53,7 @@ def test_no_salt_is_left_in_any_file(
     erase(ledger, scribe, vocabulary, bodies)
     assert ledger.store.scrub() == []
     stored = bytes_on_disk(path.parent)
-    assert [body.field for body in bodies if body.salt in stored] == []
+    assert left_of([body.salt for body in bodies], stored) == []
 
 
 def test_no_text_is_left_in_any_file(
@@ -56,7 +62,7 @@ def test_no_text_is_left_in_any_file(
     erase(ledger, scribe, vocabulary, bodies)
     ledger.store.scrub()
     stored = bytes_on_disk(path.parent)
-    assert [body.text[:40] for body in bodies if body.text[:13].encode() in stored] == []
+    assert left_of([body.text[:13].encode() for body in bodies], stored) == []
 
 
 def test_what_was_not_erased_stays_as_it_was(
