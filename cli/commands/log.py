@@ -11,6 +11,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation, say
+from ledger.events import EVENT_TYPES
 from ledger.record import Record, timestamp
 from ledger.store.interface import RecordFilter
 from render_service.documents import record_document
@@ -40,7 +41,13 @@ def read_moment(_: click.Context, __: click.Parameter, value: str | None) -> str
 @click.command("log")
 @click.option("--job", metavar="ID", help="Only this job (job id, video id or prefix).")
 @click.option("--stream", metavar="NAME", help="Only this stream, such as ledger.")
-@click.option("--type", "type_", metavar="EVENT", help="Only this event, such as submission.accepted.")
+@click.option(
+    "--type",
+    "type_",
+    metavar="EVENT",
+    type=click.Choice(sorted(EVENT_TYPES)),
+    help="Only this event, such as submission.accepted.",
+)
 @click.option("--by", metavar="ACTOR", help="Only what this actor recorded.")
 @click.option("--trace", metavar="TRACE_ID", help="Only this trace.")
 @click.option("--since", callback=read_moment, metavar="TIME", help="Recorded at or after this time.")
