@@ -1119,7 +1119,10 @@ ledger.close()
     max_examples=2,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example has a ledger of its own
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.function_scoped_fixture,
+    ],  # each example has a ledger of its own
 )
 def test_concurrent_processes_lose_nothing(kit: Kit, seed: int) -> None:
     name = f"processes_{uuid.uuid4().hex}"
@@ -1208,7 +1211,10 @@ STEPS = st.lists(
     max_examples=15,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example has ledgers of its own
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.function_scoped_fixture,
+    ],  # each example has ledgers of its own
 )
 def test_the_same_appends_come_to_the_same_on_every_store(
     kits: Callable[[str], Kit], vocabulary: ModuleType, steps: list[Any]
