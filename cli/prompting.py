@@ -62,15 +62,17 @@ def prompting(function: Callable[..., Any]) -> Callable[..., Any]:
     return decorated  # type: ignore[no-any-return]  # click's decorator keeps the function
 
 
-def needed(prompt: str | None) -> str:
-    """Return the prompt; a usage error where there is none."""
+def needed(prompt: str | None, *, instead: str = "") -> str:
+    """Return the prompt; a usage error where there is none, which says what could be given `instead`."""
     if prompt is None:
-        raise _one_prompt("neither was")
+        raise _one_prompt("neither was", instead)
     return prompt
 
 
-def _one_prompt(given: str) -> click.UsageError:
-    return click.UsageError(f"give the prompt with --prompt or --prompt-file (- is stdin); {given} given")
+def _one_prompt(given: str, instead: str = "") -> click.UsageError:
+    return click.UsageError(
+        f"give the prompt with --prompt or --prompt-file (- is stdin){instead}; {given} given"
+    )
 
 
 def _read(file: TextIO) -> str:

@@ -58,7 +58,7 @@ def remix_command(  # noqa: PLR0913  # one parameter per option
         if prompt is not None or splits:
             raise click.UsageError("--change writes the prompt; leave out --prompt, --prompt-file, --split")
         prompt, asked = changed(inv, name, changes, asked)
-    wording = needed(prompt)
+    wording = needed(prompt, instead=", or one thing to change with --change KEY=VALUE")
     if splits:
         if how != Placing():
             raise click.UsageError(

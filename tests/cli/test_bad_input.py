@@ -4,7 +4,8 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ WRONG = [
     ([*CREATE, *PROMPT, "--purpose", "fun"], "purpose fun is unknown .*draft, concept"),
     ([*CREATE, *PROMPT, "--profile", "x"], "no server profile is called 'x' .there are: openai"),
     ([*CREATE], "--prompt or --prompt-file .*neither was"),
+    (
+        ["remix", "--id", "video_1"],
+        "--prompt or --prompt-file .* or one thing to change with --change KEY=VALUE",
+    ),
     ([*CREATE, *PROMPT, "--prompt-file", "blank.txt"], "--prompt or --prompt-file .*both were"),
     ([*CREATE, "--prompt-file", "binary.txt"], "binary.txt: expected UTF-8 text"),
     ([*CREATE, "--prompt-file", "missing.txt"], "missing.txt.*No such file"),
@@ -261,15 +266,24 @@ main(sys.argv[2:])
 """
 
 
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """Return a folder that other users can reach: each run of pytest closes that of `tmp_path` to them."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        yield place
+        place.chmod(0o755)
+
+
 def test_a_read_only_ledger_can_be_read_and_says_why_it_is_not_written(
-    sora: Any, denied: str, folder: Path, tmp_path: Path
+    sora: Any, denied: str, folder: Path, open_to_all: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "other.db").write_bytes((folder / "ledger.db").read_bytes())
-    (folder / "ledger.db").chmod(0o444)
-    folder.chmod(0o555)
-    for parent in list(folder.parents)[:4]:
-        parent.chmod(parent.stat().st_mode | 0o055)
-    command = [sys.executable, "-c", READ_ONLY, str(tmp_path / "other.db")]
+    (open_to_all / "ledger.db").write_bytes((folder / "ledger.db").read_bytes())
+    (open_to_all / "ledger.db").chmod(0o444)
+    open_to_all.chmod(0o555)
+    monkeypatch.chdir(open_to_all)
+    command = [sys.executable, "-c", READ_ONLY, str(folder / "ledger.db")]
     asked = ["create", *PROMPT, "--profile", "sandbox", "--max-cost", "0"]
     read = subprocess.run([*command, "jobs"], check=False, capture_output=True, text=True)
     wrote = subprocess.run([*command, *asked], check=False, capture_output=True, text=True)
