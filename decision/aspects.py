@@ -91,7 +91,13 @@ def named_aspect(words: Sequence[str]) -> str | None:
     The verb that directs ("move it …", "turn the …") is no action of somebody in the video.
     """
     directs = set(words[:1]) & (lexicon.VERBS | lexicon.NOUN_LIKE) & ASPECTS["action"]
-    return _first(words[len(directs) :])
+    rest = list(words[len(directs) :])
+    if "look" in rest and set(rest[rest.index("look") + 1 :][:1]) & _LOOKING:
+        rest[rest.index("look")] = "looks"  # "have her look up": no style
+    return _first(rest)
+
+
+_LOOKING = lexicon.PREPOSITIONS - {"like", "of"}
 
 
 def aspect_of_thing(words: Sequence[str]) -> str | None:

@@ -147,6 +147,8 @@ def test_changes_are_located_in_the_text() -> None:
         ("Switch the style to anime.", "style"),
         ("Swap the soundtrack for jazz.", "audio"),
         ("Have her type rather than read.", "action"),
+        ("Have him look up.", "action"),
+        ("Use a 35mm film look.", "camera"),
     ],
 )
 def test_the_aspect_of_a_change_is_named(prompt: str, aspect: str) -> None:
