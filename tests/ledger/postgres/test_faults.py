@@ -182,7 +182,7 @@ def test_a_server_that_is_shut_down_at_once_while_appends_run_keeps_what_it_repo
 @pytest.fixture
 def line(server: Any) -> Iterator[Any]:
     """Yield a line to the server that can be cut."""
-    folder = Path(tempfile.mkdtemp(prefix="line-"))  # a socket's path may have 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="line-", dir=server.pgdata.parent))  # whose path is short
     opened = load("line").Line(folder, server.pgdata)
     opened.folder = folder
     yield opened

@@ -3,7 +3,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -123,10 +122,10 @@ def test_a_server_that_only_reads_says_what_to_do(
 # --- who is not let in, and where nobody answers ---
 
 
-@pytest.mark.parametrize("at", ["127.0.0.1:1/ledger", "/ledger?host={folder}"], ids=["port", "socket"])
-def test_a_server_that_is_not_there(tmp_path: Path, at: str, *, read_only: bool) -> None:
+@pytest.mark.parametrize("at", ["127.0.0.1:1/ledger", "/ledger?host=/nowhere"], ids=["port", "socket"])
+def test_a_server_that_is_not_there(at: str, *, read_only: bool) -> None:
     with pytest.raises(LedgerUnusable, match=r"the server cannot be reached .*: start it, or check host"):
-        open_store(f"postgresql://ana@{at.format(folder=tmp_path)}", read_only=read_only)
+        open_store(f"postgresql://ana@{at}", read_only=read_only)
 
 
 def test_a_database_that_is_not_there(url: str) -> None:
