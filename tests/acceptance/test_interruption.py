@@ -29,7 +29,7 @@ STEPS = [
 
 @pytest.mark.parametrize("step", ["submission.intended", "submission.accepted"])
 def test_ctrl_c_leaves_a_job_that_poll_goes_on_with(place: Any, seen: Any, interrupt: Any, step: str) -> None:
-    process = place.start(*CREATE, SORA_SANDBOX_SECONDS="0.8")
+    process = place.start(*CREATE, SORA_SANDBOX_SECONDS="2")
     seen(process, step)
     assert interrupt(process) == 130
     [job] = place.jobs()

@@ -298,8 +298,9 @@ def test_threads_over_a_bad_line_know_what_was_recorded(
 
 
 def test_a_server_that_crashes_and_comes_back_has_lost_nothing_it_reported(
-    postgres: ModuleType, testrun_uid: str, vocabulary: ModuleType
+    postgres: ModuleType, testrun_uid: str, vocabulary: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "RECONNECT_S", 120.0)  # so that every append hears what came of it
     crashing = postgres.start(f"c{testrun_uid}")
     store = PostgresStore(crashing.get_uri())
     there: list[str] = []
