@@ -69,7 +69,9 @@ def test_it_reveals_neither_key_nor_machine(
     with zipfile.ZipFile("b.zip") as packed:
         manifest = packed.read("manifest.json").decode()
         whole = b"".join(packed.read(name) for name in packed.namelist())
-    secret = (folder / "signing.key").read_text().strip().rpartition("+")[2]
+    _, _, _, _, secret = (
+        (folder / "signing.key").read_text().strip().split("+", 4)
+    )  # in base64, with more of them
     assert secret.encode() not in whole
     assert [word for word in (str(folder), "sk-test", "signing.key") if word in manifest] == []
 
