@@ -9,10 +9,10 @@ demo: .venv/ready       ## the main job, before your eyes, into demo-output/
 	@$(BIN)/sora-ledger demo --out demo-output
 
 test: .venv/ready       ## every test
-	$(BIN)/pytest --numprocesses auto --dist loadgroup
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 soak: .venv/ready       ## the tests that take minutes, not seconds
-	$(BIN)/pytest -m soak --numprocesses auto --dist loadgroup
+	$(BIN)/pytest -m soak --numprocesses auto
 
 lint: .venv/ready       ## ruff, all rules, and its formatter
 	$(BIN)/ruff check .

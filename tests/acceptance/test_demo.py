@@ -11,8 +11,6 @@ import pytest
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 
-pytestmark = pytest.mark.xdist_group("demo")  # with --dist loadgroup the demo runs once
-
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:

@@ -28,8 +28,6 @@ from ledger.verify import verify
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 
-pytestmark = pytest.mark.xdist_group("seeds")  # one sandbox, so each clip is rendered once
-
 SEEDS = Path(__file__).parent / "seeds"
 FENCE = re.compile(r"^line (\d+)\n\n```(?:bash)?\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 HEREDOC = re.compile(r"<< '(\w+)'$")

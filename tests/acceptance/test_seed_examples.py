@@ -22,8 +22,6 @@ from PIL import Image
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 
-pytestmark = pytest.mark.xdist_group("seeds")  # one sandbox for all
-
 SEEDS = Path(__file__).parent / "seeds"
 FENCE = re.compile(r"^line (\d+)\n\n```(\w+)\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 PLACEHOLDER = re.compile(
