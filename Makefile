@@ -12,7 +12,7 @@ test: .venv/ready       ## every test
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 soak: .venv/ready       ## the tests that take minutes, not seconds
-	$(BIN)/pytest -m soak --numprocesses auto
+	$(BIN)/pytest -m soak --numprocesses auto --timeout 7200
 
 lint: .venv/ready       ## ruff, all rules, and its formatter
 	$(BIN)/ruff check .

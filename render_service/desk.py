@@ -102,7 +102,8 @@ class Desk:
     """Of the jobs it holds a lease on; what it says about one of them is refused once the lease is lost."""
     held_until: dict[str, float] = field(default_factory=dict)
     """When those leases end, by `sending.elapsing`; nothing is sent for a job after that."""
-    _connections: Connections = field(default_factory=Connections, init=False, repr=False)
+    connections: Connections = field(default_factory=Connections, repr=False)
+    """Shared by the desks made from this one with `dataclasses.replace`, so that closing one closes them."""
 
     @classmethod
     def open(
@@ -200,7 +201,7 @@ class Desk:
 
     async def close(self) -> None:
         """Let go of servers and ledger."""
-        await self._connections.close()
+        await self.connections.close()
         await asyncio.to_thread(self.ledger.close)
 
     # --- servers ---
@@ -212,7 +213,7 @@ class Desk:
     @asynccontextmanager
     async def connect(self, profile: Profile) -> AsyncIterator["VideosClient"]:
         """Connect to the server of `profile`; one connection serves the desk until it is closed."""
-        yield await self._connections.get(self.settings, self.trace, profile)
+        yield await self.connections.get(self.settings, self.trace, profile)
 
 
 def after(job: Job | None, records: Iterable[Record]) -> Job:
