@@ -1,0 +1,159 @@
+"""Servers that bill, and people at their terminals: real processes on both sides."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("server.py")
+PROFILE = """
+[outside]
+like = "custom"
+title = "Outside"
+description = "A server of the tests' own."
+list_proves_absence = true
+"""
+KEY = "sk-outside-0123456789"
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A billing server that runs; its answers are read without the product's code."""
+
+    origin: str
+    process: subprocess.Popen[str]
+
+    @property
+    def base_url(self) -> str:
+        """The value of OPENAI_BASE_URL."""
+        return f"{self.origin}/v1"
+
+    def behave(self, **behaviour: Any) -> None:
+        """Change how it behaves from now on; `DEFAULTS` in server.py lists what there is."""
+        self._ask("/_behave", behaviour)
+
+    def create(self, prompt: str, **fields: Any) -> dict[str, Any]:
+        """Create a video as another client of the same account."""
+        return dict(self._ask("/_create", {"prompt": prompt, "key": KEY, **fields}))
+
+    def bills(self) -> list[dict[str, Any]]:
+        """Return one entry for each video it created."""
+        return list(self._ask("/_bills")["bills"])
+
+    def requests(self, method: str = "") -> list[dict[str, Any]]:
+        """Return the requests that arrived, of one method or all."""
+        return [each for each in self._ask("/_requests")["requests"] if method in ("", each["method"])]
+
+    def _ask(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(self.origin + path, data), timeout=30) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Callable[..., Outside]]:
+    """Start billing servers; the keywords are their behaviour."""
+    running: list[Outside] = []
+
+    def start(**behaviour: Any) -> Outside:
+        folder = tmp_path / f"server{len(running)}"
+        folder.mkdir()
+        process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), "--folder", str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        server = Outside(f"http://127.0.0.1:{int(process.stdout.readline())}", process)
+        running.append(server)
+        if behaviour:
+            server.behave(**behaviour)
+        return server
+
+    yield start
+    for server in running:
+        server.process.kill()
+        with server.process:
+            pass
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The JSON document on stdout."""
+        return json.loads(self.out)
+
+
+@dataclass
+class Person:
+    """A folder with a ledger, an environment, and commands that run as processes there."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def at(self, server: Outside) -> "Person":
+        """Return the same person with `server` as the one in use."""
+        return self.with_(OPENAI_BASE_URL=server.base_url)
+
+    def with_(self, **variables: str) -> "Person":
+        """Return the same person with other variables."""
+        return Person(self.folder, {**self.environment, **variables})
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command; whoever starts it waits for it or kills it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def __call__(self, *arguments: str) -> Ended:
+        """Run a command to its end."""
+        with self.start(*arguments) as process:
+            try:
+                out, err = process.communicate(timeout=120)
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                raise
+        return Ended(process.returncode, out, err)
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    """Someone at a terminal in an empty folder, with the profile `outside`, whose list proves absence."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(PROFILE)
+    clean = {n: v for n, v in os.environ.items() if not n.startswith(("SORA_", "OPENAI_", "TRACEPARENT"))}
+    return Person(
+        folder,
+        clean
+        | {
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "SORA_LEDGER_URL": "sqlite:///ledger.db",
+            "SORA_LEDGER_PROFILES": str(profiles),
+            "SORA_LEDGER_PROFILE": "outside",
+            "OPENAI_API_KEY": KEY,
+            "XDG_DATA_HOME": str(tmp_path / "data"),
+        },
+    )
