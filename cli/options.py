@@ -76,11 +76,12 @@ def _of_every_command(actor_help: str) -> Callable[[F], F]:
         ),
         click.option("--actor", metavar="ID", help=actor_help),
         click.option(
-            "--json/--text",
-            "as_json",
-            default=None,
-            help="What stdout gets.  [default: text on a terminal, JSON elsewhere]",
+            "--format",
+            "form",
+            type=click.Choice(["text", "json"]),
+            help="Format of stdout.  [default: text on a terminal, json elsewhere]",
         ),
+        click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
         click.option(
             "--json-out",
             metavar="FILE",
@@ -92,6 +93,13 @@ def _of_every_command(actor_help: str) -> Callable[[F], F]:
     )
 
 
+def _wants_json(form: str | None, *, as_json: bool) -> bool | None:
+    """Return what --format and --json ask for; None leaves it to the terminal."""
+    if as_json and form == "text":
+        raise click.UsageError("--json and --format text contradict each other; give one")
+    return True if as_json else None if form is None else form == "json"
+
+
 def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give the command its `Invocation`, as `invocation` does; `actor_help` says what --actor means there."""
 
@@ -99,17 +107,18 @@ def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[.
         @_of_every_command(actor_help)
         @functools.wraps(function)
         def command(
-            *args: Any, as_json: bool | None, json_out: Path | None, verbose: bool, **rest: Any
+            *args: Any, form: str | None, as_json: bool, json_out: Path | None, verbose: bool, **rest: Any
         ) -> Any:
             context = click.get_current_context()
             _check_text(context)
+            wants_json = _wants_json(form, as_json=as_json)
             trace = begin_trace()
-            for_people = as_json is False or sys.stderr.isatty()
+            for_people = wants_json is False or sys.stderr.isatty()
             log = Log(trace, quiet=for_people and not verbose)
             announce(log, context.info_name or "")
             settings = read_settings(**{name: rest.pop(name, None) for name in SETTINGS})
             retired = rest.pop("even_if_retired", False)
-            inv = Invocation(settings, trace, log, as_json, json_out, even_if_retired=retired)
+            inv = Invocation(settings, trace, log, wants_json, json_out, even_if_retired=retired)
             return function(inv, *args, **rest)
 
         return command

@@ -173,7 +173,7 @@ def _run(*arguments: str, expect: ExitCode = ExitCode.DONE) -> None:
     from cli.main import run  # noqa: PLC0415  # the group imports this module
 
     _show(*arguments)
-    code = run([*arguments, "--text"])
+    code = run([*arguments, "--format=text"])
     if code != expect:
         click.echo(f"demo: `{arguments[0]}` ended with {code}, expected {expect.value}", err=True)
         raise click.exceptions.Exit(code or ExitCode.FAILED)

@@ -22,7 +22,7 @@ def ended(place: Any, tmp_path: Path) -> Callable[[str], subprocess.CompletedPro
     """Run commands of the page, `sora-ledger` on the path, as text for people."""
     script = tmp_path / "bin" / "sora-ledger"
     script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cli "$@" --text\n')
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cli "$@" --format text\n')
     script.chmod(0o755)
     environment = place.environment | {
         "PATH": f"{script.parent}:{place.environment['PATH']}",

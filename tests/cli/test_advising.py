@@ -35,7 +35,7 @@ def test_advice_goes_to_stderr_and_blocks_nothing(sora: Any, command: list[str])
 
 def test_advice_reads_as_a_sentence_where_a_person_reads(sora: Any) -> None:
     dialogue = "word " * 40
-    ended = sora(*CREATE, "--prompt", "a baker", "--dialogue", dialogue, "--dry-run", "--text")
+    ended = sora(*CREATE, "--prompt", "a baker", "--dialogue", dialogue, "--dry-run", "--format=text")
     assert "advice: the dialogue has 40 words" in ended.error
 
 
@@ -95,7 +95,7 @@ def test_the_guardrails_are_shown_to_each_person(sora: Any) -> None:
 
 
 def test_a_person_reads_the_guardrails_and_how_to_attest_them(sora: Any) -> None:
-    told = sora(*CREATE, "--prompt", "a fox", "--text").error
+    told = sora(*CREATE, "--prompt", "a fox", "--format=text").error
     assert "No real person appears or is imitated" in told
     assert "--attest records" in told
 
@@ -113,7 +113,7 @@ def test_templates_are_listed_by_asset_type(sora: Any) -> None:
 
 
 def test_a_template_is_printed_as_a_prompt_to_save(sora: Any) -> None:
-    ended = sora("templates", "product-teaser", "--fill", "surface=slate", "--text")
+    ended = sora("templates", "product-teaser", "--fill", "surface=slate", "--format=text")
     assert ended.out.startswith(
         "Use case: product teaser\nPrimary request: A close look at {product} on slate"
     )
@@ -127,13 +127,13 @@ def test_a_template_is_filled_by_name_and_the_rest_by_example(sora: Any) -> None
 
 
 def test_a_filled_template_can_be_rendered(sora: Any, folder: Path) -> None:
-    (folder / "shot.txt").write_text(sora("templates", "social-ad", "--example", "--text").out)
+    (folder / "shot.txt").write_text(sora("templates", "social-ad", "--example", "--format=text").out)
     ended = sora("create", "--prompt-file", "shot.txt", "--profile", "sandbox", "--dry-run")
     assert ended.code == 0
 
 
 def test_a_template_left_blank_is_not_rendered(sora: Any, folder: Path) -> None:
-    (folder / "shot.txt").write_text(sora("templates", "social-ad", "--text").out)
+    (folder / "shot.txt").write_text(sora("templates", "social-ad", "--format=text").out)
     assert sora("create", "--prompt-file", "shot.txt", "--profile", "sandbox", "--dry-run").code == 2
 
 

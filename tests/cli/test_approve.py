@@ -40,7 +40,7 @@ def test_a_signed_approval_is_told_decided_again_and_resumed(sora: Any, held: st
         "signature",
         True,
     )
-    assert "approved by maria, identified by their signature" in sora("show", held, "--text").out
+    assert "approved by maria, identified by their signature" in sora("show", held, "--format=text").out
     assert sora("resume", held).document["state"] == "running"
     assert sora("verify").code == 0
 
@@ -91,7 +91,7 @@ def test_who_has_to_sign_is_named_when_a_render_is_held(sora: Any, held: str) ->
 
 def test_what_was_held_and_is_withdrawn_names_no_next_step(sora: Any, held: str) -> None:
     assert sora("cancel", held).code == 0
-    assert "sora-ledger approve" not in sora("show", held, "--text").out
+    assert "sora-ledger approve" not in sora("show", held, "--format=text").out
     assert sora("whynot", held).document["what_now"] == []
 
 
@@ -101,7 +101,7 @@ def test_a_rejected_render_is_closed_and_says_so(sora: Any, held: str) -> None:
     ended = sora("approve", held, "--key", "maria.key")
     assert ended.code == 1
     assert "is refused, not held" in ended.error
-    told = sora("whynot", held, "--text").out
+    told = sora("whynot", held, "--format=text").out
     assert "approval.refused by maria (identified by signature)" in told
     assert "not yet" in told
     assert "ask for another render" in told
@@ -113,9 +113,9 @@ def test_an_unknown_job_is_refused(sora: Any, held: str, command: str) -> None:
 
 
 def test_what_is_held_reads_well(sora: Any, held: str) -> None:
-    shown = sora("show", held, "--text").out
+    shown = sora("show", held, "--format=text").out
     assert "held" in shown
     assert f"sora-ledger approve {held}" in shown
     assert "needs 1 person (FINALS)" in shown
     assert "it would be sora-2-pro, estimated to cost 1.20 USD" in shown
-    assert sora("jobs", "--state", "held", "--text").out.count("held") == 1
+    assert sora("jobs", "--state", "held", "--format=text").out.count("held") == 1

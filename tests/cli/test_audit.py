@@ -27,7 +27,7 @@ def test_nothing_to_look_at_ends_with_0(sora: Sora, at_openai: Any) -> None:
 def test_a_finding_ends_with_11_and_what_to_do(sora: Sora, at_openai: Any) -> None:
     at_openai("create=kept-but-answer-lost")
     job = sora("create", "--prompt", "a fox").document["job_id"]
-    ended = sora("audit", "--text")
+    ended = sora("audit", "--format=text")
     assert ended.code == 11
     assert f"OUTCOME_UNKNOWN {job}" in ended.out
     assert f"→ sora-ledger reconcile {job}" in ended.out
@@ -44,7 +44,7 @@ def test_what_audit_says_to_do_settles_it(sora: Sora, at_openai: Any) -> None:
 def test_the_equation_of_an_earlier_position_can_be_asked_for(sora: Sora, at_openai: Any) -> None:
     at_openai()
     sora("create", "--prompt", "a fox")
-    ended = sora("audit", "--as-of", "4", "--text")
+    ended = sora("audit", "--as-of", "4", "--format=text")
     assert ended.code == 0
     assert ended.out == (
         "1 attempt up to position 4 = 0 accepted + 0 rejected + 0 recovered + 0 absent + 0 unknown "
@@ -63,7 +63,7 @@ def test_a_failed_render_rests_once_somebody_says_what_was_done(sora: Sora, at_o
     sora("poll", job, "--poll-interval", "0.05")
     done = sora("audit", "--dealt-with", job, "--why", "it was not billed").document["dealt_with"]
     assert [(one["code"], one["subject"]) for one in done] == [("SPEND_WITHOUT_ASSET", job)]
-    ended = sora("audit", "--text")
+    ended = sora("audit", "--format=text")
     assert (ended.code, "1 more dealt with before" in ended.out) == (0, True)
 
 

@@ -42,7 +42,7 @@ def test_a_dry_run_is_denied_what_the_budget_has_not_left_and_records_nothing(so
 def test_a_month_is_shown_by_its_name(sora: Any) -> None:
     listed = sora("budget", "set", "all", "--limit", "100", "--period", "month").document["budgets"]
     assert [left["budget"].startswith("all__20") for left in listed] == [True]
-    assert "100.00 USD" in sora("budget", "list", "--text").out
+    assert "100.00 USD" in sora("budget", "list", "--format=text").out
 
 
 def test_a_batch_is_decided_entry_by_entry_within_the_budget(sora: Any, server: Any, folder: Any) -> None:

@@ -76,7 +76,7 @@ def test_a_prompt_that_no_remix_could_have_is_refused(sora: Any) -> None:
 
 
 def test_for_reading_each_change_has_a_line(sora: Any) -> None:
-    told = sora("check-remix", "--prompt", SEVERAL, "--text").out
+    told = sora("check-remix", "--prompt", SEVERAL, "--format=text").out
     assert told.splitlines() == [
         f"multiple  {SEVERAL}",
         "  setting:    Make the sky purple",

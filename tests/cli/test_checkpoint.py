@@ -53,7 +53,7 @@ def test_a_published_checkpoint_is_the_head_signed_by_the_key(published: Path, f
 
 
 def test_a_terminal_reads_the_note_itself(sora: Any, published: Path) -> None:
-    assert sora("checkpoint", "--key", "signing.key", "--text").out == published.read_text()
+    assert sora("checkpoint", "--key", "signing.key", "--format=text").out == published.read_text()
 
 
 def test_the_key_may_come_from_the_environment(
@@ -79,7 +79,7 @@ def test_a_ledger_that_only_grew_extends_the_checkpoint(sora: Any, published: Pa
 
 
 def test_without_a_verifier_it_says_that_the_signature_was_not_checked(sora: Any, published: Path) -> None:
-    assert "signature not checked" in sora("checkpoint", "--check", "checkpoint", "--text").out
+    assert "signature not checked" in sora("checkpoint", "--check", "checkpoint", "--format=text").out
 
 
 def test_an_unsigned_checkpoint_is_compared_and_not_believed(sora: Any, denied: str, key: str) -> None:

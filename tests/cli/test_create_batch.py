@@ -231,8 +231,8 @@ def test_a_terminal_shows_a_table_that_lives_and_one_that_stays(
 
 def test_a_batch_that_goes_on_says_how(sora: Any, server: Any, prompts: Path) -> None:
     server()
-    assert "next: a worker submits them" in sora(*BATCH, "--queue", "--text").out
-    assert "next: the same command with --resume --poll" in sora(*BATCH, "--resume", "--text").out
+    assert "next: a worker submits them" in sora(*BATCH, "--queue", "--format=text").out
+    assert "next: the same command with --resume --poll" in sora(*BATCH, "--resume", "--format=text").out
 
 
 def test_the_worst_code_is_what_needs_a_person_soonest() -> None:

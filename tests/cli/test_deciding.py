@@ -101,7 +101,7 @@ def test_an_explanation_names_who_asked_and_how_that_is_known(sora: Any, stored:
 
 
 def test_the_answers_stand_on_one_screen(sora: Any, stored: str) -> None:
-    lines = sora("explain", stored, "--text").out.splitlines()
+    lines = sora("explain", stored, "--format=text").out.splitlines()
     questions = [line for line in lines if line.endswith("?")]
     assert (len(questions), len(lines) <= 24) == (4, True)
 

@@ -40,7 +40,7 @@ def test_the_sandbox_profile_needs_nothing_and_leaves_nothing(sora: Any, folder:
 
 def test_a_key_is_never_printed(sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server(api_key="another")
-    for arguments in (["--json"], ["--text"]):
+    for arguments in (["--json"], ["--format=text"]):
         ended = sora("doctor", *arguments)
         assert (ended.code, KEY in ended.out + ended.err) == (1, False)
 
@@ -135,7 +135,7 @@ def test_a_dry_look_asks_no_server(
 
 
 def test_a_person_reads_what_to_do_after_an_arrow(sora: Any) -> None:
-    told = sora("doctor", "--text").out
+    told = sora("doctor", "--format=text").out
     assert "wrong   key      OPENAI_API_KEY is not set." in told
     assert "→ 1. Create a key" in told
 

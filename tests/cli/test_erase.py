@@ -28,7 +28,7 @@ def test_a_text_that_is_erased_is_shown_as_such(sora: Any, job: str) -> None:
 @pytest.mark.parametrize("command", [["show"], ["log", "--job"]])
 def test_people_read_erased_in_place_of_the_text(sora: Any, job: str, command: list[str]) -> None:
     sora("erase", job, "--reason", "subject_request", "--yes")
-    told = sora(*command, job, "--text").out
+    told = sora(*command, job, "--format=text").out
     assert ("[erased]" in told, "zebracorn" in told) == (True, False)
 
 
@@ -57,14 +57,14 @@ def test_files_go_with_assets(sora: Any, job: str, folder: Path) -> None:
 
 
 def test_a_person_does_not_read_that_a_file_is_there_that_was_erased(sora: Any, job: str) -> None:
-    before = sora("show", job, "--text").out
+    before = sora("show", job, "--format=text").out
     sora("erase", job, "--reason", "subject_request", "--assets", "--yes")
-    after = sora("show", job, "--text").out
+    after = sora("show", job, "--format=text").out
     assert ("no longer there" in before, "bytes, no longer there)" in after) == (False, True)
 
 
 def test_what_was_erased_is_said(sora: Any, job: str) -> None:
-    done = sora("erase", job, "--reason", "subject_request", "--yes", "--text")
+    done = sora("erase", job, "--reason", "subject_request", "--yes", "--format=text")
     assert done.out.splitlines()[0].startswith("erased: ")
 
 

@@ -49,7 +49,7 @@ def test_a_stranger_sees_that_a_bundle_was_changed(sora: Any, stored: str, folde
 
 def test_the_command_line_comes_to_the_same(sora: Any, stored: str) -> None:
     sora("export", stored, "--out", "b.zip", "--key", "signing.key")
-    ended = sora("verify-bundle", "b.zip", "--text")
+    ended = sora("verify-bundle", "b.zip", "--format=text")
     assert (ended.code, ended.out) == (0, stranger().stdout)
 
 

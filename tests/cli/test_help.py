@@ -1,6 +1,7 @@
 """Help is there for somebody who has never seen the command."""
 
 import shlex
+from collections import Counter
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,23 @@ def test_every_option_says_what_it_is_for(name: str) -> None:
         option.name for option in command(name).params if isinstance(option, click.Option) and not option.help
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_option_string_is_declared_twice(name: str) -> None:
+    declared = Counter(text for each in command(name).params for text in (*each.opts, *each.secondary_opts))
+    assert [text for text, times in declared.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_two_parameters_share_a_name(name: str) -> None:
+    names = Counter(each.name for each in command(name).params)
+    assert [each for each, times in names.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_text_is_a_line_of_the_prompt_and_never_an_output_format(name: str) -> None:
+    assert {each.name for each in command(name).params if "--text" in each.opts} <= {"field_text"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -75,7 +75,7 @@ def test_a_branch_is_no_ancestor(sora: Any, family: list[str]) -> None:
 
 
 def test_a_tree_draws_what_was_made_from_what(sora: Any, family: list[str]) -> None:
-    lines = sora("jobs", "--tree", "--text").out.splitlines()
+    lines = sora("jobs", "--tree", "--format=text").out.splitlines()
     assert [line.index("job_") for line in lines] == [0, 0, 4, 8]
     assert [line.split("job_")[1].split()[0] for line in lines] == [
         job.removeprefix("job_") for job in (family[3], *family[:3])

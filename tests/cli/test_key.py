@@ -19,7 +19,7 @@ def test_a_new_key_is_for_its_owner_alone(sora: Any, folder: Path) -> None:
 
 
 def test_a_new_key_prints_the_half_that_verifies(sora: Any, folder: Path) -> None:
-    printed = sora("key", "new", "k", "--name", "ledger.example", "--text").out.strip()
+    printed = sora("key", "new", "k", "--name", "ledger.example", "--format=text").out.strip()
     signer = Signer.parse((folder / "k").read_text())
     assert Verifier.parse(printed) == signer.verifier
 

@@ -138,7 +138,7 @@ def ledger_url(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest
 def test_a_record_is_one_line_under_its_day_and_the_header(
     sora: Any, denied: str, how: tuple[str, ...]
 ) -> None:
-    ended = sora("log", "--text", *how)
+    ended = sora("log", "--format=text", *how)
     header, day, *rest = ended.out.splitlines()
     assert (header.split(), day.endswith(" UTC")) == (["#", "time", "stream", "event", "by", "what"], True)
     lines = [line for line in rest if not line.endswith(" UTC")]  # midnight may have passed
@@ -152,7 +152,7 @@ def test_a_record_is_one_line_under_its_day_and_the_header(
 
 
 def test_a_log_in_which_nothing_is_found_says_so(sora: Any, denied: str) -> None:
-    assert sora("log", "--text", "--after", "4").out.splitlines()[1:] == ["(none)"]
+    assert sora("log", "--format=text", "--after", "4").out.splitlines()[1:] == ["(none)"]
 
 
 def test_what_is_appended_while_the_log_is_followed_is_shown(sora: Any, ledger_url: str, scribe: Any) -> None:

@@ -35,13 +35,13 @@ def test_programs_read_utf_8_whatever_the_environment_says(
     as_process: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    ended = as_process("policy", "show", "--text", encoding="utf-8")
+    ended = as_process("policy", "show", "--format=text", encoding="utf-8")
     assert (ended.code, "…" in ended.out) == (0, True)
 
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
 def test_text_can_be_asked_for_without_a_terminal(sora: Any, denied: str, command: list[str]) -> None:
-    ended = sora(*on(denied, command), "--text")
+    ended = sora(*on(denied, command), "--format=text")
     assert not ended.out.startswith("{")
     assert ESCAPE not in ended.out + ended.err
 
@@ -76,7 +76,7 @@ def test_a_quiet_terminal_logs_no_steps(sora: Any, terminal: Any) -> None:
 
 def test_no_progress_bar_where_nobody_looks(sora: Any, server: Any) -> None:
     server()
-    ended = sora("create-and-poll", "--prompt", "a fox", "--text")
+    ended = sora("create-and-poll", "--prompt", "a fox", "--format=text")
     assert (ended.code, "━" in ended.err + ended.out) == (0, False)
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_spent(sora: An
 
 
 def test_json_is_written_for_people_too(sora: Any, denied: str, folder: Path) -> None:
-    sora("jobs", "--text", "--json-out", "res")
+    sora("jobs", "--format=text", "--json-out", "res")
     assert json.loads((folder / "res.json").read_text())["jobs"]
 
 
@@ -108,14 +108,14 @@ def test_letters_stay_readable_in_json(sora: Any) -> None:
 
 def test_markup_in_a_prompt_is_shown_as_it_was_written(sora: Any) -> None:
     sora("create", "--prompt", "[bold]a fox[/] [red]", "--max-cost", "0", "--profile", "sandbox")
-    assert "[bold]a fox[/] [red]" in sora("log", "--text").out
+    assert "[bold]a fox[/] [red]" in sora("log", "--format=text").out
 
 
 @pytest.mark.parametrize("command", [["log"], ["show"]], ids=" ".join)
 def test_a_prompt_cannot_command_the_terminal(sora: Any, command: list[str]) -> None:
     prompt = "a fox\x1b]0;owned\x07 \x1b[2J"
     job = sora("create", "--prompt", prompt, "--max-cost", "0", "--profile", "sandbox").document["job_id"]
-    ended = sora(*on(job, command), "--text")
+    ended = sora(*on(job, command), "--format=text")
     assert (ESCAPE in ended.out, "owned" in ended.out) == (False, True)
 
 
@@ -167,7 +167,7 @@ def test_files_in_the_way_are_said_before_any_is_written(sora: Any, server: Any,
 
 
 def test_a_job_that_ends_at_once_is_shown_once(sora: Any) -> None:
-    asked = ("--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox", "--text")
+    asked = ("--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox", "--format=text")
     assert sora("create-and-poll", *asked).out.count("state ") == 1
 
 

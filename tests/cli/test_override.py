@@ -25,7 +25,7 @@ def test_an_overridden_denial_is_rendered_and_shown_with_who_and_until_when(sora
     [answer] = sora("show", placed.document["job_id"]).document["answers"]
     assert answer["said"].startswith("COST_ABOVE_LIMIT set aside until")
     assert answer["actor_source"] == "environment"
-    assert "set aside" in sora("show", placed.document["job_id"], "--text").out
+    assert "set aside" in sora("show", placed.document["job_id"], "--format=text").out
     assert sora("verify").code == 0
 
 

@@ -41,7 +41,7 @@ def test_an_activated_policy_decides_and_is_shown_with_who_and_why(
     assert (denied.code, denied.document["detail_code"]) == (3, "ATTESTATION_MISSING")
     shown = sora("policy", "show").document
     assert (shown["activated"]["actor"], shown["activated"]["why"]) == ("ana", "we attest now")
-    assert "activated by ana (environment)" in sora("policy", "show", "--text").out
+    assert "activated by ana (environment)" in sora("policy", "show", "--format=text").out
     assert sora("verify").code == 0
 
 

@@ -21,9 +21,9 @@ def test_a_proof_is_checked_where_there_is_no_ledger(sora: Any, key: str, folder
 
 
 def test_a_record_is_named_by_its_event_id_too(sora: Any, key: str) -> None:
-    by_position = sora("prove", "2", "--key", key, "--text").out
+    by_position = sora("prove", "2", "--key", key, "--format=text").out
     event_id = sora("log").document["records"][1]["event_id"]
-    assert sora("prove", event_id, "--key", key, "--text").out == by_position
+    assert sora("prove", event_id, "--key", key, "--format=text").out == by_position
 
 
 def test_a_proof_of_another_record_is_none(sora: Any, key: str, folder: Path) -> None:
@@ -43,13 +43,13 @@ def test_a_proof_signed_by_somebody_else_is_none(sora: Any, key: str) -> None:
 def test_an_unsigned_proof_says_so(sora: Any, denied: str) -> None:
     ended = sora("prove", "1", "--out", "p")
     assert "not signed" in ended.error
-    assert "signature not checked" in sora("prove", "--check", "p", "--text").out
+    assert "signature not checked" in sora("prove", "--check", "p", "--format=text").out
 
 
 def test_a_proof_can_lead_to_a_checkpoint_somebody_holds(sora: Any, key: str, folder: Path) -> None:
     sora("checkpoint", "--key", key, "--publish", "held")
     sora("record", "elsewhere", "--video-id", "video_9")
-    proof = sora("prove", "2", "--checkpoint", "held", "--text").out
+    proof = sora("prove", "2", "--checkpoint", "held", "--format=text").out
     assert proof.endswith("\n\n" + (folder / "held").read_text())
 
 
@@ -120,6 +120,6 @@ def test_one_thing_is_proved_or_checked_at_a_time(sora: Any, arguments: list[str
 
 def test_a_proof_shows_nothing_of_its_neighbours(sora: Any, key: str) -> None:
     records = sora("log").document["records"]
-    proof = sora("prove", "2", "--key", key, "--text").out
+    proof = sora("prove", "2", "--key", key, "--format=text").out
     others = [record["event_id"] for record in records if record["position"] != 2]
     assert [name for name in others if name in proof] == []

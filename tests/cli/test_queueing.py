@@ -15,7 +15,7 @@ def test_a_queued_render_is_decided_and_resume_submits_it(sora: Any, server: Any
 
 def test_text_says_what_to_type_next(sora: Any, server: Any) -> None:
     server()
-    queued = sora("create", "--prompt", "a fox", "--queue", "--text")
+    queued = sora("create", "--prompt", "a fox", "--queue", "--format=text")
     job_id = queued.out.partition("sora-ledger resume ")[2].split()[0]
     assert f"next: a worker submits it (sora-ledger worker), or: sora-ledger resume {job_id}" in queued.out
     assert sora("resume", job_id).code == 0

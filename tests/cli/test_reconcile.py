@@ -39,7 +39,7 @@ def test_a_lost_video_is_found(sora: Sora, lost: Any) -> None:
 
 def test_what_is_not_settled_ends_with_6_and_the_commands(sora: Sora, lost: Any) -> None:
     job = lost("lost")
-    ended = sora("reconcile", "--all", "--text")
+    ended = sora("reconcile", "--all", "--format=text")
     assert ended.code == 6
     assert f"→ sora-ledger reconcile {job} --grace 0" in ended.out
 
@@ -59,11 +59,11 @@ def test_a_person_may_say_that_nothing_was_created(sora: Sora, lost: Any) -> Non
 def test_the_reason_is_in_the_log(sora: Sora, lost: Any) -> None:
     job = lost("lost")
     sora("reconcile", job, "--absent", "--why", "the operator sees none")
-    assert "“the operator sees none”" in sora("log", "--job", job, "--text").out
+    assert "“the operator sees none”" in sora("log", "--job", job, "--format=text").out
 
 
 def test_nothing_lost_is_said(sora: Sora, denied: str) -> None:
-    ended = sora("reconcile", "--all", "--text")
+    ended = sora("reconcile", "--all", "--format=text")
     assert (ended.code, ended.out) == (0, "no submission is lost or under way\n")
 
 

@@ -112,7 +112,9 @@ def test_a_split_stops_at_the_first_that_fails_and_says_how_to_go_on(sora: Any, 
 
 def test_a_split_shows_each_prompt_as_it_was_written(sora: Any, stored: str) -> None:
     prompt = "Paint the [/red] fox white, and replace the sky with stars."
-    ended = sora("remix", "--id", stored, "--prompt", prompt, "--split", "--max-cost", "0.01", "--text")
+    ended = sora(
+        "remix", "--id", stored, "--prompt", prompt, "--split", "--max-cost", "0.01", "--format=text"
+    )
     assert (ended.code, "1 of 2 Paint the [/red] fox white" in ended.out) == (3, True)
 
 
@@ -141,7 +143,7 @@ def test_one_change_needs_no_splitting(sora: Any, stored: str) -> None:
 
 def test_a_review_is_shown_with_the_job(sora: Any, stored: str) -> None:
     sora("review", stored, "--verdict", "changes_requested", "--clarity", "40")
-    lists = [sora("jobs", "--text").out, sora("show", stored, "--text").out]
+    lists = [sora("jobs", "--format=text").out, sora("show", stored, "--format=text").out]
     assert all("changes_requested" in text for text in lists)
 
 

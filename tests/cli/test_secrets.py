@@ -11,7 +11,7 @@ import pytest
 KEY = "sk-proj-8d1f0c5e7a9b4d2f"
 COMMANDS = [
     ["create", "--prompt", "a fox", "--verbose"],
-    ["create", "--prompt", "a fox", "--text"],
+    ["create", "--prompt", "a fox", "--format=text"],
     ["create-and-poll", "--prompt", "a fox", "--json-out", "out"],
     ["list"],
 ]

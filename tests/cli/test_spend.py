@@ -18,7 +18,7 @@ def test_money_is_shown_as_json_and_as_a_chart(sora: Any, server: Any) -> None:
         }
     ]
     assert document["budgets"][0]["left_usd_micros"] == 4_600_000
-    chart = sora("spend", "--by", "purpose", "--text").out
+    chart = sora("spend", "--by", "purpose", "--format=text").out
     assert "draft" in chart
     assert "░" * 32 in chart
     assert "all: 4.60 USD left of 5.00 USD" in chart

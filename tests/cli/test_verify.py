@@ -43,7 +43,7 @@ def test_a_ledger_that_grew_is_as_the_checkpoint_says(sora: Any, held: str) -> N
 
 
 def test_a_person_reads_what_else_was_checked(sora: Any, held: str) -> None:
-    told = sora("verify", "--against", held, "--verifier", "signing.key", "--assets", "--text").out
+    told = sora("verify", "--against", held, "--verifier", "signing.key", "--assets", "--format=text").out
     assert "signed by ledger.example" in told
     assert "0 stored files checked: each as recorded" in told
 
@@ -93,7 +93,7 @@ def test_only_what_is_new_is_checked_and_it_says_so(sora: Any, held: str) -> Non
 
 
 def test_a_person_reads_from_where_on_it_is_intact(sora: Any, held: str) -> None:
-    assert sora("verify", "--since", "2", "--text").out.startswith("intact after position 2: ")
+    assert sora("verify", "--since", "2", "--format=text").out.startswith("intact after position 2: ")
 
 
 @pytest.mark.parametrize("since", ["0", "-1", "99"])
