@@ -32,7 +32,7 @@ def templates_command(inv: Invocation, *, name: str | None, filled: tuple[str, .
     \b
     Example:
       sora-ledger templates
-      sora-ledger templates product-teaser --fill product="a red kettle" --format text
+      sora-ledger templates product-teaser --fill product="a red kettle"
     """
     from decision.templates import template, templates  # noqa: PLC0415  # read from a file
 
