@@ -261,3 +261,63 @@ def test_the_items_of_a_list_are_changes_of_their_own() -> None:
 
 def test_what_stands_in_quotation_marks_is_one_word() -> None:
     assert check_single_change('The sign reads "Stop; make it red; add rain".').verdict == "single"
+
+
+@pytest.mark.parametrize(
+    ("rule", "prompt", "verdict"),
+    [
+        (
+            "'with' after a setting sets the scene",
+            "On Mars, with a robot instead of the astronaut.",
+            "multiple",
+        ),
+        ("a fragment before an instruction adds nothing", "Too dark, brighten it.", "single"),
+        ("'it should be' says what becomes of a name", "Change the weather. It should be foggy.", "single"),
+        ("an adverb may come before the verb", "Change the weather. It really should be foggy.", "single"),
+        ("'make it' refers to a name", "Change the drink. Make it a cocoa with marshmallows.", "single"),
+        ("'let it' is an event of its own", "Let him laugh; let it rain.", "multiple"),
+        ("'the new' refers to a name", "Replace him. The new actor should be in his fifties.", "single"),
+        ("a complaint takes up its remedy", "The jacket looks wrong; make it denim.", "single"),
+        ("a remedy names what it mends", "The jacket looks wrong. Add a scarf.", "multiple"),
+        ("only a complaint takes up what follows", "Loop it and desaturate it.", "multiple"),
+        ("what is not needed is a complaint", "We don't need the narrator; take her out.", "single"),
+        ("what does not fit is a complaint", "The music doesn't fit. Use something slower.", "single"),
+        ("what does not happen is no complaint", "The dog doesn't bark; make it howl.", "multiple"),
+        (
+            "a complaint has a subject",
+            "Because the logo is too small, enlarge it, and also turn it white.",
+            "multiple",
+        ),
+        ("a fault needs a verb", "My only note: the hands look odd, please fix them.", "single"),
+        ("'it' is no name", "Make it hotter. Make it louder. Make it end on her.", "multiple"),
+        ("a clause with a verb is no name", "He should limp and it should be foggy.", "multiple"),
+        ("three words may be a name", "Swap the hat. It should be a cap.", "single"),
+        (
+            "four words are no name",
+            "Don't show the face, show the hands instead, and make it night.",
+            "multiple",
+        ),
+        ("'to' says what becomes of it", "Change the smoke to pink and make it rise slower.", "multiple"),
+        ("what is withheld adds nothing", "Make it dusk. Without music.", "single"),
+        ("an aspect counts once", "Snow on the roofs; no snow on the road; a sledge by the door.", "single"),
+        ("a sentence about an article is an event", "Make it night. The grass bends.", "multiple"),
+        (
+            "an adjective may stand before its verb",
+            "The camera drifts upwards. The old boat capsizes.",
+            "multiple",
+        ),
+        (
+            "'it snows' is an event",
+            "The train arrives from the right; passengers wear masks; it snows.",
+            "multiple",
+        ),
+        ("nothing said is ambiguous", "Try again.", "ambiguous"),
+        ("two subjects with articles are two", "The elephant sprays water; the crowd cheers.", "multiple"),
+        ("one article is not two", "The red hat. Blue scarf.", "ambiguous"),
+        ("a list of things is several", "Red coat, blue hat.", "multiple"),
+        ("aspects that differ are several", "Wider shot. Softer light.", "multiple"),
+        ("two fragments of one aspect are not told apart", "Red hat. Blue scarf.", "ambiguous"),
+    ],
+)
+def test_each_rule_decides_a_prompt_of_its_own(rule: str, prompt: str, verdict: str) -> None:
+    assert check_single_change(prompt).verdict == verdict, rule
