@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak lint types bench conformance serve
+.PHONY: demo test soak lint types bench conformance mutants serve
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready       ## the main job, before your eyes, into demo-output/
@@ -33,6 +33,10 @@ bench: .venv/ready      ## ratios against a named peer, alternating in one run
 
 conformance: .venv/ready ## what strangers wrote, and the real LiteLLM proxy; fetched from PyPI and npm, takes two minutes
 	tests/conformance/run all
+
+mutants: .venv/ready    ## which changes of the product no test notices; about an hour
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/mutation/requirements.lock
+	$(BIN)/python tests/mutation/run.py
 
 serve: .venv/ready      ## the sandbox server, until Ctrl-C
 	$(BIN)/sora-ledger sandbox --port 8765 --data sandbox-data

@@ -1,0 +1,266 @@
+"""Mutation testing: change the product in one place at a time and see whether its tests notice.
+
+``make mutants`` draws a fixed sample of mutants for each module of `modules.toml`, runs the tests named there
+against each mutant in a copy of the tree, and prints how many were killed and which survived. Half of a sample
+comes from cosmic-ray (comparisons, conditions, numbers, loops); the other half leaves something out: a
+statement, an operand of ``and`` or ``or``, a keyword argument. A mutant that only changes an annotation, or that
+`equivalent.toml` explains, is not drawn.
+"""
+
+import argparse
+import ast
+import difflib
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+SEED = 7
+UNFIT = re.compile("ReplaceBinaryOperator|Exception|RemoveDecorator|Variable")
+"""Operators of cosmic-ray whose mutants mostly end in an error that any test notices."""
+LEAST_S = 30.0
+"""A run of tests may take three times as long as without a mutant, and at least this many seconds."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed module."""
+
+    module: str
+    name: str
+    code: str
+    lines: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the tests made of a mutant."""
+
+    mutant: Mutant
+    word: str
+    """killed, survived, or timed out (which counts as killed: in the suite a hang is a failure)."""
+
+
+def _bare(code: str) -> str:
+    """Return `code` as a tree without annotations, docstrings and positions."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        for name in ("annotation", "returns"):
+            if getattr(node, name, None) is not None:
+                setattr(node, name, None if name == "returns" else ast.Constant(0))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(0)
+    return ast.dump(tree)
+
+
+class Omission(ast.NodeTransformer):
+    """Leave out the n-th thing that can be left out: a statement, an operand, a keyword argument."""
+
+    def __init__(self, which: int) -> None:
+        self.left = which
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """Change `node` where it is the one."""
+        if isinstance(node, ast.Raise | ast.AugAssign) or (
+            isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
+        ):
+            if self._is_it():
+                return ast.copy_location(ast.Pass(), node)
+        elif isinstance(node, ast.BoolOp):
+            for number in range(len(node.values)):
+                if self._is_it():
+                    node.values.pop(number)
+                    return node if len(node.values) > 1 else node.values[0]
+        elif isinstance(node, ast.Call):
+            for number in range(len(node.keywords)):
+                if self._is_it():
+                    node.keywords.pop(number)
+                    return node
+        return self.generic_visit(node)
+
+    def _is_it(self) -> bool:
+        self.left -= 1
+        return self.left == -1
+
+
+def omissions(module: str) -> Iterator[Mutant]:
+    """Yield the mutants of a module that leave something out."""
+    code = ast.unparse(ast.parse((ROOT / module).read_text(encoding="utf-8")))
+    number = 0
+    while True:
+        omission = Omission(number)
+        changed = ast.unparse(ast.fix_missing_locations(omission.visit(ast.parse(code))))
+        if omission.left >= 0:
+            return
+        number += 1
+        if _bare(changed) != _bare(code):
+            yield Mutant(module, "Omission", changed, _difference(code, changed))
+
+
+def replacements(module: str, chance: random.Random) -> Iterator[Mutant]:
+    """Yield cosmic-ray's mutants of a module that change what it does, in a random order."""
+    code = (ROOT / module).read_text(encoding="utf-8")
+    original = _bare(code)
+    nodes = list(ast_nodes(get_ast(code)))
+    kinds = {name: get_operator(name) for name in sorted(operator_names()) if not UNFIT.search(name)}
+    places = [
+        (name, number)
+        for name, kind in kinds.items()
+        for number in range(sum(len(list(kind().mutation_positions(node))) for node in nodes))
+    ]
+    chance.shuffle(places)
+    for name, number in places:
+        changed = mutate_code(code, kinds[name](), number)
+        if changed is not None and _compiles(changed) and _bare(changed) != original:
+            yield Mutant(module, name.removeprefix("core/"), changed, _difference(code, changed))
+
+
+def _compiles(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return False
+    return True
+
+
+def _difference(code: str, changed: str) -> str:
+    lines = list(difflib.unified_diff(code.splitlines(), changed.splitlines(), n=0, lineterm=""))[2:]
+    number = next(line for line in lines if line.startswith("@@")).split()[1][1:].partition(",")[0]
+    before = " ".join(line[1:].strip() for line in lines if line.startswith("-"))
+    after = " ".join(line[1:].strip() for line in lines if line.startswith("+"))
+    return f"{number}: {before}  ->  {after}"
+
+
+def draw(module: str, count: int, equivalent: set[str]) -> list[Mutant]:
+    """Return a sample that is the same each time, without the mutants known to change nothing."""
+    chance = random.Random(f"{SEED}{module}")
+    without = list(omissions(module))
+    chance.shuffle(without)
+    chosen: list[Mutant] = []
+    for mutants, most in ((iter(without), count // 2), (replacements(module, chance), count - count // 2)):
+        new = (mutant for mutant in mutants if mutant.lines.partition(": ")[2] not in equivalent)
+        chosen += islice(new, most)
+    return chosen
+
+
+def copy_tree(to: Path) -> None:
+    """Copy what git knows, as it is in the working tree."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, to / name)
+
+
+def run_tests(tree: Path, tests: list[str], limit_s: float | None) -> tuple[int | None, float]:
+    """Run tests in a tree; return pytest's exit code, None where time ran out, and the seconds it took."""
+    command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    began = time.monotonic()
+    with subprocess.Popen(
+        command,
+        cwd=tree,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            code = None
+    return code, time.monotonic() - began
+
+
+def test_module(tree: Path, module: str, tests: list[str], mutants: list[Mutant]) -> list[Outcome]:
+    """Run the tests of a module against each of its mutants."""
+    code, took_s = run_tests(tree, tests, None)
+    if code != 0:
+        raise SystemExit(
+            f"{module}: its tests fail without a mutant (pytest's exit code {code}): {' '.join(tests)}"
+        )
+    limit_s = max(LEAST_S, 3 * took_s)
+    path = tree / module
+    original = path.read_text(encoding="utf-8")
+    outcomes = []
+    for mutant in mutants:
+        path.write_text(mutant.code, encoding="utf-8")
+        code, _ = run_tests(tree, tests, limit_s)
+        word = {0: "survived", None: "timed out"}.get(code, "killed")
+        outcomes.append(Outcome(mutant, word))
+        print(f"  {word:9} {module}:{mutant.lines[:150]}", flush=True)
+    path.write_text(original, encoding="utf-8")
+    return outcomes
+
+
+def report(outcomes: list[Outcome]) -> float:
+    """Print a table and the survivors; return the share that was killed."""
+    modules = sorted({outcome.mutant.module for outcome in outcomes})
+    print(f"\n{'module':52} {'mutants':>8} {'killed':>7} {'survived':>9} {'timed out':>10}")
+    for module in modules:
+        words = [outcome.word for outcome in outcomes if outcome.mutant.module == module]
+        counts = [words.count(word) for word in ("killed", "survived", "timed out")]
+        print(f"{module:52} {len(words):8} {counts[0]:7} {counts[1]:9} {counts[2]:10}")
+    survivors = [outcome.mutant for outcome in outcomes if outcome.word == "survived"]
+    for mutant in survivors:
+        print(f"survived: {mutant.module}:{mutant.lines}  [{mutant.name}]")
+    share = 1 - len(survivors) / max(1, len(outcomes))
+    print(f"{len(outcomes) - len(survivors)} of {len(outcomes)} mutants killed ({share:.1%})")
+    return share
+
+
+def main() -> int:
+    """Draw, run, report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", metavar="TEXT", default="", help="modules whose path contains TEXT")
+    parser.add_argument("--count", type=int, default=10, help="mutants of each module (default: 10)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    modules = tomllib.loads((HERE / "modules.toml").read_text(encoding="utf-8"))
+    known = tomllib.loads((HERE / "equivalent.toml").read_text(encoding="utf-8"))
+    chosen = {name: tests for name, tests in modules.items() if arguments.only in name}
+    if not chosen:
+        parser.error(f"no module of modules.toml contains {arguments.only!r}")
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.processes) as pool:
+        trees: SimpleQueue[Path] = SimpleQueue()
+        for number in range(arguments.processes):
+            tree = Path(folder) / str(number)
+            copy_tree(tree)
+            trees.put(tree)
+
+        def test(item: tuple[str, list[str]]) -> list[Outcome]:
+            module, tests = item
+            tree = trees.get()
+            try:
+                equivalent = {entry["line"] for entry in known.get(module, [])}
+                return test_module(tree, module, tests, draw(module, arguments.count, equivalent))
+            finally:
+                trees.put(tree)
+
+        outcomes = [outcome for outcomes in pool.map(test, chosen.items()) for outcome in outcomes]
+    report(outcomes)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
