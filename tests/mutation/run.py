@@ -1,10 +1,10 @@
 """Mutation testing: change the product in one place at a time and see whether its tests notice.
 
-``make mutants`` draws a fixed sample of mutants for each module of `modules.toml`, runs the tests named there
-against each mutant in a copy of the tree, and prints how many were killed and which survived. Half of a sample
-comes from cosmic-ray (comparisons, conditions, numbers, loops); the other half leaves something out: a
-statement, an operand of ``and`` or ``or``, a keyword argument. A mutant that only changes an annotation, or that
-`equivalent.toml` explains, is not drawn.
+``make mutants`` draws a fixed sample of mutants for each module of `modules.toml`, runs the tests named
+there against each mutant in a copy of the tree, and prints how many were killed and which survived. Half of
+a sample comes from cosmic-ray (comparisons, conditions, numbers, loops); the other half leaves something
+out: a statement, an operand of ``and`` or ``or``, a keyword argument. A mutant that only changes an
+annotation, or that `equivalent.toml` explains, is not drawn.
 """
 
 import argparse
