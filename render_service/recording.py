@@ -2,6 +2,7 @@
 
 Sixteen tasks so share one thread and one transaction. An append that is refused must not take the others with
 it: where the ledger refuses the whole, each is made by itself, which is the same append with the same ids.
+Whatever else goes wrong (the disk is full, the database is gone) is raised to every task of the group.
 """
 
 import asyncio
@@ -46,9 +47,16 @@ class Recorder:
     async def _commit(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting, []
-            outcomes = await asyncio.to_thread(self._append, group)
+            try:
+                outcomes: Sequence[list[Record] | Exception] = await asyncio.to_thread(self._append, group)
+            except Exception as error:  # noqa: BLE001  # raised where each of them is waited for
+                outcomes = [error] * len(group)
+            except BaseException:  # cancelled as the loop ends: nobody may wait for what nobody makes
+                for one in (*group, *self._waiting):
+                    one.done.cancel()
+                raise
             for one, outcome in zip(group, outcomes, strict=True):
-                if one.done.done():  # whoever waited has gone; the append was made all the same
+                if one.done.done():  # its caller was cancelled; the append was made all the same
                     continue
                 if isinstance(outcome, Exception):
                     one.done.set_exception(outcome)

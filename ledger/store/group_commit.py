@@ -64,24 +64,28 @@ class GroupCommit(Generic[Work, Result]):
             if not leads:
                 request.turn.acquire()
             if not request.done:
-                self._lead(self._gathered())
+                self._lead()
         except BaseException:
             self._withdraw(request)
             raise
         return request.outcome()
 
-    def _gathered(self) -> list[Request[Work, Result]]:
-        """Return what is waiting, after a moment in which more may come."""
+    def _gather(self, group: list[Request[Work, Result]]) -> None:
+        """Move what is waiting into `group`, after a moment in which more may come."""
         with self._changing:
             self._changing.wait_for(
                 lambda: len(self._waiting) >= self._last_size, timeout=PATIENCE * self._last_s
             )
-            group, self._waiting = self._waiting, []
-            return group
+            group += self._waiting
+            self._waiting.clear()
 
-    def _lead(self, group: list[Request[Work, Result]]) -> None:
+    def _lead(self) -> None:
+        """Commit what is waiting; Ctrl-C at any line leaves nobody waiting for this group."""
+        group: list[Request[Work, Result]] = []
         started = time.perf_counter()
         try:
+            self._gather(group)
+            started = time.perf_counter()
             self._commit(group)
         except BaseException as error:  # the others must not wait for ever, whatever happened
             for request in group:
@@ -92,6 +96,7 @@ class GroupCommit(Generic[Work, Result]):
             for request in group:
                 request.done = True
             with self._changing:
+                self._waiting[:] = [request for request in self._waiting if not request.done]
                 self._last_size, self._last_s = len(group), time.perf_counter() - started
                 self._hand_over()
             for request in group:

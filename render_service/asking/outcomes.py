@@ -41,16 +41,15 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
 
 
 async def _advanced(desk: Desk, job: Job, drafts: list[Draft]) -> Job:
-    try:
-        return await desk.advance(job, drafts)
-    except StaleFence as lost:
-        raise AnsweredTooLate(_unrecorded(job, drafts[0].event)) from lost
-    except WrongExpectedVersion:  # somebody said something about the job during the call
-        job = await desk.job(job.job_id)
-    try:
-        return await desk.advance(job, drafts)
-    except IllegalTransition as late:
-        raise _too_late(job, drafts[0].event) from late
+    while True:
+        try:
+            return await desk.advance(job, drafts)
+        except StaleFence as lost:
+            raise AnsweredTooLate(_unrecorded(job, drafts[0].event)) from lost
+        except IllegalTransition as late:
+            raise _too_late(job, drafts[0].event) from late
+        except WrongExpectedVersion:  # something was said about the job meanwhile: read it and try again
+            job = await desk.job(job.job_id)
 
 
 def _unrecorded(job: Job, outcome: Event) -> str:

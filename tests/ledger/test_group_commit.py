@@ -141,3 +141,24 @@ def test_the_next_commit_goes_through_after_one_that_failed() -> None:
     with pytest.raises(OSError, match="disk"):
         commits.run(1)
     assert commits.run(2) == 4
+
+
+def test_an_interrupt_right_after_gathering_fails_the_group_and_hands_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commits = GroupCommit(double)
+    gather = commits._gather
+    other: Request[int, int] = Request(2)
+
+    def interrupted(group: list[Request[int, int]]) -> None:
+        commits._waiting.append(other)  # it came while the leader gathered
+        gather(group)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commits, "_gather", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        commits.run(1)
+    monkeypatch.undo()
+    assert (other.done, type(other.error)) == (True, KeyboardInterrupt)
+    assert other.turn.acquire(blocking=False)
+    assert commits.run(3) == 6

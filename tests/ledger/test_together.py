@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from ledger.errors import BudgetExceeded
 from ledger.store.group_commit import Request
 from ledger.store.interface import ANY, NEW, Batch, Hold
 from ledger.store.sqlite import SqliteStore, together
@@ -22,18 +23,23 @@ STREAMS = ("notes", "other", "job_01900000000070008000000000000001", "job_019000
 EXPECTED = (ANY, NEW, 1, 2)
 LIMIT = 1_000
 
-wishes = st.lists(
-    st.tuples(
-        st.sampled_from(STREAMS),
-        st.sampled_from(EXPECTED),
-        st.sampled_from(["note", "adopted", "observed"]),
-        st.integers(0, 5),  # which draft of its kind: the same one twice is the same append
-        st.sampled_from([None, "studio", "team"]),
-        st.integers(0, LIMIT),
-    ),
-    min_size=2,
-    max_size=8,
+appends = st.tuples(
+    st.sampled_from(STREAMS),
+    st.sampled_from(EXPECTED),
+    st.sampled_from(["note", "adopted", "observed"]),
+    st.integers(0, 5),  # which draft of its kind: the same one twice is the same append
+    st.sampled_from([None, "studio", "team"]),
+    st.integers(0, LIMIT),
 )
+limits = st.tuples(  # draft number n sets a limit of n fifths of the one before
+    st.sampled_from(["budget_studio", "budget_team"]),
+    st.just(ANY),
+    st.just("limit"),
+    st.integers(0, 5),
+    st.none(),
+    st.just(0),
+)
+wishes = st.lists(appends | limits, min_size=2, max_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +51,15 @@ def drafts(vocabulary: ModuleType) -> dict[tuple[str, int], Any]:
         "adopted": vocabulary.sample("render.adopted"),
         "observed": vocabulary.sample("status.observed"),
     }
+    limit = vocabulary.sample("budget.set")
     return {
         (kind, number): scribe.draft(event.model_copy())
         for kind, event in made.items()
+        for number in range(6)
+    } | {
+        ("limit", number): scribe.draft(
+            limit.model_copy(update={"limit_usd_micros": LIMIT * number // 5, "why": None})
+        )
         for number in range(6)
     }
 
@@ -107,6 +119,18 @@ def test_a_group_leaves_what_its_appends_leave_one_after_the_other(
         assert outcomes(group) == outcomes(alone)
         assert grouped.head().to_bytes() == single.head().to_bytes()
         assert grouped.tally() == single.tally()
+
+
+def test_a_hold_is_judged_by_the_limit_that_was_set_before_it_in_the_same_group(
+    tmp_path: Path, drafts: dict[tuple[str, int], Any], begin: Any
+) -> None:
+    lowered = ("budget_studio", ANY, "limit", 0, None, 0)
+    hold = (STREAMS[2], NEW, "adopted", 0, "studio", LIMIT)
+    group = requests([lowered, hold], drafts)
+    with begin(tmp_path / "ledger.db") as store:
+        store._commit(group)
+        assert (group[0].error, type(group[1].error)) == (None, BudgetExceeded)
+        assert store.held("studio") == 0
 
 
 def test_appends_that_touch_nothing_twice_are_placed_as_one(

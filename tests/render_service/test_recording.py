@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ledger.errors import WrongExpectedVersion
+from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.events import ExternalRecorded
 from ledger.record import Draft
 from ledger.store.interface import NEW, Batch
@@ -58,6 +58,22 @@ async def test_a_refused_append_takes_none_of_the_others_with_it(desk: Desk, int
     assert isinstance(refused, WrongExpectedVersion)
     assert [[record.stream for record in each] for each in (first, last)] == [["stream-a"], ["stream-c"]]  # type: ignore[union-attr]
     assert intact()
+
+
+async def test_trouble_with_the_store_is_raised_to_every_task_of_a_group(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise LedgerUnusable("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.ledger, "append", full)
+        ends = await asyncio.gather(
+            *(desk.append(f"stream-{n}", NEW, fact(desk, f"fact-{n}")) for n in range(5)),
+            return_exceptions=True,
+        )
+    assert [str(end) for end in ends] == ["the disk is full"] * 5
+    assert await desk.append("stream-0", NEW, fact(desk, "again"))
 
 
 async def test_an_append_is_made_although_nobody_waits_any_more(desk: Desk) -> None:

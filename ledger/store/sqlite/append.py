@@ -29,6 +29,7 @@ from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold
 from ledger.store.sqlite.work import current_token
 
 _PLACE = ("position", "version")
+_BUDGET_PREFIX = "budget_"
 _EVENT_THERE = (
     "SELECT 1 FROM events WHERE event_id = ?",
     "SELECT 1 FROM json_each(?) CROSS JOIN events ON event_id = value LIMIT 1",
@@ -42,7 +43,7 @@ _BODY_THERE = (
 class Append(NamedTuple):
     """The arguments of one `Store.append`, or of several that are made as one.
 
-    `touched` are the streams it appends to and the budgets it holds money of.
+    `touched` are the streams it appends to, and the budgets it holds money of or sets the limit of.
     """
 
     batches: Sequence[Batch]
@@ -60,8 +61,13 @@ class Append(NamedTuple):
         documents: Sequence[Document],
     ) -> "Append":
         """Return one append; what is no batch raises here, where its caller is."""
-        streams = {("stream", batch.stream) for batch in batches}
-        touched = streams.union(("budget", hold.budget) for hold in holds)
+        touched = {("stream", batch.stream) for batch in batches}
+        touched |= {("budget", hold.budget) for hold in holds}
+        touched |= {  # a hold is judged by the limit that such a stream sets
+            ("budget", batch.stream.removeprefix(_BUDGET_PREFIX))
+            for batch in batches
+            if batch.stream.startswith(_BUDGET_PREFIX)
+        }
         return cls(batches, holds, [fence] if fence else [], documents, frozenset(touched))
 
     @property
@@ -293,7 +299,7 @@ def _limit(db: sqlite3.Connection, budget: str) -> int | None:
     query = (
         "SELECT payload FROM events WHERE stream = ? AND type = 'budget.set' ORDER BY version DESC LIMIT 1"
     )
-    row = db.execute(query, (f"budget_{budget}",)).fetchone()
+    row = db.execute(query, (_BUDGET_PREFIX + budget,)).fetchone()
     return json.loads(row[0])["limit_usd_micros"] if row else None
 
 

@@ -5,8 +5,16 @@ from typing import Any
 
 import pytest
 
-from ledger.events import SubmissionAbsent, SubmissionAccepted, SubmissionIntended, SubmissionUnknown
+from ledger.events import (
+    NoteRecorded,
+    SubmissionAbsent,
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionUnknown,
+)
 from ledger.job import Job, State
+from ledger.private import Private
+from ledger.store.interface import ANY
 from render_service.asking.claims import claim_id
 from render_service.asking.outcomes import record_outcome
 from render_service.asking.renders import place
@@ -67,6 +75,23 @@ async def test_an_acceptance_follows_on_an_attempt_that_was_taken_for_lost(submi
     desk, job = await submitting()
     await desk.advance(job, [desk.draft(SubmissionUnknown(attempt_id="attempt_2", lost="crash"))])
     assert (await record_outcome(desk, job, accepted(), goes_on=False)).state is State.RUNNING
+
+
+async def test_an_acceptance_is_recorded_however_often_the_job_is_annotated_meanwhile(
+    submitting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, job = await submitting()
+    advance, notes = Desk.advance, ["one", "two", "three"]
+
+    async def annotated(self: Desk, job: Job, drafts: Any, documents: Any = ()) -> Job:
+        if notes:
+            note = self.draft(NoteRecorded(text=Private.seal("text", notes.pop())))
+            await self.append(job.job_id, ANY, [note])
+        return await advance(self, job, drafts, documents)
+
+    monkeypatch.setattr(Desk, "advance", annotated)
+    recorded = await record_outcome(desk, job, accepted(), goes_on=False)
+    assert (recorded.state, recorded.video_id, notes) == (State.RUNNING, "video_1", [])
 
 
 async def test_an_acceptance_of_what_was_declared_absent_says_how_to_take_it_in(submitting: Any) -> None:
