@@ -32,14 +32,15 @@ class Bodies:
         self._found = Report()
         self._mismatched: list[tuple[_Body, str]] = []
 
-    def at(self, position: int, commitments: list[str]) -> None:
-        """Check the bodies at `position`, whose payload holds `commitments`."""
+    def at(self, position: int, payload: Any, commitments: list[str]) -> None:
+        """Check the bodies at `position`, whose `payload` holds `commitments`."""
         body = self._next
         if body is None and not commitments:
             return
         open_ones = set(commitments)
         while body is not None and isinstance(body.position, int | float) and body.position <= position:
-            if body.position == position and body.commitment in open_ones:
+            committed = body.position == position and body.commitment in open_ones
+            if committed and _stands_at(payload, body.field, body.commitment):
                 open_ones.remove(body.commitment)
                 self._check(body)
             else:
@@ -80,5 +81,23 @@ class Bodies:
             self._mismatched.append((body, found))
 
     def _unknown(self, body: _Body) -> None:
-        expected = "a commitment at this position"
+        expected = "a commitment at this position and in this field"
         self._found.add("BODY_UNKNOWN", body.position, str(body.field), expected, body.commitment)
+
+
+def _stands_at(payload: Any, field: Any, commitment: Any) -> bool:
+    """Say whether the commitment is at the dotted path `field` of `payload`.
+
+    What is hashed is field, 0x00, text. A text may contain 0x00, so a commitment opens in one way only
+    because its field is known from elsewhere: no key of a payload contains 0x00 or a dot.
+    """
+    value = payload
+    try:
+        for part in field.split("."):
+            if type(value) is dict:
+                value = value[part]
+            else:
+                value = value[int(part)] if part.isdigit() and str(int(part)) == part else None
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return False
+    return type(value) is dict and len(value) == 1 and bool(value.get("commitment") == commitment)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from pydantic_core import from_json
 
 from ledger.verify.bodies import Bodies
+from ledger.verify.budgets import PREFIX, Budgets, money
 from ledger.verify.memory import Memory
 from ledger.verify.quick import sound
 from ledger.verify.report import Report
@@ -77,6 +78,7 @@ class _Verification:
             memory.stream(stream).version = version
         self.dues = 0
         self.bodies = Bodies(snapshot.bodies(), memory)
+        self.budgets = Budgets(memory, self.report)
 
     def run(self) -> Report:
         self._remember_root()
@@ -88,6 +90,8 @@ class _Verification:
         self._head()
         self._tiles()
         self.bodies.finish(self.report, self.snapshot.bodies())
+        self._event_ids()
+        self.budgets.finish()
         self._jobs()
         self._holds()
         self._documents()
@@ -106,7 +110,7 @@ class _Verification:
             return
         position = row[0]
         self._place(position, found.leaf)
-        self.bodies.at(position, found.commitments)
+        self.bodies.at(position, found.payload, found.commitments)
         self._follow(position, found.record, found.payload)
 
     def _odd_event(self, row: tuple[Any, ...]) -> None:
@@ -117,7 +121,7 @@ class _Verification:
             self.report.add("LEAF_MISMATCH", position, "leaf", computed.hex(), as_hex(row[10]))
         record = self._record(position, row[8])
         payload, commitments = self._payload(position, row[9], record)
-        self.bodies.at(position, commitments if record else [])
+        self.bodies.at(position, payload, commitments if record else [])
         if record is None:
             return
         for name, value in zip(_COLUMNS, row, strict=False):
@@ -144,6 +148,7 @@ class _Verification:
             expected = stream.version + 1
             self.report.add("VERSION_NOT_DENSE", position, record["stream"], expected, record["version"])
         stream.version = record["version"]
+        self.memory.note_event_id(record["event_id"])
         self._type(record, position)
         if payload is None:
             return
@@ -151,7 +156,13 @@ class _Verification:
             if record["type"] == "private.erased":
                 self.memory.erase(list(map(str, payload["commitments"])))
             if record["stream"].startswith("job_"):
+                before = money(stream.job)
                 stream.job = self._step(stream.job, record, payload, position)
+                after = money(stream.job)
+                if after != before and not self.since:  # after a position the other jobs' sums are not known
+                    self.budgets.move(before, after, position)
+            elif record["type"] == "budget.set" and not self.since:
+                self._limit(record["stream"], payload["limit_usd_micros"], position)
         except (AttributeError, KeyError, TypeError) as error:
             self.report.add("PAYLOAD_FIELDS", position, record["type"], "the fields of the format", error)
 
@@ -206,6 +217,21 @@ class _Verification:
             self.report.add("ILLEGAL_TRANSITION", position, record["stream"], expected, step)
             state = job["state"] if job else "requested"
         return folded(job, state, record, payload)
+
+    def _limit(self, stream: str, usd_micros: int, position: int) -> None:
+        if stream.startswith(PREFIX):
+            self.budgets.limit(stream.removeprefix(PREFIX), usd_micros, position)
+
+    def _event_ids(self) -> None:
+        doubled = self.memory.doubled_event_ids()
+        first: dict[str, int] = {}
+        for row in self.snapshot.events() if doubled else ():
+            event_id = _event_id(row[8])
+            if event_id is not None and hash(event_id) in doubled:
+                before = first.setdefault(event_id, row[0])
+                if before != row[0]:
+                    expected = "an id of its own"
+                    self.report.add("EVENT_ID_TWICE", row[0], "event_id", expected, f"that of {before}")
 
     # --- what lies beside the log ---
 
@@ -276,6 +302,13 @@ class _Verification:
             found = hashlib.sha256(as_bytes(body)).hexdigest()
             if found != sha256:
                 self.report.add("DOCUMENT", None, "document", sha256, found)
+
+
+def _event_id(record: Any) -> str | None:
+    try:
+        return str(json.loads(record)["event_id"])
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return None
 
 
 def _due(job: Json) -> Iterator[tuple[str, list[Any]]]:

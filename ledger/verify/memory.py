@@ -5,8 +5,13 @@ last are kept as they are; the others, and the commitments, go to a temporary da
 the folder for temporary files and deletes by itself. Private text never gets there.
 """
 
+import json
 import sqlite3
+from array import array
+from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Self
 
 from pydantic_core import from_json
@@ -16,21 +21,27 @@ from ledger.verify.rules import Json, printed
 NEAR = 2_000
 """How many streams are kept at hand: at most twice as many."""
 
+_IDS_AT_HAND = 1 << 18
+_BUCKETS = 256
+_MOST_DOUBLED = 10_000
+
 _TABLES = (
-    "CREATE TABLE streams (stream TEXT PRIMARY KEY, version INTEGER NOT NULL, job BLOB) WITHOUT ROWID",
+    "CREATE TABLE streams (stream TEXT PRIMARY KEY, version INTEGER, job BLOB, money TEXT) WITHOUT ROWID",
+    "CREATE TABLE event_ids (bucket INTEGER, hashes BLOB)",
     "CREATE TABLE loose (commitment TEXT, position INTEGER)",
     "CREATE TABLE erased (commitment TEXT PRIMARY KEY) WITHOUT ROWID",
 )
 
 
 class Stream:
-    """Where a stream stands: its last version, and the job folded so far if it is one's."""
+    """Where a stream stands: its last version, the job folded so far if it is one's, a budget's `money`."""
 
-    __slots__ = ("job", "version")
+    __slots__ = ("job", "money", "version")
 
-    def __init__(self, version: int = 0, job: Json | None = None) -> None:
+    def __init__(self, version: int = 0, job: Json | None = None, money: Json | None = None) -> None:
         self.version = version
         self.job = job
+        self.money = money
 
 
 class Memory:
@@ -40,6 +51,8 @@ class Memory:
         self._young: dict[str, Stream] = {}
         self._old: dict[str, Stream] = {}
         self._far = 0
+        self._ids = [array("q") for _ in range(_BUCKETS)]
+        self._ids_at_hand = 0
 
     def __enter__(self) -> Self:
         self._db = sqlite3.connect("", isolation_level=None)
@@ -88,19 +101,60 @@ class Memory:
     def _fetch(self, name: str) -> Stream | None:
         if not self._far:
             return None
-        row = self._db.execute("SELECT version, job FROM streams WHERE stream = ?", (name,)).fetchone()
-        return Stream(row[0], None if row[1] is None else from_json(row[1])) if row else None
+        query = "SELECT version, job, money FROM streams WHERE stream = ?"
+        row = self._db.execute(query, (name,)).fetchone()
+        return (
+            Stream(row[0], *(None if part is None else from_json(part) for part in row[1:])) if row else None
+        )
 
     def _put_away(self, streams: dict[str, Stream]) -> None:
         self._db.executemany(
-            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?)",
+            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?)",
             [
-                (name, stream.version, None if stream.job is None else printed(stream.job))
+                (
+                    name,
+                    stream.version,
+                    None if stream.job is None else printed(stream.job),
+                    None if stream.money is None else json.dumps(stream.money),
+                )
                 for name, stream in streams.items()
             ],
         )
         self._far += len(streams)
         streams.clear()
+
+    def moneys(self) -> Iterator[tuple[str, Json]]:
+        """Yield name and money of every stream that has any."""
+        query = "SELECT stream, money FROM streams WHERE money IS NOT NULL ORDER BY stream"
+        for name, money in self._db.execute(query):
+            yield name, from_json(money)
+
+    # --- event ids ---
+
+    def note_event_id(self, event_id: str) -> None:
+        """Remember an event's id as 8 bytes, in one of many buckets, each of which is searched alone."""
+        hashed = hash(event_id)
+        self._ids[hashed % _BUCKETS].append(hashed)
+        self._ids_at_hand += 1
+        if self._ids_at_hand == _IDS_AT_HAND:
+            self._put_ids_away()
+
+    def doubled_event_ids(self) -> set[int]:
+        """Return the hashes of ids that were noted twice, or of two ids that have the same; not too many."""
+        self._put_ids_away()
+        doubled: set[int] = set()
+        rows = self._db.execute("SELECT bucket, hashes FROM event_ids ORDER BY bucket")
+        for _, parts in groupby(rows, key=itemgetter(0)):
+            hashes = array("q", b"".join(part for _, part in parts))
+            if len(set(hashes)) < len(hashes) and len(doubled) < _MOST_DOUBLED:
+                doubled |= {hashed for hashed, times in Counter(hashes).items() if times > 1}
+        return doubled
+
+    def _put_ids_away(self) -> None:
+        rows = [(number, bucket.tobytes()) for number, bucket in enumerate(self._ids)]
+        self._db.executemany("INSERT INTO event_ids VALUES (?, ?)", rows)
+        self._ids = [array("q") for _ in range(_BUCKETS)]
+        self._ids_at_hand = 0
 
     # --- commitments ---
 

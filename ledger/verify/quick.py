@@ -67,6 +67,7 @@ def sound(row: tuple[Any, ...]) -> Sound | None:
         return None
     envelope = {
         "actor": actor,
+        "event_id": event_id,
         "kind": kind,
         "occurred_at": occurred_at,
         "payload_sha256": digest,

@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.events import InputReference, NoteRecorded
 from ledger.merkle import root_at
+from ledger.private import Private
 from ledger.store.interface import Document, Hold
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import checks, memory, verify
@@ -227,7 +229,7 @@ MOVED: dict[str, tuple[str, list[tuple[str, int | None]]]] = {
             "INSERT INTO events SELECT 15, 'new', 'new', 1, type, actor, trace_id, recorded_at, record, "
             "payload, leaf FROM events WHERE position = 2"
         ),
-        [*[("COLUMN_MISMATCH", 15)] * 3, ("VERSION_NOT_DENSE", 15), *HEAD],
+        [*[("COLUMN_MISMATCH", 15)] * 3, ("VERSION_NOT_DENSE", 15), *HEAD, ("EVENT_ID_TWICE", 15)],
     ),
     "swapped rows": (
         (
@@ -481,3 +483,94 @@ def test_a_swapped_hold_is_checked_against_the_decision(path: Path, scribe: Any,
     with scribe.ledger(path) as ledger:
         ledger.append([], holds=[Hold("studio", "job_01900000000070008000000000000002", 0, 0)])
     assert check(path) == [("HOLD", None)]
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("text\0We never rendered this.", "I signed off on it."),
+        ("comment", "We never rendered this.\0I signed off on it."),
+    ],
+    ids=["a field that takes in half of the text", "the field of another text"],
+)
+def test_a_commitment_opens_in_one_way_only(
+    path: Path, vocabulary: ModuleType, check: Check, db: sqlite3.Connection, field: str, text: str
+) -> None:
+    scribe = vocabulary.Scribe(100)
+    with scribe.ledger(path) as ledger:
+        said = Private.seal("text", "We never rendered this.\0I signed off on it.")
+        ledger.append([scribe.batch("job_01900000000070008000000000000002", NoteRecorded(text=said))])
+    assert check(path) == []
+    db.execute("UPDATE private_bodies SET field = ?, text = ? WHERE position = 15", (field, text))
+    assert check(path) == [("BODY_UNKNOWN", 15)]
+
+
+def test_a_text_in_a_list_is_found_at_its_number(path: Path, vocabulary: ModuleType, check: Check) -> None:
+    scribe = vocabulary.Scribe(100)
+    names = [Private.seal(f"further_images.{number}.name", f"{number}.png") for number in range(2)]
+    images = [
+        InputReference(name=name, sha256="ab" * 32, media_type="image/png", width=1, height=1, bytes=1)
+        for name in names
+    ]
+    with scribe.ledger(path) as ledger:
+        event = vocabulary.requested().model_copy(update={"further_images": tuple(images)})
+        ledger.append([scribe.batch("job_01900000000070008000000000000003", event)])
+    assert check(path) == []
+
+
+def test_texts_deleted_from_the_end_are_missed(db: sqlite3.Connection, path: Path, check: Check) -> None:
+    [last] = db.execute("SELECT MAX(position) FROM private_bodies").fetchone()
+    [texts] = db.execute("SELECT COUNT(*) FROM private_bodies WHERE position = ?", (last,)).fetchone()
+    db.execute("DELETE FROM private_bodies WHERE position = ?", (last,))
+    assert check(path) == [("BODY_MISSING", last)] * texts
+
+
+def test_texts_that_are_all_deleted_are_missed(db: sqlite3.Connection, path: Path, check: Check) -> None:
+    [texts] = db.execute("SELECT COUNT(*) FROM private_bodies").fetchone()
+    db.execute("DELETE FROM private_bodies")
+    assert [code for code, _ in check(path)] == ["BODY_MISSING"] * texts
+
+
+def test_unknown_texts_beyond_the_limit_are_counted(
+    db: sqlite3.Connection, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db.executemany(
+        "INSERT INTO private_bodies VALUES (?, 9, 'text', x'00', 'planted')",
+        [(f"{n:064x}",) for n in range(5)],
+    )
+    monkeypatch.setattr(report_module, "MAX_FINDINGS", 2)
+    with SqliteSnapshot(path) as tables:
+        report = verify(tables)
+    assert ([finding.code for finding in report.findings], report.more_findings) == (["BODY_UNKNOWN"] * 2, 3)
+
+
+@pytest.mark.parametrize("causation_id", ["a b", "", "\u00e9", 7, [], "x" * 129])
+def test_what_caused_an_event_has_the_shape_of_an_id(
+    db: sqlite3.Connection, path: Path, check: Check, causation_id: Any
+) -> None:
+    forge(db, 2, causation_id=causation_id)
+    assert check(path) == [("RECORD_FIELDS", 2)]
+
+
+def test_a_row_of_a_job_whose_id_is_no_text_is_one_too_many(
+    db: sqlite3.Connection, path: Path, check: Check
+) -> None:
+    columns = "version, position, state, profile, video_id, body"
+    db.execute(f"INSERT INTO jobs SELECT CAST(x'eda080' AS TEXT), {columns} FROM jobs LIMIT 1")
+    assert check(path) == [("JOB_ROW_EXTRA", None)]
+
+
+@pytest.mark.parametrize("at_hand", [1, 5, 1 << 18])
+def test_an_event_id_that_stands_twice_is_found(
+    db: sqlite3.Connection, path: Path, check: Check, monkeypatch: pytest.MonkeyPatch, at_hand: int
+) -> None:
+    monkeypatch.setattr(memory, "_IDS_AT_HAND", at_hand)
+    assert check(path) == []
+    db.executescript(
+        "CREATE TABLE log AS SELECT * FROM events; DROP TABLE events; ALTER TABLE log RENAME TO events"
+    )
+    [event_id] = db.execute("SELECT event_id FROM events WHERE position = 5").fetchone()
+    for position in (12, 13):
+        db.execute("UPDATE events SET event_id = ? WHERE position = ?", (event_id, position))
+        forge(db, position, event_id=event_id)
+    assert check(path) == [("EVENT_ID_TWICE", 12), ("EVENT_ID_TWICE", 13)]
