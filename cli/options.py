@@ -232,14 +232,11 @@ promotes = click.option(
     metavar="JOB",
     help="The draft this is the final of; once reviewed as approved, what was approved is worth its price.",
 )
-answer = _stacked(
-    click.option("--comment", metavar="TEXT", help="Recorded with the answer."),
-    click.option(
-        "--key",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Sign it with this key (`key new`); the policy names whose it is.",
-    ),
+answer_key = click.option(
+    "--key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Sign it with this key (`key new`); the policy names whose it is.",
 )
 waiting = _stacked(
     click.option(

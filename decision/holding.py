@@ -114,6 +114,7 @@ def _with(basis: Basis, answer: Mapping[str, str | bool | int | None]) -> Inputs
 
 
 def _held(ruling: Ruling, inputs: Inputs, policy: Policy) -> RenderHeld | None:
+    """Return the hold where a rule matches; a typed name may be any approver's, so it takes one more."""
     if not isinstance(ruling, RenderDecided) or inputs.approved:
         return None
     rules = [
@@ -132,5 +133,5 @@ def _held(ruling: Ruling, inputs: Inputs, policy: Policy) -> RenderHeld | None:
     return RenderHeld(
         basis=ruling.basis,
         reason_codes=tuple(dict.fromkeys(one.code for one in rules)),
-        approvals_needed=max(one.people for one in rules),
+        approvals_needed=max(one.people for one in rules) + bool(inputs.requester_claimed),
     )

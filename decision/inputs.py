@@ -29,7 +29,8 @@ class DecisionContext(BaseModel):
     `median_seconds` and `failure_ppm` are measured, by model: how long its renders take, and how many of a
     million failed. `promotes_approved` says that the request makes the final of a draft somebody approved,
     `draft_approved` that anything it was made from was approved; None where it is made from nothing. `team`
-    and `project` are whose money it is. Prices are those of the day `priced_on`, UTC.
+    and `project` are whose money it is. `requester_claimed` says that nothing establishes who asks but a name
+    they typed; asked only under a policy with approval rules. Prices are those of the day `priced_on`, UTC.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class DecisionContext(BaseModel):
     team: str | None = None
     project: str | None = None
     priced_on: date | None = None
+    requester_claimed: bool | None = None
 
 
 def operations_needed(request: RenderRequest) -> tuple[str, ...]:
@@ -110,6 +112,7 @@ class Inputs(BaseModel):
     priced_on: date | None = None
     approved: bool | None = None
     overridden: str | None = None
+    requester_claimed: bool | None = None
 
     @classmethod
     def of(cls, request: RenderRequest, context: DecisionContext, changes: RemixVerdict | None) -> Self:
@@ -143,6 +146,7 @@ class Inputs(BaseModel):
             team=context.team,
             project=context.project,
             priced_on=context.priced_on,
+            requester_claimed=context.requester_claimed,
             **_of_source(request),
             **_of_changes(changes),
         )
@@ -188,7 +192,7 @@ class Inputs(BaseModel):
 
 _ADDED_LATER = frozenset(
     "approved deadline_minutes draft_approved failure_ppm median_seconds overridden priced_on project"
-    " promotes_approved reference_faces team".split()
+    " promotes_approved reference_faces requester_claimed team".split()
 )
 
 

@@ -56,12 +56,23 @@ class FaceRule(StrEnum):
     REQUIRE = "require"
 
 
+class Requester(StrEnum):
+    """What establishes who asks for a render that needs approval."""
+
+    TWO_SIGNERS = "two_signers"
+    IDENTIFIED = "identified"
+    SIGNED = "signed"
+
+
 class Policy(Document):
     """Weights and fits; every purpose of the vocabulary has its line.
 
     With `require_attestation`, nobody renders without having confirmed the guardrails. For the purposes of
     `require_approved_draft` a render has to come from a draft that somebody approved. `approvals` and
-    `overridable` are `decision.holding`'s; `approvers` are the keys that approvals may be signed with.
+    `overridable` are `decision.holding`'s; `approvers` are the keys that requests and approvals may be signed
+    with, `requesters` keys for requests only. `requester` says who may ask for what needs approval: somebody
+    under a typed name too, who then takes one more signed approval (``two_signers``, which None means),
+    only under a login or signed (``identified``), or only signed.
     `reference_faces` says what a human face in the first frame means; None warns. What the catalog calls
     retired is denied, unless `allow_retired_models`.
     """
@@ -74,8 +85,20 @@ class Policy(Document):
     overridable: tuple[str, ...] | None = None
     require_approved_draft: tuple[str, ...] | None = None
     approvers: Approvers | None = None
+    requesters: Approvers | None = None
+    requester: Requester | None = None
     reference_faces: FaceRule | None = None
     allow_retired_models: StrictBool | None = None
+
+    def request_keys(self, person: str) -> tuple[str, ...]:
+        """Return the keys that `person` may sign requests with."""
+        return *(self.approvers or {}).get(person, ()), *(self.requesters or {}).get(person, ())
+
+    @property
+    def requesting(self) -> Approvers:
+        """The keys that requests may be signed with, by person."""
+        people = dict.fromkeys((*(self.approvers or {}), *(self.requesters or {})))
+        return {person: self.request_keys(person) for person in people}
 
     def features(self, model: str, purpose: str, *, cost: int, cheapest: int) -> Mapping[str, int]:
         """Return what the score of a model is made of; `cost` and `cheapest` in micro-dollars."""
@@ -128,7 +151,7 @@ class Policy(Document):
 
     @model_validator(mode="after")
     def _names_approvers_once(self) -> Self:
-        shared = keys_of_several(self.approvers or {})
+        shared = keys_of_several(self.requesting)
         if shared:
             raise ValueError(f"approvers: the key {shared[0]} is named for two people; a key is one person's")
         for rule in self.approvals or ():

@@ -183,6 +183,50 @@ class RenderRequested(EventBase):
     max_cost_usd_micros: Micros | None = None
 
 
+class RequestSigned(EventBase):
+    """The requester signed the record before this one; the policy `policy_sha256` names their key.
+
+    `login` is the operating system's, under which they signed.
+    """
+
+    type: ClassVar[str] = "request.signed"
+    kind: ClassVar[Kind] = Kind.INTENT
+    key_id: str
+    signature: str
+    login: str
+    policy_sha256: Sha256Hex
+
+
+class ChangeProposed(EventBase):
+    """A change of the policy or of a budget that waits for approval, in a stream of its own.
+
+    `policy_sha256` and `catalog_sha256` are what ``policy.activate`` would make active, `budget`, `period`
+    and `limit_usd_micros` what ``budget.set`` would set. `required_by_sha256` is the policy that wants the
+    approval, `reason_codes` its rules.
+    """
+
+    type: ClassVar[str] = "change.proposed"
+    kind: ClassVar[Kind] = Kind.INTENT
+    operation: Literal["policy.activate", "budget.set"]
+    policy_sha256: Sha256Hex | None = None
+    catalog_sha256: Sha256Hex | None = None
+    budget: Name | None = None
+    period: Literal["none", "month", "day"] | None = None
+    limit_usd_micros: Micros | None = None
+    why: Private | None = None
+    required_by_sha256: Sha256Hex
+    reason_codes: tuple[str, ...]
+    approvals_needed: int = 1
+
+
+class ChangeClosed(EventBase):
+    """A proposed change was carried out, in the same transaction, or will never be."""
+
+    type: ClassVar[str] = "change.closed"
+    kind: ClassVar[Kind] = Kind.SESSION_COMPLETION
+    outcome: Literal["applied", "refused", "cancelled"]
+
+
 class GateFailure(Part):
     """A gate that a candidate did not pass: what it needed and what it found."""
 
@@ -249,23 +293,35 @@ class RenderHeld(EventBase):
 
 
 class ApprovalGranted(EventBase):
-    """A person other than the requester said yes; the record says how they were identified."""
+    """A person other than the requester said yes; the record says how they were identified.
+
+    `login` is the operating system's, under which they said it, and `policy_sha256` the policy in force.
+    The approval counts until `expires_at`. Version 1 had none of these.
+    """
 
     type: ClassVar[str] = "approval.granted"
+    schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.PLAN
     comment: Private | None = None
     key_id: str | None = None
     signature: str | None = None
+    login: str | None = None
+    policy_sha256: Sha256Hex | None = None
+    expires_at: str | None = None
 
 
 class ApprovalRefused(EventBase):
-    """A person said no."""
+    """A person said no; the fields are those of `ApprovalGranted`, and a refusal does not expire."""
 
     type: ClassVar[str] = "approval.refused"
+    schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.PLAN
     comment: Private | None = None
     key_id: str | None = None
     signature: str | None = None
+    login: str | None = None
+    policy_sha256: Sha256Hex | None = None
+    expires_at: str | None = None
 
 
 class DenialCode(StrEnum):
@@ -624,6 +680,9 @@ Event = (
     | BudgetSet
     | PrivateErased
     | RenderRequested
+    | RequestSigned
+    | ChangeProposed
+    | ChangeClosed
     | RenderDecided
     | RenderHeld
     | ApprovalGranted

@@ -82,7 +82,11 @@ _KEPT = {  # a finished video: further variants arrive, and the server may be to
 TRANSITIONS: dict[State | None, dict[str, State]] = {
     None: {"render.requested": State.REQUESTED, "render.adopted": State.RUNNING},
     State.REQUESTED: _DECISIONS
-    | {"decision.overridden": State.REQUESTED, "render.cancelled": State.CANCELLED},
+    | {
+        "request.signed": State.REQUESTED,
+        "decision.overridden": State.REQUESTED,
+        "render.cancelled": State.CANCELLED,
+    },
     State.HELD: {
         "approval.granted": State.APPROVED,
         "approval.refused": State.REFUSED,

@@ -5,7 +5,7 @@ clock, no I/O and no way to fail. Stored bytes, digests and proofs are those of 
 a step is taken on reading only, every time. Steps are chained, so each knows two versions and no more, and
 none is ever changed once a version was released with it.
 
-There is none yet: all events are at version 1. `docs/adding-an-event-type.md` says how one comes about.
+`docs/adding-an-event-type.md` says how one comes about.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,16 @@ from ledger.errors import LedgerUnusable
 Payload = dict[str, Any]
 Step = Callable[[Payload], Payload]
 
-STEPS: dict[tuple[str, int], Step] = {}
+
+def _answer_without_login(payload: Payload) -> Payload:
+    """Add to an answer what version 1 did not record: under which login and policy, and until when."""
+    return payload | {"login": None, "policy_sha256": None, "expires_at": None}
+
+
+STEPS: dict[tuple[str, int], Step] = {
+    ("approval.granted", 1): _answer_without_login,
+    ("approval.refused", 1): _answer_without_login,
+}
 """By type and the version a step takes; it returns the next one."""
 
 UPGRADE = "upgrade sora-ledger (pip install --upgrade sora-ledger)"

@@ -90,6 +90,11 @@ class Settings:
         host = urlsplit(self.base_url or "").hostname
         return "custom" if host and host != OPENAI_HOST else "openai"
 
+    @property
+    def login(self) -> str:
+        """The login of the operating system that this runs under, whatever name is used."""
+        return self.actor if self.actor_source is ActorSource.OPERATING_SYSTEM else login_name()
+
     def provenance(self, trace: Trace) -> Provenance:
         """Return who records, in which trace."""
         return Provenance(self.actor, self.actor_source, Authority.HUMAN, trace.trace_id, trace.span_id)
@@ -166,19 +171,19 @@ def _actor(flag: str | None, variable: str | None) -> tuple[str, ActorSource]:
         return _checked_actor("--actor", flag), ActorSource.FLAG
     if variable:
         return _checked_actor("SORA_LEDGER_ACTOR", variable), ActorSource.ENVIRONMENT
-    try:
-        return _login(), ActorSource.OPERATING_SYSTEM
-    except (KeyError, OSError):
-        return f"uid-{os.getuid()}", ActorSource.OPERATING_SYSTEM
+    return login_name(), ActorSource.OPERATING_SYSTEM
 
 
-def _login() -> str:
+def login_name() -> str:
     """Return who the operating system says we are; LOGNAME and USER are anybody's to set, and not asked."""
     try:
         import pwd  # noqa: PLC0415  # not on Windows
     except ImportError:
         return getpass.getuser()
-    return pwd.getpwuid(os.geteuid()).pw_name
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
 
 
 def _checked_actor(where: str, actor: str) -> str:

@@ -1,5 +1,6 @@
 """``approve``: say yes to what is held."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import click
 
 from cli import options
 from cli.answering import answer_and_show
+from cli.commands.log import read_moment
 from cli.commands.resume import submit_and_show
 from cli.invocation import Invocation
 from ledger.job import State
@@ -20,17 +22,25 @@ if TYPE_CHECKING:
 
 @click.command("approve", short_help="Say yes to a render that is held.")
 @options.job_id
-@options.answer
+@click.option("--comment", metavar="TEXT", help="Recorded with the answer.")
+@click.option(
+    "--until",
+    metavar="TIME",
+    callback=read_moment,
+    help="Until when the approval counts.  [default: for a week]",
+)
+@options.answer_key
 @click.option("--submit", is_flag=True, help="Submit it too, if that was the last approval it needs.")
 @options.calling
 @options.invocation
 def approve_command(
-    inv: Invocation, *, name: str, comment: str | None, key: Path | None, submit: bool
+    inv: Invocation, *, name: str, comment: str | None, until: str | None, key: Path | None, submit: bool
 ) -> None:
-    """Say yes to a render that somebody else asked for and the policy holds.
+    """Say yes to a render that another person requested and the policy holds.
 
-    Under your own login, or signed with a key that the policy names for you; `--actor` alone is no second
-    pair of eyes. With the last approval it is decided again; `resume` or a worker then submits it.
+    Under your own login, or signed with a key that the policy names for you. A name from `--actor` does not
+    count, nor does a signature under the requester's login, unless the request is signed too. With the last
+    approval it is decided again; `resume` or a worker then submits it.
 
     \b
     Example:
@@ -41,7 +51,8 @@ def approve_command(
     async def follow(desk: "Desk", job: "Job", signer: "Signer | None") -> "Answered":
         from render_service.governance.approvals import approve  # noqa: PLC0415
 
-        return await approve(desk, job, comment, signer)
+        moment = datetime.fromisoformat(until) if until else None
+        return await approve(desk, job, comment, signer, moment)
 
     job = answer_and_show(inv, name, key, follow, silent=submit)
     if submit and job.state is State.DECIDED:

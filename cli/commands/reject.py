@@ -18,19 +18,27 @@ if TYPE_CHECKING:
 
 @click.command("reject", short_help="Say no to a render that is held.")
 @options.job_id
-@options.answer
+@click.option(
+    "--reason",
+    "--comment",
+    "reason",
+    metavar="TEXT",
+    required=True,
+    help="Why it is rejected; recorded with the answer.",
+)
+@options.answer_key
 @options.invocation
-def reject_command(inv: Invocation, *, name: str, comment: str | None, key: Path | None) -> None:
+def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None) -> None:
     """Say no to a render that somebody else asked for and the policy holds; it is closed with that.
 
     \b
     Example:
-      sora-ledger reject job_01a2 --comment "not before the client saw the draft"
+      sora-ledger reject job_01a2 --reason "not before the client saw the draft"
     """
 
     async def follow(desk: "Desk", job: "Job", signer: "Signer | None") -> "Answered":
         from render_service.governance.approvals import reject  # noqa: PLC0415
 
-        return await reject(desk, job, comment, signer)
+        return await reject(desk, job, reason, signer)
 
     answer_and_show(inv, name, key, follow)

@@ -15,6 +15,7 @@ from ledger.events import (
     RenderDenied,
     RenderHeld,
     RenderRequested,
+    RequestSigned,
 )
 from ledger.job import State
 from render_service.documents import job_document, record_document
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ledger.record import Record
     from render_service.governance.answers import Answer
 
-ANSWERS = (ApprovalGranted, ApprovalRefused, DecisionOverridden)
+ANSWERS = (ApprovalGranted, ApprovalRefused, DecisionOverridden, RequestSigned)
 
 
 @click.command("show", short_help="Show one job and everything recorded about it.")

@@ -10,7 +10,7 @@ Json = dict[str, Any]
 _STEPS = """
 -          render.requested > requested        render.adopted > running
 requested  render.decided > decided            render.held > held             render.denied > denied
-requested  decision.overridden > requested     render.cancelled > cancelled
+requested  decision.overridden > requested     render.cancelled > cancelled   request.signed > requested
 held       approval.granted > approved         approval.refused > refused     render.cancelled > cancelled
 approved   render.decided > decided            render.held > held             render.denied > denied
 approved   approval.granted > approved         approval.refused > refused     render.cancelled > cancelled
@@ -44,7 +44,7 @@ deleted    cost.settled > deleted              render.closed > deleted
 """
 
 _KINDS = """
-INTENT              render.requested
+INTENT              render.requested request.signed change.proposed
 PLAN                render.decided render.held approval.granted approval.refused
 DENY                render.denied
 ACTION              submission.intended render.cancelled video.deleted
@@ -53,7 +53,7 @@ OBSERVATION         submission.absent status.observed webhook.received webhook.m
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
 OBSERVATION         external.recorded review.recorded note.recorded
 STRUCTURE_UPDATE    ledger.created policy.activated budget.set decision.overridden private.erased
-SESSION_COMPLETION  render.closed
+SESSION_COMPLETION  render.closed change.closed
 """
 
 _ANYWHERE = {"review.recorded", "note.recorded", "output.attached", "webhook.matched", "private.erased"}

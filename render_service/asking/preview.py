@@ -13,6 +13,7 @@ from render_service.desk import utc_now
 from render_service.governance.contexts import context_in
 from render_service.governance.overriding import Override, set_aside
 from render_service.governance.policies import active_rules, ledger_if_any, packaged_rules
+from render_service.governance.requesters import asker
 from render_service.material.files import NOTHING, Material
 from render_service.settings import SANDBOX, Settings
 from sora_adapter.calls import Post, ReferenceFile, character_post, post_of
@@ -60,11 +61,13 @@ def ruling_on(settings: Settings, request: RenderRequest, override: Override | N
     server = profile(request.profile, settings.profiles_file)
     with ledger_if_any(settings) as ledger:
         rules = active_rules(ledger) if ledger else packaged_rules()
-        context = context_in(settings, ledger, request, server, utc_now())
+        who = asker(settings, rules.policy)
+        context = who.known_to(context_in(settings, ledger, request, server, utc_now()))
     ruling = consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
-    if override is None:
-        return ruling
-    return set_aside(ruling, override, catalog=rules.catalog, policy=rules.policy)
+    if override is not None:
+        ruling = set_aside(ruling, override, catalog=rules.catalog, policy=rules.policy)
+    who.check(ruling)
+    return ruling
 
 
 def preview_character(settings: Settings, name: str, file: SourceFile, path: Path) -> Json:

@@ -26,7 +26,7 @@ from ledger.events import (
     SubmissionRejected,
 )
 from ledger.job import Job, State
-from ledger.record import Draft, new_job_id
+from ledger.record import Draft, new_job_id, timestamp
 from ledger.store.interface import NEW, Document
 from render_service.asking.closing import closed
 from render_service.asking.intents import call_of, intended, requested
@@ -38,8 +38,9 @@ from render_service.desk import Desk
 from render_service.errors import BudgetGone, NotReady
 from render_service.governance.budgets import NOTHING as NOTHING_TAKEN
 from render_service.governance.contexts import context_of
-from render_service.governance.overriding import Override, lapsed_overrides, set_aside
+from render_service.governance.overriding import Override, approved_until, lapsed_overrides, set_aside
 from render_service.governance.racing import decided_until_recorded
+from render_service.governance.requesters import asker
 from render_service.material.files import NOTHING, Material
 from render_service.sending import may_send
 from sora_adapter.advice import Submission
@@ -60,7 +61,7 @@ def rule(
     desk: Desk, request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING_TAKEN
 ) -> Considered:
     """Decide on `request` as `place` would; `taken` is what unrecorded decisions take of each budget."""
-    context = context_of(desk, request, profile, taken)
+    context = asker(desk.settings, desk.policy).known_to(context_of(desk, request, profile, taken))
     return consider(request, catalog=desk.catalog, policy=desk.policy, context=context)
 
 
@@ -166,12 +167,17 @@ def opening(desk: Desk, placed: Placed, same: Draft | None = None) -> list[Draft
     `same` is a draft of the very same ruling, made for another request.
     """
     asked, ruling = placed.requested, placed.ruling
-    first = desk.draft(asked, event_id=event_id_of(asked.request_key))
+    who = asker(desk.settings, desk.policy)
+    who.check(ruling)
+    asking = who.drafts(
+        desk.ledger, placed.job.job_id, asked, desk.provenance, desk.clock(), event_id_of(asked.request_key)
+    )
+    first = asking[0]
     set_aside_now = placed.override.events() if placed.override else []
     overrides = [desk.draft(event, causation_id=first.event_id) for event in set_aside_now]
     cause = (overrides or [first])[-1].event_id
     decided = same.again(desk.clock(), causation_id=cause) if same else desk.draft(ruling, causation_id=cause)
-    drafts = [first, *overrides, decided]
+    drafts = [*asking, *overrides, decided]
     if isinstance(ruling, RenderDenied):
         end = RenderClosed(outcome=Outcome.DENIED, duration_ms=0, cost_usd_micros=0)
         drafts.append(desk.draft(end))
@@ -217,6 +223,8 @@ async def attempt(
     profile = desk.profile(placed.requested.profile)
     if job.version != NEW and (overridden := str(ruling.basis.inputs.get("overridden") or "")):
         await asyncio.to_thread(_check_overrides, desk, job, overridden.split(","))
+    if job.version != NEW and ruling.basis.inputs.get("approved"):
+        await asyncio.to_thread(_check_approvals, desk, job)
     async with desk.connect(profile) as client:
         intent = intended(client, profile, placed.requested, ruling, desk.fences.get(job.job_id))
         in_time = may_send(job.job_id, desk.held_until)
@@ -233,6 +241,16 @@ def _check_overrides(desk: Desk, job: Job, overridden: Sequence[str]) -> None:
     if over:
         raise NotReady(
             f"{job.job_id} was allowed by an override of {', '.join(over)} that has run out: "
+            f"`sora-ledger cancel {job.job_id}`, and ask again"
+        )
+
+
+def _check_approvals(desk: Desk, job: Job) -> None:
+    """Refuse to submit on the strength of an approval that has expired."""
+    until = approved_until(desk.ledger.history(job.job_id))
+    if until is not None and until <= timestamp(desk.clock()):
+        raise NotReady(
+            f"{job.job_id} was approved until {until[:19]}Z, which is over: "
             f"`sora-ledger cancel {job.job_id}`, and ask again"
         )
 

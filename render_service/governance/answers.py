@@ -1,20 +1,15 @@
-"""Who answered for a job, how they were identified, and whether what they signed stands. Reads only."""
+"""Who asked and answered, how they were identified, and what their signatures are worth. Reads only.
+
+Nobody is called identified by a signature before it was checked.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from decision.policy import Policy
-from ledger.events import (
-    ApprovalGranted,
-    ApprovalRefused,
-    DecisionOverridden,
-    PolicyActivated,
-    RenderHeld,
-)
+from ledger.events import ApprovalGranted, ApprovalRefused, DecisionOverridden, RequestSigned
 from ledger.ledger import Ledger
 from ledger.record import Record
-from ledger.store.interface import RecordFilter
-from render_service.governance.policies import STREAM, kept_document
+from render_service.governance.signatures import Signed, signed_answer, signed_request
 
 HOW = {
     "flag": "named with --actor, which anybody can",
@@ -22,26 +17,44 @@ HOW = {
     "operating_system": "identified by their login",
     "signature": "identified by their signature",
 }
+NOT_IDENTIFIED = "NOT IDENTIFIED: the record says signed, and there is no signature"
+_NOT_BOUND = "; version 1, which binds neither prompt, files and cost nor policy and time"
 
 
 class Answer(NamedTuple):
-    """One answer; `signature_stands` is None where there is no signature."""
+    """One answer, or a signed request; `signature_stands` is None where there is no signature."""
 
     record: Record
     said: str
     key_id: str | None = None
     signature_stands: bool | None = None
+    binds_request: bool | None = None
+    expires_at: str | None = None
+
+    @property
+    def how(self) -> str:
+        """How they were identified; in capitals where the record says signed and no signature holds."""
+        source = self.record.envelope["actor_source"]
+        if self.signature_stands is None:
+            return NOT_IDENTIFIED if source == "signature" else HOW[source]
+        if not self.signature_stands:
+            return (
+                f"NOT IDENTIFIED: the signature with key {self.key_id} DOES NOT STAND under any key that "
+                "a policy in force named"
+            )
+        bound = "" if self.binds_request else _NOT_BOUND
+        return f"{HOW[source]} (key {self.key_id}; it stands{bound})"
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether a signature stands."""
+        return bool(self.signature_stands)
 
     @property
     def sentence(self) -> str:
         """The answer in one line."""
-        how = HOW[self.record.envelope["actor_source"]]
-        if self.key_id is None:
-            return f"{self.said} by {self.record.actor}, {how}"
-        stands = (
-            "stands" if self.signature_stands else "DOES NOT STAND under any key this ledger's policies name"
-        )
-        return f"{self.said} by {self.record.actor}, {how} (key {self.key_id}; it {stands})"
+        until = f", until {self.expires_at[:16]}Z" if self.expires_at else ""
+        return f"{self.said} by {self.record.actor}{until}, {self.how}"
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -52,47 +65,33 @@ class Answer(NamedTuple):
             "actor_source": self.record.envelope["actor_source"],
             "key_id": self.key_id,
             "signature_stands": self.signature_stands,
+            "binds_request": self.binds_request,
+            "expires_at": self.expires_at,
             "sentence": self.sentence,
         }
 
 
 def answers(ledger: Ledger, history: Sequence[Record]) -> Iterator[Answer]:
-    """Yield the answers in the history of a job, in order."""
-    held: Record | None = None
+    """Yield the answers in the history of a job or change, in order; first its request if it is signed."""
+    if history[0].envelope["actor_source"] == "signature" and signed_request(ledger, history) is None:
+        yield Answer(history[0], "requested")
     for record in history:
         match record.event:
-            case RenderHeld():
-                held = record
-            case ApprovalGranted() | ApprovalRefused():
-                said = "approved" if isinstance(record.event, ApprovalGranted) else "refused"
-                stands = None
-                if record.event.signature is not None and held is not None:
-                    stands = _stands(ledger, held, record, record.event)
-                yield Answer(record, said, record.event.key_id, stands)
-            case DecisionOverridden():
-                until = record.event.expires_at[:16]
-                yield Answer(record, f"{record.event.detail_code} set aside until {until}Z")
+            case RequestSigned():
+                yield _with(signed_request(ledger, history), Answer(record, "requested"))
+            case ApprovalGranted() | ApprovalRefused() as event:
+                said = "approved" if isinstance(event, ApprovalGranted) else "refused"
+                answer = Answer(record, said, event.key_id, expires_at=event.expires_at)
+                yield _with(signed_answer(ledger, history, record), answer)
+            case DecisionOverridden() as event:
+                yield Answer(record, f"{event.detail_code} set aside until {event.expires_at[:16]}Z")
             case _:
                 pass
 
 
-def _stands(ledger: Ledger, held: Record, record: Record, event: ApprovalGranted | ApprovalRefused) -> bool:
-    from render_service.governance.statements import Verdict, stands, statement  # noqa: PLC0415  # cryptography
-
-    verdict: Verdict = "granted" if isinstance(event, ApprovalGranted) else "refused"
-    text = statement(ledger, held, verdict, record.actor)
-    named = (policy.approvers or {} for policy in _policies(ledger, held, record.position))
-    keys = {key for approvers in named for key in approvers.get(record.actor, ())}
-    return any(stands(key, text, event.signature or "") for key in keys if f"+{event.key_id}+" in key)
-
-
-def _policies(ledger: Ledger, held: Record, answered: int) -> Iterator[Policy]:
-    """Yield the policies that may have named the key: that of the hold, and those from there to `answered`.
-
-    One that came later makes no answer good.
-    """
-    digests = {held.event.basis.policy_sha256} if isinstance(held.event, RenderHeld) else set()
-    for record in ledger.read(RecordFilter(stream=STREAM)):
-        if isinstance(record.event, PolicyActivated) and held.position < record.position < answered:
-            digests.add(record.event.policy_sha256)
-    return (kept_document(ledger, Policy, digest) for digest in sorted(digests))
+def _with(signed: Signed | None, answer: Answer) -> Answer:
+    if signed is None:
+        return answer
+    return answer._replace(
+        key_id=signed.key_id, signature_stands=signed.signature_stands, binds_request=signed.binds_request
+    )

@@ -5,8 +5,9 @@ what to do now. Both read the ledger and nothing else.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from decision.explain import about_failure, what_now, why, why_not_chosen
@@ -23,6 +24,7 @@ from ledger.events import (
     RenderDenied,
     RenderHeld,
     RenderRequested,
+    RequestSigned,
 )
 from ledger.job import Job
 from ledger.ledger import Ledger
@@ -34,6 +36,7 @@ from render_service.governance.fixing import commands_after
 from render_service.governance.policies import activation_before
 
 Json = dict[str, Any]
+NOBODY: Mapping[int, str] = MappingProxyType({})
 _RULINGS = (RenderDecided, RenderDenied, RenderHeld)
 _PEOPLE = (ApprovalGranted, ApprovalRefused, DecisionOverridden, RenderCancelled)
 
@@ -80,7 +83,7 @@ def why_not(ledger: Ledger, name: str) -> Explained:
         "decision": ruling.decision,
         "denial_trace": denied.denial_trace.model_dump(mode="json") if denied else None,
         "why": why(ruling),
-        "people": _people(history),
+        "people": _people(ledger, history),
         "candidates": candidates_of(ruling),
         "what_now": _steps(job, ruling),
         "commands": commands_after(denied, requested) if denied else [],
@@ -167,7 +170,7 @@ def _authority(ledger: Ledger, history: list[Record], decided: Record) -> Json:
     assert isinstance(ruling, _RULINGS)  # noqa: S101  # chosen by that
     basis = ruling.basis
     return {
-        "requested_by": _who(history[0]),
+        "requested_by": _who(history[0], _unproven(ledger, history)),
         "decided_by": _who(decided) | {"authority": decided.envelope["authority"]},
         "policy": {
             "name": _named(ledger, basis.policy_sha256),
@@ -176,18 +179,42 @@ def _authority(ledger: Ledger, history: list[Record], decided: Record) -> Json:
         },
         "catalog": {"name": _named(ledger, basis.catalog_sha256), "sha256": basis.catalog_sha256},
         "engine": basis.engine,
-        "people": _people(history),
+        "people": _people(ledger, history),
     }
 
 
-def _people(history: Iterable[Record]) -> list[Json]:
-    return [_answer(record) for record in history if isinstance(record.event, _PEOPLE)]
+def _people(ledger: Ledger, history: list[Record]) -> list[Json]:
+    unproven = _unproven(ledger, history)
+    return [_answer(record, unproven) for record in history if isinstance(record.event, _PEOPLE)]
 
 
-def _who(record: Record) -> Json:
+def _unproven(ledger: Ledger, history: list[Record]) -> dict[int, str]:
+    """Return, by position, how people are identified whose signature is missing or false, or binds little.
+
+    What is wrong with the signature of a request is said of the request.
+    """
+    if not any(_says_signed(record) for record in history):
+        return {}
+    from render_service.governance.answers import answers  # noqa: PLC0415  # cryptography
+
+    found = {}
+    for answer in answers(ledger, history):
+        if answer.key_id is not None or answer.record.envelope["actor_source"] == "signature":
+            about = history[0] if isinstance(answer.record.event, RequestSigned) else answer.record
+            found[about.position] = answer.how if not answer.is_proven else "signature"
+            if answer.is_proven and not answer.binds_request:
+                found[about.position] = "signature, of version 1, which does not bind what was asked"
+    return found
+
+
+def _says_signed(record: Record) -> bool:
+    return record.envelope["actor_source"] == "signature" or bool(getattr(record.event, "signature", None))
+
+
+def _who(record: Record, unproven: Mapping[int, str] = NOBODY) -> Json:
     return {
         "actor": record.actor,
-        "identified_by": record.envelope["actor_source"],
+        "identified_by": unproven.get(record.position, record.envelope["actor_source"]),
         "at": record.recorded_at,
         "position": record.position,
     }
@@ -206,10 +233,15 @@ def _activation(ledger: Ledger, decided: Record, policy_sha256: str) -> Json | N
     return None if record is None else _who(record) | {"why": _words(record, "why")}
 
 
-def _answer(record: Record) -> Json:
+def _answer(record: Record, unproven: Mapping[int, str]) -> Json:
     more = {name: getattr(record.event, name, None) for name in ("key_id", "detail_code", "expires_at")}
     said = _words(record, "comment") or _words(record, "why")
-    return {"event": record.type} | _who(record) | {"said": said} | {k: v for k, v in more.items() if v}
+    return (
+        {"event": record.type}
+        | _who(record, unproven)
+        | {"said": said}
+        | {k: v for k, v in more.items() if v}
+    )
 
 
 def _words(record: Record, name: str) -> str | None:
@@ -227,6 +259,11 @@ def trust(ledger: Ledger, history: list[Record], decided: Record) -> Json:
     edge = ledger.store.head()
     root = edge.root()
     trouble = [line for record in history for line in _trouble(ledger, record, edge, root)]
+    trouble += [
+        f"position {position}: {how}"
+        for position, how in _unproven(ledger, history).items()
+        if how.startswith("NOT IDENTIFIED")
+    ]
     return {
         "position": decided.position,
         "leaf": leaf_hash(decided.record).hex(),

@@ -4,35 +4,33 @@ from dataclasses import dataclass
 
 from decision.approvals import ApprovalRule
 from decision.policy import Policy
-from ledger.events import ApprovalGranted, RenderHeld, RenderRequested
+from ledger.events import ApprovalGranted, RenderHeld
 from ledger.job import Job, State
-from ledger.record import Record
+from ledger.record import Record, timestamp
 from render_service.desk import Desk
 from render_service.errors import NotReady
 from render_service.governance.overriding import lapsed_overrides
-from render_service.governance.policies import kept_document
+from render_service.governance.policies import Rules, active_rules, kept_document
+from render_service.governance.second_eyes import Pending, read_pending
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is held: the hold, who asked, the rules that hold it, and who approved so far."""
+    """What is held: the job, what waits for an answer, and the overrides that have run out."""
 
     job: Job
-    held: Record
-    asked: Record
-    rules: tuple[ApprovalRule, ...]
-    granted: tuple[Record, ...]
+    pending: Pending
     lapsed: tuple[str, ...]
 
     @property
     def hold(self) -> RenderHeld:
         """The hold itself."""
-        assert isinstance(self.held.event, RenderHeld)  # noqa: S101  # read_case has looked
-        return self.held.event
+        assert isinstance(self.pending.pending.event, RenderHeld)  # noqa: S101  # read_case has looked
+        return self.pending.pending.event
 
 
 def read_case(desk: Desk, job_id: str) -> Case:
-    """Return what is held as `job_id`; `NotReady` if it is not."""
+    """Return what is held as `job_id`, under the policy in force now; `NotReady` if it is not held."""
     job = desk.ledger.job(job_id)
     history = desk.ledger.history(job.job_id)
     if job.state not in {State.HELD, State.APPROVED}:
@@ -40,24 +38,18 @@ def read_case(desk: Desk, job_id: str) -> Case:
             f"{job.job_id} is {job.state}, not held, so there is nothing to answer: "
             f"`sora-ledger show {job.job_id}` tells what became of it"
         )
+    under = active_rules(desk.ledger)
     held = next(record for record in reversed(history) if isinstance(record.event, RenderHeld))
-    return Case(
-        job=job,
-        held=held,
-        asked=next(record for record in history if isinstance(record.event, RenderRequested)),
-        rules=_rules(desk, held.event),
-        granted=tuple(
-            record
-            for record in history
-            if isinstance(record.event, ApprovalGranted) and record.version > held.version
-        ),
-        lapsed=tuple(lapsed_overrides(history, desk.clock())),
-    )
+    granted = [r for r in history if isinstance(r.event, ApprovalGranted) and r.version > held.version]
+    rules = _rules(desk, held, under)
+    now = desk.clock()
+    pending = read_pending(desk.ledger, history, held, rules, under, granted, timestamp(now))
+    return Case(job, pending, tuple(lapsed_overrides(history, now)))
 
 
-def _rules(desk: Desk, held: object) -> tuple[ApprovalRule, ...]:
-    """Return the rules that hold it: as the active policy has them, else as they were."""
-    assert isinstance(held, RenderHeld)  # noqa: S101  # the caller has looked
-    then = kept_document(desk.ledger, Policy, held.basis.policy_sha256)
-    by_code = {rule.code: rule for rule in (*(then.approvals or ()), *(desk.policy.approvals or ()))}
-    return tuple(by_code[code] for code in held.reason_codes)
+def _rules(desk: Desk, held: Record, under: Rules) -> tuple[ApprovalRule, ...]:
+    """Return the rules that hold it: as the policy in force has them, else as they were."""
+    assert isinstance(held.event, RenderHeld)  # noqa: S101  # the caller has looked
+    then = kept_document(desk.ledger, Policy, held.event.basis.policy_sha256)
+    by_code = {rule.code: rule for rule in (*(then.approvals or ()), *(under.policy.approvals or ()))}
+    return tuple(by_code[code] for code in held.event.reason_codes)

@@ -15,7 +15,7 @@ from decision.errors import BadRequest
 from decision.gates import REFUSALS
 from decision.holding import Considered, override
 from decision.policy import Policy
-from ledger.events import DecisionOverridden, RenderDenied
+from ledger.events import ApprovalGranted, DecisionOverridden, RenderDenied, RenderHeld
 from ledger.private import Private
 from ledger.record import Record, timestamp
 from render_service.errors import BadInput
@@ -65,3 +65,15 @@ def lapsed_overrides(history: Sequence[Record], now: datetime) -> Iterator[str]:
         event = record.event
         if isinstance(event, DecisionOverridden) and datetime.fromisoformat(event.expires_at) <= now:
             yield event.detail_code
+
+
+def approved_until(history: Sequence[Record]) -> str | None:
+    """Return when the first of the approvals of the last hold expires; None where none does."""
+    until: list[str] = []
+    for record in history:
+        event = record.event
+        if isinstance(event, RenderHeld):
+            until = []
+        elif isinstance(event, ApprovalGranted) and event.expires_at is not None:
+            until.append(event.expires_at)
+    return min(until, default=None)

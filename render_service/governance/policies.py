@@ -6,7 +6,7 @@ The ones that were activated last decide; where none was, those that come with t
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -40,6 +40,8 @@ class Rules:
     policy: Policy
     catalog: Catalog
     activated: Record | None = None
+    version: int = NEW
+    """Of the stream ``policy`` when these were read: an append that expects it is made under these rules."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -68,18 +70,14 @@ def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
 
 def active_rules(ledger: Ledger) -> Rules:
     """Return the policy and catalog that decide in `ledger`."""
-    last = last_activation(ledger)
+    records = list(ledger.read(RecordFilter(stream=STREAM)))
+    version = records[-1].version if records else NEW  # an erasure is in the stream too
+    last = next((r for r in reversed(records) if isinstance(r.event, PolicyActivated)), None)
     if last is None:
-        return packaged_rules()
-    assert isinstance(last.event, PolicyActivated)  # noqa: S101  # last_activation has looked
+        return replace(packaged_rules(), version=version)
+    assert isinstance(last.event, PolicyActivated)  # noqa: S101  # chosen by that
     policy = kept_document(ledger, Policy, last.event.policy_sha256)
-    return Rules(policy, kept_document(ledger, Catalog, last.event.catalog_sha256), last)
-
-
-def last_activation(ledger: Ledger) -> Record | None:
-    """Return the record of the last activation."""
-    records = [r for r in ledger.read(RecordFilter(stream=STREAM)) if isinstance(r.event, PolicyActivated)]
-    return records[-1] if records else None
+    return Rules(policy, kept_document(ledger, Catalog, last.event.catalog_sha256), last, version)
 
 
 def activation_before(ledger: Ledger, position: int, policy_sha256: str) -> Record | None:
@@ -138,14 +136,15 @@ def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why:
             catalog_sha256=rules.catalog.digest,
             why=Private.seal("why", why),
         )
-        last = last_activation(ledger)
+        active = active_rules(ledger)
+        last = active.activated
         if last and _cites(last) == (event.policy_sha256, event.catalog_sha256):
             raise NotReady(
                 f"policy {rules.policy.name} ({rules.policy.digest[:12]}…) and this catalog are active"
                 f" since position {last.position}: nothing was recorded"
             )
         documents = [Document(rules.policy.canonical), Document(rules.catalog.canonical)]
-        batch = Batch(STREAM, last.version if last else NEW, [draft(event, provenance, now)])
+        batch = Batch(STREAM, active.version, [draft(event, provenance, now)])
         try:
             return ledger.append([batch], documents=documents)[0]
         except WrongExpectedVersion:

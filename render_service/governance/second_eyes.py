@@ -1,122 +1,142 @@
-"""Who answers for what is held, and whether that is somebody else.
-
-Two names are not enough for a second pair of eyes: ``--actor bob`` says who one wants to be. What counts:
-
-- a signature, with a key the active policy names for somebody who is not the requester;
-- without one, the login of the operating system, where the request was made under another login. A request
-  made under a name from ``--actor`` or the environment may have been anybody's, so it takes a signature.
-
-A rule of the policy may want signatures, and whose.
-"""
+"""Who may answer for what is pending, and what they record; `identities` says who counts as somebody else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TypeVar
 
 from decision.approvals import ApprovalRule
 from decision.approvers import owner_of
 from decision.policy import Policy
 from ledger.checkpoint import Signer
-from ledger.events import ApprovalGranted, RenderHeld
+from ledger.events import ApprovalGranted, ApprovalRefused, RenderHeld
+from ledger.ledger import Ledger
 from ledger.record import ActorSource, Provenance, Record
-from render_service.desk import Desk
 from render_service.errors import BadInput
-from render_service.governance.held import Case
-from render_service.governance.statements import Verdict, sign, statement
+from render_service.governance.identities import Identity, answerer, lacking, missing, requester, that_count
+from render_service.governance.policies import Rules
+from render_service.governance.requesters import CLAIMED
+from render_service.governance.statements import answer_statement, ledger_id_of, sign
+from render_service.settings import Settings
 
-CLAIMED = (ActorSource.FLAG, ActorSource.ENVIRONMENT)
+A = TypeVar("A", ApprovalGranted, ApprovalRefused)
 
 
 @dataclass(frozen=True)
-class Approver:
-    """Somebody who approves, and whether they signed."""
+class Pending:
+    """What waits for an answer: its records, the rules it waits for, and who asked and approved so far.
 
-    actor: str
-    signed: bool
+    `under` are the policy and catalog in force, by which the answer is judged. `approved` are those who
+    count now: a signature holds, its key is named still, and the approval has not expired.
+    """
 
-    @classmethod
-    def of(cls, who: Provenance) -> Self:
-        """Return who records as `who`."""
-        return cls(who.actor, who.actor_source is ActorSource.SIGNATURE)
+    history: Sequence[Record]
+    pending: Record
+    rules: tuple[ApprovalRule, ...]
+    under: Rules
+    asked: Identity
+    approved: tuple[Identity, ...]
 
-    def satisfies(self, rule: ApprovalRule) -> bool:
-        """Say whether theirs is an approval that `rule` wants."""
-        if rule.wants_signature and not self.signed:
-            return False
-        return rule.signed_by is None or self.actor in rule.signed_by
+    @property
+    def name(self) -> str:
+        """The job or change."""
+        return self.pending.stream
 
-
-def approvers(case: Case, policy: Policy) -> list[Approver]:
-    """Return who approved so far; a signature by a key the policy names no longer is none."""
-    return [Approver(record.actor, _is_signed(record, policy)) for record in case.granted]
-
-
-def _is_signed(record: Record, policy: Policy) -> bool:
-    event = record.event
-    assert isinstance(event, ApprovalGranted)  # noqa: S101  # read_case has looked
-    keys = (policy.approvers or {}).get(record.actor, ())
-    return event.signature is not None and any(key.split("+")[1] == event.key_id for key in keys)
+    def missing_after(self, one: Identity) -> int:
+        """Return how many approvals are missing once `one` has approved."""
+        return missing(self.rules, self.asked, [*self.approved, one])
 
 
-def missing(rules: Sequence[ApprovalRule], approvers: Sequence[Approver]) -> int:
-    """Return how many more approvals it takes until every rule has those it wants."""
-    return max((rule.people - sum(one.satisfies(rule) for one in approvers) for rule in rules), default=0)
+def read_pending(
+    ledger: Ledger,
+    history: Sequence[Record],
+    pending: Record,
+    rules: tuple[ApprovalRule, ...],
+    under: Rules,
+    granted: Sequence[Record],
+    now: str,
+) -> Pending:
+    """Return what waits as `pending`, with who asked and who of `granted` counts at `now`."""
+    asked = requester(ledger, history, under.policy)
+    valid = [answer for answer in granted if not has_expired(answer, now)]
+    who = [answerer(ledger, history, answer, under.policy) for answer in valid]
+    return Pending(history, pending, rules, under, asked, tuple(that_count(asked, who)))
 
 
-def identified(
-    desk: Desk, case: Case, verdict: Verdict, signer: Signer | None
-) -> tuple[Provenance, str | None, str | None]:
-    """Return who answers, with key id and signature where they sign; `BadInput` if they may not."""
-    who, key_id, signature = desk.provenance, None, None
+def has_expired(answer: Record, now: str) -> bool:
+    """Say whether an approval counts no longer at `now`; those of version 1 had no end."""
+    until = getattr(answer.event, "expires_at", None)
+    return until is not None and until <= now
+
+
+def answered(
+    settings: Settings, ledger: Ledger, case: Pending, answer: A, who: Provenance, signer: Signer | None
+) -> tuple[A, Provenance]:
+    """Return `answer` with login, policy and signature, and who records it; `BadInput` if they may not."""
+    policy = case.under.policy
+    answer = answer.model_copy(update={"login": settings.login, "policy_sha256": policy.digest})
     if signer is not None:
-        actor = _owner(desk, signer)
+        actor = _owner(settings, policy, signer)
         who = replace(who, actor=actor, actor_source=ActorSource.SIGNATURE)
-        key_id, signature = sign(signer, statement(desk.ledger, case.held, verdict, actor))
-    _check_another(case, who, desk.policy)
-    _check_wanted(case, who, desk.policy)
-    return who, key_id, signature
+    one = Identity(who.actor, who.actor_source, settings.login)
+    _check_another(case, one)
+    _check_wanted(case, one)
+    if signer is not None:
+        text = answer_statement(ledger_id_of(ledger), case.history[0], case.pending, who.actor, answer)
+        key_id, signature = sign(signer, text)
+        answer = answer.model_copy(update={"key_id": key_id, "signature": signature})
+    return answer, who
 
 
-def _owner(desk: Desk, signer: Signer) -> str:
-    owner = owner_of(str(signer.verifier), desk.policy.approvers or {})
+def _owner(settings: Settings, policy: Policy, signer: Signer) -> str:
+    owner = owner_of(str(signer.verifier), policy.approvers or {})
     if owner is None:
         raise BadInput(
             f"the key of {signer.name} ({signer.verifier.key_id.hex()}) is not one the policy "
-            f"{desk.policy.name} names under [approvers], so it does not say who you are"
+            f"{policy.name} names under [approvers], so it does not say who you are"
         )
-    claimed = desk.settings.actor if desk.settings.actor_source is ActorSource.FLAG else owner
+    claimed = settings.actor if settings.actor_source is ActorSource.FLAG else owner
     if claimed != owner:
         raise BadInput(f"--actor {claimed}, but the key is that of {owner}; leave out --actor")
     return owner
 
 
-def _check_another(case: Case, who: Provenance, policy: Policy) -> None:
-    job_id, asked = case.job.job_id, case.asked
-    if who.actor == asked.actor:
+def _check_another(case: Pending, one: Identity) -> None:
+    policy, asked = case.under.policy, case.asked
+    if asked.actor == one.actor:
         raise BadInput(
-            f"{job_id} was asked for by {asked.actor}: somebody else has to answer; "
-            f"`sora-ledger cancel {job_id}` withdraws it"
+            f"{case.name} was requested by {asked.actor}: another person has to answer; "
+            f"`sora-ledger cancel {case.name}` withdraws it"
         )
-    if any(record.actor == who.actor for record in case.granted):
-        raise BadInput(f"{who.actor} has approved {job_id} already; it takes another person")
-    if who.actor_source is ActorSource.SIGNATURE:
-        return
-    by_anybody = asked.envelope["actor_source"] in CLAIMED
-    if who.actor_source in CLAIMED and by_anybody:
+    if one.claimed:
+        also = f", and {case.name} was requested in the same way, as {asked.actor}" if asked.claimed else ""
+        instead = "" if asked.claimed else "leave it out and answer under your own login, or "
         raise BadInput(
-            f"{_claim(who)} says who you want to be, not who you are, and {job_id} was asked for in the same "
-            f"way, as {asked.actor}: {how_to_sign(policy)}"
+            f"{_claim(one)} says who you want to be, not who you are{also}: {instead}{how_to_sign(policy)}"
         )
-    if who.actor_source in CLAIMED:
+    if asked.claimed and not one.signed:
         raise BadInput(
-            f"{_claim(who)} says who you want to be, not who you are: leave it out and answer under your own "
-            "login, or sign with --key FILE"
+            f"{case.name} was requested as {asked.actor}, a name that anybody can take with --actor or "
+            f"SORA_LEDGER_ACTOR, {one.actor} included: {how_to_sign(policy)}"
         )
-    if by_anybody:
-        raise BadInput(
-            f"{job_id} was asked for as {asked.actor}, a name that anybody can take with --actor or "
-            f"SORA_LEDGER_ACTOR, {who.actor} included: {how_to_sign(policy)}"
-        )
+    if not asked.claimed and not one.is_another_than(asked):
+        raise BadInput(_same_login(case.name, "requested", asked, one, policy))
+    for other in case.approved:
+        if one.actor == other.actor:
+            raise BadInput(f"{one.actor} has approved {case.name} already; it takes another person")
+        if not one.is_another_than(other):
+            raise BadInput(_same_login(case.name, "approved", other, one, policy))
+
+
+def _same_login(name: str, done: str, before: Identity, one: Identity, policy: Policy) -> str:
+    """Say that two actions under one login are one person's, unless both are signed."""
+    where = (
+        f"under the login {before.login}, as this answer" if before.login == one.login else "under no login"
+    )
+    signing = "the request too with SORA_LEDGER_KEY=FILE" if done == "requested" else "both"
+    return (
+        f"{name} was {done} by {before.actor} {where}, so nothing shows that {one.actor} is another person: "
+        f"answer under another login, or sign {signing} ({how_to_sign(policy)})"
+    )
 
 
 def how_to_sign(policy: Policy) -> str:
@@ -134,27 +154,37 @@ def who_may_answer(asked: Record, hold: RenderHeld, policy: Policy) -> str:
     rules = [rule for rule in policy.approvals or () if rule.code in hold.reason_codes]
     if asked.envelope["actor_source"] in CLAIMED:
         return (
-            f"it was asked for as {asked.actor}, a name that anybody can take with --actor or "
-            f"SORA_LEDGER_ACTOR, so somebody else has to approve it and {how_to_sign(policy)}"
+            f"it was requested as {asked.actor}, a name that anybody can take with --actor or "
+            f"SORA_LEDGER_ACTOR, so it takes {hold.approvals_needed} signed approvals: "
+            f"{how_to_sign(policy)}; "
+            "requested under a login, or signed with SORA_LEDGER_KEY=FILE, it takes one fewer"
         )
-    if any(rule.wants_signature for rule in rules):
-        return f"somebody else has to approve it and {how_to_sign(policy)}"
-    return f"somebody else has to approve it, under another login than {asked.actor}, or with --key FILE"
+    signed = asked.envelope["actor_source"] == ActorSource.SIGNATURE
+    if signed or any(rule.wants_signature for rule in rules):
+        return f"another person has to approve it and {how_to_sign(policy)}"
+    return f"another person has to approve it, under another login than {asked.actor}"
 
 
-def _claim(who: Provenance) -> str:
-    return (
-        f"--actor {who.actor}" if who.actor_source is ActorSource.FLAG else f"SORA_LEDGER_ACTOR={who.actor}"
+def _claim(one: Identity) -> str:
+    flag = one.source is ActorSource.FLAG
+    return f"--actor {one.actor}" if flag else f"SORA_LEDGER_ACTOR={one.actor}"
+
+
+def _check_wanted(case: Pending, one: Identity) -> None:
+    """Refuse an answer that no rule waits for."""
+    open_rules = [rule for rule in case.rules if lacking(rule, case.asked, case.approved)] or case.rules
+    after = [*case.approved, one]
+    if any(one.satisfies(rule) or _brings(rule, case, after) for rule in open_rules):
+        return
+    rule = open_rules[0]
+    people = (
+        " or ".join(rule.signed_by or sorted(case.under.policy.approvers or ()))
+        or "a person under [approvers]"
+    )
+    raise BadInput(
+        f"rule {rule.code} wants the signature of {people}: sign with --key FILE; nothing was recorded"
     )
 
 
-def _check_wanted(case: Case, who: Provenance, policy: Policy) -> None:
-    before = approvers(case, policy)
-    open_rules = [rule for rule in case.rules if missing([rule], before) > 0]
-    one = Approver.of(who)
-    if not any(one.satisfies(rule) for rule in open_rules or case.rules):
-        rule = (open_rules or case.rules)[0]
-        people = " or ".join(rule.signed_by or sorted(policy.approvers or ())) or "somebody under [approvers]"
-        raise BadInput(
-            f"rule {rule.code} wants the signature of {people}: sign with --key FILE; nothing was recorded"
-        )
+def _brings(rule: ApprovalRule, case: Pending, after: Sequence[Identity]) -> bool:
+    return lacking(rule, case.asked, after) < lacking(rule, case.asked, case.approved)

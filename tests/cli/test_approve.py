@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 
+NAMES = ("ana", "maria")
 RULE = """
 [approvers]
-maria = ["{key}"]
+maria = ["{maria}"]
+
+[requesters]
+ana = ["{ana}"]
 
 [[approvals]]
 code = "FINALS"
@@ -17,12 +21,13 @@ signed = true
 
 
 @pytest.fixture
-def held(sora: Any, server: Any, folder: Path) -> str:
-    """A final is held until Maria has signed; her key is in maria.key."""
+def held(sora: Any, server: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A final that Ana signed with ana.key is held until Maria has signed; her key is in maria.key."""
     server()
-    key = sora("key", "new", "maria.key", "--name", "maria").document["verifier"]
+    keys = {name: sora("key", "new", f"{name}.key", "--name", name).document["verifier"] for name in NAMES}
+    monkeypatch.setenv("SORA_LEDGER_KEY", "ana.key")
     packaged = sora("policy", "show", "--packaged", "policy").out
-    (folder / "team.toml").write_text(packaged.replace('"default"', '"team"', 1) + RULE.format(key=key))
+    (folder / "team.toml").write_text(packaged.replace('"default"', '"team"', 1) + RULE.format(**keys))
     assert sora("policy", "activate", "team.toml", "--why", "finals need Maria").code == 0
     ended = sora("create", "--prompt", "a fox", "--purpose", "final")
     assert (ended.code, ended.document["state"]) == (3, "held")
@@ -34,13 +39,14 @@ def test_a_signed_approval_is_told_decided_again_and_resumed(sora: Any, held: st
     approved = sora("approve", held, "--key", "maria.key", "--comment", "fine")
     assert (approved.code, approved.document["state"]) == (0, "decided")
     assert approved.document["decision"]["decision"] == "ALLOW"
-    [answer] = sora("show", held).document["answers"]
+    request, answer = sora("show", held).document["answers"]
+    assert (request["said"], request["actor"], request["signature_stands"]) == ("requested", "ana", True)
     assert (answer["actor"], answer["actor_source"], answer["signature_stands"]) == (
         "maria",
         "signature",
         True,
     )
-    assert "approved by maria, identified by their signature" in sora("show", held, "--format=text").out
+    assert "identified by their signature (key" in sora("show", held, "--format=text").out
     assert sora("resume", held).document["state"] == "running"
     assert sora("verify").code == 0
 
@@ -79,7 +85,7 @@ def test_who_asked_under_a_typed_name_is_told_at_once_that_it_takes_a_signature(
     (folder / "team.toml").write_text(packaged + UNSIGNED)
     assert sora("policy", "activate", "team.toml", "--why", "second eyes").code == 0
     ended = sora("create", "--prompt", "a fox", "--purpose", "final", "--actor", "ana")
-    assert "asked for as ana, a name that anybody can take" in ended.error
+    assert "requested as ana, a name that anybody can take" in ended.error
     answered = sora("approve", ended.document["job_id"], "--actor", "bob")
     for told in (ended.error, answered.error):
         assert "once the policy names your key under [approvers]" in told
@@ -93,6 +99,12 @@ def test_what_was_held_and_is_withdrawn_names_no_next_step(sora: Any, held: str)
     assert sora("cancel", held).code == 0
     assert "sora-ledger approve" not in sora("show", held, "--format=text").out
     assert sora("whynot", held).document["what_now"] == []
+
+
+def test_a_rejection_takes_a_reason(sora: Any, held: str) -> None:
+    for reason in ([], ["--reason", " "]):
+        assert sora("reject", held, "--key", "maria.key", *reason).code == 2
+    assert sora("show", held).document["records"][-1]["type"] == "render.held"
 
 
 def test_a_rejected_render_is_closed_and_says_so(sora: Any, held: str) -> None:
@@ -109,7 +121,7 @@ def test_a_rejected_render_is_closed_and_says_so(sora: Any, held: str) -> None:
 
 @pytest.mark.parametrize("command", ["approve", "reject"])
 def test_an_unknown_job_is_refused(sora: Any, held: str, command: str) -> None:
-    assert sora(command, "job_ffff").code == 2
+    assert sora(command, "job_ffff", "--comment", "no").code == 2
 
 
 def test_what_is_held_reads_well(sora: Any, held: str) -> None:

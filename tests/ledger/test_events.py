@@ -13,7 +13,7 @@ from ledger.verify import rules
 
 # The table of DESIGN.md and docs/FORMAT.md, once more by hand.
 KINDS = {
-    "INTENT": "render.requested",
+    "INTENT": "render.requested request.signed change.proposed",
     "PLAN": "render.decided render.held approval.granted approval.refused",
     "DENY": "render.denied",
     "ACTION": "submission.intended render.cancelled video.deleted",
@@ -22,7 +22,7 @@ KINDS = {
     "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
     "note.recorded",
     "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased",
-    "SESSION_COMPLETION": "render.closed",
+    "SESSION_COMPLETION": "render.closed change.closed",
 }
 KIND_OF = {type_: kind for kind, types in KINDS.items() for type_ in types.split()}
 TYPES = sorted(EVENT_TYPES)
@@ -54,7 +54,7 @@ def test_an_event_survives_its_payload(vocabulary: ModuleType, type_: str) -> No
     event = vocabulary.sample(type_)
     bodies = {value.commitment: value.body for _, value in private_values(event)}
     payload = json.loads(event.model_dump_json())
-    assert parse_event(type_, payload, bodies) == event
+    assert parse_event(type_, payload, bodies, event.schema_version) == event
 
 
 @pytest.mark.parametrize("type_", TYPES)

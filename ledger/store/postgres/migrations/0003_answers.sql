@@ -1,0 +1,1 @@
+-- Nothing changes in the tables: approvals have a new version, which older software must not misread.
