@@ -58,6 +58,7 @@ def test_the_commands_of_the_guide_say_what_the_guide_says(
 
 def test_every_code_the_guide_names_is_one_of_the_format() -> None:
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", GUIDE))
+    assert {"LEAF_MISMATCH", "BODY_MISSING", "CHECKPOINT_ROOT"} <= named
     assert [code for code in named if f"`{code}`" not in FORMAT] == []
 
 

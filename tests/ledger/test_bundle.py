@@ -547,3 +547,25 @@ def test_a_hostile_manifest_is_refused_or_reported(original: bytes, changes: dic
 def test_the_report_is_fit_for_a_terminal(original: bytes) -> None:
     forged = changed(original, "checkpoint", lambda b: b"\x1b[31m" + b)
     assert all(letter.isprintable() or letter == "\n" for letter in vb.report(check(forged)))
+
+
+def test_what_went_into_a_bundle_is_counted(ledger_path: Path, job_scope: Scope) -> None:
+    video = hashlib.sha256(VIDEO).hexdigest()
+    wish = Wish(open_asset=lambda cited: io.BytesIO(VIDEO) if cited.sha256 == video else None)
+    with Ledger.open(str(ledger_path)) as ledger:
+        contents = write_bundle(io.BytesIO(), "b.zip", ledger, job_scope, TreeHead.of(ledger), wish)
+        empty = write_bundle(
+            io.BytesIO(), "b.zip", ledger, Scope(job_id="job_none"), TreeHead.of(ledger), Wish()
+        )
+    assert (contents.records, contents.texts, contents.documents, contents.assets) == (9, 5, 1, 1)
+    assert (empty.records, empty.texts, empty.documents, empty.assets) == (0, 0, 0, 0)
+
+
+def test_several_keys_may_be_named(
+    original: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "b.zip").write_bytes(original)
+    keys = [Signer.generate("other.example"), SIGNER, Signer.generate("third.example")]
+    named = [word for key in keys for word in ("--verifier", str(key.verifier))]
+    assert vb.main([str(tmp_path / "b.zip"), *named]) == 0
+    assert "signed with the key you gave (ledger.example)" in capsys.readouterr().out

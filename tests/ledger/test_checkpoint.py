@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ledger.checkpoint import Checkpoint, CheckpointInvalid, Note, Signer, Verifier
@@ -172,12 +172,26 @@ def test_what_parses_after_a_byte_was_changed_prints_back_to_the_same_bytes(at: 
     assert note.to_bytes() == bytes(data)
 
 
-@given(st.text(max_size=60) | st.text("+=/ABab01", max_size=60))
-def test_hostile_text_is_a_key_that_prints_back_or_is_refused(text: str) -> None:
+KEY_TEXTS = st.sampled_from(
+    [GO_VERIFIER, GO_SIGNER, f" {GO_VERIFIER}\n", SIGNER.secret(), str(SIGNER.verifier)]
+)
+SPOILT = st.builds(
+    lambda text, at, put: text[: at % len(text)] + put + text[at % len(text) + 1 :],
+    KEY_TEXTS,
+    st.integers(0, 200),
+    st.text("+=/ABab01 é", max_size=2),
+)
+
+
+@given(KEY_TEXTS | SPOILT | st.text(max_size=60))
+@example(GO_VERIFIER)
+@example(GO_SIGNER)
+def test_text_is_a_key_that_prints_back_or_is_refused(text: str) -> None:
     for kind in (Verifier, Signer):
         try:
             key = kind.parse(text)
         except CheckpointInvalid:
+            assert text.strip() != {Verifier: GO_VERIFIER, Signer: GO_SIGNER}[kind]
             continue
         assert text.strip() == (key.secret() if isinstance(key, Signer) else str(key))
 
@@ -185,3 +199,17 @@ def test_hostile_text_is_a_key_that_prints_back_or_is_refused(text: str) -> None
 def test_a_key_under_a_name_that_no_note_can_hold_is_not_made() -> None:
     with pytest.raises(CheckpointInvalid, match="control character"):
         Signer.generate("a\x01b")
+
+
+def test_a_signing_key_begins_as_signing_keys_do() -> None:
+    with pytest.raises(CheckpointInvalid, match=r"begins PRIVATE\+KEY\+"):
+        Signer.parse(GO_SIGNER.removeprefix("PRIVATE+KEY+"))
+
+
+@pytest.mark.parametrize("character", ["\x00", "\t", "\x1b", "\r"])
+def test_a_checkpoint_holds_no_control_character(character: str) -> None:
+    text = CHECKPOINT.to_text()
+    with pytest.raises(CheckpointInvalid):
+        Checkpoint.parse(text.replace("ledger", f"ledger{character}"))
+    with pytest.raises(CheckpointInvalid):
+        Checkpoint.parse(f"{text}an extension{character}\n")

@@ -142,3 +142,17 @@ def test_folding_leaves_the_job_before_as_it_was(vocabulary: ModuleType, scribe:
     before = walk(scribe, [vocabulary.requested()])
     fold(before, record(scribe, vocabulary.decided(), 2))
     assert before == walk(vocabulary.Scribe(), [vocabulary.requested()])
+
+
+def test_a_job_says_what_may_follow(scribe: Any, vocabulary: ModuleType) -> None:
+    job = walk(scribe, vocabulary.life()[:2])
+    assert job
+    assert job.allows(vocabulary.sample("submission.intended"))
+    assert not job.allows(vocabulary.sample("render.held"))
+
+
+@pytest.mark.parametrize("type_", ["render.decided", "render.held", "render.denied"])
+def test_a_job_has_the_id_of_its_last_decision(scribe: Any, vocabulary: ModuleType, type_: str) -> None:
+    job = walk(scribe, [vocabulary.requested(), vocabulary.sample(type_)])
+    assert job
+    assert job.decision_id == vocabulary.basis().decision_id

@@ -1,13 +1,17 @@
 """Proofs as files: they come back as they were, show what they claim, and nothing else parses."""
 
-from typing import Any
+import base64
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.checkpoint import Checkpoint, CheckpointInvalid, Signer
-from ledger.evidence.head import TreeHead
+from ledger.errors import LedgerUnusable
+from ledger.evidence.head import TreeHead, origin_of
 from ledger.evidence.proof import ConsistencyProof, InclusionProof
 from ledger.ledger import Ledger
 from ledger.merkle import EMPTY_ROOT, ProofInvalid, leaf_hash, root_at
@@ -17,6 +21,7 @@ PATHS = st.lists(st.binary(min_size=32, max_size=32), max_size=6).map(tuple)
 CHECKPOINTS = st.builds(
     Checkpoint, st.just("sora-ledger/L"), st.integers(0, 10**6), st.binary(min_size=32, max_size=32)
 )
+CHECKPOINT = Checkpoint("sora-ledger/L", 42, bytes(range(32)))
 HEADS = st.builds(
     lambda checkpoint, signed: TreeHead(checkpoint, checkpoint.signed(SIGNER) if signed else None),
     CHECKPOINTS,
@@ -162,3 +167,65 @@ def test_hostile_bytes_are_a_tree_head_that_prints_back_or_are_refused(data: byt
 def test_bytes_that_are_no_proof_are_refused(data: bytes) -> None:
     with pytest.raises(ProofInvalid):
         InclusionProof.parse(data)
+
+
+@pytest.mark.parametrize("old", [2, 3, 6])
+def test_a_consistency_proof_with_another_path_shows_nothing(grown: Ledger, old: int) -> None:
+    proof = ConsistencyProof.of(grown.store, old, TreeHead.of(grown))
+    wrong = (*proof.path[:-1], bytes(32)) if proof.path else (bytes(32),)
+    with pytest.raises(ProofInvalid):
+        ConsistencyProof(old, wrong, proof.head).verify(root_at(grown.store, old))
+    with pytest.raises(ProofInvalid):
+        proof.verify(bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (FOREIGN.replace("\n\n", "\n").encode(), "an empty line, and a checkpoint"),
+        (FOREIGN.replace(HASH, HASH[:-2] + "R=", 1).encode(), "canonical base64"),
+        (FOREIGN.replace(HASH, base64.b64encode(bytes(31)).decode(), 1).encode(), "expected 32 bytes"),
+        (FOREIGN.replace(HASH, base64.b64encode(bytes(33)).decode(), 1).encode(), "expected 32 bytes"),
+    ],
+    ids=["no empty line", "base64 with loose bits", "a short hash", "a long hash"],
+)
+def test_a_proof_that_is_refused_says_why(data: bytes, why: str) -> None:
+    with pytest.raises(ProofInvalid, match=why):
+        InclusionProof.parse(data)
+
+
+def test_a_head_without_signatures_has_a_limit() -> None:
+    lines = CHECKPOINT.to_text()
+    assert TreeHead.parse(lines.encode()).checkpoint == CHECKPOINT
+    with pytest.raises(CheckpointInvalid, match="at most 4096 bytes"):
+        TreeHead.parse((lines + "an extension\n" * 400).encode())
+
+
+@pytest.mark.parametrize("first", [None, "output.attached"])
+def test_a_log_that_does_not_begin_with_its_creation_has_no_name(
+    scribe: Any, vocabulary: ModuleType, first: str | None
+) -> None:
+    records = [scribe.draft(vocabulary.sample(first)).placed("notes", 1, 1)] if first else []
+    log = SimpleNamespace(read=lambda limit: iter(records[:limit]))
+    with pytest.raises(LedgerUnusable, match=r"no ledger\.created"):
+        origin_of(cast("Ledger", log))
+
+
+def test_signatures_of_the_same_text_are_joined_key_by_key() -> None:
+    witness, archive = Signer.generate("witness.example"), Signer.generate("archive.example")
+    there = TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER, witness, archive))
+    joined = TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER)).with_signatures_of(there)
+    assert joined.note == CHECKPOINT.signed(SIGNER, witness, archive)
+    assert TreeHead(CHECKPOINT).with_signatures_of(there) == there
+
+
+def test_signatures_of_another_text_are_not_joined() -> None:
+    other = replace(CHECKPOINT, size=CHECKPOINT.size + 1)
+    head = TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER))
+    assert head.with_signatures_of(TreeHead(other, other.signed(Signer.generate("witness.example")))) == head
+
+
+def test_signatures_that_do_not_fit_into_a_note_are_not_joined() -> None:
+    there = TreeHead(CHECKPOINT, CHECKPOINT.signed(*(Signer.generate(f"w{n}.example") for n in range(64))))
+    with pytest.raises(CheckpointInvalid, match="at most 64"):
+        TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER)).with_signatures_of(there)

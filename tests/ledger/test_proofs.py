@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.merkle import (
+    EMPTY_ROOT,
     TILE_HEIGHT,
     Frontier,
     ProofInvalid,
@@ -159,3 +160,10 @@ def test_a_proof_reads_some_hundred_hashes_at_any_size() -> None:
 def test_a_log_that_lacks_nodes_makes_no_proof() -> None:
     with pytest.raises(ProofInvalid, match="the log lacks nodes"):
         inclusion_proof(SMALL, 3, 128)
+
+
+@pytest.mark.parametrize("path", [[EMPTY_ROOT], [EMPTY_ROOT] * 2])
+def test_between_equal_sizes_a_proof_has_no_hashes(path: list[bytes]) -> None:
+    verify_consistency(5, 5, [], EMPTY_ROOT, EMPTY_ROOT)
+    with pytest.raises(ProofInvalid):
+        verify_consistency(5, 5, path, EMPTY_ROOT, EMPTY_ROOT)

@@ -243,3 +243,30 @@ def test_both_readers_of_checkpoints_agree(at: int, put: bytes) -> None:
 @pytest.mark.parametrize("text", ["", "a+b", str(SIGNER.verifier)[:-4], "x" + str(SIGNER.verifier)])
 def test_both_readers_of_keys_refuse(text: str) -> None:
     assert (refuses(vb.read_key, text), refuses(Verifier.parse, text)) == (True, True)
+
+
+def is_square(value: int) -> bool:
+    """Euler's criterion, modulo the prime of Curve25519."""
+    prime = 2**255 - 19
+    return pow(value % prime, (prime - 1) // 2, prime) in (0, 1)
+
+
+@pytest.mark.parametrize("y", range(2, 40))
+def test_a_point_is_on_the_curve_or_is_none(y: int) -> None:
+    prime = 2**255 - 19
+    d = -121665 * pow(121666, -1, prime)
+    on_curve = is_square((y * y - 1) * pow(d * y * y + 1, -1, prime))
+    assert (vb._point(y.to_bytes(32, "little")) is not None) == on_curve
+
+
+def test_a_point_whose_x_is_0_has_no_sign() -> None:
+    one = 1
+    assert vb._point(one.to_bytes(32, "little"))
+    assert vb._point((one | 1 << 255).to_bytes(32, "little")) is None
+
+
+def test_a_head_whose_last_line_has_no_end_is_refused() -> None:
+    signed = HEAD.to_bytes()
+    assert vb.read_head(signed)
+    for cut in (signed[:-1], signed[:-1] + b"=", signed[:-1] + b"X"):
+        assert refuses(vb.read_head, cut)
