@@ -158,9 +158,14 @@ class Note:
         if not blank or not head or not tail.endswith("\n"):
             raise CheckpointInvalid("a note is text, an empty line, and signature lines; this is not")
         lines = tail.removesuffix("\n").split("\n")
-        if len(lines) > MAX_SIGNATURES:
-            raise CheckpointInvalid(f"a note has at most {MAX_SIGNATURES} signatures, this one {len(lines)}")
-        return cls(head + "\n", tuple(_signature(line) for line in lines))
+        return cls(head + "\n", tuple(_signature(line) for line in lines)).checked()
+
+    def checked(self) -> Self:
+        """Return this note; `CheckpointInvalid` if it has more signatures than a note may have."""
+        count = len(self.signatures)
+        if count > MAX_SIGNATURES:
+            raise CheckpointInvalid(f"a note has at most {MAX_SIGNATURES} signatures, this one {count}")
+        return self
 
     def to_bytes(self) -> bytes:
         """Return the note as it is published."""

@@ -1,5 +1,6 @@
 """``checkpoint``: the ledger's tree head, signed; and whether the ledger goes on from an old one."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could h
     "--publish",
     metavar="FILE|URI",
     help="Also put it there: a file, s3://bucket/key, gs://bucket/key or az://…. A checkpoint that is there "
-    "is replaced if the ledger goes on from it.",
+    "is replaced if the ledger extends it; at the same size its other signatures are kept.",
 )
 @click.option(
     "--check",
@@ -50,6 +51,7 @@ def checkpoint_command(
       sora-ledger checkpoint --key signing.key --publish checkpoint.txt
       sora-ledger checkpoint --check checkpoint.txt --verifier signing.key
     """
+    from ledger.evidence.head import TreeHead  # noqa: PLC0415
     from render_service.evidence import heads  # noqa: PLC0415
     from render_service.evidence.keys import read_verifier  # noqa: PLC0415
     from render_service.evidence.publishing import publish as put  # noqa: PLC0415
@@ -69,7 +71,8 @@ def checkpoint_command(
         head = heads.tree_head(ledger, key or inv.settings.key_file)
         published = None
         if publish:
-            published = put(publish, head.to_bytes(), lambda there: heads.may_replace(ledger, there))
+            published, data = put(publish, head.to_bytes(), partial(heads.replacing, ledger, head))
+            head = TreeHead.parse(data)
     if head.note is None:
         say(UNSIGNED)
     if published:

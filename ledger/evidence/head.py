@@ -5,7 +5,7 @@ ledger was changed since, to whoever knows where the file comes from.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ledger.checkpoint import Checkpoint, CheckpointInvalid, Note, Signer, Verifier
@@ -52,6 +52,19 @@ class TreeHead:
         if self.note is None:
             raise CheckpointInvalid("nobody has signed this; ask for the checkpoint that was signed")
         return self.note.signed_by(verifiers)
+
+    def with_signatures_of(self, other: Self) -> Self:
+        """Return this head with the signatures that `other` has of the same text, one set for each key.
+
+        `CheckpointInvalid` if they are too many for a note.
+        """
+        text = self.checkpoint.to_text()
+        if other.note is None or other.note.text != text:
+            return self
+        own = self.note.signatures if self.note else ()
+        keys = {(item.name, item.key_id) for item in own}
+        others = [item for item in other.note.signatures if (item.name, item.key_id) not in keys]
+        return replace(self, note=Note(text, (*own, *others)).checked())
 
     def to_bytes(self) -> bytes:
         """Return the bytes it is published as."""

@@ -105,10 +105,12 @@ def given_head(ledger: Ledger, path: Path) -> TreeHead:
     return found.given
 
 
-def may_replace(ledger: Ledger, there: bytes) -> None:
-    """Return if a checkpoint of `ledger` may take the place of `there`: an older one that it goes on from.
+def replacing(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:
+    """Return what may be published in place of `there`, a checkpoint that the ledger extends.
 
-    `BadInput` if `there` is something else; `NotIntact` if the ledger is not what was published.
+    It is `head`, and where both have one size also the signatures that were added to what is there, such as
+    those of witnesses. `BadInput` if `there` is something else; `NotIntact` if the ledger is not what was
+    published.
     """
     try:
         published = TreeHead.parse(there)
@@ -120,6 +122,21 @@ def may_replace(ledger: Ledger, there: bytes) -> None:
             f"--publish: the checkpoint there is kept, for this ledger does not go on from it: "
             f"{'; '.join(trouble)}"
         )
+    return cosigned(head, published, "--publish").to_bytes()
+
+
+def cosigned(head: TreeHead, there: TreeHead, what: str) -> TreeHead:
+    """Return `head` with the signatures of the same checkpoint `there`; `BadInput` if one would be lost."""
+    same = (there.checkpoint.origin, there.checkpoint.size) == (head.checkpoint.origin, head.checkpoint.size)
+    if same and there.note and there.checkpoint.extensions:
+        raise BadInput(
+            f"{what}: the checkpoint there is of this size and has lines besides origin, size and root, so "
+            "its signatures would be lost: it is kept; name another place"
+        )
+    try:
+        return head.with_signatures_of(there)
+    except CheckpointInvalid as error:
+        raise BadInput(f"{what}: the checkpoint there is kept: {error}; name another place") from None
 
 
 def _extension(ledger: Ledger, old: Checkpoint, new: Checkpoint) -> list[bytes]:

@@ -11,44 +11,44 @@ from render_service.evidence.files import read_file, write_file
 from render_service.storage.objects import SCHEMES, store_and_key
 
 
-def publish(target: str, data: bytes, replaces: Callable[[bytes], None]) -> str:
-    """Put `data` at `target`, whole or not at all; return where that is as a URI.
+def publish(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:
+    """Put `data` at `target`, whole or not at all; return where that is as a URI, and what was put there.
 
     `target` is a path, ``file:///path``, ``s3://bucket/key``, ``gs://bucket/key`` or
-    ``az://container/key``; credentials come from where the provider's own tools find them. `replaces` is
-    given what is there already, and raises what is against replacing it.
+    ``az://container/key``; credentials come from where the provider's own tools find them. Where something
+    is there already, `replacing` gets it and returns what to put in its place, or raises why not.
     """
     if "://" not in target:
-        return _to_file(Path(target), data, replaces)
+        return _to_file(Path(target), data, replacing)
     parts = urlsplit(target)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return _to_file(Path(unquote(parts.path)), data, replaces)
+        return _to_file(Path(unquote(parts.path)), data, replacing)
     if parts.scheme not in SCHEMES or not parts.netloc or not parts.path.strip("/"):
         raise BadInput(
             f"--publish {target}: expected a path, file:///path, s3://bucket/key, gs://bucket/key "
             "or az://container/key"
         )
-    return _to_store(target, data, replaces)
+    return _to_store(target, data, replacing)
 
 
-def _to_file(path: Path, data: bytes, replaces: Callable[[bytes], None]) -> str:
+def _to_file(path: Path, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:
     place = path.expanduser()
     if place.is_file():
-        replaces(read_file(place, "--publish", MAX_NOTE_BYTES))
+        data = replacing(read_file(place, "--publish", MAX_NOTE_BYTES))
     write_file(place, data)
-    return place.absolute().as_uri()
+    return place.absolute().as_uri(), data
 
 
-def _to_store(target: str, data: bytes, replaces: Callable[[bytes], None]) -> str:
+def _to_store(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:
     import obstore  # noqa: PLC0415  # only who publishes to one
     from obstore.exceptions import BaseError  # noqa: PLC0415
 
     store, key = store_and_key(target)
     try:
         with suppress(FileNotFoundError):  # nothing is there yet
-            replaces(bytes(obstore.get_range(store, key, start=0, length=MAX_NOTE_BYTES)))
+            data = replacing(bytes(obstore.get_range(store, key, start=0, length=MAX_NOTE_BYTES)))
         obstore.put(store, key, data)
     except (BaseError, OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StorageFailed(f"--publish {target}: {first}; check bucket, rights and credentials") from error
-    return target
+    return target, data

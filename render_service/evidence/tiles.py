@@ -7,7 +7,7 @@ from ledger.evidence.head import TreeHead
 from ledger.evidence.tiles import write_tiles
 from ledger.ledger import Ledger
 from render_service.errors import BadInput, NotIntact, StorageFailed
-from render_service.evidence.heads import given_head, tree_head
+from render_service.evidence.heads import cosigned, given_head, tree_head
 
 CHECKPOINT = "checkpoint"
 OURS = {CHECKPOINT, "tile"}
@@ -30,7 +30,10 @@ def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
             "tiles need a signed checkpoint: add --key FILE (`sora-ledger key new FILE` makes one)"
         )
     head = tree_head(ledger, key)
-    old_size = _old_size(ledger, folder)
+    there = _there(ledger, folder)
+    old_size = there.checkpoint.size if there else 0
+    if there:
+        head = cosigned(head, there, f"--tiles {folder}")
     try:
         written = write_tiles(ledger, folder, head, old_size)
     except ValueError as error:
@@ -42,15 +45,15 @@ def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
     return Tiled(folder, head, old_size, written)
 
 
-def _old_size(ledger: Ledger, folder: Path) -> int:
-    """Return how much of `ledger` the tiles in `folder` hold; refuse a folder of something else."""
+def _there(ledger: Ledger, folder: Path) -> TreeHead | None:
+    """Return the head of the tiles of `ledger` in `folder`; refuse a folder of something else."""
     if not folder.exists():
-        return 0
+        return None
     if not folder.is_dir():
         raise BadInput(f"--tiles {folder}: it is a file; name a folder")
     odd = sorted(path.name for path in folder.iterdir() if path.name not in OURS and path.name[:1] != ".")
     if odd:
         raise BadInput(f"--tiles {folder}: it holds {odd[0]}, which is no part of a log; name a new folder")
     if not (folder / CHECKPOINT).exists():
-        return 0
-    return given_head(ledger, folder / CHECKPOINT).checkpoint.size
+        return None
+    return given_head(ledger, folder / CHECKPOINT)
