@@ -407,9 +407,14 @@ class ErrorDetail(Part):
 
 
 class SubmissionIntended(EventBase):
-    """Durable before the call: one attempt, the request by digest over commitments, and where it goes."""
+    """Durable before the call: one attempt, the request by digest over commitments, and where it goes.
+
+    `sent_sha256` is the SHA-256 of what is sent (`sora_adapter.wire`) as private text: the record commits to
+    it with a salt, so that a prompt cannot be guessed from it, and digest and salt can be erased.
+    """
 
     type: ClassVar[str] = "submission.intended"
+    schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.ACTION
     attempt_id: str
     request_sha256: Sha256Hex
@@ -417,6 +422,7 @@ class SubmissionIntended(EventBase):
     server: str
     model: str
     fence: int | None = None
+    sent_sha256: Private | None = None
 
 
 class SubmissionAccepted(EventBase):

@@ -113,6 +113,14 @@ class Post:
     more_files: tuple[tuple[str, FilePart], ...] = ()
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A POST that is ready to be sent, and the digest of what it puts on the wire (`sora_adapter.wire`)."""
+
+    post: Post
+    sent_sha256: str
+
+
 def post_of(
     call: SubmitCall, profile: Profile, upload: bytes | None = None, more_uploads: Sequence[bytes] = ()
 ) -> Post:

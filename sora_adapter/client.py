@@ -25,6 +25,7 @@ from sora_adapter.answers import Answer, Lost
 from sora_adapter.calls import (
     Begun,
     Post,
+    Prepared,
     ReferenceFile,
     SubmitCall,
     character_path,
@@ -95,20 +96,28 @@ class VideosClient:
         `VideoNotFound` for a source id that is none, are raised before anything is sent. Cancelled, it leaves
         the attempt open.
         """
-        return (await self.submit_reported(intent, call)).outcome
+        return (await self.submit_prepared(intent, await self.prepare(call))).outcome
 
-    async def submit_reported(
-        self, intent: SubmissionIntended, call: SubmitCall, in_time: Callable[[], bool] | None = None
-    ) -> Submitted:
-        """Do what `submit` does, and return with the outcome what the server reports as its cost.
+    async def prepare(self, call: SubmitCall) -> Prepared:
+        """Return what `call` will send, files included, with the digest that its intent commits to.
 
-        `in_time` is asked last, when there is a connection: False sends nothing, as if there had been none.
+        `OperationUnsupported`, `ReferenceUnreadable`, and `VideoNotFound` for a source id that is none.
         """
         upload = await _bytes_of(call.upload) if call.upload else None
         more = [await _bytes_of(reference) for reference in call.more_references]
         post = post_of(call, self.profile, upload, more)
+        return Prepared(post, await asyncio.to_thread(self._transport.sent_sha256, post))
+
+    async def submit_prepared(
+        self, intent: SubmissionIntended, prepared: Prepared, in_time: Callable[[], bool] | None = None
+    ) -> Submitted:
+        """Send what was `prepared` once, and return what came of it and what the server says it costs.
+
+        `in_time` is asked last, when there is a connection: False sends nothing, as if there had been none.
+        Where the intent commits to what is sent, anything else raises `NotAsCommitted` before the first byte.
+        """
         headers = {**self._headers(), "X-Client-Request-Id": intent.attempt_id}
-        received = await self._transport.post(post, headers, in_time)
+        received = await self._transport.post(prepared.post, headers, in_time, _commitment_of(intent))
         outcome = self._translator.submission(intent.attempt_id, received)
         return Submitted(outcome, self._translator.cost(received))
 
@@ -216,6 +225,14 @@ class VideosClient:
             return error
         expired = received.http_status == HTTPStatus.GONE or received.is_after(video.expires_at)
         return no_content(self.base_url, video, expired=expired)
+
+
+def _commitment_of(intent: SubmissionIntended) -> Callable[[str], bool] | None:
+    """Return what says whether `intent` commits to a digest; None where it commits to none."""
+    sent = intent.sent_sha256
+    if sent is None:
+        return None
+    return lambda digest: sent.body is not None and sent.body.text == digest
 
 
 async def _bytes_of(reference: ReferenceFile) -> bytes:

@@ -4,6 +4,7 @@ AdapterError
 ├── SettingsUnusable         2  no client can be made of these settings; nothing was sent
 │   └── UnknownProfile       2  no server profile has this name
 ├── ReferenceUnreadable      2  a file to be sent cannot be read; nothing was sent
+├── NotAsCommitted           1  what would go out is not what the intent commits to; nothing was sent
 ├── OperationUnsupported     2  the server of this profile has no such operation; nothing was sent
 ├── ServerTrouble            8  passing: the same question may be answered later
 │   ├── ServerUnreachable    8  no answer: refused, no such host, timeout, connection lost
@@ -45,6 +46,10 @@ class UnknownProfile(SettingsUnusable):
 
 class ReferenceUnreadable(AdapterError):
     """A file that was to be sent along could not be read; nothing was sent."""
+
+
+class NotAsCommitted(AdapterError):
+    """The request is not the one that the intent commits to; nothing was sent."""
 
 
 class OperationUnsupported(AdapterError):

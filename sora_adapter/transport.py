@@ -31,13 +31,15 @@ from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsync
 
 from sora_adapter.answers import Answer, Lost
 from sora_adapter.calls import Post
-from sora_adapter.errors import ContentTruncated
+from sora_adapter.errors import ContentTruncated, NotAsCommitted
 from sora_adapter.lanes import Lanes
+from sora_adapter.wire import received_sha256, sent_sha256
 
 CONNECT_TIMEOUT_S = 10.0
 CHUNK_BYTES = 256 * 1024
 KEPT_S = 0.5
 _IN_TIME: ContextVar[Callable[[], bool] | None] = ContextVar("in_time", default=None)
+_COMMITTED: ContextVar[Callable[[str], bool] | None] = ContextVar("committed", default=None)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-")
 
 # What httpcore2 calls its steps: those in which it makes a connection begin like these, and this one comes
@@ -75,7 +77,10 @@ class Transport:
                 limits=httpx2.Limits(keepalive_expiry=KEPT_S),
                 trust_env=not is_here,
                 verify=trusted,
-                event_hooks={"request": [_in_one_piece, _in_time_or_not_at_all], "response": [_read_as_utf8]},
+                event_hooks={
+                    "request": [_in_one_piece, _as_committed, _in_time_or_not_at_all],
+                    "response": [_read_as_utf8],
+                },
             ),
         )
 
@@ -83,11 +88,24 @@ class Transport:
         """Close every connection."""
         await self._sdk.close()
 
+    def sent_sha256(self, post: Post) -> str:
+        """Return the digest of what sending `post` puts on the wire; see `sora_adapter.wire`."""
+        return sent_sha256(post, self._sdk.base_url.raw_path.decode("ascii").rstrip("/") + post.path)
+
     async def post(
-        self, post: Post, headers: Mapping[str, str], in_time: Callable[[], bool] | None = None
+        self,
+        post: Post,
+        headers: Mapping[str, str],
+        in_time: Callable[[], bool] | None = None,
+        is_committed: Callable[[str], bool] | None = None,
     ) -> Answer | Lost:
-        """Send `post` once, unless it is not `in_time` right before; a redirect is an answer."""
+        """Send `post` once, unless it is not `in_time` right before; a redirect is an answer.
+
+        `is_committed` is asked about the digest of the bytes that are about to go out; where it says False,
+        `NotAsCommitted` is raised and nothing is sent.
+        """
         _IN_TIME.set(in_time)
+        _COMMITTED.set(is_committed)
         encoding = {"Content-Type": "multipart/form-data"} if post.multipart else {}
         return await _exchange(
             self._sdk.post(
@@ -210,6 +228,20 @@ async def _in_one_piece(request: httpx2.Request) -> None:
     await request.aread()
 
 
+async def _as_committed(request: httpx2.Request) -> None:
+    """Compare what is about to go out with what was committed to; it goes out as it is, or not at all."""
+    is_committed = _COMMITTED.get()
+    if is_committed is None or request.method != "POST":
+        return
+    target, media_type = request.url.raw_path.decode("ascii"), request.headers.get("content-type", "")
+    try:
+        same = is_committed(received_sha256(request.method, target, media_type, request.content))
+    except ValueError as error:
+        raise NotAsCommitted(f"the request cannot be read back ({error}); nothing was sent") from error
+    if not same:
+        raise NotAsCommitted("the request is not the one that its intent commits to; nothing was sent")
+
+
 async def _in_time_or_not_at_all(request: httpx2.Request) -> None:
     """Have the connection ask whether it is still in time, before it writes the first byte.
 
@@ -250,6 +282,8 @@ async def _received(call: Awaitable[httpx2.Response]) -> httpx2.Response | Lost:
     except APIStatusError as error:
         return error.response
     except APIConnectionError as error:
+        if isinstance(error.__cause__, NotAsCommitted):
+            raise error.__cause__ from None
         return _lost(error.__cause__ or error)
     except httpx2.RequestError as error:  # the body of an error answer broke off while the SDK read it
         return _lost(error)

@@ -1,26 +1,26 @@
-"""From a request to what is recorded and sent: the event, the intent, the call. Nothing happens here."""
+"""From a request to what is recorded of it: the event, and the intent of each attempt."""
 
 from typing import TYPE_CHECKING
 
 from decision.request import RenderRequest
-from ledger.canonical import digest
-from ledger.events import Operation, RenderDecided, RenderRequested, SubmissionIntended
+from ledger.events import RenderDecided, RenderRequested, SubmissionIntended
 from ledger.private import Private
 from ledger.record import new_event_id
 from ledger.store.interface import Fence
+from render_service.asking.recorded_call import request_sha256
 from render_service.material.files import Material, keep_image, keep_video
 from render_service.storage.assets import AssetStore
-from sora_adapter.calls import ReferenceFile, ReferenceId, ReferenceUrl, SubmitCall
 from sora_adapter.profiles import Profile
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
-MP4 = "video/mp4"
 
+def requested(assets: AssetStore | None, request: RenderRequest, material: Material) -> RenderRequested:
+    """Return the event of `request`, with its files stored if there are `assets`.
 
-def requested(assets: AssetStore, request: RenderRequest, material: Material) -> RenderRequested:
-    """Return the event of `request`, with its files stored; ``seconds`` is the finished video's length."""
+    Its ``seconds`` is the finished video's length.
+    """
     image, video = request.input_reference, request.source_file
     sent = request.sent_prompt
     return RenderRequested(
@@ -63,8 +63,9 @@ def intended(
     asked: RenderRequested,
     ruling: RenderDecided,
     fence: Fence | None = None,
+    sent_sha256: str | None = None,
 ) -> SubmissionIntended:
-    """Return the intent of one attempt, with an id of its own."""
+    """Return the intent of one attempt, with an id of its own; it commits to the digest of what is sent."""
     return SubmissionIntended(
         attempt_id=f"attempt_{new_event_id().replace('-', '')}",
         request_sha256=request_sha256(asked, ruling.model),
@@ -72,52 +73,5 @@ def intended(
         server=client.base_url,
         model=profile.server_model(ruling.model),
         fence=fence.token if fence else None,
-    )
-
-
-def request_sha256(asked: RenderRequested, model: str) -> str:
-    """Return the digest of what is sent; over the prompt's commitment, never over its text."""
-    prompt = asked.augmented_prompt or asked.prompt
-    return digest(
-        {
-            "operation": asked.operation.value,
-            "prompt": prompt.commitment,
-            "model": model,
-            "size": asked.size,
-            "seconds": asked.seconds,
-            "input_reference": asked.input_reference.sha256 if asked.input_reference else None,
-            "reference_url": asked.reference_url.commitment if asked.reference_url else None,
-            "reference_file_id": asked.reference_file_id,
-            "character_ids": list(asked.character_ids),
-            "options": dict(asked.options),
-            "remix_video_id": asked.remix_video_id,
-            "source_file": asked.source_file.sha256 if asked.source_file else None,
-        }
-    )
-
-
-def call_of(request: RenderRequest, model: str, material: Material) -> SubmitCall:
-    """Return what is asked of the server for `request`, decided for `model`."""
-    image, video = request.input_reference, request.source_file
-    reference: ReferenceFile | ReferenceUrl | ReferenceId | None = None
-    if image is not None and material.reference is not None:
-        reference = ReferenceFile(name=image.name, media_type=image.media_type, content=material.reference)
-    elif request.reference_url is not None:
-        reference = ReferenceUrl(request.reference_url)
-    elif request.reference_file_id is not None:
-        reference = ReferenceId(request.reference_file_id)
-    upload = None
-    if request.operation is Operation.EDIT and video is not None and material.video is not None:
-        upload = ReferenceFile(name=video.name, media_type=video.media_type, content=material.video)
-    return SubmitCall(
-        operation=request.operation,
-        prompt=request.sent_prompt,
-        model=model,
-        size=request.size,
-        seconds=request.seconds,
-        input_reference=reference,
-        characters=request.character_ids,
-        fields=request.options,  # type: ignore[arg-type]  # the decision's vocabulary is part of the adapter's
-        source_video_id=request.source.video_id if request.source else None,
-        source_file=upload,
+        sent_sha256=Private.seal("sent_sha256", sent_sha256) if sent_sha256 else None,
     )

@@ -8,7 +8,8 @@ from decision.explain import what_now, why
 from decision.holding import Considered, consider
 from decision.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided
-from render_service.asking.intents import call_of
+from render_service.asking.intents import requested
+from render_service.asking.recorded_call import Files, call_of
 from render_service.desk import utc_now
 from render_service.governance.contexts import context_in
 from render_service.governance.overriding import Override, set_aside
@@ -51,8 +52,10 @@ def preview(
     ruling = ruling_on(settings, request, override)
     post = None
     if isinstance(ruling, RenderDecided):
-        upload = material.video.read_bytes() if material.video else material.reference
-        post = post_of(call_of(request, ruling.model, material), server, upload)
+        call = call_of(requested(None, request, material), ruling, Files("JOB", None, material))
+        upload = call.upload.content if call.upload else None
+        assert not isinstance(upload, Path)  # noqa: S101  # `Files` has read it
+        post = post_of(call, server, upload)
     return Preview(ruling, post, address(settings, request.profile))
 
 

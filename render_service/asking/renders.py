@@ -29,10 +29,11 @@ from ledger.job import Job, State
 from ledger.record import Draft, new_job_id, timestamp
 from ledger.store.interface import NEW, Document
 from render_service.asking.closing import closed
-from render_service.asking.intents import call_of, intended, requested
+from render_service.asking.intents import intended, requested
 from render_service.asking.outcomes import record_outcome
 from render_service.asking.patience import Patience
 from render_service.asking.placed import Placed
+from render_service.asking.recorded_call import Files, call_of
 from render_service.asking.request_keys import answered_repeat, event_id_of, find_repeated
 from render_service.desk import Desk
 from render_service.errors import BudgetGone, NotReady
@@ -44,7 +45,7 @@ from render_service.governance.requesters import asker
 from render_service.material.files import NOTHING, Material
 from render_service.sending import may_send
 from sora_adapter.advice import Submission
-from sora_adapter.calls import SubmitCall
+from sora_adapter.calls import Prepared, SubmitCall
 from sora_adapter.errors import AdapterError
 from sora_adapter.profiles import Profile
 
@@ -94,11 +95,9 @@ async def place(
             if repeated is None:
                 raise
     repeated = await answered_repeat(desk, request, repeated)
-    ruling = repeated.ruling
     if queue or not may_try_again(desk, repeated.job, repeated.outcome):
         return repeated
-    assert isinstance(ruling, RenderDecided)  # noqa: S101  # what may be tried again was allowed
-    return await submit(desk, repeated, call_of(request, ruling.model, material), patience)
+    return await submit(desk, repeated, patience, material)
 
 
 async def _place_new(
@@ -119,7 +118,7 @@ async def _place_new(
         ruling = placed.ruling
         if queue or not isinstance(ruling, RenderDecided):
             return await _recorded(desk, placed)
-        return await submit(desk, placed, call_of(request, ruling.model, material), patience)
+        return await submit(desk, placed, patience, material)
 
     return await decided_until_recorded(desk.log, once)
 
@@ -196,13 +195,18 @@ async def _recorded(desk: Desk, placed: Placed) -> Placed:
     return replace(placed, job=job)
 
 
-async def submit(desk: Desk, placed: Placed, call: SubmitCall, patience: Patience) -> Placed:
+async def submit(desk: Desk, placed: Placed, patience: Patience, material: Material = NOTHING) -> Placed:
     """Attempt what was allowed until there is an outcome that lasts; every attempt has an intent of its own.
 
-    `placed` is not in the ledger yet, or was never attempted, or `may_try_again`; `call` is what it asks of
-    the server. What was not allowed is returned as it is.
+    `placed` is not in the ledger yet, or was never attempted, or `may_try_again`. What is sent is what it
+    says was requested; `material` are its files where they are at hand. What was not allowed is returned as
+    it is.
     """
-    while isinstance(placed.ruling, RenderDecided):
+    if not isinstance(placed.ruling, RenderDecided):
+        return placed
+    files = Files(placed.job.job_id, desk.assets, material)
+    call = await asyncio.to_thread(call_of, placed.requested, placed.ruling, files)
+    while True:
         placed, wait_s = await attempt(desk, placed, call, patience)
         if wait_s is None:
             break
@@ -226,12 +230,23 @@ async def attempt(
     if job.version != NEW and ruling.basis.inputs.get("approved"):
         await asyncio.to_thread(_check_approvals, desk, job)
     async with desk.connect(profile) as client:
-        intent = intended(client, profile, placed.requested, ruling, desk.fences.get(job.job_id))
+        prepared = await _prepared(client, call)
+        sent_sha256 = prepared.sent_sha256 if isinstance(prepared, Prepared) else None
+        fence = desk.fences.get(job.job_id)
+        intent = intended(client, profile, placed.requested, ruling, fence, sent_sha256)
         in_time = may_send(job.job_id, desk.held_until)
         recording = _recording(desk, placed, job, intent)
-        attempt = _attempt(desk, client, recording, intent, call, patience, in_time)
+        attempt = _attempt(desk, client, recording, intent, prepared, patience, in_time)
         job, outcome, wait_s = await uninterrupted(desk, attempt)
     return replace(placed, job=job, outcome=outcome), wait_s
+
+
+async def _prepared(client: "VideosClient", call: SubmitCall) -> Prepared | AdapterError:
+    """Return what will be sent, or why nothing can be; that is recorded like an attempt that went nowhere."""
+    try:
+        return await client.prepare(call)
+    except AdapterError as error:
+        return error
 
 
 def _check_overrides(desk: Desk, job: Job, overridden: Sequence[str]) -> None:
@@ -289,14 +304,16 @@ async def _attempt(  # what one attempt is made of
     client: "VideosClient",
     recording: Awaitable[Job],
     intent: SubmissionIntended,
-    call: SubmitCall,
+    prepared: Prepared | AdapterError,
     patience: Patience,
     in_time: Callable[[], bool],
 ) -> tuple[Job, Submission, float | None]:
     """Record the intent, call once, record the outcome; a crash in between leaves the job ``submitting``."""
     job = await recording
     try:
-        submitted = await client.submit_reported(intent, call, in_time)
+        if isinstance(prepared, AdapterError):
+            raise prepared
+        submitted = await client.submit_prepared(intent, prepared, in_time)
     except AdapterError:  # raised only before anything was sent
         absent = SubmissionAbsent(attempt_id=intent.attempt_id, how="never_connected")
         await record_outcome(desk, job, absent, goes_on=False)

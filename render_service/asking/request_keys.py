@@ -74,7 +74,11 @@ def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:
 
 
 def differences(before: RenderRequested, now: RenderRequest) -> list[str]:
-    """Name what `now` asks differently; text that was erased cannot be the same any more."""
+    """Name what `now` asks differently; text that was erased cannot be the same any more.
+
+    Where both ask for the same words with lines around them, those lines are the recorded ones: a newer
+    version may word them otherwise, and what is sent is built from the record (`recorded_call`).
+    """
     url = before.reference_url.text if before.reference_url else None
     pairs: dict[str, tuple[object, object]] = {
         "operation": (before.operation, now.operation),
@@ -95,7 +99,11 @@ def differences(before: RenderRequested, now: RenderRequest) -> list[str]:
         "characters": (before.character_ids, now.character_ids),
         "options": (dict(before.options), dict(now.options)),
     }
-    return [name for name, (then, today) in pairs.items() if then != today]
+    differing = [name for name, (then, today) in pairs.items() if then != today]
+    is_augmented = before.augmented_prompt is not None
+    if not {"prompt", "fields"}.intersection(differing) and is_augmented != (now.sent_prompt != now.prompt):
+        differing.append("augmentation")  # --no-augment, now or then
+    return differing
 
 
 def _digest(file: object) -> str | None:

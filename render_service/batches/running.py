@@ -25,7 +25,7 @@ from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import Draft
 from ledger.store.interface import NEW, Batch, Hold
-from render_service.asking.intents import call_of, requested
+from render_service.asking.intents import requested
 from render_service.asking.patience import Patience
 from render_service.asking.placed import Placed
 from render_service.asking.renders import may_try_again, opening, rule, rules_of, submit, unrecorded
@@ -236,8 +236,7 @@ class _Run:
         self._watch(member)
         patience = Patience(timeout_s=self._terms.timeout_s, attempts=self._terms.attempts, over=over)
         try:
-            call = call_of(planned.request, placed.ruling.model, planned.material)
-            placed = await submit(desk, placed, call, patience)
+            placed = await submit(desk, placed, patience, planned.material)
         except WrongExpectedVersion:  # another process sends this batch too
             placed = replace(placed, job=await desk.job(placed.job.job_id))
         return replace(member, placed=placed)

@@ -32,7 +32,7 @@ NOTHING = Material()
 
 
 def keep_image(
-    assets: AssetStore,
+    assets: AssetStore | None,
     image: ReferenceImage,
     content: bytes | None,
     field: str,
@@ -40,11 +40,12 @@ def keep_image(
 ) -> InputReference:
     """Store an image under its digest and return how a record speaks of it; `field` is its path there.
 
-    The `original` is stored too, under the digest that the record has as ``original_sha256``.
+    The `original` is stored too, under the digest that the record has as ``original_sha256``. Without
+    `assets` nothing is stored.
     """
-    if original is not None:
+    if assets is not None and original is not None:
         assets.put(original.content, original.media_type)
-    uri = assets.put(content, image.media_type) if content is not None else None
+    uri = assets.put(content, image.media_type) if assets is not None and content is not None else None
     return InputReference(
         name=Private.seal(f"{field}.name", image.name),
         sha256=image.sha256,
@@ -57,12 +58,12 @@ def keep_image(
     )
 
 
-def keep_video(assets: AssetStore, file: SourceFile, path: Path | None) -> RecordedFile:
-    """Store a video file under its digest and return how a record speaks of it."""
+def keep_video(assets: AssetStore | None, file: SourceFile, path: Path | None) -> RecordedFile:
+    """Store a video file under its digest, if there are `assets`; return how a record speaks of it."""
     return RecordedFile(
         name=Private.seal("source_file.name", file.name),
         sha256=file.sha256,
         media_type=file.media_type,
         bytes=file.bytes,
-        storage_uri=assets.put_file(path, file.media_type) if path else None,
+        storage_uri=assets.put_file(path, file.media_type) if assets and path else None,
     )

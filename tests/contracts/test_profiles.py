@@ -398,7 +398,8 @@ async def _retry_after_is_read(client: VideosClient, server: Server) -> bool:
 
 
 async def _cost_is_reported(client: VideosClient, _: Server) -> bool:
-    return (await client.submit_reported(INTENT, CALL)).reported_cost_usd_micros == 400_000
+    prepared = await client.prepare(CALL)
+    return (await client.submit_prepared(INTENT, prepared)).reported_cost_usd_micros == 400_000
 
 
 async def _failed_job_is_seen(client: VideosClient, _: Server) -> bool:

@@ -167,7 +167,12 @@ def samples() -> list[Any]:
         ),
         e.RenderCancelled(why=Private.seal("why", "changed my mind")),
         e.SubmissionIntended(
-            **attempt, request_sha256=SHA, profile="sandbox", server="http://127.0.0.1", model="sora-2"
+            **attempt,
+            request_sha256=SHA,
+            profile="sandbox",
+            server="http://127.0.0.1",
+            model="sora-2",
+            sent_sha256=Private.seal("sent_sha256", SHA[::-1]),
         ),
         e.SubmissionAccepted(**attempt, video_id="video_1", status=e.Status.QUEUED, progress=0),
         e.SubmissionRejected(**attempt, error=error(), retry_after_ms=1000),

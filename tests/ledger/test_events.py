@@ -61,7 +61,7 @@ def test_an_event_survives_its_payload(vocabulary: ModuleType, type_: str) -> No
 def test_private_text_survives_with_its_bodies(vocabulary: ModuleType, type_: str) -> None:
     event = vocabulary.sample(type_)
     bodies = {value.commitment: value.body for _, value in private_values(event)}
-    again = parse_event(type_, event.model_dump(mode="json"), bodies)
+    again = parse_event(type_, event.model_dump(mode="json"), bodies, event.schema_version)
     texts = [[(path, value.text) for path, value in private_values(e)] for e in (event, again)]
     assert texts[0] == texts[1]
 

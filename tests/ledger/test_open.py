@@ -47,9 +47,9 @@ def test_a_database_of_another_program_stays_as_it_was(path: Path) -> None:
 def test_a_ledger_of_a_newer_version_is_refused(path: Path, scribe: Any, *, read_only: bool) -> None:
     scribe.ledger(path).close()
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 4")
+    db.execute("PRAGMA user_version = 5")
     db.close()
-    with pytest.raises(LedgerUnusable, match=r"schema is version 4, .* up to version 3: upgrade sora-ledger"):
+    with pytest.raises(LedgerUnusable, match=r"schema is version 5, .* up to version 4: upgrade sora-ledger"):
         open_store(str(path), read_only=read_only)
 
 

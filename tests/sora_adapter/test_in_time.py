@@ -44,7 +44,7 @@ async def test_what_may_be_sent_is_asked_about_once_and_sent_once(
     listening: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     gate = Gate(answer=True)
-    submitted = await client.submit_reported(intent, call, gate)
+    submitted = await client.submit_prepared(intent, await client.prepare(call), gate)
     assert isinstance(submitted.outcome, SubmissionAccepted)
     assert (gate.asked, await arrived(client, listening)) == (1, (1, b""))
 
@@ -53,7 +53,7 @@ async def test_what_may_no_longer_be_sent_never_arrives_and_is_absent(
     listening: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     gate = Gate(answer=False)
-    submitted = await client.submit_reported(intent, call, gate)
+    submitted = await client.submit_prepared(intent, await client.prepare(call), gate)
     assert submitted.outcome == SubmissionAbsent(attempt_id="att_0198", how="never_connected")
     assert (gate.asked, await arrived(client, listening)) == (1, (0, b""))
 
@@ -63,7 +63,7 @@ async def test_a_connection_that_is_used_again_asks_too(
 ) -> None:
     await client.observe("video_1")
     gate = Gate(answer=False)
-    submitted = await client.submit_reported(intent, call, gate)
+    submitted = await client.submit_prepared(intent, await client.prepare(call), gate)
     assert isinstance(submitted.outcome, SubmissionAbsent)
     assert listening.connections == 1
     assert (gate.asked, await arrived(client, listening)) == (1, (0, b""))
@@ -78,6 +78,6 @@ async def test_a_client_that_does_not_say_when_it_begins_to_send_is_stopped_befo
 ) -> None:
     monkeypatch.setattr(sora_adapter.transport, "_FIRST_BYTE", "http11.another_name.started")
     gate = Gate(answer=True)
-    submitted = await client.submit_reported(intent, call, gate)
+    submitted = await client.submit_prepared(intent, await client.prepare(call), gate)
     assert isinstance(submitted.outcome, SubmissionUnknown)
     assert (gate.asked, await arrived(client, listening)) == (0, (0, b""))

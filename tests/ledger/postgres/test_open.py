@@ -64,8 +64,8 @@ def test_a_schema_of_another_program_is_refused(url: str, execute: Any, *, read_
 def test_a_ledger_of_a_newer_version_is_refused(
     store: PostgresStore, url: str, execute: Any, *, read_only: bool
 ) -> None:
-    execute("INSERT INTO sora_ledger_schema VALUES (4, 'later')")
-    with pytest.raises(LedgerUnusable, match=r"schema is version 4, .* up to version 3: upgrade sora-ledger"):
+    execute("INSERT INTO sora_ledger_schema VALUES (5, 'later')")
+    with pytest.raises(LedgerUnusable, match=r"schema is version 5, .* up to version 4: upgrade sora-ledger"):
         open_store(url, read_only=read_only)
 
 

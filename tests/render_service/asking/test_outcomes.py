@@ -47,7 +47,7 @@ def absent(job: Job) -> SubmissionAbsent:
 
 def intent_of(desk: Desk, job: Job) -> SubmissionIntended:
     first = next(r.event for r in desk.ledger.history(job.job_id) if isinstance(r.event, SubmissionIntended))
-    return first.model_copy(update={"attempt_id": "attempt_2"})
+    return first.model_copy(update={"attempt_id": "attempt_2", "sent_sha256": None})
 
 
 def accepted(video_id: str = "video_1") -> SubmissionAccepted:

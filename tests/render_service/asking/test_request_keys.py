@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+import decision.request
 import render_service.asking.request_keys
 from ledger.job import State
 from render_service.asking.placed import Placed
@@ -101,6 +102,27 @@ async def test_a_key_refuses_another_request_and_names_the_difference(
     await place(desk, request_for(request_key="teaser"))
     with pytest.raises(RequestKeyTaken, match=f"asked for with other {named}: use another --request-key"):
         await place(desk, request_for(request_key="teaser", **change))
+
+
+async def test_a_key_refuses_the_same_words_without_the_lines_around_them(
+    desk: Desk, request_for: Any
+) -> None:
+    await place(desk, request_for(request_key="teaser", augment=True), queue=True)
+    with pytest.raises(RequestKeyTaken, match="asked for with other augmentation: use"):
+        await place(desk, request_for(request_key="teaser", augment=False))
+    assert creates(desk) == 0
+
+
+async def test_a_repeated_key_sends_the_recorded_text_although_a_newer_version_words_it_otherwise(
+    desk: Desk, request_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request_for(request_key="teaser", augment=True)
+    words = asked.sent_prompt
+    await place(desk, asked, queue=True)
+    monkeypatch.setattr(decision.request, "augment", lambda prompt, _: f"NEWER {prompt}")
+    again = await place(desk, request_for(request_key="teaser", augment=True))
+    async with desk.connect(desk.profile(again.job.profile)) as client:
+        assert (await client.observe(str(again.job.video_id))).prompt == words
 
 
 async def test_a_free_rejection_may_be_tried_again_under_its_key(
