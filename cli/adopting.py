@@ -29,7 +29,7 @@ def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
     """Ask the server, and only if it has the video record anything; else say both: `unknown`, and why not."""
     from render_service.errors import BadInput  # noqa: PLC0415
     from render_service.sync import finished  # noqa: PLC0415
-    from render_service.taking_in.adoption import look_up, take_in  # noqa: PLC0415  # calls a server
+    from render_service.taking_in.adoption import adopt_or_recover, look_up  # noqa: PLC0415  # calls a server
     from sora_adapter.errors import OperationUnsupported, SettingsUnusable, VideoNotFound  # noqa: PLC0415
 
     try:
@@ -44,7 +44,7 @@ def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
         raise unknown from None
 
     async def record(desk: "Desk") -> Job:
-        job, _ = await take_in(desk, desk.profile(), seen, source="poll")
+        job, _ = await adopt_or_recover(desk, desk.profile(), seen)
         return job
 
     return inv.desk(record, begins=True)

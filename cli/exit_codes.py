@@ -97,6 +97,7 @@ def of_error(error: Exception) -> ExitCode | None:
         (DecisionError, ExitCode.BAD_INPUT),
         (service.BadInput, ExitCode.BAD_INPUT),
         (service.NotApproved, ExitCode.DENIED),
+        (service.MayBeOurs, ExitCode.UNKNOWN),
         (service.NotIntact, ExitCode.INTEGRITY),
         (service.ServiceError, ExitCode.FAILED),
         (adapter.SettingsUnusable, ExitCode.BAD_INPUT),

@@ -27,9 +27,17 @@ _LABEL_CHARACTERS = 200
 
 
 def text(thing: str, value: object) -> str:
-    """Return `value` if it is text that can be written as UTF-8."""
+    """Return `value` if it is text that can be written as UTF-8, without the character NUL.
+
+    Databases and servers drop or replace NUL, so what comes back would not be what was asked for.
+    """
     if not isinstance(value, str):
         raise BadRequest(f"{thing} must be text, found {type(value).__name__}")
+    if (at := value.find("\0")) >= 0:
+        raise BadRequest(
+            f"{thing} holds the character NUL (U+0000) at position {at + 1}, which no server keeps; "
+            "take it out and ask again"
+        )
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -8,6 +8,7 @@ ServiceError
 ├── BudgetGone        a budget does not allow another attempt; nothing was sent
 ├── NotReady          the job is not where this can be done
 │   └── NotApproved   it waits for the approval of a person
+├── MayBeOurs         a video may be what an open submission created: that has to be settled first
 ├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
 ├── AssetUnusable     the bytes that came are not the file that was promised; the job can be settled again
 ├── NotIntact         the ledger is damaged where it should prove something
@@ -45,6 +46,14 @@ class NotReady(ServiceError):
 
 class NotApproved(NotReady):
     """The job is held until somebody approves it."""
+
+
+class MayBeOurs(ServiceError):
+    """A video that was to be adopted may be what the submission of `job_id` created."""
+
+    def __init__(self, message: str, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
 
 
 class AnsweredTooLate(ServiceError):

@@ -237,10 +237,10 @@ class CharacterDocument(_Lenient):
 
 
 class VideoList(_Lenient):
-    """One page of videos."""
+    """One page of videos; without `has_more` it does not say whether it is the last."""
 
     data: tuple[VideoDocument, ...]
-    has_more: bool = False
+    has_more: bool | None = None
     last_id: Line = None
 
 

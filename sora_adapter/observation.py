@@ -39,10 +39,13 @@ class Observation:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a list; `last_id` is the `after` of the next."""
+    """One page of a list; `last_id` is the `after` of the next.
+
+    `has_more` is None where the server does not say: only an empty page is then the end.
+    """
 
     observations: tuple[Observation, ...]
-    has_more: bool
+    has_more: bool | None
     last_id: str | None
 
 

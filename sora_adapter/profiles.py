@@ -44,6 +44,9 @@ ReferenceForm = Literal["url", "file_id"]
 Wanted = Ability | ExtraField | ReferenceForm | Variant
 
 _OUR_WORDS = {status.value: status for status in Status}
+TAKES_EFFECT_S = 600
+"""How long after a call was begun it may still create a video, and the list not show it yet."""
+
 _LIKE = "like"
 _KEY = "[key]"  # how pydantic points at the key of a table instead of its value
 
@@ -114,6 +117,7 @@ class Profile(BaseModel):
     quirks: dict[Quirk, str] = Field(default_factory=dict)
     refusal_is_proof: bool = True
     list_proves_absence: bool = False
+    takes_effect_s: Annotated[int, Field(ge=0)] = TAKES_EFFECT_S
     free_rejections: tuple[FreeRejection, ...] = ()
     retired: date | None = None
     retired_hosts: tuple[str, ...] = ()

@@ -134,6 +134,7 @@ def _text(console: "Console", done: "Audit") -> None:
         said = server.because or f"{server.listed} listed"
         if server.listed is None and not said.startswith("not asked"):
             said = f"not searched: {said}"
+        said += f", and perhaps more: {server.doubt}" if server.doubt else ""
         at = f" at {server.server}" if server.server else ""
         console.print(f"{server.profile}{at}: {said}", markup=False)
     for finding in done.findings:

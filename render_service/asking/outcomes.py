@@ -1,9 +1,11 @@
 """Recording what came of an attempt, whatever was said about the job while the call was under way."""
 
+import asyncio
 from typing import assert_never
 
 from ledger.errors import EventIdConflict, IllegalTransition, StaleFence, WrongExpectedVersion
 from ledger.events import (
+    ErrorDetail,
     Event,
     Outcome,
     SubmissionAbsent,
@@ -11,9 +13,10 @@ from ledger.events import (
     SubmissionRejected,
     SubmissionUnknown,
 )
-from ledger.job import Job
+from ledger.job import Job, State
+from ledger.private import Private
 from ledger.record import Draft
-from render_service.asking.claims import claim_id
+from render_service.asking.claims import CLAIMED, claim_id
 from render_service.asking.closing import closed
 from render_service.desk import Desk
 from render_service.errors import AnsweredTooLate
@@ -23,9 +26,10 @@ from sora_adapter.advice import Submission
 async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: bool) -> Job:
     """Record `outcome`, and the end of the session unless it `goes_on`; return the job after it.
 
-    An acceptance claims its video. If another job has that video already, what the server said is recorded
-    all the same, without the claim; `audit` shows both. `AnsweredTooLate` if the attempt was settled in the
-    meantime, and otherwise than by this answer, or if the lease that it was made under was lost.
+    An acceptance claims its video. If another job has that video already, the server has not said what it
+    made for this one: its outcome is recorded as unknown, for a person. `AnsweredTooLate` if the attempt was
+    settled in the meantime, and otherwise than by this answer, or if the lease that it was made under was
+    lost.
     """
     end = None if goes_on else _end_of(desk, job, outcome)
     events: list[Event] = [outcome] if end is None else [outcome, closed(desk, job, end)]
@@ -34,10 +38,25 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
         return await _advanced(desk, job, drafts)
     except EventIdConflict:
         now = await desk.job(job.job_id)
-        if _is_settled_so(now, outcome):
+        if _is_settled_so(now, outcome) or not isinstance(outcome, SubmissionAccepted):
             return now
-        desk.log.warning("video.claimed_twice", job_id=job.job_id, video_id=now.video_id)
-        return await _advanced(desk, now, [desk.draft(event) for event in events])
+        desk.log.warning("video.claimed_twice", job_id=job.job_id, video_id=outcome.video_id)
+        if now.state is State.UNKNOWN:  # that is what it was recorded as in the meantime
+            return now
+        return await _advanced(desk, now, [desk.draft(await _answered_with_anothers(desk, now, outcome))])
+
+
+async def _answered_with_anothers(desk: Desk, job: Job, outcome: SubmissionAccepted) -> SubmissionUnknown:
+    """Return what is known of an attempt that the server answered with a video another job has."""
+    claim = await asyncio.to_thread(desk.ledger.event, claim_id(job.profile or "", outcome.video_id))
+    owner = claim.stream if claim else "another job"
+    said = f"{outcome.video_id} belongs to {owner}, so it may have made another video, or none"
+    return SubmissionUnknown(
+        attempt_id=outcome.attempt_id,
+        lost="unreadable",
+        error=ErrorDetail(http_status=200, code=CLAIMED, message=Private.seal("error.message", said)),
+        provider_request_id=outcome.provider_request_id,
+    )
 
 
 async def _advanced(desk: Desk, job: Job, drafts: list[Draft]) -> Job:

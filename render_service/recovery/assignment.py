@@ -1,8 +1,11 @@
-"""Which video belongs to which open attempt. Pure; `docs/decisions/0121` gives the reasons.
+"""Which video belongs to which open attempt. Pure; `docs/decisions/0121` and `0125` give the reasons.
 
 Attempts that may have created the same videos are looked at together: one attempt with one video is certain;
 attempts that asked for the very same are interchangeable, so their videos are shared out in order; anything
 else is for a person. An attempt that may still be answered makes those beside it wait.
+
+Nothing was found for an attempt only if submissions account for every video of its time: one that is adopted,
+or that nobody has claimed, may be its own, however differently it is described.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,8 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from render_service.recovery.attempts import Attempt
-from render_service.recovery.matching import Likeness, likeness, may_stand_for
+from render_service.recovery.matching import likeness, may_stand_for
 from sora_adapter.observation import Observation
+
+ANOTHER_TIME = "the time (by the clocks it was made before or long after)"
 
 
 @dataclass(frozen=True)
@@ -19,8 +24,8 @@ class Finding:
     """What was found for one attempt.
 
     *found*: `video` is its own. *nothing*: no video may be its own. *several*: some of `candidates` may be,
-    and `doubts` say why that is not certain. *wait*: another attempt that may have created the same is still
-    under way.
+    and `doubts` say why that is not certain, and which adopted videos may be. *wait*: a video may be its own
+    that is still to be given to another attempt.
     """
 
     kind: Literal["found", "nothing", "several", "wait"]
@@ -30,10 +35,14 @@ class Finding:
 
 
 def assign(
-    attempts: Sequence[Attempt], videos: Sequence[Observation], under_way: Iterable[str]
+    attempts: Sequence[Attempt],
+    videos: Sequence[Observation],
+    under_way: Iterable[str],
+    adopted: Sequence[Observation] = (),
 ) -> Mapping[str, Finding]:
-    """Return what was found for each attempt, by job id; `videos` are those nobody has claimed.
+    """Return what was found for each attempt, by job id.
 
+    `videos` are those nobody has claimed, `adopted` those that were taken in without a submission;
     `under_way` names the jobs whose attempts may still be answered.
     """
     waiting = set(under_way)
@@ -42,24 +51,45 @@ def assign(
     findings: dict[str, Finding] = {}
     for group in _groups(attempts, fitting):
         findings |= _shared_out(group, fitting, waiting)
+    spoken_for = {seen.video_id for some in fitting.values() for seen in some}
     return {
-        attempt.job.job_id: _with_doubts(findings[attempt.job.job_id], attempt, videos)
+        attempt.job.job_id: _unless_unaccounted(
+            findings[attempt.job.job_id], attempt, videos, adopted, spoken_for
+        )
         for attempt in attempts
     }
 
 
 def _fitting(attempt: Attempt, videos: Sequence[Observation]) -> list[Observation]:
-    return [seen for seen in videos if _doubt(attempt, seen) == ()]
+    return [seen for seen in videos if doubts_about(attempt, seen) == ()]
 
 
-def _doubt(attempt: Attempt, seen: Observation) -> tuple[str, ...] | None:
-    """Return why `seen` is not certainly of this attempt; None if it certainly is not."""
-    compared: Likeness = likeness(attempt, seen)
-    if compared.verdict == "other":
+def doubts_about(attempt: Attempt, seen: Observation) -> tuple[str, ...] | None:
+    """Return why `seen` is not certainly of this attempt; None if it certainly is not.
+
+    Within the time of an attempt nothing a server says of a video is certain to rule it out. At another time,
+    where the clocks would have to be wrong, another text or source does.
+    """
+    compared = likeness(attempt, seen)
+    if seen.created_at is None or attempt.may_have_created_at(seen.created_at):
+        return compared.differences
+    if compared.verdict == "other" or compared.text_differs:
         return None
-    if seen.created_at is not None and not attempt.may_have_created_at(seen.created_at):
-        return (*compared.differences, "the time (by the clocks it was made before or long after)")
-    return compared.differences
+    return (*compared.differences, ANOTHER_TIME)
+
+
+def may_be_of(attempt: Attempt, seen: Observation) -> bool:
+    """Say whether `seen` is so much like what `attempt` asked for that it must not be taken for another's.
+
+    Its text is that of the attempt, or not shown, or the text is all that differs.
+    """
+    doubts, compared = doubts_about(attempt, seen), likeness(attempt, seen)
+    if doubts is None or compared.verdict == "other":
+        return False
+    if seen.prompt is not None and not compared.text_differs:
+        return True
+    telling = [doubt for doubt in doubts if not doubt.startswith("the time (the server")]
+    return len(telling) <= 1 and ANOTHER_TIME not in telling
 
 
 def _groups(
@@ -108,12 +138,37 @@ def _in_order(
     return given
 
 
-def _with_doubts(finding: Finding, attempt: Attempt, videos: Sequence[Observation]) -> Finding:
-    """Leave an attempt to a person where nothing fits it and something nearly does."""
+def _unless_unaccounted(
+    finding: Finding,
+    attempt: Attempt,
+    videos: Sequence[Observation],
+    adopted: Sequence[Observation],
+    spoken_for: set[str],
+) -> Finding:
+    """Leave an attempt to a person where nothing fits it and no submission accounts for what may be its own.
+
+    A video that fits another attempt, `spoken_for`, is waited for: it may be given to that one.
+    """
     if finding.kind != "nothing":
         return finding
-    near = [(seen, doubt) for seen in videos if (doubt := _doubt(attempt, seen))]
-    if not near:
-        return finding
-    doubts = tuple(f"{seen.video_id}: {', '.join(doubt)}" for seen, doubt in near)
-    return Finding("several", candidates=tuple(seen for seen, _ in near), doubts=doubts)
+    near = [(seen, doubt) for seen in videos if (doubt := doubts_about(attempt, seen)) is not None]
+    free = [(seen, doubt) for seen, doubt in near if seen.video_id not in spoken_for]
+    taken_in = [(seen, likeness(attempt, seen).differences) for seen in adopted if _counts(attempt, seen)]
+    if free or taken_in:
+        doubts = (
+            *(f"{seen.video_id}: {', '.join(doubt)}" for seen, doubt in free),
+            *(
+                f"{seen.video_id}: {', '.join((*doubt, 'it was adopted without a submission'))}"
+                for seen, doubt in taken_in
+            ),
+        )
+        return Finding("several", candidates=tuple(seen for seen, _ in free), doubts=doubts)
+    if near:
+        return Finding("wait", candidates=tuple(seen for seen, _ in near))
+    return finding
+
+
+def _counts(attempt: Attempt, adopted: Observation) -> bool:
+    """Say whether an adopted video may be what `attempt` created: by its time, or by its text."""
+    is_in_time = adopted.created_at is None or attempt.may_have_created_at(adopted.created_at)
+    return is_in_time or may_be_of(attempt, adopted)

@@ -11,12 +11,13 @@ from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import JobFilter
+from render_service.settings import SANDBOX
+from sora_adapter.profiles import TAKES_EFFECT_S
 
 OPEN = (State.SUBMITTING, State.UNKNOWN)
 GRACE_S = 300.0
-"""How long a call may take, and how late a server may list what it created."""
+"""How long an attempt may be silent before it counts as lost."""
 
-LONGEST_CALL = timedelta(seconds=600)
 CLOCKS_DIFFER = timedelta(seconds=300)
 
 
@@ -25,6 +26,7 @@ class Attempt:
     """One open attempt of a job; `position` is where its intent stands in the ledger.
 
     `lost` is its ``submission.unknown``; without one, somebody may be waiting for the answer.
+    `takes_effect_s` is how long after its intent a call may still create a video, and the server list it.
     """
 
     job: Job
@@ -34,6 +36,7 @@ class Attempt:
     intended_at: datetime
     heard_at: datetime
     lost: SubmissionUnknown | None
+    takes_effect_s: float = TAKES_EFFECT_S
 
     @property
     def prompt(self) -> str | None:
@@ -53,22 +56,46 @@ class Attempt:
     def may_have_created_at(self, created_at: int) -> bool:
         """Say whether something a server created at `created_at` (Unix seconds) falls into its time.
 
-        That is from the intent until the answer was given up; a crash leaves nobody to give up, so then until
-        the longest time a call may take. Clocks are believed up to `CLOCKS_DIFFER`.
+        That is from the intent until a call may take effect no more, or until its answer was given up, if
+        that was later; a crash leaves nobody to give up. Clocks are believed up to `CLOCKS_DIFFER`.
         """
         gave_up = self.heard_at if self.lost and self.lost.lost != "crash" else self.intended_at
-        until = max(self.intended_at + LONGEST_CALL, gave_up)
+        until = max(self.intended_at + timedelta(seconds=self.takes_effect_s), gave_up)
         since_s = int((self.intended_at - CLOCKS_DIFFER).timestamp())
         return since_s <= created_at <= (until + CLOCKS_DIFFER).timestamp()
 
+    def unproven_s(self, now: datetime, grace_s: float) -> float:
+        """Return the seconds until a list without its video can prove that there is none; 0 from then on.
 
-def open_attempts(ledger: Ledger, profile: str) -> list[Attempt]:
+        The call may take effect until then, whatever the `grace_s` for its answer.
+        """
+        begun_at = min(self.intended_at, self.heard_at)  # the intent's clock may have been ahead
+        effect_s = self.takes_effect_s - (now - begun_at).total_seconds()
+        return max(0.0, effect_s, grace_s - self.silent_s(now))
+
+
+def open_attempts(ledger: Ledger, profile: str, takes_effect_s: float = TAKES_EFFECT_S) -> list[Attempt]:
     """Return the open attempts of a profile's jobs, oldest first."""
     jobs = ledger.jobs(JobFilter(states=OPEN, profile=profile))
-    return sorted((attempt_of(ledger, job) for job in jobs), key=lambda attempt: attempt.position)
+    attempts = (attempt_of(ledger, job, takes_effect_s) for job in jobs)
+    return sorted(attempts, key=lambda attempt: attempt.position)
 
 
-def attempt_of(ledger: Ledger, job: Job) -> Attempt:
+def went_to(attempt: Attempt, profile: str, base_url: str) -> bool:
+    """Say whether an attempt went to `base_url`; the embedded sandbox of `profile` changes its port."""
+    if attempt.intent.profile == profile == SANDBOX:
+        return True
+    return attempt.intent.server == base_url
+
+
+def server_of(ledger: Ledger, job: Job) -> str | None:
+    """Return where the last attempt of a job went; None of an adopted one, and of the embedded sandbox."""
+    events = [record.event for record in ledger.history(job.job_id)]
+    servers = [event.server for event in events if isinstance(event, SubmissionIntended)]
+    return servers[-1] if servers and job.profile != SANDBOX else None
+
+
+def attempt_of(ledger: Ledger, job: Job, takes_effect_s: float = TAKES_EFFECT_S) -> Attempt:
     """Return the last attempt of a job that has made one."""
     history = ledger.history(job.job_id)
     asked, intended = _last(history, RenderRequested), _last(history, SubmissionIntended)
@@ -87,6 +114,7 @@ def attempt_of(ledger: Ledger, job: Job) -> Attempt:
         intended_at=datetime.fromisoformat(intended.recorded_at),
         heard_at=datetime.fromisoformat((lost or intended).recorded_at),
         lost=lost.event if lost is not None and isinstance(lost.event, SubmissionUnknown) else None,
+        takes_effect_s=takes_effect_s,
     )
 
 

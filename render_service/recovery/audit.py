@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ledger.events import SubmissionIntended
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import timestamp
 from render_service.desk import clock_of, connection, usable_profile
 from render_service.errors import BadInput
-from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts
+from render_service.recovery.assignment import may_be_of
+from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts, server_of
 from render_service.recovery.counting import Attempts, count_attempts
 from render_service.recovery.dealt_with import is_dealt_with
 from render_service.recovery.findings import (
@@ -29,12 +29,11 @@ from render_service.recovery.findings import (
     of_open_attempts,
     of_unclaimed,
 )
-from render_service.recovery.matching import likeness
+from render_service.recovery.listing import read_list
 from render_service.recovery.sightings import is_claimed
 from render_service.settings import SANDBOX, Settings
-from render_service.taking_in.library import pages
 from render_service.telemetry import Trace
-from sora_adapter.errors import SettingsUnusable
+from sora_adapter.errors import ServerUnreadable, SettingsUnusable, VideoNotFound
 from sora_adapter.observation import Observation
 
 
@@ -51,13 +50,15 @@ class Scope:
 class ServerLook:
     """Whether a server was asked for its list, how many videos it has, or why it was not asked.
 
-    `server` is its address; None where it is not known, or where it is the embedded sandbox.
+    `server` is its address; None where it is not known, or where it is the embedded sandbox. `doubt` is why
+    its list may not have shown everything.
     """
 
     profile: str
     listed: int | None = None
     because: str | None = None
     server: str | None = None
+    doubt: str | None = None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -111,7 +112,7 @@ async def audit(ledger: Ledger, settings: Settings, trace: Trace, scope: Scope) 
     return await asyncio.to_thread(_audited, ledger, scope, before, look, listed)
 
 
-async def _asked(settings: Settings, trace: Trace, scope: Scope) -> tuple[ServerLook, list[Observation]]:
+async def _asked(settings: Settings, trace: Trace, scope: Scope) -> tuple[ServerLook, Sequence[Observation]]:
     name = settings.chosen_profile()
     if scope.offline:
         return ServerLook(name, because="not asked (--offline)"), []
@@ -122,11 +123,11 @@ async def _asked(settings: Settings, trace: Trace, scope: Scope) -> tuple[Server
         if not profile.can_list:
             return ServerLook(name, because=profile.unsupported.get("list") or "it has no list"), []
         async with connection(settings, trace, profile) as client:
-            seen = [video async for page in pages(client) for video in page.observations]
+            listing = await read_list(client)
             server = None if name == SANDBOX else client.base_url
-    except (BadInput, SettingsUnusable) as error:
+    except (BadInput, SettingsUnusable, VideoNotFound, ServerUnreadable) as error:
         return ServerLook(name, because=str(error).splitlines()[0]), []
-    return ServerLook(name, listed=len(seen), server=server), seen
+    return ServerLook(name, len(listing.videos), server=server, doubt=listing.doubt), listing.videos
 
 
 def _audited(
@@ -193,12 +194,13 @@ def _missing(
 ) -> list[Job]:
     """Return the jobs that wait for a video which the list does not show.
 
-    Nothing follows from a list without any of our videos (another account's), for a job that went to another
-    server, or for one about which something was recorded after `before`, while the list was read.
+    Nothing follows from a list that may not have shown everything, or shows none of our videos (another
+    account's), for a job that went to another server, or for one about which something was recorded after
+    `before`, while the list was read.
     """
     shown = {seen.video_id for seen in listed}
     ours = [job for job in jobs if job.profile == look.profile and job.video_id is not None]
-    if not any(job.video_id in shown for job in ours):
+    if look.doubt is not None or not any(job.video_id in shown for job in ours):
         return []
     return [
         job
@@ -206,15 +208,8 @@ def _missing(
         if job.state in {State.RUNNING, State.COMPLETED}
         and job.video_id not in shown
         and job.position <= before
-        and _server_of(ledger, job) in {look.server, None}
+        and server_of(ledger, job) in {look.server, None}
     ]
-
-
-def _server_of(ledger: Ledger, job: Job) -> str | None:
-    """Return where the last attempt of a job went; None of an adopted one, and of the embedded sandbox."""
-    events = [record.event for record in ledger.history(job.job_id)]
-    servers = [event.server for event in events if isinstance(event, SubmissionIntended)]
-    return servers[-1] if servers and job.profile != SANDBOX else None
 
 
 def _unclaimed(
@@ -226,7 +221,7 @@ def _unclaimed(
         for seen in listed
         if _is_in(scope, timestamp(datetime.fromtimestamp(seen.created_at or 0, UTC)))
         and not is_claimed(ledger, profile, seen.video_id)
-        and all(likeness(one, seen).verdict == "other" for one in live)
+        and not any(may_be_of(one, seen) for one in live)
     ]
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, assert_never
 
 from ledger.job import Job
+from render_service.asking.claims import CLAIMED
 from render_service.documents import job_document
 from render_service.recovery.assignment import Finding
 from render_service.recovery.attempts import Attempt
@@ -41,12 +42,14 @@ def conclude(
 ) -> Settlement:
     """Return what follows for `attempt`; `missing_s` is how long absence does not count yet."""
     job = attempt.job
+    if finding.kind == "nothing" and _was_answered_with_anothers(attempt):
+        return _ask(job, "the server answered with a video that another job has, so it may have made one")
     match finding.kind:
         case "found":
             assert finding.video is not None  # noqa: S101  # that is what found means
             return _found(job, finding.video, seen)
         case "wait":
-            why = "an attempt for the same, which may still be answered, has to be settled first"
+            why = "a video that may be its own fits another attempt, which has to be settled first"
             return Settlement(job, "waiting", why, commands=(_again(job),))
         case "several":
             videos = "these videos may be its own" + (": " if finding.doubts else "")
@@ -58,16 +61,22 @@ def conclude(
 
 
 def _found(job: Job, video: Observation, seen: Sightings) -> Settlement:
-    if video.video_id in seen.by_webhook and video.prompt is None:
-        why = "a webhook told of a video of this shape, and the server shows no prompt to compare"
-        return _ask(job, why, (video,))
+    if video.prompt is None:
+        told = "a webhook told of" if video.video_id in seen.by_webhook else "the server lists"
+        return _ask(job, f"{told} a video of this shape, and the server shows no prompt to compare", (video,))
     made = datetime.fromtimestamp(video.created_at or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return Settlement(job, "recovered", f"the server made {video.video_id} at {made}, as asked")
 
 
+def _was_answered_with_anothers(attempt: Attempt) -> bool:
+    error = attempt.lost.error if attempt.lost else None
+    return error is not None and error.code == CLAIMED
+
+
 def _nothing(job: Job, seen: Sightings, profile: Profile, missing_s: float) -> Settlement:
+    """Conclude absence where it is proven: a list proves it here, late enough, and it shows everything."""
     if seen.listed is None:
-        because = profile.unsupported.get("list") or f"profile {profile.name} has no list"
+        because = profile.unsupported.get("list") or seen.doubt or f"profile {profile.name} has no list"
         return _ask(job, f"this server cannot be searched: {because}")
     if not profile.list_proves_absence:
         why = f"nothing that {profile.title} lists fits, which proves nothing: it may forget what it made"
@@ -75,9 +84,13 @@ def _nothing(job: Job, seen: Sightings, profile: Profile, missing_s: float) -> S
     if not seen.knows_ours:
         return _ask(job, "the list shows none of our videos: it may be another account's, and proves nothing")
     if missing_s > 0:
-        why = f"nothing the server lists fits; that counts in {missing_s:.0f} s, as it may list late"
-        return Settlement(job, "waiting", why, commands=(_again(job), f"{_again(job)} --grace 0"))
-    why = "nothing the server lists fits, so nothing was created"
+        why = (
+            f"nothing the server lists fits; that counts in {missing_s:.0f} s, as it may create or list late"
+        )
+        return Settlement(job, "waiting", why, commands=(_again(job), _declaring_absent(job)))
+    if seen.doubt is not None:
+        return _ask(job, f"nothing the server lists fits, which proves nothing: {seen.doubt}")
+    why = "submissions of this ledger account for all the server has of that time, so nothing was created"
     return Settlement(job, "absent", why, commands=next_steps(job))
 
 
@@ -89,7 +102,11 @@ def next_steps(job: Job) -> tuple[str, ...]:
 def _ask(job: Job, why: str, candidates: Sequence[Observation] = ()) -> Settlement:
     names = tuple(seen.video_id for seen in candidates)
     taking = tuple(f"{_again(job)} --video-id {name}" for name in names or ("VIDEO_ID",))
-    return Settlement(job, "needs_person", why, names, (*taking, f"{_again(job)} --absent --why TEXT"))
+    return Settlement(job, "needs_person", why, names, (*taking, _declaring_absent(job)))
+
+
+def _declaring_absent(job: Job) -> str:
+    return f"{_again(job)} --absent --why TEXT"
 
 
 def _again(job: Job) -> str:

@@ -25,9 +25,9 @@ from typing import Any, Literal
 from decision.money import format_usd
 from ledger.events import Status, Variant
 from ledger.job import Job, State
+from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempts import Attempt
 from render_service.recovery.counting import Attempts
-from render_service.recovery.matching import likeness
 from sora_adapter.observation import Observation
 
 Code = Literal[
@@ -93,10 +93,10 @@ def of_unclaimed(
 
 def _taking_in(seen: Observation, lost: Sequence[Attempt], absent: Sequence[Attempt]) -> str:
     for one in lost:
-        if likeness(one, seen).verdict != "other":
+        if may_be_of(one, seen):
             return f"reconcile {one.job.job_id}"
     for one in absent:
-        if likeness(one, seen).verdict == "same":
+        if doubts_about(one, seen) == ():
             return f"reconcile {one.job.job_id} --video-id {seen.video_id}"
     return f"adopt --id {seen.video_id}"
 

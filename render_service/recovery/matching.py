@@ -1,10 +1,11 @@
-"""Whether a video a server describes may be what an attempt created. Pure.
+"""How a video that a server describes compares with what an attempt asked for. Pure.
 
-*same*: nothing the server says contradicts the request. *similar*: the text agrees, as far as the server
-shows it, and something else does not; servers round lengths and rename models, so a person has to look.
-*other*: another text, or another source.
+*same*: nothing the server says contradicts the request. *similar*: something differs, be it the text; servers
+trim, normalise and cut prompts, round lengths and rename models, so a person has to look. *other*: it is made
+of another source.
 """
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -16,28 +17,38 @@ from sora_adapter.observation import Observation
 
 @dataclass(frozen=True)
 class Likeness:
-    """How a video compares with a request, and what differs."""
+    """How a video compares with a request, and what differs; `text_differs` if its prompt is another."""
 
     verdict: Literal["same", "similar", "other"]
     differences: tuple[str, ...] = ()
+    text_differs: bool = False
 
 
 def likeness(attempt: Attempt, seen: Observation) -> Likeness:
     """Compare what was asked with what a server has."""
-    decisive = tuple(_decisive(attempt, seen))
-    if decisive:
-        return Likeness("other", decisive)
-    differing = tuple(_differing(attempt, seen))
-    return Likeness("similar" if differing else "same", differing)
+    source, text_differs = _names_another_source(attempt, seen), _shows_another_text(attempt, seen)
+    differences = (
+        *(["the source"] if source else []),
+        *(["the prompt"] if text_differs else []),
+        *_differing(attempt, seen),
+    )
+    verdict: Literal["same", "similar", "other"] = "similar" if differences else "same"
+    return Likeness("other" if source else verdict, differences, text_differs)
 
 
-def _decisive(attempt: Attempt, seen: Observation) -> Iterator[str]:
-    sent, shown = attempt.prompt, seen.prompt
-    if shown is not None and sent is not None and shown.split() != sent.split():
-        yield "the prompt"
+def _names_another_source(attempt: Attempt, seen: Observation) -> bool:
     found = seen.remixed_from_video_id
-    if found is not None and found != attempt.asked.remix_video_id:
-        yield "the source"
+    return found is not None and found != attempt.asked.remix_video_id
+
+
+def _shows_another_text(attempt: Attempt, seen: Observation) -> bool:
+    sent, shown = attempt.prompt, seen.prompt
+    return shown is not None and sent is not None and _words(shown) != _words(sent)
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text: how many spaces, and how an accent is encoded, makes no difference."""
+    return unicodedata.normalize("NFC", text).split()
 
 
 def _differing(attempt: Attempt, seen: Observation) -> Iterator[str]:

@@ -7,15 +7,16 @@ Nothing is sent that costs. In order:
    on ``unknown``.
 2. The server is asked what it has, then the ledger what is claimed and what is open (`sightings`).
 3. Each open attempt gets its finding (`assignment`), and what may be concluded (`conclusion`): its video is
-   *recovered*; there is none, and it is *absent*, if this server's list proves that, another grace period
-   later; anything else is said, with the command for a person.
+   *recovered*; there is none, and it is *absent*, if this server's list proves that: it was read to its end,
+   and submissions account for every video of that time, which is over; anything else is said, with the
+   command for a person.
 
 Only ``submission.absent`` permits another attempt. It is recorded here, by a person (`by_hand`), and where no
 connection was made.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,9 @@ from render_service.asking.claims import claim_id
 from render_service.desk import Desk
 from render_service.errors import ServiceError
 from render_service.recovery.assignment import Finding, assign
-from render_service.recovery.attempts import GRACE_S, OPEN, Attempt, attempt_of, open_attempts
+from render_service.recovery.attempts import GRACE_S, OPEN, Attempt, attempt_of, open_attempts, went_to
 from render_service.recovery.conclusion import Settlement, conclude, sent_elsewhere, settled, under_way
-from render_service.recovery.sightings import Sightings, look
-from render_service.settings import SANDBOX
+from render_service.recovery.sightings import Sightings, look, with_prompts
 from sora_adapter.errors import AdapterError
 from sora_adapter.profiles import Profile
 
@@ -114,13 +114,11 @@ class _Search:
         return await self._recorded(job, [self._desk.draft(lost)])
 
     async def _searched(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
-        ledger, names = self._desk.ledger, {job.job_id for job in jobs}
-        begun = await asyncio.to_thread(open_attempts, ledger, self._profile.name)
+        names = {job.job_id for job in jobs}
         async with self._desk.connect(self._profile) as client:
-            seen = await look(self._desk, client, min((one.position for one in begun), default=0))
-        attempts = await asyncio.to_thread(open_attempts, ledger, self._profile.name)
-        here = [attempt for attempt in attempts if self._went_to(client, attempt)]
-        findings = assign(here, seen.unclaimed, self._may_be_answered(here, names))
+            attempts, findings, seen = await self._found(client, names, to_the_end=False)
+            if seen.stopped and self._needs_the_end(attempts, findings, names):
+                attempts, findings, seen = await self._found(client, names, to_the_end=True)
         done = {name: settled(await self._desk.job(name)) for name in names}
         for attempt in attempts:
             name = attempt.job.job_id
@@ -130,9 +128,35 @@ class _Search:
                 done[name] = await self._concluded(attempt, findings[name], seen)
         return done
 
-    def _went_to(self, client: "VideosClient", attempt: Attempt) -> bool:
-        """Say whether an attempt went to the server that was asked; the embedded one changes its port."""
-        return self._profile.name == SANDBOX or attempt.intent.server == client.base_url
+    async def _found(
+        self, client: "VideosClient", names: set[str], *, to_the_end: bool
+    ) -> tuple[list[Attempt], Mapping[str, Finding], Sightings]:
+        """Ask the server, then the ledger, and return the open attempts with what was found for each."""
+        begun = await asyncio.to_thread(self._open_attempts)
+        first = min((one.position for one in begun), default=0)
+        seen = await look(self._desk, client, first, to_the_end=to_the_end)
+        attempts = await asyncio.to_thread(self._open_attempts)
+        here = [attempt for attempt in attempts if went_to(attempt, self._profile.name, client.base_url)]
+        seen = await with_prompts(client, here, seen)
+        under_way = self._may_be_answered(here, names)
+        return attempts, assign(here, seen.unclaimed, under_way, seen.adopted), seen
+
+    def _open_attempts(self) -> list[Attempt]:
+        return open_attempts(self._desk.ledger, self._profile.name, self._profile.takes_effect_s)
+
+    def _needs_the_end(
+        self, attempts: Sequence[Attempt], findings: Mapping[str, Finding], names: set[str]
+    ) -> bool:
+        """Say whether something is to be concluded from what the list does not show."""
+        unsure = [one for one in attempts if one.job.job_id in names and one.job.job_id in findings]
+        return any(
+            findings[one.job.job_id].kind in {"nothing", "several"}
+            and not (self._profile.list_proves_absence and self._unproven_s(one) > 0)
+            for one in unsure
+        )
+
+    def _unproven_s(self, attempt: Attempt) -> float:
+        return attempt.unproven_s(self._desk.clock(), self._grace_s)
 
     def _may_be_answered(self, attempts: Sequence[Attempt], names: set[str]) -> list[str]:
         """Name the other jobs whose answer may still come; a shorter grace was not asked for them."""
@@ -141,8 +165,7 @@ class _Search:
         return [one.job.job_id for one in under_way if one.job.job_id not in names]
 
     async def _concluded(self, attempt: Attempt, finding: Finding, seen: Sightings) -> Settlement:
-        missing_s = max(0.0, self._grace_s - attempt.silent_s(self._desk.clock()))
-        concluded = conclude(attempt, finding, seen, self._profile, missing_s)
+        concluded = conclude(attempt, finding, seen, self._profile, self._unproven_s(attempt))
         drafts = self._drafts(concluded, attempt, finding, seen)
         if not drafts:
             return concluded

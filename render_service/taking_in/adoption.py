@@ -3,6 +3,10 @@
 An adoption is a claim (`render_service.asking.claims`), so a ledger holds each video once, whoever adopts it
 and however often: the later of two finds the job of the earlier (`ledger.errors.EventIdConflict`).
 
+A video that may be what an open submission created is not adopted: it would hide that submission's outcome,
+and its cost. The server is asked about the video before the ledger is asked for open submissions, so the
+intent of whoever created it is in the ledger by then.
+
 What such a video cost was paid elsewhere and is unknown here; see `render_service.asking.closing`.
 """
 
@@ -10,12 +14,16 @@ import asyncio
 
 from ledger.errors import EventIdConflict
 from ledger.events import Event, RenderAdopted, StatusObserved
-from ledger.job import Job
+from ledger.job import Job, State
 from ledger.private import Private
 from ledger.record import new_job_id
 from ledger.store.interface import NEW, JobFilter
 from render_service.asking.claims import claim_id
 from render_service.desk import Desk, connection, usable_profile
+from render_service.errors import MayBeOurs
+from render_service.recovery.assignment import doubts_about, may_be_of
+from render_service.recovery.attempts import OPEN, Attempt, attempt_of, went_to
+from render_service.recovery.reconcile import reconcile_job
 from render_service.settings import Settings
 from render_service.telemetry import Trace
 from sora_adapter.observation import Observation
@@ -42,14 +50,36 @@ async def adopt(desk: Desk, video_id: str) -> tuple[Job, bool]:
         return known, False
     async with desk.connect(profile) as client:
         seen = await client.observe(video_id)
+    return await adopt_or_recover(desk, profile, seen)
+
+
+async def adopt_or_recover(desk: Desk, profile: Profile, seen: Observation) -> tuple[Job, bool]:
+    """Adopt a video that a person named, or recover the lost submission that created it.
+
+    `MayBeOurs` names the command where it cannot be known which of them it is.
+    """
+    try:
+        return await take_in(desk, profile, seen, source="poll")
+    except MayBeOurs as ours:
+        if not profile.can_list:
+            raise
+        settlement = await reconcile_job(desk, await desk.job(ours.job_id))
+        if settlement.job.video_id == seen.video_id:
+            return settlement.job, False
+        if settlement.is_open:
+            raise MayBeOurs(f"{ours} ({settlement.why})", ours.job_id) from ours
     return await take_in(desk, profile, seen, source="poll")
 
 
 async def take_in(desk: Desk, profile: Profile, seen: Observation, *, source: str) -> tuple[Job, bool]:
-    """Record a video the server described, and that it is done if it is; `source` is ``poll`` or ``list``."""
+    """Record a video the server described, and that it is done if it is; `source` is ``poll`` or ``list``.
+
+    `MayBeOurs` if it may be what an open submission created.
+    """
     known = await known_job(desk, profile, seen.video_id)
     if known is not None:
         return known, False
+    await _refuse_if_ours(desk, profile, seen)
     job_id, event_id = new_job_id(), claim_id(profile.name, seen.video_id)
     drafts = [desk.draft(adopted(profile, seen), event_id=event_id)]
     if seen.is_final:
@@ -62,6 +92,43 @@ async def take_in(desk: Desk, profile: Profile, seen: Observation, *, source: st
             raise
         return await desk.job(first.stream), False
     return await desk.job(job_id), True
+
+
+async def _refuse_if_ours(desk: Desk, profile: Profile, seen: Observation) -> None:
+    attempts = await asyncio.to_thread(_unsettled, desk, profile)
+    if not attempts:
+        return
+    async with desk.connect(profile) as client:
+        here = [attempt for attempt in attempts if went_to(attempt, profile.name, client.base_url)]
+    fitting = [one for one in here if doubts_about(one, seen) == ()]
+    similar = [one for one in here if one.job.state in OPEN and may_be_of(one, seen)]
+    for attempt in (*fitting, *similar):
+        raise MayBeOurs(_refusal(attempt, seen), attempt.job.job_id)
+
+
+def _unsettled(desk: Desk, profile: Profile) -> list[Attempt]:
+    """Return the attempts whose outcome is not known, and those that are taken to have created nothing.
+
+    Of every profile: two of them may name one server.
+    """
+    jobs = desk.ledger.jobs(JobFilter(states=(*OPEN, State.ABSENT)))
+    unsettled = [job for job in jobs if job.outcome is None]
+    return [attempt_of(desk.ledger, job, profile.takes_effect_s) for job in unsettled]
+
+
+def _refusal(attempt: Attempt, seen: Observation) -> str:
+    name, again = attempt.job.job_id, f"`sora-ledger reconcile {attempt.job.job_id}"
+    doubts = doubts_about(attempt, seen)
+    differing = f" (it differs in {', '.join(doubts)})" if doubts else ""
+    taking = f"{again} --video-id {seen.video_id}` gives it to that job"
+    if attempt.job.state is State.ABSENT:
+        what = f"{seen.video_id} fits {name}, which was taken to have created nothing"
+        return f"{what}: {taking}, `sora-ledger cancel {name}` ends that job; then repeat the command"
+    what = f"{seen.video_id} may be what {name} created, whose outcome is not known{differing}"
+    return (
+        f"{what}: {again}` looks for it, {taking}, "
+        f"{again} --absent --why TEXT` says that it is another's; then repeat the command"
+    )
 
 
 async def known_job(desk: Desk, profile: Profile, video_id: str) -> Job | None:

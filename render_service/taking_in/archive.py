@@ -8,20 +8,18 @@ would be in the ledger twice once the answer is found.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 from ledger.events import Status, Variant
 from ledger.job import Job, State
-from ledger.store.interface import JobFilter
 from render_service.asking.asking_again import patiently
 from render_service.desk import Desk
-from render_service.errors import AssetUnusable
+from render_service.errors import AssetUnusable, MayBeOurs
 from render_service.settling.settle import fetch, refresh, settle
-from render_service.taking_in.adoption import known_job, take_in
+from render_service.taking_in.adoption import take_in
 from render_service.taking_in.library import pages
 from sora_adapter.errors import AnswerError, ContentTruncated, ServerTrouble
 from sora_adapter.observation import Observation
@@ -29,8 +27,6 @@ from sora_adapter.profiles import Profile
 from sora_adapter.support import require
 
 AT_ONCE = 4
-CLOCK_SKEW_S = 300
-OPEN = (State.SUBMITTING, State.UNKNOWN)
 FINISHED = (State.COMPLETED, State.STORED)
 
 
@@ -75,42 +71,24 @@ async def archive(desk: Desk, watch: Watch | None = None) -> Archive:
     profile = desk.profile()
     require(profile, "list")
     done, turn = Archive(), asyncio.Semaphore(AT_ONCE)
-    open_jobs = await asyncio.to_thread(desk.ledger.jobs, JobFilter(states=OPEN, profile=profile.name))
     async with desk.connect(profile) as client:
         async for page in pages(client):
-            jobs = [await _taken_in(desk, profile, seen, open_jobs, done) for seen in page.observations]
+            jobs = [await _taken_in(desk, profile, seen, done) for seen in page.observations]
             await _together(_kept(desk, profile, job, done, turn, watch) for job in jobs if job is not None)
     return done
 
 
-async def _taken_in(
-    desk: Desk, profile: Profile, seen: Observation, open_jobs: Sequence[Job], done: Archive
-) -> Job | None:
+async def _taken_in(desk: Desk, profile: Profile, seen: Observation, done: Archive) -> Job | None:
     """Return the job of a listed video, adopted if need be; None if it is left alone."""
     done.listed += 1
-    job = await known_job(desk, profile, seen.video_id)
-    ours = next((job for job in open_jobs if may_be_answer_to(job, seen)), None)
-    if job is None and ours is not None:
+    try:
+        job, now = await take_in(desk, profile, seen, source="list")
+    except MayBeOurs as ours:
         done.left.append({"video_id": seen.video_id, "job_id": ours.job_id})
         return None
-    if job is None:
-        job, now = await take_in(desk, profile, seen, source="list")
-        done.adopted += now
-        done.known += not now
-    else:
-        done.known += 1
+    done.adopted += now
+    done.known += not now
     return job
-
-
-def may_be_answer_to(job: Job, seen: Observation) -> bool:
-    """Say whether `seen` may be what the lost or pending submission of `job` created."""
-    if seen.created_at is not None:
-        asked_at = datetime.fromisoformat(job.created_at).timestamp()
-        if seen.created_at < asked_at - CLOCK_SKEW_S:
-            return False
-    same_size = seen.size is None or job.size is None or seen.size == job.size
-    same_seconds = seen.seconds is None or job.seconds is None or seen.seconds == str(job.seconds)
-    return same_size and same_seconds
 
 
 async def _together(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -42,14 +42,19 @@ async def list_videos(  # what can be asked of a list
 async def pages(
     client: "VideosClient", *, after: str | None = None, order: Literal["asc", "desc"] = "asc"
 ) -> AsyncIterator[Page]:
-    """Yield a server's pages to the last one; ends as well where a server begins again instead."""
-    seen: set[str] = set()
+    """Yield a server's pages to the last one.
+
+    Where a page does not say whether there is more, that is an empty one; a server that shows nothing new
+    begins again, and is asked no further.
+    """
+    shown: set[str] = set()
     while True:
         page = await patiently(partial(client.list, limit=PAGE, after=after, order=order))
         yield page
-        if not page.has_more or page.last_id is None or page.last_id in seen:
+        new = {seen.video_id for seen in page.observations} - shown
+        if page.has_more is False or page.last_id is None or not new:
             return
-        seen.add(page.last_id)
+        shown |= new
         after = page.last_id
 
 

@@ -21,7 +21,13 @@ def test_nothing_to_look_at_ends_with_0(sora: Sora, at_openai: Any) -> None:
     ended = sora("audit")
     assert (ended.code, ended.document["clean"], ended.document["findings"]) == (0, True, [])
     [asked] = ended.document["servers"]
-    assert asked == {"profile": "openai", "listed": 1, "because": None, "server": base_url}
+    assert asked == {
+        "profile": "openai",
+        "listed": 1,
+        "because": None,
+        "server": base_url,
+        "doubt": None,
+    }
 
 
 def test_a_finding_ends_with_11_and_what_to_do(sora: Sora, at_openai: Any) -> None:

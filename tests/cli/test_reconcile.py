@@ -4,12 +4,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 Sora = Callable[..., Any]
-ASKED = ("create", "--prompt", "a fox runs", "--profile", "openai")
+ASKED = ("create", "--prompt", "a fox runs")
 
 
 @pytest.fixture
@@ -18,10 +19,10 @@ def lost(sora: Sora, server: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     running: list[Any] = []
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")
 
-    def create(fault: str = "kept-but-answer-lost") -> str:
+    def create(fault: str = "kept-but-answer-lost", profile: str = "openai") -> str:
         if not running:
             running.append(server(clock=time.time, faults=(f"create={fault}",)))
-        return str(sora(*ASKED).document["job_id"])
+        return str(sora(*ASKED, "--profile", profile).document["job_id"])
 
     return create
 
@@ -41,11 +42,21 @@ def test_what_is_not_settled_ends_with_6_and_the_commands(sora: Sora, lost: Any)
     job = lost("lost")
     ended = sora("reconcile", "--all", "--format=text")
     assert ended.code == 6
-    assert f"→ sora-ledger reconcile {job} --grace 0" in ended.out
+    assert f"→ sora-ledger reconcile {job} --absent --why TEXT" in ended.out
 
 
-def test_absence_is_followed_by_what_can_be_done(sora: Sora, lost: Any) -> None:
-    job = lost("lost")
+def test_no_grace_makes_a_call_take_effect_sooner(sora: Sora, lost: Any) -> None:
+    ended = sora("reconcile", lost("lost"), "--grace", "0")
+    assert (ended.code, verdicts(ended)) == (6, ["waiting"])
+
+
+def test_absence_is_followed_by_what_can_be_done(
+    sora: Sora, lost: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = tmp_path / "own.toml"
+    profiles.write_text('[prompt]\nlike = "openai"\ntakes_effect_s = 0\n')
+    monkeypatch.setenv("SORA_LEDGER_PROFILES", str(profiles))
+    job = lost("lost", "prompt")
     ended = sora("reconcile", job, "--grace", "0")
     assert (ended.code, verdicts(ended)) == (0, ["absent"])
     assert ended.document["settlements"][0]["commands"][0] == f"sora-ledger resume {job}"

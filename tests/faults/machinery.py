@@ -68,6 +68,11 @@ class Operation:
         return (*self.command, "--resume") if self.command[0] == "create-batch" else self.command
 
 
+PROMPT = """
+[prompt]
+like = "openai"
+takes_effect_s = 0
+"""
 _KEY = ("--request-key", "teaser")
 _CREATE = ("create", "--prompt", "a fox runs", *_KEY)
 _RECONCILE = ("reconcile", "--all", "--grace", "0")
@@ -176,11 +181,13 @@ class Place:
         self.environment = {
             "SORA_LEDGER_URL": self.url,
             "SORA_LEDGER_ASSETS": str(self.folder / "assets"),
-            "SORA_LEDGER_PROFILE": "openai",
+            "SORA_LEDGER_PROFILE": "prompt",
+            "SORA_LEDGER_PROFILES": str(self.folder / "profiles.toml"),
             "SORA_LEDGER_ACTOR": "ana",
             "OPENAI_API_KEY": "sk-test-0123456789",
             "OPENAI_BASE_URL": self.server.base_url,
         }
+        (self.folder / "profiles.toml").write_text(PROMPT)
         (self.folder / "two.jsonl").write_text(BATCH)
         (self.folder / "one.jsonl").write_text(BATCH.partition("\n")[0])
 

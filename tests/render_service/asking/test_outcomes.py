@@ -61,13 +61,21 @@ async def test_an_acceptance_claims_its_video(submitting: Any) -> None:
     assert (claim.type, claim.stream) == ("submission.accepted", job.job_id)
 
 
-async def test_what_a_server_says_is_recorded_although_another_job_has_the_video(
-    submitting: Any, intact: Any
+async def test_an_answer_with_the_video_of_another_job_leaves_the_outcome_unknown(
+    submitting: Any, intact: Any, event: Any
 ) -> None:
     desk, first = await submitting("a fox")
     _, second = await submitting("an owl")
     jobs = [await record_outcome(desk, job, accepted(), goes_on=False) for job in (first, second)]
-    assert [(job.state, job.video_id) for job in jobs] == [(State.RUNNING, "video_1")] * 2
+    assert [(job.state, job.video_id) for job in jobs] == [
+        (State.RUNNING, "video_1"),
+        (State.UNKNOWN, None),
+    ]
+    error = event(jobs[1], SubmissionUnknown).error
+    assert (error.code, error.message.text) == (
+        "video_of_another_job",
+        f"video_1 belongs to {first.job_id}, so it may have made another video, or none",
+    )
     assert intact()
 
 

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -12,7 +14,7 @@ from ledger.events import RenderDecided
 from ledger.job import Job, State
 from render_service.asking.intents import intended
 from render_service.asking.renders import place
-from render_service.desk import Desk
+from render_service.desk import Desk, utc_now
 from render_service.settings import Settings
 from sora_adapter.sandbox.server import SandboxServer
 
@@ -73,6 +75,16 @@ def forget(server: SandboxServer) -> Callable[[str], None]:
         httpx2.delete(url, headers=headers).raise_for_status()
 
     return delete
+
+
+@pytest.fixture
+def later() -> Callable[..., Desk]:
+    """Return the same desk at a later time by its clock."""
+
+    def at(desk: Desk, **ahead: float) -> Desk:
+        return replace(desk, clock=lambda: utc_now() + timedelta(**ahead))
+
+    return at
 
 
 @pytest.fixture

@@ -42,11 +42,11 @@ async def test_a_render_that_runs_is_no_finding(desk: Desk, request_for: Any) ->
 
 
 async def test_every_attempt_has_its_standing(
-    desk: Desk, stored: Any, lost: Any, cut_off: Any, plan: Any, request_for: Any
+    desk: Desk, stored: Any, lost: Any, cut_off: Any, plan: Any, request_for: Any, later: Any
 ) -> None:
     await stored(desk, prompt="accepted")
     await reconcile_job(desk, await lost(desk, prompt="recovered"))
-    await reconcile_job(desk, await lost(desk, kept=False, prompt="absent"), grace_s=0)
+    await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False, prompt="absent"))
     await lost(desk, prompt="unknown")
     await cut_off(desk, prompt="in flight")
     plan("create=429:1")

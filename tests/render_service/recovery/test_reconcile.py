@@ -4,7 +4,6 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -21,11 +20,10 @@ from ledger.job import Job, State
 from ledger.store.interface import ANY
 from render_service.asking.renders import place
 from render_service.asking.resuming import resume
-from render_service.desk import Desk, utc_now
+from render_service.desk import Desk
 from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job
 from render_service.settling.settle import settle
 from render_service.taking_in.adoption import take_in
-from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
 Types = Callable[[Job], list[str]]
@@ -50,9 +48,9 @@ async def test_the_record_says_that_the_list_showed_it(desk: Desk, lost: Any, ev
 
 
 async def test_an_attempt_that_was_cut_off_is_first_recorded_as_lost(
-    desk: Desk, cut_off: Any, types: Types, event: Any
+    desk: Desk, cut_off: Any, types: Types, event: Any, later: Callable[..., Desk]
 ) -> None:
-    job = (await reconcile_job(desk, await cut_off(desk), grace_s=0)).job
+    job = (await reconcile_job(later(desk, seconds=601), await cut_off(desk), grace_s=0)).job
     assert types(job)[-2:] == ["submission.unknown", "submission.absent"]
     assert event(job, SubmissionUnknown).lost == "crash"
 
@@ -70,11 +68,11 @@ async def test_absence_does_not_count_at_once(desk: Desk, lost: Any) -> None:
     assert (settlement.verdict, settlement.job.state) == ("waiting", State.UNKNOWN)
 
 
-async def test_absence_counts_after_the_grace_period(
+async def test_absence_counts_once_the_call_can_take_effect_no_more(
     desk: Desk, lost: Any, later: Callable[..., Desk], event: Any
 ) -> None:
     job = await lost(desk, kept=False)
-    settlement = await reconcile_job(later(desk, seconds=301), job)
+    settlement = await reconcile_job(later(desk, seconds=601), job)
     assert (settlement.verdict, settlement.job.state) == ("absent", State.ABSENT)
     assert event(settlement.job, SubmissionAbsent).how == "list"
 
@@ -93,24 +91,14 @@ async def test_an_attempt_begun_in_the_future_by_a_wrong_clock_is_not_waited_for
     job = await cut_off(later(desk, days=365))
     first = await reconcile_job(desk, job)
     assert (first.verdict, first.job.state) == ("waiting", State.UNKNOWN)
-    assert (await reconcile_job(later(desk, seconds=301), job)).verdict == "absent"
-
-
-@pytest.fixture
-def later() -> Callable[..., Desk]:
-    """Return the same desk at a later time by its clock."""
-
-    def at(desk: Desk, **ahead: float) -> Desk:
-        return replace(desk, clock=lambda: utc_now() + timedelta(**ahead))
-
-    return at
+    assert (await reconcile_job(later(desk, seconds=601), job)).verdict == "absent"
 
 
 async def test_what_is_absent_may_be_sent_again_under_its_key(
-    desk: Desk, lost: Any, request_for: Any, created: Any
+    desk: Desk, lost: Any, request_for: Any, created: Any, later: Callable[..., Desk]
 ) -> None:
     job = await lost(desk, kept=False, request_key="teaser")
-    await reconcile_job(desk, job, grace_s=0)
+    await reconcile_job(later(desk, seconds=601), job)
     again = await place(desk, request_for(request_key="teaser"))
     assert (again.job.job_id, again.job.state, len(created())) == (job.job_id, State.RUNNING, 1)
 
@@ -137,10 +125,13 @@ async def test_the_same_request_twice_shares_out_both_videos(desk: Desk, lost: A
     assert sorted(one.job.video_id or "" for one in found) == sorted(video["id"] for video in created())
 
 
-async def test_of_two_same_requests_one_may_have_created_nothing(desk: Desk, lost: Any) -> None:
+async def test_of_two_same_requests_one_may_have_created_nothing(
+    desk: Desk, lost: Any, later: Callable[..., Desk]
+) -> None:
     await lost(desk)
     await lost(desk, kept=False)
-    verdicts = [one.verdict for one in await reconcile(desk, await open_jobs(desk), grace_s=0)]
+    found = await reconcile(later(desk, seconds=601), await open_jobs(desk))
+    verdicts = [one.verdict for one in found]
     assert verdicts == ["recovered", "absent"]
 
 
@@ -160,11 +151,31 @@ async def test_more_candidates_than_attempts_are_left_to_a_person(
     assert f"sora-ledger reconcile {job.job_id} --video-id {other}" in settlement.commands
 
 
-async def test_a_video_of_another_prompt_is_no_candidate(desk: Desk, lost: Any, someone_else: Any) -> None:
+async def test_a_video_of_another_prompt_keeps_absence_from_counting(
+    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+) -> None:
+    other = someone_else(prompt="a horse")
+    settlement = await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False))
+    assert (settlement.verdict, settlement.candidates) == ("needs_person", (other,))
+    assert f"{other}: the prompt" in settlement.why
+
+
+async def test_an_adopted_video_keeps_absence_from_counting(
+    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+) -> None:
+    await known_to(desk, someone_else(prompt="a horse"))
+    settlement = await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False))
+    assert (settlement.verdict, settlement.candidates) == ("needs_person", ())
+    assert "it was adopted without a submission" in settlement.why
+
+
+async def test_a_video_of_another_prompt_and_another_time_does_not_keep_absence_from_counting(
+    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+) -> None:
     await known_to(desk, someone_else(prompt="ours"))
     someone_else(prompt="a horse")
-    settlement = await reconcile_job(desk, await lost(desk, kept=False), grace_s=0)
-    assert settlement.verdict == "absent"
+    job = await lost(later(desk, days=1), kept=False)
+    assert (await reconcile_job(later(desk, days=2), job)).verdict == "absent"
 
 
 async def known_to(desk: Desk, video_id: str) -> None:
@@ -191,9 +202,11 @@ async def test_a_clock_that_was_wrong_keeps_absence_from_counting(
     assert "by the clocks it was made before or long after" in settlement.why
 
 
-async def test_a_claimed_video_is_no_candidate(desk: Desk, lost: Any, request_for: Any) -> None:
+async def test_a_claimed_video_is_no_candidate(
+    desk: Desk, lost: Any, request_for: Any, later: Callable[..., Desk]
+) -> None:
     done = (await place(desk, request_for())).job
-    settlement = await reconcile_job(desk, await lost(desk, kept=False), grace_s=0)
+    settlement = await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False))
     assert (settlement.verdict, done.state) == ("absent", State.RUNNING)
 
 
@@ -220,25 +233,6 @@ async def test_another_servers_list_says_nothing(
     settlement = await reconcile_job(at(sandbox(data_dir=tmp_path / "b").base_url), job, grace_s=0)
     assert settlement.verdict == "needs_person"
     assert settlement.why.startswith(f"it was sent to {desk.settings.base_url}")
-
-
-async def test_a_list_is_read_to_where_the_ledger_knows_what_it_shows(
-    desk: Desk, lost: Any, someone_else: Any, monkeypatch: pytest.MonkeyPatch, server: SandboxServer
-) -> None:
-    monkeypatch.setattr("render_service.taking_in.library.PAGE", 2)
-    for _ in range(5):
-        someone_else(prompt="long before")
-    await known_to(desk, someone_else(prompt="known"))
-    job = await lost(desk)
-    for _ in range(3):
-        someone_else(prompt="since then")
-    before = asked(server)
-    found = await reconcile_job(desk, job)
-    assert (found.verdict, asked(server) - before) == ("recovered", 3)
-
-
-def asked(server: SandboxServer) -> int:
-    return int(httpx2.get(f"{server.origin}/_sandbox/requests").json()["lists"])
 
 
 @pytest.fixture
@@ -279,8 +273,10 @@ async def test_a_video_is_found_in_a_list_that_proves_nothing(desk: Desk, lost: 
     assert (await reconcile_job(desk, job)).verdict == "recovered"
 
 
-async def test_what_is_absent_can_be_resumed(desk: Desk, lost: Any, created: Any) -> None:
-    absent = await reconcile_job(desk, await lost(desk, kept=False), grace_s=0)
+async def test_what_is_absent_can_be_resumed(
+    desk: Desk, lost: Any, created: Any, later: Callable[..., Desk]
+) -> None:
+    absent = await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False))
     again = await resume(desk, absent.job)
     assert (again.job.state, len(created())) == (State.RUNNING, 1)
 

@@ -14,7 +14,7 @@ from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.settling.settle import settle
 from render_service.taking_in.adoption import adopt, take_in
-from render_service.taking_in.archive import _together, archive, may_be_answer_to
+from render_service.taking_in.archive import _together, archive
 from render_service.taking_in.library import list_all
 from sora_adapter.errors import OperationUnsupported, ServerUnreachable, VideoNotFound
 from sora_adapter.observation import Observation
@@ -195,15 +195,6 @@ async def test_trouble_with_the_server_ends_an_archive_as_what_it_is() -> None:
     with pytest.raises(ServerUnreachable, match="gone"):
         await _together([goes_on(), fails()])
     assert ended == ["cancelled"]
-
-
-@pytest.mark.parametrize("changes", [{"created_at": 1}, {"size": "720x1280"}, {"seconds": "12"}])
-async def test_a_video_that_is_older_or_other_than_asked_is_not_its_answer(
-    desk: Desk, request_for: Any, changes: dict[str, Any]
-) -> None:
-    placed = await place(desk, request_for())
-    seen = Observation(video_id="video_x", status=Status.COMPLETED, **changes)
-    assert not may_be_answer_to(placed.job, seen)
 
 
 async def test_a_server_that_cannot_list_is_said_before_anything_is_asked(

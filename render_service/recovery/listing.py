@@ -1,0 +1,65 @@
+"""A server's list, read to its end, and whether it can be taken for everything the server has.
+
+Servers ignore `order`, cut pages short, leave fields out and begin again. So a list counts as whole only if
+every page said whether there is more, the last one said no, and no page repeated what came before.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from render_service.taking_in.library import pages
+from sora_adapter.observation import Observation, Page
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+DISTINCT_SECONDS = 2
+SILENT = "it does not say whether there is more (has_more is missing)"
+REPEATING = "it says that there is more and shows nothing new"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The videos a server listed, each once.
+
+    `doubt` says why there may be more of them, None where there are not; `stopped` that reading ended early,
+    on purpose.
+    """
+
+    videos: tuple[Observation, ...]
+    doubt: str | None = None
+    stopped: bool = False
+
+
+async def read_list(
+    client: "VideosClient", is_far_enough: Callable[[Page], Awaitable[bool]] | None = None
+) -> Listing:
+    """Read a list newest first, to its end, or to the page that `is_far_enough`.
+
+    `is_far_enough` is asked only about a list that is seen to be newest first: all times known and falling
+    over all pages so far, and at least two distinct seconds among them.
+    """
+    found: dict[str, Observation] = {}
+    times: list[int | None] = []
+    doubt = None
+    async for page in pages(client, order="desc"):
+        new = {seen.video_id: seen for seen in page.observations if seen.video_id not in found}
+        says_more_than_it_shows = not new and (page.has_more is True or bool(found))
+        if page.has_more is None:
+            doubt = SILENT
+        elif says_more_than_it_shows or (page.has_more and page.last_id is None):
+            doubt = doubt or REPEATING
+        found |= new
+        times += [seen.created_at for seen in page.observations]
+        if is_far_enough and _is_newest_first(times) and await is_far_enough(page):
+            return Listing(tuple(found.values()), "it was not read to its end", stopped=True)
+    return Listing(tuple(found.values()), doubt)
+
+
+def _is_newest_first(times: list[int | None]) -> bool:
+    known = [time for time in times if time is not None]
+    if len(known) < len(times) or len(set(known)) < DISTINCT_SECONDS:
+        return False
+    return all(one >= later for one, later in pairwise(known))

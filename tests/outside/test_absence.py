@@ -1,0 +1,219 @@
+"""Nothing is paid for twice, whatever a server lists: absence is proven or left to a person."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Outside = Callable[..., Any]
+FOX = ("--prompt", "a fox runs in the snow", "--no-augment")
+
+
+@pytest.fixture
+def ana(person: Any) -> Any:
+    """A person whose profile says that a call takes effect at once, and whose list proves absence."""
+    profiles = Path(person.environment["SORA_LEDGER_PROFILES"])
+    profiles.write_text(f"{profiles.read_text()}takes_effect_s = 0\n")
+    return person
+
+
+def verdict(ended: Any) -> tuple[str, str]:
+    [settlement] = ended.document["settlements"]
+    return settlement["verdict"], settlement["why"]
+
+
+def write_batch(folder: Path, *prompts: str) -> tuple[str, ...]:
+    """Write a batch of `prompts`; return the command that sends it, in their order."""
+    (folder / "lines.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
+    sending = ("--no-augment", "--concurrency", "1")
+    return ("create-batch", "--input", "lines.jsonl", "--out-dir", "out", *sending)
+
+
+def test_what_was_truly_lost_is_proven_absent_and_sent_again_once(outside: Outside, ana: Any) -> None:
+    server = outside(creates=["lost-request"])
+    ana = ana.at(server)
+    job = ana("create", *FOX).document["job_id"]
+    found = verdict(ana("reconcile", job, "--grace", "0"))
+    assert (found[0], ana("resume", job).code, len(server.bills())) == ("absent", 0, 1)
+
+
+@pytest.mark.parametrize("how", ["lost-answer", "late@1", "lost-request"])
+def test_no_list_proves_absence_while_a_call_may_still_take_effect(
+    outside: Outside, person: Any, how: str
+) -> None:
+    server = outside(creates=[how], list_lag_s=3600)
+    person = person.at(server)
+    job = person("create", *FOX).document["job_id"]
+    said, why = verdict(person("reconcile", job, "--grace", "0"))
+    assert (said, "as it may create or list late" in why) == ("waiting", True)
+    with person.start("worker", "--drain", "--interval", "0.1", "--grace", "0") as worker:
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(2)
+        worker.kill()
+    assert len(server.requests("POST")) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"order": "asc", "page": 1},
+        {"order": "asc", "page": 2, "clock_step_s": 3600},
+        {"order": "asc", "page": 1, "created_at": False},
+        {"order": "shuffle", "page": 2},
+        {"order": "asc", "page": 1, "last_id": False},
+        {"has_more": False, "page": 1},
+        {"has_more": False, "order": "asc", "page": 2},
+        {"after": False, "order": "asc", "page": 2},
+        {"list_prompts": False, "get_prompts": False},
+        {"prompt": 5},
+        {"prompt": "upper"},
+        {"prompt": "nfc"},
+        {"clock_s": 7200},
+    ],
+    ids=str,
+)
+def test_a_lost_answer_is_never_billed_twice_whatever_the_list_is_like(
+    outside: Outside, ana: Any, odd: dict[str, Any]
+) -> None:
+    server = outside(creates=["ok", "ok", "lost-answer"], **odd)
+    ana = ana.at(server)
+    batch = write_batch(ana.folder, "an owl by the lake", "a horse in the rain", "  cafe\u0301 at night ")
+    for command in (batch, ("reconcile", "--all", "--grace", "0"), (*batch, "--resume")):
+        ana(*command)
+    assert len(server.bills()) == 3
+
+
+def test_the_video_is_found_on_the_last_page_of_a_list_in_another_order(outside: Outside, ana: Any) -> None:
+    server = outside(creates=["ok", "ok", "lost-answer"], order="asc", page=1)
+    ana = ana.at(server)
+    ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain", "a fox in the snow"))
+    assert verdict(ana("reconcile", "--all"))[0] == "recovered"
+
+
+def test_a_list_without_has_more_finds_and_never_proves(outside: Outside, ana: Any) -> None:
+    server = outside(creates=["ok", "lost-request", "lost-answer"], has_more=False, page=1)
+    ana = ana.at(server)
+    ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain", "a fox in the snow"))
+    ended = ana("reconcile", "--all", "--grace", "0")
+    absent, there = ended.document["settlements"]
+    assert (ended.code, there["verdict"], absent["verdict"]) == (6, "recovered", "needs_person")
+    assert "has_more is missing" in absent["why"]
+
+
+def test_a_worker_alone_never_pays_twice_for_an_answer_on_a_later_page(outside: Outside, ana: Any) -> None:
+    server = outside(creates=["ok", "ok", "lost-answer"], order="asc", page=1)
+    ana = ana.at(server)
+    ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain", "a fox in the snow"))
+    ana("worker", "--drain", "--interval", "0.1", "--grace", "0")
+    assert len(server.bills()) == 3
+    assert ana("audit").code == 0
+
+
+def test_a_video_of_another_client_is_not_taken_where_the_list_shows_no_prompts(
+    outside: Outside, ana: Any
+) -> None:
+    server = outside(creates=["lost-request"], list_prompts=False)
+    ana = ana.at(server)
+    job = ana("create", *FOX, "--seconds", "4", "--size", "1280x720").document["job_id"]
+    other = server.create("a heron by the lake", seconds="4", size="1280x720")["id"]
+    said, why = verdict(ana("reconcile", job))
+    assert (said, f"{other}: the prompt" in why) == ("needs_person", True)
+
+
+def test_where_the_server_shows_no_prompt_at_all_a_person_decides(outside: Outside, ana: Any) -> None:
+    server = outside(creates=["lost-answer"], list_prompts=False, get_prompts=False)
+    ana = ana.at(server)
+    job = ana("create", *FOX).document["job_id"]
+    [video] = server.bills()
+    asked = ana("reconcile", job)
+    assert verdict(asked) == (
+        "needs_person",
+        "the server lists a video of this shape, and the server shows no prompt to compare",
+    )
+    assert ana("reconcile", job, "--video-id", video["id"]).code == 0
+
+
+def test_a_prompt_that_only_the_single_video_shows_is_fetched(outside: Outside, ana: Any) -> None:
+    server = outside(creates=["lost-answer"], list_prompts=False)
+    ana = ana.at(server)
+    job = ana("create", *FOX).document["job_id"]
+    assert verdict(ana("reconcile", job))[0] == "recovered"
+
+
+def test_a_replica_that_does_not_list_what_another_one_renders_proves_nothing(
+    outside: Outside, ana: Any
+) -> None:
+    server = outside(creates=["ok", "ok", "lost-request"], replicas=2, status="in_progress")
+    ana = ana.at(server)
+    ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain", "a fox in the snow"))
+    said, why = verdict(ana("reconcile", "--all", "--grace", "0"))
+    assert (said, "it does not show video_out" in why) == ("needs_person", True)
+
+
+def test_a_prompt_with_nul_is_refused_before_anything_is_recorded(outside: Outside, ana: Any) -> None:
+    server = outside()
+    ana = ana.at(server)
+    ended = ana(*write_batch(ana.folder, "a fox\0runs"))
+    assert (ended.code, "NUL (U+0000) at position 6" in ended.err, server.bills()) == (2, True, [])
+
+
+def test_a_server_that_answers_with_one_id_gives_one_job_a_video_and_asks_about_the_other(
+    outside: Outside, ana: Any
+) -> None:
+    server = outside(same_id="video_same")
+    ana = ana.at(server)
+    first, second = (
+        ana("create", "--prompt", text, "--no-augment") for text in ("an owl flies", "a fox runs")
+    )
+    owner, job = first.document["job_id"], second.document["job_id"]
+    assert (first.code, second.code, second.document["state"]) == (0, 6, "unknown")
+    assert f"video_same belongs to {owner}" in second.err
+    said, why = verdict(ana("reconcile", job, "--grace", "0"))
+    assert (said, why.startswith("the server answered with a video that another job has")) == (
+        "needs_person",
+        True,
+    )
+    assert (ana("resume", job).code, len(server.bills()), ana("verify").code) == (1, 2, 0)
+
+
+def test_an_audit_finds_a_second_bill_wherever_the_list_shows_it(outside: Outside, ana: Any) -> None:
+    server = outside(has_more=False, page=1)
+    ana = ana.at(server)
+    ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain"))
+    other = server.create("a fox")["id"]
+    server.behave(order="asc")
+    done = ana("audit")
+    assert [(f["code"], f["subject"]) for f in done.document["findings"]] == [("VIDEO_UNCLAIMED", other)]
+    assert done.document["servers"][0]["doubt"].startswith("it does not say whether there is more")
+
+
+def test_an_audit_of_a_server_without_a_list_has_what_the_ledger_shows(outside: Outside, ana: Any) -> None:
+    server = outside(list=False, creates=["lost-answer"])
+    ana = ana.at(server)
+    job = ana("create", *FOX).document["job_id"]
+    done = ana("audit")
+    assert (done.code, [(f["code"], f["subject"]) for f in done.document["findings"]]) == (
+        11,
+        [("OUTCOME_UNKNOWN", job)],
+    )
+    said, why = verdict(ana("reconcile", job))
+    assert (said, why.startswith("this server cannot be searched")) == ("needs_person", True)
+
+
+def test_a_list_that_is_newest_first_is_read_back_to_what_the_ledger_knows(
+    outside: Outside, ana: Any
+) -> None:
+    server = outside(page=2, clock_s=-90)
+    ana = ana.at(server)
+    for _ in range(6):
+        server.create("long before")
+    ana("create", "--prompt", "an owl flies", "--no-augment")
+    server.behave(creates=["lost-answer"], clock_s=0)
+    job = ana("create", *FOX).document["job_id"]
+    before = len(server.requests("GET"))
+    assert verdict(ana("reconcile", job))[0] == "recovered"
+    assert len(server.requests("GET")) - before == 1
