@@ -23,6 +23,7 @@ from render_service.errors import KeyMissing, ProfileRetired
 from render_service.governance.measuring import Measuring
 from render_service.governance.policies import active_rules
 from render_service.recording import Recorder
+from render_service.servers import check_server
 from render_service.settings import SANDBOX, Settings
 from render_service.storage.assets import AssetStore
 from render_service.telemetry import Log, Trace
@@ -102,6 +103,8 @@ class Desk:
     """Of the jobs it holds a lease on; what it says about one of them is refused once the lease is lost."""
     held_until: dict[str, float] = field(default_factory=dict)
     """When those leases end, by `sending.elapsing`; nothing is sent for a job after that."""
+    checked: set[tuple[str, str | None, str | None]] = field(default_factory=set, repr=False)
+    """Job, attempt and video that are known to belong to the server in use."""
     connections: Connections = field(default_factory=Connections, repr=False)
     """Shared by the desks made from this one with `dataclasses.replace`, so that closing one closes them."""
 
@@ -209,6 +212,20 @@ class Desk:
     def profile(self, name: str | None = None) -> Profile:
         """Return the profile `name`, or the one for new requests; refuse one whose server is gone."""
         return usable_profile(self.settings, name, even_if_retired=self.even_if_retired)
+
+    async def check_server(self, job: Job) -> None:
+        """Refuse a `job` of another server than the one in use; `WrongServer` says what to set."""
+        bound = (job.job_id, job.attempt_id, job.video_id)
+        if bound not in self.checked:
+            await asyncio.to_thread(check_server, self.settings, self.ledger, job)
+            self.checked.add(bound)
+
+    @asynccontextmanager
+    async def connect_to(self, job: Job) -> AsyncIterator["VideosClient"]:
+        """Connect to the server `job` belongs to; `WrongServer` before anything is sent to another."""
+        await self.check_server(job)
+        async with self.connect(self.profile(job.profile)) as client:
+            yield client
 
     @asynccontextmanager
     async def connect(self, profile: Profile) -> AsyncIterator["VideosClient"]:

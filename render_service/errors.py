@@ -4,6 +4,7 @@ ServiceError
 ├── BadInput          what was given cannot be used: nothing was recorded
 │   ├── KeyMissing    the profile needs an API key and there is none
 │   ├── ProfileRetired the server of this profile was switched off
+│   ├── WrongServer   the job belongs to another server than the one in use
 │   └── RequestKeyTaken another request was made under this key
 ├── BudgetGone        a budget does not allow another attempt; nothing was sent
 ├── NotReady          the job is not where this can be done
@@ -30,6 +31,14 @@ class KeyMissing(BadInput):
 
 class ProfileRetired(BadInput):
     """The server behind the profile no longer exists."""
+
+
+class WrongServer(BadInput):
+    """The job belongs to `server`, and another one is in use: nothing was sent."""
+
+    def __init__(self, message: str, *, server: str) -> None:
+        super().__init__(message)
+        self.server = server
 
 
 class RequestKeyTaken(BadInput):

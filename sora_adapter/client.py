@@ -189,7 +189,7 @@ class VideosClient:
             yield received
 
     async def delete(self, video_id: str) -> VideoDeleted:
-        """Ask once for a deletion and return the confirmation; raises `AnswerError`.
+        """Ask once for a deletion; return that it was confirmed, or a 404; raises `AnswerError`.
 
         After `ServerUnreachable` the video may be deleted or not; `observe` tells.
         """

@@ -123,7 +123,7 @@ class Translator:
         return Page(observations, listed.has_more, last_id)
 
     def deletion(self, video_id: str, received: Answer | Lost) -> VideoDeleted:
-        """Read the confirmation of a deletion; a 404 is one as well, where it is about the video."""
+        """Read the answer to a deletion; ``not_found``, a 404 about the video, proves nothing by itself."""
         try:
             answer = self._succeeded(received, plain_deletion)
         except VideoNotFound as gone:

@@ -68,11 +68,14 @@ def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "
     """Emit the request that would be made for one video; an unknown video id is taken as it is."""
     from render_service.asking.preview import address  # noqa: PLC0415
     from render_service.material.sources import video_in  # noqa: PLC0415
+    from render_service.servers import check_server  # noqa: PLC0415
 
     video_id, profile = name, inv.settings.chosen_profile()
     try:
         with inv.ledger() as ledger:
-            video_id, profile = video_in(ledger.job(name))
+            job = ledger.job(name)
+            video_id, profile = video_in(job)
+            check_server(inv.settings, ledger, job)
     except (JobNotFound, LedgerUnusable):  # a preview needs no ledger, unless it is the one who knows the id
         if name.startswith(JOB_PREFIX):
             raise

@@ -229,6 +229,8 @@ async def attempt(
         await asyncio.to_thread(_check_overrides, desk, job, overridden.split(","))
     if job.version != NEW and ruling.basis.inputs.get("approved"):
         await asyncio.to_thread(_check_approvals, desk, job)
+    if job.version != NEW:
+        await desk.check_server(job)
     async with desk.connect(profile) as client:
         prepared = await _prepared(client, call)
         sent_sha256 = prepared.sent_sha256 if isinstance(prepared, Prepared) else None

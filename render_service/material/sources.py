@@ -8,11 +8,21 @@ from ledger.job import Job, State
 from ledger.ledger import Ledger
 from render_service.desk import Desk
 from render_service.errors import NotReady
+from render_service.settling.settle import refresh
 
 
 async def source_of(desk: Desk, name: str) -> tuple[Source, str]:
-    """Return the source called `name`, and the profile whose server has it."""
-    return await asyncio.to_thread(source_in, desk.ledger, name)
+    """Return the source called `name`, and the profile whose server has it.
+
+    A source that was last seen running is looked at first, and what is new is recorded: nobody may have
+    polled since it was completed. `WrongServer` if its server is not the one in use, `AnswerError` if that
+    cannot be asked; nothing about the request is recorded then.
+    """
+    job = await desk.job(name)
+    video_in(job)
+    await desk.check_server(job)
+    await refresh(desk, job)
+    return await asyncio.to_thread(source_in, desk.ledger, job.job_id)
 
 
 def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:

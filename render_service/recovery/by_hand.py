@@ -27,7 +27,7 @@ async def take_video(desk: Desk, job: Job, video_id: str, *, force: bool = False
         raise BadInput(f"{job.job_id} is closed: `sora-ledger adopt --id {video_id}` takes the video in")
     attempt = await _attempt(desk, job, (*OPEN, State.ABSENT))
     profile = desk.profile(job.profile)
-    async with desk.connect(profile) as client:
+    async with desk.connect_to(job) as client:
         video = await client.observe(video_id)
     compared = likeness(attempt, video)
     if compared.differences and not force:

@@ -7,7 +7,7 @@ interrupted anywhere and taken up again by anybody. Two who settle the same job 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from ledger.errors import IllegalTransition, WrongExpectedVersion
@@ -58,7 +58,7 @@ async def settle(
     """
     if job.state not in HAS_VIDEO or job.outcome is not None:
         return job
-    async with desk.connect(desk.profile(job.profile)) as client:
+    async with desk.connect_to(job) as client:
         if job.state is State.RUNNING:
             try:
                 job = await _wait(desk, client, job, interval_s, timeout_s, watch)
@@ -86,7 +86,7 @@ async def let_go(desk: Desk, job: Job) -> Job:
     over: what the server said of it, else a day after anything new was heard of it. The cost is booked as
     the estimate: nothing says that it was not billed.
     """
-    if job.state not in {State.RUNNING, State.COMPLETED} or not _is_over(desk, job):
+    if job.state not in {State.RUNNING, State.COMPLETED} or not is_over(desk, job):
         return job
     cause: Literal["expired", "gone"] = "gone" if job.expires_at is None else "expired"
     return await _close(desk, await record(desk, job, AssetLost(variant=Variant.VIDEO, cause=cause)))
@@ -96,7 +96,7 @@ async def refresh(desk: Desk, job: Job) -> Job:
     """Ask the server once how a running job is doing, and record what changed."""
     if job.state is not State.RUNNING or job.video_id is None:
         return job
-    async with desk.connect(desk.profile(job.profile)) as client:
+    async with desk.connect_to(job) as client:
         return await record_observation(desk, job, await client.observe(job.video_id))
 
 
@@ -115,7 +115,7 @@ async def fetch(desk: Desk, job: Job, variant: Variant) -> Job:
             else f"`sora-ledger show {job.job_id}` says why"
         )
         raise NotReady(f"{job.job_id} is {job.state}{_at(job)}, so there is nothing to download: {next_step}")
-    async with desk.connect(desk.profile(job.profile)) as client:
+    async with desk.connect_to(job) as client:
         job = await _store(desk, client, job, variant)
     return await _close(desk, job) if variant is Variant.VIDEO else job
 
@@ -217,12 +217,16 @@ async def _store(desk: Desk, client: "VideosClient", job: Job, variant: Variant)
     return await record(desk, job, stored)
 
 
-def _is_over(desk: Desk, job: Job) -> bool:
+def is_over(desk: Desk, job: Job) -> bool:
     """Say whether the server has promised the bytes no longer; clocks may differ."""
-    now_s = desk.clock().timestamp()
+    return desk.clock() > over_at(job)
+
+
+def over_at(job: Job) -> datetime:
+    """Return when a server that does not know the video of `job` is believed."""
     if job.expires_at is not None:
-        return now_s > job.expires_at + EXPIRY_GRACE_S
-    return now_s > datetime.fromisoformat(job.updated_at).timestamp() + KEPT_FOR_S
+        return datetime.fromtimestamp(job.expires_at + EXPIRY_GRACE_S, UTC)
+    return datetime.fromisoformat(job.updated_at) + timedelta(seconds=KEPT_FOR_S)
 
 
 async def _close(desk: Desk, job: Job) -> Job:

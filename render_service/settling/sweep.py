@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from ledger.errors import LedgerError
 from ledger.job import Job, State
 from render_service.desk import Desk
-from render_service.errors import ServiceError
+from render_service.errors import ServiceError, WrongServer
 from render_service.settling.looking import Looking
 from render_service.settling.settle import HAS_VIDEO, finish, let_go, record_observation
 from sora_adapter.errors import AdapterError, AnswerError, PollTimeout, ServerTrouble, VideoNotFound
@@ -67,17 +67,32 @@ async def settle_all(
     of every job that has changed.
     """
     ends = {job.job_id: Settled(job) for job in jobs}
-    if coming is not None or any(map(_goes_on, jobs)):
+    here = await _of_this_server(desk, jobs, ends)
+    if coming is not None or any(map(_goes_on, here)):
         profile = desk.profile(jobs[0].profile if jobs else None)
         async with desk.connect(profile) as client, asyncio.TaskGroup() as tasks:
             sweep = Sweep(desk, client, tasks, ends, watch=watch or (lambda _: None))
-            sweep.begin(jobs)
+            sweep.begin(here)
             if coming is None:
                 sweep.all_in.set()
             else:
                 tasks.create_task(sweep.take_in_all(coming))
             await sweep.rounds(interval_s, timeout_s, clock or Clock())
     return ends
+
+
+async def _of_this_server(desk: Desk, jobs: Iterable[Job], ends: dict[str, Settled]) -> list[Job]:
+    """Return those of `jobs` that belong to the server in use; the others end with what to set, untouched."""
+    here = []
+    for job in jobs:
+        try:
+            if _goes_on(job):
+                await desk.check_server(job)
+        except WrongServer as elsewhere:
+            ends[job.job_id] = Settled(job, elsewhere)
+        else:
+            here.append(job)
+    return here
 
 
 def _goes_on(job: Job) -> bool:
@@ -116,7 +131,7 @@ class Sweep:
     async def take_in_all(self, coming: AsyncIterable[Job]) -> None:
         """Take in the jobs that come, until there are no more."""
         async for job in coming:
-            self.begin([job])
+            self.begin(await _of_this_server(self._desk, [job], self._ends))
         self.all_in.set()
 
     async def rounds(self, interval_s: float, timeout_s: float, clock: Clock) -> None:

@@ -13,8 +13,9 @@ from render_service.asking.renders import uninterrupted
 from render_service.desk import Desk, connection, usable_profile
 from render_service.errors import NotReady
 from render_service.settings import Settings
-from render_service.settling.settle import record
+from render_service.settling.settle import is_over, over_at, record
 from render_service.telemetry import Trace
+from sora_adapter.errors import ServerRefused, VideoNotFound
 from sora_adapter.observation import Observation, Page
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ async def list_all(
 async def delete(desk: Desk, job: Job, why: str | None = None) -> Job:
     """Have the server delete the job's video; what is stored here and what is recorded stays.
 
-    A lost answer leaves nothing recorded and may be asked again: the server then says it has no such video,
-    which is recorded as the deletion it proves.
+    A deletion is recorded when the server confirms it. A 404 proves none: the server may have no such route,
+    be asked with another account's key, or have replicas that know only their own videos. So the server is
+    asked for the video: one that is still there was not deleted, and one that is unknown counts as gone once
+    its time is over, as after every 404 (`settle.is_over`). A lost answer leaves nothing recorded.
     """
     if job.state is State.DELETED:
         return job
@@ -86,19 +89,44 @@ async def delete(desk: Desk, job: Job, why: str | None = None) -> Job:
             f"{job.job_id} is {job.state}, so there is no video to delete: "
             f"`sora-ledger show {job.job_id}` says why"
         )
-    async with desk.connect(desk.profile(job.profile)) as client:
+    async with desk.connect_to(job) as client:
         return await uninterrupted(desk, _delete(desk, client, job, why))
 
 
 async def _delete(desk: Desk, client: "VideosClient", job: Job, why: str | None) -> Job:
     assert job.video_id is not None  # noqa: S101  # checked by the caller
     deleted = await client.delete(job.video_id)
+    if deleted.answer == "not_found":
+        await _check_is_gone(desk, client, job)
     if why:
         deleted = deleted.model_copy(update={"why": Private.seal("why", why)})
     events: list[Event] = [deleted]
     if job.outcome is None:
         events += closing(desk, job, Outcome.CANCELLED)
     return await record(desk, job, *events)
+
+
+async def _check_is_gone(desk: Desk, client: "VideosClient", job: Job) -> None:
+    """Raise unless the server of a refused deletion does not know the video, and may be believed."""
+    assert job.video_id is not None  # noqa: S101  # checked by the caller
+    not_deleted = f"{client.base_url} answered 404 to the deletion of {job.video_id}"
+    nothing = "nothing was recorded"
+    try:
+        seen = await client.observe(job.video_id)
+    except VideoNotFound as unknown:
+        if is_over(desk, job):
+            return
+        raise VideoNotFound(
+            f"{not_deleted} and does not know it, which proves nothing yet ({nothing}): another key or "
+            f"another replica may know it; it counts as gone from {over_at(job):%Y-%m-%d %H:%M} UTC; "
+            f"`sora-ledger give-up {job.job_id} --reason TEXT` ends the job without the server",
+            detail=unknown.detail,
+            provider_request_id=unknown.provider_request_id,
+        ) from unknown
+    raise ServerRefused(
+        f"{not_deleted} and still has it ({seen.status}): {nothing}; the server may have no deletions, so "
+        "ask its operator to remove it"
+    )
 
 
 def observation_document(seen: Observation) -> dict[str, Any]:

@@ -7,8 +7,9 @@ event.
 
 Due are jobs that were queued, running ones whose next look has come, and any job a webhook spoke of. Now and
 then a worker also takes up what nobody scheduled and nobody should leave: renders that run, finished ones
-that are not stored, attempts whose outcome is not known. Where the address of a server is set
-(``OPENAI_BASE_URL``), it is that of the chosen profile: the jobs of other profiles are left to others.
+that are not stored, attempts whose outcome is not known. A job that belongs to another server than the one
+in use (`render_service.servers`) is left alone, with its money. Where the address of a server is set
+(``OPENAI_BASE_URL``), it is that of the chosen profile: what other profiles have queued is left to others.
 
 On SIGTERM it claims nothing more, and finishes or hands back what it holds within ten seconds.
 """
@@ -25,6 +26,7 @@ from random import random
 
 from ledger.job import Job
 from render_service.desk import Desk
+from render_service.errors import WrongServer
 from render_service.settings import SANDBOX
 from render_service.work.carrying_out import CarryingOut
 from render_service.work.hands import Hands
@@ -65,6 +67,7 @@ class Worker:
         self._enlisted_at = float("-inf")
         self._failure: BaseException | None = None
         self._elsewhere: set[str] = set()
+        self._other_servers: set[str] = set()
 
     async def run(self, stop: asyncio.Event) -> Worked:
         """Work until `stop` is set, or with `drain` until nothing is left to do."""
@@ -119,7 +122,7 @@ class Worker:
         for job_id, job in zip(job_ids, await asyncio.to_thread(self._read, job_ids), strict=True):
             if job is None:  # its request is about to be recorded; or never was
                 await self._hands.put(job_id, NOT_RECORDED_YET_S if self._is_young(job_id) else None)
-            elif not self._serves(job.profile):
+            elif not await self._serves(job):
                 self._elsewhere.add(job_id)
                 await self._hands.put(job_id, self._terms.interval_s)
             else:
@@ -127,10 +130,20 @@ class Worker:
         for (step, _), jobs in groups.items():
             self._start(step, jobs)
 
-    def _serves(self, profile: str | None) -> bool:
-        """Say whether this worker knows the server of `profile`: an address that was set is that of one."""
+    async def _serves(self, job: Job) -> bool:
+        """Say whether this worker's server is that of `job`; of each other server, say once what to set."""
+        if next_step(job) is Step.NOTHING:
+            return True
         settings = self._desk.settings
-        return settings.base_url is None or profile in {settings.chosen_profile(), SANDBOX, None}
+        try:
+            await self._desk.check_server(job)
+        except WrongServer as elsewhere:
+            if elsewhere.server not in self._other_servers:
+                self._other_servers.add(elsewhere.server)
+                because = str(elsewhere)
+                self._desk.log.warning("worker.other_server", server=elsewhere.server, because=because)
+            return False
+        return settings.base_url is None or job.profile in {settings.chosen_profile(), SANDBOX, None}
 
     def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
         return [self._desk.ledger.store.job(job_id) for job_id in job_ids]

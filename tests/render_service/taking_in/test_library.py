@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import httpx2
 import pytest
 
 from ledger.events import Outcome, Variant, VideoDeleted
-from ledger.job import State
+from ledger.job import Job, State
 from render_service.asking.renders import place
-from render_service.desk import Desk
+from render_service.desk import Desk, utc_now
 from render_service.errors import AssetUnusable, NotReady
-from render_service.settling.settle import fetch
+from render_service.settling.settle import fetch, settle
 from render_service.taking_in.library import delete, list_videos, page_document
 from render_service.telemetry import Trace
-from sora_adapter.errors import ContentExpired, ServerUnreachable
+from sora_adapter.errors import ContentExpired, ServerRefused, ServerUnreachable, VideoNotFound
 from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
@@ -106,12 +107,14 @@ async def test_a_denied_request_has_nothing_to_fetch(desk: Desk, request_for: An
 
 
 async def test_a_thumbnail_that_expired_leaves_the_stored_job_as_it_is(
-    desk: Desk, stored: Any, clock: Any, at: Callable[[str], Desk], faults: Any, video: Any
+    at: Callable[[str], Desk], faults: Any, request_for: Any, video: Any, clip: bytes, clock: Any
 ) -> None:
-    job = await stored(desk)
+    faults.then(200, video()).then(200, video()).then(200, clip, kind="video/mp4")
+    desk = at(faults.base_url)
+    job = await settle(desk, (await place(desk, request_for())).job, interval_s=0.05, timeout_s=5)
     faults.then(404, b'{"error": {"message": "gone", "code": "not_found"}}').then(200, video(expires_at=1))
     with pytest.raises(ContentExpired):
-        await fetch(at(faults.base_url), job, Variant.THUMBNAIL)
+        await fetch(desk, job, Variant.THUMBNAIL)
     assert desk.ledger.job(job.job_id) == job
 
 
@@ -148,21 +151,43 @@ async def test_deleting_a_running_video_closes_its_job_as_cancelled(
     )
 
 
-async def test_a_video_the_server_forgot_counts_as_deleted(
-    desk: Desk, stored: Any, at: Callable[[str], Desk], faults: Any, event: Any
-) -> None:
-    job = await stored(desk)
-    faults.then(404, b'{"error": {"message": "no such video", "code": "not_found"}}')
-    job = await delete(at(faults.base_url), job)
-    assert event(job, VideoDeleted).answer == "not_found"
+NOT_FOUND = b'{"error": {"message": "no such video", "code": "not_found"}}'
 
 
-async def test_a_lost_answer_to_a_deletion_records_nothing(
-    desk: Desk, stored: Any, at: Callable[[str], Desk], faults: Any
+@pytest.fixture
+async def running(at: Callable[[str], Desk], faults: Any, request_for: Any, video: Any) -> tuple[Desk, Job]:
+    desk = at(faults.then(200, video(status="queued")).base_url)
+    return desk, (await place(desk, request_for())).job
+
+
+async def test_a_video_the_server_forgot_counts_as_deleted_once_its_time_is_over(
+    running: tuple[Desk, Job], faults: Any, event: Any
 ) -> None:
-    job = await stored(desk)
+    desk, job = running
+    faults.then(404, NOT_FOUND).then(404, NOT_FOUND)
+    with pytest.raises(VideoNotFound, match=r"proves nothing yet .* counts as gone from 2026-.* give-up"):
+        await delete(desk, job)
+    assert desk.ledger.job(job.job_id) == job
+    faults.then(404, NOT_FOUND).then(404, NOT_FOUND)
+    job = await delete(replace(desk, clock=lambda: utc_now() + timedelta(days=1)), job)
+    assert (event(job, VideoDeleted).answer, job.outcome) == ("not_found", Outcome.CANCELLED)
+
+
+async def test_a_video_that_is_still_there_after_a_404_was_not_deleted(
+    running: tuple[Desk, Job], faults: Any, video: Any
+) -> None:
+    desk, job = running
+    faults.then(404, NOT_FOUND).then(200, video(status="in_progress"))
+    with pytest.raises(ServerRefused, match=r"still has it .in_progress.: nothing was recorded"):
+        await delete(replace(desk, clock=lambda: utc_now() + timedelta(days=9)), job)
+    assert desk.ledger.job(job.job_id) == job
+
+
+async def test_a_lost_answer_to_a_deletion_records_nothing(running: tuple[Desk, Job], faults: Any) -> None:
+    desk, job = running
+    faults.then(0)
     with pytest.raises(ServerUnreachable):
-        await delete(at(faults.then(0).base_url), job)
+        await delete(desk, job)
     assert desk.ledger.job(job.job_id) == job
 
 

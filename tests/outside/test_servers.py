@@ -1,0 +1,115 @@
+"""A job belongs to a server: what another server says about it is neither asked for nor recorded."""
+
+from collections.abc import Callable
+
+from tests.outside.conftest import Outside, Person
+
+Start = Callable[..., Outside]
+
+
+def created(person: Person, *options: str) -> str:
+    ended = person("create", "--prompt", "A teal coupe in the desert", *options)
+    assert ended.code == 0, ended.err
+    return str(ended.document["job_id"])
+
+
+def types(person: Person) -> list[str]:
+    return [each["type"] for each in person("log", "--json").document["records"]]
+
+
+def held(person: Person) -> int:
+    return int(person("audit", "--offline", "--json").document["reserved_usd_micros"])
+
+
+def verified(person: Person) -> None:
+    assert person("verify").code == 0
+
+
+def test_every_later_call_to_another_server_is_refused_before_anything_is_sent(
+    outside: Start, person: Person
+) -> None:
+    first, second = outside(status="in_progress"), outside()
+    job = created(person.at(first))
+    before = types(person)
+    for command in (
+        ["delete", "--id", job],
+        ["poll", "--id", job, "--timeout", "5"],
+        ["status", "--id", job],
+        ["download", "--id", job],
+        ["remix", "--id", job, "--prompt", "Make it night"],
+        ["extend", "--id", job, "--prompt", "It drives on", "--seconds", "4"],
+        ["delete", "--id", job, "--dry-run"],
+    ):
+        ended = person.at(second)(*command)
+        assert ended.code == 2, (command, ended)
+        assert f"OPENAI_BASE_URL={first.base_url}" in ended.err, (command, ended.err)
+    assert second.requests() == []
+    assert types(person) == before
+    assert len(first.bills()) == 1
+    verified(person)
+
+
+def test_a_worker_leaves_a_job_of_another_server_alone_and_keeps_its_money(
+    outside: Start, person: Person
+) -> None:
+    first, second = outside(render_s=0.0), outside()
+    jobs = [created(person.at(first)), created(person.at(first))]
+    assert person("budget", "set", "all", "--limit", "5").code == 0
+    before = types(person)
+    with person.at(second).start("worker", "--drain", "--interval", "0.1") as worker:
+        _, err = worker.communicate(timeout=60)
+    assert worker.returncode == 0, err
+    assert second.requests() == []
+    assert types(person) == before
+    assert held(person) == 800_000
+    assert person.at(first)("poll", "--id", jobs[0], "--poll-interval", "0.1").code == 0
+    verified(person)
+
+
+def test_a_deletion_a_server_has_no_route_for_is_not_recorded(outside: Start, person: Person) -> None:
+    server = outside(status="in_progress", delete="404")
+    job = created(person.at(server))
+    ended = person.at(server)("delete", "--id", job)
+    assert ended.code == 8, ended
+    assert "still has it" in ended.err
+    assert "video.deleted" not in types(person)
+    server.behave(delete="405")
+    assert person.at(server)("delete", "--id", job).code == 8
+    assert "video.deleted" not in types(person)
+    assert held(person) == 400_000
+    verified(person)
+
+
+def test_a_404_to_deletion_and_question_alike_proves_nothing_while_the_video_is_young(
+    outside: Start, person: Person
+) -> None:
+    server = outside(status="in_progress")
+    job = created(person.at(server))
+    ended = person.at(server).with_(OPENAI_API_KEY="sk-of-another-account")("delete", "--id", job)
+    assert ended.code == 1, ended
+    assert "proves nothing yet" in ended.err
+    assert "video.deleted" not in types(person)
+    deleted = person.at(server)("delete", "--id", job)
+    assert deleted.code == 0, deleted.err
+    assert "video.deleted" in types(person)
+    verified(person)
+
+
+def test_the_source_of_a_remix_is_looked_at_before_the_decision(outside: Start, person: Person) -> None:
+    server = outside(render_s=0.0)
+    job = created(person.at(server))
+    remixed = person.at(server)("remix", "--id", job, "--prompt", "Make it night")
+    assert remixed.code == 0, remixed.err
+    assert [bill["operation"] for bill in server.bills()] == ["create", "remix"]
+    verified(person)
+
+
+def test_a_source_that_cannot_be_asked_is_not_said_to_be_queued(outside: Start, person: Person) -> None:
+    server = outside(render_s=0.0)
+    job = created(person.at(server))
+    before = types(person)
+    server.behave(retrieve=[503, 503])
+    ended = person.at(server)("remix", "--id", job, "--prompt", "Make it night")
+    assert ended.code == 8, ended
+    assert types(person) == before
+    verified(person)
