@@ -40,6 +40,10 @@ class Outside:
         """Change how it behaves from now on; `DEFAULTS` in server.py lists what there is."""
         self._ask("/_behave", behaviour)
 
+    def reset(self) -> None:
+        """Forget everything, as if it had just been started."""
+        self._ask("/_reset", {})
+
     def create(self, prompt: str, **fields: Any) -> dict[str, Any]:
         """Create a video as another client of the same account."""
         return dict(self._ask("/_create", {"prompt": prompt, "key": KEY, **fields}))

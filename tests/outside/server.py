@@ -311,6 +311,9 @@ class Handler(BaseHTTPRequestHandler):
                     return
                 books.behaviour |= changes
                 self._send(200, books.behaviour)
+            elif path == "/_reset":
+                books.__init__(books.folder)  # type: ignore[misc]  # as if it had just been started
+                self._send(200, {})
             elif path == "/_create":  # a video that another client of the same account asked for
                 fields = json.loads(body)
                 made = books.create(fields, "create", fields.get("key", ""), None)
