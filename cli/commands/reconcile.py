@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0.0),
     default=GRACE_S,
     show_default=True,
-    help="How long nothing must have been heard before an attempt counts as lost, and again before "
-    "absence counts; 0 if you know that nobody is submitting.",
+    help="How long nothing must have been heard before an attempt counts as lost; 0 if you know that "
+    "nobody is submitting. Absence does not count sooner for it.",
 )
 @click.option("--video-id", metavar="ID", help="This is its video; the server is asked whether it can be.")
 @click.option("--force", is_flag=True, help="Take it although the server describes it otherwise.")

@@ -1,0 +1,152 @@
+"""Adopting looks at open submissions first; nothing that may be theirs becomes another job."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decision.request import RenderRequest
+from ledger.events import SubmissionRecovered
+from ledger.job import State
+from render_service.asking.renders import place
+from render_service.desk import Desk
+from render_service.errors import MayBeOurs
+from render_service.recovery.reconcile import reconcile, reconcile_job
+from render_service.recovery.sightings import look
+from render_service.taking_in.adoption import adopt, known_job, take_in
+from render_service.taking_in.archive import archive
+from sora_adapter.observation import Observation
+
+pytestmark = pytest.mark.anyio
+
+
+async def seen_at(desk: Desk, video_id: str) -> Observation:
+    async with desk.connect(desk.profile()) as client:
+        return await client.observe(video_id)
+
+
+async def test_adopting_the_video_of_a_lost_answer_recovers_its_job(
+    desk: Desk, lost: Any, created: Any, event: Any
+) -> None:
+    job = await lost(desk)
+    [video] = created()
+    found, now = await adopt(desk, video["id"])
+    assert (found.job_id, found.state, now) == (job.job_id, State.RUNNING, False)
+    assert event(found, SubmissionRecovered).video_id == video["id"]
+
+
+async def test_adopting_what_a_call_under_way_may_have_created_names_the_command(
+    desk: Desk, cut_off: Any, someone_else: Any
+) -> None:
+    job, video_id = await cut_off(desk), someone_else()
+    with pytest.raises(
+        MayBeOurs, match=rf"sora-ledger reconcile {job.job_id} --video-id {video_id}`"
+    ) as ours:
+        await adopt(desk, video_id)
+    assert "its answer may still come" in str(ours.value)
+    assert await known_job(desk, desk.profile(), video_id) is None
+
+
+@pytest.mark.parametrize("changes", [{"prompt": "a fox"}, {"size": "720x1280"}, {"seconds": "8"}])
+async def test_a_video_that_differs_in_one_thing_is_not_adopted(
+    desk: Desk, lost: Any, someone_else: Any, changes: dict[str, str]
+) -> None:
+    await lost(desk, kept=False)
+    with pytest.raises(MayBeOurs, match="it differs in"):
+        await adopt(desk, someone_else(**changes))
+
+
+async def test_a_video_that_differs_in_text_and_shape_is_adopted_and_keeps_absence_from_counting(
+    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+) -> None:
+    job = await lost(desk, kept=False)
+    _, now = await adopt(desk, someone_else(prompt="a horse", size="720x1280"))
+    assert now
+    assert (await reconcile_job(later(desk, seconds=601), job)).verdict == "needs_person"
+
+
+async def test_an_attempt_at_another_server_keeps_nobody_from_adopting(
+    at: Callable[[str], Desk],
+    desk: Desk,
+    request_for: Callable[..., RenderRequest],
+    sandbox: Any,
+    someone_else: Any,
+    tmp_path: Path,
+) -> None:
+    elsewhere = at(sandbox(data_dir=tmp_path / "elsewhere", faults=("create=lost:1",)).base_url)
+    assert (await place(elsewhere, request_for())).job.state is State.UNKNOWN
+    assert (await adopt(desk, someone_else()))[1]
+
+
+async def test_an_attempt_under_another_profile_of_the_server_counts(
+    desk: Desk, lost: Any, created: Any
+) -> None:
+    job = await lost(desk, profile="custom")
+    [video] = created()
+    found, _ = await adopt(desk, video["id"])
+    assert (found.job_id, len(desk.ledger.jobs())) == (job.job_id, 1)
+
+
+async def test_a_settled_attempt_keeps_nobody_from_adopting(
+    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+) -> None:
+    job = await lost(desk, kept=False)
+    await reconcile_job(later(desk, seconds=601), job)
+    assert (await adopt(desk, someone_else(prompt="a horse")))[1]
+
+
+async def test_a_video_that_fits_what_was_taken_for_absent_is_not_adopted(
+    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+) -> None:
+    job = await lost(desk, kept=False)
+    await reconcile_job(later(desk, seconds=601), job)
+    with pytest.raises(MayBeOurs, match=f"{job.job_id}, which was taken to have created nothing"):
+        await adopt(desk, someone_else())
+
+
+async def test_an_archive_leaves_a_video_to_the_submission_it_may_belong_to(
+    desk: Desk, lost: Any, created: Any
+) -> None:
+    job = await lost(desk)
+    [video] = created()
+    done = await archive(desk)
+    assert (done.listed, done.adopted, done.left) == (1, 0, [{"video_id": video["id"], "job_id": job.job_id}])
+
+
+async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiting(
+    desk: Desk, lost: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await lost(desk)
+    [video] = created()
+    seen = await seen_at(desk, video["id"])
+
+    async def look_and_be_late(*asked: Any, **how: Any) -> Any:
+        sightings = await look(*asked, **how)
+        monkeypatch.setattr("render_service.taking_in.adoption._unsettled", lambda *_: [])
+        await take_in(desk, desk.profile(), seen, source="poll")
+        return sightings
+
+    monkeypatch.setattr("render_service.recovery.reconcile.look", look_and_be_late)
+    settlement = await reconcile_job(desk, job)
+    assert (settlement.verdict, settlement.why, settlement.job.state) == (
+        "waiting",
+        "another job got its video just now",
+        State.UNKNOWN,
+    )
+
+
+async def test_a_server_that_cannot_be_asked_leaves_only_its_own_jobs_waiting(
+    desk: Desk, lost: Any, tmp_path: Path
+) -> None:
+    profiles = tmp_path / "own.toml"
+    profiles.write_text('[gone]\nlike = "custom"\n')
+    had_it = replace(desk, settings=replace(desk.settings, profiles_file=profiles))
+    here, there = await lost(desk), await lost(had_it, profile="gone", prompt="an owl")
+    ended = await reconcile(desk, [here, there])
+    assert [(one.job.job_id, one.verdict) for one in ended] == [
+        (here.job_id, "recovered"),
+        (there.job_id, "waiting"),
+    ]
+    assert ended[1].why.startswith("no server profile is called 'gone'")
