@@ -223,7 +223,7 @@ async def test_a_video_that_was_lost_before_it_was_done_is_not_said_to_have_been
 
 
 async def test_a_running_job_whose_video_is_listed_no_more_is_found_with_the_way_out(
-    desk: Desk, stored: Any, request_for: Any, forget: Any
+    desk: Desk, stored: Any, request_for: Any, forget: Any, later: Any
 ) -> None:
     await stored(desk)
     job = (await place(desk, request_for())).job
