@@ -230,7 +230,7 @@ async def test_a_running_job_whose_video_is_listed_no_more_is_found_with_the_way
     forget(job.video_id)
     [finding] = (await audited(desk)).findings
     assert (finding.code, finding.subject) == ("VIDEO_MISSING", job.job_id)
-    await delete(desk, job)
+    await delete(later(desk, days=2), job)
     assert codes(await audited(desk)) == ["SPEND_WITHOUT_ASSET"]
 
 
