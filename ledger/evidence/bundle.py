@@ -30,6 +30,7 @@ from ledger.store.interface import RecordFilter
 from ledger.verify import verify_bundle
 
 FORMAT = "sora-ledger/bundle/v1"
+_CITING = ("policy_sha256", "catalog_sha256", "required_by_sha256")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _IN_MEMORY_BYTES = 8 << 20
@@ -236,7 +237,7 @@ class _Bundling:
                 self.writing.copy(f"{name}.jsonl", spool)
 
     def _cite(self, position: int, part: dict[str, Any]) -> None:
-        self.documents.update(part[key] for key in ("policy_sha256", "catalog_sha256") if part.get(key))
+        self.documents.update(part[key] for key in _CITING if part.get(key))
         if part.get("storage_uri") and part.get("sha256"):
             self.assets.setdefault(part["sha256"], Cited(position, part["sha256"], part["storage_uri"]))
             if original := part.get("original_sha256"):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import from_json
 
+from ledger.verify.approvals import Approvals
 from ledger.verify.bodies import Bodies
 from ledger.verify.budgets import PREFIX, Budgets, money
 from ledger.verify.memory import Memory
@@ -30,6 +31,7 @@ from ledger.verify.strict import (
 from ledger.verify.tree import Tree, leaf
 
 RECORD_LIMIT = 65_535
+_BESIDE_JOBS = frozenset(["ledger.created", "policy.activated", "private.erased", "budget.set"])
 _JOB_COLUMNS = ("version", "position", "state", "profile", "video_id")
 _COLUMNS = ("position", "event_id", "stream", "version", "type", "actor", "trace_id", "recorded_at")
 
@@ -49,11 +51,12 @@ class Snapshot(Protocol):
 class Start(NamedTuple):
     """Where to begin checking: behind the records of `tree`, which is as it is stored.
 
-    `versions` are those of the streams that go on after it.
+    `versions` are those of the streams that go on after it; `ledger_id` is what position 1 says.
     """
 
     tree: Tree
     versions: Mapping[str, int]
+    ledger_id: object = None
 
 
 def verify(snapshot: Snapshot, roots_at: Collection[int] = (), start: Start | None = None) -> Report:
@@ -79,6 +82,8 @@ class _Verification:
         self.dues = 0
         self.bodies = Bodies(snapshot.bodies(), memory)
         self.budgets = Budgets(memory, self.report)
+        self.approvals = Approvals(memory, self.report, snapshot.documents(), all_of_it=not self.since)
+        self.approvals.log(start.ledger_id)
 
     def run(self) -> Report:
         self._remember_root()
@@ -94,7 +99,6 @@ class _Verification:
         self.budgets.finish()
         self._jobs()
         self._holds()
-        self._documents()
         return self.report
 
     def _remember_root(self) -> None:
@@ -111,7 +115,7 @@ class _Verification:
         position = row[0]
         self._place(position, found.leaf)
         self.bodies.at(position, found.payload, found.commitments)
-        self._follow(position, found.record, found.payload)
+        self._follow(position, found.record, found.payload, found.leaf)
 
     def _odd_event(self, row: tuple[Any, ...]) -> None:
         position = row[0]
@@ -127,7 +131,7 @@ class _Verification:
         for name, value in zip(_COLUMNS, row, strict=False):
             if record[name] != value:
                 self.report.add("COLUMN_MISMATCH", position, name, record[name], value)
-        self._follow(position, record, payload)
+        self._follow(position, record, payload, computed)
 
     def _place(self, position: int, computed: bytes) -> None:
         if position <= self.since:  # in order, though not of the tree that is recomputed here
@@ -141,7 +145,7 @@ class _Verification:
         if self.tree.size in self.roots_at:
             self._remember_root()
 
-    def _follow(self, position: int, record: Json, payload: Json | None) -> None:
+    def _follow(self, position: int, record: Json, payload: Json | None, leaf: bytes) -> None:
         """Check what a record says against those before it."""
         stream = self.memory.stream(record["stream"])
         if record["version"] != stream.version + 1:
@@ -153,16 +157,15 @@ class _Verification:
         if payload is None:
             return
         try:
-            if record["type"] == "private.erased":
-                self.memory.erase(list(map(str, payload["commitments"])))
+            if record["type"] in _BESIDE_JOBS:
+                self._beside_jobs(record, payload, position)
+            self.approvals.follow(stream, record, leaf, payload)
             if record["stream"].startswith("job_"):
                 before = money(stream.job)
                 stream.job = self._step(stream.job, record, payload, position)
                 after = money(stream.job)
                 if after != before and not self.since:  # after a position the other jobs' sums are not known
                     self.budgets.move(before, after, position)
-            elif record["type"] == "budget.set" and not self.since:
-                self._limit(record["stream"], payload["limit_usd_micros"], position)
         except (AttributeError, KeyError, TypeError) as error:
             self.report.add("PAYLOAD_FIELDS", position, record["type"], "the fields of the format", error)
 
@@ -218,9 +221,17 @@ class _Verification:
             state = job["state"] if job else "requested"
         return folded(job, state, record, payload)
 
-    def _limit(self, stream: str, usd_micros: int, position: int) -> None:
-        if stream.startswith(PREFIX):
-            self.budgets.limit(stream.removeprefix(PREFIX), usd_micros, position)
+    def _beside_jobs(self, record: Json, payload: Json, position: int) -> None:
+        match record["type"]:
+            case "ledger.created":
+                self.approvals.log(payload["ledger_id"])
+            case "policy.activated":
+                self.approvals.activate(position, payload)
+            case "private.erased":
+                self.memory.erase(list(map(str, payload["commitments"])))
+            case "budget.set" if record["stream"].startswith(PREFIX) and not self.since:
+                budget = record["stream"].removeprefix(PREFIX)
+                self.budgets.limit(budget, payload["limit_usd_micros"], position)
 
     def _event_ids(self) -> None:
         doubled = self.memory.doubled_event_ids()
@@ -296,12 +307,6 @@ class _Verification:
             for budget, amounts in _due(from_json(row)):
                 if amounts != [0, 0] and (budget, job_id) not in there:
                     self.report.add("HOLD", None, f"{budget} {job_id}", amounts, "missing")
-
-    def _documents(self) -> None:
-        for sha256, body in self.snapshot.documents():
-            found = hashlib.sha256(as_bytes(body)).hexdigest()
-            if found != sha256:
-                self.report.add("DOCUMENT", None, "document", sha256, found)
 
 
 def _event_id(record: Any) -> str | None:

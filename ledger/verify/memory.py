@@ -26,7 +26,8 @@ _BUCKETS = 256
 _MOST_DOUBLED = 10_000
 
 _TABLES = (
-    "CREATE TABLE streams (stream TEXT PRIMARY KEY, version INTEGER, job BLOB, money TEXT) WITHOUT ROWID",
+    "CREATE TABLE streams (stream TEXT PRIMARY KEY, version, job, money, asked) WITHOUT ROWID",
+    "CREATE TABLE documents (sha256 TEXT PRIMARY KEY, rules TEXT) WITHOUT ROWID",
     "CREATE TABLE event_ids (bucket INTEGER, hashes BLOB)",
     "CREATE TABLE loose (commitment TEXT, position INTEGER)",
     "CREATE TABLE erased (commitment TEXT PRIMARY KEY) WITHOUT ROWID",
@@ -34,14 +35,24 @@ _TABLES = (
 
 
 class Stream:
-    """Where a stream stands: its last version, the job folded so far if it is one's, a budget's `money`."""
+    """Where a stream stands: its last version, the job folded so far if it is one's, a budget's `money`.
 
-    __slots__ = ("job", "money", "version")
+    `asked` is what was asked for and is not decided yet.
+    """
 
-    def __init__(self, version: int = 0, job: Json | None = None, money: Json | None = None) -> None:
+    __slots__ = ("asked", "job", "money", "version")
+
+    def __init__(
+        self,
+        version: int = 0,
+        job: Json | None = None,
+        money: Json | None = None,
+        asked: Json | None = None,
+    ) -> None:
         self.version = version
         self.job = job
         self.money = money
+        self.asked = asked
 
 
 class Memory:
@@ -101,7 +112,7 @@ class Memory:
     def _fetch(self, name: str) -> Stream | None:
         if not self._far:
             return None
-        query = "SELECT version, job, money FROM streams WHERE stream = ?"
+        query = "SELECT version, job, money, asked FROM streams WHERE stream = ?"
         row = self._db.execute(query, (name,)).fetchone()
         return (
             Stream(row[0], *(None if part is None else from_json(part) for part in row[1:])) if row else None
@@ -109,13 +120,14 @@ class Memory:
 
     def _put_away(self, streams: dict[str, Stream]) -> None:
         self._db.executemany(
-            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?)",
             [
                 (
                     name,
                     stream.version,
                     None if stream.job is None else printed(stream.job),
                     None if stream.money is None else json.dumps(stream.money),
+                    None if stream.asked is None else json.dumps(stream.asked),
                 )
                 for name, stream in streams.items()
             ],
@@ -128,6 +140,19 @@ class Memory:
         query = "SELECT stream, money FROM streams WHERE money IS NOT NULL ORDER BY stream"
         for name, money in self._db.execute(query):
             yield name, from_json(money)
+
+    # --- documents ---
+
+    def keep_document(self, sha256: str, rules: str | None) -> None:
+        """Remember that a document is there, and the `rules` it states if it is a policy."""
+        self._db.execute("INSERT OR REPLACE INTO documents VALUES (?, ?)", (sha256, rules))
+
+    def document(self, sha256: str) -> tuple[str | None] | None:
+        """Return the rules of a document, None within if it states none; None if it is not there."""
+        row: tuple[str | None] | None = self._db.execute(
+            "SELECT rules FROM documents WHERE sha256 = ?", (sha256,)
+        ).fetchone()
+        return row
 
     # --- event ids ---
 

@@ -15,7 +15,8 @@ from ledger.verify.rules import KINDS
 from ledger.verify.strict import INTEGERS, MAX_INTEGER, PAYLOAD_LIMIT, RECORD_KEYS, SHAPES, Json, look_through
 
 _CAPTURED = frozenset(
-    "actor event_id kind occurred_at payload_sha256 position recorded_at stream trace_id type version".split()
+    "actor actor_source event_id kind occurred_at payload_sha256 position recorded_at schema_version stream "
+    "trace_id type version".split()
 )
 _MOST_SHAPES = 10_000
 _sha256 = hashlib.sha256
@@ -53,9 +54,10 @@ def sound(row: tuple[Any, ...]) -> Sound | None:
         if found is None or leaf != stored:
             return None
         says = found.groups()
-        kind, occurred_at, digest = says[2:5]
-        told = (actor, event_id, KINDS.get(type_), occurred_at, _sha256(payload).hexdigest())
-        if says != (*told, str(position), recorded_at, stream, trace_id, type_, str(version)):
+        _, source, _, kind, occurred_at, digest, _, _, schema_version, *_ = says
+        told = (actor, source, event_id, KINDS.get(type_), occurred_at, _sha256(payload).hexdigest())
+        placed = (str(position), recorded_at, schema_version, stream, trace_id, type_, str(version))
+        if says != told + placed:
             return None
         document = from_json(payload)
         if type(document) is not dict or to_json(document) != payload:
@@ -67,11 +69,14 @@ def sound(row: tuple[Any, ...]) -> Sound | None:
         return None
     envelope = {
         "actor": actor,
+        "actor_source": source,
         "event_id": event_id,
         "kind": kind,
         "occurred_at": occurred_at,
         "payload_sha256": digest,
         "position": position,
+        "recorded_at": recorded_at,
+        "schema_version": int(schema_version),
         "stream": stream,
         "trace_id": trace_id,
         "type": type_,

@@ -5,6 +5,7 @@ they are. They carry the tree, so a checkpoint of any size still shows whether t
 """
 
 import hashlib
+import json
 from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ class Tail(Snapshot, Protocol):
 
     def nodes(self, level: int, start: int, count: int) -> list[Any]: ...  # noqa: D102
     def versions(self) -> Iterator[tuple[str, int]]: ...  # noqa: D102
+    def first_payload(self) -> Any: ...  # noqa: D102
 
 
 class NodesMissing(ValueError):
@@ -30,7 +32,7 @@ class NodesMissing(ValueError):
 def verify_since(tail: Tail, since: int, roots_at: Collection[int] = ()) -> Report:
     """Check what was recorded after position `since`; report the roots at those sizes."""
     try:
-        start = Start(_tree(tail, since), dict(tail.versions()))
+        start = Start(_tree(tail, since), dict(tail.versions()), _ledger_id(tail.first_payload()))
         earlier = {size: _tree(tail, size).root() for size in roots_at if size < since}
     except NodesMissing as error:
         report = Report(size=tail.head()[0])
@@ -39,6 +41,13 @@ def verify_since(tail: Tail, since: int, roots_at: Collection[int] = ()) -> Repo
     report = verify(tail, roots_at, start)
     report.roots |= earlier
     return report
+
+
+def _ledger_id(payload: Any) -> object:
+    try:
+        return json.loads(payload)["ledger_id"]
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return None
 
 
 def _tree(tail: Tail, size: int) -> Tree:

@@ -32,10 +32,11 @@ import stat
 import sys
 import zipfile
 import zlib
+from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 FORMAT = "sora-ledger/bundle/v1"
 DONE, CANNOT_READ, FOUND_SOMETHING = 0, 2, 10
@@ -373,6 +374,446 @@ class WholeTree:
         return value
 
 
+# --- approvals: who asked, who approved, and whether a decision was permitted -----------------------------
+
+REQUEST_1, ANSWER_1, ANSWER_2 = (
+    "sora-ledger/request/1",
+    "sora-ledger/approval/1",
+    "sora-ledger/approval/2",
+)
+TYPED = ("flag", "environment")
+FIRST = frozenset(["render.requested", "change.proposed"])
+ENDED = frozenset("render.decided render.denied render.cancelled approval.refused change.closed".split())
+"""The events after which nothing in a stream waits for an answer."""
+FOLLOWED = FIRST | ENDED | frozenset("render.held approval.granted decision.overridden".split())
+"""The events that `Permissions` follows, and the one after a request that says it is signed."""
+
+
+class Rules(NamedTuple):
+    """What a policy says of people: whose keys sign what, what needs approval, what may be set aside."""
+
+    approvers: dict[str, list[str]]
+    requesters: dict[str, list[str]]
+    approvals: list[dict[str, Any]]
+    overridable: list[str]
+    requester: str | None
+
+
+def read_rules(body: bytes) -> Rules | None:
+    """Return what the bytes of a policy say of people; None where they are no policy that can be read."""
+    try:
+        policy = strict_json(body)
+        people = [policy.get(name) or {} for name in ("approvers", "requesters")]
+        approvals = policy.get("approvals") or []
+        for keys in people:
+            if not all(isinstance(key, str) for own in keys.values() for key in own):
+                return None
+        for rule in approvals:
+            lists = [rule.get(name) or [] for name in (*_MATCHED.values(), "signed_by")]
+            if not all(isinstance(item, str) for items in lists for item in items):
+                return None
+            if not isinstance(rule["code"], str) or type(rule["people"]) is not int:
+                return None
+            if type(rule.get("min_cost_usd_micros", 0)) is not int:
+                return None
+        overridable = [str(code) for code in policy.get("overridable") or []]
+        return Rules(people[0], people[1], approvals, overridable, policy.get("requester"))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return None
+
+
+_MATCHED = {
+    "model": "models",
+    "purpose": "purposes",
+    "operation": "operations",
+    "change_verdict": "change_verdicts",
+}
+
+
+def _matches(rule: dict[str, Any], render: dict[str, Any], cost: int) -> bool:
+    named = all(rule.get(names) is None or render[name] in rule[names] for name, names in _MATCHED.items())
+    return named and cost >= (rule.get("min_cost_usd_micros") or 0)
+
+
+class Person(NamedTuple):
+    """Somebody who asked or approved; `source` is “typed” where nothing establishes who it was."""
+
+    actor: str
+    source: str
+    login: str | None
+
+    def is_another_than(self, other: Person) -> bool:
+        """Say whether these are established to be two people."""
+        if "typed" in (self.source, other.source) or self.actor == other.actor:
+            return False
+        if self.source == other.source == "signature":
+            return True
+        return self.login is not None and other.login is not None and self.login != other.login
+
+    def satisfies(self, rule: dict[str, Any]) -> bool:
+        """Say whether theirs is an approval that `rule` wants."""
+        signers = rule.get("signed_by")
+        signed = self.source == "signature" or not (rule.get("signed") or signers)
+        return signed and (not signers or self.actor in signers)
+
+
+Found = tuple[str, str, str, str]
+"""Code, subject, what was expected and what was found; the position is that of the record."""
+
+
+class Permissions:
+    """What the records of a stream say about who asked for it and who permitted it, one after the other.
+
+    `rules_of` gives a policy by digest; what goes by one that is not here, or cannot be read, is not judged.
+    `activated` are the positions and digests of the activations so far where the reader sees all of the log,
+    else None: then a policy is taken to have been in force where a record says so.
+    """
+
+    def __init__(
+        self,
+        rules_of: Callable[[str], Rules | None],
+        activated: Sequence[tuple[int, str]] | None,
+        verifies: Callable[[bytes, bytes, bytes], bool] = ed25519_verifies,
+    ) -> None:
+        self.rules_of = rules_of
+        self.activated = activated
+        self.verifies = verifies
+        self.ledger_id: object = None
+        self.binding_since = 0
+        self.signatures = 0
+        self.unjudged = 0
+
+    def follow(
+        self, case: dict[str, Any] | None, record: dict[str, Any], leaf: bytes, payload: dict[str, Any]
+    ) -> tuple[dict[str, Any] | None, list[Found]]:
+        """Take in the next record of a stream; return what is to be remembered of it, and what was found.
+
+        KeyError or TypeError if the payload is not of its type.
+        """
+        type_ = record["type"]
+        found: list[Found] = []
+        if type_ in FIRST:
+            case = self._first(record, leaf, payload)
+        if case is None:
+            return None, found
+        if case["signs"] and type_ not in FIRST:
+            found += self._signed(case, record, payload)
+        if type_ == "render.held":
+            case["pending"] = _pending(record, leaf, payload)
+            case["answers"] = []
+            found += self._may_ask(case)
+        elif type_ in ("approval.granted", "approval.refused"):
+            found += self._answered(case, record, payload)
+        elif type_ == "decision.overridden":
+            case["overridden"].append(payload["detail_code"])
+        elif type_ == "render.decided":
+            found += self._decided(case, record, payload)
+        return (None if type_ in ENDED else case), found
+
+    def in_force(self) -> str | None:
+        """Return the policy that was activated last, if the reader knows; “” where none was."""
+        if self.activated is None:
+            return None
+        return self.activated[-1][1] if self.activated else ""
+
+    # the request
+
+    def _first(self, record: dict[str, Any], leaf: bytes, payload: dict[str, Any]) -> dict[str, Any]:
+        source = record["actor_source"]
+        case: dict[str, Any] = {
+            "actor": record["actor"],
+            "source": "typed" if source in TYPED else source,
+            "login": record["actor"] if source == "operating_system" else None,
+            "event_id": record["event_id"],
+            "payload_sha256": record["payload_sha256"],
+            "leaf": leaf.hex(),
+            "operation": payload["operation"],
+            "purpose": payload.get("purpose"),
+            "signs": source == "signature",
+            "key": None,
+            "pending": None,
+            "answers": [],
+            "overridden": [],
+        }
+        if record["type"] == "change.proposed":
+            case["pending"] = {"leaf": leaf.hex(), "policy": payload["required_by_sha256"]}
+        return case
+
+    def _signed(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+        """Check the signature of a request, in the record after it; where it is wrong its actor was typed."""
+        case["signs"] = False
+        source, case["source"] = case["source"], "typed"
+        who = shown(case["actor"])
+        if record["type"] != "request.signed":
+            return [("REQUEST_SIGNATURE", who, "the request's signature in the next record", record["type"])]
+        text = {
+            "actor": case["actor"],
+            "event_id": case["event_id"],
+            "ledger_id": self.ledger_id,
+            "login": payload["login"],
+            "payload_sha256": case["payload_sha256"],
+            "policy_sha256": payload["policy_sha256"],
+            "statement": REQUEST_1,
+            "stream": record["stream"],
+        }
+        digest = payload["policy_sha256"]
+        cited = self.activated is None or any(digest == item for _, item in self.activated)
+        rules = self.rules_of(digest) if cited else None
+        if cited and rules is None:
+            self.unjudged += 1
+            return []
+        keys = (
+            [*rules.approvers.get(case["actor"], []), *rules.requesters.get(case["actor"], [])]
+            if rules
+            else []
+        )
+        case["key"] = self._signing_key(keys, text, payload)
+        if record["actor"] != case["actor"] or case["key"] is None:
+            return [("REQUEST_SIGNATURE", who, _SIGNED, _key_of(payload))]
+        case["source"], case["login"] = source, payload["login"]
+        return []
+
+    def _may_ask(self, case: dict[str, Any]) -> list[Found]:
+        digest = self.in_force()
+        rules = (
+            self.rules_of(case["pending"]["policy"] if digest is None else digest) if digest != "" else None
+        )
+        wanted = rules.requester if rules else None
+        source = case["source"]
+        if (wanted == "identified" and source == "typed") or (wanted == "signed" and source != "signature"):
+            return [(_NOT_PERMITTED, shown(case["actor"]), f"a requester who is {wanted}", source)]
+        return []
+
+    # answers
+
+    def _answered(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+        if case["pending"] is None:  # found as a step that may not follow
+            return []
+        version, signed = record["schema_version"], payload["signature"] is not None
+        answer = {
+            "actor": record["actor"],
+            "source": "typed",
+            "login": payload.get("login"),
+            "version": version,
+            "policy": payload.get("policy_sha256"),
+            "expires_at": payload.get("expires_at"),
+            "key": None,
+        }
+        if record["type"] == "approval.granted":
+            case["answers"].append(answer)
+        found = self._cited(record, answer)
+        if not signed:
+            if record["actor_source"] == "signature":
+                return [*found, ("APPROVAL_SIGNATURE", shown(record["actor"]), "a signature", "none")]
+            answer["source"] = "typed" if record["actor_source"] in TYPED else record["actor_source"]
+            return found
+        policies = self._policies(case, answer)
+        named = [rules for rules in map(self.rules_of, policies) if rules is not None]
+        if len(named) < len(policies):
+            self.unjudged += 1
+        keys = [key for rules in named for key in rules.approvers.get(record["actor"], [])]
+        statement = self._statement(case, record, payload)
+        answer["key"] = self._signing_key(keys, statement, payload)
+        if answer["key"] is not None:
+            answer["source"] = "signature" if record["actor_source"] == "signature" else "typed"
+        elif len(named) == len(policies) and self._knows(keys, payload, version):
+            found.append(("APPROVAL_SIGNATURE", shown(record["actor"]), _SIGNED, _key_of(payload)))
+        return found
+
+    def _knows(self, keys: Sequence[str], payload: dict[str, Any], version: int) -> bool:
+        """Say whether `keys` are all that may be named, or the one that is said to have signed is there."""
+        if self.activated is not None or version > 1:
+            return True
+        self.unjudged += 1
+        return any(key.split("+")[1:2] == [payload["key_id"]] for key in keys)
+
+    def _cited(self, record: dict[str, Any], answer: dict[str, Any]) -> list[Found]:
+        """Check that an answer cites the policy in force; version 1 cites none, and ends where 2 begins."""
+        if answer["version"] == 1:
+            if self.binding_since:
+                expected = f"version 2, as since position {self.binding_since}"
+                return [("APPROVAL_VERSION", shown(record["actor"]), expected, "version 1")]
+            return []
+        self.binding_since = self.binding_since or record["position"]
+        if self.in_force() not in (None, "", answer["policy"]):
+            who = shown(record["actor"])
+            return [
+                ("APPROVAL_POLICY", who, f"the policy in force, {self.in_force()}", shown(answer["policy"]))
+            ]
+        return []
+
+    def _policies(self, case: dict[str, Any], answer: dict[str, Any]) -> list[str]:
+        """Return the policies that may name the key of an answer."""
+        if answer["version"] > 1:
+            return [answer["policy"]]
+        held = case["pending"]
+        since = [digest for position, digest in self.activated or () if held["position"] < position]
+        return [held["policy"], *since]
+
+    def _statement(
+        self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]
+    ) -> dict[str, Any]:
+        pending = case["pending"]
+        text = {
+            "actor": record["actor"],
+            "ledger_id": self.ledger_id,
+            "verdict": record["type"].partition(".")[2],
+        }
+        if record["schema_version"] == 1:
+            more = {"decision_id": pending["decision_id"], "held_event_id": pending["event_id"]}
+            return {**text, **more, "job_id": record["stream"], "statement": ANSWER_1}
+        return {
+            **text,
+            "expires_at": payload["expires_at"],
+            "login": payload["login"],
+            "pending_leaf": pending["leaf"],
+            "policy_sha256": payload["policy_sha256"],
+            "requested_leaf": case["leaf"],
+            "statement": ANSWER_2,
+            "stream": record["stream"],
+        }
+
+    def _signing_key(
+        self, keys: Sequence[str], statement: dict[str, Any], payload: dict[str, Any]
+    ) -> str | None:
+        """Return the key among `keys` that signed `statement`, None if none did."""
+        text = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
+        try:
+            signature = _base64(payload["signature"])
+            for key in keys:
+                if key.split("+")[1:2] == [payload["key_id"]]:
+                    public = read_key(key).public_key
+                    if self.verifies(public, text.encode("utf-8"), signature):
+                        self.signatures += 1
+                        return key
+        except (AttributeError, ValueError):
+            pass
+        return None
+
+    # decisions
+
+    def _decided(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+        basis = payload["basis"]
+        inputs = basis["inputs"]
+        digest = self.in_force()
+        rules = self.rules_of(basis["policy_sha256"] if digest is None else digest) if digest != "" else None
+        found = self._set_aside(case, inputs, rules)
+        if inputs.get("approved"):
+            return found + self._approved(case, record, payload)
+        render = {
+            "model": payload["model"],
+            "purpose": case["purpose"],
+            "operation": case["operation"],
+            "change_verdict": inputs.get("change_verdict"),
+        }
+        for rule in rules.approvals if rules else ():
+            if _matches(rule, render, payload["cost_usd_micros"]):
+                expected = f"approved by {rule['people']}"
+                found.append((_NOT_PERMITTED, f"rule {shown(rule['code'])}", expected, "decided without"))
+        return found
+
+    def _set_aside(self, case: dict[str, Any], inputs: dict[str, Any], rules: Rules | None) -> list[Found]:
+        """Check the denials that a decision set aside: the policy lets them be, and it was recorded."""
+        found: list[Found] = []
+        if rules is None:
+            return found
+        for code in filter(None, str(inputs.get("overridden") or "").split(",")):
+            if code not in rules.overridable or code not in case["overridden"]:
+                expected = "decision.overridden before it, of a denial that the policy lets be set aside"
+                found.append((_NOT_PERMITTED, shown(code), expected, "set aside without"))
+        return found
+
+    def _approved(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+        """Check that a decision made on approvals has those it takes, and decides what was approved."""
+        held, answers = case["pending"], case["answers"]
+        if held is None or not answers:
+            return [(_NOT_PERMITTED, "inputs.approved", "a hold and approvals before it", "none")]
+        found: list[Found] = []
+        model, cost = held["model"], held["cost"]
+        if payload["model"] != model or payload["cost_usd_micros"] > cost:
+            what = f"{shown(payload['model'])} at {payload['cost_usd_micros']}"
+            found.append((_NOT_PERMITTED, "what was approved", f"{shown(model)} at {cost} or less", what))
+        if any(answer["version"] == 1 for answer in answers):  # counted by other rules
+            return found
+        digest = self.in_force() or answers[-1]["policy"]
+        under, then = self.rules_of(digest), self.rules_of(held["policy"])
+        if under is None or then is None:
+            self.unjudged += 1
+            return found
+        by_code = {rule["code"]: rule for rule in (*then.approvals, *under.approvals)}
+        asked = self._requester(case, under)
+        kept = _that_count(asked, self._approvers(answers, under, record["recorded_at"]))
+        for code in held["codes"]:
+            rule = by_code.get(code)
+            if rule is None:
+                found.append((_NOT_PERMITTED, f"rule {shown(code)}", "a rule of the policy", "none"))
+                continue
+            wanted = sum(person.satisfies(rule) for person in kept)
+            enough = rule["people"] + (asked.source == "typed")
+            if wanted < rule["people"] or len(kept) < enough:
+                expected = f"{enough} approvals that count, {rule['people']} of them as the rule wants"
+                found.append((_NOT_PERMITTED, f"rule {shown(code)}", expected, f"{len(kept)}, {wanted}"))
+        return found
+
+    def _requester(self, case: dict[str, Any], under: Rules) -> Person:
+        source = case["source"]
+        keys = [*under.approvers.get(case["actor"], []), *under.requesters.get(case["actor"], [])]
+        if source == "signature" and case["key"] not in keys:
+            source = "typed"
+        return Person(case["actor"], source, case["login"])
+
+    def _approvers(self, answers: Sequence[dict[str, Any]], under: Rules, decided_at: str) -> list[Person]:
+        """Return who approved; whose key the policy names no longer counts as typed."""
+        people = []
+        for answer in answers:
+            source = answer["source"]
+            if source == "signature" and answer["key"] not in under.approvers.get(answer["actor"], []):
+                source = "typed"
+            if answer["expires_at"] is None or answer["expires_at"] > decided_at:
+                people.append(Person(answer["actor"], source, answer["login"]))
+        return people
+
+
+_NOT_PERMITTED = "DECISION_NOT_PERMITTED"
+_SIGNED = "a signature by a key that the policy names for them"
+
+
+def _key_of(payload: dict[str, Any]) -> str:
+    return f"key {shown(payload['key_id'])}, which did not sign this"
+
+
+def _pending(record: dict[str, Any], leaf: bytes, payload: dict[str, Any]) -> dict[str, Any]:
+    """Return what an answer to a hold has to know of it; among others the model that would be rendered."""
+    basis = payload["basis"]
+    wished = basis["inputs"].get("wished_model")
+    passed = [item for item in basis["candidates"] if not item["gates_failed"]]
+    order = sorted(
+        (item["model"] != wished, -(item["score"] or 0), item["cost_usd_micros"] or 0, item["model"])
+        for item in passed
+    )
+    _, _, cost, model = order[0] if order else (True, 0, 0, None)
+    return {
+        "leaf": leaf.hex(),
+        "event_id": record["event_id"],
+        "decision_id": basis["decision_id"],
+        "policy": basis["policy_sha256"],
+        "codes": payload["reason_codes"],
+        "position": record["position"],
+        "model": model,
+        "cost": cost,
+    }
+
+
+def _that_count(asked: Person, approvals: Sequence[Person]) -> list[Person]:
+    """Return those who are other people than the requester, who may be anybody if typed, and each other."""
+    kept: list[Person] = []
+    for one in approvals:
+        another = one.source == "signature" if asked.source == "typed" else one.is_another_than(asked)
+        if another and all(one.is_another_than(other) for other in kept):
+            kept.append(one)
+    return kept
+
+
 # --- the zip file ----------------------------------------------------------------------------------------
 
 
@@ -528,10 +969,16 @@ class _Check:
         self.last_position = 0
         self.last_type = ""
         self.closed = False
+        self.activated: list[tuple[int, str]] = []
+        self.cases: dict[str, Any] = {}
+        self.permissions = Permissions(lru_cache(maxsize=32)(self._rules), None)
 
     def run(self) -> None:
         manifest = self._manifest()
         head = self._head(manifest)
+        self.permissions.ledger_id = head.origin[len("sora-ledger/") :]
+        if manifest["scope"]["kind"] == "all":
+            self.permissions.activated = self.activated
         self._records(manifest["scope"], head)
         self._attached("documents", self.cited_documents, "documents (policies, catalogs)")
         self._attached("assets", self.cited_assets, "stored files")
@@ -659,7 +1106,7 @@ class _Check:
                 whole.add(leaf_of(line))
             else:
                 self._included(line, position, next(proofs, None), head)
-            self._payload(record, payload_line, bodies)
+            self._payload(record, leaf_of(line), payload_line, bodies)
         if next(payloads, None) is not None or next(proofs, None) is not None:
             raise Damaged("BUNDLE_FILE", "records.jsonl", "a record for each payload and proof", "fewer")
         bodies.end()
@@ -704,7 +1151,7 @@ class _Check:
         if root != head.root:
             self.outcome.add("PROOF", position, "root", head.root.hex(), root.hex())
 
-    def _payload(self, record: dict[str, Any], line: bytes | None, bodies: _Bodies) -> None:
+    def _payload(self, record: dict[str, Any], leaf: bytes, line: bytes | None, bodies: _Bodies) -> None:
         position = record["position"]
         found = hashlib.sha256(line or b"").hexdigest()
         if line is None or found != record["payload_sha256"]:
@@ -720,13 +1167,37 @@ class _Check:
                 committed[str(value["commitment"])] = path
             self._cite(value)
         bodies.check(position, committed)
+        try:
+            self._permit(record, leaf, payload)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            self.outcome.add("PAYLOAD_FIELDS", position, record["type"], "the fields of the format", error)
+
+    def _permit(self, record: dict[str, Any], leaf: bytes, payload: dict[str, Any]) -> None:
+        """Check who asked, approved and decided: the signatures, and that decisions were permitted."""
+        if record["type"] == "policy.activated":
+            self.activated.append((record["position"], payload["policy_sha256"]))
+        case = self.cases.pop(record["stream"], None)
+        if record["type"] in FOLLOWED or (case and case["signs"]):
+            case, found = self.permissions.follow(case, record, leaf, payload)
+            for item in found:
+                self.outcome.add(item[0], record["position"], *item[1:])
+        if case is not None:
+            self.cases[record["stream"]] = case
+
+    def _rules(self, digest: str) -> Rules | None:
+        """Return what the policy of this digest says of people, if it is in the bundle and is that one."""
+        name = f"documents/{digest}"
+        if name not in self.archive.entries or self.archive.entries[name].file_size > MAX_LINE_BYTES:
+            return None
+        body = self.archive.read(name, MAX_LINE_BYTES)
+        return read_rules(body) if hashlib.sha256(body).hexdigest() == digest else None
 
     def _cite(self, part: dict[str, Any]) -> None:
         """Remember which documents and files a part of a payload cites."""
         for key, item in part.items():
             if not isinstance(item, str) or len(self.cited_assets) + len(self.cited_documents) > MAX_CITED:
                 continue
-            if key in ("policy_sha256", "catalog_sha256"):
+            if key in ("policy_sha256", "catalog_sha256", "required_by_sha256"):
                 self.cited_documents.add(item)
             elif key in ("sha256", "original_sha256"):
                 self.cited_assets.add(item)
@@ -754,9 +1225,28 @@ class _Check:
             out.shows.append(
                 f"{out.texts} private texts (prompts, notes and the like) are the ones that were recorded."
             )
+        self._signed()
         if out.texts_absent:
             out.shows_not.append(
                 f"{out.texts_absent} private texts: they were left out of the bundle, or erased."
+            )
+
+    def _signed(self) -> None:
+        """Say what the signatures of people show."""
+        out, permissions = self.outcome, self.permissions
+        if permissions.signatures:
+            out.shows.append(
+                f"{permissions.signatures} signatures of requests and approvals are right, by keys that the "
+                "policies cited with them name for these people."
+            )
+            if permissions.activated is None:
+                out.shows_not.append(
+                    "That the policies cited were the ones in force: only the whole ledger shows which were."
+                )
+        if permissions.unjudged:
+            out.shows_not.append(
+                f"{permissions.unjudged} signatures or approvals could not be judged: the policies that name "
+                "their keys are not here, or cannot be read."
             )
 
     # documents/ and assets/: files that go by their digest, cited by the payloads
@@ -861,8 +1351,20 @@ def _is_scope(scope: dict[str, Any]) -> bool:
 
 
 def _has_places(record: dict[str, Any]) -> bool:
-    numbers = all(type(record[name]) is int and record[name] > 0 for name in ("position", "version"))
-    return numbers and all(isinstance(record[name], str) for name in ("stream", "payload_sha256"))
+    integers, texts = (
+        ("position", "schema_version", "version"),
+        (
+            "actor",
+            "actor_source",
+            "event_id",
+            "payload_sha256",
+            "recorded_at",
+            "stream",
+            "type",
+        ),
+    )
+    numbers = all(type(record[name]) is int and record[name] > 0 for name in integers)
+    return numbers and all(isinstance(record[name], str) for name in texts)
 
 
 def _objects(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

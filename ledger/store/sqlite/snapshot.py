@@ -123,6 +123,10 @@ class SqliteTail(SqliteSnapshot):
             query = f"SELECT hash FROM tiles WHERE {where} ORDER BY number"
         return [row[0] for row in self._select(query)]
 
+    def first_payload(self) -> Any:
+        """Return the payload at position 1, which names the ledger; None if there is none."""
+        return next(self._select("SELECT payload FROM events WHERE position = 1"), (None,))[0]
+
     def versions(self) -> Iterator[tuple[str, int]]:
         """Yield the streams that go on and are no jobs, with the version they were at."""
         tail = (
