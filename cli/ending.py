@@ -11,6 +11,7 @@ _WAYS_OUT = {
     State.REFUSED: "somebody refused it; `sora-ledger show {id}` says who, and why",
     State.FAILED: "the server failed to render it ({code}); `sora-ledger show {id}` has its words",
     State.LOST: "its video can no longer be had; render it again",
+    State.ABANDONED: "somebody gave it up; `sora-ledger show {id}` says why",
     State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: "
     "`sora-ledger reconcile {id}` looks for it; nothing is sent again",
 }

@@ -51,6 +51,7 @@ OF_STATE = {
     "refused": ExitCode.DENIED,
     "failed": ExitCode.RENDER_FAILED,
     "lost": ExitCode.RENDER_FAILED,
+    "abandoned": ExitCode.RENDER_FAILED,
     "submitting": ExitCode.UNKNOWN,
     "unknown": ExitCode.UNKNOWN,
     "rejected": ExitCode.SERVER,

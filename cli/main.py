@@ -31,6 +31,7 @@ SECTIONS = {
         "download",
         "review",
         "cancel",
+        "give-up",
         "delete",
         "reconcile",
         "adopt",

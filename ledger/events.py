@@ -586,10 +586,19 @@ class VideoDeleted(EventBase):
     provider_request_id: str | None = None
 
 
+class RenderAbandoned(EventBase):
+    """A person gave up a render that its server never finished, or whose bytes never came."""
+
+    type: ClassVar[str] = "render.abandoned"
+    kind: ClassVar[Kind] = Kind.ACTION
+    why: Private
+
+
 class RenderAdopted(EventBase):
-    """A video made by another tool, taken in."""
+    """A video made by another tool, taken in; `server` is the base URL where it was found."""
 
     type: ClassVar[str] = "render.adopted"
+    schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.OBSERVATION
     profile: ProfileName
     video_id: str
@@ -599,6 +608,7 @@ class RenderAdopted(EventBase):
     seconds: int | None = None
     prompt: Private | None = None
     remix_video_id: str | None = None
+    server: str | None = None
 
 
 class CharacterCreated(EventBase):
@@ -668,6 +678,7 @@ class Outcome(StrEnum):
     ABSENT = "absent"
     CANCELLED = "cancelled"
     LOST = "lost"
+    ABANDONED = "abandoned"
 
 
 class RenderClosed(EventBase):
@@ -709,6 +720,7 @@ Event = (
     | AssetLost
     | CostSettled
     | VideoDeleted
+    | RenderAbandoned
     | RenderAdopted
     | CharacterCreated
     | OutputAttached

@@ -54,11 +54,12 @@ class State(StrEnum):
     STORED = "stored"
     FAILED = "failed"
     LOST = "lost"
+    ABANDONED = "abandoned"
     CANCELLED = "cancelled"
     DELETED = "deleted"
 
 
-OVER = ("denied", "refused", "stored", "failed", "lost", "cancelled", "deleted")
+OVER = ("denied", "refused", "stored", "failed", "lost", "abandoned", "cancelled", "deleted")
 """States in which nobody has to do anything more about a job."""
 
 _DECISIONS = {"render.decided": State.DECIDED, "render.held": State.HELD, "render.denied": State.DENIED}
@@ -120,6 +121,7 @@ TRANSITIONS: dict[State | None, dict[str, State]] = {
         "status.observed:completed": State.COMPLETED,
         "status.observed:failed": State.FAILED,
         "asset.lost:video": State.LOST,
+        "render.abandoned": State.ABANDONED,
         "video.deleted": State.DELETED,
     },
     State.COMPLETED: {
@@ -129,6 +131,7 @@ TRANSITIONS: dict[State | None, dict[str, State]] = {
         "asset.lost:video": State.LOST,
         "asset.lost:other": State.COMPLETED,
         "cost.settled": State.COMPLETED,
+        "render.abandoned": State.ABANDONED,
         "video.deleted": State.DELETED,
     },
     State.STORED: _KEPT,
@@ -143,6 +146,13 @@ TRANSITIONS: dict[State | None, dict[str, State]] = {
         "cost.settled": State.LOST,
         "video.deleted": State.DELETED,
         "render.closed": State.LOST,
+    },
+    State.ABANDONED: {  # as a lost one: its video may turn up after all
+        "asset.stored:video": State.STORED,
+        "asset.lost:other": State.ABANDONED,
+        "cost.settled": State.ABANDONED,
+        "video.deleted": State.DELETED,
+        "render.closed": State.ABANDONED,
     },
     State.CANCELLED: {"render.closed": State.CANCELLED},
     State.DELETED: {

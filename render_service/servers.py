@@ -33,7 +33,7 @@ def server_of(ledger: Ledger, job: Job) -> str | None:
             if isinstance(record.event, SubmissionIntended):
                 return record.event.server
             if isinstance(record.event, RenderAdopted):
-                return getattr(record.event, "server", None)
+                return record.event.server
         return None
     if job.remix_video_id is not None and job.source_job is not None:
         return server_of(ledger, ledger.job(job.source_job))

@@ -16,6 +16,7 @@ SORA_LEDGER_ASSETS         where stored files go: a folder, or             ``ass
 SORA_LEDGER_KEY            file of the key that signs checkpoints          none: they are not signed
 SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
 SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
+SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600 (six hours)
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 =========================  ==============================================  ============================
 """
@@ -36,6 +37,8 @@ from render_service.telemetry import Trace
 OPENAI_HOST = "api.openai.com"
 SANDBOX = "sandbox"
 DEFAULT_SANDBOX_SECONDS = 6.0
+DEFAULT_LONGEST_RENDER_S = 21_600.0
+"""Renders of a hosted server take minutes, those of one's own machines with long queues an hour or two."""
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 _OURS = re.compile(r"\b(?:OPENAI|SORA)_")
@@ -67,6 +70,7 @@ class Settings:
     team: str | None = None
     project: str | None = None
     assets_url: str | None = None
+    longest_render_s: float = DEFAULT_LONGEST_RENDER_S
 
     def __repr__(self) -> str:
         """Leave key and password out: a settings object may end up in a log or traceback."""
@@ -131,11 +135,16 @@ def read_settings(
         base_url=get("OPENAI_BASE_URL"),
         api_key=get("OPENAI_API_KEY"),
         profiles_file=Path(profiles).expanduser() if profiles else None,
-        sandbox_seconds=_seconds(get("SORA_SANDBOX_SECONDS")),
+        sandbox_seconds=_seconds(
+            "SORA_SANDBOX_SECONDS", get("SORA_SANDBOX_SECONDS"), DEFAULT_SANDBOX_SECONDS
+        ),
         actor=who,
         actor_source=source,
         key_file=Path(key).expanduser() if (key := get("SORA_LEDGER_KEY")) else None,
         assets_url=assets if in_bucket else None,
+        longest_render_s=_seconds(
+            "SORA_LEDGER_LONGEST_RENDER", get("SORA_LEDGER_LONGEST_RENDER"), DEFAULT_LONGEST_RENDER_S
+        ),
         webhook_secrets={name: text for name, text in found.items() if name.startswith(WEBHOOK_SECRETS)},
         team=_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
         project=_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
@@ -201,13 +210,13 @@ def _word(where: str, word: str | None) -> str | None:
     return word
 
 
-def _seconds(text: str | None) -> float:
+def _seconds(name: str, text: str | None, default: float) -> float:
     if text is None:
-        return DEFAULT_SANDBOX_SECONDS
+        return default
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise BadInput(f"SORA_SANDBOX_SECONDS: expected a number of seconds from 0, found {text!r}")
+        raise BadInput(f"{name}: expected a number of seconds from 0, found {text!r}")
     return seconds

@@ -26,10 +26,11 @@ absent     submission.intended > submitting    submission.recovered > running
 absent     render.cancelled > cancelled        render.closed > absent
 running    status.observed:running > running   status.observed:completed > completed
 running    status.observed:failed > failed     asset.lost:video > lost        video.deleted > deleted
+running    render.abandoned > abandoned
 completed  status.observed:completed > completed   asset.stored:video > stored
 completed  asset.stored:other > completed
 completed  asset.lost:video > lost             asset.lost:other > completed   cost.settled > completed
-completed  video.deleted > deleted
+completed  video.deleted > deleted             render.abandoned > abandoned
 stored     status.observed:completed > stored  asset.stored:video > stored    asset.stored:other > stored
 stored     asset.lost:video > lost             asset.lost:other > stored     cost.settled > stored
 stored     video.deleted > deleted
@@ -38,6 +39,8 @@ failed     cost.settled > failed               video.deleted > deleted        re
 lost       asset.stored:video > stored         asset.lost:other > lost        cost.settled > lost
 lost       video.deleted > deleted
 lost       render.closed > lost
+abandoned  asset.stored:video > stored         asset.lost:other > abandoned   cost.settled > abandoned
+abandoned  video.deleted > deleted             render.closed > abandoned
 cancelled  render.closed > cancelled
 deleted    asset.lost:video > deleted          asset.lost:other > deleted
 deleted    cost.settled > deleted              render.closed > deleted
@@ -47,7 +50,7 @@ _KINDS = """
 INTENT              render.requested request.signed change.proposed
 PLAN                render.decided render.held approval.granted approval.refused
 DENY                render.denied
-ACTION              submission.intended render.cancelled video.deleted
+ACTION              submission.intended render.cancelled video.deleted render.abandoned
 OBSERVATION         submission.accepted submission.rejected submission.unknown submission.recovered
 OBSERVATION         submission.absent status.observed webhook.received webhook.matched asset.stored
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached

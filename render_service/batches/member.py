@@ -20,6 +20,7 @@ FAILURES = frozenset(
         State.UNKNOWN,
         State.FAILED,
         State.LOST,
+        State.ABANDONED,
     }
 )
 """Where an entry stands that did not come to a video."""

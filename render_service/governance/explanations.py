@@ -19,6 +19,7 @@ from ledger.events import (
     Candidate,
     DecisionOverridden,
     Outcome,
+    RenderAbandoned,
     RenderCancelled,
     RenderDecided,
     RenderDenied,
@@ -38,7 +39,7 @@ from render_service.governance.policies import activation_before
 Json = dict[str, Any]
 NOBODY: Mapping[int, str] = MappingProxyType({})
 _RULINGS = (RenderDecided, RenderDenied, RenderHeld)
-_PEOPLE = (ApprovalGranted, ApprovalRefused, DecisionOverridden, RenderCancelled)
+_PEOPLE = (ApprovalGranted, ApprovalRefused, DecisionOverridden, RenderCancelled, RenderAbandoned)
 
 
 @dataclass(frozen=True)

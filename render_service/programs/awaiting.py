@@ -31,7 +31,15 @@ from render_service.taking_in.external import record_external
 from render_service.taking_in.library import delete, page_document
 from render_service.telemetry import Log, begin_trace
 
-SUBMITTED = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST, State.DELETED)
+SUBMITTED = (
+    State.RUNNING,
+    State.COMPLETED,
+    State.STORED,
+    State.FAILED,
+    State.LOST,
+    State.ABANDONED,
+    State.DELETED,
+)
 INTERVAL_S = 10.0
 TIMEOUT_S = 1_800.0
 

@@ -88,13 +88,6 @@ def went_to(attempt: Attempt, profile: str, base_url: str) -> bool:
     return attempt.intent.server == base_url
 
 
-def server_of(ledger: Ledger, job: Job) -> str | None:
-    """Return where the last attempt of a job went; None of an adopted one, and of the embedded sandbox."""
-    events = [record.event for record in ledger.history(job.job_id)]
-    servers = [event.server for event in events if isinstance(event, SubmissionIntended)]
-    return servers[-1] if servers and job.profile != SANDBOX else None
-
-
 def attempt_of(ledger: Ledger, job: Job, takes_effect_s: float = TAKES_EFFECT_S) -> Attempt:
     """Return the last attempt of a job that has made one."""
     history = ledger.history(job.job_id)

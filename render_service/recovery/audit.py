@@ -18,7 +18,7 @@ from ledger.record import timestamp
 from render_service.desk import clock_of, connection, usable_profile
 from render_service.errors import BadInput
 from render_service.recovery.assignment import may_be_of
-from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts, server_of
+from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts
 from render_service.recovery.counting import Attempts, count_attempts
 from render_service.recovery.dealt_with import is_dealt_with
 from render_service.recovery.findings import (
@@ -27,11 +27,14 @@ from render_service.recovery.findings import (
     of_jobs,
     of_missing,
     of_open_attempts,
+    of_overdue,
     of_unclaimed,
 )
 from render_service.recovery.listing import read_list
 from render_service.recovery.sightings import is_claimed
+from render_service.servers import server_of
 from render_service.settings import SANDBOX, Settings
+from render_service.settling.overdue import overdue_jobs
 from render_service.telemetry import Trace
 from sora_adapter.errors import ServerUnreadable, SettingsUnusable, VideoNotFound
 from sora_adapter.observation import Observation
@@ -109,7 +112,7 @@ async def audit(ledger: Ledger, settings: Settings, trace: Trace, scope: Scope) 
     """
     before = (await asyncio.to_thread(ledger.head)).size
     look, listed = await _asked(settings, trace, scope)
-    return await asyncio.to_thread(_audited, ledger, scope, before, look, listed)
+    return await asyncio.to_thread(_audited, ledger, scope, before, look, listed, settings.longest_render_s)
 
 
 async def _asked(settings: Settings, trace: Trace, scope: Scope) -> tuple[ServerLook, Sequence[Observation]]:
@@ -131,7 +134,12 @@ async def _asked(settings: Settings, trace: Trace, scope: Scope) -> tuple[Server
 
 
 def _audited(
-    ledger: Ledger, scope: Scope, before: int, look: ServerLook, listed: Sequence[Observation]
+    ledger: Ledger,
+    scope: Scope,
+    before: int,
+    look: ServerLook,
+    listed: Sequence[Observation],
+    longest_render_s: float,
 ) -> Audit:
     now = clock_of(ledger)()
     attempts = count_attempts(ledger, ledger.head().size)
@@ -141,6 +149,7 @@ def _audited(
     absent = [attempt_of(ledger, job) for job in jobs if job.state is State.ABSENT and job.outcome is None]
     live = [one for one in still_open if one.lost is None and one.silent_s(now) < scope.grace_s]
     begun = [job for job in jobs if _is_in(scope, job.created_at)]
+    overdue = overdue_jobs(ledger, now, longest_render_s)
     unclaimed = _unclaimed(ledger, look.profile, listed, scope, live)
     found = [
         *of_attempts(attempts),
@@ -150,6 +159,7 @@ def _audited(
         *of_unclaimed(look.profile, unclaimed, still_open, absent),
         *of_missing(_missing(ledger, look, listed, begun, before), now),
         *of_jobs(begun, now),
+        *of_overdue((job for job in overdue if _is_in(scope, job.created_at)), longest_render_s),
     ]
     done = [finding for finding in found if is_dealt_with(ledger, finding)]
     return Audit(

@@ -39,6 +39,7 @@ Code = Literal[
     "VIDEO_MISSING",
     "SPEND_WITHOUT_ASSET",
     "ASSET_EXPIRED",
+    "RENDER_OVERDUE",
 ]
 
 
@@ -116,6 +117,16 @@ def of_jobs(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
             yield Finding("VIDEO_CLAIMED_TWICE", video_id, found, do, later)
 
 
+def of_overdue(jobs: Iterable[Job], longest_s: float) -> Iterator[Finding]:
+    """Find renders that run, or wait to be stored, for longer than any should."""
+    for job in jobs:
+        name, hours = job.job_id, longest_s / 3600
+        waits = "and its file was never stored" if job.state is State.COMPLETED else "with no end of it"
+        found = f"it is {job.state} {hours:g} hours and more after it was submitted, {waits}"
+        do = f"sora-ledger poll {name}; if its server never ends it: sora-ledger give-up {name} --reason TEXT"
+        yield Finding("RENDER_OVERDUE", name, found, do, name)
+
+
 def of_missing(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
     """Find jobs that wait for a video their server does not list, though it has not expired."""
     for job in jobs:
@@ -123,7 +134,7 @@ def of_missing(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
             continue
         name = job.job_id
         found = f"it is {job.state}, and {job.profile} lists {job.video_id} no more"
-        do = f"sora-ledger poll {name}; if the server does not know the video: sora-ledger delete --id {name}"
+        do = f"sora-ledger poll {name}; if it never comes back: sora-ledger give-up {name} --reason TEXT"
         yield Finding("VIDEO_MISSING", name, found, do, name)
 
 

@@ -19,8 +19,9 @@ from render_service.asking.asking_again import patiently
 from render_service.asking.claims import claim_id
 from render_service.desk import Desk
 from render_service.recovery.assignment import doubts_about
-from render_service.recovery.attempts import Attempt, server_of
+from render_service.recovery.attempts import Attempt
 from render_service.recovery.listing import Listing, read_list
+from render_service.servers import server_of
 from render_service.webhooks.matching import inbox_of
 from sora_adapter.errors import ServerRefused, ServerUnreadable, VideoNotFound
 from sora_adapter.observation import Observation, Page
@@ -182,5 +183,5 @@ def _may_have_expired(job: Job, ledger: Ledger) -> bool:
 
 
 def _has_videos(ledger: Ledger, profile: str) -> bool:
-    there = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
+    there = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST, State.ABANDONED)
     return bool(ledger.jobs(JobFilter(states=there, profile=profile), 1))

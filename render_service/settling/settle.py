@@ -43,8 +43,15 @@ EXPIRY_GRACE_S = 300
 KEPT_FOR_S = 86_400
 """How long a server that names no end is taken to keep a video, from the last that was heard of it."""
 STORAGE_PAUSE_MS = 60_000
-ENDED = (State.STORED, State.FAILED, State.LOST)
-HAS_VIDEO = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
+ENDED = (State.STORED, State.FAILED, State.LOST, State.ABANDONED)
+HAS_VIDEO = (State.RUNNING, State.COMPLETED, *ENDED)
+
+_OUTCOMES = {
+    State.STORED: Outcome.STORED,
+    State.FAILED: Outcome.FAILED,
+    State.LOST: Outcome.LOST,
+    State.ABANDONED: Outcome.ABANDONED,
+}
 
 Watch = Callable[[Job, "Observation"], None]
 
@@ -107,7 +114,7 @@ async def fetch(desk: Desk, job: Job, variant: Variant) -> Job:
     if job.state is State.RUNNING:
         job = await refresh(desk, job)
     may_be_there = job.state in {State.COMPLETED, State.STORED}
-    may_be_there |= job.state is State.LOST and variant is Variant.VIDEO
+    may_be_there |= job.state in {State.LOST, State.ABANDONED} and variant is Variant.VIDEO
     if not may_be_there or job.video_id is None:
         next_step = (
             f"`sora-ledger poll --id {job.job_id}` waits for it"
@@ -231,9 +238,7 @@ def over_at(job: Job) -> datetime:
 
 async def _close(desk: Desk, job: Job) -> Job:
     """Book the cost and record how it ended, once it has ended."""
-    outcome = {State.STORED: Outcome.STORED, State.FAILED: Outcome.FAILED, State.LOST: Outcome.LOST}.get(
-        job.state
-    )
+    outcome = _OUTCOMES.get(job.state)
     if outcome is None or job.outcome is not None:
         return job
     return await record(desk, job, *closing(desk, job, outcome))

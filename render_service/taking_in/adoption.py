@@ -24,7 +24,8 @@ from render_service.errors import MayBeOurs
 from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempts import OPEN, Attempt, attempt_of, went_to
 from render_service.recovery.reconcile import reconcile_job
-from render_service.settings import Settings
+from render_service.servers import address_in_use
+from render_service.settings import SANDBOX, Settings
 from render_service.telemetry import Trace
 from sora_adapter.observation import Observation
 from sora_adapter.profiles import Profile
@@ -81,7 +82,7 @@ async def take_in(desk: Desk, profile: Profile, seen: Observation, *, source: st
         return known, False
     await _refuse_if_ours(desk, profile, seen)
     job_id, event_id = new_job_id(), claim_id(profile.name, seen.video_id)
-    drafts = [desk.draft(adopted(profile, seen), event_id=event_id)]
+    drafts = [desk.draft(adopted(profile, seen, _found_at(desk, profile)), event_id=event_id)]
     if seen.is_final:
         drafts.append(desk.draft(observed(seen, source), causation_id=event_id))
     try:
@@ -138,7 +139,12 @@ async def known_job(desk: Desk, profile: Profile, video_id: str) -> Job | None:
     return jobs[0] if jobs else None
 
 
-def adopted(profile: Profile, seen: Observation) -> RenderAdopted:
+def _found_at(desk: Desk, profile: Profile) -> str | None:
+    """Return the base URL to record; None for the embedded sandbox, which changes its port."""
+    return None if profile.name == SANDBOX else address_in_use(desk.settings, profile)
+
+
+def adopted(profile: Profile, seen: Observation, server: str | None) -> RenderAdopted:
     """Return the event that takes in a video as the server describes it."""
     ours = {theirs: name for name, theirs in profile.models.items()}
     return RenderAdopted(
@@ -150,6 +156,7 @@ def adopted(profile: Profile, seen: Observation) -> RenderAdopted:
         seconds=int(seen.seconds) if seen.seconds and seen.seconds.isdecimal() else None,
         prompt=Private.seal("prompt", seen.prompt) if seen.prompt else None,
         remix_video_id=seen.remixed_from_video_id,
+        server=server,
     )
 
 

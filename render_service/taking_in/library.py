@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
 PAGE = 100
-DELETABLE = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST)
+DELETABLE = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST, State.ABANDONED)
 
 
 async def list_videos(  # what can be asked of a list

@@ -27,7 +27,7 @@ from sora_adapter.webhooks import Verifier
 
 def create_app(desk: Desk, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
     """Build the app of one desk; it receives webhooks of the profiles that `secrets` names."""
-    inbox, metrics = Inbox(desk), Metrics(desk.ledger)
+    inbox, metrics = Inbox(desk), Metrics(desk.ledger, desk.settings.longest_render_s)
     verifiers = {profile: Verifier(those) for profile, those in secrets.items()}
     receiver = WebhookReceiver(verifiers, inbox, metrics, desk.log)
 

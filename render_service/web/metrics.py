@@ -16,6 +16,7 @@ from ledger.events import CostSettled, RenderClosed
 from ledger.job import State
 from ledger.ledger import Ledger
 from ledger.store.interface import RecordFilter
+from render_service.settling.overdue import overdue_jobs
 
 MICROS = 1_000_000
 
@@ -23,9 +24,9 @@ MICROS = 1_000_000
 class Metrics:
     """The metrics of one process on one ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, longest_render_s: float) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(LedgerMetrics(ledger))
+        self.registry.register(LedgerMetrics(ledger, longest_render_s))
         self._webhooks = Counter(
             "sora_ledger_webhook_deliveries",
             "Deliveries answered by this process, by what became of them.",
@@ -41,8 +42,9 @@ class Metrics:
 class LedgerMetrics(Collector):
     """What the ledger says at a scrape."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, longest_render_s: float) -> None:
         self._ledger = ledger
+        self._longest_render_s = longest_render_s
         self._lock = threading.Lock()
         self._read_to = 0
         self._spent: Tallied[str] = Tallied()
@@ -72,6 +74,10 @@ class LedgerMetrics(Collector):
         }
         for name, (told, state) in gauges.items():
             yield GaugeMetricFamily(f"sora_ledger_{name}", told, tally.jobs.get(state.value, 0))
+        now = self._ledger.store.now()
+        overdue = overdue_jobs(self._ledger, now, self._longest_render_s)
+        told = "Renders that run, or wait to be stored, for longer than any should."
+        yield GaugeMetricFamily("sora_ledger_overdue_renders", told, len(overdue))
         yield GaugeMetricFamily("sora_ledger_queue_due", "Jobs due that nobody works on.", tally.due)
         yield GaugeMetricFamily("sora_ledger_queue_waiting", "Jobs due later.", tally.waiting)
         yield GaugeMetricFamily("sora_ledger_queue_leased", "Jobs somebody works on.", tally.leased)

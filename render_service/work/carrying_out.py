@@ -20,6 +20,7 @@ from render_service.desk import Desk
 from render_service.errors import AnsweredTooLate, AssetUnusable, NotReady
 from render_service.recovery.reconcile import reconcile
 from render_service.settling.looking import Looking
+from render_service.settling.overdue import is_overdue
 from render_service.settling.settle import finish, let_go, record_observation
 from render_service.work.capacity import Capacity
 from render_service.work.hands import Hands
@@ -52,6 +53,7 @@ class CarryingOut:
         self._asking = asyncio.Semaphore(ASKING)
         self._fetching = asyncio.Semaphore(FETCHING)
         self._looking: dict[str, Looking] = {}
+        self._overdue: set[str] = set()
         self.submitted = 0
         self.closed = 0
 
@@ -102,6 +104,7 @@ class CarryingOut:
             step = next_step(job)
             if step in {Step.NOTHING, Step.SUBMIT}:
                 await self._capacity.free(job.job_id)
+            await self._mind_age(job)
             later_s = self._patience_s(job) if delay_s is None else delay_s
             await self._hands.put(job.job_id, None if step is Step.NOTHING else later_s)
 
@@ -113,6 +116,17 @@ class CarryingOut:
     def _warn(self, job: Job, error: Exception) -> None:
         name, words = type(error).__name__, str(error)
         self._desk.log.warning("job.trouble", job_id=job.job_id, error=name, because=words)
+
+    async def _mind_age(self, job: Job) -> None:
+        """Give the place of a render that takes too long to others, once, and say so; it is still watched."""
+        if job.job_id in self._overdue:
+            return
+        ledger, longest_s = self._desk.ledger, self._desk.settings.longest_render_s
+        if await asyncio.to_thread(is_overdue, ledger, job, self._desk.clock(), longest_s):
+            self._overdue.add(job.job_id)
+            await self._capacity.free(job.job_id)
+            next_command = f"sora-ledger give-up {job.job_id} --reason TEXT"
+            self._desk.log.warning("job.overdue", job_id=job.job_id, state=job.state, ends_it=next_command)
 
     async def _done(self, job: Job) -> None:
         """Let go of a job for good; whatever is asked for it later makes it due again."""
@@ -203,6 +217,7 @@ class CarryingOut:
         async def taken_in() -> None:
             now = await record_observation(self._desk, job, seen, "list" if listed else "poll")
             if now.state is State.RUNNING:
+                await self._mind_age(now)
                 await self._hands.put(now.job_id, self._next_look_s(seen))
                 return
             await self._capacity.free(now.job_id)

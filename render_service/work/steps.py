@@ -26,6 +26,7 @@ _STEPS = {
     State.STORED: Step.FINISH,
     State.FAILED: Step.FINISH,
     State.LOST: Step.FINISH,
+    State.ABANDONED: Step.FINISH,
 }
 NOT_TO_BE_LEFT = (State.SUBMITTING, State.UNKNOWN, State.RUNNING, State.COMPLETED)
 """States in which a job wants somebody, whoever began it: money is at stake, or bytes that expire."""

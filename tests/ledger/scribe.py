@@ -194,6 +194,7 @@ def samples() -> list[Any]:
             cost_usd_micros=390_000, basis="estimated", settled_by="catalog", difference_usd_micros=-10_000
         ),
         e.VideoDeleted(video_id="video_1", answer="deleted", why=Private.seal("why", "done")),
+        e.RenderAbandoned(why=Private.seal("why", "the operator says that the machine is gone")),
         e.RenderAdopted(
             profile="sandbox",
             video_id="video_1",

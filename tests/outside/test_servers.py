@@ -113,3 +113,43 @@ def test_a_source_that_cannot_be_asked_is_not_said_to_be_queued(outside: Start, 
     assert ended.code == 8, ended
     assert types(person) == before
     verified(person)
+
+
+def test_a_render_that_never_ends_is_given_up_and_its_money_booked(outside: Start, person: Person) -> None:
+    server = outside(status="in_progress")
+    ana = person.at(server)
+    job = created(ana)
+    overdue = ana.with_(SORA_LEDGER_LONGEST_RENDER="0")("audit", "--offline", "--json")
+    assert [each["code"] for each in overdue.document["findings"]] == ["RENDER_OVERDUE"]
+    ended = person("give-up", job, "--reason", "the machine is gone")
+    assert ended.code == 0, ended.err
+    assert types(person)[-3:] == ["render.abandoned", "cost.settled", "render.closed"]
+    assert person("give-up", job, "--reason", "again").code == 0
+    after = person("audit", "--offline", "--json").document
+    assert (after["reserved_usd_micros"], after["settled_usd_micros"]) == (0, 400_000)
+    assert [each["code"] for each in after["findings"]] == ["SPEND_WITHOUT_ASSET"]
+    server.behave(status=None)
+    assert ana("download", "--id", job).code == 0
+    verified(person)
+
+
+def test_an_attempt_whose_outcome_is_unknown_is_never_given_up(outside: Start, person: Person) -> None:
+    server = outside(creates=["lost-answer"])
+    lost = person.at(server)("create", "--prompt", "A teal coupe in the desert")
+    assert lost.code == 6
+    job = str(lost.document["job_id"])
+    refused = person.at(server)("give-up", job, "--reason", "nobody waits")
+    assert refused.code == 1
+    assert f"sora-ledger reconcile {job}" in refused.err
+    assert "render.abandoned" not in types(person)
+    assert held(person) == 400_000
+
+
+def test_a_file_that_never_decodes_is_given_up(outside: Start, person: Person) -> None:
+    server = outside(content="garbage")
+    job = created(person.at(server))
+    assert person.at(server)("poll", "--id", job, "--poll-interval", "0.1").code == 1
+    assert held(person) == 400_000
+    assert person("give-up", job, "--reason", "it never decodes").code == 0
+    assert held(person) == 0
+    verified(person)

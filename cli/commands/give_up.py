@@ -1,0 +1,48 @@
+"""``give-up``: end a render that its server will never finish, or whose file never comes."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.invocation import Invocation
+from render_service.documents import job_document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.job import Job
+    from render_service.desk import Desk
+
+
+@click.command("give-up", short_help="End a render that its server never finishes.")
+@options.job_id
+@click.option("--reason", metavar="TEXT", required=True, help="Why nobody waits for it any more; recorded.")
+@options.invocation
+def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
+    """End a job whose render never finishes, or whose file never comes; no server is asked.
+
+    Its reservation is booked as spent, at the estimate, for the server may bill it; its place among the
+    running renders is free again. If the video turns up after all, `download` still stores it.
+    An attempt whose outcome is not known is for `reconcile`, and what was not submitted for `cancel`.
+
+    \b
+    Example:
+      sora-ledger give-up job_01a2 --reason "the machine is gone"
+    """
+    from render_service.settling.giving_up import give_up  # noqa: PLC0415
+
+    if not reason.strip():
+        raise click.UsageError("--reason needs words: it is what the record says about the money")
+
+    async def follow(desk: "Desk") -> "Job":
+        return await give_up(desk, await desk.job(name), reason)
+
+    job = inv.desk(follow, calls=False)
+
+    def text(console: "Console") -> None:
+        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
+
+        show_job(console, job)
+
+    inv.emit(job_document(job), text)
