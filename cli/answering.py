@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     Answer = Callable[[Desk, Job, Signer | None], Coroutine[Any, Any, Answered]]
 
 
+def read_key(key: Path | None) -> "Signer | None":
+    """Return the signing key in a file, None without one."""
+    if key is None:
+        return None
+    from render_service.evidence.keys import read_signer  # noqa: PLC0415  # cryptography: only who signs
+
+    return read_signer(key)
+
+
 def answer_and_show(
     inv: Invocation, name: str, key: Path | None, answer: "Answer", *, silent: bool = False
 ) -> Job:
@@ -30,9 +39,8 @@ def answer_and_show(
     What came of it is emitted, unless the job goes on and `silent` leaves that to who goes on with it.
     """
     from render_service.asking.preview import ruling_document  # noqa: PLC0415
-    from render_service.evidence.keys import read_signer  # noqa: PLC0415  # cryptography: only who signs
 
-    signer = read_signer(key) if key else None
+    signer = read_key(key)
 
     async def follow(desk: "Desk") -> "Answered":
         return await answer(desk, await desk.job(name), signer)

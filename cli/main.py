@@ -47,6 +47,7 @@ SECTIONS = {
         "resume",
         "policy",
         "budget",
+        "changes",
         "spend",
     ),
     "Look into the record": ("log", "show", "explain"),

@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,6 +118,7 @@ def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[.
             log = Log(trace, quiet=for_people and not verbose)
             announce(log, context.info_name or "")
             settings = read_settings(**{name: rest.pop(name, None) for name in SETTINGS})
+            settings = replace(settings, request_key_file=rest.pop("signing_key", None))
             retired = rest.pop("even_if_retired", False)
             inv = Invocation(settings, trace, log, wants_json, json_out, even_if_retired=retired)
             return function(inv, *args, **rest)
@@ -238,6 +240,16 @@ answer_key = click.option(
     type=click.Path(path_type=Path),
     help="Sign it with this key (`key new`); the policy names whose it is.",
 )
+
+
+signed_request = click.option(
+    "--key",
+    "signing_key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Sign the request with this key; the policy names whose it is.  [env: SORA_LEDGER_KEY]",
+)
+"""The command finds it in its settings."""
 waiting = _stacked(
     click.option(
         "--poll-interval",

@@ -31,7 +31,7 @@ def placing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def overriding(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Take --override, --reason and --override-until, passed on as `how`; for what cannot be queued."""
+    """Take --override, --reason, --override-until, passed on as `how`, and --key; for what is not queued."""
 
     @click.option(
         "--override",
@@ -40,6 +40,7 @@ def overriding(function: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         help="Set this denial aside, if the policy lets it be; needs --reason. Repeatable.",
     )
+    @options.signed_request
     @click.option("--reason", metavar="TEXT", help="Why it is overridden; recorded with your name.")
     @click.option(
         "--override-until",

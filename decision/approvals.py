@@ -4,9 +4,10 @@ A rule matches where all it names agrees; what it does not name is open. The pac
 """
 
 from collections.abc import Collection, Iterator
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Self
 
-from pydantic import Field, StrictBool, StringConstraints
+from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from decision.catalog import Catalog
 from decision.document import Entry
@@ -24,23 +25,52 @@ CHANGING = frozenset({Operation.REMIX, Operation.EDIT})
 """The operations whose changes are told apart."""
 
 
+class Change(StrEnum):
+    """What may need approval besides renders: changing the rules, and changing what may be spent."""
+
+    POLICY = "policy.activate"
+    BUDGET = "budget.set"
+
+    @property
+    def command(self) -> str:
+        """How it is typed."""
+        return self.value.replace(".", " ")
+
+
 class ApprovalRule(Entry):
     """A kind of render that needs `people` to approve it; `code` is the reason in the record.
 
     `change_verdicts` are those of `decision.remix`: ``ambiguous`` holds remixes that cannot be told. With
     `signed` only approvals count that are signed with a key of the policy's approvers; `signed_by` names
-    those whose signature is wanted.
+    those whose signature is wanted. A rule for a `Change` names nothing of renders.
     """
 
     code: Code
     people: Annotated[int, Field(ge=1, le=9, strict=True)] = 1
     models: tuple[str, ...] | None = None
     purposes: tuple[str, ...] | None = None
-    operations: tuple[Operation, ...] | None = None
+    operations: tuple[Operation | Change, ...] | None = None
     change_verdicts: tuple[str, ...] | None = None
     min_cost_usd_micros: Annotated[int, Field(ge=0, lt=2**53, strict=True)] | None = None
     signed: StrictBool | None = None
     signed_by: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _changes_apart(self) -> Self:
+        changes = self.changes
+        of_renders = {self.models, self.purposes, self.change_verdicts, self.min_cost_usd_micros}
+        mixed = len(changes) < len(self.operations or ()) or of_renders != {None}
+        if changes and mixed:
+            raise ValueError(
+                f"approval rule {self.code}: a rule for {changes[0]} names nothing of renders; "
+                "give them a rule of their own"
+            )
+        return self
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes it is for, none for a rule about renders."""
+        return tuple(one for one in self.operations or () if isinstance(one, Change))
 
     @property
     def wants_signature(self) -> bool:
@@ -75,7 +105,9 @@ class ApprovalRule(Entry):
             )
 
     def never_matches(self, catalog: Catalog) -> Iterator[str]:
-        """Yield why no render of `catalog` can ever match, nothing where one can."""
+        """Yield why no render of `catalog` can ever match; nothing where one can, or it is for changes."""
+        if self.changes:
+            return
         unknown = [name for name in self.models or () if name not in catalog.model_names]
         if self.models is not None and len(unknown) == len(self.models):
             yield f"approval rule {self.code}: the catalog has none of its models ({', '.join(unknown)})"

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from decision.approvals import OVERRIDABLE, ApprovalRule
+from decision.approvals import OVERRIDABLE, ApprovalRule, Change
 from decision.approvers import Approvers, keys_of_several
 from decision.catalog import Catalog
 from decision.document import Document, Entry
@@ -93,6 +93,10 @@ class Policy(Document):
     def request_keys(self, person: str) -> tuple[str, ...]:
         """Return the keys that `person` may sign requests with."""
         return *(self.approvers or {}).get(person, ()), *(self.requesters or {}).get(person, ())
+
+    def rules_for(self, change: Change) -> tuple[ApprovalRule, ...]:
+        """Return the rules that want `change` approved."""
+        return tuple(rule for rule in self.approvals or () if change in (rule.operations or ()))
 
     @property
     def requesting(self) -> Approvers:

@@ -200,8 +200,8 @@ class RequestSigned(EventBase):
 class ChangeProposed(EventBase):
     """A change of the policy or of a budget that waits for approval, in a stream of its own.
 
-    `policy_sha256` and `catalog_sha256` are what ``policy.activate`` would make active, `budget`, `period`
-    and `limit_usd_micros` what ``budget.set`` would set. `required_by_sha256` is the policy that wants the
+    `policy_sha256` and `catalog_sha256` are what ``policy.activate`` would make active, `budget` and
+    `limit_usd_micros` what ``budget.set`` would set. `required_by_sha256` is the policy that wants the
     approval, `reason_codes` its rules.
     """
 
@@ -211,7 +211,6 @@ class ChangeProposed(EventBase):
     policy_sha256: Sha256Hex | None = None
     catalog_sha256: Sha256Hex | None = None
     budget: Name | None = None
-    period: Literal["none", "month", "day"] | None = None
     limit_usd_micros: Micros | None = None
     why: Private | None = None
     required_by_sha256: Sha256Hex

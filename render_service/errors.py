@@ -65,6 +65,10 @@ class MayBeOurs(ServiceError):
         self.job_id = job_id
 
 
+class NeedsApproval(NotReady):
+    """The policy wants this change approved by another person first."""
+
+
 class AnsweredTooLate(ServiceError):
     """An answer came after the attempt had been settled otherwise."""
 

@@ -13,7 +13,8 @@ SORA_LEDGER_TEAM           whose money it is, for budgets                  nobod
 SORA_LEDGER_PROJECT        on what project, for budgets                    none
 SORA_LEDGER_ASSETS         where stored files go: a folder, or             ``assets`` beside the ledger
                            ``s3://``, ``gs://``, ``az://bucket/prefix``
-SORA_LEDGER_KEY            file of the key that signs checkpoints          none: they are not signed
+SORA_LEDGER_KEY            file of the key that signs checkpoints, and     none: they are not signed
+                           requests where the policy names it
 SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
 SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
 SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600 (six hours)
@@ -51,6 +52,7 @@ class Settings:
 
     `profile_name` None means not chosen, `ledger_path` None that the ledger is on a database server.
     `webhook_secrets` are the variables that hold some, unread: see `render_service.webhooks.secrets`.
+    `request_key_file` was named to sign this request; without it `key_file` does, if the policy names it.
     `assets_url` is the bucket where stored files go, None if they stay in `assets_folder`.
     """
 
@@ -71,6 +73,7 @@ class Settings:
     project: str | None = None
     assets_url: str | None = None
     longest_render_s: float = DEFAULT_LONGEST_RENDER_S
+    request_key_file: Path | None = None
 
     def __repr__(self) -> str:
         """Leave key and password out: a settings object may end up in a log or traceback."""

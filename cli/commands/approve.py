@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
-from cli.answering import answer_and_show
+from cli.answering import answer_and_show, read_key
 from cli.commands.log import read_moment
 from cli.commands.resume import submit_and_show
 from cli.invocation import Invocation
+from cli.proposing import CHANGE, answer_change
 from ledger.job import State
 
 if TYPE_CHECKING:
@@ -40,18 +41,27 @@ def approve_command(
 
     Under your own login, or signed with a key that the policy names for you. A name from `--actor` does not
     count, nor does a signature under the requester's login, unless the request is signed too. With the last
-    approval it is decided again; `resume` or a worker then submits it.
+    approval it is decided again; `resume` or a worker then submits it. A proposed change of the policy or of
+    a budget (`changes`) is approved the same way, and carried out with the last approval.
 
     \b
     Example:
       sora-ledger approve job_01a2 --comment "within the budget of the pitch"
       sora-ledger approve job_01a2 --key maria.key --submit
     """
+    moment = datetime.fromisoformat(until) if until else None
+    if name.startswith(CHANGE):
+        if submit:
+            raise click.UsageError("--submit is for a render; a change is carried out with its last approval")
+        from render_service.governance.answering_changes import approve_change  # noqa: PLC0415
+
+        signer = read_key(key)
+        answer_change(inv, lambda office: approve_change(office, name, comment, signer, moment))
+        return
 
     async def follow(desk: "Desk", job: "Job", signer: "Signer | None") -> "Answered":
         from render_service.governance.approvals import approve  # noqa: PLC0415
 
-        moment = datetime.fromisoformat(until) if until else None
         return await approve(desk, job, comment, signer, moment)
 
     job = answer_and_show(inv, name, key, follow, silent=submit)

@@ -7,6 +7,8 @@ import click
 from cli import options
 from cli.dollars import read_dollars
 from cli.invocation import Invocation
+from cli.proposing import propose
+from decision.approvals import Change
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +30,7 @@ LIFTED = "none"
 )
 @click.option("--why", metavar="TEXT", help="Recorded with it.")
 @click.option("--past", is_flag=True, help="With list: the months and days that are over too.")
+@options.signed_request
 @options.invocation
 def budget_command(  # one parameter per option
     inv: Invocation,
@@ -43,7 +46,8 @@ def budget_command(  # one parameter per option
 
     A budget is called after what it is for: all, team_WORD, project_WORD, purpose_WORD, or several of these
     joined by two underscores. A render is paid from every budget that fits it, and denied where one has too
-    little left.
+    little left. Where the active policy wants it, a limit is proposed and waits for approval; `changes` lists
+    what waits.
 
     \b
     Example:
@@ -61,7 +65,13 @@ def budget_command(  # one parameter per option
         raise click.UsageError("--past is for `budget list`")
     if name is None or limit is None:
         raise click.UsageError("say which and how much: sora-ledger budget set NAME --limit USD")
-    _set(inv, name, None if limit == LIFTED else read_dollars("--limit", limit), period or "none", why)
+    _set(
+        inv,
+        name,
+        None if limit == LIFTED else read_dollars("--limit", limit),
+        period or "none",
+        why,
+    )
 
 
 def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: str | None) -> None:
@@ -69,8 +79,12 @@ def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: s
     from render_service.desk import utc_now  # noqa: PLC0415
     from render_service.governance.budget_names import Period, read_name  # noqa: PLC0415
     from render_service.governance.budgets import set_limit  # noqa: PLC0415
+    from render_service.governance.changes import propose_limit  # noqa: PLC0415
 
     budget, now, who = read_name(name, Period(period)), utc_now(), inv.settings.provenance(inv.trace)
+    if inv.rules.policy.rules_for(Change.BUDGET):
+        propose(inv, lambda office: propose_limit(office, budget, usd_micros, why))
+        return
     with Ledger.open_or_create(inv.settings.ledger_url, who, now) as ledger:
         set_limit(ledger, budget, usd_micros, why, now, who)
         _show(inv, ledger)

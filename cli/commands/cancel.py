@@ -6,6 +6,7 @@ import click
 
 from cli import options
 from cli.invocation import Invocation
+from cli.proposing import CHANGE, answer_change
 from render_service.documents import job_document
 
 if TYPE_CHECKING:
@@ -22,12 +23,20 @@ if TYPE_CHECKING:
 def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
     """Withdraw a job that waits for approval or to be submitted; its money is free again.
 
-    A video the server has already is not withdrawn by this: `delete` has it deleted.
+    A proposed change of the policy or of a budget (`changes`) is withdrawn too. A video that the server
+    has is not withdrawn by this: `delete` has it deleted.
 
     \b
     Example:
       sora-ledger cancel job_01a2 --why "the client chose another concept"
     """
+    if name.startswith(CHANGE):
+        if why:
+            raise click.UsageError("--why is for a job; a change is cancelled without it")
+        from render_service.governance.answering_changes import cancel_change  # noqa: PLC0415
+
+        answer_change(inv, lambda office: cancel_change(office, name))
+        return
     from render_service.asking.withdrawing import cancel  # noqa: PLC0415
 
     async def follow(desk: "Desk") -> "Job":

@@ -13,7 +13,7 @@ from typing import TextIO
 import click
 
 from cli.demo.crash import FAULT, created, environment, forgetful_server, killed_in_the_call
-from cli.demo.policies import MARIA, write_dear_policy, write_team_policy
+from cli.demo.policies import ANA, MARIA, write_dear_policy, write_team_policy
 from cli.exit_codes import ExitCode
 
 PROMPT = "Wide tracking shot of a teal coupe on a desert highway, golden hour, heat ripples"
@@ -133,12 +133,15 @@ def _scenes(out: Path, trace_id: str) -> None:
 
 def _hold(out: Path) -> None:
     key, policy = out / "maria.key", out / "team.toml"
-    key.unlink(missing_ok=True)  # of an earlier demo
-    _run("key", "new", str(key), "--name", MARIA)
-    write_team_policy(policy, key)
+    asking = out / "ana.key"
+    for file, name in ((key, MARIA), (asking, ANA)):
+        file.unlink(missing_ok=True)  # of an earlier demo
+        _run("key", "new", str(file), "--name", name)
+    write_team_policy(policy, key, asking)
     click.echo(f"{policy} is the packaged policy, and a rule: finals on sora-2-pro need Maria's signature")
+    click.echo("Both sign here, under one login; without Ana's signature the two could be one person")
     _run("policy", "activate", str(policy), "--why", "Maria answers for what clients see")
-    _run("create", "--prompt", PROMPT, "--purpose", "final", expect=ExitCode.DENIED)
+    _run("create", "--prompt", PROMPT, "--purpose", "final", "--key", str(asking), expect=ExitCode.DENIED)
     job = _newest_job()
     _run("approve", job, "--key", str(key), "--comment", "within the budget of the pitch", "--submit")
     _run("explain", job)

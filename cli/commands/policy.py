@@ -8,7 +8,9 @@ import click
 
 from cli import options
 from cli.invocation import Invocation, say
+from cli.proposing import propose
 from cli.text.printable import printable
+from decision.approvals import Change
 from render_service.wording import counted
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     type=click.Choice(["policy", "catalog"]),
     help="With show: print the policy or catalog file that comes with the package, to begin yours from.",
 )
+@options.signed_request
 @options.invocation
 def policy_command(
     inv: Invocation,
@@ -47,7 +50,8 @@ def policy_command(
     """Show the policy and catalog that decide, check the files of others, or make these the active ones.
 
     A file is checked whole: unknown keys, negative prices, two prices for one date and weights that are no
-    numbers are errors with line and key; rules that can never match are warnings.
+    numbers are errors with line and key; rules that can never match are warnings. Where the active policy
+    wants it, activating another is proposed and waits for approval; `changes` lists what waits.
 
     \b
     Example:
@@ -81,6 +85,7 @@ def _show(inv: Invocation, packaged: str | None) -> None:
 
 def _take(inv: Invocation, action: str, file: Path, catalog_file: Path | None, why: str) -> None:
     from render_service.desk import utc_now  # noqa: PLC0415
+    from render_service.governance.changes import propose_activation  # noqa: PLC0415
     from render_service.governance.policies import activate, read_rules  # noqa: PLC0415
 
     rules = read_rules(file, catalog_file, lambda: inv.rules)
@@ -89,6 +94,9 @@ def _take(inv: Invocation, action: str, file: Path, catalog_file: Path | None, w
     document = _document(rules)
     if action == "check":
         inv.emit(document, lambda console: _checked(console, rules))
+        return
+    if inv.rules.policy.rules_for(Change.POLICY):
+        propose(inv, lambda office: propose_activation(office, rules, why))
         return
     record = activate(inv.settings, inv.trace, utc_now(), rules, why)
     document["activated"] = _activated(record)

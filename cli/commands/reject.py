@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
-from cli.answering import answer_and_show
+from cli.answering import answer_and_show, read_key
 from cli.invocation import Invocation
+from cli.proposing import CHANGE, answer_change
 
 if TYPE_CHECKING:
     from ledger.checkpoint import Signer
@@ -29,12 +30,20 @@ if TYPE_CHECKING:
 @options.answer_key
 @options.invocation
 def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None) -> None:
-    """Say no to a render that somebody else asked for and the policy holds; it is closed with that.
+    """Say no to a render that another person requested and the policy holds; it is closed with that.
+
+    A proposed change of the policy or of a budget (`changes`) is rejected the same way.
 
     \b
     Example:
       sora-ledger reject job_01a2 --reason "not before the client saw the draft"
     """
+    if name.startswith(CHANGE):
+        from render_service.governance.answering_changes import reject_change  # noqa: PLC0415
+
+        signer = read_key(key)
+        answer_change(inv, lambda office: reject_change(office, name, reason, signer))
+        return
 
     async def follow(desk: "Desk", job: "Job", signer: "Signer | None") -> "Answered":
         from render_service.governance.approvals import reject  # noqa: PLC0415

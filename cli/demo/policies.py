@@ -1,9 +1,9 @@
-"""The demo's reviewer: a key for Maria, a policy that wants her word on finals, and one to try out."""
+"""The demo's people: keys for Maria and Ana, a policy that wants Maria's word on finals, one to try out."""
 
 from importlib.resources import files
 from pathlib import Path
 
-MARIA = "maria"
+MARIA, ANA = "maria", "ana"
 RULE = """
 # Finals on sora-2-pro need Maria's signature.
 [[approvals]]
@@ -13,17 +13,22 @@ purposes = ["final"]
 signed_by = ["maria"]
 
 [approvers]
-maria = ["{key}"]
+maria = ["{maria}"]
+
+[requesters]
+ana = ["{ana}"]
 """
 DEAR_DRAFTS = 'draft = [{ model = "sora-2", fit = 40 }, { model = "sora-2-pro", fit = 100 }]'
 
 
-def write_team_policy(path: Path, key: Path) -> None:
-    """Write the packaged policy with a rule that wants people for finals; `key` is Maria's."""
+def write_team_policy(path: Path, maria: Path, ana: Path) -> None:
+    """Write the packaged policy with a rule that wants people for finals, and with these people's keys."""
     from render_service.evidence.keys import read_verifier  # noqa: PLC0415  # signatures: only here
 
     named = _packaged().replace('name = "default"', 'name = "team"')
-    path.write_text(named + RULE.format(key=read_verifier(str(key))), encoding="utf-8")
+    path.write_text(
+        named + RULE.format(maria=read_verifier(str(maria)), ana=read_verifier(str(ana))), encoding="utf-8"
+    )
 
 
 def write_dear_policy(path: Path) -> None:

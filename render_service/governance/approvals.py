@@ -89,8 +89,7 @@ async def _approve(
 ) -> Answered:
     case = await asyncio.to_thread(read_case, desk, job_id)
     now = desk.clock()
-    if until is not None and until <= now:
-        raise BadInput(f"--until {timestamp(until)[:19]}Z is over: name a time to come")
+    check_until(until, now)
     answer = ApprovalGranted(
         comment=Private.seal("comment", comment) if comment else None,
         expires_at=timestamp(until or now + VALID_FOR),
@@ -114,6 +113,12 @@ async def _approve(
     if job.state is State.DECIDED:
         await asyncio.to_thread(desk.ledger.store.schedule, job.job_id)
     return Answered(job, ruling, ruling.approvals_needed if isinstance(ruling, RenderHeld) else needed)
+
+
+def check_until(until: datetime | None, now: datetime) -> None:
+    """Refuse an end that is over."""
+    if until is not None and until <= now:
+        raise BadInput(f"--until {timestamp(until)[:19]}Z is over: name a time to come")
 
 
 async def _recorded(desk: Desk, case: Case, drafts: Sequence[Draft]) -> Job:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
+from decision.approvals import Change
 from ledger.errors import WrongExpectedVersion
 from ledger.events import BudgetSet
 from ledger.ledger import Ledger
@@ -20,6 +21,7 @@ from ledger.private import Private
 from ledger.record import Authority, Provenance, Record, draft
 from ledger.store.interface import ANY, NEW, Batch, RecordFilter
 from render_service.governance.budget_names import BudgetName, Scope, parse_name, stream_of
+from render_service.governance.policies import STREAM, active_rules
 
 NO_LIMIT = 2**53 - 1
 """The largest amount there is: how lifting a limit is recorded."""
@@ -34,6 +36,8 @@ class Limit:
     budget: str
     usd_micros: int | None
     record: Record
+    version: int
+    """Of the stream: an erasure may have come after the limit."""
 
 
 @dataclass(frozen=True)
@@ -69,22 +73,25 @@ class Purse:
 
 def limit_of(ledger: Ledger, budget: str) -> Limit | None:
     """Return the limit of one budget, None where none was ever set."""
-    records = [
-        r for r in ledger.read(RecordFilter(stream=stream_of(budget))) if isinstance(r.event, BudgetSet)
-    ]
-    return _limit(records[-1]) if records else None
+    records = list(ledger.read(RecordFilter(stream=stream_of(budget))))
+    last = next((r for r in reversed(records) if isinstance(r.event, BudgetSet)), None)
+    return _limit(last, records[-1].version) if last else None
 
 
 def limits(ledger: Ledger) -> dict[str, Limit]:
     """Return every budget that has or had a limit, by name."""
     records = ledger.read(RecordFilter(type=BudgetSet.type))
-    return {record.event.budget: _limit(record) for record in records if isinstance(record.event, BudgetSet)}
+    return {
+        record.event.budget: _limit(record, record.version)
+        for record in records
+        if isinstance(record.event, BudgetSet)
+    }
 
 
-def _limit(record: Record) -> Limit:
+def _limit(record: Record, version: int) -> Limit:
     assert isinstance(record.event, BudgetSet)  # noqa: S101  # the callers have looked
     amount = record.event.limit_usd_micros
-    return Limit(record.event.budget, None if amount == NO_LIMIT else amount, record)
+    return Limit(record.event.budget, None if amount == NO_LIMIT else amount, record, version)
 
 
 def purse(
@@ -121,7 +128,7 @@ def _begin(ledger: Ledger, dated: str, every: Limit, now: datetime, who: Provena
     assert isinstance(every.record.event, BudgetSet)  # noqa: S101  # a limit's record sets it
     event = BudgetSet(budget=dated, limit_usd_micros=every.record.event.limit_usd_micros)
     begun = draft(event, replace(who, authority=Authority.SYSTEM), now, causation_id=every.record.event_id)
-    unchanged = Batch(stream_of(every.budget), every.record.version, [])
+    unchanged = Batch(stream_of(every.budget), every.version, [])
     with suppress(WrongExpectedVersion):
         ledger.append([unchanged, Batch(stream_of(dated), NEW, [begun])])
 
@@ -133,15 +140,39 @@ def _left(ledger: Ledger, limit: Limit, budget: str, taken: Mapping[str, int]) -
 def set_limit(
     ledger: Ledger, name: BudgetName, usd_micros: int | None, why: str | None, now: datetime, who: Provenance
 ) -> list[Record]:
-    """Record the limit of `name`, None to lift it, and of the month or day that runs; return the records."""
+    """Record the limit of `name`, None to lift it, and of the month or day that runs; return the records.
+
+    `NeedsApproval` where the policy in force wants one.
+    """
+    while True:
+        active = active_rules(ledger)
+        active.check_free(Change.BUDGET)
+        unchanged = Batch(STREAM, active.version, [])
+        try:
+            return ledger.append([*limit_batches(name, usd_micros, why, now, who), unchanged])
+        except WrongExpectedVersion:
+            if active_rules(ledger).version == active.version:
+                raise
+
+
+def limit_batches(
+    name: BudgetName,
+    usd_micros: int | None,
+    why: str | None,
+    now: datetime,
+    who: Provenance,
+    causation_id: str | None = None,
+) -> list[Batch]:
+    """Return what records the limit of `name`, and of the month or day that runs."""
     names = [str(name), *([str(name.at(now))] if name.is_limit_only else [])]
     amount = NO_LIMIT if usd_micros is None else usd_micros
     batches = []
     for budget in names:
         sealed = Private.seal("why", why) if why else None
         event = BudgetSet(budget=budget, limit_usd_micros=amount, why=sealed)
-        batches.append(Batch(stream_of(budget), ANY, [draft(event, who, now)]))
-    return ledger.append(batches)
+        made = draft(event, who, now, causation_id=causation_id)
+        batches.append(Batch(stream_of(budget), ANY, [made]))
+    return batches
 
 
 def standing(ledger: Ledger, now: datetime, *, past: bool = False) -> list[Left]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from decision.approvals import Change
 from decision.catalog import Catalog, default_catalog, load_catalog
 from decision.document import Document as DecisionDocument
 from decision.errors import BadDocument
@@ -22,7 +23,7 @@ from ledger.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Record, draft
 from ledger.store.interface import NEW, Batch, Document, RecordFilter
-from render_service.errors import BadInput, NotReady
+from render_service.errors import BadInput, NeedsApproval, NotReady
 from render_service.evidence.files import read_file
 from render_service.settings import Settings
 from render_service.telemetry import Trace
@@ -42,6 +43,15 @@ class Rules:
     activated: Record | None = None
     version: int = NEW
     """Of the stream ``policy`` when these were read: an append that expects it is made under these rules."""
+
+    def check_free(self, change: Change) -> None:
+        """Refuse `change` as it is where the policy wants it approved."""
+        rules = self.policy.rules_for(change)
+        if rules:
+            raise NeedsApproval(
+                f"{change} needs approval by rule {', '.join(rule.code for rule in rules)} of the policy "
+                f"{self.policy.name}: propose it with `sora-ledger {change.command}`"
+            )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -127,7 +137,8 @@ def _read(path: Path, what: str, load: Callable[[bytes], D]) -> D:
 def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why: str) -> Record:
     """Make `rules` the ones that decide, and return the record that says so, who and why.
 
-    `NotReady` if they are already, or somebody else activated others in between.
+    `NotReady` if they are already, or somebody else activated others in between; `NeedsApproval` where the
+    policy in force wants one.
     """
     provenance = settings.provenance(trace)
     with Ledger.open_or_create(settings.ledger_url, provenance, now) as ledger:
@@ -137,12 +148,8 @@ def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why:
             why=Private.seal("why", why),
         )
         active = active_rules(ledger)
-        last = active.activated
-        if last and _cites(last) == (event.policy_sha256, event.catalog_sha256):
-            raise NotReady(
-                f"policy {rules.policy.name} ({rules.policy.digest[:12]}…) and this catalog are active"
-                f" since position {last.position}: nothing was recorded"
-            )
+        check_new(active, rules)
+        active.check_free(Change.POLICY)
         documents = [Document(rules.policy.canonical), Document(rules.catalog.canonical)]
         batch = Batch(STREAM, active.version, [draft(event, provenance, now)])
         try:
@@ -152,6 +159,16 @@ def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why:
                 "somebody activated a policy in this moment: look at it with `sora-ledger policy show`, "
                 "and activate yours again if it is still wanted"
             ) from None
+
+
+def check_new(active: Rules, rules: Rules) -> None:
+    """Refuse to activate what is active."""
+    last = active.activated
+    if last and _cites(last) == (rules.policy.digest, rules.catalog.digest):
+        raise NotReady(
+            f"policy {rules.policy.name} ({rules.policy.digest[:12]}…) and this catalog are active"
+            f" since position {last.position}: nothing was recorded"
+        )
 
 
 def _cites(record: Record) -> tuple[str, str] | None:

@@ -81,22 +81,31 @@ class Asker:
 def asker(settings: Settings, policy: Policy) -> Asker:
     """Return who asks: the owner of the key in SORA_LEDGER_KEY where the policy names it, else who runs this.
 
-    The key is read only where the policy has approval rules. One that the policy does not name signs
-    checkpoints and says nothing here.
+    That key is read only where the policy has approval rules. One that the policy does not name signs
+    checkpoints and says nothing here; a key that was named with ``--key`` has to be one the policy names.
     """
     unsigned = Asker(settings, policy, settings.actor, settings.actor_source)
-    if not policy.approvals or settings.key_file is None or not policy.requesting:
+    path = settings.request_key_file or (
+        settings.key_file if policy.approvals and policy.requesting else None
+    )
+    if path is None:
         return unsigned
     from render_service.evidence.keys import read_signer  # noqa: PLC0415  # cryptography: only who signs
 
-    signer = read_signer(settings.key_file)
+    signer = read_signer(path)
     owner = owner_of(str(signer.verifier), policy.requesting)
-    if owner is None:
+    if owner is None and settings.request_key_file is None:
         return unsigned
+    if owner is None:
+        raise BadInput(
+            f"the key of {signer.name} ({signer.verifier.key_id.hex()}) is not one the policy "
+            f"{policy.name} names under [approvers] or [requesters], so it does not say who you are: "
+            "leave out --key"
+        )
     if settings.actor_source in CLAIMED and settings.actor != owner:
         given = "--actor" if settings.actor_source is ActorSource.FLAG else "SORA_LEDGER_ACTOR"
         raise BadInput(
-            f"{given} says {settings.actor}, but the key in {settings.key_file}, which would sign this "
+            f"{given} says {settings.actor}, but the key in {path}, which would sign this "
             f"request, is that of {owner}: leave out one of them"
         )
     return Asker(settings, policy, owner, ActorSource.SIGNATURE, signer)
@@ -112,7 +121,7 @@ def check_requester(asker: Asker, rules: str) -> None:
     if wanted is Requester.SIGNED and asker.signer is not None:
         return
     keys = ", ".join(sorted(asker.policy.requesting)) or "nobody yet: [approvers] or [requesters]"
-    how = f"sign it: SORA_LEDGER_KEY=FILE (keys of: {keys})"
+    how = f"sign it with --key FILE (keys of: {keys})"
     if wanted is Requester.IDENTIFIED:
         how = f"leave the name out and ask under your own login, or {how}"
     raise BadInput(

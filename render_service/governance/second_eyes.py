@@ -132,7 +132,7 @@ def _same_login(name: str, done: str, before: Identity, one: Identity, policy: P
     where = (
         f"under the login {before.login}, as this answer" if before.login == one.login else "under no login"
     )
-    signing = "the request too with SORA_LEDGER_KEY=FILE" if done == "requested" else "both"
+    signing = "the request too (`create --key FILE`)" if done == "requested" else "both"
     return (
         f"{name} was {done} by {before.actor} {where}, so nothing shows that {one.actor} is another person: "
         f"answer under another login, or sign {signing} ({how_to_sign(policy)})"
@@ -157,7 +157,7 @@ def who_may_answer(asked: Record, hold: RenderHeld, policy: Policy) -> str:
             f"it was requested as {asked.actor}, a name that anybody can take with --actor or "
             f"SORA_LEDGER_ACTOR, so it takes {hold.approvals_needed} signed approvals: "
             f"{how_to_sign(policy)}; "
-            "requested under a login, or signed with SORA_LEDGER_KEY=FILE, it takes one fewer"
+            "requested under a login, or signed with --key FILE, it takes one fewer"
         )
     signed = asked.envelope["actor_source"] == ActorSource.SIGNATURE
     if signed or any(rule.wants_signature for rule in rules):

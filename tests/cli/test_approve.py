@@ -21,15 +21,14 @@ signed = true
 
 
 @pytest.fixture
-def held(sora: Any, server: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def held(sora: Any, server: Any, folder: Path) -> str:
     """A final that Ana signed with ana.key is held until Maria has signed; her key is in maria.key."""
     server()
     keys = {name: sora("key", "new", f"{name}.key", "--name", name).document["verifier"] for name in NAMES}
-    monkeypatch.setenv("SORA_LEDGER_KEY", "ana.key")
     packaged = sora("policy", "show", "--packaged", "policy").out
     (folder / "team.toml").write_text(packaged.replace('"default"', '"team"', 1) + RULE.format(**keys))
     assert sora("policy", "activate", "team.toml", "--why", "finals need Maria").code == 0
-    ended = sora("create", "--prompt", "a fox", "--purpose", "final")
+    ended = sora("create", "--prompt", "a fox", "--purpose", "final", "--key", "ana.key")
     assert (ended.code, ended.document["state"]) == (3, "held")
     assert "approve" in ended.error
     return str(ended.document["job_id"])

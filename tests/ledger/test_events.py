@@ -16,7 +16,7 @@ KINDS = {
     "INTENT": "render.requested request.signed change.proposed",
     "PLAN": "render.decided render.held approval.granted approval.refused",
     "DENY": "render.denied",
-    "ACTION": "submission.intended render.cancelled video.deleted",
+    "ACTION": "submission.intended render.cancelled video.deleted render.abandoned",
     "OBSERVATION": "submission.accepted submission.rejected submission.unknown submission.recovered "
     "submission.absent status.observed webhook.received webhook.matched asset.stored asset.lost "
     "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
