@@ -68,8 +68,13 @@ def _why_held(held: RenderHeld) -> list[str]:
 
 def _why_allowed(decided: RenderDecided) -> list[str]:
     cost = format_usd(decided.cost_usd_micros)
-    reasons = [_REASONS[code](decided) for code in decided.reason_codes]
+    reasons = [_reason(code, decided) for code in decided.reason_codes]
     return [*reasons, f"it is estimated to cost {cost}", *_about_runner_up(decided)]
+
+
+def _reason(code: str, decided: RenderDecided) -> str:
+    """Return a reason in a sentence; a code of another version, which this one does not know, as it is."""
+    return _REASONS[code](decided) if code in _REASONS else code
 
 
 _REASONS: Mapping[str, _Reason] = {
@@ -125,6 +130,7 @@ _FLAGS: Mapping[str, str] = {
     "url": "--input-reference-url",
     "file_id": "--input-reference-file-id",
 }
+_NAMED = {operation.value: noun for operation, noun in NOUNS.items()}
 _FAILURES: Mapping[str, str] = {
     "OPERATION_NOT_OFFERED": "the profile {profile} does not offer {found} (offered: {expected})",
     "OPTION_NOT_OFFERED": "the profile {profile} does not take {found} (it takes {expected})",
@@ -158,12 +164,14 @@ def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered
     are_options = failure.detail_code == "OPTION_NOT_OFFERED"
     if failure.detail_code == "NO_CHANGE_FOUND" and _wishes_what_is_kept(candidate):
         return "nothing else is to change; a remix changes exactly one thing"
+    if failure.detail_code not in _FAILURES:  # of another version: the code and what it compared
+        return f"{failure.detail_code} (expected {failure.expected}, found {failure.found})"
     return _FAILURES[failure.detail_code].format(
         model=candidate.model,
         expected=_as_flags(failure.expected) if are_options else failure.expected,
         found=_as_flags(failure.found) if are_options else failure.found,
         verb=_input(ruling, "operation"),
-        operation=NOUNS[Operation(str(_input(ruling, "operation")))],
+        operation=_NAMED.get(str(_input(ruling, "operation")), "the request"),
         profile=_input(ruling, "profile"),
         purpose=_input(ruling, "purpose"),
         named=_named_budgets(ruling),
@@ -182,7 +190,9 @@ def why_not_chosen(candidate: Candidate, ruling: Considered) -> list[str]:
         return []
     if _input(ruling, "wished_model"):
         return [f"{ruling.model} was asked for by name"]
-    chosen = next(item for item in ruling.basis.candidates if item.model == ruling.model)
+    chosen = next((item for item in ruling.basis.candidates if item.model == ruling.model), None)
+    if chosen is None:
+        return []
     cost = format_usd(candidate.cost_usd_micros or 0)
     return [
         f"its score is {candidate.score}, that of {ruling.model} {chosen.score}",
@@ -246,7 +256,8 @@ def _step(fix: Fix, denied: RenderDenied, draft: str | None) -> str:
         ),
         ("catalog", "set"): "add the model and its price to the catalog, or render a new video with create",
     }
-    return steps[fix.field, fix.action]
+    unknown = f"{fix.action} {fix.field}" if fix.value is None else f"{fix.action} {fix.field}: {fix.value}"
+    return steps.get((fix.field, fix.action), unknown)
 
 
 def _left_out(wish: str, denied: RenderDenied) -> str:

@@ -76,6 +76,8 @@ class AnsweredTooLate(ServiceError):
 class AssetUnusable(ServiceError):
     """The downloaded bytes are not what the server said they are."""
 
+    quotes_server = True  # so that no log repeats it (`sora_adapter.errors.loggable`)
+
 
 class NotIntact(ServiceError):
     """The ledger cannot prove what was asked: it is not as it was recorded."""

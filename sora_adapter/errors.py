@@ -25,11 +25,29 @@ A submission raises none of these for what the network or the server does: it re
 Messages hold no API key: whatever a server says passes `sora_adapter.redaction` first.
 """
 
-from typing import TYPE_CHECKING, Literal
+import re
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from ledger.events import ErrorDetail
     from sora_adapter.observation import Observation
+
+
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def loggable(error: Exception) -> dict[str, Any]:
+    """Return what a log may say of `error`: no erasure reaches a log, so it holds no words of a server.
+
+    An error that quotes a server says so (`quotes_server`): of such a one the class, the code and the HTTP
+    status are logged. A code is the server's text as well, so only one that is an identifier counts.
+    """
+    name = type(error).__name__
+    if not (getattr(error, "quotes_server", False) or isinstance(error.__cause__, AnswerError)):
+        return {"error": name, "because": str(error)}
+    detail: ErrorDetail | None = getattr(error, "detail", None)
+    code = detail.code if detail and detail.code and _CODE.fullmatch(detail.code) else None
+    return {"error": name, "code": code, "http_status": detail.http_status if detail else None}
 
 
 class AdapterError(Exception):
@@ -61,6 +79,8 @@ class AnswerError(AdapterError):
 
     `detail` is the error as the server put it, if it did; `retry_after_ms` is what it asked for.
     """
+
+    quotes_server = True
 
     def __init__(
         self,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from render_service.batches.running import Terms
 
 MOST_AT_ONCE = 64
+MOST_CHARACTERS = 100_000_000
+"""Of a batch file, which is held in memory."""
 
 
 @click.command("create-batch", short_help="Ask for the renders of a JSONL file.")
@@ -168,13 +170,18 @@ def _planned(
 def _text_of(file: str) -> str:
     try:
         with click.open_file(file, encoding="utf-8") as opened:
-            text: str = opened.read()
+            text: str = opened.read(MOST_CHARACTERS + 1)
     except OSError as error:
         raise click.UsageError(
             f"--input {file}: cannot be read ({error.strerror}); check the path"
         ) from error
     except UnicodeDecodeError as error:
         raise click.UsageError(f"--input {file}: expected UTF-8 text ({error.reason})") from error
+    if len(text) > MOST_CHARACTERS:
+        raise click.UsageError(
+            f"--input {file}: expected at most {MOST_CHARACTERS:,} characters, but it has more; "
+            "split it into several batches"
+        )
     return text
 
 

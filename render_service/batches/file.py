@@ -26,6 +26,12 @@ KEYS = ("prompt", "fields", *OVERRIDES, *FIELDS)
 SLUG_CHARACTERS = 40
 NO_PATH = PurePosixPath()
 _NO_PROMPTS = frozenset({"null", "true", "false"})  # what a program writes by mistake, and nobody means
+MOST_CHARACTERS = 1_000_000
+"""Of one entry, over all its lines; a prompt has a small part of that."""
+DEEPEST = 64
+"""How deep brackets of an entry may be nested."""
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]')
+_GOES_ON = ("{", "[", ",", ":")
 _NOT_A_WORD = re.compile(r"[^\w]+")
 
 
@@ -107,23 +113,47 @@ def _document(lines: list[str], at: int) -> tuple[Any, int]:
 
     What is wrong with it is returned in its place.
     """
-    read = ""
-    first_error: json.JSONDecodeError | None = None
+    depth = length = 0
     for end in range(at, len(lines)):
-        if (
-            end > at
-            and lines[end].lstrip().startswith("{")
-            and not read.rstrip().endswith(("{", "[", ",", ":"))
-        ):
+        line = lines[end]
+        if end > at and line.lstrip().startswith("{") and not lines[end - 1].rstrip().endswith(_GOES_ON):
             break  # the next entry begins here, so this one is broken
-        read += lines[end] + "\n"
-        try:
-            return json.loads(read, object_pairs_hook=_once), end + 1
-        except json.JSONDecodeError as error:
-            first_error = first_error or error
-        except ValueError as error:
-            return error, end + 1
-    return first_error, at + 1
+        length += len(line) + 1
+        if length > MOST_CHARACTERS:
+            return ValueError(f"it has more than {MOST_CHARACTERS:,} characters"), end + 1
+        depth, deepest = _nested(line, depth)
+        if deepest > DEEPEST:
+            return ValueError(f"its brackets are nested deeper than {DEEPEST}"), end + 1
+        if depth <= 0:  # only now is it worth reading: it is complete, or it never will be
+            return _parsed(lines, at, end + 1)
+    return _error_in(lines[at]), at + 1
+
+
+def _nested(line: str, depth: int) -> tuple[int, int]:
+    """Return how deep brackets are nested after `line`, and how deep they were at most."""
+    deepest = depth
+    for token in _TOKENS.finditer(line):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        deepest = max(deepest, depth)
+    return depth, deepest
+
+
+def _parsed(lines: list[str], at: int, end: int) -> tuple[Any, int]:
+    try:
+        return json.loads("\n".join([*lines[at:end], ""]), object_pairs_hook=_once), end
+    except json.JSONDecodeError as error:
+        return (error if end == at + 1 else _error_in(lines[at])), at + 1
+    except ValueError as error:
+        return error, end
+
+
+def _error_in(line: str) -> ValueError:
+    """Return what is wrong with an entry whose first line is `line`."""
+    try:
+        json.loads(f"{line}\n")
+    except ValueError as error:
+        return error
+    return ValueError("it is no valid JSON")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decision.parts import Faces
+from render_service.material.media import opened_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,9 +31,9 @@ def look_for_faces(content: bytes) -> Faces:
     """Return what is found in an image that Pillow can read."""
     if find_spec("cv2") is None:
         return Faces.NOT_CHECKED
-    from PIL import Image, ImageOps  # noqa: PLC0415  # only where an image is given
+    from PIL import ImageOps  # noqa: PLC0415  # only where an image is given
 
-    with Image.open(io.BytesIO(content)) as image:
+    with opened_image(io.BytesIO(content)) as image:
         grey = image.convert("L")
     grey.thumbnail((LARGEST, LARGEST))
     sides = (grey, ImageOps.mirror(grey))  # the cascade knows profiles that look to one side

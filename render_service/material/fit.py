@@ -24,7 +24,7 @@ from decision.request import ReferenceImage
 from render_service.errors import BadInput
 from render_service.material.faces import look_for_faces
 from render_service.material.files import Original
-from render_service.material.media import read_image
+from render_service.material.media import opened_image, read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,9 +89,9 @@ def _described(path: Path, content: bytes, media_type: str, pixels: tuple[int, i
 
 def _changed(content: bytes, size: str | None, fit: Fit | None) -> "Image | None":
     """Return the image upright, without metadata and fitted; None if it may be sent as it is."""
-    from PIL import Image, ImageOps  # noqa: PLC0415  # only who gives an image pays for it
+    from PIL import ImageOps  # noqa: PLC0415  # only who gives an image pays for it
 
-    with Image.open(io.BytesIO(content)) as opened:
+    with opened_image(io.BytesIO(content)) as opened:
         opened.load()
         upright = ImageOps.exif_transpose(opened)
         has_metadata = _has_metadata(opened)

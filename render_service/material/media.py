@@ -4,15 +4,26 @@ Both are imported where they are used: commands that only read the ledger never 
 """
 
 import io
+import os
+import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ledger.events import Mismatch, Probe
 from render_service.errors import AssetUnusable, BadInput
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 FORMATS = ("JPEG", "PNG", "WEBP")
 IMAGE_TYPES = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 """MPO is what Pillow calls the JPEG of a telephone that holds a second picture behind the first."""
+
+MOST_BYTES = 100_000_000
+"""Of a reference image. Servers take far less; a larger file is a mistake, and would be held in memory."""
 
 DURATION_TOLERANCE_MS = 100
 MICROSECONDS_PER_MS = 1_000
@@ -23,16 +34,13 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
     try:
-        content = path.read_bytes()
+        content = _content(path)
     except OSError as error:
         is_address = str(path).startswith(("http:/", "https:/"))  # of its two slashes a path keeps one
         fix = "save it as a file, or give --input-reference-url" if is_address else "check the path"
         raise BadInput(f"input reference {path}: cannot be read ({error.strerror}); {fix}") from error
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            opened = Image.open(io.BytesIO(content), formats=FORMATS)
-        with opened as image:
+        with opened_image(io.BytesIO(content)) as image:
             image.load()
             return content, IMAGE_TYPES[image.format or ""], image.width, image.height
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -51,6 +59,40 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
         ) from error
 
 
+def _content(path: Path) -> bytes:
+    """Read a regular file of limited size; a device or a pipe may never end, and is not waited for."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        found = os.fstat(file.fileno())
+        if stat.S_ISDIR(found.st_mode):
+            raise BadInput(f"input reference {path}: expected an image file, but it is a folder")
+        if not stat.S_ISREG(found.st_mode):
+            raise BadInput(
+                f"input reference {path}: expected a regular file, but it is a device or a pipe; "
+                "save the image as a file first"
+            )
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise BadInput(
+            f"input reference {path}: expected at most {MOST_BYTES:,} bytes, but it has "
+            f"{max(found.st_size, len(content)):,}; scale the image down first"
+        )
+    return content
+
+
+@contextmanager
+def opened_image(source: "Path | io.BytesIO") -> "Iterator[Image]":
+    """Open an image of one of `FORMATS` only: Pillow hands others to programs such as Ghostscript.
+
+    A picture that would fill the memory raises `DecompressionBombWarning` or `DecompressionBombError`.
+    """
+    from PIL import Image  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(source, formats=FORMATS) as image:
+            yield image
+
+
 def probe(path: Path, media_type: str) -> Probe:
     """Decode enough of the file at `path` to say what it is; `AssetUnusable` if it is not `media_type`."""
     try:
@@ -66,12 +108,14 @@ def _probe_image(path: Path) -> Probe:
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             image.load()
             kind = (image.format or "").lower() or None
             return Probe(width=image.width, height=image.height, video_codec=kind)
     except UnidentifiedImageError as error:
-        raise ValueError("it is no image") from error
+        raise ValueError("it is not a JPEG, PNG or WebP image") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError("it would fill the memory, as a decompression bomb does") from error
 
 
 def _probe_video(path: Path) -> Probe:

@@ -14,7 +14,7 @@ from render_service.errors import AssetUnusable
 from render_service.material.media import mismatches, probe
 from render_service.storage.assets import Incoming
 from sora_adapter.calls import Begun
-from sora_adapter.errors import ContentTruncated
+from sora_adapter.errors import ContentTruncated, loggable
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
@@ -48,8 +48,8 @@ async def download(desk: Desk, client: "VideosClient", job: Job, variant: Varian
                     raise
                 if isinstance(error, AssetUnusable):
                     receiving.restart()
-                why = {"have": incoming.bytes, "because": str(error)}
-                desk.log.warning("asset.download_again", job_id=job.job_id, **why)
+                facts = {"have": incoming.bytes, **loggable(error)}
+                desk.log.warning("asset.download_again", job_id=job.job_id, **facts)
 
 
 class Receiving:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from render_service.telemetry import Log
-from sora_adapter.errors import AnswerError, ServerTrouble
+from sora_adapter.errors import AnswerError, ServerTrouble, loggable
 from sora_adapter.observation import Observation
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Looking:
             except ServerTrouble:
                 raise
             except AnswerError as refused:  # a list that is none: every round would be told so again
-                self._log.warning("sweep.list_refused", because=str(refused))
+                self._log.warning("sweep.list_refused", **loggable(refused))
                 self._lists = False
                 break
             pages += 1

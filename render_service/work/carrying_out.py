@@ -26,7 +26,7 @@ from render_service.work.capacity import Capacity
 from render_service.work.hands import Hands
 from render_service.work.steps import Step, next_step
 from render_service.work.terms import Terms
-from sora_adapter.errors import AdapterError, ServerTrouble, VideoNotFound
+from sora_adapter.errors import AdapterError, ServerTrouble, VideoNotFound, loggable
 from sora_adapter.observation import Observation
 from sora_adapter.polling import pace_after_look, pace_after_trouble
 
@@ -114,8 +114,7 @@ class CarryingOut:
         return min(max(AFTER_TROUBLE_S, silent.total_seconds() / 2), NEEDS_A_PERSON_S)
 
     def _warn(self, job: Job, error: Exception) -> None:
-        name, words = type(error).__name__, str(error)
-        self._desk.log.warning("job.trouble", job_id=job.job_id, error=name, because=words)
+        self._desk.log.warning("job.trouble", job_id=job.job_id, **loggable(error))
 
     async def _mind_age(self, job: Job) -> None:
         """Give the place of a render that takes too long to others, once, and say so; it is still watched."""

@@ -7,10 +7,10 @@ import pytest
 
 from decision.catalog import Catalog
 from decision.decide import Ruling, decide
-from decision.explain import format_usd, what_now, why
+from decision.explain import about_failure, format_usd, what_now, why, why_not_chosen
 from decision.policy import Policy
 from decision.request import RenderRequest
-from ledger.events import RenderDenied
+from ledger.events import Fix, GateFailure, RenderDecided, RenderDenied
 
 Parse = Callable[..., RenderRequest]
 Rule = Callable[..., Ruling]
@@ -235,3 +235,41 @@ def test_without_the_request_no_words_are_repeated(remix: Parse, ruling: Rule) -
     assert steps(ruling(remix(prompt="Make it night, add a dog"))) == [
         "make 2 remixes, one change each, each of the result of the one before"
     ]
+
+
+def test_a_reason_of_a_newer_version_is_shown_as_its_code(parse: Parse, ruling: Rule) -> None:
+    decided = ruling(parse()).model_copy(update={"reason_codes": ("MOON_PHASE",)})
+    assert why(decided)[0] == "MOON_PHASE"
+
+
+def test_a_failure_of_a_newer_version_is_shown_as_its_code(parse: Parse, ruling: Rule) -> None:
+    decided = ruling(parse())
+    failure = GateFailure(gate="moon", detail_code="MOON_PHASE", expected="full", found="new")
+    assert (
+        about_failure(decided.basis.candidates[0], failure, decided)
+        == "MOON_PHASE (expected full, found new)"
+    )
+
+
+def test_an_operation_of_a_newer_version_leaves_the_sentence_whole(parse: Parse, ruling: Rule) -> None:
+    denied = ruling(parse(max_cost_usd_micros=1))
+    inputs = dict(denied.basis.inputs) | {"operation": "upscale"}
+    denied = denied.model_copy(update={"basis": denied.basis.model_copy(update={"inputs": inputs})})
+    assert why(denied)[0].startswith("sora-2 would cost 0.40 USD")
+
+
+def test_a_fix_of_a_newer_version_is_shown_as_it_is(parse: Parse, ruling: Rule) -> None:
+    denied = ruling(parse(max_cost_usd_micros=1))
+    assert isinstance(denied, RenderDenied)
+    fix = Fix(field="moon", action="wait", value="full")
+    trace = denied.denial_trace.model_copy(update={"minimal_fix": (fix,)})
+    assert what_now(denied.model_copy(update={"denial_trace": trace})) == ["wait moon: full"]
+
+
+def test_a_model_that_is_not_among_the_candidates_leaves_the_others_unexplained(
+    parse: Parse, ruling: Rule
+) -> None:
+    decided = ruling(parse())
+    assert isinstance(decided, RenderDecided)
+    other = decided.model_copy(update={"model": "sora-9"})
+    assert why_not_chosen(decided.basis.candidates[1], other) == []

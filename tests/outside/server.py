@@ -56,6 +56,7 @@ DEFAULTS: dict[str, Any] = {
     "contents": [],  # the same for the next downloads
     "with_url": False,  # whether a completed video carries a url
     "delete": "ok",  # "ok", "404", "405", or "pretend" (says deleted, keeps it)
+    "words": "refused as asked",  # the message of every refusal
     "gzip_list_bytes": 0,  # so many bytes of padding, compressed, in every list
 }
 
@@ -359,7 +360,7 @@ class Handler(BaseHTTPRequestHandler):
             create()
             self._error(500, "Internal Server Error")
         elif word.isdigit():
-            self._error(int(word), "refused as asked")
+            self._error(int(word), self.books["words"])
         else:
             if word == "wait":
                 time.sleep(seconds)
@@ -391,7 +392,7 @@ class Handler(BaseHTTPRequestHandler):
         status = self.books.take("retrieve", 0) if self.command == "GET" else 0
         video = self._find(video_id, key)
         if status:
-            self._error(status, "refused as asked")
+            self._error(status, self.books["words"])
         elif self.command == "DELETE" and self.books["delete"] in ("404", "405"):
             self._error(int(self.books["delete"]), "Not Found")
         elif video is None:

@@ -1,6 +1,7 @@
 """Reading a batch: every form an entry may have, and every mistake told with its line."""
 
 from pathlib import Path
+from time import process_time
 
 import pytest
 
@@ -118,3 +119,22 @@ def test_a_mistake_is_told_with_its_line(text: str, line: int, said: str) -> Non
 def test_a_broken_entry_does_not_hide_the_mistakes_of_those_after_it() -> None:
     reading = read_batch('{"prompt": \n{"prompt": "a fox"}\n{"promt": "an owl"}\n[]', Path())
     assert [problem.line for problem in reading.problems] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "its brackets are nested deeper than 64"),
+        ('{"a":' * 100_000, "its brackets are nested deeper than 64"),
+        ("[\n" * 20_000, "its brackets are nested deeper than 64"),
+        ('{"prompt": "' + "a" * 1_000_000 + '"}', "it has more than 1,000,000 characters"),
+        ('{"prompt": [\n' + "1234,\n" * 200_000, "it has more than 1,000,000 characters"),
+        ('{"prompt": "a fox",\n' + '"x": 1,\n' * 20_000, "it is no valid JSON"),
+    ],
+    ids=["nested", "objects", "lines of brackets", "long line", "long entry", "never closed"],
+)
+def test_an_entry_made_to_be_read_for_ever_is_refused_at_once(text: str, said: str) -> None:
+    begun = process_time()
+    problems = read_batch(text, Path()).problems
+    assert said in problems[0].message
+    assert process_time() - begun < 5

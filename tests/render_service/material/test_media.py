@@ -3,14 +3,13 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from PIL import Image
 
 from ledger.events import Probe
 from render_service.errors import AssetUnusable, BadInput
-from render_service.material.media import mismatches, probe, read_image
+from render_service.material.media import MOST_BYTES, mismatches, probe, read_image
 
 
 @pytest.fixture
@@ -87,7 +86,8 @@ def test_an_image_is_probed_for_its_size(tmp_path: Path, picture: Callable[..., 
 def test_bytes_that_do_not_decode_are_unusable(tmp_path: Path, media_type: str, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    said = rf"the server sent {media_type} that does not decode \((it is no image|Invalid data [\w ]+)\);"
+    why = r"(it is not a JPEG, PNG or WebP image|Invalid data [\w ]+)"
+    said = rf"the server sent {media_type} that does not decode \({why}\);"
     with pytest.raises(AssetUnusable, match=said):
         probe(path, media_type)
 
@@ -124,12 +124,49 @@ def test_a_tenth_of_a_second_is_no_mismatch(duration_ms: int, differs: bool) -> 
     assert bool(mismatches(found, "1280x720", 4)) is differs
 
 
-def test_an_image_is_read_once_so_that_it_may_come_through_a_pipe(
-    tmp_path: Path, picture: Callable[..., bytes]
-) -> None:
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    writer = Thread(target=path.write_bytes, args=(picture(),))
-    writer.start()
-    assert read_image(path)[2:] == (1280, 720)
-    writer.join()
+    with pytest.raises(BadInput, match="expected a regular file, but it is a device or a pipe"):
+        read_image(path)
+
+
+def test_a_device_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="/dev/zero: expected a regular file"):
+        read_image(Path("/dev/zero"))
+
+
+def test_an_image_file_too_large_to_be_held_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(
+        BadInput, match=f"expected at most {MOST_BYTES:,} bytes, but it has {MOST_BYTES + 1:,}"
+    ):
+        read_image(path)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_no_program_is_run_for_an_image_that_a_server_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "started"
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {started}\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "thumbnail.webp"
+    path.write_bytes(EPS)
+    with pytest.raises(AssetUnusable, match="it is not a JPEG, PNG or WebP image"):
+        probe(path, "image/webp")
+    assert not started.exists()
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000], ids=["suspicious", "certain"])
+def test_an_image_of_a_server_that_would_fill_the_memory_is_unusable(tmp_path: Path, side: int) -> None:
+    path = tmp_path / "thumbnail.webp"
+    Image.new("1", (side, side)).save(path, "PNG")
+    with pytest.raises(AssetUnusable, match="it would fill the memory"):
+        probe(path, "image/webp")
