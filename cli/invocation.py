@@ -58,7 +58,7 @@ class Invocation:
         if begins and calls:
             usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
         elif not begins:
-            self.ledger().close()  # says what is wrong if there is no ledger
+            Ledger.open(self.settings.ledger_url).close()  # says what is wrong if there is no ledger
         return at_desk(
             self.settings,
             self.trace,
@@ -84,8 +84,21 @@ class Invocation:
             return active_rules(ledger) if ledger else packaged_rules()
 
     def ledger(self) -> Ledger:
-        """Open the ledger for reading."""
-        return Ledger.open(self.settings.ledger_url)
+        """Open the ledger for reading; say so if answers wait in files to be recorded."""
+        ledger = Ledger.open(self.settings.ledger_url)
+        if self.settings.may_have_spool:
+            self._say_what_waits(ledger)
+        return ledger
+
+    def _say_what_waits(self, ledger: Ledger) -> None:
+        from render_service.asking.spool import waiting  # noqa: PLC0415  # only where there are files
+
+        if found := [one.path for one in waiting(self.settings, ledger)]:
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            say(
+                f"note: an answer that is not recorded yet waits in {found[0]}{more}; the next command that "
+                "records something takes it from there, and `sora-ledger doctor` says what keeps it"
+            )
 
     @cached_property
     def console(self) -> "Console":

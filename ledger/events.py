@@ -483,6 +483,22 @@ class SubmissionAbsent(EventBase):
     how: Literal["never_connected", "list", "person"]
 
 
+class SubmissionSpooled(EventBase):
+    """An outcome that the ledger could not take when it came, and that was kept in a file until now.
+
+    `outcome` is its event type. If it is `applied`, that event is recorded too; otherwise the attempt was
+    settled by something else meanwhile, and this is all that is recorded of it.
+    """
+
+    type: ClassVar[str] = "submission.spooled"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    attempt_id: str
+    outcome: str
+    video_id: str | None = None
+    spooled_at: str
+    applied: bool
+
+
 # --- Observing and keeping ---------------------------------------------------------------------------
 
 
@@ -712,6 +728,7 @@ Event = (
     | SubmissionUnknown
     | SubmissionRecovered
     | SubmissionAbsent
+    | SubmissionSpooled
     | StatusObserved
     | WebhookReceived
     | WebhookMatched

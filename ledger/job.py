@@ -163,7 +163,14 @@ TRANSITIONS: dict[State | None, dict[str, State]] = {
     },
 }
 ANNOTATIONS = frozenset(
-    {"review.recorded", "note.recorded", "output.attached", "webhook.matched", "private.erased"}
+    {
+        "review.recorded",
+        "note.recorded",
+        "output.attached",
+        "webhook.matched",
+        "private.erased",
+        "submission.spooled",
+    }
 )
 """Events that say something about a job and change nothing: allowed wherever a job stands."""
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote
@@ -205,6 +206,14 @@ class Ledger:
     ) -> list[Record]:
         """Record `batches` in one transaction, durable on return; see `ledger.store.interface`."""
         return self.store.append(batches, holds=holds, fence=fence, documents=documents)
+
+    @cached_property
+    def ledger_id(self) -> str:
+        """The id that the first record gave the ledger; `LedgerUnusable` if it cannot be read."""
+        first = next(self.read(limit=1), None)
+        if first is None or not isinstance(first.event, LedgerCreated):
+            raise LedgerUnusable("the ledger has no id: run `sora-ledger verify`")
+        return first.event.ledger_id
 
     def head(self) -> Head:
         """Return size and root."""

@@ -19,6 +19,7 @@ from ledger.ledger import Ledger, check_url, label_of
 from ledger.merkle import leaf_hash
 from ledger.store.interface import RecordFilter
 from render_service.asking.preview import address
+from render_service.asking.spool import waiting
 from render_service.desk import connection, usable_profile, utc_now
 from render_service.errors import ServiceError
 from render_service.settings import SANDBOX, Settings
@@ -78,7 +79,10 @@ async def checkup(
         server, their_time = await _server(settings, trace, usable, url)
         yield server
         yield _clock(their_time, utc_now())
-    yield _ledger(settings)
+    ledger = _ledger(settings)
+    yield ledger
+    if ledger.found is Found.OK and settings.may_have_ledger and settings.may_have_spool:
+        yield _spool(settings)
     yield _storage(settings.assets_folder.absolute())
     if settings.assets_url:
         yield _bucket(settings.assets_url) if asks else _unasked("bucket", settings.assets_url)
@@ -158,6 +162,24 @@ def _ledger(settings: Settings) -> Finding:
         return Finding("ledger", Found.WRONG, "its end is not what its head says", "run `sora-ledger verify`")
     says = f"{where}: {counted(size, 'record')}, {counted(jobs, 'job')}; `verify` checks all of it"
     return _writable("ledger", path, says) if path else Finding("ledger", Found.OK, says)
+
+
+def _spool(settings: Settings) -> Finding:
+    """Say which answers wait in files, and what is wrong with those that cannot be recorded."""
+    try:
+        with Ledger.open(settings.ledger_url) as ledger:
+            kept = list(waiting(settings, ledger))
+    except LedgerError as error:
+        return Finding("spool", Found.SKIPPED, str(error))
+    broken = [one for one in kept if one.spooled is None]
+    if broken:
+        says = "\n".join(f"{one.path}: {one.problem}" for one in broken)
+        return Finding("spool", Found.WRONG, says, "keep the file: it may name a video that was paid for")
+    if kept:
+        says = f"{counted(len(kept), 'answer')} not recorded yet, in {kept[0].path.parent}"
+        fix = f"`sora-ledger poll --id {kept[0].spooled.job_id}`" if kept[0].spooled else "run any command"
+        return Finding("spool", Found.WRONG, says, fix)
+    return Finding("spool", Found.OK, "every answer is recorded")
 
 
 def _server_standing(url: str) -> str | Finding:

@@ -122,7 +122,7 @@ class Desk:
         assets = AssetStore(settings.assets_folder, settings.assets_url)  # wrong: begin no ledger
         ledger = Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
         rules = active_rules(ledger)
-        return cls(
+        desk = cls(
             settings=settings,
             trace=trace,
             log=log,
@@ -134,6 +134,15 @@ class Desk:
             even_if_retired=even_if_retired,
             authority=authority,
         )
+        desk.drain_spool()
+        return desk
+
+    def drain_spool(self) -> None:
+        """Record the answers that a process could not, and left in files (`asking.spool`)."""
+        if self.settings.may_have_spool:
+            from render_service.asking.draining import drain  # noqa: PLC0415  # it imports the desk
+
+            drain(self)
 
     @property
     def provenance(self) -> Provenance:

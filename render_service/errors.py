@@ -10,11 +10,14 @@ ServiceError
 ├── NotReady          the job is not where this can be done
 │   └── NotApproved   it waits for the approval of a person
 ├── MayBeOurs         a video may be what an open submission created: that has to be settled first
+├── AnswerSpooled     the ledger cannot take an answer, which is kept in a file; also a `LedgerUnusable`
 ├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
 ├── AssetUnusable     the bytes that came are not the file that was promised; the job can be settled again
 ├── NotIntact         the ledger is damaged where it should prove something
 └── StorageFailed     a file could not be written; nothing half-written stays
 """
+
+from ledger.errors import LedgerUnusable
 
 
 class ServiceError(Exception):
@@ -67,6 +70,10 @@ class MayBeOurs(ServiceError):
 
 class NeedsApproval(NotReady):
     """The policy wants this change approved by another person first."""
+
+
+class AnswerSpooled(LedgerUnusable, ServiceError):
+    """An answer came that the ledger cannot record; the message says where it is kept, and what to run."""
 
 
 class AnsweredTooLate(ServiceError):

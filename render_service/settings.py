@@ -18,6 +18,8 @@ SORA_LEDGER_KEY            file of the key that signs checkpoints, and     none:
 SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
 SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
 SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600 (six hours)
+SORA_LEDGER_RETRY_SECONDS  how long an answer that the ledger cannot take  20
+                           is tried again, before the command ends
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 =========================  ==============================================  ============================
 """
@@ -40,6 +42,7 @@ SANDBOX = "sandbox"
 DEFAULT_SANDBOX_SECONDS = 6.0
 DEFAULT_LONGEST_RENDER_S = 21_600.0
 """Renders of a hosted server take minutes, those of one's own machines with long queues an hour or two."""
+DEFAULT_RETRY_SECONDS = 20.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 _OURS = re.compile(r"\b(?:OPENAI|SORA)_")
@@ -74,6 +77,7 @@ class Settings:
     assets_url: str | None = None
     longest_render_s: float = DEFAULT_LONGEST_RENDER_S
     request_key_file: Path | None = None
+    retry_seconds: float = DEFAULT_RETRY_SECONDS
 
     def __repr__(self) -> str:
         """Leave key and password out: a settings object may end up in a log or traceback."""
@@ -84,6 +88,20 @@ class Settings:
     def sandbox_folder(self) -> Path:
         """Where the embedded sandbox keeps its state."""
         return self.data_folder / "sandbox"
+
+    @property
+    def _spool_beside(self) -> Path | None:
+        return self.ledger_path.with_name(f"{self.ledger_path.name}.spool") if self.ledger_path else None
+
+    def spool_folders(self, ledger_id: str) -> list[Path]:
+        """Return where answers are kept that the ledger could not take, the first choice first."""
+        return [*filter(None, [self._spool_beside]), _data_folder() / "spool" / ledger_id]
+
+    @property
+    def may_have_spool(self) -> bool:
+        """Whether answers may be kept there: nearly always there are none, and nothing has to be read."""
+        beside = self._spool_beside
+        return (beside is not None and beside.is_dir()) or (_data_folder() / "spool").is_dir()
 
     @property
     def may_have_ledger(self) -> bool:
@@ -140,6 +158,9 @@ def read_settings(
         profiles_file=Path(profiles).expanduser() if profiles else None,
         sandbox_seconds=_seconds(
             "SORA_SANDBOX_SECONDS", get("SORA_SANDBOX_SECONDS"), DEFAULT_SANDBOX_SECONDS
+        ),
+        retry_seconds=_seconds(
+            "SORA_LEDGER_RETRY_SECONDS", get("SORA_LEDGER_RETRY_SECONDS"), DEFAULT_RETRY_SECONDS
         ),
         actor=who,
         actor_source=source,

@@ -26,6 +26,7 @@ from ledger.events import (
     SubmissionAccepted,
     SubmissionIntended,
     SubmissionRejected,
+    SubmissionSpooled,
     SubmissionUnknown,
     VideoDeleted,
 )
@@ -65,6 +66,12 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"the answer was lost: {event.lost}" + (
                 f" ({describe_error(event.error)})" if event.error else ""
             )
+        case SubmissionSpooled():
+            what_came = event.outcome.removeprefix("submission.") + (
+                f" {event.video_id}" if event.video_id else ""
+            )
+            end = "recorded" if event.applied else "not recorded: the attempt was settled meanwhile"
+            return f"{what_came}, kept in a file since {event.spooled_at[:19]}Z: {end}"
         case SubmissionAbsent():
             return f"nothing was created: {event.how}"
         case StatusObserved():

@@ -53,13 +53,21 @@ DENY                render.denied
 ACTION              submission.intended render.cancelled video.deleted render.abandoned
 OBSERVATION         submission.accepted submission.rejected submission.unknown submission.recovered
 OBSERVATION         submission.absent status.observed webhook.received webhook.matched asset.stored
+OBSERVATION         submission.spooled
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
 OBSERVATION         external.recorded review.recorded note.recorded
 STRUCTURE_UPDATE    ledger.created policy.activated budget.set decision.overridden private.erased
 SESSION_COMPLETION  render.closed change.closed
 """
 
-_ANYWHERE = {"review.recorded", "note.recorded", "output.attached", "webhook.matched", "private.erased"}
+_ANYWHERE = {
+    "review.recorded",
+    "note.recorded",
+    "output.attached",
+    "webhook.matched",
+    "private.erased",
+    "submission.spooled",
+}
 _ONCE_OPEN = {"submission.intended", "render.closed"}
 
 _BLANK: Json = {

@@ -3,7 +3,13 @@
 import asyncio
 from typing import assert_never
 
-from ledger.errors import EventIdConflict, IllegalTransition, StaleFence, WrongExpectedVersion
+from ledger.errors import (
+    EventIdConflict,
+    IllegalTransition,
+    LedgerUnusable,
+    StaleFence,
+    WrongExpectedVersion,
+)
 from ledger.events import (
     ErrorDetail,
     Event,
@@ -14,10 +20,12 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.job import Job, State
+from ledger.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Draft
 from render_service.asking.claims import CLAIMED, claim_id
 from render_service.asking.closing import closed
+from render_service.asking.keeping import Keeping
 from render_service.desk import Desk
 from render_service.errors import AnsweredTooLate
 from sora_adapter.advice import Submission
@@ -30,10 +38,31 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
     made for this one: its outcome is recorded as unknown, for a person. `AnsweredTooLate` if the attempt was
     settled in the meantime, and otherwise than by this answer, or if the lease that it was made under was
     lost.
+
+    A ledger that cannot be written is tried again for a while, and the answer is in the spool from the first
+    failure on, so that not even a kill loses it. `AnswerSpooled` says where it is if that did not help.
     """
     end = None if goes_on else _end_of(desk, job, outcome)
     events: list[Event] = [outcome] if end is None else [outcome, closed(desk, job, end)]
     drafts = [_draft(desk, job, event) for event in events]
+    keeping = Keeping(desk, job, outcome, drafts)
+    while True:
+        try:
+            recorded = await _recorded(desk, job, outcome, drafts)
+        except LedgerUnusable as trouble:
+            await keeping.keep()
+            if not await keeping.may_try_again():
+                raise keeping.unrecorded(trouble) from trouble
+        except AnsweredTooLate:
+            if isinstance(outcome, SubmissionAccepted):  # recorded beside what the attempt was settled as
+                await keeping.keep()
+            raise
+        else:
+            await keeping.forget()
+            return recorded
+
+
+async def _recorded(desk: Desk, job: Job, outcome: Submission, drafts: list[Draft]) -> Job:
     try:
         return await _advanced(desk, job, drafts)
     except EventIdConflict:
@@ -43,12 +72,15 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
         desk.log.warning("video.claimed_twice", job_id=job.job_id, video_id=outcome.video_id)
         if now.state is State.UNKNOWN:  # that is what it was recorded as in the meantime
             return now
-        return await _advanced(desk, now, [desk.draft(await _answered_with_anothers(desk, now, outcome))])
+        unknown = await asyncio.to_thread(answered_with_anothers, desk.ledger, now.profile, outcome)
+        return await _advanced(desk, now, [desk.draft(unknown)])
 
 
-async def _answered_with_anothers(desk: Desk, job: Job, outcome: SubmissionAccepted) -> SubmissionUnknown:
+def answered_with_anothers(
+    ledger: Ledger, profile: str | None, outcome: SubmissionAccepted
+) -> SubmissionUnknown:
     """Return what is known of an attempt that the server answered with a video another job has."""
-    claim = await asyncio.to_thread(desk.ledger.event, claim_id(job.profile or "", outcome.video_id))
+    claim = ledger.event(claim_id(profile or "", outcome.video_id))
     owner = claim.stream if claim else "another job"
     said = f"{outcome.video_id} belongs to {owner}, so it may have made another video, or none"
     return SubmissionUnknown(

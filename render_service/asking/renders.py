@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from decision.errors import BadRequest
 from decision.holding import Considered, consider
 from decision.request import RenderRequest
-from ledger.errors import BudgetExceeded, EventIdConflict
+from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable
 from ledger.events import (
     Outcome,
     RenderClosed,
@@ -232,6 +232,7 @@ async def attempt(
     if job.version != NEW:
         await desk.check_server(job)
     async with desk.connect(profile) as client:
+        await asyncio.to_thread(lambda: desk.ledger.ledger_id)  # known before the ledger may be gone
         prepared = await _prepared(client, call)
         sent_sha256 = prepared.sent_sha256 if isinstance(prepared, Prepared) else None
         fence = desk.fences.get(job.job_id)
@@ -311,7 +312,10 @@ async def _attempt(  # what one attempt is made of
     in_time: Callable[[], bool],
 ) -> tuple[Job, Submission, float | None]:
     """Record the intent, call once, record the outcome; a crash in between leaves the job ``submitting``."""
-    job = await recording
+    try:
+        job = await recording
+    except LedgerUnusable as error:  # an answer that cannot be recorded says something else: `Keeping`
+        raise LedgerUnusable(f"{error}; nothing was sent: repeat the command after that") from error
     try:
         if isinstance(prepared, AdapterError):
             raise prepared

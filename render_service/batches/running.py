@@ -16,10 +16,11 @@ same three steps with `resume` go on from there. What befalls one entry stops no
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ledger.errors import EventIdConflict, WrongExpectedVersion
+from ledger.errors import EventIdConflict, LedgerUnusable, WrongExpectedVersion
 from ledger.events import RenderDecided, RenderRequested, Variant
 from ledger.job import Job, State
 from ledger.ledger import Ledger
@@ -290,7 +291,9 @@ class _Run:
         try:
             return await work
         except ON_PURPOSE as error:
-            return replace(member.at(await self._desk.job(member.job.job_id)), error=error)
+            with suppress(LedgerUnusable):  # then it stays as it was last seen
+                member = member.at(await self._desk.job(member.job.job_id))
+            return replace(member, error=error)
 
     def _keep(self, index: int, member: Member) -> None:
         self.members[index] = member

@@ -15,6 +15,7 @@ from typing import Any
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import timestamp
+from render_service.asking.spool import Waiting, waiting
 from render_service.desk import clock_of, connection, usable_profile
 from render_service.errors import BadInput
 from render_service.recovery.assignment import may_be_of
@@ -28,6 +29,7 @@ from render_service.recovery.findings import (
     of_missing,
     of_open_attempts,
     of_overdue,
+    of_spool,
     of_unclaimed,
 )
 from render_service.recovery.listing import read_list
@@ -112,7 +114,9 @@ async def audit(ledger: Ledger, settings: Settings, trace: Trace, scope: Scope) 
     """
     before = (await asyncio.to_thread(ledger.head)).size
     look, listed = await _asked(settings, trace, scope)
-    return await asyncio.to_thread(_audited, ledger, scope, before, look, listed, settings.longest_render_s)
+    kept = await asyncio.to_thread(lambda: list(waiting(settings, ledger)))
+    longest_s = settings.longest_render_s
+    return await asyncio.to_thread(_audited, ledger, scope, before, look, listed, longest_s, kept)
 
 
 async def _asked(settings: Settings, trace: Trace, scope: Scope) -> tuple[ServerLook, Sequence[Observation]]:
@@ -140,6 +144,7 @@ def _audited(
     look: ServerLook,
     listed: Sequence[Observation],
     longest_render_s: float,
+    kept: Sequence[Waiting],
 ) -> Audit:
     now = clock_of(ledger)()
     attempts = count_attempts(ledger, ledger.head().size)
@@ -153,6 +158,7 @@ def _audited(
     unclaimed = _unclaimed(ledger, look.profile, listed, scope, live)
     found = [
         *of_attempts(attempts),
+        *of_spool(kept),
         *of_open_attempts(
             (one for one in still_open if _is_in(scope, one.job.created_at)), now, scope.grace_s
         ),

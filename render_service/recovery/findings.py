@@ -11,6 +11,7 @@ VIDEO_CLAIMED_TWICE     two jobs have the same video
 VIDEO_MISSING           a job waits for a video that its server does not list any more
 SPEND_WITHOUT_ASSET     money was spent, and there is no video for it
 ASSET_EXPIRED           a video is gone before anybody fetched it
+ANSWER_NOT_RECORDED     an answer the ledger could not take waits in a file
 ======================  =================================================================================
 
 `docs/operations.md` says what to do for each; `dealt_with`, how those end that nothing can be done about.
@@ -25,6 +26,7 @@ from typing import Any, Literal
 from decision.money import format_usd
 from ledger.events import Status, Variant
 from ledger.job import Job, State
+from render_service.asking.spool import Waiting
 from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempts import Attempt
 from render_service.recovery.counting import Attempts
@@ -40,6 +42,7 @@ Code = Literal[
     "SPEND_WITHOUT_ASSET",
     "ASSET_EXPIRED",
     "RENDER_OVERDUE",
+    "ANSWER_NOT_RECORDED",
 ]
 
 
@@ -163,3 +166,17 @@ def _of_job(job: Job, now: datetime) -> Iterator[Finding]:
 
 def _then(name: str) -> str:
     return f"then sora-ledger audit --dealt-with {name} --why TEXT"
+
+
+def of_spool(files: Iterable[Waiting]) -> Iterator[Finding]:
+    """Yield a finding for each answer that waits in a file, usable or not."""
+    for one in files:
+        if one.spooled is None:
+            found = f"the file of an answer that is not recorded cannot be used: {one.problem}"
+            do = "keep it; mend what keeps it from being used, or move it to the ledger it is of"
+            yield Finding("ANSWER_NOT_RECORDED", str(one.path), found, do)
+            continue
+        made = f" ({one.spooled.video_id})" if one.spooled.video_id else ""
+        found = f"the answer to {one.spooled.attempt_id}{made} waits in a file to be recorded"
+        do = f"`sora-ledger poll --id {one.spooled.job_id}` records it"
+        yield Finding("ANSWER_NOT_RECORDED", str(one.path), found, do, one.spooled.job_id)

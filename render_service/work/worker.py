@@ -111,6 +111,7 @@ class Worker:
         if time.monotonic() < self._enlisted_at + ENLISTING_S:
             return
         self._enlisted_at = time.monotonic()
+        await asyncio.to_thread(self._desk.drain_spool)
         before = round((self._desk.clock().timestamp() - ENLISTING_S) * 1000)
         enlist = self._desk.ledger.store.enlist
         found = await asyncio.to_thread(enlist, NOT_TO_BE_LEFT, f"job_{before:012x}")

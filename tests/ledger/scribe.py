@@ -179,6 +179,13 @@ def samples() -> list[Any]:
         e.SubmissionUnknown(**attempt, lost="timeout", error=error()),
         e.SubmissionRecovered(**attempt, video_id="video_1", how="list", status=e.Status.QUEUED),
         e.SubmissionAbsent(**attempt, how="list"),
+        e.SubmissionSpooled(
+            **attempt,
+            outcome="submission.accepted",
+            video_id="video_1",
+            spooled_at="2026-01-01T00:00:00.000000Z",
+            applied=True,
+        ),
         observed(e.Status.IN_PROGRESS, 30),
         observed(e.Status.COMPLETED, 100, completed_at=1, expires_at=3600),
         observed(e.Status.FAILED, error=error()),

@@ -18,7 +18,8 @@ KINDS = {
     "DENY": "render.denied",
     "ACTION": "submission.intended render.cancelled video.deleted render.abandoned",
     "OBSERVATION": "submission.accepted submission.rejected submission.unknown submission.recovered "
-    "submission.absent status.observed webhook.received webhook.matched asset.stored asset.lost "
+    "submission.absent submission.spooled status.observed webhook.received webhook.matched "
+    "asset.stored asset.lost "
     "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
     "note.recorded",
     "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased",

@@ -49,7 +49,7 @@ def make_room(ledger: Ledger) -> None:
 
 
 def test_a_full_disk_says_what_to_do(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> None:
-    with pytest.raises(LedgerUnusable, match=r"the disk is full; .*: free space and repeat the command"):
+    with pytest.raises(LedgerUnusable, match=r"the disk is full; .*: free space on it"):
         fill_the_disk(ledger, scribe, vocabulary)
 
 

@@ -85,7 +85,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_it_says_that_nothing_was_recorded_and_what_to_do(told: Any) -> None:
     assert "nothing of this append was recorded" in told["error"]
-    assert told["error"].endswith("repeat the command")
+    assert told["error"].endswith("free space on it")
 
 
 def test_what_was_recorded_before_is_there_and_no_more(told: Any) -> None:

@@ -126,7 +126,7 @@ class PostgresStore:
         if records is None:
             raise LedgerUnusable(
                 f"ledger {self.place.label}: the connection broke in mid-append; no event of it was "
-                "recorded: repeat the command"
+                "recorded: check the server"
             )
         return records
 

@@ -19,11 +19,11 @@ _SERVER_SAYS = {
     "3F000": NO_SCHEMA,
     "42501": "the user lacks a right ({error}): have the database's owner run the grants of a ledger role",
     "25006": "it is read-only here ({error}): connect to the primary server, as a user who may write",
-    "53100": f"the server's disk is full; {_NOTHING}: free space there and repeat the command",
+    "53100": f"the server's disk is full; {_NOTHING}: free space there",
     "53300": "the server takes no more connections ({error}): close some or raise max_connections",
-    "55P03": "another program kept it locked ({error}): wait for it or stop it, then repeat the command",
-    "57P": "the server is going down or starting up ({error}): wait for it, then repeat the command",
-    "58": f"the server cannot read or write its files ({{error}}); {_NOTHING}: check its disk, then repeat",
+    "55P03": "another program kept it locked ({error}): wait for it or stop it",
+    "57P": "the server is going down or starting up ({error}): wait for it",
+    "58": f"the server cannot read or write its files ({{error}}); {_NOTHING}: check its disk",
     "XX": "the database is damaged ({error}): restore a backup, then run `sora-ledger verify`",
 }
 """By the first characters of SQLSTATE."""
@@ -42,7 +42,7 @@ _LIBPQ_SAYS = {
 """By what a connection that was refused says, the first that fits: libpq gives no SQLSTATE there."""
 
 _UNREACHABLE = "the server cannot be reached ({error}): start it, or check host and port in SORA_LEDGER_URL"
-_BROKEN = "the connection to the server broke ({error}): repeat the command"
+_BROKEN = "the connection to the server broke ({error}): check that it runs and can be reached"
 
 
 def label(url: str) -> str:

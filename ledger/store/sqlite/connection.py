@@ -24,11 +24,11 @@ BUSY_TIMEOUT_MS = 30_000
 BUSY_PAUSE_S = 0.01
 
 _MEANINGS = {
-    "SQLITE_FULL": "the disk is full; nothing of this append was recorded: free space and repeat the command",
+    "SQLITE_FULL": "the disk is full; nothing of this append was recorded: free space on it",
     "SQLITE_IOERR": "reading or writing failed ({error}); nothing of this append was recorded: "
-    "check disk and quota, then repeat the command",
+    "check disk and quota",
     "SQLITE_BUSY": f"another program kept it locked for {BUSY_TIMEOUT_MS // 1000} s: wait for it or stop it",
-    "SQLITE_LOCKED": "it is locked by another connection: wait and repeat the command",
+    "SQLITE_LOCKED": "it is locked by another connection: wait until that has ended",
     "SQLITE_READONLY": "it is read-only: make file and folder writable, or name another with --ledger",
     "SQLITE_NOTADB": "it is no SQLite database: name another file with --ledger",
     "SQLITE_CORRUPT": "the file is damaged ({error}): restore a backup, then run `sora-ledger verify`",
