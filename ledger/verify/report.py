@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 MAX_FINDINGS = 1_000
+_CHANGED_BYTES = frozenset(["LEAF_MISMATCH", "PAYLOAD_DIGEST", "COLUMN_MISMATCH", "RECORD_NOT_CANONICAL"])
 
 
 class Finding(NamedTuple):
@@ -34,6 +35,20 @@ class Report:
     def clean(self) -> bool:
         """True if nothing was found."""
         return not self.findings
+
+    def first_cause(self) -> tuple[Finding, int] | None:
+        """Return the first finding about bytes that were changed, and how many others may follow from it.
+
+        None where there is no such finding, or nothing else.
+        """
+        first = next((each for each in self.findings if each.code in _CHANGED_BYTES), None)
+        if first is None or first.position is None:
+            return None
+        others = sum(
+            each is not first and (each.position is None or each.position >= first.position)
+            for each in self.findings
+        )
+        return (first, others) if others else None
 
     def add(self, code: str, position: int | None, subject: str, expected: object, found: object) -> None:
         """Take in one finding; beyond `MAX_FINDINGS` they are only counted."""

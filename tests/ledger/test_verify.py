@@ -574,3 +574,22 @@ def test_an_event_id_that_stands_twice_is_found(
         db.execute("UPDATE events SET event_id = ? WHERE position = ?", (event_id, position))
         forge(db, position, event_id=event_id)
     assert check(path) == [("EVENT_ID_TWICE", 12), ("EVENT_ID_TWICE", 13)]
+
+
+def test_the_first_cause_is_told_apart_from_what_may_follow_from_it(
+    db: sqlite3.Connection, path: Path
+) -> None:
+    with SqliteSnapshot(path) as tables:
+        assert verify(tables).first_cause() is None
+    db.execute("UPDATE events SET record = CAST(replace(record, 'kind', 'kinds') AS BLOB) WHERE position = 4")
+    with SqliteSnapshot(path) as tables:
+        report = verify(tables)
+    cause = report.first_cause()
+    assert cause
+    assert (cause[0].code, cause[0].position, cause[1]) == ("LEAF_MISMATCH", 4, len(report.findings) - 1)
+
+
+def test_a_finding_that_stands_alone_has_no_others(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("UPDATE events SET leaf = zeroblob(32) WHERE position = 5")
+    with SqliteSnapshot(path) as tables:
+        assert verify(tables).first_cause() is None
