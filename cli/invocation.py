@@ -144,6 +144,23 @@ def announce(log: Log, command: str) -> None:
         log.started(command)
 
 
+def announce_settings(log: Log, settings: Settings) -> None:
+    """Say what ``.env`` set, by name and never by value, or why it was ignored."""
+    file = settings.file
+    if file is None or not (file.ignored or settings.from_file):
+        return
+    path, names = str(file.path.absolute()), ", ".join(settings.from_file)
+    if file.ignored:
+        if log.quiet:
+            say(f"settings file {path}: ignored, for {file.ignored}")
+        else:
+            log.warning("settings.ignored", file=path, because=file.ignored)
+    elif log.quiet:
+        say(f"settings from {path}: {names}")
+    else:
+        log.info("settings.read", file=path, names=list(settings.from_file))
+
+
 def say(message: str) -> None:
     """Tell the person something that is no data."""
     click.echo(printable(message), err=True)

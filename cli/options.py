@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.dollars import read_dollars
-from cli.invocation import Invocation, announce
+from cli.invocation import Invocation, announce, announce_settings
 from decision.purposes import PURPOSES
 from render_service.settings import read_settings
 from render_service.storage.irreplaceable import irreplaceable
@@ -119,6 +119,7 @@ def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[.
             announce(log, context.info_name or "")
             settings = read_settings(**{name: rest.pop(name, None) for name in SETTINGS})
             settings = replace(settings, request_key_file=rest.pop("signing_key", None))
+            announce_settings(log, settings)
             retired = rest.pop("even_if_retired", False)
             inv = Invocation(settings, trace, log, wants_json, json_out, even_if_retired=retired)
             return function(inv, *args, **rest)

@@ -27,7 +27,7 @@ from render_service.servers import check_server
 from render_service.settings import SANDBOX, Settings
 from render_service.storage.assets import AssetStore
 from render_service.telemetry import Log, Trace
-from sora_adapter.profiles import Profile, profile
+from sora_adapter.profiles import Profile, profile, profiles
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
@@ -268,6 +268,7 @@ async def connection(settings: Settings, trace: Trace, profile: Profile) -> Asyn
     """Connect to the server of `profile`; the embedded sandbox runs for as long as the connection."""
     async with AsyncExitStack() as stack:
         base_url, key = settings.base_url, settings.api_key
+        _check_key_goes_to(settings, profile)
         if profile.name == SANDBOX:
             base_url, key = await stack.enter_async_context(embedded_sandbox(settings)), None
         from sora_adapter.client import VideosClient  # noqa: PLC0415  # openai takes half a second
@@ -285,11 +286,17 @@ def usable_profile(settings: Settings, name: str | None, *, even_if_retired: boo
         retired and chosen.base_url is None
     ):  # what is said of the key tells of OpenAI's end
         raise KeyMissing(KEY_MISSING)
+    _check_key_goes_to(settings, chosen)
     if retired:
         raise ProfileRetired(
             f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries all the same)"
         )
     return chosen
+
+
+def _check_key_goes_to(settings: Settings, profile: Profile) -> None:
+    if profile.name != SANDBOX:
+        settings.check_key_goes_to(own_profile=profile.name not in profiles())
 
 
 @asynccontextmanager

@@ -22,6 +22,8 @@ SORA_LEDGER_RETRY_SECONDS  how long an answer that the ledger cannot take  20
                            is tried again, before the command ends
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 =========================  ==============================================  ============================
+
+What `.env` may do is in `render_service.settings_file`.
 """
 
 import getpass
@@ -35,6 +37,16 @@ from urllib.parse import urlsplit
 from ledger.ledger import file_of
 from ledger.record import ActorSource, Authority, Provenance
 from render_service.errors import BadInput
+from render_service.settings_file import (
+    BASE_URL,
+    KEY,
+    LEDGER,
+    PROFILES,
+    SettingsFile,
+    check_ledger,
+    read_settings_file,
+    refusal,
+)
 from render_service.telemetry import Trace
 
 OPENAI_HOST = "api.openai.com"
@@ -45,8 +57,11 @@ DEFAULT_LONGEST_RENDER_S = 21_600.0
 DEFAULT_RETRY_SECONDS = 20.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
-_OURS = re.compile(r"\b(?:OPENAI|SORA)_")
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
+_READ = re.compile(
+    rf"{KEY}|{BASE_URL}|SORA_LEDGER_(URL|PROFILES?|ACTOR|TEAM|PROJECT|ASSETS|KEY|LONGEST_RENDER|RETRY_SECONDS)|"
+    rf"{WEBHOOK_SECRETS}(_\w+)?|SORA_SANDBOX_SECONDS"
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,7 @@ class Settings:
     `webhook_secrets` are the variables that hold some, unread: see `render_service.webhooks.secrets`.
     `request_key_file` was named to sign this request; without it `key_file` does, if the policy names it.
     `assets_url` is the bucket where stored files go, None if they stay in `assets_folder`.
+    `from_file` are the names that ``.env`` set.
     """
 
     ledger_url: str
@@ -78,6 +94,8 @@ class Settings:
     longest_render_s: float = DEFAULT_LONGEST_RENDER_S
     request_key_file: Path | None = None
     retry_seconds: float = DEFAULT_RETRY_SECONDS
+    file: SettingsFile | None = None
+    from_file: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Leave key and password out: a settings object may end up in a log or traceback."""
@@ -120,6 +138,18 @@ class Settings:
         """The login of the operating system that this runs under, whatever name is used."""
         return self.actor if self.actor_source is ActorSource.OPERATING_SYSTEM else login_name()
 
+    def check_key_goes_to(self, *, own_profile: bool) -> None:
+        """Raise `BadInput` if the key would go where ``.env`` says and does not come from there too.
+
+        `own_profile`: the profile is one of the file SORA_LEDGER_PROFILES, which may name the server.
+        """
+        if self.file is None or self.api_key is None or KEY in self.from_file:
+            return
+        if BASE_URL in self.from_file:
+            raise BadInput(refusal(self.file, BASE_URL))
+        if own_profile and self.base_url is None and PROFILES in self.from_file:
+            raise BadInput(refusal(self.file, PROFILES))
+
     def provenance(self, trace: Trace) -> Provenance:
         """Return who records, in which trace."""
         return Provenance(self.actor, self.actor_source, Authority.HUMAN, trace.trace_id, trace.span_id)
@@ -136,16 +166,24 @@ def read_settings(
     folder: Path = Path(),
 ) -> Settings:
     """Gather the settings; what is given as an argument (a flag) wins over the environment and ``.env``."""
-    found = {**_dotenv(folder / ".env"), **environment}
+    file = read_settings_file(folder / ".env")
+    given = {
+        name: text for name, text in file.values.items() if _READ.fullmatch(name) and name not in environment
+    }
+    if BASE_URL in given and KEY in file.values:
+        given[KEY] = file.values[KEY]  # a server and its key stay together
+    found = {**environment, **given}
 
     def get(name: str) -> str | None:
         return found.get(name, "").strip() or None
 
-    url = ledger or get("SORA_LEDGER_URL") or str(_data_folder() / "ledger.db")
+    url = ledger or get(LEDGER) or str(_data_folder() / "ledger.db")
+    if not ledger and LEDGER in given:
+        check_ledger(file, url, environment)
     path = file_of(url)
     beside = path.parent if path else _data_folder()
     who, source = _actor(actor, get("SORA_LEDGER_ACTOR"))
-    assets, profiles = get("SORA_LEDGER_ASSETS"), get("SORA_LEDGER_PROFILES")
+    assets, profiles = get("SORA_LEDGER_ASSETS"), get(PROFILES)
     in_bucket = assets is not None and "://" in assets
     return Settings(
         ledger_url=url,
@@ -153,8 +191,8 @@ def read_settings(
         data_folder=beside,
         assets_folder=Path(assets).expanduser() if assets and not in_bucket else beside / "assets",
         profile_name=profile or get("SORA_LEDGER_PROFILE"),
-        base_url=get("OPENAI_BASE_URL"),
-        api_key=get("OPENAI_API_KEY"),
+        base_url=get(BASE_URL),
+        api_key=get(KEY),
         profiles_file=Path(profiles).expanduser() if profiles else None,
         sandbox_seconds=_seconds(
             "SORA_SANDBOX_SECONDS", get("SORA_SANDBOX_SECONDS"), DEFAULT_SANDBOX_SECONDS
@@ -172,25 +210,9 @@ def read_settings(
         webhook_secrets={name: text for name, text in found.items() if name.startswith(WEBHOOK_SECRETS)},
         team=_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
         project=_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
+        file=file,
+        from_file=tuple(sorted(given)),
     )
-
-
-def _dotenv(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    from dotenv import dotenv_values  # noqa: PLC0415  # only where there is a file to read
-    from dotenv.parser import parse_stream  # noqa: PLC0415
-
-    try:
-        with path.open(encoding="utf-8") as file:
-            broken = [each.original for each in parse_stream(file) if each.error]
-        for line in broken:
-            if _OURS.search(line.string):  # else another ledger than the one that is meant might be used
-                raise BadInput(f"settings file {path}, line {line.line}: expected NAME=value")
-        found = dotenv_values(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"settings file {path}: expected lines NAME=value in UTF-8 ({error})") from error
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _data_folder() -> Path:

@@ -23,9 +23,81 @@ def test_a_flag_wins_over_the_environment(tmp_path: Path) -> None:
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=file\nSORA_LEDGER_ACTOR=file\n")
+    found = settings(tmp_path, OPENAI_API_KEY="environment")
+    assert (found.api_key, found.actor, found.from_file) == ("environment", "file", ("SORA_LEDGER_ACTOR",))
+
+
+def test_a_server_from_the_file_gets_the_key_from_the_file_and_no_other(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("OPENAI_API_KEY=file\nOPENAI_BASE_URL=http://file/v1\n")
     found = settings(tmp_path, OPENAI_API_KEY="environment")
-    assert (found.api_key, found.base_url) == ("environment", "http://file/v1")
+    assert (found.api_key, found.base_url) == ("file", "http://file/v1")
+    found.check_key_goes_to(own_profile=False)
+
+
+def test_a_server_from_the_file_does_not_get_the_key_of_the_environment(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://file/v1\n")
+    with pytest.raises(BadInput, match=r"\.env: it names the server \(OPENAI_BASE_URL\)"):
+        settings(tmp_path, OPENAI_API_KEY="environment").check_key_goes_to(own_profile=False)
+
+
+def test_a_profile_from_the_file_does_not_get_the_key_of_the_environment(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SORA_LEDGER_PROFILES=own.toml\n")
+    found = settings(tmp_path, OPENAI_API_KEY="environment")
+    found.check_key_goes_to(own_profile=False)
+    with pytest.raises(BadInput, match=r"\.env: it names the server \(SORA_LEDGER_PROFILES\)"):
+        found.check_key_goes_to(own_profile=True)
+
+
+def test_a_server_from_the_file_may_be_asked_without_any_key(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://file/v1\n")
+    settings(tmp_path).check_key_goes_to(own_profile=False)
+
+
+def test_a_database_from_the_file_does_not_get_the_password_of_the_environment(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SORA_LEDGER_URL=postgresql://host/db\n")
+    with pytest.raises(BadInput, match=r"\.env: it names the database SORA_LEDGER_URL"):
+        settings(tmp_path, PGPASSWORD="secret")
+    assert settings(tmp_path).ledger_path is None
+    (tmp_path / ".env").write_text("SORA_LEDGER_URL=postgresql://ana:own@host/db\n")
+    assert settings(tmp_path, PGPASSWORD="secret").ledger_path is None
+
+
+def test_a_variable_in_the_file_stays_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    (tmp_path / ".env").write_text("SORA_LEDGER_ACTOR=${AWS_SECRET_ACCESS_KEY}\n")
+    assert settings(tmp_path).actor == "${AWS_SECRET_ACCESS_KEY}"
+
+
+def test_a_file_that_every_user_may_write_is_ignored(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("SORA_LEDGER_ACTOR=eve\n")
+    file.chmod(0o666)
+    found = settings(tmp_path)
+    assert found.actor != "eve"
+    assert (found.file and found.file.ignored) == "every user may write it"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_file_of_another_user_is_ignored(tmp_path: Path, *, is_link: bool) -> None:
+    file = tmp_path / ".env"
+    if is_link:
+        (tmp_path / "theirs").write_text("SORA_LEDGER_ACTOR=eve\n")
+        file.symlink_to("theirs")
+    else:
+        file.write_text("SORA_LEDGER_ACTOR=eve\n")
+    os.chown(file, 12_345, 12_345, follow_symlinks=False)
+    found = settings(tmp_path)
+    assert found.actor != "eve"
+    assert (found.file and found.file.ignored) == "it belongs to another user"
+
+
+def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".env")
+    assert settings(tmp_path).from_file == ()
 
 
 def test_an_empty_variable_counts_as_none(tmp_path: Path) -> None:
