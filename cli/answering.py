@@ -9,7 +9,6 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from ledger.job import Job, State
-from render_service.documents import job_document
 from render_service.wording import counted
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def answer_and_show(
     if silent and job.state is State.DECIDED:
         return job
     decision = ruling_document(ruling, job_id=job.job_id, draft=job.source_job) if ruling else None
-    document = job_document(job) | {"decision": decision, "approvals_needed": answered.needed}
+    document = inv.job_document(job) | {"decision": decision, "approvals_needed": answered.needed}
     inv.emit(document, lambda console: _text(console, answered))
     if ruling and job.state in {State.DENIED, State.HELD}:
         again = (

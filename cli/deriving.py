@@ -41,5 +41,5 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
         return await place(desk, request, queue=how.queue, override=how.override), request
 
     placed, request = inv.desk(follow)
-    inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
+    inv.emit(placed_document(inv, placed, request), lambda console: show_placed(console, placed, request))
     end_placed(inv, placed)

@@ -10,7 +10,7 @@ from cli.copying import Copies
 from cli.invocation import Invocation
 from ledger.events import Variant
 from ledger.job import Job, State
-from render_service.documents import Json, job_document
+from render_service.documents import Json
 from render_service.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class Finished:
     copies: Sequence[Path]
     trouble: Exception | None = None
 
-    def document(self) -> Json:
+    def document(self, inv: Invocation) -> Json:
         """Return the job's document with the names of its copies."""
-        return job_document(self.job) | {"files": [str(path) for path in self.copies]}
+        return inv.job_document(self.job) | {"files": [str(path) for path in self.copies]}
 
     def show(self, console: "Console") -> None:
         """Print the job, and where the copies are."""

@@ -22,7 +22,9 @@ from render_service.telemetry import Log, Trace
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ledger.job import Job
     from render_service.desk import Desk
+    from render_service.documents import Json
     from render_service.governance.policies import Rules
 
 T = TypeVar("T")
@@ -99,6 +101,13 @@ class Invocation:
                 f"note: an answer that is not recorded yet waits in {found[0]}{more}; the next command that "
                 "records something takes it from there, and `sora-ledger doctor` says what keeps it"
             )
+
+    def job_document(self, job: "Job") -> "Json":
+        """Return `job` as every command shows it, with what only its events have."""
+        from render_service.documents import job_document  # noqa: PLC0415  # pydantic models: only who shows one
+
+        with self.ledger() as ledger:
+            return job_document(job, ledger)
 
     @cached_property
     def console(self) -> "Console":

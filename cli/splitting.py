@@ -81,7 +81,7 @@ def remix_split(
         "request_key": split.key,
         "remixes": count,
         "done": count - len(progress.rest),
-        "jobs": [placed_document(placed) for placed in progress.placed],
+        "jobs": [placed_document(inv, placed) for placed in progress.placed],
         "rest": list(progress.rest),
         "next": next_command(progress),
     }

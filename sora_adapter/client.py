@@ -207,6 +207,11 @@ class VideosClient:
         received = await self._transport.post(Post(path, dict(body)), self._headers())
         return self._translator.document(received, model, expected)
 
+    async def delete_document(self, path: str, model: type[D], expected: str) -> D:
+        """Ask once for the deletion of what is no video, and read the confirmation; raises `AnswerError`."""
+        received = await self._transport.delete(path, self._headers())
+        return self._translator.document(received, model, expected)
+
     def _variant_params(self, variant: Variant) -> dict[str, str]:
         """Name the variant only to a server that has several: others misread it (docs/servers.md 1.3)."""
         return {"variant": variant.value} if len(self.profile.variants) > 1 else {}

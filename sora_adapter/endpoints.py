@@ -4,7 +4,8 @@ One HTTP request per function, as everywhere; each raises `AnswerError`, and `Op
 profile has no such thing. A secret is told once, when it is new: whoever gets it must keep it from others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -54,6 +55,13 @@ class Tested(_Answered):
     status_code: int
 
 
+class Removed(_Answered):
+    """That an endpoint is gone, as the server says it."""
+
+    id: str | None = None
+    object: str | None = None
+
+
 class _Endpoints(_Answered):
     data: tuple[Endpoint, ...]
     has_more: bool = False
@@ -92,15 +100,30 @@ async def rotate(client: "VideosClient", endpoint_id: str, *, keep_old: bool) ->
     return await _post(client, path, body, NewSecret, "a webhook endpoint with its secret")
 
 
+async def remove(client: "VideosClient", endpoint_id: str) -> Removed:
+    """Have the server forget an endpoint, and what was not delivered to it."""
+    require(client.profile, "webhooks")
+    expected = "the confirmation of a deletion"
+    with _as_endpoint(client):
+        return await client.delete_document(_path(endpoint_id), Removed, expected)
+
+
+@contextmanager
+def _as_endpoint(client: "VideosClient") -> Iterator[None]:
+    """Say of a 404 what it is about here: one with an error of the API is read as being about a video."""
+    try:
+        yield
+    except VideoNotFound as error:
+        message = f"no such webhook endpoint at {client.base_url}: `sora-ledger webhook list` shows all"
+        raise ServerRefused(message, detail=error.detail) from None
+
+
 async def _post(
     client: "VideosClient", path: str, body: Mapping[str, object], model: type[D], expected: str
 ) -> D:
     require(client.profile, "webhooks")
-    try:
+    with _as_endpoint(client):
         return await client.post_document(path, body, model, expected)
-    except VideoNotFound as error:  # how a 404 with an error of the API is read
-        message = f"no such webhook endpoint at {client.base_url}: `sora-ledger webhook list` shows all"
-        raise ServerRefused(message, detail=error.detail) from None
 
 
 def _path(endpoint_id: str) -> str:

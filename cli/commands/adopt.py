@@ -60,7 +60,6 @@ def _preview(inv: Invocation, video_id: str | None) -> None:
 
 
 def _adopt_one(inv: Invocation, video_id: str) -> None:
-    from render_service.documents import job_document  # noqa: PLC0415
     from render_service.taking_in.adoption import adopt  # noqa: PLC0415  # calls a server
 
     async def follow(desk: "Desk") -> "tuple[Job, bool]":
@@ -77,7 +76,7 @@ def _adopt_one(inv: Invocation, video_id: str) -> None:
         if job.outcome is None:
             console.print(f"next: sora-ledger poll --id {job.job_id}")
 
-    inv.emit(job_document(job) | {"adopted": now}, text)
+    inv.emit(inv.job_document(job) | {"adopted": now}, text)
 
 
 def _adopt_all(inv: Invocation) -> None:

@@ -24,14 +24,13 @@ def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> No
     Example:
       sora-ledger attach job_01a2 --workflow qa --uri https://qa.example/7
     """
-    from render_service.documents import job_document  # noqa: PLC0415
     from render_service.taking_in.external import attach  # noqa: PLC0415
 
     async def follow(desk: "Desk") -> "tuple[Job, bool]":
         return await attach(desk, await desk.job(name), workflow, uri)
 
     job, now = inv.desk(follow)
-    document = job_document(job) | {"workflow": workflow, "uri": uri, "attached": now}
+    document = inv.job_document(job) | {"workflow": workflow, "uri": uri, "attached": now}
     words = "is now attached" if now else "was attached before"
     inv.emit(
         document,

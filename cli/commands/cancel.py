@@ -7,7 +7,6 @@ import click
 from cli import options
 from cli.invocation import Invocation
 from cli.proposing import CHANGE, answer_change
-from render_service.documents import job_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,4 +48,4 @@ def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
 
         show_job(console, job)
 
-    inv.emit(job_document(job), text)
+    inv.emit(inv.job_document(job), text)

@@ -59,7 +59,7 @@ def place_and_show(
         show_preview(inv, request, material, how)
         return
     placed = place_at_desk(inv, request, material, how)
-    inv.emit(placed_document(placed, request), lambda console: show_placed(console, placed, request))
+    inv.emit(placed_document(inv, placed, request), lambda console: show_placed(console, placed, request))
     end_placed(inv, placed)
 
 
@@ -136,14 +136,13 @@ def show_preview(
         raise click.exceptions.Exit(ExitCode.DENIED)
 
 
-def placed_document(placed: "Placed", request: RenderRequest | None = None) -> Json:
+def placed_document(inv: Invocation, placed: "Placed", request: RenderRequest | None = None) -> Json:
     """Return the job with the decision that made it."""
     from render_service.asking.preview import ruling_document  # noqa: PLC0415
-    from render_service.documents import job_document  # noqa: PLC0415
 
     job = placed.job
     decision = ruling_document(placed.ruling, request, job_id=job.job_id, draft=job.source_job)
-    return job_document(job) | {
+    return inv.job_document(job) | {
         "decision": decision,
         "repeated": placed.repeated,
         "override_refused": placed.override_refused,

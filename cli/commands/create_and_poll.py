@@ -85,7 +85,7 @@ def render_and_keep(
         return placed, await finish(inv, desk, placed.job, wishes)
 
     placed, finished = inv.desk(follow, begins=True)
-    document = {"create": placed_document(placed, request), "final": finished.document()}
+    document = {"create": placed_document(inv, placed, request), "final": finished.document(inv)}
 
     def text(console: "Console") -> None:
         if finished.copies or finished.job.version != placed.job.version:  # else it was shown when placed

@@ -14,6 +14,7 @@ from decision.purposes import PURPOSES
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ledger.ledger import Ledger
     from render_service.batches.folder import BatchFolder
     from render_service.batches.member import Member
     from render_service.batches.plan import Planned
@@ -205,10 +206,11 @@ def _carry_out(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder",
         say("what was in flight is recorded; the same command with --resume goes on")
         raise
     troubles = [trouble_of(inv, member, queued=terms.queue) for member in members]
-    jobs = [
-        _document(member, folder) | {"trouble": trouble}
-        for member, trouble in zip(members, troubles, strict=True)
-    ]
+    with inv.ledger() as ledger:
+        jobs = [
+            _document(member, folder, ledger) | {"trouble": trouble}
+            for member, trouble in zip(members, troubles, strict=True)
+        ]
     document = {"out_dir": str(folder.path), "jobs": jobs, "counts": counts(members)}
     inv.emit(document, lambda console: show_batch(console, members, folder))
     say_troubles(members, troubles)
@@ -217,9 +219,9 @@ def _carry_out(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder",
         raise click.exceptions.Exit(code)
 
 
-def _document(member: "Member", folder: "BatchFolder") -> dict[str, Any]:
+def _document(member: "Member", folder: "BatchFolder", ledger: "Ledger") -> dict[str, Any]:
     more = {"out": str(folder.document(member.planned)), "repeated": member.placed.repeated}
-    return member.document() | more
+    return member.document(ledger) | more
 
 
 def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder") -> None:

@@ -1,5 +1,6 @@
 """``delete``: have the server delete a video; what is recorded and stored here stays."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -7,6 +8,7 @@ import click
 from cli import options
 from cli.adopting import job_of
 from cli.invocation import Invocation
+from ledger.events import Variant
 
 if TYPE_CHECKING:
     from ledger.job import Job
@@ -16,11 +18,14 @@ if TYPE_CHECKING:
 @click.command("delete", short_help="Have the server delete a video.")
 @options.job_id
 @click.option("--reason", metavar="TEXT", help="Why; recorded.")
+@click.option("--yes", is_flag=True, help="Delete without asking; only a terminal is asked.")
 @options.dry_run
 @options.calling
 @options.invocation
-def delete_command(inv: Invocation, *, name: str, reason: str | None, dry_run: bool) -> None:
+def delete_command(inv: Invocation, *, name: str, reason: str | None, yes: bool, dry_run: bool) -> None:
     """Have the server delete a video; the record, and the file if it is stored here, stay.
+
+    On a terminal it asks first, because the server cannot bring a video back.
 
     \b
     Example:
@@ -31,14 +36,28 @@ def delete_command(inv: Invocation, *, name: str, reason: str | None, dry_run: b
 
         show_get(inv, name, method="DELETE")
         return
-    from render_service.documents import job_document  # noqa: PLC0415
     from render_service.taking_in.library import delete  # noqa: PLC0415
 
-    job_id = job_of(inv, name).job_id
+    found = job_of(inv, name)
+    job_id = found.job_id
+    if not yes:
+        _confirm(found)
 
     async def follow(desk: "Desk") -> "Job":
         return await delete(desk, await desk.job(job_id), reason)
 
     job = inv.desk(follow)
-    document = job_document(job) | {"deleted": True}
-    inv.emit(document, lambda console: console.print(f"{job.video_id} is gone from the server", markup=False))
+    confirmed = {"id": job.video_id, "object": "video.deleted", "deleted": True}
+    inv.emit(
+        confirmed | (inv.job_document(job) | confirmed),
+        lambda console: console.print(f"{job.video_id} is gone from the server", markup=False),
+    )
+
+
+def _confirm(job: "Job") -> None:
+    """Ask before a video is deleted, where a person can answer; a script said what it wants."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    kept = "its file is stored here" if Variant.VIDEO in job.assets else "its file is NOT stored here"
+    if not click.confirm(f"Delete {job.video_id} ({job.state}) from the server? {kept}", err=True):
+        raise click.ClickException("nothing was deleted")

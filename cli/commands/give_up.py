@@ -6,7 +6,6 @@ import click
 
 from cli import options
 from cli.invocation import Invocation
-from render_service.documents import job_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,4 +44,4 @@ def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
 
         show_job(console, job)
 
-    inv.emit(job_document(job), text)
+    inv.emit(inv.job_document(job), text)

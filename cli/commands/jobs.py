@@ -85,8 +85,11 @@ def jobs_command(  # noqa: PLR0913  # one parameter per option
     )
     with inv.ledger() as ledger:
         jobs = find_jobs(ledger, described, limit, of=of)
-    sources = sources_in(jobs)
-    documents = [job_document(job) | {"source_job": sources.get(job.job_id, job.source_job)} for job in jobs]
+        sources = sources_in(jobs)
+        documents = [
+            job_document(job, ledger) | {"source_job": sources.get(job.job_id, job.source_job)}
+            for job in jobs
+        ]
 
     def text(console: "Console") -> None:
         from cli.text.jobs import show_jobs  # noqa: PLC0415  # rich: only for text

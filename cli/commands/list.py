@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sora_adapter.observation import Page
 
 MOST = 100
+USUAL = 20
 
 
 @click.command("list", short_help="List the server's videos.")
@@ -22,7 +23,7 @@ MOST = 100
     "--limit",
     metavar="N",
     type=click.IntRange(0, MOST),
-    default=20,
+    default=USUAL,
     show_default=True,
     help="How many at most, 0 to 100.",
 )
@@ -64,7 +65,10 @@ def list_command(  # one parameter per option
             inv.settings, inv.trace, limit=limit, after=after, order=order, even_if_retired=retired
         )
     page = finished(asking)
-    inv.emit(page_document(page), lambda console: _text(console, page))
+    inv.emit(
+        page_document(page),
+        lambda console: _text(console, page, _next(page, limit=None if everything else limit, order=order)),
+    )
 
 
 def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None:
@@ -77,7 +81,15 @@ def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None
     inv.emit(document, lambda console: console.print(f"GET {url}", markup=False))
 
 
-def _text(console: "Console", page: "Page") -> None:
+def _next(page: "Page", *, limit: int | None, order: str) -> str | None:
+    """Return the command that shows the next page, asked for like this one; None where it cannot be."""
+    if not page.has_more or page.last_id is None:
+        return None
+    limited = "" if limit in {None, USUAL} else f" --limit {limit}"
+    return f"sora-ledger list{limited}{'' if order == 'desc' else f' --order {order}'} --after {page.last_id}"
+
+
+def _text(console: "Console", page: "Page", following: str | None) -> None:
     from cli.text.tables import columns  # noqa: PLC0415  # rich: only for text
 
     rows = [
@@ -91,5 +103,5 @@ def _text(console: "Console", page: "Page") -> None:
         for seen in page.observations
     ]
     columns(console, ("video", "status", "%", "render", "prompt"), rows)
-    if page.has_more:
-        console.print(f"next: sora-ledger list --after {page.last_id}", markup=False)
+    if following:
+        console.print(f"next: {following}", markup=False)

@@ -112,6 +112,7 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
         if position > size:
             raise click.UsageError(f"--as-of {position}: expected at most {size}, where the ledger ends")
         jobs = sorted(jobs_at(ledger, position).values(), key=lambda job: job.job_id, reverse=True)
+        documents = [job_document(job, ledger) for job in jobs]
 
     def text(console: "Console") -> None:
         from cli.text.jobs import show_jobs  # noqa: PLC0415  # rich: only for text
@@ -119,7 +120,7 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
         console.print(f"{counted(len(jobs), 'job')} as of position {position}")
         show_jobs(console, jobs)
 
-    inv.emit({"position": position, "jobs": [job_document(job) for job in jobs]}, text)
+    inv.emit({"position": position, "jobs": documents}, text)
 
 
 def _swap(inv: Invocation, result: "Replay") -> None:

@@ -38,5 +38,5 @@ def submit_and_show(inv: Invocation, name: str) -> None:
         return await resume(desk, await desk.job(name))
 
     placed = inv.desk(follow)
-    inv.emit(placed_document(placed), lambda console: show_placed(console, placed))
+    inv.emit(placed_document(inv, placed), lambda console: show_placed(console, placed))
     end(inv, placed.job)

@@ -45,8 +45,9 @@ def show_command(inv: Invocation, *, name: str) -> None:
         job = ledger.job(name)
         records = ledger.history(job.job_id)
         answered = _answers(ledger, records)
+        about = job_document(job, ledger)
     document = {
-        "job": job_document(job),
+        "job": about,
         "answers": [answer.document() for answer in answered],
         "records": [record_document(record) for record in records],
     }

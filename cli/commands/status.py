@@ -11,7 +11,6 @@ from cli.invocation import Invocation
 from cli.offering import check_offered
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.job import JOB_PREFIX, State
-from render_service.documents import job_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +40,7 @@ def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) 
     job = _known(inv, name) if offline else job_of(inv, name)
     if job.state is State.RUNNING and not offline:
         job = inv.desk(lambda desk: _refreshed(desk, job.job_id))
-    inv.emit(job_document(job), lambda console: _text(console, job))
+    inv.emit(inv.job_document(job), lambda console: _text(console, job))
     end(inv, job)
 
 

@@ -15,18 +15,17 @@ if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
     from sora_adapter.endpoints import NewSecret
 
-_NEEDS_ID = ("test", "rotate")
+_NEEDS_ID = ("test", "rotate", "delete")
+_ACTIONS = ("register", "list", "test", "rotate", "delete")
 
 
 @click.command("webhook", short_help="Have the server announce finished videos.")
-@click.argument(
-    "action", metavar="register|list|test|rotate", type=click.Choice(["register", "list", "test", "rotate"])
-)
+@click.argument("action", metavar="|".join(_ACTIONS), type=click.Choice(_ACTIONS))
 @click.option("--url", metavar="URL", help="With register: where `serve` is reached, …/webhooks/PROFILE.")
 @click.option(
     "--name", metavar="NAME", help="With register: what the server calls it.  [default: sora-ledger]"
 )
-@click.option("--id", "endpoint_id", metavar="WHE_ID", help="With test and rotate: which endpoint.")
+@click.option("--id", "endpoint_id", metavar="WHE_ID", help="With test, rotate and delete: which endpoint.")
 @click.option(
     "--event-type", metavar="TYPE", help="With test: the event of the sample.  [default: video.completed]"
 )
@@ -43,7 +42,7 @@ def webhook_command(  # one parameter per option
     event_type: str | None,
     at_once: bool,
 ) -> None:
-    """Have the server announce finished videos at an endpoint of yours, list, test or rotate.
+    """Have the server announce finished videos at an endpoint of yours: register, list, test, rotate, delete.
 
     A secret is printed once, by `register` and `rotate`, and recorded nowhere: put it where `serve` reads it.
 
@@ -53,6 +52,7 @@ def webhook_command(  # one parameter per option
       sora-ledger webhook list
       sora-ledger webhook test --id whe_123
       sora-ledger webhook rotate --id whe_123
+      sora-ledger webhook delete --id whe_123
     """
     _refuse_misplaced(action, url=url, name=name, id=endpoint_id, event_type=event_type, at_once=at_once)
     if action == "register":
@@ -61,8 +61,10 @@ def webhook_command(  # one parameter per option
         _list(inv)
     elif action == "test":
         _test(inv, str(endpoint_id), event_type or "video.completed")
-    else:
+    elif action == "rotate":
         _rotate(inv, str(endpoint_id), keep_old=not at_once)
+    else:
+        _delete(inv, str(endpoint_id))
 
 
 _OPTIONS = {
@@ -70,6 +72,7 @@ _OPTIONS = {
     "list": set[str](),
     "test": {"id", "event_type"},
     "rotate": {"id", "at_once"},
+    "delete": {"id"},
 }
 
 
@@ -127,6 +130,17 @@ def _list(inv: Invocation) -> None:
     document = {"endpoints": [endpoint_document(each) for each in found]}
     lines = [f"{each.id}  {each.url}  {', '.join(each.event_types)}" for each in found] or ["there are none"]
     inv.emit(document, lambda console: console.print("\n".join(lines), markup=False))
+
+
+def _delete(inv: Invocation, endpoint_id: str) -> None:
+    from sora_adapter.endpoints import remove  # noqa: PLC0415
+
+    removed = _ask(inv, lambda client: remove(client, endpoint_id))
+    document = {"id": removed.id or endpoint_id, "object": removed.object, "deleted": True}
+    said = (
+        f"{endpoint_id} is gone: the server sends it nothing more; take its secret out of what `serve` reads"
+    )
+    inv.emit(document, lambda console: console.print(said, markup=False))
 
 
 def _test(inv: Invocation, endpoint_id: str, event_type: str) -> None:

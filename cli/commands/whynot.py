@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-@click.command("whynot", short_help="Say why a job was refused, and what to type now.")
+@click.command("whynot", short_help="Say why a job was refused or failed, and what now.")
 @options.job_id
 @options.invocation
 def whynot_command(inv: Invocation, *, name: str) -> None:
     """Say what stood in the way of a job: each candidate with its gates, and the commands to type instead.
 
-    Of a job that was allowed it says why it was no other model.
+    Of a render that failed it says why, and the command that asks for it once more. Of a job that
+    was allowed it says why it was no other model.
 
     \b
     Example:

@@ -58,16 +58,25 @@ def show_why_not(console: Console, document: Json) -> None:
     ruling, state = RULINGS[document["decision"]], document["state"]
     since = f"; the job is {state} now" if document["people"] and state != ruling else ""
     console.print(f"{document['job_id']}: {ruling}{since}")
-    for reason in (*document["why"], *_people(document["people"])):
+    for reason in (*_failed(document["failure"]), *document["why"], *_people(document["people"])):
         _line(console, reason)
     console.print()
     show_candidates(console, document["candidates"])
-    if document["what_now"]:
+    if document["what_now"] or document["commands"]:
         console.print("\n[bold]What now?[/]")
     for step in document["what_now"]:
         _line(console, f"→ {step}")
     for command in document["commands"]:
         console.print(f"    {printable(command)}", markup=False)
+
+
+def _failed(failure: Json | None) -> Iterable[str]:
+    """Say what became of a job that was allowed and came to nothing."""
+    if failure is None:
+        return
+    status = f"HTTP {failure['http_status']} " if failure["http_status"] else ""
+    code = f"{status}{failure['code'] or ''}".strip() or "no reason was given"
+    yield f"{failure['state']}: {code}" + (f": {failure['message']}" if failure["message"] else "")
 
 
 def show_candidates(console: Console, candidates: Iterable[Json]) -> None:

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from ledger.events import Variant
 from ledger.job import Job
+from ledger.ledger import Ledger
 from render_service.batches.member import Member
 from render_service.batches.plan import Planned
 from render_service.documents import Json
@@ -56,9 +57,9 @@ class BatchFolder:
         """Return the file for an entry's job document."""
         return self.path / planned.entry.out
 
-    def write_all(self, members: Iterable[Member]) -> list[StorageFailed | None]:
+    def write_all(self, members: Iterable[Member], ledger: Ledger) -> list[StorageFailed | None]:
         """Write the jobs' documents, each whole or not at all; return what went wrong with each."""
-        return [self._write(self.document(member.planned), member.document()) for member in members]
+        return [self._write(self.document(member.planned), member.document(ledger)) for member in members]
 
     def _write(self, target: Path, document: Json) -> StorageFailed | None:
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")

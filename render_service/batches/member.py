@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from ledger.job import Job, State
+from ledger.ledger import Ledger
 from render_service.asking.placed import Placed
 from render_service.batches.plan import Planned
 from render_service.documents import Json, job_document
@@ -54,7 +55,7 @@ class Member:
         """Return the same entry with its job as it stands now."""
         return replace(self, placed=replace(self.placed, job=job))
 
-    def document(self) -> Json:
+    def document(self, ledger: Ledger) -> Json:
         """Return its job as a document, with the entry it comes from."""
         more = {"line": self.planned.entry.line, "files": [str(path) for path in self.files]}
-        return job_document(self.job) | more
+        return job_document(self.job, ledger) | more

@@ -306,7 +306,7 @@ class _Run:
         """Write the documents that are due, behind the work that goes on."""
         while self._unwritten:
             due, self._unwritten = self._unwritten, {}
-            errors = await asyncio.to_thread(self._folder.write_all, due.values())
+            errors = await asyncio.to_thread(self._folder.write_all, due.values(), self._desk.ledger)
             for index, error in zip(due, errors, strict=True):
                 if error is not None:
                     self.members[index] = replace(self.members[index], error=error)

@@ -27,17 +27,18 @@ from ledger.events import (
     RenderRequested,
     RequestSigned,
 )
-from ledger.job import Job
+from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.merkle import Frontier, ProofInvalid, inclusion_proof, leaf_hash, verify_inclusion
 from ledger.private import Private
 from ledger.record import Record
 from render_service.errors import NotReady
-from render_service.governance.fixing import commands_after
+from render_service.governance.fixing import command_again, commands_after
 from render_service.governance.policies import activation_before
 
 Json = dict[str, Any]
 NOBODY: Mapping[int, str] = MappingProxyType({})
+_CAME_TO_NOTHING = frozenset({State.FAILED, State.LOST, State.ABANDONED, State.REJECTED, State.ABSENT})
 _RULINGS = (RenderDecided, RenderDenied, RenderHeld)
 _PEOPLE = (ApprovalGranted, ApprovalRefused, DecisionOverridden, RenderCancelled, RenderAbandoned)
 
@@ -87,9 +88,31 @@ def why_not(ledger: Ledger, name: str) -> Explained:
         "people": _people(ledger, history),
         "candidates": candidates_of(ruling),
         "what_now": _steps(job, ruling),
-        "commands": commands_after(denied, requested) if denied else [],
+        "failure": _failure(job, history),
+        "commands": commands_after(denied, requested) if denied else _again(job, ruling, requested),
     }
     return Explained(job, requested, ruling, decided, document)
+
+
+def _failure(job: Job, history: Iterable[Record]) -> Json | None:
+    """Return why a job that was allowed came to nothing, in the server's words; None for every other."""
+    if job.state not in _CAME_TO_NOTHING:
+        return None
+    errors = [error for record in history if (error := getattr(record.event, "error", None)) is not None]
+    error = errors[-1] if errors else None
+    return {
+        "state": job.state.value,
+        "code": error.code if error else job.error_code,
+        "http_status": error.http_status if error else None,
+        "message": _text(error.message) if error and error.message else None,
+    }
+
+
+def _again(job: Job, ruling: Considered, requested: RenderRequested) -> list[str]:
+    """Return what to type to try again what came to nothing."""
+    if job.state in {State.REJECTED, State.ABSENT} and job.outcome is None:
+        return [f"sora-ledger resume {job.job_id}"]
+    return [command_again(ruling, requested)] if job.state in _CAME_TO_NOTHING else []
 
 
 def _steps(job: Job, ruling: Considered) -> list[str]:
@@ -247,8 +270,10 @@ def _answer(record: Record, unproven: Mapping[int, str]) -> Json:
 
 def _words(record: Record, name: str) -> str | None:
     private = getattr(record.event, name, None)
-    if not isinstance(private, Private):
-        return None
+    return _text(private) if isinstance(private, Private) else None
+
+
+def _text(private: Private) -> str:
     return "[erased]" if private.text is None else private.text
 
 

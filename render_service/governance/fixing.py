@@ -7,6 +7,7 @@ command for each. What the record no longer holds is named in capitals, for the 
 import shlex
 from collections.abc import Iterator
 
+from decision.holding import Considered
 from decision.money import usd_digits
 from decision.prompt import FIELDS
 from decision.request import AUTO, DEFAULT_SECONDS, DEFAULT_SIZE
@@ -51,6 +52,11 @@ def commands_after(denied: RenderDenied, asked: RenderRequested) -> list[str]:
     return [*waits, _line(operation, flags)]
 
 
+def command_again(ruling: Considered, asked: RenderRequested) -> str:
+    """Return the command that asks for the same render once more, as a new job."""
+    return _line(asked.operation, _asked(ruling, asked))
+
+
 def _one_by_one(denied: RenderDenied, asked: RenderRequested, fixes: tuple[Fix, ...]) -> Iterator[str]:
     """Yield one remix for each change, each of the result of the one before."""
     texts = {name: _text(field, name) for name, field in asked.fields.items()}
@@ -92,9 +98,9 @@ def _apply(fix: Fix, flags: Flags, operation: Operation) -> Operation:
     return operation
 
 
-def _asked(denied: RenderDenied, asked: RenderRequested) -> Flags:
+def _asked(ruling: Considered, asked: RenderRequested) -> Flags:
     """Return the flags the request was made with, as far as its record tells."""
-    inputs = denied.basis.inputs
+    inputs = ruling.basis.inputs
     creates, extends = asked.operation is Operation.CREATE, asked.operation is Operation.EXTEND
     size = asked.size if creates else inputs.get("wished_size")
     seconds = inputs.get("seconds") if creates or extends else inputs.get("wished_seconds")

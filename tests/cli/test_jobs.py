@@ -52,7 +52,7 @@ def test_a_filter_leaves_the_jobs_it_names(sora: Any, two: tuple[str, str], argu
 
 
 def test_jobs_are_found_by_time(sora: Any, two: tuple[str, str]) -> None:
-    begun = sora("jobs", "--by", "ben").document["jobs"][0]["created_at"]
+    begun = sora("jobs", "--by", "ben").document["jobs"][0]["begun_at"]
     assert found(sora, "--since", begun) == [two[1]]
     assert found(sora, "--until", begun) == [two[0]]
     assert found(sora, "--since", "2020-01-01", "--until", "2021-01-01") == []

@@ -116,15 +116,15 @@ class Person:
         """Return the same person with other variables."""
         return Person(self.folder, {**self.environment, **variables})
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command; whoever starts it waits for it or kills it."""
+    def start(self, *arguments: str, streams: int | None = None, **options: Any) -> subprocess.Popen[str]:
+        """Start a command, on the terminal `streams` if given; whoever starts it waits for it or kills it."""
         return subprocess.Popen(
             [sys.executable, "-m", "cli", *arguments],
             cwd=self.folder,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL if streams is None else streams,
+            stdout=subprocess.PIPE if streams is None else streams,
+            stderr=subprocess.PIPE if streams is None else streams,
             text=True,
             **options,
         )
