@@ -309,3 +309,15 @@ def test_a_lower_budget_never_chooses_a_dearer_model(
     lower, higher = (ruling(parse(**values), budget_left_usd_micros=left) for left in sorted(budgets))
     if isinstance(lower, RenderDecided):
         assert lower.cost_usd_micros <= allowed(higher).cost_usd_micros
+
+
+def test_a_cheaper_runner_up_is_not_said_to_cost_more(
+    parse: Callable[..., RenderRequest], catalog: Catalog, policy: Policy
+) -> None:
+    decided = decide(parse(purpose="final"), catalog=catalog, policy=policy)
+    assert isinstance(decided, RenderDecided)
+    assert (decided.model, decided.runner_up, decided.why_not_runner_up) == (
+        "sora-2-pro",
+        "sora-2",
+        ("LOWER_SCORE",),
+    )

@@ -9,9 +9,10 @@ from decision.decide import decide, rule
 from decision.errors import BadDocument, BadRequest
 from decision.explain import why
 from decision.holding import after_approval, consider, override
-from decision.inputs import Inputs
+from decision.inputs import DecisionContext, Inputs
 from decision.policy import Policy, default_policy, load_policy
 from decision.request import RenderRequest
+from ledger.checkpoint import Signer
 from ledger.events import RenderDecided, RenderDenied, RenderHeld
 
 Parse = Callable[..., RenderRequest]
@@ -152,3 +153,98 @@ def test_an_approval_rule_with_an_unknown_key_is_refused() -> None:
     toml = b'version = 1\nname = "p"\n[[approvals]]\ncode = "A"\nmodel = "sora-2"\n'
     with pytest.raises(BadDocument, match=r"line 5, approvals\.0\.model"):
         load_policy(toml)
+
+
+def test_a_rule_for_remixes_of_an_unclear_verdict_is_not_warned_of(catalog: Catalog) -> None:
+    rule_ = {"code": "UNCLEAR", "operations": ["remix"], "change_verdicts": ["ambiguous"]}
+    policy = Policy.model_validate({**default_policy().model_dump(), "approvals": [rule_]})
+    assert policy.warnings(catalog) == ()
+
+
+@pytest.mark.parametrize("code", ["lower", "9LIVES", "WITH SPACE", "", "A" * 65, "A\nB"])
+def test_the_code_of_a_rule_is_a_word_in_capitals(code: str) -> None:
+    with pytest.raises(ValueError, match=r"approvals\.0\.code"):
+        Policy.model_validate({**default_policy().model_dump(), "approvals": [{"code": code}]})
+
+
+def test_a_denied_remix_says_where_its_changes_are_under_a_policy_with_rules(
+    remix: Parse, catalog: Catalog
+) -> None:
+    prompt = "Make it night and add a dog"
+    denied = consider(remix(prompt=prompt), catalog=catalog, policy=PEOPLE)
+    assert isinstance(denied, RenderDenied)
+    found = [prompt[change.start : change.end] for change in denied.denial_trace.changes]
+    assert len(found) == 2
+    assert "night" in found[0]
+    assert "dog" in found[1]
+
+
+def test_several_overrides_survive_an_approval_and_lapse_one_by_one(remix: Parse, catalog: Catalog) -> None:
+    rules = [{"code": "REMIXES", "operations": ["remix"]}]
+    policy = Policy.model_validate({**PEOPLE.model_dump(), "approvals": rules})
+    asked = remix(prompt="Make it night and add a dog", max_cost_usd_micros=1)
+    ruling = consider(asked, catalog=catalog, policy=policy)
+    for code in ("SEVERAL_CHANGES", "COST_ABOVE_LIMIT"):
+        assert isinstance(ruling, RenderDenied)
+        ruling = override(ruling, code, catalog=catalog, policy=policy)
+    assert isinstance(ruling, RenderHeld)
+    decided = after_approval(ruling, catalog=catalog, policy=policy)
+    assert isinstance(decided, RenderDecided)
+    assert decided.basis.inputs["overridden"] == "COST_ABOVE_LIMIT,SEVERAL_CHANGES"
+    lapsed = after_approval(ruling, catalog=catalog, policy=policy, lapsed=["COST_ABOVE_LIMIT"])
+    assert isinstance(lapsed, RenderDenied)
+    assert lapsed.denial_trace.detail_code == "COST_ABOVE_LIMIT"
+
+
+def test_what_was_not_denied_is_not_overridden_though_the_policy_lets_it(
+    parse: Parse, catalog: Catalog
+) -> None:
+    denied = consider(parse(max_cost_usd_micros=1), catalog=catalog, policy=PEOPLE)
+    assert isinstance(denied, RenderDenied)
+    with pytest.raises(BadRequest, match=r"denial.*SEVERAL_CHANGES"):
+        override(denied, "SEVERAL_CHANGES", catalog=catalog, policy=PEOPLE)
+
+
+@pytest.mark.parametrize(
+    ("approved", "found"), [(None, "none was named"), (False, "what it is made from was not approved")]
+)
+def test_a_missing_draft_and_one_that_was_not_approved_are_told_apart(
+    parse: Parse, catalog: Catalog, *, approved: bool | None, found: str
+) -> None:
+    policy = Policy.model_validate({**default_policy().model_dump(), "require_approved_draft": ["final"]})
+    context = DecisionContext(draft_approved=approved)
+    denied = consider(parse(purpose="final"), catalog=catalog, policy=policy, context=context)
+    assert isinstance(denied, RenderDenied)
+    assert denied.denial_trace.found == found
+
+
+def test_a_requester_under_a_typed_name_takes_one_more_person(parse: Parse, catalog: Catalog) -> None:
+    context = DecisionContext(requester_claimed=True)
+    held = consider(parse(purpose="client"), catalog=catalog, policy=PEOPLE, context=context)
+    assert isinstance(held, RenderHeld)
+    assert (held.approvals_needed, held.basis.inputs["requester_claimed"]) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"purposes": ["final"]}, {"operations": ["budget.set", "create"]}, {"min_cost_usd_micros": 1}],
+)
+def test_a_rule_for_changes_names_nothing_of_renders(more: dict[str, object]) -> None:
+    rule_ = {"code": "MONEY", "operations": ["budget.set"], **more}
+    with pytest.raises(ValueError, match=r"a rule for budget\.set names nothing of renders"):
+        Policy.model_validate({**default_policy().model_dump(), "approvals": [rule_]})
+
+
+def test_a_rule_for_changes_holds_no_render_and_is_not_warned_of(parse: Parse, catalog: Catalog) -> None:
+    rule_ = {"code": "MONEY", "operations": ["budget.set"]}
+    policy = Policy.model_validate({**default_policy().model_dump(), "approvals": [rule_]})
+    assert policy.warnings(catalog) == ()
+    assert isinstance(consider(parse(), catalog=catalog, policy=policy), RenderDecided)
+
+
+def test_a_key_belongs_to_one_person_among_approvers_and_requesters() -> None:
+    key = [str(Signer("maria", bytes(32)).verifier)]
+    with pytest.raises(ValueError, match="is named for two people"):
+        Policy.model_validate(
+            {**default_policy().model_dump(), "approvers": {"maria": key}, "requesters": {"ana": key}}
+        )
