@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from decision.request import RenderRequest
-from ledger.events import SubmissionRecovered
+from ledger.events import NoteRecorded, SubmissionRecovered
 from ledger.job import State
+from ledger.private import Private
+from ledger.store.interface import ANY
 from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.errors import MayBeOurs
@@ -126,6 +128,8 @@ async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiti
         sightings = await look(*asked, **how)
         monkeypatch.setattr("render_service.taking_in.adoption._unsettled", lambda *_: [])
         await take_in(desk, desk.profile(), seen, source="poll")
+        note = NoteRecorded(text=Private.seal("text", "said in between"))
+        await desk.append(job.job_id, ANY, [desk.draft(note)])
         return sightings
 
     monkeypatch.setattr("render_service.recovery.reconcile.look", look_and_be_late)
@@ -135,6 +139,7 @@ async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiti
         "another job got its video just now",
         State.UNKNOWN,
     )
+    assert settlement.job == desk.ledger.job(job.job_id)
 
 
 async def test_a_server_that_cannot_be_asked_leaves_only_its_own_jobs_waiting(

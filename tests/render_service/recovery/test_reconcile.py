@@ -24,6 +24,7 @@ from render_service.desk import Desk
 from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job
 from render_service.settling.settle import settle
 from render_service.taking_in.adoption import take_in
+from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
 Types = Callable[[Job], list[str]]
@@ -311,6 +312,49 @@ async def test_a_webhook_about_a_video_the_server_does_not_have_proves_nothing(
     job = (await place(desk, request_for(profile="new-api"))).job
     await told(desk, "task_none")
     assert (await reconcile_job(desk, job)).verdict == "needs_person"
+
+
+async def test_absence_is_concluded_from_the_whole_list_although_less_is_read_to_find(
+    at: Callable[[str], Desk], sandbox: Any, request_for: Any, later: Callable[..., Desk]
+) -> None:
+    times = [time.time() - 100]
+    server = sandbox(clock=lambda: times[-1])
+    desk = at(server.base_url)
+    for prompt in ("an owl", "a horse"):
+        await place(desk, request_for(prompt=prompt))
+        times.append(times[-1] + 50)
+    httpx2.post(f"{server.origin}/_sandbox/faults", json={"faults": ["create=lost:1"]})
+    job = (await place(desk, request_for())).job
+    young = await reconcile_job(desk, job)
+    lists = [listed(server)]
+    old = await reconcile_job(later(desk, seconds=601), job)
+    lists.append(listed(server))
+    assert (young.verdict, old.verdict, lists) == ("waiting", "absent", [1, 3])
+
+
+def listed(server: SandboxServer) -> int:
+    return int(httpx2.get(f"{server.origin}/_sandbox/requests").json()["lists"])
+
+
+async def test_a_webhook_about_a_video_the_list_does_not_show_keeps_absence_from_counting(
+    desk: Desk, lost: Any, later: Callable[..., Desk]
+) -> None:
+    job = await lost(desk, kept=False)
+    await told(desk, "video_unseen")
+    settlement = await reconcile_job(later(desk, seconds=601), job)
+    assert settlement.verdict == "needs_person"
+    assert "a webhook told of video_unseen, which the server does not show" in settlement.why
+
+
+async def test_a_list_without_a_video_that_another_job_waits_for_proves_nothing(
+    desk: Desk, lost: Any, later: Callable[..., Desk], request_for: Any, forget: Callable[[str], None]
+) -> None:
+    await place(desk, request_for(prompt="an owl"))
+    other = (await place(desk, request_for(prompt="a horse"))).job
+    forget(other.video_id or "")
+    settlement = await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False))
+    assert settlement.verdict == "needs_person"
+    assert f"it does not show {other.video_id}, for which {other.job_id} waits" in settlement.why
 
 
 async def test_a_webhook_alone_names_no_video_where_the_server_shows_no_prompt(
