@@ -16,7 +16,7 @@ from render_service.asking.renders import place
 from render_service.desk import Desk
 from render_service.errors import MayBeOurs
 from render_service.recovery.reconcile import reconcile, reconcile_job
-from render_service.recovery.sightings import look
+from render_service.recovery.sightings import with_prompts
 from render_service.taking_in.adoption import adopt, known_job, take_in
 from render_service.taking_in.archive import archive
 from sora_adapter.observation import Observation
@@ -124,15 +124,14 @@ async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiti
     [video] = created()
     seen = await seen_at(desk, video["id"])
 
-    async def look_and_be_late(*asked: Any, **how: Any) -> Any:
-        sightings = await look(*asked, **how)
+    async def be_late(client: Any, attempts: Any, sightings: Any) -> Any:
         monkeypatch.setattr("render_service.taking_in.adoption._unsettled", lambda *_: [])
         await take_in(desk, desk.profile(), seen, source="poll")
         note = NoteRecorded(text=Private.seal("text", "said in between"))
         await desk.append(job.job_id, ANY, [desk.draft(note)])
-        return sightings
+        return await with_prompts(client, attempts, sightings)
 
-    monkeypatch.setattr("render_service.recovery.reconcile.look", look_and_be_late)
+    monkeypatch.setattr("render_service.recovery.reconcile.with_prompts", be_late)
     settlement = await reconcile_job(desk, job)
     assert (settlement.verdict, settlement.why, settlement.job.state) == (
         "waiting",
