@@ -139,3 +139,23 @@ def test_files_of_another_ledger_and_damaged_ones_are_reported_and_stay(
     assert kept(ana) == [damaged]
     [checked] = [one for one in ana("doctor", "--dry-run").document["findings"] if one["check"] == "spool"]
     assert (checked["found"], "damaged" in checked["says"]) == ("wrong", True)
+
+
+def test_an_answer_a_database_server_could_not_take_is_kept_in_the_users_folder(
+    outside: Outside, person: Any, postgres: Any, databases: Any
+) -> None:
+    server, url = outside(creates=["slow@1.5"]), databases.url()
+    ana = person.at(server).with_(SORA_LEDGER_URL=url)
+    process = ana.with_(SORA_LEDGER_RETRY_SECONDS="0.3").start("create", *PROMPT)
+    billed(server, 1)
+    postgres.execute(
+        url, "ALTER TABLE head RENAME TO away"
+    )  # as gone as a server that is down, for one ledger
+    _, err = process.communicate(timeout=60)
+    postgres.execute(url, "ALTER TABLE away RENAME TO head")
+    spool = Path(ana.environment["XDG_DATA_HOME"], "sora-ledger", "spool")
+    [file] = spool.glob("*/*.json")
+    assert (process.returncode, server.bills()[0]["id"] in err, str(file) in err) == (7, True, True)
+    job = json.loads(file.read_text().splitlines()[1])["job_id"]
+    assert (ana("poll", "--id", job, "--poll-interval", "0.05").code, file.exists()) == (0, False)
+    assert (len(server.bills()), ana("verify").code) == (1, 0)
