@@ -42,6 +42,13 @@ MOST_CHARACTERS = 100_000_000
     help="Where each job's JSON goes, NNN-<prompt-slug>.json or the entry's own out.",
 )
 @click.option(
+    "--batch",
+    "batch_name",
+    metavar="NAME",
+    help="Name of the batch, to be repeated with --resume; without one it is known by the path of --out-dir. "
+    "Name it where several machines use one ledger.",
+)
+@click.option(
     "--concurrency",
     metavar="N",
     type=click.IntRange(1, MOST_AT_ONCE),
@@ -99,6 +106,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     *,
     file: str,
     out_dir: Path,
+    batch_name: str | None,
     queue: bool,
     force: bool,
     dry_run: bool,
@@ -125,11 +133,12 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     if queue and (terms["poll"] or terms["download"]):
         raise click.UsageError("--queue submits nothing, so there is nothing to wait for; leave out --poll")
     from render_service.batches.folder import BatchFolder  # noqa: PLC0415  # the decision and images
+    from render_service.batches.plan import batch_id  # noqa: PLC0415
 
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
     defaults |= {"augment": augment, "attested": attested, "profile": inv.settings.chosen_profile()}
     defaults |= {"deadline_minutes": deadline_minutes}
-    planned = _planned(inv, file, out_dir, defaults, fit)
+    planned = _planned(inv, file, batch_id(out_dir, batch_name), defaults, fit)
     folder = BatchFolder(out_dir)
     folder.check(planned, force=force or terms["resume"])
     _say_if_tried_once(inv)
@@ -156,7 +165,7 @@ def _say_if_tried_once(inv: Invocation) -> None:
 
 
 def _planned(
-    inv: Invocation, file: str, out_dir: Path, defaults: dict[str, Any], fit: str | None
+    inv: Invocation, file: str, batch: str, defaults: dict[str, Any], fit: str | None
 ) -> "list[Planned]":
     from render_service.batches.file import read_batch  # noqa: PLC0415
     from render_service.batches.plan import plan  # noqa: PLC0415
@@ -165,7 +174,7 @@ def _planned(
     reading = read_batch(_text_of(file), Path())
     name = f"--input {file}"
     catalog = inv.rules.catalog
-    return plan(reading, name=name, out_dir=out_dir, defaults=defaults, catalog=catalog, fit=read_fit(fit))
+    return plan(reading, name=name, batch=batch, defaults=defaults, catalog=catalog, fit=read_fit(fit))
 
 
 def _text_of(file: str) -> str:

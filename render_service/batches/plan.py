@@ -1,8 +1,9 @@
 """From the entries of a batch to requests that can be decided, each under a key of its own.
 
-The key says which entry of which batch it is: the folder the batch is made for, and the number. So the ledger
-knows after a crash what was sent, whatever files are there; no word of a prompt is in it, because a key is
-not erasable. Everything wrong with any entry is told at once, before anything is recorded or sent.
+The key says which entry of which batch it is: the batch's name, or else the folder it is made for, and the
+number. So the ledger knows after a crash what was sent, whatever files are there. No word of a prompt is in
+it, because a key is not erasable. Everything wrong with any entry is told at once, before anything is
+recorded or sent.
 """
 
 import uuid
@@ -38,17 +39,18 @@ def plan(
     reading: Reading,
     *,
     name: str,
-    out_dir: Path,
+    batch: str,
     defaults: Mapping[str, Any],
     catalog: Catalog,
     fit: Fit | None = None,
 ) -> list[Planned]:
-    """Return what the entries ask for, `defaults` where they say nothing; `BatchInvalid` has all problems.
+    """Return what the entries of the batch with the id `batch` ask for, `defaults` where they say nothing.
+
+    `BatchInvalid` has all problems.
 
     A missing detail is a problem on a terminal too: --resume reads the file again, and there it belongs.
     Images are made to match their entry's size as `fit` says, and refused where it says nothing.
     """
-    batch = batch_id(out_dir)
     read = cache(partial(_read_reference, catalog.sizes))
     planned: list[Planned] = []
     problems = list(reading.problems)
@@ -79,8 +81,14 @@ def plan(
     return planned
 
 
-def batch_id(out_dir: Path) -> str:
-    """Return the id of the batch that is made for `out_dir`, wherever it is named from."""
+def batch_id(out_dir: Path, name: str | None = None) -> str:
+    """Return the id of the batch called `name`, or of the one that is made for `out_dir`.
+
+    A path is the same wherever it is named from, and also on another machine that uses the same ledger: there
+    a name tells two batches apart, or lets one be resumed from another folder.
+    """
+    if name is not None:
+        return str(uuid.uuid5(BATCHES, f"name\n{name}"))
     return str(uuid.uuid5(BATCHES, out_dir.resolve().as_posix()))
 
 

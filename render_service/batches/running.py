@@ -113,7 +113,8 @@ def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tup
     if begun and not resume:
         raise BadInput(
             f"this batch was begun before: {len(begun)} of its {len(plan)} entries are in the ledger; "
-            "go on with it with --resume, or begin another in another --out-dir"
+            "go on with it with --resume, or begin another in another --out-dir, or with --batch NAME if "
+            "that one was begun on another machine with the same path"
         )
     problems = []
     for planned, asked, job_id in begun:
@@ -124,7 +125,8 @@ def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tup
                 Problem(
                     planned.entry.line,
                     f"it is {job_id}, recorded with another {' and another '.join(differing)}; "
-                    "put it back as it was and add what is new at the end, or name another --out-dir",
+                    "put it back as it was and add what is new at the end, or name another --out-dir "
+                    "(or --batch NAME, if that is a batch of another machine with the same path)",
                 )
             )
     if problems:

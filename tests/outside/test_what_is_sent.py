@@ -129,3 +129,18 @@ def test_a_batch_resumed_with_no_augment_is_refused_before_anything_is_sent(
     refused = ana(*batch, "--resume", "--no-augment")
     assert (refused.code, server.bills(), "another augmentation" in refused.err) == (2, [], True)
     assert (ana(*batch, "--resume").code, len(server.bills())) == (0, 2)
+
+
+def test_two_batches_with_one_path_and_one_ledger_are_told_apart_by_name(
+    outside: Outside, person: Any, tmp_path: Path
+) -> None:
+    server = outside()
+    ana = person.at(server)
+    Path(ana.folder, "one.jsonl").write_text('{"prompt": "a fox"}\n')
+    batch = ("create-batch", "--input", "one.jsonl", "--out-dir", "out")
+    ana(*batch)
+    Path(ana.folder, "out").rename(tmp_path / "on another machine")
+    refused = ana(*batch)
+    assert (refused.code, "--batch NAME" in refused.err, len(server.bills())) == (2, True, 1)
+    assert (ana(*batch, "--batch", "machine-2").code, len(server.bills())) == (0, 2)
+    assert (ana(*batch, "--batch", "machine-2", "--resume").code, len(server.bills())) == (0, 2)

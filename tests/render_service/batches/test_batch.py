@@ -18,7 +18,7 @@ from ledger.job import State
 from render_service.batches.file import BatchInvalid, read_batch
 from render_service.batches.folder import BatchFolder
 from render_service.batches.member import Member
-from render_service.batches.plan import Planned, plan, request_key
+from render_service.batches.plan import Planned, batch_id, plan, request_key
 from render_service.batches.running import Terms, counts, enrol, run_batch
 from render_service.desk import Desk
 from render_service.errors import BadInput
@@ -45,7 +45,7 @@ def planned(out: Path) -> Callable[..., list[Planned]]:
         return plan(
             read_batch(text, Path()),
             name="prompts.jsonl",
-            out_dir=out,
+            batch=batch_id(out),
             defaults=given,
             catalog=default_catalog(),
         )
@@ -167,7 +167,7 @@ async def test_the_same_file_for_another_folder_is_another_batch(desk: Desk, tmp
     reading, defaults = read_batch(FOXES, Path()), {"profile": "openai"}
     for name in ("one", "two"):
         entries = plan(
-            reading, name="x", out_dir=tmp_path / name, defaults=defaults, catalog=default_catalog()
+            reading, name="x", batch=batch_id(tmp_path / name), defaults=defaults, catalog=default_catalog()
         )
         await enrol(desk, entries, resume=False)
     assert len(desk.ledger.jobs()) == 16
