@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from ledger.checkpoint import Signer
+
 Outside = Callable[..., Any]
 
 POLICY = """
@@ -32,8 +34,10 @@ ASK = ("create", "--prompt", "a fox runs", "--no-augment", "--purpose", "final")
 def shop(outside: Outside, person: Any) -> tuple[Any, Any]:
     """A server, and somebody at a terminal under a policy that wants another person for finals and rules."""
     server = outside()
-    names = ("ana", "maria", "omar")
-    keys = {name: person("key", "new", f"{name}.key", "--name", name).document["verifier"] for name in names}
+    keys = {name: Signer.generate(name) for name in ("ana", "maria", "omar")}
+    for name, key in keys.items():
+        (person.folder / f"{name}.key").write_text(key.secret())
+        (person.folder / f"{name}.key").chmod(0o600)
     (person.folder / "strict.toml").write_text(
         PACKAGED + POLICY.format(**{name: key.verifier for name, key in keys.items()})
     )
