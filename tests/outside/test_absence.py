@@ -107,9 +107,11 @@ def test_a_list_without_has_more_finds_and_never_proves(outside: Outside, ana: A
 def test_a_worker_alone_never_pays_twice_for_an_answer_on_a_later_page(outside: Outside, ana: Any) -> None:
     server = outside(creates=["ok", "ok", "lost-answer"], order="asc", page=1)
     ana = ana.at(server)
-    ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain", "a fox in the snow"))
+    ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain"))
+    job = ana("create", *FOX, "--queue").document["job_id"]
     ana("worker", "--drain", "--interval", "0.1", "--grace", "0")
-    assert len(server.bills()) == 3
+    found = ana("show", job, "--json")
+    assert ("submission.recovered" in found.out, len(server.bills())) == (True, 3)
     assert ana("audit").code == 0
 
 
