@@ -6,7 +6,7 @@ import pytest
 
 from ledger.errors import LedgerUnusable
 from ledger.ledger import Ledger, open_store
-from ledger.store.sqlite.connection import APPLICATION_ID
+from ledger.store.sqlite.connection import APPLICATION_ID, SCHEMA_VERSION
 
 
 def foreign(path: Path) -> None:
@@ -47,9 +47,10 @@ def test_a_database_of_another_program_stays_as_it_was(path: Path) -> None:
 def test_a_ledger_of_a_newer_version_is_refused(path: Path, scribe: Any, *, read_only: bool) -> None:
     scribe.ledger(path).close()
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 5")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
-    with pytest.raises(LedgerUnusable, match=r"schema is version 5, .* up to version 4: upgrade sora-ledger"):
+    newer = rf"schema is version {SCHEMA_VERSION + 1}, .* up to version {SCHEMA_VERSION}: upgrade sora-ledger"
+    with pytest.raises(LedgerUnusable, match=newer):
         open_store(str(path), read_only=read_only)
 
 

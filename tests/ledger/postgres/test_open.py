@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 from ledger.errors import LedgerUnusable
 from ledger.ledger import Ledger, open_store
 from ledger.store.postgres import PostgresStore, connection
+from ledger.store.postgres.connection import SCHEMA_VERSION
 from ledger.store.postgres.snapshot import PostgresSnapshot
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,8 +65,9 @@ def test_a_schema_of_another_program_is_refused(url: str, execute: Any, *, read_
 def test_a_ledger_of_a_newer_version_is_refused(
     store: PostgresStore, url: str, execute: Any, *, read_only: bool
 ) -> None:
-    execute("INSERT INTO sora_ledger_schema VALUES (5, 'later')")
-    with pytest.raises(LedgerUnusable, match=r"schema is version 5, .* up to version 4: upgrade sora-ledger"):
+    execute(f"INSERT INTO sora_ledger_schema VALUES ({SCHEMA_VERSION + 1}, 'later')")
+    newer = rf"schema is version {SCHEMA_VERSION + 1}, .* up to version {SCHEMA_VERSION}: upgrade sora-ledger"
+    with pytest.raises(LedgerUnusable, match=newer):
         open_store(url, read_only=read_only)
 
 
