@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cli.exit_codes import ExitCode
 
 
@@ -29,7 +31,10 @@ def test_a_person_reads_what_to_do_next(sora: Any, denied: str, terminal: Any) -
     assert "next: set SORA_LEDGER_URL to the URL of there.db" in stdout.getvalue()
 
 
-def test_the_password_of_a_target_is_not_shown(sora: Any, denied: str) -> None:
+def test_the_password_of_a_target_is_not_shown(
+    sora: Any, denied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_LEDGER_FAILOVER_SECONDS", "0")
     ended = sora("copy", "ledger.db", "postgresql://ana:geheim@127.0.0.1:1/renders")
     assert (ended.code, "geheim" in ended.out + ended.err) == (ExitCode.LEDGER_UNUSABLE, False)
     assert "postgresql://ana@127.0.0.1:1/renders: the server cannot be reached" in ended.error

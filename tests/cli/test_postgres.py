@@ -20,6 +20,7 @@ def url(databases: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
     """Return the URL of an empty place, with a password, which is where commands look for the ledger."""
     place = f"{databases.url()}&password={SECRET}"
     monkeypatch.setenv("SORA_LEDGER_URL", place)
+    monkeypatch.setenv("SORA_LEDGER_FAILOVER_SECONDS", "0")
     return place
 
 

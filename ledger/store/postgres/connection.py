@@ -7,12 +7,12 @@ An empty schema becomes a ledger; one with other tables, a newer ledger or an ol
 
 import selectors
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 
 from ledger.errors import LedgerUnusable
@@ -22,28 +22,35 @@ SCHEMA_VERSION = 5
 OLDEST_READABLE = 1
 """What came later are tables that reading does not need."""
 OLDEST_SERVER = 140_000
-LOCK_TIMEOUT_MS = 30_000
-RECONNECT_S = 20.0
-RECONNECT_PAUSE_S = 0.1
+LOCK_TIMEOUT_MS = 15_000
+ANSWER_S = 20.0
+"""Longest wait for one answer: a server that is frozen acknowledges everything and answers nothing. Longer
+than `LOCK_TIMEOUT_MS`, so that a server that is only busy says so first."""
+LONG_ANSWER_S = 600.0
+"""The same for what reads or rewrites a whole ledger."""
 
 _DEFAULTS: dict[str, Any] = {
     "application_name": "sora-ledger",
-    "connect_timeout": 10,
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
 }
-_SESSION = f"""
-SET lock_timeout = {LOCK_TIMEOUT_MS};
-SET idle_in_transaction_session_timeout = {LOCK_TIMEOUT_MS};
-SET default_transaction_isolation = 'read committed';
-SET client_min_messages = 'warning';
-SET plan_cache_mode = 'force_generic_plan';
-SET enable_seqscan = off;
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
-"""
+_SESSION = {
+    "lock_timeout": str(LOCK_TIMEOUT_MS),
+    "idle_in_transaction_session_timeout": str(LOCK_TIMEOUT_MS),
+    "default_transaction_isolation": "read committed",
+    "client_min_messages": "warning",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+}
 """The statements of an append are planned once, not each time: that is a fifth of a single append. They are
 planned while the tables are still small, where reading them whole would look cheaper than their indexes."""
+_SYNCHRONOUS = """
+SELECT set_config('synchronous_commit', 'on', %s) WHERE current_setting('synchronous_commit') = 'off'
+"""
+_POOLED = "SELECT pg_backend_pid() <> %s"
 _TABLES = """
 SELECT relname FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -52,8 +59,37 @@ AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND o
 """
 _MIGRATING = 0x534C4447  # "SLDG", the advisory lock that one migration at a time takes
 
-Found = TypeVar("Found")
-Connection = psycopg.Connection[tuple[Any, ...]]
+Result = TypeVar("Result")
+
+
+class ServerSilent(psycopg.OperationalError):
+    """The server took a statement and did not answer in time."""
+
+
+class Standby(psycopg.OperationalError):
+    """The server only follows another one; it may be about to be promoted."""
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection on which every answer has a deadline; one that misses it is closed.
+
+    `pooled` says that a pooler such as pgbouncer is in between: each transaction may meet another session of
+    the server, so nothing may be left in one.
+    """
+
+    answer_s = ANSWER_S
+    pooled = False
+
+    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+        """Wait for an answer, `answer_s` at most; what sets its own `timeout` handles it itself."""
+        started = time.monotonic()
+        try:
+            return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if timeout is not None or time.monotonic() - started < self.answer_s:
+                raise
+            self.pgconn.finish()
+            raise ServerSilent(f"it has not answered for {self.answer_s:g} s") from None
 
 
 class Place(NamedTuple):
@@ -71,42 +107,50 @@ class Place(NamedTuple):
 def connect(place: Place, *, read_only: bool) -> Connection:
     """Open a connection with our settings; the caller turns psycopg's errors into words."""
     given = {**_DEFAULTS, **conninfo_to_dict(place.url), "client_encoding": "utf8"}
-    db = psycopg.connect(**given, autocommit=True)
+    if not read_only and "," in str(given.get("host") or given.get("hostaddr") or ""):
+        given.setdefault("target_session_attrs", "read-write")  # the others are standbys
+    db = Connection.connect(**given, autocommit=True)
     try:
         _check_server(db, place)
-        db.execute(_SESSION)
-        if read_only:
-            db.execute("SET default_transaction_read_only = on")
+        if not read_only:
+            _check_primary(db)
+        _begin_session(db, read_only=read_only)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def patiently(place: Place, look: Callable[[Connection], Found]) -> Found:
-    """Return what `look` finds over a new connection; a server may take `RECONNECT_S` to come back."""
-
-    def try_once() -> Found:
-        with closing(connect(place, read_only=False)) as db:
-            return look(db)
-
-    return _retried(try_once)
+def _check_primary(db: Connection) -> None:
+    if db.info.parameter_status("in_hot_standby") == "on":
+        raise Standby("it is a standby and has not been promoted")
 
 
-def connect_patiently(place: Place) -> Connection:
-    """Open a connection for reading; a server may take `RECONNECT_S` to come back."""
-    return _retried(lambda: connect(place, read_only=True))
+def _begin_session(db: Connection, *, read_only: bool) -> None:
+    """Set what every statement relies on, or nothing where the session is not ours alone.
+
+    A pooler makes up the process id that its clients see, so the server says another one.
+    """
+    (db.pooled,) = db.execute(_POOLED, (db.info.backend_pid,)).fetchone() or (True,)
+    if db.pooled:
+        db.prepare_threshold = None  # prepared statements belong to a session
+        return
+    settings = {**_SESSION, **({"default_transaction_read_only": "on"} if read_only else {})}
+    _set(db, settings, is_local=False)
 
 
-def _retried(try_once: Callable[[], Found]) -> Found:
-    deadline = time.monotonic() + RECONNECT_S
-    while True:
-        try:
-            return try_once()
-        except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(RECONNECT_PAUSE_S)
+def begin_transaction(db: Connection) -> None:
+    """Begin the transaction of an append; inside a pipeline this costs no round trip."""
+    db.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+    if db.pooled:
+        _set(db, _SESSION, is_local=True)
+
+
+def _set(db: Connection, settings: Mapping[str, str], *, is_local: bool) -> None:
+    names, values = list(settings), list(settings.values())
+    query = "SELECT set_config(name, value, %s) FROM unnest(%s::text[], %s::text[]) AS setting (name, value)"
+    db.execute(query, (is_local, names, values))
+    db.execute(_SYNCHRONOUS, (is_local,))
 
 
 def is_alive(db: Connection) -> bool:
@@ -157,37 +201,24 @@ def recognise(db: Connection, place: Place, *, reading: bool = False) -> bool:
     return False
 
 
-def open_reading(place: Place) -> Connection:
-    """Connect for reading; `LedgerUnusable` if there is no ledger."""
-    db = connect(place, read_only=True)
-    try:
-        is_ledger = recognise(db, place, reading=True)
-    except BaseException:
-        db.close()
-        raise
-    if not is_ledger:
-        db.close()
+def check_readable(db: Connection, place: Place) -> None:
+    """Raise `LedgerUnusable` if there is no ledger to read."""
+    if not recognise(db, place, reading=True):
         raise LedgerUnusable(
             f"ledger {place.label}: it is empty: `sora-ledger create` or `demo` begins a ledger"
         )
-    return db
 
 
-def open_writing(place: Place) -> Connection:
-    """Connect for writing; an empty schema becomes a ledger."""
-    db = connect(place, read_only=False)
-    try:
-        if not recognise(db, place):
-            migrate(db, place)
-    except BaseException:
-        db.close()
-        raise
-    return db
+def make_writable(db: Connection, place: Place) -> None:
+    """Make an empty schema, or an older ledger, one of this version."""
+    if not recognise(db, place):
+        migrate(db, place)
 
 
 def migrate(db: Connection, place: Place) -> None:
     """Bring the schema to `SCHEMA_VERSION`, in one transaction that others wait for."""
     with db.transaction():
+        db.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         db.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATING,))
         if recognise(db, place):
             return  # another process did it in between

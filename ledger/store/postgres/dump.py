@@ -19,7 +19,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ledger.errors import LedgerUnusable
 from ledger.merkle import Frontier
-from ledger.store.postgres.connection import Place, connect, open_reading, recognise
+from ledger.store.postgres.connection import Connection, Place, check_readable, recognise
+from ledger.store.postgres.outage import Outage
 from ledger.store.postgres.present import read_head
 from ledger.store.postgres.trouble import usable
 
@@ -32,9 +33,11 @@ def dump(place: Place, file: Path) -> Frontier:
 
     Nothing is left of an archive that fails.
     """
-    with usable(place.label), closing(open_reading(place)) as db:
-        db.execute("SET idle_in_transaction_session_timeout = 0")
+    with usable(place.label), closing(Outage(place).connect(read_only=True)) as db:
+        _refuse_pooler(db, place, "pg_dump")
+        check_readable(db, place)
         db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         schema, snapshot = db.execute(_SNAPSHOT).fetchone() or ("", "")
         edge = read_head(db)
         _write(place, file, _program("pg_dump", db.info.server_version // 10_000), schema, snapshot)
@@ -58,7 +61,8 @@ def _write(place: Place, file: Path, program: str, schema: str, snapshot: str) -
 
 def restore(place: Place, file: Path) -> None:
     """Put the archive `file` into the empty schema at `place`, all of it or nothing."""
-    with usable(place.label), closing(connect(place, read_only=False)) as db:
+    with usable(place.label), closing(Outage(place).connect(read_only=False)) as db:
+        _refuse_pooler(db, place, "pg_restore")
         if recognise(db, place):
             raise LedgerUnusable(f"ledger {place.label}: there is one already: name an empty database")
         (schema,) = db.execute("SELECT current_schema()").fetchone() or (None,)
@@ -72,6 +76,14 @@ def restore(place: Place, file: Path) -> None:
         chosen.flush()
         how = ["--no-owner", "--no-privileges", "--single-transaction", f"--use-list={chosen.name}"]
         _run(place, [program, *how, f"--dbname={_conninfo(place)}", str(file)])
+
+
+def _refuse_pooler(db: Connection, place: Place, program: str) -> None:
+    if db.pooled:
+        raise LedgerUnusable(
+            f"ledger {place.label}: a connection pooler is in between, and {program} needs a session of "
+            "its own: name the PostgreSQL server itself with --ledger"
+        )
 
 
 def _check_schema(listed: str, schema: str, file: Path, place: Place) -> None:
@@ -132,5 +144,7 @@ def _run(place: Place, command: list[str]) -> str:
     )
     if ended.returncode:
         said = " ".join(ended.stderr.split()) or f"it ended with {ended.returncode}"
+        if "No space left" in said:
+            said += "; nothing is left of the backup: free space there, or name another file, and repeat"
         raise LedgerUnusable(f"ledger {place.label}: {Path(command[0]).name} failed: {said}")
     return ended.stdout

@@ -15,6 +15,10 @@ STILL_SEEN = (
     "a transaction that began before still keeps the deleted rows in the server's files: "
     "end it and repeat the command"
 )
+BEHIND_POOLER = (
+    "the server keeps deleted rows in its files until the table is written anew, which needs a connection "
+    "without a pooler in between: repeat the command with the URL of the PostgreSQL server itself (--ledger)"
+)
 LOCK_TIMEOUT = "3s"
 """While the table's lock is waited for, nobody else gets at it."""
 
@@ -29,6 +33,8 @@ _FILE = "SELECT pg_relation_filenode('private_bodies')"
 
 def rewrite_bodies(db: Connection) -> list[str]:
     """Write the table of bodies anew, outside a transaction; say where erased ones may be left."""
+    if db.pooled:
+        return [BEHIND_POOLER, ELSEWHERE]
     usual = db.execute("SELECT current_setting('lock_timeout')").fetchone()
     db.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
     try:

@@ -5,7 +5,7 @@ from contextlib import closing
 from psycopg import sql
 
 from ledger.errors import LedgerUnusable
-from ledger.store.postgres.connection import Connection, Place, open_writing
+from ledger.store.postgres.connection import Connection, Place, connect, make_writable
 from ledger.store.postgres.trouble import usable
 
 RIGHTS = {
@@ -45,7 +45,8 @@ def grants_at(url: str, role: str, *, run: bool) -> str:
     `LedgerUnusable` if there is no such role to run them for, or it is one that no grant restricts.
     """
     place = Place.at(url)
-    with usable(place.label), closing(open_writing(place)) as db:
+    with usable(place.label), closing(connect(place, read_only=False)) as db:
+        make_writable(db, place)
         (schema,) = db.execute("SELECT current_schema()").fetchone() or ("public",)
         script = grants(role, schema=schema)
         if run:

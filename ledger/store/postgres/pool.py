@@ -1,30 +1,78 @@
 """The connections of one store: as many as threads use at once, kept open, replaced where they died."""
 
+import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import psycopg
 
-from ledger.store.postgres.connection import Connection, Place, connect, is_alive
+from ledger.store.postgres.connection import (
+    LONG_ANSWER_S,
+    Connection,
+    Place,
+    ServerSilent,
+    is_alive,
+)
+from ledger.store.postgres.outage import Outage
+from ledger.store.postgres.trouble import is_broken
+
+Found = TypeVar("Found")
+
+MOST_CONNECTIONS = 8
+"""What more threads want waits for one; reading that goes through a whole ledger has one of its own."""
 
 
 class Pool:
-    """Idle connections to `place`; whoever needs one takes it, or opens another."""
+    """Connections to `place`; whoever needs one takes it, or opens another."""
 
     def __init__(self, place: Place, *, read_only: bool) -> None:
-        self._place = place
+        self.outage = Outage(place)
         self._read_only = read_only
         self._idle: deque[Connection] = deque()
+        self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
+
+    def run(self, use: Callable[[Connection], Found]) -> Found:
+        """Return what `use` finds, over another connection where one broke under it.
+
+        So `use` may be done twice, of which the first may have had its effect: only what can be repeated
+        belongs here. A server that is silent twice is given up.
+        """
+        silences, began = 0, 0.0
+        while True:
+            with self.taken() as db:
+                try:
+                    return use(db)
+                except psycopg.OperationalError as error:
+                    if not (is_broken(error) or db.closed):
+                        raise
+                    db.close()
+                    silences += isinstance(error, ServerSilent)
+                    began = began or time.monotonic()
+                    if silences > 1 or time.monotonic() - began >= self.outage.patience_s:
+                        raise
 
     @contextmanager
     def taken(self) -> Iterator[Connection]:
         """Lend a live connection; what it left open is rolled back."""
-        db = self._take()
+        with self._room:
+            db = self._take()
+            try:
+                yield db
+            finally:
+                self.put(db)
+
+    @contextmanager
+    def for_long(self) -> Iterator[Connection]:
+        """Open a connection for one long piece of work, and close it."""
+        db = self.outage.connect(read_only=self._read_only)
+        db.answer_s = LONG_ANSWER_S
         try:
             yield db
         finally:
-            self.put(db)
+            db.close()
 
     def put(self, db: Connection) -> None:
         """Take `db` in, without the transaction that may still be open; a broken one is let go."""
@@ -44,7 +92,7 @@ class Pool:
             if is_alive(db):
                 return db
             db.close()
-        return connect(self._place, read_only=self._read_only)
+        return self.outage.connect(read_only=self._read_only)
 
     def close(self) -> None:
         """Close what is idle."""

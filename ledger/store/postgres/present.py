@@ -17,7 +17,7 @@ from ledger.job import JOB_PREFIX, Job
 from ledger.merkle import Frontier
 from ledger.record import StoredRow
 from ledger.store.interface import Batch, Document, Fence, Hold
-from ledger.store.postgres.connection import Connection
+from ledger.store.postgres.connection import Connection, begin_transaction
 from ledger.store.postgres.work import LIVE_TOKENS
 
 _HEAD = "SELECT size, frontier FROM head WHERE id = 1"
@@ -100,7 +100,7 @@ class Present:
 def begin(db: Connection, keys: Keys) -> Present:
     """Begin the transaction of an append, lock the head and read what `keys` name."""
     with db.pipeline():
-        db.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        begin_transaction(db)
         head = db.execute(f"{_HEAD} FOR UPDATE", binary=True)
         named = _ask(db, _NAMED, keys.event_ids, keys.streams, keys.jobs, keys.commitments)
         tokens = _ask(db, LIVE_TOKENS, keys.fenced)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any, Self
 
-from ledger.store.postgres.connection import Connection, Place, open_reading
+from ledger.store.postgres.connection import LONG_ANSWER_S, Connection, Place, check_readable
+from ledger.store.postgres.outage import Outage
 from ledger.store.postgres.trouble import usable
 
 _PART = 2_000
@@ -29,9 +30,16 @@ class PostgresSnapshot:
 
     def __enter__(self) -> Self:
         with usable(self._place.label):
-            self._db: Connection = open_reading(self._place)
-            self._db.execute("SET idle_in_transaction_session_timeout = 0")  # checking takes its time
-            self._db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            self._db: Connection = Outage(self._place).connect(read_only=True)
+            try:
+                check_readable(self._db, self._place)
+                self._db.answer_s = LONG_ANSWER_S
+                self._db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                # Checking takes its time between two answers.
+                self._db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            except BaseException:
+                self._db.close()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,6 +3,8 @@
 The server's own words are kept; the URL is named without its password.
 """
 
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +26,8 @@ _SERVER_SAYS = {
     "55P03": "another program kept it locked ({error}): wait for it or stop it",
     "57P": "the server is going down or starting up ({error}): wait for it",
     "58": f"the server cannot read or write its files ({{error}}); {_NOTHING}: check its disk",
+    "57014": "the server ended a statement that took longer than its statement_timeout allows ({error}): "
+    "raise it for this user (ALTER ROLE … SET statement_timeout = '60s')",
     "XX": "the database is damaged ({error}): restore a backup, then run `sora-ledger verify`",
 }
 """By the first characters of SQLSTATE."""
@@ -41,7 +45,28 @@ _LIBPQ_SAYS = {
 }
 """By what a connection that was refused says, the first that fits: libpq gives no SQLSTATE there."""
 
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it has to say is raised as well
+
+_LIBPQ_SAYS |= {
+    "unsupported startup parameter": (
+        "a connection pooler refuses what the URL asks for ({error}): take `options` out of it and set "
+        "the schema with ALTER ROLE … SET search_path, or name the PostgreSQL server itself"
+    ),
+}
+_NEEDS_A_PERSON = (
+    *(words for words in _LIBPQ_SAYS if words != "the database system is"),
+    "could not translate host name",
+    "resolve host",
+    "SSL",
+    "certificate",
+)
+
 _UNREACHABLE = "the server cannot be reached ({error}): start it, or check host and port in SORA_LEDGER_URL"
+_STANDBY = (
+    "the server cannot be reached for writing ({error}): has a fail-over not been finished? Promote a "
+    "standby, or name the primary server in SORA_LEDGER_URL, or all of them (host1:5432,host2:5432)"
+)
+_SILENT = "the server is silent ({error}): frozen, or a fail-over? Look at it"
 _BROKEN = "the connection to the server broke ({error}): check that it runs and can be reached"
 
 
@@ -54,11 +79,18 @@ def label(url: str) -> str:
             "ledger URL postgresql://…: it cannot be read: expected "
             "postgresql://user:password@host:5432/database, with %40 for an @ in the password and so on"
         ) from None  # the cause may repeat the password
-    user, port = parts.get("user"), parts.get("port")
+    user = parts.get("user")
     where = f"{user}@" if user else ""
-    where += f"{parts.get('host') or 'localhost'}"
-    where += f":{port}" if port else ""
-    return f"postgresql://{where}/{parts.get('dbname') or user or ''}"
+    return f"postgresql://{where}{hosts(url)}/{parts.get('dbname') or user or ''}"
+
+
+def hosts(url: str) -> str:
+    """Return the hosts of `url` with their ports, as they stand in a URL."""
+    parts = conninfo_to_dict(url)
+    names = str(parts.get("host") or parts.get("hostaddr") or "localhost").split(",")
+    ports = str(parts.get("port") or "").split(",")
+    ports = ports if len(ports) == len(names) else ports[:1] * len(names)
+    return ",".join(f"{name}:{port}" if port else name for name, port in zip(names, ports, strict=True))
 
 
 @contextmanager
@@ -70,23 +102,49 @@ def usable(name: str) -> Iterator[None]:
         raise LedgerUnusable(f"ledger {name}: {meaning(error)}") from error
 
 
-def meaning(error: psycopg.Error) -> str:
-    """Return cause and next step of `error`."""
-    said = " ".join(str(error).split())
+def meaning(error: psycopg.Error, *, advise: bool = True) -> str:
+    """Return cause and next step of `error`, or the cause alone."""
+    said = _said(error)
     state = error.sqlstate
     if state:
         text = next((text for prefix, text in _SERVER_SAYS.items() if state.startswith(prefix)), "{error}")
     elif isinstance(error, psycopg.OperationalError):
-        otherwise = _BROKEN if _was_connected(error) else _UNREACHABLE
-        text = next((text for words, text in _LIBPQ_SAYS.items() if words in said), otherwise)
+        text = next((text for words, text in _LIBPQ_SAYS.items() if words in said), _otherwise(error, said))
     else:
         text = "{error}"
+    if not advise:
+        text = text.partition("):")[0] + ")" if "):" in text else text
     return text.format(error=said)
 
 
+def may_pass(error: psycopg.Error) -> bool:
+    """Say whether a server that could not be reached so may be reached later."""
+    return not any(words in str(error) for words in _NEEDS_A_PERSON)
+
+
+def is_broken(error: psycopg.OperationalError) -> bool:
+    """Say whether `error` came from a connection that broke, rather than from the server's judgement."""
+    return error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
+
+
 _NEVER_CONNECTED = ("connection failed", "connection timeout", "resolve", "Is the server running")
+_INNER_WORDS = ("pipeline", "sending query", "another command", "the connection is")
 
 
-def _was_connected(error: psycopg.Error) -> bool:
-    said = str(error)
-    return not any(words in said for words in _NEVER_CONNECTED)
+def _otherwise(error: psycopg.OperationalError, said: str) -> str:
+    if "it has not answered" in said:
+        return _SILENT
+    if "session is read-only" in said or "standby" in said:
+        return _STANDBY
+    return _UNREACHABLE if any(words in str(error) for words in _NEVER_CONNECTED) else _BROKEN
+
+
+def _said(error: psycopg.Error) -> str:
+    """Return what the server or the system said: once for each host, and nothing that only psycopg knows."""
+    lines = str(error).splitlines()
+    of_hosts = [line for line in lines if line.startswith("- host: ")]
+    each = [re.sub(r"^- host: .*?, hostaddr: [^:]*: ", "", line) for line in of_hosts]
+    said = " ".join("; ".join(each).split() if each else " ".join(lines).split())
+    if error.sqlstate is None and any(words in said for words in _INNER_WORDS):
+        return "it was cut off"
+    return said

@@ -39,6 +39,12 @@ def take_turn(db: Connection, job_id: str, limit: Limit) -> int:
     return 0
 
 
+def take_turn_alone(db: Connection, job_id: str, limit: Limit) -> int:
+    """Take a turn in a transaction of its own."""
+    with db.transaction():
+        return take_turn(db, job_id, limit)
+
+
 def give_back(db: Connection, job_ids: Collection[str]) -> None:
     """Free the slots of jobs that no longer run."""
     db.execute("DELETE FROM slots WHERE job_id = ANY(%s)", (sorted(job_ids),))

@@ -125,7 +125,8 @@ def test_a_server_that_only_reads_says_what_to_do(
 
 
 @pytest.mark.parametrize("at", ["127.0.0.1:1/ledger", "/ledger?host=/nowhere"], ids=["port", "socket"])
-def test_a_server_that_is_not_there(at: str, *, read_only: bool) -> None:
+def test_a_server_that_is_not_there(at: str, monkeypatch: pytest.MonkeyPatch, *, read_only: bool) -> None:
+    monkeypatch.setenv("SORA_LEDGER_FAILOVER_SECONDS", "0")
     with pytest.raises(LedgerUnusable, match=r"the server cannot be reached .*: start it, or check host"):
         open_store(f"postgresql://ana@{at}", read_only=read_only)
 
@@ -201,7 +202,8 @@ def test_a_url_that_cannot_be_read_is_refused_without_repeating_it(bad: str) -> 
     assert caught.value.__cause__ is None
 
 
-def test_messages_name_the_ledger_without_its_password() -> None:
+def test_messages_name_the_ledger_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SORA_LEDGER_FAILOVER_SECONDS", "0")
     with pytest.raises(LedgerUnusable) as caught:
         open_store("postgresql://ana:secret@127.0.0.1:1/db", read_only=True)
     assert re.match(r"ledger postgresql://ana@127\.0\.0\.1:1/db: ", str(caught.value))
@@ -218,7 +220,7 @@ def test_a_locked_ledger_says_what_to_do(
     url: str, scribe: Any, vocabulary: Any, monkeypatch: pytest.MonkeyPatch, clean: Any
 ) -> None:
     PostgresStore(url).close()  # its tables are made before anybody is in a hurry
-    monkeypatch.setattr(connection, "_SESSION", "SET lock_timeout = 300")
+    monkeypatch.setattr(connection, "_SESSION", {"lock_timeout": "300"})
     batch = scribe.batch("ledger", vocabulary.sample("ledger.created"))
     with PostgresStore(url) as store, psycopg.connect(url) as other:
         other.execute("SELECT FROM head FOR UPDATE")

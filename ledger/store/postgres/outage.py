@@ -1,0 +1,92 @@
+"""Outliving an outage: a restart or a fail-over takes up to two minutes, and nobody should have to come back.
+
+A connection that cannot be had now is tried again, less and less often, until `FAILOVER_S` after the outage
+was first noticed. All threads of a store share that moment, so an outage is waited for once, and what is
+asked after it has passed is refused at the first try. What no waiting mends (a wrong password, a database
+that is not there) is never tried again.
+"""
+
+import logging
+import os
+import threading
+import time
+
+import psycopg
+
+from ledger.errors import LedgerUnusable
+from ledger.store.postgres.connection import Connection, Place, connect
+from ledger.store.postgres.trouble import hosts, may_pass, meaning
+
+FAILOVER_S = 120.0
+VARIABLE = "SORA_LEDGER_FAILOVER_SECONDS"
+LONGEST_S = 3_600.0
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+_LOG = logging.getLogger("sora_ledger")
+"""Its warnings go to stderr, unless a program that uses this library sends them elsewhere."""
+
+
+def patience_s() -> float:
+    """Return how long to wait for a server: `FAILOVER_S`, or what the environment says."""
+    given = os.environ.get(VARIABLE, "").strip()
+    if not given:
+        return FAILOVER_S
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_S:
+        raise LedgerUnusable(f"{VARIABLE}: expected 0 to {LONGEST_S:g} seconds, found {given!r}")
+    return seconds
+
+
+class Outage:
+    """What the threads of one store know of its server being away."""
+
+    def __init__(self, place: Place) -> None:
+        self.patience_s = patience_s()
+        self._place = place
+        self._changing = threading.Lock()
+        self._began: float | None = None
+
+    def connect(self, *, read_only: bool) -> Connection:
+        """Open a connection, as soon as there is a server that serves."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                db = connect(self._place, read_only=read_only)
+            except psycopg.OperationalError as error:
+                if not may_pass(error) or self.noticed(error) > self.patience_s:
+                    raise
+            else:
+                self._over()
+                return db
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def noticed(self, error: psycopg.Error) -> float:
+        """Note that the server is away; return for how many seconds it has been."""
+        with self._changing:
+            now = time.monotonic()
+            if self._began is None:
+                self._began = now
+                if self.patience_s > 0:
+                    self._say(error)
+            return now - self._began
+
+    def _say(self, error: psycopg.Error) -> None:
+        _LOG.warning(
+            "ledger %s: %s; waiting up to %g s for %s (a restart or a fail-over?); Ctrl-C stops it",
+            self._place.label,
+            meaning(error, advise=False),
+            self.patience_s,
+            hosts(self._place.url),
+        )
+
+    def _over(self) -> None:
+        with self._changing:
+            began, self._began = self._began, None
+        if began is not None and self.patience_s > 0:
+            away_s = time.monotonic() - began
+            _LOG.warning("ledger %s: it answers again, after %.1f s", self._place.label, away_s)

@@ -1,0 +1,213 @@
+"""Workers and commands outlive a database that restarts, fails over or goes silent; a job is billed once."""
+
+import importlib.util
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+POOLER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+CREATE = ("create", "--prompt", "A lighthouse in fog", "--queue", "--json")
+LEDGER_UNUSABLE = 7
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Yield a cluster with a primary and, after `follow`, a synchronous standby."""
+    spec = importlib.util.spec_from_file_location("cluster", Path(__file__).with_name("cluster.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made = module.Cluster()
+    try:
+        made.begin()
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def workers() -> Iterator[list[subprocess.Popen[str]]]:
+    """Yield a list; the processes in it are killed at the end."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def queue(person: Any, number: int) -> list[str]:
+    made = [person(*CREATE, "--request-key", f"r{n}-{time.monotonic_ns()}") for n in range(number)]
+    assert [each.code for each in made] == [0] * number, made[0].err
+    return [each.document["id"] for each in made]
+
+
+def wait_until_billed(server: Any, number: int, seconds: float = 60.0) -> None:
+    ends = time.monotonic() + seconds
+    while len(server.bills()) < number and time.monotonic() < ends:
+        time.sleep(0.1)
+
+
+def ends_well(person: Any, server: Any, number: int, workers: list[subprocess.Popen[str]]) -> None:
+    """Stop the workers and hold the ledger against the server's own count."""
+    ends = time.monotonic() + 90
+    while time.monotonic() < ends:
+        states = [job["state"] for job in person("jobs", "--json").document["jobs"]]
+        if set(states) == {"stored"}:
+            break
+        time.sleep(0.2)
+    assert states == ["stored"] * number
+    assert [worker.poll() for worker in workers] == [None] * len(workers)
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+    said = [worker.communicate(timeout=30)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * len(workers), said
+    assert len(server.bills()) == number
+    assert person("verify").code == 0
+    assert person("audit").code == 0
+
+
+def test_a_worker_outlives_a_restart_and_a_promotion_of_its_database(
+    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]]
+) -> None:
+    server = outside()
+    person = person.at(server).with_(SORA_LEDGER_URL=cluster.url, PGCONNECT_TIMEOUT="5")
+    cluster.follow()
+    queue(person, 1)
+    workers.append(person.start("worker", "--interval", "0.2"))
+    wait_until_billed(server, 1)
+    cluster.primary.stop(signal.SIGINT)
+    cluster.primary.start()
+    queue(person, 1)
+    wait_until_billed(server, 2)
+    cluster.primary.stop()
+    waiting = person.start(*CREATE)
+    said = waiting.stderr.readline()
+    while "waiting" not in said:
+        said = waiting.stderr.readline()
+    assert f"127.0.0.1:{cluster.primary.port},127.0.0.1:{cluster.standby.port}" in said
+    cluster.standby.promote()
+    cluster.standby.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+    waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    ends_well(person, server, 3, workers)
+
+
+@pytest.mark.soak
+def test_workers_and_commands_move_on_from_a_frozen_primary(
+    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]]
+) -> None:
+    server = outside(render_s=2.0)
+    person = person.at(server).with_(SORA_LEDGER_URL=cluster.url)
+    cluster.follow()
+    workers += [person.start("worker", "--interval", "0.5") for _ in range(3)]
+    queue(person, 6)
+    cluster.primary.freeze()
+    time.sleep(2)
+    cluster.standby.promote()
+    cluster.standby.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+    began = time.monotonic()
+    created = person(*CREATE)
+    assert (created.code, time.monotonic() - began < 60) == (0, True), created.err
+    ends_well(person, server, 7, workers)
+
+
+@pytest.mark.soak
+def test_everything_ends_with_7_where_a_frozen_server_is_the_only_one(
+    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]]
+) -> None:
+    server = outside()
+    person = person.at(server).with_(SORA_LEDGER_URL=cluster.primary.url, SORA_LEDGER_FAILOVER_SECONDS="10")
+    queue(person, 1)
+    workers.append(person.start("worker", "--interval", "0.2"))
+    wait_until_billed(server, 1)
+    cluster.primary.freeze()
+    began = time.monotonic()
+    created = person(*CREATE)
+    assert (created.code, time.monotonic() - began < 40) == (LEDGER_UNUSABLE, True), created.err
+    assert "fail-over?" in created.err
+    workers[0].communicate(timeout=60)
+    assert workers[0].returncode == LEDGER_UNUSABLE
+
+
+@pytest.mark.soak
+def test_workers_outlive_many_restarts(
+    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]]
+) -> None:
+    server = outside(render_s=0.5)
+    person = person.at(server).with_(SORA_LEDGER_URL=cluster.primary.url)
+    queue(person, 1)
+    workers += [person.start("worker", "--interval", "0.3") for _ in range(3)]
+    created = 1
+    for turn in range(12):
+        making = [person.start(*CREATE) for _ in range(3)]
+        time.sleep(0.3)
+        cluster.primary.stop(signal.SIGQUIT if turn % 2 else signal.SIGINT)
+        time.sleep(1)
+        cluster.primary.start()
+        for each in making:
+            _, said = each.communicate(timeout=120)
+            assert each.returncode == 0, said
+        created += len(making)
+    ends_well(person, server, created, workers)
+
+
+# --- a pooler in between ---
+
+
+needs_pooler = pytest.mark.skipif(
+    POOLER is None, reason="pgbouncer is not installed (Debian: apt-get install pgbouncer)"
+)
+
+
+@needs_pooler
+@pytest.mark.parametrize("mode", ["transaction", pytest.param("session", marks=pytest.mark.soak)])
+def test_a_ledger_works_through_pgbouncer_and_leaves_nothing_in_its_connections(
+    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]], mode: str
+) -> None:
+    assert POOLER is not None
+    server = outside()
+    url = cluster.pool(POOLER, mode, default_pool_size=2 if mode == "transaction" else 20)
+    person = person.at(server).with_(SORA_LEDGER_URL=url)
+    queue(person, 2)
+    workers.append(person.start("worker", "--interval", "0.2"))
+    ends_well(person, server, 2, workers)
+    with psycopg.connect(url, autocommit=True) as another:
+        left = another.execute(
+            "SELECT name FROM pg_settings WHERE source = 'session' AND name <> 'application_name'"
+        ).fetchall()
+        another.execute("CREATE TABLE public.theirs (x INTEGER)")
+    assert [name for (name,) in left if name != "client_encoding"] == []
+
+
+@needs_pooler
+def test_following_the_log_through_pgbouncer_hears_of_appends(
+    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]]
+) -> None:
+    assert POOLER is not None
+    person = person.at(outside()).with_(SORA_LEDGER_URL=cluster.pool(POOLER, "transaction"))
+    queue(person, 1)
+    following = person.start("log", "--follow", "--type", "render.requested", "--json")
+    workers.append(following)
+    following.stdout.readline()
+    queue(person, 1)
+    assert "render.requested" in following.stdout.readline()
+
+
+@needs_pooler
+def test_what_a_pooler_cannot_do_is_refused_by_name(cluster: Any, outside: Any, person: Any) -> None:
+    assert POOLER is not None
+    url = cluster.pool(POOLER, "transaction")
+    person = person.at(outside()).with_(SORA_LEDGER_URL=url)
+    queue(person, 1)
+    backup = person("backup", "b.dump")
+    assert (backup.code, "a connection pooler is in between" in backup.err) == (LEDGER_UNUSABLE, True)
+    optioned = person("jobs", "--ledger", f"{url}?options=-csearch_path%3Dpublic")
+    assert (optioned.code, "take `options` out of it" in optioned.err) == (LEDGER_UNUSABLE, True)
