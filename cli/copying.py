@@ -10,7 +10,8 @@ import click
 
 from ledger.events import Variant
 from ledger.job import Job
-from render_service.storage.assets import SUFFIXES, check_target
+from render_service.storage.assets import check_target
+from render_service.storage.names import SUFFIXES
 
 if TYPE_CHECKING:
     from render_service.desk import Desk

@@ -24,7 +24,7 @@ from render_service.desk import connection, usable_profile, utc_now
 from render_service.errors import ServiceError
 from render_service.settings import SANDBOX, Settings
 from render_service.storage.assets import AssetStore
-from render_service.storage.interface import CONTENT
+from render_service.storage.names import name_of, uri_of
 from render_service.telemetry import Trace
 from render_service.wording import counted
 from sora_adapter.errors import AdapterError
@@ -214,7 +214,7 @@ def _storage(folder: Path) -> Finding:
 def _bucket(url: str) -> Finding:
     """Say whether the bucket can be asked for what it has; whether it can be written shows the first file."""
     try:
-        AssetStore(Path(), url).has(f"{url.rstrip('/')}/{CONTENT}")
+        AssetStore(Path(), url).has(uri_of(name_of("0" * 64, None)))
     except ServiceError as error:
         return Finding("bucket", Found.WRONG, str(error), "check SORA_LEDGER_ASSETS and its credentials")
     return Finding("bucket", Found.OK, f"{url} answers")

@@ -70,6 +70,10 @@ class Connections:
         self._stack = AsyncExitStack()
         self._clients: dict[str, VideosClient] = {}
 
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is a client for the profile of this name."""
+        return name in self._clients
+
     async def get(self, settings: Settings, trace: Trace, profile: Profile) -> "VideosClient":
         """Return the client for `profile`."""
         async with self._lock:
@@ -119,7 +123,7 @@ class Desk:
         authority: Authority = Authority.HUMAN,
     ) -> "Desk":
         """Open the ledger for writing, beginning it if there is none; nothing is called."""
-        assets = AssetStore(settings.assets_folder, settings.assets_url)  # wrong: begin no ledger
+        AssetStore.of(settings)  # wrong: begin no ledger
         ledger = Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
         rules = active_rules(ledger)
         desk = cls(
@@ -127,7 +131,7 @@ class Desk:
             trace=trace,
             log=log,
             ledger=ledger,
-            assets=assets,
+            assets=AssetStore.of(settings, ledger),
             catalog=rules.catalog,
             policy=rules.policy,
             clock=clock_of(ledger),
@@ -239,6 +243,8 @@ class Desk:
     @asynccontextmanager
     async def connect(self, profile: Profile) -> AsyncIterator["VideosClient"]:
         """Connect to the server of `profile`; one connection serves the desk until it is closed."""
+        if profile.name not in self.connections:  # before anything is paid for that could not be kept
+            await asyncio.to_thread(self.assets.check_owner)
         yield await self.connections.get(self.settings, self.trace, profile)
 
 

@@ -15,6 +15,7 @@ ServiceError
 ├── AssetUnusable     the bytes that came are not the file that was promised; the job can be settled again
 ├── NotIntact         the ledger is damaged where it should prove something
 └── StorageFailed     a file could not be written; nothing half-written stays
+    └── PlaceTaken    the files there are another ledger's
 """
 
 from ledger.errors import LedgerUnusable
@@ -92,3 +93,7 @@ class NotIntact(ServiceError):
 
 class StorageFailed(ServiceError):
     """Asset storage could not be written."""
+
+
+class PlaceTaken(StorageFailed):
+    """The place for files belongs to another ledger, or may belong to one."""

@@ -19,17 +19,19 @@ _SHOWN = 12  # digits of a digest, for people
 
 
 @click.command("assets", short_help="List, check or clear stored files.")
-@click.argument("action", metavar="list|check|gc", type=click.Choice(["list", "check", "gc"]))
+@click.argument("action", metavar="list|check|gc|claim", type=click.Choice(["list", "check", "gc", "claim"]))
 @click.option("--quick", is_flag=True, help="With check: compare sizes only, read no bytes.")
 @click.option("--dry-run", is_flag=True, help="With gc: show what would be removed, and remove nothing.")
 @options.invocation
 def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) -> None:
-    """List stored files, check that they are there and whole, or remove what no event names.
+    """List stored files, check that they are there and whole, remove what no event names, or claim them.
 
     `check` ends with exit code 10 if it found something; what was lost, deleted or erased as the record
     says may be gone. `gc` leaves alone what is younger than a day.
 
-    Folder and bucket must be this ledger's alone: `gc` asks no other ledger.
+    A folder or bucket belongs to one ledger, which a note in it names; `gc` and `erase` remove nothing for
+    another, or for a copy of that ledger. `claim` makes the files this ledger's, whatever the note says: for
+    a restored ledger that replaces the one that was lost, or where files are there that no event names.
 
     \b
     Example:
@@ -43,13 +45,16 @@ def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) 
         raise click.UsageError("--quick is for `assets check`")
     if dry_run and action != "gc":
         raise click.UsageError("--dry-run is for `assets gc`; the others change nothing")
-    assets = AssetStore(inv.settings.assets_folder, inv.settings.assets_url)
+    if action == "claim":
+        _claim(inv)
+        return
+    assets = AssetStore.of(inv.settings)
     if action == "list":
         _list(inv, assets)
     elif action == "check":
         _check(inv, assets, quick=quick)
     else:
-        _gc(inv, assets, dry_run=dry_run)
+        _gc(inv, dry_run=dry_run)
 
 
 def _list(inv: Invocation, assets: "AssetStore") -> None:
@@ -91,11 +96,25 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
-def _gc(inv: Invocation, assets: "AssetStore", *, dry_run: bool) -> None:
+def _claim(inv: Invocation) -> None:
+    from render_service.storage.assets import AssetStore  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        assets = AssetStore.of(inv.settings, ledger)
+        assets.claim()
+    url = assets.place.url
+    inv.emit(
+        {"place": url}, lambda console: console.print(f"its files are this ledger's: {url}", markup=False)
+    )
+
+
+def _gc(inv: Invocation, *, dry_run: bool) -> None:
     from render_service.desk import utc_now  # noqa: PLC0415
+    from render_service.storage.assets import AssetStore  # noqa: PLC0415
     from render_service.storage.upkeep import remove_unnamed  # noqa: PLC0415
 
     with inv.ledger() as ledger:
+        assets = AssetStore.of(inv.settings, ledger)
         done = remove_unnamed(ledger, assets, utc_now(), dry_run=dry_run)
     document = {
         "place": assets.place.url,

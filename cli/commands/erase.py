@@ -70,7 +70,7 @@ def erase_command(  # one parameter per option
 
     with inv.ledger() as ledger:
         selection = _selection(inv, ledger.job(name).job_id if name else None, older_than)
-        assets = AssetStore(inv.settings.assets_folder, inv.settings.assets_url) if with_files else None
+        assets = AssetStore.of(inv.settings, ledger) if with_files else None
         planned = plan(ledger, selection, assets)
     if dry_run:
         document = planned.document() | {"erased": False, "left": []}

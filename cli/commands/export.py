@@ -80,9 +80,7 @@ def export_command(  # noqa: PLR0913  # one parameter per option
             with_assets=with_assets,
             force=force,
         )
-        done = bundles.export_bundle(
-            ledger, wanted, AssetStore(inv.settings.assets_folder, inv.settings.assets_url)
-        )
+        done = bundles.export_bundle(ledger, wanted, AssetStore.of(inv.settings))
     _emit_bundle(inv, done)
 
 

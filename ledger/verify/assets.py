@@ -16,14 +16,19 @@ TYPES = frozenset({"asset.stored", "asset.lost", "render.requested", "private.er
 
 
 class StoredFile(NamedTuple):
-    """A file a record speaks of: where it says it is (None: wherever its digest leads), and its digest."""
+    """A file a record speaks of: where it says it is (None: wherever its digest leads), digest and length."""
 
     storage_uri: str | None
     sha256: str
+    bytes: int | None = None
 
 
 Digest = Callable[[StoredFile], str | None]
-"""Reads a stored file and returns the SHA-256 of its bytes in hex; None if there is none."""
+"""Reads a stored file and returns the SHA-256 of its bytes in hex, or how it differs without reading it.
+
+None if there is none. What a record names may be any file of the machine: a digest reads regular files of the
+recorded length and nothing else.
+"""
 
 
 @dataclass
@@ -106,7 +111,9 @@ def _file(position: int, subject: str, part: dict[str, Any]) -> _Cited | None:
     uri, sha256 = part.get("storage_uri"), part.get("sha256")
     if not isinstance(uri, str) or not isinstance(sha256, str):
         return None
-    return _Cited(position, subject, StoredFile(uri, sha256))
+    length = part.get("bytes")
+    known = length if isinstance(length, int) and not isinstance(length, bool) else None
+    return _Cited(position, subject, StoredFile(uri, sha256, known))
 
 
 def _parsed(payload: Any) -> dict[str, Any]:

@@ -27,9 +27,9 @@ from ledger.errors import LedgerError
 from ledger.events import parse_event
 from ledger.ledger import Ledger
 from ledger.private import PrivateBody
+from ledger.private_files import sync_folder
 from ledger.record import ActorSource, Authority, Draft, Provenance
 from render_service.settings import Settings
-from render_service.storage.folder import sync_folder
 
 LARGEST_BYTES = 16 << 20
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")

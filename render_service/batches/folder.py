@@ -16,7 +16,8 @@ from render_service.batches.member import Member
 from render_service.batches.plan import Planned
 from render_service.documents import Json
 from render_service.errors import BadInput, StorageFailed
-from render_service.storage.assets import SUFFIXES, AssetStore
+from render_service.storage.assets import AssetStore
+from render_service.storage.names import SUFFIXES
 
 
 class BatchFolder:

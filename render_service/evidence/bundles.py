@@ -127,7 +127,7 @@ def _opener(assets: AssetStore) -> Callable[[Cited], IO[bytes] | None]:
     """Return what opens a stored file if it is the one that was recorded."""
 
     def open_asset(cited: Cited) -> IO[bytes] | None:
-        for uri in uris(assets, cited.storage_uri, cited.sha256):
+        for uri in uris(cited.storage_uri, cited.sha256):
             with suppress(OSError, ServiceError):  # not there, or not what its name says
                 file = assets.path(uri).open("rb")
                 if hashlib.file_digest(file, "sha256").hexdigest() == cited.sha256:

@@ -66,9 +66,7 @@ def check(settings: Settings, asked: Asked) -> Checked:
             first = next(iter(snapshot.events()), None)
             signed_by = check_against(report, held, keys, first[9] if first else b"")
         if asked.with_assets:
-            files = check_assets(
-                report, snapshot.events(), _Digests(AssetStore(settings.assets_folder, settings.assets_url))
-            )
+            files = check_assets(report, snapshot.events(), _Digests(AssetStore.of(settings)))
     if newer and not any(finding.code.startswith(_REWRITTEN) for finding in report.findings):
         raise newer
     return Checked(report, since, held, signed_by, files)
@@ -114,11 +112,10 @@ class _Digests:
         self._assets = assets
 
     def __call__(self, file: StoredFile) -> str | None:
-        found = map(self._digest, uris(self._assets, file.storage_uri, file.sha256))
-        return next(filter(None, found), None)
-
-    def _digest(self, uri: str) -> str | None:
-        try:
-            return self._assets.place_of(uri).digest(uri)
-        except BadInput:  # a URI that leads nowhere
+        found = map(self._assets.locate, uris(file.storage_uri, file.sha256))
+        there = next(filter(None, found), None)
+        if there is None:
             return None
+        if file.bytes not in (None, there.bytes):  # so no more is read than was recorded
+            return f"{there.bytes} bytes, not {file.bytes}"
+        return there.place.digest(there.name)

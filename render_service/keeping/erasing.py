@@ -5,6 +5,8 @@ deleted in the transaction that records ``private.erased`` in the same stream. A
 it is submitted, or to find out what became of a submission, stays until the job has come that far.
 
 Files are deleted after that is recorded: a crash in between leaves files, and the same command deletes them.
+Only files in the ledger's own place go, and only if their bytes are those that were recorded: a record can
+name any file of the machine.
 """
 
 import asyncio
@@ -131,12 +133,30 @@ async def erase(desk: Desk, planned: Plan, reason_code: str) -> list[str]:
 
     The record is durable before a file is deleted. Repeated, it goes on where it was interrupted.
     """
+    doubtful = await asyncio.to_thread(_leave_doubtful, desk.assets, planned)
     batches = iter(await asyncio.to_thread(lambda: list(_batches(desk, planned, reason_code))))
     while together := list(islice(batches, STREAMS_TOGETHER)):
         await desk.append_together(together)
     for uri in planned.uris:
         await asyncio.to_thread(desk.assets.remove, uri)
-    return await asyncio.to_thread(desk.ledger.store.scrub)
+    return [*doubtful, *await asyncio.to_thread(desk.ledger.store.scrub)]
+
+
+def _leave_doubtful(assets: AssetStore, planned: Plan) -> list[str]:
+    """Take files out of the plan that may not be removed, and return them in words.
+
+    `PlaceTaken` if nothing may be removed here for this ledger.
+    """
+    left: dict[str, str] = {}
+    for job_id, files in planned.files.items():
+        for file in files:
+            if why := assets.doubt(file.storage_uri, file.sha256):
+                left[file.storage_uri] = f"{file.storage_uri}, not removed: {why}"
+        planned.files[job_id] = [file for file in files if file.storage_uri not in left]
+    planned.files = {job_id: files for job_id, files in planned.files.items() if files}
+    if planned.files:
+        assets.check_removing(assets.place)
+    return list(left.values())
 
 
 def reminders(planned: Plan, jobs: Iterable[Job], sandbox_folder: Path) -> Iterator[str]:

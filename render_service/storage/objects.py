@@ -12,7 +12,7 @@ that no record names (`render_service.storage.upkeep`) must not take one that is
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 
 from render_service.errors import BadInput, StorageFailed
 from render_service.storage.folder import writing
-from render_service.storage.interface import CONTENT, Digested, Kept
+from render_service.storage.interface import MOST_NOTE_BYTES, NOTE, Digested, Kept
+from render_service.storage.names import CONTENT, is_name
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -51,16 +52,15 @@ class ObjectPlace:
             )
         self.url = url.rstrip("/")
 
-    def keep(self, file: Digested) -> str:
+    def keep(self, file: Digested) -> None:
         """Send a file unless it is there, and see that it arrived."""
         import obstore  # noqa: PLC0415  # only where there is a bucket
 
-        uri = f"{self.url}/{file.name}"
-        store, key = store_and_key(uri)
+        store, key = self._of(file.name)
         with self._usable():
             there = _head(store, key)
             if there and there["size"] == file.bytes and _age(there) < SENT_AGAIN_AFTER:
-                return uri
+                return
             obstore.put(
                 store,
                 key,
@@ -71,22 +71,23 @@ class ObjectPlace:
                 max_concurrency=PARTS_AT_ONCE,
             )
             if _digest(store, key) == file.sha256:
-                return uri
+                return
             obstore.delete(store, key)
         raise StorageFailed(
-            f"{uri}: what arrived is not what was sent, and was removed: `sora-ledger poll` sends it again"
+            f"{self.url}/{file.name}: what arrived is not what was sent, and was removed: "
+            "`sora-ledger poll` sends it again"
         )
 
-    def size(self, storage_uri: str) -> int | None:
+    def size(self, name: str) -> int | None:
         """Return the size of an object."""
-        store, key = store_and_key(storage_uri)
+        store, key = self._of(name)
         with self._usable():
             there = _head(store, key)
         return there["size"] if there else None
 
-    def fetch(self, storage_uri: str, target: Path) -> str | None:
+    def fetch(self, name: str, target: Path) -> str | None:
         """Copy an object to a local file."""
-        store, key = store_and_key(storage_uri)
+        store, key = self._of(name)
         digest = hashlib.sha256()
         with self._usable(), writing(target.parent), target.open("wb") as copy:
             try:
@@ -97,9 +98,9 @@ class ObjectPlace:
                 return None
         return digest.hexdigest()
 
-    def digest(self, storage_uri: str) -> str | None:
+    def digest(self, name: str) -> str | None:
         """Read an object and hash it."""
-        store, key = store_and_key(storage_uri)
+        store, key = self._of(name)
         with self._usable():
             return _digest(store, key) if _head(store, key) else None
 
@@ -112,16 +113,38 @@ class ObjectPlace:
         with self._usable():
             found = [meta for page in obstore.list(store, prefix=prefix) for meta in page]
         for meta in sorted(found, key=lambda meta: meta["path"]):
-            digest = PurePosixPath(meta["path"]).stem
-            yield Kept(f"{bucket}/{meta['path']}", digest, meta["size"], meta["last_modified"])
+            uri = f"{bucket}/{meta['path']}"
+            name = uri.removeprefix(f"{self.url}/")
+            if is_name(name):
+                digest = PurePosixPath(name).stem
+                yield Kept(name, uri, digest, meta["size"], meta["last_modified"])
 
-    def remove(self, storage_uri: str) -> None:
+    def remove(self, name: str) -> None:
         """Delete an object."""
         import obstore  # noqa: PLC0415
 
-        store, key = store_and_key(storage_uri)
+        store, key = self._of(name)
         with self._usable():
             obstore.delete(store, key)
+
+    def note(self) -> bytes | None:
+        """Read the note."""
+        store, key = self._of(NOTE)
+        with self._usable():
+            there = _head(store, key)
+            return next(_chunks(store, key), b"")[:MOST_NOTE_BYTES] if there else None
+
+    def put_note(self, content: bytes, *, replace: bool) -> None:
+        """Write the note; a store that does not know the condition overwrites, so the note is read again."""
+        import obstore  # noqa: PLC0415
+        from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415
+
+        store, key = self._of(NOTE)
+        with self._usable(), suppress(AlreadyExistsError):
+            obstore.put(store, key, content, mode="overwrite" if replace else "create", use_multipart=False)
+
+    def _of(self, name: str) -> "tuple[ObjectStore, str]":
+        return store_and_key(f"{self.url}/{name}")
 
     @contextmanager
     def _usable(self) -> Iterator[None]:

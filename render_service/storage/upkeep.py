@@ -2,10 +2,10 @@
 
 Nothing here writes to the ledger. Removing goes by digests: a file stays as long as its digest stands
 anywhere in any event, whatever the event says about it. Files are written before the event that names them,
-so one that is young stays too. Only this ledger is asked: a place that several share is cleared by none.
+so one that is young stays too. A place is cleared for the ledger it belongs to and for no other
+(`render_service.storage.ownership`); what has other bytes than its name says is left there.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,10 +16,9 @@ from ledger.store.interface import RecordFilter
 from render_service.errors import BadInput
 from render_service.storage.assets import AssetStore
 from render_service.storage.interface import Kept
+from render_service.storage.ownership import named_digests
 
 YOUNG = timedelta(days=1)
-_CHUNK = 1_000
-_DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
 
 
 class Named(NamedTuple):
@@ -99,44 +98,40 @@ def check(assets: AssetStore, files: Sequence[Named], *, quick: bool) -> Iterato
 
 
 def _look(assets: AssetStore, file: Named, *, quick: bool) -> str:
-    place = assets.place_of(file.storage_uri)
-    size = place.size(file.storage_uri)
-    if size is None:
+    found = assets.locate(file.storage_uri)
+    if found is None:
         return "missing"
-    if size != file.bytes:
+    if found.sha256 != file.sha256 or found.bytes != file.bytes:
         return "damaged"
-    return "ok" if quick or place.digest(file.storage_uri) == file.sha256 else "damaged"
+    return "ok" if quick or found.place.digest(found.name) == file.sha256 else "damaged"
 
 
 def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run: bool) -> Removal:
-    """Remove what no event names and is a day old; `BadInput` where the ledger names nothing that is there.
+    """Remove what no event names and is a day old; `PlaceTaken` where it may be another ledger's.
 
     The files are listed before the ledger is read: what is named meanwhile is young.
     """
     there = list(assets.place.files())
-    named = _digests(ledger)
+    named = named_digests(ledger)
     kept = [file for file in there if file.sha256 in named]
     if there and not kept:
         raise BadInput(
             f"{assets.place.url}: this ledger names none of the {len(there)} files there, which are probably "
             "another ledger's: name that one with --ledger, or other files with SORA_LEDGER_ASSETS"
         )
+    if not dry_run:
+        assets.check_removing(assets.place)
     unnamed = [file for file in there if file.sha256 not in named and file.kept_at < now - YOUNG]
-    for file in unnamed:
-        if not dry_run:
-            assets.place.remove(file.storage_uri)
-    return Removal(unnamed, len(there) - len(unnamed))
+    removed = [file for file in unnamed if dry_run or _removed(assets, file)]
+    return Removal(removed, len(there) - len(removed))
 
 
-def _digests(ledger: Ledger) -> set[str]:
-    """Return whatever could be a digest in any payload."""
-    found: set[str] = set()
-    after = 0
-    while rows := ledger.store.rows(after, _CHUNK, RecordFilter()):
-        for row in rows:
-            found.update(match.decode() for match in _DIGEST.findall(row.payload))
-        after += len(rows)
-    return found
+def _removed(assets: AssetStore, file: Kept) -> bool:
+    """Remove a file unless it has other bytes than its name says: then it is not one that was stored here."""
+    if assets.place.digest(file.name) != file.sha256:
+        return False
+    assets.place.remove(file.name)
+    return True
 
 
 def file_document(file: Named, state: str | None = None) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def aged(path: Path) -> Path:
 def test_list_shows_what_was_rendered_and_what_was_given(made: Any, sora: Any, folder: Path) -> None:
     listed = sora("assets", "list").document
     assert {file["what"] for file in listed["files"]} == {"given", "video"}
-    assert {urlsplit(file["storage_uri"]).path for file in listed["files"]} == set(map(str, files(folder)))
+    paths = {str(folder / "assets" / urlsplit(file["storage_uri"]).path) for file in listed["files"]}
+    assert paths == set(map(str, files(folder)))
     assert listed["bytes"] == sum(path.stat().st_size for path in files(folder))
 
 

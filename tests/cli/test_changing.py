@@ -52,7 +52,9 @@ def test_an_edit_of_a_file_keeps_the_file_and_its_shape(sora: Any, server: Any, 
     records = sora("show", document["job_id"]).document["records"]
     kept = records[0]["payload"]["source_file"]
     assert kept["media_type"] == "video/mp4"
-    assert Path(kept["storage_uri"].removeprefix("file://")).read_bytes() == film.read_bytes()
+    assert (
+        film.parent / "assets" / kept["storage_uri"].removeprefix("asset:")
+    ).read_bytes() == film.read_bytes()
 
 
 def test_a_dry_edit_of_a_file_needs_no_ledger(sora: Any, folder: Path, film: Path) -> None:

@@ -202,5 +202,5 @@ def test_an_image_does_not_betray_where_it_was_taken(sora: Any, server: Any, fol
     ended = sora("create", "--prompt", "a fox", "--input-reference", "there.jpg")
     kept = sora("show", ended.document["job_id"]).document["records"][0]["payload"]["input_reference"]
     assert kept["original_sha256"] != kept["sha256"]
-    path = Path(kept["storage_uri"].removeprefix("file://"))
+    path = folder / "assets" / kept["storage_uri"].removeprefix("asset:")
     assert b"a camera" not in path.read_bytes()

@@ -59,7 +59,7 @@ async def receive(base_url, folder, url):
             with store.incoming() as incoming:
                 await drain(content, incoming)
                 uri = store.keep(incoming, "video/mp4")
-    print(incoming.bytes, store.place.size(uri), peak() - before)
+    print(incoming.bytes, store.locate(uri).bytes, peak() - before)
 
 asyncio.run(receive(*sys.argv[1:]))
 """

@@ -54,7 +54,8 @@ def files(store: AssetStore) -> list[Path]:
 def test_content_is_kept_under_its_digest(store: AssetStore) -> None:
     uri = store.put(b"a picture", "image/png")
     digest = hashlib.sha256(b"a picture").hexdigest()
-    assert uri == (store.folder / "sha256" / digest[:2] / f"{digest}.png").as_uri()
+    assert uri == f"asset:sha256/{digest[:2]}/{digest}.png"
+    assert store.path(uri) == store.folder / "sha256" / digest[:2] / f"{digest}.png"
 
 
 def test_the_same_content_is_kept_once(store: AssetStore) -> None:

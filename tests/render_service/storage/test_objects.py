@@ -16,11 +16,12 @@ from ledger.events import Variant
 from ledger.job import State
 from render_service.asking.renders import place
 from render_service.desk import Desk
-from render_service.errors import BadInput, StorageFailed
+from render_service.errors import BadInput, PlaceTaken, StorageFailed
 from render_service.settings import Settings, read_settings
 from render_service.settling.settle import fetch, settle
 from render_service.storage import objects
 from render_service.storage.assets import AssetStore
+from render_service.storage.ownership import Owner
 from render_service.telemetry import Log, Trace
 from sora_adapter.sandbox.server import SandboxServer
 
@@ -37,7 +38,7 @@ store = AssetStore(Path(folder), url)
 store.put(b"warm", "image/png")
 before = peak()
 uri = store.put_file(Path(path), "video/mp4")
-print(store.place.size(uri), peak() - before)
+print(store.locate(uri).bytes, peak() - before)
 """
 LARGE = random.Random(1).randbytes(20_000_000)
 
@@ -54,7 +55,7 @@ def local_files(store: AssetStore) -> list[Path]:
 def test_content_is_kept_under_its_digest(store: AssetStore, bucket: Any) -> None:
     uri = store.put(b"a picture", "image/png")
     digest = hashlib.sha256(b"a picture").hexdigest()
-    assert uri == f"{bucket.url}/sha256/{digest[:2]}/{digest}.png"
+    assert uri == f"asset:sha256/{digest[:2]}/{digest}.png"
     assert bucket.keys() == [f"clips/sha256/{digest[:2]}/{digest}.png"]
 
 
@@ -64,7 +65,7 @@ def test_a_uri_leads_back_to_the_bytes(store: AssetStore) -> None:
 
 
 def test_a_store_in_a_folder_finds_what_lies_in_a_bucket(store: AssetStore, tmp_path: Path) -> None:
-    uri = store.put(b"a picture", "image/png")
+    uri = store.put(b"a picture", "image/png").replace("asset:", f"{store.place.url}/")
     assert AssetStore(tmp_path / "elsewhere").path(uri).read_bytes() == b"a picture"
 
 
@@ -100,7 +101,7 @@ def test_what_has_been_there_for_long_is_sent_again(
 
 
 def test_half_an_object_is_replaced(store: AssetStore, bucket: Any) -> None:
-    [key] = [store.put(b"a picture", "image/png").removeprefix(f"s3://{bucket.name}/")]
+    key = store.put(b"a picture", "image/png").replace("asset:", "clips/")
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"a pic")
     assert store.path(store.put(b"a picture", "image/png")).read_bytes() == b"a picture"
 
@@ -130,7 +131,7 @@ def test_a_connection_that_breaks_off_once_is_ridden_out(store: AssetStore, betw
 
 def test_an_object_that_was_changed_there_is_not_believed(store: AssetStore, bucket: Any) -> None:
     uri = store.put(b"a picture", "image/png")
-    key = uri.removeprefix(f"s3://{bucket.name}/")
+    key = uri.replace("asset:", "clips/")
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"b picture")
     with pytest.raises(StorageFailed, match="the bytes there are not what the name says"):
         store.path(uri)
@@ -139,7 +140,7 @@ def test_an_object_that_was_changed_there_is_not_believed(store: AssetStore, buc
 
 def test_a_file_that_is_gone_is_a_path_to_nothing(store: AssetStore) -> None:
     uri = store.put(b"a picture", "image/png")
-    store.place.remove(uri)
+    store.place.remove(uri.removeprefix("asset:"))
     assert (store.has(uri), store.path(uri).exists()) == (False, False)
 
 
@@ -147,20 +148,20 @@ def test_what_was_fetched_is_not_fetched_again(store: AssetStore, between: Any) 
     uri = store.put(b"a picture", "image/png")
     between.asked.clear()
     assert store.path(uri) == store.path(uri)
-    assert len(between.asked) == 1
+    assert len([asked for asked in between.asked if asked.startswith("GET")]) == 1
 
 
 def test_files_are_listed_with_what_is_known_of_them(store: AssetStore) -> None:
     uris = {store.put(bytes([number]), "image/png") for number in range(3)}
-    assert {kept.storage_uri for kept in store.place.files()} == uris
+    assert {f"asset:{kept.name}" for kept in store.place.files()} == uris
     assert {(kept.bytes, len(kept.sha256)) for kept in store.place.files()} == {(1, 64)}
 
 
 def test_an_object_is_hashed_where_it_lies(store: AssetStore) -> None:
-    uri = store.put(LARGE, "video/mp4")
-    assert store.place.digest(uri) == hashlib.sha256(LARGE).hexdigest()
-    store.place.remove(uri)
-    assert store.place.digest(uri) is None
+    name = store.put(LARGE, "video/mp4").removeprefix("asset:")
+    assert store.place.digest(name) == hashlib.sha256(LARGE).hexdigest()
+    store.place.remove(name)
+    assert store.place.digest(name) is None
 
 
 @pytest.mark.parametrize("url", ["s3://", "http://host/x", "s3:/films", "ftp://films", "s3://films?x=1"])
@@ -195,7 +196,7 @@ async def test_a_job_whose_file_cannot_be_kept_is_kept_as_soon_as_it_can(
     assert remote.ledger.store.tally().waiting == 1
     missing_bucket.make()
     job = await settle(remote, job, interval_s=0.05, timeout_s=30)
-    assert (job.state, len(missing_bucket.keys()), intact()) == (State.STORED, 1, True)
+    assert (job.state, len(missing_bucket.keys()), intact()) == (State.STORED, 2, True)  # with the note
     stored = job.assets[Variant.VIDEO]
     kept = remote.assets.path(stored.storage_uri).read_bytes()
     assert hashlib.sha256(kept).hexdigest() == stored.sha256
@@ -230,3 +231,50 @@ def test_memory_stays_flat_however_large_a_file_is(
     kept, grown = map(int, ran.stdout.split())
     assert kept == megabytes << 20
     assert grown < 60_000
+
+
+def owned(
+    bucket: Any, folder: Path, name: str, digests: set[str] | None = None, id_: str = "l1"
+) -> AssetStore:
+    owner = Owner(id_, str(folder / name), lambda: digests or set())
+    return AssetStore(folder / "assets", bucket.url, owner)
+
+
+def test_a_bucket_belongs_to_the_first_ledger_that_keeps_a_file_there(bucket: Any, tmp_path: Path) -> None:
+    first = owned(bucket, tmp_path, "ledger.db")
+    uri = first.put(b"a picture", "image/png")
+    assert {"clips/ledger.json"} <= set(bucket.keys())
+    with pytest.raises(PlaceTaken, match="those of another ledger"):
+        owned(bucket, tmp_path, "other.db", id_="l2").put(b"another", "image/png")
+    restored = owned(bucket, tmp_path, "restored.db")
+    restored.put(b"another", "image/png")
+    with pytest.raises(PlaceTaken, match="nothing is removed for a copy"):
+        restored.remove(uri)
+    restored.claim()
+    restored.remove(uri)
+    assert not first.has(uri)
+    with pytest.raises(PlaceTaken, match="nothing is removed for a copy"):
+        first.check_removing(first.place)
+
+
+def test_a_bucket_without_a_note_is_taken_only_by_a_ledger_that_names_all_in_it(
+    bucket: Any, store: AssetStore, tmp_path: Path
+) -> None:
+    store.put(b"a picture", "image/png")
+    with pytest.raises(PlaceTaken, match="does not name 1 of the 1 files there"):
+        owned(bucket, tmp_path, "ledger.db").check_owner()
+    owned(bucket, tmp_path, "ledger.db", {hashlib.sha256(b"a picture").hexdigest()}).check_owner()
+    assert {"clips/ledger.json"} <= set(bucket.keys())
+
+
+def test_a_copy_of_what_was_erased_elsewhere_goes_at_the_next_use_of_the_cache(
+    bucket: Any, tmp_path: Path
+) -> None:
+    one, two = owned(bucket, tmp_path / "one", "ledger.db"), AssetStore(tmp_path / "two", bucket.url)
+    erased, kept = one.put(b"erased", "image/png"), one.put(b"kept", "image/png")
+    copies = [two.path(erased), two.path(kept)]
+    one.remove(erased)
+    again = AssetStore(tmp_path / "two", bucket.url)
+    assert not again.path(erased).exists()
+    assert again.path(kept).exists()
+    assert [copy.exists() for copy in copies] == [False, True]

@@ -1,0 +1,73 @@
+"""Names of stored files, and the URIs that records hold of them.
+
+A file is called ``sha256/ab/<digest>.<suffix>`` wherever it lies. Records hold ``asset:`` and that name,
+which leads to a file in the asset place of the ledger, wherever that is; so ledger and files can be moved.
+Older records hold the place as well (``file:///home/ana/assets/sha256/…``, ``s3://bucket/prefix/sha256/…``).
+A URI of any other form names no stored file: it is neither opened nor removed.
+"""
+
+import re
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+CONTENT = "sha256"
+SCHEME = "asset"
+SUFFIXES = {
+    "video/mp4": ".mp4",
+    "video/webm": ".webm",
+    "video/quicktime": ".mov",
+    "image/webp": ".webp",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+}
+OTHER = ".bin"
+_NAME = re.compile(
+    rf"{CONTENT}/(?P<shard>[0-9a-f]{{2}})/(?P<sha256>(?P=shard)[0-9a-f]{{62}})\.[a-z0-9]{{1,8}}"
+)
+_ABSOLUTE = ("file", "s3", "gs", "az")
+
+
+class Cited(NamedTuple):
+    """What a URI says: a name, its digest, and the place of an older record (None: the ledger's)."""
+
+    name: str
+    sha256: str
+    place_url: str | None
+
+
+def name_of(sha256: str, media_type: str | None) -> str:
+    """Return the name of a file."""
+    return f"{CONTENT}/{sha256[:2]}/{sha256}{SUFFIXES.get(media_type or '', OTHER)}"
+
+
+def names_of(sha256: str) -> list[str]:
+    """Return every name a file of this digest can have."""
+    return [name_of(sha256, media_type) for media_type in (*SUFFIXES, None)]
+
+
+def is_name(name: str) -> bool:
+    """Say whether `name` is that of a stored file."""
+    return _NAME.fullmatch(name) is not None
+
+
+def uri_of(name: str) -> str:
+    """Return the URI that a record holds."""
+    return f"{SCHEME}:{name}"
+
+
+def read_uri(storage_uri: str) -> Cited | None:
+    """Return what a URI says; None if it names no stored file."""
+    try:
+        parts = urlsplit(storage_uri)
+    except ValueError:
+        return None
+    if parts.query or parts.fragment:
+        return None
+    if parts.scheme == SCHEME and not parts.netloc:
+        found = _NAME.fullmatch(parts.path)
+        return Cited(found[0], found["sha256"], None) if found else None
+    if parts.scheme not in _ABSOLUTE or (parts.scheme == "file") == bool(parts.netloc):
+        return None
+    root, separator, rest = parts.path.rpartition(f"/{CONTENT}/")
+    found = _NAME.fullmatch(f"{CONTENT}/{rest}") if separator else None
+    return Cited(found[0], found["sha256"], f"{parts.scheme}://{parts.netloc}{root}") if found else None
