@@ -62,11 +62,11 @@ class Finished:
         """Return the job's document with the names of its copies."""
         return inv.job_document(self.job) | {"files": [str(path) for path in self.copies]}
 
-    def show(self, console: "Console") -> None:
+    def show(self, console: "Console", inv: Invocation) -> None:
         """Print the job, and where the copies are."""
         from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
 
-        show_job(console, self.job)
+        show_job(console, self.job, inv.settings.place_url)
         for path in self.copies:
             console.print(f"wrote {path}", markup=False)
 

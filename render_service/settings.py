@@ -122,6 +122,11 @@ class Settings:
         return (beside is not None and beside.is_dir()) or (_data_folder() / "spool").is_dir()
 
     @property
+    def place_url(self) -> str:
+        """Where new files go."""
+        return self.assets_url or self.assets_folder.absolute().as_uri()
+
+    @property
     def may_have_ledger(self) -> bool:
         """Whether there is a ledger file, or a database server that may hold one."""
         return self.ledger_path is None or self.ledger_path.exists()

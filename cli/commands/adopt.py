@@ -72,7 +72,7 @@ def _adopt_one(inv: Invocation, video_id: str) -> None:
 
         if not now:
             console.print("the ledger knows this video already")
-        show_job(console, job)
+        show_job(console, job, inv.settings.place_url)
         if job.outcome is None:
             console.print(f"next: sora-ledger poll --id {job.job_id}")
 

@@ -46,6 +46,6 @@ def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
     def text(console: "Console") -> None:
         from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
 
-        show_job(console, job)
+        show_job(console, job, inv.settings.place_url)
 
     inv.emit(inv.job_document(job), text)

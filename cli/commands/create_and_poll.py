@@ -89,7 +89,7 @@ def render_and_keep(
 
     def text(console: "Console") -> None:
         if finished.copies or finished.job.version != placed.job.version:  # else it was shown when placed
-            finished.show(console)
+            finished.show(console, inv)
 
     inv.emit(document, text)
     if finished.trouble:

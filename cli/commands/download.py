@@ -42,4 +42,4 @@ def download_command(inv: Invocation, *, name: str, copies: Copies, dry_run: boo
         return Finished(*await copies.make(desk, await desk.job(job_id)))
 
     finished = inv.desk(follow)
-    inv.emit(finished.document(inv), finished.show)
+    inv.emit(finished.document(inv), lambda console: finished.show(console, inv))

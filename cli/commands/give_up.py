@@ -42,6 +42,6 @@ def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
     def text(console: "Console") -> None:
         from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
 
-        show_job(console, job)
+        show_job(console, job, inv.settings.place_url)
 
     inv.emit(inv.job_document(job), text)

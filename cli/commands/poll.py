@@ -58,7 +58,7 @@ def poll_command(
         return await finish(inv, desk, await desk.job(job_id), wishes)
 
     finished = inv.desk(follow)
-    inv.emit(finished.document(inv), finished.show)
+    inv.emit(finished.document(inv), lambda console: finished.show(console, inv))
     if finished.trouble:
         raise finished.trouble
     end(inv, finished.job)

@@ -51,6 +51,6 @@ def review_command(
     def text(console: "Console") -> None:
         from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
 
-        show_job(console, job)
+        show_job(console, job, inv.settings.place_url)
 
     inv.emit(inv.job_document(job), text)

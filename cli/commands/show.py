@@ -51,7 +51,7 @@ def show_command(inv: Invocation, *, name: str) -> None:
         "answers": [answer.document() for answer in answered],
         "records": [record_document(record) for record in records],
     }
-    inv.emit(document, lambda console: _text(console, job, records, answered))
+    inv.emit(document, lambda console: _text(console, inv, job, records, answered))
 
 
 def _answers(ledger: "Ledger", records: "list[Record]") -> "list[Answer]":
@@ -62,12 +62,14 @@ def _answers(ledger: "Ledger", records: "list[Record]") -> "list[Answer]":
     return list(answers(ledger, records))
 
 
-def _text(console: "Console", job: "Job", records: "list[Record]", answered: "list[Answer]") -> None:
+def _text(
+    console: "Console", inv: Invocation, job: "Job", records: "list[Record]", answered: "list[Answer]"
+) -> None:
     from cli.text.decisions import show_ruling  # noqa: PLC0415
     from cli.text.jobs import show_job  # noqa: PLC0415
     from cli.text.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
 
-    show_job(console, job)
+    show_job(console, job, inv.settings.place_url)
     for answer in answered:
         console.print(printable(answer.sentence), markup=False)
     for record in records:

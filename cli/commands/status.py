@@ -40,7 +40,7 @@ def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) 
     job = _known(inv, name) if offline else job_of(inv, name)
     if job.state is State.RUNNING and not offline:
         job = inv.desk(lambda desk: _refreshed(desk, job.job_id))
-    inv.emit(inv.job_document(job), lambda console: _text(console, job))
+    inv.emit(inv.job_document(job), lambda console: _text(console, inv, job))
     end(inv, job)
 
 
@@ -55,10 +55,10 @@ async def _refreshed(desk: "Desk", job_id: str) -> "Job":
     return await refresh(desk, await desk.job(job_id))
 
 
-def _text(console: "Console", job: "Job") -> None:
+def _text(console: "Console", inv: Invocation, job: "Job") -> None:
     from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
 
-    show_job(console, job)
+    show_job(console, job, inv.settings.place_url)
     if job.state in {State.RUNNING, State.COMPLETED}:
         console.print(f"next: sora-ledger poll --id {job.job_id}")
 

@@ -29,9 +29,9 @@ def state_style(state: State) -> str:
     return _STATE_STYLE.get(state, "red")
 
 
-def show_job(console: Console, job: Job) -> None:
-    """Print one job as a short list of facts."""
-    facts = list(_facts(job))
+def show_job(console: Console, job: Job, assets_url: str = "") -> None:
+    """Print one job as a short list of facts; its files are shown where they are, in the place `assets_url`."""
+    facts = list(_facts(job, assets_url))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:  # a line each, never folded, so that an id or a path can be copied
         console.print(f"[bright_black]{name:<{width}}[/]  {value}")
@@ -42,7 +42,7 @@ def show_submitting(console: Console, job: Job) -> None:
     console.print(f"next: a worker submits it (sora-ledger worker), or: sora-ledger resume {job.job_id}")
 
 
-def _facts(job: Job) -> Iterable[tuple[str, str]]:
+def _facts(job: Job, assets_url: str) -> Iterable[tuple[str, str]]:
     yield "job", job.job_id
     if job.video_id:
         yield "video", escape(job.video_id)
@@ -65,7 +65,12 @@ def _facts(job: Job) -> Iterable[tuple[str, str]]:
         asset = job.assets[variant]
         gone = ", no longer there" if job.state is State.LOST and variant is Variant.VIDEO else ""
         name = "file" if variant is Variant.VIDEO else str(variant)  # `video` is its id
-        yield name, f"{escape(asset.storage_uri)} ({asset.bytes:,} bytes{gone})"
+        yield name, f"{escape(_where(asset.storage_uri, assets_url))} ({asset.bytes:,} bytes{gone})"
+
+
+def _where(storage_uri: str, assets_url: str) -> str:
+    scheme, _, name = storage_uri.partition(":")
+    return f"{assets_url}/{name}" if scheme == "asset" and assets_url else storage_uri
 
 
 def show_jobs(console: Console, jobs: Iterable[Job]) -> None:
