@@ -30,7 +30,7 @@ def state_style(state: State) -> str:
 
 
 def show_job(console: Console, job: Job, assets_url: str = "") -> None:
-    """Print one job as a short list of facts; its files are shown where they are, in the place `assets_url`."""
+    """Print one job as a short list of facts, its files with the place `assets_url` where they are."""
     facts = list(_facts(job, assets_url))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:  # a line each, never folded, so that an id or a path can be copied
