@@ -17,6 +17,8 @@ _OVER = "it is closed: to ask again, put it into another batch"
 
 def code_of(member: "Member") -> ExitCode:
     """Return the exit code of one entry."""
+    if member.job.state is State.LOST:
+        return of_job(member.job)
     if member.error is not None:
         return of_error(member.error) or ExitCode.FAILED
     return of_job(member.job)

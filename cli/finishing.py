@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from cli.copying import Copies
-from cli.invocation import Invocation
+from cli.exit_codes import of_job
+from cli.invocation import Invocation, say
 from ledger.events import Variant
 from ledger.job import Job, State
 from render_service.documents import Json
@@ -48,6 +51,16 @@ class Wishes:
     copies: Copies | None
     interval_s: float
     timeout_s: float
+
+
+def raise_trouble(finished: "Finished") -> None:
+    """Raise what kept a job from more; where that was the loss of its video, say it and exit with 4."""
+    if finished.trouble is None:
+        return
+    if finished.job.state is State.LOST:
+        say(f"Error: {finished.trouble}")
+        raise click.exceptions.Exit(of_job(finished.job))
+    raise finished.trouble
 
 
 @dataclass(frozen=True)

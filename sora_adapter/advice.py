@@ -19,6 +19,7 @@ from sora_adapter.errors import (
     AnswerError,
     ContentExpired,
     ContentGone,
+    ContentMissing,
     ContentNotReady,
     ServerBusy,
     ServerFailed,
@@ -136,8 +137,12 @@ def _remedy(detail: ErrorDetail) -> str | None:
     return _BY_CODE.get(_SAME_AS.get(code, code))
 
 
-def no_content(server: str, video: "Observation", *, expired: bool) -> AnswerError:
-    """Return why the bytes of `video` cannot be had; `expired`: by the server's own clock."""
+def no_content(server: str, video: "Observation", *, expired: bool, unexplained: bool = False) -> AnswerError:
+    """Return why the bytes of `video` cannot be had.
+
+    `expired`: by the server's own clock; `unexplained`: the answer was a 404 without a code, as of a replica
+    or gateway that does not have the file yet.
+    """
     known = f"{server} has no bytes of {video.video_id}"
     if not video.is_final:
         return ContentNotReady(f"{known} yet: it is {video.status}; wait until it is completed")
@@ -146,6 +151,11 @@ def no_content(server: str, video: "Observation", *, expired: bool) -> AnswerErr
     if expired:
         until = f"until {video.expires_at} (Unix seconds)" if video.expires_at else "for a while"
         return ContentExpired(f"{known} any more: they were kept {until}; render it again")
+    if unexplained:
+        return ContentMissing(
+            f"{known} yet, although it is completed; `sora-ledger poll` asks again, "
+            "`sora-ledger give-up` ends the job"
+        )
     return ContentGone(f"{known}, although it is completed; render it again")
 
 

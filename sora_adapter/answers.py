@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
+from sora_adapter.locations import LONGEST
 from sora_adapter.redaction import excerpt, storable
 
 SUCCESS, REDIRECT, REFUSAL, FAILURE = 2, 3, 4, 5  # an HTTP status // 100
@@ -68,6 +69,11 @@ class Answer:
         except (ValueError, RecursionError):
             return None
         return parsed if isinstance(parsed, dict) else None
+
+    @property
+    def url(self) -> str | None:
+        """The address that a document names instead of holding bytes."""
+        return _address((self.document or {}).get("url"))
 
     @property
     def location(self) -> str:
@@ -164,6 +170,11 @@ def _prompt(value: Any) -> str | None:
     return storable(value, 32_000) if isinstance(value, str) and value else None
 
 
+def _address(value: Any) -> str | None:
+    """Take an address a server names; whether it is followed is for `sora_adapter.locations`."""
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST else None
+
+
 def _whole(value: Any) -> int | None:
     """Take a number as an integer a record can hold; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -180,6 +191,7 @@ Line = Annotated[str | None, BeforeValidator(_line)]
 FreeText = Annotated[str | None, BeforeValidator(_free_text)]
 Prompt = Annotated[str | None, BeforeValidator(_prompt)]
 Whole = Annotated[int | None, BeforeValidator(_whole)]
+Address = Annotated[str | None, BeforeValidator(_address)]
 Percent = Annotated[int | None, BeforeValidator(_percent)]
 # Visible ASCII, and not dots alone: it becomes a segment of a path, and LiteLLM's are long.
 VideoId = Annotated[str, StringConstraints(pattern=r"^[!-~]*[!-\-/-~][!-~]*$", max_length=2048)]
@@ -226,6 +238,7 @@ class VideoDocument(_Lenient):
     seconds: Line = None
     prompt: Prompt = None
     remixed_from_video_id: Line = None
+    url: Address = None
 
 
 class CharacterDocument(_Lenient):

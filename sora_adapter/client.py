@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from ledger.events import SubmissionIntended, Variant, VideoDeleted
+from ledger.events import Status, SubmissionIntended, Variant, VideoDeleted
 from sora_adapter.advice import Submission, no_content
 from sora_adapter.answers import Answer, Lost
 from sora_adapter.calls import (
@@ -33,7 +33,8 @@ from sora_adapter.calls import (
     post_of,
     video_path,
 )
-from sora_adapter.errors import AnswerError, ReferenceUnreadable, SettingsUnusable, VideoNotFound
+from sora_adapter.errors import ReferenceUnreadable, ServerUnreadable, SettingsUnusable, VideoNotFound
+from sora_adapter.locations import followed
 from sora_adapter.observation import Character, Observation, Page
 from sora_adapter.profiles import Profile
 from sora_adapter.redaction import redactor
@@ -44,7 +45,7 @@ from sora_adapter.transport import Content, Transport
 DEFAULT_TIMEOUT_S = 60.0
 D = TypeVar("D", bound=BaseModel)
 NO_VIDEO = "video_none_only_asking"
-NO_CONTENT = frozenset({404, 409, 410, 422, 425})
+NO_CONTENT = frozenset({400, 404, 409, 410, 422, 425})
 
 
 @dataclass(frozen=True)
@@ -173,17 +174,24 @@ class VideosClient:
     ) -> AsyncIterator[Content]:
         """Open the bytes of a variant; they stream while the block is open, in memory of one chunk.
 
-        With `begun` the rest is asked for; `Content.begins_at` says whether that is what came.
+        With `begun` the rest is asked for; `Content.begins_at` says whether that is what came. Where the
+        server names an address instead, the bytes are fetched there, with credentials only at its own origin.
 
-        Raises `ContentNotReady`, `ContentExpired`, `ContentGone` or another `AnswerError`, and while
-        reading `ContentTruncated`.
+        Raises `ContentNotReady`, `ContentExpired`, `ContentMissing`, `ContentGone` or another `AnswerError`,
+        and while reading `ContentTruncated` and `ContentTooLarge`.
         """
         require(self.profile, "content", variant)
         path, params = f"{video_path(video_id)}/content", self._variant_params(variant)
         headers = self._headers() | (begun.headers if begun else {})
         async with self._transport.stream(path, params, headers) as received:
+            if isinstance(received, Content) and not received.is_text:
+                yield received
+                return
+            answer = await received.as_answer() if isinstance(received, Content) else received
+        url = await self._named_address(video_id, answer)
+        async with self._transport.stream(url, {}, headers) as received:
             if not isinstance(received, Content):
-                raise await self._no_content(video_id, received)
+                raise self._translator.refusal(received)
             if received.is_text:
                 raise self._translator.content_unreadable(await received.as_answer())
             yield received
@@ -219,17 +227,39 @@ class VideosClient:
     def _headers(self) -> dict[str, str]:
         return {"traceparent": self._traceparent()} if self._traceparent else {}
 
-    async def _no_content(self, video_id: str, received: Answer | Lost) -> AnswerError:
-        """Tell why there are no bytes: servers say 404 for "not yet" and for "no longer", the job knows."""
+    async def _named_address(self, video_id: str, received: Answer | Lost) -> str:
+        """Return where the bytes are that did not come; raises the `AnswerError` that says why not.
+
+        Servers say 404 for "not yet" and for "no longer", and name an address in the answer or in the video.
+        """
+        if isinstance(received, Lost):
+            raise self._translator.refusal(received)
+        if received.url is not None:
+            return self._followed(video_id, received.url)
+        if received.is_success:
+            raise self._translator.content_unreadable(received)
         refusal = self._translator.refusal(received)
-        if isinstance(received, Lost) or received.http_status not in NO_CONTENT:
-            return refusal
-        try:
-            video = await self.observe(video_id)
-        except AnswerError as error:
-            return error
+        if received.http_status not in NO_CONTENT:
+            raise refusal
+        video = await self.observe(video_id)
+        if video.url is not None and video.status is Status.COMPLETED:
+            return self._followed(video_id, video.url)
+        if received.http_status == HTTPStatus.BAD_REQUEST:
+            raise refusal
         expired = received.http_status == HTTPStatus.GONE or received.is_after(video.expires_at)
-        return no_content(self.base_url, video, expired=expired)
+        code = refusal.detail.code if refusal.detail else None
+        unexplained = received.http_status == HTTPStatus.NOT_FOUND and code is None
+        raise no_content(self.base_url, video, expired=expired, unexplained=unexplained)
+
+    def _followed(self, video_id: str, url: str) -> str:
+        target = followed(self.base_url, url)
+        if target is None:
+            raise ServerUnreadable(
+                f"{self.base_url} names an address for the bytes of {video_id} that is not followed: "
+                "expected http or https, no plain HTTP from an HTTPS server, and no private address "
+                "from a public one"
+            )
+        return target
 
 
 def _commitment_of(intent: SubmissionIntended) -> Callable[[str], bool] | None:

@@ -16,9 +16,11 @@ AdapterError
 ├── ContentUnavailable       1  the video is known, its bytes are not to be had
 │   ├── ContentNotReady      1  not completed yet
 │   ├── ContentExpired       1  kept only until ``expires_at``
+│   ├── ContentMissing       1  completed, and no bytes yet: asked again for a while, and later
 │   └── ContentGone          1  completed or failed, and without bytes
 ├── DeliveryRefused          -  a webhook that is badly signed, stale or unreadable; answered with a 4xx
 ├── ContentTruncated         1  fewer bytes came than were announced
+├── ContentTooLarge          1  more bytes came than are fetched
 └── PollTimeout              5  neither completed nor failed when the waiting time was over
 
 A submission raises none of these for what the network or the server does: it returns an outcome event.
@@ -138,6 +140,14 @@ class ContentExpired(ContentUnavailable):
 
 class ContentGone(ContentUnavailable):
     """The video is completed or failed, and the server has no such bytes for it."""
+
+
+class ContentMissing(ContentUnavailable):
+    """The video is completed, and a 404 without a code came for its bytes; that proves nothing yet."""
+
+
+class ContentTooLarge(AdapterError):
+    """More bytes came, or were announced, than are fetched of any video."""
 
 
 class DeliveryRefused(AdapterError):

@@ -10,7 +10,7 @@ class Observation:
     """A video as a server described it; times are Unix seconds, `progress` 0 to 100.
 
     `server_status` is the server's own word where it differs from `status`; `reported_cost_usd_micros` is
-    what the server said this call cost.
+    what the server said this call cost, `url` where it says that the bytes are; neither a key nor recorded.
     """
 
     video_id: str
@@ -30,6 +30,7 @@ class Observation:
     retry_after_ms: int | None = None
     provider_request_id: str | None = None
     reported_cost_usd_micros: int | None = None
+    url: str | None = None
 
     @property
     def is_final(self) -> bool:

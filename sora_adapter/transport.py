@@ -30,13 +30,16 @@ import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, Omit
 
 from sora_adapter.answers import Answer, Lost
+from sora_adapter.bounds import ACCEPTED_ENCODING, MOST_CONTENT_BYTES, bound, is_text
 from sora_adapter.calls import Post
-from sora_adapter.errors import ContentTruncated, NotAsCommitted
+from sora_adapter.errors import ContentTooLarge, ContentTruncated, NotAsCommitted
 from sora_adapter.lanes import Lanes
+from sora_adapter.locations import followed, is_same_origin
 from sora_adapter.wire import received_sha256, sent_sha256
 
 CONNECT_TIMEOUT_S = 10.0
 CHUNK_BYTES = 256 * 1024
+_NO_CREDENTIALS = {name: Omit() for name in ("Authorization", "OpenAI-Organization", "OpenAI-Project")}
 KEPT_S = 0.5
 _IN_TIME: ContextVar[Callable[[], bool] | None] = ContextVar("in_time", default=None)
 _COMMITTED: ContextVar[Callable[[str], bool] | None] = ContextVar("committed", default=None)
@@ -66,6 +69,7 @@ class Transport:
         timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
         is_here = _is_this_machine(base_url)
         trusted = _nobody() if is_here and base_url.startswith("http://") else httpx2.create_ssl_context()
+        self._base_url = base_url
         self._fixed: dict[str, str | Omit] = {} if api_key else {"Authorization": Omit()}
         self._sdk = AsyncOpenAI(
             api_key=api_key or "none",  # None would read OPENAI_API_KEY
@@ -77,9 +81,15 @@ class Transport:
                 limits=httpx2.Limits(keepalive_expiry=KEPT_S),
                 trust_env=not is_here,
                 verify=trusted,
+                headers={"Accept-Encoding": ACCEPTED_ENCODING},
                 event_hooks={
-                    "request": [_in_one_piece, _as_committed, _in_time_or_not_at_all],
-                    "response": [_read_as_utf8],
+                    "request": [
+                        self._only_where_it_may_lead,
+                        _in_one_piece,
+                        _as_committed,
+                        _in_time_or_not_at_all,
+                    ],
+                    "response": [_read_as_utf8, bound],
                 },
             ),
         )
@@ -141,10 +151,14 @@ class Transport:
     async def stream(
         self, path: str, params: Mapping[str, object], headers: Mapping[str, str]
     ) -> AsyncIterator["Content | Answer | Lost"]:
-        """Ask once for bytes, following redirects; yields them unread where the answer is 2xx."""
+        """Ask once for bytes, following redirects; yields them unread where the answer is 2xx.
+
+        `path` may be an address the server named (`locations.followed`); credentials go to our server's only.
+        """
         # With this header the SDK leaves the body unread, as its own `with_streaming_response` does.
         unread = {"X-Stainless-Raw-Response": "stream", "Accept-Encoding": "identity"}
-        received = await _received(self._request(path, params, {**headers, **unread}))
+        bare = _NO_CREDENTIALS if "://" in path and not is_same_origin(self._base_url, path) else {}
+        received = await _received(self._request(path, params, {**headers, **unread, **bare}))
         if isinstance(received, Lost) or not received.is_success:
             yield await _read(received)
             return
@@ -153,8 +167,16 @@ class Transport:
         finally:
             await received.aclose()
 
+    async def _only_where_it_may_lead(self, request: httpx2.Request) -> None:
+        """Refuse to follow a redirect to where a server may not lead; asked at each hop."""
+        if followed(self._base_url, str(request.url)) is None:
+            where = f"{request.url.scheme}://{request.url.host}"
+            raise httpx2.UnsupportedProtocol(
+                f"it leads to {where}, which is not followed from {self._base_url}"
+            )
+
     def _request(
-        self, path: str, params: Mapping[str, object], headers: Mapping[str, str]
+        self, path: str, params: Mapping[str, object], headers: Mapping[str, str | Omit]
     ) -> Awaitable[httpx2.Response]:
         return self._sdk.get(
             path,
@@ -190,12 +212,16 @@ class Content:
     @property
     def is_text(self) -> bool:
         """Whether this is a page or a JSON document, and so no bytes of a video."""
-        return self.content_type in {"text/html", "application/json"}
+        return is_text(self.content_type)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the bytes; raises `ContentTruncated` when fewer come than were announced."""
+        """Yield the bytes; raises `ContentTruncated` when fewer come than announced, `ContentTooLarge`."""
+        self._check_size(self.content_length or 0)
+        taken = 0
         try:
             async for chunk in self._response.aiter_bytes(CHUNK_BYTES):
+                taken += len(chunk)
+                self._check_size(taken)
                 yield chunk
         except httpx2.RequestError as error:
             raise self._truncated(_described(error)) from None
@@ -203,6 +229,13 @@ class Content:
     async def as_answer(self) -> Answer | Lost:
         """Read the rest as text, for answers that turn out to be no bytes of a video."""
         return await _read(self._response)
+
+    def _check_size(self, taken: int) -> None:
+        if taken > MOST_CONTENT_BYTES:
+            raise ContentTooLarge(
+                f"the file is larger than {MOST_CONTENT_BYTES >> 30} GiB, the most that is fetched; "
+                "is it a video? Its server's operator knows"
+            )
 
     def _truncated(self, why: str) -> ContentTruncated:
         received, announced = self._response.num_bytes_downloaded, self.content_length
@@ -295,6 +328,7 @@ async def _read(received: httpx2.Response | Lost) -> Answer | Lost:
     try:
         await received.aread()
     except httpx2.RequestError as error:
+        await received.aclose()
         return _lost(error)
     return Answer(received.status_code, dict(received.headers.items()), received.text)
 

@@ -8,7 +8,7 @@ import click
 from cli import options
 from cli.commands.create import end_placed, placed_document, request_of, show_placed, show_preview
 from cli.copying import Copies, copying
-from cli.finishing import Finished, Wishes, finish
+from cli.finishing import Finished, Wishes, finish, raise_trouble
 from cli.ingredients import LoopCommand, ingredients
 from cli.invocation import Invocation
 from cli.models import list_models, show_models
@@ -92,6 +92,5 @@ def render_and_keep(
             finished.show(console, inv)
 
     inv.emit(document, text)
-    if finished.trouble:
-        raise finished.trouble
+    raise_trouble(finished)
     end_placed(inv, replace(placed, job=finished.job))

@@ -7,7 +7,7 @@ import click
 from cli import options
 from cli.adopting import job_of
 from cli.copying import Copies, copying
-from cli.finishing import Finished
+from cli.finishing import Finished, raise_trouble
 from cli.invocation import Invocation
 from cli.offering import check_variants
 
@@ -39,7 +39,14 @@ def download_command(inv: Invocation, *, name: str, copies: Copies, dry_run: boo
     check_variants(inv.settings, known.profile, copies.not_stored(known))
 
     async def follow(desk: "Desk") -> Finished:
-        return Finished(*await copies.make(desk, await desk.job(job_id)))
+        from sora_adapter.errors import ContentUnavailable, VideoNotFound  # noqa: PLC0415
+
+        try:
+            return Finished(*await copies.make(desk, await desk.job(job_id)))
+        except (ContentUnavailable, VideoNotFound) as trouble:
+            return Finished(await desk.job(job_id), [], trouble)
 
     finished = inv.desk(follow)
-    inv.emit(finished.document(inv), lambda console: finished.show(console, inv))
+    if finished.trouble is None:
+        inv.emit(finished.document(inv), lambda console: finished.show(console, inv))
+    raise_trouble(finished)

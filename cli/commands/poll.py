@@ -8,7 +8,7 @@ from cli import options
 from cli.adopting import job_of
 from cli.copying import Copies, copying
 from cli.ending import end
-from cli.finishing import Finished, Wishes, finish
+from cli.finishing import Finished, Wishes, finish, raise_trouble
 from cli.invocation import Invocation
 from cli.offering import check_variants
 
@@ -59,6 +59,5 @@ def poll_command(
 
     finished = inv.desk(follow)
     inv.emit(finished.document(inv), lambda console: finished.show(console, inv))
-    if finished.trouble:
-        raise finished.trouble
+    raise_trouble(finished)
     end(inv, finished.job)

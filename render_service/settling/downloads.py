@@ -14,7 +14,7 @@ from render_service.errors import AssetUnusable
 from render_service.material.media import mismatches, probe
 from render_service.storage.assets import Incoming
 from sora_adapter.calls import Begun
-from sora_adapter.errors import ContentTruncated, loggable
+from sora_adapter.errors import ContentMissing, ContentTruncated, loggable
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 TRIES = 3
 PROGRESS_BYTES = 1 << 20
-"""A try that brought this much was worth it and does not count."""
+"""A try that broke off and brought this much does not count; a whole file that is unusable always does."""
+
+PATIENCE_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Pauses after answers that there are no bytes of a completed video yet."""
 
 MEDIA_TYPES = {
     Variant.VIDEO: ("video/",),
@@ -34,16 +37,29 @@ USUAL_TYPE = {Variant.VIDEO: "video/mp4", Variant.THUMBNAIL: "image/webp", Varia
 
 
 async def download(desk: Desk, client: "VideosClient", job: Job, variant: Variant) -> AssetStored:
-    """Fetch `variant` until it is whole, and keep it; raises what the last try raised."""
+    """Fetch `variant` until it is whole, and keep it; raises what the last try raised.
+
+    Bytes that are missing right after completion are asked for again, `PATIENCE_S` apart.
+    """
     with desk.assets.incoming() as incoming:
-        receiving, tries = Receiving(incoming), TRIES
+        receiving, tries, pauses = Receiving(incoming), TRIES, iter(PATIENCE_S)
         while True:
             before = incoming.bytes
             try:
                 media_type = await receiving.take(client, job, variant)
                 return await _kept(desk, job, variant, incoming, media_type)
+            except ContentMissing as missing:
+                pause_s = next(pauses, None)
+                if pause_s is None:
+                    raise
+                log = {"pause_s": pause_s, **loggable(missing)}
+                desk.log.info("asset.missing_yet", job_id=job.job_id, **log)
+                await desk.sleep(pause_s)
             except (ContentTruncated, AssetUnusable) as error:
-                tries = TRIES if incoming.bytes >= before + PROGRESS_BYTES else tries - 1
+                is_progress = incoming.bytes >= before + PROGRESS_BYTES and isinstance(
+                    error, ContentTruncated
+                )
+                tries = TRIES if is_progress else tries - 1
                 if not tries:
                     raise
                 if isinstance(error, AssetUnusable):

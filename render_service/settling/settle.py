@@ -28,6 +28,7 @@ from render_service.webhooks.matching import match_inbox
 from sora_adapter.errors import (
     ContentExpired,
     ContentGone,
+    ContentMissing,
     ContentTruncated,
     ServerTrouble,
     VideoNotFound,
@@ -214,8 +215,8 @@ async def _store(desk: Desk, client: "VideosClient", job: Job, variant: Variant)
             lost = await record(desk, job, AssetLost(variant=variant, cause=cause))
             await _close(desk, lost)
         raise
-    except (ServerTrouble, ContentTruncated, AssetUnusable, VideoNotFound) as trouble:
-        is_unknown = isinstance(trouble, VideoNotFound)
+    except (ServerTrouble, ContentTruncated, AssetUnusable, VideoNotFound, ContentMissing) as trouble:
+        is_unknown = isinstance(trouble, VideoNotFound | ContentMissing)
         if variant is Variant.VIDEO and (is_unknown or job.expires_at is not None):
             await let_go(desk, job)
         raise

@@ -26,7 +26,14 @@ from render_service.work.capacity import Capacity
 from render_service.work.hands import Hands
 from render_service.work.steps import Step, next_step
 from render_service.work.terms import Terms
-from sora_adapter.errors import AdapterError, ServerTrouble, VideoNotFound, loggable
+from sora_adapter.errors import (
+    AdapterError,
+    ContentTooLarge,
+    ContentUnavailable,
+    ServerTrouble,
+    VideoNotFound,
+    loggable,
+)
 from sora_adapter.observation import Observation
 from sora_adapter.polling import pace_after_look, pace_after_trouble
 
@@ -88,7 +95,12 @@ class CarryingOut:
             await self._put_off(jobs, pace.pause_s, trouble)
         except NotReady as asks:
             await self._put_off(jobs, NEEDS_A_PERSON_S, asks)
-        except (VideoNotFound, AssetUnusable) as answer:  # the same question again may get the same answer
+        except (
+            VideoNotFound,
+            ContentUnavailable,
+            ContentTooLarge,
+            AssetUnusable,
+        ) as answer:  # the same question again may get the same answer
             await self._put_off(jobs, None, answer)
         except Exception as error:  # noqa: BLE001  # also a fault of ours: it must not stop the queue
             await self._put_off(jobs, AFTER_TROUBLE_S, error)

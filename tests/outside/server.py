@@ -416,7 +416,7 @@ class Handler(BaseHTTPRequestHandler):
         elif how == "garbage":
             self._send_bytes(200, b"this is no film " * 64, "video/mp4")
         elif how == "bomb":
-            bomb = gzip.compress(bytes(1 << 28))
+            bomb = gzip.compress(bytes(1 << 26))
             self._send_bytes(200, bomb, "video/mp4", encoding="gzip")
         elif how == "none":
             self._cut_off()

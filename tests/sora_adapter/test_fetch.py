@@ -10,6 +10,7 @@ from sora_adapter.client import VideosClient
 from sora_adapter.errors import (
     ContentExpired,
     ContentGone,
+    ContentMissing,
     ContentNotReady,
     ContentTruncated,
     ServerFailed,
@@ -120,12 +121,22 @@ async def test_410_is_expired(server: Any, client: VideosClient, video: dict[str
         await _download(client)
 
 
-async def test_no_bytes_before_expires_at_are_gone(
+async def test_a_404_with_a_code_is_believed(
+    server: Any, client: VideosClient, video: dict[str, Any]
+) -> None:
+    completed = {**video, "status": "completed", "expires_at": NOON_UNIX + 1}
+    gone = {"error": {"message": "no such file", "code": "content_gone"}}
+    server.answers(404, gone, date=NOON).answers(200, completed)
+    with pytest.raises(ContentGone):
+        await _download(client)
+
+
+async def test_a_404_without_a_code_before_expires_at_proves_nothing_yet(
     server: Any, client: VideosClient, video: dict[str, Any]
 ) -> None:
     completed = {**video, "status": "completed", "expires_at": NOON_UNIX + 1}
     server.answers(404, NOT_FOUND, date=NOON).answers(200, completed)
-    with pytest.raises(ContentGone):
+    with pytest.raises(ContentMissing, match="yet, although it is completed"):
         await _download(client)
 
 
