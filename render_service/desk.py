@@ -23,7 +23,7 @@ from render_service.errors import KeyMissing, ProfileRetired
 from render_service.governance.measuring import Measuring
 from render_service.governance.policies import active_rules
 from render_service.recording import Recorder
-from render_service.servers import check_server
+from render_service.servers import check_server, is_bound
 from render_service.settings import SANDBOX, Settings
 from render_service.storage.assets import AssetStore
 from render_service.telemetry import Log, Trace
@@ -229,7 +229,7 @@ class Desk:
     async def check_server(self, job: Job) -> None:
         """Refuse a `job` of another server than the one in use; `WrongServer` says what to set."""
         bound = (job.job_id, job.attempt_id, job.video_id)
-        if bound not in self.checked:
+        if is_bound(job) and bound not in self.checked:
             await asyncio.to_thread(check_server, self.settings, self.ledger, job)
             self.checked.add(bound)
 

@@ -26,7 +26,7 @@ def server_of(ledger: Ledger, job: Job) -> str | None:
     A job that was not submitted yet belongs to the server of the video it starts from, if there is one. The
     embedded sandbox changes its port and is always the one beside the ledger, so it has no address here.
     """
-    if job.profile == SANDBOX:
+    if not is_bound(job):
         return None
     if job.video_id is not None or job.state in OPEN:
         for record in reversed(ledger.history(job.job_id)):
@@ -35,9 +35,15 @@ def server_of(ledger: Ledger, job: Job) -> str | None:
             if isinstance(record.event, RenderAdopted):
                 return record.event.server
         return None
-    if job.remix_video_id is not None and job.source_job is not None:
-        return server_of(ledger, ledger.job(job.source_job))
-    return None
+    return server_of(ledger, ledger.job(job.source_job)) if job.source_job else None
+
+
+def is_bound(job: Job) -> bool:
+    """Say whether `job` may belong to a server, which takes its history to find out."""
+    if job.profile in {SANDBOX, None}:
+        return False
+    starts_from_a_video = job.remix_video_id is not None and job.source_job is not None
+    return job.video_id is not None or job.state in OPEN or starts_from_a_video
 
 
 def address_in_use(settings: Settings, server: Profile) -> str | None:
