@@ -27,6 +27,7 @@ bench: .venv/ready      ## ratios against a named peer, alternating in one run
 	$(BIN)/python benchmarks/status.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/webhooks.py
+	$(BIN)/python benchmarks/half_requests.py
 	$(BIN)/python benchmarks/worker.py --jobs 5000
 	$(BIN)/python benchmarks/verify.py
 	$(BIN)/python benchmarks/size.py

@@ -24,6 +24,8 @@ from render_service.web.webhooks import WebhookReceiver
 from render_service.webhooks.receiving import Inbox
 from sora_adapter.webhooks import Verifier
 
+UNREADY = "the ledger cannot be used now; the log of this server says why"
+
 
 def create_app(desk: Desk, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
     """Build the app of one desk; it receives webhooks of the profiles that `secrets` names."""
@@ -42,7 +44,8 @@ def create_app(desk: Desk, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
         try:
             head = await asyncio.to_thread(desk.ledger.head)
         except LedgerError as error:
-            return JSONResponse({"ready": False, "because": str(error)}, 503)
+            desk.log.warning("ledger.unusable", because=str(error))  # names path and user
+            return JSONResponse({"ready": False, "because": UNREADY}, 503)
         is_ready = bool(request.app.state.is_ready)
         return JSONResponse({"ready": is_ready, "size": head.size}, 200 if is_ready else 503)
 

@@ -11,12 +11,13 @@ import uvicorn
 from render_service.desk import Desk
 from render_service.errors import BadInput
 from render_service.web.app import create_app
+from render_service.web.connections import MOST_HEADER_BYTES, bounded_connections, most_connections
 
 GRACE_S = 10
-MOST_CONNECTIONS = 1_000
-"""What more there is gets a 503 and comes again."""
-
 _BACKLOG = 2048
+_ACCEPTED_AT_ONCE = 50
+"""asyncio accepts as many before it looks at any, and each is an open file."""
+
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -30,6 +31,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
         await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(_BACKLOG)  # which uvicorn set to what is accepted at once
         self._started()
 
     @contextlib.contextmanager
@@ -65,7 +68,10 @@ async def serve(
         ws="none",
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MOST_CONNECTIONS,
+        http=bounded_connections(),
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        limit_concurrency=most_connections() + 1,
+        backlog=_ACCEPTED_AT_ONCE,
         timeout_graceful_shutdown=GRACE_S,
     )
     await _Server(config, started).serve(sockets=[listening])
