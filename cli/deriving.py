@@ -23,10 +23,10 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
     A video that only the server knows is adopted first; in a dry run it stays unknown.
     """
     if dry_run:
-        from render_service.material.sources import source_in  # noqa: PLC0415
+        from render_service.material.sources import source_ahead  # noqa: PLC0415
 
         with inv.ledger() as ledger:
-            source, profile = source_in(ledger, name)
+            source, profile = source_ahead(ledger, name)
         show_preview(inv, request_from(source, profile), NOTHING, how)
         return
 

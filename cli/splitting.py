@@ -31,16 +31,19 @@ def preview_split(inv: Invocation, name: str, split: "Split", request_from: Requ
     and have the same shape.
     """
     from render_service.asking.preview import preview  # noqa: PLC0415
-    from render_service.material.sources import source_in  # noqa: PLC0415
+    from render_service.material.sources import source_ahead  # noqa: PLC0415
 
     with inv.ledger() as ledger:
-        source, profile = source_in(ledger, name)
+        source, profile = source_ahead(ledger, name)
     requests = [request_from(source, profile, part, split.key) for part in split.prompts]
-    seen = [(request, preview(inv.settings, request)) for request in requests]
+    tried = inv.even_if_retired
+    seen = [(request, preview(inv.settings, request, even_if_retired=tried)) for request in requests]
     cost = sum(getattr(one.ruling, "cost_usd_micros", 0) for _, one in seen)
     jobs = [one.document(request) for request, one in seen]
     document = {"dry_run": True, "remixes": len(jobs), "cost_usd_micros": cost, "jobs": jobs}
     inv.emit(document, lambda console: _preview_text(console, seen, cost))
+    for line in seen[0][1].outlook.lines():
+        say(line)
     if any(one.post is None for _, one in seen):
         raise click.exceptions.Exit(ExitCode.DENIED)
 

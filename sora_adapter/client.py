@@ -15,7 +15,6 @@ from datetime import datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
@@ -33,12 +32,12 @@ from sora_adapter.calls import (
     post_of,
     video_path,
 )
-from sora_adapter.errors import ReferenceUnreadable, ServerUnreadable, SettingsUnusable, VideoNotFound
+from sora_adapter.errors import ReferenceUnreadable, ServerUnreadable, VideoNotFound
 from sora_adapter.locations import followed
 from sora_adapter.observation import Character, Observation, Page
 from sora_adapter.profiles import Profile
 from sora_adapter.redaction import redactor
-from sora_adapter.support import require
+from sora_adapter.support import checked_base_url, checked_key, require
 from sora_adapter.translate import Translator
 from sora_adapter.transport import Content, Transport
 
@@ -76,8 +75,8 @@ class VideosClient:
         traceparent: Callable[[], str] | None = None,
     ) -> None:
         self.profile = profile
-        self.base_url = _checked_base_url(profile, base_url)
-        key = _checked_key(profile, api_key)
+        self.base_url = checked_base_url(profile, base_url)
+        key = checked_key(profile, api_key)
         self._translator = Translator(profile, self.base_url, redactor(key))
         self._transport = Transport(self.base_url, key or profile.default_key, timeout_s)
         self._traceparent = traceparent
@@ -279,34 +278,3 @@ async def _bytes_of(reference: ReferenceFile) -> bytes:
         raise ReferenceUnreadable(
             f"the file {reference.content} cannot be read ({error.strerror}); nothing was sent"
         ) from error
-
-
-def _checked_base_url(profile: Profile, base_url: str | None) -> str:
-    url = base_url or profile.base_url
-    if url is None:
-        raise SettingsUnusable(f"profile {profile.name} needs the address of a server; set OPENAI_BASE_URL")
-    try:
-        parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and " " not in url
-    except ValueError:
-        usable = False
-    if not usable:
-        raise SettingsUnusable(f"base URL {url!r} cannot be used; expected one like https://host/v1")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise SettingsUnusable(
-            f"the base URL of {parts.hostname} must not hold a user, a query or a fragment; "
-            f"a key belongs in {profile.key_variable}"
-        )
-    return url.rstrip("/")
-
-
-def _checked_key(profile: Profile, api_key: str | None) -> str | None:
-    key = (api_key or "").strip()
-    if not key and profile.needs_key:
-        raise SettingsUnusable(f"profile {profile.name} needs a key; set {profile.key_variable}")
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise SettingsUnusable(
-            f"the key in {profile.key_variable} holds a space or a character no key has; copy it again"
-        )
-    return key or None

@@ -1,9 +1,10 @@
 """What a server cannot do is said before anything is sent: what, why, and what to do instead. Pure."""
 
 from typing import get_args
+from urllib.parse import urlsplit
 
 from ledger.events import Variant
-from sora_adapter.errors import OperationUnsupported
+from sora_adapter.errors import OperationUnsupported, SettingsUnusable
 from sora_adapter.profiles import Ability, Profile, Wanted
 
 _NAMES: dict[Wanted, str] = {
@@ -44,3 +45,36 @@ def require(profile: Profile, *wanted: Wanted) -> None:
 def _because(profile: Profile, wanted: Wanted) -> str:
     offered = ", ".join(ability for ability in get_args(Ability) if profile.offers(ability))
     return profile.unsupported.get(wanted) or f"its server has {offered}; use the profile of one that can"
+
+
+def checked_base_url(profile: Profile, base_url: str | None) -> str:
+    """Return the base URL to use, None meaning the profile's; `SettingsUnusable` says what is wrong."""
+    url = base_url or profile.base_url
+    if url is None:
+        raise SettingsUnusable(f"profile {profile.name} needs the address of a server; set OPENAI_BASE_URL")
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and " " not in url
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsUnusable(f"base URL {url!r} cannot be used; expected one like https://host/v1")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise SettingsUnusable(
+            f"the base URL of {parts.hostname} must not hold a user, a query or a fragment; "
+            f"a key belongs in {profile.key_variable}"
+        )
+    return url.rstrip("/")
+
+
+def checked_key(profile: Profile, api_key: str | None) -> str | None:
+    """Return the key to use; `SettingsUnusable` where one is needed, or cannot be sent."""
+    key = (api_key or "").strip()
+    if not key and profile.needs_key:
+        raise SettingsUnusable(f"profile {profile.name} needs a key; set {profile.key_variable}")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise SettingsUnusable(
+            f"the key in {profile.key_variable} holds a space or a character no key has; copy it again"
+        )
+    return key or None

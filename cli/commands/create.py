@@ -121,7 +121,8 @@ def show_preview(
     from cli.exit_codes import ExitCode  # noqa: PLC0415
     from render_service.asking.preview import preview  # noqa: PLC0415
 
-    seen = preview(inv.settings, request, material, how.override if how else None)
+    override = how.override if how else None
+    seen = preview(inv.settings, request, material, override, even_if_retired=inv.even_if_retired)
     document = seen.document(request)
 
     def text(console: "Console") -> None:
@@ -132,6 +133,8 @@ def show_preview(
         console.print("dry run: nothing was recorded, nothing was sent")
 
     inv.emit(document, text)
+    for line in seen.outlook.lines():
+        say(line)
     if seen.post is None:
         raise click.exceptions.Exit(ExitCode.DENIED)
 

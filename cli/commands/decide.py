@@ -10,7 +10,7 @@ from cli.changing import change_option, changed
 from cli.commands.create import request_of
 from cli.exit_codes import ExitCode
 from cli.ingredients import LoopCommand, ingredients
-from cli.invocation import Invocation
+from cli.invocation import Invocation, say
 from cli.prompting import needed, prompting
 from decision.request import RenderRequest
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from decision.holding import Considered
+    from render_service.asking.obstacles import Outlook
 
 
 @click.command("decide", cls=LoopCommand, short_help="Show the decision on a request; record nothing.")
@@ -64,8 +65,11 @@ def decide_command(
         else request_of(inv, prompt=prompt, **asked)[0]
     )
     ruling = _considered(inv, request)
-    document = _document(ruling, request)
+    ahead = _outlook(inv, request)
+    document = _document(ruling, request) | ahead.document()
     inv.emit(document, lambda console: _text(console, ruling, request, document))
+    for line in ahead.lines():
+        say(line)
     if ruling.decision != "ALLOW":
         raise click.exceptions.Exit(ExitCode.DENIED)
 
@@ -79,7 +83,7 @@ def _of_video(
     **asked: Any,
 ) -> RenderRequest:
     """Return the request for a remix, edit or extension; what only a new render takes is refused."""
-    from render_service.material.sources import source_in  # noqa: PLC0415
+    from render_service.material.sources import source_ahead  # noqa: PLC0415
 
     extra = asked.pop("extra")
     only_for_create = {"--input-reference": asked.pop("input_reference"), "--promotes": asked.pop("promotes")}
@@ -93,7 +97,7 @@ def _of_video(
             raise click.UsageError("--change writes the prompt; leave out --prompt and --prompt-file")
         prompt, asked = changed(inv, name, changes, asked)
     with inv.ledger() as ledger:
-        source, profile = source_in(ledger, name)
+        source, profile = source_ahead(ledger, name)
     return advised_request(inv, operation, source, prompt=needed(prompt), profile=profile, **asked)
 
 
@@ -101,6 +105,12 @@ def _considered(inv: Invocation, request: RenderRequest) -> "Considered":
     from render_service.asking.preview import ruling_on  # noqa: PLC0415
 
     return ruling_on(inv.settings, request)
+
+
+def _outlook(inv: Invocation, request: RenderRequest) -> "Outlook":
+    from render_service.asking.obstacles import outlook  # noqa: PLC0415
+
+    return outlook(inv.settings, request, even_if_retired=inv.even_if_retired)
 
 
 def _document(ruling: "Considered", request: RenderRequest) -> dict[str, Any]:

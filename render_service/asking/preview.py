@@ -1,6 +1,6 @@
 """What would happen, without it happening: the decision and the request. Needs no key and no network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from decision.holding import Considered, consider
 from decision.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided
 from render_service.asking.intents import requested
+from render_service.asking.obstacles import Outlook, outlook
 from render_service.asking.recorded_call import Files, call_of
 from render_service.desk import utc_now
 from render_service.governance.contexts import context_in
@@ -31,11 +32,13 @@ class Preview:
     ruling: Considered
     post: Post | None
     base_url: str
+    outlook: Outlook = field(default_factory=Outlook)
 
     def document(self, request: RenderRequest) -> Json:
         """Return the preview as JSON."""
         sent = request_document(self.post, self.base_url) if self.post else None
-        return {"dry_run": True, "decision": ruling_document(self.ruling, request), "request": sent}
+        decision = ruling_document(self.ruling, request)
+        return {"dry_run": True, "decision": decision, "request": sent} | self.outlook.document()
 
 
 def preview(
@@ -43,8 +46,10 @@ def preview(
     request: RenderRequest,
     material: Material = NOTHING,
     override: Override | None = None,
+    *,
+    even_if_retired: bool = False,
 ) -> Preview:
-    """Decide on `request` and show what would be sent; records nothing and calls nothing.
+    """Decide on `request`, show what would be sent and what would keep it from that; calls nothing.
 
     `BadRequest` if what `override` names cannot be set aside.
     """
@@ -56,7 +61,8 @@ def preview(
         upload = call.upload.content if call.upload else None
         assert not isinstance(upload, Path)  # noqa: S101  # `Files` has read it
         post = post_of(call, server, upload)
-    return Preview(ruling, post, address(settings, request.profile))
+    ahead = outlook(settings, request, even_if_retired=even_if_retired)
+    return Preview(ruling, post, address(settings, request.profile), ahead)
 
 
 def ruling_on(settings: Settings, request: RenderRequest, override: Override | None = None) -> Considered:

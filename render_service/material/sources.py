@@ -3,12 +3,14 @@
 import asyncio
 
 from decision.request import Source
-from ledger.events import Operation, RenderAdopted, RenderRequested
+from ledger.events import Operation, RenderAdopted, RenderRequested, Status
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from render_service.desk import Desk
 from render_service.errors import NotReady
 from render_service.settling.settle import refresh
+
+UNDER_WAY = (Status.QUEUED, Status.IN_PROGRESS)
 
 
 async def source_of(desk: Desk, name: str) -> tuple[Source, str]:
@@ -21,7 +23,8 @@ async def source_of(desk: Desk, name: str) -> tuple[Source, str]:
     job = await desk.job(name)
     video_in(job)
     await desk.check_server(job)
-    await refresh(desk, job)
+    if job.status in UNDER_WAY:
+        await refresh(desk, job)
     return await asyncio.to_thread(source_in, desk.ledger, job.job_id)
 
 
@@ -42,6 +45,14 @@ def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:
         extensions=_extensions(ledger, job),
         prompt=asked.text if asked else None,
     )
+    return source, profile
+
+
+def source_ahead(ledger: Ledger, name: str) -> tuple[Source, str]:
+    """Return the source as a run may find it, which asks the server first: one that ran is completed."""
+    source, profile = source_in(ledger, name)
+    if source.status in UNDER_WAY and not source.deleted:
+        source = source.model_copy(update={"status": Status.COMPLETED})
     return source, profile
 
 

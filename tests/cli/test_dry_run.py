@@ -44,6 +44,30 @@ def test_a_dry_run_says_which_model_and_why(sora: Any) -> None:
     assert decision["why"]
 
 
+def test_a_dry_run_says_that_the_run_would_be_refused(sora: Any) -> None:
+    ended = sora("create", "--prompt", "a fox", "--dry-run", "--profile", "openai")
+    assert "OPENAI_API_KEY is not set" in ended.document["refused"]
+    assert "the run would be refused: OPENAI_API_KEY" in ended.error
+    ended = sora("decide", "--prompt", "a fox", "--profile", "custom")
+    assert "set OPENAI_BASE_URL" in ended.document["refused"]
+
+
+def test_a_dry_run_of_what_can_be_sent_says_nothing_more(sora: Any, server: Any) -> None:
+    server()
+    ended = sora("create", "--prompt", "a fox", "--dry-run")
+    assert (ended.document["refused"], ended.document["assumes"], ended.error) == (None, None, "")
+
+
+def test_a_dry_run_with_a_key_says_that_the_profile_is_retired(
+    sora: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    asked = ("create", "--prompt", "a fox", "--profile", "openai")
+    preview, run = sora(*asked, "--dry-run"), sora(*asked)
+    assert preview.document["refused"] in run.error
+    assert sora(*asked, "--dry-run", "--even-if-retired").document["refused"] is None
+
+
 def test_a_dry_run_of_a_denial_ends_with_3(sora: Any, folder: Path) -> None:
     ended = sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--dry-run")
     assert (ended.code, ended.document["request"]) == (3, None)

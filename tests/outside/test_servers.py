@@ -96,7 +96,7 @@ def test_a_404_to_deletion_and_question_alike_proves_nothing_while_the_video_is_
 
 
 def test_the_source_of_a_remix_is_looked_at_before_the_decision(outside: Start, person: Person) -> None:
-    server = outside(render_s=0.0)
+    server = outside(render_s=0.3)
     job = created(person.at(server))
     remixed = person.at(server)("remix", "--id", job, "--prompt", "Make it night")
     assert remixed.code == 0, remixed.err
@@ -104,8 +104,23 @@ def test_the_source_of_a_remix_is_looked_at_before_the_decision(outside: Start, 
     verified(person)
 
 
+def test_a_dry_remix_and_a_decision_say_what_the_run_would_find_out(outside: Start, person: Person) -> None:
+    server, other = outside(render_s=0.3), outside()
+    ana = person.at(server)
+    job = created(ana)
+    asked = ("--id", job, "--prompt", "Make it night", "--dry-run")
+    seen = ana("remix", *asked)
+    assert (seen.code, seen.document["refused"]) == (0, None)
+    assert "last seen queued, and the run asks the server first" in seen.document["assumes"]
+    decided = ana("decide", "--remix", job, "--prompt", "Make it night")
+    assert (decided.code, decided.document["decision"]) == (0, "ALLOW")
+    assert f"belongs to {server.base_url}" in person.at(other)("remix", *asked).document["refused"]
+    assert len(server.requests("GET")) == 0
+    assert other.requests() == []
+
+
 def test_a_source_that_cannot_be_asked_is_not_said_to_be_queued(outside: Start, person: Person) -> None:
-    server = outside(render_s=0.0)
+    server = outside(render_s=0.3)
     job = created(person.at(server))
     before = types(person)
     server.behave(retrieve=[503, 503])
