@@ -15,6 +15,7 @@ import click
 
 from cli.text.printable import printable
 from ledger.ledger import Ledger
+from ledger.private_files import OPEN, NewFile
 from ledger.record import Authority
 from render_service.settings import Settings
 from render_service.telemetry import Log, Trace
@@ -177,10 +178,9 @@ def say(message: str) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Write `document` to `path`, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        with NewFile(path, mode=OPEN) as file:
+            file.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+            file.replace(durable=False)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise click.FileError(str(path), f"{error.strerror}; the command itself was carried out") from error

@@ -14,6 +14,7 @@ from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, NewerFormat
 from ledger.events import LedgerCreated
 from ledger.job import JOB_PREFIX, Job
 from ledger.merkle import leaf_hash
+from ledger.private_files import make_folders
 from ledger.record import Provenance, Record, StoredRow, draft, new_event_id
 from ledger.store.interface import (
     NEW,
@@ -153,7 +154,7 @@ def _open_sqlite(path: Path, *, read_only: bool) -> Store:
 
     if not read_only:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(path.parent)
         except OSError as error:
             raise LedgerUnusable(
                 f"ledger {path}: its folder cannot be made ({error.strerror}): name another with --ledger"

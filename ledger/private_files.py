@@ -14,6 +14,8 @@ from typing import BinaryIO, Self
 
 FILE = 0o600
 FOLDER = 0o700
+OPEN = 0o666
+"""Of files that a person asked for under a name of their own: what their umask leaves of it."""
 
 
 class NewFile:
@@ -39,11 +41,15 @@ class NewFile:
         """Append `content`."""
         self._file.write(content)
 
-    def replace(self) -> None:
-        """Give it its name, in place of what has it."""
-        self._flush()
+    def replace(self, *, durable: bool = True) -> None:
+        """Give it its name, in place of what has it; not `durable` where it can be made again."""
+        if durable:
+            self._flush()
+        else:
+            self._file.flush()
         self.path.replace(self.target)
-        sync_folder(self.target.parent)
+        if durable:
+            sync_folder(self.target.parent)
 
     def link(self) -> None:
         """Give it its name; `FileExistsError` if that is taken."""
@@ -55,6 +61,12 @@ class NewFile:
         """Flush what was written here, or by others under `path`."""
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def begin_private(path: Path) -> None:
+    """Make `path` an empty file that is its owner's alone, unless something is there."""
+    with suppress(OSError):  # whoever opens it says why not
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_WRONLY, FILE))
 
 
 def unguessable(target: Path) -> Path:

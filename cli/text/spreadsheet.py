@@ -6,7 +6,6 @@ anyone may have written. Such a cell gets an apostrophe before it, which a sprea
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TextIO
 import click
 
 from cli.text.record_words import what
+from ledger.private_files import OPEN, NewFile
 from ledger.record import Record
 from render_service.documents import record_document
 
@@ -45,15 +45,13 @@ def write_rows(path: Path, records: Iterable[Record]) -> int:
     """Write `records` to the new file `path`, whole or not at all; return how many there were."""
     if path.exists():
         raise click.BadParameter(f"{path}: it exists already; name a new file", param_hint="--out")
-    part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8-sig", newline="") as file:
-            count = _write(file, records)
-        os.link(part, path)
+        with NewFile(path, mode=OPEN) as part:
+            with part.path.open("w", encoding="utf-8-sig", newline="") as file:
+                count = _write(file, records)
+            part.link()
     except OSError as error:
         raise click.FileError(str(path), error.strerror or str(error)) from error
-    finally:
-        part.unlink(missing_ok=True)
     return count
 
 

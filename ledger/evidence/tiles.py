@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ledger.evidence.head import TreeHead
 from ledger.ledger import EVERYTHING, Ledger
 from ledger.merkle import TILE_HEIGHT, leaf_hash
+from ledger.private_files import OPEN, NewFile
 
 WIDTH = 1 << TILE_HEIGHT
 _LENGTH_BYTES = 2
@@ -92,6 +93,6 @@ def _whole(tile: Tile, parts: list[bytes], content: bytes) -> bytes:
 
 def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with NewFile(path, mode=OPEN) as file:
+        file.write(content)
+        file.replace(durable=False)

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from ledger.events import Variant
 from ledger.job import Job
 from ledger.ledger import Ledger
+from ledger.private_files import OPEN, NewFile
 from render_service.batches.member import Member
 from render_service.batches.plan import Planned
 from render_service.documents import Json
@@ -63,12 +64,11 @@ class BatchFolder:
         return [self._write(self.document(member.planned), member.document(ledger)) for member in members]
 
     def _write(self, target: Path, document: Json) -> StorageFailed | None:
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            temporary.write_bytes(to_json(document, indent=2) + b"\n")
-            temporary.replace(target)
+            with NewFile(target, mode=OPEN) as file:
+                file.write(to_json(document, indent=2) + b"\n")
+                file.replace(durable=False)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             return StorageFailed(
                 f"{target}: cannot be written ({error.strerror}); the job itself is in the ledger: "
                 "make room, then go on with --resume"

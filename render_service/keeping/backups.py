@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.errors import LedgerUnusable
 from ledger.ledger import Ledger, file_of, label_of, open_snapshot
+from ledger.private_files import make_folders
 from render_service.errors import BadInput
 from render_service.keeping.copying import copy_ledger
 
@@ -126,7 +127,7 @@ def _from_file(file: Path, path: Path, progress: Progress) -> "Report":
         return reports[0].clean
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
     except OSError as error:
         raise LedgerUnusable(f"ledger {path}: its folder cannot be made ({error.strerror})") from error
     copy_file(file, path, progress, check)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ledger.ledger import Ledger
-from ledger.private_files import NewFile, make_folders
+from ledger.private_files import OPEN, NewFile, make_folders
 from render_service.errors import BadInput, PlaceTaken, StorageFailed
 from render_service.settings import Settings
 from render_service.storage.folder import COPY_BYTES, FolderPlace, clear_stale, unwritable, writing
@@ -237,7 +237,7 @@ class AssetStore:
         check_target(target, force=force)
         source = self.path(storage_uri)
         try:
-            with source.open("rb") as stored, NewFile(target, mode=0o666) as copy:
+            with source.open("rb") as stored, NewFile(target, mode=OPEN) as copy:
                 digest = hashlib.sha256()
                 while chunk := stored.read(COPY_BYTES):
                     digest.update(chunk)

@@ -4,10 +4,11 @@ Each call is one transaction and on disk when it returns, so `kill -9` loses not
 stores on top (`jobs`, `characters`, `endpoints`, `deliveries`) own their tables; none reads another's.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 Row = tuple[object, ...]
@@ -19,7 +20,9 @@ class Database:
     """A connection that any thread may use."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # what SQLite puts beside it gets the same rights
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600))
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(
             path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False

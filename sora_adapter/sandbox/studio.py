@@ -44,7 +44,7 @@ class Studio:
         self._under_way: dict[str, tuple[Future[Path], Executor]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sweep()
 
     def close(self) -> None:
@@ -135,6 +135,7 @@ class Studio:
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
         try:
             write(part)
+            part.chmod(0o600)
             os.replace(part, path)  # noqa: PTH105 - the name says that it overwrites
         finally:
             part.unlink(missing_ok=True)

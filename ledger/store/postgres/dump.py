@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ledger.errors import LedgerUnusable
 from ledger.merkle import Frontier
+from ledger.private_files import NewFile
 from ledger.store.postgres.connection import Connection, Place, check_readable, recognise
 from ledger.store.postgres.outage import Outage
 from ledger.store.postgres.present import read_head
@@ -45,18 +46,14 @@ def dump(place: Place, file: Path) -> Frontier:
 
 
 def _write(place: Place, file: Path, program: str, schema: str, snapshot: str) -> None:
-    part = file.with_name(f".{file.name}.part")
+    what = ["--format=custom", "--no-owner", "--no-privileges", f'--schema="{schema}"']
     try:
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        what = ["--format=custom", "--no-owner", "--no-privileges", f'--schema="{schema}"']
-        where = [f"--snapshot={snapshot}", f"--file={part}", f"--dbname={_conninfo(place)}"]
-        _run(place, [program, *what, *where])
-        os.link(part, file)
+        with NewFile(file) as part:
+            where = [f"--snapshot={snapshot}", f"--file={part.path}", f"--dbname={_conninfo(place)}"]
+            _run(place, [program, *what, *where])
+            part.link()
     except OSError as error:
         raise LedgerUnusable(f"{file}: it cannot be written ({error.strerror})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def restore(place: Place, file: Path) -> None:

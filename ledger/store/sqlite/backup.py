@@ -5,13 +5,13 @@ one file without a write-ahead log beside it, readable by its owner alone; it ap
 is complete and synchronised to disk, and an interrupted one leaves nothing.
 """
 
-import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from ledger.errors import LedgerUnusable
+from ledger.private_files import NewFile
 from ledger.store.sqlite.connection import open_reading, usable
 
 PAGES = 1_000
@@ -22,18 +22,16 @@ def copy_file(
     source: Path, target: Path, progress: Callable[[int, int], object], check: Callable[[Path], bool]
 ) -> None:
     """Copy the ledger at `source` to the new file `target`, if `check` of the copy says so."""
-    part = target.with_name(f".{target.name}.part")
     try:
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        with usable(source), closing(open_reading(source)) as db:
-            _copy(db, part, progress)
-        if check(part):
-            _link(part, target)
+        with NewFile(target) as part:
+            with usable(source), closing(open_reading(source)) as db:
+                _copy(db, part.path, progress)
+            if check(part.path):
+                part.link()
+    except FileExistsError:
+        raise LedgerUnusable(f"{target}: it appeared meanwhile and was left as it is") from None
     except OSError as error:
         raise LedgerUnusable(f"{target}: it cannot be written ({error.strerror})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _copy(db: sqlite3.Connection, part: Path, progress: Callable[[int, int], object]) -> None:
@@ -45,18 +43,3 @@ def _copy(db: sqlite3.Connection, part: Path, progress: Callable[[int, int], obj
         [(found,), *_] = copy.execute("PRAGMA integrity_check(1)").fetchall()
         if found != "ok":
             raise LedgerUnusable(f"ledger file: it is damaged ({found}): take another backup")
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-
-
-def _link(part: Path, target: Path) -> None:
-    """Give `part` its name, which must not be taken; the folder's entry is synchronised too."""
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise LedgerUnusable(f"{target}: it appeared meanwhile and was left as it is") from None
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.errors import LedgerUnusable
+from ledger.private_files import begin_private
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -52,6 +53,8 @@ def usable(path: Path) -> Iterator[None]:
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """Open `path` with our pragmas; the caller has made sure that it is a ledger."""
+    if not read_only:
+        begin_private(path)  # SQLite gives what it puts beside it the same rights
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
