@@ -21,7 +21,7 @@ from ledger.record import Authority, Draft, Provenance, Record, draft
 from ledger.store.interface import NEW, AnyVersion, Batch, Document, Fence, Hold, holds_of
 from render_service.errors import KeyMissing, ProfileRetired
 from render_service.governance.measuring import Measuring
-from render_service.governance.policies import active_rules
+from render_service.governance.policies import InForce, Rules
 from render_service.recording import Recorder
 from render_service.servers import check_server, is_bound
 from render_service.settings import SANDBOX, Settings
@@ -97,8 +97,8 @@ class Desk:
     log: Log
     ledger: Ledger
     assets: AssetStore
-    catalog: Catalog
-    policy: Policy
+    in_force: InForce
+    """The policy and catalog that decide; shared by the desks made from this one."""
     clock: Callable[[], datetime] = utc_now
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     even_if_retired: bool = False
@@ -125,15 +125,14 @@ class Desk:
         """Open the ledger for writing, beginning it if there is none; nothing is called."""
         AssetStore.of(settings)  # wrong: begin no ledger
         ledger = Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
-        rules = active_rules(ledger)
+        in_force = InForce(ledger)
         desk = cls(
             settings=settings,
             trace=trace,
             log=log,
             ledger=ledger,
             assets=AssetStore.of(settings, ledger),
-            catalog=rules.catalog,
-            policy=rules.policy,
+            in_force=in_force,
             clock=clock_of(ledger),
             even_if_retired=even_if_retired,
             authority=authority,
@@ -147,6 +146,16 @@ class Desk:
             from render_service.asking.draining import drain  # noqa: PLC0415  # it imports the desk
 
             drain(self)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force, as it was last read."""
+        return self.in_force.rules.policy
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog in force, as it was last read."""
+        return self.in_force.rules.catalog
 
     @property
     def provenance(self) -> Provenance:
@@ -164,13 +173,18 @@ class Desk:
         drafts: Sequence[Draft],
         *,
         holds: Sequence[Hold] = (),
-        documents: Sequence[Document] = (),
+        under: Rules | None = None,
     ) -> list[Record]:
-        """Record `drafts` in one stream; durable on return. `StaleFence` where its lease was lost."""
-        batch = Batch(stream, expected_version, drafts)
+        """Record `drafts` in one stream; durable on return. `StaleFence` where its lease was lost.
+
+        With `under` it is a decision or an answer made by these rules: they are kept with it, and
+        `WrongExpectedVersion` says that others are in force.
+        """
+        batches = [Batch(stream, expected_version, drafts), *([under.unchanged] if under else [])]
+        documents = under.documents if under else []
         if fence := self.fences.get(stream):
-            return await self.append_together([batch], holds=holds, documents=documents, fence=fence)
-        return self._logged(await self._recorder.append(batch, holds, documents))
+            return await self.append_together(batches, holds=holds, documents=documents, fence=fence)
+        return self._logged(await self._recorder.append(batches, holds, documents))
 
     async def append_together(
         self,
@@ -200,16 +214,14 @@ class Desk:
     def _recorder(self) -> Recorder:
         return Recorder(self.ledger)
 
-    async def advance(self, job: Job, drafts: Sequence[Draft], documents: Sequence[Document] = ()) -> Job:
+    async def advance(self, job: Job, drafts: Sequence[Draft], *, under: Rules | None = None) -> Job:
         """Record `drafts` in the stream of `job` and return the job after them, without reading it again.
 
         What the job then holds of its budgets goes into the same transaction: whoever says something about a
-        job says it here, or passes `holds_after` along.
+        job says it here, or passes `holds_after` along. `under` as for `append`.
         """
         holds = holds_after(job, drafts)
-        return after(
-            job, await self.append(job.job_id, job.version, drafts, holds=holds, documents=documents)
-        )
+        return after(job, await self.append(job.job_id, job.version, drafts, holds=holds, under=under))
 
     async def job(self, name: str) -> Job:
         """Return a job by id, video id or prefix."""

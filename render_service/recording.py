@@ -20,7 +20,7 @@ from ledger.store.interface import Batch, Document, Hold
 class Waiting(NamedTuple):
     """An append that somebody waits for."""
 
-    batch: Batch
+    batches: Sequence[Batch]
     holds: Sequence[Hold]
     documents: Sequence[Document]
     done: asyncio.Future[list[Record]]
@@ -35,11 +35,11 @@ class Recorder:
         self._committing: asyncio.Task[None] | None = None
 
     async def append(
-        self, batch: Batch, holds: Sequence[Hold] = (), documents: Sequence[Document] = ()
+        self, batches: Sequence[Batch], holds: Sequence[Hold] = (), documents: Sequence[Document] = ()
     ) -> list[Record]:
-        """Record one batch; durable on return. Raises what `Ledger.append` raises."""
+        """Record `batches`, all or nothing; durable on return. Raises what `Ledger.append` raises."""
         done: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(batch, holds, documents, done))
+        self._waiting.append(Waiting(batches, holds, documents, done))
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit())
         return await done
@@ -72,12 +72,12 @@ class Recorder:
     def _together(self, group: Sequence[Waiting]) -> list[list[Record]]:
         documents = [document for one in group for document in one.documents]
         holds = [hold for one in group for hold in one.holds]
-        appended = self._ledger.append([one.batch for one in group], holds=holds, documents=documents)
-        records = iter(appended)
-        return [list(islice(records, len(one.batch.drafts))) for one in group]
+        batches = [batch for one in group for batch in one.batches]
+        records = iter(self._ledger.append(batches, holds=holds, documents=documents))
+        return [list(islice(records, sum(len(batch.drafts) for batch in one.batches))) for one in group]
 
     def _alone(self, one: Waiting) -> list[Record] | Exception:
         try:
-            return self._ledger.append([one.batch], holds=one.holds, documents=one.documents)
+            return self._ledger.append(one.batches, holds=one.holds, documents=one.documents)
         except Exception as error:  # noqa: BLE001  # raised where it is waited for
             return error

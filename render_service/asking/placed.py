@@ -9,7 +9,7 @@ from ledger.events import RenderDenied, RenderHeld, RenderRequested, SubmissionI
 from ledger.job import Job
 from ledger.ledger import Ledger
 from render_service.governance.overriding import Override
-from render_service.governance.policies import active_rules
+from render_service.governance.policies import Rules, active_rules
 from render_service.governance.second_eyes import who_may_answer
 from sora_adapter.advice import Submission, trouble
 from sora_adapter.errors import AnswerError
@@ -20,7 +20,8 @@ from sora_adapter.profiles import profile
 class Placed:
     """A request that went through the desk: the job, what was asked, and the ruling.
 
-    `override` is what was set aside for it; `override_refused` why nothing was, although somebody wished it.
+    `under` are the rules that made the ruling, None where it was read from the ledger. `override` is what was
+    set aside for it; `override_refused` why nothing was, although that was asked for.
     """
 
     job: Job
@@ -28,6 +29,7 @@ class Placed:
     ruling: Considered
     outcome: Submission | None = None
     repeated: bool = False
+    under: Rules | None = None
     override: Override | None = None
     override_refused: str | None = None
 

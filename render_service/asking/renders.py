@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from decision.errors import BadRequest
-from decision.holding import Considered, consider
+from decision.holding import consider
 from decision.request import RenderRequest
 from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable
 from ledger.events import (
@@ -27,7 +27,7 @@ from ledger.events import (
 )
 from ledger.job import Job, State
 from ledger.record import Draft, new_job_id, timestamp
-from ledger.store.interface import NEW, Document
+from ledger.store.interface import NEW
 from render_service.asking.closing import closed
 from render_service.asking.intents import intended, requested
 from render_service.asking.outcomes import record_outcome
@@ -36,18 +36,18 @@ from render_service.asking.placed import Placed
 from render_service.asking.recorded_call import Files, call_of
 from render_service.asking.request_keys import answered_repeat, event_id_of, find_repeated
 from render_service.desk import Desk
-from render_service.errors import BudgetGone, NotReady
+from render_service.errors import BadInput, BudgetGone, NotReady
 from render_service.governance.budgets import NOTHING as NOTHING_TAKEN
 from render_service.governance.contexts import context_of
 from render_service.governance.overriding import Override, approved_until, lapsed_overrides, set_aside
-from render_service.governance.racing import decided_until_recorded
+from render_service.governance.policies import Rules
+from render_service.governance.racing import decided_until_recorded, replaced_if_refused
 from render_service.governance.requesters import asker
 from render_service.material.files import NOTHING, Material
 from render_service.sending import may_send
 from sora_adapter.advice import Submission
 from sora_adapter.calls import Prepared, SubmitCall
 from sora_adapter.errors import AdapterError
-from sora_adapter.profiles import Profile
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
@@ -58,12 +58,28 @@ QUEUED_BY_MS = 30_000
 """By when a request that is left to a worker is recorded, if it ever is."""
 
 
-def rule(
-    desk: Desk, request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING_TAKEN
-) -> Considered:
-    """Decide on `request` as `place` would; `taken` is what unrecorded decisions take of each budget."""
-    context = asker(desk.settings, desk.policy).known_to(context_of(desk, request, profile, taken))
-    return consider(request, catalog=desk.catalog, policy=desk.policy, context=context)
+def decide(
+    desk: Desk,
+    request: RenderRequest,
+    asked: RenderRequested,
+    override: Override | None = None,
+    taken: Mapping[str, int] = NOTHING_TAKEN,
+) -> Placed:
+    """Decide on `request` by the policy in force; nothing is recorded.
+
+    `taken` is what unrecorded decisions take of each budget. `BadInput` or `BadRequest` refuse it as it is.
+    """
+    profile = desk.profile(request.profile)
+
+    def decided(under: Rules) -> Placed:
+        who = asker(desk.settings, under.policy)
+        context = who.known_to(context_of(desk, request, profile, taken))
+        ruling = consider(request, catalog=under.catalog, policy=under.policy, context=context)
+        placed = _overridden(Placed(unrecorded(), asked, ruling, under=under), under, override)
+        who.check(placed.ruling)
+        return placed
+
+    return desk.in_force.judge(decided, (BadInput, BadRequest))
 
 
 async def place(
@@ -109,26 +125,26 @@ async def _place_new(
     queue: bool,  # noqa: FBT001
     override: Override | None,
 ) -> Placed:
-    """Decide and record, and submit what is allowed; decide again where others took the money in between."""
-    profile = desk.profile(request.profile)
+    """Decide and record, and submit what is allowed; decide again where others took the money in between.
+
+    So it is where another policy is in force by the time of the append, which comes before anything is sent.
+    """
 
     async def once() -> Placed:
-        ruling = await asyncio.to_thread(rule, desk, request, profile)
-        placed = _overridden(desk, Placed(unrecorded(), asked, ruling), override)
-        ruling = placed.ruling
-        if queue or not isinstance(ruling, RenderDecided):
+        placed = await asyncio.to_thread(decide, desk, request, asked, override)
+        if queue or not isinstance(placed.ruling, RenderDecided):
             return await _recorded(desk, placed)
         return await submit(desk, placed, patience, material)
 
     return await decided_until_recorded(desk.log, once)
 
 
-def _overridden(desk: Desk, placed: Placed, wish: Override | None) -> Placed:
+def _overridden(placed: Placed, under: Rules, wish: Override | None) -> Placed:
     """Return `placed` with its denial set aside, or with why it cannot be."""
     if wish is None:
         return placed
     try:
-        ruling = set_aside(placed.ruling, wish, catalog=desk.catalog, policy=desk.policy)
+        ruling = set_aside(placed.ruling, wish, catalog=under.catalog, policy=under.policy)
     except BadRequest as refused:
         if not isinstance(placed.ruling, RenderDenied):
             raise
@@ -166,9 +182,8 @@ def opening(desk: Desk, placed: Placed, same: Draft | None = None) -> list[Draft
     `same` is a draft of the very same ruling, made for another request.
     """
     asked, ruling = placed.requested, placed.ruling
-    who = asker(desk.settings, desk.policy)
-    who.check(ruling)
-    asking = who.drafts(
+    assert placed.under is not None  # noqa: S101  # it was decided just now
+    asking = asker(desk.settings, placed.under.policy).drafts(
         desk.ledger, placed.job.job_id, asked, desk.provenance, desk.clock(), event_id_of(asked.request_key)
     )
     first = asking[0]
@@ -189,10 +204,17 @@ async def _recorded(desk: Desk, placed: Placed) -> Placed:
     queued = isinstance(placed.ruling, RenderDecided)
     if queued:  # first, so that a crash after the append leaves nothing that is never due
         await asyncio.to_thread(store.schedule, job_id, QUEUED_BY_MS)
-    job = await desk.advance(placed.job, opening(desk, placed), rules_of(desk))
+    job = await _opened(desk, placed, opening(desk, placed))
     if queued:
         await asyncio.to_thread(store.wake, [job_id])
     return replace(placed, job=job)
+
+
+async def _opened(desk: Desk, placed: Placed, drafts: Sequence[Draft]) -> Job:
+    """Record what a session opens with; `PolicyReplaced` if other rules than decided it are in force."""
+    assert placed.under is not None  # noqa: S101  # as for `opening`
+    with replaced_if_refused(desk.in_force, placed.under):
+        return await desk.advance(placed.job, drafts, under=placed.under)
 
 
 async def submit(desk: Desk, placed: Placed, patience: Patience, material: Material = NOTHING) -> Placed:
@@ -279,7 +301,7 @@ async def _recording(desk: Desk, placed: Placed, job: Job, intent: SubmissionInt
         return await _intended_again(desk, job, intent)
     opened = opening(desk, placed)
     drafts = [*opened, desk.draft(intent, causation_id=opened[-1].event_id)]
-    return await desk.advance(job, drafts, rules_of(desk))
+    return await _opened(desk, placed, drafts)
 
 
 async def _intended_again(desk: Desk, job: Job, intent: SubmissionIntended) -> Job:
@@ -340,8 +362,3 @@ async def uninterrupted(desk: Desk, work: Coroutine[Any, Any, T]) -> T:
         desk.log.warning("submission.finishing", hint="press Ctrl-C again to leave the outcome unknown")
         await task
         raise
-
-
-def rules_of(desk: Desk) -> list[Document]:
-    """Return the policy and the catalog that decisions cite."""
-    return [Document(desk.policy.canonical), Document(desk.catalog.canonical)]

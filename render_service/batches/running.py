@@ -29,7 +29,7 @@ from ledger.store.interface import NEW, Batch, Hold
 from render_service.asking.intents import requested
 from render_service.asking.patience import Patience
 from render_service.asking.placed import Placed
-from render_service.asking.renders import may_try_again, opening, rule, rules_of, submit, unrecorded
+from render_service.asking.renders import decide, may_try_again, opening, submit
 from render_service.asking.request_keys import differences, event_id_of, repeated_in
 from render_service.batches.file import BatchInvalid, Problem
 from render_service.batches.folder import BatchFolder
@@ -37,7 +37,11 @@ from render_service.batches.member import FAILURES, Member
 from render_service.batches.plan import Planned
 from render_service.desk import Desk, after, holds_after
 from render_service.errors import BadInput
-from render_service.governance.racing import decided_until_recorded
+from render_service.governance.racing import (
+    PolicyReplaced,
+    decided_until_recorded,
+    replaced_if_refused,
+)
 from render_service.settling.settle import HAS_VIDEO
 from render_service.settling.sweep import ON_PURPOSE, settle_all
 
@@ -139,8 +143,16 @@ async def _record(desk: Desk, plan: Sequence[Planned]) -> list[Member]:
     """Record request and decision of some entries in one transaction."""
 
     async def once() -> list[Member]:
+        under = desk.in_force.rules
         placed, batches, holds = await asyncio.to_thread(_drafted, desk, plan)
-        records = iter(await desk.append_together(batches, holds=holds, documents=rules_of(desk)))
+        if any(one.under is not under for one in placed):  # read again on the way: all by the newer ones
+            raise PolicyReplaced
+        with replaced_if_refused(desk.in_force, under):
+            records = iter(
+                await desk.append_together(
+                    [*batches, under.unchanged], holds=holds, documents=under.documents
+                )
+            )
         return [
             Member(planned, replace(one, job=after(one.job, [next(records) for _ in batch.drafts])))
             for planned, one, batch in zip(plan, placed, batches, strict=True)
@@ -162,10 +174,9 @@ def _drafted(desk: Desk, plan: Sequence[Planned]) -> tuple[list[Placed], list[Ba
     for planned in plan:
         request = planned.request
         asked = requested(desk.assets, request, planned.material)
-        ruling = rule(desk, request, desk.profile(request.profile), taken)
-        one = Placed(unrecorded(), asked, ruling)
-        batch = Batch(one.job.job_id, NEW, opening(desk, one, drafted.get(id(ruling))))
-        drafted[id(ruling)] = batch.drafts[1]
+        one = decide(desk, request, asked, taken=taken)
+        batch = Batch(one.job.job_id, NEW, opening(desk, one, drafted.get(id(one.ruling))))
+        drafted[id(one.ruling)] = next(each for each in batch.drafts if each.event is one.ruling)
         held = holds_after(one.job, batch.drafts)
         taken.update({hold.budget: hold.reserved_usd_micros for hold in held})
         placed.append(one)

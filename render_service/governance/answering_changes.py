@@ -87,7 +87,7 @@ def _answer(office: Office, name: str, answer: A, signer: Signer | None) -> Outc
             effects, documents = _effect(office, proposed, now, drafts[0].event_id)
             drafts.append(draft(ChangeClosed(outcome="applied"), office.who, now))
         under: Rules = case.under
-        documents = [*documents, Document(under.policy.canonical), Document(under.catalog.canonical)]
+        documents = [*documents, *under.documents]
         batches = [Batch(proposed.name, proposed.history[-1].version, drafts), *_under(effects, under)]
         with suppress(WrongExpectedVersion):
             office.ledger.append(batches, documents=documents)

@@ -19,15 +19,13 @@ from ledger.events import ApprovalGranted, ApprovalRefused, Outcome, RenderDenie
 from ledger.job import Job, State
 from ledger.private import Private
 from ledger.record import Draft, draft, timestamp
-from ledger.store.interface import Batch, Document
 from render_service.asking.closing import closed
-from render_service.desk import Desk, after, holds_after
+from render_service.desk import Desk
 from render_service.errors import BadInput
 from render_service.governance.budget_names import Scope
 from render_service.governance.budgets import purse
 from render_service.governance.held import Case, read_case
 from render_service.governance.identities import Identity
-from render_service.governance.policies import STREAM
 from render_service.governance.racing import decided_until_recorded
 from render_service.governance.second_eyes import answered
 
@@ -123,11 +121,7 @@ def check_until(until: datetime | None, now: datetime) -> None:
 
 async def _recorded(desk: Desk, case: Case, drafts: Sequence[Draft]) -> Job:
     """Record the answer if the job is as it was read, and the policy that judged it still in force."""
-    under = case.pending.under
-    batches = [Batch(case.job.job_id, case.job.version, drafts), Batch(STREAM, under.version, [])]
-    documents = [Document(under.policy.canonical), Document(under.catalog.canonical)]
-    records = await desk.append_together(batches, holds=holds_after(case.job, drafts), documents=documents)
-    return after(case.job, records)
+    return await desk.advance(case.job, drafts, under=case.pending.under)
 
 
 async def _has_changed(desk: Desk, case: Case) -> bool:

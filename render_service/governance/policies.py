@@ -32,6 +32,7 @@ STREAM = "policy"
 FILE_LIMIT_BYTES = 1_000_000
 
 D = TypeVar("D", bound=DecisionDocument)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,44 @@ class Rules:
     def warnings(self) -> tuple[str, ...]:
         """What is no error and has no effect."""
         return self.policy.warnings(self.catalog)
+
+    @property
+    def documents(self) -> list[Document]:
+        """Policy and catalog as decisions and answers cite them."""
+        return [Document(self.policy.canonical), Document(self.catalog.canonical)]
+
+    @property
+    def unchanged(self) -> Batch:
+        """The condition that makes an append fail once other rules are in force; it records nothing."""
+        return Batch(STREAM, self.version, [])
+
+
+class InForce:
+    """The rules that decide in a ledger, as this process last read them.
+
+    What is decided by them is recorded on the condition that they are `Rules.unchanged`. So they are read
+    again only when another process has activated others, not for every decision.
+    """
+
+    def __init__(self, ledger: Ledger, rules: Rules | None = None) -> None:
+        self._ledger = ledger
+        self.rules = rules or active_rules(ledger)
+
+    def renew(self, old: Rules) -> bool:
+        """Read the rules again unless that was done since `old`; say whether there are newer ones."""
+        if self.rules.version == old.version:
+            self.rules = active_rules(self._ledger)
+        return self.rules.version != old.version
+
+    def judge(self, by: Callable[[Rules], T], refusals: tuple[type[Exception], ...]) -> T:
+        """Return what `by` makes of the rules; what it refuses by old ones is judged again by newer ones."""
+        while True:
+            rules = self.rules
+            try:
+                return by(rules)
+            except refusals:
+                if not self.renew(rules):
+                    raise
 
 
 def packaged_rules() -> Rules:
@@ -150,10 +189,9 @@ def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why:
         active = active_rules(ledger)
         check_new(active, rules)
         active.check_free(Change.POLICY)
-        documents = [Document(rules.policy.canonical), Document(rules.catalog.canonical)]
         batch = Batch(STREAM, active.version, [draft(event, provenance, now)])
         try:
-            return ledger.append([batch], documents=documents)[0]
+            return ledger.append([batch], documents=rules.documents)[0]
         except WrongExpectedVersion:
             raise NotReady(
                 "somebody activated a policy in this moment: look at it with `sora-ledger policy show`, "

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
+from decision.errors import DecisionError
 from decision.explain import what_now, why
 from decision.missing import missing_details
-from decision.request import ReferenceImage, parse_request
+from decision.request import ReferenceImage, RenderRequest, parse_request
 from ledger.errors import JobNotFound
 from ledger.events import RenderHeld, Variant
 from ledger.job import JOB_PREFIX, Job, State
@@ -18,6 +19,7 @@ from render_service.asking.resuming import resume
 from render_service.desk import Desk
 from render_service.documents import record_document
 from render_service.errors import BadInput, ServiceError
+from render_service.governance.policies import Rules
 from render_service.material.files import NOTHING, Material
 from render_service.material.fit import first_frame
 from render_service.recovery.attempts import GRACE_S
@@ -198,14 +200,12 @@ class RenderDesk:
         desk = self._desk
         values: dict[str, Any] = {**asked}
         image, material = await asyncio.to_thread(_reference, values.pop("input_reference", None))
-        request = parse_request(
-            catalog=desk.catalog,
-            operation="create",
-            prompt=prompt,
-            input_reference=image,
-            profile=desk.profile().name,
-            **values,
-        )
+        values |= {"input_reference": image, "profile": desk.profile().name}
+
+        def parsed(rules: Rules) -> RenderRequest:
+            return parse_request(catalog=rules.catalog, operation="create", prompt=prompt, **values)
+
+        request = await asyncio.to_thread(desk.in_force.judge, parsed, (DecisionError,))
         if questions := missing_details(request):
             asked_for = "; ".join(question.question for question in questions)
             raise BadInput(f"{asked_for} (say it in the prompt)")

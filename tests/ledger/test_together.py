@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ledger.errors import BudgetExceeded
+from ledger.errors import BudgetExceeded, WrongExpectedVersion
 from ledger.store.group_commit import Request
 from ledger.store.interface import ANY, NEW, Batch, Hold
 from ledger.store.sqlite import SqliteStore, together
@@ -30,6 +30,7 @@ appends = st.tuples(
     st.integers(0, 5),  # which draft of its kind: the same one twice is the same append
     st.sampled_from([None, "studio", "team"]),
     st.integers(0, LIMIT),
+    st.none() | st.tuples(st.sampled_from(STREAMS[:2]), st.sampled_from(EXPECTED)),  # a condition
 )
 limits = st.tuples(  # draft number n sets a limit of n fifths of the one before
     st.sampled_from(["budget_studio", "budget_team"]),
@@ -38,6 +39,7 @@ limits = st.tuples(  # draft number n sets a limit of n fifths of the one before
     st.integers(0, 5),
     st.none(),
     st.just(0),
+    st.none(),
 )
 wishes = st.lists(appends | limits, min_size=2, max_size=8)
 
@@ -85,13 +87,16 @@ def requests(wished: Iterable[tuple[Any, ...]], drafts: dict[tuple[str, int], An
     return [
         Request(
             Append.of(
-                [Batch(stream, expected, [drafts[kind, number]])],
+                [
+                    Batch(stream, expected, [drafts[kind, number]]),
+                    *(Batch(*each, []) for each in conditions if each),
+                ],
                 [Hold(budget, stream, amount, 0)] if budget else [],
                 None,
                 [],
             )
         )
-        for stream, expected, kind, number, budget, amount in wished
+        for stream, expected, kind, number, budget, amount, *conditions in wished
     ]
 
 
@@ -152,3 +157,25 @@ def test_appends_that_touch_nothing_twice_are_placed_as_one(
     assert [json.loads(one.result[0].record)["stream"] for one in group if one.result] == [
         f"notes_{number}" for number in range(5)
     ]
+
+
+def test_appends_on_the_same_condition_are_placed_as_one_and_apart_from_what_changes_it(
+    tmp_path: Path, drafts: dict[tuple[str, int], Any], begin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed: list[int] = []
+    place = together.place
+
+    def counted(db: Any, work: Append, size: int) -> Any:
+        placed.append(work.size)
+        return place(db, work, size)
+
+    monkeypatch.setattr(together, "place", counted)
+    before = [(f"notes_{number}", NEW, "note", number, None, 0, ("other", NEW)) for number in range(3)]
+    change = ("other", NEW, "note", 3, None, 0)
+    late = [(f"notes_{number}", NEW, "note", number, None, 0, ("other", NEW)) for number in range(4, 6)]
+    group = requests([*before, change, *late], drafts)
+    with begin(tmp_path / "ledger.db") as store:
+        placed.clear()
+        store._commit(group)
+    assert placed == [3, 1, 2, 1, 1]
+    assert [type(one.error) for one in group] == [type(None)] * 4 + [WrongExpectedVersion] * 2

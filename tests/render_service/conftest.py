@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from decision.catalog import default_catalog
+from decision.policy import Policy
 from decision.request import RenderRequest, parse_request
 from ledger.events import Event
 from ledger.job import Job
@@ -17,6 +18,7 @@ from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 from render_service.asking.renders import place
 from render_service.desk import Desk
+from render_service.governance.policies import InForce
 from render_service.settings import Settings, read_settings
 from render_service.settling.settle import settle
 from render_service.telemetry import Log, Trace
@@ -24,6 +26,12 @@ from sora_adapter.sandbox.server import SandboxServer
 
 TRACE = Trace("1" * 32, "2" * 16)
 KEY = "sk-test-0123456789abcdef"
+
+
+def decide_by(desk: Desk, policy: Policy) -> Desk:
+    """Return the same desk with another policy, which is not activated in its ledger."""
+    rules = replace(desk.in_force.rules, policy=policy)
+    return replace(desk, in_force=InForce(desk.ledger, rules))
 
 
 @pytest.fixture(scope="module")

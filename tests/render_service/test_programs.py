@@ -186,19 +186,21 @@ def test_a_name_the_package_does_not_have_is_an_attribute_error() -> None:
 
 @pytest.mark.anyio
 async def test_what_is_held_is_told_and_submitted_once_it_is_approved(at_server: dict[str, Any]) -> None:
-    maria = Signer("maria", bytes([1]) * 32)
-    people = {"approvals": [{"code": "ALL"}], "approvers": {"maria": [str(maria.verifier)]}}
+    signers = Signer("maria", bytes([1]) * 32), Signer("omar", bytes([2]) * 32)
+    approvers = {signer.name: [str(signer.verifier)] for signer in signers}
+    people = {"approvals": [{"code": "ALL"}], "approvers": approvers}
     rules = Rules(Policy.model_validate({**default_policy().model_dump(), **people}), default_catalog())
     settings = read_settings(ledger=at_server["ledger"], profile="custom")
     activate(settings, TRACE, datetime(2026, 11, 21, tzinfo=UTC), rules, "everything waits")
     async with RenderDesk(**at_server) as desk:
-        with pytest.raises(NotSubmitted, match=r"is held: a person has to approve it.*approve job_") as told:
+        with pytest.raises(NotSubmitted, match=r"is held: 2 people have to approve it.*approve job_") as told:
             await desk.create("a fox runs")
         job = told.value.job
         with pytest.raises(NotReady, match="waits for approval"):
             await desk.resume(job.job_id)
         others = Desk.open(settings, TRACE, Log(TRACE, quiet=True))
-        await approve(others, job, signer=maria)
+        for signer in signers:  # one more than the rule says, as "ana" is a name that was typed
+            await approve(others, job, signer=signer)
         await others.close()
         assert (await desk.resume(job.job_id)).state is State.RUNNING
 

@@ -78,10 +78,10 @@ async def test_trouble_with_the_store_is_raised_to_every_task_of_a_group(
 
 async def test_an_append_is_made_although_nobody_waits_any_more(desk: Desk) -> None:
     recorder = Recorder(desk.ledger)
-    gone = asyncio.create_task(recorder.append(Batch("stream-a", NEW, fact(desk, "a"))))
+    gone = asyncio.create_task(recorder.append([Batch("stream-a", NEW, fact(desk, "a"))]))
     await asyncio.sleep(0)
     gone.cancel()
-    await recorder.append(Batch("stream-b", NEW, fact(desk, "b")))
+    await recorder.append([Batch("stream-b", NEW, fact(desk, "b"))])
     assert [record.stream for record in desk.ledger.read()][1:] == ["stream-a", "stream-b"]
 
 

@@ -43,7 +43,8 @@ _BODY_THERE = (
 class Append(NamedTuple):
     """The arguments of one `Store.append`, or of several that are made as one.
 
-    `touched` are the streams it appends to, and the budgets it holds money of or sets the limit of.
+    `touched` are the streams it appends to, and the budgets it holds money of or sets the limit of;
+    `expected` are streams that it appends nothing to, on the condition that they are at some version.
     """
 
     batches: Sequence[Batch]
@@ -51,6 +52,7 @@ class Append(NamedTuple):
     fences: Sequence[Fence]
     documents: Sequence[Document]
     touched: frozenset[tuple[str, str]]
+    expected: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def of(
@@ -61,14 +63,16 @@ class Append(NamedTuple):
         documents: Sequence[Document],
     ) -> "Append":
         """Return one append; what is no batch raises here, where its caller is."""
-        touched = {("stream", batch.stream) for batch in batches}
+        touched = {("stream", batch.stream) for batch in batches if batch.drafts}
+        expected = {("stream", batch.stream) for batch in batches if not batch.drafts}
         touched |= {("budget", hold.budget) for hold in holds}
         touched |= {  # a hold is judged by the limit that such a stream sets
             ("budget", batch.stream.removeprefix(_BUDGET_PREFIX))
             for batch in batches
             if batch.stream.startswith(_BUDGET_PREFIX)
         }
-        return cls(batches, holds, [fence] if fence else [], documents, frozenset(touched))
+        fences = [fence] if fence else []
+        return cls(batches, holds, fences, documents, frozenset(touched), frozenset(expected - touched))
 
     @property
     def size(self) -> int:
@@ -78,10 +82,10 @@ class Append(NamedTuple):
 
 def as_one(appends: Sequence[Append]) -> Append:
     """Return `appends`, no two of which touch the same, as one: it is refused if one of them is."""
-    batches, holds, fences, documents, touched = (
+    batches, holds, fences, documents, touched, expected = (
         list(chain.from_iterable(part)) for part in zip(*appends, strict=True)
     )
-    return Append(batches, holds, fences, documents, frozenset(touched))
+    return Append(batches, holds, fences, documents, frozenset(touched), frozenset(expected))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The appends of several callers in one transaction: placed as one where that is the same, else one by one.
 
 Placed as one, they share the statements of one append, which are most of what an append costs. It is the same
-as placing them one after the other only where no two touch a stream or a budget, and where none is refused.
+as placing them one after the other only where none is refused, no two touch the same stream or budget, and
+none touches a stream that another expects at some version. Any number may expect the same.
 """
 
 import sqlite3
@@ -29,13 +30,14 @@ def apply_all(db: sqlite3.Connection, group: Sequence[AppendRequest], tree: Fron
 
 def _apart(group: Sequence[AppendRequest]) -> Iterator[Sequence[AppendRequest]]:
     """Yield the requests in their order, as many at a time as touch nothing twice."""
-    begin, touched = 0, set[tuple[str, str]]()
+    begin, touched, expected = 0, set[tuple[str, str]](), set[tuple[str, str]]()
     for number, request in enumerate(group):
-        touches = request.work.touched
-        if not touched.isdisjoint(touches):
+        touches, expects = request.work.touched, request.work.expected
+        if not (touched.isdisjoint(touches | expects) and expected.isdisjoint(touches)):
             yield group[begin:number]
-            begin, touched = number, set()
+            begin, touched, expected = number, set(), set()
         touched |= touches
+        expected |= expects
     yield group[begin:]
 
 

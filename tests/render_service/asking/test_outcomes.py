@@ -91,11 +91,11 @@ async def test_an_acceptance_is_recorded_however_often_the_job_is_annotated_mean
     desk, job = await submitting()
     advance, notes = Desk.advance, ["one", "two", "three"]
 
-    async def annotated(self: Desk, job: Job, drafts: Any, documents: Any = ()) -> Job:
+    async def annotated(self: Desk, job: Job, drafts: Any, **more: Any) -> Job:
         if notes:
             note = self.draft(NoteRecorded(text=Private.seal("text", notes.pop())))
             await self.append(job.job_id, ANY, [note])
-        return await advance(self, job, drafts, documents)
+        return await advance(self, job, drafts, **more)
 
     monkeypatch.setattr(Desk, "advance", annotated)
     recorded = await record_outcome(desk, job, accepted(), goes_on=False)

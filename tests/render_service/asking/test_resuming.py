@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from render_service.material.files import NOTHING, Material
 from render_service.material.fit import first_frame
 from render_service.material.sources import source_of
 from render_service.settling.settle import settle
+from tests.render_service.conftest import decide_by
 
 pytestmark = pytest.mark.anyio
 
@@ -137,7 +137,7 @@ async def test_a_denied_or_closed_job_says_so(desk: Desk, request_for: Any) -> N
 async def test_what_the_policy_wants_a_person_for_is_held_with_the_rules_it_cites(
     desk: Desk, request_for: Any, types: Any, event: Any, intact: Any
 ) -> None:
-    desk = replace(desk, policy=PEOPLE)
+    desk = decide_by(desk, PEOPLE)
     placed = await place(desk, request_for(purpose="final"))
     assert placed.job.state is State.HELD
     assert types(placed.job) == ["render.requested", "render.held"]
@@ -148,14 +148,14 @@ async def test_what_the_policy_wants_a_person_for_is_held_with_the_rules_it_cite
 
 
 async def test_what_is_held_is_not_submitted(desk: Desk, request_for: Any) -> None:
-    desk = replace(desk, policy=PEOPLE)
+    desk = decide_by(desk, PEOPLE)
     held = (await place(desk, request_for(purpose="final"))).job
     with pytest.raises(NotReady, match="waits for approval"):
         await resume(desk, held)
 
 
 async def test_a_held_request_repeated_under_its_key_is_the_same_job(desk: Desk, request_for: Any) -> None:
-    desk = replace(desk, policy=PEOPLE)
+    desk = decide_by(desk, PEOPLE)
     first, again = [await place(desk, request_for(purpose="final", request_key="k")) for _ in range(2)]
     assert (again.job, again.repeated) == (first.job, True)
 
@@ -167,7 +167,7 @@ async def test_a_held_request_repeated_under_its_key_is_the_same_job(desk: Desk,
 async def test_what_is_held_or_queued_can_be_withdrawn(
     desk: Desk, request_for: Any, types: Any, intact: Any, purpose: str
 ) -> None:
-    desk = replace(desk, policy=PEOPLE)
+    desk = decide_by(desk, PEOPLE)
     job = await queued(desk, request_for(purpose=purpose))
     gone = await cancel(desk, job, "another concept")
     assert (gone.state, gone.outcome, gone.reserved_usd_micros) == (State.CANCELLED, "cancelled", 0)

@@ -28,7 +28,7 @@ from render_service.governance.approvals import approve, reject
 from render_service.governance.budget_names import Period, read_name
 from render_service.governance.budgets import set_limit
 from render_service.governance.explanations import explain
-from render_service.governance.policies import Rules, activate
+from render_service.governance.policies import InForce, Rules, activate
 from render_service.governance.statements import answer_statement_1, sign
 
 pytestmark = pytest.mark.anyio
@@ -53,10 +53,10 @@ def sits(desk: Desk, actor: str, source: ActorSource = ActorSource.OPERATING_SYS
     return replace(desk, settings=settings, **more)
 
 
-def under(desk: Desk, rules: Policy) -> Desk:
+def under(desk: Desk, rules: Policy, catalog: Catalog | None = None) -> Desk:
     """Return the desk with `rules` active in its ledger."""
-    activate(desk.settings, desk.trace, desk.clock(), Rules(rules, desk.catalog), "for a test")
-    return replace(desk, policy=rules)
+    activate(desk.settings, desk.trace, desk.clock(), Rules(rules, catalog or desk.catalog), "for a test")
+    return replace(desk, in_force=InForce(desk.ledger))
 
 
 @pytest.fixture
@@ -435,14 +435,14 @@ async def test_an_approval_judged_by_a_policy_that_was_replaced_meanwhile_is_jud
 ) -> None:
     job = await held(ana)
     stricter = policy({"code": "FINALS", "purposes": ["final"], "signed": True}, approvers=KEYS)
-    append, calls = Desk.append_together, []
+    advance, calls = Desk.advance, []
 
     async def late(desk: Desk, *args: Any, **more: Any) -> Any:
         if not calls:
             calls.append(under(ana, stricter))
-        return await append(desk, *args, **more)
+        return await advance(desk, *args, **more)
 
-    monkeypatch.setattr(Desk, "append_together", late)
+    monkeypatch.setattr(Desk, "advance", late)
     with pytest.raises(BadInput, match="rule FINALS wants the signature"):
         await approve(bob, job)
 
@@ -613,7 +613,7 @@ async def test_a_price_holds_from_its_day_on_and_one_that_began_since_is_held_ag
             ),
         ]
     catalog = Catalog.model_validate(content)
-    ana = under(replace(ana, catalog=catalog), ana.policy)
+    ana = under(ana, ana.policy, catalog)
     job = await held(ana, model="sora-2")
     assert choice_of(event(job, RenderHeld)).cost_usd_micros == 400_000
     tomorrow = replace(sits(ana, "bob"), clock=lambda: today + timedelta(days=1))
@@ -625,5 +625,5 @@ async def test_a_price_that_rose_since_is_held_again(ana: Desk, bob: Desk, held:
     content = bob.catalog.model_dump(by_alias=True)
     for price in (price for model in content["models"] for price in model["prices"]):
         price["usd_micros_per_second"] *= 2
-    dearer = under(replace(bob, catalog=Catalog.model_validate(content)), bob.policy)
+    dearer = under(bob, bob.policy, Catalog.model_validate(content))
     assert (await approve(dearer, job)).job.state is State.HELD

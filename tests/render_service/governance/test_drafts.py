@@ -1,6 +1,5 @@
 """A policy may want an approved draft before a final."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from render_service.desk import Desk
 from render_service.governance.explanations import why_not
 from render_service.material.sources import source_of
 from render_service.settling.settle import record, settle
+from tests.render_service.conftest import decide_by
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ DRAFTS_FIRST = Policy.model_validate({**default_policy().model_dump(), "require_
 @pytest.fixture
 def strict(desk: Desk) -> Desk:
     """A policy that wants an approved draft before a final."""
-    return replace(desk, policy=DRAFTS_FIRST)
+    return decide_by(desk, DRAFTS_FIRST)
 
 
 async def drafted(desk: Desk, request: Any) -> Job:

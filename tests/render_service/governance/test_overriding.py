@@ -17,6 +17,7 @@ from render_service.desk import Desk
 from render_service.errors import BadInput, NotReady
 from render_service.governance.approvals import approve
 from render_service.governance.overriding import Override, read_override
+from tests.render_service.conftest import decide_by
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +34,7 @@ def lenient(desk: Desk) -> Desk:
 
 def at_time(desk: Desk, now: datetime, **more: Any) -> Desk:
     policy = Policy.model_validate({**default_policy().model_dump(), **more}) if more else desk.policy
-    return replace(desk, policy=policy, clock=lambda: now)
+    return replace(decide_by(desk, policy), clock=lambda: now)
 
 
 async def test_what_is_overridden_is_recorded_before_the_decision_it_leads_to(

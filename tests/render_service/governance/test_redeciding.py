@@ -1,6 +1,7 @@
 """Recorded decisions made again: the same, drifted, or not to be told any more."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,7 @@ from ledger.job import Job
 from ledger.ledger import Ledger
 from ledger.store.interface import ANY
 from render_service.asking.intents import requested
-from render_service.asking.placed import Placed
-from render_service.asking.renders import opening, place, rule, rules_of, unrecorded
+from render_service.asking.renders import decide, opening, place
 from render_service.desk import Desk
 from render_service.governance.redeciding import Remade, Verdict, remake_all, remake_summary
 from render_service.material.files import NOTHING
@@ -48,11 +48,10 @@ def recorded_as(desk: Desk, request_for: Any) -> Callable[[Rewrite], Any]:
 
     async def recorded_as(rewrite: Rewrite) -> Job:
         request = request_for()
-        ruling = rule(desk, request, desk.profile(request.profile))
-        assert isinstance(ruling, RenderDecided)
-        asked = requested(desk.assets, request, NOTHING)
-        drafts = opening(desk, Placed(unrecorded(), asked, rewrite(ruling)))
-        return await desk.advance(unrecorded(), drafts, rules_of(desk))
+        placed = decide(desk, request, requested(desk.assets, request, NOTHING))
+        assert isinstance(placed.ruling, RenderDecided)
+        drafts = opening(desk, replace(placed, ruling=rewrite(placed.ruling)))
+        return await desk.advance(placed.job, drafts, under=placed.under)
 
     return recorded_as
 
@@ -99,10 +98,9 @@ async def test_a_change_that_the_prompt_does_not_ask_for_is_drift(
     desk: Desk, ledger: Ledger, stored: Any, remix_of: Any
 ) -> None:
     request = remix_of(await stored(desk), "Make it night")
-    ruling = rule(desk, request, desk.profile(request.profile))
     another = remix_of(desk.ledger.jobs()[0], "Make it night and add a dog")
-    asked = requested(desk.assets, another, NOTHING)
-    await desk.advance(unrecorded(), opening(desk, Placed(unrecorded(), asked, ruling)), rules_of(desk))
+    placed = decide(desk, request, requested(desk.assets, another, NOTHING))
+    await desk.advance(placed.job, opening(desk, placed), under=placed.under)
     *_, remade = remake_all(ledger)
     assert remade.differences["change_verdict"] == ("single", "multiple")
 
