@@ -13,8 +13,8 @@ What no store could record (an id of another shape, a hold below zero, text seal
 *Order.* Positions are dense and in commit order, so a reader that has seen N misses nothing up to N.
 
 *Who retries.* The caller, with the same drafts: ids, salts and times were fixed before the first try, so
-whether the first try was recorded or not, the second ends in "it is there". A store never retries; where the
-answer to its COMMIT was lost it looks the event ids up, and returns the records or says that there are none.
+whether the first try was recorded or not, the second ends in "it is there". A store tries again by itself
+only where its connection broke: it looks the event ids up, and returns the records or decides it anew.
 
 *Absent* is None or an empty list; trouble with the store itself is `LedgerUnusable`, with the next step.
 """

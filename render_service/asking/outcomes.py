@@ -30,6 +30,9 @@ from render_service.desk import Desk
 from render_service.errors import AnsweredTooLate
 from sora_adapter.advice import Submission
 
+SLOW_S = 2.0
+"""A ledger that takes longer may not come back before this process ends."""
+
 
 async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: bool) -> Job:
     """Record `outcome`, and the end of the session unless it `goes_on`; return the job after it.
@@ -48,7 +51,7 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
     keeping = Keeping(desk, job, outcome, drafts)
     while True:
         try:
-            recorded = await _recorded(desk, job, outcome, drafts)
+            recorded = await _recorded_or_kept(desk, job, outcome, drafts, keeping)
         except LedgerUnusable as trouble:
             await keeping.keep()
             if not await keeping.may_try_again():
@@ -60,6 +63,19 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
         else:
             await keeping.forget()
             return recorded
+
+
+async def _recorded_or_kept(
+    desk: Desk, job: Job, outcome: Submission, drafts: list[Draft], keeping: Keeping
+) -> Job:
+    """Record the answer; while the ledger keeps it waiting, as in a fail-over, it is in the spool."""
+    recording = asyncio.ensure_future(_recorded(desk, job, outcome, drafts))
+    try:
+        if not (await asyncio.wait({recording}, timeout=SLOW_S))[0]:
+            await keeping.keep()
+        return await recording
+    finally:
+        recording.cancel()  # does nothing to one that is done
 
 
 async def _recorded(desk: Desk, job: Job, outcome: Submission, drafts: list[Draft]) -> Job:

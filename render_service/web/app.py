@@ -25,6 +25,8 @@ from render_service.webhooks.receiving import Inbox
 from sora_adapter.webhooks import Verifier
 
 UNREADY = "the ledger cannot be used now; the log of this server says why"
+READY_S = 5.0
+"""A ledger that is waited for, as in a fail-over, is not ready."""
 
 
 def create_app(desk: Desk, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
@@ -42,7 +44,11 @@ def create_app(desk: Desk, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
 
     async def ready(request: Request) -> Response:
         try:
-            head = await asyncio.to_thread(desk.ledger.head)
+            async with asyncio.timeout(READY_S):
+                head = await asyncio.to_thread(desk.ledger.head)
+        except TimeoutError:
+            because = f"the ledger has not answered for {READY_S:g} s"
+            return JSONResponse({"ready": False, "because": because}, 503)
         except LedgerError as error:
             desk.log.warning("ledger.unusable", because=str(error))  # names path and user
             return JSONResponse({"ready": False, "because": UNREADY}, 503)

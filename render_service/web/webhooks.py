@@ -79,8 +79,9 @@ class WebhookReceiver:
 
     async def _receive(self, profile: str, delivery: Delivery) -> tuple[str, Response]:
         try:
-            reception = await self._inbox.receive(profile, WebhookReceived(**delivery.model_dump()))
-        except LedgerError as error:
+            async with asyncio.timeout(LONGEST_S):  # one that is recorded later is a repeated one then
+                reception = await self._inbox.receive(profile, WebhookReceived(**delivery.model_dump()))
+        except (LedgerError, TimeoutError) as error:
             self._log.warning("webhook.not_recorded", profile=profile, because=str(error))
             message = "the ledger cannot be written now; deliver it again"
             return "not_recorded", _refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, RETRY_AFTER)

@@ -46,7 +46,7 @@ def workers() -> Iterator[list[subprocess.Popen[str]]]:
 def queue(person: Any, number: int) -> list[str]:
     made = [person(*CREATE, "--request-key", f"r{n}-{time.monotonic_ns()}") for n in range(number)]
     assert [each.code for each in made] == [0] * number, made[0].err
-    return [each.document["id"] for each in made]
+    return [each.document["job_id"] for each in made]
 
 
 def wait_until_billed(server: Any, number: int, seconds: float = 60.0) -> None:
@@ -98,6 +98,26 @@ def test_a_worker_outlives_a_restart_and_a_promotion_of_its_database(
     waiting.communicate(timeout=60)
     assert waiting.returncode == 0
     ends_well(person, server, 3, workers)
+
+
+def test_an_answer_that_waits_for_the_database_survives_a_kill(
+    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    server = outside(creates=["slow@3"])
+    person = person.at(server).with_(SORA_LEDGER_URL=cluster.primary.url)
+    [job] = queue(person, 1)
+    workers.append(person.start("worker", "--interval", "0.2"))
+    wait_until_billed(server, 1)
+    cluster.primary.stop()
+    ends = time.monotonic() + 60
+    while not list((tmp_path / "data").glob("**/spool/*/*.json")) and time.monotonic() < ends:
+        time.sleep(0.05)
+    workers[0].kill()
+    workers.pop().communicate()
+    cluster.primary.start()
+    assert person("poll", "--id", job).code == 0
+    assert len(server.bills()) == 1
+    assert person("audit").code == 0
 
 
 @pytest.mark.soak
