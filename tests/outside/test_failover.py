@@ -63,7 +63,10 @@ def ends_well(person: Any, server: Any, number: int, workers: list[subprocess.Po
         if set(states) == {"stored"}:
             break
         time.sleep(0.2)
-    assert states == ["stored"] * number
+    if states != ["stored"] * number:
+        for worker in workers:
+            worker.send_signal(signal.SIGINT)
+        pytest.fail("\n".join([str(states), *(worker.communicate(timeout=60)[1] for worker in workers)]))
     assert [worker.poll() for worker in workers] == [None] * len(workers)
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
@@ -127,8 +130,10 @@ def test_workers_and_commands_move_on_from_a_frozen_primary(
     server = outside(render_s=2.0)
     person = person.at(server).with_(SORA_LEDGER_URL=cluster.url)
     cluster.follow()
+    queue(person, 1)
     workers += [person.start("worker", "--interval", "0.5") for _ in range(3)]
-    queue(person, 6)
+    wait_until_billed(server, 1)
+    queue(person, 5)
     cluster.primary.freeze()
     time.sleep(2)
     cluster.standby.promote()

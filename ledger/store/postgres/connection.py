@@ -37,6 +37,7 @@ _DEFAULTS: dict[str, Any] = {
     "keepalives_interval": 10,
     "keepalives_count": 3,
 }
+_LISTED = ("host", "hostaddr", "port")
 _SESSION = {
     "lock_timeout": str(LOCK_TIMEOUT_MS),
     "idle_in_transaction_session_timeout": str(LOCK_TIMEOUT_MS),
@@ -79,6 +80,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     answer_s = ANSWER_S
     pooled = False
+    generation = 0
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for an answer, `answer_s` at most; what sets its own `timeout` handles it itself."""
@@ -104,11 +106,18 @@ class Place(NamedTuple):
         return cls(url, label(url))
 
 
-def connect(place: Place, *, read_only: bool) -> Connection:
-    """Open a connection with our settings; the caller turns psycopg's errors into words."""
+def connect(place: Place, *, read_only: bool, first: int = 0) -> Connection:
+    """Open a connection with our settings, trying the hosts from the one at `first` on.
+
+    The caller turns psycopg's errors into words.
+    """
     given = {**_DEFAULTS, **conninfo_to_dict(place.url), "client_encoding": "utf8"}
-    if not read_only and "," in str(given.get("host") or given.get("hostaddr") or ""):
-        given.setdefault("target_session_attrs", "read-write")  # the others are standbys
+    for name in _LISTED:
+        each = str(given.get(name) or "").split(",")
+        if len(each) > 1:
+            given[name] = ",".join(each[first:] + each[:first])
+            if not read_only:
+                given.setdefault("target_session_attrs", "read-write")  # the others are standbys
     db = Connection.connect(**given, autocommit=True)
     try:
         _check_server(db, place)
@@ -119,6 +128,19 @@ def connect(place: Place, *, read_only: bool) -> Connection:
         db.close()
         raise
     return db
+
+
+def position_of(place: Place, db: Connection) -> int:
+    """Return which of the hosts of `place` a connection leads to."""
+    parts = conninfo_to_dict(place.url)
+    names = str(parts.get("host") or parts.get("hostaddr") or "").split(",")
+    ports = str(parts.get("port") or "").split(",")
+    ports = ports if len(ports) == len(names) else [""] * len(names)
+    there = {db.info.host, db.info.hostaddr}
+    fits = (
+        name in there and port in ("", str(db.info.port)) for name, port in zip(names, ports, strict=True)
+    )
+    return next((number for number, fit in enumerate(fits) if fit), 0)
 
 
 def _check_primary(db: Connection) -> None:

@@ -21,7 +21,7 @@ from ledger.errors import LedgerUnusable
 from ledger.merkle import Frontier
 from ledger.private_files import NewFile
 from ledger.store.postgres.connection import Connection, Place, check_readable, recognise
-from ledger.store.postgres.outage import Outage
+from ledger.store.postgres.outage import outage_of
 from ledger.store.postgres.present import read_head
 from ledger.store.postgres.trouble import usable
 
@@ -34,7 +34,7 @@ def dump(place: Place, file: Path) -> Frontier:
 
     Nothing is left of an archive that fails.
     """
-    with usable(place.label), closing(Outage(place).connect(read_only=True)) as db:
+    with usable(place.label), closing(outage_of(place).connect(read_only=True)) as db:
         _refuse_pooler(db, place, "pg_dump")
         check_readable(db, place)
         db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -58,7 +58,7 @@ def _write(place: Place, file: Path, program: str, schema: str, snapshot: str) -
 
 def restore(place: Place, file: Path) -> None:
     """Put the archive `file` into the empty schema at `place`, all of it or nothing."""
-    with usable(place.label), closing(Outage(place).connect(read_only=False)) as db:
+    with usable(place.label), closing(outage_of(place).connect(read_only=False)) as db:
         _refuse_pooler(db, place, "pg_restore")
         if recognise(db, place):
             raise LedgerUnusable(f"ledger {place.label}: there is one already: name an empty database")

@@ -1,20 +1,21 @@
 """Outliving an outage: a restart or a fail-over takes up to two minutes, and nobody should have to come back.
 
 A connection that cannot be had now is tried again, less and less often, until `FAILOVER_S` after the outage
-was first noticed. All threads of a store share that moment, so an outage is waited for once, and what is
-asked after it has passed is refused at the first try. What no waiting mends (a wrong password, a database
-that is not there) is never tried again.
+was first noticed. All stores of a process share that moment, so an outage is waited for once, and what is
+asked after it has passed is refused at the first try. They share as well which host served last, and begin
+there. What no waiting mends (a wrong password, a database that is not there) is never tried again.
 """
 
 import logging
 import os
 import threading
 import time
+from functools import cache
 
 import psycopg
 
 from ledger.errors import LedgerUnusable
-from ledger.store.postgres.connection import Connection, Place, connect
+from ledger.store.postgres.connection import Connection, Place, connect, position_of
 from ledger.store.postgres.trouble import hosts, may_pass, meaning
 
 FAILOVER_S = 120.0
@@ -41,11 +42,22 @@ def patience_s() -> float:
     return seconds
 
 
-class Outage:
-    """What the threads of one store know of its server being away."""
+def outage_of(place: Place) -> "Outage":
+    """Return what this process knows of the server of `place`."""
+    return _outage_of(place, patience_s())
 
-    def __init__(self, place: Place) -> None:
-        self.patience_s = patience_s()
+
+@cache
+def _outage_of(place: Place, patience_s: float) -> "Outage":
+    return Outage(place, patience_s)
+
+
+class Outage:
+    """What the threads of one process know of a server being away."""
+
+    def __init__(self, place: Place, patience_s: float) -> None:
+        self.patience_s = patience_s
+        self._first = 0
         self._place = place
         self._changing = threading.Lock()
         self._began: float | None = None
@@ -55,12 +67,12 @@ class Outage:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                db = connect(self._place, read_only=read_only)
+                db = connect(self._place, read_only=read_only, first=self._first)
             except psycopg.OperationalError as error:
                 if not may_pass(error) or self.noticed(error) > self.patience_s:
                     raise
             else:
-                self._over()
+                self._over(db)
                 return db
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -84,8 +96,9 @@ class Outage:
             hosts(self._place.url),
         )
 
-    def _over(self) -> None:
+    def _over(self, db: Connection) -> None:
         with self._changing:
+            self._first = position_of(self._place, db)
             began, self._began = self._began, None
         if began is not None and self.patience_s > 0:
             away_s = time.monotonic() - began

@@ -16,7 +16,7 @@ from ledger.store.postgres.connection import (
     ServerSilent,
     is_alive,
 )
-from ledger.store.postgres.outage import Outage
+from ledger.store.postgres.outage import outage_of
 from ledger.store.postgres.trouble import is_broken
 
 Found = TypeVar("Found")
@@ -29,7 +29,8 @@ class Pool:
     """Connections to `place`; whoever needs one takes it, or opens another."""
 
     def __init__(self, place: Place, *, read_only: bool) -> None:
-        self.outage = Outage(place)
+        self.outage = outage_of(place)
+        self._generation = 0
         self._read_only = read_only
         self._idle: deque[Connection] = deque()
         self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
@@ -49,10 +50,19 @@ class Pool:
                     if not (is_broken(error) or db.closed):
                         raise
                     db.close()
+                    self._distrust(db)
                     silences += isinstance(error, ServerSilent)
                     began = began or time.monotonic()
                     if silences > 1 or time.monotonic() - began >= self.outage.patience_s:
                         raise
+
+    def _distrust(self, db: Connection) -> None:
+        """Let go of whatever was opened before `db` broke: it leads to the same server.
+
+        Otherwise each of them would have to be waited for, where the server is silent.
+        """
+        if db.generation == self._generation:
+            self._generation += 1
 
     @contextmanager
     def taken(self) -> Iterator[Connection]:
@@ -89,10 +99,13 @@ class Pool:
                 db = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if is_alive(db):
+            if db.generation == self._generation and is_alive(db):
                 return db
             db.close()
-        return self.outage.connect(read_only=self._read_only)
+        generation = self._generation
+        db = self.outage.connect(read_only=self._read_only)
+        db.generation = generation
+        return db
 
     def close(self) -> None:
         """Close what is idle."""

@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, Self
 
 from ledger.store.postgres.connection import LONG_ANSWER_S, Connection, Place, check_readable
-from ledger.store.postgres.outage import Outage
+from ledger.store.postgres.outage import outage_of
 from ledger.store.postgres.trouble import usable
 
 _PART = 2_000
@@ -30,7 +30,7 @@ class PostgresSnapshot:
 
     def __enter__(self) -> Self:
         with usable(self._place.label):
-            self._db: Connection = Outage(self._place).connect(read_only=True)
+            self._db: Connection = outage_of(self._place).connect(read_only=True)
             try:
                 check_readable(self._db, self._place)
                 self._db.answer_s = LONG_ANSWER_S

@@ -20,7 +20,9 @@ from ledger.errors import LedgerUnusable, StaleFence
 from ledger.store.interface import Fence, Hold, RecordFilter
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres import store as store_module
+from ledger.store.postgres.connection import Connection
 from ledger.store.postgres.snapshot import PostgresSnapshot
+from ledger.store.postgres.trouble import meaning
 from ledger.verify import verify
 
 KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{}'"
@@ -176,6 +178,37 @@ def test_a_server_that_is_shut_down_at_once_while_appends_run_keeps_what_it_repo
     assert len(log) - 1 - len(there) in {0, 1}
     store.close()
     postgres.leave(stopping)
+
+
+def test_a_server_that_does_not_answer_in_time_is_given_up(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "answer_s", 0.2)
+    asked: list[Connection] = []
+
+    def sleep(db: Connection) -> None:
+        asked.append(db)
+        db.execute("SELECT pg_sleep(60)")
+
+    with pytest.raises(LedgerUnusable, match=r"the server is silent \(it has not answered for 0\.2 s\)"):
+        store._ask(sleep)
+    assert [db.closed for db in asked] == [True, True]
+
+
+def test_connections_older_than_one_that_broke_are_not_used_again(store: PostgresStore) -> None:
+    pool = store._pool
+    with pool.taken() as one, pool.taken() as other:
+        pass
+    pool._distrust(one)
+    with pool.taken() as fresh:
+        assert fresh not in (one, other)
+
+
+def test_what_only_psycopg_knows_is_not_told() -> None:
+    busy = psycopg.OperationalError("cannot exit pipeline mode while busy")
+    assert meaning(busy) == (
+        "the connection to the server broke (it was cut off): check that it runs and can be reached"
+    )
 
 
 # --- a connection that dies in mid-append ---

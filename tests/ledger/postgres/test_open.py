@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ledger.errors import LedgerUnusable
-from ledger.ledger import Ledger, open_store
+from ledger.ledger import Ledger, label_of, open_store
 from ledger.store.postgres import PostgresStore, connection
 from ledger.store.postgres.connection import SCHEMA_VERSION
 from ledger.store.postgres.snapshot import PostgresSnapshot
@@ -208,6 +208,25 @@ def test_messages_name_the_ledger_without_its_password(monkeypatch: pytest.Monke
         open_store("postgresql://ana:secret@127.0.0.1:1/db", read_only=True)
     assert re.match(r"ledger postgresql://ana@127\.0\.0\.1:1/db: ", str(caught.value))
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ana:s@a:1,b:2/db", "postgresql://ana@a:1,b:2/db"),
+        ("postgresql://ana:s@a,b/db?port=7", "postgresql://ana@a:7,b:7/db"),
+        ("postgresql://ana:s@/db", "postgresql://ana@localhost/db"),
+    ],
+)
+def test_every_host_is_named_with_its_port(url: str, shown: str) -> None:
+    assert label_of(url) == shown
+
+
+def test_a_statement_that_took_too_long_for_the_server_says_what_to_raise(
+    url: str, store: PostgresStore
+) -> None:
+    with pytest.raises(LedgerUnusable, match=r"statement_timeout .*: raise it for this user \(ALTER ROLE"):
+        store._ask(lambda db: db.execute("SET statement_timeout = 1; SELECT pg_sleep(5)"))
 
 
 def test_a_damaged_head_says_what_to_do(store: PostgresStore, execute: Any) -> None:
