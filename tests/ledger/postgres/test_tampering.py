@@ -74,7 +74,6 @@ TAMPERED: dict[str, tuple[tuple[str, ...], Findings]] = {
             ("COLUMN_MISMATCH", 14),
             ("COLUMN_MISMATCH", 14),
             ("COLUMN_MISMATCH", 14),
-            ("EVENT_ID_TWICE", 14),
             ("VERSION_NOT_DENSE", 14),
             ("GENESIS", 14),
             ("EVENT_ID_TWICE", 14),
