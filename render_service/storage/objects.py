@@ -10,6 +10,7 @@ that no record names (`render_service.storage.upkeep`) must not take one that is
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,7 +38,7 @@ _TIMEOUTS: Any = {  # of one request: a large object may take long, as long as s
     "timeout": timedelta(hours=2),
     "read_timeout": timedelta(minutes=2),
 }
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_ENDPOINT")
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL")
 
 
 class ObjectPlace:
@@ -168,15 +169,30 @@ def _bucket_of(url: str) -> str:
 
 def store_and_key(uri: str) -> "tuple[ObjectStore, str]":
     """Return the bucket a URI is of, ready for use, and the name of the object in it."""
-    return _store(_bucket_of(uri)), urlsplit(uri).path.lstrip("/")
+    return opened(_bucket_of(uri)), urlsplit(uri).path.lstrip("/")
 
 
 @cache
-def _store(bucket: str) -> "ObjectStore":
+def opened(bucket: str) -> "ObjectStore":
+    """Return a bucket, ready for use; once for the process."""
     from obstore.store import from_url  # noqa: PLC0415
 
-    plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
-    return from_url(bucket, client_options=_TIMEOUTS | {"allow_http": plain}, retry_config=_RETRY)
+    options = _TIMEOUTS | {"allow_http": _is_plain()}
+    return from_url(bucket, client_options=options, retry_config=_RETRY)
+
+
+def _is_plain() -> bool:
+    """Say whether the environment leads to a server without TLS, such as an emulator."""
+    addresses = [os.environ.get(name, "") for name in _ENDPOINTS]
+    with suppress(OSError, ValueError, AttributeError):
+        text = os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY") or _google_account().read_text()
+        addresses.append(str(json.loads(text).get("gcs_base_url", "")))
+    return any(address.startswith("http://") for address in addresses)
+
+
+def _google_account() -> Path:
+    names = ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_APPLICATION_CREDENTIALS")
+    return Path(next(filter(None, map(os.environ.get, names)), os.devnull))
 
 
 def _head(store: "ObjectStore", key: str) -> "ObjectMeta | None":
