@@ -1,5 +1,6 @@
 """Asking about videos, deleting them, and what a person is told when it does not work."""
 
+import gzip
 import json
 import re
 import socket
@@ -375,3 +376,27 @@ async def test_text_no_database_takes_is_made_storable(
         200, json.dumps({**video, "prompt": "a\ud800b\0c"}).encode(), {"content-type": "application/json"}
     )
     assert (await client.observe("video_1")).prompt == "a?b\ufffdc"
+
+
+async def test_an_answer_that_does_not_decompress_is_unreadable(server: Any, client: VideosClient) -> None:
+    server.sends(200, b"no gzip", {"content-type": "application/json", "content-encoding": "gzip"})
+    with pytest.raises(ServerUnreadable, match=r"something undecodable .DecodingError: it is not gzip"):
+        await client.observe("video_1")
+
+
+async def test_an_encoding_that_was_not_asked_for_is_unreadable(server: Any, client: VideosClient) -> None:
+    server.sends(200, b"{}", {"content-type": "application/json", "content-encoding": "br"})
+    with pytest.raises(ServerUnreadable, match="'br', which was not asked for"):
+        await client.observe("video_1")
+
+
+async def test_a_compressed_answer_is_read(server: Any, client: VideosClient, video: dict[str, Any]) -> None:
+    body = gzip.compress(json.dumps(video).encode())
+    server.sends(200, body, {"content-type": "application/json", "content-encoding": "gzip"})
+    assert (await client.observe("video_1")).video_id == "video_1"
+
+
+async def test_a_redirect_is_followed_to_web_addresses_only(server: Any, client: VideosClient) -> None:
+    server.answers(302, "", location="file:///etc/passwd")
+    with pytest.raises(ServerUnreachable, match="UnsupportedProtocol"):
+        await client.observe("video_1")

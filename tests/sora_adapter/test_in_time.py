@@ -6,6 +6,7 @@ connections, so that a client that calls them otherwise is noticed.
 
 from typing import Any
 
+import httpx2
 import pytest
 
 import sora_adapter.transport
@@ -81,3 +82,15 @@ async def test_a_client_that_does_not_say_when_it_begins_to_send_is_stopped_befo
     submitted = await client.submit_prepared(intent, await client.prepare(call), gate)
     assert isinstance(submitted.outcome, SubmissionUnknown)
     assert (gate.asked, await arrived(client, listening)) == (0, (0, b""))
+
+
+async def test_a_client_that_writes_on_a_second_connection_asks_again() -> None:
+    gate = Gate(answer=True)
+    token = sora_adapter.transport._IN_TIME.set(gate)
+    request = httpx2.Request("POST", "http://host/v1/videos")
+    await sora_adapter.transport._in_time_or_not_at_all(request)
+    sora_adapter.transport._IN_TIME.reset(token)
+    step = sora_adapter.transport._FIRST_BYTE
+    for told in ("connection.connect_tcp.started", step, "http11.send_request_body.started", step):
+        await request.extensions["trace"](told, {})
+    assert gate.asked == 2

@@ -18,10 +18,13 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.private import private_values
+from sora_adapter.answers import Answer
 from sora_adapter.calls import ReferenceFile, SubmitCall
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import OperationUnsupported, ReferenceUnreadable
 from sora_adapter.profiles import Profile, profile
+from sora_adapter.redaction import redactor
+from sora_adapter.translate import Translator
 
 pytestmark = pytest.mark.anyio
 
@@ -325,3 +328,22 @@ async def test_a_redirect_is_told_without_its_query(
     assert isinstance(outcome, SubmissionRejected)
     assert outcome.error.message
     assert outcome.error.message.text == "redirected to https://other.example/v1/videos"
+
+
+async def test_an_unknown_outcome_names_the_exchange(
+    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+) -> None:
+    server.answers(500, ENVELOPE, x_request_id="req_9")
+    outcome = await client.submit(intent, call)
+    assert isinstance(outcome, SubmissionUnknown)
+    assert outcome.provider_request_id == "req_9"
+
+
+@pytest.mark.parametrize(
+    ("http_status", "lost"), [(400, "server_error"), (422, "server_error"), (418, "server_error")]
+)
+def test_a_refusal_that_proves_nothing_is_the_servers_error(http_status: int, lost: str) -> None:
+    translator = Translator(profile("litellm"), "http://host/v1", redactor(None))
+    outcome = translator.submission("attempt_1", Answer(http_status, {}, "{}"))
+    assert isinstance(outcome, SubmissionUnknown)
+    assert outcome.lost == lost

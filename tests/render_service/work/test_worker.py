@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -15,6 +17,7 @@ from ledger.errors import LedgerUnusable, StaleFence
 from ledger.events import PrivateErased
 from ledger.job import Job, State
 from ledger.private import private_values
+from ledger.record import new_job_id
 from ledger.store.interface import ANY
 from render_service.asking import renders
 from render_service.asking.renders import place
@@ -23,8 +26,11 @@ from render_service.asking.withdrawing import cancel
 from render_service.desk import utc_now
 from render_service.errors import NotReady
 from render_service.sending import LATEST_S, may_send
+from render_service.settling.giving_up import give_up
 from render_service.work import carrying_out
 from render_service.work.hands import Hands
+from render_service.work.terms import Terms
+from render_service.work.worker import Worker
 from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
@@ -240,6 +246,71 @@ async def test_a_worker_whose_ledger_cannot_be_used_ends(
     monkeypatch.setattr(here.desk.ledger.store, "keep", gone)
     with pytest.raises(LedgerUnusable, match="the disk is gone"):
         await here.work(until="never", lease_s=0.1)
+
+
+async def test_a_worker_whose_ledger_fails_while_it_carries_out_a_step_ends(
+    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = bench(sandbox().base_url)
+    await here.queued()
+
+    def gone(*_: Any) -> None:
+        raise LedgerUnusable("the disk is gone")
+
+    monkeypatch.setattr(carrying_out, "recorded", gone)
+    with pytest.raises(LedgerUnusable, match="the disk is gone"):
+        await here.work(until="never")
+
+
+async def test_a_job_that_is_due_before_its_request_is_recorded_is_kept_for_later(bench: Any) -> None:
+    here = bench(NOWHERE)
+    store = here.desk.ledger.store
+    young, old = new_job_id(), "job_000000000000" + "0" * 20
+    store.schedule(young)
+    store.schedule(old)
+    stop = asyncio.Event()
+    working = asyncio.create_task(Worker(here.desk, Terms(idle_s=0.02)).run(stop))
+    while store.tally().due or store.tally().leased:  # noqa: ASYNC110  # the worker hands both back
+        await asyncio.sleep(0.01)
+    stop.set()
+    await working
+    assert store.tally().waiting == 1
+
+
+async def test_a_drain_ends_with_its_own_last_job_although_one_of_another_server_ended_meanwhile(
+    bench: Any, sandbox: Callable[..., SandboxServer], tmp_path: Path
+) -> None:
+    there = bench(sandbox(render_seconds=600, data_dir=tmp_path / "there").base_url)
+    other = (await place(there.desk, there.request_for(profile="openai"))).job
+    here = bench(sandbox(render_seconds=1, data_dir=tmp_path / "here", clock=time.time).base_url)
+    (job,) = await here.queued()
+    there.desk.ledger.store.schedule(other.job_id)
+    ending = list[asyncio.Task[Job]]()
+
+    def end_it() -> None:
+        ending.append(asyncio.create_task(give_up(there.desk, other, "it ends while the other drains")))
+
+    here.log.then["worker.other_server"] = end_it
+    await here.work()
+    assert (await here.job(job)).state is State.STORED
+    assert [(await task).state for task in ending] == [State.ABANDONED]
+
+
+async def test_an_overdue_render_gives_its_place_to_another_and_is_still_watched(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    here = bench(sandbox(render_seconds=600).base_url)
+    here = replace(here, desk=replace(here.desk, settings=replace(here.desk.settings, longest_render_s=0.0)))
+    await here.queued(2)
+    stop = asyncio.Event()
+    working = asyncio.create_task(
+        Worker(here.desk, Terms(idle_s=0.02, interval_s=0.1, running={"sora-2": 1})).run(stop)
+    )
+    while len(here.log.said("job.overdue")) < 2:  # noqa: ASYNC110  # one after the other has the one place
+        await asyncio.sleep(0.01)
+    stop.set()
+    await working
+    assert {keys["state"] for keys in here.log.said("job.overdue")} == {State.RUNNING}
 
 
 async def test_jobs_for_another_server_are_left_to_its_workers(
