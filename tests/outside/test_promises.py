@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ like = "custom"
 title = "Outside"
 description = "A server of the tests' own."
 list_proves_absence = true
+takes_effect_s = 1
 """
 ODD_LISTS: dict[str, Any] = {
     "order": st.sampled_from(["asked", "asc", "desc", "shuffle"]),
@@ -120,35 +121,40 @@ class World:
     number: int = 0
 
     def begin(
-        self, *command: str, actor: str = "ana", largest_file: int | None = None
+        self, *commands: Sequence[str], actor: str = "ana", largest_file: int | None = None
     ) -> tuple[int, Path, Path]:
-        """Start a command; return its pid and the files it prints to."""
+        """Start commands, one after the other until one fails; return the pid and the files printed to."""
         self.number += 1
         out, err = self.folder / f"{self.number}.out", self.folder / f"{self.number}.err"
         pid = self.forks.start(
             folder=str(self.folder),
             environment={**self.environment, "SORA_LEDGER_ACTOR": actor},
-            commands=[list(command)],
+            commands=[list(command) for command in commands],
             out=str(out),
             err=str(err),
             largest_file=largest_file,
         )
         return pid, out, err
 
-    def run(self, *command: str, **how: Any) -> tuple[int, str]:
-        """Run a command to its end; return exit code and stdout."""
-        pid, out, err = self.begin(*command, **how)
+    def run(self, *command: str, **how: Any) -> int:
+        """Run a command to its end; return its exit code."""
+        pid, _, err = self.begin(command, **how)
         code = self.forks.wait(pid)
-        said = f"{command} {how} ended with {code}:\n{err.read_text()[-3_000:]}"
-        assert 0 <= code <= 11, said
-        assert "Traceback" not in said, said
-        return code, out.read_text()
+        shown = f"{command} {how} ended with {code}:\n{err.read_text()[-3_000:]}"
+        assert 0 <= code <= 11, shown
+        assert "Traceback" not in shown, shown
+        return code
 
-    def document(self, *command: str) -> Any:
-        """Run a command that only reads; return its document."""
-        code, out = self.run(*command, "--json")
-        assert code == 0, f"{command} ended with {code}"
-        return json.loads(out)
+    def documents(self, *commands: Sequence[str]) -> list[Any]:
+        """Run commands that only read, none of which may fail; return their documents."""
+        pid, out, err = self.begin(*((*command, "--json") for command in commands))
+        assert self.forks.wait(pid) == 0, out.read_text()[-2_000:] + err.read_text()[-2_000:]
+        text, decoder, found = out.read_text().strip(), json.JSONDecoder(), []
+        while text:
+            document, end = decoder.raw_decode(text)
+            found.append(document)
+            text = text[end:].strip()
+        return found
 
     def records(self) -> list[tuple[int, str, str, dict[str, Any]]]:
         """Return position, stream, type and payload of every record, read without the product."""
@@ -186,7 +192,7 @@ class People(RuleBasedStateMachine):
         world.server.reset()
         for path in world.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        assert world.run("budget", "set", "all", "--limit", "1000", "--why", "agreed")[0] == 0
+        assert world.run("budget", "set", "all", "--limit", "1000", "--why", "agreed") == 0
 
     # --- what people type ---
 
@@ -256,7 +262,7 @@ class People(RuleBasedStateMachine):
 
     @rule()
     def audit(self) -> None:
-        assert self.world.run("audit")[0] in (0, 8, 11)
+        assert self.world.run("audit") in (0, 8, 11)
 
     # --- what goes wrong ---
 
@@ -271,7 +277,7 @@ class People(RuleBasedStateMachine):
         self.answer(["wait@0.3"])
         before = len(world.server.requests("POST"))
         command = ("worker", "--drain", "--lease", "1") if queue else ("create", "--prompt", text)
-        pid, *_ = world.begin(*command)
+        pid, *_ = world.begin(command)
         deadline = time.monotonic() + 10
         while len(world.server.requests("POST")) == before and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -309,11 +315,10 @@ class People(RuleBasedStateMachine):
         tags = [bill["prompt"].partition("[#")[2].partition("]")[0] for bill in bills]
         assert len(set(tags)) == len(tags), f"billed twice: {bills}"
         self.every_bill_is_known_or_asked_about(dict(zip(tags, bills, strict=True)), records)
-        self.money_held_is_money_of_open_jobs()
-        pid, _, err = world.begin("verify")
-        assert world.forks.wait(pid) == 0, err.read_text()
-        pid, _, err = world.begin("replay")
-        assert world.forks.wait(pid) == 0, err.read_text()
+        jobs, budgets, *_ = world.documents(
+            ("jobs", "--limit", "1000"), ("budget", "list"), ("verify",), ("replay",)
+        )
+        self.money_held_is_money_of_open_jobs(jobs["jobs"], budgets["budgets"][0]["held_usd_micros"])
 
     def every_bill_is_known_or_asked_about(self, bills: dict[str, Any], records: list[Any]) -> None:
         known = {payload["video_id"] for *_, payload in records if payload.get("video_id")}
@@ -325,12 +330,10 @@ class People(RuleBasedStateMachine):
             is_open = last.get(job) in ("submission.intended", "submission.unknown")
             assert bill["id"] in known or is_open or bill["id"] in spooled, (job, last.get(job), bill)
 
-    def money_held_is_money_of_open_jobs(self) -> None:
-        jobs = self.world.document("jobs", "--limit", "1000")["jobs"]
-        [budget] = self.world.document("budget", "list")["budgets"]
+    def money_held_is_money_of_open_jobs(self, jobs: list[dict[str, Any]], held: int) -> None:
         reserved = sum(job["reserved_usd_micros"] or 0 for job in jobs)
         settled = sum(job["settled_usd_micros"] or 0 for job in jobs if job["budgets"])
-        assert budget["held_usd_micros"] == reserved + settled
+        assert held == reserved + settled
         for job in jobs:
             if job["state"] in ("submitting", "unknown", "running"):
                 assert job["reserved_usd_micros"] or job["operation"] == "adopt", job
