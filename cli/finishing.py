@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli import output
 from cli.copying import Copies
 from cli.exit_codes import of_job
 from cli.invocation import Invocation, say
@@ -29,11 +30,10 @@ def progress(inv: Invocation, job: Job) -> "Iterator[Watch | None]":
     if not inv.shows_progress or job.outcome is not None:
         yield None
         return
-    from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=output.console(stderr=True)) as bar:
         task = bar.add_task(job.status or "queued", total=100, completed=job.progress or 0)
 
         def watch(now: Job, seen: object) -> None:

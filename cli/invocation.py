@@ -3,9 +3,9 @@
 stdout is data: for reading on a terminal, one JSON document anywhere else. stderr is everything else.
 """
 
-import json
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.text.printable import printable
+from cli import output
 from ledger.ledger import Ledger
-from ledger.private_files import OPEN, NewFile
 from ledger.record import Authority
 from render_service.settings import Settings
 from render_service.telemetry import Log, Trace
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from render_service.governance.policies import Rules
 
 T = TypeVar("T")
-WIDTH = 140  # of text that goes to a file
+ERROR = "Error: "
 
 
 @dataclass(frozen=True)
@@ -113,13 +112,7 @@ class Invocation:
     @cached_property
     def console(self) -> "Console":
         """Where text for reading goes."""
-        from rich.console import Console  # noqa: PLC0415  # only who prints text pays for it
-
-        return Console(
-            highlight=False,
-            soft_wrap=True,  # a line stays one, so that an id, a path or a command can be copied
-            width=None if sys.stdout.isatty() else WIDTH,
-        )
+        return output.console()
 
     @property
     def prints_json(self) -> bool:
@@ -141,9 +134,28 @@ class Invocation:
         if self.json_out:
             write_json(self.json_out, document)
         if self.prints_json:
-            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            output.print_document(document)
         else:
             text(self.console)
+
+    def emit_each(
+        self,
+        name: str,
+        things: Iterable[T],
+        document: Callable[[T], Any],
+        text: "Callable[[Console, Iterable[T]], None]",
+    ) -> None:
+        """Put out a list called `name` as `emit` does, each of `things` as it comes."""
+        with ExitStack() as opened:
+            lists = [opened.enter_context(output.filed_list(self.json_out, name))] if self.json_out else []
+            if self.prints_json:
+                lists.append(opened.enter_context(output.printed_list(name)))
+            passing = _passing(things, document, lists)
+            if self.prints_json:
+                for _ in passing:
+                    pass
+            else:
+                text(self.console, passing)
 
 
 def announce(log: Log, command: str) -> None:
@@ -172,15 +184,25 @@ def announce_settings(log: Log, settings: Settings) -> None:
 
 
 def say(message: str) -> None:
-    """Tell the person something that is no data."""
-    click.echo(printable(message), err=True)
+    """Tell the person something that is no data; one that begins with ``Error: `` is told as an error."""
+    if message.startswith(ERROR):
+        output.complain(message.removeprefix(ERROR))
+    else:
+        output.note(message)
 
 
 def write_json(path: Path, document: Any) -> None:
     """Write `document` to `path`, whole or not at all."""
-    try:
-        with NewFile(path, mode=OPEN) as file:
-            file.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
-            file.replace(durable=False)
-    except OSError as error:
-        raise click.FileError(str(path), f"{error.strerror}; the command itself was carried out") from error
+    output.write_json(path, document)
+
+
+def _passing(
+    things: Iterable[T], document: Callable[[T], Any], lists: Sequence[Callable[[Any], None]]
+) -> Iterator[T]:
+    """Yield `things`, each after it was added to `lists`."""
+    for thing in things:
+        if lists:
+            described = document(thing)
+            for add in lists:
+                add(described)
+        yield thing

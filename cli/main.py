@@ -8,8 +8,9 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from cli.exit_codes import MEANINGS, ExitCode, of_error
-from cli.text.printable import printable
+from cli import output
+from cli.exit_codes import MEANINGS, ExitCode
+from cli.failing import explain_error, unexpected, wants_json
 
 SECTIONS = {
     "Begin": ("demo", "init", "doctor", "templates", "completion"),
@@ -140,27 +141,26 @@ def _take_every_letter(stdout: TextIO) -> None:
         stdout.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-def run(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  # one way out per kind of error
+def run(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    with output.begin(is_json=wants_json(words)):
+        return _run(words)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result: Any = cli.main(args=arguments, prog_name="sora-ledger", standalone_mode=False)
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except click.UsageError as error:
-        error.show()
-        return ExitCode.BAD_INPUT
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.FAILED
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; `sora-ledger jobs` shows where it stands, `poll` goes on", err=True)
-        return ExitCode.INTERRUPTED
     except SystemExit:  # how click leaves when whoever read us has gone, as `| head` does
         return ExitCode.DONE
-    except Exception as error:
-        code = of_error(error)
-        if code is None:
+    except (Exception, KeyboardInterrupt) as error:
+        told = explain_error(error)
+        if told is None and isinstance(error, Exception) and output.current().is_json:
+            told = unexpected(error)
+        if told is None:
             raise
-        click.echo(f"Error: {printable(str(error))}", err=True)
-        return code
+        told.report()
+        return told.exit_code
     return result if isinstance(result, int) else ExitCode.DONE

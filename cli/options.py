@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from cli import output
 from cli.dollars import read_dollars
 from cli.invocation import Invocation, announce, announce_settings
 from decision.purposes import PURPOSES
@@ -121,7 +122,10 @@ def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[.
             settings = replace(settings, request_key_file=rest.pop("signing_key", None))
             announce_settings(log, settings)
             retired = rest.pop("even_if_retired", False)
+            printing = output.current()
+            printing.trace = trace
             inv = Invocation(settings, trace, log, wants_json, json_out, even_if_retired=retired)
+            printing.is_json = inv.prints_json
             return function(inv, *args, **rest)
 
         return command

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -284,6 +285,17 @@ class Ledger:
     def jobs(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> list[Job]:
         """Return jobs, newest first."""
         return self.store.jobs(where, limit)
+
+    def each_job(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> Iterator[Job]:
+        """Yield jobs, newest first, of which only a part is in memory at a time."""
+        left = limit
+        while left is None or left > 0:
+            part = self.jobs(where, _CHUNK if left is None else min(_CHUNK, left))
+            if not part:
+                return
+            yield from part
+            left = None if left is None else left - len(part)
+            where = replace(where, before=part[-1].job_id)
 
     def _records(self, rows: Sequence[StoredRow]) -> list[Record]:
         bare = [Record.from_row(row, {}) for row in rows]

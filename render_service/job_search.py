@@ -1,6 +1,6 @@
 """Finding jobs in the ledger: by what they are, by time, and by what they were made from. Reads only."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ledger.job import Job
 from ledger.ledger import Ledger
@@ -12,12 +12,25 @@ def find_jobs(
 ) -> list[Job]:
     """Return the jobs that `where` describes, newest first; with `of` those in the line of that job."""
     if of is None:
-        return ledger.jobs(where, limit)
+        return list(each_found(ledger, where, limit))
     line = lineage(ledger, ledger.job(of))[::-1]
     if where == JobFilter():
         return line[:limit]
     meant = {job.job_id for job in ledger.jobs(where)}
     return [job for job in line if job.job_id in meant][:limit]
+
+
+def each_found(
+    ledger: Ledger, where: JobFilter, limit: int | None = None, *, of: str | None = None
+) -> Iterator[Job]:
+    """Yield the same jobs; those of no line are read as they are wanted, for there may be many."""
+    return ledger.each_job(where, limit) if of is None else iter(find_jobs(ledger, where, limit, of=of))
+
+
+def source_of(ledger: Ledger, job: Job) -> str | None:
+    """Return of which job `job` was made, as far as the ledger has it."""
+    source = None if job.source_job else _source(ledger, job)
+    return job.source_job or (source.job_id if source and source.job_id != job.job_id else None)
 
 
 def lineage(ledger: Ledger, job: Job) -> list[Job]:

@@ -119,7 +119,8 @@ class Settings:
     def may_have_spool(self) -> bool:
         """Whether answers may be kept there: nearly always there are none, and nothing has to be read."""
         beside = self._spool_beside
-        return (beside is not None and beside.is_dir()) or (_data_folder() / "spool").is_dir()
+        folders = [_data_folder() / "spool", *([beside] if beside else [])]
+        return any(map(os.path.isdir, folders))  # False too for what this user may not look into
 
     @property
     def place_url(self) -> str:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
 _KEY = re.compile(r"sk-[A-Za-z0-9_\-]{3,}")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _SECRET_NAMES = ("key", "secret", "authorization", "token", "password")
 
 
@@ -42,8 +43,8 @@ def begin_trace(environment: Mapping[str, str] = os.environ) -> Trace:
 
 
 def redact(value: Any) -> Any:
-    """Return `value` without anything that looks like an API key."""
-    return _KEY.sub("sk-[redacted]", value) if isinstance(value, str) else value
+    """Return `value` without anything that looks like an API key, or that a terminal would obey."""
+    return _CONTROL.sub("\ufffd", _KEY.sub("sk-[redacted]", value)) if isinstance(value, str) else value
 
 
 @dataclass

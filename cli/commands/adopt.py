@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.offering import check_offered
@@ -85,10 +85,9 @@ def _adopt_all(inv: Invocation) -> None:
     async def follow(desk: "Desk") -> "Archive":
         if not inv.shows_progress:
             return await archive(desk)
-        from rich.console import Console  # noqa: PLC0415
         from rich.status import Status  # noqa: PLC0415
 
-        with Status("listing …", console=Console(stderr=True)) as status:
+        with Status("listing …", console=output.console(stderr=True)) as status:
             return await archive(desk, lambda now: status.update(_summary(now.document())))
 
     done = inv.desk(follow, begins=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.invocation import Invocation, write_json
 from cli.text.printable import printable
 from decision.catalog import default_catalog
@@ -52,7 +52,7 @@ def _emit_lines(inv: Invocation, answers: list[dict[str, Any]]) -> None:
         write_json(inv.json_out, answers)
     for answer in answers:
         if inv.prints_json:
-            click.echo(json.dumps(answer, ensure_ascii=False))
+            output.print_document(answer, indent=None)
         else:
             _text(inv.console, answer)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.text.printable import printable
@@ -79,7 +79,7 @@ def checkpoint_command(
         say(f"published: {published}")
     inv.emit(
         head_document(head) | {"published": published},
-        lambda _: click.echo(head.to_bytes().decode(), nl=False),
+        lambda _: output.print_text(head.to_bytes().decode(), newline=False),
     )
 
 

@@ -3,6 +3,8 @@
 import click
 from click.shell_completion import get_completion_class
 
+from cli import output
+
 PROGRAM = "sora-ledger"
 VARIABLE = "_SORA_LEDGER_COMPLETE"
 
@@ -29,4 +31,4 @@ def completion_command(*, shell: str) -> None:
     made = get_completion_class(shell)
     assert made is not None  # noqa: S101  # click knows the three
     completion = made(cli, {}, PROGRAM, VARIABLE)
-    click.echo(completion.source_template % completion.source_vars())
+    output.print_text(completion.source_template % completion.source_vars())

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.invocation import Invocation, say
 from render_service.wording import counted
 
@@ -48,7 +48,7 @@ def _text(console: "Console", beginning: "Beginning") -> None:
     how = "begun" if beginning.begun else f"there already, {counted(beginning.size, 'record')}"
     line = f"{beginning.ledger}: {how}, origin {beginning.origin}"
     if beginning.grants and not beginning.applied:
-        click.echo(f"-- {line}\n{beginning.grants}", nl=False)  # as it is, for psql
+        output.print_text(f"-- {line}\n{beginning.grants}", newline=False)  # as it is, for psql
         return
     console.print(line, markup=False)
     if beginning.applied:

@@ -11,9 +11,11 @@ from ledger.events import Status
 from ledger.job import State
 from ledger.store.interface import JobFilter
 from render_service.documents import job_document
-from render_service.job_search import find_jobs, sources_in, trees
+from render_service.job_search import each_found, source_of, trees
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
     from rich.tree import Tree
 
@@ -84,23 +86,20 @@ def jobs_command(  # noqa: PLR0913  # one parameter per option
         **where,
     )
     with inv.ledger() as ledger:
-        jobs = find_jobs(ledger, described, limit, of=of)
-        sources = sources_in(jobs)
-        documents = [
-            job_document(job, ledger) | {"source_job": sources.get(job.job_id, job.source_job)}
-            for job in jobs
-        ]
 
-    def text(console: "Console") -> None:
-        from cli.text.jobs import show_jobs  # noqa: PLC0415  # rich: only for text
+        def document(job: "Job") -> dict[str, Any]:
+            return job_document(job, ledger) | {"source_job": source_of(ledger, job)}
 
-        if tree:
-            for drawn in _drawn(jobs):
-                console.print(drawn)
-        else:
-            show_jobs(console, jobs)
+        def text(console: "Console", passing: "Iterable[Job]") -> None:
+            from cli.text.jobs import show_jobs  # noqa: PLC0415  # rich: only for text
 
-    inv.emit({"jobs": documents}, text)
+            if tree:
+                for drawn in _drawn(list(passing)):
+                    console.print(drawn)
+            else:
+                show_jobs(console, passing)
+
+        inv.emit_each("jobs", each_found(ledger, described, limit, of=of), document, text)
 
 
 def _drawn(jobs: "list[Job]") -> "list[Tree]":

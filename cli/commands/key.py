@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.invocation import Invocation, say
 
 
@@ -41,4 +41,4 @@ def key_command(inv: Invocation, *, action: str, file: Path, name: str | None) -
         "algorithm": "ed25519",
         "verifier": str(verifier),
     }
-    inv.emit(document, lambda _: click.echo(str(verifier)))
+    inv.emit(document, lambda _: output.print_text(str(verifier)))

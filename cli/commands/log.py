@@ -1,6 +1,5 @@
 """``log``: the records, in order."""
 
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.invocation import Invocation, say
 from ledger.events import EVENT_TYPES
 from ledger.record import Record, timestamp
@@ -20,6 +19,7 @@ from render_service.wording import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
+AT_ONCE = 1_000  # records whose columns are aligned together
 LAST = 2**53 - 1  # no ledger has a position after this one
 
 
@@ -97,7 +97,7 @@ def log_command(  # noqa: PLR0913  # one parameter per option
         elif follow:
             _follow(inv, records, one_stream=bool(stream))
         else:
-            _emit(inv, list(records), one_stream=bool(stream))
+            _emit(inv, records, one_stream=bool(stream))
 
 
 def _check_csv(inv: Invocation, *, as_csv: bool, out: Path | None, follow: bool) -> None:
@@ -121,7 +121,7 @@ def _csv(records: Iterable[Record], out: Path | None) -> None:
 def _follow(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> None:
     if inv.prints_json:
         for record in records:
-            click.echo(json.dumps(record_document(record), ensure_ascii=False))
+            output.print_document(record_document(record), indent=None)
         return
     from cli.text.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
 
@@ -130,10 +130,14 @@ def _follow(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> 
         lines.show([record])
 
 
-def _emit(inv: Invocation, records: list[Record], *, one_stream: bool) -> None:
-    def text(console: "Console") -> None:
+def _emit(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> None:
+    def text(console: "Console", passing: Iterable[Record]) -> None:
         from cli.text.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
 
-        RecordLines(console, one_stream=one_stream).show(records)
+        lines = RecordLines(console, one_stream=one_stream)
+        coming = iter(passing)
+        lines.show(list(islice(coming, AT_ONCE)))
+        while some := list(islice(coming, AT_ONCE)):
+            lines.show(some)
 
-    inv.emit({"records": [record_document(record) for record in records]}, text)
+    inv.emit_each("records", records, record_document, text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.invocation import Invocation, say
 from cli.proposing import propose
 from cli.text.printable import printable
@@ -77,7 +77,9 @@ def policy_command(
 
 def _show(inv: Invocation, packaged: str | None) -> None:
     if packaged:
-        click.echo(files("decision").joinpath(f"{packaged}.toml").read_text(encoding="utf-8"), nl=False)
+        output.print_text(
+            files("decision").joinpath(f"{packaged}.toml").read_text(encoding="utf-8"), newline=False
+        )
         return
     rules = inv.rules
     inv.emit(_document(rules), lambda console: _text(console, rules))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.commands.checkpoint import NOT_CHECKED, UNSIGNED, head_document
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
@@ -102,7 +102,7 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
     if made.head.note is None:
         say(UNSIGNED)
     told = f"wrote {out}\n" if out else made.to_bytes().decode()
-    inv.emit(proof_document(made), lambda _: click.echo(told, nl=False))
+    inv.emit(proof_document(made), lambda _: output.print_text(told, newline=False))
 
 
 def _check(

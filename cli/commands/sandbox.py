@@ -10,7 +10,7 @@ from typing import Literal
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.exit_codes import ExitCode
 
 LOOK_S = 0.1
@@ -134,18 +134,15 @@ def sandbox_command(  # noqa: PLR0913  # one parameter per option
     try:
         data.mkdir(parents=True, exist_ok=True)
         with _told_to_stop() as told, SandboxServer(settings, host, port) as server:
-            click.echo(f"export OPENAI_BASE_URL={server.base_url}")
-            click.echo(f"export OPENAI_API_KEY={'<the key you set>' if api_key else 'sandbox'}")
-            click.echo("serving until Ctrl-C; paste the two lines into another shell", err=True)
+            output.print_text(f"export OPENAI_BASE_URL={server.base_url}")
+            output.print_text(f"export OPENAI_API_KEY={'<the key you set>' if api_key else 'sandbox'}")
+            output.note("serving until Ctrl-C; paste the two lines into another shell")
             while not told:
                 time.sleep(LOOK_S)  # a signal that another thread gets wakes no lock of this one
     except OSError as error:
         number = error.errno or 0  # below 0 for a host that is not found, which has words of its own
         reason = os.strerror(number) if number > 0 else error.strerror or str(error)
-        click.echo(
-            f"Error: cannot serve at {host}:{port} with {data} ({reason}); try another --port or --data",
-            err=True,
-        )
+        output.complain(f"cannot serve at {host}:{port} with {data} ({reason}); try another --port or --data")
         raise click.exceptions.Exit(ExitCode.FAILED) from error
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 
@@ -51,6 +51,6 @@ def verify_bundle_command(
         "findings": [finding._asdict() for finding in outcome.findings],
         "more_findings": outcome.more_findings,
     }
-    inv.emit(document, lambda _: click.echo(report(outcome)))
+    inv.emit(document, lambda _: output.print_text(report(outcome)))
     if outcome.findings:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)

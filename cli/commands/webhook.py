@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 
@@ -118,7 +118,7 @@ def _show_secret(inv: Invocation, endpoint: "NewSecret") -> None:
 
     document = secret_document(inv.settings, endpoint)
     lines = [f"{endpoint.id}  {endpoint.url}", f"export {document['variable']}={endpoint.signing_secret}"]
-    inv.emit(document, lambda _: click.echo("\n".join(lines)))
+    inv.emit(document, lambda _: output.print_text("\n".join(lines)))
     say("this is the only time the secret is shown")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cli import output
 from cli.invocation import Invocation
 from cli.text.printable import short
 from decision.money import format_usd
@@ -31,7 +32,6 @@ def progress_table(inv: Invocation, planned: "Sequence[Planned]") -> "Iterator[W
     if not inv.shows_progress:
         yield None
         return
-    from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
 
     latest: dict[int, Member] = {}
@@ -39,7 +39,9 @@ def progress_table(inv: Invocation, planned: "Sequence[Planned]") -> "Iterator[W
     def table() -> "Table":
         return _table(list(latest.values()), len(planned))
 
-    live = Live(get_renderable=table, console=Console(stderr=True), refresh_per_second=REFRESHES_PER_SECOND)
+    live = Live(
+        get_renderable=table, console=output.console(stderr=True), refresh_per_second=REFRESHES_PER_SECOND
+    )
     with live:
 
         def watch(member: "Member") -> None:

@@ -75,10 +75,11 @@ def _where(storage_uri: str, assets_url: str) -> str:
 
 def show_jobs(console: Console, jobs: Iterable[Job]) -> None:
     """Print jobs as a table."""
-    jobs = list(jobs)
-    styles = [_STATE_STYLE.get(job.state, "red") for job in jobs]
-    header = ("job", "state", "created", "cost", "render")
-    columns(console, header, [_job_row(job) for job in jobs], styles)
+    rows, styles = [], []
+    for job in jobs:
+        rows.append(_job_row(job))
+        styles.append(_STATE_STYLE.get(job.state, "red"))
+    columns(console, ("job", "state", "created", "cost", "render"), rows, styles)
 
 
 def _job_row(job: Job) -> tuple[str, ...]:

@@ -1,17 +1,44 @@
 """Words made fit for people; above all those that others wrote: prompts, servers' messages, file names.
 
-What is not printable, such as the escape sequences that move a cursor or rename a window, is shown as ``�``.
-JSON needs none of this: it escapes them.
+What is not printable, such as the escape sequences that move a cursor or rename a window, or the marks that
+turn the direction of a line, is shown as ``�`` in text, and as its escape in JSON. `cli.output` and its
+console apply this to everything that is printed, so that no print has to remember it.
 """
+
+import re
+import unicodedata
 
 KEPT = "\n\t"
 NOTHING = "(none)"  # under the header of an empty table
 SHORT = 60
+_JOINERS = "\u200c\u200d"  # Persian and emoji need them, and they command nothing
+_OBEYED = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+"""Delete, C1, marks of direction, line separators and what is not seen; JSON escapes C0 by itself."""
 
 
 def printable(text: str) -> str:
     """Return `text` with everything that a terminal would obey replaced."""
-    return "".join(letter if letter.isprintable() or letter in KEPT else "\ufffd" for letter in text)
+    if text.isprintable():
+        return text
+    return "".join(letter if _is_shown(letter) else "\ufffd" for letter in text)
+
+
+def _is_shown(letter: str) -> bool:
+    return (
+        letter.isprintable() or letter in KEPT or letter in _JOINERS or unicodedata.category(letter) == "Zs"
+    )
+
+
+def escaped(document: str) -> str:
+    """Return JSON with everything escaped that a terminal would obey and JSON allows: the same document."""
+    return document if document.isascii() and "\x7f" not in document else _OBEYED.sub(_escape, document)
+
+
+def _escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def short(text: str | None, limit: int = SHORT) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cli import output
 from cli.invocation import Invocation, say
 
 LINES = 10
@@ -14,10 +15,9 @@ def progress(inv: Invocation, what: str) -> Iterator[Callable[[int, int], None]]
     if not inv.shows_progress:
         yield _lines(what)
         return
-    from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
-    with Progress(console=Console(stderr=True)) as bar:
+    with Progress(console=output.console(stderr=True)) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -5,7 +5,6 @@ anyone may have written. Such a cell gets an apostrophe before it, which a sprea
 """
 
 import csv
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import TextIO
 
 import click
 
+from cli.output import to_json
+from cli.text.printable import printable
 from cli.text.record_words import what
 from ledger.private_files import OPEN, NewFile
 from ledger.record import Record
@@ -56,15 +57,16 @@ def write_rows(path: Path, records: Iterable[Record]) -> int:
 
 
 def _write(file: TextIO, records: Iterable[Record]) -> int:
+    shown = printable if file.isatty() else str
     writer = csv.writer(file)
     writer.writerow([*COLUMNS, "what", "payload"])
     count = 0
     for record in records:
         count += 1
         document = record_document(record)
-        payload = json.dumps(document["payload"], ensure_ascii=False)
+        payload = to_json(document["payload"], indent=None)
         cells = [document[name] for name in COLUMNS] + [what(record.event), payload]
-        writer.writerow([guarded(cell) for cell in cells])
+        writer.writerow([shown(str(guarded(cell))) for cell in cells])
         file.flush()
     return count
 

@@ -173,6 +173,8 @@ class JobFilter:
     profile: str | None = None
     video_id: str | None = None
     id_prefix: str | None = None
+    before: str | None = None
+    """Only jobs with an id before this one, so that a long list is read in parts."""
     statuses: tuple[Status, ...] | None = None
     model: str | None = None
     purpose: str | None = None

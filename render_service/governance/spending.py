@@ -72,7 +72,7 @@ def spending(ledger: Ledger, by: By, now: datetime, since: str | None = None) ->
     Parts are the dearest first, days in their order. A render may be paid from several budgets, whose parts
     then come to more than the total.
     """
-    jobs = [job for job in ledger.jobs() if job.operation is not None and (since or "") <= job.created_at]
+    jobs = (job for job in ledger.each_job() if job.operation is not None and (since or "") <= job.created_at)
     total = Spent("total")
     parts: defaultdict[str, Spent] = defaultdict(lambda: Spent(""))
     for job in jobs:

@@ -33,14 +33,28 @@ class Ended:
         return json.loads(self.out)
 
     @property
+    def data(self) -> str:
+        """What stdout has that is no error."""
+        return "" if self.out.startswith('{\n  "error": {') else self.out
+
+    @property
     def error(self) -> str:
-        """What stderr says that is no log line."""
-        return "\n".join(line for line in self.err.splitlines() if not line.startswith("{"))
+        """What stderr tells a person: plain lines, and the messages of log lines that have one."""
+        return "\n".join(filter(None, map(_said, self.err.splitlines())))
 
     @property
     def log(self) -> list[Any]:
-        """The log lines."""
-        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
+        """The log lines of steps."""
+        lines = [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] not in TOLD]
+
+
+TOLD = {"note": "", "command.failed": "Error: "}
+
+
+def _said(line: str) -> str:
+    logged = json.loads(line) if line.startswith("{") else {"event": "note", "message": line}
+    return TOLD[logged["event"]] + logged["message"] if logged["event"] in TOLD else ""
 
 
 Sora = Callable[..., Ended]

@@ -87,7 +87,7 @@ def test_bad_input_says_what_was_expected_and_ends_with_2(sora: Any, arguments: 
 @pytest.mark.parametrize("arguments", [wrong[0] for wrong in WRONG])
 def test_bad_input_begins_no_ledger_and_prints_no_data(sora: Any, folder: Path, arguments: list[str]) -> None:
     before = sorted(path.name for path in folder.iterdir())
-    assert sora(*arguments).out == ""
+    assert sora(*arguments).data == ""
     begun = {"ledger.db", "ledger.db-wal", "ledger.db-shm"}
     assert sorted({path.name for path in folder.iterdir()} - begun) == before
 
@@ -287,7 +287,7 @@ def test_a_read_only_ledger_can_be_read_and_says_why_it_is_not_written(
     asked = ["create", *PROMPT, "--profile", "sandbox", "--max-cost", "0"]
     read = subprocess.run([*command, "jobs"], check=False, capture_output=True, text=True)
     wrote = subprocess.run([*command, *asked], check=False, capture_output=True, text=True)
-    assert (read.returncode, denied in read.stdout) == (0, True)
+    assert (read.returncode, denied in read.stdout) == (0, True), read.stderr
     assert (wrote.returncode, "it is read-only: make file and folder writable" in wrote.stderr) == (7, True)
 
 

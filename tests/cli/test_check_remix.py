@@ -54,7 +54,7 @@ def test_a_line_that_is_no_prompt_is_named_and_nothing_is_answered(
 ) -> None:
     Path("prompts.jsonl").write_text(f'{{"prompt": "Make it rain."}}\n{line}\n', encoding="utf-8")
     ended = sora("check-remix", "--file", "prompts.jsonl")
-    assert (ended.code, ended.out) == (2, "")
+    assert (ended.code, ended.data) == (2, "")
     assert "prompts.jsonl, line 2: " in ended.error
 
 

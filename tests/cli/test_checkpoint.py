@@ -102,7 +102,7 @@ def test_a_head_that_is_not_that_of_the_records_is_neither_signed_nor_taken_for_
 ) -> None:
     tamper("DELETE FROM events WHERE position = 2")
     signed = sora("checkpoint", "--key", "signing.key")
-    assert (signed.code, signed.out, "so it is not signed" in signed.error) == (10, "", True)
+    assert (signed.code, signed.data, "so it is not signed" in signed.error) == (10, "", True)
     compared = sora("checkpoint", "--check", "checkpoint")
     assert (compared.code, compared.document["trouble"][0].partition(":")[0]) == (10, "head")
 

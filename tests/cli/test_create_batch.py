@@ -97,7 +97,7 @@ def test_every_bad_entry_is_listed_before_anything_is_sent(
         '{"prompt": "x", "input_reference": "small.png"}\n{"prompt": "x", "input_reference": "no.png"}\n{'
     )
     ended = sora(*BATCH)
-    assert (ended.code, ended.out, creates(running)) == (2, "", 0)
+    assert (ended.code, ended.data, creates(running)) == (2, "", 0)
     assert "6 entries cannot be used, so nothing was sent" in ended.error
     assert re.findall(r"^ +line (\d+):", ended.error, re.MULTILINE) == ["2", "3", "4", "5", "6", "7"]
     assert "did you mean 'prompt'?" in ended.error
@@ -120,7 +120,7 @@ def test_bad_input_is_said_and_begins_nothing(
     sora: Any, prompts: Path, folder: Path, arguments: list[str], said: str
 ) -> None:
     ended = sora(*BATCH, *arguments, "--profile", "sandbox")
-    assert (ended.code, ended.out, (folder / "ledger.db").exists()) == (2, "", False)
+    assert (ended.code, ended.data, (folder / "ledger.db").exists()) == (2, "", False)
     assert re.search(said, ended.error)
 
 

@@ -37,7 +37,7 @@ def test_cost_and_lineage_stay_readable(sora: Any, job: str) -> None:
     sora("erase", job, "--reason", "subject_request", "--yes")
     after = sora("status", "--id", job).document
     changed = {name for name in before if before[name] != after[name]}
-    assert changed <= {"version", "position", "updated_at"}
+    assert changed <= {"version", "position", "updated_at", "prompt"}
 
 
 def test_no_file_beside_the_ledger_holds_the_text(sora: Any, job: str, folder: Path) -> None:

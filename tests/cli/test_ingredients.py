@@ -62,7 +62,7 @@ def test_images_are_named_and_found_by_pattern(shots: Path, given: str, read: li
 )
 def test_images_that_cannot_be_used_are_refused(sora: Any, shots: Path, images: str, said: str) -> None:
     ended = sora(*ASKED, "--images", images)
-    assert (ended.code, said in ended.error, ended.out) == (2, True, "")
+    assert (ended.code, said in ended.error, ended.data) == (2, True, "")
     assert not (shots / "ledger.db").exists()
 
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_is_refused_before_it_costs(
     sora: Any, shots: Path, arguments: list[str], said: str
 ) -> None:
     ended = sora(*ASKED, *arguments)
-    assert (ended.code, said in ended.error, ended.out) == (2, True, "")
+    assert (ended.code, said in ended.error, ended.data) == (2, True, "")
     assert not (shots / "ledger.db").exists()
 
 

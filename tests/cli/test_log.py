@@ -43,7 +43,7 @@ def test_what_cannot_be_read_is_said_without_repeating_it(sora: Any, denied: str
     db.execute(statement)
     db.close()
     ended = sora("log")
-    assert (ended.code, ended.out, "`sora-ledger verify`" in ended.error) == (7, "", True)
+    assert (ended.code, ended.data, "`sora-ledger verify`" in ended.error) == (7, "", True)
 
 
 def test_the_digests_in_payloads_are_the_ones_the_format_describes(sora: Any, server: Any) -> None:

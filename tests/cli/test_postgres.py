@@ -115,7 +115,7 @@ def test_a_server_that_cannot_be_used_ends_with_7_and_shows_no_password(
 ) -> None:
     change, expected = TROUBLES[trouble]
     ended = sora(*command, "--ledger", change(url))
-    assert (ended.code, expected in ended.error, ended.out) == (ExitCode.LEDGER_UNUSABLE, True, "")
+    assert (ended.code, expected in ended.error, ended.data) == (ExitCode.LEDGER_UNUSABLE, True, "")
     assert SECRET not in ended.err
 
 

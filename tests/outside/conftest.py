@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import urllib.request
@@ -139,6 +140,25 @@ class Person:
                     process.kill()
                 raise
         return Ended(process.returncode, out, err)
+
+
+def at_a_terminal(person: Person, answer: str, *command: str) -> tuple[int, str]:
+    """Run a command whose three streams are a terminal, type `answer`, and return code and screen."""
+    ours, theirs = pty.openpty()
+    with person.start(*command, streams=theirs) as process:
+        os.close(theirs)
+        os.write(ours, answer.encode())
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+        os.close(ours)
+        return process.wait(60), shown.decode()
 
 
 @pytest.fixture

@@ -1,33 +1,12 @@
 """Deleting on a terminal: a person is asked before the server forgets a video."""
 
-import os
-import pty
 from collections.abc import Callable
 
 import pytest
 
-from tests.outside.conftest import Outside, Person
+from tests.outside.conftest import Outside, Person, at_a_terminal
 
 Start = Callable[..., Outside]
-
-
-def at_a_terminal(person: Person, answer: str, *command: str) -> tuple[int, str]:
-    """Run a command whose three streams are a terminal, type `answer`, and return code and screen."""
-    ours, theirs = pty.openpty()
-    with person.start(*command, streams=theirs) as process:
-        os.close(theirs)
-        os.write(ours, answer.encode())
-        shown = b""
-        while True:
-            try:
-                part = os.read(ours, 4096)
-            except OSError:  # how Linux says that the other side is closed
-                break
-            if not part:
-                break
-            shown += part
-        os.close(ours)
-        return process.wait(60), shown.decode()
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_a_server_and_its_key_in_one_file_are_used_together_and_said_by_name(
     [line] = [line for line in map(json.loads, listed.err.splitlines()) if line["event"] == "settings.read"]
     assert line["names"] == ["OPENAI_API_KEY", "OPENAI_BASE_URL"]
     assert "sk-of-the-file" not in listed.err + listed.out
-    text = person("list", "--text").err
+    text = person("list", "--format=text").err
     assert f"settings from {person.folder / '.env'}: OPENAI_API_KEY, OPENAI_BASE_URL\n" in text
 
 
@@ -40,6 +40,6 @@ def test_a_file_that_others_may_write_is_ignored_and_that_is_said(outside: Outsi
     theirs, ours = outside(), outside()
     (person.folder / ".env").write_text(f"OPENAI_BASE_URL={theirs.base_url}\nOPENAI_API_KEY=sk-theirs\n")
     (person.folder / ".env").chmod(0o666)
-    ended = person.at(ours)("list", "--text")
+    ended = person.at(ours)("list", "--format=text")
     assert (ended.code, theirs.requests()) == (0, [])
     assert ".env: ignored, for every user may write it" in ended.err

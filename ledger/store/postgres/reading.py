@@ -105,6 +105,9 @@ def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
     if where.id_prefix is not None:
         clauses.append("job_id >= %s AND job_id < %s")
         values += [where.id_prefix, where.id_prefix + "\U0010ffff"]
+    if where.before is not None:
+        clauses.append("job_id < %s")
+        values.append(where.before)
     for pieces in where.pieces():
         clauses.append(f"({' OR '.join(['position(%b in body) > 0'] * len(pieces)) or 'false'})")
         values += pieces

@@ -81,6 +81,9 @@ def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> 
     if where.id_prefix is not None:
         clauses.append("job_id >= ? AND job_id < ?")
         values += [where.id_prefix, where.id_prefix + LAST_LETTER]
+    if where.before is not None:
+        clauses.append("job_id < ?")
+        values.append(where.before)
     for pieces in where.pieces():
         clauses.append(f"({' OR '.join(['instr(body, ?)'] * len(pieces)) or '0'})")
         values += pieces

@@ -1,0 +1,31 @@
+"""A console on which what was written by others commands nothing."""
+
+from collections.abc import Iterator
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
+from rich.segment import Segment
+
+from cli.text.printable import printable
+
+
+def safe_console(*, stderr: bool, width: int | None) -> Console:
+    """Return a console that folds no line of data, so that an id, a path or a command can be copied."""
+    console = Console(stderr=stderr, highlight=False, soft_wrap=not stderr, width=width)
+    console.push_render_hook(_Printable())
+    return console
+
+
+class _Printable(RenderHook):
+    """Sees everything that is printed, after markup and before colours become escape sequences."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Shown(each) for each in renderables]
+
+
+class _Shown:
+    def __init__(self, renderable: ConsoleRenderable) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self._renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
