@@ -145,6 +145,7 @@ def _said(error: psycopg.Error) -> str:
     of_hosts = [line for line in lines if line.startswith("- host: ")]
     each = [re.sub(r"^- host: .*?, hostaddr: [^:]*: ", "", line) for line in of_hosts]
     said = " ".join("; ".join(each).split() if each else " ".join(lines).split())
+    said = said.replace("connection failed: connection to server", "connection to server")
     if error.sqlstate is None and any(words in said for words in _INNER_WORDS):
         return "it was cut off"
     return said
