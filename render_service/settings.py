@@ -58,10 +58,8 @@ DEFAULT_RETRY_SECONDS = 20.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
-_READ = re.compile(
-    rf"{KEY}|{BASE_URL}|SORA_LEDGER_(URL|PROFILES?|ACTOR|TEAM|PROJECT|ASSETS|KEY|LONGEST_RENDER|RETRY_SECONDS)|"
-    rf"{WEBHOOK_SECRETS}(_\w+)?|SORA_SANDBOX_SECONDS"
-)
+_READ = re.compile(rf"{KEY}|{BASE_URL}|SORA_[A-Z0-9_]+")
+"""What is taken from ``.env``."""
 
 
 @dataclass(frozen=True)
