@@ -33,13 +33,16 @@ from sora_adapter.sandbox.requests import (
     parse_create,
     parse_edit,
     parse_extend,
+    parse_file,
     parse_list,
     parse_remix,
     parse_variant,
 )
 from sora_adapter.sandbox.resources import (
     character_resource,
+    deleted_file,
     deleted_resource,
+    file_resource,
     job_record,
     list_resource,
     video_resource,
@@ -98,6 +101,9 @@ def _api_routes(api_key: str | None, webhooks: WebhookRoutes) -> list[Route]:
         route("/videos/extensions", "POST", "extensions", _extend),
         route("/videos/characters", "POST", "characters", _create_character),
         route("/videos/characters/{character_id}", "GET", "characters", _retrieve_character),
+        route("/files", "POST", "files", _upload),
+        route("/files/{file_id}", "GET", "files", _uploaded),
+        route("/files/{file_id}", "DELETE", "files", _remove_upload),
         route("/videos/{video_id}", "GET", "retrieves", _retrieve),
         route("/videos/{video_id}", "DELETE", "deletes", _delete),
         route("/videos/{video_id}/content", "GET", "contents", _content),
@@ -143,7 +149,8 @@ def _check_key(header: str, api_key: str | None) -> None:
 
 async def _create(request: Request) -> Response:
     fields, permissive = await read_fields(request), _desk(request).permissive
-    wanted = await run_in_threadpool(parse_create, fields, permissive=permissive)
+    file = _desk(request).uploaded_bytes
+    wanted = await run_in_threadpool(parse_create, fields, permissive=permissive, file=file)
     job = await run_in_threadpool(_desk(request).create, wanted, _caller(request))
     return JSONResponse(video_resource(job, BIRTH))
 
@@ -180,8 +187,24 @@ async def _retrieve_character(request: Request) -> Response:
     return JSONResponse(character_resource(await run_in_threadpool(_desk(request).character, character_id)))
 
 
+async def _upload(request: Request) -> Response:
+    file, purpose = parse_file(await read_fields(request))
+    return JSONResponse(file_resource(await run_in_threadpool(_desk(request).upload, file, purpose)))
+
+
+async def _uploaded(request: Request) -> Response:
+    file_id = str(request.path_params["file_id"])
+    return JSONResponse(file_resource(await run_in_threadpool(_desk(request).uploaded, file_id)))
+
+
+async def _remove_upload(request: Request) -> Response:
+    file_id = str(request.path_params["file_id"])
+    await run_in_threadpool(_desk(request).remove_upload, file_id)
+    return JSONResponse(deleted_file(file_id))
+
+
 async def _retrieve(request: Request) -> Response:
-    job, moment = await run_in_threadpool(_desk(request).find, _video_id(request))
+    job, moment = await run_in_threadpool(_desk(request).shown, _video_id(request))
     headers = None if moment.is_over else {"openai-poll-after-ms": str(moment.poll_after_ms)}
     return JSONResponse(video_resource(job, moment), headers=headers)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sora_adapter.sandbox import stand_ins
+from sora_adapter.sandbox.bodies import Upload
 from sora_adapter.sandbox.characters import Character, CharacterStore
 from sora_adapter.sandbox.database import Database
 from sora_adapter.sandbox.drafts import changed, drawn_from, drawn_up, extended
@@ -29,6 +30,7 @@ from sora_adapter.sandbox.requests import (
 )
 from sora_adapter.sandbox.settings import SandboxSettings
 from sora_adapter.sandbox.studio import Studio
+from sora_adapter.sandbox.uploads import UploadedFile, UploadStore
 from sora_adapter.sandbox.webhooks.outbox import Outbox
 
 _EVERYTHING = 1_000_000
@@ -52,6 +54,7 @@ class Desk:
         self.store = JobStore(self._database)
         self.outbox = Outbox(self._database, self.store, settings.clock)
         self._characters = CharacterStore(self._database)
+        self._uploads = UploadStore(self._database)
         self._limits = Limits(settings.requests_per_minute, settings.running_jobs, self.store.running)
         self._studio = Studio(settings.data_dir / "media", self.store, settings.media)
         if settings.permissive:
@@ -108,12 +111,41 @@ class Desk:
         """Return a character."""
         return self._member(character_id, "character_id")
 
+    def upload(self, file: Upload, purpose: str) -> UploadedFile:
+        """Keep a file that a later request may name."""
+        return self._uploads.add(file, purpose, self._settings.clock())
+
+    def uploaded(self, file_id: str) -> UploadedFile:
+        """Return an uploaded file."""
+        file = self._uploads.get(file_id)
+        if file is None:
+            raise _no_such_file(file_id)
+        return file
+
+    def uploaded_bytes(self, file_id: str) -> bytes | None:
+        """Return the bytes of an uploaded file, None if there is none."""
+        return self._uploads.body(file_id)
+
+    def remove_upload(self, file_id: str) -> None:
+        """Forget an uploaded file."""
+        if not self._uploads.delete(file_id):
+            raise _no_such_file(file_id)
+
     def find(self, job_id: str, param: str = "video_id") -> tuple[Job, Moment]:
         """Return a job and where it stands now."""
         job = self.store.get(job_id)
         if job is None:
             raise ApiError.no_such_video(job_id, param)
         return job, self._now(job)
+
+    def shown(self, job_id: str) -> tuple[Job, Moment]:
+        """Return a job as a server shows it: completed once its clip is there to be fetched.
+
+        By the clock it may be over earlier, as clips are rendered one after the other. Asking for one that a
+        crash left out has it rendered.
+        """
+        job, moment = self.find(job_id)
+        return job, self._shown(job, moment)
 
     def page(self, wanted: ListRequest) -> tuple[list[tuple[Job, Moment]], bool]:
         """Return a page of jobs and whether there are more."""
@@ -123,7 +155,8 @@ class Desk:
             jobs = self.store.page(limit=wanted.limit + 1, newest_first=newest_first)
         if jobs is None:
             raise ApiError.no_such_video(str(wanted.after), "after")
-        return [(job, self._now(job)) for job in jobs[: wanted.limit]], len(jobs) > wanted.limit
+        jobs, has_more = jobs[: wanted.limit], len(jobs) > wanted.limit
+        return [(job, self._shown(job, self._now(job))) for job in jobs], has_more
 
     def everything(self) -> list[tuple[Job, Moment]]:
         """Return all jobs, oldest first."""
@@ -153,6 +186,9 @@ class Desk:
             )
             raise ApiError.not_found(message, code="video_expired", param="video_id")
         return self._studio.asset(job, variant)
+
+    def _shown(self, job: Job, moment: Moment) -> Moment:
+        return moment.held_back if moment.done_at is not None and not self._studio.has(job) else moment
 
     def _now(self, job: Job) -> Moment:
         return job.at(self._settings.clock())
@@ -196,6 +232,10 @@ class Desk:
 
 def _film_files(film: Film) -> tuple[bytes, ...]:
     return (film.body,) if film.body else ()
+
+
+def _no_such_file(file_id: str) -> ApiError:
+    return ApiError.not_found(f"No such File object: {file_id}", code="file_not_found", param="file_id")
 
 
 def _not_ready(job: Job, moment: Moment) -> ApiError:

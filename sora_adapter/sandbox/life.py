@@ -16,6 +16,7 @@ BLOCKED = {"code": "moderation_blocked", "message": "Your request was blocked by
 _QUEUED_SHARE = 0.1
 _LAST_PROGRESS = 99
 _POLL_MS = 1000
+_RENDER_S = 0.25  # until a clip that is late is asked for again
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Moment:
     def is_over(self) -> bool:
         """Whether nothing about the job will change any more."""
         return self.status in ("completed", "failed")
+
+    @property
+    def held_back(self) -> "Moment":
+        """The same job while its clip is still being rendered."""
+        return Moment("in_progress", _LAST_PROGRESS, _RENDER_S, None)
 
     @property
     def poll_after_ms(self) -> int:

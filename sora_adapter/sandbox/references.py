@@ -1,13 +1,14 @@
 """The image a clip may start from: an uploaded file, or an object with a data URL.
 
 Rule kept: what passes is a jpeg, png or webp that decodes to the last row and measures exactly the size
-asked for. The sandbox fetches nothing and stores no files of its own, so http URLs and file ids are refused
-and say so.
+asked for. It may be uploaded before (`POST /v1/files`) and named by its id. The sandbox fetches nothing, so
+http URLs are refused and say so.
 """
 
 import base64
 import binascii
 import io
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -20,20 +21,23 @@ _PARAM = "input_reference"
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _MAX_URL = 20_971_520
 
+Files = Callable[[str], bytes | None]
+"""The bytes of an uploaded file by its id."""
 
-def read_reference(value: Any, size: str) -> bytes:
-    """Return the bytes of the image; raises ApiError."""
+
+def read_reference(value: Any, size: str, file: Files) -> bytes:
+    """Return the bytes of the image, from `file` where it names one; raises ApiError."""
     if isinstance(value, Upload):
         image = value.body
     elif isinstance(value, dict):
-        image = _from_object(value)
+        image = _from_object(value, file)
     else:
         raise ApiError.wrong_type(_PARAM, "an object", type_name(value))
     _check_size(_measured(image), size)
     return image
 
 
-def _from_object(value: dict[str, Any]) -> bytes:
+def _from_object(value: dict[str, Any], file: Files) -> bytes:
     unknown = sorted(value.keys() - {"image_url", "file_id"})
     if unknown:
         raise ApiError.unknown_parameter(f"{_PARAM}.{unknown[0]}")
@@ -43,14 +47,17 @@ def _from_object(value: dict[str, Any]) -> bytes:
     ((key, text),) = value.items()
     if not isinstance(text, str):
         raise ApiError.wrong_type(f"{_PARAM}.{key}", "a string", type_name(text))
-    return _no_such_file(text) if key == "file_id" else _from_url(text)
+    return _from_file(text, file) if key == "file_id" else _from_url(text)
 
 
-def _no_such_file(file_id: str) -> bytes:
-    message = (
-        f"No file with id '{file_id}': the sandbox has no /v1/files. Upload the image, or send a data: URL."
-    )
-    raise ApiError.invalid(message, code="file_not_found", param=f"{_PARAM}.file_id")
+def _from_file(file_id: str, file: Files) -> bytes:
+    body = file(file_id)
+    if body is None:
+        message = (
+            f"No file with id '{file_id}'. Upload it with POST /v1/files, or send the image or a data: URL."
+        )
+        raise ApiError.invalid(message, code="file_not_found", param=f"{_PARAM}.file_id")
+    return body
 
 
 def _from_url(url: str) -> bytes:

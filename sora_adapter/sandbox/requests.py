@@ -12,7 +12,7 @@ from sora_adapter.sandbox.bodies import Fields, Upload, type_name
 from sora_adapter.sandbox.errors import ApiError
 from sora_adapter.sandbox.fields import limit, one_of, refuse_unknown, require, text, text_up_to
 from sora_adapter.sandbox.films import BLANK, Film, check_character, check_source, read_film
-from sora_adapter.sandbox.references import read_reference
+from sora_adapter.sandbox.references import Files, read_reference
 
 _SMALL = ("720x1280", "1280x720")
 _LARGE = (*_SMALL, "1024x1792", "1792x1024", "1080x1920", "1920x1080")
@@ -26,6 +26,7 @@ SIZES = {
 SECONDS = ("4", "8", "12", "16", "20")
 VARIANTS = ("video", "thumbnail", "spritesheet")
 MAX_PROMPT = 32_000
+PURPOSES = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")
 MAX_NAME = 80
 MAX_CHARACTERS = 2
 
@@ -87,15 +88,29 @@ class ListRequest:
     after: str | None
 
 
-def parse_create(fields: Fields, *, permissive: bool = False) -> CreateRequest:
-    """Check a create request; raises ApiError."""
+def _no_files(_: str) -> None:
+    return None
+
+
+def parse_create(fields: Fields, *, permissive: bool = False, file: Files = _no_files) -> CreateRequest:
+    """Check a create request; an image may be the `file` of an id; raises ApiError."""
     refuse_unknown(fields, ("prompt", "model", "size", "seconds", "input_reference", "characters"))
     prompt = text_up_to(fields, "prompt", MAX_PROMPT)
     model = _model(fields, permissive=permissive)
     seconds = one_of(fields, "seconds", SECONDS, "4")
     size = one_of(fields, "size", _sizes(model), "720x1280")
-    reference = _reference(fields, size, permissive=permissive)
+    reference = _reference(fields, size, file, permissive=permissive)
     return CreateRequest(prompt, model, size, seconds, reference, _character_ids(fields))
+
+
+def parse_file(fields: Fields) -> tuple[Upload, str]:
+    """Check an upload; returns the file and its purpose; raises ApiError."""
+    refuse_unknown(fields, ("file", "purpose", "expires_after"))
+    require(fields, "file")
+    if not isinstance(fields["file"], Upload):
+        raise ApiError.wrong_type("file", "a file", type_name(fields["file"]))
+    require(fields, "purpose")
+    return fields["file"], one_of(fields, "purpose", PURPOSES, "")
 
 
 def parse_remix(fields: Fields) -> RemixRequest:
@@ -155,12 +170,12 @@ def _sizes(model: str) -> Iterable[str]:
     return SIZES.get(model, _LARGE)
 
 
-def _reference(fields: Fields, size: str, *, permissive: bool) -> bytes | None:
+def _reference(fields: Fields, size: str, file: Files, *, permissive: bool) -> bytes | None:
     if "input_reference" not in fields:
         return None
     value = fields["input_reference"]
     try:
-        return read_reference(value, size)
+        return read_reference(value, size, file)
     except ApiError:
         if permissive and isinstance(value, Upload):
             return None

@@ -5,6 +5,7 @@ from typing import Any
 from sora_adapter.sandbox.characters import Character
 from sora_adapter.sandbox.jobs import Job
 from sora_adapter.sandbox.life import BLOCKED, Moment
+from sora_adapter.sandbox.uploads import UploadedFile
 
 
 def video_resource(job: Job, moment: Moment) -> dict[str, Any]:
@@ -41,6 +42,24 @@ def deleted_resource(job_id: str) -> dict[str, Any]:
 def character_resource(character: Character) -> dict[str, Any]:
     """Show a character."""
     return {"id": character.id, "name": character.name, "created_at": int(character.created_at)}
+
+
+def file_resource(file: UploadedFile) -> dict[str, Any]:
+    """Show an uploaded file."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at),
+        "filename": file.name,
+        "purpose": file.purpose,
+        "status": "processed",
+    }
+
+
+def deleted_file(file_id: str) -> dict[str, Any]:
+    """Confirm that a file is gone."""
+    return {"id": file_id, "object": "file", "deleted": True}
 
 
 def job_record(job: Job, moment: Moment) -> dict[str, Any]:

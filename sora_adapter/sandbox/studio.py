@@ -59,6 +59,13 @@ class Studio:
             path = self._path(job, "video")
             self._once(path, self._ahead, lambda: self._render(job, path))
 
+    def has(self, job: Job) -> bool:
+        """Whether a job's clip is there; one that should be is put in the queue."""
+        if self._media == "cached" or self._path(job, "video").exists():
+            return True
+        self.start(job)
+        return False
+
     def asset(self, job: Job, variant: Variant) -> Future[Path]:
         """Return the file of a job, made before anything nobody waits for if it is not there yet."""
         path = self._path(job, variant)

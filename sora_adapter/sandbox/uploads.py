@@ -1,0 +1,56 @@
+"""Files uploaded on their own (``/v1/files``), so that a create can name one as its ``input_reference``."""
+
+import uuid
+from dataclasses import dataclass
+
+from sora_adapter.sandbox.bodies import Upload
+from sora_adapter.sandbox.database import Database
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS uploads (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, purpose TEXT NOT NULL, bytes INTEGER NOT NULL,
+    created_at REAL NOT NULL, body BLOB NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class UploadedFile:
+    """A file as the API shows it."""
+
+    id: str
+    name: str
+    purpose: str
+    bytes: int
+    created_at: float
+
+
+class UploadStore:
+    """All uploaded files; safe to call from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.prepare(_SCHEMA)
+
+    def add(self, upload: Upload, purpose: str, now: float) -> UploadedFile:
+        """Keep a new file."""
+        file = UploadedFile(f"file-{uuid.uuid4().hex}", upload.name, purpose, len(upload.body), now)
+        values = (file.id, file.name, file.purpose, file.bytes, file.created_at, upload.body)
+        self._database.change("INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?)", values)
+        return file
+
+    def get(self, file_id: str) -> UploadedFile | None:
+        """Return a file, or None if there is none of that id."""
+        query = "SELECT id, name, purpose, bytes, created_at FROM uploads WHERE id = ?"
+        rows = self._database.rows(query, (file_id,))
+        return UploadedFile(*rows[0]) if rows else None  # type: ignore[arg-type]  # the table is STRICT
+
+    def body(self, file_id: str) -> bytes | None:
+        """Return the bytes of a file, or None if there is none of that id."""
+        rows = self._database.rows("SELECT body FROM uploads WHERE id = ?", (file_id,))
+        body = rows[0][0] if rows else None
+        return body if isinstance(body, bytes) else None
+
+    def delete(self, file_id: str) -> bool:
+        """Forget a file; returns whether there was one."""
+        return self._database.change("DELETE FROM uploads WHERE id = ?", (file_id,)) > 0
