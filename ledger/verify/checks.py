@@ -157,9 +157,9 @@ class _Verification:
         if payload is None:
             return
         try:
-            if record["type"] in _BESIDE_JOBS:
-                self._beside_jobs(record, payload, position)
             self.approvals.follow(stream, record, leaf, payload)
+            if record["type"] in _BESIDE_JOBS:  # afterwards: an activation is judged by the policy before it
+                self._beside_jobs(record, payload, position)
             if record["stream"].startswith("job_"):
                 before = money(stream.job)
                 stream.job = self._step(stream.job, record, payload, position)

@@ -15,8 +15,8 @@ from ledger.verify.rules import KINDS
 from ledger.verify.strict import INTEGERS, MAX_INTEGER, PAYLOAD_LIMIT, RECORD_KEYS, SHAPES, Json, look_through
 
 _CAPTURED = frozenset(
-    "actor actor_source event_id kind occurred_at payload_sha256 position recorded_at schema_version stream "
-    "trace_id type version".split()
+    "actor actor_source causation_id event_id kind occurred_at payload_sha256 position recorded_at "
+    "schema_version stream trace_id type version".split()
 )
 _MOST_SHAPES = 10_000
 _sha256 = hashlib.sha256
@@ -30,7 +30,7 @@ def _member(name: str) -> str:
     group = f"({value})" if name in _CAPTURED else f"(?:{value})"
     if name in INTEGERS:
         return f'"{name}":{group}'
-    return f'"{name}":(?:null|"{value}")' if name == "causation_id" else f'"{name}":"{group}"'
+    return f'"{name}":(?:null|"{group}")' if name == "causation_id" else f'"{name}":"{group}"'
 
 
 _RECORD = re.compile("{" + ",".join(map(_member, sorted(RECORD_KEYS))) + "}").fullmatch
@@ -54,8 +54,8 @@ def sound(row: tuple[Any, ...]) -> Sound | None:
         if found is None or leaf != stored:
             return None
         says = found.groups()
-        _, source, _, kind, occurred_at, digest, _, _, schema_version, *_ = says
-        told = (actor, source, event_id, KINDS.get(type_), occurred_at, _sha256(payload).hexdigest())
+        _, source, cause, _, kind, occurred_at, digest, _, _, schema_version, *_ = says
+        told = (actor, source, cause, event_id, KINDS.get(type_), occurred_at, _sha256(payload).hexdigest())
         placed = (str(position), recorded_at, schema_version, stream, trace_id, type_, str(version))
         if says != told + placed:
             return None
@@ -70,6 +70,7 @@ def sound(row: tuple[Any, ...]) -> Sound | None:
     envelope = {
         "actor": actor,
         "actor_source": source,
+        "causation_id": cause,
         "event_id": event_id,
         "kind": kind,
         "occurred_at": occurred_at,

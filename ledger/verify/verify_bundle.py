@@ -385,7 +385,9 @@ TYPED = ("flag", "environment")
 FIRST = frozenset(["render.requested", "change.proposed"])
 ENDED = frozenset("render.decided render.denied render.cancelled approval.refused change.closed".split())
 """The events after which nothing in a stream waits for an answer."""
-FOLLOWED = FIRST | ENDED | frozenset("render.held approval.granted decision.overridden".split())
+CHANGES = {"policy.activated": "policy.activate", "budget.set": "budget.set"}
+"""The events that a policy may want approval for besides renders, and what its rules call them."""
+FOLLOWED = FIRST | ENDED | CHANGES.keys() | {"render.held", "approval.granted", "decision.overridden"}
 """The events that `Permissions` follows, and the one after a request that says it is signed."""
 
 
@@ -480,6 +482,8 @@ class Permissions:
         self.verifies = verifies
         self.ledger_id: object = None
         self.binding_since = 0
+        self.applied: dict[str, Any] | None = None
+        self.periods: dict[str, tuple[Any, Any]] = {}
         self.signatures = 0
         self.unjudged = 0
 
@@ -491,24 +495,37 @@ class Permissions:
         KeyError or TypeError if the payload is not of its type.
         """
         type_ = record["type"]
-        found: list[Found] = []
+        found = self._changed(record, payload) if type_ in CHANGES else []
         if type_ in FIRST:
             case = self._first(record, leaf, payload)
         if case is None:
             return None, found
         if case["signs"] and type_ not in FIRST:
             found += self._signed(case, record, payload)
+        if type_ in _RULINGS:
+            found += self._after_approval(case, record)
+        found += self._taken_in(case, record, leaf, payload)
+        return (None if type_ in ENDED else case), found
+
+    def _taken_in(
+        self, case: dict[str, Any], record: dict[str, Any], leaf: bytes, payload: dict[str, Any]
+    ) -> list[Found]:
+        type_ = record["type"]
+        if type_ == "change.proposed":
+            return self._proposed(case)
         if type_ == "render.held":
             case["pending"] = _pending(record, leaf, payload)
             case["answers"] = []
-            found += self._may_ask(case)
-        elif type_ in ("approval.granted", "approval.refused"):
-            found += self._answered(case, record, payload)
-        elif type_ == "decision.overridden":
+            return self._may_ask(case, _NOT_PERMITTED)
+        if type_ in ("approval.granted", "approval.refused"):
+            return self._answered(case, record, payload)
+        if type_ == "render.decided":
+            return self._decided(case, payload)
+        if type_ == "decision.overridden":
             case["overridden"].append(payload["detail_code"])
-        elif type_ == "render.decided":
-            found += self._decided(case, record, payload)
-        return (None if type_ in ENDED else case), found
+        elif type_ == "change.closed" and payload["outcome"] == "applied" and case["answers"]:
+            self.applied = {**case, "stream": record["stream"], "closed_at": record["position"]}
+        return []
 
     def in_force(self) -> str | None:
         """Return the policy that was activated last, if the reader knows; “” where none was."""
@@ -537,6 +554,7 @@ class Permissions:
         }
         if record["type"] == "change.proposed":
             case["pending"] = {"leaf": leaf.hex(), "policy": payload["required_by_sha256"]}
+            case["change"] = {name: payload[name] for name in _CONTENT}
         return case
 
     def _signed(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
@@ -573,7 +591,7 @@ class Permissions:
         case["source"], case["login"] = source, payload["login"]
         return []
 
-    def _may_ask(self, case: dict[str, Any]) -> list[Found]:
+    def _may_ask(self, case: dict[str, Any], code: str) -> list[Found]:
         digest = self.in_force()
         rules = (
             self.rules_of(case["pending"]["policy"] if digest is None else digest) if digest != "" else None
@@ -581,7 +599,7 @@ class Permissions:
         wanted = rules.requester if rules else None
         source = case["source"]
         if (wanted == "identified" and source == "typed") or (wanted == "signed" and source != "signature"):
-            return [(_NOT_PERMITTED, shown(case["actor"]), f"a requester who is {wanted}", source)]
+            return [(code, shown(case["actor"]), f"a requester who is {wanted}", source)]
         return []
 
     # answers
@@ -594,6 +612,8 @@ class Permissions:
             "actor": record["actor"],
             "source": "typed",
             "login": payload.get("login"),
+            "event_id": record["event_id"],
+            "position": record["position"],
             "version": version,
             "policy": payload.get("policy_sha256"),
             "expires_at": payload.get("expires_at"),
@@ -692,14 +712,14 @@ class Permissions:
 
     # decisions
 
-    def _decided(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+    def _decided(self, case: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
         basis = payload["basis"]
         inputs = basis["inputs"]
         digest = self.in_force()
         rules = self.rules_of(basis["policy_sha256"] if digest is None else digest) if digest != "" else None
         found = self._set_aside(case, inputs, rules)
         if inputs.get("approved"):
-            return found + self._approved(case, record, payload)
+            return found + _as_approved(case, payload)
         render = {
             "model": payload["model"],
             "purpose": case["purpose"],
@@ -723,37 +743,92 @@ class Permissions:
                 found.append((_NOT_PERMITTED, shown(code), expected, "set aside without"))
         return found
 
-    def _approved(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
-        """Check that a decision made on approvals has those it takes, and decides what was approved."""
+    def _after_approval(self, case: dict[str, Any], record: dict[str, Any]) -> list[Found]:
+        """Check that what was ruled after an approval has all it takes, and was ruled for the last one."""
         held, answers = case["pending"], case["answers"]
-        if held is None or not answers:
-            return [(_NOT_PERMITTED, "inputs.approved", "a hold and approvals before it", "none")]
+        if not answers or any(answer["version"] == 1 for answer in answers):  # those were counted otherwise
+            return []
         found: list[Found] = []
-        model, cost = held["model"], held["cost"]
-        if payload["model"] != model or payload["cost_usd_micros"] > cost:
-            what = f"{shown(payload['model'])} at {payload['cost_usd_micros']}"
-            found.append((_NOT_PERMITTED, "what was approved", f"{shown(model)} at {cost} or less", what))
-        if any(answer["version"] == 1 for answer in answers):  # counted by other rules
-            return found
-        digest = self.in_force() or answers[-1]["policy"]
-        under, then = self.rules_of(digest), self.rules_of(held["policy"])
+        if record["causation_id"] != answers[-1]["event_id"]:
+            cause = shown(record["causation_id"])
+            found.append(
+                (_NOT_PERMITTED, "causation_id", f"the last approval, {answers[-1]['event_id']}", cause)
+            )
+        under, then = self._under(answers), self.rules_of(held["policy"])
         if under is None or then is None:
             self.unjudged += 1
             return found
         by_code = {rule["code"]: rule for rule in (*then.approvals, *under.approvals)}
+        gone = [code for code in held["codes"] if code not in by_code]
+        found += [(_NOT_PERMITTED, f"rule {shown(code)}", "a rule of the policy", "none") for code in gone]
+        rules = [by_code[code] for code in held["codes"] if code in by_code]
+        return found + self._unmet(case, rules, under, record["recorded_at"], _NOT_PERMITTED)
+
+    def _under(self, answers: Sequence[dict[str, Any]]) -> Rules | None:
+        """Return the rules in force at the last of `answers`."""
+        return self.rules_of(self.in_force() or answers[-1]["policy"])
+
+    def _unmet(
+        self, case: dict[str, Any], rules: Sequence[dict[str, Any]], under: Rules, at: str, code: str
+    ) -> list[Found]:
+        """Return a finding for each of `rules` that the approvals that count at a time do not meet."""
+        found: list[Found] = []
         asked = self._requester(case, under)
-        kept = _that_count(asked, self._approvers(answers, under, record["recorded_at"]))
-        for code in held["codes"]:
-            rule = by_code.get(code)
-            if rule is None:
-                found.append((_NOT_PERMITTED, f"rule {shown(code)}", "a rule of the policy", "none"))
-                continue
+        kept = _that_count(asked, self._approvers(case["answers"], under, at))
+        for rule in rules:
             wanted = sum(person.satisfies(rule) for person in kept)
             enough = rule["people"] + (asked.source == "typed")
             if wanted < rule["people"] or len(kept) < enough:
                 expected = f"{enough} approvals that count, {rule['people']} of them as the rule wants"
-                found.append((_NOT_PERMITTED, f"rule {shown(code)}", expected, f"{len(kept)}, {wanted}"))
+                found.append((code, f"rule {shown(rule['code'])}", expected, f"{len(kept)}, {wanted}"))
         return found
+
+    # changes of the policy and of budgets
+
+    def _proposed(self, case: dict[str, Any]) -> list[Found]:
+        cited, in_force = case["pending"]["policy"], self.in_force()
+        if in_force not in (None, "", cited):
+            what = f"the policy in force, {in_force}"
+            return [(_CHANGE_NOT_PERMITTED, "required_by_sha256", what, shown(cited))]
+        return self._may_ask(case, _CHANGE_NOT_PERMITTED)
+
+    def _changed(self, record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+        """Check that a policy or limit was changed as the policy in force before it wants that done."""
+        is_period = record["type"] == "budget.set" and self._begins_period(record, payload)
+        change = self.applied if self.applied and _carries_out(self.applied, record, payload) else None
+        digest = self.in_force()
+        if digest == "" or is_period or (digest is None and change is None):
+            return []
+        under = self._under(change["answers"]) if change else self.rules_of(str(digest))
+        then = self.rules_of(change["pending"]["policy"]) if change else under
+        if under is None or then is None:
+            self.unjudged += change is not None
+            return []
+        operation = CHANGES[record["type"]]
+        rules = _rules_for(operation, under)
+        if not rules:
+            return []
+        if change is None:
+            codes = ", ".join(shown(rule["code"]) for rule in rules)
+            what = "the approval that carried it out, in the same append, as its cause"
+            return [(_CHANGE_NOT_PERMITTED, f"{operation} by rule {codes}", what, "none")]
+        named = {rule["code"] for rule in rules}
+        rules += [rule for rule in _rules_for(operation, then) if rule["code"] not in named]
+        return self._unmet(change, rules, under, record["recorded_at"], _CHANGE_NOT_PERMITTED)
+
+    def _begins_period(self, record: dict[str, Any], payload: dict[str, Any]) -> bool:
+        """Say whether a record only repeats, for a new month or day, the limit of every month or day."""
+        budget, limit = payload["budget"], payload["limit_usd_micros"]
+        if record["stream"] != f"budget_{budget}":
+            return False
+        name, _, last = budget.rpartition("__")
+        if last in ("month", "day"):
+            self.periods[budget] = (record["event_id"], limit)
+        dated = _DATED.fullmatch(last)
+        if dated is None or record["version"] != 1:
+            return False
+        every = f"{name}__{'day' if dated.group(1) else 'month'}"
+        return self.periods.get(every) == (record["causation_id"], limit)
 
     def _requester(self, case: dict[str, Any], under: Rules) -> Person:
         source = case["source"]
@@ -774,7 +849,11 @@ class Permissions:
         return people
 
 
+_RULINGS = ("render.decided", "render.held", "render.denied")
+_CONTENT = ("policy_sha256", "catalog_sha256", "budget", "limit_usd_micros")
+_DATED = re.compile(r"[0-9]{4}_[0-9]{2}(_[0-9]{2})?")
 _NOT_PERMITTED = "DECISION_NOT_PERMITTED"
+_CHANGE_NOT_PERMITTED = "CHANGE_NOT_PERMITTED"
 _SIGNED = "a signature by a key that the policy names for them"
 
 
@@ -802,6 +881,49 @@ def _pending(record: dict[str, Any], leaf: bytes, payload: dict[str, Any]) -> di
         "model": model,
         "cost": cost,
     }
+
+
+def _as_approved(case: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+    """Check that a decision made on approvals follows some, and decides what was approved."""
+    held = case["pending"]
+    if held is None or not case["answers"]:
+        return [(_NOT_PERMITTED, "inputs.approved", "a hold and approvals before it", "none")]
+    model, cost = held["model"], held["cost"]
+    if payload["model"] == model and payload["cost_usd_micros"] <= cost:
+        return []
+    what = f"{shown(payload['model'])} at {payload['cost_usd_micros']}"
+    return [(_NOT_PERMITTED, "what was approved", f"{shown(model)} at {cost} or less", what)]
+
+
+def _rules_for(operation: str, rules: Rules) -> list[dict[str, Any]]:
+    return [rule for rule in rules.approvals if operation in (rule.get("operations") or ())]
+
+
+def _carries_out(applied: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> bool:
+    """Say whether a record is what an applied change is: next in the same append, and what was proposed."""
+    approval, change = applied["answers"][-1], applied["change"]
+    behind = record["position"] - applied["closed_at"]
+    if (
+        applied["operation"] != CHANGES[record["type"]]
+        or record["causation_id"] != approval["event_id"]
+        or approval["position"] != applied["closed_at"] - 1
+        or not applied["stream"].startswith("change_")
+    ):
+        return False
+    if record["type"] == "policy.activated":
+        same = all(payload[name] == change[name] for name in ("policy_sha256", "catalog_sha256"))
+        return behind == 1 and record["stream"] == "policy" and same
+    budgets = [change["budget"], _dated(str(change["budget"]), record["recorded_at"])]
+    named = behind in (1, 2) and payload["budget"] == budgets[behind - 1]
+    same = payload["limit_usd_micros"] == change["limit_usd_micros"]
+    return named and same and record["stream"] == f"budget_{payload['budget']}"
+
+
+def _dated(budget: str, recorded_at: str) -> str | None:
+    """Return the budget of the month or day of a time, None where `budget` is for neither."""
+    name, _, period = budget.rpartition("__")
+    length = {"month": 7, "day": 10}.get(period)
+    return f"{name}__{recorded_at[:length].replace('-', '_')}" if length else None
 
 
 def _that_count(asked: Person, approvals: Sequence[Person]) -> list[Person]:
@@ -1174,13 +1296,13 @@ class _Check:
 
     def _permit(self, record: dict[str, Any], leaf: bytes, payload: dict[str, Any]) -> None:
         """Check who asked, approved and decided: the signatures, and that decisions were permitted."""
-        if record["type"] == "policy.activated":
-            self.activated.append((record["position"], payload["policy_sha256"]))
         case = self.cases.pop(record["stream"], None)
         if record["type"] in FOLLOWED or (case and case["signs"]):
             case, found = self.permissions.follow(case, record, leaf, payload)
             for item in found:
                 self.outcome.add(item[0], record["position"], *item[1:])
+        if record["type"] == "policy.activated":  # judged by the one before it
+            self.activated.append((record["position"], payload["policy_sha256"]))
         if case is not None:
             self.cases[record["stream"]] = case
 

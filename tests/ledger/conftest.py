@@ -1,10 +1,13 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from ledger.evidence.bundle import Scope
 from ledger.ledger import Ledger
+from tests.ledger.office import Office, outcome
 
 
 @pytest.fixture
@@ -17,3 +20,25 @@ def ledger(scribe: Any, path: Path) -> Iterator[Ledger]:
     """Yield a new ledger with its first event, open for writing."""
     with scribe.ledger(path) as opened:
         yield opened
+
+
+@pytest.fixture
+def office(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> Office:
+    made = Office(ledger, scribe, vocabulary)
+    made.activate(made.policy)  # 2
+    return made
+
+
+@pytest.fixture
+def found(
+    ledger: Ledger, path: Path, check: Any, tmp_path: Path
+) -> Callable[[], list[tuple[str, int | None]]]:
+    """Return what `verify` finds, which the checker of bundles has to find in a bundle of everything too."""
+
+    def look() -> list[tuple[str, int | None]]:
+        in_ledger: list[tuple[str, int | None]] = check(path)
+        in_bundle = [(item.code, item.position) for item in outcome(ledger, tmp_path, Scope()).findings]
+        assert in_bundle == [item for item in in_ledger if item[0] != "DOCUMENT_MISSING"]
+        return in_ledger
+
+    return look

@@ -4,159 +4,34 @@ What is signed is written down here a third time, from docs/FORMAT.md.
 """
 
 import base64
-import io
-import json
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from ledger import events as e
 from ledger.checkpoint import Signer
-from ledger.evidence.bundle import Scope, Wish, write_bundle
-from ledger.evidence.head import TreeHead
+from ledger.evidence.bundle import Scope
 from ledger.ledger import Ledger
-from ledger.record import ActorSource, Record
+from ledger.record import ActorSource
 from ledger.store.interface import Document
 from ledger.store.sqlite.snapshot import SqliteTail
-from ledger.verify import verify_bundle as vb
 from ledger.verify.since import verify_since
-
-ANA, MARIA, OMAR, EVE = (
-    Signer(name, bytes([seed]) * 32) for seed, name in enumerate(("ana", "maria", "omar", "eve"), start=1)
+from tests.ledger.office import (
+    CATALOG,
+    EVE,
+    JOB,
+    LOGIN,
+    MARIA,
+    NOT_PERMITTED,
+    OMAR,
+    SIGNATURE,
+    SIGNED,
+    Office,
+    outcome,
+    policy,
+    sign,
 )
-CATALOG = Document(b"{}")
-JOB = "job_00000000000000000000000000000001"
-NEVER = "2099-01-01T00:00:00.000000Z"
-SIGNED = {"actor_source": ActorSource.SIGNATURE}
-LOGIN = {"actor_source": ActorSource.OPERATING_SYSTEM}
-SIGNATURE, NOT_PERMITTED = "APPROVAL_SIGNATURE", "DECISION_NOT_PERMITTED"
-
-
-def policy(**more: Any) -> Document:
-    content = {
-        "approvals": [{"code": "FINALS", "people": 1, "purposes": ["final"]}],
-        "approvers": {one.name: [str(one.verifier)] for one in (MARIA, OMAR)},
-        "requesters": {ANA.name: [str(ANA.verifier)]},
-        "name": "team",
-        **more,
-    }
-    return Document(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
-
-
-def sign(signer: Signer, **statement: Any) -> dict[str, str]:
-    text = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
-    signature = base64.b64encode(signer.sign(text).signature).decode()
-    return {"key_id": signer.verifier.key_id.hex(), "signature": signature}
-
-
-class Office:
-    """A ledger in which a team asks and approves; what it records is not checked by anything."""
-
-    def __init__(self, ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> None:
-        self.ledger = ledger
-        self.scribe = scribe
-        self.vocabulary = vocabulary
-        self.policy = policy()
-        self.ledger_id = json.loads(next(ledger.read(limit=1)).payload)["ledger_id"]
-        self.first: Record
-        self.pending: Record
-
-    def say(self, event: Any, stream: str = JOB, documents: Any = (), **who: Any) -> Record:
-        [record] = self.ledger.append([self.scribe.batch(stream, event, **who)], documents=documents)
-        return record
-
-    def activate(self, document: Document) -> Record:
-        self.policy = document
-        event = e.PolicyActivated(policy_sha256=document.sha256, catalog_sha256=CATALOG.sha256)
-        return self.say(event, "policy", documents=[document, CATALOG])
-
-    def ask(self, **who: Any) -> None:
-        asked = self.vocabulary.requested().model_copy(update={"purpose": "final"})
-        self.first = self.say(asked, **{"actor": "ana", **LOGIN, **who})
-
-    def sign_request(self, signer: Signer = ANA, **wrong: Any) -> None:
-        statement = {
-            "actor": "ana",
-            "event_id": self.first.event_id,
-            "ledger_id": self.ledger_id,
-            "login": "ana",
-            "payload_sha256": self.first.envelope["payload_sha256"],
-            "policy_sha256": self.policy.sha256,
-            "statement": "sora-ledger/request/1",
-            "stream": JOB,
-        }
-        signature = sign(signer, **statement | wrong)
-        event = e.RequestSigned(**signature, login="ana", policy_sha256=self.policy.sha256)
-        self.say(event, actor="ana", **SIGNED)
-
-    def basis(self, **inputs: Any) -> e.Basis:
-        basis: e.Basis = self.vocabulary.basis()
-        update = {"policy_sha256": self.policy.sha256, "inputs": {**basis.inputs, **inputs}}
-        return basis.model_copy(update=update)
-
-    def hold(self, **inputs: Any) -> None:
-        self.pending = self.say(e.RenderHeld(basis=self.basis(**inputs), reason_codes=("FINALS",)))
-
-    def answer(self, signer: Signer | None = None, kind: Any = e.ApprovalGranted, **how: Any) -> None:
-        """Answer; `wrong` are parts of the statement that are signed otherwise than they are."""
-        actor = how.get("actor") or (signer.name if signer else "bob")
-        fields = {
-            "expires_at": how.get("expires_at", NEVER),
-            "login": how.get("login") or actor,
-            "policy_sha256": self.policy.sha256,
-        }
-        if signer:
-            statement = {
-                "actor": actor,
-                "ledger_id": self.ledger_id,
-                "pending_leaf": self.pending.leaf.hex(),
-                "requested_leaf": self.first.leaf.hex(),
-                "statement": "sora-ledger/approval/2",
-                "stream": JOB,
-                "verdict": kind.type.partition(".")[2],
-                **fields,
-            }
-            fields |= sign(signer, **statement | how.get("wrong", {}))
-        if "signature" in how:
-            fields["signature"] = how["signature"]
-        self.say(kind(**fields), actor=actor, **how.get("who", SIGNED if signer else LOGIN))
-
-    def decide(self, usd_micros: int = 400_000, **inputs: Any) -> None:
-        event = self.vocabulary.decided(usd_micros=usd_micros)
-        update = {"basis": self.basis(**{"approved": True, **inputs}), "holds": ()}
-        self.say(event.model_copy(update=update))
-
-
-@pytest.fixture
-def office(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> Office:
-    made = Office(ledger, scribe, vocabulary)
-    made.activate(made.policy)  # 2
-    return made
-
-
-@pytest.fixture
-def found(
-    ledger: Ledger, path: Path, check: Any, tmp_path: Path
-) -> Callable[[], list[tuple[str, int | None]]]:
-    """Return what `verify` finds, which the checker of bundles has to find in a bundle of everything too."""
-
-    def look() -> list[tuple[str, int | None]]:
-        in_ledger: list[tuple[str, int | None]] = check(path)
-        in_bundle = [(item.code, item.position) for item in outcome(ledger, tmp_path, Scope()).findings]
-        assert in_bundle == [item for item in in_ledger if item[0] != "DOCUMENT_MISSING"]
-        return in_ledger
-
-    return look
-
-
-def outcome(ledger: Ledger, folder: Path, scope: Scope) -> vb.Outcome:
-    file = io.BytesIO()
-    write_bundle(file, "b.zip", ledger, scope, TreeHead.of(ledger), Wish())
-    (folder / "b.zip").write_bytes(file.getvalue())
-    return vb.check_bundle(str(folder / "b.zip"))
 
 
 def in_job_bundle(office: Office, tmp_path: Path) -> list[str]:
@@ -293,7 +168,7 @@ def answer_1(office: Office, signer: Signer, **wrong: Any) -> None:
         "statement": "sora-ledger/approval/1",
         "verdict": "granted",
     }
-    office.say(Approval1(**sign(signer, **statement | wrong)), actor=signer.name, **SIGNED)
+    office.approval = office.say(Approval1(**sign(signer, **statement | wrong)), actor=signer.name, **SIGNED)
 
 
 class Approval1(e.EventBase):

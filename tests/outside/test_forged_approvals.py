@@ -12,18 +12,29 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from decision.catalog import default_catalog
+from decision.policy import Policy, default_policy
+from ledger.events import PolicyActivated
 from ledger.evidence.bundle import Scope, Wish, write_bundle
 from ledger.evidence.head import TreeHead
 from ledger.ledger import Ledger
+from ledger.record import ActorSource, Authority, Provenance, draft
+from ledger.store.interface import ANY, Batch, Document
 from tests.outside.conftest import Person
 
 ROOT = Path(__file__).parents[2]
 CHECKER = ROOT / "ledger" / "verify" / "verify_bundle.py"
+CHANGES = """
+[[approvals]]
+code = "RULES_AND_MONEY"
+operations = ["policy.activate", "budget.set"]
+"""
 RULE = """
 [approvers]
 maria = ["{maria}"]
@@ -41,13 +52,7 @@ signed = true
 @pytest.fixture
 def approved(person: Person) -> Person:
     """A render that Ana asked for and Maria approved, both with their keys; it is not sent yet."""
-    keys = {
-        name: person("key", "new", f"{name}.key", "--name", name).document["verifier"]
-        for name in ("ana", "maria")
-    }
-    packaged = person("policy", "show", "--packaged", "policy").out
-    (person.folder / "team.toml").write_text(packaged.replace('"default"', '"team"', 1) + RULE.format(**keys))
-    assert person("policy", "activate", "team.toml", "--why", "finals need Maria").code == 0
+    team(person)
     ana = person.with_(SORA_LEDGER_KEY="ana.key", SORA_LEDGER_PROFILE="sandbox")
     held = ana("create", "--prompt", "A paper boat", "--purpose", "final")
     assert held.code == 3, held.err
@@ -56,12 +61,27 @@ def approved(person: Person) -> Person:
     return person
 
 
-def found_by_all(person: Person) -> list[str]:
+def team(person: Person, more: str = "") -> None:
+    """Put a policy in force that names the keys of Ana and Maria."""
+    keys = {
+        name: person("key", "new", f"{name}.key", "--name", name).document["verifier"]
+        for name in ("ana", "maria")
+    }
+    packaged = person("policy", "show", "--packaged", "policy").out
+    (person.folder / "team.toml").write_text(
+        packaged.replace('"default"', '"team"', 1) + RULE.format(**keys) + more
+    )
+    assert person("policy", "activate", "team.toml", "--why", "finals need Maria").code == 0
+
+
+def found_by_all(person: Person, scope: Scope | None = None) -> list[str]:
     """Return the codes that `verify`, `verify-bundle` and the one file find alike."""
     codes = found(person)
-    [job] = person("jobs").document["jobs"]
-    assert person("export", job["job_id"], "--out", "ours.zip").code == (10 if codes else 0)
-    bundle_by_a_forger(person.folder, job["job_id"])
+    if scope is None:
+        [job] = person("jobs").document["jobs"]
+        assert person("export", job["job_id"], "--out", "ours.zip").code == (10 if codes else 0)
+        scope = Scope(job_id=job["job_id"])
+    bundle_by_a_forger(person.folder, scope)
     bundle = person("verify-bundle", "b.zip")
     command = [sys.executable, "-I", str(CHECKER), "b.zip"]
     alone = subprocess.run(command, cwd=person.folder, capture_output=True, text=True, check=False)
@@ -71,10 +91,10 @@ def found_by_all(person: Person) -> list[str]:
     return codes
 
 
-def bundle_by_a_forger(folder: Path, job_id: str) -> None:
-    """Write the bundle of a job without looking whether it checks, as `export` does."""
+def bundle_by_a_forger(folder: Path, scope: Scope) -> None:
+    """Write a bundle without looking whether it checks, as `export` does."""
     with Ledger.open(str(folder / "ledger.db")) as ledger, (folder / "b.zip").open("wb") as file:
-        write_bundle(file, "b.zip", ledger, Scope(job_id=job_id), TreeHead.of(ledger), Wish())
+        write_bundle(file, "b.zip", ledger, scope, TreeHead.of(ledger), Wish())
 
 
 def found(person: Person) -> list[str]:
@@ -149,3 +169,36 @@ def test_an_approval_that_was_rewritten_is_found_by_every_checker(approved: Pers
     ledger.write_bytes(original)
     rewrite(ledger, "approval.granted", lambda answer: answer.update(signature="A" * 86 + "=="))
     assert found_by_all(approved) == ["APPROVAL_SIGNATURE", "DECISION_NOT_PERMITTED"]
+
+
+def test_a_limit_and_a_policy_that_nobody_approved_are_found_by_every_checker(person: Person) -> None:
+    team(person, CHANGES)
+    proposed = person("budget", "set", "all", "--limit", "5", "--key", "ana.key")
+    assert proposed.code == 3, proposed.err
+    approved = person("approve", proposed.document["change"], "--key", "maria.key")
+    assert approved.document["state"] == "applied", approved.err
+    ledger = person.folder / "ledger.db"
+    original = ledger.read_bytes()
+    assert found(person) == []
+
+    rewrite(ledger, "budget.set", lambda limit: limit.update(limit_usd_micros=500_000_000))
+    assert found_by_all(person, Scope()) == ["CHANGE_NOT_PERMITTED"]
+
+    ledger.write_bytes(original)
+    rewrite(ledger, "approval.granted", lambda answer: answer.update(signature="A" * 86 + "=="))
+    assert found(person) == ["APPROVAL_SIGNATURE", "CHANGE_NOT_PERMITTED"]
+
+    ledger.write_bytes(original)
+    activate_past_the_commands(person, "lax")
+    assert found_by_all(person, Scope()) == ["CHANGE_NOT_PERMITTED"]
+
+
+def activate_past_the_commands(person: Person, name: str) -> None:
+    """Append an activation as somebody does who may write to the ledger and has our code."""
+    policy = Policy.model_validate({**default_policy().model_dump(), "name": name})
+    event = PolicyActivated(policy_sha256=policy.digest, catalog_sha256=default_catalog().digest)
+    who = Provenance("eve", ActorSource.OPERATING_SYSTEM, Authority.HUMAN, "1" * 32, "2" * 16)
+    now = datetime.now(UTC)
+    with Ledger.open_or_create(str(person.folder / "ledger.db"), who, now) as ledger:
+        documents = [Document(policy.canonical), Document(default_catalog().canonical)]
+        ledger.append([Batch("policy", ANY, [draft(event, who, now)])], documents=documents)
