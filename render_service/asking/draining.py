@@ -91,11 +91,16 @@ def _record(desk: Desk, spooled: Spooled) -> Drained:
 
 
 def _left(desk: Desk, job: Job, spooled: Spooled, drafts: Sequence[Draft]) -> list[Draft] | None:
-    """Return what is left to record of the outcome: nothing if it is there, None if the job has its video."""
+    """Return what is left to record of the outcome: nothing if it is there, None if it may not be recorded.
+
+    So it is where the job has its video already, or has begun another attempt.
+    """
     there = desk.ledger.event(drafts[0].event_id)
     if there is not None and there.stream == job.job_id:
         return []
     if spooled.video_id is not None and spooled.video_id == job.video_id:
+        return None
+    if job.attempt_id != spooled.attempt_id:  # it would end an attempt that is still to be answered
         return None
     if there is None:
         return list(drafts)

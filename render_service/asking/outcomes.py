@@ -108,13 +108,17 @@ def answered_with_anothers(
 
 
 async def _advanced(desk: Desk, job: Job, drafts: list[Draft]) -> Job:
+    outcome = drafts[0].event
+    assert isinstance(outcome, Submission)  # noqa: S101  # that is what is recorded here
     while True:
+        if job.attempt_id != outcome.attempt_id:  # it would end an attempt that is still to be answered
+            raise _too_late(job, outcome)
         try:
             return await desk.advance(job, drafts)
         except StaleFence as lost:
-            raise AnsweredTooLate(_unrecorded(job, drafts[0].event)) from lost
+            raise AnsweredTooLate(_unrecorded(job, outcome)) from lost
         except IllegalTransition as late:
-            raise _too_late(job, drafts[0].event) from late
+            raise _too_late(job, outcome) from late
         except WrongExpectedVersion:  # something was said about the job meanwhile: read it and try again
             job = await desk.job(job.job_id)
 
@@ -133,8 +137,10 @@ def _is_settled_so(job: Job, outcome: Submission) -> bool:
     return isinstance(outcome, SubmissionAccepted) and job.video_id == outcome.video_id
 
 
-def _too_late(job: Job, outcome: Event) -> AnsweredTooLate:
+def _too_late(job: Job, outcome: Submission) -> AnsweredTooLate:
     what = f"{job.job_id} was settled as {job.state} while its answer was still on the way"
+    if job.attempt_id != outcome.attempt_id:
+        what = f"{job.job_id} was sent again while the answer to {outcome.attempt_id} was still on the way"
     if isinstance(outcome, SubmissionAccepted):
         taking = f"sora-ledger reconcile {job.job_id} --video-id {outcome.video_id}"
         if job.video_id is not None or job.outcome is not None:

@@ -29,7 +29,8 @@ DEFAULTS: dict[str, Any] = {
     # Answers to the next creating calls, one word each, first in, first out: "ok", "lost-request" (cut off,
     # nothing created), "lost-answer" (created, then cut off), "slow@S" (created, answered after S seconds),
     # "late@S" (cut off at once, created S seconds later), "500", "500-created", "429", "400", "hang@S"
-    # (nothing is created, cut off after S seconds), "wait@S" (created after S seconds, then answered).
+    # (nothing is created, cut off after S seconds), "wait@S" (created after S seconds, then answered). A
+    # status may have an @S too (refused after S seconds).
     "creates": [],
     "create": "ok",  # when the queue is empty
     "same_id": None,  # an id that every create answers with
@@ -360,6 +361,7 @@ class Handler(BaseHTTPRequestHandler):
             create()
             self._error(500, "Internal Server Error")
         elif word.isdigit():
+            time.sleep(seconds)
             self._error(int(word), self.books["words"])
         else:
             if word == "wait":

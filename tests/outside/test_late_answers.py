@@ -1,0 +1,74 @@
+"""The answer to one attempt that comes while the next is under way: a laptop slept, a file waited."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.outside.test_paid_answers import billed, fill_the_disk, kept, types
+
+Outside = Callable[..., Any]
+KEYED = ("create", "--prompt", "a fox runs", "--no-augment", "--request-key", "fox")
+
+
+@pytest.fixture
+def ana(person: Any) -> Any:
+    """Someone whose server creates nothing when it answers 401 or 429, and may be asked again."""
+    return person.with_(SORA_LEDGER_PROFILE="openai", SORA_LEDGER_RETRY_SECONDS="0.3")
+
+
+def arrived(server: Any, count: int) -> None:
+    """Return once `count` requests to create have arrived."""
+    while len(server.requests("POST")) < count:
+        pass
+
+
+def say_that_nothing_was_created(ana: Any) -> None:
+    [job] = ana("jobs").document["jobs"]
+    assert ana("reconcile", job["job_id"], "--absent", "--why", "the operator looked").code == 0
+
+
+@pytest.mark.parametrize("refusal", ["401", "429"])
+def test_a_late_refusal_of_one_attempt_does_not_end_the_next(
+    outside: Outside, ana: Any, refusal: str
+) -> None:
+    server = outside(creates=[f"{refusal}@0.3", "slow@3"])
+    ana = ana.at(server)
+    asleep = ana.start(*KEYED)
+    arrived(server, 1)
+    asleep.send_signal(signal.SIGSTOP)
+    say_that_nothing_was_created(ana)
+    again = ana.start(*KEYED)
+    billed(server, 1)
+    asleep.send_signal(signal.SIGCONT)
+    _, err = asleep.communicate(timeout=60)
+    third = ana(*KEYED)
+    answered, _ = again.communicate(timeout=60)
+    assert len(server.bills()) == 1
+    assert "was sent again while the answer to attempt_" in err
+    assert json.loads(answered)["id"] == third.document["id"] == server.bills()[0]["id"]
+    assert (types(ana)[-1], ana("verify").code) == ("submission.accepted", 0)
+
+
+def test_a_refusal_that_waited_in_a_file_does_not_end_the_next_attempt(outside: Outside, ana: Any) -> None:
+    server = outside(creates=["401@0.7", "slow@3"])
+    ana = ana.at(server)
+    first = ana.start(*KEYED)
+    arrived(server, 1)
+    fill_the_disk(first)
+    first.communicate(timeout=60)
+    [file] = kept(ana)
+    elsewhere = file.rename(Path(ana.folder, file.name))  # the disk of another machine
+    say_that_nothing_was_created(ana)
+    again = ana.start(*KEYED)
+    billed(server, 1)
+    elsewhere.rename(file)
+    ana("create", "--prompt", "an owl", "--no-augment", "--queue")
+    third = ana(*KEYED)
+    answered, _ = again.communicate(timeout=60)
+    assert (len(server.bills()), kept(ana)) == (1, [])
+    assert json.loads(answered)["id"] == third.document["id"] == server.bills()[0]["id"]
+    assert ana("verify").code == 0
