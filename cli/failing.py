@@ -18,7 +18,10 @@ NO_JSON = frozenset({"completion", "demo", "sandbox"})
 """Commands without --json: what they print is a script, a show, or lines to paste."""
 
 _COMMAND = re.compile(r"`(sora-ledger [^`]+)`")
-_INTERRUPTED = "interrupted; `sora-ledger jobs` shows where it stands, `sora-ledger poll` goes on"
+_INTERRUPTED = (
+    "interrupted; `sora-ledger jobs` shows the state of each job, `sora-ledger poll --id JOB` waits for one "
+    "that is running, and `sora-ledger reconcile JOB` settles one that is unknown"
+)
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,10 @@ def wants_json(arguments: Sequence[str]) -> bool:
     """
     before = arguments[: arguments.index("--")] if "--" in arguments else arguments
     command = next((word for word in before if not word.startswith("-")), None)
-    if command is None or command in NO_JSON or "--csv" in before:
+    if command in NO_JSON or "--csv" in before:
         return False
-    if "--json" in before:
-        return True
+    if "--json" in before or command is None:
+        return "--json" in before
     asked = [word.removeprefix("--format=") for word in before if word.startswith("--format=")]
     asked += [word for option, word in pairwise(before) if option == "--format"]
     return asked[-1] == "json" if asked else not sys.stdout.isatty()

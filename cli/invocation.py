@@ -174,7 +174,7 @@ def announce_settings(log: Log, settings: Settings) -> None:
     path, names = str(file.path.absolute()), ", ".join(settings.from_file)
     if file.ignored:
         if log.quiet:
-            say(f"settings file {path}: ignored, for {file.ignored}")
+            say(f"settings file {path}: ignored, because {file.ignored}")
         else:
             log.warning("settings.ignored", file=path, because=file.ignored)
     elif log.quiet:

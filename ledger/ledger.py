@@ -273,7 +273,7 @@ class Ledger:
         matches = by_video or self.store.jobs(JobFilter(id_prefix=prefix), limit=5)
         if not matches or prefix == JOB_PREFIX:  # nothing typed names nothing, not the only job there is
             raise JobNotFound(
-                f"{name!r} is no job id, video id or prefix of a job id in this ledger: "
+                f"{name!r} is not a job id, a video id or the prefix of a job id in this ledger: "
                 "`sora-ledger jobs` shows what there is"
             )
         if len(matches) > 1:

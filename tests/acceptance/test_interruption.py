@@ -53,7 +53,7 @@ def test_ctrl_c_says_how_to_go_on(place: Any, seen: Any) -> None:
     seen(process, "submission.accepted")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
-    assert ("`poll` goes on" in said, "Traceback" in said) == (True, False)
+    assert ("`sora-ledger poll --id JOB` waits for one" in said, "Traceback" in said) == (True, False)
 
 
 @pytest.mark.parametrize("number", range(len(STEPS)))

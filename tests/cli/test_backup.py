@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -36,6 +38,27 @@ def test_a_backup_of_a_file_is_the_same_ledger(sora: Any, denied: str, folder: P
 def test_a_backup_is_for_its_owners_eyes(sora: Any, denied: str, folder: Path) -> None:
     sora("backup", "b.backup")
     assert (folder / "b.backup").stat().st_mode & 0o777 == 0o600
+
+
+SMALL_DISK = """
+import resource, sys
+from cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536,) * 2)
+main(sys.argv[1:])
+"""
+
+
+def test_a_backup_to_a_full_disk_names_the_file_and_leaves_nothing(
+    sora: Any, denied: str, folder: Path
+) -> None:
+    before = sorted(folder.iterdir())
+    command = [sys.executable, "-c", SMALL_DISK, "backup", "b.backup"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
+    assert ended.returncode == ExitCode.LEDGER_UNUSABLE
+    assert "copy b.backup: " in ended.stderr
+    assert "; nothing is left of the copy: " in ended.stderr
+    assert "append" not in ended.stderr
+    assert sorted(folder.iterdir()) == before
 
 
 def test_a_restored_backup_is_the_same_ledger(sora: Any, denied: str) -> None:

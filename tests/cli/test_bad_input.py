@@ -304,7 +304,7 @@ def test_a_full_disk_is_said_and_leaves_the_ledger_intact(sora: Any, denied: str
     command = [sys.executable, "-c", SMALL_DISK, "8192", *asked]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ended.returncode == 7
-    assert "nothing of this append was recorded" in ended.stderr
+    assert "; nothing was recorded: check disk and quota" in ended.stderr
     assert sora("verify").document == sora("verify").document | {"clean": True, "jobs": 1}
 
 

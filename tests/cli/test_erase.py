@@ -101,7 +101,7 @@ def test_what_is_older_goes(sora: Any, job: str) -> None:
         (["--reason", "x"], "nothing was selected: name a job, --actor ID or --older-than DAYS"),
         (["job_1"], "Missing option '--reason'"),
         (["job_1", "--reason", "He asked"], "expected a code of a-z, 0-9 and _"),
-        (["job_1", "--reason", "x"], "no job id, video id or prefix"),
+        (["job_1", "--reason", "x"], "not a job id, a video id or the prefix"),
         (["--older-than", "-1", "--reason", "x"], "-1 is not in the range"),
     ],
 )

@@ -22,8 +22,9 @@ FAILING = [
     (["create", "--prompt", "a fox", "--seconds", "5", "--profile", "sandbox"], "bad_input", 2, None),
     (["jobs", "--ledger", "nowhere.db"], "ledger_unusable", 7, "sora-ledger create …"),
     (["jobs", "--json", "--format", "text"], "usage", 2, "sora-ledger jobs --help"),
+    (["--json"], "usage", 2, "sora-ledger --help"),
 ]
-IDS = ["option", "command", "nothing", "name", "seconds", "ledger", "formats"]
+IDS = ["option", "command", "nothing", "name", "seconds", "ledger", "formats", "no command"]
 
 
 @pytest.mark.parametrize(("command", "code", "exit_code", "following"), FAILING, ids=IDS)

@@ -42,4 +42,4 @@ def test_a_file_that_others_may_write_is_ignored_and_that_is_said(outside: Outsi
     (person.folder / ".env").chmod(0o666)
     ended = person.at(ours)("list", "--format=text")
     assert (ended.code, theirs.requests()) == (0, [])
-    assert ".env: ignored, for every user may write it" in ended.err
+    assert ".env: ignored, because every user may write it" in ended.err

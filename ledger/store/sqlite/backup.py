@@ -25,7 +25,7 @@ def copy_file(
     try:
         with NewFile(target) as part:
             with usable(source), closing(open_reading(source)) as db:
-                _copy(db, part.path, progress)
+                _copy(db, part.path, target, progress)
             if check(part.path):
                 part.link()
     except FileExistsError:
@@ -34,10 +34,11 @@ def copy_file(
         raise LedgerUnusable(f"{target}: it cannot be written ({error.strerror})") from error
 
 
-def _copy(db: sqlite3.Connection, part: Path, progress: Callable[[int, int], object]) -> None:
+def _copy(db: sqlite3.Connection, part: Path, target: Path, progress: Callable[[int, int], object]) -> None:
     db.execute("BEGIN")
     db.execute("SELECT size FROM head").fetchone()  # from here on this connection sees this moment
-    with usable(part), closing(sqlite3.connect(part, isolation_level=None)) as copy:
+    trouble = usable(target, what="copy", undone="nothing is left of the copy")
+    with trouble, closing(sqlite3.connect(part, isolation_level=None)) as copy:
         db.backup(copy, pages=PAGES, progress=lambda _, left, total: progress(total - left, total))
         copy.execute("PRAGMA journal_mode = DELETE")
         [(found,), *_] = copy.execute("PRAGMA integrity_check(1)").fetchall()

@@ -25,9 +25,8 @@ BUSY_TIMEOUT_MS = 30_000
 BUSY_PAUSE_S = 0.01
 
 _MEANINGS = {
-    "SQLITE_FULL": "the disk is full; nothing of this append was recorded: free space on it",
-    "SQLITE_IOERR": "reading or writing failed ({error}); nothing of this append was recorded: "
-    "check disk and quota",
+    "SQLITE_FULL": "the disk is full{undone}: free space on it",
+    "SQLITE_IOERR": "reading or writing failed ({error}){undone}: check disk and quota",
     "SQLITE_BUSY": f"another program kept it locked for {BUSY_TIMEOUT_MS // 1000} s: wait for it or stop it",
     "SQLITE_LOCKED": "it is locked by another connection: wait until that has ended",
     "SQLITE_READONLY": "it is read-only: make file and folder writable, or name another with --ledger",
@@ -39,8 +38,11 @@ _MEANINGS = {
 
 
 @contextmanager
-def usable(path: Path) -> Iterator[None]:
-    """Turn SQLite's own errors into `LedgerUnusable`, naming the file, the cause and the next step."""
+def usable(path: Path, *, what: str = "ledger", undone: str = "") -> Iterator[None]:
+    """Turn SQLite's own errors into `LedgerUnusable`, naming the file, the cause and the next step.
+
+    `undone` says what a failure leaves, where the caller knows it; `what` is what the file is to be.
+    """
     try:
         yield
     except sqlite3.Error as error:
@@ -48,7 +50,8 @@ def usable(path: Path) -> Iterator[None]:
         meaning = next((text for prefix, text in _MEANINGS.items() if name.startswith(prefix)), "{error}")
         if str(error).startswith("Could not decode"):  # it goes on with the text, which may be private
             meaning = "it holds text that is no UTF-8: `sora-ledger verify` says where"
-        raise LedgerUnusable(f"ledger {path}: {meaning.format(error=error)}") from error
+        undone = f"; {undone}" if undone else ""
+        raise LedgerUnusable(f"{what} {path}: {meaning.format(error=error, undone=undone)}") from error
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:

@@ -65,7 +65,7 @@ class SqliteStore:
         self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
         self._writer: sqlite3.Connection | None = None
         self._writing = threading.RLock()
-        with usable(path):
+        with usable(path, undone="" if read_only else "nothing was recorded"):
             self._open()
 
     def _open(self) -> None:
@@ -128,7 +128,7 @@ class SqliteStore:
         return self._commits.run(Append.of(batches, holds, fence, documents))
 
     def _commit(self, group: Sequence[AppendRequest]) -> None:
-        with usable(self.path), self._transaction() as db:
+        with usable(self.path, undone="nothing of this append was recorded"), self._transaction() as db:
             tree = read_head(db)
             size = tree.size
             apply_all(db, group, tree)
