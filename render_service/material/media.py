@@ -51,7 +51,8 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
         ) from error
     except UnidentifiedImageError as error:
         raise BadInput(
-            f"input reference {path}: expected a JPEG, PNG or WebP image, found something else; convert it first"
+            f"input reference {path}: expected a JPEG, PNG or WebP image, but it is something else; "
+            "convert it first"
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise BadInput(
