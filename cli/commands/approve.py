@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--until",
     metavar="TIME",
     callback=read_moment,
-    help="Until when the approval counts.  [default: for a week]",
+    help="When the approval expires.  [default: in a week]",
 )
 @options.answer_key
 @click.option("--submit", is_flag=True, help="Submit it too, if that was the last approval it needs.")
@@ -39,10 +39,10 @@ def approve_command(
 ) -> None:
     """Say yes to a render that another person requested and the policy holds.
 
-    Under your own login, or signed with a key that the policy names for you. A name from `--actor` does not
-    count, nor does a signature under the requester's login, unless the request is signed too. With the last
-    approval it is decided again; `resume` or a worker then submits it. A proposed change of the policy or of
-    a budget (`changes`) is approved the same way, and carried out with the last approval.
+    Approve under your own login, or sign with a key that the policy names as yours. A name from `--actor`
+    does not count, nor does a signature under the requester's login, unless the request is signed too. With
+    the last approval it is decided again; `resume` or a worker then submits it. A proposed change of the
+    policy or of a budget (`changes`) is approved the same way, and carried out with the last approval.
 
     \b
     Example:

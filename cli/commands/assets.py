@@ -29,9 +29,9 @@ def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) 
     `check` ends with exit code 10 if it found something; what was lost, deleted or erased as the record
     says may be gone. `gc` leaves alone what is younger than a day.
 
-    A folder or bucket belongs to one ledger, which a note in it names; `gc` and `erase` remove nothing for
-    another, or for a copy of that ledger. `claim` makes the files this ledger's, whatever the note says: for
-    a restored ledger that replaces the one that was lost, or where files are there that no event names.
+    A folder or bucket belongs to one ledger, named by the note in it; `gc` and `erase` remove nothing for
+    another ledger or for a copy of that one. `claim` makes the files this ledger's, whatever the note
+    says: use it for a restored ledger that replaces a lost one, or if there are files that no event names.
 
     \b
     Example:

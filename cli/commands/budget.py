@@ -46,8 +46,8 @@ def budget_command(  # one parameter per option
 
     A budget is called after what it is for: all, team_WORD, project_WORD, purpose_WORD, or several of these
     joined by two underscores. A render is paid from every budget that fits it, and denied where one has too
-    little left. Where the active policy wants it, a limit is proposed and waits for approval; `changes` lists
-    what waits.
+    little left. If the active policy requires approval, the limit is proposed and waits;
+    `changes` lists what waits.
 
     \b
     Example:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 @click.command("changes", short_help="List proposed changes of policy and budgets.")
-@click.option("--all", "everything", is_flag=True, help="Also those applied, refused or cancelled.")
+@click.option("--all", "everything", is_flag=True, help="Include applied, rejected and cancelled changes.")
 @options.invocation
 def changes_command(inv: Invocation, *, everything: bool) -> None:
     """List changes of the policy and of budgets that wait for approval, with who proposed them and why.
 
-    `approve`, `reject` and `cancel` take the name of a change like that of a job.
+    `approve`, `reject` and `cancel` take a change's name in the same way as a job's.
 
     \b
     Example:

@@ -45,8 +45,8 @@ MOST_CHARACTERS = 100_000_000
     "--batch",
     "batch_name",
     metavar="NAME",
-    help="Name of the batch, to be repeated with --resume; without one it is known by the path of --out-dir. "
-    "Name it where several machines use one ledger.",
+    help="Name of the batch, repeated with --resume; default: the path of --out-dir. "
+    "Set it if several machines share a ledger.",
 )
 @click.option(
     "--concurrency",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("delete", short_help="Have the server delete a video.")
 @options.job_id
 @click.option("--reason", metavar="TEXT", help="Why; recorded.")
-@click.option("--yes", is_flag=True, help="Delete without asking; only a terminal is asked.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation on a terminal.")
 @options.dry_run
 @options.calling
 @options.invocation

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @click.command("give-up", short_help="End a render that its server never finishes.")
 @options.job_id
-@click.option("--reason", metavar="TEXT", required=True, help="Why nobody waits for it any more; recorded.")
+@click.option("--reason", metavar="TEXT", required=True, help="Why you give it up; recorded.")
 @options.invocation
 def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
     """End a job whose render never finishes, or whose file never comes; no server is asked.
 
-    Its reservation is booked as spent, at the estimate, for the server may bill it; its place among the
-    running renders is free again. If the video turns up after all, `download` still stores it.
-    An attempt whose outcome is not known is for `reconcile`, and what was not submitted for `cancel`.
+    The estimate is booked as spent, because the server may bill it, and the job's place among the
+    running renders is freed. If the video turns up after all, `download` still stores it.
+    For an attempt whose outcome is unknown use `reconcile`; for a job that was not submitted, `cancel`.
 
     \b
     Example:

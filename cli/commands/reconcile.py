@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0.0),
     default=GRACE_S,
     show_default=True,
-    help="How long nothing must have been heard before an attempt counts as lost; 0 if you know that "
-    "nobody is submitting. Absence does not count sooner for it.",
+    help="How long an attempt must be silent before it counts as lost; 0 if you know that nothing is being "
+    "submitted. It does not shorten the wait for absence.",
 )
 @click.option("--video-id", metavar="ID", help="This is its video; the server is asked whether it can be.")
 @click.option("--force", is_flag=True, help="Take it although the server describes it otherwise.")
@@ -49,8 +49,8 @@ def reconcile_command(  # noqa: PLR0913  # one parameter per option
 ) -> None:
     """Look for the video of a submission whose answer was lost; nothing is ever sent a second time.
 
-    A video that fits is taken in. None, on a server whose list proves it, means that the request may be sent
-    again. Whatever is not certain is left to you, with the commands to choose from; the exit code is then 6.
+    A matching video is recovered. If there is none, and the server's list proves it, the request may be
+    sent again. Anything uncertain is left to you, with the commands to choose from and exit code 6.
 
     \b
     Example:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @options.answer_key
 @options.invocation
 def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None) -> None:
-    """Say no to a render that another person requested and the policy holds; it is closed with that.
+    """Say no to a render that another person requested and the policy holds; this closes it.
 
     A proposed change of the policy or of a budget (`changes`) is rejected the same way.
 

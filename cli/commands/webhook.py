@@ -25,7 +25,7 @@ _ACTIONS = ("register", "list", "test", "rotate", "delete")
 @click.option(
     "--name", metavar="NAME", help="With register: what the server calls it.  [default: sora-ledger]"
 )
-@click.option("--id", "endpoint_id", metavar="WHE_ID", help="With test, rotate and delete: which endpoint.")
+@click.option("--id", "endpoint_id", metavar="WHE_ID", help="With test, rotate and delete: the endpoint.")
 @click.option(
     "--event-type", metavar="TYPE", help="With test: the event of the sample.  [default: video.completed]"
 )
@@ -42,7 +42,7 @@ def webhook_command(  # one parameter per option
     event_type: str | None,
     at_once: bool,
 ) -> None:
-    """Have the server announce finished videos at an endpoint of yours: register, list, test, rotate, delete.
+    """Have the server announce finished videos at your endpoint: register, list, test, rotate, delete.
 
     A secret is printed once, by `register` and `rotate`, and recorded nowhere: put it where `serve` reads it.
 

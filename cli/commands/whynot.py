@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def whynot_command(inv: Invocation, *, name: str) -> None:
     """Say what stood in the way of a job: each candidate with its gates, and the commands to type instead.
 
-    Of a render that failed it says why, and the command that asks for it once more. Of a job that
-    was allowed it says why it was no other model.
+    For a failed render it shows the reason and the command that requests it again; for an allowed job,
+    why no other model was chosen.
 
     \b
     Example:
