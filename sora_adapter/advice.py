@@ -39,6 +39,7 @@ _BY_STATUS: dict[int, tuple[type[AnswerError], str]] = {
     401: (ServerRefused, "set {key} to a key of this server"),
     403: (ServerRefused, "the key in {key} may not do this; use another, or ask its owner"),
     404: (VideoNotFound, "check the id and the profile: a video is known only to the server that made it"),
+    405: (ServerRefused, "it does not offer this operation; ask its operator whether there is another way"),
     429: (ServerBusy, "ask again {when}, or less often"),
 }
 _BY_FAMILY: dict[int, tuple[type[AnswerError], str]] = {

@@ -130,12 +130,12 @@ def _check_another(case: Pending, one: Identity) -> None:
 def _same_login(name: str, done: str, before: Identity, one: Identity, policy: Policy) -> str:
     """Say that two actions under one login are one person's, unless both are signed."""
     where = (
-        f"under the login {before.login}, as this answer" if before.login == one.login else "under no login"
+        f"under the login {before.login}, like this answer" if before.login == one.login else "under no login"
     )
-    signing = "the request too (`create --key FILE`)" if done == "requested" else "both"
+    signing = "the request too (--key FILE where it is made)" if done == "requested" else "both answers"
     return (
         f"{name} was {done} by {before.actor} {where}, so nothing shows that {one.actor} is another person: "
-        f"answer under another login, or sign {signing} ({how_to_sign(policy)})"
+        f"answer under another login, or sign {signing}; {how_to_sign(policy)}"
     )
 
 

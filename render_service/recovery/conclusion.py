@@ -52,7 +52,7 @@ def conclude(
             why = "a video that may be its own fits another attempt, which has to be settled first"
             return Settlement(job, "waiting", why, commands=(_again(job),))
         case "several":
-            videos = "these videos may be its own" + (": " if finding.doubts else "")
+            videos = "these videos may be its own" + ("; what differs: " if finding.doubts else "")
             return _ask(job, videos + "; ".join(finding.doubts), finding.candidates)
         case "nothing":
             return _nothing(job, seen, profile, missing_s)

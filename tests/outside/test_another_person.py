@@ -63,7 +63,7 @@ def test_one_login_with_a_key_is_billed_nothing_and_two_keys_are_billed_once(sho
     server, someone = shop
     unsigned = someone(*ASK).document["job_id"]
     refused = someone("approve", unsigned, "--key", "maria.key", "--submit")
-    assert (refused.code, "as this answer, so nothing shows that maria is another" in refused.err) == (
+    assert (refused.code, "like this answer, so nothing shows that maria is another" in refused.err) == (
         2,
         True,
     )

@@ -178,7 +178,7 @@ async def test_a_signature_under_the_login_that_asked_is_not_another_person(
 ) -> None:
     desk = under(ana, policy(approvers=KEYS))
     job = await held(desk)
-    with pytest.raises(BadInput, match=r"under the login ana, as this answer, .* maria is another person"):
+    with pytest.raises(BadInput, match=r"under the login ana, like this answer, .* maria is another person"):
         await approve(desk, job, signer=MARIA)
     with pytest.raises(BadInput, match="under the login ana"):
         await reject(desk, job, "no", signer=MARIA)
@@ -191,7 +191,7 @@ async def test_a_signature_under_the_login_of_the_first_approver_is_not_a_second
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}, approvers=KEYS))
     job, bob = await held(two), sits(two, "bob")
     await approve(bob, job)
-    with pytest.raises(BadInput, match=r"was approved by bob under the login bob, as this answer"):
+    with pytest.raises(BadInput, match=r"was approved by bob under the login bob, like this answer"):
         await approve(bob, job, signer=MARIA)
     assert (await approve(sits(two, "maria"), job, signer=MARIA)).job.state is State.DECIDED
 
@@ -209,7 +209,7 @@ async def test_whoever_signed_the_request_does_not_approve_it(ana: Desk, held: A
     job = await held(desk)
     with pytest.raises(BadInput, match="was requested by omar: another person"):
         await approve(sits(desk, "eve"), job, signer=OMAR)
-    with pytest.raises(BadInput, match="was requested by omar under the login ana, as this answer"):
+    with pytest.raises(BadInput, match="was requested by omar under the login ana, like this answer"):
         await approve(desk, job)
     assert (await approve(sits(desk, "eve"), job)).job.state is State.DECIDED
 

@@ -155,7 +155,7 @@ def test_nobody_answers_for_their_own_change(office: Any, force: Any, answer: An
 def test_a_signature_under_the_login_that_proposed_is_not_another_person(office: Any, force: Any) -> None:
     force(BOTH, approvers=KEYS)
     proposed = propose_limit(office("ana"), ALL, None, None)
-    with pytest.raises(BadInput, match="under the login ana, as this answer"):
+    with pytest.raises(BadInput, match="under the login ana, like this answer"):
         approve_change(office("ana"), proposed.name, signer=MARIA)
     assert approve_change(office("maria"), proposed.name, signer=MARIA).proposed.state == "applied"
 
