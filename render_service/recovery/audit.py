@@ -15,6 +15,7 @@ from typing import Any
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import timestamp
+from ledger.store.interface import JobFilter
 from render_service.asking.spool import Waiting, waiting
 from render_service.desk import clock_of, connection, usable_profile
 from render_service.errors import BadInput
@@ -148,12 +149,11 @@ def _audited(
 ) -> Audit:
     now = clock_of(ledger)()
     attempts = count_attempts(ledger, ledger.head().size)
-    jobs = ledger.jobs()
-    named = dict.fromkeys(job.profile for job in jobs if job.profile)
-    still_open = [attempt for name in named for attempt in open_attempts(ledger, name)]
-    absent = [attempt_of(ledger, job) for job in jobs if job.state is State.ABSENT and job.outcome is None]
+    tally = _Tally(scope)
+    about_jobs = list(of_jobs(tally.begun(ledger.each_job()), now))
+    still_open = [attempt for name in tally.profiles for attempt in open_attempts(ledger, name)]
+    absent = [attempt_of(ledger, job) for job in tally.absent]
     live = [one for one in still_open if one.lost is None and one.silent_s(now) < scope.grace_s]
-    begun = [job for job in jobs if _is_in(scope, job.created_at)]
     overdue = overdue_jobs(ledger, now, longest_render_s)
     unclaimed = _unclaimed(ledger, look.profile, listed, scope, live)
     found = [
@@ -163,29 +163,47 @@ def _audited(
             (one for one in still_open if _is_in(scope, one.job.created_at)), now, scope.grace_s
         ),
         *of_unclaimed(look.profile, unclaimed, still_open, absent),
-        *of_missing(_missing(ledger, look, listed, begun, before), now),
-        *of_jobs(begun, now),
+        *of_missing(_missing(ledger, look, listed, scope, before), now),
+        *about_jobs,
         *of_overdue((job for job in overdue if _is_in(scope, job.created_at)), longest_render_s),
     ]
     done = [finding for finding in found if is_dealt_with(ledger, finding)]
     return Audit(
         attempts=attempts,
         open=still_open,
-        servers=[look, *_not_asked({*attempts.servers, *((name, None) for name in named)}, look)],
+        servers=[look, *_not_asked({*attempts.servers, *((name, None) for name in tally.profiles)}, look)],
         findings=[finding for finding in found if finding not in done],
         dealt_with=done,
         now=now,
-        settled_usd_micros=_sum(job.settled_usd_micros for job in begun),
-        reserved_usd_micros=_sum(job.reserved_usd_micros for job in begun),
+        settled_usd_micros=tally.settled_usd_micros,
+        reserved_usd_micros=tally.reserved_usd_micros,
     )
+
+
+class _Tally:
+    """What is needed of all jobs, of which only some are in memory at a time."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self.profiles: dict[str, None] = {}
+        self.absent: list[Job] = []
+        self.settled_usd_micros = self.reserved_usd_micros = 0
+
+    def begun(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Yield those that were begun in the scope, and count on the way."""
+        for job in jobs:
+            if job.profile:
+                self.profiles[job.profile] = None
+            if job.state is State.ABSENT and job.outcome is None:
+                self.absent.append(job)
+            if _is_in(self._scope, job.created_at):
+                self.settled_usd_micros += job.settled_usd_micros or 0
+                self.reserved_usd_micros += job.reserved_usd_micros
+                yield job
 
 
 def _is_in(scope: Scope, created_at: str) -> bool:
     return scope.since is None or created_at >= scope.since
-
-
-def _sum(amounts: Iterator[int | None]) -> int:
-    return sum(amount or 0 for amount in amounts)
 
 
 def _not_asked(used: Iterable[tuple[str, str | None]], asked: ServerLook) -> list[ServerLook]:
@@ -206,7 +224,7 @@ def _not_asked(used: Iterable[tuple[str, str | None]], asked: ServerLook) -> lis
 
 
 def _missing(
-    ledger: Ledger, look: ServerLook, listed: Sequence[Observation], jobs: Sequence[Job], before: int
+    ledger: Ledger, look: ServerLook, listed: Sequence[Observation], scope: Scope, before: int
 ) -> list[Job]:
     """Return the jobs that wait for a video which the list does not show.
 
@@ -215,17 +233,17 @@ def _missing(
     `before`, while the list was read.
     """
     shown = {seen.video_id for seen in listed}
-    ours = [job for job in jobs if job.profile == look.profile and job.video_id is not None]
-    if look.doubt is not None or not any(job.video_id in shown for job in ours):
+    if look.doubt is not None or not shown:
         return []
-    return [
-        job
-        for job in ours
-        if job.state in {State.RUNNING, State.COMPLETED}
-        and job.video_id not in shown
-        and job.position <= before
-        and server_of(ledger, job) in {look.server, None}
-    ]
+    waiting, shows_ours = [], False
+    for job in ledger.each_job(JobFilter(profile=look.profile)):
+        if job.video_id is None or not _is_in(scope, job.created_at):
+            continue
+        shows_ours = shows_ours or job.video_id in shown
+        waits = job.state in {State.RUNNING, State.COMPLETED} and job.position <= before
+        if waits and job.video_id not in shown:
+            waiting.append(job)
+    return [job for job in waiting if server_of(ledger, job) in {look.server, None}] if shows_ours else []
 
 
 def _unclaimed(

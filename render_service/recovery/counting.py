@@ -5,6 +5,7 @@ intended = accepted + rejected + recovered + absent + unknown + in flight.
 It holds at any position of the ledger, because an attempt is whatever was last said about it up to there.
 """
 
+import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -85,12 +86,10 @@ def count_attempts(ledger: Ledger, position: int) -> Attempts:
 
 def _said(ledger: Ledger, position: int) -> Iterator[tuple[Record, _Said]]:
     """Yield what was said about attempts, in order."""
-    records = [
-        (record, record.event)
-        for kind in _SAYS
-        for record in ledger.read(RecordFilter(type=kind.type))
-        if record.position <= position
-    ]
-    for record, event in sorted(records, key=lambda said: said[0].position):
+    each = (ledger.read(RecordFilter(type=kind.type)) for kind in _SAYS)
+    for record in heapq.merge(*each, key=lambda said: said.position):  # each is in order by itself
+        if record.position > position:
+            return
+        event = record.event
         assert isinstance(event, _Said)  # noqa: S101  # read by type
         yield record, event

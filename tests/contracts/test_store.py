@@ -612,6 +612,14 @@ def test_jobs_are_found_by_when_they_were_begun(store: Store, scribe: Any) -> No
     assert [job.job_id for job in store.jobs(JobFilter(since=first, until=second))] == ["job_0"]
 
 
+def test_jobs_are_read_in_parts_by_what_is_before_the_last(store: Store, scribe: Any) -> None:
+    for number in range(3):
+        scribe.live(store, f"job_{number}")
+    assert [job.job_id for job in store.jobs(JobFilter(before="job_2"), limit=1)] == ["job_1"]
+    assert [job.job_id for job in store.jobs(JobFilter(before="job_1"))] == ["job_0"]
+    assert store.jobs(JobFilter(before="job_0")) == []
+
+
 def test_an_unknown_job_is_none(store: Store) -> None:
     assert store.job("job_x") is None
 

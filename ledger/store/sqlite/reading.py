@@ -28,6 +28,8 @@ def rows(db: sqlite3.Connection, after: int, limit: int, where: RecordFilter) ->
         "recorded_at < ?": where.until,
     }
     given = {clause: value for clause, value in conditions.items() if value is not None}
+    if where.stream is not None:  # a stream is short: with "+" SQLite takes no other index than the stream's
+        given = {clause if clause == "stream = ?" else f"+{clause}": value for clause, value in given.items()}
     clauses = " AND ".join(["position > ?", *given])
     order = "position" if where.stream is None else "version"  # the same order, from the stream's index
     query = f"SELECT {_ROW} FROM events WHERE {clauses} ORDER BY {order} LIMIT ?"
