@@ -133,10 +133,11 @@ class Invocation:
         """Put out one result: `document` as JSON, or what `text` prints; and into --json-out, if given."""
         if self.json_out:
             write_json(self.json_out, document)
-        if self.prints_json:
-            output.print_document(document)
-        else:
-            text(self.console)
+        with output.stdout_trouble():
+            if self.prints_json:
+                output.print_document(document)
+            else:
+                text(self.console)
 
     def emit_each(
         self,
@@ -146,7 +147,7 @@ class Invocation:
         text: "Callable[[Console, Iterable[T]], None]",
     ) -> None:
         """Put out a list called `name` as `emit` does, each of `things` as it comes."""
-        with ExitStack() as opened:
+        with output.stdout_trouble(), ExitStack() as opened:
             lists = [opened.enter_context(output.filed_list(self.json_out, name))] if self.json_out else []
             if self.prints_json:
                 lists.append(opened.enter_context(output.printed_list(name)))

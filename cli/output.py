@@ -8,10 +8,11 @@ that a terminal would obey is replaced (`printable`), in JSON it is written as i
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from errno import EPIPE
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,19 @@ def begin(*, is_json: bool) -> Iterator[Output]:
 def to_json(document: Any, indent: int | None = INDENT) -> str:
     """Return `document` as JSON in which no character commands a terminal or turns the line around."""
     return escaped(json.dumps(document, indent=indent, ensure_ascii=False))
+
+
+@contextmanager
+def stdout_trouble() -> Iterator[None]:
+    """Say that stdout cannot be written, where it cannot; a reader that went away is no trouble."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == EPIPE:
+            raise
+        raise click.ClickException(
+            f"stdout cannot be written ({error.strerror}); the command itself was carried out"
+        ) from error
 
 
 def print_document(document: Any, indent: int | None = INDENT) -> None:
@@ -200,11 +214,12 @@ def fail(message: str, *, shown: str | None = None, **facts: Any) -> None:
     if not output.is_json:
         return
     error = {"code": facts.get("code"), "message": message, **facts}
-    if output.open_list:
-        indented = to_json(error).replace("\n", "\n  ")
-        click.echo(f'\n  ],\n  "error": {indented}\n}}')
-    elif not output.has_document:
-        print_document({"error": error})
+    with suppress(OSError):  # it may be stdout that failed
+        if output.open_list:
+            indented = to_json(error).replace("\n", "\n  ")
+            click.echo(f'\n  ],\n  "error": {indented}\n}}')
+        elif not output.has_document:
+            print_document({"error": error})
 
 
 def _log(event: str, level: str, facts: Mapping[str, Any]) -> None:

@@ -54,6 +54,9 @@ from sora_adapter.sandbox.webhooks.courier import Mail, send_what_is_due
 from sora_adapter.sandbox.webhooks.resources import delivery_record
 from sora_adapter.sandbox.webhooks.routes import WebhookRoutes
 
+CLIP_PATIENCE_S = 3.0
+"""How long a question after a video waits for its clip, where only that is missing."""
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -204,7 +207,12 @@ async def _remove_upload(request: Request) -> Response:
 
 
 async def _retrieve(request: Request) -> Response:
-    job, moment = await run_in_threadpool(_desk(request).shown, _video_id(request))
+    desk, video_id = _desk(request), _video_id(request)
+    job, moment = await run_in_threadpool(desk.shown, video_id)
+    if moment.is_held_back:
+        with suppress(Exception):  # one that cannot be rendered is told by /content
+            await asyncio.wait_for(_patiently(desk.clip(job)), CLIP_PATIENCE_S)
+        job, moment = await run_in_threadpool(desk.shown, video_id)
     headers = None if moment.is_over else {"openai-poll-after-ms": str(moment.poll_after_ms)}
     return JSONResponse(video_resource(job, moment), headers=headers)
 

@@ -147,6 +147,10 @@ class Desk:
         job, moment = self.find(job_id)
         return job, self._shown(job, moment)
 
+    def clip(self, job: Job) -> Future[Path]:
+        """Return the clip of a job, perhaps still being made in its turn."""
+        return self._studio.clip(job)
+
     def page(self, wanted: ListRequest) -> tuple[list[tuple[Job, Moment]], bool]:
         """Return a page of jobs and whether there are more."""
         newest_first = wanted.order == "desc"

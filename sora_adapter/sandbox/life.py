@@ -21,12 +21,16 @@ _RENDER_S = 0.25  # until a clip that is late is asked for again
 
 @dataclass(frozen=True)
 class Moment:
-    """One job at one time; `remaining_s` is 0 once it is over, `done_at` None unless it completed."""
+    """One job at one time; `remaining_s` is 0 once it is over, `done_at` None unless it completed.
+
+    `is_held_back` where only its clip is missing.
+    """
 
     status: Status
     progress: int
     remaining_s: float
     done_at: float | None
+    is_held_back: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -36,7 +40,7 @@ class Moment:
     @property
     def held_back(self) -> "Moment":
         """The same job while its clip is still being rendered."""
-        return Moment("in_progress", _LAST_PROGRESS, _RENDER_S, None)
+        return Moment("in_progress", _LAST_PROGRESS, _RENDER_S, None, is_held_back=True)
 
     @property
     def poll_after_ms(self) -> int:

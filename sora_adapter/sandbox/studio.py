@@ -56,8 +56,12 @@ class Studio:
     def start(self, job: Job) -> None:
         """Put a new job's clip in the queue."""
         if self._media == "rendered" and not job.will_fail:
-            path = self._path(job, "video")
-            self._once(path, self._ahead, lambda: self._render(job, path))
+            self.clip(job)
+
+    def clip(self, job: Job) -> Future[Path]:
+        """Return a job's clip, made in its turn if it is not there yet."""
+        path = self._path(job, "video")
+        return self._once(path, self._ahead, lambda: self._render(job, path))
 
     def has(self, job: Job) -> bool:
         """Whether a job's clip is there; one that should be is put in the queue."""

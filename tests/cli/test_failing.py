@@ -146,3 +146,14 @@ def test_nothing_is_printed_past_the_one_place() -> None:
 
 def _triggers(db: sqlite3.Connection) -> list[str]:
     return [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")]
+
+
+@pytest.mark.parametrize("command", [["jobs"], ["show"], ["jobs", "--format=text"]], ids=" ".join)
+def test_a_stdout_that_is_full_is_told(denied: str, command: list[str]) -> None:
+    words = [*command, denied] if command == ["show"] else command
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "cli", *words], check=False, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
+    assert "stdout cannot be written (No space left on device)" in ended.stderr
