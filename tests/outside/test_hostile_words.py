@@ -14,7 +14,7 @@ PRIVATE = "refused while rendering 'Elena Petrova lies in hospital'"
 def test_a_workers_log_repeats_no_words_of_a_server(outside: Start, person: Person) -> None:
     server = outside(render_s=60.0)
     someone = person.at(server)
-    job = someone("create", "--prompt", "A teal coupe").document["job_id"]
+    job = someone("create", "--prompt", "A teal coupe", "--queue").document["job_id"]
     server.behave(words=PRIVATE, list=False, retrieve=[403])
     with someone.start("worker", "--interval", "0.1") as worker:
         assert worker.stderr is not None
