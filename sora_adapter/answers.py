@@ -24,6 +24,8 @@ from sora_adapter.redaction import excerpt, storable
 SUCCESS, REDIRECT, REFUSAL, FAILURE = 2, 3, 4, 5  # an HTTP status // 100
 MAX_WAIT_MS = 24 * 60 * 60 * 1000
 LARGEST_RECORDED = 2**53 - 1
+LATEST_S = 10**11
+"""The latest Unix time in seconds that is believed, of the year 5138; in milliseconds it is one of 1973."""
 NOT_A_VIDEO_PATH = ("Not Found", "Method Not Allowed")
 
 
@@ -182,6 +184,14 @@ def _whole(value: Any) -> int | None:
     return round(value) if 0 <= value <= LARGEST_RECORDED else None
 
 
+def _moment(value: Any) -> int | None:
+    """Take a Unix time in seconds; new-api gives milliseconds. None for what can be neither."""
+    whole = _whole(value)
+    if whole is not None and whole > LATEST_S:
+        whole //= 1000
+    return None if whole is None or whole > LATEST_S else whole
+
+
 def _percent(value: Any) -> int | None:
     whole = _whole(value)
     return None if whole is None else min(whole, 100)
@@ -190,7 +200,7 @@ def _percent(value: Any) -> int | None:
 Line = Annotated[str | None, BeforeValidator(_line)]
 FreeText = Annotated[str | None, BeforeValidator(_free_text)]
 Prompt = Annotated[str | None, BeforeValidator(_prompt)]
-Whole = Annotated[int | None, BeforeValidator(_whole)]
+Moment = Annotated[int | None, BeforeValidator(_moment)]
 Address = Annotated[str | None, BeforeValidator(_address)]
 Percent = Annotated[int | None, BeforeValidator(_percent)]
 # Visible ASCII, and not dots alone: it becomes a segment of a path, and LiteLLM's are long.
@@ -230,9 +240,9 @@ class VideoDocument(_Lenient):
     status: Annotated[str, StringConstraints(min_length=1, max_length=64), BeforeValidator(_line)]
     progress: Percent = None
     error: JobError = None
-    created_at: Whole = None
-    completed_at: Whole = None
-    expires_at: Whole = None
+    created_at: Moment = None
+    completed_at: Moment = None
+    expires_at: Moment = None
     model: Line = None
     size: Line = None
     seconds: Line = None
@@ -246,7 +256,7 @@ class CharacterDocument(_Lenient):
 
     id: VideoId
     name: FreeText = None
-    created_at: Whole = None
+    created_at: Moment = None
 
 
 class VideoList(_Lenient):

@@ -25,6 +25,7 @@ from render_service.desk import Desk
 from render_service.errors import AssetUnusable, NotReady, StorageFailed
 from render_service.settling.downloads import download
 from render_service.webhooks.matching import match_inbox
+from sora_adapter.answers import LATEST_S
 from sora_adapter.errors import (
     ContentExpired,
     ContentGone,
@@ -232,8 +233,8 @@ def is_over(desk: Desk, job: Job) -> bool:
 
 def over_at(job: Job) -> datetime:
     """Return when a server that does not know the video of `job` is believed."""
-    if job.expires_at is not None:
-        return datetime.fromtimestamp(job.expires_at + EXPIRY_GRACE_S, UTC)
+    if job.expires_at is not None:  # earlier versions recorded times in milliseconds as they came
+        return datetime.fromtimestamp(min(job.expires_at, LATEST_S) + EXPIRY_GRACE_S, UTC)
     return datetime.fromisoformat(job.updated_at) + timedelta(seconds=KEPT_FOR_S)
 
 

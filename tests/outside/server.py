@@ -46,7 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "after": True,  # whether `after` is obeyed; a list that does not shows its first page for ever
     "list_prompts": True,  # whether items of a list have a prompt
     "get_prompts": True,  # whether a retrieved video has one
-    "created_at": True,  # whether videos have created_at
+    "created_at": True,  # whether videos have created_at; "ms" gives it in milliseconds
     "clock_s": 0,  # added to every created_at
     "clock_step_s": 1,  # created_at is rounded down to multiples of this
     "list_lag_s": 0.0,  # seconds until a new video is listed
@@ -159,6 +159,8 @@ class Server:
                 shown.pop("prompt")
             if not self["created_at"]:
                 shown.pop("created_at")
+            elif self["created_at"] == "ms":
+                shown["created_at"] = shown["created_at"] * 1000 + 922
             return shown | self["extra"]
 
     def page(self, query: dict[str, list[str]], origin: str, key: str) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def test_no_list_proves_absence_while_a_call_may_still_take_effect(
         {"prompt": "upper"},
         {"prompt": "nfc"},
         {"clock_s": 7200},
+        {"created_at": "ms", "prompt": 5},
     ],
     ids=str,
 )
@@ -91,6 +92,15 @@ def test_the_video_is_found_on_the_last_page_of_a_list_in_another_order(outside:
     server = outside(creates=["ok", "ok", "lost-answer"], order="asc", page=1)
     ana = ana.at(server)
     ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain", "a fox in the snow"))
+    assert verdict(ana("reconcile", "--all"))[0] == "recovered"
+
+
+def test_a_video_whose_time_is_in_milliseconds_is_audited_and_found(outside: Outside, ana: Any) -> None:
+    server = outside(creates=["lost-answer"], created_at="ms")
+    ana = ana.at(server)
+    ana("create", *FOX)
+    codes = {finding["code"] for finding in ana("audit").document["findings"]}
+    assert codes == {"OUTCOME_UNKNOWN", "VIDEO_UNCLAIMED"}
     assert verdict(ana("reconcile", "--all"))[0] == "recovered"
 
 

@@ -46,6 +46,15 @@ def test_every_number_read_fits_a_record(extras: dict[str, Any]) -> None:
     assert all(number is None or 0 <= number < 2**53 for number in numbers)
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [(1764347090, 1764347090), (1764347090922, 1764347090), (10**11, 10**11), (10**15, None), (-5, None)],
+)
+def test_a_time_is_read_in_seconds(given: int, read: int | None) -> None:
+    video = VideoDocument.model_validate({"id": "video_1", "status": "queued", "created_at": given})
+    assert video.created_at == read
+
+
 @pytest.mark.parametrize("video_id", ["", ".", "..", "a b", "a\n", "ä", "x" * 2049, 7, None])
 def test_an_id_that_no_path_can_carry_makes_it_no_video(video_id: Any) -> None:
     with pytest.raises(ValidationError):
