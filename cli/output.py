@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.text.printable import escaped, printable
-from ledger.private_files import OPEN, NewFile
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -160,6 +159,8 @@ def _listing(name: str, write: Callable[[str], object]) -> Iterator[Callable[[An
 @contextmanager
 def _whole_file(path: Path) -> Iterator[Callable[[str], None]]:
     """Yield what appends text to a new file, which gets its name once all of it is there."""
+    from ledger.private_files import OPEN, NewFile  # noqa: PLC0415  # no command waits for it
+
     with _file_trouble(path):
         file = NewFile(path, mode=OPEN)
     with file:
