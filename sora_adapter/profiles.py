@@ -70,8 +70,6 @@ class Quirk(StrEnum):
     """``seconds`` is a number."""
     DELETION_SHOWS_THE_VIDEO = "deletion_shows_the_video"
     """A deletion is confirmed by the video, with status ``deleted``."""
-    MILLISECOND_TIMES = "millisecond_times"
-    """Times may be milliseconds since 1970."""
 
 
 class FreeRejection(BaseModel):

@@ -15,21 +15,17 @@ from sora_adapter.profiles import Quirk
 
 _PREFIX = "llm_provider-"
 _COST = "x-litellm-response-cost"
-_TIMES = ("created_at", "completed_at", "expires_at")
-_FIRST_MILLISECOND = 100_000_000_000  # in seconds the year 5138, in milliseconds 1973
 _MICROS = 1_000_000
 
 Quirks = Collection[Quirk]
 
 
 def plain(answer: Answer, quirks: Quirks) -> Answer:
-    """Undo what concerns every answer: headers, the envelope of errors, times."""
+    """Undo what concerns every answer: headers and the envelope of errors."""
     if Quirk.PREFIXED_HEADERS in quirks:
         answer = replace(answer, headers=_without_prefix(answer.headers))
     if Quirk.ERROR_IN_MESSAGE in quirks and not answer.is_success:
         answer = _with_document(answer, _original_error(answer))
-    if Quirk.MILLISECOND_TIMES in quirks and answer.is_success:
-        answer = _with_document(answer, _in_seconds(answer.document))
     return answer
 
 
@@ -85,15 +81,6 @@ def _original_error(answer: Answer) -> dict[str, Any] | None:
         if isinstance(found.get("error"), dict):
             return {"error": found["error"]}
     return None
-
-
-def _in_seconds(document: dict[str, Any] | None) -> dict[str, Any] | None:
-    if document is None:
-        return None
-    times = {name: document[name] for name in _TIMES if isinstance(document.get(name), int | float)}
-    return document | {
-        name: time // 1000 if time >= _FIRST_MILLISECOND else time for name, time in times.items()
-    }
 
 
 def _is_failed_job(document: dict[str, Any] | None) -> bool:

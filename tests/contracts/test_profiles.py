@@ -415,10 +415,6 @@ async def _deletion_is_confirmed(client: VideosClient, _: Server) -> bool:
     return (await client.delete(await _created(client))).answer == "deleted"
 
 
-async def _times_are_seconds(client: VideosClient, _: Server) -> bool:
-    return (await client.observe(await _created(client))).created_at == NOW
-
-
 QUIRKS: dict[Quirk, Check] = {
     Quirk.IDS_REWRITTEN: _id_of_create_stays,
     Quirk.FOREIGN_SOURCE_IDS: _foreign_source_is_not_shown,
@@ -428,7 +424,6 @@ QUIRKS: dict[Quirk, Check] = {
     Quirk.FAILED_JOB_IS_AN_HTTP_ERROR: _failed_job_is_seen,
     Quirk.INTEGER_SECONDS: _create_is_accepted,
     Quirk.DELETION_SHOWS_THE_VIDEO: _deletion_is_confirmed,
-    Quirk.MILLISECOND_TIMES: _times_are_seconds,
 }
 
 

@@ -68,20 +68,6 @@ def test_a_header_the_gateway_sends_itself_wins() -> None:
     assert plain(answer, {Quirk.PREFIXED_HEADERS}).retry_after_ms == 1000
 
 
-@pytest.mark.parametrize(
-    ("time", "seconds"),
-    [
-        (1_764_347_090_922, 1_764_347_090),
-        (1_764_347_090, 1_764_347_090),
-        (None, None),
-        ("soon", "soon"),
-    ],
-)
-def test_milliseconds_are_told_from_seconds_by_their_size(time: Any, seconds: Any) -> None:
-    read = plain(_answer({"created_at": time}), {Quirk.MILLISECOND_TIMES}).document
-    assert read == {"created_at": seconds}
-
-
 @pytest.mark.parametrize("status", [400, 404, 422, 500, 503])
 def test_a_failed_job_under_an_http_error_is_an_answer(status: int) -> None:
     read = plain_video(_answer(JOB, status), {Quirk.FAILED_JOB_IS_AN_HTTP_ERROR})
