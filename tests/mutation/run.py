@@ -3,15 +3,19 @@
 ``make mutants`` draws a fixed sample of mutants for each module of `modules.toml`, runs the tests named
 there against each mutant in a copy of the tree, and prints how many were killed and which survived. Half of
 a sample comes from cosmic-ray (comparisons, conditions, numbers, loops); the other half leaves something
-out: a statement, an operand of ``and`` or ``or``, a keyword argument. A mutant that only changes an
-annotation, or that `equivalent.toml` explains, is not drawn.
+out: a statement, an operand of ``and`` or ``or``, a keyword argument.
+
+The sample depends only on the lines themselves, so it stays the same when a module moves or grows. Not drawn
+are mutants that `equivalent.toml` explains, and those that change only what no test should pin: annotations
+and decorators (the type checker holds them), log lines, the words of an error message, and by how much a
+constant of ten or more is off.
 """
 
 import argparse
 import ast
 import difflib
+import hashlib
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -19,7 +23,8 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -33,8 +38,12 @@ from cosmic_ray.plugins import get_operator, operator_names
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 SEED = 7
-UNFIT = re.compile("ReplaceBinaryOperator|Exception|RemoveDecorator|Variable")
-"""Operators of cosmic-ray whose mutants mostly end in an error that any test notices."""
+UNFIT = re.compile(
+    "ReplaceBinaryOperator|Exception|RemoveDecorator|Variable|_(Eq_Is|NotEq_IsNot|Is_Eq|IsNot_NotEq)$"
+)
+"""Operators of cosmic-ray whose mutants mostly end in an error that any test notices, or behave the same."""
+LOGS = re.compile(r"\blog\.\w+$|\b_warn$")
+LARGE = 10
 LEAST_S = 30.0
 """A run of tests may take three times as long as without a mutant, and at least this many seconds."""
 
@@ -58,76 +67,123 @@ class Outcome:
     """killed, survived, or timed out (which counts as killed: in the suite a hang is a failure)."""
 
 
+class Bare(ast.NodeTransformer):
+    """Take from a tree what no test should pin."""
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """Replace `node` by a placeholder, or what it holds."""
+        match node:
+            case ast.Expr(value=ast.Constant()):  # a docstring
+                return ast.Pass()
+            case ast.Expr(value=ast.Call(func=called)) if LOGS.search(ast.unparse(called)):
+                return ast.Pass()
+            case ast.If(test=ast.Name("TYPE_CHECKING") | ast.UnaryOp(operand=ast.Name("TYPE_CHECKING"))):
+                return ast.Pass()
+            case ast.Raise(exc=ast.AST() as error):
+                node.exc = Wordless().visit(error)
+            case ast.Module():
+                for item in node.body:
+                    if isinstance(item, ast.Assign) and _is_large(item.value):
+                        item.value = ast.Constant(0)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                node.decorator_list = []
+                node.returns = None  # type: ignore[union-attr]
+            case ast.arg() | ast.AnnAssign():
+                node.annotation = ast.Constant(0)
+            case _:
+                pass
+        return self.generic_visit(node)
+
+
+class Wordless(ast.NodeTransformer):
+    """Take the text from the arguments of an error."""
+
+    def visit_JoinedStr(self, _: ast.JoinedStr) -> ast.AST:
+        """Replace an f-string by a placeholder."""
+        return ast.Constant("")
+
+
+def _is_large(value: ast.AST) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, int | float) and value.value >= LARGE
+
+
 def _bare(code: str) -> str:
-    """Return `code` as a tree without annotations, docstrings and positions."""
-    tree = ast.parse(code)
-    for node in ast.walk(tree):
-        for name in ("annotation", "returns"):
-            if getattr(node, name, None) is not None:
-                setattr(node, name, None if name == "returns" else ast.Constant(0))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            node.value = ast.Constant(0)
-    return ast.dump(tree)
+    """Return `code` as a tree of what tests should pin."""
+    return ast.dump(Bare().visit(ast.parse(code)))
 
 
 class Omission(ast.NodeTransformer):
     """Leave out the n-th thing that can be left out: a statement, an operand, a keyword argument."""
 
-    def __init__(self, which: int) -> None:
-        self.left = which
+    def __init__(self, which: int | None = None) -> None:
+        self.which = which
+        self.texts: list[str] = []
+        """What can be left out, in the order of the numbers."""
 
     def visit(self, node: ast.AST) -> ast.AST:
         """Change `node` where it is the one."""
         if isinstance(node, ast.Raise | ast.AugAssign) or (
             isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
         ):
-            if self._is_it():
+            if self._is_it(node):
                 return ast.copy_location(ast.Pass(), node)
         elif isinstance(node, ast.BoolOp):
-            for number in range(len(node.values)):
-                if self._is_it():
+            for number, operand in enumerate(node.values):
+                if self._is_it(operand):
                     node.values.pop(number)
                     return node if len(node.values) > 1 else node.values[0]
         elif isinstance(node, ast.Call):
-            for number in range(len(node.keywords)):
-                if self._is_it():
+            for number, keyword in enumerate(node.keywords):
+                if self._is_it(keyword):
                     node.keywords.pop(number)
                     return node
         return self.generic_visit(node)
 
-    def _is_it(self) -> bool:
-        self.left -= 1
-        return self.left == -1
+    def _is_it(self, node: ast.AST) -> bool:
+        self.texts.append(ast.unparse(node))
+        return self.which == len(self.texts) - 1
+
+
+def _shuffled(texts: Iterable[str]) -> list[int]:
+    """Return the numbers of `texts` in an order that looks random and is the same each time.
+
+    The place of a text does not depend on the others: it stays where it was when the code around it changes.
+    """
+    times: Counter[str] = Counter()
+    keys = []
+    for text in texts:
+        times[text] += 1
+        keys.append(hashlib.sha256(f"{SEED} {text} {times[text]}".encode()).digest())
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def omissions(module: str) -> Iterator[Mutant]:
     """Yield the mutants of a module that leave something out."""
     code = ast.unparse(ast.parse((ROOT / module).read_text(encoding="utf-8")))
-    number = 0
-    while True:
-        omission = Omission(number)
-        changed = ast.unparse(ast.fix_missing_locations(omission.visit(ast.parse(code))))
-        if omission.left >= 0:
-            return
-        number += 1
-        if _bare(changed) != _bare(code):
+    places = Omission()
+    places.visit(ast.parse(code))
+    original = _bare(code)
+    for number in _shuffled(places.texts):
+        changed = ast.unparse(ast.fix_missing_locations(Omission(number).visit(ast.parse(code))))
+        if _bare(changed) != original:
             yield Mutant(module, "Omission", changed, _difference(code, changed))
 
 
-def replacements(module: str, chance: random.Random) -> Iterator[Mutant]:
-    """Yield cosmic-ray's mutants of a module that change what it does, in a random order."""
+def replacements(module: str) -> Iterator[Mutant]:
+    """Yield cosmic-ray's mutants of a module that change what it does."""
     code = (ROOT / module).read_text(encoding="utf-8")
+    lines = code.splitlines()
     original = _bare(code)
     nodes = list(ast_nodes(get_ast(code)))
-    kinds = {name: get_operator(name) for name in sorted(operator_names()) if not UNFIT.search(name)}
-    places = [
-        (name, number)
-        for name, kind in kinds.items()
-        for number in range(sum(len(list(kind().mutation_positions(node))) for node in nodes))
-    ]
-    chance.shuffle(places)
-    for name, number in places:
-        changed = mutate_code(code, kinds[name](), number)
+    places: list[tuple[str, int, str]] = []
+    for name in sorted(operator_names()):
+        if UNFIT.search(name):
+            continue
+        positions = [at for node in nodes for at in get_operator(name)().mutation_positions(node)]
+        places += [(name, number, lines[at[0][0] - 1].strip()) for number, at in enumerate(positions)]
+    for place in _shuffled(f"{name} {line}" for name, _, line in places):
+        name, number, _ = places[place]
+        changed = mutate_code(code, get_operator(name)(), number)
         if changed is not None and _compiles(changed) and _bare(changed) != original:
             yield Mutant(module, name.removeprefix("core/"), changed, _difference(code, changed))
 
@@ -150,11 +206,8 @@ def _difference(code: str, changed: str) -> str:
 
 def draw(module: str, count: int, equivalent: set[str]) -> list[Mutant]:
     """Return a sample that is the same each time, without the mutants known to change nothing."""
-    chance = random.Random(f"{SEED}{module}")
-    without = list(omissions(module))
-    chance.shuffle(without)
     chosen: list[Mutant] = []
-    for mutants, most in ((iter(without), count // 2), (replacements(module, chance), count - count // 2)):
+    for mutants, most in ((omissions(module), count // 2), (replacements(module), count - count // 2)):
         new = (mutant for mutant in mutants if mutant.lines.partition(": ")[2] not in equivalent)
         chosen += islice(new, most)
     return chosen
@@ -232,13 +285,17 @@ def report(outcomes: list[Outcome]) -> float:
 def main() -> int:
     """Draw, run, report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", metavar="TEXT", default="", help="modules whose path contains TEXT")
+    parser.add_argument(
+        "--only", metavar="TEXT", action="append", help="modules whose path contains TEXT (repeatable)"
+    )
     parser.add_argument("--count", type=int, default=10, help="mutants of each module (default: 10)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     modules = tomllib.loads((HERE / "modules.toml").read_text(encoding="utf-8"))
     known = tomllib.loads((HERE / "equivalent.toml").read_text(encoding="utf-8"))
-    chosen = {name: tests for name, tests in modules.items() if arguments.only in name}
+    chosen = {
+        name: tests for name, tests in modules.items() if any(text in name for text in arguments.only or [""])
+    }
     if not chosen:
         parser.error(f"no module of modules.toml contains {arguments.only!r}")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.processes) as pool:
