@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
@@ -288,7 +289,9 @@ def main() -> int:
     parser.add_argument(
         "--only", metavar="TEXT", action="append", help="modules whose path contains TEXT (repeatable)"
     )
-    parser.add_argument("--count", type=int, default=10, help="mutants of each module (default: 10)")
+    parser.add_argument(
+        "--count", type=int, help="mutants of each module (default: as modules.toml says for each)"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     modules = tomllib.loads((HERE / "modules.toml").read_text(encoding="utf-8"))
@@ -305,12 +308,13 @@ def main() -> int:
             copy_tree(tree)
             trees.put(tree)
 
-        def test(item: tuple[str, list[str]]) -> list[Outcome]:
-            module, tests = item
+        def test(item: tuple[str, dict[str, Any]]) -> list[Outcome]:
+            module, entry = item
             tree = trees.get()
             try:
-                equivalent = {entry["line"] for entry in known.get(module, [])}
-                return test_module(tree, module, tests, draw(module, arguments.count, equivalent))
+                equivalent = {mutant["line"] for mutant in known.get(module, [])}
+                mutants = draw(module, arguments.count or entry["mutants"], equivalent)
+                return test_module(tree, module, entry["tests"], mutants)
             finally:
                 trees.put(tree)
 
