@@ -40,15 +40,15 @@ from pathlib import Path
 import httpx2
 from openai import AsyncOpenAI
 
-from decision.catalog import default_catalog
+from decision.rules.catalog import default_catalog
 from render_service.batches.file import read_batch
 from render_service.batches.folder import BatchFolder
 from render_service.batches.plan import plan
-from render_service.batches.running import Terms, run_batch
-from render_service.desk import Desk
-from render_service.settings import read_settings
-from render_service.settling.sweep import settle_all
-from render_service.telemetry import Log, Trace
+from render_service.batches.run import Terms, run_batch
+from render_service.runtime.settings import read_settings
+from render_service.runtime.telemetry import Log, Trace
+from render_service.session.session import Desk
+from render_service.settlement.sweep import settle_all
 
 JOBS = 200
 AT_ONCE = 16

@@ -28,16 +28,16 @@ from pathlib import Path
 
 import httpx2
 
-from decision.catalog import default_catalog
-from decision.request import parse_request
+from decision.request.request import parse_request
+from decision.rules.catalog import default_catalog
 from ledger.events import RenderClosed, SubmissionIntended
 from ledger.ledger import Ledger, open_snapshot
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify
-from render_service.asking.renders import place
-from render_service.desk import Desk
-from render_service.settings import read_settings
-from render_service.telemetry import Log, Trace
+from render_service.runtime.settings import read_settings
+from render_service.runtime.telemetry import Log, Trace
+from render_service.session.session import Desk
+from render_service.submission.submit import place
 
 JOBS = 500
 WORKERS = 4

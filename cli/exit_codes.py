@@ -87,7 +87,7 @@ def of_error(error: Exception) -> ExitCode | None:
     """Return the exit code for an error raised on purpose; None for one that was not."""
     from decision.errors import DecisionError  # noqa: PLC0415
     from ledger import errors as ledger  # noqa: PLC0415
-    from render_service import errors as service  # noqa: PLC0415
+    from render_service.runtime import errors as service  # noqa: PLC0415
     from sora_adapter import errors as adapter  # noqa: PLC0415
 
     table: list[tuple[type[Exception], ExitCode]] = [

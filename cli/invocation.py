@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli import output
+from cli.text import output
 from ledger.ledger import Ledger
 from ledger.record import Authority
-from render_service.settings import Settings
-from render_service.telemetry import Log, Trace
+from render_service.runtime.settings import Settings
+from render_service.runtime.telemetry import Log, Trace
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.desk import Desk
-    from render_service.documents import Json
-    from render_service.governance.policies import Rules
+    from render_service.rules.policies import Rules
+    from render_service.runtime.documents import Json
+    from render_service.session.session import Desk
 
 T = TypeVar("T")
 ERROR = "Error: "
@@ -54,8 +54,8 @@ class Invocation:
 
         One that begins a ledger and `calls` a server does not begin it for a server that cannot be used.
         """
-        from render_service.desk import usable_profile  # noqa: PLC0415  # not for commands that only read
-        from render_service.sync import at_desk  # noqa: PLC0415  # asyncio: the same
+        from render_service.runtime.sync import at_desk  # noqa: PLC0415  # asyncio: the same
+        from render_service.session.session import usable_profile  # noqa: PLC0415  # not for commands that only read
 
         if begins and calls:
             usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
@@ -76,7 +76,7 @@ class Invocation:
 
         What is wrong with a ledger is said when it is used; `LedgerUnusable` if its policy cannot be read.
         """
-        from render_service.governance.policies import (  # noqa: PLC0415  # only for who decides
+        from render_service.rules.policies import (  # noqa: PLC0415  # only for who decides
             active_rules,
             ledger_if_any,
             packaged_rules,
@@ -93,7 +93,7 @@ class Invocation:
         return ledger
 
     def _say_what_waits(self, ledger: Ledger) -> None:
-        from render_service.asking.spool import waiting  # noqa: PLC0415  # only where there are files
+        from render_service.submission.spool import waiting  # noqa: PLC0415  # only where there are files
 
         if found := [one.path for one in waiting(self.settings, ledger)]:
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
@@ -104,7 +104,7 @@ class Invocation:
 
     def job_document(self, job: "Job") -> "Json":
         """Return `job` as every command shows it, with what only its events have."""
-        from render_service.documents import job_document  # noqa: PLC0415  # pydantic models: only who shows one
+        from render_service.runtime.documents import job_document  # noqa: PLC0415  # pydantic models: only who shows one
 
         with self.ledger() as ledger:
             return job_document(job, ledger)

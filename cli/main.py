@@ -8,9 +8,9 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from cli import output
 from cli.exit_codes import MEANINGS, ExitCode
-from cli.failing import explain_error, unexpected, wants_json
+from cli.text import output
+from cli.text.failures import explain_error, unexpected, wants_json
 
 SECTIONS = {
     "Begin": ("demo", "init", "doctor", "templates", "completion"),

@@ -254,7 +254,7 @@ class BudgetHold(Part):
 
 
 class Basis(Part):
-    """What a decision was made with, so that it can be made again: see `decision.policy`."""
+    """What a decision was made with, so that it can be made again: see `decision.rules.policy`."""
 
     decision_id: Sha256Hex
     policy_sha256: Sha256Hex

@@ -14,7 +14,6 @@ from urllib.parse import unquote
 from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, NewerFormat, WrongExpectedVersion
 from ledger.events import LedgerCreated
 from ledger.job import JOB_PREFIX, Job
-from ledger.merkle import leaf_hash
 from ledger.private_files import make_folders
 from ledger.record import Provenance, Record, StoredRow, draft, new_event_id
 from ledger.store.interface import (
@@ -27,11 +26,12 @@ from ledger.store.interface import (
     RecordFilter,
     Store,
 )
+from ledger.tree.merkle import leaf_hash
 from ledger.upcast import UPGRADE
 
 if TYPE_CHECKING:
     from ledger.verify.checks import Snapshot
-    from ledger.verify.since import Tail
+    from ledger.verify.incremental import Tail
 
 FORMAT = 1
 LEDGER_STREAM = "ledger"
@@ -113,7 +113,7 @@ def open_snapshot(url: str) -> "AbstractContextManager[Snapshot]":
 
 
 def open_tail(url: str, since: int) -> "AbstractContextManager[Tail]":
-    """Open a look at what the ledger at `url` has after position `since`, for `ledger.verify.since`."""
+    """Open a look at what the ledger at `url` has after position `since`, for `ledger.verify.incremental`."""
     path = file_of(url)
     if path is None:
         from ledger.store.postgres.snapshot import PostgresTail  # noqa: PLC0415  # the store in use
@@ -136,7 +136,7 @@ def label_of(url: str) -> str:
     path = file_of(url)
     if path is not None:
         return str(path)
-    from ledger.store.postgres.trouble import label  # noqa: PLC0415  # the store in use
+    from ledger.store.postgres.errors import label  # noqa: PLC0415  # the store in use
 
     return label(url)
 

@@ -7,14 +7,14 @@ named, so that whoever only reads a ledger loads nothing that calls.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from render_service.programs import NotSubmitted, RenderDesk, SyncRenderDesk
+    from render_service.api import NotSubmitted, RenderDesk, SyncRenderDesk
 
 __all__ = ["NotSubmitted", "RenderDesk", "SyncRenderDesk"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from render_service import programs  # noqa: PLC0415  # only for who asks for it
+        from render_service import api  # noqa: PLC0415  # only for who asks for it
 
-        return getattr(programs, name)
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,9 +19,15 @@ from typing import Literal, Self, TypeVar
 from pydantic import BaseModel
 
 from ledger.events import Status, SubmissionIntended, Variant, VideoDeleted
-from sora_adapter.advice import Submission, no_content
-from sora_adapter.answers import Answer, Lost
-from sora_adapter.calls import (
+from sora_adapter.capabilities import checked_base_url, checked_key, require
+from sora_adapter.errors import ReferenceUnreadable, ServerUnreadable, VideoNotFound
+from sora_adapter.locations import followed
+from sora_adapter.messages import Submission, no_content
+from sora_adapter.models import Character, Observation, Page
+from sora_adapter.outcomes import Translator
+from sora_adapter.profiles import Profile
+from sora_adapter.redaction import redactor
+from sora_adapter.requests import (
     Begun,
     Post,
     Prepared,
@@ -32,13 +38,7 @@ from sora_adapter.calls import (
     post_of,
     video_path,
 )
-from sora_adapter.errors import ReferenceUnreadable, ServerUnreadable, VideoNotFound
-from sora_adapter.locations import followed
-from sora_adapter.observation import Character, Observation, Page
-from sora_adapter.profiles import Profile
-from sora_adapter.redaction import redactor
-from sora_adapter.support import checked_base_url, checked_key, require
-from sora_adapter.translate import Translator
+from sora_adapter.responses import Answer, Lost
 from sora_adapter.transport import Content, Transport
 
 DEFAULT_TIMEOUT_S = 60.0

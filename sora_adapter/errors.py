@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from ledger.events import ErrorDetail
-    from sora_adapter.observation import Observation
+    from sora_adapter.models import Observation
 
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sora_adapter.errors import PollTimeout, ServerTrouble
-from sora_adapter.observation import Observation
+from sora_adapter.models import Observation
 
 SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 60.0

@@ -2,7 +2,7 @@
 
 Reading a profile costs no import of `openai`. A profile carries facts and makes no decision: whether a
 retired server may be called is decided by who calls, what an unsupported operation is told by
-`sora_adapter.support`, and how a quirk is undone by `sora_adapter.quirks` and `sora_adapter.calls`.
+`sora_adapter.capabilities`, and how a quirk is undone by `sora_adapter.quirks` and `sora_adapter.requests`.
 
 People may bring profiles of their own: a file of the same shape, in which ``like = "litellm"`` takes over
 everything of a known profile that the table does not say itself.

@@ -1,7 +1,7 @@
 """A server's answer as the protocol has it: what its profile says it does differently is undone here. Pure.
 
 Each function takes an answer and returns it, changed or not; which quirk belongs to which server, and where
-that is established, is in ``profiles.toml``. What is asked differently is in `sora_adapter.calls`.
+that is established, is in ``profiles.toml``. What is asked differently is in `sora_adapter.requests`.
 """
 
 import json
@@ -10,8 +10,8 @@ from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sora_adapter.answers import LARGEST_RECORDED, Answer
 from sora_adapter.profiles import Quirk
+from sora_adapter.responses import LARGEST_RECORDED, Answer
 
 _PREFIX = "llm_provider-"
 _COST = "x-litellm-response-cost"

@@ -29,12 +29,12 @@ from urllib.parse import urlsplit
 import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, Omit
 
-from sora_adapter.answers import Answer, Lost
 from sora_adapter.bounds import ACCEPTED_ENCODING, MOST_CONTENT_BYTES, bound, is_text
-from sora_adapter.calls import Post
+from sora_adapter.connections import Lanes
 from sora_adapter.errors import ContentTooLarge, ContentTruncated, NotAsCommitted
-from sora_adapter.lanes import Lanes
 from sora_adapter.locations import followed, is_same_origin
+from sora_adapter.requests import Post
+from sora_adapter.responses import Answer, Lost
 from sora_adapter.wire import received_sha256, sent_sha256
 
 CONNECT_TIMEOUT_S = 10.0

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ledger.canonical import canonical_json
-from sora_adapter.calls import Post
+from sora_adapter.requests import Post
 
 JSON = "application/json"
 FORM = "multipart/form-data"

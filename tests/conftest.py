@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from sora_adapter.sandbox import mishaps
+from sora_adapter.sandbox import fault_middleware
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 
@@ -117,7 +117,7 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
                 while not told.is_set():  # noqa: ASYNC110  # by another thread
                     await asyncio.sleep(0.01)
 
-    monkeypatch.setattr(mishaps, "sleep", until_told)
+    monkeypatch.setattr(fault_middleware, "sleep", until_told)
     yield told
     told.set()
 
@@ -230,7 +230,7 @@ def check(vocabulary: ModuleType) -> Any:
 @pytest.fixture(scope="session")
 def postgres() -> ModuleType:
     """Return the module `server`: a real PostgreSQL."""
-    return _load(Path(__file__).parent / "ledger" / "postgres" / "server.py")
+    return _load(Path(__file__).parent / "ledger" / "store" / "postgres" / "server.py")
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options, output
 from cli.exit_codes import ExitCode
+from cli.flows.capabilities import check_offered
 from cli.invocation import Invocation, say
-from cli.offering import check_offered
+from cli.options import common
+from cli.text import output
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.desk import Desk
-    from render_service.taking_in.archive import Archive
+    from render_service.adoption.archive import Archive
+    from render_service.session.session import Desk
 
 _COUNTS = ("listed", "adopted", "known", "stored", "thumbnails", "running", "failed", "lost")
 _SHOWN = {"failed": "failed to render"}  # else a reader takes it for a failure of the archive
@@ -23,9 +24,9 @@ _SHOWN = {"failed": "failed to render"}  # else a reader takes it for a failure 
 @click.command("adopt", short_help="Take in videos made by another tool.")
 @click.option("--id", "video_id", metavar="VIDEO_ID", help="The video to take in.")
 @click.option("--all", "everything", is_flag=True, help="Every video of the account, with their files.")
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def adopt_command(inv: Invocation, *, video_id: str | None, everything: bool, dry_run: bool) -> None:
     """Take in a video that another tool had made, or with --all archive a whole account.
 
@@ -48,7 +49,7 @@ def adopt_command(inv: Invocation, *, video_id: str | None, everything: bool, dr
 
 def _preview(inv: Invocation, video_id: str | None) -> None:
     from cli.commands.status import show_get  # noqa: PLC0415
-    from render_service.asking.preview import address  # noqa: PLC0415
+    from render_service.submission.preview import address  # noqa: PLC0415
 
     if video_id is not None:
         show_get(inv, video_id)
@@ -60,7 +61,7 @@ def _preview(inv: Invocation, video_id: str | None) -> None:
 
 
 def _adopt_one(inv: Invocation, video_id: str) -> None:
-    from render_service.taking_in.adoption import adopt  # noqa: PLC0415  # calls a server
+    from render_service.adoption.adopt import adopt  # noqa: PLC0415  # calls a server
 
     async def follow(desk: "Desk") -> "tuple[Job, bool]":
         return await adopt(desk, video_id)
@@ -80,7 +81,7 @@ def _adopt_one(inv: Invocation, video_id: str) -> None:
 
 
 def _adopt_all(inv: Invocation) -> None:
-    from render_service.taking_in.archive import archive  # noqa: PLC0415  # calls a server
+    from render_service.adoption.archive import archive  # noqa: PLC0415  # calls a server
 
     async def follow(desk: "Desk") -> "Archive":
         if not inv.shows_progress:

@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
-from cli.answering import answer_and_show, read_key
 from cli.commands.log import read_moment
 from cli.commands.resume import submit_and_show
+from cli.flows.answer import answer_and_show, read_key
+from cli.flows.propose import CHANGE, answer_change
 from cli.invocation import Invocation
-from cli.proposing import CHANGE, answer_change
+from cli.options import common
 from ledger.job import State
 
 if TYPE_CHECKING:
-    from ledger.checkpoint import Signer
     from ledger.job import Job
-    from render_service.desk import Desk
-    from render_service.governance.approvals import Answered
+    from ledger.tree.checkpoint import Signer
+    from render_service.approvals.approvals import Answered
+    from render_service.session.session import Desk
 
 
 @click.command("approve", short_help="Say yes to a render that is held.")
-@options.job_id
+@common.job_id
 @click.option("--comment", metavar="TEXT", help="Recorded with the answer.")
 @click.option(
     "--until",
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     callback=read_moment,
     help="When the approval expires.  [default: in a week]",
 )
-@options.answer_key
+@common.answer_key
 @click.option("--submit", is_flag=True, help="Submit it too, if that was the last approval it needs.")
-@options.calling
-@options.invocation
+@common.calling
+@common.invocation
 def approve_command(
     inv: Invocation, *, name: str, comment: str | None, until: str | None, key: Path | None, submit: bool
 ) -> None:
@@ -53,14 +53,14 @@ def approve_command(
     if name.startswith(CHANGE):
         if submit:
             raise click.UsageError("--submit is for a render; a change is carried out with its last approval")
-        from render_service.governance.answering_changes import approve_change  # noqa: PLC0415
+        from render_service.approvals.answer_changes import approve_change  # noqa: PLC0415
 
         signer = read_key(key)
         answer_change(inv, lambda office: approve_change(office, name, comment, signer, moment))
         return
 
     async def follow(desk: "Desk", job: "Job", signer: "Signer | None") -> "Answered":
-        from render_service.governance.approvals import approve  # noqa: PLC0415
+        from render_service.approvals.approvals import approve  # noqa: PLC0415
 
         return await approve(desk, job, comment, signer, moment)
 

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
-from render_service.wording import counted
+from cli.options import common
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.storage.assets import AssetStore
+    from render_service.assets.store import AssetStore
 
 MEGABYTE = 1_000_000
 _SHOWN = 12  # digits of a digest, for people
@@ -22,7 +22,7 @@ _SHOWN = 12  # digits of a digest, for people
 @click.argument("action", metavar="list|check|gc|claim", type=click.Choice(["list", "check", "gc", "claim"]))
 @click.option("--quick", is_flag=True, help="With check: compare sizes only, read no bytes.")
 @click.option("--dry-run", is_flag=True, help="With gc: show what would be removed, and remove nothing.")
-@options.invocation
+@common.invocation
 def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) -> None:
     """List stored files, check that they are there and whole, remove what no event names, or claim them.
 
@@ -39,7 +39,7 @@ def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) 
       sora-ledger assets check --quick
       sora-ledger assets gc --dry-run
     """
-    from render_service.storage.assets import AssetStore  # noqa: PLC0415
+    from render_service.assets.store import AssetStore  # noqa: PLC0415
 
     if quick and action != "check":
         raise click.UsageError("--quick is for `assets check`")
@@ -58,7 +58,7 @@ def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) 
 
 
 def _list(inv: Invocation, assets: "AssetStore") -> None:
-    from render_service.storage.upkeep import file_document, named_files  # noqa: PLC0415
+    from render_service.assets.maintenance import file_document, named_files  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         files = [file_document(file) for file in named_files(ledger)]
@@ -68,7 +68,7 @@ def _list(inv: Invocation, assets: "AssetStore") -> None:
 
 
 def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
-    from render_service.storage.upkeep import check, file_document, named_files  # noqa: PLC0415
+    from render_service.assets.maintenance import check, file_document, named_files  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         named = list(named_files(ledger))
@@ -97,7 +97,7 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
 
 
 def _claim(inv: Invocation) -> None:
-    from render_service.storage.assets import AssetStore  # noqa: PLC0415
+    from render_service.assets.store import AssetStore  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         assets = AssetStore.of(inv.settings, ledger)
@@ -109,9 +109,9 @@ def _claim(inv: Invocation) -> None:
 
 
 def _gc(inv: Invocation, *, dry_run: bool) -> None:
-    from render_service.desk import utc_now  # noqa: PLC0415
-    from render_service.storage.assets import AssetStore  # noqa: PLC0415
-    from render_service.storage.upkeep import remove_unnamed  # noqa: PLC0415
+    from render_service.assets.maintenance import remove_unnamed  # noqa: PLC0415
+    from render_service.assets.store import AssetStore  # noqa: PLC0415
+    from render_service.session.session import utc_now  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         assets = AssetStore.of(inv.settings, ledger)

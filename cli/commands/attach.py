@@ -4,19 +4,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.invocation import Invocation
+from cli.options import common
 
 if TYPE_CHECKING:
     from ledger.job import Job
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
 
 
 @click.command("attach", short_help="Tie an output to a workflow.")
-@options.job_id
+@common.job_id
 @click.option("--workflow", metavar="NAME", required=True, help="Distribution, QA review, an edit suite …")
 @click.option("--uri", metavar="URI", required=True, help="Where it is found there.")
-@options.invocation
+@common.invocation
 def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> None:
     """Tie the output of a job to the workflow that takes it on; the same again records nothing.
 
@@ -24,7 +24,7 @@ def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> No
     Example:
       sora-ledger attach job_01a2 --workflow qa --uri https://qa.example/7
     """
-    from render_service.taking_in.external import attach  # noqa: PLC0415
+    from render_service.adoption.external import attach  # noqa: PLC0415
 
     async def follow(desk: "Desk") -> "tuple[Job, bool]":
         return await attach(desk, await desk.job(name), workflow, uri)

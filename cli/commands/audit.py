@@ -4,21 +4,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.commands.log import read_moment
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
+from cli.options import common
 from cli.text.printable import printable
 from render_service.recovery.attempts import GRACE_S
-from render_service.wording import counted
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.desk import Desk
+    from render_service.recovery.attempt_counts import Attempts
     from render_service.recovery.audit import Audit
-    from render_service.recovery.counting import Attempts
     from render_service.recovery.findings import Finding
+    from render_service.session.session import Desk
 
 
 @click.command("audit", short_help="Is everything begun and paid for accounted for?")
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     "--dealt-with", "dealt_with", metavar="JOB", help="Record that what was found in this job is dealt with."
 )
 @click.option("--why", metavar="TEXT", help="What was done about it, recorded with --dealt-with.")
-@options.calling
-@options.invocation
+@common.calling
+@common.invocation
 def audit_command(
     inv: Invocation,
     *,
@@ -78,7 +78,7 @@ def audit_command(
         return
 
     from render_service.recovery.audit import Scope, audit  # noqa: PLC0415  # may call a server
-    from render_service.sync import finished  # noqa: PLC0415
+    from render_service.runtime.sync import finished  # noqa: PLC0415
 
     scope = Scope(since, grace_s, offline)
     with inv.ledger() as ledger:
@@ -90,7 +90,7 @@ def audit_command(
 
 def _deal_with(inv: Invocation, name: str, why: str) -> None:
     async def follow(desk: "Desk") -> "list[Finding]":
-        from render_service.recovery.dealt_with import deal_with  # noqa: PLC0415
+        from render_service.recovery.findings import deal_with  # noqa: PLC0415
 
         return await deal_with(desk, name, why)
 

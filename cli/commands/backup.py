@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.invocation import Invocation
+from cli.options import common
 from cli.text.progress import progress
-from render_service.wording import counted
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.keeping.backups import Backup
+    from render_service.maintenance.backup import Backup
 
 
 @click.command("backup", short_help="Write the whole ledger into one new file.")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@options.invocation
+@common.invocation
 def backup_command(inv: Invocation, *, file: Path) -> None:
     """Write the ledger as it stands into the new FILE, while others go on recording.
 
@@ -30,7 +30,7 @@ def backup_command(inv: Invocation, *, file: Path) -> None:
     Example:
       sora-ledger backup ledger-2026-11-20.backup
     """
-    from render_service.keeping.backups import back_up  # noqa: PLC0415
+    from render_service.maintenance.backup import back_up  # noqa: PLC0415
 
     with progress(inv, "pages") as tell:
         made = back_up(inv.settings.ledger_url, file, tell)

@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
-from cli.dollars import read_dollars
+from cli.flows.propose import propose
 from cli.invocation import Invocation
-from cli.proposing import propose
-from decision.approvals import Change
+from cli.options import common
+from cli.options.common import read_dollars
+from decision.rules.approvals import Change
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.governance.budgets import Left
+    from render_service.rules.budgets import Left
 
 LIFTED = "none"
 
@@ -30,8 +30,8 @@ LIFTED = "none"
 )
 @click.option("--why", metavar="TEXT", help="Recorded with it.")
 @click.option("--past", is_flag=True, help="With list: the months and days that are over too.")
-@options.signed_request
-@options.invocation
+@common.signed_request
+@common.invocation
 def budget_command(  # one parameter per option
     inv: Invocation,
     *,
@@ -76,10 +76,10 @@ def budget_command(  # one parameter per option
 
 def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: str | None) -> None:
     from ledger.ledger import Ledger  # noqa: PLC0415
-    from render_service.desk import utc_now  # noqa: PLC0415
-    from render_service.governance.budget_names import Period, read_name  # noqa: PLC0415
-    from render_service.governance.budgets import set_limit  # noqa: PLC0415
-    from render_service.governance.changes import propose_limit  # noqa: PLC0415
+    from render_service.approvals.changes import propose_limit  # noqa: PLC0415
+    from render_service.rules.budget_names import Period, read_name  # noqa: PLC0415
+    from render_service.rules.budgets import set_limit  # noqa: PLC0415
+    from render_service.session.session import utc_now  # noqa: PLC0415
 
     budget, now, who = read_name(name, Period(period)), utc_now(), inv.settings.provenance(inv.trace)
     if inv.rules.policy.rules_for(Change.BUDGET):
@@ -91,8 +91,8 @@ def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: s
 
 
 def _show(inv: Invocation, ledger: Any, *, past: bool = False) -> None:
-    from render_service.desk import utc_now  # noqa: PLC0415
-    from render_service.governance.budgets import standing  # noqa: PLC0415
+    from render_service.rules.budgets import standing  # noqa: PLC0415
+    from render_service.session.session import utc_now  # noqa: PLC0415
 
     found = standing(ledger, utc_now(), past=past)
     inv.emit({"budgets": [left_document(left) for left in found]}, lambda console: _text(console, found))

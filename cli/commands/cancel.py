@@ -4,21 +4,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
+from cli.flows.propose import CHANGE, answer_change
 from cli.invocation import Invocation
-from cli.proposing import CHANGE, answer_change
+from cli.options import common
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
 
 
 @click.command("cancel", short_help="Withdraw a job that was not submitted.")
-@options.job_id
+@common.job_id
 @click.option("--why", metavar="TEXT", help="Recorded with it.")
-@options.invocation
+@common.invocation
 def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
     """Withdraw a job that waits for approval or to be submitted; its money is free again.
 
@@ -32,11 +32,11 @@ def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
     if name.startswith(CHANGE):
         if why:
             raise click.UsageError("--why is for a job; a change is cancelled without it")
-        from render_service.governance.answering_changes import cancel_change  # noqa: PLC0415
+        from render_service.approvals.answer_changes import cancel_change  # noqa: PLC0415
 
         answer_change(inv, lambda office: cancel_change(office, name))
         return
-    from render_service.asking.withdrawing import cancel  # noqa: PLC0415
+    from render_service.submission.cancel import cancel  # noqa: PLC0415
 
     async def follow(desk: "Desk") -> "Job":
         return await cancel(desk, await desk.job(name), why)

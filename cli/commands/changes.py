@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
+from cli.flows.propose import change_document, change_lines
 from cli.invocation import Invocation
-from cli.proposing import change_document, change_lines
+from cli.options import common
 from cli.text.printable import printable
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("changes", short_help="List proposed changes of policy and budgets.")
 @click.option("--all", "everything", is_flag=True, help="Include applied, rejected and cancelled changes.")
-@options.invocation
+@common.invocation
 def changes_command(inv: Invocation, *, everything: bool) -> None:
     """List changes of the policy and of budgets that wait for approval, with who proposed them and why.
 
@@ -26,7 +26,7 @@ def changes_command(inv: Invocation, *, everything: bool) -> None:
       sora-ledger changes
       sora-ledger changes --all
     """
-    from render_service.governance.changes import PENDING, changes  # noqa: PLC0415
+    from render_service.approvals.changes import PENDING, changes  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         found = [one for one in changes(ledger) if everything or one.state == PENDING]

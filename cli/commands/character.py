@@ -4,23 +4,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.invocation import Invocation
+from cli.options import common
 from ledger.errors import LedgerUnusable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.record import Record
-    from render_service.taking_in.characters import KnownCharacter
+    from render_service.adoption.characters import KnownCharacter
 
 
 @click.command("character", short_help="Say what is known of a character.")
 @click.option("--id", "character_id", metavar="CHAR_ID", required=True, help="The id of the character.")
 @click.option("--offline", is_flag=True, help="Say what the ledger knows; ask no server.")
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_run: bool) -> None:
     """Say what the ledger recorded of a character, and what its server says now.
 
@@ -28,8 +28,8 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
     Example:
       sora-ledger character --id char_123
     """
-    from render_service.sync import finished  # noqa: PLC0415
-    from render_service.taking_in.characters import KnownCharacter, see_character  # noqa: PLC0415  # may call a server
+    from render_service.adoption.characters import KnownCharacter, see_character  # noqa: PLC0415  # may call a server
+    from render_service.runtime.sync import finished  # noqa: PLC0415
 
     recorded = _recorded(inv, character_id)
     if dry_run:
@@ -46,7 +46,7 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
 
 def _recorded(inv: Invocation, character_id: str) -> "Record | None":
     """Return its record; a server is asked without a ledger too."""
-    from render_service.taking_in.characters import find_character  # noqa: PLC0415
+    from render_service.adoption.characters import find_character  # noqa: PLC0415
 
     try:
         ledger = inv.ledger()
@@ -59,8 +59,8 @@ def _recorded(inv: Invocation, character_id: str) -> "Record | None":
 
 
 def _preview(inv: Invocation, character_id: str, recorded: "Record | None") -> None:
-    from render_service.asking.preview import address  # noqa: PLC0415
-    from render_service.taking_in.characters import profile_of  # noqa: PLC0415
+    from render_service.adoption.characters import profile_of  # noqa: PLC0415
+    from render_service.submission.preview import address  # noqa: PLC0415
 
     profile = profile_of(recorded) or inv.settings.chosen_profile()
     url = f"{address(inv.settings, profile)}/videos/characters/{character_id}"
@@ -70,7 +70,7 @@ def _preview(inv: Invocation, character_id: str, recorded: "Record | None") -> N
 
 def show_character(inv: Invocation, character: "KnownCharacter") -> None:
     """Emit a character."""
-    from render_service.taking_in.characters import character_document  # noqa: PLC0415
+    from render_service.adoption.characters import character_document  # noqa: PLC0415
 
     document = character_document(character)
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options, output
 from cli.invocation import Invocation, write_json
+from cli.options import common
+from cli.text import output
 from cli.text.printable import printable
-from decision.catalog import default_catalog
-from decision.remix import check_single_change
+from decision.one_change.verdict import check_single_change
+from decision.rules.catalog import default_catalog
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
     help='Many prompts: JSON Lines, each {"prompt": TEXT}; - is stdin.',
 )
-@options.invocation
+@common.invocation
 def check_remix_command(inv: Invocation, *, prompt: str | None, file: Path | None) -> None:
     """Tell whether a prompt asks for one change, several or none, or cannot be told, and name each change.
 

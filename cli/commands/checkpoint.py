@@ -6,24 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options, output
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
+from cli.options import common
+from cli.text import output
 from cli.text.printable import printable
-from render_service.wording import counted
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ledger.evidence.head import TreeHead
-    from render_service.evidence.heads import Comparison
+    from ledger.tree.head import TreeHead
+    from render_service.evidence.checkpoints import Comparison
 
 UNSIGNED = "not signed: no --key was given, so it says nothing about who vouches for it"
 NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could have written this checkpoint"
 
 
 @click.command("checkpoint", short_help="Sign the tree head; compare with an old one.")
-@options.signing
+@common.signing
 @click.option(
     "--publish",
     metavar="FILE|URI",
@@ -36,8 +37,8 @@ NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could h
     type=click.Path(path_type=Path),
     help="Is this ledger an extension of that checkpoint?  Exit code 10 if not.",
 )
-@options.verifier
-@options.invocation
+@common.verifier
+@common.invocation
 def checkpoint_command(
     inv: Invocation, *, key: Path | None, publish: str | None, check: Path | None, verifier: tuple[str, ...]
 ) -> None:
@@ -51,8 +52,8 @@ def checkpoint_command(
       sora-ledger checkpoint --key signing.key --publish checkpoint.txt
       sora-ledger checkpoint --check checkpoint.txt --verifier signing.key
     """
-    from ledger.evidence.head import TreeHead  # noqa: PLC0415
-    from render_service.evidence import heads  # noqa: PLC0415
+    from ledger.tree.head import TreeHead  # noqa: PLC0415
+    from render_service.evidence import checkpoints  # noqa: PLC0415
     from render_service.evidence.keys import read_verifier  # noqa: PLC0415
     from render_service.evidence.publishing import publish as put  # noqa: PLC0415
 
@@ -63,15 +64,15 @@ def checkpoint_command(
     with inv.ledger() as ledger:
         if check:
             keys = [read_verifier(text) for text in verifier]
-            found = heads.compare(ledger, heads.read_head(check), keys)
+            found = checkpoints.compare(ledger, checkpoints.read_head(check), keys)
             inv.emit(comparison_document(found), lambda console: _text(console, found))
             if found.trouble:
                 raise click.exceptions.Exit(ExitCode.INTEGRITY)
             return
-        head = heads.tree_head(ledger, key or inv.settings.key_file)
+        head = checkpoints.tree_head(ledger, key or inv.settings.key_file)
         published = None
         if publish:
-            published, data = put(publish, head.to_bytes(), partial(heads.replacing, ledger, head))
+            published, data = put(publish, head.to_bytes(), partial(checkpoints.replacing, ledger, head))
             head = TreeHead.parse(data)
     if head.note is None:
         say(UNSIGNED)

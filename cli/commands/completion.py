@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import get_completion_class
 
-from cli import output
+from cli.text import output
 
 PROGRAM = "sora-ledger"
 VARIABLE = "_SORA_LEDGER_COMPLETE"

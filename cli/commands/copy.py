@@ -4,21 +4,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.invocation import Invocation, say
+from cli.options import common
 from cli.text.progress import progress
-from render_service.wording import counted
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.keeping.copying import Copy
+    from render_service.maintenance.copy import Copy
 
 
 @click.command("copy", short_help="Move a ledger to SQLite or PostgreSQL.")
 @click.argument("source", metavar="SOURCE")
 @click.argument("target", metavar="TARGET")
-@options.invocation
+@common.invocation
 def copy_command(inv: Invocation, *, source: str, target: str) -> None:
     """Copy the ledger SOURCE to TARGET, each a file, sqlite:///… or postgresql://…, and compare the roots.
 
@@ -31,7 +31,7 @@ def copy_command(inv: Invocation, *, source: str, target: str) -> None:
       sora-ledger copy ledger.db postgresql://ana@db.example.org/renders
       sora-ledger copy postgresql://ana@db.example.org/renders copy.db
     """
-    from render_service.keeping.copying import copy_ledger  # noqa: PLC0415
+    from render_service.maintenance.copy import copy_ledger  # noqa: PLC0415
 
     with progress(inv, "records") as tell:
         copied = copy_ledger(source, target, tell)

@@ -5,38 +5,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
-from cli.advising import advised_request
-from cli.ending import end
-from cli.ingredients import Ingredients, LoopCommand, gather, ingredients
+from cli.flows.outcome import end
+from cli.flows.submit import advised_request
 from cli.invocation import Invocation, say
-from cli.models import list_models, show_models
-from cli.placing import Placing, placing
-from cli.prompting import needed, prompting
-from decision.request import RenderRequest
+from cli.options import common
+from cli.options.inputs import Ingredients, LoopCommand, gather, ingredients
+from cli.options.placement import Placing, placing
+from cli.options.prompt import needed, prompting
+from cli.text.models import list_models, show_models
+from decision.request.request import RenderRequest
 from ledger.job import State
-from render_service.material.files import Material
+from render_service.assets.inputs import Material
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.asking.placed import Placed
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
+    from render_service.submission.result import Placed
 
 Json = dict[str, Any]
 
 
 @click.command("create", cls=LoopCommand, short_help="Ask for a render and return at once.")
 @prompting
-@options.shape
+@common.shape
 @ingredients
 @list_models
-@options.render
-@options.promotes
+@common.render
+@common.promotes
 @placing
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def create_command(inv: Invocation, *, models: bool, dry_run: bool, how: Placing, **asked: Any) -> None:
     """Ask for a render and return at once; `poll` waits for it.
 
@@ -106,7 +106,7 @@ def promoted_job(inv: Invocation, name: str) -> str:
 
 def place_at_desk(inv: Invocation, request: RenderRequest, material: Material, how: Placing) -> "Placed":
     """Decide, record, and submit unless it is to be queued."""
-    from render_service.asking.renders import place  # noqa: PLC0415  # the adapter: not before it is needed
+    from render_service.submission.submit import place  # noqa: PLC0415  # the adapter: not before it is needed
 
     async def follow(desk: "Desk") -> "Placed":
         return await place(desk, request, material, queue=how.queue, override=how.override)
@@ -119,7 +119,7 @@ def show_preview(
 ) -> None:
     """Emit what would happen; exit 3 if it would be denied."""
     from cli.exit_codes import ExitCode  # noqa: PLC0415
-    from render_service.asking.preview import preview  # noqa: PLC0415
+    from render_service.submission.preview import preview  # noqa: PLC0415
 
     override = how.override if how else None
     seen = preview(inv.settings, request, material, override, even_if_retired=inv.even_if_retired)
@@ -141,7 +141,7 @@ def show_preview(
 
 def placed_document(inv: Invocation, placed: "Placed", request: RenderRequest | None = None) -> Json:
     """Return the job with the decision that made it."""
-    from render_service.asking.preview import ruling_document  # noqa: PLC0415
+    from render_service.submission.preview import ruling_document  # noqa: PLC0415
 
     job = placed.job
     decision = ruling_document(placed.ruling, request, job_id=job.job_id, draft=job.source_job)

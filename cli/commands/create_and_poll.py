@@ -5,40 +5,40 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.commands.create import end_placed, placed_document, request_of, show_placed, show_preview
-from cli.copying import Copies, copying
-from cli.finishing import Finished, Wishes, finish, raise_trouble
-from cli.ingredients import LoopCommand, ingredients
+from cli.flows.capabilities import check_variants
+from cli.flows.finish import Finished, Wishes, finish, raise_trouble
 from cli.invocation import Invocation
-from cli.models import list_models, show_models
-from cli.offering import check_variants
-from cli.placing import Placing, overriding
-from cli.prompting import prompting
-from decision.request import RenderRequest
-from render_service.material.files import Material
+from cli.options import common
+from cli.options.copies import Copies, copying
+from cli.options.inputs import LoopCommand, ingredients
+from cli.options.placement import Placing, overriding
+from cli.options.prompt import prompting
+from cli.text.models import list_models, show_models
+from decision.request.request import RenderRequest
+from render_service.assets.inputs import Material
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.asking.placed import Placed
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
+    from render_service.submission.result import Placed
 
 
 @click.command("create-and-poll", cls=LoopCommand)
 @prompting
-@options.shape
+@common.shape
 @ingredients
 @list_models
-@options.render
-@options.promotes
+@common.render
+@common.promotes
 @overriding
-@options.waiting
+@common.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
 @copying
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
@@ -75,8 +75,8 @@ def render_and_keep(
     """Place a request, wait for its video, store it, copy it out, and emit how it ended."""
 
     async def follow(desk: "Desk") -> "tuple[Placed, Finished]":
-        from render_service.asking.patience import Patience  # noqa: PLC0415
-        from render_service.asking.renders import place  # noqa: PLC0415
+        from render_service.submission.retry import Patience  # noqa: PLC0415
+        from render_service.submission.submit import place  # noqa: PLC0415
 
         patience = Patience(timeout_s=wishes.timeout_s)
         placed = await place(desk, request, material, patience, override=how.override)

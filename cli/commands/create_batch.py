@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cli import options
-from cli.advising import advise_batch
+from cli.flows.submit import advise_batch
 from cli.invocation import Invocation, say
-from decision.purposes import PURPOSES
+from cli.options import common
+from decision.rules.purpose import PURPOSES
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.ledger import Ledger
     from render_service.batches.folder import BatchFolder
-    from render_service.batches.member import Member
+    from render_service.batches.item import Member
     from render_service.batches.plan import Planned
-    from render_service.batches.running import Terms
+    from render_service.batches.run import Terms
 
 MOST_AT_ONCE = 64
 MOST_CHARACTERS = 100_000_000
@@ -68,8 +68,8 @@ MOST_CHARACTERS = 100_000_000
 )
 @click.option("--fail-fast", is_flag=True, help="Send no new ones after the first that fails.")
 @click.option("--resume", is_flag=True, help="Go on with the batch of this folder; nothing is sent twice.")
-@options.paying
-@options.queue
+@common.paying
+@common.queue
 @click.option("--poll", is_flag=True, help="Wait for all of them and keep their videos.")
 @click.option("--download", is_flag=True, help="Also copy each video beside its JSON; implies --poll.")
 @click.option("--force", is_flag=True, help="Replace files in --out-dir that exist.")
@@ -97,10 +97,10 @@ MOST_CHARACTERS = 100_000_000
     type=click.IntRange(0, 100_000),
     help="Prefer models that were measured here to be ready in time.",
 )
-@options.waiting
-@options.dry_run
-@options.calling
-@options.invocation
+@common.waiting
+@common.dry_run
+@common.calling
+@common.invocation
 def create_batch_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
@@ -167,9 +167,9 @@ def _say_if_tried_once(inv: Invocation) -> None:
 def _planned(
     inv: Invocation, file: str, batch: str, defaults: dict[str, Any], fit: str | None
 ) -> "list[Planned]":
+    from render_service.assets.fit import read_fit  # noqa: PLC0415
     from render_service.batches.file import read_batch  # noqa: PLC0415
     from render_service.batches.plan import plan  # noqa: PLC0415
-    from render_service.material.fit import read_fit  # noqa: PLC0415
 
     reading = read_batch(_text_of(file), Path())
     name = f"--input {file}"
@@ -196,17 +196,17 @@ def _text_of(file: str) -> str:
 
 
 def _terms(*, poll_interval: float, timeout: float, poll: bool, download: bool, **more: Any) -> "Terms":
-    from render_service.batches.running import Terms  # noqa: PLC0415
+    from render_service.batches.run import Terms  # noqa: PLC0415
 
     waits = poll or download
     return Terms(poll=waits, download=download, interval_s=poll_interval, timeout_s=timeout, **more)
 
 
 def _carry_out(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", terms: "Terms") -> None:
-    from cli.batch_ending import code_of, say_troubles, trouble_of  # noqa: PLC0415
     from cli.exit_codes import ExitCode, worst  # noqa: PLC0415
+    from cli.flows.outcome import code_of, say_troubles, trouble_of  # noqa: PLC0415
     from cli.text.batches import progress_table, show_batch  # noqa: PLC0415
-    from render_service.batches.running import counts, run_batch  # noqa: PLC0415  # the adapter
+    from render_service.batches.run import counts, run_batch  # noqa: PLC0415  # the adapter
 
     try:
         with progress_table(inv, planned) as watch:
@@ -236,7 +236,7 @@ def _document(member: "Member", folder: "BatchFolder", ledger: "Ledger") -> dict
 def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder") -> None:
     """Emit what would be decided and sent for each entry; exit 3 if one would be denied."""
     from cli.exit_codes import ExitCode  # noqa: PLC0415
-    from render_service.asking.preview import preview  # noqa: PLC0415
+    from render_service.submission.preview import preview  # noqa: PLC0415
 
     seen = [(each, preview(inv.settings, each.request, each.material)) for each in planned]
     jobs = [

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.commands.character import show_character
 from cli.invocation import Invocation
-from decision.vocabulary import label
+from cli.options import common
+from decision.request.validators import label
 
 if TYPE_CHECKING:
-    from decision.request import SourceFile
-    from render_service.desk import Desk
-    from render_service.taking_in.characters import KnownCharacter
+    from decision.request.request import SourceFile
+    from render_service.adoption.characters import KnownCharacter
+    from render_service.session.session import Desk
 
 NAME_CHARACTERS = 80
 """What the Videos API takes (docs/servers.md, 3)."""
@@ -28,9 +28,9 @@ NAME_CHARACTERS = 80
     required=True,
     help="An MP4 that shows it: 2 to 4 seconds, 16:9 or 9:16, 720p to 1080p.",
 )
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def create_character_command(inv: Invocation, *, name: str, video_file: Path, dry_run: bool) -> None:
     """Make a character of a short video; `create --character-id` lets it appear.
 
@@ -38,8 +38,8 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
     Example:
       sora-ledger create-character --name Mossy --video-file mossy.mp4
     """
-    from render_service.material.source_file import read_source_file  # noqa: PLC0415
-    from render_service.taking_in.characters import check_film  # noqa: PLC0415  # the adapter
+    from render_service.adoption.characters import check_film  # noqa: PLC0415  # the adapter
+    from render_service.assets.inputs import read_source_file  # noqa: PLC0415
 
     name = label("name", name, "--name Mossy", NAME_CHARACTERS)
     file = read_source_file(video_file)
@@ -49,7 +49,7 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
         return
 
     async def make(desk: "Desk") -> "KnownCharacter":
-        from render_service.taking_in.characters import create_character  # noqa: PLC0415
+        from render_service.adoption.characters import create_character  # noqa: PLC0415
 
         return await create_character(desk, name, file, video_file)
 
@@ -57,7 +57,7 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
 
 
 def _preview(inv: Invocation, name: str, file: "SourceFile", path: Path) -> None:
-    from render_service.asking.preview import preview_character  # noqa: PLC0415
+    from render_service.submission.preview import preview_character  # noqa: PLC0415
 
     document = preview_character(inv.settings, name, file, path)
     inv.emit(document, lambda console: console.print_json(data=document["request"]))

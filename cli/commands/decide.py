@@ -4,35 +4,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
-from cli.advising import advised_request
-from cli.changing import change_option, changed
 from cli.commands.create import request_of
 from cli.exit_codes import ExitCode
-from cli.ingredients import LoopCommand, ingredients
+from cli.flows.change import change_option, changed
+from cli.flows.submit import advised_request
 from cli.invocation import Invocation, say
-from cli.prompting import needed, prompting
-from decision.request import RenderRequest
+from cli.options import common
+from cli.options.inputs import LoopCommand, ingredients
+from cli.options.prompt import needed, prompting
+from decision.request.request import RenderRequest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from decision.holding import Considered
-    from render_service.asking.obstacles import Outlook
+    from decision.engine.approval import Considered
+    from render_service.submission.obstacles import Outlook
 
 
 @click.command("decide", cls=LoopCommand, short_help="Show the decision on a request; record nothing.")
 @prompting
-@options.shape
+@common.shape
 @ingredients
-@options.render
-@options.promotes
+@common.render
+@common.promotes
 @click.option("--remix", metavar="ID", help="Decide on a remix of this job or video.")
 @change_option
 @click.option("--edit", metavar="ID", help="Decide on an edit of it.")
 @click.option("--extend", metavar="ID", help="Decide on an extension of it by --seconds.")
-@options.calling
-@options.invocation
+@common.calling
+@common.invocation
 def decide_command(
     inv: Invocation,
     *,
@@ -83,7 +83,7 @@ def _of_video(
     **asked: Any,
 ) -> RenderRequest:
     """Return the request for a remix, edit or extension; what only a new render takes is refused."""
-    from render_service.material.sources import source_ahead  # noqa: PLC0415
+    from render_service.session.sources import source_ahead  # noqa: PLC0415
 
     extra = asked.pop("extra")
     only_for_create = {"--input-reference": asked.pop("input_reference"), "--promotes": asked.pop("promotes")}
@@ -102,20 +102,20 @@ def _of_video(
 
 
 def _considered(inv: Invocation, request: RenderRequest) -> "Considered":
-    from render_service.asking.preview import ruling_on  # noqa: PLC0415
+    from render_service.submission.preview import ruling_on  # noqa: PLC0415
 
     return ruling_on(inv.settings, request)
 
 
 def _outlook(inv: Invocation, request: RenderRequest) -> "Outlook":
-    from render_service.asking.obstacles import outlook  # noqa: PLC0415
+    from render_service.submission.obstacles import outlook  # noqa: PLC0415
 
     return outlook(inv.settings, request, even_if_retired=inv.even_if_retired)
 
 
 def _document(ruling: "Considered", request: RenderRequest) -> dict[str, Any]:
-    from render_service.asking.preview import ruling_document  # noqa: PLC0415
-    from render_service.governance.explanations import candidates_of  # noqa: PLC0415
+    from render_service.reports.explain import candidates_of  # noqa: PLC0415
+    from render_service.submission.preview import ruling_document  # noqa: PLC0415
 
     return ruling_document(ruling, request) | {"candidates": candidates_of(ruling)}
 

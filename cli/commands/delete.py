@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
-from cli.adopting import job_of
+from cli.flows.adopt import job_of
 from cli.invocation import Invocation
+from cli.options import common
 from ledger.events import Variant
 
 if TYPE_CHECKING:
     from ledger.job import Job
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
 
 
 @click.command("delete", short_help="Have the server delete a video.")
-@options.job_id
+@common.job_id
 @click.option("--reason", metavar="TEXT", help="Why; recorded.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation on a terminal.")
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def delete_command(inv: Invocation, *, name: str, reason: str | None, yes: bool, dry_run: bool) -> None:
     """Have the server delete a video; the record, and the file if it is stored here, stay.
 
@@ -36,7 +36,7 @@ def delete_command(inv: Invocation, *, name: str, reason: str | None, yes: bool,
 
         show_get(inv, name, method="DELETE")
         return
-    from render_service.taking_in.library import delete  # noqa: PLC0415
+    from render_service.adoption.server_library import delete  # noqa: PLC0415
 
     found = job_of(inv, name)
     job_id = found.job_id

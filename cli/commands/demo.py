@@ -90,7 +90,7 @@ def _transcript(path: Path) -> Iterator[None]:
 @contextmanager
 def _surroundings(out: Path) -> Iterator[str]:
     """Set the environment of the commands, all in one trace; yield the trace's id."""
-    from render_service.telemetry import begin_trace  # noqa: PLC0415
+    from render_service.runtime.telemetry import begin_trace  # noqa: PLC0415
 
     trace = begin_trace()
     ours = {

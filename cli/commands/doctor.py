@@ -4,24 +4,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
+from cli.options import common
 from cli.text.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.checkup import Finding
+    from render_service.maintenance.doctor import Finding
 
 INDENT = " " * 17
 _STYLES = {"ok": "green", "wrong": "bold red", "skipped": "bright_black"}
 
 
 @click.command("doctor", short_help="Check the setup and say what to fix.")
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
     """Check profile, key, server, clock, ledger, storage and sandbox; say what to fix.
 
@@ -32,8 +32,8 @@ def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
       sora-ledger doctor
       sora-ledger doctor --profile sandbox --json
     """
-    from render_service.checkup import Found, checkup  # noqa: PLC0415  # calls a server
-    from render_service.sync import finished  # noqa: PLC0415
+    from render_service.maintenance.doctor import Found, checkup  # noqa: PLC0415  # calls a server
+    from render_service.runtime.sync import finished  # noqa: PLC0415
 
     async def collect() -> "list[Finding]":
         looking = checkup(inv.settings, inv.trace, asks=not dry_run, even_if_retired=inv.even_if_retired)

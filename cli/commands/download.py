@@ -4,23 +4,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
-from cli.adopting import job_of
-from cli.copying import Copies, copying
-from cli.finishing import Finished, raise_trouble
+from cli.flows.adopt import job_of
+from cli.flows.capabilities import check_variants
+from cli.flows.finish import Finished, raise_trouble
 from cli.invocation import Invocation
-from cli.offering import check_variants
+from cli.options import common
+from cli.options.copies import Copies, copying
 
 if TYPE_CHECKING:
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
 
 
 @click.command("download", short_help="Copy the files of a completed job.")
-@options.job_id
+@common.job_id
 @copying
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def download_command(inv: Invocation, *, name: str, copies: Copies, dry_run: bool) -> None:
     """Copy the files of a completed job; what is not stored yet is fetched, checked and stored first.
 

@@ -5,19 +5,19 @@ from typing import Any
 
 import click
 
-from cli import options
-from cli.advising import advised_request
 from cli.commands.create import place_and_show
-from cli.deriving import derive
+from cli.flows.derive import derive
+from cli.flows.submit import advised_request
 from cli.invocation import Invocation
-from cli.placing import Placing, placing
-from cli.prompting import needed, prompting
-from decision.request import RenderRequest, Source
-from render_service.material.files import Material
+from cli.options import common
+from cli.options.placement import Placing, placing
+from cli.options.prompt import needed, prompting
+from decision.request.request import RenderRequest, Source
+from render_service.assets.inputs import Material
 
 
 @click.command("edit", short_help="Change a video by its id or from a file.")
-@options.maybe_job_id
+@common.maybe_job_id
 @click.option(
     "--video",
     metavar="FILE",
@@ -26,11 +26,11 @@ from render_service.material.files import Material
 )
 @prompting
 @click.option("--model", metavar="NAME", help="For --video; a video of the server keeps its model.")
-@options.render
+@common.render
 @placing
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def edit_command(  # one parameter per option
     inv: Invocation,
     *,
@@ -63,7 +63,7 @@ def edit_command(  # one parameter per option
 
 
 def _of_file(inv: Invocation, video: Path, asked: dict[str, Any]) -> tuple[RenderRequest, Material]:
-    from render_service.material.source_file import read_source_file  # noqa: PLC0415  # only who gives a file pays
+    from render_service.assets.inputs import read_source_file  # noqa: PLC0415  # only who gives a file pays
 
     file = read_source_file(video)
     request = advised_request(inv, "edit", source_file=file, profile=inv.settings.chosen_profile(), **asked)

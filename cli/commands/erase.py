@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.invocation import Invocation
+from cli.options import common
 from ledger.record import ActorSource, timestamp
-from render_service.wording import counted
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.desk import Desk
-    from render_service.keeping.erasing import Plan, Selection
+    from render_service.maintenance.erase import Plan, Selection
+    from render_service.session.session import Desk
 
 _REASON = re.compile("[a-z0-9_]{1,64}")
 
@@ -32,7 +32,7 @@ def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
 
 
 @click.command("erase", short_help="Delete what people wrote; the record stays provable.")
-@options.maybe_job_id
+@common.maybe_job_id
 @click.option(
     "--reason", required=True, metavar="CODE", callback=_reason, help="A code, such as subject_request."
 )
@@ -41,8 +41,8 @@ def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
 )
 @click.option("--assets", "with_files", is_flag=True, help="Delete the stored files as well.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@options.dry_run
-@options.invocation_for("Whose texts.  (Who erases is SORA_LEDGER_ACTOR or the login.)")
+@common.dry_run
+@common.invocation_for("Whose texts.  (Who erases is SORA_LEDGER_ACTOR or the login.)")
 def erase_command(  # one parameter per option
     inv: Invocation,
     *,
@@ -65,8 +65,8 @@ def erase_command(  # one parameter per option
       sora-ledger erase --actor ana --reason subject_request --assets --yes
       sora-ledger erase --older-than 365 --reason retention --yes
     """
-    from render_service.keeping.erasing import plan  # noqa: PLC0415
-    from render_service.storage.assets import AssetStore  # noqa: PLC0415
+    from render_service.assets.store import AssetStore  # noqa: PLC0415
+    from render_service.maintenance.erase import plan  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         selection = _selection(inv, ledger.job(name).job_id if name else None, older_than)
@@ -90,8 +90,8 @@ def erase_command(  # one parameter per option
 
 
 def _selection(inv: Invocation, job_id: str | None, older_than: int | None) -> "Selection":
-    from render_service.desk import utc_now  # noqa: PLC0415
-    from render_service.keeping.erasing import Selection  # noqa: PLC0415
+    from render_service.maintenance.erase import Selection  # noqa: PLC0415
+    from render_service.session.session import utc_now  # noqa: PLC0415
 
     actor = inv.settings.actor if inv.settings.actor_source is ActorSource.FLAG else None
     if job_id is None and actor is None and older_than is None:
@@ -109,8 +109,8 @@ def _confirm(planned: "Plan") -> None:
 
 
 def _erase(inv: Invocation, planned: "Plan", reason: str) -> list[str]:
-    from render_service.keeping.erasing import erase, reminders  # noqa: PLC0415
-    from render_service.settings import read_settings  # noqa: PLC0415
+    from render_service.maintenance.erase import erase, reminders  # noqa: PLC0415
+    from render_service.runtime.settings import read_settings  # noqa: PLC0415
 
     async def use(desk: "Desk") -> list[str]:
         return await erase(desk, planned, reason)

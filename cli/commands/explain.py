@@ -4,17 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
+from cli.options import common
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 @click.command("explain", short_help="What was decided, why, by whom; can it be trusted?")
-@options.job_id
-@options.invocation
+@common.job_id
+@common.invocation
 def explain_command(inv: Invocation, *, name: str) -> None:
     """Say what was decided on a job, why, by whose authority, and whether the record can be trusted.
 
@@ -25,7 +25,7 @@ def explain_command(inv: Invocation, *, name: str) -> None:
     Example:
       sora-ledger explain job_01a2
     """
-    from render_service.governance.explanations import explain  # noqa: PLC0415
+    from render_service.reports.explain import explain  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         document = explain(ledger, name).document

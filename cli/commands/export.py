@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.commands.checkpoint import UNSIGNED, head_document
 from cli.invocation import Invocation, say
-from render_service.wording import counted
+from cli.options import common
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The zip file to write.")
 @click.option("--without-text", is_flag=True, help="Leave private text out; the records still check.")
 @click.option("--with-assets", is_flag=True, help="Put the stored files in as well.")
-@options.signing
-@options.by_checkpoint
+@common.signing
+@common.by_checkpoint
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
-@options.invocation
+@common.invocation
 def export_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
@@ -58,8 +58,8 @@ def export_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger export --range 1..500 --out first-500.zip --without-text
       sora-ledger export --tiles public --key signing.key
     """
+    from render_service.assets.store import AssetStore  # noqa: PLC0415
     from render_service.evidence import bundles  # noqa: PLC0415
-    from render_service.storage.assets import AssetStore  # noqa: PLC0415
 
     if sum((job is not None, positions is not None, everything, tiles is not None)) != 1:
         raise click.UsageError("name one thing to export: JOB, --range A..B, --all or --tiles DIR")

@@ -4,26 +4,26 @@ from typing import Any
 
 import click
 
-from cli import options
-from cli.advising import advised_request
-from cli.deriving import derive
+from cli.flows.derive import derive
+from cli.flows.submit import advised_request
 from cli.invocation import Invocation
-from cli.placing import Placing, placing
-from cli.prompting import needed, prompting
-from decision.request import RenderRequest, Source
+from cli.options import common
+from cli.options.placement import Placing, placing
+from cli.options.prompt import needed, prompting
+from decision.request.request import RenderRequest, Source
 
 
 @click.command("extend", short_help="Add seconds to the end of a video.")
-@options.job_id
+@common.job_id
 @click.option("--seconds", metavar="N", help="How much to add: 4, 8, 12, 16 or 20.")
 @prompting
 @click.option("--model", metavar="NAME", help="An extension keeps its source's; naming another is denied.")
 @click.option("--size", metavar="WxH", help="An extension keeps its source's; naming another is denied.")
-@options.render
+@common.render
 @placing
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def extend_command(  # one parameter per option
     inv: Invocation,
     *,

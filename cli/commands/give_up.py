@@ -4,20 +4,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.invocation import Invocation
+from cli.options import common
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
 
 
 @click.command("give-up", short_help="End a render that its server never finishes.")
-@options.job_id
+@common.job_id
 @click.option("--reason", metavar="TEXT", required=True, help="Why you give it up; recorded.")
-@options.invocation
+@common.invocation
 def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
     """End a job whose render never finishes, or whose file never comes; no server is asked.
 
@@ -29,7 +29,7 @@ def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
     Example:
       sora-ledger give-up job_01a2 --reason "the machine is gone"
     """
-    from render_service.settling.giving_up import give_up  # noqa: PLC0415
+    from render_service.settlement.give_up import give_up  # noqa: PLC0415
 
     if not reason.strip():
         raise click.UsageError("--reason needs words: it is what the record says about the money")

@@ -4,16 +4,16 @@ from typing import Any
 
 import click
 
-from cli import options
 from cli.commands.create import request_of, show_preview
 from cli.commands.create_and_poll import render_and_keep
-from cli.copying import Copies, copying
-from cli.finishing import Wishes
-from cli.ingredients import LoopCommand, ingredients
+from cli.flows.capabilities import check_variants
+from cli.flows.finish import Wishes
 from cli.invocation import Invocation
-from cli.models import BACKEND, list_models, show_models
-from cli.offering import check_variants
-from cli.placing import Placing, overriding
+from cli.options import common
+from cli.options.copies import Copies, copying
+from cli.options.inputs import LoopCommand, ingredients
+from cli.options.placement import Placing, overriding
+from cli.text.models import BACKEND, list_models, show_models
 
 
 def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -30,16 +30,16 @@ def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option(
     "--backend", metavar="NAME", default=BACKEND, show_default=True, callback=_backend, help="Only sora2."
 )
-@options.shape
+@common.shape
 @ingredients
 @list_models
-@options.render
+@common.render
 @overriding
-@options.waiting
+@common.waiting
 @copying
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def image2video_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,

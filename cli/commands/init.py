@@ -4,14 +4,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options, output
 from cli.invocation import Invocation, say
-from render_service.wording import counted
+from cli.options import common
+from cli.text import output
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.keeping.beginning import Beginning
+    from render_service.maintenance.init import Beginning
 
 
 @click.command("init", short_help="Begin a ledger; grant a role what it needs.")
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     default=False,
     help="Run the grants for --role, or print them as SQL.  [default: print]",
 )
-@options.invocation
+@common.invocation
 def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
     """Begin the ledger that --ledger or SORA_LEDGER_URL names; one that is there is left as it is.
 
@@ -34,7 +35,7 @@ def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
       sora-ledger init --ledger ledger.db
       sora-ledger init --ledger postgresql://owner@db/renders --role app --apply
     """
-    from render_service.keeping.beginning import begin  # noqa: PLC0415
+    from render_service.maintenance.init import begin  # noqa: PLC0415
 
     if applies and role is None:
         raise click.UsageError("--apply runs the grants of a role: add --role NAME")

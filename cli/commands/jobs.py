@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.commands.log import read_moment
 from cli.invocation import Invocation
+from cli.options import common
 from ledger.events import Status
 from ledger.job import State
 from ledger.store.interface import JobFilter
-from render_service.documents import job_document
-from render_service.job_search import each_found, source_of, trees
+from render_service.reports.jobs import each_found, source_of, trees
+from render_service.runtime.documents import job_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +57,7 @@ MOST = 1_000_000
     show_default=True,
     help="How many at most.",
 )
-@options.invocation
+@common.invocation
 def jobs_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from cli import options, output
 from cli.invocation import Invocation, say
+from cli.options import common
+from cli.text import output
 
 
 @click.command("key", short_help="Make a signing key, or show its public half.")
@@ -14,7 +15,7 @@ from cli.invocation import Invocation, say
 @click.option(
     "--name", metavar="NAME", help="What the key signs as.  [default: the ledger's origin]", default=None
 )
-@options.invocation
+@common.invocation
 def key_command(inv: Invocation, *, action: str, file: Path, name: str | None) -> None:
     """Make an Ed25519 key for checkpoints (`new`), or show the public half of one (`show`).
 

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cli import options
+from cli.flows.capabilities import check_offered
 from cli.invocation import Invocation
-from cli.offering import check_offered
+from cli.options import common
 from cli.text.printable import short
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sora_adapter.observation import Page
+    from sora_adapter.models import Page
 
 MOST = 100
 USUAL = 20
@@ -32,9 +32,9 @@ USUAL = 20
 @click.option(
     "--order", type=click.Choice(["asc", "desc"]), default="desc", show_default=True, help="By creation."
 )
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def list_command(  # one parameter per option
     inv: Invocation,
     *,
@@ -54,8 +54,8 @@ def list_command(  # one parameter per option
     if dry_run:
         _preview(inv, MOST if everything else limit, after, order)
         return
-    from render_service.sync import finished  # noqa: PLC0415
-    from render_service.taking_in.library import list_all, list_videos, page_document  # noqa: PLC0415  # may call a server
+    from render_service.adoption.server_library import list_all, list_videos, page_document  # noqa: PLC0415  # may call a server
+    from render_service.runtime.sync import finished  # noqa: PLC0415
 
     retired = inv.even_if_retired
     if everything:
@@ -72,7 +72,7 @@ def list_command(  # one parameter per option
 
 
 def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None:
-    from render_service.asking.preview import address  # noqa: PLC0415
+    from render_service.submission.preview import address  # noqa: PLC0415
 
     check_offered(inv.settings, None, "list")
     query = f"limit={limit}" + (f"&after={after}" if after else "") + f"&order={order}"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options, output
 from cli.invocation import Invocation, say
+from cli.options import common
+from cli.text import output
 from ledger.events import EVENT_TYPES
 from ledger.record import Record, timestamp
 from ledger.store.interface import RecordFilter
-from render_service.documents import record_document
-from render_service.wording import counted
+from render_service.runtime.documents import counted, record_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +59,7 @@ def read_moment(_: click.Context, __: click.Parameter, value: str | None) -> str
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is appended; one JSON document a line.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table for spreadsheets.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the --csv table here.")
-@options.invocation
+@common.invocation
 def log_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,

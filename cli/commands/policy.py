@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options, output
+from cli.flows.propose import propose
 from cli.invocation import Invocation, say
-from cli.proposing import propose
+from cli.options import common
+from cli.text import output
 from cli.text.printable import printable
-from decision.approvals import Change
-from render_service.wording import counted
+from decision.rules.approvals import Change
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.governance.policies import Rules
+    from render_service.rules.policies import Rules
 
 
 @click.command("policy", short_help="Show, check or change the rules of deciding.")
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     type=click.Choice(["policy", "catalog"]),
     help="With show: print the policy or catalog file that comes with the package, to begin yours from.",
 )
-@options.signed_request
-@options.invocation
+@common.signed_request
+@common.invocation
 def policy_command(
     inv: Invocation,
     *,
@@ -86,9 +87,9 @@ def _show(inv: Invocation, packaged: str | None) -> None:
 
 
 def _take(inv: Invocation, action: str, file: Path, catalog_file: Path | None, why: str) -> None:
-    from render_service.desk import utc_now  # noqa: PLC0415
-    from render_service.governance.changes import propose_activation  # noqa: PLC0415
-    from render_service.governance.policies import activate, read_rules  # noqa: PLC0415
+    from render_service.approvals.changes import propose_activation  # noqa: PLC0415
+    from render_service.rules.policies import activate, read_rules  # noqa: PLC0415
+    from render_service.session.session import utc_now  # noqa: PLC0415
 
     rules = read_rules(file, catalog_file, lambda: inv.rules)
     for warning in rules.warnings:

@@ -4,26 +4,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
-from cli.adopting import job_of
-from cli.copying import Copies, copying
-from cli.ending import end
-from cli.finishing import Finished, Wishes, finish, raise_trouble
+from cli.flows.adopt import job_of
+from cli.flows.capabilities import check_variants
+from cli.flows.finish import Finished, Wishes, finish, raise_trouble
+from cli.flows.outcome import end
 from cli.invocation import Invocation
-from cli.offering import check_variants
+from cli.options import common
+from cli.options.copies import Copies, copying
 
 if TYPE_CHECKING:
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
 
 
 @click.command("poll", short_help="Wait for a render and keep its video.")
-@options.job_id
-@options.waiting
+@common.job_id
+@common.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
 @copying
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def poll_command(
     inv: Invocation,
     *,

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options, output
 from cli.commands.checkpoint import NOT_CHECKED, UNSIGNED, head_document
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
+from cli.options import common
+from cli.text import output
 from cli.text.printable import printable
-from render_service.wording import counted
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     type=int,
     help="Prove that the ledger of NEW records begins with the ledger of OLD ones.",
 )
-@options.signing
-@options.by_checkpoint
+@common.signing
+@common.by_checkpoint
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the proof to this file.")
 @click.option("--force", is_flag=True, help="Replace the file of --out if it exists.")
 @click.option(
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="With --check: the old checkpoint a consistency proof begins at.",
 )
-@options.verifier
-@options.invocation
+@common.verifier
+@common.invocation
 def prove_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
@@ -77,9 +78,9 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger prove --consistency 3 9 --key signing.key --out grown.proof
       sora-ledger prove --check 3.tlog-proof --verifier signing.key
     """
+    from render_service.assets.store import check_target  # noqa: PLC0415
     from render_service.evidence import proofs  # noqa: PLC0415
-    from render_service.evidence.files import write_file  # noqa: PLC0415
-    from render_service.storage.assets import check_target  # noqa: PLC0415
+    from render_service.runtime.files import write_file  # noqa: PLC0415
 
     if sum(value is not None for value in (name, consistency, check)) != 1:
         raise click.UsageError("name one thing: POSITION, EVENT_ID, --consistency OLD NEW or --check FILE")
@@ -120,7 +121,7 @@ def _check(
 
 def proof_document(proof: "Proof") -> dict[str, Any]:
     """Return a proof as JSON; `proof` is the text of the file."""
-    from ledger.evidence.proof import InclusionProof  # noqa: PLC0415
+    from ledger.tree.proof import InclusionProof  # noqa: PLC0415
 
     what = (
         {"kind": "inclusion", "position": proof.index + 1, "index": proof.index}

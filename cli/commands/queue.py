@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.invocation import Invocation
-from render_service.work.queue import queue_document
+from cli.options import common
+from render_service.worker.worker import queue_document
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 @click.command("queue", short_help="Show what waits for a worker.")
-@options.invocation
+@common.invocation
 def queue_command(inv: Invocation) -> None:
     """Show how many jobs are due, for how long the oldest has been, and who works on what.
 

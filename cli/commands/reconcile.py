@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
+from cli.options import common
 from render_service.recovery.attempts import GRACE_S
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.desk import Desk
-    from render_service.recovery.conclusion import Settlement
+    from render_service.recovery.verdict import Settlement
+    from render_service.session.session import Desk
 
 
 @click.command("reconcile", short_help="Find out what became of a lost submission.")
-@options.maybe_job_id
+@common.maybe_job_id
 @click.option("--all", "everything", is_flag=True, help="Every job whose submission was lost or cut off.")
 @click.option(
     "--grace",
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Take it although the server describes it otherwise.")
 @click.option("--absent", is_flag=True, help="Nothing was created, on your word: it may be sent again.")
 @click.option("--why", metavar="TEXT", help="How you know, recorded with --absent.")
-@options.calling
-@options.invocation
+@common.calling
+@common.invocation
 def reconcile_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
@@ -61,20 +61,20 @@ def reconcile_command(  # noqa: PLR0913  # one parameter per option
     _check(name, video_id, why, everything=everything, force=force, absent=absent)
 
     async def follow(desk: "Desk") -> "list[Settlement]":
-        from render_service.recovery import by_hand, reconcile  # noqa: PLC0415  # calls a server
+        from render_service.recovery import manual, reconcile  # noqa: PLC0415  # calls a server
 
         if name is None:
             return await reconcile.reconcile(desk, await reconcile.open_jobs(desk), grace_s=grace_s)
         job = await desk.job(name)
         if video_id is not None:
-            return [await by_hand.take_video(desk, job, video_id, force=force)]
+            return [await manual.take_video(desk, job, video_id, force=force)]
         if why is not None:
-            return [await by_hand.declare_absent(desk, job, why)]
+            return [await manual.declare_absent(desk, job, why)]
         return [await reconcile.reconcile_job(desk, job, grace_s=grace_s)]
 
     settlements = inv.desk(follow)
 
-    from render_service.recovery.conclusion import settlements_document  # noqa: PLC0415
+    from render_service.recovery.verdict import settlements_document  # noqa: PLC0415
 
     inv.emit(settlements_document(settlements), lambda console: _text(console, settlements))
     if any(one.is_open for one in settlements):

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from cli import options
 from cli.invocation import Invocation
+from cli.options import common
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.desk import Desk
-    from render_service.taking_in.external import Fact
+    from render_service.adoption.external import Fact
+    from render_service.session.session import Desk
 
 _HELP = {
     "video_id": "The video it is about.",
@@ -51,7 +51,7 @@ def _fields(function: Any) -> Any:
     "--event-id", metavar="ID", help="A name of yours for this fact: repeated, it is recorded once."
 )
 @click.option("--dry-run", is_flag=True, help="Check it and show what would be recorded.")
-@options.invocation
+@common.invocation
 def record_command(
     inv: Invocation,
     *,
@@ -75,8 +75,8 @@ def record_command(
     if dry_run:
         _preview(inv, stream, values)
         return
-    from render_service.documents import record_document  # noqa: PLC0415
-    from render_service.taking_in.external import checked_stream, external_event, record_external  # noqa: PLC0415
+    from render_service.adoption.external import checked_stream, external_event, record_external  # noqa: PLC0415
+    from render_service.runtime.documents import record_document  # noqa: PLC0415
 
     checked_stream(stream)
     external_event(values)  # before a ledger is begun for it
@@ -96,7 +96,7 @@ def record_command(
 
 
 def _preview(inv: Invocation, stream: str, values: dict[str, Any]) -> None:
-    from render_service.taking_in.external import checked_stream, external_event  # noqa: PLC0415
+    from render_service.adoption.external import checked_stream, external_event  # noqa: PLC0415
 
     event = external_event(values)
     document = {"dry_run": True, "stream": checked_stream(stream), "event": event.model_dump(mode="json")}

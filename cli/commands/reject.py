@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
-from cli.answering import answer_and_show, read_key
+from cli.flows.answer import answer_and_show, read_key
+from cli.flows.propose import CHANGE, answer_change
 from cli.invocation import Invocation
-from cli.proposing import CHANGE, answer_change
+from cli.options import common
 
 if TYPE_CHECKING:
-    from ledger.checkpoint import Signer
     from ledger.job import Job
-    from render_service.desk import Desk
-    from render_service.governance.approvals import Answered
+    from ledger.tree.checkpoint import Signer
+    from render_service.approvals.approvals import Answered
+    from render_service.session.session import Desk
 
 
 @click.command("reject", short_help="Say no to a render that is held.")
-@options.job_id
+@common.job_id
 @click.option(
     "--reason",
     "--comment",
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     required=True,
     help="Why it is rejected; recorded with the answer.",
 )
-@options.answer_key
-@options.invocation
+@common.answer_key
+@common.invocation
 def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None) -> None:
     """Say no to a render that another person requested and the policy holds; this closes it.
 
@@ -39,14 +39,14 @@ def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None)
       sora-ledger reject job_01a2 --reason "not before the client saw the draft"
     """
     if name.startswith(CHANGE):
-        from render_service.governance.answering_changes import reject_change  # noqa: PLC0415
+        from render_service.approvals.answer_changes import reject_change  # noqa: PLC0415
 
         signer = read_key(key)
         answer_change(inv, lambda office: reject_change(office, name, reason, signer))
         return
 
     async def follow(desk: "Desk", job: "Job", signer: "Signer | None") -> "Answered":
-        from render_service.governance.approvals import reject  # noqa: PLC0415
+        from render_service.approvals.approvals import reject  # noqa: PLC0415
 
         return await reject(desk, job, reason, signer)
 

@@ -4,31 +4,31 @@ from typing import Any
 
 import click
 
-from cli import options
-from cli.advising import advised_request
-from cli.changing import change_option, changed
-from cli.deriving import derive
+from cli.flows.change import change_option, changed
+from cli.flows.derive import derive
+from cli.flows.split_remix import preview_split, remix_split
+from cli.flows.submit import advised_request
 from cli.invocation import Invocation
-from cli.placing import Placing, placing
-from cli.prompting import needed, prompting
-from cli.splitting import preview_split, remix_split
-from decision.request import RenderRequest, Source
+from cli.options import common
+from cli.options.placement import Placing, placing
+from cli.options.prompt import needed, prompting
+from decision.request.request import RenderRequest, Source
 
 
 @click.command("remix")
-@options.job_id
+@common.job_id
 @prompting
 @click.option("--model", metavar="NAME", help="A remix keeps its source's; naming another is denied.")
 @click.option("--size", metavar="WxH", help="A remix keeps its source's; naming another is denied.")
 @click.option("--seconds", metavar="N", help="A remix keeps its source's; naming another is denied.")
 @change_option
 @click.option("--split", "splits", is_flag=True, help="Make several changes as one remix each, in turn.")
-@options.waiting
-@options.render
+@common.waiting
+@common.render
 @placing
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def remix_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
     *,
@@ -84,7 +84,7 @@ def _split(
     poll_interval: float,
     timeout: float,
 ) -> None:
-    from render_service.governance.one_by_one import split_of  # noqa: PLC0415  # the adapter
+    from render_service.batches.split_remix import split_of  # noqa: PLC0415  # the adapter
 
     split = split_of(prompt, asked.pop("fields"), asked.pop("request_key"))
 

@@ -4,18 +4,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.commands.log import moment
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
-from render_service.documents import job_document
-from render_service.wording import counted
+from cli.options import common
+from render_service.runtime.documents import counted, job_document
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.replay import Replay
-    from render_service.governance.redeciding import Summary
+    from render_service.reports.redecide import Summary
 
 
 def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
@@ -35,7 +34,7 @@ def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) 
     is_flag=True,
     help="Make every recorded decision again instead.",
 )
-@options.invocation
+@common.invocation
 def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, remaking: bool) -> None:
     """Fold every job again from position 1 and compare with the live rows. Calls nothing, changes nothing.
 
@@ -78,7 +77,7 @@ def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, rema
 
 
 def _decisions(inv: Invocation) -> None:
-    from render_service.governance.redeciding import Verdict, remake_summary  # noqa: PLC0415
+    from render_service.reports.redecide import Verdict, remake_summary  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         summary = remake_summary(ledger)
@@ -88,7 +87,7 @@ def _decisions(inv: Invocation) -> None:
 
 
 def _decisions_text(console: "Console", summary: "Summary") -> None:
-    from render_service.governance.redeciding import Verdict  # noqa: PLC0415
+    from render_service.reports.redecide import Verdict  # noqa: PLC0415
 
     for one in summary.shown:
         style = "red" if one.verdict is Verdict.DECISION_DRIFT else "yellow"

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
+from cli.options import common
 from cli.text.progress import progress
-from render_service.wording import counted
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command("restore", short_help="Make a ledger from a backup, and verify it.")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("target", metavar="TARGET")
-@options.invocation
+@common.invocation
 def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
     """Make the ledger TARGET, where there is none yet, from the backup FILE; verify it and print its root.
 
@@ -33,7 +33,7 @@ def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
       sora-ledger restore ledger-2026-11-20.backup restored.db
     """
     from ledger.ledger import label_of  # noqa: PLC0415
-    from render_service.keeping.backups import restore  # noqa: PLC0415
+    from render_service.maintenance.backup import restore  # noqa: PLC0415
 
     with progress(inv, "restored") as tell:
         report = restore(file, target, tell)

@@ -4,20 +4,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.commands.create import placed_document, show_placed
-from cli.ending import end
+from cli.flows.outcome import end
 from cli.invocation import Invocation
+from cli.options import common
 
 if TYPE_CHECKING:
-    from render_service.asking.placed import Placed
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
+    from render_service.submission.result import Placed
 
 
 @click.command("resume", short_help="Submit a job that was decided and not sent yet.")
-@options.job_id
-@options.calling
-@options.invocation
+@common.job_id
+@common.calling
+@common.invocation
 def resume_command(inv: Invocation, *, name: str) -> None:
     """Submit a job that was decided and not sent yet: queued, approved, or known to have created nothing.
 
@@ -32,7 +32,7 @@ def resume_command(inv: Invocation, *, name: str) -> None:
 
 def submit_and_show(inv: Invocation, name: str) -> None:
     """Submit the job called `name` from its record, and emit what came of it."""
-    from render_service.asking.resuming import resume  # noqa: PLC0415  # the adapter: not before it is needed
+    from render_service.submission.resume import resume  # noqa: PLC0415  # the adapter: not before it is needed
 
     async def follow(desk: "Desk") -> "Placed":
         return await resume(desk, await desk.job(name))

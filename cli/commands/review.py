@@ -4,20 +4,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.invocation import Invocation
+from cli.options import common
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
 
 SCORE = click.IntRange(0, 100)
 
 
 @click.command("review", short_help="Record what you think of a video.")
-@options.job_id
+@common.job_id
 @click.option(
     "--verdict",
     required=True,
@@ -29,7 +29,7 @@ SCORE = click.IntRange(0, 100)
 @click.option("--continuity", metavar="N", type=SCORE, help="0 to 100: does it fit what comes before it?")
 @click.option("--brand-fit", metavar="N", type=SCORE, help="0 to 100: does it fit who it is for?")
 @click.option("--notes", metavar="TEXT", help="Recorded with it; can be erased.")
-@options.invocation
+@common.invocation
 def review_command(
     inv: Invocation, *, name: str, verdict: Any, notes: str | None, **scores: int | None
 ) -> None:
@@ -39,7 +39,7 @@ def review_command(
     Example:
       sora-ledger review job_01a2 --verdict approved --notes "the light is right"
     """
-    from render_service.governance.reviews import review  # noqa: PLC0415
+    from render_service.approvals.reviews import review  # noqa: PLC0415
 
     given = {score: value for score, value in scores.items() if value is not None}
 

@@ -10,8 +10,9 @@ from typing import Literal
 
 import click
 
-from cli import options, output
 from cli.exit_codes import ExitCode
+from cli.options import common
+from cli.text import output
 
 LOOK_S = 0.1
 
@@ -31,7 +32,7 @@ def _faults(_: click.Context, __: click.Parameter, specs: tuple[str, ...]) -> tu
 
 def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
     if name is not None:
-        from sora_adapter.sandbox.imitations import NAMES  # noqa: PLC0415
+        from sora_adapter.sandbox.emulators import NAMES  # noqa: PLC0415
 
         if name not in NAMES:
             raise click.BadParameter(f"the sandbox cannot imitate {name!r} (it can: {', '.join(NAMES)})")
@@ -39,7 +40,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
 
 
 @click.command("sandbox", short_help="Serve the Videos API on this machine.")
-@options.listening(port=8765)
+@common.listening(port=8765)
 @click.option(
     "--data",
     metavar="FOLDER",

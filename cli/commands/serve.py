@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.invocation import Invocation, say
+from cli.options import common
 
 if TYPE_CHECKING:
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
 
 
 @click.command("serve", short_help="Receive webhooks; health and metrics.")
-@options.listening(port=8780)
+@common.listening(port=8780)
 @click.option("--no-webhooks", is_flag=True, help="Receive none: only /healthz, /readyz and /metrics.")
-@options.calling
-@options.invocation
+@common.calling
+@common.invocation
 def serve_command(inv: Invocation, *, host: str, port: int, no_webhooks: bool) -> None:
     """Receive webhooks at POST /webhooks/PROFILE, each event recorded once; /healthz, /readyz, /metrics.
 
@@ -29,7 +29,7 @@ def serve_command(inv: Invocation, *, host: str, port: int, no_webhooks: bool) -
       sora-ledger serve --profile custom --port 8780
       sora-ledger serve --no-webhooks
     """
-    from render_service.web.server import listen, serve  # noqa: PLC0415  # a web server: only where it runs
+    from render_service.server.server import listen, serve  # noqa: PLC0415  # a web server: only where it runs
     from render_service.webhooks.secrets import webhook_secrets  # noqa: PLC0415
 
     secrets = {} if no_webhooks else webhook_secrets(inv.settings)

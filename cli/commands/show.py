@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.invocation import Invocation
+from cli.options import common
 from cli.text.printable import printable
 from ledger.events import (
     ApprovalGranted,
@@ -18,7 +18,7 @@ from ledger.events import (
     RequestSigned,
 )
 from ledger.job import State
-from render_service.documents import job_document, record_document
+from render_service.runtime.documents import job_document, record_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from ledger.job import Job
     from ledger.ledger import Ledger
     from ledger.record import Record
-    from render_service.governance.answers import Answer
+    from render_service.reports.answers import Answer
 
 ANSWERS = (ApprovalGranted, ApprovalRefused, DecisionOverridden, RequestSigned)
 
 
 @click.command("show", short_help="Show one job and everything recorded about it.")
-@options.job_id
-@options.invocation
+@common.job_id
+@common.invocation
 def show_command(inv: Invocation, *, name: str) -> None:
     """Show one job: what was asked, what was decided and why, and every record of it.
 
@@ -57,7 +57,7 @@ def show_command(inv: Invocation, *, name: str) -> None:
 def _answers(ledger: "Ledger", records: "list[Record]") -> "list[Answer]":
     if not any(isinstance(record.event, ANSWERS) for record in records):
         return []
-    from render_service.governance.answers import answers  # noqa: PLC0415  # the policy: only who answered
+    from render_service.reports.answers import answers  # noqa: PLC0415  # the policy: only who answered
 
     return list(answers(ledger, records))
 

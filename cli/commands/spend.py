@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.commands.budget import left_document
 from cli.commands.log import read_moment
 from cli.invocation import Invocation
+from cli.options import common
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.governance.spending import Spending, Spent
+    from render_service.reports.spending import Spending, Spent
 
 BAR = 32
 BY = ("model", "purpose", "actor", "day", "budget")
@@ -28,7 +28,7 @@ BY = ("model", "purpose", "actor", "day", "budget")
     help=f"In parts: {', '.join(BY)}.",
 )
 @click.option("--since", callback=read_moment, metavar="TIME", help="Only of renders asked for since.")
-@options.invocation
+@common.invocation
 def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
     """Show what is reserved and settled, and what the budgets have left. Reads the ledger only.
 
@@ -39,8 +39,8 @@ def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
       sora-ledger spend
       sora-ledger spend --by day --since 2026-11-01
     """
-    from render_service.desk import utc_now  # noqa: PLC0415
-    from render_service.governance.spending import By, spending  # noqa: PLC0415
+    from render_service.reports.spending import By, spending  # noqa: PLC0415
+    from render_service.session.session import utc_now  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         found = spending(ledger, By(by), utc_now(), since)

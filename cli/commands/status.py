@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
-from cli.adopting import job_of
-from cli.ending import end
+from cli.flows.adopt import job_of
+from cli.flows.capabilities import check_offered
+from cli.flows.outcome import end
 from cli.invocation import Invocation
-from cli.offering import check_offered
+from cli.options import common
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.job import JOB_PREFIX, State
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.desk import Desk
+    from render_service.session.session import Desk
 
 
 @click.command("status", short_help="Say where a job stands.")
-@options.job_id
+@common.job_id
 @click.option("--offline", is_flag=True, help="Say what the ledger knows; ask no server.")
-@options.dry_run
-@options.calling
-@options.invocation
+@common.dry_run
+@common.calling
+@common.invocation
 def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) -> None:
     """Say where a job stands; a running one is looked at on the server first.
 
@@ -50,7 +50,7 @@ def _known(inv: Invocation, name: str) -> "Job":
 
 
 async def _refreshed(desk: "Desk", job_id: str) -> "Job":
-    from render_service.settling.settle import refresh  # noqa: PLC0415
+    from render_service.settlement.settle import refresh  # noqa: PLC0415
 
     return await refresh(desk, await desk.job(job_id))
 
@@ -65,9 +65,9 @@ def _text(console: "Console", inv: Invocation, job: "Job") -> None:
 
 def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
     """Emit the request that would be made for one video; an unknown video id is taken as it is."""
-    from render_service.asking.preview import address  # noqa: PLC0415
-    from render_service.material.sources import video_in  # noqa: PLC0415
-    from render_service.servers import check_server  # noqa: PLC0415
+    from render_service.session.servers import check_server  # noqa: PLC0415
+    from render_service.session.sources import video_in  # noqa: PLC0415
+    from render_service.submission.preview import address  # noqa: PLC0415
 
     video_id, profile = name, inv.settings.chosen_profile()
     try:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.invocation import Invocation, say
+from cli.options import common
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from decision.templates import Template
+    from decision.request.templates import Template
 
 
 @click.command("templates", short_help="Show starting points for prompts.")
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     help="Fill a blank of the template; repeatable. What stays blank is asked for by `create`.",
 )
 @click.option("--example", is_flag=True, help="Fill every other blank with its example.")
-@options.invocation
+@common.invocation
 def templates_command(inv: Invocation, *, name: str | None, filled: tuple[str, ...], example: bool) -> None:
     """List the templates, or print one as a structured prompt to save and fill.
 
@@ -34,7 +34,7 @@ def templates_command(inv: Invocation, *, name: str | None, filled: tuple[str, .
       sora-ledger templates
       sora-ledger templates product-teaser --fill product="a red kettle"
     """
-    from decision.templates import template, templates  # noqa: PLC0415  # read from a file
+    from decision.request.templates import template, templates  # noqa: PLC0415  # read from a file
 
     if name is not None:
         _show(inv, name, template(name), filled, example=example)

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
 from cli.commands.checkpoint import NOT_CHECKED
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
+from cli.options import common
 from cli.text.printable import printable
-from render_service.wording import counted
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.evidence.checking import Checked
+    from render_service.evidence.verify import Checked
 
 
 @click.command("verify", short_help="Say whether the record is intact.")
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A checkpoint kept elsewhere: also finds a tail that was cut or rewritten.",
 )
-@options.verifier
+@common.verifier
 @click.option(
     "--since",
     metavar="POSITION",
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     help="Check what was recorded after this position, and the jobs that go on; takes the rest as it is.",
 )
 @click.option("--assets", "with_assets", is_flag=True, help="Also digest every stored file.")
-@options.invocation
+@common.invocation
 def verify_command(
     inv: Invocation, *, against: Path | None, verifier: tuple[str, ...], since: int | None, with_assets: bool
 ) -> None:
@@ -47,7 +47,7 @@ def verify_command(
       sora-ledger verify --ledger demo-output/ledger.db
       sora-ledger verify --against checkpoint.txt --verifier signing.pub --assets
     """
-    from render_service.evidence.checking import Asked, check  # noqa: PLC0415
+    from render_service.evidence.verify import Asked, check  # noqa: PLC0415
 
     if verifier and not against:
         raise click.UsageError("--verifier checks the signature of a checkpoint; add --against FILE")

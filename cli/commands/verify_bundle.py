@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from cli import options, output
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
+from cli.options import common
+from cli.text import output
 
 
 @click.command("verify-bundle", short_help="Check exported evidence.")
@@ -17,8 +18,8 @@ from cli.invocation import Invocation
     type=click.Path(path_type=Path),
     help="A checkpoint you hold, of the same size as the bundle's.",
 )
-@options.verifier
-@options.invocation
+@common.verifier
+@common.invocation
 def verify_bundle_command(
     inv: Invocation, *, file: Path, checkpoint: Path | None, verifier: tuple[str, ...]
 ) -> None:
@@ -32,7 +33,7 @@ def verify_bundle_command(
       sora-ledger verify-bundle evidence.zip --verifier signing.pub
     """
     from ledger.verify.verify_bundle import report  # noqa: PLC0415
-    from render_service.evidence.received import check_received  # noqa: PLC0415
+    from render_service.evidence.bundles import check_received  # noqa: PLC0415
 
     outcome = check_received(file, verifier, checkpoint)
     document = {

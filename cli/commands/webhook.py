@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options, output
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
+from cli.options import common
+from cli.text import output
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,8 +31,8 @@ _ACTIONS = ("register", "list", "test", "rotate", "delete")
     "--event-type", metavar="TYPE", help="With test: the event of the sample.  [default: video.completed]"
 )
 @click.option("--at-once", is_flag=True, help="With rotate: the old secret ends now, not in 24 hours.")
-@options.calling
-@options.invocation
+@common.calling
+@common.invocation
 def webhook_command(  # one parameter per option
     inv: Invocation,
     *,
@@ -89,7 +90,7 @@ def _refuse_misplaced(action: str, **given: object) -> None:
 
 
 def _ask(inv: Invocation, ask: "Callable[[VideosClient], Awaitable[Any]]") -> Any:
-    from render_service.sync import finished  # noqa: PLC0415  # asyncio and a server: only who calls
+    from render_service.runtime.sync import finished  # noqa: PLC0415  # asyncio and a server: only who calls
     from render_service.webhooks.endpoints import asked  # noqa: PLC0415
 
     return finished(asked(inv.settings, inv.trace, ask, even_if_retired=inv.even_if_retired))

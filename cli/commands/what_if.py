@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.commands.log import read_moment
 from cli.invocation import Invocation, say
+from cli.options import common
 from cli.text.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.governance.what_if import Differing, Outlook, Tally
+    from render_service.reports.what_if import Differing, Outlook, Tally
 
 LISTED = 20
 
@@ -35,7 +35,7 @@ LISTED = 20
     help="A catalog to try with it.  [default: the one each decision cites]",
 )
 @click.option("--since", callback=read_moment, metavar="TIME", help="Only what was decided since then.")
-@options.invocation
+@common.invocation
 def what_if_command(
     inv: Invocation, *, policy_file: Path, catalog_file: Path | None, since: str | None
 ) -> None:
@@ -47,8 +47,8 @@ def what_if_command(
     Example:
       sora-ledger what-if --policy team.toml --since 2026-11-01
     """
-    from render_service.governance.policies import read_rules  # noqa: PLC0415
-    from render_service.governance.what_if import what_if  # noqa: PLC0415
+    from render_service.reports.what_if import what_if  # noqa: PLC0415
+    from render_service.rules.policies import read_rules  # noqa: PLC0415
 
     rules = read_rules(policy_file, catalog_file, lambda: inv.rules)
     for warning in rules.warnings:

@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.invocation import Invocation
+from cli.options import common
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 @click.command("whynot", short_help="Say why a job was refused or failed, and what now.")
-@options.job_id
-@options.invocation
+@common.job_id
+@common.invocation
 def whynot_command(inv: Invocation, *, name: str) -> None:
     """Say what stood in the way of a job: each candidate with its gates, and the commands to type instead.
 
@@ -24,7 +24,7 @@ def whynot_command(inv: Invocation, *, name: str) -> None:
     Example:
       sora-ledger whynot job_01a2
     """
-    from render_service.governance.explanations import why_not  # noqa: PLC0415
+    from render_service.reports.explain import why_not  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         document = why_not(ledger, name).document

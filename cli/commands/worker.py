@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
 from cli.invocation import Invocation, say
+from cli.options import common
 from ledger.record import Authority
 from render_service.recovery.attempts import GRACE_S
-from render_service.work.terms import MOST_AT_ONCE, Terms, read_limits
+from render_service.worker.options import MOST_AT_ONCE, Terms, read_limits
 
 if TYPE_CHECKING:
-    from render_service.desk import Desk
-    from render_service.work.worker import Worked
+    from render_service.session.session import Desk
+    from render_service.worker.worker import Worked
 
 
 @click.command("worker", short_help="Submit, watch and store what is due.")
@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     "--running", metavar="MODEL=N", multiple=True, help="Jobs of a model that may run at once; the same."
 )
 @click.option("--drain", is_flag=True, help="End once nothing is due, waiting or held by a worker.")
-@options.calling
-@options.invocation
+@common.calling
+@common.invocation
 def worker_command(
     inv: Invocation, *, per_minute: tuple[str, ...], running: tuple[str, ...], **rest: Any
 ) -> None:
@@ -91,8 +91,7 @@ def worker_command(
 
 
 async def _work(desk: "Desk", terms: Terms) -> "Worked":
-    from render_service.work.stopping import stop_signals  # noqa: PLC0415  # with what only a worker needs
-    from render_service.work.worker import Worker  # noqa: PLC0415
+    from render_service.worker.worker import Worker, stop_signals  # noqa: PLC0415  # only a worker needs it
 
     desk.profile()  # says at once what is missing to reach its server
     worker = Worker(desk, terms)

@@ -5,22 +5,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cli import output
 from cli.invocation import Invocation
+from cli.text import output
 from cli.text.printable import short
 from decision.money import format_usd
 from ledger.job import Job, State
-from render_service.wording import counted
+from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from render_service.asking.preview import Preview
     from render_service.batches.folder import BatchFolder
-    from render_service.batches.member import Member
+    from render_service.batches.item import Member
     from render_service.batches.plan import Planned
-    from render_service.batches.running import Watch
+    from render_service.batches.run import Watch
+    from render_service.submission.preview import Preview
 
 MOST_ROWS = 12
 REFRESHES_PER_SECOND = 8
@@ -112,7 +112,7 @@ def show_preview(
 ) -> None:
     """Print what would be decided for each entry."""
     from cli.text.tables import columns  # noqa: PLC0415
-    from decision.explain import why  # noqa: PLC0415
+    from decision.engine.explain import why  # noqa: PLC0415
 
     rows = [
         (

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.text.printable import printable
-from decision.explain import what_now, why
-from decision.holding import Considered
+from decision.engine.approval import Considered
+from decision.engine.explain import what_now, why
 from decision.money import format_usd
-from decision.request import RenderRequest
+from decision.request.request import RenderRequest
 from ledger.events import RenderDecided
 
 Json = dict[str, Any]

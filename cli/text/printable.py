@@ -1,7 +1,7 @@
 """Words made fit for people; above all those that others wrote: prompts, servers' messages, file names.
 
 What is not printable, such as the escape sequences that move a cursor or rename a window, or the marks that
-turn the direction of a line, is shown as ``�`` in text, and as its escape in JSON. `cli.output` and its
+turn the direction of a line, is shown as ``�`` in text, and as its escape in JSON. `cli.text.output` and its
 console apply this to everything that is printed, so that no print has to remember it.
 """
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cli import output
 from cli.invocation import Invocation, say
+from cli.text import output
 
 LINES = 10
 

@@ -31,7 +31,7 @@ from ledger.events import (
     VideoDeleted,
 )
 from ledger.private import Private
-from render_service.wording import counted
+from render_service.runtime.documents import counted
 
 
 def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per event

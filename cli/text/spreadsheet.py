@@ -12,12 +12,12 @@ from typing import TextIO
 
 import click
 
-from cli.output import to_json
+from cli.text.output import to_json
 from cli.text.printable import printable
 from cli.text.record_words import what
 from ledger.private_files import OPEN, NewFile
 from ledger.record import Record
-from render_service.documents import record_document
+from render_service.runtime.documents import record_document
 
 COLUMNS = (
     "position",

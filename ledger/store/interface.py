@@ -27,9 +27,9 @@ from typing import Final, NamedTuple, Protocol
 from ledger.canonical import encoded, sha256_hex
 from ledger.events import Status
 from ledger.job import Job, State
-from ledger.merkle import Frontier
 from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
+from ledger.tree.merkle import Frontier
 
 
 class AnyVersion:

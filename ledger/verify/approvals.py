@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from ledger.verify.memory import Memory, Stream
 from ledger.verify.report import Report
 from ledger.verify.rules import Json
-from ledger.verify.stored import as_bytes
+from ledger.verify.spill import Memory, Stream
+from ledger.verify.strict import as_bytes
 from ledger.verify.verify_bundle import FOLLOWED, HEX, Permissions, Rules, read_rules
 
 _MOST_ACTIVATIONS = 10_000

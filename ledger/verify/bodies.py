@@ -5,9 +5,9 @@ import hmac
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ledger.verify.memory import Memory
 from ledger.verify.report import Report
-from ledger.verify.stored import as_bytes
+from ledger.verify.spill import Memory
+from ledger.verify.strict import as_bytes
 
 _DOMAIN = b"sora-ledger/private/v1\0"
 

@@ -6,9 +6,9 @@ what reserves more than the limit leaves is refused when it is appended.
 
 from typing import Any
 
-from ledger.verify.memory import Memory
 from ledger.verify.report import Report
 from ledger.verify.rules import Json
+from ledger.verify.spill import Memory
 
 PREFIX = "budget_"
 ONE_APPEND = 1_000

@@ -2,7 +2,7 @@
 
 Each finding has a stable code, the position it is about (None for the ledger as a whole), and what was
 expected and found. Private text is never repeated in a finding. However long the log, little of it is kept
-in memory: bodies are read beside the records they belong to, and `ledger.verify.memory` has the rest.
+in memory: bodies are read beside the records they belong to, and `ledger.verify.spill` has the rest.
 """
 
 import hashlib
@@ -15,15 +15,16 @@ from pydantic_core import from_json
 from ledger.verify.approvals import Approvals
 from ledger.verify.bodies import Bodies
 from ledger.verify.budgets import PREFIX, Budgets, money
-from ledger.verify.memory import Memory
-from ledger.verify.quick import sound
+from ledger.verify.fast_path import sound
 from ledger.verify.report import Report
 from ledger.verify.rules import KINDS, Json, folded, state_after, step_name
-from ledger.verify.stored import as_bytes, as_hex
+from ledger.verify.spill import Memory
 from ledger.verify.strict import (
     PAYLOAD_LIMIT,
     RECORD_KEYS,
     NotCanonicalError,
+    as_bytes,
+    as_hex,
     odd_fields,
     parse,
     parse_payload,

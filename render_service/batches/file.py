@@ -17,9 +17,9 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from decision.prompt import FIELDS
-from render_service.errors import BadInput
-from render_service.wording import counted
+from decision.request.prompt import FIELDS
+from render_service.runtime.documents import counted
+from render_service.runtime.errors import BadInput
 
 OVERRIDES = ("model", "size", "seconds", "purpose", "input_reference", "out")
 KEYS = ("prompt", "fields", *OVERRIDES, *FIELDS)

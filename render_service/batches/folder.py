@@ -13,12 +13,12 @@ from ledger.events import Variant
 from ledger.job import Job
 from ledger.ledger import Ledger
 from ledger.private_files import OPEN, NewFile
-from render_service.batches.member import Member
+from render_service.assets.names import SUFFIXES
+from render_service.assets.store import AssetStore
+from render_service.batches.item import Member
 from render_service.batches.plan import Planned
-from render_service.documents import Json
-from render_service.errors import BadInput, StorageFailed
-from render_service.storage.assets import AssetStore
-from render_service.storage.names import SUFFIXES
+from render_service.runtime.documents import Json
+from render_service.runtime.errors import BadInput, StorageFailed
 
 
 class BatchFolder:

@@ -13,14 +13,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from decision.catalog import Catalog
+from decision.advice.missing import missing_details
 from decision.errors import DecisionError
-from decision.missing import missing_details
-from decision.request import DEFAULT_SIZE, ReferenceImage, RenderRequest, parse_request
+from decision.request.request import DEFAULT_SIZE, ReferenceImage, RenderRequest, parse_request
+from decision.rules.catalog import Catalog
+from render_service.assets.fit import Fit, first_frame
+from render_service.assets.inputs import NOTHING, Material
 from render_service.batches.file import BatchInvalid, Entry, Problem, Reading
-from render_service.errors import BadInput
-from render_service.material.files import NOTHING, Material
-from render_service.material.fit import Fit, first_frame
+from render_service.runtime.errors import BadInput
 
 BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
 """Namespace of the ids of batches."""

@@ -5,22 +5,34 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
-from ledger.evidence.bundle import Cited, Contents, Scope, Wish, write_bundle
-from ledger.evidence.head import TreeHead
+from ledger.bundle import Cited, Contents, Scope, Wish, write_bundle
 from ledger.ledger import Ledger
+from ledger.tree.head import TreeHead
 from ledger.verify import verify_bundle
-from render_service.errors import BadInput, NotIntact, ServiceError, StorageFailed
-from render_service.evidence.heads import given_head, tree_head
-from render_service.evidence.keys import read_signer
-from render_service.evidence.stored import uris
-from render_service.storage.assets import AssetStore, check_target
+from ledger.verify.verify_bundle import NotABundle, Outcome, check_bundle, read_head, read_key
+from render_service.assets.store import AssetStore, check_target, uris
+from render_service.evidence.checkpoints import given_head, tree_head
+from render_service.evidence.checkpoints import read_head as read_checkpoint
+from render_service.evidence.keys import read_signer, read_verifier
+from render_service.runtime.errors import BadInput, NotIntact, ServiceError, StorageFailed
+
+
+def check_received(path: Path, verifiers: Sequence[str], checkpoint: Path | None) -> Outcome:
+    """Check the bundle at `path` against public keys and a checkpoint held; `BadInput` if it is none."""
+    keys = [read_key(str(read_verifier(text))) for text in verifiers]
+    held = read_head(read_checkpoint(checkpoint).to_bytes()) if checkpoint else None
+    try:
+        return check_bundle(str(path), keys, held)
+    except NotABundle as error:
+        raise BadInput(f"bundle {error}; name a file that `sora-ledger export` wrote") from None
+
 
 _RANGE = re.compile(r"([1-9][0-9]{0,17})\.\.([1-9][0-9]{0,17})")
 

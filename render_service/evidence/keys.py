@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from ledger.checkpoint import CheckpointInvalid, Signer, Verifier
 from ledger.errors import LedgerUnusable
-from ledger.evidence.head import origin_of
 from ledger.ledger import Ledger
-from render_service.errors import BadInput, StorageFailed
-from render_service.evidence.files import read_file
-from render_service.settings import Settings
+from ledger.tree.checkpoint import CheckpointInvalid, Signer, Verifier
+from ledger.tree.head import origin_of
+from render_service.runtime.errors import BadInput, StorageFailed
+from render_service.runtime.files import read_file
+from render_service.runtime.settings import Settings
 
 KEY_LIMIT_BYTES = 4_096
 OWNER_ONLY = 0o600

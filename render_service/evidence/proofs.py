@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ledger.checkpoint import CheckpointInvalid, Verifier
-from ledger.evidence.head import TreeHead
-from ledger.evidence.proof import MAX_PROOF_BYTES, VERSION, ConsistencyProof, InclusionProof
 from ledger.ledger import Ledger
-from ledger.merkle import ProofInvalid
 from ledger.record import RECORD_LIMIT_BYTES, Record
-from render_service.errors import BadInput, NotIntact
-from render_service.evidence.files import read_file
-from render_service.evidence.heads import given_head, read_head, tree_head
+from ledger.tree.checkpoint import CheckpointInvalid, Verifier
+from ledger.tree.head import TreeHead
+from ledger.tree.merkle import ProofInvalid
+from ledger.tree.proof import MAX_PROOF_BYTES, VERSION, ConsistencyProof, InclusionProof
+from render_service.evidence.checkpoints import given_head, read_head, tree_head
+from render_service.runtime.errors import BadInput, NotIntact
+from render_service.runtime.files import read_file
 
 LOOK = "`sora-ledger verify` says what is wrong"
 Proof = InclusionProof | ConsistencyProof

@@ -5,10 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ledger.checkpoint import MAX_NOTE_BYTES
-from render_service.errors import BadInput, StorageFailed
-from render_service.evidence.files import read_file, write_file
-from render_service.storage.objects import SCHEMES, store_and_key
+from ledger.tree.checkpoint import MAX_NOTE_BYTES
+from render_service.assets.bucket import SCHEMES, store_and_key
+from render_service.runtime.errors import BadInput, StorageFailed
+from render_service.runtime.files import read_file, write_file
 
 
 def publish(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.evidence.head import TreeHead
-from ledger.evidence.tiles import write_tiles
 from ledger.ledger import Ledger
-from render_service.errors import BadInput, NotIntact, StorageFailed
-from render_service.evidence.heads import cosigned, given_head, tree_head
+from ledger.tree.head import TreeHead
+from ledger.tree.tiles import write_tiles
+from render_service.evidence.checkpoints import cosigned, given_head, tree_head
+from render_service.runtime.errors import BadInput, NotIntact, StorageFailed
 
 CHECKPOINT = "checkpoint"
 OURS = {CHECKPOINT, "tile"}

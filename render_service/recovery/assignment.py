@@ -14,7 +14,7 @@ from typing import Literal
 
 from render_service.recovery.attempts import Attempt
 from render_service.recovery.matching import likeness, may_stand_for
-from sora_adapter.observation import Observation
+from sora_adapter.models import Observation
 
 ANOTHER_TIME = "the time (by the clocks it was made before or long after)"
 

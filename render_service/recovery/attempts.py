@@ -11,7 +11,7 @@ from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import JobFilter
-from render_service.settings import SANDBOX
+from render_service.runtime.settings import SANDBOX
 from sora_adapter.profiles import TAKES_EFFECT_S
 
 OPEN = (State.SUBMITTING, State.UNKNOWN)

@@ -16,15 +16,12 @@ from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import timestamp
 from ledger.store.interface import JobFilter
-from render_service.asking.spool import Waiting, waiting
-from render_service.desk import clock_of, connection, usable_profile
-from render_service.errors import BadInput
 from render_service.recovery.assignment import may_be_of
+from render_service.recovery.attempt_counts import Attempts, count_attempts
 from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts
-from render_service.recovery.counting import Attempts, count_attempts
-from render_service.recovery.dealt_with import is_dealt_with
 from render_service.recovery.findings import (
     Finding,
+    is_dealt_with,
     of_attempts,
     of_jobs,
     of_missing,
@@ -34,13 +31,16 @@ from render_service.recovery.findings import (
     of_unclaimed,
 )
 from render_service.recovery.listing import read_list
-from render_service.recovery.sightings import is_claimed
-from render_service.servers import server_of
-from render_service.settings import SANDBOX, Settings
-from render_service.settling.overdue import overdue_jobs
-from render_service.telemetry import Trace
+from render_service.recovery.search import is_claimed
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import SANDBOX, Settings
+from render_service.runtime.telemetry import Trace
+from render_service.session.servers import server_of
+from render_service.session.session import clock_of, connection, usable_profile
+from render_service.settlement.overdue import overdue_jobs
+from render_service.submission.spool import Waiting, waiting
 from sora_adapter.errors import ServerUnreadable, SettingsUnusable, VideoNotFound
-from sora_adapter.observation import Observation
+from sora_adapter.models import Observation
 
 
 @dataclass(frozen=True)

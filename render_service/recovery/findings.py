@@ -17,20 +17,32 @@ ANSWER_NOT_RECORDED     an answer the ledger could not take waits in a file
 `docs/operations.md` says what to do for each; `dealt_with`, how those end that nothing can be done about.
 """
 
+import asyncio
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from decision.money import format_usd
-from ledger.events import Status, Variant
+from ledger.errors import EventIdConflict
+from ledger.events import NoteRecorded, Status, Variant
 from ledger.job import Job, State
-from render_service.asking.spool import Waiting
+from ledger.ledger import Ledger
+from ledger.private import Private
+from ledger.store.interface import ANY
 from render_service.recovery.assignment import doubts_about, may_be_of
+from render_service.recovery.attempt_counts import Attempts
 from render_service.recovery.attempts import Attempt
-from render_service.recovery.counting import Attempts
-from sora_adapter.observation import Observation
+from render_service.runtime.errors import BadInput
+from render_service.submission.spool import Waiting
+from sora_adapter.models import Observation
+
+if TYPE_CHECKING:
+    from render_service.session.session import Desk
+
 
 Code = Literal[
     "ATTEMPTS_DO_NOT_ADD_UP",
@@ -180,3 +192,41 @@ def of_spool(files: Iterable[Waiting]) -> Iterator[Finding]:
         found = f"the answer to {one.spooled.attempt_id}{made} waits in a file to be recorded"
         do = f"`sora-ledger poll --id {one.spooled.job_id}` records it"
         yield Finding("ANSWER_NOT_RECORDED", str(one.path), found, do, one.spooled.job_id)
+
+
+NOTES = uuid.UUID("94de8260-89b2-4f9c-a2bb-6123d485bf76")
+"""Namespace of the event ids of notes about findings."""
+
+LASTING = ("SPEND_WITHOUT_ASSET", "ASSET_EXPIRED", "VIDEO_CLAIMED_TWICE")
+"""What stays true whatever anybody does; every other finding ends when its cause does."""
+
+
+def note_id(finding: Finding) -> str:
+    """Return the event id of the note that `finding` was dealt with."""
+    return str(uuid.uuid5(NOTES, f"{finding.code}\n{finding.job_id}\n{finding.subject}"))
+
+
+def is_dealt_with(ledger: Ledger, finding: Finding) -> bool:
+    """Say whether somebody has recorded that `finding` was dealt with."""
+    return finding.code in LASTING and ledger.event(note_id(finding)) is not None
+
+
+async def deal_with(desk: "Desk", name: str, why: str) -> list[Finding]:
+    """Record that what an audit finds in the job `name` was dealt with, and how; return those findings.
+
+    `BadInput` where it finds nothing, or where the job is not over: then it can still be ended.
+    """
+    job = await desk.job(name)
+    jobs = await asyncio.to_thread(desk.ledger.jobs)
+    found = [finding for finding in of_jobs(jobs, desk.clock()) if finding.job_id == job.job_id]
+    left = [one for one in found if not await asyncio.to_thread(is_dealt_with, desk.ledger, one)]
+    if not left:
+        done = "was dealt with already" if found else "has no finding that lasts"
+        raise BadInput(f"{job.job_id} {done}: `sora-ledger show {job.job_id}` tells what is recorded")
+    if job.outcome is None:
+        raise BadInput(f"{job.job_id} is {job.state}, not over: `sora-ledger poll {job.job_id}` comes first")
+    for finding in left:
+        note = desk.draft(NoteRecorded(text=Private.seal("text", why)), event_id=note_id(finding))
+        with suppress(EventIdConflict):  # somebody said so in between
+            await desk.append(job.job_id, ANY, [note])
+    return left

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from render_service.taking_in.library import pages
-from sora_adapter.observation import Observation, Page
+from render_service.adoption.server_library import pages
+from sora_adapter.models import Observation, Page
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ledger.events import Operation
 from render_service.recovery.attempts import Attempt
-from sora_adapter.observation import Observation
+from sora_adapter.models import Observation
 
 
 @dataclass(frozen=True)

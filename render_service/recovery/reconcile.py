@@ -25,13 +25,13 @@ from ledger.events import SubmissionAbsent, SubmissionRecovered, SubmissionUnkno
 from ledger.job import Job, State
 from ledger.record import Draft
 from ledger.store.interface import JobFilter
-from render_service.asking.claims import claim_id
-from render_service.desk import Desk
-from render_service.errors import ServiceError
 from render_service.recovery.assignment import Finding, assign
 from render_service.recovery.attempts import GRACE_S, OPEN, Attempt, attempt_of, open_attempts, went_to
-from render_service.recovery.conclusion import Settlement, conclude, sent_elsewhere, settled, under_way
-from render_service.recovery.sightings import Sightings, look, with_prompts
+from render_service.recovery.search import Sightings, look, with_prompts
+from render_service.recovery.verdict import Settlement, conclude, sent_elsewhere, settled, under_way
+from render_service.runtime.errors import ServiceError
+from render_service.session.event_ids import claim_id
+from render_service.session.session import Desk
 from sora_adapter.errors import AdapterError
 from sora_adapter.profiles import Profile
 

@@ -6,13 +6,13 @@ Secrets go to whoever asked and nowhere else: into no log and no ledger.
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from render_service.desk import connection, usable_profile
-from render_service.errors import BadInput
-from render_service.settings import WEBHOOK_SECRETS, Settings
-from render_service.telemetry import Trace
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import WEBHOOK_SECRETS, Settings
+from render_service.runtime.telemetry import Trace
+from render_service.session.session import connection, usable_profile
 from render_service.webhooks.secrets import secrets_variable
+from sora_adapter.capabilities import require
 from sora_adapter.endpoints import Endpoint, NewSecret
-from sora_adapter.support import require
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient

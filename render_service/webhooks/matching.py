@@ -17,7 +17,7 @@ from ledger.job import Job
 from ledger.ledger import Ledger
 from ledger.record import Authority, Draft, draft
 from ledger.store.interface import ANY, Batch, RecordFilter
-from render_service.desk import Desk
+from render_service.session.session import Desk
 
 MATCHES = uuid.UUID("5b1f0b0e-6c1c-5d43-8a55-0f3f4c1d7a66")
 """Namespace of the event ids of matches."""

@@ -6,8 +6,8 @@ those of the profile ``new-api``: in capitals, with ``_`` for ``-``. Blanks or c
 
 from collections.abc import Mapping
 
-from render_service.errors import BadInput
-from render_service.settings import WEBHOOK_SECRETS, Settings
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import WEBHOOK_SECRETS, Settings
 from sora_adapter.errors import SettingsUnusable
 from sora_adapter.profiles import profiles
 

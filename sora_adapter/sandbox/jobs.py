@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sora_adapter.sandbox.database import Database, Row, marks
-from sora_adapter.sandbox.life import FAIL_MARKER, Moment, moment_of
+from sora_adapter.sandbox.lifecycle import FAIL_MARKER, Moment, moment_of
 
 COUNTED = (
     "creates", "remixes", "edits", "extensions", "characters", "retrieves", "lists", "contents", "deletes",

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from sora_adapter.sandbox.bodies import Fields, Upload, type_name
 from sora_adapter.sandbox.errors import ApiError
 from sora_adapter.sandbox.fields import limit, one_of, refuse_unknown, require, text, text_up_to
-from sora_adapter.sandbox.films import BLANK, Film, check_character, check_source, read_film
-from sora_adapter.sandbox.references import Files, read_reference
+from sora_adapter.sandbox.reference_images import Files, read_reference
+from sora_adapter.sandbox.source_videos import BLANK, Film, check_character, check_source, read_film
 
 _SMALL = ("720x1280", "1280x720")
 _LARGE = (*_SMALL, "1024x1792", "1792x1024", "1080x1920", "1920x1080")

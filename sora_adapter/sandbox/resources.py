@@ -4,7 +4,7 @@ from typing import Any
 
 from sora_adapter.sandbox.characters import Character
 from sora_adapter.sandbox.jobs import Job
-from sora_adapter.sandbox.life import BLOCKED, Moment
+from sora_adapter.sandbox.lifecycle import BLOCKED, Moment
 from sora_adapter.sandbox.uploads import UploadedFile
 
 

@@ -22,7 +22,7 @@ class SandboxSettings:
     that are no images or videos are taken.
 
     `faults` are specifications of `sora_adapter.sandbox.faults`, as they would be planned; `imitates` names a
-    server whose departures from the protocol are imitated, one of `sora_adapter.sandbox.imitations.NAMES`.
+    server whose departures from the protocol are imitated, one of `sora_adapter.sandbox.emulators.NAMES`.
     """
 
     data_dir: Path

@@ -61,6 +61,6 @@ def test_every_command_the_page_names_is_one_there_is() -> None:
 
 
 def test_every_metric_the_page_names_is_measured() -> None:
-    measured = (ROOT / "render_service" / "web" / "metrics.py").read_text(encoding="utf-8")
+    measured = (ROOT / "render_service" / "server" / "metrics.py").read_text(encoding="utf-8")
     for name in set(re.findall(r"sora_ledger_([a-z_]+?)(?:_total)?[{[ `]", PAGE)):
         assert f"{name}" in measured

@@ -92,7 +92,7 @@ ROWS: dict[tuple[str, int], Script | Curl | Requests | Answer | Elsewhere] = {
     ("003", 193): NODE,
     ("003", 214): Script("Video successfully completed:"),
     ("003", 237): Answer("/videos/{video_id}"),
-    ("003", 256): Elsewhere("tests/sora_adapter/sandbox/webhooks/test_courier.py"),
+    ("003", 256): Elsewhere("tests/sora_adapter/sandbox/webhooks/test_sender.py"),
     ("003", 274): NODE,
     ("003", 320): Curl(leaves={"video.mp4": MP4}),
     ("003", 326): Script("Wrote video.mp4", leaves="video.mp4"),

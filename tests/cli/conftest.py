@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cli.main import run
-from sora_adapter.sandbox import studio
+from sora_adapter.sandbox import renderer
 from sora_adapter.sandbox.media.recipe import Recipe
 
 OURS = ("SORA_", "OPENAI_", "TRACEPARENT")
@@ -98,8 +98,8 @@ def _one_render_of_a_clip(rendered: dict[Recipe, bytes], monkeypatch: pytest.Mon
             rendered[recipe] = path.read_bytes()
         path.write_bytes(rendered[recipe])
 
-    real = studio.render
-    monkeypatch.setattr(studio, "render", render)
+    real = renderer.render
+    monkeypatch.setattr(renderer, "render", render)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from render_service.storage.assets import AssetStore
+from render_service.assets.store import AssetStore
 
 
 @pytest.fixture

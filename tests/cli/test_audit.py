@@ -99,7 +99,7 @@ def test_a_server_that_does_not_answer_is_an_error(
 ) -> None:
     at_openai()
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    monkeypatch.setattr("render_service.asking.asking_again.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("render_service.submission.retry.FIRST_PAUSE_S", 0.001)
     assert sora("audit").code == 8
 
 

@@ -271,7 +271,7 @@ def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
 
     def choose() -> Path:
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-        monkeypatch.setattr("ledger.store.postgres.dump._FOLDERS", ())
+        monkeypatch.setattr("ledger.store.postgres.backup._FOLDERS", ())
         return tmp_path / "bin"
 
     return choose

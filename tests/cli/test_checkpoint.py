@@ -13,8 +13,8 @@ import obstore
 import pytest
 from obstore.store import from_url
 
-from ledger.checkpoint import Checkpoint, Note, Signer
 from ledger.ledger import Ledger
+from ledger.tree.checkpoint import Checkpoint, Note, Signer
 
 
 @pytest.fixture

@@ -11,7 +11,14 @@ from cli.exit_codes import MEANINGS, OF_STATE, ExitCode, of_error
 from decision.errors import BadRequest
 from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, WrongExpectedVersion
 from ledger.job import State
-from render_service.errors import AssetUnusable, BadInput, KeyMissing, NotApproved, NotReady, StorageFailed
+from render_service.runtime.errors import (
+    AssetUnusable,
+    BadInput,
+    KeyMissing,
+    NotApproved,
+    NotReady,
+    StorageFailed,
+)
 from sora_adapter.errors import (
     ContentExpired,
     PollTimeout,

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.images import read_images
-from cli.ingredients import loop_as_flag
+from cli.options.inputs import loop_as_flag, read_images
 
 ASKED = ["create", "--prompt", "a fox", "--profile", "sandbox"]
 DRY = [*ASKED, "--dry-run"]

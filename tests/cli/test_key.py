@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ledger.checkpoint import Signer, Verifier
+from ledger.tree.checkpoint import Signer, Verifier
 
 PUBLIC = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
 RSA = "name+00000000+" + base64.b64encode(b"\x02" + bytes(32)).decode()

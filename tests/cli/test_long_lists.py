@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli import output
+from cli.text import output
 from ledger.ledger import Ledger
 
 MEMBER = {"text": "x" * 40_000}

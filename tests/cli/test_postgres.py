@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.exit_codes import ExitCode
-from render_service.settings import read_settings
+from render_service.runtime.settings import read_settings
 
 SECRET = "geheim-4711"
 CREATE = ("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from cli.main import COMMANDS, cli
-from decision.prompt import FIELDS, LABELS
+from decision.request.prompt import FIELDS, LABELS
 
 SANDBOX = ("--profile", "sandbox")
 FORMS = [["--text", "SALE"], ["--text=SALE"], ["--text", "--json is not an option here"], ["--text="]]

@@ -83,7 +83,7 @@ def test_a_server_that_cannot_be_reached_is_an_error(
 ) -> None:
     job = lost()
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    monkeypatch.setattr("render_service.asking.asking_again.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("render_service.submission.retry.FIRST_PAUSE_S", 0.001)
     assert sora("reconcile", job).code == 8
 
 

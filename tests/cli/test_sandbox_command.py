@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from cli.commands.sandbox import sandbox_command
-from sora_adapter.sandbox.imitations import NAMES
+from sora_adapter.sandbox.emulators import NAMES
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ import pytest
 from ledger.ledger import Ledger, open_snapshot
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify
-from render_service.web.server import listen
+from render_service.server.server import listen
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli.options import calling
-from render_service.asking import patience
+from cli.options.common import calling
+from render_service.submission import retry
 from sora_adapter.profiles import profiles
 
 ASKED = ["create", "--prompt", "a fox"]
@@ -64,7 +64,7 @@ def test_of_a_server_that_is_gone_no_key_is_asked_for(sora: Any, folder: Path) -
 def test_a_server_at_capacity_is_waited_for_and_that_is_said(
     sora: Any, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
     server(faults=("create=429:2",))
     ended = sora("create-and-poll", "--profile", "sandbox-here", *ASKED[1:], "--poll-interval", "0.05")
     assert (ended.code, ended.document["final"]["state"]) == (0, "stored")
@@ -75,7 +75,7 @@ def test_a_server_at_capacity_is_waited_for_and_that_is_said(
 def test_waiting_for_capacity_stops_at_the_timeout(
     sora: Any, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
     server(faults=("create=429@60",))
     ended = sora("create-and-poll", "--profile", "sandbox-here", *ASKED[1:], "--timeout", "1")
     assert (ended.code, "ask again in 60 s" in ended.error) == (8, True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ledger.canonical import canonical_json
-from ledger.merkle import leaf_hash
+from ledger.tree.merkle import leaf_hash
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 
 from ledger.ledger import Ledger, open_snapshot
 from ledger.verify import verify
-from render_service.work.worker import CUTTING_OFF_S, FINISHING_S
+from render_service.worker.worker import CUTTING_OFF_S, FINISHING_S
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--interval", "0.2", "--grace", "0")
@@ -28,7 +28,7 @@ PATIENCE_S = 120.0
 HURRIED = """
 import sys
 from cli.main import main
-from render_service.work import worker
+from render_service.worker import worker
 worker.FINISHING_S = 0.5
 main(sys.argv[1:])
 """

@@ -14,8 +14,8 @@ from ledger.events import PrivateErased
 from ledger.ledger import open_snapshot, open_store
 from ledger.store.interface import Document, JobFilter, RecordFilter
 from ledger.verify import verify
-from render_service.errors import BadInput
-from render_service.keeping.copying import Copy, copy_ledger
+from render_service.maintenance.copy import Copy, copy_ledger
+from render_service.runtime.errors import BadInput
 
 WAYS = [("sqlite", "postgres"), ("postgres", "sqlite"), ("sqlite", "sqlite"), ("postgres", "postgres")]
 
@@ -198,12 +198,12 @@ def execute_sqlite() -> Any:
 
 KILLED_IN_THE_MIDDLE = """
 import os, signal, sys
-from render_service.keeping import copying
+from render_service.maintenance import copy
 def progress(done, total):
     if done >= 2_500:
         os.kill(os.getpid(), signal.SIGKILL)
-copying.STEP = 500
-copying.copy_ledger(sys.argv[1], sys.argv[2], progress)
+copy.STEP = 500
+copy.copy_ledger(sys.argv[1], sys.argv[2], progress)
 """
 
 

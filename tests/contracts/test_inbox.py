@@ -11,10 +11,10 @@ from ledger.events import RenderAdopted, Status, WebhookReceived
 from ledger.ledger import open_snapshot
 from ledger.store.interface import NEW, RecordFilter
 from ledger.verify import verify
-from render_service.desk import Desk
-from render_service.settings import read_settings
-from render_service.telemetry import Log, Trace
-from render_service.webhooks.receiving import Inbox, Reception
+from render_service.runtime.settings import read_settings
+from render_service.runtime.telemetry import Log, Trace
+from render_service.session.session import Desk
+from render_service.webhooks.inbox import Inbox, Reception
 
 TRACE = Trace("1" * 32, "2" * 16)
 JOB = "job_" + "0" * 31 + "1"

@@ -25,7 +25,6 @@ from ledger.events import (
     SubmissionUnknown,
     Variant,
 )
-from sora_adapter.calls import ReferenceFile, ReferenceUrl, SubmitCall
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import (
     AdapterError,
@@ -36,10 +35,11 @@ from sora_adapter.errors import (
     ServerUnreachable,
     VideoNotFound,
 )
-from sora_adapter.observation import Observation
+from sora_adapter.models import Observation
 from sora_adapter.polling import poll
 from sora_adapter.profiles import Profile, Quirk, profile, profiles
-from sora_adapter.sandbox.imitations import NAMES
+from sora_adapter.requests import ReferenceFile, ReferenceUrl, SubmitCall
+from sora_adapter.sandbox.emulators import NAMES
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 

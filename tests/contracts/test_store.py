@@ -29,7 +29,6 @@ from ledger.errors import (
 from ledger.events import BudgetSet, OutputAttached, PrivateErased, RenderAdopted, RenderCancelled, Status
 from ledger.job import State, fold
 from ledger.ledger import open_store, open_tail
-from ledger.merkle import Frontier, leaf_hash, root_at
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import (
@@ -47,7 +46,8 @@ from ledger.store.interface import (
 )
 from ledger.store.postgres import PostgresStore
 from ledger.store.sqlite import SqliteStore
-from ledger.verify.since import verify_since
+from ledger.tree.merkle import Frontier, leaf_hash, root_at
+from ledger.verify.incremental import verify_since
 
 ALL = RecordFilter()
 KINDS = ("sqlite", "postgres")

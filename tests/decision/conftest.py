@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from decision.catalog import Catalog, default_catalog
-from decision.decide import DecisionContext, Ruling, decide
-from decision.policy import Policy, default_policy
-from decision.request import RenderRequest, parse_request
+from decision.engine.decide import DecisionContext, Ruling, decide
+from decision.request.request import RenderRequest, parse_request
+from decision.rules.catalog import Catalog, default_catalog
+from decision.rules.policy import Policy, default_policy
 
 SOURCE = {
     "job_id": "job_0",

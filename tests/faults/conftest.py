@@ -29,7 +29,7 @@ def machinery() -> ModuleType:
 @pytest.fixture(scope="session")
 def postgres(testrun_uid: str) -> Iterator[tuple[ModuleType, Any]]:
     """Yield the module that has a real PostgreSQL, and the server."""
-    module = loaded(Path(__file__).parents[1] / "ledger" / "postgres" / "server.py")
+    module = loaded(Path(__file__).parents[1] / "ledger" / "store" / "postgres" / "server.py")
     server = module.start(testrun_uid)
     yield module, server
     module.leave(server)

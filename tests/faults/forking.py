@@ -35,12 +35,12 @@ def preload() -> None:
         "ledger.store.postgres",
         "ledger.store.sqlite",
         "ledger.verify",
-        "render_service.batches.running",
-        "render_service.taking_in.library",
-        "render_service.programs",
+        "render_service.batches.run",
+        "render_service.adoption.server_library",
+        "render_service.api",
         "render_service.recovery.audit",
         "render_service.recovery.reconcile",
-        "render_service.settling.settle",
+        "render_service.settlement.settle",
         "rich.console",
         "sora_adapter.client",
         "structlog",
@@ -77,13 +77,13 @@ def carry_out(order: dict[str, Any]) -> None:
 
 def impatiently() -> None:
     """Wait no longer than a moment for the answer to a call whose process was killed, or to look again."""
-    from render_service.asking import request_keys  # noqa: PLC0415  # was imported before the fork
-    from render_service.work import carrying_out  # noqa: PLC0415
-    from render_service.work.worker import Worker  # noqa: PLC0415
+    from render_service.submission import request_keys  # noqa: PLC0415  # was imported before the fork
+    from render_service.worker import steps  # noqa: PLC0415
+    from render_service.worker.worker import Worker  # noqa: PLC0415
 
     request_keys.ANSWER_S = 0.01
     request_keys.LOOK_S = 0.01
-    carrying_out.SOON_S = 0.05
+    steps.SOON_S = 0.05
     pause = Worker._pause  # how long a worker without work waits is not for people to choose
 
     async def pause_shortly(worker: Any, stopping: Any) -> None:

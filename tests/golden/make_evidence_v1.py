@@ -7,12 +7,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ledger.checkpoint import Signer
-from ledger.evidence.bundle import Scope, Wish, write_bundle
-from ledger.evidence.head import TreeHead
-from ledger.evidence.proof import ConsistencyProof, InclusionProof
+from ledger.bundle import Scope, Wish, write_bundle
 from ledger.job import State
 from ledger.ledger import Ledger
+from ledger.tree.checkpoint import Signer
+from ledger.tree.head import TreeHead
+from ledger.tree.proof import ConsistencyProof, InclusionProof
 
 V1 = Path(__file__).parent / "v1"
 SIGNER = Signer("ledger.example", bytes(range(32)))

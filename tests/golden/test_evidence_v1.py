@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from ledger.checkpoint import Verifier
-from ledger.evidence.head import TreeHead
-from ledger.evidence.proof import ConsistencyProof, InclusionProof
 from ledger.ledger import Ledger
+from ledger.tree.checkpoint import Verifier
+from ledger.tree.head import TreeHead
+from ledger.tree.proof import ConsistencyProof, InclusionProof
 from ledger.verify import verify_bundle as vb
-from render_service.evidence.heads import compare
+from render_service.evidence.checkpoints import compare
 
 V1 = Path(__file__).parent / "v1"
 EXPECTED: dict[str, Any] = json.loads((V1 / "expected.json").read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ledger.evidence.bundle import Scope
+from ledger.bundle import Scope
 from ledger.ledger import Ledger
 from tests.ledger.office import Office, outcome
 

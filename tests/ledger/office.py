@@ -9,12 +9,12 @@ from types import ModuleType
 from typing import Any
 
 from ledger import events as e
-from ledger.checkpoint import Signer
-from ledger.evidence.bundle import Scope, Wish, write_bundle
-from ledger.evidence.head import TreeHead
+from ledger.bundle import Scope, Wish, write_bundle
 from ledger.ledger import Ledger
 from ledger.record import ActorSource, Record
 from ledger.store.interface import Document
+from ledger.tree.checkpoint import Signer
+from ledger.tree.head import TreeHead
 from ledger.verify import verify_bundle as vb
 
 ANA, MARIA, OMAR, EVE = (

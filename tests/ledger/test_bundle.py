@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.bundle import Scope, Wish, write_bundle
 from ledger.canonical import canonical_json
-from ledger.checkpoint import Signer
-from ledger.evidence.bundle import Scope, Wish, write_bundle
-from ledger.evidence.head import TreeHead
 from ledger.ledger import Ledger
 from ledger.store.interface import Document
+from ledger.tree.checkpoint import Signer
+from ledger.tree.head import TreeHead
 from ledger.verify import verify_bundle as vb
 
 SIGNER = Signer("ledger.example", bytes(range(32)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ledger.checkpoint import Signer
+from ledger.tree.checkpoint import Signer
 
 Outside = Callable[..., Any]
 

@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from decision.catalog import default_catalog
-from decision.policy import Policy, default_policy
+from decision.rules.catalog import default_catalog
+from decision.rules.policy import Policy, default_policy
+from ledger.bundle import Scope, Wish, write_bundle
 from ledger.events import PolicyActivated
-from ledger.evidence.bundle import Scope, Wish, write_bundle
-from ledger.evidence.head import TreeHead
 from ledger.ledger import Ledger
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import ANY, Batch, Document
+from ledger.tree.head import TreeHead
 from tests.outside.conftest import Person
 
 ROOT = Path(__file__).parents[2]

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from decision.catalog import default_catalog
-from decision.policy import Policy
-from decision.request import RenderRequest, parse_request
+from decision.request.request import RenderRequest, parse_request
+from decision.rules.catalog import default_catalog
+from decision.rules.policy import Policy
 from ledger.events import Event
 from ledger.job import Job
 from ledger.ledger import Ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
-from render_service.asking.renders import place
-from render_service.desk import Desk
-from render_service.governance.policies import InForce
-from render_service.settings import Settings, read_settings
-from render_service.settling.settle import settle
-from render_service.telemetry import Log, Trace
+from render_service.rules.policies import InForce
+from render_service.runtime.settings import Settings, read_settings
+from render_service.runtime.telemetry import Log, Trace
+from render_service.session.session import Desk
+from render_service.settlement.settle import settle
+from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
 
 TRACE = Trace("1" * 32, "2" * 16)

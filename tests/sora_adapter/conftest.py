@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from ledger.events import Operation, SubmissionIntended
-from sora_adapter.calls import SubmitCall
 from sora_adapter.client import VideosClient
 from sora_adapter.profiles import Profile, profile
+from sora_adapter.requests import SubmitCall
 
 KEY = "sk-test-0123456789abcdef"
 

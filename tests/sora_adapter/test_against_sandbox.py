@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from ledger.events import Operation, Status, SubmissionAccepted, SubmissionIntended, Variant
-from sora_adapter.calls import SubmitCall
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import ContentNotReady, ServerUnreadable, VideoNotFound
-from sora_adapter.observation import Observation
+from sora_adapter.models import Observation
 from sora_adapter.polling import poll
 from sora_adapter.profiles import profile
+from sora_adapter.requests import SubmitCall
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from ledger.events import Status, SubmissionIntended, VideoDeleted
-from sora_adapter.advice import trouble
-from sora_adapter.calls import SubmitCall
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import (
     ServerBusy,
@@ -21,8 +19,10 @@ from sora_adapter.errors import (
     SettingsUnusable,
     VideoNotFound,
 )
-from sora_adapter.observation import Character
+from sora_adapter.messages import trouble
+from sora_adapter.models import Character
 from sora_adapter.profiles import Profile, profile
+from sora_adapter.requests import SubmitCall
 
 pytestmark = pytest.mark.anyio
 

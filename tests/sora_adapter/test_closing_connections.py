@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from ledger.events import SubmissionAccepted, SubmissionIntended, SubmissionUnknown
-from sora_adapter.calls import SubmitCall
 from sora_adapter.client import VideosClient
 from sora_adapter.profiles import Profile
+from sora_adapter.requests import SubmitCall
 
 pytestmark = pytest.mark.anyio
 

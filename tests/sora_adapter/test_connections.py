@@ -7,9 +7,9 @@ import pytest
 
 import sora_adapter.transport
 from ledger.events import SubmissionIntended, SubmissionUnknown
-from sora_adapter.calls import SubmitCall
 from sora_adapter.client import VideosClient
 from sora_adapter.profiles import Profile
+from sora_adapter.requests import SubmitCall
 
 pytestmark = pytest.mark.anyio
 

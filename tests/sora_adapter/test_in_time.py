@@ -11,8 +11,8 @@ import pytest
 
 import sora_adapter.transport
 from ledger.events import SubmissionAbsent, SubmissionAccepted, SubmissionIntended, SubmissionUnknown
-from sora_adapter.calls import SubmitCall
 from sora_adapter.client import VideosClient
+from sora_adapter.requests import SubmitCall
 
 pytestmark = pytest.mark.anyio
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sora_adapter.answers import Answer
 from sora_adapter.profiles import Quirk
 from sora_adapter.quirks import plain, plain_deletion, plain_video, reported_cost_usd_micros
+from sora_adapter.responses import Answer
 
 EVERY = frozenset(Quirk)
 JOB = {"id": "video_1", "object": "video", "status": "failed", "error": {"message": "no"}}

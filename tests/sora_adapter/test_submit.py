@@ -18,13 +18,13 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.private import private_values
-from sora_adapter.answers import Answer
-from sora_adapter.calls import ReferenceFile, SubmitCall
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import OperationUnsupported, ReferenceUnreadable
+from sora_adapter.outcomes import Translator
 from sora_adapter.profiles import Profile, profile
 from sora_adapter.redaction import redactor
-from sora_adapter.translate import Translator
+from sora_adapter.requests import ReferenceFile, SubmitCall
+from sora_adapter.responses import Answer
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 
 from ledger.errors import LedgerUnusable
-from ledger.store.postgres.trouble import NO_SCHEMA, label
+from ledger.store.postgres.errors import NO_SCHEMA, label
 
 SCHEMA_VERSION = 5
 OLDEST_READABLE = 1

@@ -1,12 +1,13 @@
 """The rights of a role that runs the product and owns nothing: enough to record, too few to rewrite."""
 
 from contextlib import closing
+from typing import NamedTuple
 
 from psycopg import sql
 
 from ledger.errors import LedgerUnusable
-from ledger.store.postgres.connection import Connection, Place, connect, make_writable
-from ledger.store.postgres.trouble import usable
+from ledger.store.postgres.connection import Connection, Place, connect, make_writable, recognise
+from ledger.store.postgres.errors import usable
 
 RIGHTS = {
     "sora_ledger_schema": "SELECT",
@@ -75,3 +76,42 @@ def _check(db: Connection, place: Place, role: str) -> None:
             f"ledger {place.label}: role {role!r} {why}, so no grant keeps it from changing what is "
             "recorded: name a role that is made for this alone"
         )
+
+
+_HERE = """
+SELECT current_setting('server_version'), current_user,
+    current_schema() IS NOT NULL AND has_schema_privilege(current_schema(), 'CREATE')
+"""
+
+
+class Standing(NamedTuple):
+    """Who is connected to which server, whether there is a ledger yet, and what stands in the way.
+
+    `missing` are the rights that recording needs and the user lacks, such as ``INSERT on events``;
+    `may_rewrite` says that the user owns the tables, or may act as who does.
+    """
+
+    server: str
+    user: str
+    has_ledger: bool
+    missing: tuple[str, ...]
+    may_rewrite: bool
+
+
+def standing(url: str) -> Standing:
+    """Return how the user of `url` stands to the ledger there; `LedgerUnusable` if nobody can tell."""
+    place = Place.at(url)
+    with usable(place.label), closing(connect(place, read_only=True)) as db:
+        server, user, may_create = db.execute(_HERE).fetchone() or ("", "", False)
+        if not recognise(db, place):
+            missing = () if may_create else ("CREATE on the schema",)
+            return Standing(server, user, has_ledger=False, missing=missing, may_rewrite=True)
+        asked = [(table, right) for table, rights in RIGHTS.items() for right in rights.split(", ")]
+        names = [list(each) for each in zip(*asked, strict=True)]
+        query = (
+            "SELECT name, wanted FROM unnest(%s::text[], %s::text[]) AS asked (name, wanted) "
+            "WHERE NOT has_table_privilege(quote_ident(current_schema()) || '.' || name, wanted)"
+        )
+        lacking = tuple(f"{right} on {table}" for table, right in db.execute(query, names))
+        may_rewrite, _ = db.execute(MAY_GRANT).fetchone() or (False, "")
+    return Standing(server, user, has_ledger=True, missing=lacking, may_rewrite=may_rewrite)

@@ -16,7 +16,7 @@ import psycopg
 
 from ledger.errors import LedgerUnusable
 from ledger.store.postgres.connection import Connection, Place, connect, position_of
-from ledger.store.postgres.trouble import hosts, may_pass, meaning
+from ledger.store.postgres.errors import hosts, may_pass, meaning
 
 FAILOVER_S = 120.0
 VARIABLE = "SORA_LEDGER_FAILOVER_SECONDS"

@@ -16,8 +16,8 @@ from ledger.store.postgres.connection import (
     ServerSilent,
     is_alive,
 )
+from ledger.store.postgres.errors import is_broken
 from ledger.store.postgres.outage import outage_of
-from ledger.store.postgres.trouble import is_broken
 
 Found = TypeVar("Found")
 

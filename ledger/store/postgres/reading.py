@@ -7,7 +7,7 @@ from ledger.job import Job
 from ledger.private import PrivateBody
 from ledger.record import StoredRow
 from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally
-from ledger.store.postgres import work
+from ledger.store.postgres import queue
 from ledger.store.postgres.connection import Connection
 
 PART = 2_000
@@ -81,7 +81,7 @@ def tally(db: Connection) -> Tally:
     """Return how many records, jobs and leases there are."""
     events: dict[str, int] = dict(db.execute("SELECT type, COUNT(*) FROM events GROUP BY type").fetchall())
     jobs: dict[str, int] = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
-    return Tally(events, jobs, *work.queue(db))
+    return Tally(events, jobs, *queue.queue(db))
 
 
 def job(db: Connection, job_id: str) -> Job | None:

@@ -8,8 +8,8 @@ from itertools import count
 from typing import Any, Self
 
 from ledger.store.postgres.connection import LONG_ANSWER_S, Connection, Place, check_readable
+from ledger.store.postgres.errors import usable
 from ledger.store.postgres.outage import outage_of
-from ledger.store.postgres.trouble import usable
 
 _PART = 2_000
 _EVENTS = (

@@ -20,21 +20,64 @@ import psycopg
 
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.job import Job, State
-from ledger.merkle import Frontier
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
+from ledger.store.append import Changes, add_records, decide
 from ledger.store.group_commit import GroupCommit, Request
-from ledger.store.interface import Batch, Document, Fence, Hold, JobFilter, Lease, Limit, RecordFilter, Tally
-from ledger.store.postgres import erasing, reading, turns, work
-from ledger.store.postgres.append import Changes, decide
+from ledger.store.import_rows import Row, chunks, intact
+from ledger.store.interface import (
+    Batch,
+    Document,
+    Fence,
+    Hold,
+    JobFilter,
+    Lease,
+    Limit,
+    RecordFilter,
+    Tally,
+    holds_of,
+)
+from ledger.store.postgres import queue, reading, scrub
 from ledger.store.postgres.connection import Connection, Place, check_readable, make_writable
-from ledger.store.postgres.listening import Listener
+from ledger.store.postgres.errors import meaning, usable
+from ledger.store.postgres.notify import Listener
 from ledger.store.postgres.pool import Pool
-from ledger.store.postgres.present import Append, Keys, begin, lock_head, read_head
-from ledger.store.postgres.taking_in import take_in
-from ledger.store.postgres.trouble import meaning, usable
+from ledger.store.postgres.read_for_append import Append, Keys, begin, lock_head, read_head
 from ledger.store.postgres.write import commit, write_jobs
-from ledger.store.verbatim import chunks
+from ledger.tree.merkle import Frontier
+
+_THERE = "SELECT position, record, payload FROM events WHERE position = ANY(%s)"
+
+
+def take_in(db: Connection, rows: Sequence[Row]) -> int:
+    """Record `rows` in one transaction, those at or below the head excepted; return how many were new."""
+    given = [(intact(row, bodies), bodies) for row, bodies in rows]
+    present = begin(db, Keys(streams={record.stream for record, _ in given}))
+    size = present.tree.size
+    _must_be_same(db, [record for record, _ in given if record.position <= size])
+    new = [(record, bodies) for record, bodies in given if record.position > size]
+    for expected, (record, _) in enumerate(new, size + 1):
+        if record.position != expected:
+            raise WrongExpectedVersion(f"import: expected position {expected}, got {record.position}")
+    changes = Changes()
+    bodies = [(record.position, body) for record, of_record in new for body in of_record]
+    jobs = add_records([record for record, _ in new], bodies, present, changes)
+    changes.holds = {hold[:2]: hold for job in jobs for hold in holds_of(job)}
+    if changes:
+        commit(db, changes, present.tree)
+    return len(new)
+
+
+def _must_be_same(db: Connection, records: Sequence[Record]) -> None:
+    positions = [record.position for record in records]
+    rows = db.execute(_THERE, (positions,), binary=True).fetchall() if positions else []
+    there = {position: stored for position, *stored in rows}
+    for record in records:
+        if there.get(record.position) != [record.record, record.payload]:
+            raise WrongExpectedVersion(
+                f"import: position {record.position} is here already with other content: not the same ledger"
+            )
+
 
 Found = TypeVar("Found")
 AppendRequest = Request[Append, list[Record]]
@@ -151,47 +194,47 @@ class PostgresStore:
         """Write the table of bodies anew, where this user may; say where deleted ones are left."""
         self._check_writable()
         with self._for_long() as db:
-            return erasing.rewrite_bodies(db)
+            return scrub.rewrite_bodies(db)
 
     def schedule(self, job_id: str, delay_ms: int = 0) -> None:
         """Make a job due `delay_ms` from now."""
-        self._change(lambda db: work.schedule(db, job_id, delay_ms))
+        self._change(lambda db: queue.schedule(db, job_id, delay_ms))
 
     def wake(self, job_ids: Collection[str]) -> None:
         """Make jobs due now."""
-        self._change(lambda db: work.wake(db, job_ids))
+        self._change(lambda db: queue.wake(db, job_ids))
 
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Take due jobs nobody holds."""
-        return self._change(lambda db: work.claim(db, holder, lease_ms, limit))
+        return self._change(lambda db: queue.claim(db, holder, lease_ms, limit))
 
     def enlist(self, states: Collection[State], before: str) -> int:
         """Make due what is in nobody's schedule."""
-        return self._change(lambda db: work.enlist(db, [state.value for state in states], before))
+        return self._change(lambda db: queue.enlist(db, [state.value for state in states], before))
 
     def keep(self, holder: str, lease_ms: int) -> list[Lease]:
         """Extend the live leases of `holder`."""
-        return self._change(lambda db: work.keep(db, holder, lease_ms))
+        return self._change(lambda db: queue.keep(db, holder, lease_ms))
 
     def take_turn(self, job_id: str, limit: Limit) -> int:
         """Take a turn and a slot: 0, or the milliseconds after which to ask again."""
-        return self._change(lambda db: turns.take_turn_alone(db, job_id, limit))
+        return self._change(lambda db: queue.take_turn_alone(db, job_id, limit))
 
     def give_back(self, job_ids: Collection[str]) -> None:
         """Free the slots of jobs that no longer run."""
-        self._change(lambda db: turns.give_back(db, job_ids))
+        self._change(lambda db: queue.give_back(db, job_ids))
 
     def hold_back(self, name: str, delay_ms: int) -> None:
         """Let nobody take a turn of `name` for a while."""
-        self._change(lambda db: turns.hold_back(db, name, delay_ms))
+        self._change(lambda db: queue.hold_back(db, name, delay_ms))
 
     def renew(self, lease: Lease, lease_ms: int) -> Lease:
         """Extend a lease that is still current."""
-        return self._change(lambda db: work.renew(db, lease, lease_ms))
+        return self._change(lambda db: queue.renew(db, lease, lease_ms))
 
     def release(self, lease: Lease, delay_ms: int | None) -> None:
         """Hand a job back, due in `delay_ms`, or done with None."""
-        self._change(lambda db: work.release(db, lease, delay_ms))
+        self._change(lambda db: queue.release(db, lease, delay_ms))
 
     # --- reading ---
 
@@ -251,11 +294,11 @@ class PostgresStore:
 
     def leases(self) -> list[Lease]:
         """Return the live leases."""
-        return self._ask(work.leases)
+        return self._ask(queue.leases)
 
     def now(self) -> datetime:
         """Return the time by the database's clock."""
-        return self._ask(work.now)
+        return self._ask(queue.now)
 
     def tally(self) -> Tally:
         """Return how many records, jobs and leases there are."""

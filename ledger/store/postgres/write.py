@@ -6,10 +6,10 @@ A crash or a broken connection at any line leaves the transaction uncommitted, o
 from collections.abc import Iterable, Sequence
 
 from ledger.job import Job
-from ledger.merkle import Frontier
 from ledger.record import Record
-from ledger.store.postgres.append import Changes
+from ledger.store.append import Changes
 from ledger.store.postgres.connection import Connection
+from ledger.tree.merkle import Frontier
 
 CHANNEL = "sora_ledger_appended"
 """Belongs to the database; the payload is the schema, so that ledgers in one database tell theirs."""

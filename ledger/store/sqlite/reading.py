@@ -7,7 +7,7 @@ from ledger.job import Job
 from ledger.private import PrivateBody
 from ledger.record import StoredRow
 from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally
-from ledger.store.sqlite import work
+from ledger.store.sqlite import queue
 
 LAST_LETTER = "\U0010ffff"
 """Sorts after whatever a name goes on with."""
@@ -120,7 +120,7 @@ def tally(db: sqlite3.Connection) -> Tally:
     """Return how many records, jobs and leases there are."""
     events = dict(db.execute("SELECT type, COUNT(*) FROM events GROUP BY type"))
     jobs = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
-    return Tally(events, jobs, *work.queue(db))
+    return Tally(events, jobs, *queue.queue(db))
 
 
 def nodes(db: sqlite3.Connection, level: int, start: int, count: int) -> list[bytes]:

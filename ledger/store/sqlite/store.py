@@ -11,15 +11,16 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.job import Job, State
-from ledger.merkle import Frontier
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
-from ledger.store.group_commit import GroupCommit
+from ledger.store.group_commit import GroupCommit, Request
+from ledger.store.import_rows import Row, chunks, intact
 from ledger.store.interface import (
     Batch,
     Document,
@@ -30,15 +31,9 @@ from ledger.store.interface import (
     Limit,
     RecordFilter,
     Tally,
+    holds_of,
 )
-from ledger.store.sqlite import erasing, reading, turns, work
-from ledger.store.sqlite.append import (
-    Append,
-    read_head,
-    read_job,
-    write_head,
-    write_jobs,
-)
+from ledger.store.sqlite import queue, reading, scrub
 from ledger.store.sqlite.connection import (
     connect,
     connect_reading,
@@ -48,9 +43,102 @@ from ledger.store.sqlite.connection import (
     usable,
     use_wal,
 )
-from ledger.store.sqlite.taking_in import take_in
-from ledger.store.sqlite.together import AppendRequest, apply_all
-from ledger.store.verbatim import chunks
+from ledger.store.sqlite.read_for_append import (
+    Append,
+    Placed,
+    as_one,
+    fold_jobs,
+    place,
+    read_head,
+    read_job,
+    write,
+    write_head,
+    write_jobs,
+)
+from ledger.tree.merkle import Frontier
+
+AppendRequest = Request[Append, list[Record]]
+
+
+def apply_all(db: sqlite3.Connection, group: Sequence[AppendRequest], tree: Frontier) -> None:
+    """Carry out `group` and settle each request's result or error; `tree` grows with it.
+
+    What SQLite raises, and whatever else goes wrong once writing has begun, ends the whole transaction.
+    """
+    for requests in _apart(group):
+        if len(requests) == 1 or not _apply_as_one(db, requests, tree):
+            for request in requests:
+                _apply(db, request, tree)
+
+
+def _apart(group: Sequence[AppendRequest]) -> Iterator[Sequence[AppendRequest]]:
+    """Yield the requests in their order, as many at a time as touch nothing twice."""
+    begin, touched, expected = 0, set[tuple[str, str]](), set[tuple[str, str]]()
+    for number, request in enumerate(group):
+        touches, expects = request.work.touched, request.work.expected
+        if not (touched.isdisjoint(touches | expects) and expected.isdisjoint(touches)):
+            yield group[begin:number]
+            begin, touched, expected = number, set(), set()
+        touched |= touches
+        expected |= expects
+    yield group[begin:]
+
+
+def _apply_as_one(db: sqlite3.Connection, requests: Sequence[AppendRequest], tree: Frontier) -> bool:
+    """Carry out `requests` as one append; False, with nothing done, where that is refused."""
+    try:
+        placed = place(db, as_one([request.work for request in requests]), tree.size)
+    except sqlite3.Error:
+        raise
+    except Exception:  # noqa: BLE001  # one of them is refused; by itself it is told so
+        return False
+    write(db, placed, tree)
+    records = iter(placed.records)
+    for request in requests:
+        request.result = list(islice(records, request.work.size))
+    return True
+
+
+def _apply(db: sqlite3.Connection, request: AppendRequest, tree: Frontier) -> None:
+    try:
+        placed = place(db, request.work, tree.size)
+    except sqlite3.Error:
+        raise
+    except Exception as error:  # noqa: BLE001  # the caller's own; `Request.outcome` raises it there
+        request.error = error
+        return
+    write(db, placed, tree)
+    request.result = placed.records
+
+
+def take_in(db: sqlite3.Connection, rows: Sequence[Row]) -> int:
+    """Record `rows`, those at or below the head excepted; return how many were new. In a transaction."""
+    tree = read_head(db)
+    new: list[Record] = []
+    bodies: list[tuple[int, PrivateBody]] = []
+    for row, row_bodies in rows:
+        record, expected = intact(row, row_bodies), tree.size + len(new) + 1
+        if record.position <= tree.size:
+            _must_be_same(db, record)
+        elif record.position != expected:
+            raise WrongExpectedVersion(f"import: expected position {expected}, got {record.position}")
+        else:
+            new.append(record)
+            bodies += [(record.position, body) for body in row_bodies]
+    jobs = fold_jobs(db, new)
+    holds = [hold for job in jobs for hold in holds_of(job)]
+    write(db, Placed(new, jobs, bodies, holds), tree)
+    write_head(db, tree)
+    return len(new)
+
+
+def _must_be_same(db: sqlite3.Connection, record: Record) -> None:
+    row = db.execute("SELECT record, payload FROM events WHERE position = ?", (record.position,)).fetchone()
+    if row != (record.record, record.payload):
+        raise WrongExpectedVersion(
+            f"import: position {record.position} is here already with other content: not the same ledger"
+        )
+
 
 POLL_S = 0.25
 
@@ -157,63 +245,63 @@ class SqliteStore:
     def schedule(self, job_id: str, delay_ms: int = 0) -> None:
         """Make a job due `delay_ms` from now."""
         with usable(self.path), self._transaction() as db:
-            work.schedule(db, job_id, delay_ms)
+            queue.schedule(db, job_id, delay_ms)
 
     def wake(self, job_ids: Collection[str]) -> None:
         """Make jobs due now."""
         with usable(self.path), self._transaction() as db:
-            work.wake(db, job_ids)
+            queue.wake(db, job_ids)
 
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Take due jobs nobody holds."""
         with usable(self.path), self._transaction() as db:
-            return work.claim(db, holder, lease_ms, limit)
+            return queue.claim(db, holder, lease_ms, limit)
 
     def enlist(self, states: Collection[State], before: str) -> int:
         """Make due what is in nobody's schedule."""
         with usable(self.path), self._transaction() as db:
-            return work.enlist(db, [state.value for state in states], before)
+            return queue.enlist(db, [state.value for state in states], before)
 
     def keep(self, holder: str, lease_ms: int) -> list[Lease]:
         """Extend the live leases of `holder`."""
         with usable(self.path), self._transaction() as db:
-            return work.keep(db, holder, lease_ms)
+            return queue.keep(db, holder, lease_ms)
 
     def take_turn(self, job_id: str, limit: Limit) -> int:
         """Take a turn and a slot: 0, or the milliseconds after which to ask again."""
         with usable(self.path), self._transaction() as db:
-            return turns.take_turn(db, job_id, limit)
+            return queue.take_turn(db, job_id, limit)
 
     def give_back(self, job_ids: Collection[str]) -> None:
         """Free the slots of jobs that no longer run."""
         with usable(self.path), self._transaction() as db:
-            turns.give_back(db, job_ids)
+            queue.give_back(db, job_ids)
 
     def hold_back(self, name: str, delay_ms: int) -> None:
         """Let nobody take a turn of `name` for a while."""
         with usable(self.path), self._transaction() as db:
-            turns.hold_back(db, name, delay_ms)
+            queue.hold_back(db, name, delay_ms)
 
     def renew(self, lease: Lease, lease_ms: int) -> Lease:
         """Extend a lease that is still current."""
         with usable(self.path), self._transaction() as db:
-            return work.renew(db, lease, lease_ms)
+            return queue.renew(db, lease, lease_ms)
 
     def release(self, lease: Lease, delay_ms: int | None) -> None:
         """Hand a job back, due in `delay_ms`, or done with None."""
         with usable(self.path), self._transaction() as db:
-            work.release(db, lease, delay_ms)
+            queue.release(db, lease, delay_ms)
 
     def scrub(self) -> list[str]:
         """Take what erased bodies left behind out of the file and its write-ahead log."""
         with usable(self.path), self._writing:
             if self._writer is None:
                 raise LedgerUnusable(f"ledger {self.path}: it was opened for reading only")
-            erasing.no_temporary_files(self._writer)
+            scrub.no_temporary_files(self._writer)
             with self._transaction() as db:
-                erasing.rewrite_bodies(db)
-            emptied = erasing.empty_log(self._writer)
-        return [] if emptied else [erasing.LOG_IN_USE.format(log=f"{self.path}-wal")]
+                scrub.rewrite_bodies(db)
+            emptied = scrub.empty_log(self._writer)
+        return [] if emptied else [scrub.LOG_IN_USE.format(log=f"{self.path}-wal")]
 
     # --- reading ---
 
@@ -292,12 +380,12 @@ class SqliteStore:
     def leases(self) -> list[Lease]:
         """Return the live leases."""
         with self._reading() as db:
-            return work.leases(db)
+            return queue.leases(db)
 
     def now(self) -> datetime:
         """Return the time by the database's clock."""
         with self._reading() as db:
-            return work.now(db)
+            return queue.now(db)
 
     def tally(self) -> Tally:
         """Return how many records, jobs and leases there are."""

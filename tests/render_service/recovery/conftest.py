@@ -9,13 +9,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from decision.request import RenderRequest
+from decision.request.request import RenderRequest
 from ledger.events import RenderDecided
 from ledger.job import Job, State
-from render_service.asking.intents import intended
-from render_service.asking.renders import place
-from render_service.desk import Desk, utc_now
-from render_service.settings import Settings
+from render_service.runtime.settings import Settings
+from render_service.session.session import Desk, utc_now
+from render_service.submission.intent import intended
+from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
 
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from decision.request import RenderRequest
+from decision.request.request import RenderRequest
 from ledger.events import NoteRecorded, SubmissionRecovered
 from ledger.job import State
 from ledger.private import Private
 from ledger.store.interface import ANY
-from render_service.asking.renders import place
-from render_service.desk import Desk
-from render_service.errors import MayBeOurs
+from render_service.adoption.adopt import adopt, known_job, take_in
+from render_service.adoption.archive import archive
 from render_service.recovery.reconcile import reconcile, reconcile_job
-from render_service.recovery.sightings import with_prompts
-from render_service.taking_in.adoption import adopt, known_job, take_in
-from render_service.taking_in.archive import archive
-from sora_adapter.observation import Observation
+from render_service.recovery.search import with_prompts
+from render_service.runtime.errors import MayBeOurs
+from render_service.session.session import Desk
+from render_service.submission.submit import place
+from sora_adapter.models import Observation
 
 pytestmark = pytest.mark.anyio
 
@@ -125,7 +125,7 @@ async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiti
     seen = await seen_at(desk, video["id"])
 
     async def be_late(client: Any, attempts: Any, sightings: Any) -> Any:
-        monkeypatch.setattr("render_service.taking_in.adoption._unsettled", lambda *_: [])
+        monkeypatch.setattr("render_service.adoption.adopt._unsettled", lambda *_: [])
         await take_in(desk, desk.profile(), seen, source="poll")
         note = NoteRecorded(text=Private.seal("text", "said in between"))
         await desk.append(job.job_id, ANY, [desk.draft(note)])

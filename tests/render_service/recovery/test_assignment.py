@@ -17,7 +17,7 @@ from ledger.job import Job, State
 from ledger.private import Private
 from render_service.recovery.assignment import assign
 from render_service.recovery.attempts import Attempt
-from sora_adapter.observation import Observation
+from sora_adapter.models import Observation
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PROMPTS = ("a fox runs", "an owl sleeps")

@@ -9,16 +9,15 @@ import pytest
 from ledger.events import AssetLost, Outcome, Status, StatusObserved, SubmissionAccepted, Variant
 from ledger.job import State
 from ledger.store.interface import NEW
-from render_service.asking.closing import closing
-from render_service.asking.renders import place
-from render_service.desk import Desk, utc_now
-from render_service.errors import BadInput
+from render_service.adoption.server_library import delete
 from render_service.recovery.audit import Audit, Scope, audit, audited_at
-from render_service.recovery.by_hand import declare_absent
-from render_service.recovery.dealt_with import deal_with
-from render_service.recovery.findings import of_jobs
+from render_service.recovery.findings import deal_with, of_jobs
+from render_service.recovery.manual import declare_absent
 from render_service.recovery.reconcile import reconcile_job
-from render_service.taking_in.library import delete
+from render_service.runtime.errors import BadInput
+from render_service.session.closing import closing
+from render_service.session.session import Desk, utc_now
+from render_service.submission.submit import place
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import pytest
 
 from ledger.events import Status
 from render_service.recovery.listing import Listing, read_list
-from sora_adapter.observation import Observation, Page
+from sora_adapter.models import Observation, Page
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from ledger.private import Private
 from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempts import Attempt
 from render_service.recovery.matching import likeness
-from sora_adapter.observation import Observation
+from sora_adapter.models import Observation
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NOON_S = int(NOON.timestamp())

@@ -18,12 +18,12 @@ from ledger.events import (
 )
 from ledger.job import Job, State
 from ledger.store.interface import ANY
-from render_service.asking.renders import place
-from render_service.asking.resuming import resume
-from render_service.desk import Desk
+from render_service.adoption.adopt import take_in
 from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job
-from render_service.settling.settle import settle
-from render_service.taking_in.adoption import take_in
+from render_service.session.session import Desk
+from render_service.settlement.settle import settle
+from render_service.submission.resume import resume
+from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio

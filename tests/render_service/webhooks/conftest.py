@@ -20,10 +20,10 @@ from ledger.events import WebhookReceived
 from ledger.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
-from render_service.desk import Desk
-from render_service.settings import Settings
-from render_service.web.app import create_app
-from render_service.web.server import listen
+from render_service.runtime.settings import Settings
+from render_service.server.app import create_app
+from render_service.server.server import listen
+from render_service.session.session import Desk
 from sora_adapter.sandbox.server import SandboxServer
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

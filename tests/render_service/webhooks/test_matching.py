@@ -9,10 +9,10 @@ import pytest
 from ledger.events import WebhookMatched, WebhookReceived
 from ledger.job import Job, State
 from ledger.store.interface import ANY, Batch
-from render_service.asking.renders import place
-from render_service.desk import Desk
-from render_service.settling.settle import settle
-from render_service.taking_in.adoption import adopt
+from render_service.adoption.adopt import adopt
+from render_service.session.session import Desk
+from render_service.settlement.settle import settle
+from render_service.submission.submit import place
 from render_service.webhooks.matching import inbox_of, match_inbox
 
 

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from ledger.errors import LedgerUnusable
-from render_service.asking.renders import place
-from render_service.desk import Desk
+from render_service.session.session import Desk
+from render_service.submission.submit import place
 
 
 def told(sender: Any) -> dict[str, float]:

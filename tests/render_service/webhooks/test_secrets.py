@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from render_service.errors import BadInput
-from render_service.settings import read_settings
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import read_settings
 from render_service.webhooks.secrets import webhook_secrets
 
 NAME = "SORA_LEDGER_WEBHOOK_SECRETS"

@@ -14,11 +14,11 @@ import pytest
 from ledger.events import Variant
 from ledger.job import Job
 from ledger.record import Record
-from render_service.asking.renders import place
-from render_service.desk import Desk
-from render_service.settings import Settings
-from render_service.settling.settle import settle
-from render_service.telemetry import Log, Trace
+from render_service.runtime.settings import Settings
+from render_service.runtime.telemetry import Log, Trace
+from render_service.session.session import Desk
+from render_service.settlement.settle import settle
+from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
 
 HANDS = 16

@@ -1,0 +1,74 @@
+"""What approve and reject share: the key, the answer, and what is told of it."""
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation, say
+from ledger.job import Job, State
+from render_service.runtime.documents import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.tree.checkpoint import Signer
+    from render_service.approvals.approvals import Answered
+    from render_service.session.session import Desk
+
+    Answer = Callable[[Desk, Job, Signer | None], Coroutine[Any, Any, Answered]]
+
+
+def read_key(key: Path | None) -> "Signer | None":
+    """Return the signing key in a file, None without one."""
+    if key is None:
+        return None
+    from render_service.evidence.keys import read_signer  # noqa: PLC0415  # cryptography: only who signs
+
+    return read_signer(key)
+
+
+def answer_and_show(
+    inv: Invocation, name: str, key: Path | None, answer: "Answer", *, silent: bool = False
+) -> Job:
+    """Answer for the job called `name`, signed with `key` if there is one; return the job after it.
+
+    What came of it is emitted, unless the job goes on and `silent` leaves that to who goes on with it.
+    """
+    from render_service.submission.preview import ruling_document  # noqa: PLC0415
+
+    signer = read_key(key)
+
+    async def follow(desk: "Desk") -> "Answered":
+        return await answer(desk, await desk.job(name), signer)
+
+    answered = inv.desk(follow)
+    job, ruling = answered.job, answered.ruling
+    if silent and job.state is State.DECIDED:
+        return job
+    decision = ruling_document(ruling, job_id=job.job_id, draft=job.source_job) if ruling else None
+    document = inv.job_document(job) | {"decision": decision, "approvals_needed": answered.needed}
+    inv.emit(document, lambda console: _text(console, answered))
+    if ruling and job.state in {State.DENIED, State.HELD}:
+        again = (
+            "denied" if job.state is State.DENIED else "held again, since it would not be what was approved"
+        )
+        say(f"Error: {job.job_id} was approved, and {again} when it was decided anew")
+        raise click.exceptions.Exit(ExitCode.DENIED)
+    return job
+
+
+def _text(console: "Console", answered: "Answered") -> None:
+    from cli.text.decisions import show_ruling  # noqa: PLC0415  # rich: only for text
+    from cli.text.jobs import show_job, show_submitting  # noqa: PLC0415  # rich: only for text
+
+    job = answered.job
+    if answered.ruling:
+        show_ruling(console, answered.ruling, job_id=job.job_id, draft=job.source_job)
+    show_job(console, job)
+    if answered.needed:
+        console.print(f"{counted(answered.needed, 'more approval')} needed")
+    if job.state is State.DECIDED:
+        show_submitting(console, job)

@@ -1,0 +1,63 @@
+"""``remix --change KEY=VALUE``: the prompt of a remix, written from what is known of the shot."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from cli.invocation import Invocation
+from decision.one_change.shot_spec import NAMES, change_spec
+from decision.request.prompt import FIELDS
+
+KEEPS = "same shot and framing"
+FIXED = ("model", "size", "seconds")
+
+change_option = click.option(
+    "--change",
+    "changes",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help=f"Change one line of the shot, known from its request: {', '.join(NAMES)}.",
+)
+
+
+def changed(
+    inv: Invocation, name: str, changes: tuple[str, ...], asked: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return prompt and options of the remix of the video called `name` that makes `changes`.
+
+    Several changes, and one of what a remix keeps, are asked for as they are: the decision denies them with
+    what to do instead.
+    """
+    given = dict(map(_pair, changes))
+    if len(given) < len(changes):
+        raise click.UsageError("--change names one key twice; a remix changes exactly one thing")
+    wishes = {key: value for key, value in given.items() if key in FIXED}
+    lines = {key: value for key, value in given.items() if key not in FIXED}
+    if wishes or len(lines) > 1:
+        unknown = [key for key in lines if key not in FIELDS]
+        if unknown:
+            change_spec({}, unknown[0], lines[unknown[0]])  # says which keys there are
+        return KEEPS, asked | wishes | {"fields": {**lines, **asked["fields"]}}
+    ((key, value),) = lines.items()
+    spec = change_spec(_spec(inv, name), key, value)
+    return spec.prompt, asked | {"fields": {**spec.fields, **asked["fields"]}}
+
+
+def _pair(change: str) -> tuple[str, str]:
+    key, equals, value = change.partition("=")
+    if not equals:
+        example = f"{key}='…'" if key in NAMES else "palette='teal, sand, rust'"
+        raise click.UsageError(f"--change {change}: expected KEY=VALUE, for example --change {example}")
+    return key.strip().lower(), value
+
+
+def _spec(inv: Invocation, name: str) -> Mapping[str, str]:
+    from ledger.errors import JobNotFound  # noqa: PLC0415
+    from render_service.reports.shot_spec import spec_at  # noqa: PLC0415
+
+    with inv.ledger() as ledger:
+        try:
+            return spec_at(ledger, ledger.job(name))
+        except JobNotFound:  # only the server may know it: adopted later, and nothing is known of the shot
+            return {}

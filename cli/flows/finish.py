@@ -1,0 +1,105 @@
+"""What commands that follow a render share: waiting for it, keeping its files, and telling how it stands."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.exit_codes import of_job
+from cli.invocation import Invocation, say
+from cli.options.copies import Copies
+from cli.text import output
+from ledger.events import Variant
+from ledger.job import Job, State
+from render_service.runtime.documents import Json
+from render_service.runtime.errors import ServiceError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.session.session import Desk
+    from render_service.settlement.settle import Watch
+
+
+@contextmanager
+def progress(inv: Invocation, job: Job) -> "Iterator[Watch | None]":
+    """Show a progress bar where a person reads; elsewhere the log tells."""
+    if not inv.shows_progress or job.outcome is not None:
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=output.console(stderr=True)) as bar:
+        task = bar.add_task(job.status or "queued", total=100, completed=job.progress or 0)
+
+        def watch(now: Job, seen: object) -> None:
+            percent = getattr(seen, "progress", None) or 0
+            done = 100 if now.state is State.COMPLETED else percent
+            bar.update(task, completed=done, description=str(now.status))
+
+        yield watch
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How long to wait for a video, and which of its files to copy, if any."""
+
+    copies: Copies | None
+    interval_s: float
+    timeout_s: float
+
+
+def raise_trouble(finished: "Finished") -> None:
+    """Raise what kept a job from more; where that was the loss of its video, say it and exit with 4."""
+    if finished.trouble is None:
+        return
+    if finished.job.state is State.LOST:
+        say(f"Error: {finished.trouble}")
+        raise click.exceptions.Exit(of_job(finished.job))
+    raise finished.trouble
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job as the command leaves it, the copies that were made, and what kept it from more."""
+
+    job: Job
+    copies: Sequence[Path]
+    trouble: Exception | None = None
+
+    def document(self, inv: Invocation) -> Json:
+        """Return the job's document with the names of its copies."""
+        return inv.job_document(self.job) | {"files": [str(path) for path in self.copies]}
+
+    def show(self, console: "Console", inv: Invocation) -> None:
+        """Print the job, and where the copies are."""
+        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
+
+        show_job(console, self.job, inv.settings.place_url)
+        for path in self.copies:
+            console.print(f"wrote {path}", markup=False)
+
+
+async def finish(inv: Invocation, desk: "Desk", job: Job, wishes: Wishes) -> Finished:
+    """Wait for `job`, store its video, and copy out what is wished for.
+
+    A waiting time that is over, and any other trouble, is returned with the job as it stands then: it was
+    paid for, and whoever asked needs its id.
+    """
+    from render_service.settlement.settle import settle  # noqa: PLC0415  # may call a server
+    from sora_adapter.errors import AdapterError  # noqa: PLC0415
+
+    interval_s, timeout_s = wishes.interval_s, wishes.timeout_s
+    copies: list[Path] = []
+    try:
+        with progress(inv, job) as watch:
+            job = await settle(desk, job, interval_s=interval_s, timeout_s=timeout_s, watch=watch)
+        if wishes.copies and Variant.VIDEO in job.assets:
+            job, copies = await wishes.copies.make(desk, job)
+    except (AdapterError, ServiceError) as trouble:
+        return Finished(await desk.job(job.job_id), copies, trouble)
+    return Finished(job, copies)

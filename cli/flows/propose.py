@@ -1,0 +1,100 @@
+"""Changes of policy and budgets that wait for approval: proposing, answering, and what is shown of them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation, say
+from cli.text.printable import printable
+from render_service.runtime.documents import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.ledger import Ledger
+    from render_service.approvals.answer_changes import Outcome
+    from render_service.approvals.changes import Office, Proposed
+
+CHANGE = "change_"
+
+
+def propose(inv: Invocation, make: "Callable[[Office], Proposed]") -> None:
+    """Propose a change, show it, and end as what is held ends, saying who has to approve it."""
+    from render_service.approvals.changes import waits_for  # noqa: PLC0415
+
+    with _writing(inv) as ledger:
+        proposed = make(_office(inv, ledger))
+        _show(inv, ledger, proposed, proposed.event.approvals_needed)
+        say(f"Error: {waits_for(proposed, ledger)}")
+    raise click.exceptions.Exit(ExitCode.DENIED)
+
+
+def answer_change(inv: Invocation, answer: "Callable[[Office], Outcome]") -> None:
+    """Answer for a proposed change and show what came of it."""
+    inv.ledger().close()  # says what is wrong if there is no ledger
+    with _writing(inv) as ledger:
+        outcome = answer(_office(inv, ledger))
+        _show(inv, ledger, outcome.proposed, outcome.needed)
+
+
+def _writing(inv: Invocation) -> "Ledger":
+    from ledger.ledger import Ledger  # noqa: PLC0415
+    from render_service.session.session import utc_now  # noqa: PLC0415
+
+    return Ledger.open_or_create(inv.settings.ledger_url, inv.settings.provenance(inv.trace), utc_now())
+
+
+def _office(inv: Invocation, ledger: "Ledger") -> "Office":
+    from render_service.approvals.changes import Office  # noqa: PLC0415
+    from render_service.session.session import clock_of  # noqa: PLC0415
+
+    return Office(ledger, inv.settings, inv.trace, clock_of(ledger))
+
+
+def _show(inv: Invocation, ledger: "Ledger", proposed: "Proposed", needed: int) -> None:
+    document = change_document(ledger, proposed) | {"approvals_needed": needed}
+
+    def text(console: "Console") -> None:
+        for line in change_lines(ledger, proposed):
+            console.print(printable(line), markup=False)
+        if needed:
+            console.print(f"{counted(needed, 'more approval')} needed")
+
+    inv.emit(document, text)
+
+
+def change_document(ledger: "Ledger", proposed: "Proposed") -> dict[str, Any]:
+    """Return a change as JSON."""
+    from render_service.reports.answers import answers  # noqa: PLC0415
+
+    first, event = proposed.history[0], proposed.event
+    return {
+        "change": proposed.name,
+        "state": proposed.state,
+        "operation": event.operation,
+        "words": proposed.words,
+        "policy_sha256": event.policy_sha256,
+        "catalog_sha256": event.catalog_sha256,
+        "budget": event.budget,
+        "limit_usd_micros": event.limit_usd_micros,
+        "why": event.why and event.why.text,
+        "reason_codes": list(event.reason_codes),
+        "proposed_by": first.actor,
+        "actor_source": first.envelope["actor_source"],
+        "proposed_at": first.recorded_at,
+        "position": first.position,
+        "answers": [answer.document() for answer in answers(ledger, proposed.history)],
+    }
+
+
+def change_lines(ledger: "Ledger", proposed: "Proposed") -> list[str]:
+    """Return a change in lines to read."""
+    from render_service.reports.answers import answers  # noqa: PLC0415
+
+    first, why = proposed.history[0], proposed.event.why
+    words = "no reason given" if why is None else why.text or "[erased]"
+    by = f"proposed by {first.actor} ({first.envelope['actor_source']}) at {first.recorded_at[:16]}Z"
+    lines = [f"{proposed.name}  {proposed.state}  {proposed.words}", f"  {by}: {words}"]
+    return [*lines, *(f"  {answer.sentence}" for answer in answers(ledger, proposed.history))]

@@ -1,0 +1,325 @@
+"""Options that several commands share, as decorators. A command function gets an `Invocation` first."""
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cli.invocation import Invocation, announce, announce_settings
+from cli.text import output
+from decision.rules.purpose import PURPOSES
+from render_service.assets.folder import irreplaceable
+from render_service.runtime.settings import read_settings
+from render_service.runtime.telemetry import Log, begin_trace
+
+MICROS = 1_000_000
+
+
+def read_dollars(option: str, text: str) -> int:
+    """Return the dollars given with `option` as integer micro-dollars."""
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    micros = amount * MICROS if amount.is_finite() else Decimal(-1)
+    if micros < 0 or micros != micros.to_integral_value() or micros >= 2**53:
+        raise click.UsageError(f"{option} {text}: expected dollars from 0, such as 2.50")
+    return int(micros)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SETTINGS = ("ledger", "profile", "actor", "team", "project")
+"""The options that `read_settings` takes, on the commands that have them."""
+
+DEFAULT_INTERVAL_S = 10.0
+DEFAULT_TIMEOUT_S = 1_800.0
+
+
+def _stacked(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    """Add ``.json`` where there is no suffix, and make the folder, before anything is spent."""
+    if value is None:
+        return None
+    path = value if value.suffix else value.with_suffix(".json")
+    if path.is_dir():
+        raise click.BadParameter(f"{path} is a folder; name a file in it")
+    if what := irreplaceable(path):
+        raise click.BadParameter(f"at {path} is {what}, which nothing replaces; name another")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.BadParameter(f"the folder {path.parent} cannot be made ({error.strerror})") from error
+    return path
+
+
+def _max_cost(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    return None if value is None else read_dollars("--max-cost", value)
+
+
+def _check_text(context: click.Context) -> None:
+    """Refuse bytes that are no text; a path may hold any."""
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if isinstance(value, str) and not value.isascii() and _is_broken(value):
+            raise click.BadParameter(
+                "it holds bytes that are no UTF-8 text; type it again", ctx=context, param=parameter
+            )
+
+
+def _is_broken(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _of_every_command(actor_help: str) -> Callable[[F], F]:
+    return _stacked(
+        click.option(
+            "--ledger",
+            metavar="URL",
+            help="A file, sqlite:///… or postgresql://….  [env: SORA_LEDGER_URL; default: user data folder]",
+        ),
+        click.option("--actor", metavar="ID", help=actor_help),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["text", "json"]),
+            help="Format of stdout.  [default: text on a terminal, json elsewhere]",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
+        click.option(
+            "--json-out",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            callback=_json_path,
+            help="Also write the JSON here; .json is added to a name without suffix.",
+        ),
+        click.option("-v", "--verbose", is_flag=True, help="Log every step where a person reads."),
+    )
+
+
+def _wants_json(form: str | None, *, as_json: bool) -> bool | None:
+    """Return what --format and --json ask for; None leaves it to the terminal."""
+    if as_json and form == "text":
+        raise click.UsageError("--json and --format text contradict each other; give one")
+    return True if as_json else None if form is None else form == "json"
+
+
+def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give the command its `Invocation`, as `invocation` does; `actor_help` says what --actor means there."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @_of_every_command(actor_help)
+        @functools.wraps(function)
+        def command(
+            *args: Any, form: str | None, as_json: bool, json_out: Path | None, verbose: bool, **rest: Any
+        ) -> Any:
+            context = click.get_current_context()
+            _check_text(context)
+            wants_json = _wants_json(form, as_json=as_json)
+            trace = begin_trace()
+            for_people = wants_json is False or sys.stderr.isatty()
+            log = Log(trace, quiet=for_people and not verbose)
+            announce(log, context.info_name or "")
+            settings = read_settings(**{name: rest.pop(name, None) for name in SETTINGS})
+            settings = replace(settings, request_key_file=rest.pop("signing_key", None))
+            announce_settings(log, settings)
+            retired = rest.pop("even_if_retired", False)
+            printing = output.current()
+            printing.trace = trace
+            inv = Invocation(settings, trace, log, wants_json, json_out, even_if_retired=retired)
+            printing.is_json = inv.prints_json
+            return function(inv, *args, **rest)
+
+        return command
+
+    return decorate
+
+
+invocation = invocation_for("Who is asking.  [env: SORA_LEDGER_ACTOR; default: login]")
+"""Give the command its `Invocation`, made from the options every command has."""
+
+
+calling = _stacked(
+    click.option(
+        "--profile",
+        metavar="NAME",
+        help="Server profile: openai, sandbox, litellm, vllm-omni, sglang, trtllm, new-api, azure, custom, "
+        "or one of your file SORA_LEDGER_PROFILES.  [env: SORA_LEDGER_PROFILE]",
+    ),
+    click.option("--even-if-retired", is_flag=True, help="Call a server that was switched off all the same."),
+)
+queue = click.option(
+    "--queue", is_flag=True, help="Decide and record, and leave the submission to `resume` or a worker."
+)
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Show what would be asked; record nothing, call nothing."
+)
+
+
+def _job_id(*, required: bool) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        @click.argument("job", required=False)
+        @click.option("--id", "id_", metavar="ID", help="Job id, video id, or unique prefix of a job id.")
+        @functools.wraps(function)
+        def command(*args: Any, job: str | None, id_: str | None, **rest: Any) -> Any:
+            if job and id_ and job != id_:
+                raise click.UsageError(f"two ids were given: {job} and --id {id_}; give one")
+            name = job or id_
+            if required and not name:
+                raise click.UsageError(
+                    "no id was given: add --id ID (job id, video id or prefix of a job id)"
+                )
+            return function(*args, name=name, **rest)
+
+        return command  # type: ignore[return-value]  # click reads the wrapper's options
+
+    return decorate
+
+
+job_id = _job_id(required=True)
+"""Name a job as an argument or with --id; passed on as `name`."""
+
+maybe_job_id = _job_id(required=False)
+"""The same, where something else may take its place: `name` may be None."""
+
+
+shape = _stacked(
+    click.option(
+        "--model", metavar="NAME", default="auto", show_default=True, help="auto, sora-2 or sora-2-pro."
+    ),
+    click.option(
+        "--size",
+        metavar="WxH",
+        help="Pixels; another than those offered lists them.  [default: 1280x720]",
+    ),
+    click.option("--seconds", metavar="N", help="Length of the clip.  [default: 4]"),
+    click.option(
+        "--input-reference",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Image for the first frame: JPEG, PNG or WebP of exactly --size.",
+    ),
+)
+paying = _stacked(
+    click.option("--team", metavar="WORD", help="Whose money it is, for budgets.  [env: SORA_LEDGER_TEAM]"),
+    click.option(
+        "--project", metavar="WORD", help="On what project, for budgets.  [env: SORA_LEDGER_PROJECT]"
+    ),
+)
+render = _stacked(
+    paying,
+    click.option(
+        "--purpose",
+        metavar="WORD",
+        default="draft",
+        show_default=True,
+        help=f"What it is for; decides the model where that is left open: {', '.join(PURPOSES)}.",
+    ),
+    click.option(
+        "--max-cost",
+        "max_cost_usd_micros",
+        metavar="USD",
+        callback=_max_cost,
+        help="Deny what is estimated to cost more, such as 2.50.",
+    ),
+    click.option(
+        "--deadline",
+        "deadline_minutes",
+        metavar="MINUTES",
+        type=click.IntRange(0, 100_000),
+        help="Prefer models that were measured here to be ready in time.",
+    ),
+    click.option(
+        "--request-key",
+        metavar="KEY",
+        help="A name of yours for this request: repeated, it gives the same job, never a second render.",
+    ),
+    click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails; recorded."),
+)
+promotes = click.option(
+    "--promotes",
+    metavar="JOB",
+    help="The draft this is the final of; once reviewed as approved, what was approved is worth its price.",
+)
+answer_key = click.option(
+    "--key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Sign it with this key (`key new`); the policy names whose it is.",
+)
+
+
+signed_request = click.option(
+    "--key",
+    "signing_key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Sign the request with this key; the policy names whose it is.  [env: SORA_LEDGER_KEY]",
+)
+"""The command finds it in its settings."""
+waiting = _stacked(
+    click.option(
+        "--poll-interval",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0.05),
+        default=DEFAULT_INTERVAL_S,
+        show_default=True,
+        help="How often to ask, unless the server says when.",
+    ),
+    click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0.0),
+        default=DEFAULT_TIMEOUT_S,
+        show_default=True,
+        help="How long to wait; the render goes on afterwards.",
+    ),
+)
+signing = click.option(
+    "--key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Sign with the key in this file (`key new` makes one).  [env: SORA_LEDGER_KEY]",
+)
+by_checkpoint = click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Prove by this checkpoint, which somebody holds already, and not by a new one.",
+)
+verifier = click.option(
+    "--verifier",
+    metavar="VKEY",
+    multiple=True,
+    help="A public key to check signatures with: its text, or a file that holds it; repeatable.",
+)
+
+
+def listening(port: int) -> Callable[[F], F]:
+    """Say where to listen, on `port` if nothing is said."""
+    return _stacked(
+        click.option(
+            "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on."
+        ),
+        click.option(
+            "--port",
+            metavar="N",
+            type=click.IntRange(0, 65_535),
+            default=port,
+            show_default=True,
+            help="Port to listen on; 0 takes a free one.",
+        ),
+    )

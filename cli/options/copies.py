@@ -1,0 +1,94 @@
+"""Which files of a job a command copies, and where; what is in the way is said before anything is spent."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ledger.events import Variant
+from ledger.job import Job
+from render_service.assets.names import SUFFIXES
+from render_service.assets.store import check_target
+
+if TYPE_CHECKING:
+    from render_service.session.session import Desk
+
+
+@dataclass(frozen=True)
+class Copies:
+    """The variants to copy to `out`, or each under the video's id into the working folder."""
+
+    variants: Sequence[Variant]
+    out: Path | None
+    force: bool
+
+    def check(self, job: Job) -> None:
+        """Refuse files that stand in the way before any is fetched; `out` was checked where it was given."""
+        if self.out is None:
+            for variant in self.variants:
+                check_target(_target(job, variant), force=self.force)
+
+    def not_stored(self, job: Job) -> list[Variant]:
+        """Return the variants that the server would have to give."""
+        return [variant for variant in self.variants if variant not in job.assets]
+
+    async def make(self, desk: "Desk", job: Job) -> tuple[Job, list[Path]]:
+        """Make sure the variants are stored, and copy them."""
+        from render_service.settlement.settle import fetch  # noqa: PLC0415  # may call a server
+
+        self.check(job)
+        copied = []
+        for variant in self.variants:
+            job = await fetch(desk, job, variant)
+            target = self.out or _target(job, variant)
+            desk.assets.copy_out(job.assets[variant].storage_uri, target, force=self.force)
+            copied.append(target)
+        return job, copied
+
+
+def copying(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Take --variant, --out and --force, passed on as `copies`."""
+
+    @click.option(
+        "--variant",
+        "variants",
+        multiple=True,
+        metavar="NAME",
+        type=click.Choice(["video", "thumbnail", "spritesheet", "all"]),
+        help="video, thumbnail, spritesheet or all; repeatable.  [default: video]",
+    )
+    @click.option(
+        "--out",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Copy the file here.  [default: VIDEO_ID and a suffix, in the working folder]",
+    )
+    @click.option("--force", is_flag=True, help="Replace the file if it exists.")
+    @functools.wraps(function)
+    def command(*args: Any, variants: tuple[str, ...], out: Path | None, force: bool, **rest: Any) -> Any:
+        return function(*args, copies=_copies(variants, out, force=force), **rest)
+
+    return command
+
+
+def _copies(names: Sequence[str], out: Path | None, *, force: bool) -> Copies:
+    every = list(Variant)
+    named = [Variant(name) for name in dict.fromkeys(names or ["video"]) if name != "all"]
+    copies = Copies(every if "all" in names else named, out, force)
+    if out is not None:
+        if len(copies.variants) > 1:
+            raise click.UsageError("--out names one file; leave it out, or give one --variant")
+        check_target(out, force=force)
+    return copies
+
+
+def _target(job: Job, variant: Variant) -> Path:
+    """Return the file of a variant in the working folder, of the usual type where it is not here yet."""
+    from render_service.settlement.download import USUAL_TYPE  # noqa: PLC0415  # the adapter
+
+    media_type = job.assets[variant].media_type if variant in job.assets else USUAL_TYPE[variant]
+    kind = "" if variant is Variant.VIDEO else f".{variant}"
+    return Path(f"{job.video_id}{kind}{SUFFIXES.get(media_type, '.bin')}")

@@ -1,0 +1,210 @@
+"""What a new render may be given besides its prompt, in all the words people know for it.
+
+`options.shape` has the words of the Sora skill; here are those of image2video (``--images``,
+``--duration``, ``--width``, ``--height``, ``--seed``, ``--loop``) and the ways to a first frame. Commands
+hand both to `gather`.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from decision.request.dimensions import read_size, size_of
+from decision.request.request import DEFAULT_SIZE
+from decision.rules.catalog import Catalog
+from render_service.assets.fit import Fit, Frame, as_found, first_frame, read_fit
+from render_service.assets.inputs import NOTHING, Material
+
+NO_MATCH = "it matches no file; check the folder, and quote the pattern so that the shell leaves it alone"
+
+
+def read_images(given: str) -> list[Path]:
+    """Return every file that is named, once; those of one pattern in the order of their names."""
+    if _at(Path(given)) == "file":  # a name may hold a comma
+        return [Path(given)]
+    paths: dict[Path, None] = {}
+    for part in (part.strip() for part in given.split(",")):
+        if not part:
+            raise click.UsageError(f"--images {given!r}: nothing stands between two commas; leave one out")
+        paths |= dict.fromkeys(_files(part))
+    return list(paths)
+
+
+def _files(part: str) -> list[Path]:
+    path = Path(part).expanduser()
+    found = _at(path)
+    if found == "folder":
+        raise click.UsageError(f"--images {part!r}: it is a folder; name its images, such as {part}/*.jpg")
+    if found == "file" or not has_magic(part):
+        return [path]
+    names = sorted(Path(name) for name in glob(str(path), recursive=True))  # noqa: PTH207  # may be absolute
+    files = [file for file in names if file.is_file()]
+    if not files:
+        raise click.UsageError(f"--images {part!r}: {NO_MATCH}")
+    return files
+
+
+def _at(path: Path) -> Literal["file", "folder", "nothing"]:
+    try:
+        if path.is_dir():
+            return "folder"
+        return "file" if path.exists() else "nothing"
+    except OSError:  # a name longer than any file's
+        return "nothing"
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """The options of `ingredients`, as they were typed."""
+
+    images: str | None
+    input_reference_url: str | None
+    input_reference_file_id: str | None
+    character_ids: tuple[str, ...]
+    fit: str | None
+    duration: str | None
+    width: str | None
+    height: str | None
+    seed: str | None
+    loop: bool | None
+
+    def given(self) -> str | None:
+        """Return the flag of the first that was typed, None where none was."""
+        typed = (field.name for field in fields(self) if getattr(self, field.name) not in (None, ()))
+        return next((f"--{name.replace('_', '-')}" for name in typed), None)
+
+
+class LoopCommand(click.Command):
+    """Takes ``--loop true`` and ``--loop false`` for ``--loop`` and ``--no-loop``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what is left when the value of ``--loop`` is spelled as a flag."""
+        return super().parse_args(ctx, loop_as_flag(args))
+
+
+def loop_as_flag(args: list[str]) -> list[str]:
+    """Return `args` with ``--loop VALUE`` and ``--loop=VALUE`` as a flag; other words stay as they are."""
+    flags = {"true": "--loop", "false": "--no-loop"}
+    plain: list[str] = []
+    for word in args:
+        if plain and plain[-1] == "--loop" and word.lower() in flags:
+            plain[-1] = flags[word.lower()]
+        else:
+            value = word.removeprefix("--loop=").lower()
+            plain.append(flags.get(value, word) if word.startswith("--loop=") else word)
+    return plain
+
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "-i",
+        "--images",
+        metavar="A,B",
+        help="Images or quoted patterns, separated by commas; the first is the first frame.",
+    ),
+    click.option(
+        "--input-reference-url", metavar="URL", help="Image for the first frame: https or data URL."
+    ),
+    click.option("--input-reference-file-id", metavar="ID", help="Image the server has as a file."),
+    click.option(
+        "--character-id",
+        "character_ids",
+        metavar="ID",
+        multiple=True,
+        help="A character to appear; repeatable, two at most.",
+    ),
+    click.option(
+        "--fit",
+        metavar="HOW",
+        help="Make the image match the size: cover (cut), contain (blurred sides) or pad (black).",
+    ),
+    click.option("--duration", metavar="N", help="The same as --seconds."),
+    click.option("--width", metavar="PIXELS", help="With --height, the same as --size."),
+    click.option("--height", metavar="PIXELS", help="With --width, the same as --size."),
+    click.option("--seed", metavar="N", help="Repeat a render by number, where the server can."),
+    click.option("--loop/--no-loop", default=None, help="End where it begins, where the server can."),
+)
+
+
+def ingredients(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Take these options, passed on as one value, `extra`."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **rest: Any) -> Any:
+        given = {field.name: rest.pop(field.name) for field in fields(Ingredients)}
+        return function(*args, extra=Ingredients(**given), **rest)
+
+    decorated: Any = command
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]  # click's decorator keeps the function
+
+
+def gather(
+    extra: Ingredients,
+    catalog: Catalog,
+    *,
+    model: str,
+    size: str | None,
+    seconds: str | None,
+    input_reference: Path | None,
+) -> tuple[dict[str, Any], Material]:
+    """Return the values of a request, named as in `RenderRequest`, and its files."""
+    size = _size(extra, size, model, catalog)
+    paths = _paths(extra, input_reference)
+    fit = read_fit(extra.fit)
+    if fit and not paths:
+        raise click.UsageError("--fit is about an image file; name one with --images or --input-reference")
+    first, further = _frames(paths, size, fit, catalog)
+    values = {
+        "model": model,
+        "size": size,
+        "seconds": _one_of("--seconds", seconds, "--duration", extra.duration),
+        "input_reference": first.image if first else None,
+        "further_images": tuple(frame.image for frame in further),
+        "reference_url": extra.input_reference_url,
+        "reference_file_id": extra.input_reference_file_id,
+        "character_ids": extra.character_ids,
+        "options": {"seed": extra.seed, "loop": extra.loop},
+    }
+    contents = tuple(frame.content for frame in further)
+    if first is None:
+        return values, NOTHING
+    return values, Material(reference=first.content, original=first.original, further=contents)
+
+
+def _one_of(flag: str, value: str | None, other_flag: str, other: str | None) -> str | None:
+    if value is not None and other is not None and value != other:
+        raise click.UsageError(f"{flag} {value} and {other_flag} {other} say the same thing; give one")
+    return other if value is None else value
+
+
+def _size(extra: Ingredients, size: str | None, model: str, catalog: Catalog) -> str | None:
+    if extra.width is None and extra.height is None:
+        return size
+    pixels = size_of(extra.width, extra.height, catalog, model)
+    return _one_of("--size", size, "--width and --height", pixels)
+
+
+def _paths(extra: Ingredients, input_reference: Path | None) -> list[Path]:
+    if extra.images is None:
+        return [input_reference] if input_reference else []
+    if input_reference:
+        raise click.UsageError("--images and --input-reference both name the first frame; give one")
+    return read_images(extra.images)
+
+
+def _frames(
+    paths: list[Path], size: str | None, fit: Fit | None, catalog: Catalog
+) -> tuple[Frame | None, list[Frame]]:
+    """Read every image; only the first is fitted, since the others are not sent."""
+    if not paths:
+        return None, []
+    wanted = read_size(size, catalog) if size else DEFAULT_SIZE
+    first, further = first_frame(paths[0], wanted, fit), [as_found(path) for path in paths[1:]]
+    return first, further

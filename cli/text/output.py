@@ -1,0 +1,230 @@
+"""Everything that a command prints goes through here: data to stdout, everything else to stderr.
+
+Where stdout gets JSON it gets one document, also when the command fails (`fail`), and stderr gets JSON log
+lines unless a person reads it. What people or servers wrote can command no terminal: in text every character
+that a terminal would obey is replaced (`printable`), in JSON it is written as its escape (`to_json`).
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from errno import EPIPE
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.text.printable import escaped, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.runtime.telemetry import Trace
+
+WIDTH = 140  # of text that goes to a file
+INDENT = 2
+_CHUNK = 1 << 16  # characters of a long document that are written at a time
+_MARGIN = "    "  # of what stands in the list of a document
+
+
+@dataclass
+class Output:
+    """Where the output of one command goes, and how much of its document is there."""
+
+    is_json: bool
+    trace: "Trace | None" = None
+    has_document: bool = False
+    open_list: bool = False
+    """Whether the document is a list that has not ended: an error then becomes its last member."""
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether stderr gets log lines for programs."""
+        return self.is_json and not sys.stderr.isatty()
+
+
+_CURRENT: ContextVar[Output] = ContextVar("output")
+
+
+def current() -> Output:
+    """Return the output of the command that runs; text where none does."""
+    return _CURRENT.get(Output(is_json=False))
+
+
+@contextmanager
+def begin(*, is_json: bool) -> Iterator[Output]:
+    """Begin the output of a command."""
+    output = Output(is_json)
+    token = _CURRENT.set(output)
+    try:
+        yield output
+    finally:
+        _CURRENT.reset(token)
+
+
+# --- stdout ---
+
+
+def to_json(document: Any, indent: int | None = INDENT) -> str:
+    """Return `document` as JSON in which no character commands a terminal or turns the line around."""
+    return escaped(json.dumps(document, indent=indent, ensure_ascii=False))
+
+
+@contextmanager
+def stdout_trouble() -> Iterator[None]:
+    """Say that stdout cannot be written, where it cannot; a reader that went away is no trouble."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == EPIPE:
+            raise
+        raise click.ClickException(
+            f"stdout cannot be written ({error.strerror}); the command itself was carried out"
+        ) from error
+
+
+def print_document(document: Any, indent: int | None = INDENT) -> None:
+    """Print the JSON document of a command, or one line of several."""
+    current().has_document = True
+    click.echo(to_json(document, indent))
+
+
+def print_text(text: str, *, newline: bool = True) -> None:
+    """Print text for reading, or for another program, to stdout."""
+    click.echo(printable(text), nl=newline)
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Return where text for reading goes, in colours and columns."""
+    from cli.text.shown import safe_console  # noqa: PLC0415  # rich: only who prints text pays for it
+
+    return safe_console(stderr=stderr, width=None if stderr or sys.stdout.isatty() else WIDTH)
+
+
+@contextmanager
+def printed_list(name: str) -> Iterator[Callable[[Any], None]]:
+    """Print a document of one list, member by member; yields the function that prints one."""
+    output = current()
+
+    def write(text: str) -> None:
+        output.has_document = output.open_list = True
+        click.echo(text, nl=False)
+
+    with _listing(name, write) as add:
+        yield add
+    output.open_list = False
+
+
+@contextmanager
+def filed_list(path: Path, name: str) -> Iterator[Callable[[Any], None]]:
+    """Write a document of one list to `path`, member by member, whole or not at all."""
+    with _whole_file(path) as write, _listing(name, write) as add:
+        yield add
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write `document` to `path`, whole or not at all."""
+    with _whole_file(path) as write:
+        write(to_json(document) + "\n")
+
+
+@contextmanager
+def _listing(name: str, write: Callable[[str], object]) -> Iterator[Callable[[Any], None]]:
+    pieces = [f'{{\n  "{name}": [']
+    waiting = is_first = 1
+
+    def add(member: Any) -> None:
+        nonlocal is_first, waiting
+        text = to_json(member).replace("\n", f"\n{_MARGIN}")
+        pieces.append(f"{'' if is_first else ','}\n{_MARGIN}{text}")
+        is_first, waiting = 0, waiting + len(text)
+        if waiting > _CHUNK:
+            write("".join(pieces))
+            pieces.clear()
+            waiting = 0
+
+    try:
+        yield add
+    except BaseException:
+        if not is_first:  # what was read is shown, and `fail` ends the list
+            write("".join(pieces))
+        raise
+    write("".join([*pieces, "]\n}\n" if is_first else "\n  ]\n}\n"]))
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[Callable[[str], None]]:
+    """Yield what appends text to a new file, which gets its name once all of it is there."""
+    from ledger.private_files import OPEN, NewFile  # noqa: PLC0415  # no command waits for it
+
+    with _file_trouble(path):
+        file = NewFile(path, mode=OPEN)
+    with file:
+
+        def write(text: str) -> None:
+            with _file_trouble(path):
+                file.write(text.encode(errors="backslashreplace"))
+
+        yield write
+        with _file_trouble(path):
+            file.replace(durable=False)
+
+
+@contextmanager
+def _file_trouble(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise click.FileError(str(path), f"{error.strerror}; the command itself was carried out") from error
+
+
+# --- stderr ---
+
+
+def note(message: str) -> None:
+    """Tell the person, or the log, something that is no data."""
+    if current().logs_json:
+        if message:
+            _log("note", "info", {"message": message})
+    else:
+        click.echo(printable(message), err=True)
+
+
+def complain(message: str, **facts: Any) -> None:
+    """Tell what went wrong, on stderr."""
+    if current().logs_json:
+        _log("command.failed", "error", {"message": message, **facts})
+    else:
+        click.echo(f"Error: {printable(message)}", err=True)
+
+
+def fail(message: str, *, shown: str | None = None, **facts: Any) -> None:
+    """Tell that the command failed: on stderr, and where it has none yet as the document on stdout.
+
+    `facts` are the code, the exit code and what to type next; `shown` is what people read instead.
+    """
+    output = current()
+    if shown is None or output.logs_json:
+        complain(message, **facts)
+    else:
+        click.echo(printable(shown), err=True, nl=False)
+    if not output.is_json:
+        return
+    error = {"code": facts.get("code"), "message": message, **facts}
+    with suppress(OSError):  # it may be stdout that failed
+        if output.open_list:
+            indented = to_json(error).replace("\n", "\n  ")
+            click.echo(f'\n  ],\n  "error": {indented}\n}}')
+        elif not output.has_document:
+            print_document({"error": error})
+
+
+def _log(event: str, level: str, facts: Mapping[str, Any]) -> None:
+    trace = current().trace
+    ids = {"trace_id": trace.trace_id, "span_id": trace.span_id} if trace else {}
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    click.echo(json.dumps({**ids, **facts, "event": event, "level": level, "timestamp": now}), err=True)

@@ -1,0 +1,171 @@
+"""The smallest change that would be allowed.
+
+All fixes of a denial belong together: applied together, the request is allowed. There are two kinds.
+
+Obstacles have a remedy each: a wish the source does not grant is dropped, a source is waited for, several
+changes are split, guardrails are confirmed. What the server does not take is dropped; where it does not have
+the operation itself, only another profile helps. A source that is gone for good, or that nothing can be added
+to any more, leaves a create.
+
+For money and for what a model offers, everything the catalog knows and the operation leaves open is compared
+with what was asked for, and the nearest wins: the fewest changes first; then a change of the caller's own
+limit before one of the model, of the seconds, of the size; raising a budget, which is not the caller's, comes
+last. A create leaves model, size and seconds open, an extension its seconds, an edit of a file its model.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from decision.engine.inputs import Inputs
+from decision.request.dimensions import size_distance
+from decision.request.request import DEFAULT_SECONDS, DEFAULT_SIZE
+from decision.rules.catalog import Catalog
+from ledger.events import Candidate, Fix, Operation, Status
+
+_COST_OF_CHANGING: Mapping[str, int] = {
+    "max_cost_usd_micros": 1,
+    "model": 2,
+    "seconds": 3,
+    "size": 4,
+    "budget_left_usd_micros": 5,
+}
+_NEEDED_BY: Mapping[str, str] = {
+    "character": "character_ids",
+    "url": "reference_url",
+    "file_id": "reference_file_id",
+    "seed": "seed",
+    "loop": "loop",
+}
+"""The field that needs something of a server which can be left out."""
+
+
+class _Shape(NamedTuple):
+    """What would be rendered; `model` None leaves the choice open, or to the source."""
+
+    model: str | None
+    size: str
+    seconds: int
+
+
+def fixes_for(inputs: Inputs, refused: Candidate, catalog: Catalog) -> tuple[Fix, ...]:
+    """Return the fixes that together would have `inputs` allowed; `refused` came nearest."""
+    details = [failure.detail_code for failure in refused.gates_failed]
+    people = tuple(_PEOPLE[detail] for detail in details if detail in _PEOPLE)
+    if _leaves_a_create(inputs, details, catalog):
+        create = _create_instead(inputs)
+        step = Fix(field="operation", action="set", value=Operation.CREATE.value)
+        return step, *_for_profile(create), *people, *_nearest_allowed(create, catalog)
+    remedies = _remedies(details, inputs)
+    return *_for_profile(inputs), *people, *remedies, *_nearest_allowed(inputs, catalog)
+
+
+def _leaves_a_create(inputs: Inputs, details: Iterable[str], catalog: Catalog) -> bool:
+    if "MODEL_RETIRED" in details and inputs.source_model:
+        return True
+    if {"SOURCE_DELETED", "SOURCE_FAILED", "EXTENDED_TOO_OFTEN"} & set(details):
+        return True
+    return inputs.operation is Operation.EXTEND and not catalog.extension.fitting(inputs.source_seconds or 0)
+
+
+def _create_instead(inputs: Inputs) -> Inputs:
+    """Return a new render with what was asked for by name."""
+    asked_seconds = inputs.seconds if inputs.operation is Operation.EXTEND else inputs.wished_seconds
+    return inputs.model_copy(
+        update={
+            "operation": Operation.CREATE,
+            "operations_needed": Operation.CREATE.value,
+            "source_model": None,
+            "size": inputs.wished_size or DEFAULT_SIZE,
+            "seconds": asked_seconds or DEFAULT_SECONDS,
+        }
+    )
+
+
+def _for_profile(inputs: Inputs) -> tuple[Fix, ...]:
+    """Return what to leave out for the server to take it, or that it takes another server."""
+    missing = (*inputs.operations_missing, *inputs.options_missing)
+    if any(name not in _NEEDED_BY for name in missing):
+        return (Fix(field="profile", action="set"),)
+    return tuple(Fix(field=_NEEDED_BY[name], action="drop") for name in missing)
+
+
+_PEOPLE: Mapping[str, Fix] = {
+    "ATTESTATION_MISSING": Fix(field="attested", action="set"),
+    "DRAFT_NOT_APPROVED": Fix(field="draft", action="wait", value="approved"),
+}
+"""What people have to do, whatever is rendered."""
+
+_REMEDIED: Mapping[str, Fix] = {
+    "FACE_IN_IMAGE": Fix(field="input_reference", action="drop"),
+    "FACES_NOT_CHECKED": Fix(field="reference_faces", action="set", value="checked"),
+    "SOURCE_NOT_COMPLETED": Fix(field="source", action="wait", value=Status.COMPLETED.value),
+    "MODEL_FIXED_BY_SOURCE": Fix(field="model", action="drop"),
+    "SIZE_FIXED_BY_SOURCE": Fix(field="size", action="drop"),
+    "SECONDS_FIXED_BY_SOURCE": Fix(field="seconds", action="drop"),
+    "SEVERAL_CHANGES": Fix(field="prompt", action="split"),
+    "NO_CHANGE_FOUND": Fix(field="prompt", action="set"),
+    "PRICE_UNKNOWN": Fix(field="catalog", action="set"),
+}
+
+
+def _remedies(details: Iterable[str], inputs: Inputs) -> Iterator[Fix]:
+    for detail in details:
+        fix = _REMEDIED.get(detail)
+        if fix:
+            yield fix.model_copy(update={"value": inputs.change_count}) if fix.action == "split" else fix
+
+
+def _nearest_allowed(inputs: Inputs, catalog: Catalog) -> tuple[Fix, ...]:
+    asked = _Shape(None if inputs.source_model else inputs.wished_model, inputs.size, inputs.seconds)
+    shapes = _shapes_of_source(inputs, catalog) if inputs.source_model else _shapes(inputs, asked, catalog)
+    ways = [(_fixes(inputs, asked, shape, cost), shape) for shape, cost in shapes]
+    return min(ways, key=lambda way: _effort(way[0], asked, way[1]))[0]
+
+
+def _shapes_of_source(inputs: Inputs, catalog: Catalog) -> Iterator[tuple[_Shape, int]]:
+    """Yield what can be made of the source, with its cost; an unknown one has a remedy of its own."""
+    extends = inputs.operation is Operation.EXTEND
+    lengths = catalog.extension.fitting(inputs.source_seconds or 0) if extends else (inputs.seconds,)
+    for seconds in lengths:
+        cost = catalog.cost_usd_micros(inputs.source_model or "", inputs.size, seconds, inputs.priced_on)
+        yield _Shape(None, inputs.size, seconds), cost or 0
+
+
+def _shapes(inputs: Inputs, asked: _Shape, catalog: Catalog) -> Iterator[tuple[_Shape, int]]:
+    """Yield what the catalog offers, with the least it would cost; an open choice of model stays open."""
+    of_file = inputs.operation is Operation.EDIT
+    wished = catalog.model(asked.model) if asked.model else None
+    models = {model.name: model for model in (*catalog.models, *([wished] if wished else ()))}
+    for size in (asked.size,) if of_file else catalog.sizes:
+        for seconds in (asked.seconds,) if of_file else catalog.seconds:
+            costs = {
+                name: cost
+                for name, model in models.items()
+                if (of_file or seconds in model.seconds)
+                and not model.retired
+                and (cost := model.cost_usd_micros(size, seconds, inputs.priced_on)) is not None
+            }
+            if asked.model:
+                yield from ((_Shape(name, size, seconds), cost) for name, cost in costs.items())
+            elif costs:
+                yield _Shape(None, size, seconds), min(costs.values())
+
+
+def _fixes(inputs: Inputs, asked: _Shape, shape: _Shape, cost: int) -> tuple[Fix, ...]:
+    changed = [
+        Fix(field=field, action="set", value=value)
+        for field, value in shape._asdict().items()
+        if value != getattr(asked, field)
+    ]
+    raised = [
+        Fix(field=field, action="raise", value=cost)
+        for field in ("max_cost_usd_micros", "budget_left_usd_micros")
+        if (bound := getattr(inputs, field)) is not None and cost > bound
+    ]
+    return (*changed, *raised)
+
+
+def _effort(fixes: tuple[Fix, ...], asked: _Shape, shape: _Shape) -> tuple[object, ...]:
+    kinds = sorted((_COST_OF_CHANGING[fix.field] for fix in fixes), reverse=True)
+    away = size_distance(asked.size, shape.size), abs(asked.seconds - shape.seconds)
+    return len(fixes), kinds, away, shape.seconds

@@ -1,0 +1,282 @@
+"""The gates: what a candidate must pass before anything is scored. No gate weighs; it is passed or it is not.
+
+Each gate has a name in the record, the detail codes it refuses with, and for each of those the code of
+Bickford's seven and the invariant it guards (`REFUSALS`). A gate is only asked where it means something:
+what a server offers where that is known, an attestation or an approved draft where the policy requires one,
+money where there is a cost.
+
+That a remix changes exactly one thing gives lineage its meaning. An edit is under no such rule: what was
+found in its prompt stands in the inputs and the reasons, and refuses nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from decision.engine.inputs import Inputs, split_names
+from decision.money import format_usd
+from decision.request.attachments import Faces
+from decision.rules.catalog import Catalog
+from decision.rules.policy import FaceRule, Policy
+from ledger.events import Candidate, DenialCode, GateFailure, Operation, Status
+
+
+class Refusal(NamedTuple):
+    """What a detail code stands for."""
+
+    code: DenialCode
+    invariant: str
+
+
+_PREREQUISITE = DenialCode.MISSING_CANON_PREREQS
+_VIOLATION = DenialCode.INVARIANT_VIOLATION
+_COST = DenialCode.COST_BOUND_EXCEEDED
+
+REFUSALS: Mapping[str, Refusal] = {
+    "OPERATION_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_PROFILE"),
+    "OPTION_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_PROFILE"),
+    "ATTESTATION_MISSING": Refusal(_PREREQUISITE, "INV_GUARDRAILS_ATTESTED"),
+    "DRAFT_NOT_APPROVED": Refusal(_PREREQUISITE, "INV_DRAFT_APPROVED"),
+    "MODEL_RETIRED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
+    "FACE_IN_IMAGE": Refusal(_VIOLATION, "INV_NO_FACE_IN_IMAGE"),
+    "FACES_NOT_CHECKED": Refusal(_PREREQUISITE, "INV_NO_FACE_IN_IMAGE"),
+    "SIZE_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
+    "SECONDS_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
+    "SOURCE_DELETED": Refusal(_PREREQUISITE, "INV_SOURCE_COMPLETED"),
+    "SOURCE_FAILED": Refusal(_PREREQUISITE, "INV_SOURCE_COMPLETED"),
+    "SOURCE_NOT_COMPLETED": Refusal(_PREREQUISITE, "INV_SOURCE_COMPLETED"),
+    "EXTENDED_TOO_OFTEN": Refusal(_VIOLATION, "INV_EXTENSION_WITHIN_LIMITS"),
+    "EXTENDED_TOO_FAR": Refusal(_VIOLATION, "INV_EXTENSION_WITHIN_LIMITS"),
+    "MODEL_FIXED_BY_SOURCE": Refusal(_VIOLATION, "INV_SOURCE_KEEPS_SHAPE"),
+    "SIZE_FIXED_BY_SOURCE": Refusal(_VIOLATION, "INV_SOURCE_KEEPS_SHAPE"),
+    "SECONDS_FIXED_BY_SOURCE": Refusal(_VIOLATION, "INV_SOURCE_KEEPS_SHAPE"),
+    "SEVERAL_CHANGES": Refusal(_VIOLATION, "INV_SINGLE_CHANGE_REMIX"),
+    "NO_CHANGE_FOUND": Refusal(_VIOLATION, "INV_SINGLE_CHANGE_REMIX"),
+    "PRICE_UNKNOWN": Refusal(_PREREQUISITE, "INV_COST_KNOWN"),
+    "COST_ABOVE_LIMIT": Refusal(_COST, "INV_COST_WITHIN_LIMIT"),
+    "BUDGET_EXHAUSTED": Refusal(_COST, "INV_COST_WITHIN_BUDGET"),
+}
+
+
+class Entrant(NamedTuple):
+    """One model before the gates; `cost_usd_micros` is None where the catalog has no price."""
+
+    model: str
+    cost_usd_micros: int | None
+
+
+class Failure(NamedTuple):
+    """What a gate refuses with."""
+
+    detail_code: str
+    expected: str
+    found: str
+
+
+Gate = Callable[[Inputs, Entrant, Catalog], Failure | None]
+"""Returns None when the candidate passes."""
+
+
+def _operation_offered(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    return _offered("OPERATION_NOT_OFFERED", inputs.operations_missing, inputs.operations_offered)
+
+
+def _options_offered(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    return _offered("OPTION_NOT_OFFERED", inputs.options_missing, inputs.options_offered)
+
+
+def _offered(detail_code: str, missing: tuple[str, ...], offered: str | None) -> Failure | None:
+    if not missing:
+        return None
+    return Failure(detail_code, _listed(split_names(offered or "")), _listed(missing))
+
+
+def _attested(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    return None if inputs.attested else Failure("ATTESTATION_MISSING", "attested", "not attested")
+
+
+def _draft_approved(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    if inputs.draft_approved:
+        return None
+    found = "none was named" if inputs.draft_approved is None else "what it is made from was not approved"
+    return Failure("DRAFT_NOT_APPROVED", "an approved draft", found)
+
+
+def _served(_: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
+    served = [model.name for model in catalog.models if not model.retired]
+    return Failure("MODEL_RETIRED", _listed(served), catalog.retired(entrant.model) or "")
+
+
+def _no_face(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    return Failure("FACE_IN_IMAGE", "no face", "a face") if inputs.reference_faces is Faces.FOUND else None
+
+
+def _checked_for_faces(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
+    if inputs.reference_faces is Faces.NOT_CHECKED:
+        return Failure("FACES_NOT_CHECKED", "looked for faces", "not checked")
+    return _no_face(inputs, entrant, catalog)
+
+
+def _size_offered(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
+    model = catalog.model(entrant.model)
+    offered = model.sizes if model else ()
+    return None if inputs.size in offered else Failure("SIZE_NOT_OFFERED", _listed(offered), inputs.size)
+
+
+def _seconds_offered(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
+    model = catalog.model(entrant.model)
+    offered = model.seconds if model else ()
+    if inputs.seconds in offered:
+        return None
+    return Failure("SECONDS_NOT_OFFERED", _listed(offered), str(inputs.seconds))
+
+
+def _listed(offered: Iterable[str | int]) -> str:
+    return ", ".join(str(offer) for offer in offered) or "none"
+
+
+def _source_completed(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    if inputs.source_deleted:
+        return Failure("SOURCE_DELETED", Status.COMPLETED.value, "deleted")
+    if inputs.source_status is Status.COMPLETED:
+        return None
+    detail = "SOURCE_FAILED" if inputs.source_status is Status.FAILED else "SOURCE_NOT_COMPLETED"
+    found = inputs.source_status.value if inputs.source_status else "unknown"
+    return Failure(detail, Status.COMPLETED.value, found)
+
+
+def _extensions_left(inputs: Inputs, _: Entrant, catalog: Catalog) -> Failure | None:
+    so_far, most = inputs.source_extensions or 0, catalog.extension.max_times
+    return None if so_far < most else Failure("EXTENDED_TOO_OFTEN", f"at most {most}", str(so_far))
+
+
+def _total_seconds(inputs: Inputs, _: Entrant, catalog: Catalog) -> Failure | None:
+    total, most = (inputs.source_seconds or 0) + inputs.seconds, catalog.extension.max_total_seconds
+    return None if total <= most else Failure("EXTENDED_TOO_FAR", f"at most {most}", str(total))
+
+
+def _model_kept(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
+    return _kept("MODEL_FIXED_BY_SOURCE", entrant.model, inputs.wished_model)
+
+
+def _size_kept(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    return _kept("SIZE_FIXED_BY_SOURCE", inputs.size, inputs.wished_size)
+
+
+def _seconds_kept(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    return _kept("SECONDS_FIXED_BY_SOURCE", inputs.seconds, inputs.wished_seconds)
+
+
+def _kept(detail_code: str, fixed: str | int, wished: str | int | None) -> Failure | None:
+    return None if wished in (None, fixed) else Failure(detail_code, str(fixed), str(wished))
+
+
+def _single_change(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+    if inputs.change_verdict == "multiple":
+        return Failure("SEVERAL_CHANGES", "1 change", f"{inputs.change_count} changes")
+    if inputs.change_verdict == "none":
+        return Failure("NO_CHANGE_FOUND", "1 change", "0 changes")
+    return None
+
+
+def _price_known(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
+    if entrant.cost_usd_micros is not None:
+        return None
+    return Failure("PRICE_UNKNOWN", "a price in the catalog", f"none for {entrant.model} at {inputs.size}")
+
+
+def _within_limit(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
+    return _within("COST_ABOVE_LIMIT", inputs.max_cost_usd_micros, entrant.cost_usd_micros)
+
+
+def _within_budget(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
+    return _within("BUDGET_EXHAUSTED", inputs.budget_left_usd_micros, entrant.cost_usd_micros)
+
+
+def _within(detail_code: str, bound: int | None, cost: int | None) -> Failure | None:
+    if bound is None or cost is None or cost <= bound:
+        return None
+    return Failure(detail_code, f"at most {format_usd(bound)}", format_usd(cost))
+
+
+_FACES: Mapping[FaceRule | None, Gate] = {FaceRule.BLOCK: _no_face, FaceRule.REQUIRE: _checked_for_faces}
+_MONEY: Mapping[str, Gate] = {"cost_limit": _within_limit, "budget": _within_budget}
+_KEPT: Mapping[str, Gate] = {"size_kept": _size_kept, "seconds_kept": _seconds_kept}
+_OF_FILE: Mapping[str, Gate] = {"size_offered": _size_offered, **_KEPT}
+_OWN: Mapping[Operation, Mapping[str, Gate]] = {
+    Operation.CREATE: {"size_offered": _size_offered, "seconds_offered": _seconds_offered},
+    Operation.REMIX: {
+        "source_completed": _source_completed,
+        "model_kept": _model_kept,
+        **_KEPT,
+        "single_change": _single_change,
+        "price_known": _price_known,
+    },
+    Operation.EDIT: {
+        "source_completed": _source_completed,
+        "model_kept": _model_kept,
+        **_KEPT,
+        "price_known": _price_known,
+    },
+    Operation.EXTEND: {
+        "source_completed": _source_completed,
+        "extensions_left": _extensions_left,
+        "total_seconds": _total_seconds,
+        "model_kept": _model_kept,
+        "size_kept": _size_kept,
+        "price_known": _price_known,
+    },
+}
+
+
+def entrants(inputs: Inputs, catalog: Catalog) -> tuple[Entrant, ...]:
+    """Return who enters: every model of the catalog and the one asked for; or that of the source alone."""
+    wished = (inputs.wished_model,) if inputs.wished_model else ()
+    models = (model.name for model in catalog.models)
+    names = (inputs.source_model,) if inputs.source_model else dict.fromkeys((*models, *wished))
+    day = inputs.priced_on
+    return tuple(
+        Entrant(name, catalog.cost_usd_micros(name, inputs.size, inputs.seconds, day)) for name in names
+    )
+
+
+def pass_gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -> Candidate:
+    """Return `entrant` with the gates it passed and failed."""
+    gates = _gates(inputs, entrant, catalog, policy)
+    outcomes = {name: gate(inputs, entrant, catalog) for name, gate in gates.items()}
+    overridden = split_names(inputs.overridden or "")
+    failures = {
+        name: outcome
+        for name, outcome in outcomes.items()
+        if outcome and outcome.detail_code not in overridden
+    }
+    return Candidate(
+        model=entrant.model,
+        cost_usd_micros=entrant.cost_usd_micros,
+        gates_passed=tuple(name for name in gates if name not in failures),
+        gates_failed=tuple(
+            GateFailure(gate=name, detail_code=detail_code, expected=expected, found=found)
+            for name, (detail_code, expected, found) in failures.items()
+        ),
+    )
+
+
+def _gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -> Mapping[str, Gate]:
+    """Return the gates that are asked, in the order in which their refusals matter."""
+    gates: dict[str, Gate] = {}
+    if inputs.operations_offered is not None:
+        gates["operation_offered"] = _operation_offered
+    if inputs.options_offered is not None:
+        gates["options_offered"] = _options_offered
+    if catalog.retired(entrant.model) and not policy.allow_retired_models:
+        gates["model_served"] = _served
+    if inputs.reference_faces is not None and policy.reference_faces in _FACES:
+        gates["reference_faces"] = _FACES[policy.reference_faces]
+    if policy.require_attestation:
+        gates["attested"] = _attested
+    if inputs.purpose in (policy.require_approved_draft or ()):
+        gates["draft_approved"] = _draft_approved
+    of_file = inputs.operation is Operation.EDIT and inputs.source_model is None
+    gates |= _OF_FILE if of_file else _OWN[inputs.operation]
+    if entrant.cost_usd_micros is not None:
+        gates |= _MONEY
+    return gates

@@ -1,0 +1,251 @@
+"""Everything a decision is made from, and nothing else: flat, without text, as it stands in the record.
+
+A ruling is a function of these inputs, the catalog and the policy (`decision.engine.decide.rule`); so a
+recorded decision can be made again from its own record. Free text enters only as what was found in it: the
+aspects a remix or edit changes.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from decision.one_change.verdict import RemixVerdict
+from decision.request.attachments import Faces
+from decision.request.request import AUTO, RenderRequest
+from decision.rules.policy import SECONDS_PER_MINUTE
+from ledger.events import Operation, Status
+
+
+class DecisionContext(BaseModel):
+    """What the caller knows besides the request: what is left to spend, and what the server offers.
+
+    `budgets` would hold the cost; `budget_left_usd_micros` is the least that any of them has left, None where
+    no limit is set.
+    `operations_offered` and `options_offered` are in the words of `operations_needed` and `options_needed`,
+    and may hold others; None where nothing is known, and so nothing refused.
+    `median_seconds` and `failure_ppm` are measured, by model: how long its renders take, and how many of a
+    million failed. `promotes_approved` says that the request makes the final of a draft somebody approved,
+    `draft_approved` that anything it was made from was approved; None where it is made from nothing. `team`
+    and `project` are whose money it is. `requester_claimed` says that nothing establishes who asks but a name
+    they typed; asked only under a policy with approval rules. Prices are those of the day `priced_on`, UTC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    budget_left_usd_micros: int | None = None
+    budgets: tuple[str, ...] = ()
+    operations_offered: tuple[str, ...] | None = None
+    options_offered: tuple[str, ...] | None = None
+    deadline_minutes: Annotated[int, Field(ge=0)] | None = None
+    median_seconds: Mapping[str, Annotated[int, Field(ge=0)]] | None = None
+    failure_ppm: Mapping[str, Annotated[int, Field(ge=0, le=1_000_000)]] | None = None
+    promotes_approved: bool | None = None
+    draft_approved: bool | None = None
+    team: str | None = None
+    project: str | None = None
+    priced_on: date | None = None
+    requester_claimed: bool | None = None
+
+
+def operations_needed(request: RenderRequest) -> tuple[str, ...]:
+    """Return what a server must be able to do: the operation, ``edit_upload`` for a file, ``character``."""
+    own = "edit_upload" if request.source_file else request.operation.value
+    return (own, "character") if request.character_ids else (own,)
+
+
+def options_needed(request: RenderRequest) -> tuple[str, ...]:
+    """Return what a server must take besides: ``seed``, ``loop``, a first frame by ``url`` or ``file_id``."""
+    frames = {"url": request.reference_url, "file_id": request.reference_file_id}
+    return (*request.options, *(form for form, value in frames.items() if value))
+
+
+class Inputs(BaseModel):
+    """The inputs of one decision, in the names of ``Basis.inputs``; money in micro-dollars.
+
+    `wished_*` is what was asked for by name, None where it was left open. `size` and `seconds` are those of
+    the source in a remix or edit; in an extension `seconds` is what is added. `change_*` is what was found in
+    the prompt of a remix or edit. Lists are in alphabetical order and joined with commas: `budgets`,
+    `change_aspects` (``camera:1,palette:2``), and what is needed of a server and offered by it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    operation: Operation
+    purpose: str
+    profile: str
+    size: str
+    seconds: int
+    wished_model: str | None = None
+    wished_size: str | None = None
+    wished_seconds: int | None = None
+    max_cost_usd_micros: int | None = None
+    budget_left_usd_micros: int | None = None
+    budgets: str = ""
+    augment: bool = True
+    input_reference: bool = False
+    reference_faces: Faces | None = None
+    attested: bool = False
+    operations_needed: str
+    operations_offered: str | None = None
+    options_needed: str = ""
+    options_offered: str | None = None
+    source_job: str | None = None
+    source_video_id: str | None = None
+    source_status: Status | None = None
+    source_deleted: bool | None = None
+    source_model: str | None = None
+    source_seconds: int | None = None
+    source_extensions: int | None = None
+    change_verdict: str | None = None
+    change_count: int | None = None
+    change_aspects: str | None = None
+    deadline_minutes: int | None = None
+    median_seconds: str | None = None
+    failure_ppm: str | None = None
+    promotes_approved: bool | None = None
+    draft_approved: bool | None = None
+    team: str | None = None
+    project: str | None = None
+    priced_on: date | None = None
+    approved: bool | None = None
+    overridden: str | None = None
+    requester_claimed: bool | None = None
+
+    @classmethod
+    def of(cls, request: RenderRequest, context: DecisionContext, changes: RemixVerdict | None) -> Self:
+        """Gather the inputs of `request` in its `context`; `changes` of a remix or edit only."""
+        settled = request.source is not None or request.source_file is not None
+        return cls(
+            operation=request.operation,
+            purpose=request.purpose,
+            profile=request.profile,
+            size=request.size,
+            seconds=request.seconds,
+            wished_model=None if request.requested_model == AUTO else request.requested_model,
+            wished_size=request.wished.size if settled else None,
+            wished_seconds=request.wished.seconds if settled else None,
+            max_cost_usd_micros=request.max_cost_usd_micros,
+            budget_left_usd_micros=context.budget_left_usd_micros,
+            budgets=_joined(context.budgets),
+            augment=request.augment,
+            input_reference=request.input_reference is not None,
+            reference_faces=request.input_reference.faces if request.input_reference else None,
+            attested=request.attested,
+            operations_needed=_joined(operations_needed(request)),
+            operations_offered=_joined_if_known(context.operations_offered),
+            options_needed=_joined(options_needed(request)),
+            options_offered=_joined_if_known(context.options_offered),
+            deadline_minutes=context.deadline_minutes,
+            median_seconds=_measured(context.median_seconds),
+            failure_ppm=_measured(context.failure_ppm),
+            promotes_approved=context.promotes_approved,
+            draft_approved=context.draft_approved,
+            team=context.team,
+            project=context.project,
+            priced_on=context.priced_on,
+            requester_claimed=context.requester_claimed,
+            **_of_source(request),
+            **_of_changes(changes),
+        )
+
+    def recorded(self) -> dict[str, str | int | bool | None]:
+        """Return the inputs as plain values, for ``Basis.inputs``.
+
+        Those of `_ADDED_LATER` are left out where they are not known: older decisions keep their ids.
+        """
+        values = self.model_dump(mode="json")
+        return {
+            name: value for name, value in values.items() if value is not None or name not in _ADDED_LATER
+        }
+
+    def features_of(self, model: str) -> dict[str, int]:
+        """Return what is known of `model` besides fit and cost, for its score."""
+        known = {
+            "expected_seconds": _value_of(model, self.median_seconds),
+            "failure_ppm": _value_of(model, self.failure_ppm),
+            "promotes_approved": 1 if self.promotes_approved else None,
+        }
+        features = {name: value for name, value in known.items() if value is not None}
+        if self.deadline_minutes is not None and "expected_seconds" in features:
+            late = features["expected_seconds"] - self.deadline_minutes * SECONDS_PER_MINUTE
+            features["late_seconds"] = max(0, late)
+        return features
+
+    @property
+    def budget_names(self) -> tuple[str, ...]:
+        """The budgets to reserve the cost in."""
+        return split_names(self.budgets)
+
+    @property
+    def operations_missing(self) -> tuple[str, ...]:
+        """What the server would have to be able to do, and cannot."""
+        return _missing(self.operations_needed, self.operations_offered)
+
+    @property
+    def options_missing(self) -> tuple[str, ...]:
+        """What the server would have to take besides, and does not."""
+        return _missing(self.options_needed, self.options_offered)
+
+
+_ADDED_LATER = frozenset(
+    "approved deadline_minutes draft_approved failure_ppm median_seconds overridden priced_on project"
+    " promotes_approved reference_faces requester_claimed team".split()
+)
+
+
+def _measured(values: Mapping[str, int] | None) -> str | None:
+    """Return measurements as the inputs have them: ``sora-2:95,sora-2-pro:240``."""
+    return ",".join(f"{model}:{value}" for model, value in sorted(values.items())) if values else None
+
+
+def _value_of(model: str, measured: str | None) -> int | None:
+    pairs = (pair.rpartition(":") for pair in split_names(measured or ""))
+    return next((int(value) for name, _, value in pairs if name == model), None)
+
+
+def split_names(joined: str) -> tuple[str, ...]:
+    """Return the names in a list as the inputs have it."""
+    return tuple(name for name in joined.split(",") if name)
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ",".join(sorted(set(names)))
+
+
+def _joined_if_known(names: Iterable[str] | None) -> str | None:
+    return None if names is None else _joined(names)
+
+
+def _missing(needed: str, offered: str | None) -> tuple[str, ...]:
+    if offered is None:
+        return ()
+    return tuple(name for name in split_names(needed) if name not in split_names(offered))
+
+
+def _of_source(request: RenderRequest) -> dict[str, object]:
+    if request.source is None:
+        return {}
+    source = request.source
+    return {
+        "source_job": source.job_id,
+        "source_video_id": source.video_id,
+        "source_status": source.status,
+        "source_deleted": source.deleted,
+        "source_model": source.model,
+        "source_seconds": source.seconds,
+        "source_extensions": source.extensions,
+    }
+
+
+def _of_changes(changes: RemixVerdict | None) -> dict[str, object]:
+    if changes is None:
+        return {}
+    counts = Counter(change.aspect for change in changes.changes)
+    return {
+        "change_verdict": changes.verdict,
+        "change_count": len(changes.changes),
+        "change_aspects": ",".join(f"{aspect}:{count}" for aspect, count in sorted(counts.items())),
+    }

@@ -1,0 +1,1 @@
+"""Remixes that change one thing: reading a prompt, finding its changes, splitting it."""

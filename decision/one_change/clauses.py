@@ -1,0 +1,190 @@
+"""A remix prompt cut into clauses: where a new one can begin, and whether it changes, keeps or elaborates.
+
+A clause begins at the start of a sentence, or behind a joint (a comma, "and", "while", …) where one of
+these stands: words that say what stays (`decision.one_change.invariants`); an imperative; a statement with
+its own subject and verb; a new or different thing; something that repeats what the clause before did
+(`decision.one_change.parallelism`), such as a second pair after the same verb ("the car to a truck and the
+sky to purple"). An imperative of directing needs no joint ("make it night make the car red"). Everything
+else elaborates the clause it is in.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from decision.one_change import invariants, lexicon, parallelism
+from decision.one_change.coordination import Besides
+from decision.one_change.grammar import ADDING, CIRCUMSTANCES, Role, content, is_directing, is_editing
+from decision.one_change.tokenizer import Lead, Sentence, Token, sentences
+
+
+class Clause(NamedTuple):
+    """Neighbouring tokens with one role; `lead` is None for one that does not begin its sentence."""
+
+    role: Role
+    tokens: Sequence[Token]
+    lead: Lead | None
+
+    @property
+    def words(self) -> list[str]:
+        """The words without the joints and fillers the clause begins with."""
+        words = [token.word for token in self.tokens]
+        return words[content(words, 0) :]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where it stands in the text, from its first to its last token that is no joint."""
+        tokens = [token for token in self.tokens if token.word not in lexicon.SOFT_STOPS] or self.tokens
+        return tokens[0].start, tokens[-1].end
+
+
+def clauses(text: str) -> Iterator[Clause]:
+    """Yield the clauses of `text` in their order."""
+    for sentence in sentences(text):
+        body = sentence._replace(tokens=sentence.tokens[invariants.heading(sentence.words) :])
+        if body.tokens:
+            yield from _Cutter(body).clauses()
+
+
+class _Cutter(Besides):
+    """One sentence being cut, left to right; `begin`, `role` and `head` are those of the open clause."""
+
+    def __init__(self, sentence: Sentence) -> None:
+        super().__init__(sentence.words)
+        self.lead, self.tokens = sentence
+        self.excepted = False
+        self.announced = invariants.announces_several(self.words)
+        start = content(self.words, 0)
+        self.role = self._opening_role(start)
+        self._take_head(start)
+
+    def clauses(self) -> Iterator[Clause]:
+        for index in range(1, len(self.words)):
+            start = content(self.words, index)
+            role = self._cut(index, start) if start < len(self.words) else None
+            if role is None:
+                continue
+            if content(self.words, self.begin) < index:
+                self.role = self._promoted(index, start, role)
+                yield self._clause(index)
+            self.head = "" if self.role is Role.INVARIANT else self.head  # what stays is not said again
+            self.begin, self.role = index, role
+            self._take_head(start)
+        yield self._clause(len(self.words))
+
+    def _promoted(self, index: int, start: int, following: Role) -> Role:
+        """Return the role of the open clause: what stands beside a change changes something too."""
+        told = self.words[content(self.words, self.begin) : index]
+        beside = following is Role.CHANGE and bool((ADDING | {"while"}) & set(self.words[index:start]))
+        only_names = self.role is Role.FRAGMENT and told[0] in lexicon.DEFINITE
+        if only_names and self.words[index:start] in (["but"], [",", "but"]):
+            return Role.INVARIANT  # "the kitchen, but messier"
+        whole = len(told) > len(("a", "sky")) and told[0] not in CIRCUMSTANCES | lexicon.SUBORDINATING
+        return Role.CHANGE if self.role is Role.FRAGMENT and beside and whole else self.role
+
+    def _clause(self, end: int) -> Clause:
+        lead = None if self.begin else self.lead
+        return Clause(self.role, self.tokens[self.begin : end], lead)
+
+    def _take_head(self, start: int) -> None:
+        if start < len(self.words) and self.is_imperative(start, opening=True):
+            self.head = self.words[start]
+
+    def _opening_role(self, start: int) -> Role:
+        if self.announced or invariants.is_remark(self.words):
+            return Role.INVARIANT
+        role = self._role_of(start, opening=True)
+        if role is None and start < len(self.words):
+            contrasts = bool(set(self.stretch(start)[1:]) & lexicon.CONTRASTS) or parallelism.denies(
+                self.words
+            )
+            contrasts |= is_editing(self.words[start])
+            if contrasts or self.takes_away(start) or self.lead is Lead.ITEM or self.names_and_tells(start):
+                return Role.CHANGE
+        return role or Role.FRAGMENT
+
+    def _cut(self, index: int, start: int) -> Role | None:
+        """Return the role of the clause that begins at the joint `index`, its first word at `start`."""
+        joint = self.words[index]
+        if self.announced:
+            return self._role_in_announced_list(index, start)
+        if self.role is Role.INVARIANT and self.is_tail(index, start):
+            self.excepted = joint in lexicon.EXCEPTIONS
+            return self._role_of(start) or Role.CHANGE
+        if joint not in lexicon.SOFT_STOPS:
+            return Role.CHANGE if self.runs_on(index) or self.is_new_again(index) else None
+        return self._role_behind(joint, index, start)
+
+    def _role_behind(self, joint: str, index: int, start: int) -> Role | None:
+        if joint == ":" and (self.excepted or self.is_label(content(self.words, self.begin), index)):
+            return None
+        if joint == "with":
+            return self._role_behind_with(index, start)
+        if joint == "while":
+            return self._role_behind_while(start)
+        return self._role_behind_joint(index, start)
+
+    def _role_in_announced_list(self, index: int, start: int) -> Role | None:
+        """Return the role of an item of "two changes: bluer water, no boats"."""
+        role = self._role_of(start) or Role.CHANGE
+        begun = ":" in self.words[: index + 1]
+        return role if begun and self.words[index] in {":", ",", "and", "&", "+"} else None
+
+    def _role_behind_joint(self, index: int, start: int) -> Role | None:
+        role = self._role_of(start)
+        praises = self.role is Role.INVARIANT and invariants.is_remark(self.words[start:])
+        if role is Role.INVARIANT or praises:
+            return Role.INVARIANT
+        if self.is_subordinate(index, start):
+            self.role = role or self.role
+            self._take_head(start)
+            return None
+        if role is not None and not self.completes_contrast(index):
+            return role
+        return self._role_without_verb(index, start)
+
+    def _role_without_verb(self, index: int, start: int) -> Role | None:
+        """Return the role of words behind a joint in which nothing is said to be done."""
+        if self.role is Role.INVARIANT:
+            changes = self.is_labelled(index, start) or self.takes_away(start)
+        elif self.role is Role.CHANGE:
+            changes = self.adds_to_change(index, start)
+        else:
+            changes = (
+                self.asks_again(index, start)
+                or self.contrasts(start)
+                or self.takes_away(start)
+                or self.opposes_again(index, start)
+            )
+        if changes:
+            return Role.CHANGE
+        return Role.FRAGMENT if self.is_fragment_of_its_own(index, start) else None
+
+    def _role_of(self, start: int, *, opening: bool = False) -> Role | None:
+        if start >= len(self.words):
+            return None
+        if self.is_invariant(start):
+            return Role.INVARIANT
+        changes = (
+            self.is_imperative(start, opening=opening) or self.is_statement(start) or self.is_novelty(start)
+        )
+        return Role.CHANGE if changes else None
+
+    def _role_behind_with(self, index: int, start: int) -> Role | None:
+        if self.is_invariant(start):
+            return Role.INVARIANT
+        takes_with = "with" in lexicon.GAPS.get(self.head, ())
+        contrasts = self.words[index - 1] == "," and bool(set(self.stretch(start)) & lexicon.CONTRASTS)
+        changes = self.is_novelty(start) or contrasts or parallelism.reaches_elsewhere(self.words, start)
+        changes = changes or parallelism.is_heard(self.words[self.begin : index], self.stretch(start))
+        return Role.CHANGE if changes and not takes_with else None
+
+    def _role_behind_while(self, start: int) -> Role | None:
+        if self.is_invariant(start):
+            return Role.INVARIANT
+        stretch = self.stretch(start)
+        changes = set(stretch) & (lexicon.CONTRASTS | lexicon.BECOMING)
+        changes |= {"now"} & set(stretch) if self.is_statement(start) else set()
+        word, following = self.word(start), self.word(start + 1)
+        directs = is_directing(word) and following in lexicon.DETERMINERS | lexicon.PREPOSITIONS
+        directs = directs or (word.endswith("ing") and stretch[1:3] == ["the", "camera"])
+        return Role.CHANGE if changes or directs or is_editing(word) else None

@@ -1,0 +1,289 @@
+"""The words the single-change rule goes by: what they do in a sentence, and which aspect they are about.
+
+Closed classes (determiners, conjunctions, markers) are meant to be complete; open ones (verbs, aspects) hold
+the usual vocabulary of directing a shot. A word that is missing costs precision in the aspect named, and
+for a verb only where it has no object with a determiner behind it (`decision.one_change.clauses`).
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import dropwhile
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+HARD_STOPS = frozenset({".", ";", "!", "?", "\n"})
+SOFT_STOPS = _words(", : ( ) & + and then while plus but also except whereas though although with besides")
+
+# Stand between two things of one kind.
+JOINERS = _words("& + , also and but plus then")
+# Open what does change, after what stays.
+EXCEPTIONS = _words("besides but except only")
+# May stand before the verb or subject of a clause and say nothing for our purpose.
+FILLERS = _words(
+    """
+    additionally afterwards again also and can could either finally first i i'd just kindly lastly let's
+    like maybe might next now only perhaps please second should simply then third too we we'd would you
+    """
+)
+# Those of the fillers that only tie a change to the one before.
+OPENING_FILLERS = _words("additionally afterwards also finally first lastly next second then third too")
+ARTICLES = _words("a an her his its my our some that the their these this those your")
+DEFINITE = _words("her his it its my our that the their these this those your")
+DETERMINERS = ARTICLES | _words(
+    "all another any both each every everyone everything he him it me no she them they us"
+)
+PREPOSITIONS = _words(
+    """
+    above across after against along alongside among around as at before behind below beneath beside between
+    beyond by down during for from half in inside into like near of off on onto out outside over past than
+    through throughout to toward towards twice under underneath until up via with within without
+    """
+)
+# Begin what does change behind "same shot".
+TAILS = _words("as at during from in under with without")
+# Open a clause that only describes.
+SUBORDINATING = _words("after as because before for if once since to when whenever where while")
+RELATIVES = _words("because if since so that until when where which who whose")
+SAME = _words("identical same")
+# Verbs that say what stays.
+KEEPING = _words("keep keeping maintain maintaining preserve preserving retain retaining")
+# Words that say of a thing that it stays.
+STAYING = _words("identical intact remain remaining remains same stay staying stays unchanged untouched")
+AS_BEFORE = _words("before in is it now original they was")
+# Behind "as it" or "as they", show that it is as it was.
+AS_IT = _words("are is stands was were")
+# With one of WITHHELD behind it: a change that is not wanted.
+WITHHOLDING = _words("avoid don't dont never no not nothing without")
+WITHHELD = _words(
+    """
+    affect affecting alter alteration alterations altering change changes changing edit edits further
+    modification modifications modify modifying move moving notes other touch touching
+    """
+)
+REST = _words("else everything others rest")
+EDITING = _words("alter change edit modify touch")
+# A thing in the place of another.
+CONTRASTS = _words("-> instead rather")
+# Make a noun phrase a change.
+NOVELTIES = _words("different new")
+COMPARATIVES = _words(
+    """
+    bigger blurrier brighter busier calmer closer colder cooler darker denser earlier faster fewer further
+    harder heavier higher larger later less lighter longer louder lower more older quieter sharper
+    shorter slower smaller softer thicker thinner tighter warmer wider younger
+    """
+)
+GRADABLE = _words(
+    """
+    big blue blurry bold brave bright broad broody busy calm clean clear close cold cool coarse crisp curly
+    damp dark deep dense dim dirty dry dull dusty early empty fair faint fast fine flat foggy fresh full
+    gentle grainy grand gray green grey happy hard harsh hazy heavy high hot huge icy large late lazy lean
+    light long loose loud low lush mellow misty moody muddy narrow near neat new noisy odd old pale pink
+    plain poor pure quick quiet rainy rare red rich rough round sad safe shallow sharp shiny short silent
+    simple sleepy slow small smooth snowy soft sparse steady steep still stormy strong sunny sweet tall tame
+    tense thick thin tidy tight tiny ugly vast vivid warm weak wet wide wild windy yellow young
+    """
+)
+
+
+def is_comparative(word: str) -> bool:
+    """Tell whether `word` grades a thing: "more", or an adjective such as "bluer", "foggier"."""
+    if word in COMPARATIVES:
+        return True
+    stem = word.removesuffix("er")
+    return stem != word and bool({stem, f"{stem}e", stem[:-1], f"{stem.removesuffix('i')}y"} & GRADABLE)
+
+
+# Stand before a comparative and only say how much: "a bit more contrast".
+DEGREES = _words("a bit even far little much slightly somewhat tad the touch way")
+
+
+def grades(words: Sequence[str]) -> bool:
+    """Tell whether `words` begin with a comparative and the thing it grades: "slightly less grain"."""
+    thing = list(dropwhile(lambda word: word in DEGREES, words))
+    return len(thing) > 1 and is_comparative(thing[0]) and thing[1] not in SOFT_STOPS
+
+
+BECOMING = _words("become becomes becoming")
+# Finite verbs that make a statement of a subject.
+FINITE = BECOMING | _words(
+    """
+    appears are arrives can changes comes disappears drifts drives enters flies floats gets goes had hangs has
+    have he's is it's leans lies looks moves must need needs reads runs sits sleeps stands
+    says shall she's should there's they're turns walks wants was wears were will
+    """
+)
+# Finite verbs in front of another, and what they are when they deny it.
+AUXILIARIES = _words(
+    """
+    aren't can't cannot could didn't does doesn't isn't may might mustn't shouldn't to-be wasn't weren't
+    won't would wouldn't
+    """
+)
+# Speak of whoever directs.
+DIRECTORS = _words("i i'd i'll let's we we'd we'll")
+# Subject and verb in one.
+CONTRACTED = _words("he's it's she's there's they're")
+# Ask for a statement to hold: "could the door creak".
+MODALS = _words("can could may might shall should would")
+# Open an action of somebody named before.
+SUBJECTS = _words("he she they")
+# In none of these classes can a verb be that is in no list.
+CLOSED = (
+    DETERMINERS | PREPOSITIONS | RELATIVES | COMPARATIVES | CONTRASTS | FINITE | REST | WITHHOLDING | MODALS
+)
+# What only a camera does, or whoever cuts; never somebody in the video.
+FILMING = _words("dissolve dolly tilt zoom")
+# Take a subject and a bare verb: "have her pick up the cup and drink".
+CAUSATIVES = _words("have let")
+# Take away or turn down what is heard, shown over the picture, or done by the camera.
+WITHDRAWING = _words("cut delete ditch drop kill lose lower mute raise")
+# Each object of these is a change of its own.
+ADDITIVES = _words("add delete ditch drop erase include insert introduce lose remove")
+# What is done to each object of these is a change of its own, unless one link follows for all of them.
+EACH_APART = _words(
+    """
+    adjust alter change modify recolor recolour redesign redo refresh relight replace restyle rethink revise
+    rework swap tweak update
+    """
+)
+# Take a thing and what it is to be: "make the car red".
+COMPLEMENTED = _words("color colour dress have let make paint turn")
+# Behind a word that could be a noun, show that it is a verb: "turn off", "zoom in".
+PARTICLES = _words("away back backward backwards down forward in into left off on out right to up")
+# Verbs that direct the video itself, never what somebody in it does.
+EDITS = _words(
+    """
+    add adjust alter animate apply brighten change convert crop darken delete desaturate erase exchange
+    extend have include increase insert introduce let lighten lower make modify put raise recast recolor
+    recolour reduce reframe relight remove render repaint replace restyle set shift substitute swap switch
+    tint transform turn use widen
+    """
+)
+# Whose participles direct the video as well: "while dimming the lights".
+DIRECTING = EDITS | _words(
+    """
+    blur crop cut dim fade grade mirror mute pan rotate saturate sharpen slow soften speed tighten tilt trim
+    zoom
+    """
+)
+# Whose participles replace or take away a thing wherever they stand: ", replacing the car with a van".
+REPLACING = _words("delete erase exchange remove replace substitute swap")
+# Irregular participles that say how a thing is to be.
+STATES = _words(
+    """
+    absent afloat alight alone asleep awake bare broken drawn frozen gone hidden lit off on open out shut torn
+    worn
+    """
+)
+# Irregular participles that say how a video is made.
+MADE = _words("drawn lit seen set shot sung told")
+# What a heading is about that only says that changes follow: "note from the director: …".
+HEADINGS = _words(
+    """
+    adjustment change comment edit feedback fix modification note point remark request revision tweak
+    update v2 v3 version
+    """
+)
+# Make a state of what they take: "I need the floor wet".
+STATING = _words("be get have let make need want wants")
+# Say how a video begins and ends: "… and end on the logo".
+BOUNDING = _words("begin close end fade finish open start")
+# Begin another imperative even without a joint before them.
+RUN_ON = _words("add change make put remove replace swap")
+# Imperatives; those in NOUN_LIKE only with an object or particle behind them.
+VERBS = EDITS | _words(
+    """
+    accelerate attach blend boost bring combine decrease deepen detach emphasise emphasize enhance
+    enlarge exaggerate fix flip follow give grow halve hang hide improve intensify keyframe lengthen
+    merge mirror mount move multiply paint place play polish pull push rearrange redo regrade relocate
+    remake remix repaint reposition resize restage restore retime reveal reverse rewind rewrite rotate
+    roughen saturate scale scatter seat sharpen shorten show shrink simplify slow soften speed sprinkle
+    start stylise stylize take throw tighten trade transition translate trim triple tweak update write
+    """
+)
+# Of the words below, those that open a wish as verbs even without an object that shows it.
+MEASURED = _words("increase mute reverse")
+# Verbs that are as often nouns or adjectives.
+NOUN_LIKE = _words(
+    """
+    age blend blur cast clean clear color colour cool crop cross cut dance dim dissolve dolly double
+    dress dry edit empty end fade fill fix focus follow frame freeze get go grade hang hold increase
+    jump light lighten loop lower melt mirror mix mount move mute need open orbit paint pan park pause
+    place play point print pull push rack read record remix reverse rotate run scale set shift show slow
+    sound speed spin split stand start stop substitute switch text tilt tint tone track transition trim try
+    turn up walk want warm wet zoom
+    """
+)
+# Take a thing and a place.
+PLACING = _words("add hang move place put")
+
+# Say that something is liked as it is.
+LIKING = _words("adore enjoy enjoyed like liked love loved")
+PRAISE = _words(
+    """
+    amazing approved awesome beautiful brilliant cool done excellent fantastic fine good great happy lgtm love
+    lovely nice ok okay perfect perfection super thanks thank well wonderful yes
+    """
+)
+# Announce a list of changes: "two tweaks: ...".
+SEVERAL = _words("2 3 4 5 few five four some several three two")
+REQUESTS = _words(
+    "adjustments changes edits fixes modifications notes points remarks requests things tweaks updates"
+)
+REQUESTED = _words("adjustment change edit fix modification request revision thing tweak update")
+# With one of these, only announce a change: "one small change only".
+SPARING = _words("a but here is just last little minor more one only single small that's the tiny")
+# A change made of these alone does not say what is to change.
+EMPTY = (
+    ARTICLES
+    | MODALS
+    | _words(
+        """
+        about again agreed another anything appealing beautiful best better but change choose cooler
+        decide different differently discussed do don't else engaging everything exciting fancier feel fix
+        good great harder hmm improve improved interesting into is it know last less like make maybe me
+        mentioned more much new nice nicer not of or please pop prettier quite redo reference remix right
+        said somehow something stuff surprise take talked that the them there thing things think this time
+        to try tweak two up us usual version video want way we what whatever with work yet you
+        """
+    )
+)
+# What is often in a picture, to know English by where nothing else is said.
+THINGS = _words(
+    """
+    actor actress apple arm baby bag ball balloon beard bench bicycle bike bird birds boat book boots bottle
+    box boy bread bridge building bus cake candle candles car cat chair child children clothes coat coffee
+    couple couch crowd cup dog door dress driver ear earrings extras eye eyes face fence fire fish flower
+    flowers food fox fruit girl glass glasses grass guitar hair hand hands hat head horse house jacket jeans
+    kid kite knife leather leaves lips makeup man men mouth mug nose pants people person phone plant plants
+    plate robot roof scarf shirt shoes skin smoke sofa steam suit sweater table tea toy train tree trousers
+    truck umbrella uniform van wine woman women wooden
+    """
+)
+# Closed-class words of other languages that are no English ones.
+FOREIGN = _words(
+    """
+    al aus avec che com con das de dem den der des di dos du durch e ein eine einem einen einer el en et
+    gegen il ist la las le les lo los mais mas mit muy más nicht nur o ou para pas plus por pour qu que quite
+    sea sem ser sich sin sonst sous sur um un una und une uno von y zu zum zur à él
+    """
+)
+
+GAPS: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(_words("convert move need set shift switch transform turn want"), _words("to into")),
+    "change": _words("into so to"),
+    **dict.fromkeys(_words("exchange substitute swap trade"), _words("for with")),
+    **dict.fromkeys(
+        PLACING,
+        _words(
+            "above against around at behind below beside by in inside into near next on onto over to under"
+        ),
+    ),
+    **dict.fromkeys(_words("pull remove take"), _words("from off")),
+    **dict.fromkeys(_words("cast dress recast redo reimagine restyle rework"), _words("as in like")),
+    "replace": _words("with by"),
+}
+"""The words that link the two halves of a pair, by the verb: "change A to B", "replace A with B"."""

@@ -1,0 +1,115 @@
+"""A structured remix: the spec of the shot is known, and the new one differs in exactly one line of it.
+
+A spec holds the lines of a shot by field (`decision.request.prompt.FIELDS`, and ``prompt`` for the primary
+request). What a remix cannot change (model, size, length) is refused with the command that can.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from decision.errors import BadRequest
+from decision.one_change.verdict import FIELD_ASPECTS
+from decision.request import validators
+from decision.request.prompt import FIELDS, LABELS, labelled_lines, read_lines
+
+Spec = Mapping[str, str]
+
+NAMES: Mapping[str, str] = {
+    "subject": "subject",
+    "scene": "scene",
+    "action": "action",
+    "camera": "camera",
+    "lighting": "lighting",
+    "palette": "color palette",
+    "style": "style",
+    "timing": "timing",
+    "audio": "audio",
+    "text": "on-screen text",
+    "dialogue": "dialogue",
+}
+"""What can be changed, in the words of a prompt."""
+
+_ALWAYS_KEPT = ("subject", "scene", "action", "camera", "lighting", "palette")
+"""These every shot has, described by a line or not."""
+
+_FIXED: Mapping[str, str] = {
+    "model": "render a new video with it: sora-ledger create --model {value}",
+    "size": "render a new video in it: sora-ledger create --size {value}",
+    "seconds": "make it longer with sora-ledger extend, or a new one: sora-ledger create --seconds {value}",
+}
+
+
+class ChangedSpec(NamedTuple):
+    """What to ask a remix for, `prompt` and `fields`; and the `spec` of the shot that comes of it."""
+
+    prompt: str
+    fields: dict[str, str]
+    spec: dict[str, str]
+
+
+def spec_of(prompt: str, fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the spec of a shot that was asked for with `prompt` and `fields`."""
+    return {**read_lines(prompt), **fields}
+
+
+def change_spec(parent: Spec, key: str, value: str) -> ChangedSpec:
+    """Return `parent` with `value` for `key`, and how to ask for it; `parent` is known from `spec_of`.
+
+    A later change starts from the `spec` of the one before. `BadRequest` where nothing or more would change.
+    """
+    if key in _FIXED:
+        way_out = _FIXED[key].format(value=validators.shown(value))
+        raise BadRequest(f"a remix keeps the {key} of its source; {way_out}")
+    _changeable(key)
+    text = _one_line_of(key, value)
+    if parent.get(key, "").strip().strip('"') == text.strip('"'):
+        raise BadRequest(
+            f"{key} is {validators.shown(text)} already: nothing would change; give another value"
+        )
+    fields = {
+        key: text,
+        "constraints": "; ".join(filter(None, [_kept(parent, key), parent.get("constraints", "").strip()])),
+        "negative": parent.get("negative", "").strip(),
+    }
+    ordered = {name: fields[name] for name in FIELDS if fields.get(name)}
+    return ChangedSpec(_asking(key), ordered, {**parent, key: text})
+
+
+def asked_key(prompt: str, fields: Mapping[str, str]) -> str | None:
+    """Return the key that a remix asked for with `change_spec` changes; None for one in other words."""
+    return next((key for key in NAMES if key in fields and prompt == _asking(key)), None)
+
+
+def _changeable(key: str) -> None:
+    if key in FIELDS and key not in FIELD_ASPECTS:
+        raise BadRequest(
+            f"{key} is nothing that can be seen or heard, so it is no change (known: {', '.join(NAMES)});"
+            f" say it beside the change with --{key.replace('_', '-')}"
+        )
+    validators.word("change", key, NAMES)
+
+
+def _one_line_of(key: str, value: object) -> str:
+    """Return `value` if it is the text of this line and of no other."""
+    text = validators.text(f"change {key}", value).strip()
+    if not text:
+        raise BadRequest(f"change {key} is empty; say what it is to be, for example --change {key}='…'")
+    others = sorted(labelled_lines(text))
+    if others:
+        raise BadRequest(
+            f"change {key} holds the line {LABELS[others[0]]!r} too: a remix changes exactly one thing;"
+            " make a remix of each"
+        )
+    return text
+
+
+def _asking(key: str) -> str:
+    shot = "same clip" if key == "camera" else "same shot and framing"
+    return f"{shot}; change only the {NAMES[key]}"
+
+
+def _kept(parent: Spec, key: str) -> str:
+    """Return the invariants in words: what every shot has, and what is known of this one."""
+    known = {name for name, line in parent.items() if line.strip()} | set(_ALWAYS_KEPT)
+    kept = ", ".join(noun for name, noun in NAMES.items() if name in known - {key})
+    return f"keep everything else unchanged: {kept}"

@@ -1,0 +1,86 @@
+"""A remix that asks for several changes as several remixes that ask for one each.
+
+A change that shares its verb with the one before gets it back ("make the car red and the sky purple": "make
+the sky purple"); what stays is said in each. Nothing else is added to what was written.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from decision.one_change import invariants, lexicon
+from decision.one_change.clauses import Clause
+from decision.one_change.grammar import Role, is_editing, is_imperative
+from decision.one_change.verdict import FIELD_ASPECTS, check_remix, read_clauses
+
+
+def split(prompt: str) -> tuple[str, ...]:
+    """Return one prompt per change, in their order; a prompt that is not several changes as it is."""
+    verdict, found = read_clauses(prompt)
+    if verdict.verdict != "multiple":
+        return (prompt,)
+    kept = [_capital(_written(prompt, clause)) for clause in found if _says_what_stays(clause)]
+    places = {change.start for change in verdict.changes}
+    parts = _changes(prompt, found, places)
+    return tuple(". ".join([*kept, _capital(part)]) for part in parts)
+
+
+def split_request(prompt: str, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the same of a prompt with fields, each field that is a change of its own included."""
+    _, changes = check_remix(prompt, fields)
+    apart = {change.aspect for change in changes if change.start == change.end}
+    parts = split(prompt) if len(changes) > len(apart) else ()
+    lines = (
+        f"Change only the {name} to {text}"
+        for name, text in fields.items()
+        if FIELD_ASPECTS.get(name) in apart
+    )
+    return (*parts, *lines)
+
+
+def _changes(prompt: str, found: Sequence[Clause], places: set[int]) -> Iterator[str]:
+    verb = ""
+    for clause in found:
+        text = _written(prompt, clause)
+        words = clause.words
+        if clause.role is Role.INVARIANT:
+            verb = ""  # "keep" is not said of what changes
+        elif is_imperative(words, opening=True):
+            verb = words[0]
+        if clause.span[0] in places:
+            yield _with_verb(text, verb, clause)
+
+
+def _with_verb(text: str, verb: str, clause: Clause) -> str:
+    """Return the words of a change with a verb: their own, or that of the change before."""
+    words = clause.words
+    if clause.lead is not None or not words:
+        return text
+    if is_editing(words[0]):
+        return f"{_plain(words[0])}{text[len(words[0]) :]}"
+    states = bool(lexicon.FINITE & set(words)) or set(words) & (lexicon.NOVELTIES | lexicon.CONTRASTS)
+    shares = verb and words[0] in lexicon.ARTICLES | {"him", "them"} and not states
+    return f"{verb} {text}" if shares else text
+
+
+def _plain(participle: str) -> str:
+    stem = participle.removesuffix("ing")
+    return next(form for form in (stem, f"{stem}e", stem[:-1]) if form in lexicon.EDITS)
+
+
+def _written(prompt: str, clause: Clause) -> str:
+    """Return the text of `clause` without the joints and fillers around it."""
+    tokens = list(clause.tokens)
+    while len(tokens) > 1 and tokens[0].word in lexicon.SOFT_STOPS | lexicon.OPENING_FILLERS:
+        tokens.pop(0)
+    while len(tokens) > 1 and tokens[-1].word in lexicon.SOFT_STOPS:
+        tokens.pop()
+    return prompt[tokens[0].start : tokens[-1].end]
+
+
+def _says_what_stays(clause: Clause) -> bool:
+    words = [token.word for token in clause.tokens]
+    remark = invariants.is_remark(words) or invariants.announces_several([*words, ":", "…"])
+    return clause.role is Role.INVARIANT and not remark
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,210 @@
+"""Exactly one change against the parent: what a remix prompt asks for, told from how such sentences work.
+
+A remix that changes one thing says *what becomes what*, perhaps elaborates it ("… with a warm backlight",
+"…, which turns red"), and perhaps names what stays ("same shot and framing", "keep the lighting"). The text
+is cut into clauses (`decision.one_change.clauses`); those that say what stays are no changes, what is left
+over elaborates the change before it, and the rest is counted.
+
+Deterministic, no model, no network. It reads English; what it cannot tell it calls ``ambiguous`` rather than
+guessing (`decision.one_change.ambiguity`).
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+from decision.one_change import ambiguity, lexicon
+from decision.one_change.aspects import named_aspect
+from decision.one_change.clauses import Clause, clauses
+from decision.one_change.grammar import Role
+from decision.one_change.tokenizer import Lead
+from decision.request.prompt import LABELS
+from ledger.events import Change
+
+FIELD_ASPECTS: Mapping[str, str] = {
+    "scene": "setting",
+    "subject": "subject",
+    "action": "action",
+    "camera": "camera",
+    "lighting": "lighting",
+    "palette": "palette",
+    "style": "style",
+    "timing": "timing",
+    "audio": "audio",
+    "text": "text",
+    "dialogue": "audio",
+}
+"""The aspect each field of a structured prompt is about; the others change nothing."""
+
+DEFAULT_ASPECT = "subject"
+
+
+class RemixVerdict(NamedTuple):
+    """How many changes a text asks for, and where each stands, in code points of the text."""
+
+    verdict: Literal["single", "multiple", "none", "ambiguous"]
+    changes: tuple[Change, ...] = ()
+
+
+def check_single_change(text: str) -> RemixVerdict:
+    """Tell whether `text` asks for one change, several, none (only what stays), or cannot be told."""
+    return read_clauses(text)[0]
+
+
+def read_clauses(text: str) -> tuple[RemixVerdict, list[Clause]]:
+    """Return the verdict on `text` and all its clauses; a change has the place of one of them."""
+    found = list(clauses(_without_labels(text)))
+    words = [token.word for clause in found for token in clause.tokens]
+    wanted = [token.word for clause in found if clause.role is not Role.INVARIANT for token in clause.tokens]
+    changing = _without_references(_changing(found))
+    told = [clause for clause in changing if not ambiguity.says_nothing(clause.words)]
+    if ambiguity.is_unreadable(words) or ambiguity.leaves_a_choice(wanted) or (changing and not told):
+        return RemixVerdict("ambiguous", _changes(changing)), found
+    if told:
+        return RemixVerdict("single" if len(told) == 1 else "multiple", _changes(told)), found
+    return _verdict_on_fragments([clause for clause in found if clause.role is Role.FRAGMENT]), found
+
+
+def check_remix(prompt: str, fields: Mapping[str, str]) -> RemixVerdict:
+    """Tell the same of a prompt with fields; a change that stands in a field only has an empty span at 0.
+
+    A field about an aspect the prompt changes anyway elaborates it.
+    """
+    verdict, changes = check_single_change(prompt)
+    told = {change.aspect for change in changes}
+    aspects = {FIELD_ASPECTS[name] for name in fields if name in FIELD_ASPECTS} - told
+    added = tuple(Change(aspect=aspect, start=0, end=0) for aspect in sorted(aspects))
+    if not added:
+        return RemixVerdict(verdict, changes)
+    together = changes + added
+    if len(together) > 1:
+        return RemixVerdict("multiple", together)
+    return RemixVerdict("ambiguous" if verdict == "ambiguous" else "single", together)
+
+
+def _changing(found: Sequence[Clause]) -> list[Clause]:
+    """Return the clauses that change something, with fragments that stand apart and add another aspect."""
+    aspects = {_aspect(clause) for clause in found if clause.role is Role.CHANGE}
+    if not aspects:
+        return []
+    sets_scene = {id(one) for one, other in pairwise(found) if other.tokens[0].word == "with"}
+    return [
+        clause
+        for clause in found
+        if clause.role is Role.CHANGE
+        or (clause.role is Role.FRAGMENT and (_adds_an_aspect(clause, aspects) or id(clause) in sets_scene))
+    ]
+
+
+def _without_references(changing: Sequence[Clause]) -> list[Clause]:
+    """Leave out what says how the thing just named is to be: "change the sky. It should be red"."""
+    kept: list[Clause] = []
+    for clause in changing:
+        names_it = bool(kept) and _only_names(kept[-1])
+        words = clause.words
+        refers = words[:1] in _REFERRING and bool(lexicon.FINITE & set(words[1:3]))
+        refers |= words[1:2] in _REFERRING and words[0] in lexicon.COMPLEMENTED - lexicon.CAUSATIVES
+        refers |= words[:2] == ["the", "new"] and bool(lexicon.FINITE & set(words))
+        if kept and _complains(kept[-1]) and set(words[:3]) & _NAMED_BEFORE:
+            kept[-1] = clause  # what is to be done about it
+        elif not (names_it and refers):
+            kept.append(clause)
+    return kept
+
+
+def _complains(clause: Clause) -> bool:
+    """Tell whether a clause only says what is wrong: "the second beat is too long"."""
+    words = set(clause.words)
+    named = bool(set(clause.words[:1]) & (lexicon.ARTICLES | {"it"}))
+    if clause.words[:1] in (["i"], ["we"]) or clause.words[:1] == ["don't"]:
+        return bool(words & _DENIED and words & {"like", "need", "want"})
+    found = words & {"are", "feels", "is", "looks", "seems", "sounds", "was"}
+    fails = words & _DENIED and words & _PLEASING
+    return named and bool(fails or (found and words & _FAULTS))
+
+
+_NAMED_BEFORE = frozenset({"her", "him", "it", "something", "them"})
+_DENIED = frozenset("aren't doesn't don't isn't not".split())
+_PLEASING = frozenset(
+    "belong convince convincing fit good great help match read right suit work working".split()
+)
+_FAULTS = frozenset("bad boring crooked misspelled misspelt odd strange too weird wrong".split())
+
+
+def _only_names(clause: Clause) -> bool:
+    """Tell whether a clause names what changes, not to what: "change the sky", "except the weather"."""
+    words = set(clause.words)
+    if words & {"it", "them"}:
+        return False
+    bare = len(clause.words) < _SHORT and not words & lexicon.FINITE
+    return bare or (clause.words[0] in lexicon.EDITING and not words & {"for", "into", "to", "with"})
+
+
+_SHORT = 4
+_REFERRING = (["it"], ["they"], ["this"])
+
+
+def _adds_an_aspect(clause: Clause, aspects: set[str]) -> bool:
+    withheld = clause.words[:1] and clause.words[0] in lexicon.WITHHOLDING
+    aspect = named_aspect(clause.words)
+    apart = clause.lead in (Lead.STOP, Lead.ITEM)
+    if aspect is None:
+        return apart and _tells_of_somebody(clause.words)
+    return apart and not withheld and aspect not in aspects
+
+
+def _tells_of_somebody(words: Sequence[str]) -> bool:
+    """Tell whether a sentence says what happens in the video: "the dog barks twice", "it snows"."""
+    named = bool(set(words[:1]) & lexicon.ARTICLES)
+    verbs = words[2:4] if named else words[1:2]
+    happens = named or words[:1] in (["it"], ["he"], ["she"])
+    return happens and any(word.endswith("s") and not word.endswith("ss") for word in verbs)
+
+
+def _verdict_on_fragments(fragments: Sequence[Clause]) -> RemixVerdict:
+    """Judge a text without verbs: things of different aspects, or with subjects of their own, are several."""
+    told = [clause for clause in fragments if not ambiguity.says_nothing(clause.words)]
+    changes = _changes(told or fragments)
+    if len(told) > 1:
+        apart = len({change.aspect for change in changes}) == len(changes)
+        named = sum(clause.words[0] in lexicon.DETERMINERS for clause in told if clause.words)
+        listed = any(clause.lead is None for clause in told)
+        return RemixVerdict("multiple" if apart or listed or named > 1 else "ambiguous", changes)
+    if not told:
+        return RemixVerdict("ambiguous" if changes else "none", changes)
+    return RemixVerdict("single", changes)
+
+
+def _changes(found: Iterable[Clause]) -> tuple[Change, ...]:
+    return tuple(_change(clause) for clause in found)
+
+
+def _change(clause: Clause) -> Change:
+    start, end = clause.span
+    return Change(aspect=_aspect(clause), start=start, end=end)
+
+
+def _aspect(clause: Clause) -> str:
+    return named_aspect(clause.words) or DEFAULT_ASPECT
+
+
+_SILENT = tuple(LABELS[name] for name in ("use_case", "constraints", "negative"))
+
+
+def _label_pattern(labels: Iterable[str], rest: str) -> re.Pattern[str]:
+    alternatives = "|".join(re.escape(label) for label in labels)
+    return re.compile(rf"^[ \t]*(?:{alternatives})[ \t]*:{rest}", re.IGNORECASE | re.MULTILINE)
+
+
+_SILENT_LINE = _label_pattern(_SILENT, ".*$")
+_PRIMARY_LABEL = _label_pattern([LABELS["prompt"]], "")
+
+
+def _without_labels(text: str) -> str:
+    """Blank out the lines of a structured prompt that change nothing, and its label; positions stay."""
+
+    def blank(match: re.Match[str]) -> str:
+        return " " * len(match[0])
+
+    return _PRIMARY_LABEL.sub(blank, _SILENT_LINE.sub(blank, text))

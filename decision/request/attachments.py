@@ -1,0 +1,320 @@
+"""What a request may be made of besides text: images, a video to start from, a video file.
+
+Others look into the files and ask the ledger; here it is only said what they have to find out.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from decision.errors import BadRequest
+from decision.request import validators
+from decision.rules.catalog import Catalog
+from ledger.events import Operation, Status
+
+DEFAULT_SIZE = "1280x720"
+DEFAULT_SECONDS = 4
+DIGEST = r"^[0-9a-f]{64}$"
+
+
+class Parsed(BaseModel):
+    """A value that was checked when it was made, and does not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_Kind = TypeVar("_Kind", bound=Parsed)
+
+
+class Faces(StrEnum):
+    """What was found when a reference image was looked at; NOT_CHECKED where it could not be."""
+
+    NONE = "none"
+    FOUND = "found"
+    NOT_CHECKED = "not_checked"
+
+
+class ReferenceImage(Parsed):
+    """An image as it was found: pixels, bytes, and the digest of the file.
+
+    `original_sha256` is set where it was made from another file to fit the video's size. `faces` is None
+    where nobody looked for any.
+    """
+
+    name: str
+    sha256: str = Field(pattern=DIGEST)
+    original_sha256: str | None = Field(default=None, pattern=DIGEST)
+    media_type: str
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    bytes: int = Field(gt=0)
+    faces: Faces | None = None
+
+
+class SourceFile(Parsed):
+    """A video file to be edited; `size` and `seconds` (rounded up) are what was found in it.
+
+    Where nobody looked, they are those of a new clip, and so is the estimate of the cost.
+    """
+
+    name: str
+    sha256: str = Field(pattern=DIGEST)
+    media_type: str
+    bytes: int = Field(gt=0)
+    size: str = DEFAULT_SIZE
+    seconds: int = Field(default=DEFAULT_SECONDS, gt=0)
+
+
+class Source(Parsed):
+    """The video a remix, edit or extension starts from, in the state the ledger knows.
+
+    `status` is None where it knows none. `seconds` is the whole length, `extensions` how often the video was
+    extended to get there.
+    """
+
+    job_id: str | None = None
+    video_id: str
+    status: Status | None
+    deleted: bool = False
+    model: str
+    size: str
+    seconds: int = Field(gt=0)
+    extensions: int = Field(default=0, ge=0)
+    prompt: str | None = None
+
+
+class Wish(Parsed):
+    """What was asked for although the source settles it; None where nothing was said."""
+
+    model: str | None = None
+    size: str | None = None
+    seconds: int | None = None
+
+
+def read_part(kind: type[_Kind], thing: str, value: object) -> _Kind | None:
+    """Return `value` as a `kind`, None for None; `BadRequest` names the first field that is wrong."""
+    try:
+        return None if value is None else kind.model_validate(value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in (thing, *problem["loc"]))
+        raise BadRequest(f"{where}: {problem['msg']}, found {validators.shown(problem['input'])}") from None
+
+
+OPTIONS = ("seed", "loop")
+"""What some servers take besides: a number to repeat a render by, and an end that meets its beginning."""
+
+_TAKEN: Mapping[Operation, frozenset[str]] = {
+    Operation.CREATE: frozenset(
+        {
+            "input_reference",
+            "further_images",
+            "reference_url",
+            "reference_file_id",
+            "character_ids",
+            "options",
+        }
+    ),
+    Operation.REMIX: frozenset({"source"}),
+    Operation.EDIT: frozenset({"source", "source_file"}),
+    Operation.EXTEND: frozenset({"source"}),
+}
+_CALLED: Mapping[str, str] = {
+    "input_reference": "reference image",
+    "further_images": "reference images",
+    "reference_url": "reference image",
+    "reference_file_id": "reference image",
+    "character_ids": "characters",
+    "options": "seed or loop",
+    "source_file": "video file",
+}
+
+
+class Material(NamedTuple):
+    """Everything of it, named as in `decision.request.request.RenderRequest`."""
+
+    source: Source | None
+    source_file: SourceFile | None
+    input_reference: ReferenceImage | None
+    further_images: tuple[ReferenceImage, ...]
+    reference_url: str | None
+    reference_file_id: str | None
+    character_ids: tuple[str, ...]
+    options: dict[str, int | bool]
+
+
+def read_material(operation: Operation, given: Mapping[str, object], catalog: Catalog) -> Material:
+    """Return the material of a request, complete and of one piece for its `operation`, or `BadRequest`."""
+    material = Material(
+        source=read_part(Source, "source", given.get("source")),
+        source_file=read_part(SourceFile, "source_file", given.get("source_file")),
+        input_reference=read_part(ReferenceImage, "input_reference", given.get("input_reference")),
+        further_images=_further_images(given.get("further_images", ())),
+        reference_url=_reference_url(given.get("reference_url"), catalog),
+        reference_file_id=_reference_file_id(given.get("reference_file_id")),
+        character_ids=_character_ids(given.get("character_ids", ()), catalog),
+        options=_options(given.get("options", {})),
+    )
+    _check_taken(operation, material)
+    _check_one_beginning(operation, material)
+    _check_one_first_frame(material)
+    if material.source_file:
+        _check_source_file(material.source_file, catalog)
+    return material
+
+
+def check_first_frame(image: ReferenceImage, size: str, catalog: Catalog) -> None:
+    """Raise `BadRequest` unless `image` can be the first frame of a video of `size`."""
+    formats = catalog.image.media_types
+    if image.media_type not in formats:
+        raise BadRequest(
+            f"reference image {validators.shown(image.name)} is {image.media_type}"
+            f" (accepted: {', '.join(formats)}); convert it"
+        )
+    found = f"{image.width}x{image.height}"
+    if found != size and not catalog.image.any_size:
+        other = f", or use --size {found}" if found in catalog.sizes else ""
+        raise BadRequest(
+            f"reference image {validators.shown(image.name)} is {found}, the video's size is {size};"
+            f" use --fit cover (or contain, or pad) to make it fit{other}"
+        )
+
+
+def _further_images(value: object) -> tuple[ReferenceImage, ...]:
+    images = (
+        read_part(ReferenceImage, f"further_images.{index}", item)
+        for index, item in enumerate(_listed("further_images", value))
+    )
+    return tuple(image for image in images if image)
+
+
+def _listed(thing: str, value: object) -> Iterable[object]:
+    if isinstance(value, list | tuple):
+        return value
+    raise BadRequest(f"{thing} must be a list, found {type(value).__name__}")
+
+
+def _reference_url(value: object, catalog: Catalog) -> str | None:
+    if value is None:
+        return None
+    url = validators.text("reference_url", value)
+    limit = catalog.image.max_url_characters
+    if len(url) > limit:
+        raise BadRequest(
+            f"reference_url has {len(url):,} characters, at most {limit:,} are allowed;"
+            " give the image as a file with --input-reference"
+        )
+    if url[:5].lower() == "data:":
+        _check_data_url(url, catalog.image.media_types)
+    elif not _is_web_address(url):
+        raise BadRequest(
+            f"reference_url must begin with https://, http:// or data:, found {validators.shown(url)};"
+            " a file is given with --input-reference"
+        )
+    return url
+
+
+def _check_data_url(url: str, formats: tuple[str, ...]) -> None:
+    head, comma, content = url[5:].partition(",")
+    media_type = head.partition(";")[0].lower()
+    if media_type not in formats:
+        raise BadRequest(
+            f"reference_url holds {validators.shown(media_type or 'text')} (accepted: {', '.join(formats)});"
+            " convert the image"
+        )
+    if not (comma and content):
+        raise BadRequest(
+            "reference_url holds no image; expected data:image/png;base64, and the image behind it"
+        )
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and url.isprintable()
+        and len(url.split()) == 1
+    )
+
+
+def _reference_file_id(value: object) -> str | None:
+    return None if value is None else validators.label("reference_file_id", value, "file_abc123")
+
+
+def _character_ids(value: object, catalog: Catalog) -> tuple[str, ...]:
+    listed = _listed("character_ids", value)
+    ids = tuple(validators.label("character_id", item, "--character-id char_123") for item in listed)
+    most = catalog.characters.max_per_video
+    if len(set(ids)) < len(ids):
+        raise BadRequest("a character is named twice; each --character-id stands for another one")
+    if len(ids) > most:
+        raise BadRequest(f"{len(ids)} characters are named, at most {most} can be in a video; leave one out")
+    return ids
+
+
+def _options(value: object) -> dict[str, int | bool]:
+    """Return what was asked for; ``loop`` false is what happens anyway, and so is not asked for."""
+    if not isinstance(value, Mapping):
+        raise BadRequest(f"options must be an object, found {type(value).__name__}")
+    for key in value:
+        validators.word("option", key, OPTIONS)
+    options: dict[str, int | bool] = {}
+    if value.get("seed") is not None:
+        options["seed"] = validators.whole_number("seed", value["seed"], "--seed 42")
+    if value.get("loop") is not None and validators.yes_or_no("loop", value["loop"]):
+        options["loop"] = True
+    return options
+
+
+def _check_taken(operation: Operation, material: Material) -> None:
+    noun = validators.NOUNS[operation]
+    for name, value in material._asdict().items():
+        if not value or name in _TAKEN[operation]:
+            continue
+        if name == "source":
+            raise BadRequest(f"{noun} starts from no video; to change one, use remix --id")
+        way_out = "use edit --video" if name == "source_file" else "use create"
+        raise BadRequest(f"{noun} takes no {_CALLED[name]}; leave it out or {way_out}")
+
+
+def _check_one_beginning(operation: Operation, material: Material) -> None:
+    beginnings = [part for part in (material.source, material.source_file) if part]
+    noun = validators.NOUNS[operation]
+    if len(beginnings) > 1:
+        raise BadRequest(f"{noun} starts from one video; name it with --id, or give the file with --video")
+    if not beginnings and operation is not Operation.CREATE:
+        or_file = ", or give its file with --video" if operation is Operation.EDIT else ""
+        raise BadRequest(f"{noun} needs the video it starts from; name it with --id{or_file}")
+
+
+def _check_one_first_frame(material: Material) -> None:
+    frames = [
+        name for name in ("input_reference", "reference_url", "reference_file_id") if getattr(material, name)
+    ]
+    if len(frames) > 1:
+        raise BadRequest(f"a video has one first frame, found {' and '.join(frames)}; leave one of them out")
+    if material.further_images and not material.input_reference:
+        raise BadRequest(
+            "further_images are given without input_reference; the first image is the first frame"
+        )
+
+
+def _check_source_file(file: SourceFile, catalog: Catalog) -> None:
+    formats = catalog.source_file.media_types
+    if file.media_type not in formats:
+        raise BadRequest(
+            f"video {validators.shown(file.name)} is {file.media_type}"
+            f" (accepted: {', '.join(formats)}); convert it"
+        )
+    if file.size not in catalog.sizes:
+        raise BadRequest(
+            f"video {validators.shown(file.name)} is {validators.shown(file.size)}, which no model offers"
+            f" (offered: {', '.join(catalog.sizes)}); scale or crop it to one of these"
+        )

@@ -1,0 +1,233 @@
+"""What a caller may ask for, parsed once: after `parse_request` the types are trusted.
+
+Whatever lies outside the vocabulary of the catalog, or belongs to another operation, is a typing error and
+raises `BadRequest`; nothing of it is recorded. Whether a well-formed request is allowed is the decision's to
+say (`decision.engine.decide`).
+
+The defaults (1280x720, 4 seconds, augmentation on) are those of the Sora skill's command line.
+"""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from decision.errors import BadRequest
+from decision.request import validators
+from decision.request.attachments import (
+    DEFAULT_SECONDS,
+    DEFAULT_SIZE,
+    OPTIONS,
+    Material,
+    Parsed,
+    ReferenceImage,
+    Source,
+    SourceFile,
+    Wish,
+    check_first_frame,
+    read_material,
+)
+from decision.request.dimensions import extension_seconds_of, read_size, seconds_of
+from decision.request.prompt import FIELDS, augment
+from decision.rules.catalog import Catalog
+from decision.rules.purpose import PURPOSES
+from ledger.events import Operation
+
+__all__ = [
+    "AUTO",
+    "DEFAULT_SECONDS",
+    "DEFAULT_SIZE",
+    "OPTIONS",
+    "ReferenceImage",
+    "RenderRequest",
+    "Source",
+    "SourceFile",
+    "Wish",
+    "parse_request",
+]
+
+AUTO = "auto"
+
+
+class RenderRequest(Parsed):
+    """A request that can be decided.
+
+    `model`, `size` and `seconds` are what would be rendered: asked for in a create (`model` may be ``auto``);
+    in a remix or edit those of its source or source file, and `wished` keeps what was asked for besides. An
+    extension has the model and size of its source, and `seconds` is how much it adds.
+
+    The first frame is one of `input_reference`, `reference_url` and `reference_file_id`; `further_images`
+    are kept and not sent. `options` are ``seed`` and ``loop``. `attested` says that the guardrails were
+    confirmed. `promotes` is the job of the draft this is made of, where it starts from no video of it.
+    """
+
+    operation: Operation
+    prompt: str
+    fields: dict[str, str] = Field(default_factory=dict)
+    size: str = DEFAULT_SIZE
+    seconds: int = DEFAULT_SECONDS
+    model: str = AUTO
+    purpose: str = "draft"
+    profile: str = "openai"
+    input_reference: ReferenceImage | None = None
+    further_images: tuple[ReferenceImage, ...] = ()
+    reference_url: str | None = None
+    reference_file_id: str | None = None
+    character_ids: tuple[str, ...] = ()
+    options: dict[str, int | bool] = Field(default_factory=dict)
+    source: Source | None = None
+    source_file: SourceFile | None = None
+    wished: Wish = Wish()
+    request_key: str | None = None
+    max_cost_usd_micros: int | None = None
+    deadline_minutes: int | None = None
+    promotes: str | None = None
+    augment: bool = True
+    attested: bool = False
+
+    @property
+    def sent_prompt(self) -> str:
+        """The prompt as it goes to the server."""
+        return augment(self.prompt, self.fields) if self.augment else self.prompt
+
+    @property
+    def requested_model(self) -> str:
+        """The model that was asked for, ``auto`` where the choice was left open."""
+        return self.model if self.source is None else self.wished.model or AUTO
+
+    @property
+    def total_seconds(self) -> int:
+        """How long the finished video is: of an extension, the source and what is added to it."""
+        added_to = self.source if self.operation is Operation.EXTEND else None
+        return self.seconds + (added_to.seconds if added_to else 0)
+
+
+def parse_request(*, catalog: Catalog, **values: object) -> RenderRequest:
+    """Return the request made of `values`, named as in `RenderRequest` without ``wished``; None is not given.
+
+    `BadRequest` names the first value that is wrong, what was expected, what came and the next step.
+    """
+    given = {key: value for key, value in values.items() if value is not None}
+    known = [key for key in RenderRequest.model_fields if key != "wished"]
+    for key in given:
+        validators.word("request value", key, known)
+    operation = Operation(validators.word("operation", given.get("operation"), list(Operation)))
+    wish = _wish(operation, given, catalog)
+    material = read_material(operation, given, catalog)
+    request = RenderRequest(
+        operation=operation,
+        **material._asdict(),
+        **_settled(operation, wish, material, catalog),
+        **_texts(given, catalog),
+        **_terms(given),
+    )
+    _check_sent_prompt(request, catalog)
+    if request.input_reference:
+        check_first_frame(request.input_reference, request.size, catalog)
+    return request
+
+
+def _wish(operation: Operation, given: Mapping[str, object], catalog: Catalog) -> Wish:
+    model = validators.word("model", given.get("model", AUTO), (AUTO, *catalog.model_names))
+    read_seconds = extension_seconds_of if operation is Operation.EXTEND else seconds_of
+    return Wish(
+        model=None if model == AUTO else model,
+        size=read_size(given["size"], catalog, model) if "size" in given else None,
+        seconds=read_seconds(given["seconds"], catalog) if "seconds" in given else None,
+    )
+
+
+def _settled(operation: Operation, wish: Wish, material: Material, catalog: Catalog) -> dict[str, object]:
+    """Return model, size and seconds of what would be rendered, and the wishes these do not answer."""
+    source, file = material.source, material.source_file
+    if source and operation is Operation.EXTEND:
+        wished = wish.model_copy(update={"seconds": None})
+        added = _added_seconds(wish, catalog)
+        return {"model": source.model, "size": source.size, "seconds": added, "wished": wished}
+    if source:
+        return {"model": source.model, "size": source.size, "seconds": source.seconds, "wished": wish}
+    if file:
+        return {"model": wish.model or AUTO, "size": file.size, "seconds": file.seconds, "wished": wish}
+    return {
+        "model": wish.model or AUTO,
+        "size": wish.size or DEFAULT_SIZE,
+        "seconds": wish.seconds or DEFAULT_SECONDS,
+    }
+
+
+def _added_seconds(wish: Wish, catalog: Catalog) -> int:
+    if wish.seconds is None:
+        offered = ", ".join(map(str, catalog.extension.seconds))
+        raise BadRequest(
+            f"an extension needs its length (offered: {offered}); use --seconds {DEFAULT_SECONDS}"
+        )
+    return wish.seconds
+
+
+def _texts(given: Mapping[str, object], catalog: Catalog) -> dict[str, object]:
+    prompt = validators.text("prompt", given.get("prompt", ""))
+    if not prompt.strip():
+        raise BadRequest(
+            "prompt is empty; say what the clip should show, for example --prompt 'A cat on a roof'"
+        )
+    _check_length("prompt", prompt, catalog)
+    return {"prompt": prompt, "fields": _fields(given.get("fields", {}))}
+
+
+def _fields(given: object) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise BadRequest(f"fields must be an object of texts, found {type(given).__name__}")
+    texts = {
+        validators.word("field", key, FIELDS): validators.text(f"field {key}", value)
+        for key, value in given.items()
+        if value is not None
+    }
+    return {key: texts[key].strip() for key in FIELDS if texts.get(key, "").strip()}
+
+
+def _terms(given: Mapping[str, object]) -> dict[str, object]:
+    terms: dict[str, object] = {
+        "purpose": validators.word("purpose", given.get("purpose", "draft"), PURPOSES),
+        "profile": validators.name("profile", given.get("profile", "openai")),
+        "augment": validators.yes_or_no("augment", given.get("augment", True)),
+        "attested": validators.yes_or_no("attested", given.get("attested", False)),
+    }
+    terms |= {
+        name: validators.whole_number(name, given[name], example)
+        for name, example in _NUMBERS.items()
+        if name in given
+    }
+    terms |= {
+        name: validators.label(name, given[name], example)
+        for name, example in _LABELS.items()
+        if name in given
+    }
+    return terms
+
+
+_NUMBERS: Mapping[str, str] = {
+    "max_cost_usd_micros": "2000000 for 2.00 USD",
+    "deadline_minutes": "30",
+}
+_LABELS: Mapping[str, str] = {
+    "request_key": "--request-key spring-teaser-1",
+    "promotes": "--promotes job_01a2",
+}
+
+
+def _check_sent_prompt(request: RenderRequest, catalog: Catalog) -> None:
+    if request.fields and not request.augment:
+        raise BadRequest(
+            f"without augmentation the fields would not be sent ({', '.join(request.fields)});"
+            " leave out --no-augment, or write them into the prompt"
+        )
+    way_out = "" if request.fields else ", or send it as it is with --no-augment"
+    _check_length("prompt with the lines around it", request.sent_prompt, catalog, way_out)
+
+
+def _check_length(thing: str, prompt: str, catalog: Catalog, way_out: str = "") -> None:
+    limit = catalog.prompt.max_characters
+    if len(prompt) > limit:
+        raise BadRequest(
+            f"{thing} has {len(prompt):,} characters, at most {limit:,} are allowed;"
+            f" shorten it by {len(prompt) - limit:,}{way_out}"
+        )

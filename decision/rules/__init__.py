@@ -1,0 +1,1 @@
+"""What decisions follow: the catalogue of models and prices, the policy, approvals, purposes."""

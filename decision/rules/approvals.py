@@ -1,0 +1,187 @@
+"""Which renders need a person, and which denials may be set aside: what a policy says of people.
+
+A rule matches where all it names agrees; what it does not name is open. The packaged policy has no rules.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, StrictBool, StringConstraints, model_validator
+
+from decision.rules.catalog import Catalog
+from decision.rules.document import Entry
+from decision.rules.purpose import PURPOSES
+from ledger.events import Operation
+
+ED25519 = b"\x01"
+KEY_BYTES = 32
+ID_BYTES = 4
+
+
+def checked_key(text: str) -> str:
+    """Return `text` if it is an Ed25519 public key; `ValueError` says what is wrong with it."""
+    name, _, rest = text.partition("+")
+    key_id, _, encoded = rest.partition("+")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not name or len(key) != 1 + KEY_BYTES or key[:1] != ED25519:
+        raise ValueError(
+            "expected an Ed25519 public key such as ana+1f2e3d4c+AQ…; `sora-ledger key show FILE` prints it"
+        )
+    found = hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[: 2 * ID_BYTES]
+    if found != key_id:
+        raise ValueError(f"the key of {name} has the id {found}, not {key_id}: it was mistyped")
+    return text
+
+
+PublicKey = Annotated[str, AfterValidator(checked_key)]
+Person = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
+Approvers = dict[Person, Annotated[tuple[PublicKey, ...], Field(min_length=1)]]
+"""Who may sign approvals, by actor id, each with the keys that are theirs."""
+
+
+def keys_of_several(approvers: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the keys that are named for more than one person: what they sign says nothing about who."""
+    keys = [key for own in approvers.values() for key in dict.fromkeys(own)]
+    return sorted({key for key in keys if keys.count(key) > 1})
+
+
+def owner_of(key: str, approvers: Mapping[str, tuple[str, ...]]) -> str | None:
+    """Return whose `key` is, None where the policy names it for nobody."""
+    return next((person for person, own in approvers.items() if key in own), None)
+
+
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+OVERRIDABLE = frozenset(
+    {"SEVERAL_CHANGES", "NO_CHANGE_FOUND", "COST_ABOVE_LIMIT", "ATTESTATION_MISSING", "DRAFT_NOT_APPROVED"}
+)
+"""Denials that are somebody's rule; the others are facts, which nobody's permission changes."""
+VERDICTS = frozenset({"single", "multiple", "none", "ambiguous"})
+"""What the rule of one change can come to."""
+CHANGING = frozenset({Operation.REMIX, Operation.EDIT})
+"""The operations whose changes are told apart."""
+
+
+class Change(StrEnum):
+    """What may need approval besides renders: changing the rules, and changing what may be spent."""
+
+    POLICY = "policy.activate"
+    BUDGET = "budget.set"
+
+    @property
+    def command(self) -> str:
+        """How it is typed."""
+        return self.value.replace(".", " ")
+
+
+class ApprovalRule(Entry):
+    """A kind of render that needs `people` to approve it; `code` is the reason in the record.
+
+    `change_verdicts` are those of `decision.one_change.verdict`: ``ambiguous`` holds remixes that cannot be
+    told. With `signed` only approvals count that are signed with a key of the policy's approvers;
+    `signed_by` names those whose signature is wanted. A rule for a `Change` names nothing of renders.
+    """
+
+    code: Code
+    people: Annotated[int, Field(ge=1, le=9, strict=True)] = 1
+    models: tuple[str, ...] | None = None
+    purposes: tuple[str, ...] | None = None
+    operations: tuple[Operation | Change, ...] | None = None
+    change_verdicts: tuple[str, ...] | None = None
+    min_cost_usd_micros: Annotated[int, Field(ge=0, lt=2**53, strict=True)] | None = None
+    signed: StrictBool | None = None
+    signed_by: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _changes_apart(self) -> Self:
+        changes = self.changes
+        of_renders = {self.models, self.purposes, self.change_verdicts, self.min_cost_usd_micros}
+        mixed = len(changes) < len(self.operations or ()) or of_renders != {None}
+        if changes and mixed:
+            raise ValueError(
+                f"approval rule {self.code}: a rule for {changes[0]} names nothing of renders; "
+                "give them a rule of their own"
+            )
+        return self
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes it is for, none for a rule about renders."""
+        return tuple(one for one in self.operations or () if isinstance(one, Change))
+
+    @property
+    def wants_signature(self) -> bool:
+        """Whether an approval has to be signed."""
+        return bool(self.signed or self.signed_by)
+
+    def matches(
+        self,
+        *,
+        model: str,
+        purpose: str,
+        operation: Operation,
+        change_verdict: str | None,
+        cost_usd_micros: int,
+    ) -> bool:
+        """Tell whether a render that would be allowed needs approval by this rule."""
+        return (
+            (self.models is None or model in self.models)
+            and (self.purposes is None or purpose in self.purposes)
+            and (self.operations is None or operation in self.operations)
+            and (self.change_verdicts is None or change_verdict in self.change_verdicts)
+            and (self.min_cost_usd_micros is None or cost_usd_micros >= self.min_cost_usd_micros)
+        )
+
+    def cannot_be_met(self, approvers: Collection[str]) -> Iterator[str]:
+        """Yield why nobody can give the approvals it asks for, nothing where enough of `approvers` can."""
+        signers = set(self.signed_by or approvers) & set(approvers)
+        if self.wants_signature and len(signers) < self.people:
+            yield (
+                f"approval rule {self.code}: it wants {self.people} signed approvals, and [approvers] names"
+                f" {len(signers)} who may sign them"
+            )
+
+    def never_matches(self, catalog: Catalog) -> Iterator[str]:
+        """Yield why no render of `catalog` can ever match; nothing where one can, or it is for changes."""
+        if self.changes:
+            return
+        unknown = [name for name in self.models or () if name not in catalog.model_names]
+        if self.models is not None and len(unknown) == len(self.models):
+            yield f"approval rule {self.code}: the catalog has none of its models ({', '.join(unknown)})"
+        if self.purposes is not None and not set(self.purposes) & set(PURPOSES):
+            yield f"approval rule {self.code}: none of its purposes is known ({', '.join(self.purposes)})"
+        if self.operations == ():
+            yield f"approval rule {self.code}: its operations are an empty list"
+        yield from self._never_told(set(self.change_verdicts or ()))
+        dearest = self._dearest(catalog)
+        if not unknown and (self.min_cost_usd_micros or 0) > dearest:
+            yield (
+                f"approval rule {self.code}: nothing costs {self.min_cost_usd_micros} micro-dollars"
+                f" (at most {dearest})"
+            )
+
+    def _never_told(self, verdicts: Collection[str]) -> Iterator[str]:
+        if self.change_verdicts is None:
+            return
+        if not set(verdicts) & VERDICTS:
+            yield (
+                f"approval rule {self.code}: none of its change_verdicts is known"
+                f" ({', '.join(self.change_verdicts)})"
+            )
+        elif self.operations and not set(self.operations) & CHANGING:
+            yield f"approval rule {self.code}: only a remix or an edit has one of its change_verdicts"
+
+    def _dearest(self, catalog: Catalog) -> int:
+        """Return the most that a render it names may cost; what changes a video may be of the longest."""
+        longest = max(*catalog.seconds, *catalog.extension.seconds)
+        if not self.operations or set(self.operations) & CHANGING:
+            longest = max(longest, catalog.extension.max_total_seconds)
+        names = self.models or catalog.model_names
+        costs = (catalog.cost_usd_micros(name, size, longest) for name in names for size in catalog.sizes)
+        return max((cost or 0 for cost in costs), default=0)

@@ -1,0 +1,231 @@
+"""What there is to choose from: models, sizes, seconds, prices, as data with dates and sources.
+
+A catalog knows no date of today. Where a fact has several dates, the newest holds; a caller who wants
+the prices of another day loads the catalog of that day.
+"""
+
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Self
+
+from pydantic import Field, StrictBool, StringConstraints, model_validator
+
+from decision.rules.document import Document, Entry
+
+Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]
+SizeClass = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.\-]*$", max_length=64)]
+PositiveInt = Annotated[int, Field(gt=0, lt=2**31, strict=True)]
+
+
+class SizeOffer(Entry):
+    """A size, WIDTHxHEIGHT in pixels, and the class its price goes by."""
+
+    size: Size
+    size_class: SizeClass
+    from_date: date = Field(alias="from")
+    source: str
+
+
+class SecondsOffer(Entry):
+    """Lengths of a clip in whole seconds."""
+
+    values: tuple[PositiveInt, ...] = Field(min_length=1)
+    from_date: date = Field(alias="from")
+    source: str
+
+
+class Price(Entry):
+    """What a second of video costs in one size class, in micro-dollars."""
+
+    size_class: SizeClass
+    usd_micros_per_second: PositiveInt
+    from_date: date = Field(alias="from")
+    source: str
+
+
+class Model(Entry):
+    """One model and all it offers; every size it offers has a price.
+
+    `retired` says when and why nobody serves it any more; it stays in the catalog for what it made.
+    """
+
+    name: ModelName
+    source: str
+    retired: str | None = None
+    size_offers: tuple[SizeOffer, ...] = Field(alias="sizes", min_length=1)
+    seconds_offers: tuple[SecondsOffer, ...] = Field(alias="seconds", min_length=1)
+    prices: tuple[Price, ...]
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The sizes in the order of the catalog."""
+        return tuple(offer.size for offer in self.size_offers)
+
+    @property
+    def seconds(self) -> tuple[int, ...]:
+        """The lengths, ascending."""
+        return tuple(sorted({value for offer in self.seconds_offers for value in offer.values}))
+
+    def cost_usd_micros(self, size: str, seconds: int, on: date | None = None) -> int | None:
+        """Return the price of `seconds` at `size` in micro-dollars, None where the size has no price.
+
+        It is the price of the day `on`, or the last one there is.
+        """
+        classes = [offer.size_class for offer in self.size_offers if offer.size == size]
+        prices = [
+            price
+            for price in self.prices
+            if price.size_class in classes and (on is None or price.from_date <= on)
+        ]
+        if not prices:
+            return None
+        return seconds * max(prices, key=lambda price: price.from_date).usd_micros_per_second
+
+    @model_validator(mode="after")
+    def _says_each_thing_once(self) -> Self:
+        dated = [(price.size_class, price.from_date) for price in self.prices]
+        twice = next((price for price in dated if dated.count(price) > 1), None)
+        if twice:
+            raise ValueError(
+                f"{self.name} has two prices for one size class from the same date ({twice[0]},"
+                f" {twice[1]}): their dates overlap, so which one holds cannot be told"
+            )
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError(f"{self.name} offers a size twice")
+        unpriced = {offer.size_class for offer in self.size_offers} - {
+            price.size_class for price in self.prices
+        }
+        if unpriced:
+            raise ValueError(f"{self.name} offers sizes without a price: {', '.join(sorted(unpriced))}")
+        return self
+
+
+class PromptLimit(Entry):
+    """How long a prompt may be, in characters (code points)."""
+
+    max_characters: PositiveInt
+    source: str
+
+
+class ImageFormats(Entry):
+    """The media types a reference image may have, and how long its URL may be in characters.
+
+    With `any_size` it need not be of exactly the video's size: there are servers that scale it themselves.
+    """
+
+    media_types: tuple[str, ...] = Field(min_length=1)
+    max_url_characters: PositiveInt
+    any_size: StrictBool | None = None
+    source: str
+
+
+class VideoFormats(Entry):
+    """The media types a video that is uploaded to be edited may have."""
+
+    media_types: tuple[str, ...] = Field(min_length=1)
+    source: str
+
+
+class CharacterLimit(Entry):
+    """How many characters may appear in one video."""
+
+    max_per_video: PositiveInt
+    source: str
+
+
+class ExtensionLimits(Entry):
+    """Lengths of what is added to a video, how often, and how long it may become in whole seconds."""
+
+    seconds: tuple[PositiveInt, ...] = Field(min_length=1)
+    max_times: PositiveInt
+    max_total_seconds: PositiveInt
+    source: str
+
+    def fitting(self, source_seconds: int) -> tuple[int, ...]:
+        """Return the lengths that a video of `source_seconds` has room for, ascending."""
+        room = self.max_total_seconds - source_seconds
+        return tuple(sorted(seconds for seconds in self.seconds if seconds <= room))
+
+
+class Snapshot(Entry):
+    """A dated state of a model under a name of its own; it offers and costs what that model does."""
+
+    name: ModelName
+    model: ModelName
+    source: str
+
+
+class Catalog(Document):
+    """Everything on offer; the order of the models is the order they are named in.
+
+    Snapshots are nobody's choice but that of the person who names one: they are not in `models`.
+    """
+
+    name: str
+    prompt: PromptLimit
+    image: ImageFormats
+    source_file: VideoFormats
+    characters: CharacterLimit
+    extension: ExtensionLimits
+    models: tuple[Model, ...] = Field(min_length=1)
+    snapshots: tuple[Snapshot, ...] = ()
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Every name that may be asked for: the models in the order of the catalog, then the snapshots."""
+        return tuple(model.name for model in self.models) + tuple(entry.name for entry in self.snapshots)
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Every size that some model offers."""
+        return tuple(dict.fromkeys(size for model in self.models for size in model.sizes))
+
+    @property
+    def seconds(self) -> tuple[int, ...]:
+        """Every length that some model offers, ascending."""
+        return tuple(sorted({seconds for model in self.models for seconds in model.seconds}))
+
+    def model(self, name: str) -> Model | None:
+        """Return the model or snapshot called `name`, None when the catalog has none."""
+        tier = next((snapshot.model for snapshot in self.snapshots if snapshot.name == name), name)
+        found = next((model for model in self.models if model.name == tier), None)
+        return found.model_copy(update={"name": name}) if found else None
+
+    def cost_usd_micros(self, model: str, size: str, seconds: int, on: date | None = None) -> int | None:
+        """Return what that render would cost in micro-dollars on a day, None where it has no price then."""
+        found = self.model(model)
+        return found.cost_usd_micros(size, seconds, on) if found else None
+
+    def retired(self, model: str) -> str | None:
+        """Return why the model is not served any more, None where it is, or is not known."""
+        found = self.model(model)
+        return found.retired if found else None
+
+    @model_validator(mode="after")
+    def _has_a_model_that_is_served(self) -> Self:
+        if all(model.retired for model in self.models):
+            raise ValueError("every model is retired; nothing could be rendered")
+        return self
+
+    @model_validator(mode="after")
+    def _names_each_model_once(self) -> Self:
+        if len(set(self.model_names)) < len(self.models) + len(self.snapshots):
+            raise ValueError("a model is named twice")
+        models = {model.name for model in self.models}
+        strays = [snapshot.name for snapshot in self.snapshots if snapshot.model not in models]
+        if strays:
+            raise ValueError(f"{strays[0]} is a snapshot of a model that is not there")
+        return self
+
+
+def load_catalog(toml: bytes) -> Catalog:
+    """Read a catalog from TOML; `BadDocument` says what is wrong with it and where."""
+    return Catalog.load(toml)
+
+
+@cache
+def default_catalog() -> Catalog:
+    """Return the catalog that comes with the package: the Videos API at its last state."""
+    return load_catalog(files("decision").joinpath("catalog.toml").read_bytes())

@@ -1,0 +1,217 @@
+"""What catalog and policy have in common: data from TOML, frozen, identified by its canonical bytes.
+
+The digest is taken over the content, not over the file: comments, order of keys and white space do not
+change it. ``model_validate_json(canonical)`` gives the document back, years later too.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from decision.errors import BadDocument
+from ledger.canonical import canonical_json, sha256_hex
+
+Path = tuple[str | int, ...]
+
+_BLANK = re.compile(r"(?:[ \t\r\n,]|#[^\n]*)*")
+_STRING = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'[\s\S]*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'', re.DOTALL
+)
+_SCALAR = re.compile(r"[^,\]}\n#]*")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_DOT = re.compile(r"[ \t]*\.[ \t]*")
+
+
+def key_lines(toml: str) -> Mapping[Path, int]:
+    """Return the line, from 1, of each table, key and element of an array, by its path."""
+    lines: dict[Path, int] = {}
+    for path, line in _Scan(toml).entries():
+        for length in range(1, len(path) + 1):
+            lines.setdefault(path[:length], line)
+    return lines
+
+
+def line_of(lines: Mapping[Path, int], path: Path) -> int | None:
+    """Return the line of `path`, or of the nearest thing around it; None where there is none."""
+    around = (path[:length] for length in range(len(path), 0, -1))
+    return next((lines[part] for part in around if part in lines), None)
+
+
+class _Scan:
+    """One pass over the text; `at` is the position that is read next."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.last = -1
+        self.counts: dict[Path, int] = {}
+
+    def entries(self) -> Iterator[tuple[Path, int]]:
+        table: Path = ()
+        while self._next():
+            begun = self.at
+            if self._take("[["):
+                table = self._element(self._key())
+                yield table, self._line()
+                self._take("]]")
+            elif self._take("["):
+                table = self._resolved(self._key())
+                yield table, self._line()
+                self._take("]")
+            else:
+                yield from self._pair(table)
+            if self.at == begun:
+                return
+
+    def _pair(self, table: Path) -> Iterator[tuple[Path, int]]:
+        path = (*table, *self._key())
+        yield path, self._line()
+        self._match(re.compile(r"[ \t]*=[ \t]*"))
+        yield from self._value(path)
+
+    def _value(self, path: Path) -> Iterator[tuple[Path, int]]:
+        if self._take("["):
+            count = 0
+            while self._goes_on("]"):
+                yield (*path, count), self._line()
+                yield from self._value((*path, count))
+                count += 1
+        elif self._take("{"):
+            while self._goes_on("}"):
+                yield from self._pair(path)
+        elif not self._match(_STRING):
+            self._match(_SCALAR)
+
+    def _key(self) -> Path:
+        parts: list[str] = []
+        while True:
+            self._match(re.compile(r"[ \t]*"))
+            parts.append(self._match(_STRING).strip("\"'") or self._match(_BARE))
+            if not self._match(_DOT):
+                return tuple(parts)
+
+    def _element(self, key: Path) -> Path:
+        """Return the path of the next table of an array of tables."""
+        array = (*self._resolved(key[:-1]), key[-1])
+        self.counts[array] = self.counts.get(array, -1) + 1
+        return (*array, self.counts[array])
+
+    def _resolved(self, key: Path) -> Path:
+        """Return `key` with the index of the last table wherever it names an array of tables."""
+        path: Path = ()
+        for part in key:
+            path = (*path, part)
+            path = (*path, self.counts[path]) if path in self.counts else path
+        return path
+
+    def _next(self) -> bool:
+        self._match(_BLANK)
+        return self.at < len(self.text)
+
+    def _goes_on(self, closing: str) -> bool:
+        """Tell whether another element comes before `closing`; never twice at one place, so it ends."""
+        stuck = self.last == self.at
+        self.last = self.at
+        return self._next() and not self._take(closing) and not stuck
+
+    def _take(self, opening: str) -> bool:
+        taken = self.text.startswith(opening, self.at)
+        self.at += len(opening) if taken else 0
+        return taken
+
+    def _match(self, pattern: re.Pattern[str]) -> str:
+        found = pattern.match(self.text, self.at)
+        self.at = found.end() if found else self.at
+        return found[0] if found else ""
+
+    def _line(self) -> int:
+        return self.text.count("\n", 0, self.at) + 1
+
+
+class Entry(BaseModel):
+    """Something inside a document."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Document(Entry):
+    """A whole document: `canonical` is what is kept, `digest` what decisions cite."""
+
+    version: int
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """The content as canonical JSON (RFC 8785).
+
+        What is not said is left out: a key added later leaves the bytes of older documents as they are.
+        """
+        return canonical_json(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of `canonical`, 64 lower-case hex digits."""
+        return sha256_hex(self.canonical)
+
+    def __hash__(self) -> int:
+        """Hash the digest: pydantic's own would go through the content, which holds dicts."""
+        return hash(self.digest)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; it works out its own bytes and digest, which pydantic would copy along."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("canonical", "digest"):
+            copied.__dict__.pop(name, None)
+        return copied
+
+    @classmethod
+    def load(cls, toml: bytes) -> Self:
+        """Read the document from `toml`, UTF-8; `BadDocument` names line and key of what is wrong."""
+        title = cls.__name__.lower()
+        try:
+            text = toml.decode()
+            content = tomllib.loads(text)
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BadDocument(f"{title} is not valid TOML: {error}") from None
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise BadDocument(f"{title} cannot be used: {_complaints(error, text)}") from None
+
+
+def _complaints(error: ValidationError, text: str) -> str:
+    lines, problems = key_lines(text), error.errors(include_url=False)
+    return "; ".join(
+        f"{_place(problem['loc'], lines)}: {_wrong(problem)}"
+        for problem in problems
+        if not _follows_from_others(problem, problems)
+    )
+
+
+def _follows_from_others(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
+    """Tell whether a list only counts as too short because entries of it are wrong."""
+    place = problem["loc"]
+    return problem["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place and other is not problem for other in problems
+    )
+
+
+def _wrong(problem: ErrorDetails) -> str:
+    """Say what is wrong, and what was found where that is one value."""
+    if problem["type"] == "extra_forbidden":
+        return "there is no such key; check its spelling"
+    if problem["type"] == "tuple_type":
+        return f"expected a list, in square brackets, found {problem['input']!r}"
+    found = problem["input"]
+    single = isinstance(found, str | int | float | bool) and problem["type"] != "value_error"
+    return problem["msg"].removeprefix("Value error, ") + (f", found {found!r}" if single else "")
+
+
+def _place(path: Path, lines: Mapping[Path, int]) -> str:
+    line = line_of(lines, path)
+    key = ".".join(str(part) for part in path) or "as a whole"
+    return f"line {line}, {key}" if line else key

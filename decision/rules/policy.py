@@ -1,0 +1,197 @@
+"""How to choose among what is allowed: weights, and the fit of each model to each purpose, as data.
+
+The policy scores; it opens no gate, and may only add one. Points are whole numbers, so the same policy gives
+the same choice on every machine.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Self
+
+from pydantic import Field, StrictBool, model_validator
+
+from decision.rules.approvals import OVERRIDABLE, ApprovalRule, Approvers, Change, keys_of_several
+from decision.rules.catalog import Catalog
+from decision.rules.document import Document, Entry
+from decision.rules.purpose import PURPOSES
+
+WHOLE_PERCENT = 100
+SECONDS_PER_MINUTE = 60
+PPM_PER_PERCENT = 10_000
+
+Weight = Annotated[int, Field(ge=0, le=1000, strict=True)]
+Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
+
+
+class Weights(Entry):
+    """What each feature is worth, in points of score; `decision/policy.toml` says of which unit.
+
+    Those after the first two count only where the ledger has measured, or the request says so.
+    """
+
+    fit_weight: Weight
+    cost_weight: Weight
+    minute_weight: Weight | None = None
+    late_minute_weight: Weight | None = None
+    risk_weight: Weight | None = None
+    promotion_cost_weight: Weight | None = None
+
+
+class Fit(Entry):
+    """How well a model suits a purpose, 0 to 100."""
+
+    model: str
+    fit: Percent
+
+
+class FaceRule(StrEnum):
+    """What is made of a face in a reference image, and of one that nobody could look for."""
+
+    IGNORE = "ignore"
+    WARN = "warn"
+    BLOCK = "block"
+    REQUIRE = "require"
+
+
+class Requester(StrEnum):
+    """What establishes who asks for a render that needs approval."""
+
+    TWO_SIGNERS = "two_signers"
+    IDENTIFIED = "identified"
+    SIGNED = "signed"
+
+
+class Policy(Document):
+    """Weights and fits; every purpose of the vocabulary has its line.
+
+    With `require_attestation`, nobody renders without having confirmed the guardrails. For the purposes of
+    `require_approved_draft` a render has to come from a draft that somebody approved. `approvals` and
+    `overridable` are `decision.engine.approval`'s; `approvers` are the keys that requests and approvals may
+    be signed with, `requesters` keys for requests only. `requester` says who may ask for what needs
+    approval: somebody under a typed name too, who then takes one more signed approval (``two_signers``,
+    which None means), only under a login or signed (``identified``), or only signed.
+    `reference_faces` says what a human face in the first frame means; None warns. What the catalog calls
+    retired is denied, unless `allow_retired_models`.
+    """
+
+    name: str
+    require_attestation: StrictBool = False
+    weights: Weights
+    purposes: dict[str, tuple[Fit, ...]]
+    approvals: tuple[ApprovalRule, ...] | None = None
+    overridable: tuple[str, ...] | None = None
+    require_approved_draft: tuple[str, ...] | None = None
+    approvers: Approvers | None = None
+    requesters: Approvers | None = None
+    requester: Requester | None = None
+    reference_faces: FaceRule | None = None
+    allow_retired_models: StrictBool | None = None
+
+    def request_keys(self, person: str) -> tuple[str, ...]:
+        """Return the keys that `person` may sign requests with."""
+        return *(self.approvers or {}).get(person, ()), *(self.requesters or {}).get(person, ())
+
+    def rules_for(self, change: Change) -> tuple[ApprovalRule, ...]:
+        """Return the rules that want `change` approved."""
+        return tuple(rule for rule in self.approvals or () if change in (rule.operations or ()))
+
+    @property
+    def requesting(self) -> Approvers:
+        """The keys that requests may be signed with, by person."""
+        people = dict.fromkeys((*(self.approvers or {}), *(self.requesters or {})))
+        return {person: self.request_keys(person) for person in people}
+
+    def features(self, model: str, purpose: str, *, cost: int, cheapest: int) -> Mapping[str, int]:
+        """Return what the score of a model is made of; `cost` and `cheapest` in micro-dollars."""
+        fits = {line.model: line.fit for line in self.purposes[purpose]}
+        return {"fit": fits.get(model, 0), "cost_percent_of_cheapest": cost * WHOLE_PERCENT // cheapest}
+
+    def score(self, features: Mapping[str, int]) -> int:
+        """Return the points of a model with these features; one that is not there counts nothing."""
+        weights = self.weights
+        promoted = features.get("promotes_approved") and weights.promotion_cost_weight is not None
+        cost_weight = weights.promotion_cost_weight if promoted else weights.cost_weight
+        additional_percent = features["cost_percent_of_cheapest"] - WHOLE_PERCENT
+        return (
+            weights.fit_weight * features["fit"]
+            - (cost_weight or 0) * additional_percent
+            - (weights.minute_weight or 0) * features.get("expected_seconds", 0) // SECONDS_PER_MINUTE
+            - (weights.late_minute_weight or 0) * features.get("late_seconds", 0) // SECONDS_PER_MINUTE
+            - (weights.risk_weight or 0) * features.get("failure_ppm", 0) // PPM_PER_PERCENT
+        )
+
+    def warnings(self, catalog: Catalog) -> tuple[str, ...]:
+        """Return what is no error and has no effect: rules that can never match, models nobody offers."""
+        rules = [warning for rule in self.approvals or () for warning in rule.never_matches(catalog)]
+        rules += [
+            reason for rule in self.approvals or () for reason in rule.cannot_be_met(self.approvers or ())
+        ]
+        fitted = dict.fromkeys(line.model for lines in self.purposes.values() for line in lines)
+        strangers = [name for name in fitted if name not in catalog.model_names]
+        return *rules, *(f"purposes: the catalog has no model {name}" for name in strangers)
+
+    @model_validator(mode="after")
+    def _lets_only_rules_be_overridden(self) -> Self:
+        facts = [code for code in self.overridable or () if code not in OVERRIDABLE]
+        if facts:
+            raise ValueError(
+                f"{facts[0]} cannot be overridden by anybody (possible: {', '.join(sorted(OVERRIDABLE))})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_rules_once(self) -> Self:
+        codes = [rule.code for rule in self.approvals or ()]
+        twice = next((code for code in codes if codes.count(code) > 1), None)
+        if twice:
+            raise ValueError(
+                f"approvals: two rules have the code {twice}, so which of them was approved could not be"
+                " told; give each its own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_approvers_once(self) -> Self:
+        shared = keys_of_several(self.requesting)
+        if shared:
+            raise ValueError(f"approvers: the key {shared[0]} is named for two people; a key is one person's")
+        for rule in self.approvals or ():
+            strangers = set(rule.signed_by or ()) - set(self.approvers or ())
+            if strangers:
+                raise ValueError(
+                    f"approval rule {rule.code}: signed_by names {', '.join(sorted(strangers))}, for whom"
+                    " [approvers] has no key"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _wants_drafts_for_known_purposes(self) -> Self:
+        unknown = [word for word in self.require_approved_draft or () if word not in PURPOSES]
+        if unknown:
+            raise ValueError(
+                f"require_approved_draft: {unknown[0]} is no purpose (purposes: {', '.join(PURPOSES)})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _covers_the_vocabulary(self) -> Self:
+        missing, unknown = set(PURPOSES) - set(self.purposes), set(self.purposes) - set(PURPOSES)
+        if missing or unknown:
+            raise ValueError(
+                f"purposes are {', '.join(PURPOSES)}; missing: {', '.join(sorted(missing)) or 'none'};"
+                f" unknown: {', '.join(sorted(unknown)) or 'none'}"
+            )
+        return self
+
+
+def load_policy(toml: bytes) -> Policy:
+    """Read a policy from TOML; `BadDocument` says what is wrong with it and where."""
+    return Policy.load(toml)
+
+
+@cache
+def default_policy() -> Policy:
+    """Return the policy that comes with the package."""
+    return load_policy(files("decision").joinpath("policy.toml").read_bytes())

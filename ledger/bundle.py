@@ -1,0 +1,296 @@
+"""A bundle: records with all that is needed to check them, in one zip file; `docs/FORMAT.md` is normative.
+
+It goes by one tree head. Every record in it comes with its payload, its private text as far as it may be
+shown and is still there, and the path to the root; a bundle of the whole tree needs no paths. What the
+payloads cite by digest comes along: policies and catalogs always, stored files on request. The same records
+under the same head give the same bytes.
+"""
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from ledger.canonical import canonical_json
+from ledger.ledger import Ledger
+from ledger.record import Record
+from ledger.store.interface import RecordFilter
+from ledger.tree.head import TreeHead
+from ledger.tree.merkle import TILE_HEIGHT, Frontier, Nodes, inclusion_proof
+from ledger.verify import verify_bundle
+
+FORMAT = "sora-ledger/bundle/v1"
+_CITING = ("policy_sha256", "catalog_sha256", "required_by_sha256")
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_IN_MEMORY_BYTES = 8 << 20
+_PART_BYTES = 1 << 20
+_BLOCK = 1 << TILE_HEIGHT
+_BLOCKS = 64
+_README = """\
+Evidence from a sora-ledger: {what}.
+
+records.jsonl     what was recorded, one record a line, byte for byte as it was hashed
+payloads.jsonl    what happened, in the same order
+bodies.jsonl      the private text the records commit to, as far as it may be shown and was not erased
+proofs.jsonl      for each record, that it is in the ledger's tree
+checkpoint        how long the ledger was, and the root of its tree
+documents/        policies and catalogs that decisions cite, by their SHA-256
+assets/           stored files the records cite, by their SHA-256
+manifest.json     every file with its size and SHA-256
+verify_bundle.py  checks all of it; needs Python 3.9 or newer and nothing else
+
+To check it:
+
+    python3 verify_bundle.py {name}
+
+Take verify_bundle.py from somebody you trust rather than from here, and name the public key you were given
+(--verifier KEY) or the checkpoint you hold (--checkpoint FILE): the bundle cannot vouch for itself.
+"""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which records: those of one job, positions `first` to `last`, or all."""
+
+    job_id: str | None = None
+    first: int | None = None
+    last: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the scope as the manifest states it."""
+        if self.job_id is not None:
+            return {"kind": "job", "job_id": self.job_id}
+        if self.first is not None:
+            return {"kind": "range", "from": self.first, "to": self.last}
+        return {"kind": "all"}
+
+    def __str__(self) -> str:
+        if self.job_id is not None:
+            return f"job {self.job_id}"
+        return f"positions {self.first} to {self.last}" if self.first is not None else "everything"
+
+    def records(self, ledger: Ledger, size: int) -> Iterator[Record]:
+        """Yield the records, as far as they are among the first `size`."""
+        where = RecordFilter(stream=self.job_id)
+        after, last = (self.first or 1) - 1, min(self.last or size, size)
+        for record in ledger.read(where, after=after):
+            if record.position > last:
+                return
+            yield record
+
+
+@dataclass(frozen=True)
+class Cited:
+    """A stored file that a record cites; one without a URI goes by its digest."""
+
+    position: int
+    sha256: str
+    storage_uri: str | None
+
+
+@dataclass
+class Contents:
+    """What went into a bundle; `absent` are cited files that were asked for and could not be had."""
+
+    records: int = 0
+    texts: int = 0
+    documents: int = 0
+    assets: int = 0
+    absent: list[Cited] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What else belongs in: private text, stored files (`open_asset` gives one's bytes, or None)."""
+
+    with_text: bool = True
+    open_asset: Callable[[Cited], IO[bytes] | None] | None = None
+    verifier: str | None = None
+    build: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_bundle(
+    file: IO[bytes], name: str, ledger: Ledger, scope: Scope, head: TreeHead, wish: Wish
+) -> Contents:
+    """Write the bundle of `scope` under `head` into `file`, which people will call `name`."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        bundling = _Bundling(_Writing(packed), ledger, scope, head, wish)
+        bundling.write(name)
+    return bundling.contents
+
+
+class _Writing:
+    """A zip file being written; remembers size and digest of each file."""
+
+    def __init__(self, packed: zipfile.ZipFile) -> None:
+        self._packed = packed
+        self.files: list[dict[str, Any]] = []
+
+    def add(self, name: str, data: bytes) -> None:
+        self.copy(name, io.BytesIO(data))
+
+    def copy(self, name: str, source: IO[bytes]) -> None:
+        info = zipfile.ZipInfo(name, _EPOCH)
+        info.external_attr = 0o100644 << 16
+        info.compress_type = zipfile.ZIP_STORED if name.startswith("assets/") else _method(source)
+        digest, size = hashlib.sha256(), 0
+        with self._packed.open(info, "w", force_zip64=True) as target:
+            while part := source.read(_PART_BYTES):
+                target.write(part)
+                digest.update(part)
+                size += len(part)
+        self.files.append({"bytes": size, "name": name, "sha256": digest.hexdigest()})
+
+
+def _method(source: IO[bytes]) -> int:
+    """Return how to pack `source`: as it is if it would shrink so far that readers take it for a bomb."""
+    size = source.seek(0, io.SEEK_END)
+    source.seek(0)
+    packer, packed = zlib.compressobj(), 0
+    enough = 0 if size <= verify_bundle.SMALL_BYTES else 2 * size // verify_bundle.MAX_RATIO
+    while packed < enough and (part := source.read(_PART_BYTES)):
+        packed += len(packer.compress(part))
+    source.seek(0)
+    return zipfile.ZIP_DEFLATED if packed >= enough else zipfile.ZIP_STORED
+
+
+class _Remembered:
+    """The nodes of a log, read 256 at a time and kept for a while: neighbours share most of their paths."""
+
+    def __init__(self, log: Nodes) -> None:
+        self._block = lru_cache(maxsize=_BLOCKS)(
+            lambda level, number: log.nodes(level, number * _BLOCK, _BLOCK)
+        )
+
+    def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
+        """Return `count` nodes, which lie within one block as all that proofs ask for do."""
+        number, at = divmod(start, _BLOCK)
+        return self._block(level, number)[at : at + count]
+
+
+class _Bundling:
+    """One bundle in the making; collects what the payloads cite on the way."""
+
+    def __init__(self, writing: _Writing, ledger: Ledger, scope: Scope, head: TreeHead, wish: Wish) -> None:
+        self.writing = writing
+        self.ledger = ledger
+        self.nodes = _Remembered(ledger.store)
+        self.edge = ledger.store.head()
+        self.scope = scope
+        self.head = head
+        self.wish = wish
+        self.contents = Contents()
+        self.documents: set[str] = set()
+        self.assets: dict[str, Cited] = {}
+
+    def write(self, name: str) -> None:
+        add = self.writing.add
+        add("README.txt", _README.format(what=self.scope, name=name).encode())
+        add("verify_bundle.py", Path(verify_bundle.__file__).read_bytes())
+        add("checkpoint", self.head.to_bytes())
+        self._records()
+        self._documents()
+        self._assets()
+        manifest = {
+            "build": dict(self.wish.build),
+            "files": sorted(self.writing.files, key=lambda item: str(item["name"])),
+            "format": FORMAT,
+            "scope": self.scope.document(),
+            "verifier": self.wish.verifier,
+        }
+        add("manifest.json", canonical_json(manifest))
+
+    def _records(self) -> None:
+        """Fill the four files of lines in one pass over the log."""
+        size = self.head.checkpoint.size
+        names = ["records", "payloads"]
+        names += ["proofs"] if self.scope.document()["kind"] != "all" else []
+        names += ["bodies"] if self.wish.with_text else []
+        with ExitStack() as stack:
+            spools = {name: stack.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES)) for name in names}
+            for record in self.scope.records(self.ledger, size):
+                parts = list(_objects(json.loads(record.payload)))
+                for part in parts:
+                    self._cite(record.position, part)
+                self.contents.records += 1
+                spools["records"].write(record.record + b"\n")
+                spools["payloads"].write(record.payload + b"\n")
+                if "proofs" in spools:
+                    spools["proofs"].write(_proof_line(self.nodes, record, size, self.edge))
+                if "bodies" in spools:
+                    lines = list(_body_lines(record, parts))
+                    self.contents.texts += len(lines)
+                    spools["bodies"].write(b"".join(lines))
+            for name, spool in spools.items():
+                spool.seek(0)
+                self.writing.copy(f"{name}.jsonl", spool)
+
+    def _cite(self, position: int, part: dict[str, Any]) -> None:
+        self.documents.update(part[key] for key in _CITING if part.get(key))
+        if part.get("storage_uri") and part.get("sha256"):
+            self.assets.setdefault(part["sha256"], Cited(position, part["sha256"], part["storage_uri"]))
+            if original := part.get("original_sha256"):
+                self.assets.setdefault(original, Cited(position, original, None))
+
+    def _documents(self) -> None:
+        for sha256 in sorted(self.documents):
+            body = self.ledger.store.document(sha256)
+            if body is not None:
+                self.writing.add(f"documents/{sha256}", body)
+                self.contents.documents += 1
+
+    def _assets(self) -> None:
+        if self.wish.open_asset is None:
+            return
+        for sha256, asset in sorted(self.assets.items()):
+            source = self.wish.open_asset(asset)
+            if source is None:
+                self.contents.absent.append(asset)
+                continue
+            suffix = PurePosixPath(urlsplit(asset.storage_uri or "").path).suffix
+            with source:
+                self.writing.copy(f"assets/{sha256}{suffix if _SUFFIX.fullmatch(suffix) else ''}", source)
+            self.contents.assets += 1
+
+
+def _proof_line(log: Nodes, record: Record, size: int, edge: Frontier) -> bytes:
+    path = inclusion_proof(log, record.position - 1, size, edge)
+    return canonical_json({"hashes": [value.hex() for value in path], "position": record.position}) + b"\n"
+
+
+def _body_lines(record: Record, parts: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """Yield the private text that `parts` of the payload commit to, as far as it is still there."""
+    for part in parts:
+        body = record.bodies.get(part["commitment"]) if part.keys() == {"commitment"} else None
+        if body is not None:
+            line = {
+                "commitment": body.commitment,
+                "field": body.field,
+                "position": record.position,
+                "salt": body.salt.hex(),
+                "text": body.text,
+            }
+            yield canonical_json(line) + b"\n"
+
+
+def _objects(document: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object in a payload as it is stored, whatever version of its type it is."""
+    rest = [document]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            rest += value
+        elif isinstance(value, dict):
+            yield value
+            rest += value.values()

@@ -1,0 +1,260 @@
+"""Signed tree heads: C2SP signed-note and tlog-checkpoint, with Ed25519.
+
+A *note* is text and the signatures of it; a *checkpoint* is a note that says how long a log is and what its
+root is. Parsing is strict: what parses prints back to the same bytes. Signatures by keys that nobody asked
+about are kept and ignored, so a note can gather those of witnesses.
+
+    sora-ledger/01a2…                     the origin: which log
+    42                                    its size
+    q7c…=                                 its root, base64
+
+    — reviewers.example 9vK3…             signature: name, base64 of key id (4 bytes) and signature
+
+Keys are text of the same family (a signed-note key of type 1): ``PRIVATE+KEY+<name>+<id>+<base64>`` to sign,
+``<name>+<id>+<base64>`` to verify. Sources: https://c2sp.org/signed-note, https://c2sp.org/tlog-checkpoint.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from ledger.tree.merkle import HASH_BYTES
+
+ED25519 = b"\x01"
+KEY_BYTES = 32
+ID_BYTES = 4
+MAX_NOTE_BYTES = 1_000_000
+MAX_SIGNATURES = 64
+_DASH = "— "
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+_PRIVATE = "PRIVATE+KEY+"
+
+
+class CheckpointInvalid(ValueError):
+    """The text is no note, checkpoint or key, or no signature of it stands."""
+
+
+class Signature(NamedTuple):
+    """One signature line: whose it says it is, which key, and the bytes."""
+
+    name: str
+    key_id: bytes
+    signature: bytes
+
+    def line(self) -> str:
+        """Return the line as it stands in a note."""
+        return f"{_DASH}{self.name} {_encode(self.key_id + self.signature)}\n"
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """A public key with the name it signs under."""
+
+    name: str
+    public_key: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``<name>+<id>+<base64>``."""
+        name, key_id, key = _key_parts(text.strip(), "verifier key")
+        verifier = cls(_checked_name(name), key)
+        if verifier.key_id.hex() != key_id:
+            raise CheckpointInvalid(
+                f"verifier key of {name}: its id is {verifier.key_id.hex()}, not {key_id}"
+            )
+        return verifier
+
+    @property
+    def key_id(self) -> bytes:
+        """The first 4 bytes of SHA-256(name ‖ newline ‖ 0x01 ‖ public key)."""
+        return hashlib.sha256(self.name.encode() + b"\n" + ED25519 + self.public_key).digest()[:ID_BYTES]
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.key_id.hex()}+{_encode(ED25519 + self.public_key)}"
+
+    def has_signed(self, text: str, signature: Signature) -> bool:
+        """Say whether `signature` is this key's, over `text`; a wrong one by this key is an error."""
+        if (signature.name, signature.key_id) != (self.name, self.key_id):
+            return False
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature.signature, text.encode())
+        except InvalidSignature:
+            raise CheckpointInvalid(
+                f"the signature of {self.name} does not stand: the text was changed"
+            ) from None
+        return True
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A private key with the name it signs under; its text is a secret."""
+
+    name: str
+    seed: bytes
+
+    @classmethod
+    def generate(cls, name: str) -> Self:
+        """Make a new key."""
+        return cls(_checked_name(name), Ed25519PrivateKey.generate().private_bytes_raw())
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``PRIVATE+KEY+<name>+<id>+<base64>``; the message of an error never repeats it."""
+        stripped = text.strip()
+        if not stripped.startswith(_PRIVATE):
+            raise CheckpointInvalid(f"signing key: expected a line that begins {_PRIVATE}")
+        name, key_id, seed = _key_parts(stripped.removeprefix(_PRIVATE), "signing key")
+        signer = cls(_checked_name(name), seed)
+        if signer.verifier.key_id.hex() != key_id:
+            raise CheckpointInvalid(f"signing key of {name}: its id does not fit it; the file is damaged")
+        return signer
+
+    def __repr__(self) -> str:
+        return f"Signer({self.name!r})"
+
+    @property
+    def verifier(self) -> Verifier:
+        """The public half."""
+        private = Ed25519PrivateKey.from_private_bytes(self.seed)
+        return Verifier(self.name, private.public_key().public_bytes_raw())
+
+    def secret(self) -> str:
+        """Return the key's text, for a file that only its owner can read."""
+        return f"{_PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{_encode(ED25519 + self.seed)}"
+
+    def sign(self, text: str) -> Signature:
+        """Sign `text`, which ends with a newline."""
+        signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(text.encode())
+        return Signature(self.name, self.verifier.key_id, signature)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A text that ends with a newline, and its signatures."""
+
+    text: str
+    signatures: tuple[Signature, ...]
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Read a note; `CheckpointInvalid` says what is wrong with it."""
+        if len(data) > MAX_NOTE_BYTES:
+            raise CheckpointInvalid(f"a note has at most {MAX_NOTE_BYTES} bytes, this one {len(data)}")
+        try:
+            whole = data.decode()
+        except UnicodeDecodeError:
+            raise CheckpointInvalid("a note is UTF-8 text; this is not") from None
+        if _CONTROL.search(whole):
+            raise CheckpointInvalid("a note holds no control characters besides newlines; this does")
+        head, blank, tail = whole.rpartition("\n\n")
+        if not blank or not head or not tail.endswith("\n"):
+            raise CheckpointInvalid("a note is text, an empty line, and signature lines; this is not")
+        lines = tail.removesuffix("\n").split("\n")
+        return cls(head + "\n", tuple(_signature(line) for line in lines)).checked()
+
+    def checked(self) -> Self:
+        """Return this note; `CheckpointInvalid` if it has more signatures than a note may have."""
+        count = len(self.signatures)
+        if count > MAX_SIGNATURES:
+            raise CheckpointInvalid(f"a note has at most {MAX_SIGNATURES} signatures, this one {count}")
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Return the note as it is published."""
+        return (self.text + "\n" + "".join(item.line() for item in self.signatures)).encode()
+
+    def signed_by(self, verifiers: Sequence[Verifier]) -> list[Verifier]:
+        """Return who of `verifiers` has signed; `CheckpointInvalid` if none has, or one wrongly."""
+        signers = [
+            key for key in verifiers if any(key.has_signed(self.text, item) for item in self.signatures)
+        ]
+        if not signers:
+            names = ", ".join(sorted({item.name for item in self.signatures}))
+            raise CheckpointInvalid(f"none of the keys given has signed this; it is signed by: {names}")
+        return signers
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How long the log `origin` is, and the root of its tree; `extensions` are lines kept as they are."""
+
+    origin: str
+    size: int
+    root: bytes
+    extensions: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the text of a checkpoint's note; what does not print back to it is refused."""
+        lines = text.removesuffix("\n").split("\n")
+        whole = text.endswith("\n") and all(lines) and not _CONTROL.search(text)
+        if not whole or len(lines) < 3:  # noqa: PLR2004  # origin, size, root
+            raise CheckpointInvalid(
+                "a checkpoint has an origin, a size and a root, a line each; this does not"
+            )
+        origin, size, root, *extensions = lines
+        if not _SIZE.fullmatch(size):
+            raise CheckpointInvalid(f"a checkpoint's size is a decimal number, not {size[:30]!r}")
+        return cls(origin, int(size), _decode(root, HASH_BYTES, "a checkpoint's root"), tuple(extensions))
+
+    def to_text(self) -> str:
+        """Return the text that is signed."""
+        return "".join(f"{line}\n" for line in (self.origin, self.size, _encode(self.root), *self.extensions))
+
+    def signed(self, *signers: Signer) -> Note:
+        """Return the note with the signatures of `signers`."""
+        text = self.to_text()
+        return Note(text, tuple(signer.sign(text) for signer in signers))
+
+
+def _signature(line: str) -> Signature:
+    name, space, encoded = line.removeprefix(_DASH).partition(" ")
+    if not line.startswith(_DASH) or not space:
+        raise CheckpointInvalid(f"a signature line is “{_DASH}name base64”, not {line[:60]!r}")
+    data = _decode(encoded, None, "a signature")
+    if len(data) <= ID_BYTES:
+        raise CheckpointInvalid("a signature holds a key id of 4 bytes and more; this one does not")
+    return Signature(_checked_name(name), data[:ID_BYTES], data[ID_BYTES:])
+
+
+def _checked_name(name: str) -> str:
+    if not name or "+" in name or any(map(str.isspace, name)) or _CONTROL.search(name):
+        raise CheckpointInvalid(
+            f"a key's name has no space, plus sign or control character, as reviewers.example; not {name!r}"
+        )
+    return name
+
+
+def _key_parts(text: str, what: str) -> tuple[str, str, bytes]:
+    parts = text.split("+", 2)
+    if len(parts) != 3:  # noqa: PLR2004  # name, id, key
+        raise CheckpointInvalid(f"{what}: expected name, id and base64 joined by plus signs")
+    name, key_id, encoded = parts
+    data = _decode(encoded, 1 + KEY_BYTES, what)
+    if data[:1] != ED25519:
+        raise CheckpointInvalid(f"{what} of {name}: expected Ed25519 (type 1), found type {data[0]}")
+    return name, key_id, data[1:]
+
+
+def _encode(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _decode(text: str, length: int | None, what: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise CheckpointInvalid(f"{what}: expected base64") from None
+    if _encode(data) != text or (length is not None and len(data) != length):
+        raise CheckpointInvalid(
+            f"{what}: expected {length or 'some'} bytes in canonical base64, found {len(data)}"
+        )
+    return data

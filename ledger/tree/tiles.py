@@ -1,0 +1,98 @@
+"""The log as C2SP tlog-tiles (https://c2sp.org/tlog-tiles): a folder of files that any web server can serve.
+
+    checkpoint                  the signed tree head
+    tile/<L>/<N>[.p/<W>]        256 hashes of subtrees of 256**L leaves, fewer (W) at the right edge
+    tile/entries/<N>[.p/<W>]    the same leaves' records, each after its length (two bytes, big-endian)
+
+Full tiles never change; a folder is extended by writing what is new, and the checkpoint last, so whoever
+reads it meanwhile finds everything the checkpoint needs. Payloads and private text are no part of it.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ledger.ledger import EVERYTHING, Ledger
+from ledger.private_files import OPEN, NewFile
+from ledger.tree.head import TreeHead
+from ledger.tree.merkle import TILE_HEIGHT, leaf_hash
+
+WIDTH = 1 << TILE_HEIGHT
+_LENGTH_BYTES = 2
+
+
+class Tile(NamedTuple):
+    """Tile `number` of `level` (None: the records), with `width` of its 256 places taken."""
+
+    level: int | None
+    number: int
+    width: int
+
+    @property
+    def path(self) -> str:
+        """Where it lies, as the specification names it."""
+        parts = [f"{self.number % 1000:03}"]
+        rest = self.number // 1000
+        while rest:
+            parts.insert(0, f"x{rest % 1000:03}")
+            rest //= 1000
+        level = "entries" if self.level is None else str(self.level)
+        return f"tile/{level}/{'/'.join(parts)}" + (f".p/{self.width}" if self.width < WIDTH else "")
+
+
+def tiles_between(old: int, new: int) -> Iterator[Tile]:
+    """Yield every tile of a tree of `new` leaves that a tree of `old` leaves does not have."""
+    level, before, after = 0, old, new
+    while after:
+        for number in range(before // WIDTH, (after + WIDTH - 1) // WIDTH):
+            width = min(WIDTH, after - number * WIDTH)
+            yield Tile(level, number, width)
+            if level == 0:
+                yield Tile(None, number, width)
+        level, before, after = level + 1, before // WIDTH, after // WIDTH
+
+
+def write_tiles(ledger: Ledger, folder: Path, head: TreeHead, old_size: int) -> int:
+    """Extend the tiles of the first `old_size` records in `folder` to those of `head`; return how many.
+
+    What cannot be written is an OSError; the folder is then what it was, with some tiles too many.
+    """
+    written = 0
+    for tile in tiles_between(old_size, head.checkpoint.size):
+        path = folder / tile.path
+        _replace(path, _content(ledger, tile))
+        if tile.width == WIDTH:
+            shutil.rmtree(path.with_name(f"{path.name}.p"), ignore_errors=True)
+        written += 1
+    os.sync()  # all tiles are on the disk before the checkpoint that needs them
+    _replace(folder / "checkpoint", head.to_bytes())
+    return written
+
+
+def _content(ledger: Ledger, tile: Tile) -> bytes:
+    start = tile.number * WIDTH
+    if tile.level is not None:
+        hashes = ledger.store.nodes(tile.level * TILE_HEIGHT, start, tile.width)
+        return _whole(tile, hashes, b"".join(hashes))
+    rows = ledger.store.rows(start, tile.width, EVERYTHING)
+    for position, row in enumerate(rows, start + 1):
+        if leaf_hash(row.record) != row.leaf:
+            raise ValueError(f"{tile.path}: the record at position {position} is not the one of its leaf")
+    records = [row.record for row in rows]
+    entries = (len(record).to_bytes(_LENGTH_BYTES, "big") + record for record in records)
+    return _whole(tile, records, b"".join(entries))
+
+
+def _whole(tile: Tile, parts: list[bytes], content: bytes) -> bytes:
+    if len(parts) != tile.width:
+        raise ValueError(f"{tile.path}: the ledger has {len(parts)} of {tile.width}")
+    return content
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NewFile(path, mode=OPEN) as file:
+        file.write(content)
+        file.replace(durable=False)

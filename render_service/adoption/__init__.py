@@ -1,0 +1,1 @@
+"""Videos and characters that were made without this ledger, taken into its record."""

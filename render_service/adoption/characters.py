@@ -1,0 +1,150 @@
+"""Characters: somebody or something, made of a short video, that prompts can have appear by name.
+
+A character costs nothing and is asked for once. There is no event for the intent, so an answer that was
+lost leaves nothing recorded: see docs/decisions/0020-characters.md.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decision.request.request import SourceFile
+from ledger.events import CharacterCreated
+from ledger.ledger import Ledger
+from ledger.private import Private
+from ledger.record import Record
+from ledger.store.interface import ANY, RecordFilter
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import Settings
+from render_service.runtime.telemetry import Trace
+from render_service.session.session import Desk, connection, usable_profile
+from render_service.submission.submit import uninterrupted
+from sora_adapter.capabilities import require
+from sora_adapter.errors import ServerFailed, ServerUnreachable, ServerUnreadable
+from sora_adapter.models import Character
+from sora_adapter.requests import ReferenceFile
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+SECONDS = (2, 4)
+PIXELS = (720, 1_080)
+"""What the film of a character has: its length, and its shorter side (docs/servers.md, 3)."""
+
+MAY_EXIST = (
+    "if the request arrived, there may be a character under an id that nobody knows, since no server lists "
+    "them: making it again costs nothing and leaves that one unused"
+)
+
+
+@dataclass(frozen=True)
+class KnownCharacter:
+    """A character: what the ledger recorded, and what the server says; None where one says nothing."""
+
+    character_id: str
+    record: Record | None
+    seen: Character | None
+
+    @property
+    def created(self) -> CharacterCreated | None:
+        """The recorded event."""
+        event = self.record.event if self.record else None
+        return event if isinstance(event, CharacterCreated) else None
+
+    @property
+    def name(self) -> str | None:
+        """What it is called, in the server's words where they are known."""
+        recorded = self.created.name.text if self.created else None
+        return (self.seen.name if self.seen else None) or recorded
+
+
+def stream_of(profile: str) -> str:
+    """Return the stream in which the characters of a profile's server are recorded."""
+    return f"characters_{profile}"
+
+
+def check_film(film: SourceFile) -> None:
+    """Refuse a film that no server makes a character of, before it is sent; `BadInput` says why."""
+    short, long = sorted(int(side) for side in film.size.split("x"))
+    if film.media_type != "video/mp4":
+        wrong = f"is made of an MP4 file, this is {film.media_type}; convert it first"
+    elif not SECONDS[0] <= film.seconds <= SECONDS[1]:
+        wrong = f"is made of {SECONDS[0]} to {SECONDS[1]} seconds, this has {film.seconds}; cut it first"
+    elif short * 16 != long * 9 or not PIXELS[0] <= short <= PIXELS[1]:
+        wrong = f"is made of 16:9 or 9:16 from 720p to 1080p, this has {film.size}; scale or crop it first"
+    else:
+        return
+    raise BadInput(f"video {film.name}: a character {wrong}")
+
+
+async def create_character(desk: Desk, name: str, file: SourceFile, path: Path) -> KnownCharacter:
+    """Keep the video, make a character of it on the server, and record it; raises `AnswerError`."""
+    profile = desk.profile()
+    require(profile, "character")
+    await asyncio.to_thread(desk.assets.put_file, path, file.media_type)
+    upload = ReferenceFile(name=file.name, media_type=file.media_type, content=path)
+    async with desk.connect(profile) as client:
+        return await uninterrupted(desk, _create(desk, client, name, file, upload))
+
+
+async def _create(
+    desk: Desk, client: "VideosClient", name: str, file: SourceFile, upload: ReferenceFile
+) -> KnownCharacter:
+    try:
+        made = await client.create_character(name, upload)
+    except (ServerUnreachable, ServerFailed, ServerUnreadable) as lost:
+        raise type(lost)(f"{lost}; {MAY_EXIST}", detail=lost.detail) from lost
+    event = CharacterCreated(
+        profile=client.profile.name,
+        character_id=made.character_id,
+        name=Private.seal("name", name),
+        source_sha256=file.sha256,
+    )
+    records = await desk.append(stream_of(client.profile.name), ANY, [desk.draft(event)])
+    return KnownCharacter(made.character_id, records[-1], made)
+
+
+def find_character(ledger: Ledger, character_id: str) -> Record | None:
+    """Return the record of a character, if this ledger has it."""
+    made = ledger.read(RecordFilter(type=CharacterCreated.type))
+    return next((r for r in made if _id_in(r) == character_id), None)
+
+
+def _id_in(record: Record) -> str | None:
+    return record.event.character_id if isinstance(record.event, CharacterCreated) else None
+
+
+def profile_of(record: Record | None) -> str | None:
+    """Return the profile whose server has the recorded character."""
+    return record.event.profile if record and isinstance(record.event, CharacterCreated) else None
+
+
+async def see_character(
+    settings: Settings, trace: Trace, character_id: str, recorded: Record | None, *, even_if_retired: bool
+) -> KnownCharacter:
+    """Ask the server that made the character, or the chosen one where the ledger does not know it."""
+    profile = usable_profile(settings, profile_of(recorded), even_if_retired=even_if_retired)
+    async with connection(settings, trace, profile) as client:
+        return KnownCharacter(character_id, recorded, await client.get_character(character_id))
+
+
+def character_document(character: KnownCharacter) -> dict[str, Any]:
+    """Return a character as the API shows it, with what the ledger recorded beside it."""
+    created, record = character.created, character.record
+    recorded = None
+    if created and record:
+        recorded = {
+            "profile": created.profile,
+            "source_sha256": created.source_sha256,
+            "position": record.position,
+            "recorded_at": record.recorded_at,
+            "actor": record.actor,
+        }
+    return {
+        "id": character.character_id,
+        "object": "character",
+        "name": character.name,
+        "created_at": character.seen.created_at if character.seen else None,
+        "recorded": recorded,
+    }

@@ -1,0 +1,165 @@
+"""Facts of other systems, taken into a stream of their own, and outputs tied to what happens to them next.
+
+The field names are those of the Bickford integration (``recordSoraVideoEvent``), in either spelling,
+``videoId`` or ``video_id``. Streams that this product writes itself are closed to others.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel
+
+from ledger.canonical import canonical_json
+from ledger.errors import EventIdConflict
+from ledger.events import ExternalRecorded, OutputAttached
+from ledger.job import Job
+from ledger.private import Private, private_values
+from ledger.record import Authority, Record, draft, new_event_id
+from ledger.store.interface import ANY, Batch
+from render_service.runtime.errors import BadInput, NotReady
+from render_service.session.session import Desk
+
+FACTS = uuid.UUID("7a1c4f39-2f61-5c0e-8e0e-5a7b90d3c6d4")
+"""Namespace of the event ids made from other systems' ids, so that a fact is recorded once in a stream."""
+
+RESERVED = ("job_", "budget_", "inbox_", "characters_")
+RESERVED_NAMES = ("ledger", "policy")
+FIELDS = tuple(ExternalRecorded.model_fields)
+PRIVATE_FIELDS = ("prompt", "input_reference")
+MOST_PROGRESS = 100
+_STREAM = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+_ID = re.compile(r"[!-~]{1,128}\Z")
+_HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+\Z")
+_LONGEST = 2_048
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What was recorded, or had been before."""
+
+    record: Record
+    repeated: bool
+
+
+def checked_stream(stream: str) -> str:
+    """Return `stream` if others may record into it."""
+    if stream in RESERVED_NAMES or stream.startswith(RESERVED):
+        raise BadInput(
+            f"stream {stream} is written by sora-ledger itself; take a name of yours, such as media-renders"
+        )
+    if not _STREAM.match(stream):
+        raise BadInput(f"stream {stream!r}: expected 1 to 64 of a-z, 0-9, -, _ and ., such as media-renders")
+    return stream
+
+
+def external_event(values: Mapping[str, Any]) -> ExternalRecorded:
+    """Return the event made of `values`, by either spelling of the names; `BadInput` names what is wrong."""
+    named: dict[str, Any] = {}
+    for given, value in values.items():
+        name = _field(given)
+        if name in named:
+            raise BadInput(f"{name} is given twice, as {given} and in the other spelling; give it once")
+        if value is not None:
+            named[name] = _value(name, value)
+    if not named:
+        raise BadInput(f"there is nothing to record; give at least one of {', '.join(FIELDS)}")
+    return ExternalRecorded(**named)
+
+
+async def record_external(
+    desk: Desk, stream: str, values: Mapping[str, Any], *, event_id: str | None = None
+) -> Fact:
+    """Record a fact in `stream`; the same `event_id` (or ``webhook_event_id``) records it once.
+
+    `BadInput` if that id stands for another fact.
+    """
+    event, stream = external_event(values), checked_stream(stream)
+    key = event_id or event.webhook_event_id
+    if key is not None and not _ID.match(key):
+        raise BadInput(f"event id {key!r}: expected 1 to 128 visible ASCII characters, such as evt_123")
+    ours = str(uuid.uuid5(FACTS, f"{stream}\n{key}")) if key else new_event_id()
+    if known := await _known(desk, ours, key, event):
+        return known
+    made = draft(event, replace(desk.provenance, authority=Authority.EXTERNAL), desk.clock(), event_id=ours)
+    try:
+        [recorded] = await asyncio.to_thread(desk.ledger.append, [Batch(stream, ANY, [made])])
+    except EventIdConflict:  # somebody recorded it in between
+        known = await _known(desk, ours, key, event)
+        if known is None:
+            raise
+        return known
+    desk.log.info(event.type, stream=stream, position=recorded.position)
+    return Fact(recorded, repeated=False)
+
+
+async def attach(desk: Desk, job: Job, workflow: str, uri: str) -> tuple[Job, bool]:
+    """Tie the output of `job` to a workflow; returns whether that is new. The same again records nothing."""
+    if job.video_id is None:
+        raise NotReady(
+            f"{job.job_id} is {job.state} and has no output to attach: "
+            f"`sora-ledger show {job.job_id}` says why"
+        )
+    if not _URI.match(_text("uri", uri)):
+        raise BadInput(f"uri: expected a URI such as https://qa.example/tickets/7, found {uri[:60]!r}")
+    event = OutputAttached(workflow=_text("workflow", workflow), uri=uri)
+    history = await asyncio.to_thread(desk.ledger.history, job.job_id)
+    if any(record.event == event for record in history):
+        return job, False
+    await desk.append(job.job_id, history[-1].version, [desk.draft(event)])
+    return await desk.job(job.job_id), True
+
+
+async def _known(desk: Desk, ours: str, key: str | None, event: ExternalRecorded) -> Fact | None:
+    before = await asyncio.to_thread(desk.ledger.event, ours)
+    if before is None:
+        return None
+    if _plain(before.event) != _plain(event):
+        raise BadInput(f"event id {key} stands for another fact, at position {before.position}: use another")
+    return Fact(before, repeated=True)
+
+
+def _plain(event: BaseModel) -> dict[str, Any]:
+    """Return an event's values with private text in place of its commitment, which differs every time."""
+    return event.model_dump() | {name: private.text for name, private in private_values(event)}
+
+
+def _field(given: str) -> str:
+    name = _HUMP.sub(lambda match: f"_{match[1].lower()}", given)
+    if name in FIELDS:
+        return name
+    near = get_close_matches(name, FIELDS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(FIELDS)}"
+    raise BadInput(f"field {given!r} is unknown; {hint}")
+
+
+def _value(name: str, value: Any) -> Any:
+    if name == "progress":
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_PROGRESS:
+            raise BadInput(f"progress: expected a whole number from 0 to {MOST_PROGRESS}, found {value!r}")
+        return value
+    if name == "seconds" and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if name == "input_reference" and isinstance(value, dict | list):
+        value = _json(value)
+    if name in PRIVATE_FIELDS and isinstance(value, str):
+        return Private.seal(name, value)
+    return _text(name, value)
+
+
+def _json(value: Any) -> str:
+    try:
+        return canonical_json(value).decode()
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"input_reference: expected text, or JSON without fractions ({error})") from error
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable() or len(value) > _LONGEST:
+        raise BadInput(f"{name}: expected 1 to {_LONGEST} printable characters, found {str(value)[:60]!r}")
+    return value

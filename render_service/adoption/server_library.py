@@ -1,0 +1,166 @@
+"""What a server has: list it, and have it delete what is no longer needed."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from ledger.events import Event, Outcome
+from ledger.job import Job, State
+from ledger.private import Private
+from render_service.runtime.errors import NotReady
+from render_service.runtime.settings import Settings
+from render_service.runtime.telemetry import Trace
+from render_service.session.closing import closing
+from render_service.session.session import Desk, connection, usable_profile
+from render_service.settlement.settle import is_over, over_at, record
+from render_service.submission.retry import patiently
+from render_service.submission.submit import uninterrupted
+from sora_adapter.errors import ServerRefused, VideoNotFound
+from sora_adapter.models import Observation, Page
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+PAGE = 100
+DELETABLE = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST, State.ABANDONED)
+
+
+async def list_videos(  # what can be asked of a list
+    settings: Settings,
+    trace: Trace,
+    *,
+    limit: int,
+    after: str | None,
+    order: Literal["asc", "desc"],
+    even_if_retired: bool = False,
+) -> Page:
+    """Return one page of what the server has; needs no ledger and records nothing."""
+    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    async with connection(settings, trace, profile) as client:
+        return await client.list(limit=limit, after=after, order=order)
+
+
+async def pages(
+    client: "VideosClient", *, after: str | None = None, order: Literal["asc", "desc"] = "asc"
+) -> AsyncIterator[Page]:
+    """Yield a server's pages to the last one.
+
+    Where a page does not say whether there is more, that is an empty one; a server that shows nothing new
+    begins again, and is asked no further.
+    """
+    shown: set[str] = set()
+    while True:
+        page = await patiently(partial(client.list, limit=PAGE, after=after, order=order))
+        yield page
+        new = {seen.video_id for seen in page.observations} - shown
+        if page.has_more is False or page.last_id is None or not new:
+            return
+        shown |= new
+        after = page.last_id
+
+
+async def list_all(
+    settings: Settings,
+    trace: Trace,
+    *,
+    after: str | None,
+    order: Literal["asc", "desc"],
+    even_if_retired: bool = False,
+) -> Page:
+    """Return everything the server has as one page; needs no ledger and records nothing."""
+    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    async with connection(settings, trace, profile) as client:
+        found = [seen async for page in pages(client, after=after, order=order) for seen in page.observations]
+    return Page(tuple(found), has_more=False, last_id=found[-1].video_id if found else None)
+
+
+async def delete(desk: Desk, job: Job, why: str | None = None) -> Job:
+    """Have the server delete the job's video; what is stored here and what is recorded stays.
+
+    A deletion is recorded when the server confirms it. A 404 proves none: the server may have no such route,
+    be asked with another account's key, or have replicas that know only their own videos. So the server is
+    asked for the video: one that is still there was not deleted, and one that is unknown counts as gone once
+    its time is over, as after every 404 (`settle.is_over`). A lost answer leaves nothing recorded.
+    """
+    if job.state is State.DELETED:
+        return job
+    if job.state not in DELETABLE or job.video_id is None:
+        raise NotReady(
+            f"{job.job_id} is {job.state}, so there is no video to delete: "
+            f"`sora-ledger show {job.job_id}` says why"
+        )
+    async with desk.connect_to(job) as client:
+        return await uninterrupted(desk, _delete(desk, client, job, why))
+
+
+async def _delete(desk: Desk, client: "VideosClient", job: Job, why: str | None) -> Job:
+    assert job.video_id is not None  # noqa: S101  # checked by the caller
+    deleted = await client.delete(job.video_id)
+    if deleted.answer == "not_found":
+        await _check_is_gone(desk, client, job)
+    if why:
+        deleted = deleted.model_copy(update={"why": Private.seal("why", why)})
+    events: list[Event] = [deleted]
+    if job.outcome is None:
+        events += closing(desk, job, Outcome.CANCELLED)
+    return await record(desk, job, *events)
+
+
+async def _check_is_gone(desk: Desk, client: "VideosClient", job: Job) -> None:
+    """Raise unless the server of a refused deletion does not know the video, and may be believed."""
+    assert job.video_id is not None  # noqa: S101  # checked by the caller
+    not_deleted = f"{client.base_url} answered 404 to the deletion of {job.video_id}"
+    nothing = "nothing was recorded"
+    try:
+        seen = await client.observe(job.video_id)
+    except VideoNotFound as unknown:
+        if is_over(desk, job):
+            return
+        raise VideoNotFound(
+            f"{not_deleted} and does not know it, which proves nothing yet ({nothing}): another key or "
+            f"another replica may know it; it counts as gone from {over_at(job):%Y-%m-%d %H:%M} UTC; "
+            f"`sora-ledger give-up {job.job_id} --reason TEXT` ends the job without the server",
+            detail=unknown.detail,
+            provider_request_id=unknown.provider_request_id,
+        ) from unknown
+    raise ServerRefused(
+        f"{not_deleted} and still has it ({seen.status}): {nothing}; the server may have no deletions, so "
+        "ask its operator to remove it"
+    )
+
+
+def observation_document(seen: Observation) -> dict[str, Any]:
+    """Return a video as the server described it."""
+    return {
+        "id": seen.video_id,
+        "object": "video",
+        "status": seen.status.value,
+        "progress": seen.progress,
+        "model": seen.model,
+        "size": seen.size,
+        "seconds": seen.seconds,
+        "prompt": seen.prompt,
+        "created_at": seen.created_at,
+        "completed_at": seen.completed_at,
+        "expires_at": seen.expires_at,
+        "remixed_from_video_id": seen.remixed_from_video_id,
+        "error": {"code": seen.error.code, "message": _message(seen)} if seen.error else None,
+    }
+
+
+def _message(seen: Observation) -> str | None:
+    message = seen.error.message if seen.error else None
+    return message.text if message else None
+
+
+def page_document(page: Page) -> dict[str, Any]:
+    """Return a page of a server's list, as the API lists."""
+    data = [observation_document(seen) for seen in page.observations]
+    first_id = data[0]["id"] if data else None
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": first_id,
+        "last_id": page.last_id,
+        "has_more": page.has_more,
+    }

@@ -1,0 +1,234 @@
+"""The desk for programs that await."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, TypedDict, Unpack
+
+from decision.advice.missing import missing_details
+from decision.engine.explain import what_now, why
+from decision.errors import DecisionError
+from decision.request.request import ReferenceImage, RenderRequest, parse_request
+from ledger.errors import JobNotFound
+from ledger.events import RenderHeld, Variant
+from ledger.job import JOB_PREFIX, Job, State
+from render_service.adoption.adopt import adopt
+from render_service.adoption.external import record_external
+from render_service.adoption.server_library import delete, page_document
+from render_service.assets.fit import first_frame
+from render_service.assets.inputs import NOTHING, Material
+from render_service.assets.store import check_target
+from render_service.recovery.attempts import GRACE_S
+from render_service.recovery.reconcile import reconcile_job
+from render_service.recovery.verdict import Settlement
+from render_service.rules.policies import Rules
+from render_service.runtime.documents import record_document
+from render_service.runtime.errors import BadInput, ServiceError
+from render_service.runtime.settings import read_settings
+from render_service.runtime.telemetry import Log, begin_trace
+from render_service.session.session import Desk
+from render_service.settlement.settle import fetch, settle
+from render_service.submission.result import Placed, denial, submission_trouble
+from render_service.submission.resume import resume
+from render_service.submission.retry import Patience
+from render_service.submission.submit import place
+
+SUBMITTED = (
+    State.RUNNING,
+    State.COMPLETED,
+    State.STORED,
+    State.FAILED,
+    State.LOST,
+    State.ABANDONED,
+    State.DELETED,
+)
+INTERVAL_S = 10.0
+TIMEOUT_S = 1_800.0
+
+
+class Asked(TypedDict, total=False):
+    """What `create` takes besides the prompt; a model left out is decided, the rest is 1280x720 and 4 s."""
+
+    model: str
+    size: str
+    seconds: str | int
+    input_reference: Path | str
+    fields: Mapping[str, str]
+    augment: bool
+    purpose: str
+    request_key: str
+    max_cost_usd_micros: int
+    deadline_minutes: int
+    promotes: str
+    attested: bool
+
+
+class NotSubmitted(ServiceError):
+    """Denied, held, refused, or the answer was lost: `job` says which, the message why and what to do."""
+
+    def __init__(self, message: str, job: Job) -> None:
+        super().__init__(message)
+        self.job = job
+
+
+class RenderDesk:
+    """A ledger and a server, for programs that await; use as ``async with RenderDesk(…) as desk``.
+
+    What is None comes from the environment and ``.env``, as for the command line
+    (`render_service.runtime.settings`). The ledger is begun if there is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: str | None = None,
+        profile: str | None = None,
+        actor: str | None = None,
+        team: str | None = None,
+        project: str | None = None,
+    ) -> None:
+        self._settings = read_settings(
+            ledger=ledger, profile=profile, actor=actor, team=team, project=project
+        )
+        self._trace = begin_trace()
+        self._opened: Desk | None = None
+
+    async def __aenter__(self) -> Self:
+        log = Log(self._trace, quiet=True)
+        self._opened = await asyncio.to_thread(Desk.open, self._settings, self._trace, log)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    async def create(self, prompt: str, **asked: Unpack[Asked]) -> Job:
+        """Decide, record and submit; return the running job. `NotSubmitted` if nothing is being rendered."""
+        return await self._create(prompt, Patience(), asked)
+
+    async def create_and_poll(
+        self,
+        prompt: str,
+        *,
+        poll_interval_s: float = INTERVAL_S,
+        timeout_s: float = TIMEOUT_S,
+        **asked: Unpack[Asked],
+    ) -> Job:
+        """Do what `create` does, wait, and store the video; `PollTimeout` after `timeout_s` seconds.
+
+        A render that failed is returned as well: its `state` is ``failed``.
+        """
+        job = await self._create(prompt, Patience(timeout_s=timeout_s), asked)
+        return await settle(self._desk, job, interval_s=poll_interval_s, timeout_s=timeout_s)
+
+    async def resume(self, name: str) -> Job:
+        """Submit a job that was held and is approved now, or queued; return the running job.
+
+        `NotReady` if it cannot be submitted (any more), `NotSubmitted` if the server does not take it.
+        """
+        placed = await resume(self._desk, await self._desk.job(name))
+        if placed.job.state not in SUBMITTED:
+            raise await asyncio.to_thread(_not_submitted, self._desk, placed)
+        return placed.job
+
+    async def reconcile(self, name: str, *, grace_s: float = GRACE_S) -> Settlement:
+        """Find out what became of a submission whose answer was lost; nothing is sent a second time.
+
+        `verdict` of what is returned says it, `job` is the job as it stands, `commands` what a person can do.
+        """
+        return await reconcile_job(self._desk, await self._desk.job(name), grace_s=grace_s)
+
+    async def poll(
+        self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S
+    ) -> Job:
+        """Wait for a job that was created before, and store its video."""
+        job = await self.job(name)
+        return await settle(self._desk, job, interval_s=poll_interval_s, timeout_s=timeout_s)
+
+    async def job(self, name: str) -> Job:
+        """Return a job by job id or video id; a video that only the server knows is adopted."""
+        try:
+            return await self._desk.job(name)
+        except JobNotFound:
+            if name.startswith(JOB_PREFIX):
+                raise
+            return (await adopt(self._desk, name))[0]
+
+    async def download(
+        self,
+        name: str,
+        *,
+        variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+        to: Path | str | None = None,
+        force: bool = False,
+    ) -> bytes:
+        """Return the bytes of a completed video, stored and checked; also written to `to`, if given."""
+        if to is not None:
+            check_target(Path(to), force=force)
+        job = await fetch(self._desk, await self.job(name), Variant(variant))
+        uri = job.assets[Variant(variant)].storage_uri
+        if to is not None:
+            await asyncio.to_thread(self._desk.assets.copy_out, uri, Path(to), force=force)
+        return await asyncio.to_thread(self._desk.assets.read, uri)
+
+    async def list(
+        self, *, limit: int = 20, after: str | None = None, order: Literal["asc", "desc"] = "desc"
+    ) -> dict[str, Any]:
+        """Return one page of the server's videos, as the API lists: ``data``, ``has_more``, ``last_id``."""
+        async with self._desk.connect(self._desk.profile()) as client:
+            return page_document(await client.list(limit=limit, after=after, order=order))
+
+    async def delete(self, name: str, *, reason: str | None = None) -> Job:
+        """Have the server delete a video; the record, and the file if it is stored here, stay."""
+        return await delete(self._desk, await self.job(name), reason)
+
+    async def record(
+        self, stream: str, fact: Mapping[str, Any], *, event_id: str | None = None
+    ) -> dict[str, Any]:
+        """Record another system's fact, such as ``{"videoId": …, "status": …}``; return the record."""
+        recorded = await record_external(self._desk, stream, fact, event_id=event_id)
+        return record_document(recorded.record) | {"repeated": recorded.repeated}
+
+    @property
+    def _desk(self) -> Desk:
+        if self._opened is None:
+            raise RuntimeError("the desk is not open: use `async with RenderDesk(…) as desk`")
+        return self._opened
+
+    async def _create(self, prompt: str, patience: Patience, asked: Asked) -> Job:
+        desk = self._desk
+        values: dict[str, Any] = {**asked}
+        image, material = await asyncio.to_thread(_reference, values.pop("input_reference", None))
+        values |= {"input_reference": image, "profile": desk.profile().name}
+
+        def parsed(rules: Rules) -> RenderRequest:
+            return parse_request(catalog=rules.catalog, operation="create", prompt=prompt, **values)
+
+        request = await asyncio.to_thread(desk.in_force.judge, parsed, (DecisionError,))
+        if questions := missing_details(request):
+            asked_for = "; ".join(question.question for question in questions)
+            raise BadInput(f"{asked_for} (say it in the prompt)")
+        placed = await place(desk, request, material, patience)
+        if placed.job.state not in SUBMITTED:
+            raise await asyncio.to_thread(_not_submitted, desk, placed)
+        return placed.job
+
+
+def _reference(path: Path | str | None) -> tuple[ReferenceImage | None, Material]:
+    if path is None:
+        return None, NOTHING
+    frame = first_frame(Path(path))
+    return frame.image, Material(reference=frame.content, original=frame.original)
+
+
+def _not_submitted(desk: Desk, placed: Placed) -> NotSubmitted:
+    job, said = placed.job, ""
+    if job.state is State.DENIED:
+        said = denial(desk.ledger, job)
+    elif isinstance(placed.ruling, RenderHeld):
+        said = "; ".join([why(placed.ruling)[0], what_now(placed.ruling, job_id=job.job_id)[0]])
+    else:
+        said = str(submission_trouble(desk.ledger, job, desk.settings.profiles_file) or "")
+    because = said or f"`sora-ledger show {job.job_id}` says why"
+    return NotSubmitted(f"{job.job_id} is {job.state}: {because}", job)

@@ -1,0 +1,1 @@
+"""Approvals by another person: who may answer, signatures, pending requests, changes, reviews."""

@@ -1,0 +1,139 @@
+"""Approving, refusing and withdrawing a proposed change of the policy or of a budget.
+
+The last approval that is needed carries the change out in the same transaction. An answer is judged by the
+policy in force, on the condition that it is in force still when the answer is recorded.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from decision.rules.approvals import Change
+from decision.rules.catalog import Catalog
+from decision.rules.policy import Policy
+from ledger.errors import WrongExpectedVersion
+from ledger.events import ApprovalGranted, ApprovalRefused, ChangeClosed, PolicyActivated
+from ledger.ledger import Ledger
+from ledger.private import Private
+from ledger.record import draft, timestamp
+from ledger.store.interface import ANY, Batch, Document
+from ledger.tree.checkpoint import Signer
+from render_service.approvals.approvals import VALID_FOR, check_until
+from render_service.approvals.approvers import A, Pending, answered, read_pending
+from render_service.approvals.changes import MOST_RACES, Office, Proposed, open_change, read_change
+from render_service.approvals.identities import Identity
+from render_service.rules.budget_names import parse_name
+from render_service.rules.budgets import limit_batches
+from render_service.rules.policies import STREAM, Rules, active_rules, kept_document
+from render_service.runtime.errors import BadInput, NotReady
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A change after an answer, and how many more approvals it takes."""
+
+    proposed: Proposed
+    needed: int = 0
+
+
+def approve_change(
+    office: Office,
+    name: str,
+    comment: str | None = None,
+    signer: Signer | None = None,
+    until: datetime | None = None,
+) -> Outcome:
+    """Approve a proposed change, and carry it out if that was the last approval it needed."""
+    now = office.clock()
+    check_until(until, now)
+    answer = ApprovalGranted(
+        comment=Private.seal("comment", comment) if comment else None,
+        expires_at=timestamp(until or now + VALID_FOR),
+    )
+    return _answer(office, name, answer, signer)
+
+
+def reject_change(office: Office, name: str, reason: str, signer: Signer | None = None) -> Outcome:
+    """Refuse a proposed change, which closes it."""
+    if not reason.strip():
+        raise BadInput(f"say why {name} is rejected; nothing was recorded")
+    return _answer(office, name, ApprovalRefused(comment=Private.seal("comment", reason)), signer)
+
+
+def cancel_change(office: Office, name: str) -> Outcome:
+    """Withdraw a proposed change."""
+    proposed = open_change(office.ledger, name)
+    closed = draft(ChangeClosed(outcome="cancelled"), office.who, office.clock())
+    office.ledger.append([Batch(proposed.name, proposed.history[-1].version, [closed])])
+    return Outcome(read_change(office.ledger, proposed.name))
+
+
+def _answer(office: Office, name: str, answer: A, signer: Signer | None) -> Outcome:
+    """Record an answer, judged by the policy in force; once more if that, or the change, moved meanwhile."""
+    for _ in range(MOST_RACES):
+        now = office.clock()
+        case, proposed = read_proposed(office.ledger, name, now)
+        said, who = answered(office.settings, office.ledger, case, answer, office.who, signer)
+        drafts = [draft(said, who, now)]
+        needed = 0
+        effects: list[Batch] = []
+        documents: list[Document] = []
+        if isinstance(said, ApprovalGranted):
+            needed = case.missing_after(Identity(who.actor, who.actor_source, office.settings.login))
+        if isinstance(said, ApprovalRefused):
+            drafts.append(draft(ChangeClosed(outcome="refused"), office.who, now))
+        elif not needed:
+            effects, documents = _effect(office, proposed, now, drafts[0].event_id)
+            drafts.append(draft(ChangeClosed(outcome="applied"), office.who, now))
+        under: Rules = case.under
+        documents = [*documents, *under.documents]
+        batches = [Batch(proposed.name, proposed.history[-1].version, drafts), *_under(effects, under)]
+        with suppress(WrongExpectedVersion):
+            office.ledger.append(batches, documents=documents)
+            return Outcome(read_change(office.ledger, proposed.name), needed)
+    raise NotReady(f"{name}: others kept changing it or the policy; look at it with `sora-ledger changes`")
+
+
+def _under(effects: Sequence[Batch], under: Rules) -> list[Batch]:
+    """Return `effects` on the condition that the policy they were judged by is in force."""
+    activating = [Batch(STREAM, under.version, batch.drafts) for batch in effects if batch.stream == STREAM]
+    others = [batch for batch in effects if batch.stream != STREAM]
+    return [*(activating or [Batch(STREAM, under.version, [])]), *others]
+
+
+def read_proposed(ledger: Ledger, name: str, now: datetime) -> tuple[Pending, Proposed]:
+    """Return what waits as the change `name`; the rules are those in force now, and those that held it."""
+    proposed = open_change(ledger, name)
+    under = active_rules(ledger)
+    then = kept_document(ledger, Policy, proposed.event.required_by_sha256)
+    in_force = under.policy.rules_for(proposed.change)
+    held_by = [
+        rule for rule in then.rules_for(proposed.change) if rule.code not in {r.code for r in in_force}
+    ]
+    history = proposed.history
+    granted = [record for record in history if isinstance(record.event, ApprovalGranted)]
+    rules = (*in_force, *held_by)
+    return read_pending(ledger, history, history[0], rules, under, granted, timestamp(now)), proposed
+
+
+def _effect(
+    office: Office, proposed: Proposed, now: datetime, cause: str
+) -> tuple[list[Batch], list[Document]]:
+    """Return what carries out a change, caused by its last approval."""
+    event = proposed.event
+    why = event.why.text if event.why else None
+    if proposed.change is Change.BUDGET:
+        name = parse_name(event.budget or "")
+        if name is None:
+            raise NotReady(f"{proposed.name}: {event.budget} is no budget: reject it")
+        return limit_batches(name, event.limit_usd_micros, why, now, office.who, cause), []
+    policy = kept_document(office.ledger, Policy, event.policy_sha256 or "")
+    catalog = kept_document(office.ledger, Catalog, event.catalog_sha256 or "")
+    activated = PolicyActivated(
+        policy_sha256=policy.digest,
+        catalog_sha256=catalog.digest,
+        why=Private.seal("why", why) if why else None,
+    )
+    batch = Batch(STREAM, ANY, [draft(activated, office.who, now, causation_id=cause)])
+    return [batch], [Document(policy.canonical), Document(catalog.canonical)]

@@ -1,0 +1,146 @@
+"""Approving and refusing what is held. Who may is `render_service.approvals.approvers`'s to say.
+
+With the last approval that is needed the render is decided again in the same transaction: by the rules,
+prices and budgets of now. Submitting it is another step, so an approval never waits for a server.
+
+An answer is judged by the policy in force: its append fails if another one was activated since it was read,
+and the answer is judged again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from decision.engine.approval import Considered, after_approval
+from ledger.errors import IllegalTransition, WrongExpectedVersion
+from ledger.events import ApprovalGranted, ApprovalRefused, Outcome, RenderDenied, RenderHeld
+from ledger.job import Job, State
+from ledger.private import Private
+from ledger.record import Draft, draft, timestamp
+from ledger.tree.checkpoint import Signer
+from render_service.approvals.approvers import answered
+from render_service.approvals.identities import Identity
+from render_service.approvals.pending import Case, read_case
+from render_service.rules.budget_names import Scope
+from render_service.rules.budgets import decided_until_recorded, purse
+from render_service.runtime.errors import BadInput
+from render_service.session.closing import closed
+from render_service.session.session import Desk
+
+VALID_FOR = timedelta(days=7)
+"""How long an approval counts, unless the approver says another time."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A job after an answer: how it was decided, None while `needed` more approvals are.
+
+    It is held again where what would be rendered now is not what was approved: another model, or dearer.
+    """
+
+    job: Job
+    ruling: Considered | None
+    needed: int = 0
+
+
+async def approve(
+    desk: Desk,
+    job: Job,
+    comment: str | None = None,
+    signer: Signer | None = None,
+    until: datetime | None = None,
+) -> Answered:
+    """Approve what is held, and decide it again if that was the last approval needed; nothing is sent.
+
+    The approval counts `until` then. `BadInput` if this person may not, `NotReady` if it is not held (any
+    more); then nothing is recorded.
+    """
+
+    async def once() -> Answered:
+        return await _approve(desk, job.job_id, comment, signer, until)
+
+    return await decided_until_recorded(desk.log, once)
+
+
+async def reject(desk: Desk, job: Job, reason: str, signer: Signer | None = None) -> Answered:
+    """Refuse what is held, which closes it; the same people may as for `approve`."""
+    if not reason.strip():
+        raise BadInput(f"say why {job.job_id} is rejected; nothing was recorded")
+    case = await asyncio.to_thread(read_case, desk, job.job_id)
+    answer = ApprovalRefused(comment=Private.seal("comment", reason))
+    answer, who = await asyncio.to_thread(
+        answered, desk.settings, desk.ledger, case.pending, answer, desk.provenance, signer
+    )
+    drafts = [draft(answer, who, desk.clock()), desk.draft(closed(desk, case.job, Outcome.REFUSED))]
+    try:
+        return Answered(await _recorded(desk, case, drafts), None)
+    except (WrongExpectedVersion, IllegalTransition):  # answered, or the policy changed, in between
+        if not await _has_changed(desk, case):
+            raise
+        return await reject(desk, job, reason, signer)
+
+
+async def _approve(
+    desk: Desk, job_id: str, comment: str | None, signer: Signer | None, until: datetime | None
+) -> Answered:
+    case = await asyncio.to_thread(read_case, desk, job_id)
+    now = desk.clock()
+    check_until(until, now)
+    answer = ApprovalGranted(
+        comment=Private.seal("comment", comment) if comment else None,
+        expires_at=timestamp(until or now + VALID_FOR),
+    )
+    answer, who = await asyncio.to_thread(
+        answered, desk.settings, desk.ledger, case.pending, answer, desk.provenance, signer
+    )
+    drafts = [draft(answer, who, now)]
+    needed = case.pending.missing_after(Identity(who.actor, who.actor_source, desk.settings.login))
+    ruling = None if needed else await asyncio.to_thread(_decided_again, desk, case, now)
+    if ruling is not None:
+        drafts.append(draft(ruling, desk.provenance, now, causation_id=drafts[0].event_id))
+    if isinstance(ruling, RenderDenied):
+        drafts.append(desk.draft(closed(desk, case.job, Outcome.DENIED)))
+    try:
+        job = await _recorded(desk, case, drafts)
+    except (WrongExpectedVersion, IllegalTransition):  # answered, or the policy changed, in between
+        if not await _has_changed(desk, case):
+            raise
+        return await _approve(desk, job_id, comment, signer, until)
+    if job.state is State.DECIDED:
+        await asyncio.to_thread(desk.ledger.store.schedule, job.job_id)
+    return Answered(job, ruling, ruling.approvals_needed if isinstance(ruling, RenderHeld) else needed)
+
+
+def check_until(until: datetime | None, now: datetime) -> None:
+    """Refuse an end that is over."""
+    if until is not None and until <= now:
+        raise BadInput(f"--until {timestamp(until)[:19]}Z is over: name a time to come")
+
+
+async def _recorded(desk: Desk, case: Case, drafts: Sequence[Draft]) -> Job:
+    """Record the answer if the job is as it was read, and the policy that judged it still in force."""
+    return await desk.advance(case.job, drafts, under=case.pending.under)
+
+
+async def _has_changed(desk: Desk, case: Case) -> bool:
+    """Say whether job or policy have changed since `case` was read; `NotReady` if it is held no more."""
+    now = await asyncio.to_thread(read_case, desk, case.job.job_id)
+    before = case.job.version, case.pending.under.version
+    return (now.job.version, now.pending.under.version) != before
+
+
+def _decided_again(desk: Desk, case: Case, now: datetime) -> Considered:
+    inputs = case.hold.basis.inputs
+    team, project, purpose = (str(inputs.get(part) or "") or None for part in ("team", "project", "purpose"))
+    scope = Scope(team, project, purpose)
+    paying = purse(desk.ledger, scope, now, desk.provenance)
+    return after_approval(
+        case.hold,
+        catalog=case.pending.under.catalog,
+        policy=case.pending.under.policy,
+        budgets=paying.names,
+        budget_left_usd_micros=paying.left_usd_micros,
+        lapsed=case.lapsed,
+        priced_on=now.astimezone(UTC).date(),
+    )

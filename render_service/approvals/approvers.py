@@ -1,0 +1,189 @@
+"""Who may answer for what is pending, and what they record; `identities` says who counts as somebody else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from decision.rules.approvals import ApprovalRule, owner_of
+from decision.rules.policy import Policy
+from ledger.events import ApprovalGranted, ApprovalRefused, RenderHeld
+from ledger.ledger import Ledger
+from ledger.record import ActorSource, Provenance, Record
+from ledger.tree.checkpoint import Signer
+from render_service.approvals.identities import Identity, answerer, lacking, missing, requester, that_count
+from render_service.approvals.requesters import CLAIMED
+from render_service.approvals.statements import answer_statement, ledger_id_of, sign
+from render_service.rules.policies import Rules
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import Settings
+
+A = TypeVar("A", ApprovalGranted, ApprovalRefused)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What waits for an answer: its records, the rules it waits for, and who asked and approved so far.
+
+    `under` are the policy and catalog in force, by which the answer is judged. `approved` are those who
+    count now: a signature holds, its key is named still, and the approval has not expired.
+    """
+
+    history: Sequence[Record]
+    pending: Record
+    rules: tuple[ApprovalRule, ...]
+    under: Rules
+    asked: Identity
+    approved: tuple[Identity, ...]
+
+    @property
+    def name(self) -> str:
+        """The job or change."""
+        return self.pending.stream
+
+    def missing_after(self, one: Identity) -> int:
+        """Return how many approvals are missing once `one` has approved."""
+        return missing(self.rules, self.asked, [*self.approved, one])
+
+
+def read_pending(
+    ledger: Ledger,
+    history: Sequence[Record],
+    pending: Record,
+    rules: tuple[ApprovalRule, ...],
+    under: Rules,
+    granted: Sequence[Record],
+    now: str,
+) -> Pending:
+    """Return what waits as `pending`, with who asked and who of `granted` counts at `now`."""
+    asked = requester(ledger, history, under.policy)
+    valid = [answer for answer in granted if not has_expired(answer, now)]
+    who = [answerer(ledger, history, answer, under.policy) for answer in valid]
+    return Pending(history, pending, rules, under, asked, tuple(that_count(asked, who)))
+
+
+def has_expired(answer: Record, now: str) -> bool:
+    """Say whether an approval counts no longer at `now`; those of version 1 had no end."""
+    until = getattr(answer.event, "expires_at", None)
+    return until is not None and until <= now
+
+
+def answered(
+    settings: Settings, ledger: Ledger, case: Pending, answer: A, who: Provenance, signer: Signer | None
+) -> tuple[A, Provenance]:
+    """Return `answer` with login, policy and signature, and who records it; `BadInput` if they may not."""
+    policy = case.under.policy
+    answer = answer.model_copy(update={"login": settings.login, "policy_sha256": policy.digest})
+    if signer is not None:
+        actor = _owner(settings, policy, signer)
+        who = replace(who, actor=actor, actor_source=ActorSource.SIGNATURE)
+    one = Identity(who.actor, who.actor_source, settings.login)
+    _check_another(case, one)
+    _check_wanted(case, one)
+    if signer is not None:
+        text = answer_statement(ledger_id_of(ledger), case.history[0], case.pending, who.actor, answer)
+        key_id, signature = sign(signer, text)
+        answer = answer.model_copy(update={"key_id": key_id, "signature": signature})
+    return answer, who
+
+
+def _owner(settings: Settings, policy: Policy, signer: Signer) -> str:
+    owner = owner_of(str(signer.verifier), policy.approvers or {})
+    if owner is None:
+        raise BadInput(
+            f"the key of {signer.name} ({signer.verifier.key_id.hex()}) is not one the policy "
+            f"{policy.name} names under [approvers], so it does not say who you are"
+        )
+    claimed = settings.actor if settings.actor_source is ActorSource.FLAG else owner
+    if claimed != owner:
+        raise BadInput(f"--actor {claimed}, but the key is that of {owner}; leave out --actor")
+    return owner
+
+
+def _check_another(case: Pending, one: Identity) -> None:
+    policy, asked = case.under.policy, case.asked
+    if asked.actor == one.actor:
+        raise BadInput(
+            f"{case.name} was requested by {asked.actor}: another person has to answer; "
+            f"`sora-ledger cancel {case.name}` withdraws it"
+        )
+    if one.claimed:
+        also = f", and {case.name} was requested in the same way, as {asked.actor}" if asked.claimed else ""
+        instead = "" if asked.claimed else "leave it out and answer under your own login, or "
+        raise BadInput(
+            f"{_claim(one)} says who you want to be, not who you are{also}: {instead}{how_to_sign(policy)}"
+        )
+    if asked.claimed and not one.signed:
+        raise BadInput(
+            f"{case.name} was requested as {asked.actor}, a name that anybody can take with --actor or "
+            f"SORA_LEDGER_ACTOR, {one.actor} included: {how_to_sign(policy)}"
+        )
+    if not asked.claimed and not one.is_another_than(asked):
+        raise BadInput(_same_login(case.name, "requested", asked, one, policy))
+    for other in case.approved:
+        if one.actor == other.actor:
+            raise BadInput(f"{one.actor} has approved {case.name} already; it takes another person")
+        if not one.is_another_than(other):
+            raise BadInput(_same_login(case.name, "approved", other, one, policy))
+
+
+def _same_login(name: str, done: str, before: Identity, one: Identity, policy: Policy) -> str:
+    """Say that two actions under one login are one person's, unless both are signed."""
+    where = (
+        f"under the login {before.login}, like this answer" if before.login == one.login else "under no login"
+    )
+    signing = "the request too (--key FILE where it is made)" if done == "requested" else "both answers"
+    return (
+        f"{name} was {done} by {before.actor} {where}, so nothing shows that {one.actor} is another person: "
+        f"answer under another login, or sign {signing}; {how_to_sign(policy)}"
+    )
+
+
+def how_to_sign(policy: Policy) -> str:
+    """Say how an answer is signed, and what is missing for it where the policy names nobody's key."""
+    if policy.approvers:
+        return f"sign with --key FILE (keys of: {', '.join(sorted(policy.approvers))})"
+    return (
+        f"sign with --key FILE, once the policy names your key under [approvers] ({policy.name} names none): "
+        "`sora-ledger key new FILE --name NAME` makes one, `sora-ledger policy activate` names it"
+    )
+
+
+def who_may_answer(asked: Record, hold: RenderHeld, policy: Policy) -> str:
+    """Say in a sentence who may answer for what is held, and how."""
+    rules = [rule for rule in policy.approvals or () if rule.code in hold.reason_codes]
+    if asked.envelope["actor_source"] in CLAIMED:
+        return (
+            f"it was requested as {asked.actor}, a name that anybody can take with --actor or "
+            f"SORA_LEDGER_ACTOR, so it takes {hold.approvals_needed} signed approvals: "
+            f"{how_to_sign(policy)}; "
+            "requested under a login, or signed with --key FILE, it takes one fewer"
+        )
+    signed = asked.envelope["actor_source"] == ActorSource.SIGNATURE
+    if signed or any(rule.wants_signature for rule in rules):
+        return f"another person has to approve it and {how_to_sign(policy)}"
+    return f"another person has to approve it, under another login than {asked.actor}"
+
+
+def _claim(one: Identity) -> str:
+    flag = one.source is ActorSource.FLAG
+    return f"--actor {one.actor}" if flag else f"SORA_LEDGER_ACTOR={one.actor}"
+
+
+def _check_wanted(case: Pending, one: Identity) -> None:
+    """Refuse an answer that no rule waits for."""
+    open_rules = [rule for rule in case.rules if lacking(rule, case.asked, case.approved)] or case.rules
+    after = [*case.approved, one]
+    if any(one.satisfies(rule) or _brings(rule, case, after) for rule in open_rules):
+        return
+    rule = open_rules[0]
+    people = (
+        " or ".join(rule.signed_by or sorted(case.under.policy.approvers or ()))
+        or "a person under [approvers]"
+    )
+    raise BadInput(
+        f"rule {rule.code} wants the signature of {people}: sign with --key FILE; nothing was recorded"
+    )
+
+
+def _brings(rule: ApprovalRule, case: Pending, after: Sequence[Identity]) -> bool:
+    return lacking(rule, case.asked, after) < lacking(rule, case.asked, case.approved)

@@ -1,0 +1,179 @@
+"""Changes of the policy and of budgets that wait for another person, as the policy in force demands.
+
+A change that is proposed has a stream of its own: ``change.proposed``, its signature if there is one, the
+answers, and ``change.closed``. The last approval that is needed carries it out in the same transaction. Who
+may answer is the same as for renders: `render_service.approvals.approvers`.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from uuid_utils import uuid7
+
+from decision.money import format_usd
+from decision.rules.approvals import Change
+from ledger.errors import WrongExpectedVersion
+from ledger.events import ChangeClosed, ChangeProposed
+from ledger.ledger import Ledger
+from ledger.private import Private
+from ledger.record import Provenance, Record
+from ledger.store.interface import NEW, Batch, Document, RecordFilter
+from render_service.approvals.approvers import how_to_sign
+from render_service.approvals.requesters import asker, check_requester
+from render_service.rules.budget_names import BudgetName
+from render_service.rules.budgets import NO_LIMIT
+from render_service.rules.policies import STREAM, Rules, active_rules, check_new
+from render_service.runtime.documents import counted
+from render_service.runtime.errors import BadInput, NotReady
+from render_service.runtime.settings import Settings
+from render_service.runtime.telemetry import Trace
+
+PREFIX = "change_"
+MOST_RACES = 100
+PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class Office:
+    """What it takes to propose and to answer: the ledger, who does it, and the clock."""
+
+    ledger: Ledger
+    settings: Settings
+    trace: Trace
+    clock: Callable[[], datetime]
+
+    @property
+    def who(self) -> Provenance:
+        """Who records."""
+        return self.settings.provenance(self.trace)
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A proposed change as it stands: ``pending``, or how it was closed."""
+
+    history: tuple[Record, ...]
+
+    @property
+    def name(self) -> str:
+        """Its stream."""
+        return self.history[0].stream
+
+    @property
+    def event(self) -> ChangeProposed:
+        """What was proposed."""
+        event = self.history[0].event
+        assert isinstance(event, ChangeProposed)  # noqa: S101  # read_change has looked
+        return event
+
+    @property
+    def change(self) -> Change:
+        """What kind of change it is."""
+        return Change(self.event.operation)
+
+    @property
+    def state(self) -> str:
+        """Where it stands."""
+        closed = (record.event.outcome for record in self.history if isinstance(record.event, ChangeClosed))
+        return next(closed, PENDING)
+
+    @property
+    def words(self) -> str:
+        """What it would change."""
+        event = self.event
+        if self.change is Change.POLICY:
+            policy, catalog = (event.policy_sha256 or "")[:12], (event.catalog_sha256 or "")[:12]
+            return f"activate policy {policy}… with catalog {catalog}…"
+        amount = event.limit_usd_micros
+        limit = "no limit" if amount in {None, NO_LIMIT} else f"limit {format_usd(amount or 0)}"
+        return f"budget {event.budget}: {limit}"
+
+
+def propose_activation(office: Office, rules: Rules, why: str) -> Proposed:
+    """Propose that `rules` decide; `NotReady` if they do already."""
+    check_new(active_rules(office.ledger), rules)
+    documents = [Document(rules.policy.canonical), Document(rules.catalog.canonical)]
+    cited = {"policy_sha256": rules.policy.digest, "catalog_sha256": rules.catalog.digest}
+    return _propose(office, Change.POLICY, cited, why, documents)
+
+
+def propose_limit(office: Office, name: BudgetName, usd_micros: int | None, why: str | None) -> Proposed:
+    """Propose a limit for a budget, None to lift it."""
+    amount = NO_LIMIT if usd_micros is None else usd_micros
+    return _propose(office, Change.BUDGET, {"budget": str(name), "limit_usd_micros": amount}, why, [])
+
+
+def _propose(
+    office: Office, change: Change, content: dict[str, Any], why: str | None, documents: list[Document]
+) -> Proposed:
+    """Record a proposal under the policy in force; once more if that was replaced meanwhile."""
+    for _ in range(MOST_RACES):
+        active = active_rules(office.ledger)
+        rules = active.policy.rules_for(change)
+        if not rules:
+            break
+        asking = asker(office.settings, active.policy)
+        check_requester(asking, ", ".join(rule.code for rule in rules))
+        event = ChangeProposed(
+            operation=change.value,
+            **content,
+            why=Private.seal("why", why) if why else None,
+            required_by_sha256=active.policy.digest,
+            reason_codes=tuple(rule.code for rule in rules),
+            approvals_needed=max(rule.people for rule in rules) + asking.claimed,
+        )
+        stream = f"{PREFIX}{uuid7().hex}"
+        drafts = asking.drafts(office.ledger, stream, event, office.who, office.clock())
+        batches = [Batch(stream, NEW, drafts), Batch(STREAM, active.version, [])]
+        with suppress(WrongExpectedVersion):
+            office.ledger.append(batches, documents=documents)
+            return read_change(office.ledger, stream)
+    raise NotReady(f"the policy in force changed and wants no approval of {change}: repeat the command")
+
+
+def changes(ledger: Ledger) -> list[Proposed]:
+    """Return every change that was proposed, in order."""
+    proposed = ledger.read(RecordFilter(type=ChangeProposed.type))
+    return [_read(ledger, record.stream) for record in list(proposed)]
+
+
+def read_change(ledger: Ledger, name: str) -> Proposed:
+    """Return the change called `name`, or by a beginning that only one has."""
+    streams = [
+        r.stream for r in ledger.read(RecordFilter(type=ChangeProposed.type)) if r.stream.startswith(name)
+    ]
+    if len(streams) == 1 or name in streams:
+        return _read(ledger, name if name in streams else streams[0])
+    found = (
+        f"{len(streams)} proposed changes begin with it" if streams else "there is no such proposed change"
+    )
+    raise BadInput(f"{name}: {found}; `sora-ledger changes` lists them")
+
+
+def _read(ledger: Ledger, stream: str) -> Proposed:
+    return Proposed(tuple(ledger.read(RecordFilter(stream=stream))))
+
+
+def waits_for(proposed: Proposed, ledger: Ledger) -> str:
+    """Say in a sentence who may answer for a change, and with which commands."""
+    name, asked = proposed.name, proposed.history[0]
+    needed = counted(proposed.event.approvals_needed, "approval")
+    signing = how_to_sign(active_rules(ledger).policy)
+    return (
+        f"{name} ({proposed.words}) waits for {needed} by people other than {asked.actor}, by rule "
+        f"{', '.join(proposed.event.reason_codes)}: `sora-ledger approve {name}` under another login, or "
+        f"{signing}; `sora-ledger cancel {name}` withdraws it"
+    )
+
+
+def open_change(ledger: Ledger, name: str) -> Proposed:
+    """Return the change called `name`; `NotReady` if it waits for no answer any more."""
+    proposed = read_change(ledger, name)
+    if proposed.state != PENDING:
+        raise NotReady(
+            f"{proposed.name} is {proposed.state}: nothing waits for an answer; `sora-ledger changes`"
+        )
+    return proposed

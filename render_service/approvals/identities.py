@@ -1,0 +1,114 @@
+"""Who asked and who approved, by what establishes it, and whether two of them are two people.
+
+A name that was typed establishes nothing. What does:
+
+- a signature, by a key that the policy names for a person;
+- the login of the operating system, which is asked of the system.
+
+Two signatures are compared by the people whose keys they are. Where one of two has no signature, the login is
+all there is to compare, so a signature that was made under the requester's login is the requester's: whoever
+sits there may have found the key.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from decision.rules.approvals import ApprovalRule
+from decision.rules.policy import Policy
+from ledger.ledger import Ledger
+from ledger.record import ActorSource, Record
+from render_service.approvals.requesters import CLAIMED
+from render_service.approvals.signatures import Signed, signed_answer, signed_request
+from render_service.approvals.statements import AnswerEvent
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Somebody who asks or answers; `login` is None where none was recorded."""
+
+    actor: str
+    source: ActorSource
+    login: str | None = None
+
+    @property
+    def signed(self) -> bool:
+        """Whether a signature establishes who it is."""
+        return self.source is ActorSource.SIGNATURE
+
+    @property
+    def claimed(self) -> bool:
+        """Whether nothing establishes who it is."""
+        return self.source in CLAIMED
+
+    def is_another_than(self, other: Self) -> bool:
+        """Say whether these two are established to be two people."""
+        if self.claimed or other.claimed or self.actor == other.actor:
+            return False
+        if self.signed and other.signed:
+            return True
+        return self.login is not None and other.login is not None and self.login != other.login
+
+    def satisfies(self, rule: ApprovalRule) -> bool:
+        """Say whether theirs is an approval that `rule` wants."""
+        if rule.wants_signature and not self.signed:
+            return False
+        return rule.signed_by is None or self.actor in rule.signed_by
+
+
+def requester(ledger: Ledger, history: Sequence[Record], policy: Policy) -> Identity:
+    """Return who asked for what `history` begins with; a signature that does not hold is a typed name."""
+    asked = history[0]
+    source = ActorSource(asked.envelope["actor_source"])
+    if source is not ActorSource.SIGNATURE:
+        return Identity(asked.actor, source, _login_of(asked, source))
+    signed = signed_request(ledger, history)
+    if signed is None or not _holds(signed, policy.request_keys(asked.actor)):
+        return Identity(asked.actor, ActorSource.FLAG)
+    return Identity(asked.actor, source, getattr(signed.record.event, "login", None))
+
+
+def answerer(ledger: Ledger, history: Sequence[Record], answer: Record, policy: Policy) -> Identity:
+    """Return who gave `answer`; a signature that does not hold, or no longer, is a typed name."""
+    event = answer.event
+    assert isinstance(event, AnswerEvent)  # noqa: S101  # the caller has looked
+    source = ActorSource(answer.envelope["actor_source"])
+    signed = signed_answer(ledger, history, answer)
+    if (source is ActorSource.SIGNATURE) != (signed is not None):
+        return Identity(answer.actor, ActorSource.FLAG)
+    if signed is not None and not _holds(signed, (policy.approvers or {}).get(answer.actor, ())):
+        return Identity(answer.actor, ActorSource.FLAG)
+    return Identity(answer.actor, source, event.login or _login_of(answer, source))
+
+
+def _holds(signed: Signed, keys: Sequence[str]) -> bool:
+    return signed.signature_stands and any(key.split("+")[1] == signed.key_id for key in keys)
+
+
+def _login_of(record: Record, source: ActorSource) -> str | None:
+    return record.actor if source is ActorSource.OPERATING_SYSTEM else None
+
+
+def that_count(asked: Identity, approvals: Sequence[Identity]) -> list[Identity]:
+    """Return those of `approvals` that are by people other than the requester and each other.
+
+    Where a typed name asked, that may have been any of them, so only those count who signed; and one of
+    them counts for nobody, see `lacking`.
+    """
+    kept: list[Identity] = []
+    for one in approvals:
+        somebody_else = one.signed if asked.claimed else one.is_another_than(asked)
+        if somebody_else and all(one.is_another_than(other) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def lacking(rule: ApprovalRule, asked: Identity, kept: Sequence[Identity]) -> int:
+    """Return how many more approvals `rule` wants, one more than its people where a typed name asked."""
+    wanted = sum(one.satisfies(rule) for one in kept)
+    return max(rule.people - wanted, rule.people + asked.claimed - len(kept), 0)
+
+
+def missing(rules: Sequence[ApprovalRule], asked: Identity, kept: Sequence[Identity]) -> int:
+    """Return how many more approvals it takes until every rule has those it wants."""
+    return max((lacking(rule, asked, kept) for rule in rules), default=0)

@@ -1,0 +1,145 @@
+"""What is signed by people who ask, approve and refuse: the text of each statement, and checking a signature.
+
+A statement is canonical JSON and a newline, signed with Ed25519, as in `docs/FORMAT.md`. Version 2 of an
+answer names the leaves of the request and of what made it pending, so it binds prompt, files, model and cost;
+version 1 named their ids only, which somebody who rewrites a ledger can give to another request.
+"""
+
+import base64
+import binascii
+from typing import Literal
+
+from ledger.canonical import canonical_json
+from ledger.events import ApprovalGranted, ApprovalRefused, LedgerCreated, RenderHeld, RequestSigned
+from ledger.ledger import Ledger
+from ledger.record import Record
+from ledger.tree.checkpoint import CheckpointInvalid, Signature, Signer, Verifier
+from ledger.tree.merkle import leaf_hash
+
+ANSWER_1 = "sora-ledger/approval/1"
+ANSWER_2 = "sora-ledger/approval/2"
+REQUEST_1 = "sora-ledger/request/1"
+BINDS_LEAVES = 2
+"""The schema version of an answer from which on its statement names the leaves."""
+
+Verdict = Literal["granted", "refused"]
+AnswerEvent = ApprovalGranted | ApprovalRefused
+
+
+def ledger_id_of(ledger: Ledger) -> str:
+    """Return the id that the first record gives the ledger."""
+    first = next(ledger.read(limit=1)).event
+    assert isinstance(first, LedgerCreated)  # noqa: S101  # every ledger begins with it
+    return first.ledger_id
+
+
+def answer_statement(ledger_id: str, asked: Record, pending: Record, actor: str, answer: AnswerEvent) -> str:
+    """Return what `actor` signs to give `answer`, in version 2.
+
+    `asked` is the first record of the stream, `pending` the one that waits for the answer: the last
+    ``render.held``, or the ``change.proposed`` itself.
+    """
+    return _text(
+        {
+            "actor": actor,
+            "expires_at": answer.expires_at,
+            "ledger_id": ledger_id,
+            "login": answer.login,
+            "pending_leaf": leaf_hash(pending.record).hex(),
+            "policy_sha256": answer.policy_sha256,
+            "requested_leaf": leaf_hash(asked.record).hex(),
+            "statement": ANSWER_2,
+            "stream": pending.stream,
+            "verdict": verdict_of(answer),
+        }
+    )
+
+
+def answer_statement_1(ledger_id: str, held: Record, actor: str, answer: AnswerEvent) -> str:
+    """Return what `actor` signed to give `answer` in version 1, which is only read."""
+    assert isinstance(held.event, RenderHeld)  # noqa: S101  # the caller has looked
+    return _text(
+        {
+            "actor": actor,
+            "decision_id": held.event.basis.decision_id,
+            "held_event_id": held.event_id,
+            "job_id": held.stream,
+            "ledger_id": ledger_id,
+            "statement": ANSWER_1,
+            "verdict": verdict_of(answer),
+        }
+    )
+
+
+def request_statement(  # one parameter per key
+    ledger_id: str,
+    *,
+    stream: str,
+    event_id: str,
+    payload_sha256: str,
+    actor: str,
+    login: str,
+    policy_sha256: str,
+) -> str:
+    """Return what `actor` signs to request what the first record, with this id and payload, asks for."""
+    return _text(
+        {
+            "actor": actor,
+            "event_id": event_id,
+            "ledger_id": ledger_id,
+            "login": login,
+            "payload_sha256": payload_sha256,
+            "policy_sha256": policy_sha256,
+            "statement": REQUEST_1,
+            "stream": stream,
+        }
+    )
+
+
+def recorded_answer_statement(ledger_id: str, asked: Record, pending: Record, answer: Record) -> str:
+    """Return what the recorded `answer` had to sign, in the version it was recorded with."""
+    event = answer.event
+    assert isinstance(event, AnswerEvent)  # noqa: S101  # the caller has looked
+    if answer.schema_version < BINDS_LEAVES:
+        return answer_statement_1(ledger_id, pending, answer.actor, event)
+    return answer_statement(ledger_id, asked, pending, answer.actor, event)
+
+
+def recorded_request_statement(ledger_id: str, asked: Record, signed: Record) -> str:
+    """Return what the recorded ``request.signed`` had to sign about `asked`, the record before it."""
+    event = signed.event
+    assert isinstance(event, RequestSigned)  # noqa: S101  # the caller has looked
+    return request_statement(
+        ledger_id,
+        stream=asked.stream,
+        event_id=asked.event_id,
+        payload_sha256=asked.envelope["payload_sha256"],
+        actor=asked.actor,
+        login=event.login,
+        policy_sha256=event.policy_sha256,
+    )
+
+
+def verdict_of(answer: AnswerEvent) -> Verdict:
+    """Return the verdict as statements name it."""
+    return "granted" if isinstance(answer, ApprovalGranted) else "refused"
+
+
+def sign(signer: Signer, text: str) -> tuple[str, str]:
+    """Return key id (hex) and signature (base64) of `text`, as the events have them."""
+    signed = signer.sign(text)
+    return signed.key_id.hex(), base64.b64encode(signed.signature).decode()
+
+
+def stands(key: str, text: str, signature: str) -> bool:
+    """Say whether `signature` (base64) over `text` is that of the public `key`."""
+    verifier = Verifier.parse(key)
+    try:
+        raw = base64.b64decode(signature, validate=True)
+        return verifier.has_signed(text, Signature(verifier.name, verifier.key_id, raw))
+    except (CheckpointInvalid, binascii.Error):
+        return False
+
+
+def _text(content: dict[str, str | None]) -> str:
+    return canonical_json(content).decode() + "\n"

@@ -1,1 +1,0 @@
-"""Asking for renders: decide, record, submit once; ask again, resume, withdraw."""

@@ -1,0 +1,222 @@
+"""A place in a bucket, through obstore: ``s3://bucket/prefix``, ``gs://…``, ``az://container/…``.
+
+Credentials, region and endpoint come from each cloud's usual environment (``AWS_*``, ``GOOGLE_*``,
+``AZURE_*``, or what the machine is given by its cloud). Large files go up in parts, a few at a time, so that
+memory stays flat; an object appears under its name only when its last part is there, and what was begun is
+taken back when an upload fails. Then it is read back and hashed; what is not what its name says is removed.
+
+An object that is there already is not sent again. One that has been there for long is: who removes old ones
+that no record names (`render_service.assets.maintenance`) must not take one that is just about to be named.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from render_service.assets.folder import writing
+from render_service.assets.interface import MOST_NOTE_BYTES, NOTE, Digested, Kept
+from render_service.assets.names import CONTENT, is_name
+from render_service.runtime.errors import BadInput, StorageFailed
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import ObjectStore
+
+SCHEMES = ("s3", "gs", "az")
+PART_BYTES = 8 << 20
+PARTS_AT_ONCE = 3
+SENT_AGAIN_AFTER = timedelta(hours=12)
+_RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
+_TIMEOUTS: Any = {  # of one request: a large object may take long, as long as something comes
+    "timeout": timedelta(hours=2),
+    "read_timeout": timedelta(minutes=2),
+}
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL")
+
+
+class ObjectPlace:
+    """Objects under `url`; nothing is asked before the first file."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in SCHEMES or not parts.netloc or parts.query or parts.fragment:
+            raise BadInput(
+                f"SORA_LEDGER_ASSETS {url!r}: expected a folder, or s3://bucket/prefix, "
+                "gs://bucket/prefix or az://container/prefix"
+            )
+        self.url = url.rstrip("/")
+
+    def keep(self, file: Digested) -> None:
+        """Send a file unless it is there, and see that it arrived."""
+        import obstore  # noqa: PLC0415  # only where there is a bucket
+
+        store, key = self._of(file.name)
+        with self._usable():
+            there = _head(store, key)
+            if there and there["size"] == file.bytes and _age(there) < SENT_AGAIN_AFTER:
+                return
+            obstore.put(
+                store,
+                key,
+                file.path,
+                attributes={"Content-Type": file.media_type},
+                use_multipart=file.bytes > PART_BYTES,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+            if _digest(store, key) == file.sha256:
+                return
+            obstore.delete(store, key)
+        raise StorageFailed(
+            f"{self.url}/{file.name}: what arrived is not what was sent, and was removed: "
+            "`sora-ledger poll` sends it again"
+        )
+
+    def size(self, name: str) -> int | None:
+        """Return the size of an object."""
+        store, key = self._of(name)
+        with self._usable():
+            there = _head(store, key)
+        return there["size"] if there else None
+
+    def fetch(self, name: str, target: Path) -> str | None:
+        """Copy an object to a local file."""
+        store, key = self._of(name)
+        digest = hashlib.sha256()
+        with self._usable(), writing(target.parent), target.open("wb") as copy:
+            try:
+                for chunk in _chunks(store, key):
+                    digest.update(chunk)
+                    copy.write(chunk)
+            except FileNotFoundError:
+                return None
+        return digest.hexdigest()
+
+    def digest(self, name: str) -> str | None:
+        """Read an object and hash it."""
+        store, key = self._of(name)
+        with self._usable():
+            return _digest(store, key) if _head(store, key) else None
+
+    def files(self) -> Iterator[Kept]:
+        """Yield the objects under the place's URL."""
+        import obstore  # noqa: PLC0415
+
+        store, prefix = store_and_key(f"{self.url}/{CONTENT}")
+        bucket = _bucket_of(self.url)
+        with self._usable():
+            found = [meta for page in obstore.list(store, prefix=prefix) for meta in page]
+        for meta in sorted(found, key=lambda meta: meta["path"]):
+            uri = f"{bucket}/{meta['path']}"
+            name = uri.removeprefix(f"{self.url}/")
+            if is_name(name):
+                digest = PurePosixPath(name).stem
+                yield Kept(name, uri, digest, meta["size"], meta["last_modified"])
+
+    def remove(self, name: str) -> None:
+        """Delete an object."""
+        import obstore  # noqa: PLC0415
+
+        store, key = self._of(name)
+        with self._usable():
+            obstore.delete(store, key)
+
+    def note(self) -> bytes | None:
+        """Read the note."""
+        store, key = self._of(NOTE)
+        with self._usable():
+            there = _head(store, key)
+            return next(_chunks(store, key), b"")[:MOST_NOTE_BYTES] if there else None
+
+    def put_note(self, content: bytes, *, replace: bool) -> None:
+        """Write the note; a store that does not know the condition overwrites, so the note is read again."""
+        import obstore  # noqa: PLC0415
+        from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415
+
+        store, key = self._of(NOTE)
+        with self._usable(), suppress(AlreadyExistsError):
+            obstore.put(store, key, content, mode="overwrite" if replace else "create", use_multipart=False)
+
+    def _of(self, name: str) -> "tuple[ObjectStore, str]":
+        return store_and_key(f"{self.url}/{name}")
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        try:
+            yield
+        except (BaseError, FileNotFoundError) as error:  # the second: no such bucket
+            missing = isinstance(error, FileNotFoundError)
+            said = f"is {_bucket_of(self.url)} there?" if missing else str(error).splitlines()[0]
+            raise StorageFailed(
+                f"{self.url}: the bucket cannot be used ({said}); nothing half-written is left: check name, "
+                "credentials and network; `sora-ledger poll` then stores what the server still has"
+            ) from error
+
+
+def _bucket_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def store_and_key(uri: str) -> "tuple[ObjectStore, str]":
+    """Return the bucket a URI is of, ready for use, and the name of the object in it."""
+    return opened(_bucket_of(uri)), urlsplit(uri).path.lstrip("/")
+
+
+@cache
+def opened(bucket: str) -> "ObjectStore":
+    """Return a bucket, ready for use; once for the process."""
+    from obstore.store import from_url  # noqa: PLC0415
+
+    options = _TIMEOUTS | {"allow_http": _is_plain()}
+    return from_url(bucket, client_options=options, retry_config=_RETRY)
+
+
+def _is_plain() -> bool:
+    """Say whether the environment leads to a server without TLS, such as an emulator."""
+    addresses = [os.environ.get(name, "") for name in _ENDPOINTS]
+    with suppress(OSError, ValueError, AttributeError):
+        text = os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY") or _google_account().read_text()
+        addresses.append(str(json.loads(text).get("gcs_base_url", "")))
+    return any(address.startswith("http://") for address in addresses)
+
+
+def _google_account() -> Path:
+    names = ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_APPLICATION_CREDENTIALS")
+    return Path(next(filter(None, map(os.environ.get, names)), os.devnull))
+
+
+def _head(store: "ObjectStore", key: str) -> "ObjectMeta | None":
+    import obstore  # noqa: PLC0415
+
+    try:
+        return obstore.head(store, key)
+    except FileNotFoundError:
+        return None
+
+
+def _age(there: "ObjectMeta") -> timedelta:
+    return datetime.now(UTC) - there["last_modified"]
+
+
+def _chunks(store: "ObjectStore", key: str) -> Iterator[bytes]:
+    import obstore  # noqa: PLC0415
+
+    for chunk in obstore.get(store, key).stream(min_chunk_size=PART_BYTES):
+        yield bytes(chunk)
+
+
+def _digest(store: "ObjectStore", key: str) -> str:
+    digest = hashlib.sha256()
+    for chunk in _chunks(store, key):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,190 @@
+"""A place in a local folder: written to a temporary name, flushed to disk, renamed to its final one.
+
+A crash leaves at most a temporary file, which `clear_stale` removes once it is a day old. Folders and files
+are their owner's alone. Links are not followed, but for the folder itself, which may be one.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from io import BufferedReader
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ledger.private_files import NewFile, make_folders, sync_folder
+from render_service.assets.interface import MOST_NOTE_BYTES, NOTE, Digested, Kept
+from render_service.assets.names import CONTENT, is_name
+from render_service.runtime.errors import StorageFailed
+
+_BEGINNINGS = {
+    b"SQLite format 3\0": "a database",
+    b"PGDMP": "a backup of a database",
+    b"PRIVATE+KEY+": "a signing key",
+}
+_BESIDE = ("-wal", "-shm")
+"""What SQLite calls the files that belong to a database; the first holds what was recorded last."""
+
+
+def irreplaceable(path: Path) -> str | None:
+    """Return what the file at `path` is, or belongs to, if nothing may replace it; None for any other."""
+    for suffix in _BESIDE:
+        path = path.with_name(path.name.removesuffix(suffix) or path.name)
+    with suppress(OSError), path.open("rb") as file:
+        beginning = file.read(max(map(len, _BEGINNINGS)))
+        return next((what for magic, what in _BEGINNINGS.items() if beginning.startswith(magic)), None)
+    return None
+
+
+STALE_AFTER_S = 86_400.0
+COPY_BYTES = 1 << 20
+
+
+class FolderPlace:
+    """Files under `folder`, made on the first write; the temporary names must be on the same disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.url = self.folder.as_uri()
+
+    @classmethod
+    def at(cls, url: str) -> "FolderPlace":
+        """Return the place at a ``file://`` URL."""
+        return cls(Path(unquote(urlsplit(url).path)))
+
+    def keep(self, file: Digested) -> None:
+        """Give the file its final name; it was flushed before."""
+        target = self.folder / file.name
+        with writing(self.folder):
+            make_folders(target.parent)
+            if self.path(file.name) is None and os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, "what is there is not a regular file", str(target))
+            file.path.replace(target)
+            sync_folder(target.parent)
+
+    def path(self, name: str) -> Path | None:
+        """Return the path of a regular file that lies in this folder; None if there is none."""
+        path = self.folder / name
+        try:
+            if not is_name(name) or not stat.S_ISREG(path.lstat().st_mode):
+                return None
+            inside = self.folder.resolve() / name
+            return path if path.parent.resolve() == inside.parent else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StorageFailed(f"{path}: cannot be looked at ({error.strerror})") from error
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file."""
+        path = self.path(name)
+        try:
+            return None if path is None else path.lstat().st_size
+        except FileNotFoundError:
+            return None
+
+    def fetch(self, name: str, target: Path) -> str | None:
+        """Copy a file."""
+        source = self._open(name)
+        if source is None:
+            return None
+        with source, writing(target.parent), target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, COPY_BYTES)
+        with target.open("rb") as copied:
+            return hashlib.file_digest(copied, "sha256").hexdigest()
+
+    def digest(self, name: str) -> str | None:
+        """Hash a file."""
+        file = self._open(name)
+        if file is None:
+            return None
+        try:
+            with file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise StorageFailed(f"{self.folder / name}: cannot be read ({error.strerror})") from error
+
+    def _open(self, name: str) -> BufferedReader | None:
+        path = self.path(name)
+        if path is None:
+            return None
+        try:
+            return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from error
+
+    def files(self) -> Iterator[Kept]:
+        """Yield what has a final name."""
+        for path in sorted((self.folder / CONTENT).glob("*/*")):
+            name = path.relative_to(self.folder).as_posix()
+            with suppress(FileNotFoundError):
+                if self.path(name):
+                    found = path.lstat()
+                    kept_at = datetime.fromtimestamp(found.st_mtime, UTC)
+                    yield Kept(name, path.as_uri(), path.stem, found.st_size, kept_at)
+
+    def remove(self, name: str) -> None:
+        """Unlink a file."""
+        path = self.path(name)
+        if path is not None:
+            with writing(self.folder):
+                path.unlink(missing_ok=True)
+                sync_folder(path.parent)
+
+    def note(self) -> bytes | None:
+        """Read the note."""
+        path = self.folder / NOTE
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                return file.read(MOST_NOTE_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from error
+
+    def put_note(self, content: bytes, *, replace: bool) -> None:
+        """Write the note under another name first."""
+        with writing(self.folder):
+            make_folders(self.folder)
+            with NewFile(self.folder / NOTE) as part:
+                part.write(content)
+                if replace:
+                    part.replace()
+                else:
+                    with suppress(FileExistsError):  # another process was first
+                        part.link()
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn what goes wrong with files into `StorageFailed`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(unwritable(place, error)) from error
+
+
+def unwritable(place: Path, error: OSError) -> str:
+    """Say that a place cannot be written, and what to do."""
+    is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    next_step = "make room" if is_full else "check its path and rights"
+    return (
+        f"{place}: cannot be written ({error.strerror or error}); nothing half-written is left: {next_step}"
+    )
+
+
+def clear_stale(folder: Path) -> None:
+    """Remove files that nobody has touched for a day."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # another has just moved its own away
+            found = path.lstat()
+            if stat.S_ISREG(found.st_mode) and found.st_mtime < time.time() - STALE_AFTER_S:
+                path.unlink()

@@ -1,0 +1,121 @@
+"""The files that go with a request: kept in asset storage before anything is recorded, sent as they are."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from decision.request.request import ReferenceImage, SourceFile
+from ledger.events import InputReference
+from ledger.events import SourceFile as RecordedFile
+from ledger.private import Private
+from render_service.assets.probe import DURATION_TOLERANCE_MS, MICROSECONDS_PER_MS
+from render_service.assets.store import AssetStore
+from render_service.runtime.errors import BadInput
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+
+MS_PER_SECOND = 1_000
+QUICKTIME = "qt"  # the major brand of a .mov; everything else of its family is an MP4
+
+
+def read_source_file(path: Path) -> SourceFile:
+    """Return what the video at `path` is, `BadInput` if it is none; its seconds are rounded up."""
+    import av  # noqa: PLC0415  # only who gives a video pays for it
+
+    try:
+        if not path.is_file() and not path.is_dir() and path.exists():
+            raise BadInput(f"video {path}: it is no regular file, and is read more than once; save it first")
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        with av.open(str(path)) as container:
+            next(container.decode(video=0))
+            return SourceFile(
+                name=path.name,
+                sha256=sha256,
+                media_type=_media_type(container),
+                bytes=path.stat().st_size,
+                size=f"{container.streams.video[0].width}x{container.streams.video[0].height}",
+                seconds=_whole_seconds(container.duration or 0),
+            )
+    except (av.FFmpegError, IndexError, StopIteration) as error:  # first: FFmpeg's may be OSErrors as well
+        raise BadInput(
+            f"video {path}: expected an MP4 file with a picture, but it does not decode as a video; "
+            "convert it first"
+        ) from error
+    except OSError as error:
+        raise BadInput(f"video {path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def _media_type(container: "InputContainer") -> str:
+    names = container.format.name.split(",")
+    if "mp4" in names:
+        is_quicktime = container.metadata.get("major_brand", "").strip() == QUICKTIME
+        return "video/quicktime" if is_quicktime else "video/mp4"
+    return "video/webm" if "webm" in names else f"video/x-{names[0]}"
+
+
+def _whole_seconds(duration_us: int) -> int:
+    """Round up, but for the tenth of a second that sound may end later than the picture."""
+    beyond_ms = duration_us // MICROSECONDS_PER_MS - DURATION_TOLERANCE_MS
+    return max(1, -(-beyond_ms // MS_PER_SECOND))
+
+
+class Original(NamedTuple):
+    """The file somebody gave, of which another one was made to be sent."""
+
+    content: bytes
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Material:
+    """Contents: of the first frame, of what it was made of, of the images beside it; the video to edit."""
+
+    reference: bytes | None = None
+    original: Original | None = None
+    further: tuple[bytes, ...] = ()
+    video: Path | None = None
+
+
+NOTHING = Material()
+
+
+def keep_image(
+    assets: AssetStore | None,
+    image: ReferenceImage,
+    content: bytes | None,
+    field: str,
+    original: Original | None = None,
+) -> InputReference:
+    """Store an image under its digest and return how a record speaks of it; `field` is its path there.
+
+    The `original` is stored too, under the digest that the record has as ``original_sha256``. Without
+    `assets` nothing is stored.
+    """
+    if assets is not None and original is not None:
+        assets.put(original.content, original.media_type)
+    uri = assets.put(content, image.media_type) if assets is not None and content is not None else None
+    return InputReference(
+        name=Private.seal(f"{field}.name", image.name),
+        sha256=image.sha256,
+        original_sha256=image.original_sha256,
+        media_type=image.media_type,
+        width=image.width,
+        height=image.height,
+        bytes=image.bytes,
+        storage_uri=uri,
+    )
+
+
+def keep_video(assets: AssetStore | None, file: SourceFile, path: Path | None) -> RecordedFile:
+    """Store a video file under its digest, if there are `assets`; return how a record speaks of it."""
+    return RecordedFile(
+        name=Private.seal("source_file.name", file.name),
+        sha256=file.sha256,
+        media_type=file.media_type,
+        bytes=file.bytes,
+        storage_uri=assets.put_file(path, file.media_type) if assets and path else None,
+    )

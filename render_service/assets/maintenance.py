@@ -1,0 +1,139 @@
+"""Stored files against the record: what the ledger names, whether that is there and whole, what nobody names.
+
+Nothing here writes to the ledger. Removing goes by digests: a file stays as long as its digest stands
+anywhere in any event, whatever the event says about it. Files are written before the event that names them,
+so one that is young stays too. A place is cleared for the ledger it belongs to and for no other
+(`render_service.assets.ownership`); what has other bytes than its name says is left there.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from ledger.events import AssetLost, AssetStored, InputReference, PrivateErased, RenderRequested, SourceFile
+from ledger.ledger import Ledger
+from ledger.store.interface import RecordFilter
+from render_service.assets.interface import Kept
+from render_service.assets.ownership import named_digests
+from render_service.assets.store import AssetStore
+from render_service.runtime.errors import BadInput
+
+YOUNG = timedelta(days=1)
+
+
+class Named(NamedTuple):
+    """A file that an event names; `what` is the variant of a video, or what was given for it.
+
+    `may_be_gone` if a later event says that it was lost or deleted, or erases the name it was given under.
+    """
+
+    job_id: str
+    what: str
+    storage_uri: str
+    sha256: str
+    bytes: int
+    media_type: str
+    may_be_gone: bool
+
+
+class Removal(NamedTuple):
+    """What no event names: removed, or to be removed."""
+
+    removed: list[Kept]
+    kept: int
+
+    @property
+    def bytes(self) -> int:
+        """How much room that makes."""
+        return sum(file.bytes for file in self.removed)
+
+
+def named_files(ledger: Ledger) -> Iterator[Named]:
+    """Yield every stored file the ledger names, in the order of the record."""
+    erased, lost = _erased(ledger), _lost(ledger)
+    for record in ledger.read(RecordFilter(type=RenderRequested.type)):
+        event = record.event
+        if isinstance(event, RenderRequested):
+            for file in (event.input_reference, *event.further_images, event.source_file):
+                if file is not None and file.storage_uri is not None:
+                    gone = file.name.commitment in erased
+                    yield _named(record.stream, "given", file.storage_uri, file, may_be_gone=gone)
+    for record in ledger.read(RecordFilter(type=AssetStored.type)):
+        event = record.event
+        if isinstance(event, AssetStored):
+            what = event.variant.value
+            gone = lost.get((record.stream, what), 0) > record.position
+            yield _named(record.stream, what, event.storage_uri, event, may_be_gone=gone)
+
+
+def _erased(ledger: Ledger) -> set[str]:
+    """Return the commitments whose text was erased."""
+    events = (record.event for record in ledger.read(RecordFilter(type=PrivateErased.type)))
+    return {name for event in events if isinstance(event, PrivateErased) for name in event.commitments}
+
+
+def _lost(ledger: Ledger) -> dict[tuple[str, str], int]:
+    """Return where each variant of a job was last said to be lost or deleted."""
+    records = ledger.read(RecordFilter(type=AssetLost.type))
+    return {(r.stream, r.event.variant.value): r.position for r in records if isinstance(r.event, AssetLost)}
+
+
+def _named(
+    job_id: str, what: str, uri: str, file: AssetStored | InputReference | SourceFile, *, may_be_gone: bool
+) -> Named:
+    return Named(job_id, what, uri, file.sha256, file.bytes, file.media_type, may_be_gone)
+
+
+def check(assets: AssetStore, files: Sequence[Named], *, quick: bool) -> Iterator[tuple[Named, str]]:
+    """Yield each file with ``ok``, ``missing``, ``let_go`` (missing, as recorded) or ``damaged``.
+
+    `quick` compares sizes and reads no bytes.
+    """
+    seen: dict[str, str] = {}
+    for file in files:
+        if file.storage_uri not in seen:
+            seen[file.storage_uri] = _look(assets, file, quick=quick)
+        state = seen[file.storage_uri]
+        yield file, "let_go" if state == "missing" and file.may_be_gone else state
+
+
+def _look(assets: AssetStore, file: Named, *, quick: bool) -> str:
+    found = assets.locate(file.storage_uri)
+    if found is None:
+        return "missing"
+    if found.sha256 != file.sha256 or found.bytes != file.bytes:
+        return "damaged"
+    return "ok" if quick or found.place.digest(found.name) == file.sha256 else "damaged"
+
+
+def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run: bool) -> Removal:
+    """Remove what no event names and is a day old; `PlaceTaken` where it may be another ledger's.
+
+    The files are listed before the ledger is read: what is named meanwhile is young.
+    """
+    there = list(assets.place.files())
+    named = named_digests(ledger)
+    kept = [file for file in there if file.sha256 in named]
+    if there and not kept:
+        raise BadInput(
+            f"{assets.place.url}: this ledger names none of the {len(there)} files there, which are probably "
+            "another ledger's: name that one with --ledger, or other files with SORA_LEDGER_ASSETS"
+        )
+    if not dry_run:
+        assets.check_removing(assets.place)
+    unnamed = [file for file in there if file.sha256 not in named and file.kept_at < now - YOUNG]
+    removed = [file for file in unnamed if dry_run or _removed(assets, file)]
+    return Removal(removed, len(there) - len(removed))
+
+
+def _removed(assets: AssetStore, file: Kept) -> bool:
+    """Remove a file unless it has other bytes than its name says: then it is not one that was stored here."""
+    if assets.place.digest(file.name) != file.sha256:
+        return False
+    assets.place.remove(file.name)
+    return True
+
+
+def file_document(file: Named, state: str | None = None) -> dict[str, Any]:
+    """Return a named file as JSON."""
+    return file._asdict() | ({} if state is None else {"state": state})

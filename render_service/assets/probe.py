@@ -1,0 +1,154 @@
+"""What a file really is: images read with Pillow before they are sent, downloads probed with PyAV or Pillow.
+
+Both are imported where they are used: commands that only read the ledger never pay for them.
+"""
+
+import io
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledger.events import Mismatch, Probe
+from render_service.runtime.errors import AssetUnusable, BadInput
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+IMAGE_TYPES = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+"""MPO is what Pillow calls the JPEG of a telephone that holds a second picture behind the first."""
+
+MOST_BYTES = 100_000_000
+"""Of a reference image. Servers take far less; a larger file is a mistake, and would be held in memory."""
+
+DURATION_TOLERANCE_MS = 100
+MICROSECONDS_PER_MS = 1_000
+
+
+def read_image(path: Path) -> tuple[bytes, str, int, int]:
+    """Return content, media type, width and height of a reference image; `BadInput` if it is none."""
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
+
+    try:
+        content = _content(path)
+    except OSError as error:
+        is_address = str(path).startswith(("http:/", "https:/"))  # of its two slashes a path keeps one
+        fix = "save it as a file, or give --input-reference-url" if is_address else "check the path"
+        raise BadInput(f"input reference {path}: cannot be read ({error.strerror}); {fix}") from error
+    try:
+        with opened_image(io.BytesIO(content)) as image:
+            image.load()
+            return content, IMAGE_TYPES[image.format or ""], image.width, image.height
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        most = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise BadInput(
+            f"input reference {path}: it would be more than {most} million pixels, as a decompression bomb "
+            "is; scale it down first"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise BadInput(
+            f"input reference {path}: expected a JPEG, PNG or WebP image, but it is something else; "
+            "convert it first"
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadInput(
+            f"input reference {path}: it is damaged and does not decode ({error}); export or copy it again"
+        ) from error
+
+
+def _content(path: Path) -> bytes:
+    """Read a regular file of limited size; a device or a pipe may never end, and is not waited for."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        found = os.fstat(file.fileno())
+        if stat.S_ISDIR(found.st_mode):
+            raise BadInput(f"input reference {path}: expected an image file, but it is a folder")
+        if not stat.S_ISREG(found.st_mode):
+            raise BadInput(
+                f"input reference {path}: expected a regular file, but it is a device or a pipe; "
+                "save the image as a file first"
+            )
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise BadInput(
+            f"input reference {path}: expected at most {MOST_BYTES:,} bytes, but it has "
+            f"{max(found.st_size, len(content)):,}; scale the image down first"
+        )
+    return content
+
+
+@contextmanager
+def opened_image(source: "Path | io.BytesIO") -> "Iterator[Image]":
+    """Open an image of one of `FORMATS` only: Pillow hands others to programs such as Ghostscript.
+
+    A picture that would fill the memory raises `DecompressionBombWarning` or `DecompressionBombError`.
+    """
+    from PIL import Image  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(source, formats=FORMATS) as image:
+            yield image
+
+
+def probe(path: Path, media_type: str) -> Probe:
+    """Decode enough of the file at `path` to say what it is; `AssetUnusable` if it is not `media_type`."""
+    try:
+        return _probe_image(path) if media_type.startswith("image/") else _probe_video(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise AssetUnusable(
+            f"the server sent {media_type} that does not decode ({error}); "
+            "the video is still there: `sora-ledger poll` fetches it again"
+        ) from error
+
+
+def _probe_image(path: Path) -> Probe:
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
+
+    try:
+        with opened_image(path) as image:
+            image.load()
+            kind = (image.format or "").lower() or None
+            return Probe(width=image.width, height=image.height, video_codec=kind)
+    except UnidentifiedImageError as error:
+        raise ValueError("it is not a JPEG, PNG or WebP image") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError("it would fill the memory, as a decompression bomb does") from error
+
+
+def _probe_video(path: Path) -> Probe:
+    import av  # noqa: PLC0415
+
+    try:
+        with av.open(str(path)) as container:
+            video = container.streams.video[0]
+            next(container.decode(video))
+            audio = container.streams.audio[0] if container.streams.audio else None
+            return Probe(
+                width=video.width,
+                height=video.height,
+                duration_ms=round((container.duration or 0) / MICROSECONDS_PER_MS),
+                video_codec=video.codec_context.name,
+                audio_codec=audio.codec_context.name if audio else None,
+            )
+    except av.FFmpegError as error:
+        raise ValueError(error.strerror or "it is no video") from error
+    except (IndexError, StopIteration) as error:
+        raise ValueError("it holds no picture") from error
+
+
+def mismatches(found: Probe, size: str | None, seconds: int | None) -> tuple[Mismatch, ...]:
+    """Compare a probed video with what was asked for."""
+    differing = []
+    found_size = f"{found.width}x{found.height}"
+    if size is not None and found_size != size:
+        differing.append(Mismatch(field="size", expected=size, found=found_size))
+    if seconds is not None and found.duration_ms is not None:
+        expected_ms = seconds * 1_000
+        if abs(found.duration_ms - expected_ms) > DURATION_TOLERANCE_MS:
+            found_ms = str(found.duration_ms)
+            differing.append(Mismatch(field="duration_ms", expected=str(expected_ms), found=found_ms))
+    return tuple(differing)

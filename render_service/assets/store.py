@@ -1,0 +1,321 @@
+"""Stored files, for everybody: written while they are hashed, kept under their digest, found again by URI.
+
+What comes in is written to a temporary file of the local folder first, hashed on the way; the file is looked
+into there, and then kept in a place: that folder, or a bucket (`render_service.assets.interface` is the
+contract). A URI names a file, which is looked for in the local folder, in the bucket, and then where an older
+URI says that it was. One from a bucket is copied into the local folder, checked against its digest, and
+cleared away a day after its last use. Files are added and removed in places of the ledger alone
+(`render_service.assets.ownership`).
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from ledger.ledger import Ledger
+from ledger.private_files import OPEN, NewFile, make_folders
+from render_service.assets.folder import (
+    COPY_BYTES,
+    FolderPlace,
+    clear_stale,
+    irreplaceable,
+    unwritable,
+    writing,
+)
+from render_service.assets.interface import Digested, Place
+from render_service.assets.names import CONTENT, is_name, names_of, read_uri, uri_of
+from render_service.assets.ownership import Owner
+from render_service.runtime.errors import BadInput, PlaceTaken, StorageFailed
+from render_service.runtime.settings import Settings
+
+
+def uris(storage_uri: str | None, sha256: str) -> list[str]:
+    """Return the URIs to try; an original that was sent in another form was stored without one."""
+    return [storage_uri] if storage_uri is not None else [uri_of(name) for name in names_of(sha256)]
+
+
+SWEEPERS = 16
+
+__all__ = ["AssetStore", "Incoming", "check_target"]
+
+
+class Located(NamedTuple):
+    """A file that is there: where, what its name says its digest is, and how large it is."""
+
+    place: Place
+    name: str
+    sha256: str
+    bytes: int
+
+
+class Incoming:
+    """A file being written: every byte goes through the digest; `path` is its temporary name."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Append `chunk`."""
+        self._file.write(chunk)
+        self._digest.update(chunk)
+        self.bytes += len(chunk)
+
+    def restart(self) -> None:
+        """Forget what was written."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    def flush(self) -> None:
+        """Make what was written durable."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what was written so far."""
+        return self._digest.hexdigest()
+
+
+class AssetStore:
+    """Files kept in `folder`, or in the bucket at `url`; `folder` is made on the first write.
+
+    `owner` is the ledger whose files these are. Without it nothing is removed, and nobody is asked whose the
+    place is before something is added.
+    """
+
+    def __init__(self, folder: Path, url: str | None = None, owner: Owner | None = None) -> None:
+        self._local = FolderPlace(folder)
+        self.folder = self._local.folder
+        self.place: Place = _place_at(url) if url else self._local
+        self._owner = owner
+        self._is_swept = False
+
+    @classmethod
+    def of(cls, settings: Settings, ledger: Ledger | None = None) -> "AssetStore":
+        """Return the files of `settings`, those of the open ledger; without one they are only read."""
+        owner = Owner.of(ledger, settings.ledger_url) if ledger else None
+        return cls(settings.assets_folder, settings.assets_url, owner)
+
+    def check_owner(self) -> None:
+        """Raise `PlaceTaken` if new files would go where another ledger's are; makes no folder.
+
+        A bucket that cannot be reached is found when there is something to put there.
+        """
+        if self._owner is not None and (self.place is not self._local or self.folder.is_dir()):
+            try:
+                self._owner.check(self.place)
+            except PlaceTaken:
+                raise
+            except StorageFailed:
+                return
+
+    def check_removing(self, place: Place) -> None:
+        """Raise `PlaceTaken` if nothing may be removed from `place` for this ledger."""
+        if self._owner is None:
+            raise PlaceTaken(f"{place.url}: nothing is removed where no ledger is open")
+        self._owner.check_removing(place)
+
+    def claim(self) -> None:
+        """Make the places of this store the ledger's, whatever was noted there."""
+        if self._owner is not None:
+            for place in self._own:
+                if place is self.place or self.folder.is_dir():
+                    self._owner.claim(place)
+
+    @property
+    def _own(self) -> tuple[Place, ...]:
+        return (self._local,) if self.place is self._local else (self._local, self.place)
+
+    @contextmanager
+    def incoming(self) -> Iterator[Incoming]:
+        """Open a temporary file to write into; it is gone afterwards unless it was kept by `keep`."""
+        with writing(self.folder):
+            descriptor, name = tempfile.mkstemp(dir=self._scratch("tmp"))
+        path = Path(name)
+        try:
+            with writing(self.folder), os.fdopen(descriptor, "wb") as file:
+                yield Incoming(path, file)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def keep(self, incoming: Incoming, media_type: str) -> str:
+        """Keep the file under its digest and return its URI; the bytes are durable when this returns."""
+        with writing(self.folder):
+            incoming.flush()
+        if self._owner is not None:
+            self._owner.check(self.place)
+        file = Digested(incoming.path, incoming.sha256, incoming.bytes, media_type)
+        self.place.keep(file)
+        return uri_of(file.name)
+
+    def put(self, content: bytes, media_type: str) -> str:
+        """Store `content` that is already in memory; return its URI."""
+        with self.incoming() as incoming:
+            incoming.write(content)
+            return self.keep(incoming, media_type)
+
+    def put_file(self, path: Path, media_type: str) -> str:
+        """Store the file at `path`, however large; return its URI."""
+        with self.incoming() as incoming:
+            with path.open("rb") as source:
+                while chunk := source.read(COPY_BYTES):
+                    incoming.write(chunk)
+            return self.keep(incoming, media_type)
+
+    def has(self, storage_uri: str) -> bool:
+        """Say whether there is a file behind `storage_uri`."""
+        return self.locate(storage_uri) is not None
+
+    def locate(self, storage_uri: str) -> Located | None:
+        """Find the file that a URI names; None if there is none, or it names no stored file."""
+        cited = read_uri(storage_uri)
+        if cited is None:
+            return None
+        places = list(self._own)
+        if cited.place_url is not None and cited.place_url not in {place.url for place in places}:
+            places.append(_place_at(cited.place_url))
+        for place in places:
+            size = place.size(cited.name)
+            if size is not None:
+                return Located(place, cited.name, cited.sha256, size)
+        return None
+
+    def path(self, storage_uri: str) -> Path:
+        """Return a local file with the bytes behind `storage_uri`; where there are none, a path to nothing.
+
+        `StorageFailed` if a bucket cannot be read, or holds other bytes than the name says.
+        """
+        found = self.locate(storage_uri)
+        if found is None:
+            return self.folder / "nowhere" / storage_uri.rpartition("/")[2]
+        if isinstance(found.place, FolderPlace):
+            return found.place.folder / found.name
+        with writing(self.folder):
+            copy = self._scratch("cache") / found.name.rpartition("/")[2]
+            with suppress(FileNotFoundError):  # it was never here, or has just been cleared away
+                os.utime(copy)
+                return copy
+        with self.incoming() as fetched:
+            digest = found.place.fetch(found.name, fetched.path)
+            if digest == found.sha256:
+                with writing(self.folder):
+                    fetched.path.replace(copy)
+            elif digest is not None:
+                raise StorageFailed(f"{storage_uri}: the bytes there are not what the name says")
+        return copy
+
+    def find(self, sha256: str) -> str | None:
+        """Return the URI of the file with this digest, of whatever media type; None if it is not here."""
+        return next((uri for uri in map(uri_of, names_of(sha256)) if self.has(uri)), None)
+
+    def doubt(self, storage_uri: str, sha256: str) -> str | None:
+        """Say why the file behind `storage_uri` may not be removed as the one with this digest."""
+        found = self.locate(storage_uri)
+        if found is None:
+            return None
+        if found.place not in self._own:
+            return f"outside {self.place.url}, where the files of this ledger are"
+        return (
+            None if found.place.digest(found.name) == sha256 else "its bytes are not those that were stored"
+        )
+
+    def remove(self, storage_uri: str) -> None:
+        """Delete the file behind `storage_uri`, and the copy that was made of it here.
+
+        Files outside this ledger's places stay where they are.
+        """
+        cited = read_uri(storage_uri)
+        if cited is None:
+            return
+        for place in self._own:
+            if place.size(cited.name) is not None:
+                self.check_removing(place)
+                place.remove(cited.name)
+        with writing(self.folder):
+            (self.folder / "cache" / cited.name.rpartition("/")[2]).unlink(missing_ok=True)
+
+    def copy_out(self, storage_uri: str, target: Path, *, force: bool) -> None:
+        """Copy a stored file to `target`, whole and as it was stored, or not at all."""
+        check_target(target, force=force)
+        source = self.path(storage_uri)
+        try:
+            with source.open("rb") as stored, NewFile(target, mode=OPEN) as copy:
+                digest = hashlib.sha256()
+                while chunk := stored.read(COPY_BYTES):
+                    digest.update(chunk)
+                    copy.write(chunk)
+                _check_digest(storage_uri, digest.hexdigest())
+                copy.replace()
+        except OSError as error:
+            raise StorageFailed(unwritable(target, error)) from error
+
+    def read(self, storage_uri: str) -> bytes:
+        """Return a stored file as it was stored; `StorageFailed` where it is not that any more."""
+        content = self.path(storage_uri).read_bytes()
+        _check_digest(storage_uri, hashlib.sha256(content).hexdigest())
+        return content
+
+    def _scratch(self, name: str) -> Path:
+        """Return a folder for files that may go, clear of those that nobody has touched for a day."""
+        folder = self.folder / name
+        make_folders(folder)
+        clear_stale(folder)
+        if not self._is_swept:
+            self._is_swept = True
+            self._sweep_cache()
+        return folder
+
+    def _sweep_cache(self) -> None:
+        """Remove copies of what is no longer in the bucket: it was erased, perhaps by another machine."""
+        copies = [path for path in (self.folder / "cache").glob("*") if is_name(_name(path))]
+        if not copies or self.place is self._local:
+            return
+        with ThreadPoolExecutor(SWEEPERS) as asking, suppress(StorageFailed):  # which it may be later
+            for copy, size in zip(copies, asking.map(self.place.size, map(_name, copies)), strict=True):
+                if size is None:
+                    copy.unlink(missing_ok=True)
+
+
+def _name(copy: Path) -> str:
+    return f"{CONTENT}/{copy.name[:2]}/{copy.name}"
+
+
+def _check_digest(storage_uri: str, found: str) -> None:
+    cited = read_uri(storage_uri)
+    if cited is None or found != cited.sha256:
+        raise StorageFailed(
+            f"{storage_uri}: its bytes are not those that were stored; move it away, "
+            "and `sora-ledger download` fetches it again if the server still has it"
+        )
+
+
+def _place_at(url: str) -> Place:
+    if url.startswith("file:"):
+        return FolderPlace.at(url)
+    from render_service.assets.bucket import ObjectPlace  # noqa: PLC0415  # only where there is a bucket
+
+    return ObjectPlace(url)
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Refuse a target that cannot be written, before anything is spent on it; `BadInput` says why."""
+    if not target.parent.is_dir():
+        raise BadInput(f"output file {target}: the folder {target.parent} does not exist; make it first")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise BadInput(f"output file {target}: the folder {target.parent} cannot be written; name another")
+    if target.is_dir():
+        raise BadInput(f"output file {target}: it is a folder; name a file in it with --out")
+    if what := irreplaceable(target):
+        raise BadInput(f"output file {target}: {what} is there, which nothing replaces; name another")
+    if target.exists() and not force:
+        raise BadInput(f"output file {target}: it exists already; name another with --out or add --force")

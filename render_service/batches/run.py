@@ -1,0 +1,341 @@
+"""A batch: many requests decided and recorded together, sent a few at a time, settled in sweeps.
+
+1. *Enrol.* Every entry is decided and recorded, in transactions of many entries; nothing is sent yet. The
+   event ids come from the entries' keys, so the ledger itself refuses a batch that was begun before. With
+   `resume` what is there is taken up where it stands, and an entry that was changed since is refused.
+2. *Send*, `concurrency` at a time: each intent is durable before its call, and may share a transaction with
+   the outcome of the call before it. What the ledger knows to have been attempted is not sent again, unless
+   that attempt is known to have created nothing.
+3. *Settle*, if asked to, what was sent while the rest is being sent: `render_service.settlement.sweep`.
+
+A crash anywhere leaves entries decided, submitting (a video may exist; never sent again) or running; the
+same three steps with `resume` go on from there. What befalls one entry stops none of the others, unless
+`fail_fast` says so.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ledger.errors import EventIdConflict, LedgerUnusable, WrongExpectedVersion
+from ledger.events import RenderDecided, RenderRequested, Variant
+from ledger.job import Job, State
+from ledger.ledger import Ledger
+from ledger.record import Draft
+from ledger.store.interface import NEW, Batch, Hold
+from render_service.batches.file import BatchInvalid, Problem
+from render_service.batches.folder import BatchFolder
+from render_service.batches.item import FAILURES, Member
+from render_service.batches.plan import Planned
+from render_service.rules.budgets import (
+    PolicyReplaced,
+    decided_until_recorded,
+    replaced_if_refused,
+)
+from render_service.runtime.errors import BadInput
+from render_service.session.session import Desk, after, holds_after
+from render_service.settlement.settle import HAS_VIDEO
+from render_service.settlement.sweep import ON_PURPOSE, settle_all
+from render_service.submission.intent import requested
+from render_service.submission.request_keys import differences, event_id_of, repeated_in
+from render_service.submission.result import Placed
+from render_service.submission.retry import Patience
+from render_service.submission.submit import decide, may_try_again, opening, submit
+
+T = TypeVar("T")
+
+TOGETHER = 100
+"""How many entries are recorded in one transaction: enough to share its cost, few enough to be short."""
+
+Watch = Callable[[Member], None]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a batch is carried out; `attempts` is per entry, after refusals that created nothing.
+
+    With `queue` nothing is sent: what is allowed is made due for a worker, or for `resume` one by one.
+    """
+
+    concurrency: int = 3
+    attempts: int = 3
+    fail_fast: bool = False
+    resume: bool = False
+    queue: bool = False
+    poll: bool = False
+    download: bool = False
+    interval_s: float = 10.0
+    timeout_s: float = 1_800.0
+
+
+async def run_batch(
+    desk: Desk, plan: Sequence[Planned], folder: BatchFolder, terms: Terms, watch: Watch | None = None
+) -> list[Member]:
+    """Carry out a batch and return what became of each entry, in their order.
+
+    `watch` is told of every entry that has changed. `BatchInvalid` lists the entries that were changed since
+    the batch was begun, `BadInput` says that it was begun before, `SettingsUnusable` what no server can be
+    reached with; all come before anything is recorded.
+    """
+    if not terms.queue:
+        await _connect(desk, plan)
+    members = await enrol(desk, plan, resume=terms.resume)
+    folder.prepare(plan)
+    run = _Run(desk, folder, terms, members, watch or (lambda _: None))
+    if terms.queue:
+        await run.queue()
+    elif terms.poll:
+        await run.send_and_settle()
+    else:
+        await run.send()
+    return run.members
+
+
+async def _connect(desk: Desk, plan: Sequence[Planned]) -> None:
+    """Connect to the server of every entry, which finds out what is wrong with address and key."""
+    for name in {planned.request.profile for planned in plan}:
+        async with desk.connect(desk.profile(name)):
+            pass
+
+
+async def enrol(desk: Desk, plan: Sequence[Planned], *, resume: bool) -> list[Member]:
+    """Decide on every entry that is not in the ledger and record it; return all entries as they stand."""
+    known = await asyncio.to_thread(_known, desk.ledger, plan, resume=resume)
+    members = {planned.entry.number: Member(planned, placed) for planned, placed in known}
+    new = [planned for planned in plan if planned.entry.number not in members]
+    for some in _chunks(new, TOGETHER):
+        members |= {member.number: member for member in await _record(desk, some)}
+    return [members[planned.entry.number] for planned in plan]
+
+
+def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tuple[Planned, Placed]]:
+    found = [(planned, ledger.event(event_id_of(planned.request.request_key))) for planned in plan]
+    begun = [(planned, record.event, record.stream) for planned, record in found if record]
+    if begun and not resume:
+        raise BadInput(
+            f"this batch was begun before: {len(begun)} of its {len(plan)} entries are in the ledger; "
+            "go on with it with --resume, or begin another in another --out-dir, or with --batch NAME if "
+            "that one was begun on another machine with the same path"
+        )
+    problems = []
+    for planned, asked, job_id in begun:
+        assert isinstance(asked, RenderRequested)  # noqa: S101  # the id is made from the key of a request
+        differing = differences(asked, planned.request)
+        if differing:
+            problems.append(
+                Problem(
+                    planned.entry.line,
+                    f"it is {job_id}, recorded with another {' and another '.join(differing)}; "
+                    "put it back as it was and add what is new at the end, or name another --out-dir "
+                    "(or --batch NAME, if that is a batch of another machine with the same path)",
+                )
+            )
+    if problems:
+        raise BatchInvalid("the batch was changed since it was begun", problems)
+    placed = [(planned, repeated_in(ledger, planned.request)) for planned, _, _ in begun]
+    return [(planned, before) for planned, before in placed if before]
+
+
+async def _record(desk: Desk, plan: Sequence[Planned]) -> list[Member]:
+    """Record request and decision of some entries in one transaction."""
+
+    async def once() -> list[Member]:
+        under = desk.in_force.rules
+        placed, batches, holds = await asyncio.to_thread(_drafted, desk, plan)
+        if any(one.under is not under for one in placed):  # read again on the way: all by the newer ones
+            raise PolicyReplaced
+        with replaced_if_refused(desk.in_force, under):
+            records = iter(
+                await desk.append_together(
+                    [*batches, under.unchanged], holds=holds, documents=under.documents
+                )
+            )
+        return [
+            Member(planned, replace(one, job=after(one.job, [next(records) for _ in batch.drafts])))
+            for planned, one, batch in zip(plan, placed, batches, strict=True)
+        ]
+
+    try:
+        return await decided_until_recorded(desk.log, once)
+    except EventIdConflict as taken:
+        raise BadInput(
+            "another process has begun this batch in between: wait for it, then go on with --resume"
+        ) from taken
+
+
+def _drafted(desk: Desk, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch], list[Hold]]:
+    """Decide on some entries, each after what those before it take of the budgets."""
+    placed, batches, holds = [], [], list[Hold]()
+    taken = Counter[str]()
+    drafted: dict[int, Draft] = {}  # by ruling; `placed` keeps all of them, so no two have one id
+    for planned in plan:
+        request = planned.request
+        asked = requested(desk.assets, request, planned.material)
+        one = decide(desk, request, asked, taken=taken)
+        batch = Batch(one.job.job_id, NEW, opening(desk, one, drafted.get(id(one.ruling))))
+        drafted[id(one.ruling)] = next(each for each in batch.drafts if each.event is one.ruling)
+        held = holds_after(one.job, batch.drafts)
+        taken.update({hold.budget: hold.reserved_usd_micros for hold in held})
+        placed.append(one)
+        batches.append(batch)
+        holds += held
+    return placed, batches, holds
+
+
+class _Run:
+    """A batch under way: its entries as they stand, and what is done with them."""
+
+    def __init__(
+        self, desk: Desk, folder: BatchFolder, terms: Terms, members: list[Member], watch: Watch
+    ) -> None:
+        self.members = members
+        self._desk = desk
+        self._folder = folder
+        self._terms = terms
+        self._watch = watch
+        self._stopped = False
+        self._unwritten: dict[int, Member] = {}
+        self._writing: asyncio.Task[None] | None = None
+        self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
+
+    async def send(self) -> None:
+        """Send what may be sent, `concurrency` at a time; after a failure with `fail_fast` nothing new."""
+        waiting = iter(range(len(self.members)))
+
+        async def worker() -> None:
+            for index in waiting:
+                if not self._stopped:
+                    await self._begin(group, index)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._terms.concurrency, len(self.members))):
+                group.create_task(worker())
+        await self._written()
+
+    async def queue(self) -> None:
+        """Leave what may be sent to a worker."""
+        for index, member in enumerate(self.members):
+            if member.job.state is State.DECIDED:
+                await asyncio.to_thread(self._desk.ledger.store.schedule, member.job.job_id)
+            self._keep(index, member)
+        await self._written()
+
+    async def _begin(self, group: asyncio.TaskGroup, index: int) -> None:
+        """Send an entry and return when its outcome is known; with `fail_fast`, when that is recorded.
+
+        The next intent is then on its way to the ledger behind this outcome, often in one transaction.
+        """
+        over = asyncio.Event()
+        sending = group.create_task(self._send(index, over.set))
+        sending.add_done_callback(lambda _: over.set())
+        await (asyncio.wait([sending]) if self._terms.fail_fast else over.wait())
+
+    async def _send(self, index: int, over: Callable[[], None]) -> None:
+        """Send an entry; `over` is called as soon as its outcome is known, before that is recorded."""
+        member = await self._settled(self.members[index], self._submitted(self.members[index], over))
+        self._keep(index, member)
+        self._stopped |= self._terms.fail_fast and member.has_failed
+        if member.error is None and member.job.state in HAS_VIDEO:
+            self._sent.put_nowait(member.job)
+
+    async def _submitted(self, member: Member, over: Callable[[], None]) -> Member:
+        desk, placed, planned = self._desk, member.placed, member.planned
+        if not may_try_again(desk, placed.job, placed.outcome) or not isinstance(
+            placed.ruling, RenderDecided
+        ):
+            return member
+        self._watch(member)
+        patience = Patience(timeout_s=self._terms.timeout_s, attempts=self._terms.attempts, over=over)
+        try:
+            placed = await submit(desk, placed, patience, planned.material)
+        except WrongExpectedVersion:  # another process sends this batch too
+            placed = replace(placed, job=await desk.job(placed.job.job_id))
+        return replace(member, placed=placed)
+
+    async def send_and_settle(self) -> None:
+        """Send, wait for everything that runs, keep the videos, and copy them out if that was asked for."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._settle())
+            await self.send()
+            self._sent.put_nowait(None)
+
+    async def _coming(self) -> AsyncIterator[Job]:
+        while (job := await self._sent.get()) is not None:
+            yield job
+
+    async def _settle(self) -> None:
+        by_job = {member.job.job_id: index for index, member in enumerate(self.members)}
+
+        def watch(job: Job) -> None:
+            self._watch(self.members[by_job[job.job_id]].at(job))
+            self._stopped |= self._terms.fail_fast and job.state in FAILURES
+
+        terms, coming = self._terms, self._coming()
+        first = await anext(coming, None)
+        if first is None:
+            return
+        ends = await settle_all(
+            self._desk,
+            [first],
+            coming=coming,
+            interval_s=terms.interval_s,
+            timeout_s=terms.timeout_s,
+            watch=watch,
+        )
+        for job_id, end in ends.items():
+            index = by_job[job_id]
+            member = replace(self.members[index].at(end.job), error=end.error)
+            if terms.download and Variant.VIDEO in end.job.assets:
+                member = await self._settled(member, self._downloaded(member))
+            if member != self.members[index]:
+                self._keep(index, member)
+        await self._written()
+
+    async def _downloaded(self, member: Member) -> Member:
+        copying = self._folder.copy_video
+        copy = await asyncio.to_thread(copying, self._desk.assets, member.planned, member.job)
+        return replace(member, files=(copy,))
+
+    async def _settled(self, member: Member, work: Awaitable[Member]) -> Member:
+        """Return what `work` makes of `member`; an error raised on purpose is kept with it."""
+        try:
+            return await work
+        except ON_PURPOSE as error:
+            with suppress(LedgerUnusable):  # then it stays as it was last seen
+                member = member.at(await self._desk.job(member.job.job_id))
+            return replace(member, error=error)
+
+    def _keep(self, index: int, member: Member) -> None:
+        self.members[index] = member
+        self._watch(member)
+        self._unwritten[index] = member
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        """Write the documents that are due, behind the work that goes on."""
+        while self._unwritten:
+            due, self._unwritten = self._unwritten, {}
+            errors = await asyncio.to_thread(self._folder.write_all, due.values(), self._desk.ledger)
+            for index, error in zip(due, errors, strict=True):
+                if error is not None:
+                    self.members[index] = replace(self.members[index], error=error)
+
+    async def _written(self) -> None:
+        if self._writing is not None:
+            await self._writing
+
+
+def _chunks(plan: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (plan[start : start + size] for start in range(0, len(plan), size))
+
+
+def counts(members: Sequence[Member]) -> dict[str, int]:
+    """Return how many entries there are, and how many in each state."""
+    states = [member.job.state for member in members]
+    return {"entries": len(members)} | {
+        state.value: states.count(state) for state in State if state in states
+    }

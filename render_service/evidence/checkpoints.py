@@ -1,0 +1,162 @@
+"""Checkpoints: signing today's tree head, and comparing an old one with today's ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ledger.ledger import Ledger
+from ledger.tree.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointInvalid, Verifier
+from ledger.tree.head import TreeHead
+from ledger.tree.merkle import (
+    EMPTY_ROOT,
+    ProofInvalid,
+    consistency_proof,
+    root_at,
+    verify_consistency,
+)
+from render_service.evidence.keys import read_signer
+from render_service.runtime.errors import BadInput, NotIntact
+from render_service.runtime.files import read_file
+
+_ODD_HEAD = "the ledger's head is not that of its records"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of holding a checkpoint against a ledger: `signed_by` names the keys that were checked.
+
+    `trouble` is empty if the ledger goes on where the checkpoint stands; `proof` then shows it.
+    """
+
+    given: TreeHead
+    now: TreeHead
+    signed_by: list[str] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+    proof: list[bytes] = field(default_factory=list)
+
+
+def read_head(path: Path) -> TreeHead:
+    """Return the checkpoint in the file at `path`, signed or not; `BadInput` if it holds none."""
+    data = read_file(path, "checkpoint", MAX_NOTE_BYTES)
+    try:
+        return TreeHead.parse(data)
+    except CheckpointInvalid as error:
+        raise BadInput(
+            f"checkpoint {path}: {error}; name a file that `sora-ledger checkpoint --publish` wrote"
+        ) from None
+
+
+def tree_head(ledger: Ledger, key: Path | None, size: int | None = None) -> TreeHead:
+    """Return the head of `ledger`, or that of its first `size` records, signed if there is a `key`.
+
+    `NotIntact` if the head is not that of the stored hashes: a log signs nothing it could not prove later.
+    """
+    newest = ledger.head().size
+    if size is not None and not 0 <= size <= newest:
+        raise BadInput(f"size {size}: the ledger has {newest} records; name a size from 0 to {newest}")
+    head = TreeHead.of(ledger, [read_signer(key)] if key else [], size)
+    if key and head.checkpoint.root != _stored_root(ledger, head.checkpoint.size):
+        raise NotIntact(f"{_ODD_HEAD}, so it is not signed: `sora-ledger verify` says more")
+    return head
+
+
+def _stored_root(ledger: Ledger, size: int) -> bytes | None:
+    try:
+        return root_at(ledger.store, size)
+    except ProofInvalid:
+        return None
+
+
+def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> Comparison:
+    """Say whether `ledger` goes on where `given` stands, and who of `verifiers` signed that."""
+    now = TreeHead.of(ledger)
+    trouble: list[str] = []
+    signed_by: list[str] = []
+    if verifiers:
+        try:
+            signed_by = [key.name for key in given.signed_by(verifiers)]
+        except CheckpointInvalid as error:
+            trouble.append(f"signature: {error}")
+    if given.checkpoint.origin != now.checkpoint.origin:
+        trouble.append(
+            f"origin: the checkpoint is of the log {given.checkpoint.origin}, "
+            f"this ledger is {now.checkpoint.origin}"
+        )
+    if now.checkpoint.root != _stored_root(ledger, now.checkpoint.size):
+        trouble.append(f"head: {_ODD_HEAD}; `sora-ledger verify` says more")
+    try:
+        proof = _extension(ledger, given.checkpoint, now.checkpoint)
+    except ProofInvalid as error:
+        return Comparison(given, now, signed_by, [*trouble, str(error)])
+    return Comparison(given, now, signed_by, trouble, proof)
+
+
+def given_head(ledger: Ledger, path: Path) -> TreeHead:
+    """Return the checkpoint in `path` to prove things by.
+
+    `BadInput` if it is of another log; `NotIntact` if this ledger does not go on from it.
+    """
+    found = compare(ledger, read_head(path), [])
+    if found.trouble:
+        another = found.given.checkpoint.origin != found.now.checkpoint.origin
+        raise (BadInput if another else NotIntact)(
+            f"checkpoint {path}: nothing of this ledger can be proved by it: {'; '.join(found.trouble)}"
+        )
+    return found.given
+
+
+def replacing(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:
+    """Return what may be published in place of `there`, a checkpoint that the ledger extends.
+
+    It is `head`, and where both have one size also the signatures that were added to what is there, such as
+    those of witnesses. `BadInput` if `there` is something else; `NotIntact` if the ledger is not what was
+    published.
+    """
+    try:
+        published = TreeHead.parse(there)
+    except CheckpointInvalid:
+        raise BadInput("--publish: what is there is no checkpoint, and is kept; name another place") from None
+    trouble = compare(ledger, published, []).trouble
+    if trouble:
+        raise NotIntact(
+            f"--publish: the checkpoint there is kept, for this ledger does not go on from it: "
+            f"{'; '.join(trouble)}"
+        )
+    return cosigned(head, published, "--publish").to_bytes()
+
+
+def cosigned(head: TreeHead, there: TreeHead, what: str) -> TreeHead:
+    """Return `head` with the signatures of the same checkpoint `there`; `BadInput` if one would be lost."""
+    same = (there.checkpoint.origin, there.checkpoint.size) == (head.checkpoint.origin, head.checkpoint.size)
+    if same and there.note and there.checkpoint.extensions:
+        raise BadInput(
+            f"{what}: the checkpoint there is of this size and has lines besides origin, size and root, so "
+            "its signatures would be lost: it is kept; name another place"
+        )
+    try:
+        return head.with_signatures_of(there)
+    except CheckpointInvalid as error:
+        raise BadInput(f"{what}: the checkpoint there is kept: {error}; name another place") from None
+
+
+def _extension(ledger: Ledger, old: Checkpoint, new: Checkpoint) -> list[bytes]:
+    if old.size > new.size:
+        raise ProofInvalid(
+            f"size: the checkpoint has {old.size} records, this ledger only {new.size}: its tail was cut"
+        )
+    if old.size == 0:
+        if old.root != EMPTY_ROOT:
+            raise ProofInvalid(
+                "root: the checkpoint says that nothing was recorded, with the root of something"
+            )
+        return []
+    proof = consistency_proof(ledger.store, old.size, new.size)
+    try:
+        verify_consistency(old.size, new.size, proof, old.root, new.root)
+    except ProofInvalid:
+        found = root_at(ledger.store, old.size)
+        raise ProofInvalid(
+            f"root: at {old.size} records this ledger has {found.hex()}, the checkpoint "
+            f"{old.root.hex()}: something among the first {old.size} records is not what it was"
+        ) from None
+    return proof

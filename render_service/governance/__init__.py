@@ -1,1 +1,0 @@
-"""By whose rules and authority renders are decided: policies, approvals, budgets, explanations, reviews."""

@@ -1,0 +1,1 @@
+"""Keeping a ledger: create, check, back up, copy, erase."""

@@ -1,0 +1,141 @@
+"""Backups: one file that holds a whole ledger of one moment, and a ledger made from such a file.
+
+Of a ledger in a file it is a file of the same kind, of one on PostgreSQL an archive of ``pg_dump``. What is
+restored is verified before anybody relies on it. Backups keep private text that is erased afterwards, and
+no stored files.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ledger.errors import LedgerUnusable
+from ledger.ledger import Ledger, file_of, label_of, open_snapshot
+from ledger.private_files import make_folders
+from render_service.maintenance.copy import copy_ledger
+from render_service.runtime.errors import BadInput
+
+if TYPE_CHECKING:
+    from ledger.verify import Report
+
+SQLITE_MAGIC = b"SQLite format 3\0"
+POSTGRES_MAGIC = b"PGDMP"
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup that was made, and the head of the ledger in it."""
+
+    ledger: str
+    file: str
+    bytes: int
+    kind: str
+    size: int
+    root: str
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+def back_up(url: str, file: Path, progress: Progress) -> Backup:
+    """Write the ledger at `url` to the new file `file`."""
+    if file.exists():
+        raise BadInput(f"{file}: it exists already, and a backup replaces nothing: name a new file")
+    if not file.parent.is_dir():
+        raise BadInput(f"{file}: the folder {file.parent} does not exist; make it first")
+    path = file_of(url)
+    with Ledger.open(url):  # says what is wrong if there is no ledger
+        pass
+    if path is None:
+        return _dump(url, file)
+    from ledger.store.sqlite.backup import copy_file  # noqa: PLC0415  # only the store in use is loaded
+
+    copy_file(path, file, progress, check=lambda _: True)
+    with Ledger.open(str(file)) as ledger:
+        head = ledger.head()
+    return Backup(label_of(url), str(file), file.stat().st_size, "sqlite", head.size, head.root.hex())
+
+
+def _dump(url: str, file: Path) -> Backup:
+    from ledger.store.postgres.backup import dump  # noqa: PLC0415
+    from ledger.store.postgres.connection import Place  # noqa: PLC0415  # only the store in use is loaded
+
+    edge = dump(Place.at(url), file)
+    kind, root = "postgresql", edge.root().hex()
+    return Backup(label_of(url), str(file), file.stat().st_size, kind, edge.size, root)
+
+
+def restore(file: Path, url: str, progress: Progress) -> "Report":
+    """Make a ledger at `url`, where there is none, from the backup `file`; return what verifying it found.
+
+    A file with findings becomes no ledger in a file; on PostgreSQL it is there to be looked at.
+    """
+    kind, path = _kind(file), file_of(url)
+    if path is not None and path.exists():
+        raise LedgerUnusable(f"ledger {path}: it is there already; a backup replaces nothing: name another")
+    if kind == POSTGRES_MAGIC:
+        return _from_archive(file, url)
+    if path is None:
+        return _from_file_to_server(file, url, progress)
+    return _from_file(file, path, progress)
+
+
+def _kind(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(len(SQLITE_MAGIC))
+    except OSError as error:
+        raise BadInput(f"backup {file}: it cannot be read ({error.strerror})") from error
+    for magic in (SQLITE_MAGIC, POSTGRES_MAGIC):
+        if start.startswith(magic):
+            return magic
+    raise BadInput(f"backup {file}: expected a file of `sora-ledger backup`, which this is not")
+
+
+def _from_archive(file: Path, url: str) -> "Report":
+    if file_of(url) is not None:
+        raise BadInput(
+            f"backup {file}: it is an archive of PostgreSQL, and {label_of(url)} is a file: restore it to a "
+            "database, then `sora-ledger copy` makes a file of it"
+        )
+    from ledger.store.postgres.backup import restore as put  # noqa: PLC0415
+    from ledger.store.postgres.connection import Place  # noqa: PLC0415  # only the store in use is loaded
+
+    put(Place.at(url), file)
+    return _verified(url)
+
+
+def _from_file_to_server(file: Path, url: str, progress: Progress) -> "Report":
+    report = _verified(str(file))
+    if report.clean:
+        copy_ledger(str(file), url, progress)
+        return _verified(url)
+    return report
+
+
+def _from_file(file: Path, path: Path, progress: Progress) -> "Report":
+    from ledger.store.sqlite.backup import copy_file  # noqa: PLC0415  # only the store in use is loaded
+
+    reports: list[Report] = []
+
+    def check(copy: Path) -> bool:
+        reports.append(_verified(str(copy)))
+        return reports[0].clean
+
+    try:
+        make_folders(path.parent)
+    except OSError as error:
+        raise LedgerUnusable(f"ledger {path}: its folder cannot be made ({error.strerror})") from error
+    copy_file(file, path, progress, check)
+    return reports[0]
+
+
+def _verified(url: str) -> "Report":
+    from ledger.verify import verify  # noqa: PLC0415
+
+    with open_snapshot(url) as snapshot:
+        return verify(snapshot)

@@ -1,0 +1,248 @@
+"""Is everything here that a render needs? Each thing is looked at for itself, and costs nothing.
+
+A check never raises for what it finds: it says what is wrong and what to do. What depends on something that
+is wrong already is skipped. No key is ever part of what is said, and nothing is left behind.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ledger.errors import LedgerError
+from ledger.ledger import Ledger, check_url, label_of
+from ledger.store.interface import RecordFilter
+from ledger.tree.merkle import leaf_hash
+from render_service.assets.names import name_of, uri_of
+from render_service.assets.store import AssetStore
+from render_service.runtime.documents import counted
+from render_service.runtime.errors import ServiceError
+from render_service.runtime.settings import SANDBOX, Settings
+from render_service.runtime.telemetry import Trace
+from render_service.session.session import connection, usable_profile, utc_now
+from render_service.submission.preview import address
+from render_service.submission.spool import waiting
+from sora_adapter.errors import AdapterError
+from sora_adapter.profiles import Profile, profile
+from sora_adapter.sandbox.server import SandboxServer
+from sora_adapter.sandbox.settings import SandboxSettings
+
+MOST_SKEW_S = 60
+LEAST_FREE_BYTES = 1 << 30
+GIGABYTE = 1 << 30
+
+
+class Found(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WRONG = "wrong"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked; `fix` is the next step where it is wrong."""
+
+    check: str
+    found: Found
+    says: str
+    fix: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self) | {"found": self.found.value}
+
+
+async def checkup(
+    settings: Settings, trace: Trace, *, asks: bool = True, even_if_retired: bool = False
+) -> AsyncIterator[Finding]:
+    """Yield one finding after the other; with `asks` False no server is asked and no sandbox started."""
+    named = _profile(settings)
+    yield named
+    usable = (
+        None if named.found is Found.WRONG else profile(settings.chosen_profile(), settings.profiles_file)
+    )
+    key = _key(settings, usable, even_if_retired=even_if_retired)
+    yield key
+    url = address(settings, usable.name) if usable else ""
+    if not asks or usable is None or key.found is Found.WRONG:
+        why = f"{url or 'the server'} was not asked" + ("" if asks else " (dry run)")
+        yield Finding("server", Found.SKIPPED, why)
+        yield Finding("clock", Found.SKIPPED, "compared with the server's, which was not asked")
+    else:
+        server, their_time = await _server(settings, trace, usable, url)
+        yield server
+        yield _clock(their_time, utc_now())
+    ledger = _ledger(settings)
+    yield ledger
+    if ledger.found is Found.OK and settings.may_have_ledger and settings.may_have_spool:
+        yield _spool(settings)
+    yield _storage(settings.assets_folder.absolute())
+    if settings.assets_url:
+        yield _bucket(settings.assets_url) if asks else _unasked("bucket", settings.assets_url)
+    yield _sandbox() if asks else Finding("sandbox", Found.SKIPPED, "not started (dry run)")
+
+
+def _profile(settings: Settings) -> Finding:
+    name = settings.chosen_profile()
+    try:
+        chosen = profile(name, settings.profiles_file)
+    except AdapterError as error:
+        return Finding("profile", Found.WRONG, str(error), "name one of these with --profile")
+    how = (
+        "chosen" if settings.profile_name else "from OPENAI_BASE_URL" if settings.base_url else "the default"
+    )
+    return Finding("profile", Found.OK, f"{name}, {how}: {chosen.description}")
+
+
+def _key(settings: Settings, chosen: Profile | None, *, even_if_retired: bool) -> Finding:
+    if chosen is None:
+        return Finding("key", Found.SKIPPED, "which key is needed depends on the profile")
+    try:
+        usable_profile(settings, chosen.name, even_if_retired=even_if_retired)
+    except ServiceError as error:
+        first, *rest = str(error).splitlines()
+        return Finding("key", Found.WRONG, first, "\n".join(rest).strip() or "take another --profile")
+    if settings.api_key and chosen.name != SANDBOX:
+        return Finding("key", Found.OK, f"{chosen.key_variable} is set")
+    return Finding("key", Found.OK, f"profile {chosen.name} needs none")
+
+
+async def _server(
+    settings: Settings, trace: Trace, chosen: Profile, url: str
+) -> tuple[Finding, datetime | None]:
+    try:
+        with tempfile.TemporaryDirectory() as folder:  # where the embedded sandbox keeps its state meanwhile
+            apart = replace(settings, data_folder=Path(folder))
+            async with connection(apart, trace, chosen) as client:
+                their_time = await client.greet()
+    except AdapterError as error:
+        says, _, fix = str(error).partition("; ")
+        return Finding("server", Found.WRONG, says, fix or "check OPENAI_BASE_URL and OPENAI_API_KEY"), None
+    how = "lists its videos" if chosen.can_list else "answers"
+    return Finding("server", Found.OK, f"{url} {how}"), their_time
+
+
+def _clock(theirs: datetime | None, ours: datetime) -> Finding:
+    if theirs is None:
+        return Finding("clock", Found.SKIPPED, "the server did not say what time it is")
+    skew_s = round((ours - theirs).total_seconds())
+    if abs(skew_s) <= MOST_SKEW_S:
+        return Finding("clock", Found.OK, f"within {MOST_SKEW_S} s of the server's")
+    where = "ahead of" if skew_s > 0 else "behind"
+    fix = "set the clock of this machine (timedatectl set-ntp true): webhooks and expiry go by it"
+    return Finding("clock", Found.WRONG, f"{abs(skew_s)} s {where} the server's", fix)
+
+
+def _ledger(settings: Settings) -> Finding:
+    try:
+        check_url(settings.ledger_url)
+    except LedgerError as error:
+        return Finding("ledger", Found.WRONG, str(error), "name another with --ledger or SORA_LEDGER_URL")
+    path = settings.ledger_path.absolute() if settings.ledger_path else None
+    if path is not None and not path.exists():
+        return _writable("ledger", path, "there is none yet; the first `create` begins it")
+    where = str(path) if path else _server_standing(settings.ledger_url)
+    if isinstance(where, Finding):
+        return where
+    try:
+        with Ledger.open(settings.ledger_url) as ledger:
+            size = ledger.head().size
+            last = ledger.store.rows(size - 1, 2, RecordFilter())
+            jobs = sum(ledger.store.tally().jobs.values())
+    except LedgerError as error:
+        return Finding("ledger", Found.WRONG, str(error), "name another with --ledger, or restore a backup")
+    if [leaf_hash(row.record) for row in last] != [row.leaf for row in last] or len(last) != min(size, 1):
+        return Finding("ledger", Found.WRONG, "its end is not what its head says", "run `sora-ledger verify`")
+    says = f"{where}: {counted(size, 'record')}, {counted(jobs, 'job')}; `verify` checks all of it"
+    return _writable("ledger", path, says) if path else Finding("ledger", Found.OK, says)
+
+
+def _spool(settings: Settings) -> Finding:
+    """Say which answers wait in files, and what is wrong with those that cannot be recorded."""
+    try:
+        with Ledger.open(settings.ledger_url) as ledger:
+            kept = list(waiting(settings, ledger))
+    except LedgerError as error:
+        return Finding("spool", Found.SKIPPED, str(error))
+    broken = [one for one in kept if one.spooled is None]
+    if broken:
+        says = "\n".join(f"{one.path}: {one.problem}" for one in broken)
+        return Finding("spool", Found.WRONG, says, "keep the file: it may name a video that was paid for")
+    if kept:
+        says = f"{counted(len(kept), 'answer')} not recorded yet, in {kept[0].path.parent}"
+        fix = f"`sora-ledger poll --id {kept[0].spooled.job_id}`" if kept[0].spooled else "run any command"
+        return Finding("spool", Found.WRONG, says, fix)
+    return Finding("spool", Found.OK, "every answer is recorded")
+
+
+def _server_standing(url: str) -> str | Finding:
+    """Return who is connected to which server, or what is in the way of recording there."""
+    from ledger.store.postgres.grants import standing  # noqa: PLC0415  # only the store in use is loaded
+
+    try:
+        found = standing(url)
+    except LedgerError as error:
+        says, _, fix = str(error).rpartition(": ")
+        return Finding("ledger", Found.WRONG, says, fix)
+    where = f"{label_of(url)} (PostgreSQL {found.server.split()[0]}, as {found.user})"
+    if found.missing:
+        fix = "have the owner run `sora-ledger init --apply --role` for this user"
+        return Finding("ledger", Found.WRONG, f"{where}: lacks {', '.join(found.missing)}", fix)
+    if not found.has_ledger:
+        return Finding("ledger", Found.OK, f"{where}: there is none yet; the first `create` begins it")
+    return f"{where}, who owns it; `init --role` is for one who need not" if found.may_rewrite else where
+
+
+def _storage(folder: Path) -> Finding:
+    writable = _writable("storage", folder, str(folder))
+    if writable.found is Found.WRONG:
+        return writable
+    free = shutil.disk_usage(_existing(folder)).free
+    says = f"{folder}: {free / GIGABYTE:.1f} GB free"
+    if free < LEAST_FREE_BYTES:
+        return Finding("storage", Found.WRONG, says, "make room, or name another folder: SORA_LEDGER_ASSETS")
+    return Finding("storage", Found.OK, says)
+
+
+def _bucket(url: str) -> Finding:
+    """Say whether the bucket can be asked for what it has; whether it can be written shows the first file."""
+    try:
+        AssetStore(Path(), url).has(uri_of(name_of("0" * 64, None)))
+    except ServiceError as error:
+        return Finding("bucket", Found.WRONG, str(error), "check SORA_LEDGER_ASSETS and its credentials")
+    return Finding("bucket", Found.OK, f"{url} answers")
+
+
+def _unasked(check: str, url: str) -> Finding:
+    return Finding(check, Found.SKIPPED, f"{url} was not asked (dry run)")
+
+
+def _writable(check: str, path: Path, says: str) -> Finding:
+    """Say whether `path`, or the folder that it would be made in, can be written."""
+    place = _existing(path)
+    folder = place if place.is_dir() else place.parent
+    if place != path and not place.is_dir():
+        return Finding(check, Found.WRONG, f"{place} is no folder", f"name another place than {path}")
+    if not (os.access(place, os.W_OK) and os.access(folder, os.W_OK | os.X_OK)):
+        return Finding(check, Found.WRONG, f"{place} cannot be written", "make file and folder writable")
+    return Finding(check, Found.OK, says)
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def _sandbox() -> Finding:
+    try:
+        with tempfile.TemporaryDirectory() as folder, SandboxServer(SandboxSettings(data_dir=Path(folder))):
+            return Finding("sandbox", Found.OK, "starts; --profile sandbox needs neither key nor network")
+    except OSError as error:
+        fix = "let this program listen on 127.0.0.1 and write to the temporary folder"
+        return Finding("sandbox", Found.WRONG, f"does not start ({error.strerror or error})", fix)

@@ -1,0 +1,282 @@
+"""Erasing what people wrote: the text goes, the record of it stays, and every old proof with it.
+
+Whose text it is, which job's, or how old, selects the records; what of their private text is still there is
+deleted in the transaction that records ``private.erased`` in the same stream. A text that a job needs before
+it is submitted, or to find out what became of a submission, stays until the job has come that far.
+
+Files are deleted after that is recorded: a crash in between leaves files, and the same command deletes them.
+Only files in the ledger's own place go, and only if their bytes are those that were recorded: a record can
+name any file of the machine.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ledger.events import (
+    AssetLost,
+    AssetStored,
+    CharacterCreated,
+    Event,
+    PrivateErased,
+    RenderRequested,
+    Variant,
+)
+from ledger.job import JOB_PREFIX, Job, State
+from ledger.ledger import Ledger
+from ledger.private import private_values
+from ledger.record import Record
+from ledger.store.interface import ANY, Batch, RecordFilter
+from render_service.assets.store import AssetStore
+from render_service.runtime.errors import NotReady
+from render_service.session.session import Desk
+
+MOST_IN_ONE_EVENT = 5_000
+"""Commitments: a third of what a payload may hold."""
+
+STREAMS_TOGETHER = 100
+NEEDED = frozenset(
+    {
+        State.REQUESTED,
+        State.HELD,
+        State.APPROVED,
+        State.DECIDED,
+        State.SUBMITTING,
+        State.UNKNOWN,
+        State.REJECTED,
+        State.ABSENT,
+    }
+)
+"""Where a job that is not closed may still need its text."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which text: of one job, recorded by an actor, recorded before a time (RFC 3339 UTC); None is any."""
+
+    job_id: str | None = None
+    actor: str | None = None
+    before: str | None = None
+
+    def takes(self, job: Job) -> bool:
+        """Say whether the files of `job` are meant."""
+        return (
+            self.job_id in {None, job.job_id}
+            and self.actor in {None, job.actor}
+            and (self.before is None or job.created_at < self.before)
+        )
+
+
+class File(NamedTuple):
+    """A stored file: a video, or what was given with a request."""
+
+    storage_uri: str
+    sha256: str
+
+
+@dataclass
+class Plan:
+    """What would be erased, by stream; jobs that still need their text; files that go, and that stay."""
+
+    commitments: dict[str, list[str]] = field(default_factory=dict)
+    needed: list[str] = field(default_factory=list)
+    files: dict[str, list[File]] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> int:
+        """How many texts."""
+        return sum(map(len, self.commitments.values()))
+
+    @property
+    def uris(self) -> list[str]:
+        """The files that go, each once."""
+        return list(dict.fromkeys(file.storage_uri for files in self.files.values() for file in files))
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "texts": self.texts,
+            "streams": list(self.commitments),
+            "files": self.uris,
+            "files_kept": [{"storage_uri": uri, "shared_with": other} for uri, other in self.shared.items()],
+            "still_needed": self.needed,
+        }
+
+
+def plan(ledger: Ledger, selection: Selection, assets: AssetStore | None = None) -> Plan:
+    """Find what `selection` means, with its files in `assets` if they are to go as well; changes nothing.
+
+    `NotReady` if it is one job that still needs its text.
+    """
+    found = Plan()
+    waiting = _still_needed(ledger, selection)
+    for stream, commitment in _private_text(ledger, selection):
+        if stream in waiting:
+            if stream not in found.needed:
+                found.needed.append(stream)
+        else:
+            found.commitments.setdefault(stream, []).append(commitment)
+    if assets is not None:
+        for job in ledger.jobs():
+            if selection.takes(job) and job.job_id not in waiting:
+                found.files[job.job_id] = list(_files(ledger, job, assets))
+        _keep_shared(ledger, found)
+    return found
+
+
+async def erase(desk: Desk, planned: Plan, reason_code: str) -> list[str]:
+    """Erase what was planned; returns in words where some of it may be left.
+
+    The record is durable before a file is deleted. Repeated, it goes on where it was interrupted.
+    """
+    doubtful = await asyncio.to_thread(_leave_doubtful, desk.assets, planned)
+    batches = iter(await asyncio.to_thread(lambda: list(_batches(desk, planned, reason_code))))
+    while together := list(islice(batches, STREAMS_TOGETHER)):
+        await desk.append_together(together)
+    for uri in planned.uris:
+        await asyncio.to_thread(desk.assets.remove, uri)
+    return [*doubtful, *await asyncio.to_thread(desk.ledger.store.scrub)]
+
+
+def _leave_doubtful(assets: AssetStore, planned: Plan) -> list[str]:
+    """Take files out of the plan that may not be removed, and return them in words.
+
+    `PlaceTaken` if nothing may be removed here for this ledger.
+    """
+    left: dict[str, str] = {}
+    for job_id, files in planned.files.items():
+        for file in files:
+            if why := assets.doubt(file.storage_uri, file.sha256):
+                left[file.storage_uri] = f"{file.storage_uri}, not removed: {why}"
+        planned.files[job_id] = [file for file in files if file.storage_uri not in left]
+    planned.files = {job_id: files for job_id, files in planned.files.items() if files}
+    if planned.files:
+        assets.check_removing(assets.place)
+    return list(left.values())
+
+
+def reminders(planned: Plan, jobs: Iterable[Job], sandbox_folder: Path) -> Iterator[str]:
+    """Yield what erasing here cannot reach."""
+    rendered = [job for job in jobs if job.job_id in planned.commitments and job.video_id]
+    if any(job.profile == "sandbox" for job in rendered) and sandbox_folder.exists():
+        yield f"{sandbox_folder}, where the embedded sandbox, which plays a server, keeps what it was sent"
+    there = [job for job in rendered if job.state is not State.DELETED and job.profile != "sandbox"]
+    if there:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        command = f"`sora-ledger delete --id {there[0].job_id}`{more}"
+        yield f"the server, which was sent it; {command} has it delete the video"
+    yield "files written at somebody's request: --json-out, --out, batch folders, bundles, backups, copies"
+
+
+def _still_needed(ledger: Ledger, selection: Selection) -> frozenset[str]:
+    if selection.job_id:
+        job = ledger.job(selection.job_id)
+        if _needs_text(job):
+            raise NotReady(
+                f"{job.job_id} is {job.state}, so its text is still needed: "
+                f"`sora-ledger cancel {job.job_id}` withdraws what was not submitted, `poll` settles the rest"
+            )
+        return frozenset()
+    return frozenset(job.job_id for job in ledger.jobs() if _needs_text(job))
+
+
+def _needs_text(job: Job) -> bool:
+    return job.state in NEEDED and job.outcome is None
+
+
+def _private_text(ledger: Ledger, selection: Selection) -> Iterator[tuple[str, str]]:
+    """Yield stream and commitment of every private text that is meant and still there."""
+    where = RecordFilter(stream=selection.job_id, actor=selection.actor, until=selection.before)
+    for record in ledger.read(where):
+        for _, private in private_values(record.event):
+            if private.body is not None:
+                yield record.stream, private.commitment
+
+
+def _files(ledger: Ledger, job: Job, assets: AssetStore) -> Iterator[File]:
+    """Yield the files of a job that are here."""
+    for record in ledger.history(job.job_id):
+        for sha256, recorded_uri in _mentioned(record):
+            uri = recorded_uri if recorded_uri and assets.has(recorded_uri) else assets.find(sha256)
+            if uri is not None:
+                yield File(uri, sha256)
+
+
+def _mentioned(record: Record) -> Iterator[tuple[str, str | None]]:
+    """Yield digest and URI of the files that an event is about; of some only the digest is recorded."""
+    match record.event:
+        case AssetStored(sha256=sha256, storage_uri=uri):
+            yield sha256, uri
+        case RenderRequested() as event:
+            for image in (event.input_reference, *event.further_images):
+                if image is not None:
+                    yield image.sha256, image.storage_uri
+                    if image.original_sha256 is not None:
+                        yield image.original_sha256, None
+            if event.source_file is not None:
+                yield event.source_file.sha256, event.source_file.storage_uri
+        case CharacterCreated(source_sha256=sha256):
+            yield sha256, None
+        case _:
+            pass
+
+
+def _keep_shared(ledger: Ledger, found: Plan) -> None:
+    """Take files that somebody else needs out of the plan: the same bytes are stored once."""
+    wanted = {file.sha256 for files in found.files.values() for file in files}
+    users = dict(_other_users(ledger, found, wanted)) if wanted else {}
+    for job_id, files in found.files.items():
+        found.shared |= {file.storage_uri: users[file.sha256] for file in files if file.sha256 in users}
+        found.files[job_id] = [file for file in files if file.sha256 not in users]
+    found.files = {job_id: files for job_id, files in found.files.items() if files}
+
+
+def _other_users(ledger: Ledger, found: Plan, wanted: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield digest and stream of everything outside the plan that needs one of the `wanted` files."""
+    for type_ in (AssetStored.type, RenderRequested.type, CharacterCreated.type):
+        for record in ledger.read(RecordFilter(type=type_)):
+            if record.stream not in found.files:
+                yield from ((sha256, record.stream) for sha256, _ in _mentioned(record) if sha256 in wanted)
+
+
+def _batches(desk: Desk, planned: Plan, reason_code: str) -> Iterator[Batch]:
+    for stream in dict.fromkeys([*planned.commitments, *planned.files]):
+        commitments = planned.commitments.get(stream, [])
+        events: list[Event] = [
+            PrivateErased(
+                commitments=tuple(commitments[start : start + MOST_IN_ONE_EVENT]), reason_code=reason_code
+            )
+            for start in range(0, len(commitments), MOST_IN_ONE_EVENT)
+        ]
+        if stream.startswith(JOB_PREFIX):
+            events += _losses(desk.ledger, stream, planned.files.get(stream, []))
+        if events:
+            yield Batch(stream, ANY, [desk.draft(event) for event in events])
+
+
+def _losses(ledger: Ledger, job_id: str, files: Iterable[File]) -> Iterator[Event]:
+    """Yield what is to be recorded of the files of a job; not a second time where it was recorded before."""
+    job, lost = ledger.job(job_id), _lost(ledger.history(job_id))
+    going = {file.sha256 for file in files}
+    for variant, asset in job.assets.items():
+        event = AssetLost(variant=variant, cause="deleted")
+        if asset.sha256 in going and variant not in lost and job.allows(event):
+            yield event
+
+
+def _lost(history: Iterable[Record]) -> set[Variant]:
+    """Return the variants that the job's records say are no longer here."""
+    lost: set[Variant] = set()
+    for record in history:
+        match record.event:
+            case AssetLost(variant=variant):
+                lost.add(variant)
+            case AssetStored(variant=variant):
+                lost.discard(variant)
+            case _:
+                pass
+    return lost

@@ -1,0 +1,95 @@
+"""What a person knows of a lost submission: the id of its video, or that there is none.
+
+The server is asked about the id; that nothing was created is the person's word alone, with their reason.
+"""
+
+import asyncio
+
+from ledger.errors import EventIdConflict, WrongExpectedVersion
+from ledger.events import Event, NoteRecorded, SubmissionAbsent, SubmissionRecovered, SubmissionUnknown
+from ledger.job import Job, State
+from ledger.private import Private
+from render_service.adoption.adopt import known_job
+from render_service.recovery.attempts import OPEN, Attempt, attempt_of
+from render_service.recovery.matching import likeness
+from render_service.recovery.verdict import Settlement, next_steps
+from render_service.runtime.errors import BadInput
+from render_service.session.event_ids import claim_id
+from render_service.session.session import Desk
+
+
+async def take_video(desk: Desk, job: Job, video_id: str, *, force: bool = False) -> Settlement:
+    """Give `job` the video a person names, if the server has it and nothing about it contradicts the request.
+
+    `force` takes it although the server describes it otherwise; never a video another job has.
+    """
+    if job.state is State.ABSENT and job.outcome is not None:
+        raise BadInput(f"{job.job_id} is closed: `sora-ledger adopt --id {video_id}` takes the video in")
+    attempt = await _attempt(desk, job, (*OPEN, State.ABSENT))
+    profile = desk.profile(job.profile)
+    async with desk.connect_to(job) as client:
+        video = await client.observe(video_id)
+    compared = likeness(attempt, video)
+    if compared.differences and not force:
+        raise BadInput(
+            f"{video_id} differs from what {job.job_id} asked for in {', '.join(compared.differences)}; "
+            "look at it with `sora-ledger list`, and add --force if it is the one all the same"
+        )
+    recovered = SubmissionRecovered(
+        attempt_id=attempt.intent.attempt_id,
+        video_id=video.video_id,
+        how="person",
+        status=video.status,
+        progress=video.progress,
+    )
+    drafts = [desk.draft(event) for event in _lost_first(attempt)]
+    drafts.append(desk.draft(recovered, event_id=claim_id(profile.name, video.video_id)))
+    other = await known_job(desk, profile, video.video_id)
+    if other is not None:
+        raise _taken(video_id, other)
+    try:
+        now = await desk.advance(job, drafts)
+    except EventIdConflict:
+        raise _taken(video_id, await known_job(desk, profile, video_id)) from None
+    except WrongExpectedVersion as passed:
+        raise _moved_on(job) from passed
+    return Settlement(now, "recovered", f"a person named {video.video_id}, which the server has")
+
+
+async def declare_absent(desk: Desk, job: Job, why: str) -> Settlement:
+    """Record on a person's word that the attempt created nothing, with their reason; it may be sent again."""
+    attempt = await _attempt(desk, job, OPEN)
+    absent = SubmissionAbsent(attempt_id=attempt.intent.attempt_id, how="person")
+    note = NoteRecorded(text=Private.seal("text", why))
+    events = [*_lost_first(attempt), note, absent]
+    try:
+        now = await desk.advance(job, [desk.draft(event) for event in events])
+    except WrongExpectedVersion as passed:
+        raise _moved_on(job) from passed
+    said = f"a person says that nothing was created: {why}"
+    return Settlement(now, "absent", said, commands=next_steps(now))
+
+
+async def _attempt(desk: Desk, job: Job, states: tuple[State, ...]) -> Attempt:
+    if job.state not in states:
+        raise BadInput(
+            f"{job.job_id} is {job.state}, so there is no lost submission to settle: "
+            f"`sora-ledger show {job.job_id}` tells what is recorded"
+        )
+    return await asyncio.to_thread(attempt_of, desk.ledger, job)
+
+
+def _lost_first(attempt: Attempt) -> list[Event]:
+    """Return what has to be said before an attempt that was cut off can be settled."""
+    if attempt.job.state is not State.SUBMITTING:
+        return []
+    return [SubmissionUnknown(attempt_id=attempt.intent.attempt_id, lost="crash")]
+
+
+def _taken(video_id: str, other: Job | None) -> BadInput:
+    owner = other.job_id if other else "another job"
+    return BadInput(f"{video_id} belongs to {owner} already, see `sora-ledger show {owner}`: name another")
+
+
+def _moved_on(job: Job) -> BadInput:
+    return BadInput(f"{job.job_id} was changed in between: look at it with `sora-ledger show {job.job_id}`")

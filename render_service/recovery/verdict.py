@@ -1,0 +1,146 @@
+"""What may be concluded from what was found, and what is left to a person. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, assert_never
+
+from ledger.job import Job
+from render_service.recovery.assignment import Finding
+from render_service.recovery.attempts import Attempt
+from render_service.recovery.search import Sightings
+from render_service.runtime.documents import job_document
+from render_service.session.event_ids import CLAIMED
+from sora_adapter.models import Observation
+from sora_adapter.profiles import Profile
+
+Verdict = Literal["recovered", "absent", "waiting", "needs_person", "settled"]
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What came of looking for one attempt: the job as it stands, why, and what a person can do.
+
+    *recovered* and *absent* are recorded, *settled* means that there was nothing open, *waiting*
+    that it has to be looked at again later, *needs_person* that somebody has to choose one of `commands`.
+    """
+
+    job: Job
+    verdict: Verdict
+    why: str
+    candidates: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the outcome is still not known."""
+        return self.verdict in {"waiting", "needs_person"}
+
+
+def conclude(
+    attempt: Attempt, finding: Finding, seen: Sightings, profile: Profile, missing_s: float
+) -> Settlement:
+    """Return what follows for `attempt`; `missing_s` is how long absence does not count yet."""
+    job = attempt.job
+    if finding.kind == "nothing" and _was_answered_with_anothers(attempt):
+        return _ask(job, "the server answered with a video that another job has, so it may have made one")
+    match finding.kind:
+        case "found":
+            assert finding.video is not None  # noqa: S101  # that is what found means
+            return _found(job, finding.video, seen)
+        case "wait":
+            why = "a video that may be its own fits another attempt, which has to be settled first"
+            return Settlement(job, "waiting", why, commands=(_again(job),))
+        case "several":
+            videos = "these videos may be its own" + ("; what differs: " if finding.doubts else "")
+            return _ask(job, videos + "; ".join(finding.doubts), finding.candidates)
+        case "nothing":
+            return _nothing(job, seen, profile, missing_s)
+        case _:
+            assert_never(finding.kind)
+
+
+def _found(job: Job, video: Observation, seen: Sightings) -> Settlement:
+    if video.prompt is None:
+        told = "a webhook told of" if video.video_id in seen.by_webhook else "the server lists"
+        return _ask(job, f"{told} a video of this shape, and the server shows no prompt to compare", (video,))
+    made = datetime.fromtimestamp(video.created_at or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Settlement(job, "recovered", f"the server made {video.video_id} at {made}, as asked")
+
+
+def _was_answered_with_anothers(attempt: Attempt) -> bool:
+    error = attempt.lost.error if attempt.lost else None
+    return error is not None and error.code == CLAIMED
+
+
+def _nothing(job: Job, seen: Sightings, profile: Profile, missing_s: float) -> Settlement:
+    """Conclude absence where it is proven: a list proves it here, late enough, and it shows everything."""
+    if seen.listed is None:
+        because = profile.unsupported.get("list") or seen.doubt or f"profile {profile.name} has no list"
+        return _ask(job, f"this server cannot be searched: {because}")
+    if not profile.list_proves_absence:
+        why = f"nothing that {profile.title} lists fits, which proves nothing: it may forget what it made"
+        return _ask(job, why)
+    if not seen.knows_ours:
+        return _ask(job, "the list shows none of our videos: it may be another account's, and proves nothing")
+    if missing_s > 0:
+        why = (
+            f"nothing the server lists fits; that counts in {missing_s:.0f} s, as it may create or list late"
+        )
+        return Settlement(job, "waiting", why, commands=(_again(job), _declaring_absent(job)))
+    if seen.doubt is not None:
+        return _ask(job, f"nothing the server lists fits, which proves nothing: {seen.doubt}")
+    why = "submissions of this ledger account for all the server has of that time, so nothing was created"
+    return Settlement(job, "absent", why, commands=next_steps(job))
+
+
+def next_steps(job: Job) -> tuple[str, ...]:
+    """Return what can be done with a job whose attempt is known to have created nothing."""
+    return f"sora-ledger resume {job.job_id}", f"sora-ledger cancel {job.job_id}"
+
+
+def _ask(job: Job, why: str, candidates: Sequence[Observation] = ()) -> Settlement:
+    names = tuple(seen.video_id for seen in candidates)
+    taking = tuple(f"{_again(job)} --video-id {name}" for name in names or ("VIDEO_ID",))
+    return Settlement(job, "needs_person", why, names, (*taking, _declaring_absent(job)))
+
+
+def _declaring_absent(job: Job) -> str:
+    return f"{_again(job)} --absent --why TEXT"
+
+
+def _again(job: Job) -> str:
+    return f"sora-ledger reconcile {job.job_id}"
+
+
+def under_way(job: Job, grace_s: float) -> Settlement:
+    """Return the settlement of an attempt that somebody may still be waiting for."""
+    why = f"its answer may still come: the attempt is younger than {grace_s:g} s"
+    return Settlement(job, "waiting", why, commands=(_again(job), f"{_again(job)} --grace 0"))
+
+
+def settled(job: Job) -> Settlement:
+    """Return the settlement of a job that has no open attempt."""
+    return Settlement(job, "settled", f"it is {job.state}: there is no lost submission to look for")
+
+
+def sent_elsewhere(attempt: Attempt, asked: str) -> Settlement:
+    """Return the settlement of an attempt that went to another server than `asked`."""
+    server = attempt.intent.server
+    why = f"it was sent to {server}, and {asked} is the server now: its list says nothing about this one"
+    return Settlement(attempt.job, "needs_person", why, commands=(f"export OPENAI_BASE_URL={server}",))
+
+
+def settlements_document(settlements: Sequence[Settlement]) -> dict[str, Any]:
+    """Return settlements as JSON."""
+    data = [
+        {
+            "verdict": one.verdict,
+            "why": one.why,
+            "candidates": list(one.candidates),
+            "commands": list(one.commands),
+            "job": job_document(one.job),
+        }
+        for one in settlements
+    ]
+    return {"settlements": data, "open": sum(one.is_open for one in settlements)}

@@ -1,0 +1,97 @@
+"""Who asked and answered, how they were identified, and what their signatures are worth. Reads only.
+
+Nobody is called identified by a signature before it was checked.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ledger.events import ApprovalGranted, ApprovalRefused, DecisionOverridden, RequestSigned
+from ledger.ledger import Ledger
+from ledger.record import Record
+from render_service.approvals.signatures import Signed, signed_answer, signed_request
+
+HOW = {
+    "flag": "named with --actor, which anybody can",
+    "environment": "named in the environment, which anybody can",
+    "operating_system": "identified by their login",
+    "signature": "identified by their signature",
+}
+NOT_IDENTIFIED = "NOT IDENTIFIED: the record says signed, and there is no signature"
+_NOT_BOUND = "; version 1, which binds neither prompt, files and cost nor policy and time"
+
+
+class Answer(NamedTuple):
+    """One answer, or a signed request; `signature_stands` is None where there is no signature."""
+
+    record: Record
+    said: str
+    key_id: str | None = None
+    signature_stands: bool | None = None
+    binds_request: bool | None = None
+    expires_at: str | None = None
+
+    @property
+    def how(self) -> str:
+        """How they were identified; in capitals where the record says signed and no signature holds."""
+        source = self.record.envelope["actor_source"]
+        if self.signature_stands is None:
+            return NOT_IDENTIFIED if source == "signature" else HOW[source]
+        if not self.signature_stands:
+            return (
+                f"NOT IDENTIFIED: the signature with key {self.key_id} DOES NOT STAND under any key that "
+                "a policy in force named"
+            )
+        bound = "" if self.binds_request else _NOT_BOUND
+        return f"{HOW[source]} (key {self.key_id}; it stands{bound})"
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether a signature stands."""
+        return bool(self.signature_stands)
+
+    @property
+    def sentence(self) -> str:
+        """The answer in one line."""
+        until = f", until {self.expires_at[:16]}Z" if self.expires_at else ""
+        return f"{self.said} by {self.record.actor}{until}, {self.how}"
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "position": self.record.position,
+            "said": self.said,
+            "actor": self.record.actor,
+            "actor_source": self.record.envelope["actor_source"],
+            "key_id": self.key_id,
+            "signature_stands": self.signature_stands,
+            "binds_request": self.binds_request,
+            "expires_at": self.expires_at,
+            "sentence": self.sentence,
+        }
+
+
+def answers(ledger: Ledger, history: Sequence[Record]) -> Iterator[Answer]:
+    """Yield the answers in the history of a job or change, in order; first its request if it is signed."""
+    if history[0].envelope["actor_source"] == "signature" and signed_request(ledger, history) is None:
+        yield Answer(history[0], "requested")
+    for record in history:
+        match record.event:
+            case RequestSigned():
+                yield _with(signed_request(ledger, history), Answer(record, "requested"))
+            case ApprovalGranted() | ApprovalRefused() as event:
+                said = "approved" if isinstance(event, ApprovalGranted) else "refused"
+                answer = Answer(record, said, event.key_id, expires_at=event.expires_at)
+                yield _with(signed_answer(ledger, history, record), answer)
+            case DecisionOverridden() as event:
+                yield Answer(record, f"{event.detail_code} set aside until {event.expires_at[:16]}Z")
+            case _:
+                pass
+
+
+def _with(signed: Signed | None, answer: Answer) -> Answer:
+    if signed is None:
+        return answer
+    return answer._replace(
+        key_id=signed.key_id, signature_stands=signed.signature_stands, binds_request=signed.binds_request
+    )

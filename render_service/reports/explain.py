@@ -1,0 +1,315 @@
+"""One decision on one screen: what was decided, why, by whose authority, and can the record be trusted.
+
+`explain` answers all four; `why_not` answers the one question of who was refused: what stood in the way, and
+what to do now. Both read the ledger and nothing else.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from decision.engine.approval import Considered
+from decision.engine.explain import about_failure, what_now, why, why_not_chosen
+from ledger.canonical import sha256_hex
+from ledger.events import (
+    ApprovalGranted,
+    ApprovalRefused,
+    Candidate,
+    DecisionOverridden,
+    Outcome,
+    RenderAbandoned,
+    RenderCancelled,
+    RenderDecided,
+    RenderDenied,
+    RenderHeld,
+    RenderRequested,
+    RequestSigned,
+)
+from ledger.job import Job, State
+from ledger.ledger import Ledger
+from ledger.private import Private
+from ledger.record import Record
+from ledger.tree.merkle import Frontier, ProofInvalid, inclusion_proof, leaf_hash, verify_inclusion
+from render_service.reports.fix_commands import command_again, commands_after
+from render_service.rules.policies import activation_before
+from render_service.runtime.errors import NotReady
+
+Json = dict[str, Any]
+NOBODY: Mapping[int, str] = MappingProxyType({})
+_CAME_TO_NOTHING = frozenset({State.FAILED, State.LOST, State.ABANDONED, State.REJECTED, State.ABSENT})
+_RULINGS = (RenderDecided, RenderDenied, RenderHeld)
+_PEOPLE = (ApprovalGranted, ApprovalRefused, DecisionOverridden, RenderCancelled, RenderAbandoned)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A job, its request, and the last decision on it with its record; `document` is all of it as JSON."""
+
+    job: Job
+    requested: RenderRequested
+    ruling: Considered
+    record: Record
+    document: Json
+
+
+def explain(ledger: Ledger, name: str) -> Explained:
+    """Return the last decision on the job called `name`; `NotReady` for one that nobody decided on."""
+    job, history, decided = _decided(ledger, name)
+    requested, ruling = _asked_and_ruled(history, decided)
+    document = {
+        "job_id": job.job_id,
+        "state": job.state.value,
+        "decided": _what(decided, history),
+        "why": {
+            "reasons": why(ruling),
+            "candidates": candidates_of(ruling),
+            "inputs": dict(ruling.basis.inputs),
+            "what_now": _steps(job, ruling),
+        },
+        "authority": _authority(ledger, history, decided),
+        "record": trust(ledger, history, decided),
+    }
+    return Explained(job, requested, ruling, decided, document)
+
+
+def why_not(ledger: Ledger, name: str) -> Explained:
+    """Return why the job called `name` was not allowed, and what to do; of one that was, why no other."""
+    job, history, decided = _decided(ledger, name)
+    requested, ruling = _asked_and_ruled(history, decided)
+    denied = ruling if isinstance(ruling, RenderDenied) else None
+    document = {
+        "job_id": job.job_id,
+        "state": job.state.value,
+        "decision": ruling.decision,
+        "denial_trace": denied.denial_trace.model_dump(mode="json") if denied else None,
+        "why": why(ruling),
+        "people": _people(ledger, history),
+        "candidates": candidates_of(ruling),
+        "what_now": _steps(job, ruling),
+        "failure": _failure(job, history),
+        "commands": commands_after(denied, requested) if denied else _again(job, ruling, requested),
+    }
+    return Explained(job, requested, ruling, decided, document)
+
+
+def _failure(job: Job, history: Iterable[Record]) -> Json | None:
+    """Return why a job that was allowed came to nothing, in the server's words; None for every other."""
+    if job.state not in _CAME_TO_NOTHING:
+        return None
+    errors = [error for record in history if (error := getattr(record.event, "error", None)) is not None]
+    error = errors[-1] if errors else None
+    return {
+        "state": job.state.value,
+        "code": error.code if error else job.error_code,
+        "http_status": error.http_status if error else None,
+        "message": _text(error.message) if error and error.message else None,
+    }
+
+
+def _again(job: Job, ruling: Considered, requested: RenderRequested) -> list[str]:
+    """Return what to type to try again what came to nothing."""
+    if job.state in {State.REJECTED, State.ABSENT} and job.outcome is None:
+        return [f"sora-ledger resume {job.job_id}"]
+    return [command_again(ruling, requested)] if job.state in _CAME_TO_NOTHING else []
+
+
+def _steps(job: Job, ruling: Considered) -> list[str]:
+    """Return what to do now: nothing of what was allowed, or was held and is withdrawn."""
+    if isinstance(ruling, RenderHeld) and job.outcome is Outcome.REFUSED:
+        return ["ask for another render, changed so that they agree: this job is closed"]
+    over = isinstance(ruling, RenderHeld) and job.outcome is not None
+    if over or isinstance(ruling, RenderDecided):
+        return []
+    return what_now(ruling, job_id=job.job_id, draft=job.source_job)
+
+
+def _decided(ledger: Ledger, name: str) -> tuple[Job, list[Record], Record]:
+    job = ledger.job(name)
+    history = ledger.history(job.job_id)
+    rulings = [record for record in history if isinstance(record.event, _RULINGS)]
+    if not rulings:
+        raise NotReady(
+            f"{job.job_id} was made by another tool, so nothing was decided here: "
+            f"`sora-ledger show {job.job_id}` has what is recorded"
+        )
+    return job, history, rulings[-1]
+
+
+def _asked_and_ruled(history: list[Record], decided: Record) -> tuple[RenderRequested, Considered]:
+    requested, ruling = history[0].event, decided.event
+    assert isinstance(requested, RenderRequested)  # noqa: S101  # a decision follows a request
+    assert isinstance(ruling, _RULINGS)  # noqa: S101  # chosen by that
+    return requested, ruling
+
+
+# --- what and why ---
+
+
+def _what(decided: Record, history: Iterable[Record]) -> Json:
+    ruling = decided.event
+    assert isinstance(ruling, _RULINGS)  # noqa: S101  # chosen by that
+    return {
+        "decision": ruling.decision,
+        "model": ruling.model if isinstance(ruling, RenderDecided) else None,
+        "cost_usd_micros": ruling.cost_usd_micros if isinstance(ruling, RenderDecided) else None,
+        "at": decided.recorded_at,
+        "decision_id": ruling.basis.decision_id,
+        "earlier": [
+            {"decision": record.event.decision, "at": record.recorded_at, "position": record.position}
+            for record in history
+            if isinstance(record.event, _RULINGS) and record.position < decided.position
+        ],
+    }
+
+
+def candidates_of(ruling: Considered) -> list[Json]:
+    """Return every candidate of a decision as it stood: gates, score, and why it was not chosen."""
+    return [_candidate(candidate, ruling) for candidate in ruling.basis.candidates]
+
+
+def _candidate(candidate: Candidate, ruling: Considered) -> Json:
+    chosen = isinstance(ruling, RenderDecided) and candidate.model == ruling.model
+    return {
+        "model": candidate.model,
+        "chosen": chosen,
+        "cost_usd_micros": candidate.cost_usd_micros,
+        "score": candidate.score,
+        "features": dict(candidate.features),
+        "gates_passed": list(candidate.gates_passed),
+        "gates_failed": [
+            failure.model_dump(mode="json") | {"reason": about_failure(candidate, failure, ruling)}
+            for failure in candidate.gates_failed
+        ],
+        "why_not": [] if chosen else why_not_chosen(candidate, ruling),
+    }
+
+
+# --- by whose authority ---
+
+
+def _authority(ledger: Ledger, history: list[Record], decided: Record) -> Json:
+    ruling = decided.event
+    assert isinstance(ruling, _RULINGS)  # noqa: S101  # chosen by that
+    basis = ruling.basis
+    return {
+        "requested_by": _who(history[0], _unproven(ledger, history)),
+        "decided_by": _who(decided) | {"authority": decided.envelope["authority"]},
+        "policy": {
+            "name": _named(ledger, basis.policy_sha256),
+            "sha256": basis.policy_sha256,
+            "activated": _activation(ledger, decided, basis.policy_sha256),
+        },
+        "catalog": {"name": _named(ledger, basis.catalog_sha256), "sha256": basis.catalog_sha256},
+        "engine": basis.engine,
+        "people": _people(ledger, history),
+    }
+
+
+def _people(ledger: Ledger, history: list[Record]) -> list[Json]:
+    unproven = _unproven(ledger, history)
+    return [_answer(record, unproven) for record in history if isinstance(record.event, _PEOPLE)]
+
+
+def _unproven(ledger: Ledger, history: list[Record]) -> dict[int, str]:
+    """Return, by position, how people are identified whose signature is missing or false, or binds little.
+
+    What is wrong with the signature of a request is said of the request.
+    """
+    if not any(_says_signed(record) for record in history):
+        return {}
+    from render_service.reports.answers import answers  # noqa: PLC0415  # cryptography
+
+    found = {}
+    for answer in answers(ledger, history):
+        if answer.key_id is not None or answer.record.envelope["actor_source"] == "signature":
+            about = history[0] if isinstance(answer.record.event, RequestSigned) else answer.record
+            found[about.position] = answer.how if not answer.is_proven else "signature"
+            if answer.is_proven and not answer.binds_request:
+                found[about.position] = "signature, of version 1, which does not bind what was asked"
+    return found
+
+
+def _says_signed(record: Record) -> bool:
+    return record.envelope["actor_source"] == "signature" or bool(getattr(record.event, "signature", None))
+
+
+def _who(record: Record, unproven: Mapping[int, str] = NOBODY) -> Json:
+    return {
+        "actor": record.actor,
+        "identified_by": unproven.get(record.position, record.envelope["actor_source"]),
+        "at": record.recorded_at,
+        "position": record.position,
+    }
+
+
+def _named(ledger: Ledger, sha256: str) -> str | None:
+    """Return the name a policy or catalog gives itself; None where the recorded one is not kept."""
+    body = ledger.store.document(sha256)
+    found = json.loads(body) if body and sha256_hex(body) == sha256 else {}
+    return str(found["name"]) if "name" in found else None
+
+
+def _activation(ledger: Ledger, decided: Record, policy_sha256: str) -> Json | None:
+    """Return who made the policy the one that decides; None for one that comes with the package."""
+    record = activation_before(ledger, decided.position, policy_sha256)
+    return None if record is None else _who(record) | {"why": _words(record, "why")}
+
+
+def _answer(record: Record, unproven: Mapping[int, str]) -> Json:
+    more = {name: getattr(record.event, name, None) for name in ("key_id", "detail_code", "expires_at")}
+    said = _words(record, "comment") or _words(record, "why")
+    return (
+        {"event": record.type}
+        | _who(record, unproven)
+        | {"said": said}
+        | {k: v for k, v in more.items() if v}
+    )
+
+
+def _words(record: Record, name: str) -> str | None:
+    private = getattr(record.event, name, None)
+    return _text(private) if isinstance(private, Private) else None
+
+
+def _text(private: Private) -> str:
+    return "[erased]" if private.text is None else private.text
+
+
+# --- can the record be trusted ---
+
+
+def trust(ledger: Ledger, history: list[Record], decided: Record) -> Json:
+    """Recompute digests, leaves and the path to the root for every record of a job, from the stored bytes."""
+    edge = ledger.store.head()
+    root = edge.root()
+    trouble = [line for record in history for line in _trouble(ledger, record, edge, root)]
+    trouble += [
+        f"position {position}: {how}"
+        for position, how in _unproven(ledger, history).items()
+        if how.startswith("NOT IDENTIFIED")
+    ]
+    return {
+        "position": decided.position,
+        "leaf": leaf_hash(decided.record).hex(),
+        "size": edge.size,
+        "root": root.hex(),
+        "records_checked": len(history),
+        "trusted": not trouble,
+        "trouble": trouble,
+    }
+
+
+def _trouble(ledger: Ledger, record: Record, edge: Frontier, root: bytes) -> list[str]:
+    where = f"position {record.position} ({record.type})"
+    trouble = []
+    if sha256_hex(record.payload) != record.envelope["payload_sha256"]:
+        trouble.append(f"{where}: its payload is not the one it was recorded with")
+    index = record.position - 1
+    try:
+        path = inclusion_proof(ledger.store, index, edge.size, edge)
+        verify_inclusion(leaf_hash(record.record), index, edge.size, path, root)
+    except ProofInvalid as error:
+        trouble.append(f"{where}: it is not in the tree ({error})")
+    return trouble

@@ -1,0 +1,188 @@
+"""Recorded decisions made again: from their own inputs, under the policy and catalog they cite.
+
+Nothing but the record is asked: no clock, no server, no measurement of today. What comes out differently is
+`DECISION_DRIFT`. `NOT_RECOMPUTABLE` says what stands in the way: another version of the engine, a document
+that is not kept, or a text that was erased, without which what was found in it cannot be checked.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from heapq import merge
+from typing import Any
+
+from pydantic import ValidationError
+
+from decision.engine.approval import Considered, consider_inputs
+from decision.engine.decide import ENGINE
+from decision.engine.inputs import Inputs
+from decision.one_change.verdict import RemixVerdict, check_remix
+from decision.rules.catalog import Catalog
+from decision.rules.policy import Policy
+from ledger.errors import LedgerUnusable
+from ledger.events import Basis, Operation, RenderDecided, RenderDenied, RenderHeld, RenderRequested
+from ledger.ledger import Ledger
+from ledger.record import Record
+from ledger.store.interface import RecordFilter
+from render_service.rules.policies import kept_document
+
+DECISIONS = (RenderDecided, RenderDenied, RenderHeld)
+MOST_SHOWN = 1_000
+"""How many findings of one kind are listed."""
+
+KEPT_DOCUMENTS = 32
+"""How many policies and how many catalogs are held in memory while many decisions are made again."""
+
+
+class Verdict(StrEnum):
+    """What came of making one decision again."""
+
+    SAME = "SAME"
+    DECISION_DRIFT = "DECISION_DRIFT"
+    NOT_RECOMPUTABLE = "NOT_RECOMPUTABLE"
+
+
+@dataclass(frozen=True)
+class Remade:
+    """One recorded decision, and what it is today; `differences` are (recorded, remade) by field."""
+
+    record: Record
+    verdict: Verdict
+    why: str = ""
+    differences: Mapping[str, tuple[object, object]] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "code": self.verdict.value,
+            "position": self.record.position,
+            "job_id": self.record.stream,
+            "type": self.record.type,
+            "why": self.why or None,
+            "fields": {name: list(pair) for name, pair in self.differences.items()},
+        }
+
+
+@dataclass
+class Summary:
+    """What came of making all decisions again; all are counted, the first that are not the same shown."""
+
+    position: int
+    counts: Counter[Verdict] = field(default_factory=Counter)
+    shown: list[Remade] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "position": self.position,
+            "decisions": self.counts.total(),
+            "counts": {verdict.value: self.counts[verdict] for verdict in Verdict},
+            "findings": [one.document() for one in self.shown],
+        }
+
+
+class Documents:
+    """The policies and catalogs a ledger's decisions cite, the last ones used at hand."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.policy = lru_cache(KEPT_DOCUMENTS)(lambda sha256: kept_document(ledger, Policy, sha256))
+        self.catalog = lru_cache(KEPT_DOCUMENTS)(lambda sha256: kept_document(ledger, Catalog, sha256))
+
+
+def decisions(ledger: Ledger, since: str | None = None) -> Iterator[Record]:
+    """Yield the records of all decisions in order, those recorded at or after `since` (RFC 3339 UTC)."""
+    kinds = (ledger.read(RecordFilter(type=kind.type, since=since)) for kind in DECISIONS)
+    return merge(*kinds, key=lambda record: record.position)
+
+
+def basis_of(record: Record) -> Basis:
+    """Return what a decision was made with."""
+    event = record.event
+    assert isinstance(event, DECISIONS)  # noqa: S101  # only decisions are asked
+    return event.basis
+
+
+def remake_all(ledger: Ledger) -> Iterator[Remade]:
+    """Make every recorded decision again, one at a time."""
+    documents = Documents(ledger)
+    for record in decisions(ledger):
+        yield remake(ledger, record, documents)
+
+
+def remake_summary(ledger: Ledger) -> Summary:
+    """Make every recorded decision again, and count; of drift at least as much is shown as of the others."""
+    summary = Summary(ledger.head().size)
+    for one in remake_all(ledger):
+        summary.counts[one.verdict] += 1
+        if one.verdict is not Verdict.SAME and summary.counts[one.verdict] <= MOST_SHOWN:
+            summary.shown.append(one)
+    return summary
+
+
+def remake(ledger: Ledger, record: Record, documents: Documents) -> Remade:
+    """Make one recorded decision again."""
+    basis = basis_of(record)
+    if basis.engine != ENGINE:
+        return _unable(record, f"it was made by the engine {basis.engine}, this is {ENGINE}")
+    try:
+        policy, catalog = documents.policy(basis.policy_sha256), documents.catalog(basis.catalog_sha256)
+    except LedgerUnusable as error:
+        return _unable(record, str(error))
+    try:
+        inputs = Inputs.model_validate(basis.inputs)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        return Remade(record, Verdict.DECISION_DRIFT, f"its inputs cannot be read: {problem}")
+    found = _found_in_prompt(ledger, record, inputs)
+    changes = found.changes if found and _has_trace_of_changes(record) else ()
+    remade = consider_inputs(inputs, catalog=catalog, policy=policy, changes=changes)
+    differences = _differences(record, remade, inputs, found)
+    if differences:
+        return Remade(record, Verdict.DECISION_DRIFT, "", differences)
+    if inputs.change_verdict is not None and found is None:
+        return _unable(record, "the text was erased; from what was found in it the decision is the same")
+    return Remade(record, Verdict.SAME)
+
+
+def _unable(record: Record, why: str) -> Remade:
+    return Remade(record, Verdict.NOT_RECOMPUTABLE, why)
+
+
+def _found_in_prompt(ledger: Ledger, record: Record, inputs: Inputs) -> RemixVerdict | None:
+    """Return what the prompt of a remix or edit asks for; None for others, and where it was erased."""
+    if inputs.operation not in (Operation.REMIX, Operation.EDIT):
+        return None
+    asked = next(ledger.read(RecordFilter(stream=record.stream), limit=1)).event
+    assert isinstance(asked, RenderRequested)  # noqa: S101  # a decision follows a request
+    texts = {name: private.text for name, private in asked.fields.items()}
+    if asked.prompt.text is None or None in texts.values():
+        return None
+    return check_remix(asked.prompt.text, {name: text for name, text in texts.items() if text is not None})
+
+
+def _has_trace_of_changes(record: Record) -> bool:
+    """Tell whether a denial says where the changes stand; one that a person looked at again does not."""
+    return isinstance(record.event, RenderDenied) and bool(record.event.denial_trace.changes)
+
+
+def _differences(
+    record: Record, remade: Considered, inputs: Inputs, found: RemixVerdict | None
+) -> dict[str, tuple[object, object]]:
+    before, after = _compared(record.event.model_dump(mode="json")), _compared(remade.model_dump(mode="json"))
+    if inputs.change_verdict is not None and found is None:
+        for document in (before, after):  # where the changes stand is in the text alone
+            trace = document.get("denial_trace")
+            document["denial_trace"] = trace and {**trace, "changes": None}
+    names = sorted(before.keys() | after.keys())
+    differing = {n: (before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)}
+    if found is not None and found.verdict != inputs.change_verdict:
+        differing["change_verdict"] = (inputs.change_verdict, found.verdict)
+    return differing
+
+
+def _compared(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a decision with those of its basis beside them, to be named one by one."""
+    basis: dict[str, Any] = document.pop("basis")
+    return document | basis

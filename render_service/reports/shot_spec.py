@@ -1,0 +1,50 @@
+"""The spec of a shot, followed along the remixes that led to it.
+
+A remix that was asked for with `decision.one_change.shot_spec.change_spec` changes one known line. Of one
+asked for in other words only the aspect is known that it changes, so that line is not known any more;
+nothing is guessed.
+"""
+
+from decision.one_change.shot_spec import asked_key, spec_of
+from decision.one_change.verdict import FIELD_ASPECTS
+from ledger.events import Operation, RenderDecided, RenderRequested
+from ledger.job import Job
+from ledger.ledger import Ledger
+from ledger.private import Private
+
+Spec = dict[str, str]
+
+
+def spec_at(ledger: Ledger, job: Job) -> Spec:
+    """Return what is known of the shot that `job` shows; nothing of one that another tool made."""
+    line = [job]
+    while line[-1].operation in (Operation.REMIX, Operation.EDIT) and line[-1].source_job:
+        line.append(ledger.job(line[-1].source_job))
+    spec: Spec = {}
+    for each in reversed(line):
+        spec = _after(ledger, each, spec)
+    return spec
+
+
+def _after(ledger: Ledger, job: Job, spec: Spec) -> Spec:
+    events = [record.event for record in ledger.history(job.job_id)]
+    asked = next((event for event in events if isinstance(event, RenderRequested)), None)
+    if asked is None:
+        return {}
+    prompt, fields = _text(asked.prompt), {name: _text(field) for name, field in asked.fields.items()}
+    if asked.operation not in (Operation.REMIX, Operation.EDIT):
+        return spec_of(prompt, fields)
+    key = asked_key(prompt, fields)
+    if key is not None:
+        return {**spec, key: fields[key]}
+    decided = next(event for event in events if isinstance(event, RenderDecided))
+    changed = _aspects(str(decided.basis.inputs.get("change_aspects") or ""))
+    return {name: line for name, line in spec.items() if FIELD_ASPECTS.get(name) not in changed}
+
+
+def _text(private: Private) -> str:
+    return private.text or ""
+
+
+def _aspects(recorded: str) -> set[str]:
+    return {pair.partition(":")[0] for pair in recorded.split(",")}

@@ -1,0 +1,104 @@
+"""What was spent and what is reserved, by model, purpose, actor, day or budget. Reads job rows only.
+
+A job's day is that of its request, in UTC. What it reserves is money that may still be spent, an unknown
+outcome included; what it settled is what was reported, or the estimate. Videos that were adopted were paid
+for elsewhere, and are not in it.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from ledger.job import Job
+from ledger.ledger import Ledger
+from render_service.rules.budgets import Left, standing
+
+UNDECIDED = "not decided"
+
+
+class By(StrEnum):
+    """What spending can be told by."""
+
+    MODEL = "model"
+    PURPOSE = "purpose"
+    ACTOR = "actor"
+    DAY = "day"
+    BUDGET = "budget"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """The money of some jobs; `estimated_usd_micros` is the part of what is settled that nobody reported."""
+
+    name: str
+    jobs: int = 0
+    reserved_usd_micros: int = 0
+    settled_usd_micros: int = 0
+    estimated_usd_micros: int = 0
+
+    @property
+    def usd_micros(self) -> int:
+        """Reserved and settled together."""
+        return self.reserved_usd_micros + self.settled_usd_micros
+
+    def plus(self, job: Job, reserved_usd_micros: int) -> "Spent":
+        """Return the same with one more job."""
+        settled = job.settled_usd_micros or 0
+        return replace(
+            self,
+            jobs=self.jobs + 1,
+            reserved_usd_micros=self.reserved_usd_micros + reserved_usd_micros,
+            settled_usd_micros=self.settled_usd_micros + settled,
+            estimated_usd_micros=self.estimated_usd_micros
+            + (settled if job.cost_basis == "estimated" else 0),
+        )
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Everything spent since a time, in parts and together, and what is left of each budget now."""
+
+    by: By
+    parts: tuple[Spent, ...]
+    total: Spent
+    budgets: tuple[Left, ...]
+
+
+def spending(ledger: Ledger, by: By, now: datetime, since: str | None = None) -> Spending:
+    """Return what the jobs asked for since `since` (RFC 3339 UTC) hold, in parts `by` something.
+
+    Parts are the dearest first, days in their order. A render may be paid from several budgets, whose parts
+    then come to more than the total.
+    """
+    jobs = (job for job in ledger.each_job() if job.operation is not None and (since or "") <= job.created_at)
+    total = Spent("total")
+    parts: defaultdict[str, Spent] = defaultdict(lambda: Spent(""))
+    for job in jobs:
+        total = total.plus(job, job.reserved_usd_micros)
+        for name, reserved in _shares(job, by):
+            parts[name] = replace(parts[name], name=name).plus(job, reserved)
+    ordered = sorted(parts.values(), key=_ORDER.get(by, lambda part: (-part.usd_micros, part.name)))
+    return Spending(by, tuple(ordered), total, tuple(standing(ledger, now)))
+
+
+_ORDER: dict[By, Callable[[Spent], tuple[int, str]]] = {By.DAY: lambda part: (0, part.name)}
+
+
+def _shares(job: Job, by: By) -> Iterable[tuple[str, int]]:
+    """Return in which parts a job is, and what it reserves in each."""
+    if by is By.BUDGET:
+        return _budgets(job)
+    names: dict[By, str] = {
+        By.MODEL: job.model or UNDECIDED,
+        By.PURPOSE: job.purpose or "",
+        By.ACTOR: job.actor,
+        By.DAY: job.created_at[:10],
+    }
+    return [(names[by], job.reserved_usd_micros)]
+
+
+def _budgets(job: Job) -> Iterator[tuple[str, int]]:
+    for budget, usd_micros in job.budgets.items():
+        yield budget, usd_micros if job.reserved_usd_micros else 0

@@ -1,0 +1,131 @@
+"""What another policy would have made of the past: the same requests, decided from their recorded inputs.
+
+Each job counts once, by the first decision on it: what the rules said before any person did. Nothing is
+recorded, and what would have come of an approval is nobody's to say; what would be held is counted apart.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from decision.engine.approval import Considered, consider_inputs
+from decision.engine.decide import rule
+from decision.engine.inputs import Inputs
+from decision.rules.catalog import Catalog
+from decision.rules.policy import Policy
+from ledger.errors import LedgerUnusable
+from ledger.events import RenderDecided, RenderDenied, RenderHeld
+from ledger.ledger import Ledger
+from ledger.record import Record
+from render_service.reports.redecide import Documents, basis_of, decisions
+
+FIRST_DECISION = 2
+"""The version of it in the stream of its job, behind the request."""
+
+MOST_SHOWN = 1_000
+"""How many differing decisions are listed; all are counted."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """How a request comes out: the decision, and what it would cost; nothing where it is denied."""
+
+    decision: str
+    model: str | None
+    cost_usd_micros: int
+    why: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Differing:
+    """One past decision that would come out differently."""
+
+    record: Record
+    inputs: Inputs
+    before: Outlook
+    after: Outlook
+
+    @property
+    def difference_usd_micros(self) -> int:
+        """What more it would cost, negative where it would cost less."""
+        return self.after.cost_usd_micros - self.before.cost_usd_micros
+
+
+@dataclass
+class Tally:
+    """What all of it comes to; money is that of what is allowed, and of what is held apart."""
+
+    decisions: int = 0
+    different: int = 0
+    unreadable: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    before_usd_micros: int = 0
+    after_usd_micros: int = 0
+    held_before_usd_micros: int = 0
+    held_after_usd_micros: int = 0
+    shown: list[Differing] = field(default_factory=list)
+
+    def add(self, one: Differing) -> None:
+        """Count one decision."""
+        self.decisions += 1
+        for outlook, when in ((one.before, "before"), (one.after, "after")):
+            name = f"held_{when}_usd_micros" if outlook.decision == "HOLD" else f"{when}_usd_micros"
+            setattr(self, name, getattr(self, name) + outlook.cost_usd_micros)
+        if one.before == one.after:
+            return
+        self.different += 1
+        self.kinds[f"{one.before.decision} to {one.after.decision}"] += 1
+        if len(self.shown) < MOST_SHOWN:
+            self.shown.append(one)
+
+
+def what_if(ledger: Ledger, policy: Policy, catalog: Catalog | None, since: str | None = None) -> Tally:
+    """Decide anew what was asked since `since` under `policy`; `catalog` None is the one each cited."""
+    tally = Tally()
+    for one in _compared(ledger, policy, catalog, since):
+        if one is None:
+            tally.unreadable += 1
+        else:
+            tally.add(one)
+    return tally
+
+
+def _compared(
+    ledger: Ledger, policy: Policy, catalog: Catalog | None, since: str | None
+) -> Iterator[Differing | None]:
+    documents = Documents(ledger)
+    for record in decisions(ledger, since):
+        if record.version != FIRST_DECISION:
+            continue
+        basis = basis_of(record)
+        try:
+            inputs = Inputs.model_validate(basis.inputs)
+            cited = documents.catalog(basis.catalog_sha256)
+            before = _recorded(record, inputs, cited, documents)
+        except (ValidationError, LedgerUnusable):
+            yield None
+            continue
+        now = consider_inputs(inputs, catalog=catalog or cited, policy=policy)
+        after = _outlook(now, rule(inputs, catalog=catalog or cited, policy=policy))
+        yield Differing(record, inputs, before, after)
+
+
+def _recorded(record: Record, inputs: Inputs, catalog: Catalog, documents: Documents) -> Outlook:
+    event = record.event
+    assert isinstance(event, RenderDecided | RenderDenied | RenderHeld)  # noqa: S101  # only decisions are read
+    if not isinstance(event, RenderHeld):
+        return _outlook(event, event)
+    policy = documents.policy(event.basis.policy_sha256)
+    return _outlook(event, rule(inputs, catalog=catalog, policy=policy))
+
+
+def _outlook(considered: Considered, without_people: Considered) -> Outlook:
+    """Return how it comes out; `without_people` has the model and cost of what is held."""
+    if isinstance(considered, RenderDenied):
+        return Outlook(considered.decision, None, 0, considered.denial_trace.detail_code)
+    why = ", ".join(considered.reason_codes) if isinstance(considered, RenderHeld) else None
+    if not isinstance(without_people, RenderDecided):
+        return Outlook(considered.decision, None, 0, why)
+    return Outlook(considered.decision, without_people.model, without_people.cost_usd_micros, why)

@@ -1,0 +1,1 @@
+"""The policy and budgets in force, what overrides them, and what a decision is made from."""

@@ -1,0 +1,125 @@
+"""What a budget is called says what it is for: whose money, and for how long.
+
+=============================================  =======================================================
+name                                           holds what is spent
+=============================================  =======================================================
+``all``                                        by everybody
+``team_film``                                  by the team ``film``
+``project_spring__purpose_final``              on finals of the project ``spring``: every part has to fit
+``team_film__month``                           nothing itself: the limit of every month
+``team_film__2026_11``, ``…__2026_11_21``      by the team in that month, on that day (UTC)
+=============================================  =======================================================
+
+A month or day gets a budget of its own, with a limit of its own in the ledger, when the first render is
+decided in it. So the store enforces every budget in the same way, and what was held in a month is there to
+be read for ever.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import product
+
+from decision.rules.purpose import PURPOSES
+from render_service.runtime.errors import BadInput
+
+LONGEST = 64
+EVERYBODY = "all"
+WORD = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
+_DATED = re.compile(r"[0-9]{4}_[0-9]{2}(_[0-9]{2})?")
+_PARTS = ("team", "project", "purpose")
+_EXAMPLES = "all, team_film, project_spring, purpose_final, or several joined: team_film__purpose_final"
+
+
+class Period(StrEnum):
+    """How long a budget lasts."""
+
+    NONE = "none"
+    MONTH = "month"
+    DAY = "day"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose money a render is paid with; what is None belongs to nobody."""
+
+    team: str | None
+    project: str | None
+    purpose: str | None
+
+    def names(self) -> Iterator["BudgetName"]:
+        """Yield what budgets that apply may be called, those for a period by the name of their limit."""
+        choices = [dict.fromkeys((None, getattr(self, part))) for part in _PARTS]
+        for team, project, purpose in product(*choices):
+            for period in Period:
+                yield BudgetName(team, project, purpose, period)
+
+
+@dataclass(frozen=True)
+class BudgetName:
+    """A name in its parts; `dated` is set for one month or day, `period` says of what kind it is."""
+
+    team: str | None = None
+    project: str | None = None
+    purpose: str | None = None
+    period: Period = Period.NONE
+    dated: str | None = None
+
+    def __str__(self) -> str:
+        parts = [f"{part}_{word}" for part in _PARTS if (word := getattr(self, part))]
+        ending = self.dated or (self.period.value if self.period is not Period.NONE else None)
+        return "__".join([*(parts or [EVERYBODY]), *([ending] if ending else [])])
+
+    def at(self, now: datetime) -> "BudgetName":
+        """Return the budget of the month or day of `now`; one without a period stays as it is."""
+        form = {Period.MONTH: "%Y_%m", Period.DAY: "%Y_%m_%d"}.get(self.period)
+        return replace(self, dated=now.astimezone(UTC).strftime(form)) if form else self
+
+    @property
+    def is_limit_only(self) -> bool:
+        """Whether nothing is held in it: it is the limit of every month or day."""
+        return self.period is not Period.NONE and self.dated is None
+
+
+def stream_of(budget: str) -> str:
+    """Return the stream in which the limits of a budget are recorded."""
+    return f"budget_{budget}"
+
+
+def read_name(text: str, period: Period) -> BudgetName:
+    """Return the budget called `text`, for every `period`; `BadInput` shows how they are called."""
+    name = parse_name(text)
+    if name is None or name.dated or name.period is not Period.NONE:
+        hint = "; the period is said with --period" if name else ""
+        raise BadInput(f"budget {text!r}: expected {_EXAMPLES}{hint}")
+    name = replace(name, period=period)
+    longest = str(name.at(datetime(2000, 1, 1, tzinfo=UTC)))
+    if len(longest) > LONGEST:
+        raise BadInput(f"budget {text!r}: {longest} would have more than {LONGEST} characters; shorten it")
+    return name
+
+
+def parse_name(text: str) -> BudgetName | None:
+    """Return the parts of a name, None for one that was not made here: it applies to nothing by itself."""
+    *first, last = text.split("__")
+    ending: dict[str, object] = {}
+    if last in (Period.MONTH, Period.DAY):
+        ending = {"period": Period(last)}
+    elif _DATED.fullmatch(last):
+        ending = {"period": Period.DAY if last.count("_") > 1 else Period.MONTH, "dated": last}
+    parts = first if ending else [*first, last]
+    words = {} if parts == [EVERYBODY] else _words(parts)
+    if words is None:
+        return None
+    name = BudgetName(**words, **ending)  # type: ignore[arg-type]  # the endings are period and dated
+    return name if str(name) == text else None
+
+
+def _words(parts: list[str]) -> dict[str, str] | None:
+    words = {part: word for part, _, word in (text.partition("_") for text in parts)}
+    fits = len(words) == len(parts) > 0 and all(
+        part in _PARTS and WORD.fullmatch(word) for part, word in words.items()
+    )
+    return words if fits and words.get("purpose", PURPOSES[0]) in PURPOSES else None

@@ -1,0 +1,236 @@
+"""Budgets: setting limits, and what is left of those that a render is paid from.
+
+The limit is enforced by the store, inside the append that reserves; what is read here is an input of the
+decision, and may be old by then. Who loses such a race decides again with what is left.
+
+Deciding is the first to notice a new month or day: it records the limit of that month before anything is
+held in it, on the condition that nobody has and that the limit of every month is still the one it read.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import TypeVar
+
+from decision.rules.approvals import Change
+from ledger.errors import BudgetExceeded, WrongExpectedVersion
+from ledger.events import BudgetSet
+from ledger.ledger import Ledger
+from ledger.private import Private
+from ledger.record import Authority, Provenance, Record, draft
+from ledger.store.interface import ANY, NEW, Batch, RecordFilter
+from render_service.rules.budget_names import BudgetName, Scope, parse_name, stream_of
+from render_service.rules.policies import STREAM, InForce, Rules, active_rules
+from render_service.runtime.errors import NotReady
+from render_service.runtime.telemetry import Log
+
+T = TypeVar("T")
+
+MOST_RACES = 100
+"""How often is decided again. Each race that is lost was won by somebody, so budgets end before this does."""
+
+
+class PolicyReplaced(NotReady):
+    """Another policy is in force than the one that decided; nothing was recorded, and nothing sent."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the policy was replaced while this was decided; nothing was sent: repeat the command"
+        )
+
+
+@contextmanager
+def replaced_if_refused(in_force: InForce, under: Rules) -> Iterator[None]:
+    """Raise `PolicyReplaced` where the append within is refused because `under` are not in force any more."""
+    try:
+        yield
+    except WrongExpectedVersion as refused:
+        if not in_force.renew(under):
+            raise
+        raise PolicyReplaced from refused
+
+
+async def decided_until_recorded(log: Log, decide_and_record: Callable[[], Awaitable[T]]) -> T:
+    """Return what `decide_and_record` does once no budget refuses it, and its policy is in force still.
+
+    What is left, and the policy, are read anew each time.
+    """
+    for _ in range(MOST_RACES):
+        try:
+            return await decide_and_record()
+        except BudgetExceeded as lost:
+            log.info("budget.race_lost", because=str(lost))
+        except PolicyReplaced:
+            log.info("policy.replaced")
+    return await decide_and_record()
+
+
+NO_LIMIT = 2**53 - 1
+"""The largest amount there is: how lifting a limit is recorded."""
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The limit of a budget as it stands, in micro-dollars; None once it was lifted."""
+
+    budget: str
+    usd_micros: int | None
+    record: Record
+    version: int
+    """Of the stream: an erasure may have come after the limit."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a budget allows and holds, in micro-dollars; `limit_usd_micros` None allows everything."""
+
+    budget: str
+    limit_usd_micros: int | None
+    held_usd_micros: int
+
+    @property
+    def usd_micros(self) -> int | None:
+        """What is left, 0 where more was spent than allowed; None without a limit."""
+        return None if self.limit_usd_micros is None else max(0, self.limit_usd_micros - self.held_usd_micros)
+
+
+@dataclass(frozen=True)
+class Purse:
+    """The budgets a render is paid from."""
+
+    budgets: tuple[Left, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called."""
+        return tuple(left.budget for left in self.budgets)
+
+    @property
+    def left_usd_micros(self) -> int | None:
+        """The least that is left of any of them; None where none has a limit."""
+        return min((left.usd_micros for left in self.budgets if left.usd_micros is not None), default=None)
+
+
+def limit_of(ledger: Ledger, budget: str) -> Limit | None:
+    """Return the limit of one budget, None where none was ever set."""
+    records = list(ledger.read(RecordFilter(stream=stream_of(budget))))
+    last = next((r for r in reversed(records) if isinstance(r.event, BudgetSet)), None)
+    return _limit(last, records[-1].version) if last else None
+
+
+def limits(ledger: Ledger) -> dict[str, Limit]:
+    """Return every budget that has or had a limit, by name."""
+    records = ledger.read(RecordFilter(type=BudgetSet.type))
+    return {
+        record.event.budget: _limit(record, record.version)
+        for record in records
+        if isinstance(record.event, BudgetSet)
+    }
+
+
+def _limit(record: Record, version: int) -> Limit:
+    assert isinstance(record.event, BudgetSet)  # noqa: S101  # the callers have looked
+    amount = record.event.limit_usd_micros
+    return Limit(record.event.budget, None if amount == NO_LIMIT else amount, record, version)
+
+
+def purse(
+    ledger: Ledger, scope: Scope, now: datetime, who: Provenance | None, taken: Mapping[str, int] = NOTHING
+) -> Purse:
+    """Return the budgets that apply to `scope`, with what is left of each.
+
+    A month or day that has no limit yet gets it, recorded by `who`; with None nothing is recorded. `taken` is
+    what decisions that are not recorded yet take of each.
+    """
+    if not any(True for _ in ledger.read(RecordFilter(type=BudgetSet.type), limit=1)):
+        return Purse(())
+    found = (_current(ledger, name, now, who) for name in scope.names())
+    return Purse(tuple(_left(ledger, limit, budget, taken) for budget, limit in filter(None, found)))
+
+
+def _current(
+    ledger: Ledger, name: BudgetName, now: datetime, who: Provenance | None
+) -> tuple[str, Limit] | None:
+    """Return the budget and limit that hold now for what is called `name`, None where there is none."""
+    every = limit_of(ledger, str(name))
+    if every is None or not name.is_limit_only:
+        return (str(name), every) if every else None
+    dated = str(name.at(now))
+    limit = limit_of(ledger, dated)
+    if limit is None and who is not None:
+        _begin(ledger, dated, every, now, who)
+        return _current(ledger, name, now, who)
+    return dated, limit or every
+
+
+def _begin(ledger: Ledger, dated: str, every: Limit, now: datetime, who: Provenance) -> None:
+    """Record the limit of a new month or day; somebody who does so at the same moment is as good."""
+    assert isinstance(every.record.event, BudgetSet)  # noqa: S101  # a limit's record sets it
+    event = BudgetSet(budget=dated, limit_usd_micros=every.record.event.limit_usd_micros)
+    begun = draft(event, replace(who, authority=Authority.SYSTEM), now, causation_id=every.record.event_id)
+    unchanged = Batch(stream_of(every.budget), every.version, [])
+    with suppress(WrongExpectedVersion):
+        ledger.append([unchanged, Batch(stream_of(dated), NEW, [begun])])
+
+
+def _left(ledger: Ledger, limit: Limit, budget: str, taken: Mapping[str, int]) -> Left:
+    return Left(budget, limit.usd_micros, ledger.store.held(budget) + taken.get(budget, 0))
+
+
+def set_limit(
+    ledger: Ledger, name: BudgetName, usd_micros: int | None, why: str | None, now: datetime, who: Provenance
+) -> list[Record]:
+    """Record the limit of `name`, None to lift it, and of the month or day that runs; return the records.
+
+    `NeedsApproval` where the policy in force wants one.
+    """
+    while True:
+        active = active_rules(ledger)
+        active.check_free(Change.BUDGET)
+        unchanged = Batch(STREAM, active.version, [])
+        try:
+            return ledger.append([*limit_batches(name, usd_micros, why, now, who), unchanged])
+        except WrongExpectedVersion:
+            if active_rules(ledger).version == active.version:
+                raise
+
+
+def limit_batches(
+    name: BudgetName,
+    usd_micros: int | None,
+    why: str | None,
+    now: datetime,
+    who: Provenance,
+    causation_id: str | None = None,
+) -> list[Batch]:
+    """Return what records the limit of `name`, and of the month or day that runs."""
+    names = [str(name), *([str(name.at(now))] if name.is_limit_only else [])]
+    amount = NO_LIMIT if usd_micros is None else usd_micros
+    batches = []
+    for budget in names:
+        sealed = Private.seal("why", why) if why else None
+        event = BudgetSet(budget=budget, limit_usd_micros=amount, why=sealed)
+        made = draft(event, who, now, causation_id=causation_id)
+        batches.append(Batch(stream_of(budget), ANY, [made]))
+    return batches
+
+
+def standing(ledger: Ledger, now: datetime, *, past: bool = False) -> list[Left]:
+    """Return the budgets a render may be paid from now, in the order of their names; with `past` all of them.
+
+    A month or day in which nothing was decided yet stands with the limit it will get.
+    """
+    found = limits(ledger)
+    standing_now: dict[str, Limit] = {}
+    for budget, limit in found.items():
+        name = parse_name(budget)
+        if name and name.is_limit_only:
+            current = str(name.at(now))
+            standing_now[current] = found.get(current, limit)
+        elif past or name is None or name.dated is None:
+            standing_now[budget] = limit
+    return [_left(ledger, limit, budget, NOTHING) for budget, limit in sorted(standing_now.items())]

@@ -1,0 +1,108 @@
+"""What a decision has to know besides the request: the server, and what this ledger says.
+
+`context_in` is the one place where it is gathered, for what is placed and for what is only shown.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from decision.engine.decide import DecisionContext
+from decision.request.request import RenderRequest
+from ledger.errors import JobNotFound
+from ledger.ledger import Ledger
+from render_service.rules.budget_names import Scope
+from render_service.rules.budgets import NOTHING, Purse, purse
+from render_service.rules.measurements import NOTHING_MEASURED, Measured, measure
+from render_service.runtime.settings import Settings
+from sora_adapter.profiles import Profile
+
+if TYPE_CHECKING:
+    from render_service.session.session import Desk
+
+APPROVED = "approved"
+FINAL_PURPOSES = frozenset({"final", "marketing", "cinematic", "client"})
+"""What a draft is promoted to."""
+
+
+def context_of(
+    desk: "Desk", request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING
+) -> DecisionContext:
+    """Return what the decision on `request` has to know, at a desk that is open for writing.
+
+    `taken` is what decisions that are not recorded yet take of each budget.
+    """
+    now = desk.clock()
+    measured = desk.measuring.of(profile.name, now)
+    paying = purse(desk.ledger, scope_of(desk.settings, request.purpose), now, desk.provenance, taken)
+    return _context(desk.settings, desk.ledger, request, profile, measured, paying, now)
+
+
+def context_in(
+    settings: Settings, ledger: Ledger | None, request: RenderRequest, profile: Profile, now: datetime
+) -> DecisionContext:
+    """Return the same without writing; without a ledger only the server and the request are known."""
+    if ledger is None:
+        return _context(settings, None, request, profile, NOTHING_MEASURED, Purse(()), now)
+    paying = purse(ledger, scope_of(settings, request.purpose), now, None)
+    return _context(settings, ledger, request, profile, measure(ledger, profile.name), paying, now)
+
+
+def scope_of(settings: Settings, purpose: str) -> Scope:
+    """Return whose money a render for `purpose` is paid with."""
+    return Scope(settings.team, settings.project, purpose)
+
+
+def _context(  # what a decision is told
+    settings: Settings,
+    ledger: Ledger | None,
+    request: RenderRequest,
+    profile: Profile,
+    measured: Measured,
+    paying: Purse,
+    now: datetime,
+) -> DecisionContext:
+    return DecisionContext(
+        operations_offered=tuple(profile.operations),
+        options_offered=(*profile.fields, *profile.reference_by),
+        deadline_minutes=request.deadline_minutes,
+        median_seconds=measured.median_seconds or None,
+        failure_ppm=measured.failure_ppm or None,
+        promotes_approved=_promotes_approved(ledger, request) if ledger else None,
+        draft_approved=_draft_approved(ledger, request) if ledger else None,
+        budgets=paying.names,
+        budget_left_usd_micros=paying.left_usd_micros,
+        team=settings.team,
+        project=settings.project,
+        priced_on=now.astimezone(UTC).date(),
+    )
+
+
+def _promotes_approved(ledger: Ledger, request: RenderRequest) -> bool | None:
+    """Tell whether a final is made of a draft that somebody approved; None where it is made of nothing."""
+    named = _made_from(request)
+    if named is None or request.purpose not in FINAL_PURPOSES:
+        return None
+    return ledger.job(named).verdict == APPROVED
+
+
+def _made_from(request: RenderRequest) -> str | None:
+    return request.promotes or (request.source.job_id if request.source else None)
+
+
+def _draft_approved(ledger: Ledger, request: RenderRequest) -> bool | None:
+    """Tell whether the job a request is made from, or one that job came from, was approved by a review."""
+    name = _made_from(request)
+    if name is None:
+        return None
+    seen: set[str] = set()
+    while name is not None and name not in seen:
+        seen.add(name)
+        try:
+            job = ledger.job(name)
+        except JobNotFound:  # it was made from a video that is not in this ledger
+            break
+        if job.verdict == APPROVED:
+            return True
+        name = job.source_job
+    return False

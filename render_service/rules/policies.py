@@ -1,0 +1,214 @@
+"""Policy and catalog as files a team brings: read, checked, activated, and found again by who decides.
+
+The ones that were activated last decide; where none was, those that come with the package. They are kept in
+``documents`` by their digest, so finding them reads the events of the stream ``policy`` and two documents.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from decision.errors import BadDocument
+from decision.rules.approvals import Change
+from decision.rules.catalog import Catalog, default_catalog, load_catalog
+from decision.rules.document import Document as DecisionDocument
+from decision.rules.policy import Policy, default_policy, load_policy
+from ledger.canonical import sha256_hex
+from ledger.errors import LedgerUnusable, WrongExpectedVersion
+from ledger.events import PolicyActivated
+from ledger.ledger import Ledger
+from ledger.private import Private
+from ledger.record import Record, draft
+from ledger.store.interface import NEW, Batch, Document, RecordFilter
+from render_service.runtime.errors import BadInput, NeedsApproval, NotReady
+from render_service.runtime.files import read_file
+from render_service.runtime.settings import Settings
+from render_service.runtime.telemetry import Trace
+
+STREAM = "policy"
+FILE_LIMIT_BYTES = 1_000_000
+
+D = TypeVar("D", bound=DecisionDocument)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides: policy and catalog, and the record that made them; None for those of the package."""
+
+    policy: Policy
+    catalog: Catalog
+    activated: Record | None = None
+    version: int = NEW
+    """Of the stream ``policy`` when these were read: an append that expects it is made under these rules."""
+
+    def check_free(self, change: Change) -> None:
+        """Refuse `change` as it is where the policy wants it approved."""
+        rules = self.policy.rules_for(change)
+        if rules:
+            raise NeedsApproval(
+                f"{change} needs approval by rule {', '.join(rule.code for rule in rules)} of the policy "
+                f"{self.policy.name}: propose it with `sora-ledger {change.command}`"
+            )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is no error and has no effect."""
+        return self.policy.warnings(self.catalog)
+
+    @property
+    def documents(self) -> list[Document]:
+        """Policy and catalog as decisions and answers cite them."""
+        return [Document(self.policy.canonical), Document(self.catalog.canonical)]
+
+    @property
+    def unchanged(self) -> Batch:
+        """The condition that makes an append fail once other rules are in force; it records nothing."""
+        return Batch(STREAM, self.version, [])
+
+
+class InForce:
+    """The rules that decide in a ledger, as this process last read them.
+
+    What is decided by them is recorded on the condition that they are `Rules.unchanged`. So they are read
+    again only when another process has activated others, not for every decision.
+    """
+
+    def __init__(self, ledger: Ledger, rules: Rules | None = None) -> None:
+        self._ledger = ledger
+        self.rules = rules or active_rules(ledger)
+
+    def renew(self, old: Rules) -> bool:
+        """Read the rules again unless that was done since `old`; say whether there are newer ones."""
+        if self.rules.version == old.version:
+            self.rules = active_rules(self._ledger)
+        return self.rules.version != old.version
+
+    def judge(self, by: Callable[[Rules], T], refusals: tuple[type[Exception], ...]) -> T:
+        """Return what `by` makes of the rules; what it refuses by old ones is judged again by newer ones."""
+        while True:
+            rules = self.rules
+            try:
+                return by(rules)
+            except refusals:
+                if not self.renew(rules):
+                    raise
+
+
+def packaged_rules() -> Rules:
+    """Return the policy and catalog that come with the package."""
+    return Rules(default_policy(), default_catalog())
+
+
+@contextmanager
+def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
+    """Open the ledger for reading, None where there is none that can be read: a preview needs none."""
+    try:
+        ledger = Ledger.open(settings.ledger_url) if settings.may_have_ledger else None
+    except LedgerUnusable:  # said by whoever uses it
+        ledger = None
+    try:
+        yield ledger
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def active_rules(ledger: Ledger) -> Rules:
+    """Return the policy and catalog that decide in `ledger`."""
+    records = list(ledger.read(RecordFilter(stream=STREAM)))
+    version = records[-1].version if records else NEW  # an erasure is in the stream too
+    last = next((r for r in reversed(records) if isinstance(r.event, PolicyActivated)), None)
+    if last is None:
+        return replace(packaged_rules(), version=version)
+    assert isinstance(last.event, PolicyActivated)  # noqa: S101  # chosen by that
+    policy = kept_document(ledger, Policy, last.event.policy_sha256)
+    return Rules(policy, kept_document(ledger, Catalog, last.event.catalog_sha256), last, version)
+
+
+def activation_before(ledger: Ledger, position: int, policy_sha256: str) -> Record | None:
+    """Return the last activation before `position` if it made that policy decide, else None."""
+    records = ledger.read(RecordFilter(stream=STREAM))
+    before = [r for r in records if isinstance(r.event, PolicyActivated) and r.position < position]
+    cited = _cites(before[-1]) if before else None
+    return before[-1] if cited and cited[0] == policy_sha256 else None
+
+
+def kept_document(ledger: Ledger, kind: type[D], sha256: str) -> D:
+    """Return a document of the ledger by its digest; `LedgerUnusable` if it is not there, or was changed."""
+    for packaged in (default_policy(), default_catalog()):
+        if isinstance(packaged, kind) and packaged.digest == sha256:
+            return packaged
+    body = ledger.store.document(sha256)
+    if body is None:
+        raise LedgerUnusable(
+            f"the {kind.__name__.lower()} {sha256[:12]}… is cited in this ledger and not kept in it: "
+            "bring its file, or another, with `sora-ledger policy activate FILE`"
+        )
+    if sha256_hex(body) != sha256:
+        raise LedgerUnusable(
+            f"the {kind.__name__.lower()} {sha256[:12]}… that is kept in this ledger is not the one that was "
+            "recorded, so nothing is decided by it: `sora-ledger verify` finds it; restore a backup"
+        )
+    return kind.model_validate_json(body)
+
+
+def read_rules(policy_file: Path, catalog_file: Path | None, active: Callable[[], Rules]) -> Rules:
+    """Return the rules in these files, with the catalog of the `active` ones where there is no file for it.
+
+    `BadInput` says what is wrong, with file, line and key.
+    """
+    policy = _read(policy_file, "policy", load_policy)
+    catalog = _read(catalog_file, "catalog", load_catalog) if catalog_file else active().catalog
+    return Rules(policy, catalog)
+
+
+def _read(path: Path, what: str, load: Callable[[bytes], D]) -> D:
+    try:
+        return load(read_file(path, f"{what} file", FILE_LIMIT_BYTES))
+    except BadDocument as error:
+        raise BadInput(f"{what} file {path}: {error}") from None
+
+
+def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why: str) -> Record:
+    """Make `rules` the ones that decide, and return the record that says so, who and why.
+
+    `NotReady` if they are already, or somebody else activated others in between; `NeedsApproval` where the
+    policy in force wants one.
+    """
+    provenance = settings.provenance(trace)
+    with Ledger.open_or_create(settings.ledger_url, provenance, now) as ledger:
+        event = PolicyActivated(
+            policy_sha256=rules.policy.digest,
+            catalog_sha256=rules.catalog.digest,
+            why=Private.seal("why", why),
+        )
+        active = active_rules(ledger)
+        check_new(active, rules)
+        active.check_free(Change.POLICY)
+        batch = Batch(STREAM, active.version, [draft(event, provenance, now)])
+        try:
+            return ledger.append([batch], documents=rules.documents)[0]
+        except WrongExpectedVersion:
+            raise NotReady(
+                "somebody activated a policy in this moment: look at it with `sora-ledger policy show`, "
+                "and activate yours again if it is still wanted"
+            ) from None
+
+
+def check_new(active: Rules, rules: Rules) -> None:
+    """Refuse to activate what is active."""
+    last = active.activated
+    if last and _cites(last) == (rules.policy.digest, rules.catalog.digest):
+        raise NotReady(
+            f"policy {rules.policy.name} ({rules.policy.digest[:12]}…) and this catalog are active"
+            f" since position {last.position}: nothing was recorded"
+        )
+
+
+def _cites(record: Record) -> tuple[str, str] | None:
+    event = record.event
+    return (event.policy_sha256, event.catalog_sha256) if isinstance(event, PolicyActivated) else None

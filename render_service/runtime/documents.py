@@ -1,0 +1,92 @@
+"""Jobs and records as JSON documents: the shapes of ``--json``. Fields are only ever added.
+
+A job's document is a video object of the Videos API with what the ledger knows besides, so that a script
+written for the API's answers finds ``id``, ``status``, ``prompt``, ``size`` and ``created_at`` where it
+expects them, of the API's types; ``id`` is the server's, ``job_id`` ours. A name of the API never holds
+anything else: the ledger's own times are text and called ``begun_at``, ``updated_at`` and ``closed_at``.
+"""
+
+from datetime import datetime
+from typing import Any, TypeGuard
+
+from ledger.events import Event, RenderAdopted, RenderRequested, Status, StatusObserved
+from ledger.job import Job
+from ledger.ledger import Ledger
+from ledger.private import Private, private_values
+from ledger.record import Record
+from ledger.store.interface import RecordFilter
+
+
+def counted(number: int, thing: str, things: str | None = None) -> str:
+    """Return the number and its noun: ``1 job``, ``2,048 jobs``; `things` is a plural that takes no ``s``."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+Json = dict[str, Any]
+ERASED = "[erased]"
+
+
+def job_document(job: Job, ledger: Ledger | None = None) -> Json:
+    """Return a job as a video object with the ledger's facts beside it.
+
+    A row has neither prompt nor time of completion: with `ledger` they are read from the events of the job.
+    """
+    row = job.model_dump(mode="json")
+    video = {
+        "id": row.pop("video_id"),
+        "object": "video",
+        "status": row.pop("status"),
+        "progress": row.pop("progress"),
+        "model": row.pop("model"),
+        "size": row.pop("size"),
+        "seconds": None if job.seconds is None else str(job.seconds),
+        "created_at": _seconds(row["created_at"]),
+        **(_recorded(job, ledger) if ledger else {}),
+        "remixed_from_video_id": row.pop("remix_video_id"),
+        "expires_at": row.pop("expires_at"),
+        "error": {"code": job.error_code} if job.error_code else None,
+    }
+    row["begun_at"] = row.pop("created_at")
+    return video | {name: value for name, value in row.items() if name not in {"seconds", "error_code"}}
+
+
+def _recorded(job: Job, ledger: Ledger) -> Json:
+    """Return what the API shows of a video and only the events of its job have."""
+    begun = next(ledger.read(RecordFilter(stream=job.job_id), limit=1)).event
+    asked = begun.prompt if isinstance(begun, RenderRequested | RenderAdopted) else None
+    if isinstance(begun, RenderRequested):
+        asked = begun.augmented_prompt or begun.prompt
+    completed_at = None
+    if job.status is Status.COMPLETED:
+        seen = ledger.read(RecordFilter(stream=job.job_id, type=StatusObserved.type))
+        completed_at = next((each.event.completed_at for each in seen if _is_completed(each.event)), None)
+    return {"completed_at": completed_at, "prompt": None if asked is None else _shown(asked)}
+
+
+def _is_completed(event: Event) -> TypeGuard[StatusObserved]:
+    return isinstance(event, StatusObserved) and event.status is Status.COMPLETED
+
+
+def _seconds(moment: str) -> int | None:
+    return int(datetime.fromisoformat(moment).timestamp()) if moment else None
+
+
+def record_document(record: Record) -> Json:
+    """Return a record with its payload; private text stands beside its commitment, or ``[erased]``."""
+    event = record.event
+    payload = event.model_dump(mode="json")
+    for path, private in private_values(event):
+        _reveal(payload, path, private)
+    return dict(record.envelope) | {"payload": payload}
+
+
+def _reveal(payload: Json, path: str, private: Private) -> None:
+    *parents, name = path.split(".")
+    place: Any = payload
+    for parent in parents:
+        place = place[int(parent)] if isinstance(place, list) else place[parent]
+    place[name] = {"commitment": private.commitment, "text": _shown(private)}
+
+
+def _shown(private: Private) -> str:
+    return ERASED if private.text is None else private.text

@@ -1,0 +1,272 @@
+"""Where things are and who is asking: flags, then environment, then ``.env`` in the working folder.
+
+=========================  ==============================================  ============================
+variable                   means                                           default
+=========================  ==============================================  ============================
+OPENAI_API_KEY             the key, as for the SDK                         none
+OPENAI_BASE_URL            the server, as for the SDK                      the profile's
+SORA_LEDGER_URL            a path, ``sqlite:///…`` or ``postgresql://…``   in the user data folder
+SORA_LEDGER_PROFILE        the server profile                              ``custom`` with a base URL
+SORA_LEDGER_PROFILES       a TOML file of your own profiles                none
+SORA_LEDGER_ACTOR          who is asking                                   the login name
+SORA_LEDGER_TEAM           whose money it is, for budgets                  nobody's
+SORA_LEDGER_PROJECT        on what project, for budgets                    none
+SORA_LEDGER_ASSETS         where stored files go: a folder, or             ``assets`` beside the ledger
+                           ``s3://``, ``gs://``, ``az://bucket/prefix``
+SORA_LEDGER_KEY            file of the key that signs checkpoints, and     none: they are not signed
+                           requests where the policy names it
+SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
+SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
+SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600 (six hours)
+SORA_LEDGER_RETRY_SECONDS  how long an answer that the ledger cannot take  20
+                           is tried again, before the command ends
+SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
+=========================  ==============================================  ============================
+
+What `.env` may do is in `render_service.runtime.settings_file`.
+"""
+
+import getpass
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ledger.ledger import file_of
+from ledger.record import ActorSource, Authority, Provenance
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings_file import (
+    BASE_URL,
+    KEY,
+    LEDGER,
+    PROFILES,
+    SettingsFile,
+    check_ledger,
+    read_settings_file,
+    refusal,
+)
+from render_service.runtime.telemetry import Trace
+
+OPENAI_HOST = "api.openai.com"
+SANDBOX = "sandbox"
+DEFAULT_SANDBOX_SECONDS = 6.0
+DEFAULT_LONGEST_RENDER_S = 21_600.0
+"""Renders of a hosted server take minutes, those of one's own machines with long queues an hour or two."""
+DEFAULT_RETRY_SECONDS = 20.0
+LONGEST_ACTOR = 256
+_WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
+WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
+_READ = re.compile(rf"{KEY}|{BASE_URL}|SORA_[A-Z0-9_]+")
+"""What is taken from ``.env``."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the service needs to know of its surroundings.
+
+    `profile_name` None means not chosen, `ledger_path` None that the ledger is on a database server.
+    `webhook_secrets` are the variables that hold some, unread: see `render_service.webhooks.secrets`.
+    `request_key_file` was named to sign this request; without it `key_file` does, if the policy names it.
+    `assets_url` is the bucket where stored files go, None if they stay in `assets_folder`.
+    `from_file` are the names that ``.env`` set.
+    """
+
+    ledger_url: str
+    ledger_path: Path | None
+    data_folder: Path
+    assets_folder: Path
+    profile_name: str | None
+    base_url: str | None
+    api_key: str | None
+    profiles_file: Path | None
+    sandbox_seconds: float
+    actor: str
+    actor_source: ActorSource
+    key_file: Path | None = None
+    webhook_secrets: Mapping[str, str] = field(default_factory=dict)
+    team: str | None = None
+    project: str | None = None
+    assets_url: str | None = None
+    longest_render_s: float = DEFAULT_LONGEST_RENDER_S
+    request_key_file: Path | None = None
+    retry_seconds: float = DEFAULT_RETRY_SECONDS
+    file: SettingsFile | None = None
+    from_file: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Leave key and password out: a settings object may end up in a log or traceback."""
+        where = self.ledger_path or "postgresql://…"
+        return f"Settings(ledger={str(where)!r}, profile_name={self.profile_name!r})"
+
+    @property
+    def sandbox_folder(self) -> Path:
+        """Where the embedded sandbox keeps its state."""
+        return self.data_folder / "sandbox"
+
+    @property
+    def _spool_beside(self) -> Path | None:
+        return self.ledger_path.with_name(f"{self.ledger_path.name}.spool") if self.ledger_path else None
+
+    def spool_folders(self, ledger_id: str) -> list[Path]:
+        """Return where answers are kept that the ledger could not take, the first choice first."""
+        return [*filter(None, [self._spool_beside]), _data_folder() / "spool" / ledger_id]
+
+    @property
+    def may_have_spool(self) -> bool:
+        """Whether answers may be kept there: nearly always there are none, and nothing has to be read."""
+        beside = self._spool_beside
+        folders = [_data_folder() / "spool", *([beside] if beside else [])]
+        return any(map(os.path.isdir, folders))  # False too for what this user may not look into
+
+    @property
+    def place_url(self) -> str:
+        """Where new files go."""
+        return self.assets_url or self.assets_folder.absolute().as_uri()
+
+    @property
+    def may_have_ledger(self) -> bool:
+        """Whether there is a ledger file, or a database server that may hold one."""
+        return self.ledger_path is None or self.ledger_path.exists()
+
+    def chosen_profile(self) -> str:
+        """Return the profile for new requests: the chosen one, else what OPENAI_BASE_URL implies."""
+        if self.profile_name:
+            return self.profile_name
+        host = urlsplit(self.base_url or "").hostname
+        return "custom" if host and host != OPENAI_HOST else "openai"
+
+    @property
+    def login(self) -> str:
+        """The login of the operating system that this runs under, whatever name is used."""
+        return self.actor if self.actor_source is ActorSource.OPERATING_SYSTEM else login_name()
+
+    def check_key_goes_to(self, *, own_profile: bool) -> None:
+        """Raise `BadInput` if the key would go where ``.env`` says and does not come from there too.
+
+        `own_profile`: the profile is one of the file SORA_LEDGER_PROFILES, which may name the server.
+        """
+        if self.file is None or self.api_key is None or KEY in self.from_file:
+            return
+        if BASE_URL in self.from_file:
+            raise BadInput(refusal(self.file, BASE_URL))
+        if own_profile and self.base_url is None and PROFILES in self.from_file:
+            raise BadInput(refusal(self.file, PROFILES))
+
+    def provenance(self, trace: Trace) -> Provenance:
+        """Return who records, in which trace."""
+        return Provenance(self.actor, self.actor_source, Authority.HUMAN, trace.trace_id, trace.span_id)
+
+
+def read_settings(
+    *,
+    ledger: str | None = None,
+    profile: str | None = None,
+    actor: str | None = None,
+    team: str | None = None,
+    project: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+    folder: Path = Path(),
+) -> Settings:
+    """Gather the settings; what is given as an argument (a flag) wins over the environment and ``.env``."""
+    file = read_settings_file(folder / ".env")
+    given = {
+        name: text for name, text in file.values.items() if _READ.fullmatch(name) and name not in environment
+    }
+    if BASE_URL in given and KEY in file.values:
+        given[KEY] = file.values[KEY]  # a server and its key stay together
+    found = {**environment, **given}
+
+    def get(name: str) -> str | None:
+        return found.get(name, "").strip() or None
+
+    url = ledger or get(LEDGER) or str(_data_folder() / "ledger.db")
+    if not ledger and LEDGER in given:
+        check_ledger(file, url, environment)
+    path = file_of(url)
+    beside = path.parent if path else _data_folder()
+    who, source = _actor(actor, get("SORA_LEDGER_ACTOR"))
+    assets, profiles = get("SORA_LEDGER_ASSETS"), get(PROFILES)
+    in_bucket = assets is not None and "://" in assets
+    return Settings(
+        ledger_url=url,
+        ledger_path=path,
+        data_folder=beside,
+        assets_folder=Path(assets).expanduser() if assets and not in_bucket else beside / "assets",
+        profile_name=profile or get("SORA_LEDGER_PROFILE"),
+        base_url=get(BASE_URL),
+        api_key=get(KEY),
+        profiles_file=Path(profiles).expanduser() if profiles else None,
+        sandbox_seconds=_seconds(
+            "SORA_SANDBOX_SECONDS", get("SORA_SANDBOX_SECONDS"), DEFAULT_SANDBOX_SECONDS
+        ),
+        retry_seconds=_seconds(
+            "SORA_LEDGER_RETRY_SECONDS", get("SORA_LEDGER_RETRY_SECONDS"), DEFAULT_RETRY_SECONDS
+        ),
+        actor=who,
+        actor_source=source,
+        key_file=Path(key).expanduser() if (key := get("SORA_LEDGER_KEY")) else None,
+        assets_url=assets if in_bucket else None,
+        longest_render_s=_seconds(
+            "SORA_LEDGER_LONGEST_RENDER", get("SORA_LEDGER_LONGEST_RENDER"), DEFAULT_LONGEST_RENDER_S
+        ),
+        webhook_secrets={name: text for name, text in found.items() if name.startswith(WEBHOOK_SECRETS)},
+        team=_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
+        project=_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
+        file=file,
+        from_file=tuple(sorted(given)),
+    )
+
+
+def _data_folder() -> Path:
+    from platformdirs import user_data_path  # noqa: PLC0415  # only where no ledger is named
+
+    return user_data_path("sora-ledger", appauthor=False)
+
+
+def _actor(flag: str | None, variable: str | None) -> tuple[str, ActorSource]:
+    if flag:
+        return _checked_actor("--actor", flag), ActorSource.FLAG
+    if variable:
+        return _checked_actor("SORA_LEDGER_ACTOR", variable), ActorSource.ENVIRONMENT
+    return login_name(), ActorSource.OPERATING_SYSTEM
+
+
+def login_name() -> str:
+    """Return who the operating system says we are; LOGNAME and USER are anybody's to set, and not asked."""
+    try:
+        import pwd  # noqa: PLC0415  # not on Windows
+    except ImportError:
+        return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
+def _checked_actor(where: str, actor: str) -> str:
+    if not actor.isprintable() or len(actor) > LONGEST_ACTOR:
+        raise BadInput(f"{where}: expected 1 to {LONGEST_ACTOR} printable characters, such as ana or ci-42")
+    return actor
+
+
+def _word(where: str, word: str | None) -> str | None:
+    if word is not None and not _WORD.fullmatch(word):
+        raise BadInput(
+            f"{where}: expected lower-case letters and digits, with single underscores between them, "
+            f"such as film or spring_2027; found {word!r}"
+        )
+    return word
+
+
+def _seconds(name: str, text: str | None, default: float) -> float:
+    if text is None:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise BadInput(f"{name}: expected a number of seconds from 0, found {text!r}")
+    return seconds

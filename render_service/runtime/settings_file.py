@@ -1,0 +1,108 @@
+"""``.env`` of the working folder: who may have written it, what it sets, and where it may send a secret.
+
+The folder may have been cloned or unpacked, so its file is read as what a stranger suggests. It is ignored if
+another user could have written it. Values are taken as they are written: ``${NAME}`` stays what it is, or the
+file could read any variable of the environment. An address in it gets no secret that is not in it too.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from render_service.runtime.errors import BadInput
+
+KEY = "OPENAI_API_KEY"
+BASE_URL = "OPENAI_BASE_URL"
+PROFILES = "SORA_LEDGER_PROFILES"
+LEDGER = "SORA_LEDGER_URL"
+DATABASE_PASSWORD = "PGPASSWORD"  # noqa: S105  # the name of a variable
+MOST_BYTES = 1 << 20
+_OURS = re.compile(r"\b(?:OPENAI|SORA)_")
+_TRUSTED = "or, if you trust it, set it in your own shell: export {name}=…"
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """What a ``.env`` sets, under the names that count; `ignored` says why it was not read."""
+
+    path: Path
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ignored: str | None = None
+
+
+def read_settings_file(path: Path) -> SettingsFile:
+    """Read `path` if it is there; `BadInput` names the line that cannot be read."""
+    try:
+        link = path.lstat()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return SettingsFile(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return SettingsFile(path)
+        if ignored := _suspicion(link, found):
+            return SettingsFile(path, ignored=ignored)
+        try:
+            content = file.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+    if len(content) > MOST_BYTES:
+        raise BadInput(f"settings file {path}: expected at most {MOST_BYTES} bytes")
+    try:
+        return SettingsFile(path, _parsed(path, content.decode()))
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> BadInput:
+    return BadInput(f"settings file {path}: expected lines NAME=value in UTF-8 ({error})")
+
+
+def _suspicion(link: os.stat_result, found: os.stat_result) -> str | None:
+    """Return why another user could have written the file; root could in any case."""
+    if not {link.st_uid, found.st_uid} <= {os.geteuid(), 0}:
+        return "it belongs to another user"
+    if found.st_mode & stat.S_IWOTH:
+        return "every user may write it"
+    return None
+
+
+def _parsed(path: Path, text: str) -> dict[str, str]:
+    from dotenv import dotenv_values  # noqa: PLC0415  # only where there is a file to read
+    from dotenv.parser import parse_stream  # noqa: PLC0415
+
+    for line in parse_stream(StringIO(text)):
+        if line.error and _OURS.search(line.original.string):  # else not the ledger that is meant is used
+            raise BadInput(f"settings file {path}, line {line.original.line}: expected NAME=value")
+    found = dotenv_values(stream=StringIO(text), interpolate=False)
+    return {name: value for name, value in found.items() if value is not None and _OURS.match(name)}
+
+
+def check_ledger(file: SettingsFile, url: str, environment: Mapping[str, str]) -> None:
+    """Refuse the database that `file` names if it would be sent a password that is not in `file`."""
+    address = urlsplit(url)
+    if not address.scheme.startswith("postgres") or address.password or "password=" in address.query:
+        return
+    if environment.get(DATABASE_PASSWORD):
+        raise BadInput(
+            f"settings file {file.path}: it names the database {LEDGER}, which would be sent the password in "
+            f"{DATABASE_PASSWORD}; nothing was sent. Put the password into that URL, "
+            + _TRUSTED.format(name=LEDGER)
+        )
+
+
+def refusal(file: SettingsFile, name: str) -> str:
+    """Say why the key is not sent to the server that `file` names by its line `name`."""
+    return (
+        f"settings file {file.path}: it names the server ({name}), and the key comes from your environment; "
+        f"nothing was sent, for a file in a folder must not choose where your key goes. Put the {KEY} of "
+        f"that server into the same file, " + _TRUSTED.format(name=name)
+    )

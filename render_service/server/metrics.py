@@ -1,0 +1,105 @@
+"""What ``/metrics`` says: counters of this process, and what the ledger is asked at each scrape.
+
+The ledger answers with counts from indexes (`ledger.store.interface.Tally`). Money is summed from the
+``cost.settled`` events since the last scrape. No number here is recorded anywhere: the ledger is the record.
+"""
+
+import threading
+from collections import Counter as Tallied
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ledger.events import CostSettled, RenderClosed
+from ledger.job import State
+from ledger.ledger import Ledger
+from ledger.store.interface import RecordFilter
+from render_service.settlement.overdue import overdue_jobs
+
+MICROS = 1_000_000
+
+
+class Metrics:
+    """The metrics of one process on one ledger."""
+
+    def __init__(self, ledger: Ledger, longest_render_s: float) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(LedgerMetrics(ledger, longest_render_s))
+        self._webhooks = Counter(
+            "sora_ledger_webhook_deliveries",
+            "Deliveries answered by this process, by what became of them.",
+            ["profile", "outcome"],
+            registry=self.registry,
+        )
+
+    def webhook(self, profile: str, outcome: str) -> None:
+        """Count one delivery."""
+        self._webhooks.labels(profile, outcome).inc()
+
+
+class LedgerMetrics(Collector):
+    """What the ledger says at a scrape."""
+
+    def __init__(self, ledger: Ledger, longest_render_s: float) -> None:
+        self._ledger = ledger
+        self._longest_render_s = longest_render_s
+        self._lock = threading.Lock()
+        self._read_to = 0
+        self._spent: Tallied[str] = Tallied()
+        self._closed: Tallied[str] = Tallied()
+
+    def describe(self) -> Iterator[Metric]:
+        """Name nothing beforehand: registering must not ask the ledger."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Ask the ledger."""
+        tally = self._ledger.store.tally()
+        with self._lock:
+            self._add_up()
+            spent = {basis: micros / MICROS for basis, micros in self._spent.items()}
+            closed = dict(self._closed)
+        yield _by("sora_ledger_events", "Events recorded, by type.", "type", tally.events)
+        yield _by("sora_ledger_renders_closed", "Renders that ended, by outcome.", "outcome", closed)
+        yield _by("sora_ledger_spend_usd", "Money booked, by basis: reported or estimated.", "basis", spent)
+        jobs = GaugeMetricFamily("sora_ledger_jobs", "Jobs, by state.", labels=["state"])
+        for state in State:
+            jobs.add_metric([state.value], tally.jobs.get(state.value, 0))
+        yield jobs
+        gauges = {
+            "open_intents": ("Submissions under way or broken off in the middle.", State.SUBMITTING),
+            "unknown_outcomes": ("Submissions whose answer was lost: a video may exist.", State.UNKNOWN),
+        }
+        for name, (told, state) in gauges.items():
+            yield GaugeMetricFamily(f"sora_ledger_{name}", told, tally.jobs.get(state.value, 0))
+        now = self._ledger.store.now()
+        overdue = overdue_jobs(self._ledger, now, self._longest_render_s)
+        told = "Renders that run, or wait to be stored, for longer than any should."
+        yield GaugeMetricFamily("sora_ledger_overdue_renders", told, len(overdue))
+        yield GaugeMetricFamily("sora_ledger_queue_due", "Jobs due that nobody works on.", tally.due)
+        yield GaugeMetricFamily("sora_ledger_queue_waiting", "Jobs due later.", tally.waiting)
+        yield GaugeMetricFamily("sora_ledger_queue_leased", "Jobs somebody works on.", tally.leased)
+        lag_s = tally.overdue_ms / 1000
+        yield GaugeMetricFamily("sora_ledger_queue_lag_seconds", "How long the oldest has been due.", lag_s)
+
+    def _add_up(self) -> None:
+        """Read what was settled and closed since the last scrape."""
+        size = self._ledger.head().size
+        for type_ in (CostSettled.type, RenderClosed.type):
+            for record in self._ledger.read(RecordFilter(type=type_), after=self._read_to):
+                if record.position > size:
+                    break
+                if isinstance(record.event, CostSettled):
+                    self._spent[record.event.basis] += record.event.cost_usd_micros
+                elif isinstance(record.event, RenderClosed):
+                    self._closed[record.event.outcome] += 1
+        self._read_to = size
+
+
+def _by(name: str, told: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(name, told, labels=[label])
+    for value, number in sorted(values.items()):
+        family.add_metric([value], number)
+    return family

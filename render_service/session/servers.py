@@ -1,0 +1,89 @@
+"""The server a job belongs to: where its last attempt went, or where an adopted video was found.
+
+Only the server that made a video knows it. What another server says about its id is false or worse: a 404
+that reads like a deletion, or a stranger's video under the same id. So every call about a recorded job goes
+to the recorded address, or is refused before anything is sent (docs/decisions/0130).
+
+Records made before servers were written down (older adoptions) name none, and nothing is refused for them.
+"""
+
+from urllib.parse import urlsplit
+
+from ledger.events import RenderAdopted, SubmissionIntended
+from ledger.job import Job, State
+from ledger.ledger import Ledger
+from render_service.runtime.errors import WrongServer
+from render_service.runtime.settings import SANDBOX, Settings
+from sora_adapter.profiles import Profile, profile
+
+OPEN = (State.SUBMITTING, State.UNKNOWN)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def server_of(ledger: Ledger, job: Job) -> str | None:
+    """Return the base URL `job` belongs to; None where no record says.
+
+    A job that was not submitted yet belongs to the server of the video it starts from, if there is one. The
+    embedded sandbox changes its port and is always the one beside the ledger, so it has no address here.
+    """
+    if not is_bound(job):
+        return None
+    if job.video_id is not None or job.state in OPEN:
+        for record in reversed(ledger.history(job.job_id)):
+            if isinstance(record.event, SubmissionIntended):
+                return record.event.server
+            if isinstance(record.event, RenderAdopted):
+                return record.event.server
+        return None
+    return server_of(ledger, ledger.job(job.source_job)) if job.source_job else None
+
+
+def is_bound(job: Job) -> bool:
+    """Say whether `job` may belong to a server, which takes its history to find out."""
+    if job.profile in {SANDBOX, None}:
+        return False
+    starts_from_a_video = job.remix_video_id is not None and job.source_job is not None
+    return job.video_id is not None or job.state in OPEN or starts_from_a_video
+
+
+def address_in_use(settings: Settings, server: Profile) -> str | None:
+    """Return the base URL that a call to `server` would go to; None where none is set."""
+    return settings.base_url or server.base_url
+
+
+def is_same_server(one: str, other: str) -> bool:
+    """Say whether two base URLs name one server: scheme, host, port and path, however they are spelled."""
+    return _parts(one) == _parts(other)
+
+
+def check_server(settings: Settings, ledger: Ledger, job: Job) -> None:
+    """Refuse to call a server about a job of another; `WrongServer` says what to set."""
+    recorded = server_of(ledger, job)
+    if recorded is None or job.profile is None:
+        return
+    server = profile(job.profile, settings.profiles_file)
+    in_use = address_in_use(settings, server)
+    if in_use is not None and is_same_server(recorded, in_use):
+        return
+    named = f"{in_use} is the server in use" if in_use else "no server is set"
+    raise WrongServer(
+        f"{job.job_id} belongs to {recorded}, and {named}: nothing was asked or recorded; "
+        f"{_what_to_set(settings, server, recorded)}",
+        server=recorded,
+    )
+
+
+def _what_to_set(settings: Settings, server: Profile, recorded: str) -> str:
+    is_own = server.base_url is not None and is_same_server(server.base_url, recorded)
+    address = f"set OPENAI_BASE_URL={recorded}"
+    if is_own and settings.base_url is not None:
+        address = f"unset OPENAI_BASE_URL, or {address}"
+    key = f", and {server.key_variable} to a key of that server" if server.needs_key else ""
+    other = settings.chosen_profile() != server.name and settings.profile_name is not None
+    return address + key + (f" (its profile is --profile {server.name})" if other else "")
+
+
+def _parts(url: str) -> tuple[str, str, int | None, str]:
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(scheme), parts.path.rstrip("/")

@@ -1,0 +1,1 @@
+"""From an accepted job to its stored file: observe, download, settle, give up."""

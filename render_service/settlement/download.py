@@ -1,0 +1,135 @@
+"""Downloading one variant of a video: received, looked into, kept.
+
+A server that offers ranges is asked for the rest where a download breaks off, any other for the whole again.
+Memory stays at one chunk. Nothing is recorded here.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ledger.events import AssetStored, Operation, Variant
+from ledger.job import Job
+from render_service.assets.probe import mismatches, probe
+from render_service.assets.store import Incoming
+from render_service.runtime.errors import AssetUnusable
+from render_service.session.session import Desk
+from sora_adapter.errors import ContentMissing, ContentTruncated, loggable
+from sora_adapter.requests import Begun
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+    from sora_adapter.transport import Content
+
+TRIES = 3
+PROGRESS_BYTES = 1 << 20
+"""A try that broke off and brought this much does not count; a whole file that is unusable always does."""
+
+PATIENCE_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Pauses after answers that there are no bytes of a completed video yet."""
+
+MEDIA_TYPES = {
+    Variant.VIDEO: ("video/",),
+    Variant.THUMBNAIL: ("image/",),
+    Variant.SPRITESHEET: ("image/",),
+}
+OPAQUE = "application/octet-stream"
+USUAL_TYPE = {Variant.VIDEO: "video/mp4", Variant.THUMBNAIL: "image/webp", Variant.SPRITESHEET: "image/jpeg"}
+
+
+async def download(desk: Desk, client: "VideosClient", job: Job, variant: Variant) -> AssetStored:
+    """Fetch `variant` until it is whole, and keep it; raises what the last try raised.
+
+    Bytes that are missing right after completion are asked for again, `PATIENCE_S` apart.
+    """
+    with desk.assets.incoming() as incoming:
+        receiving, tries, pauses = Receiving(incoming), TRIES, iter(PATIENCE_S)
+        while True:
+            before = incoming.bytes
+            try:
+                media_type = await receiving.take(client, job, variant)
+                return await _kept(desk, job, variant, incoming, media_type)
+            except ContentMissing as missing:
+                pause_s = next(pauses, None)
+                if pause_s is None:
+                    raise
+                log = {"pause_s": pause_s, **loggable(missing)}
+                desk.log.info("asset.missing_yet", job_id=job.job_id, **log)
+                await desk.sleep(pause_s)
+            except (ContentTruncated, AssetUnusable) as error:
+                is_progress = incoming.bytes >= before + PROGRESS_BYTES and isinstance(
+                    error, ContentTruncated
+                )
+                tries = TRIES if is_progress else tries - 1
+                if not tries:
+                    raise
+                if isinstance(error, AssetUnusable):
+                    receiving.restart()
+                facts = {"have": incoming.bytes, **loggable(error)}
+                desk.log.warning("asset.download_again", job_id=job.job_id, **facts)
+
+
+class Receiving:
+    """A file that comes in, possibly in several goes."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+        self._tag: str | None = None
+
+    async def take(self, client: "VideosClient", job: Job, variant: Variant) -> str:
+        """Receive what is missing; returns the media type to store under."""
+        assert job.video_id is not None  # noqa: S101  # a completed job has a video
+        begun = Begun(self._incoming.bytes, self._tag) if self._tag and self._incoming.bytes else None
+        async with client.fetch(job.video_id, variant, begun) as content:
+            media_type = _media_type(content, variant)
+            if content.begins_at != self._incoming.bytes:
+                self.restart()
+            if content.begins_at != self._incoming.bytes:
+                raise AssetUnusable(f"{job.video_id}: the server sent a part that was not asked for")
+            self._tag = content.tag
+            await drain(content, self._incoming)
+        return media_type
+
+    def restart(self) -> None:
+        """Begin with nothing."""
+        self._incoming.restart()
+        self._tag = None
+
+
+async def drain(content: "Content", incoming: Incoming) -> None:
+    """Write all of `content`."""
+    async for chunk in content:
+        await asyncio.to_thread(incoming.write, chunk)
+
+
+async def _kept(desk: Desk, job: Job, variant: Variant, incoming: Incoming, media_type: str) -> AssetStored:
+    await asyncio.to_thread(incoming.flush)
+    found = await asyncio.to_thread(probe, incoming.path, media_type)
+    uri = await asyncio.to_thread(desk.assets.keep, incoming, media_type)
+    return AssetStored(
+        variant=variant,
+        storage_uri=uri,
+        sha256=incoming.sha256,
+        bytes=incoming.bytes,
+        media_type=media_type,
+        probe=found,
+        mismatches=mismatches(found, job.size, _length_of(job)) if variant is Variant.VIDEO else (),
+    )
+
+
+def _length_of(job: Job) -> int | None:
+    """Return the seconds the video of `job` has to have; None of an edited file, which nobody promises."""
+    is_of_file = job.operation is Operation.EDIT and job.remix_video_id is None
+    return None if is_of_file else job.seconds
+
+
+def _media_type(content: "Content", variant: Variant) -> str:
+    """Return the media type to store under; refuse bytes announced as something else than the variant."""
+    announced = content.content_type
+    if announced == OPAQUE:
+        return USUAL_TYPE[variant]
+    if not announced.startswith(MEDIA_TYPES[variant]):
+        raise AssetUnusable(
+            f"asked for the {variant}, the server sent {announced}: this server may not know variants; "
+            "`--variant video` is what every server has"
+        )
+    return announced

@@ -1,0 +1,51 @@
+"""Giving up: ending, on a person's word, a render that its server never finishes or never hands over."""
+
+import asyncio
+
+from ledger.errors import IllegalTransition, WrongExpectedVersion
+from ledger.events import Event, Outcome, RenderAbandoned
+from ledger.job import Job, State
+from ledger.private import Private
+from render_service.runtime.errors import NotReady
+from render_service.session.closing import closing
+from render_service.session.session import Desk
+
+CAN_BE_GIVEN_UP = (State.RUNNING, State.COMPLETED)
+_UNKNOWN = (State.SUBMITTING, State.UNKNOWN)
+_NOT_SUBMITTED = (State.HELD, State.APPROVED, State.DECIDED, State.ABSENT)
+
+
+async def give_up(desk: Desk, job: Job, reason: str) -> Job:
+    """Close `job` as abandoned, book its estimate, and free its place among the running renders.
+
+    Asks no server. `NotReady` where it is not running or has ended: an open attempt is never given up, since
+    its money and a second attempt depend on what became of the first.
+    """
+    if job.state is State.ABANDONED:
+        return job
+    if job.state not in CAN_BE_GIVEN_UP or job.outcome is not None:
+        raise NotReady(f"{job.job_id} is {job.state}: {_instead(job)}")
+    abandoned = RenderAbandoned(why=Private.seal("why", reason))
+    events: list[Event] = [abandoned, *closing(desk, job, Outcome.ABANDONED)]
+    try:
+        now = await desk.advance(job, [desk.draft(event) for event in events])
+    except (WrongExpectedVersion, IllegalTransition):  # something was recorded about it in between
+        now = await desk.job(job.job_id)
+        if now.version == job.version:
+            raise
+        return await give_up(desk, now, reason)
+    # A crash here leaves the place taken until a worker meets the closed job and frees it.
+    await asyncio.to_thread(desk.ledger.store.give_back, [job.job_id])
+    await asyncio.to_thread(desk.ledger.store.wake, [job.job_id])
+    return now
+
+
+def _instead(job: Job) -> str:
+    if job.state in _UNKNOWN:
+        return (
+            "a video may exist, and its money depends on whether it does; "
+            f"`sora-ledger reconcile {job.job_id}` finds out"
+        )
+    if job.state in _NOT_SUBMITTED and job.outcome is None:
+        return f"nothing runs; `sora-ledger cancel {job.job_id}` withdraws it"
+    return f"there is no render to give up; `sora-ledger show {job.job_id}` says how it ended"

@@ -1,0 +1,237 @@
+"""Settling many jobs of one server at once: what the server's list tells, nobody has to ask for one by one.
+
+Rounds, until no job runs any more or the time is over. In each:
+
+- every running job is looked at (`looking`): 200 jobs cost two or three requests where the server has a list;
+- what is news is recorded, and a job the server is done with is fetched and closed while the rounds go on.
+
+Jobs may come in while others are settled, as submissions are answered; the deadline counts from the last one.
+Pauses, backoff and the deadline are those of `sora_adapter.polling`. What ends a single job, an error
+included, is its own end and stops none of the others.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ledger.errors import LedgerError
+from ledger.job import Job, State
+from render_service.runtime.errors import ServiceError, WrongServer
+from render_service.session.session import Desk
+from render_service.settlement.observe import Looking
+from render_service.settlement.settle import HAS_VIDEO, finish, let_go, record_observation
+from sora_adapter.errors import AdapterError, AnswerError, PollTimeout, ServerTrouble, VideoNotFound
+from sora_adapter.models import Observation
+from sora_adapter.polling import (
+    SHORTEST_LOOK_S,
+    Clock,
+    Pace,
+    pace_after_look,
+    pace_after_trouble,
+    timed_out,
+)
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+AT_ONCE = 16
+ON_PURPOSE = (AdapterError, ServiceError, LedgerError)
+
+Source = Literal["poll", "list"]
+Watch = Callable[[Job], None]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Where a job ended, and what kept it from going on, if anything did."""
+
+    job: Job
+    error: Exception | None = None
+
+
+async def settle_all(
+    desk: Desk,
+    jobs: Sequence[Job],
+    *,
+    interval_s: float,
+    timeout_s: float,
+    watch: Watch | None = None,
+    clock: Clock | None = None,
+    coming: AsyncIterable[Job] | None = None,
+) -> dict[str, Settled]:
+    """Settle `jobs`, all of one profile, as `settle` does one; return how each ended, by job id.
+
+    Those of `coming` are taken in as they come, and `timeout_s` counts from the last of them. `watch` is told
+    of every job that has changed.
+    """
+    ends = {job.job_id: Settled(job) for job in jobs}
+    here = await _of_this_server(desk, jobs, ends)
+    if coming is not None or any(map(_goes_on, here)):
+        profile = desk.profile(jobs[0].profile if jobs else None)
+        async with desk.connect(profile) as client, asyncio.TaskGroup() as tasks:
+            sweep = Sweep(desk, client, tasks, ends, watch=watch or (lambda _: None))
+            sweep.begin(here)
+            if coming is None:
+                sweep.all_in.set()
+            else:
+                tasks.create_task(sweep.take_in_all(coming))
+            await sweep.rounds(interval_s, timeout_s, clock or Clock())
+    return ends
+
+
+async def _of_this_server(desk: Desk, jobs: Iterable[Job], ends: dict[str, Settled]) -> list[Job]:
+    """Return those of `jobs` that belong to the server in use; the others end with what to set, untouched."""
+    here = []
+    for job in jobs:
+        try:
+            if _goes_on(job):
+                await desk.check_server(job)
+        except WrongServer as elsewhere:
+            ends[job.job_id] = Settled(job, elsewhere)
+        else:
+            here.append(job)
+    return here
+
+
+def _goes_on(job: Job) -> bool:
+    return job.state in HAS_VIDEO and job.outcome is None
+
+
+class Sweep:
+    """The jobs that still run, by video id, and the ends of the others."""
+
+    def __init__(  # what a sweep is made of
+        self,
+        desk: Desk,
+        client: "VideosClient",
+        finishing: asyncio.TaskGroup,
+        ends: dict[str, Settled],
+        *,
+        watch: Watch,
+    ) -> None:
+        self._desk = desk
+        self._client = client
+        self._finishing = finishing
+        self._ends = ends
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._watch = watch
+        self._running: dict[str, Job] = {}
+        self.all_in = asyncio.Event()
+        self._looking = Looking(client, desk.log, self._slots)
+
+    def begin(self, jobs: Iterable[Job]) -> None:
+        """Take `jobs` in; those that run no more are finished at once."""
+        for job in jobs:
+            self._ends[job.job_id] = Settled(job)
+            if _goes_on(job):
+                self._go_on(job)
+
+    async def take_in_all(self, coming: AsyncIterable[Job]) -> None:
+        """Take in the jobs that come, until there are no more."""
+        async for job in coming:
+            self.begin(await _of_this_server(self._desk, [job], self._ends))
+        self.all_in.set()
+
+    async def rounds(self, interval_s: float, timeout_s: float, clock: Clock) -> None:
+        """Look again and again until no job runs or the time is over; those that still run end with that."""
+        deadline = math.inf
+        trouble: ServerTrouble | None = None
+        failures = 0
+        while self._running or not self.all_in.is_set():
+            if self.all_in.is_set():
+                deadline = min(deadline, clock.now() + timeout_s)
+            try:
+                pace = await self._round(interval_s, deadline - clock.now())
+            except TimeoutError:
+                break
+            except ServerTrouble as passing:
+                trouble, failures = passing, failures + 1
+                pace = pace_after_trouble(passing, failures, interval_s, clock.jitter())
+            else:
+                trouble, failures = None, 0
+            left_s = deadline - clock.now()
+            if left_s <= 0 or (pace.demanded and pace.pause_s > left_s):
+                break
+            if self._running or not self.all_in.is_set():
+                await self._pause(min(pace.pause_s, left_s), clock)
+        for video_id, job in self._running.items():
+            self._end(job, _timed_out(video_id, job, timeout_s, trouble))
+
+    async def _pause(self, seconds: float, clock: Clock) -> None:
+        """Wait for the next round, which is due at once when the last job has come."""
+        if self.all_in.is_set():
+            await clock.sleep(seconds)
+            return
+        waiting = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(self.all_in.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _round(self, interval_s: float, left_s: float) -> Pace:
+        """Look once at every running job, record what is news, and return when to look again."""
+        due = frozenset(self._running)  # those that come in the meantime have their turn in the next round
+        async with asyncio.timeout(max(left_s, SHORTEST_LOOK_S)):
+            listed, asked = await self._looking.at(due)
+        answered = {key: seen for key, seen in asked.items() if isinstance(seen, Observation)}
+        await asyncio.gather(
+            *(self._take_in(video_id, seen, "list") for video_id, seen in listed.items()),
+            *(self._take_in(video_id, seen, "poll") for video_id, seen in answered.items()),
+        )
+        await self._take_refusals(asked)
+        paces = [pace_after_look(seen, interval_s) for seen in answered.values() if not seen.is_final]
+        return min(paces, key=lambda pace: pace.pause_s, default=Pace(interval_s))
+
+    async def _take_refusals(self, asked: Mapping[str, Observation | AnswerError]) -> None:
+        """End the jobs whose question was answered for good; raise what may pass."""
+        passing = None
+        for video_id, answer in asked.items():
+            if isinstance(answer, ServerTrouble):
+                passing = answer
+            elif isinstance(answer, AnswerError):
+                job = self._running.pop(video_id)
+                self._end(await let_go(self._desk, job) if isinstance(answer, VideoNotFound) else job, answer)
+        if passing:
+            raise passing
+
+    async def _take_in(self, video_id: str, seen: Observation, source: Source) -> None:
+        job = self._running[video_id]
+        now = await self._or_end(job, record_observation(self._desk, job, seen, source))
+        if now is None or now.state is not State.RUNNING:
+            del self._running[video_id]
+        if now is not None and now is not job:
+            self._go_on(now)
+
+    def _go_on(self, job: Job) -> None:
+        self._ends[job.job_id] = Settled(job)
+        self._watch(job)
+        if job.state is State.RUNNING and job.video_id is not None:
+            self._running[job.video_id] = job
+        else:
+            self._finishing.create_task(self._finish(job))
+
+    async def _finish(self, job: Job) -> None:
+        async with self._slots:
+            ended = await self._or_end(job, finish(self._desk, self._client, job))
+        if ended is not None:
+            self._end(ended)
+
+    async def _or_end(self, job: Job, work: Awaitable[Job]) -> Job | None:
+        """Return what `work` makes of `job`; None if an error raised on purpose is the end of it."""
+        try:
+            return await work
+        except ON_PURPOSE as error:
+            self._end(await self._desk.job(job.job_id), error)
+            return None
+
+    def _end(self, job: Job, error: Exception | None = None) -> None:
+        self._ends[job.job_id] = Settled(job, error)
+        self._watch(job)
+
+
+def _timed_out(video_id: str, job: Job, timeout_s: float, trouble: ServerTrouble | None) -> PollTimeout:
+    last = Observation(video_id=video_id, status=job.status, progress=job.progress) if job.status else None
+    return timed_out(video_id, timeout_s, last, trouble)

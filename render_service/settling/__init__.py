@@ -1,1 +1,0 @@
-"""From running to stored: look, download, check, close."""

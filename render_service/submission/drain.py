@@ -1,0 +1,137 @@
+"""Recording what waits in the spool: each answer once, whichever process comes to it first.
+
+Whatever happened meanwhile, one append ends it: the outcome with ``submission.spooled``, or that event alone
+where the attempt was settled by something else. Its id is made from the attempt's, so of two processes that
+drain the same file one is refused, and sees that it is done. A crash after the append leaves the file, which
+the next process deletes.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger.errors import (
+    AppendRefused,
+    EventIdConflict,
+    IllegalTransition,
+    LedgerUnusable,
+    WrongExpectedVersion,
+)
+from ledger.events import SubmissionAccepted, SubmissionSpooled
+from ledger.job import Job
+from ledger.record import Draft
+from ledger.store.interface import Batch
+from render_service.session.session import Desk, holds_after
+from render_service.submission import spool
+from render_service.submission.outcomes import answered_with_anothers
+from render_service.submission.spool import Spooled
+
+SPOOLED = uuid.UUID("8c1f5f0a-0d8e-5b7c-9a54-2f3f7b1d6a90")
+"""Namespace of the event ids of what came from a spool."""
+
+TRIES = 20
+
+
+@dataclass(frozen=True)
+class Drained:
+    """An answer that was recorded from a file."""
+
+    spooled: Spooled
+    applied: bool
+
+
+def drain(desk: Desk) -> list[Drained]:
+    """Record what waits for the desk's ledger and delete its files; `LedgerUnusable` if it cannot be written.
+
+    A file that cannot be read, or recorded, stays, and is named in the log.
+    """
+    drained = []
+    for one in spool.waiting(desk.settings, desk.ledger):
+        if one.spooled is None:
+            desk.log.warning("spool.unusable", file=str(one.path), because=one.problem)
+            continue
+        try:
+            done = _record(desk, one.spooled)
+        except LedgerUnusable:
+            raise
+        except (AppendRefused, ValueError) as refused:
+            desk.log.warning("spool.refused", file=str(one.path), because=str(refused))
+            continue
+        spool.remove(one.path)
+        drained.append(done)
+        _say(desk, done)
+    return drained
+
+
+def _say(desk: Desk, done: Drained) -> None:
+    spooled = done.spooled
+    ids = {"job_id": spooled.job_id, "attempt_id": spooled.attempt_id, "video_id": spooled.video_id}
+    if done.applied or spooled.video_id is None:
+        desk.log.warning("submission.spooled", **ids, applied=done.applied)
+    else:
+        hint = f"`sora-ledger adopt --id {spooled.video_id}` if no job has that video"
+        desk.log.warning("submission.spooled", **ids, applied=False, hint=hint)
+
+
+def _record(desk: Desk, spooled: Spooled) -> Drained:
+    drafts = [one.draft() for one in spooled.drafts]
+    done_id = str(uuid.uuid5(SPOOLED, spooled.attempt_id))
+    for _ in range(TRIES):
+        if (before := desk.ledger.event(done_id)) is not None:
+            event = before.event
+            return Drained(spooled, isinstance(event, SubmissionSpooled) and event.applied)
+        job = desk.ledger.store.job(spooled.job_id)
+        if job is None:
+            raise ValueError(f"{spooled.job_id} is not in this ledger; is it an older copy?")
+        try:
+            return Drained(spooled, _append(desk, job, spooled, _left(desk, job, spooled, drafts), done_id))
+        except (WrongExpectedVersion, EventIdConflict):  # something came in between: look again
+            continue
+    raise WrongExpectedVersion(f"{spooled.job_id} changes too often: its answer is recorded next time")
+
+
+def _left(desk: Desk, job: Job, spooled: Spooled, drafts: Sequence[Draft]) -> list[Draft] | None:
+    """Return what is left to record of the outcome: nothing if it is there, None if it may not be recorded.
+
+    So it is where the job has its video already, or has begun another attempt.
+    """
+    there = desk.ledger.event(drafts[0].event_id)
+    if there is not None and there.stream == job.job_id:
+        return []
+    if spooled.video_id is not None and spooled.video_id == job.video_id:
+        return None
+    if job.attempt_id != spooled.attempt_id:  # it would end an attempt that is still to be answered
+        return None
+    if there is None:
+        return list(drafts)
+    accepted = drafts[0].event
+    assert isinstance(accepted, SubmissionAccepted)  # noqa: S101  # no other outcome has an id others may have
+    return [desk.draft(answered_with_anothers(desk.ledger, job.profile, accepted))]
+
+
+def _append(desk: Desk, job: Job, spooled: Spooled, left: list[Draft] | None, done_id: str) -> bool:
+    if left is not None:
+        try:
+            _advance(desk, job, [*left, _said(desk, spooled, done_id, applied=True)])
+        except IllegalTransition:  # the attempt was settled otherwise
+            pass
+        else:
+            return True
+    _advance(desk, job, [_said(desk, spooled, done_id, applied=False)])
+    return False
+
+
+def _said(desk: Desk, spooled: Spooled, done_id: str, *, applied: bool) -> Draft:
+    event = SubmissionSpooled(
+        attempt_id=spooled.attempt_id,
+        outcome=spooled.outcome,
+        video_id=spooled.video_id,
+        spooled_at=spooled.spooled_at,
+        applied=applied,
+    )
+    return desk.draft(event, event_id=done_id)
+
+
+def _advance(desk: Desk, job: Job, drafts: list[Draft]) -> None:
+    holds = holds_after(job, drafts)
+    desk.ledger.append([Batch(job.job_id, job.version, drafts)], holds=holds)

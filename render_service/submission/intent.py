@@ -1,0 +1,77 @@
+"""From a request to what is recorded of it: the event, and the intent of each attempt."""
+
+from typing import TYPE_CHECKING
+
+from decision.request.request import RenderRequest
+from ledger.events import RenderDecided, RenderRequested, SubmissionIntended
+from ledger.private import Private
+from ledger.record import new_event_id
+from ledger.store.interface import Fence
+from render_service.assets.inputs import Material, keep_image, keep_video
+from render_service.assets.store import AssetStore
+from render_service.submission.recorded_call import request_sha256
+from sora_adapter.profiles import Profile
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+
+def requested(assets: AssetStore | None, request: RenderRequest, material: Material) -> RenderRequested:
+    """Return the event of `request`, with its files stored if there are `assets`.
+
+    Its ``seconds`` is the finished video's length.
+    """
+    image, video = request.input_reference, request.source_file
+    sent = request.sent_prompt
+    return RenderRequested(
+        operation=request.operation,
+        request_key=request.request_key,
+        prompt=Private.seal("prompt", request.prompt),
+        fields={name: Private.seal(f"fields.{name}", text) for name, text in request.fields.items()},
+        augmented_prompt=Private.seal("augmented_prompt", sent) if sent != request.prompt else None,
+        size=request.size,
+        seconds=request.total_seconds,
+        input_reference=(
+            keep_image(assets, image, material.reference, "input_reference", material.original)
+            if image
+            else None
+        ),
+        further_images=tuple(
+            keep_image(assets, further, content, f"further_images.{index}")
+            for index, (further, content) in enumerate(
+                zip(request.further_images, material.further, strict=True)
+            )
+        ),
+        reference_url=Private.seal("reference_url", request.reference_url) if request.reference_url else None,
+        reference_file_id=request.reference_file_id,
+        character_ids=request.character_ids,
+        options={name: value for name, value in request.options.items()},  # noqa: C416  # a copy of its own
+        source_job=request.source.job_id if request.source else request.promotes,
+        remix_video_id=request.source.video_id if request.source else None,
+        source_file=keep_video(assets, video, material.video) if video else None,
+        attested=request.attested,
+        purpose=request.purpose,
+        requested_model=request.requested_model,
+        profile=request.profile,
+        max_cost_usd_micros=request.max_cost_usd_micros,
+    )
+
+
+def intended(
+    client: "VideosClient",
+    profile: Profile,
+    asked: RenderRequested,
+    ruling: RenderDecided,
+    fence: Fence | None = None,
+    sent_sha256: str | None = None,
+) -> SubmissionIntended:
+    """Return the intent of one attempt, with an id of its own; it commits to the digest of what is sent."""
+    return SubmissionIntended(
+        attempt_id=f"attempt_{new_event_id().replace('-', '')}",
+        request_sha256=request_sha256(asked, ruling.model),
+        profile=profile.name,
+        server=client.base_url,
+        model=profile.server_model(ruling.model),
+        fence=fence.token if fence else None,
+        sent_sha256=Private.seal("sent_sha256", sent_sha256) if sent_sha256 else None,
+    )

@@ -1,0 +1,65 @@
+"""What would stop a request before it is sent, and what a preview takes for granted; nothing is called.
+
+A decision says whether the policy allows a request. Whether it can be sent is another question: the profile
+may be retired, the key or the address missing, the video it starts from on another server.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from decision.request.request import RenderRequest
+from ledger.job import State
+from render_service.rules.policies import ledger_if_any
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import SANDBOX, Settings
+from render_service.session.servers import address_in_use, check_server
+from render_service.session.session import usable_profile
+from render_service.session.sources import UNDER_WAY
+from sora_adapter.capabilities import checked_base_url, checked_key
+from sora_adapter.errors import SettingsUnusable
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Why the run would be refused as things are, and what it would find out first; None where nothing."""
+
+    refused: str | None = None
+    assumes: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return it as fields of a preview."""
+        return {"refused": self.refused, "assumes": self.assumes}
+
+    def lines(self) -> list[str]:
+        """Return what a person should know besides the decision."""
+        refused = [f"the run would be refused: {self.refused}"] if self.refused else []
+        return [*refused, *([self.assumes] if self.assumes else [])]
+
+
+def outlook(settings: Settings, request: RenderRequest, *, even_if_retired: bool = False) -> Outlook:
+    """Return what stands in the way of `request`, and what is assumed of the video it starts from."""
+    assumes = None
+    try:
+        server = usable_profile(settings, request.profile, even_if_retired=even_if_retired)
+        if server.name != SANDBOX:
+            checked_base_url(server, address_in_use(settings, server))
+            checked_key(server, settings.api_key)
+        if request.source is not None and request.source.job_id is not None:
+            assumes = _look_at_source(settings, request.source.job_id)
+    except (BadInput, SettingsUnusable) as refused:
+        return Outlook(refused=str(refused), assumes=assumes)
+    return Outlook(assumes=assumes)
+
+
+def _look_at_source(settings: Settings, job_id: str) -> str | None:
+    with ledger_if_any(settings) as ledger:
+        job = ledger.job(job_id) if ledger else None
+        if ledger is None or job is None:
+            return None
+        check_server(settings, ledger, job)
+    if job.status not in UNDER_WAY or job.state is not State.RUNNING:
+        return None
+    return (
+        f"this assumes that {job.video_id} is completed by then: it was last seen {job.status}, "
+        "and the run asks the server first"
+    )

@@ -1,0 +1,126 @@
+"""What would happen, without it happening: the decision and the request. Needs no key and no network."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from decision.engine.approval import Considered, consider
+from decision.engine.explain import what_now, why
+from decision.request.request import RenderRequest, SourceFile
+from ledger.events import RenderDecided
+from render_service.approvals.requesters import asker
+from render_service.assets.inputs import NOTHING, Material
+from render_service.rules.context import context_in
+from render_service.rules.overrides import Override, set_aside
+from render_service.rules.policies import active_rules, ledger_if_any, packaged_rules
+from render_service.runtime.settings import SANDBOX, Settings
+from render_service.session.session import utc_now
+from render_service.submission.intent import requested
+from render_service.submission.obstacles import Outlook, outlook
+from render_service.submission.recorded_call import Files, call_of
+from sora_adapter.profiles import profile
+from sora_adapter.requests import Post, ReferenceFile, character_post, post_of
+
+Json = dict[str, Any]
+EMBEDDED = "http://127.0.0.1:<free port>/v1"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A ruling, and the request that would be sent if it allows one."""
+
+    ruling: Considered
+    post: Post | None
+    base_url: str
+    outlook: Outlook = field(default_factory=Outlook)
+
+    def document(self, request: RenderRequest) -> Json:
+        """Return the preview as JSON."""
+        sent = request_document(self.post, self.base_url) if self.post else None
+        decision = ruling_document(self.ruling, request)
+        return {"dry_run": True, "decision": decision, "request": sent} | self.outlook.document()
+
+
+def preview(
+    settings: Settings,
+    request: RenderRequest,
+    material: Material = NOTHING,
+    override: Override | None = None,
+    *,
+    even_if_retired: bool = False,
+) -> Preview:
+    """Decide on `request`, show what would be sent and what would keep it from that; calls nothing.
+
+    `BadRequest` if what `override` names cannot be set aside.
+    """
+    server = profile(request.profile, settings.profiles_file)
+    ruling = ruling_on(settings, request, override)
+    post = None
+    if isinstance(ruling, RenderDecided):
+        call = call_of(requested(None, request, material), ruling, Files("JOB", None, material))
+        upload = call.upload.content if call.upload else None
+        assert not isinstance(upload, Path)  # noqa: S101  # `Files` has read it
+        post = post_of(call, server, upload)
+    ahead = outlook(settings, request, even_if_retired=even_if_retired)
+    return Preview(ruling, post, address(settings, request.profile), ahead)
+
+
+def ruling_on(settings: Settings, request: RenderRequest, override: Override | None = None) -> Considered:
+    """Decide on `request` with all that this ledger says, if there is one; records nothing."""
+    server = profile(request.profile, settings.profiles_file)
+    with ledger_if_any(settings) as ledger:
+        rules = active_rules(ledger) if ledger else packaged_rules()
+        who = asker(settings, rules.policy)
+        context = who.known_to(context_in(settings, ledger, request, server, utc_now()))
+    ruling = consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
+    if override is not None:
+        ruling = set_aside(ruling, override, catalog=rules.catalog, policy=rules.policy)
+    who.check(ruling)
+    return ruling
+
+
+def preview_character(settings: Settings, name: str, file: SourceFile, path: Path) -> Json:
+    """Return the request that would make a character; `OperationUnsupported` where there are none."""
+    chosen = settings.chosen_profile()
+    upload = ReferenceFile(name=file.name, media_type=file.media_type, content=path)
+    post = character_post(name, upload, path.read_bytes(), profile(chosen, settings.profiles_file))
+    return {"dry_run": True, "request": request_document(post, address(settings, chosen))}
+
+
+def address(settings: Settings, profile_name: str) -> str:
+    """Return the base URL that would be called."""
+    if profile_name == SANDBOX:
+        return EMBEDDED
+    return settings.base_url or profile(profile_name, settings.profiles_file).base_url or "<OPENAI_BASE_URL>"
+
+
+def ruling_document(
+    ruling: Considered,
+    request: RenderRequest | None = None,
+    *,
+    job_id: str = "JOB",
+    draft: str | None = None,
+) -> Json:
+    """Return a decision: the event's payload, and the same in sentences.
+
+    `job_id`, and the `draft` it was made from, are named in what to do.
+    """
+    document = ruling.model_dump(mode="json") | {"why": why(ruling)}
+    if not isinstance(ruling, RenderDecided):
+        document["what_now"] = what_now(ruling, request, job_id=job_id, draft=draft)
+    return document
+
+
+def request_document(post: Post, base_url: str) -> Json:
+    """Return the HTTP request that would be sent; of a file only its name and size."""
+    files = {
+        field: {"name": name, "bytes": len(content), "media_type": media_type}
+        for field, (name, content, media_type) in [*(post.files or {}).items(), *post.more_files]
+    }
+    return {
+        "method": "POST",
+        "url": f"{base_url}{post.path}",
+        "content_type": "multipart/form-data" if post.multipart else "application/json",
+        "body": post.body,
+        "files": files,
+    }

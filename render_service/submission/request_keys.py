@@ -1,0 +1,114 @@
+"""Requests that may be repeated: the same key gives the same job, another request under it is refused."""
+
+import asyncio
+import uuid
+from datetime import datetime
+
+from decision.request.request import RenderRequest
+from ledger.events import InputReference, RenderDecided, RenderDenied, RenderHeld, RenderRequested
+from ledger.job import Job, State
+from ledger.ledger import Ledger
+from ledger.record import new_event_id
+from render_service.runtime.errors import RequestKeyTaken
+from render_service.session.session import Desk
+from render_service.submission.result import Placed
+from sora_adapter.messages import Submission
+
+REQUEST_KEYS = uuid.UUID("5f0c3f0e-9c1b-5f5b-8a52-6d4a3f2f7c11")
+"""Namespace of the event ids made from request keys, so that a key can be used once in a ledger."""
+
+
+def event_id_of(request_key: str | None) -> str:
+    """Return the event id of a request: made from its key, so that the ledger itself refuses a second one."""
+    return str(uuid.uuid5(REQUEST_KEYS, request_key)) if request_key else new_event_id()
+
+
+ANSWER_S = 5.0
+LOOK_S = 0.1
+LONGEST_CALL_S = 60.0
+
+
+async def find_repeated(desk: Desk, request: RenderRequest) -> Placed | None:
+    """Return what came of the request made under this key before; `RequestKeyTaken` if it was another one."""
+    if request.request_key is None:
+        return None
+    return await asyncio.to_thread(repeated_in, desk.ledger, request)
+
+
+async def answered_repeat(desk: Desk, request: RenderRequest, repeated: Placed) -> Placed:
+    """Return `repeated` once its call is answered, if another caller is in the middle of it; waits a little.
+
+    An intent that is older than a call lasts is that of a caller who is gone: nobody waits for that.
+    """
+    looks = round(ANSWER_S / LOOK_S)
+    while looks and repeated.job.state is State.SUBMITTING and _is_recent(desk, repeated.job):
+        await desk.sleep(LOOK_S)
+        repeated = await find_repeated(desk, request) or repeated
+        looks -= 1
+    return repeated
+
+
+def _is_recent(desk: Desk, job: Job) -> bool:
+    age = desk.clock() - datetime.fromisoformat(job.updated_at)
+    return age.total_seconds() < LONGEST_CALL_S
+
+
+def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:
+    """Return the same from a ledger alone, for a request that has a key."""
+    first = ledger.event(event_id_of(request.request_key))
+    if first is None:
+        return None
+    requested = first.event
+    assert isinstance(requested, RenderRequested)  # noqa: S101  # the id is made from the key of a request
+    differing = differences(requested, request)
+    if differing:
+        raise RequestKeyTaken(
+            f"request key {request.request_key!r} stands for {first.stream}, which was asked for with other "
+            f"{', '.join(differing)}: use another --request-key, or repeat exactly that request"
+        )
+    history = ledger.history(first.stream)
+    rulings = [r.event for r in history if isinstance(r.event, RenderDecided | RenderDenied | RenderHeld)]
+    outcomes = [r.event for r in history if isinstance(r.event, Submission)]
+    outcome = outcomes[-1] if outcomes else None
+    return Placed(ledger.job(first.stream), requested, rulings[-1], outcome, repeated=True)
+
+
+def differences(before: RenderRequested, now: RenderRequest) -> list[str]:
+    """Name what `now` asks differently; text that was erased cannot be the same any more.
+
+    Where both ask for the same words with lines around them, those lines are the recorded ones: a newer
+    version may word them otherwise, and what is sent is built from the record (`recorded_call`).
+    """
+    url = before.reference_url.text if before.reference_url else None
+    pairs: dict[str, tuple[object, object]] = {
+        "operation": (before.operation, now.operation),
+        "prompt": (before.prompt.text, now.prompt),
+        "fields": ({k: v.text for k, v in before.fields.items()}, now.fields),
+        "size": (before.size, now.size),
+        "seconds": (before.seconds, now.total_seconds),
+        "model": (before.requested_model, now.requested_model),
+        "purpose": (before.purpose, now.purpose),
+        "profile": (before.profile, now.profile),
+        "cost limit": (before.max_cost_usd_micros, now.max_cost_usd_micros),
+        "source": (before.remix_video_id, now.source.video_id if now.source else None),
+        "draft": (None if before.remix_video_id else before.source_job, now.promotes),
+        "source file": (_digest(before.source_file), _digest(now.source_file)),
+        "input reference": (_digest(before.input_reference), _digest(now.input_reference)),
+        "reference": ((url, before.reference_file_id), (now.reference_url, now.reference_file_id)),
+        "further images": (_digests(before.further_images), [i.sha256 for i in now.further_images]),
+        "characters": (before.character_ids, now.character_ids),
+        "options": (dict(before.options), dict(now.options)),
+    }
+    differing = [name for name, (then, today) in pairs.items() if then != today]
+    is_augmented = before.augmented_prompt is not None
+    if not {"prompt", "fields"}.intersection(differing) and is_augmented != (now.sent_prompt != now.prompt):
+        differing.append("augmentation")  # --no-augment, now or then
+    return differing
+
+
+def _digest(file: object) -> str | None:
+    return getattr(file, "sha256", None)
+
+
+def _digests(images: tuple[InputReference, ...]) -> list[str]:
+    return [image.sha256 for image in images]

@@ -1,0 +1,364 @@
+"""Asking for a render: decide, record, call once, record what came of it.
+
+The order is the guarantee. Request, decision and intent are durable before the call; a crash between the
+call and its outcome leaves the job ``submitting``, which says that a video may exist. Nothing here sends
+anything a second time unless the last attempt is known to have created nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from decision.engine.approval import consider
+from decision.errors import BadRequest
+from decision.request.request import RenderRequest
+from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable
+from ledger.events import (
+    Outcome,
+    RenderClosed,
+    RenderDecided,
+    RenderDenied,
+    RenderRequested,
+    SubmissionAbsent,
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionRejected,
+)
+from ledger.job import Job, State
+from ledger.record import Draft, new_job_id, timestamp
+from ledger.store.interface import NEW
+from render_service.approvals.requesters import asker
+from render_service.assets.inputs import NOTHING, Material
+from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
+from render_service.rules.budgets import decided_until_recorded, replaced_if_refused
+from render_service.rules.context import context_of
+from render_service.rules.overrides import Override, approved_until, lapsed_overrides, set_aside
+from render_service.rules.policies import Rules
+from render_service.runtime.errors import BadInput, BudgetGone, NotReady
+from render_service.runtime.send_deadline import may_send
+from render_service.session.closing import closed
+from render_service.session.session import Desk
+from render_service.submission.intent import intended, requested
+from render_service.submission.outcomes import record_outcome
+from render_service.submission.recorded_call import Files, call_of
+from render_service.submission.request_keys import answered_repeat, event_id_of, find_repeated
+from render_service.submission.result import Placed
+from render_service.submission.retry import Patience
+from sora_adapter.errors import AdapterError
+from sora_adapter.messages import Submission
+from sora_adapter.requests import Prepared, SubmitCall
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+T = TypeVar("T")
+
+QUEUED_BY_MS = 30_000
+"""By when a request that is left to a worker is recorded, if it ever is."""
+
+
+def decide(
+    desk: Desk,
+    request: RenderRequest,
+    asked: RenderRequested,
+    override: Override | None = None,
+    taken: Mapping[str, int] = NOTHING_TAKEN,
+) -> Placed:
+    """Decide on `request` by the policy in force; nothing is recorded.
+
+    `taken` is what unrecorded decisions take of each budget. `BadInput` or `BadRequest` refuse it as it is.
+    """
+    profile = desk.profile(request.profile)
+
+    def decided(under: Rules) -> Placed:
+        who = asker(desk.settings, under.policy)
+        context = who.known_to(context_of(desk, request, profile, taken))
+        ruling = consider(request, catalog=under.catalog, policy=under.policy, context=context)
+        placed = _overridden(Placed(unrecorded(), asked, ruling, under=under), under, override)
+        who.check(placed.ruling)
+        return placed
+
+    return desk.in_force.judge(decided, (BadInput, BadRequest))
+
+
+async def place(
+    desk: Desk,
+    request: RenderRequest,
+    material: Material = NOTHING,
+    patience: Patience | None = None,
+    *,
+    queue: bool = False,
+    override: Override | None = None,
+) -> Placed:
+    """Decide on `request`, record it, and submit it if it is allowed; `material` are its files.
+
+    What the policy wants a person for is held. With `queue`, what is allowed is left to `resume` or a worker.
+    What is denied is set aside as `override` says; where the policy does not let it be, the denial is
+    recorded and `Placed.override_refused` says so. `BadRequest` if nothing is denied; nothing is recorded.
+    A request key that was used before gives the job it was used for; `RequestKeyTaken` if that job was
+    asked for something else; while its first caller waits for the server, so does this one, some seconds.
+    A server at capacity is asked again as `patience` allows.
+    """
+    patience = patience or Patience()
+    repeated = await find_repeated(desk, request)
+    if repeated is None:
+        asked = await asyncio.to_thread(requested, desk.assets, request, material)
+        try:
+            return await _place_new(desk, request, asked, material, patience, queue, override)
+        except EventIdConflict:  # another process used the key in between
+            repeated = await find_repeated(desk, request)
+            if repeated is None:
+                raise
+    repeated = await answered_repeat(desk, request, repeated)
+    if queue or not may_try_again(desk, repeated.job, repeated.outcome):
+        return repeated
+    return await submit(desk, repeated, patience, material)
+
+
+async def _place_new(
+    desk: Desk,
+    request: RenderRequest,
+    asked: RenderRequested,
+    material: Material,
+    patience: Patience,
+    queue: bool,  # noqa: FBT001
+    override: Override | None,
+) -> Placed:
+    """Decide and record, and submit what is allowed; decide again where others took the money in between.
+
+    So it is where another policy is in force by the time of the append, which comes before anything is sent.
+    """
+
+    async def once() -> Placed:
+        placed = await asyncio.to_thread(decide, desk, request, asked, override)
+        if queue or not isinstance(placed.ruling, RenderDecided):
+            return await _recorded(desk, placed)
+        return await submit(desk, placed, patience, material)
+
+    return await decided_until_recorded(desk.log, once)
+
+
+def _overridden(placed: Placed, under: Rules, wish: Override | None) -> Placed:
+    """Return `placed` with its denial set aside, or with why it cannot be."""
+    if wish is None:
+        return placed
+    try:
+        ruling = set_aside(placed.ruling, wish, catalog=under.catalog, policy=under.policy)
+    except BadRequest as refused:
+        if not isinstance(placed.ruling, RenderDenied):
+            raise
+        return replace(placed, override_refused=str(refused))
+    return replace(placed, ruling=ruling, override=wish)
+
+
+def may_try_again(desk: Desk, job: Job, outcome: Submission | None) -> bool:
+    """Say whether there was no attempt, or the last is known to have created nothing and cost nothing."""
+    if job.outcome is not None:
+        return False
+    if job.state in {State.DECIDED, State.ABSENT}:
+        return True
+    rejected = job.state is State.REJECTED and isinstance(outcome, SubmissionRejected)
+    return rejected and desk.profile(job.profile).is_free(outcome)  # type: ignore[arg-type]  # rejected says so
+
+
+def unrecorded() -> Job:
+    """Return a job that is not in the ledger yet: version 0 of a new stream."""
+    return Job(
+        job_id=new_job_id(),
+        version=NEW,
+        position=0,
+        state=State.REQUESTED,
+        created_at="",
+        updated_at="",
+        actor="",
+        trace_id="",
+    )
+
+
+def opening(desk: Desk, placed: Placed, same: Draft | None = None) -> list[Draft]:
+    """Return what a session opens with: the request, overrides, its decision, and after a denial its end.
+
+    `same` is a draft of the very same ruling, made for another request.
+    """
+    asked, ruling = placed.requested, placed.ruling
+    assert placed.under is not None  # noqa: S101  # it was decided just now
+    asking = asker(desk.settings, placed.under.policy).drafts(
+        desk.ledger, placed.job.job_id, asked, desk.provenance, desk.clock(), event_id_of(asked.request_key)
+    )
+    first = asking[0]
+    set_aside_now = placed.override.events() if placed.override else []
+    overrides = [desk.draft(event, causation_id=first.event_id) for event in set_aside_now]
+    cause = (overrides or [first])[-1].event_id
+    decided = same.again(desk.clock(), causation_id=cause) if same else desk.draft(ruling, causation_id=cause)
+    drafts = [*asking, *overrides, decided]
+    if isinstance(ruling, RenderDenied):
+        end = RenderClosed(outcome=Outcome.DENIED, duration_ms=0, cost_usd_micros=0)
+        drafts.append(desk.draft(end))
+    return drafts
+
+
+async def _recorded(desk: Desk, placed: Placed) -> Placed:
+    """Record what is not submitted now: denied, held, or left to a worker, for whom it is made due."""
+    store, job_id = desk.ledger.store, placed.job.job_id
+    queued = isinstance(placed.ruling, RenderDecided)
+    if queued:  # first, so that a crash after the append leaves nothing that is never due
+        await asyncio.to_thread(store.schedule, job_id, QUEUED_BY_MS)
+    job = await _opened(desk, placed, opening(desk, placed))
+    if queued:
+        await asyncio.to_thread(store.wake, [job_id])
+    return replace(placed, job=job)
+
+
+async def _opened(desk: Desk, placed: Placed, drafts: Sequence[Draft]) -> Job:
+    """Record what a session opens with; `PolicyReplaced` if other rules than decided it are in force."""
+    assert placed.under is not None  # noqa: S101  # as for `opening`
+    with replaced_if_refused(desk.in_force, placed.under):
+        return await desk.advance(placed.job, drafts, under=placed.under)
+
+
+async def submit(desk: Desk, placed: Placed, patience: Patience, material: Material = NOTHING) -> Placed:
+    """Attempt what was allowed until there is an outcome that lasts; every attempt has an intent of its own.
+
+    `placed` is not in the ledger yet, or was never attempted, or `may_try_again`. What is sent is what it
+    says was requested; `material` are its files where they are at hand. What was not allowed is returned as
+    it is.
+    """
+    if not isinstance(placed.ruling, RenderDecided):
+        return placed
+    files = Files(placed.job.job_id, desk.assets, material)
+    call = await asyncio.to_thread(call_of, placed.requested, placed.ruling, files)
+    while True:
+        placed, wait_s = await attempt(desk, placed, call, patience)
+        if wait_s is None:
+            break
+        desk.log.warning("submission.at_capacity", job_id=placed.job.job_id, wait_s=round(wait_s, 1))
+        await _wait(desk, placed.job, wait_s)
+    return placed
+
+
+async def attempt(
+    desk: Desk, placed: Placed, call: SubmitCall, patience: Patience
+) -> tuple[Placed, float | None]:
+    """Attempt once what was allowed; return what came of it, and the seconds after which to try again.
+
+    None where there is an outcome that lasts. Otherwise the session stays open.
+    """
+    ruling, job = placed.ruling, placed.job
+    assert isinstance(ruling, RenderDecided)  # noqa: S101  # nothing else is attempted
+    profile = desk.profile(placed.requested.profile)
+    if job.version != NEW and (overridden := str(ruling.basis.inputs.get("overridden") or "")):
+        await asyncio.to_thread(_check_overrides, desk, job, overridden.split(","))
+    if job.version != NEW and ruling.basis.inputs.get("approved"):
+        await asyncio.to_thread(_check_approvals, desk, job)
+    if job.version != NEW:
+        await desk.check_server(job)
+    async with desk.connect(profile) as client:
+        await asyncio.to_thread(lambda: desk.ledger.ledger_id)  # known before the ledger may be gone
+        prepared = await _prepared(client, call)
+        sent_sha256 = prepared.sent_sha256 if isinstance(prepared, Prepared) else None
+        fence = desk.fences.get(job.job_id)
+        intent = intended(client, profile, placed.requested, ruling, fence, sent_sha256)
+        in_time = may_send(job.job_id, desk.held_until)
+        recording = _recording(desk, placed, job, intent)
+        attempt = _attempt(desk, client, recording, intent, prepared, patience, in_time)
+        job, outcome, wait_s = await uninterrupted(desk, attempt)
+    return replace(placed, job=job, outcome=outcome), wait_s
+
+
+async def _prepared(client: "VideosClient", call: SubmitCall) -> Prepared | AdapterError:
+    """Return what will be sent, or why nothing can be; that is recorded like an attempt that went nowhere."""
+    try:
+        return await client.prepare(call)
+    except AdapterError as error:
+        return error
+
+
+def _check_overrides(desk: Desk, job: Job, overridden: Sequence[str]) -> None:
+    """Refuse to submit on the strength of an override that has run out."""
+    lapsed = set(lapsed_overrides(desk.ledger.history(job.job_id), desk.clock()))
+    over = [code for code in overridden if code in lapsed]
+    if over:
+        raise NotReady(
+            f"{job.job_id} was allowed by an override of {', '.join(over)} that has run out: "
+            f"`sora-ledger cancel {job.job_id}`, and ask again"
+        )
+
+
+def _check_approvals(desk: Desk, job: Job) -> None:
+    """Refuse to submit on the strength of an approval that has expired."""
+    until = approved_until(desk.ledger.history(job.job_id))
+    if until is not None and until <= timestamp(desk.clock()):
+        raise NotReady(
+            f"{job.job_id} was approved until {until[:19]}Z, which is over: "
+            f"`sora-ledger cancel {job.job_id}`, and ask again"
+        )
+
+
+async def _recording(desk: Desk, placed: Placed, job: Job, intent: SubmissionIntended) -> Job:
+    """Record the intent, and before the first one the request and the decision it follows from."""
+    if job.version != NEW:
+        return await _intended_again(desk, job, intent)
+    opened = opening(desk, placed)
+    drafts = [*opened, desk.draft(intent, causation_id=opened[-1].event_id)]
+    return await _opened(desk, placed, drafts)
+
+
+async def _intended_again(desk: Desk, job: Job, intent: SubmissionIntended) -> Job:
+    """Record another intent; its money was free in between, and may have gone to somebody else."""
+    try:
+        return await desk.advance(job, [desk.draft(intent)])
+    except BudgetExceeded as gone:
+        if job.state is State.REJECTED and job.request_key is None:
+            await desk.advance(job, [desk.draft(closed(desk, job, Outcome.REJECTED))])
+        raise BudgetGone(f"{job.job_id} was not sent again: {gone}; `sora-ledger budget list`") from gone
+
+
+async def _wait(desk: Desk, job: Job, wait_s: float) -> None:
+    """Wait to try again; who stops waiting leaves no session open that no key can open again."""
+    try:
+        await desk.sleep(wait_s)
+    except asyncio.CancelledError:
+        if job.request_key is None:
+            await desk.advance(job, [desk.draft(closed(desk, job, Outcome.REJECTED))])
+        raise
+
+
+async def _attempt(  # what one attempt is made of
+    desk: Desk,
+    client: "VideosClient",
+    recording: Awaitable[Job],
+    intent: SubmissionIntended,
+    prepared: Prepared | AdapterError,
+    patience: Patience,
+    in_time: Callable[[], bool],
+) -> tuple[Job, Submission, float | None]:
+    """Record the intent, call once, record the outcome; a crash in between leaves the job ``submitting``."""
+    try:
+        job = await recording
+    except LedgerUnusable as error:  # an answer that cannot be recorded says something else: `Keeping`
+        raise LedgerUnusable(f"{error}; nothing was sent: repeat the command after that") from error
+    try:
+        if isinstance(prepared, AdapterError):
+            raise prepared
+        submitted = await client.submit_prepared(intent, prepared, in_time)
+    except AdapterError:  # raised only before anything was sent
+        absent = SubmissionAbsent(attempt_id=intent.attempt_id, how="never_connected")
+        await record_outcome(desk, job, absent, goes_on=False)
+        raise
+    outcome = submitted.outcome
+    if isinstance(outcome, SubmissionAccepted) and submitted.reported_cost_usd_micros is not None:
+        outcome = outcome.model_copy(update={"reported_cost_usd_micros": submitted.reported_cost_usd_micros})
+    wait_s = patience.wait_after(outcome, client.profile)
+    return await record_outcome(desk, job, outcome, goes_on=wait_s is not None), outcome, wait_s
+
+
+async def uninterrupted(desk: Desk, work: Coroutine[Any, Any, T]) -> T:
+    """Finish `work` although somebody pressed Ctrl-C: an answer that is on its way is recorded first."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        desk.log.warning("submission.finishing", hint="press Ctrl-C again to leave the outcome unknown")
+        await task
+        raise

@@ -1,1 +1,0 @@
-"""What others made: videos, characters, facts."""

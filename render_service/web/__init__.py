@@ -1,1 +1,0 @@
-"""What the service answers over HTTP: webhooks, health, metrics. ASGI; nothing here decides anything."""

@@ -1,0 +1,199 @@
+"""The inbox of a process that receives webhooks: each event durable once, answered as soon as it is.
+
+While one transaction is under way the next deliveries gather and then go as one. What is new is tied to its
+jobs, and those are made due, after the answer, and beside what comes next. A process that dies in between has
+lost a wake-up and nothing else: the job is looked at in its own time, and tied then
+(`render_service.webhooks.matching`).
+"""
+
+import asyncio
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from ledger.errors import EventIdConflict
+from ledger.events import Event, WebhookReceived
+from ledger.job import Job
+from ledger.record import Authority, Draft, draft
+from ledger.store.interface import ANY, Batch, JobFilter
+from render_service.session.session import Desk
+from render_service.webhooks.matching import inbox_of, match, tie
+
+RECEIPTS = uuid.UUID("c3f0a6f4-53a5-5c44-9d0c-0b7b9f3b8f11")
+"""Namespace of the event ids of deliveries: the database holds one of each."""
+
+REMEMBERED = 20_000
+MOST_TOGETHER = 500
+GATHER_S = 0.05
+"""How long ties gather: each round of them costs two commits, which the next deliveries would wait for."""
+
+
+class Reception(StrEnum):
+    """What became of a delivery; the words are those of the metrics."""
+
+    RECORDED = "recorded"
+    REPEATED = "repeated"
+    CONFLICTING = "conflicting"
+
+
+class Unseen(NamedTuple):
+    """A delivery this process meets for the first time, ready to be recorded."""
+
+    profile: str
+    event: WebhookReceived
+    received: Draft
+
+
+class Said(NamedTuple):
+    """What every delivery of one event agrees on."""
+
+    webhook_type: str
+    video_id: str
+
+
+class Waiting(NamedTuple):
+    """A delivery that somebody waits for; `event_id` is the same for every delivery of its event."""
+
+    profile: str
+    event: WebhookReceived
+    event_id: str
+    done: asyncio.Future[Reception]
+
+
+class Inbox:
+    """Records deliveries at a desk; for one event loop."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._waiting: list[Waiting] = []
+        self._untied: list[Unseen] = []
+        self._working: asyncio.Task[None] | None = None
+        self._tying: asyncio.Task[None] | None = None
+        self._seen: OrderedDict[str, Said] = OrderedDict()
+
+    async def receive(self, profile: str, event: WebhookReceived) -> Reception:
+        """Record `event` in the inbox of `profile` unless it is there; durable on return."""
+        done: asyncio.Future[Reception] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(profile, event, receipt_id(profile, event.webhook_event_id), done))
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
+        return await done
+
+    async def close(self) -> None:
+        """Finish what was received."""
+        if self._working is not None:
+            await self._working
+        if self._tying is not None:
+            await self._tying
+
+    async def _work(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
+            try:
+                unseen, new = await asyncio.to_thread(self._record, group)
+            except Exception as error:  # noqa: BLE001  # raised where it is waited for
+                self._settle((one, error) for one in group)
+                continue
+            self._settle((one, self._reception(one, new)) for one in group)
+            self._forget()
+            self._untied += unseen
+            if self._untied and (self._tying is None or self._tying.done()):
+                self._tying = asyncio.create_task(self._tie_all())
+
+    async def _tie_all(self) -> None:
+        while self._untied:
+            await asyncio.sleep(GATHER_S)
+            untied, self._untied = self._untied, []
+            await asyncio.to_thread(self._tie, untied)
+
+    @staticmethod
+    def _settle(outcomes: Iterable[tuple[Waiting, Reception | Exception]]) -> None:
+        for one, outcome in outcomes:
+            if one.done.done():  # the sender has gone
+                continue
+            if isinstance(outcome, Exception):
+                one.done.set_exception(outcome)
+            else:
+                one.done.set_result(outcome)
+
+    def _reception(self, one: Waiting, new: set[str]) -> Reception:
+        """Say what became of `one`; the first of a new event takes it out of `new`."""
+        if one.event_id in new:
+            new.remove(one.event_id)
+            return Reception.RECORDED
+        if self._seen[one.event_id] != _said(one.event):
+            return Reception.CONFLICTING
+        return Reception.REPEATED
+
+    # --- in a thread ---
+
+    def _record(self, group: Sequence[Waiting]) -> tuple[list[Unseen], set[str]]:
+        """Record what is new; return what this process had not seen, and the event ids of what is new."""
+        unseen: dict[str, Unseen] = {}
+        for one in group:
+            if one.event_id not in self._seen and one.event_id not in unseen:
+                unseen[one.event_id] = Unseen(one.profile, one.event, self._draft(one))
+        new = dict(unseen)
+        while new:
+            try:
+                self._append(new.values())
+                break
+            except EventIdConflict:  # another process received some of them
+                known = self._known(new)
+                if not known:
+                    raise
+                self._seen.update(known)
+                new = {event_id: each for event_id, each in new.items() if event_id not in known}
+        self._seen.update({event_id: _said(each.event) for event_id, each in new.items()})
+        return list(unseen.values()), set(new)
+
+    def _draft(self, one: Waiting) -> Draft:
+        who = replace(self._desk.provenance, authority=Authority.EXTERNAL)
+        return draft(one.event, who, self._desk.clock(), event_id=one.event_id)
+
+    def _append(self, new: Iterable[Unseen]) -> None:
+        by_profile: dict[str, list[Draft]] = {}
+        for each in new:
+            by_profile.setdefault(each.profile, []).append(each.received)
+        batches = [Batch(inbox_of(profile), ANY, drafts) for profile, drafts in by_profile.items()]
+        self._desk.ledger.append(batches)
+
+    def _known(self, event_ids: Iterable[str]) -> dict[str, Said]:
+        found = {event_id: self._desk.ledger.event(event_id) for event_id in event_ids}
+        return {event_id: _said(record.event) for event_id, record in found.items() if record is not None}
+
+    def _forget(self) -> None:
+        while len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+
+    def _tie(self, unseen: Sequence[Unseen]) -> None:
+        """Tie deliveries to the jobs there are, and make those due; what fails is tied with the job's end."""
+        try:
+            jobs = [(self._job(each), each) for each in unseen]
+            found = [(job, each) for job, each in jobs if job is not None]
+            tie(self._desk.ledger, [(job.job_id, self._match(each)) for job, each in found])
+            due = {job.job_id for job, _ in found if job.outcome is None}
+            if due:
+                self._desk.ledger.store.wake(due)
+        except Exception as error:  # noqa: BLE001  # a wake-up is not worth the deliveries that wait
+            self._desk.log.warning("webhook.not_matched", deliveries=len(unseen), because=str(error))
+
+    def _job(self, each: Unseen) -> Job | None:
+        jobs = self._desk.ledger.jobs(JobFilter(profile=each.profile, video_id=each.event.video_id), 1)
+        return jobs[0] if jobs else None
+
+    def _match(self, each: Unseen) -> Draft:
+        return match(self._desk, each.profile, each.event, each.received.event_id)
+
+
+def receipt_id(profile: str, webhook_event_id: str) -> str:
+    """Return the event id of an event's delivery to a profile's inbox."""
+    return str(uuid.uuid5(RECEIPTS, f"{profile}\n{webhook_event_id}"))
+
+
+def _said(event: Event) -> Said:
+    assert isinstance(event, WebhookReceived)  # noqa: S101  # nothing else has such an event id
+    return Said(event.webhook_type, event.video_id)

@@ -1,1 +1,0 @@
-"""Workers: who does what is due, on any number of machines."""

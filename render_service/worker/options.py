@@ -1,0 +1,58 @@
+"""The terms a worker works by, and the limits it keeps together with the others."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ledger.job import Job
+from ledger.store.interface import Limit
+from render_service.recovery.attempts import GRACE_S
+from render_service.runtime.errors import BadInput
+
+MOST_AT_ONCE = 1_000
+_LIMIT = re.compile(r"(?P<model>[^=\s]+)=(?P<number>[1-9][0-9]{0,5})")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a worker works; `drain` ends it once nothing is due, waiting or held by anybody.
+
+    `at_once` jobs in hand, looked at every `interval_s`; a lease lasts `lease_s` and is renewed three times
+    while it lasts; where nothing is due, the next look at the queue is after `idle_s`. An attempt that was
+    cut off is searched for after `grace_s`.
+    """
+
+    at_once: int = 100
+    interval_s: float = 10.0
+    lease_s: float = 60.0
+    idle_s: float = 1.0
+    grace_s: float = GRACE_S
+    drain: bool = False
+    per_minute: Mapping[str, int] = field(default_factory=dict)
+    running: Mapping[str, int] = field(default_factory=dict)
+
+    def limit_of(self, job: Job) -> Limit:
+        """Return what all workers together may ask for jobs of this kind: one server's one model."""
+        model = job.model or ""
+        return Limit(f"{job.profile}/{model}", self.per_minute.get(model), self.running.get(model))
+
+    def next_look_s(self, now_s: float) -> float:
+        """Return the seconds until running jobs are next looked at, a half to one and a half intervals.
+
+        It is the same moment for all of them, so that one list shows many.
+        """
+        ahead_s = self.interval_s - now_s % self.interval_s
+        return ahead_s if ahead_s > self.interval_s / 2 else ahead_s + self.interval_s
+
+
+def read_limits(flag: str, given: Iterable[str]) -> dict[str, int]:
+    """Read ``MODEL=N`` limits; `BadInput` names the one that is none."""
+    found: dict[str, int] = {}
+    for text in given:
+        match = _LIMIT.fullmatch(text)
+        if match is None:
+            raise BadInput(
+                f"{flag} {text}: expected MODEL=N with N from 1 to 999999, such as {flag} sora-2=5"
+            )
+        found[match["model"]] = int(match["number"])
+    return found

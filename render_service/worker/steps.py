@@ -1,0 +1,288 @@
+"""Carrying out the next step of a job: the same use cases that the commands call, under a lease.
+
+Each method ends with the job given back, and says when it is due again. Nothing here decides what is true:
+what a server answered is recorded by `renders`, `settle` and `recovery`, as after a command that was typed.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
+from random import random
+from typing import TYPE_CHECKING
+
+from ledger.errors import IllegalTransition, LedgerUnusable, StaleFence, WrongExpectedVersion
+from ledger.job import Job, State
+from render_service.recovery.reconcile import reconcile
+from render_service.runtime.errors import AnsweredTooLate, AssetUnusable, NotReady
+from render_service.session.session import Desk
+from render_service.settlement.observe import Looking
+from render_service.settlement.overdue import is_overdue
+from render_service.settlement.settle import finish, let_go, record_observation
+from render_service.submission.resume import rebuild, recorded
+from render_service.submission.retry import Patience
+from render_service.submission.submit import attempt, may_try_again
+from render_service.worker.leases import Hands
+from render_service.worker.options import Terms
+from render_service.worker.rate_limit import Capacity
+from sora_adapter.errors import (
+    AdapterError,
+    ContentTooLarge,
+    ContentUnavailable,
+    ServerTrouble,
+    VideoNotFound,
+    loggable,
+)
+from sora_adapter.models import Observation
+from sora_adapter.polling import pace_after_look, pace_after_trouble
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+from enum import Enum, auto
+
+
+class Step(Enum):
+    """The next thing to do."""
+
+    SUBMIT = auto()
+    FIND = auto()
+    LOOK = auto()
+    FINISH = auto()
+    NOTHING = auto()
+
+
+_STEPS = {
+    State.DECIDED: Step.SUBMIT,
+    State.REJECTED: Step.SUBMIT,
+    State.ABSENT: Step.SUBMIT,
+    State.SUBMITTING: Step.FIND,
+    State.UNKNOWN: Step.FIND,
+    State.RUNNING: Step.LOOK,
+    State.COMPLETED: Step.FINISH,
+    State.STORED: Step.FINISH,
+    State.FAILED: Step.FINISH,
+    State.LOST: Step.FINISH,
+    State.ABANDONED: Step.FINISH,
+}
+NOT_TO_BE_LEFT = (State.SUBMITTING, State.UNKNOWN, State.RUNNING, State.COMPLETED)
+"""States in which a job wants somebody, whoever began it: money is at stake, or bytes that expire."""
+
+
+def next_step(job: Job) -> Step:
+    """Return what is to be done next with `job`: nothing where it is closed, or a person has to answer."""
+    if job.outcome is not None:
+        return Step.NOTHING
+    return _STEPS.get(job.state, Step.NOTHING)
+
+
+SENDING = 16
+ASKING = 16
+FETCHING = 8
+SOON_S = 1.0
+AFTER_TROUBLE_S = 30.0
+NEEDS_A_PERSON_S = 600.0
+
+
+class CarryingOut:
+    """What a worker does with the jobs in its `hands`."""
+
+    def __init__(self, desk: Desk, hands: Hands, terms: Terms) -> None:
+        self._desk = desk
+        self._hands = hands
+        self._terms = terms
+        self._capacity = Capacity(desk.ledger.store)
+        self._sending = asyncio.Semaphore(SENDING)
+        self._asking = asyncio.Semaphore(ASKING)
+        self._fetching = asyncio.Semaphore(FETCHING)
+        self._looking: dict[str, Looking] = {}
+        self._overdue: set[str] = set()
+        self.submitted = 0
+        self.closed = 0
+
+    async def carry_out(self, step: Step, jobs: Sequence[Job]) -> None:
+        """Do `step` for `jobs`, all of one profile, and give every one of them back."""
+        match step:
+            case Step.SUBMIT:
+                await self._submit(jobs)
+            case Step.LOOK:
+                await self._each(jobs, self._look(jobs))
+            case Step.FIND:
+                await self._each(jobs, self._find(jobs))
+            case Step.FINISH:
+                await asyncio.gather(*(self._each([job], self._finish(job)) for job in jobs))
+            case Step.NOTHING:
+                await asyncio.gather(*(self._done(job) for job in jobs))
+
+    async def _each(self, jobs: Sequence[Job], work: Awaitable[None]) -> None:
+        """Do the `work` on `jobs`; what goes wrong with it puts them off and ends nothing else."""
+        try:
+            await work
+        except LedgerUnusable:
+            raise
+        except (StaleFence, AnsweredTooLate) as lost:  # the job is another's now, and so is its slot
+            for job in jobs:
+                self._warn(job, lost)
+                await self._hands.put(job.job_id, SOON_S)
+        except (WrongExpectedVersion, IllegalTransition) as passed:  # somebody else works on it too
+            await self._put_off(jobs, SOON_S, passed)
+        except ServerTrouble as trouble:
+            pace = pace_after_trouble(trouble, 0, self._terms.interval_s, random())  # noqa: S311  # a pause
+            await self._put_off(jobs, pace.pause_s, trouble)
+        except NotReady as asks:
+            await self._put_off(jobs, NEEDS_A_PERSON_S, asks)
+        except (
+            VideoNotFound,
+            ContentUnavailable,
+            ContentTooLarge,
+            AssetUnusable,
+        ) as answer:  # the same question again may get the same answer
+            await self._put_off(jobs, None, answer)
+        except Exception as error:  # noqa: BLE001  # also a fault of ours: it must not stop the queue
+            await self._put_off(jobs, AFTER_TROUBLE_S, error)
+
+    async def _put_off(self, jobs: Sequence[Job], delay_s: float | None, error: Exception) -> None:
+        """Give `jobs` back for later, unless what went wrong was the end of them.
+
+        Without a delay it is longer and longer, as nothing new is heard of a job.
+        """
+        for given in jobs:
+            job = await self._desk.job(given.job_id)
+            self._warn(job, error)
+            step = next_step(job)
+            if step in {Step.NOTHING, Step.SUBMIT}:
+                await self._capacity.free(job.job_id)
+            await self._mind_age(job)
+            later_s = self._patience_s(job) if delay_s is None else delay_s
+            await self._hands.put(job.job_id, None if step is Step.NOTHING else later_s)
+
+    def _patience_s(self, job: Job) -> float:
+        """Return half of the time in which nothing new was heard of `job`, within bounds."""
+        silent = self._desk.clock() - datetime.fromisoformat(job.updated_at)
+        return min(max(AFTER_TROUBLE_S, silent.total_seconds() / 2), NEEDS_A_PERSON_S)
+
+    def _warn(self, job: Job, error: Exception) -> None:
+        self._desk.log.warning("job.trouble", job_id=job.job_id, **loggable(error))
+
+    async def _mind_age(self, job: Job) -> None:
+        """Give the place of a render that takes too long to others, once, and say so; it is still watched."""
+        if job.job_id in self._overdue:
+            return
+        ledger, longest_s = self._desk.ledger, self._desk.settings.longest_render_s
+        if await asyncio.to_thread(is_overdue, ledger, job, self._desk.clock(), longest_s):
+            self._overdue.add(job.job_id)
+            await self._capacity.free(job.job_id)
+            next_command = f"sora-ledger give-up {job.job_id} --reason TEXT"
+            self._desk.log.warning("job.overdue", job_id=job.job_id, state=job.state, ends_it=next_command)
+
+    async def _done(self, job: Job) -> None:
+        """Let go of a job for good; whatever is asked for it later makes it due again."""
+        await self._capacity.free(job.job_id)
+        await self._hands.put(job.job_id, None)
+
+    # --- submitting ---
+
+    async def _submit(self, jobs: Sequence[Job]) -> None:
+        """Submit what may be submitted, and look at once at what runs: some servers are quick."""
+        running: list[Job] = []
+
+        async def one(job: Job) -> None:
+            async with self._sending:
+                await self._each([job], self._submit_one(job, running))
+
+        await asyncio.gather(*map(one, jobs))
+        if running:
+            await self._each(running, self._look(running))
+
+    async def _submit_one(self, job: Job, running: list[Job]) -> None:
+        limit = self._terms.limit_of(job)
+        if wait_s := await self._capacity.turn(job.job_id, limit):
+            await self._hands.put(job.job_id, wait_s)
+            return
+        found = await asyncio.to_thread(recorded, self._desk.ledger, job)
+        if not may_try_again(self._desk, job, found.outcome):
+            await self._done(job)
+            return
+        placed, call = await asyncio.to_thread(rebuild, self._desk, job, found)
+        patience = Patience(timeout_s=math.inf, outlasts_absence=True)
+        placed, wait_again_s = await attempt(self._desk, placed, call, patience)
+        if wait_again_s is not None:
+            pause_s = await self._capacity.refused(job.job_id, limit, wait_again_s)
+            self._desk.log.warning("server.at_capacity", limit=limit.name, pause_s=round(pause_s, 1))
+            await self._hands.put(job.job_id, pause_s)
+            return
+        self.submitted += 1
+        self._capacity.accepted(limit)
+        if placed.job.state is State.RUNNING:
+            running.append(placed.job)
+        elif placed.job.state is State.UNKNOWN:  # it may run: its slot stays taken until it is found
+            await self._hands.put(job.job_id, self._terms.interval_s)
+        else:
+            await self._done(placed.job)
+
+    # --- finding what was lost ---
+
+    async def _find(self, jobs: Sequence[Job]) -> None:
+        for settlement in await reconcile(self._desk, jobs, grace_s=self._terms.grace_s):
+            job_id = settlement.job.job_id
+            if not settlement.is_open:
+                await self._hands.put(job_id, 0.0)
+                continue
+            asks = settlement.verdict == "needs_person"
+            if asks:
+                self._desk.log.warning("job.needs_a_person", job_id=job_id, why=settlement.why)
+            await self._hands.put(job_id, NEEDS_A_PERSON_S if asks else self._terms.interval_s)
+
+    # --- looking and finishing ---
+
+    async def _look(self, jobs: Sequence[Job]) -> None:
+        by_video = {job.video_id: job for job in jobs if job.video_id is not None}
+        async with self._desk.connect(self._desk.profile(jobs[0].profile)) as client:
+            looking = self._looking.setdefault(
+                client.profile.name, Looking(client, self._desk.log, self._asking)
+            )
+            listed, asked = await looking.at(list(by_video))
+            await asyncio.gather(
+                *(self._take_in(client, by_video[name], seen) for name, seen in listed.items()),
+                *(self._answered(client, by_video[name], answer) for name, answer in asked.items()),
+            )
+
+    async def _answered(self, client: "VideosClient", job: Job, answer: "Observation | AdapterError") -> None:
+        if isinstance(answer, Observation):
+            await self._take_in(client, job, answer, listed=False)
+        else:
+            await self._each([job], self._refused(job, answer))
+
+    async def _refused(self, job: Job, answer: "AdapterError") -> None:
+        if isinstance(answer, VideoNotFound):
+            await let_go(self._desk, job)
+        raise answer
+
+    async def _take_in(
+        self, client: "VideosClient", job: Job, seen: Observation, *, listed: bool = True
+    ) -> None:
+        async def taken_in() -> None:
+            now = await record_observation(self._desk, job, seen, "list" if listed else "poll")
+            if now.state is State.RUNNING:
+                await self._mind_age(now)
+                await self._hands.put(now.job_id, self._next_look_s(seen))
+                return
+            await self._capacity.free(now.job_id)
+            await self._finish(now, client)
+
+        await self._each([job], taken_in())
+
+    def _next_look_s(self, seen: Observation) -> float:
+        """Return the seconds to the next look: as the server says, else with the other jobs."""
+        if seen.poll_after_ms is None and seen.retry_after_ms is None:
+            return self._terms.next_look_s(self._desk.clock().timestamp())
+        return pace_after_look(seen, self._terms.interval_s).pause_s
+
+    async def _finish(self, job: Job, client: "VideosClient | None" = None) -> None:
+        """Keep the video and close the job."""
+        async with self._fetching, self._desk.connect(self._desk.profile(job.profile)) as connected:
+            ended = await finish(self._desk, client or connected, job)
+        if next_step(ended) is Step.NOTHING:
+            self.closed += 1
+            await self._done(ended)
+        else:
+            await self._hands.put(ended.job_id, self._terms.interval_s)

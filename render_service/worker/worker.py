@@ -1,0 +1,228 @@
+"""A worker: claims due jobs from the ledger, carries out what is next for each, and hands it back.
+
+Any number may work on one ledger, on PostgreSQL from any number of machines. A job belongs to the worker
+that holds its lease; what a worker says about a job whose lease it has lost is refused (by the fence, see
+`ledger.store.interface`), so one that stalled and wakes up can do no harm. Leases are no facts: they leave no
+event.
+
+Due are jobs that were queued, running ones whose next look has come, and any job a webhook spoke of. Now and
+then a worker also takes up what nobody scheduled and nobody should leave: renders that run, finished ones
+that are not stored, attempts whose outcome is not known. A job that belongs to another server than the one
+in use (`render_service.session.servers`) is left alone, with its money. Where the address of a server is set
+(``OPENAI_BASE_URL``), it is that of the chosen profile: what other profiles have queued is left to others.
+
+On SIGTERM it claims nothing more, and finishes or hands back what it holds within ten seconds.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import random
+from typing import Any
+
+from ledger.job import Job
+from ledger.ledger import Ledger
+from render_service.runtime.errors import WrongServer
+from render_service.runtime.settings import SANDBOX
+from render_service.session.session import Desk
+from render_service.worker.leases import Hands
+from render_service.worker.options import Terms
+from render_service.worker.steps import NOT_TO_BE_LEFT, CarryingOut, Step, next_step
+
+
+def queue_document(ledger: Ledger) -> dict[str, Any]:
+    """Return depth, age and lease holders; times are Unix milliseconds of the store's clock."""
+    tally = ledger.store.tally()
+    return {
+        "due": tally.due,
+        "oldest_due_s": tally.overdue_ms / 1000,
+        "waiting": tally.waiting,
+        "leased": tally.leased,
+        "leases": [lease._asdict() for lease in ledger.store.leases()],
+    }
+
+
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """Yield an event that SIGTERM and SIGINT set; a second one of them ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    names = (signal.SIGTERM, signal.SIGINT)
+
+    def asked() -> None:
+        stop.set()
+        for name in names:
+            loop.remove_signal_handler(name)
+
+    for name in names:
+        loop.add_signal_handler(name, asked)
+    try:
+        yield stop
+    finally:
+        for name in names:
+            loop.remove_signal_handler(name)
+
+
+FINISHING_S = 6.0
+CUTTING_OFF_S = 1.0
+ENLISTING_S = 60.0
+NOT_RECORDED_YET_S = 60.0
+
+
+@dataclass(frozen=True)
+class Worked:
+    """What a worker did while it ran."""
+
+    holder: str
+    claimed: int
+    submitted: int
+    closed: int
+
+
+def new_holder() -> str:
+    """Return a name for a worker that tells people where it runs."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+
+
+class Worker:
+    """One worker at a desk."""
+
+    def __init__(self, desk: Desk, terms: Terms, holder: str | None = None) -> None:
+        self._desk = desk
+        self._terms = terms
+        self._hands = Hands(desk, holder or new_holder(), terms.lease_s)
+        self._carrying = CarryingOut(desk, self._hands, terms)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._claimed = 0
+        self._enlisted_at = float("-inf")
+        self._failure: BaseException | None = None
+        self._elsewhere: set[str] = set()
+        self._other_servers: set[str] = set()
+
+    async def run(self, stop: asyncio.Event) -> Worked:
+        """Work until `stop` is set, or with `drain` until nothing is left to do."""
+        self._desk.log.info("worker.started", holder=self._hands.holder)
+        keeping = asyncio.create_task(self._hands.keep())
+        keeping.add_done_callback(self._failed_with)
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await self._work(stop, stopping)
+        finally:
+            self._desk.log.info("worker.stopping", in_hand=len(self._hands))
+            await self._end()
+            stopping.cancel()
+            keeping.cancel()
+        worked = Worked(self._hands.holder, self._claimed, self._carrying.submitted, self._carrying.closed)
+        self._desk.log.info("worker.stopped", claimed=worked.claimed, closed=worked.closed)
+        return worked
+
+    async def _work(self, stop: asyncio.Event, stopping: "asyncio.Task[bool]") -> None:
+        while not stop.is_set():
+            if self._failure is not None:
+                raise self._failure
+            claimed = await self._claim()
+            if not claimed and self._terms.drain and await self._is_drained():
+                break
+            if not claimed:
+                await self._pause(stopping)
+
+    async def _claim(self) -> int:
+        """Take up what is due, as far as there is a hand free; return how many jobs that are."""
+        await self._enlist()
+        free = self._terms.at_once - len(self._hands)
+        job_ids = await self._hands.take(free) if free > 0 else []
+        if job_ids:
+            self._claimed += len(job_ids)
+            await self._begin(job_ids)
+        return len(job_ids)
+
+    async def _enlist(self) -> None:
+        """Make due what nobody scheduled, unless it is so young that whoever began it is still at it."""
+        if time.monotonic() < self._enlisted_at + ENLISTING_S:
+            return
+        self._enlisted_at = time.monotonic()
+        await asyncio.to_thread(self._desk.drain_spool)
+        before = round((self._desk.clock().timestamp() - ENLISTING_S) * 1000)
+        enlist = self._desk.ledger.store.enlist
+        found = await asyncio.to_thread(enlist, NOT_TO_BE_LEFT, f"job_{before:012x}")
+        if found:
+            self._desk.log.info("worker.enlisted", jobs=found)
+
+    async def _begin(self, job_ids: Sequence[str]) -> None:
+        groups: dict[tuple[Step, str | None], list[Job]] = defaultdict(list)
+        for job_id, job in zip(job_ids, await asyncio.to_thread(self._read, job_ids), strict=True):
+            if job is None:  # its request is about to be recorded; or never was
+                await self._hands.put(job_id, NOT_RECORDED_YET_S if self._is_young(job_id) else None)
+            elif not await self._serves(job):
+                self._elsewhere.add(job_id)
+                await self._hands.put(job_id, self._terms.interval_s)
+            else:
+                groups[next_step(job), job.profile].append(job)
+        for (step, _), jobs in groups.items():
+            self._start(step, jobs)
+
+    async def _serves(self, job: Job) -> bool:
+        """Say whether this worker's server is that of `job`; of each other server, say once what to set."""
+        if next_step(job) is Step.NOTHING:
+            return True
+        settings = self._desk.settings
+        try:
+            await self._desk.check_server(job)
+        except WrongServer as elsewhere:
+            if elsewhere.server not in self._other_servers:
+                self._other_servers.add(elsewhere.server)
+                because = str(elsewhere)
+                self._desk.log.warning("worker.other_server", server=elsewhere.server, because=because)
+            return False
+        return settings.base_url is None or job.profile in {settings.chosen_profile(), SANDBOX, None}
+
+    def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
+        return [self._desk.ledger.store.job(job_id) for job_id in job_ids]
+
+    def _is_young(self, job_id: str) -> bool:
+        oldest = round((self._desk.clock().timestamp() - 10 * NOT_RECORDED_YET_S) * 1000)
+        return job_id >= f"job_{oldest:012x}"
+
+    def _start(self, step: Step, jobs: Sequence[Job]) -> None:
+        task = asyncio.create_task(self._carrying.carry_out(step, jobs))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._failed_with)
+
+    def _failed_with(self, task: asyncio.Task[None]) -> None:
+        """Note what no job can be blamed for: the store cannot be used, and so nobody can work on."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = error
+
+    async def _pause(self, stopping: "asyncio.Task[bool]") -> None:
+        """Wait until it is time to look at the queue again, a hand is free, or it is time to stop."""
+        idle_s = self._terms.idle_s * (0.75 + random() / 2)  # noqa: S311  # workers take turns
+        waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {stopping}
+        if len(self._hands) >= self._terms.at_once:
+            waiting |= self._tasks
+        await asyncio.wait(waiting, timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _is_drained(self) -> bool:
+        if self._tasks:
+            return False
+        for_others = await asyncio.to_thread(self._read, list(self._elsewhere))
+        self._elsewhere = {job.job_id for job in for_others if job and next_step(job) is not Step.NOTHING}
+        tally = await asyncio.to_thread(self._desk.ledger.store.tally)
+        return tally.due + tally.waiting + tally.leased <= len(self._elsewhere)
+
+    async def _end(self) -> None:
+        """Let what is under way come to its end, for a while; then hand back what is left."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=FINISHING_S)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CUTTING_OFF_S)
+        await self._hands.put_all()

@@ -1,0 +1,208 @@
+"""What a person is told when a server did not do what it was asked: the thing, what came, the next step.
+
+The same words serve a question that failed (an error is raised) and a submission that was not accepted
+(an outcome is recorded, and `trouble` puts it into words). Pure, and free of `openai`.
+"""
+
+from typing import TYPE_CHECKING, assert_never
+
+from ledger.events import (
+    ErrorDetail,
+    Status,
+    SubmissionAbsent,
+    SubmissionAccepted,
+    SubmissionRejected,
+    SubmissionUnknown,
+)
+from sora_adapter.errors import (
+    AnswerError,
+    ContentExpired,
+    ContentGone,
+    ContentMissing,
+    ContentNotReady,
+    ServerBusy,
+    ServerFailed,
+    ServerRefused,
+    ServerUnreachable,
+    ServerUnreadable,
+    VideoNotFound,
+)
+from sora_adapter.profiles import Profile
+from sora_adapter.responses import FAILURE, REDIRECT
+
+if TYPE_CHECKING:
+    from sora_adapter.models import Observation
+
+Submission = SubmissionAccepted | SubmissionRejected | SubmissionUnknown | SubmissionAbsent
+
+_BY_STATUS: dict[int, tuple[type[AnswerError], str]] = {
+    401: (ServerRefused, "set {key} to a key of this server"),
+    403: (ServerRefused, "the key in {key} may not do this; use another, or ask its owner"),
+    404: (VideoNotFound, "check the id and the profile: a video is known only to the server that made it"),
+    405: (ServerRefused, "it does not offer this operation; ask its operator whether there is another way"),
+    429: (ServerBusy, "ask again {when}, or less often"),
+}
+_BY_FAMILY: dict[int, tuple[type[AnswerError], str]] = {
+    REDIRECT: (ServerRefused, "set OPENAI_BASE_URL to the address it points to"),
+    FAILURE: (ServerFailed, "ask again {when}"),
+}
+_BY_CODE = {
+    "invalid_api_key": (
+        "the key in {key} is not one of this server's: compare it with the one you were given, or make "
+        "another (OpenAI: https://platform.openai.com/api-keys)"
+    ),
+    "insufficient_quota": (
+        "the credits are used up, and waiting does not help: add some (OpenAI: "
+        "https://platform.openai.com/account/billing), or set {key} to another key"
+    ),
+    "model_not_found": (
+        "the server has no such model, or none for the key in {key}: ask its operator, use another --model, "
+        "or say in a profile of your own (SORA_LEDGER_PROFILES) what this server calls it"
+    ),
+    "not_verified": (
+        "the organisation behind {key} has to be verified first; an owner does that, and it may take half an "
+        "hour to be known (OpenAI: https://platform.openai.com/settings/organization/general)"
+    ),
+}
+"""What only a person can put right, by the error's code; asking again changes nothing."""
+_SAME_AS = {"billing_hard_limit_reached": "insufficient_quota", "invalid_authentication": "invalid_api_key"}
+_VERIFY = "must be verified"  # how OpenAI says it, without a code
+_OTHERWISE = (ServerRefused, "asking again changes nothing; change the request")
+MAY_EXIST = (
+    "a video may have been created: `sora-ledger reconcile --all` looks for it; do that before asking again"
+)
+MAY_EXIST_UNLISTED = (
+    "a video may have been created, and this server lists none: ask whoever runs it before asking again, "
+    "then tell `sora-ledger reconcile`"
+)
+
+
+def trouble(outcome: Submission, profile: Profile, server: str) -> AnswerError | None:
+    """Return what to tell about an outcome, as the error a question would have raised; None for acceptance.
+
+    `server` is the base URL the attempt went to.
+    """
+    match outcome:
+        case SubmissionAccepted():
+            return None
+        case SubmissionRejected():
+            return _rejected(outcome, profile, server)
+        case SubmissionUnknown():
+            return _unknown(outcome, profile, server)
+        case SubmissionAbsent():
+            return unreachable(server, "no connection; nothing was sent")
+        case _:
+            assert_never(outcome)
+
+
+def unreachable(server: str, why: str) -> ServerUnreachable:
+    """No answer came from `server`."""
+    return ServerUnreachable(
+        f"{server} gave no answer ({why}); is the server running, and is this its base URL? "
+        "OPENAI_BASE_URL sets another"
+    )
+
+
+def unreadable(server: str, came: str, expected: str, detail: ErrorDetail | None = None) -> ServerUnreadable:
+    """`server` answered with something that is not `expected`."""
+    return ServerUnreadable(
+        f"{server} answered {came} instead of {expected}; {_base_url_hint(server)}", detail=detail
+    )
+
+
+def refused(
+    profile: Profile, server: str, detail: ErrorDetail, retry_after_ms: int | None, request_id: str | None
+) -> AnswerError:
+    """Return the error that the HTTP status of `detail` stands for."""
+    status, remedy = detail.http_status or 0, _remedy(detail)
+    by_status = _BY_STATUS.get(status) or _BY_FAMILY.get(status // 100, _OTHERWISE)
+    kind, next_step = (ServerRefused, remedy) if remedy else by_status
+    told = next_step.format(key=profile.key_variable, when=_when(retry_after_ms))
+    return kind(
+        f"{server} {_said(detail)}; {told}",
+        detail=detail,
+        retry_after_ms=retry_after_ms,
+        provider_request_id=request_id,
+    )
+
+
+def needs_a_person(detail: ErrorDetail) -> bool:
+    """Say whether the error is about key, account or model, so that waiting would be in vain."""
+    return _remedy(detail) is not None
+
+
+def _remedy(detail: ErrorDetail) -> str | None:
+    code = detail.code or ""
+    if detail.message and _VERIFY in (detail.message.text or ""):
+        code = "not_verified"
+    return _BY_CODE.get(_SAME_AS.get(code, code))
+
+
+def no_content(server: str, video: "Observation", *, expired: bool, unexplained: bool = False) -> AnswerError:
+    """Return why the bytes of `video` cannot be had.
+
+    `expired`: by the server's own clock; `unexplained`: the answer was a 404 without a code, as of a replica
+    or gateway that does not have the file yet.
+    """
+    known = f"{server} has no bytes of {video.video_id}"
+    if not video.is_final:
+        return ContentNotReady(f"{known} yet: it is {video.status}; wait until it is completed")
+    if video.status is Status.FAILED:
+        return ContentGone(f"{known}: it failed; render it again")
+    if expired:
+        until = f"until {video.expires_at} (Unix seconds)" if video.expires_at else "for a while"
+        return ContentExpired(f"{known} any more: they were kept {until}; render it again")
+    if unexplained:
+        return ContentMissing(
+            f"{known} yet, although it is completed; `sora-ledger poll` asks again, "
+            "`sora-ledger give-up` ends the job"
+        )
+    return ContentGone(f"{known}, although it is completed; render it again")
+
+
+def _when(retry_after_ms: int | None) -> str:
+    return "later" if retry_after_ms is None else f"in {-(-retry_after_ms // 1000)} s"
+
+
+def _said(detail: ErrorDetail) -> str:
+    message = detail.message.text if detail.message else None
+    if detail.http_status is None:
+        return f"gave no answer ({message})" if message else "gave no answer"
+    label = " ".join(
+        str(part) for part in (detail.http_status, detail.code or detail.type) if part is not None
+    )
+    return f"answered {label}: {message.rstrip('. ')}" if message else f"answered {label}"
+
+
+def _rejected(outcome: SubmissionRejected, profile: Profile, server: str) -> AnswerError:
+    """Word a rejection; a 404 is about the address, or about the video that was to be changed."""
+    request_id = outcome.provider_request_id
+    error = refused(profile, server, outcome.error, outcome.retry_after_ms, request_id)
+    if not isinstance(error, VideoNotFound):
+        return error
+    hint = f"if this changes no video unknown there, {_base_url_hint(server)}"
+    return ServerRefused(
+        f"{server} {_said(outcome.error)}; {hint}",
+        detail=outcome.error,
+        provider_request_id=request_id,
+    )
+
+
+def _unknown(outcome: SubmissionUnknown, profile: Profile, server: str) -> AnswerError:
+    said = _said(outcome.error) if outcome.error else f"gave no answer ({outcome.lost})"
+    told = f"{server} {said}; {MAY_EXIST if profile.can_list else MAY_EXIST_UNLISTED}"
+    match outcome.lost:
+        case "unreadable":
+            return ServerUnreadable(f"{told}; {_base_url_hint(server)}", detail=outcome.error)
+        case "server_error":
+            return ServerFailed(told, detail=outcome.error)
+        case "timeout" | "connection" | "crash":
+            return ServerUnreachable(told, detail=outcome.error)
+        case _:
+            assert_never(outcome.lost)
+
+
+def _base_url_hint(server: str) -> str:
+    if server.endswith("/v1"):
+        return "is the base URL right? OPENAI_BASE_URL sets another"
+    return f"is the base URL right? It usually ends in /v1: set OPENAI_BASE_URL to {server}/v1"

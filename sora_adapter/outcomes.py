@@ -1,0 +1,240 @@
+"""What a server's answer means to us: an observation, an outcome event, or an error. Pure.
+
+The other direction is `sora_adapter.requests`, the wording of errors `sora_adapter.messages`. The exceptions
+of the SDK do not come this far: `sora_adapter.transport` makes an `Answer` of those that hold one, and of the
+others what is known of the loss (`Lost`). What a server does differently is undone first (`quirks`).
+
+What a submission's answer proves, and so what it is recorded as:
+
+=================================  ==========  ==========================================================
+answer                             outcome     because
+=================================  ==========  ==========================================================
+2xx with a video                   accepted
+2xx without one (HTML, no id)      unknown     something said yes
+301, 307, 308                      rejected    "send it elsewhere, unchanged": it was not processed here
+302, 303, other 3xx                unknown     what a server may answer after having created (RFC 9110)
+408, 499                           unknown     gateways say so when their own upstream was too slow
+409                                unknown     a conflict may be with what this very request began
+other 4xx, also without envelope    rejected    the server judged the request and declined; unknown where
+                                                the profile says that its refusals prove nothing
+5xx                                unknown     it failed at some point after reading the request
+no connection                      absent      no byte left this machine
+timeout, connection lost           unknown     the request may have arrived
+=================================  ==========  ==========================================================
+
+A rejection is not yet permission for another attempt: that needs `Profile.is_free`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ledger.events import (
+    ErrorDetail,
+    SubmissionAbsent,
+    SubmissionAccepted,
+    SubmissionRejected,
+    SubmissionUnknown,
+    VideoDeleted,
+)
+from ledger.private import Private
+from sora_adapter.errors import AnswerError, ServerUnreadable, VideoNotFound
+from sora_adapter.messages import Submission, refused, unreachable, unreadable
+from sora_adapter.models import Character, Observation, Page
+from sora_adapter.profiles import Profile, Quirk
+from sora_adapter.quirks import Quirks, plain, plain_deletion, plain_video, reported_cost_usd_micros
+from sora_adapter.redaction import Redact
+from sora_adapter.responses import (
+    FAILURE,
+    REDIRECT,
+    REFUSAL,
+    Answer,
+    CharacterDocument,
+    Deletion,
+    Lost,
+    ServerError,
+    VideoDocument,
+    VideoList,
+)
+
+Undo = Callable[[Answer, Quirks], Answer]
+LostHow = Literal["timeout", "server_error", "unreadable"]
+D = TypeVar("D", bound=BaseModel)
+
+_NOT_PROCESSED = frozenset({301, 307, 308})
+_NO_PROOF: dict[int, LostHow] = {408: "timeout", 409: "server_error", 499: "timeout"}
+
+
+@dataclass(frozen=True)
+class Translator:
+    """Reads the answers of one server; `server` is its base URL, `redact` takes keys out of its texts."""
+
+    profile: Profile
+    server: str
+    redact: Redact
+
+    def submission(self, attempt_id: str, received: Answer | Lost) -> Submission:
+        """Return what came of an attempt; the table is in the module's docstring."""
+        if isinstance(received, Lost):
+            return self._unanswered(attempt_id, received)
+        answer = plain(received, self.profile.quirks)
+        if answer.is_success:
+            return self._created(attempt_id, answer)
+        if _proves_a_refusal(answer.http_status, self.profile):
+            return SubmissionRejected(
+                attempt_id=attempt_id,
+                error=self._error_of(answer),
+                retry_after_ms=answer.retry_after_ms,
+                provider_request_id=answer.request_id,
+            )
+        return self._unknown(attempt_id, answer, _lost_by(answer.http_status))
+
+    def cost(self, received: Answer | Lost) -> int | None:
+        """Return what the server says a call cost, in micro-dollars; None where it says nothing."""
+        if isinstance(received, Lost):
+            return None
+        return reported_cost_usd_micros(received, self.profile.quirks)
+
+    def observation(self, received: Answer | Lost, asked: str | None = None) -> Observation:
+        """Read a video, perhaps the one that was `asked` for; raises the `AnswerError` anything else is."""
+        answer = self._succeeded(received, plain_video)
+        seen = self._observed(self._parsed(answer, VideoDocument, "a video"), answer)
+        if asked is not None and Quirk.IDS_REWRITTEN in self.profile.quirks:
+            return replace(seen, video_id=asked)
+        return seen
+
+    def character(self, received: Answer | Lost) -> Character:
+        """Read a character; raises the `AnswerError` that anything else is."""
+        read = self._parsed(self._succeeded(received), CharacterDocument, "a character")
+        return Character(read.id, read.name, read.created_at)
+
+    def document(self, received: Answer | Lost, model: type[D], expected: str) -> D:
+        """Read a document of another kind; raises the `AnswerError` that anything else is."""
+        return self._parsed(self._succeeded(received), model, expected)
+
+    def page(self, received: Answer | Lost) -> Page:
+        """Read a list of videos; raises the `AnswerError` that anything else is."""
+        answer = self._succeeded(received)
+        listed = self._parsed(answer, VideoList, "a list of videos")
+        observations = tuple(self._observed(video, answer) for video in listed.data)
+        last_id = listed.last_id or (observations[-1].video_id if observations else None)
+        return Page(observations, listed.has_more, last_id)
+
+    def deletion(self, video_id: str, received: Answer | Lost) -> VideoDeleted:
+        """Read the answer to a deletion; ``not_found``, a 404 about the video, proves nothing by itself."""
+        try:
+            answer = self._succeeded(received, plain_deletion)
+        except VideoNotFound as gone:
+            return VideoDeleted(
+                video_id=video_id, answer="not_found", provider_request_id=gone.provider_request_id
+            )
+        self._parsed(answer, Deletion, "the confirmation of a deletion")
+        return VideoDeleted(video_id=video_id, answer="deleted", provider_request_id=answer.request_id)
+
+    def refusal(self, received: Answer | Lost) -> AnswerError:
+        """Return the error that no answer is, or an answer that says anything but yes."""
+        if isinstance(received, Lost) and received.how != "unreadable":
+            return unreachable(self.server, self.redact(received.why))
+        if isinstance(received, Lost):
+            return unreadable(self.server, f"something undecodable ({self.redact(received.why)})", "JSON")
+        received = plain(received, self.profile.quirks)
+        if received.http_status in {404, 405} and received.denies_the_path:
+            return self._unreadable(received, "an answer of the Videos API")
+        detail = self._error_of(received)
+        return refused(self.profile, self.server, detail, received.retry_after_ms, received.request_id)
+
+    def content_unreadable(self, received: Answer | Lost) -> AnswerError:
+        """Return the error that text in the place of a video's bytes is."""
+        if isinstance(received, Lost):
+            return self.refusal(received)
+        return self._unreadable(received, "the bytes of a video")
+
+    def _unreadable(self, answer: Answer, expected: str) -> ServerUnreadable:
+        came = f"{answer.http_status} {answer.media_type}"
+        return unreadable(self.server, came, expected, self._error_of(answer))
+
+    def _error_of(self, answer: Answer) -> ErrorDetail:
+        if answer.http_status // 100 == REDIRECT:
+            return self._sealed(ServerError(message=f"redirected to {answer.location}"), answer.http_status)
+        return self._sealed(answer.error, answer.http_status)
+
+    def _succeeded(self, received: Answer | Lost, undo: Undo = plain) -> Answer:
+        if isinstance(received, Lost):
+            raise self.refusal(received)
+        answer = undo(received, self.profile.quirks)
+        if not answer.is_success:
+            raise self.refusal(answer)
+        return answer
+
+    def _parsed(self, answer: Answer, document: type[D], expected: str) -> D:
+        try:
+            return document.model_validate(answer.document)
+        except ValidationError:
+            raise self._unreadable(answer, expected) from None
+
+    def _sealed(self, error: ServerError, http_status: int | None) -> ErrorDetail:
+        message = Private.seal("error.message", self.redact(error.message)) if error.message else None
+        code, type_, param = (
+            self.redact(word) if word else None for word in (error.code, error.type, error.param)
+        )
+        return ErrorDetail(http_status=http_status, code=code, type=type_, param=param, message=message)
+
+    def _observed(self, video: VideoDocument, answer: Answer) -> Observation:
+        status = self.profile.status_of(video.status)
+        hidden = {"object", "id", "status", "error"}
+        if Quirk.FOREIGN_SOURCE_IDS in self.profile.quirks:
+            hidden.add("remixed_from_video_id")
+        return Observation(
+            video_id=video.id,
+            status=status,
+            server_status=None if video.status == status else self.redact(video.status),
+            error=self._sealed(video.error, None) if video.error else None,
+            poll_after_ms=answer.poll_after_ms,
+            retry_after_ms=answer.retry_after_ms,
+            provider_request_id=answer.request_id,
+            reported_cost_usd_micros=reported_cost_usd_micros(answer, self.profile.quirks),
+            **video.model_dump(exclude=hidden),
+        )
+
+    def _created(self, attempt_id: str, answer: Answer) -> SubmissionAccepted | SubmissionUnknown:
+        try:
+            video = self.observation(answer)
+        except ServerUnreadable:
+            return self._unknown(attempt_id, answer, "unreadable")
+        return SubmissionAccepted(
+            attempt_id=attempt_id,
+            video_id=video.video_id,
+            status=video.status,
+            progress=video.progress,
+            reported_model=video.model,
+            reported_size=video.size,
+            reported_seconds=video.seconds,
+            provider_request_id=video.provider_request_id,
+        )
+
+    def _unanswered(self, attempt_id: str, lost: Lost) -> SubmissionAbsent | SubmissionUnknown:
+        if lost.how == "never_connected":
+            return SubmissionAbsent(attempt_id=attempt_id, how=lost.how)
+        error = self._sealed(ServerError(message=lost.why), None)
+        return SubmissionUnknown(attempt_id=attempt_id, lost=lost.how, error=error)
+
+    def _unknown(self, attempt_id: str, answer: Answer, lost: LostHow) -> SubmissionUnknown:
+        return SubmissionUnknown(
+            attempt_id=attempt_id,
+            lost=lost,
+            error=self._error_of(answer),
+            provider_request_id=answer.request_id,
+        )
+
+
+def _proves_a_refusal(http_status: int, profile: Profile) -> bool:
+    if http_status // 100 == REFUSAL:
+        return profile.refusal_is_proof and http_status not in _NO_PROOF
+    return http_status in _NOT_PROCESSED
+
+
+def _lost_by(http_status: int) -> LostHow:
+    usual: LostHow = "server_error" if http_status // 100 in {REFUSAL, FAILURE} else "unreadable"
+    return _NO_PROOF.get(http_status, usual)

@@ -1,0 +1,34 @@
+"""Servers that speak the protocol in their own way, imitated by layers around the sandbox.
+
+One module for each, with its departures from the protocol; the section of docs/servers.md that established
+one stands beside it. What that page does not say is left as the sandbox has it. `layer` is what they share.
+"""
+
+from starlette.middleware import Middleware
+
+from sora_adapter.sandbox.emulators.base import Imitation
+from sora_adapter.sandbox.emulators.litellm import LiteLLM
+from sora_adapter.sandbox.emulators.merge import Merge
+from sora_adapter.sandbox.emulators.new_api import NewApi
+from sora_adapter.sandbox.emulators.sglang import SGLang
+from sora_adapter.sandbox.emulators.trtllm import TensorRTLLM
+from sora_adapter.sandbox.emulators.vllm_omni import VLLMOmni
+
+_IMITATIONS: dict[str, type[Imitation]] = {
+    "litellm": LiteLLM,
+    "vllm-omni": VLLMOmni,
+    "sglang": SGLang,
+    "trtllm": TensorRTLLM,
+    "new-api": NewApi,
+    "merge": Merge,
+}
+NAMES = tuple(_IMITATIONS)
+
+
+def imitation(name: str | None) -> list[Middleware]:
+    """Return the layer that imitates a server, none for None; raises ValueError for a name that is none."""
+    if name is None:
+        return []
+    if name not in _IMITATIONS:
+        raise ValueError(f"the sandbox cannot imitate {name!r} (it can: {', '.join(NAMES)})")
+    return [Middleware(_IMITATIONS[name])]

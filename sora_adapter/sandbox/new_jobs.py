@@ -1,0 +1,81 @@
+"""Drafts of jobs: what is asked for, worked out from the request and the source; pure.
+
+A draft is a job without id, time and caller, which `desk` adds. An extension is the source's acts and one
+more: each at most 20 seconds, at most six of them, at most 120 seconds in all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sora_adapter.sandbox.characters import Character
+from sora_adapter.sandbox.errors import ApiError
+from sora_adapter.sandbox.jobs import Act, Job, sha256_of
+from sora_adapter.sandbox.requests import CreateRequest
+from sora_adapter.sandbox.source_videos import Film
+
+MAX_EXTENSIONS = 6
+MAX_SECONDS = 120
+
+
+def drawn_up(wanted: CreateRequest, cast: Sequence[Character]) -> Job:
+    """Draft a clip from nothing or from an image."""
+    draft = _blank(wanted.model, wanted.size, wanted.seconds, (wanted.prompt,))
+    return replace(
+        draft,
+        reference_sha256=sha256_of(wanted.reference),
+        cast_ids=tuple(character.id for character in cast),
+        cast_names=tuple(character.name for character in cast),
+    )
+
+
+def drawn_from(film: Film, model: str) -> Job:
+    """Draft an upload as the source of another job: it has no prompt, and never becomes a job itself."""
+    draft = _blank(model, film.size, str(film.whole_seconds), ())
+    return replace(draft, footage_sha256=sha256_of(film.body or None))
+
+
+def changed(source: Job, prompt: str) -> Job:
+    """Draft a change of the whole of a source: the same acts, each with one more prompt."""
+    return replace(
+        source,
+        prompts=(*source.prompts, prompt),
+        earlier=tuple(Act((*act.prompts, prompt), act.seconds) for act in source.earlier),
+        remixed_from_video_id=source.id,
+    )
+
+
+def extended(source: Job, prompt: str, seconds: int) -> Job:
+    """Draft a source and what follows it; raises ApiError beyond the limits."""
+    total = int(source.seconds) + seconds
+    if len(source.earlier) >= MAX_EXTENSIONS:
+        message = f"A video can be extended at most {MAX_EXTENSIONS} times; '{source.id}' was."
+        raise ApiError.invalid(message, code="too_many_extensions", param="video.id")
+    if total > MAX_SECONDS:
+        message = (
+            f"An extended video can be at most {MAX_SECONDS} seconds long; {source.seconds} and {seconds} "
+            f"are {total}."
+        )
+        raise ApiError.invalid(message, code="video_too_long", param="seconds")
+    return replace(
+        source,
+        prompts=(*source.prompts, prompt),
+        seconds=str(total),
+        earlier=source.acts,
+        remixed_from_video_id=None,
+    )
+
+
+def _blank(model: str, size: str, seconds: str, prompts: tuple[str, ...]) -> Job:
+    return Job(
+        id="",
+        model=model,
+        size=size,
+        seconds=seconds,
+        prompts=prompts,
+        reference_sha256=None,
+        remixed_from_video_id=None,
+        created_at=0.0,
+        render_seconds=0.0,
+        expire_seconds=0,
+        request_id="",
+    )

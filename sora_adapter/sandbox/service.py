@@ -1,0 +1,252 @@
+"""What the sandbox does with a request once it is understood: blocking code, run in threads by `app`.
+
+Leaves parsing to `requests` and HTTP to `app`. A job is in the store before its render is queued and before
+its answer is sent; a crash in between leaves a job whose clip is rendered when somebody asks for it.
+"""
+
+import uuid
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sora_adapter.sandbox import fixtures
+from sora_adapter.sandbox.bodies import Upload
+from sora_adapter.sandbox.characters import Character, CharacterStore
+from sora_adapter.sandbox.database import Database
+from sora_adapter.sandbox.errors import ApiError
+from sora_adapter.sandbox.jobs import Job, JobStore
+from sora_adapter.sandbox.lifecycle import Moment
+from sora_adapter.sandbox.limits import Limits
+from sora_adapter.sandbox.new_jobs import changed, drawn_from, drawn_up, extended
+from sora_adapter.sandbox.renderer import Studio
+from sora_adapter.sandbox.requests import (
+    CharacterRequest,
+    CreateRequest,
+    EditRequest,
+    ExtendRequest,
+    ListRequest,
+    RemixRequest,
+    Variant,
+)
+from sora_adapter.sandbox.settings import SandboxSettings
+from sora_adapter.sandbox.source_videos import Film
+from sora_adapter.sandbox.uploads import UploadedFile, UploadStore
+from sora_adapter.sandbox.webhooks.outbox import Outbox
+
+_EVERYTHING = 1_000_000
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Which request it was, as the sandbox and the client name it."""
+
+    request_id: str
+    client_request_id: str | None
+    traceparent: str | None
+
+
+class Desk:
+    """The jobs and files of one data dir, and what may be done with them."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self._settings = settings
+        self._database = Database(settings.data_dir / "jobs.sqlite3")
+        self.store = JobStore(self._database)
+        self.outbox = Outbox(self._database, self.store, settings.clock)
+        self._characters = CharacterStore(self._database)
+        self._uploads = UploadStore(self._database)
+        self._limits = Limits(settings.requests_per_minute, settings.running_jobs, self.store.running)
+        self._studio = Studio(settings.data_dir / "media", self.store, settings.media)
+        if settings.permissive:
+            fixtures.provide(self.store, self._characters, self.outbox.endpoints, settings.clock())
+
+    @property
+    def permissive(self) -> bool:
+        """Whether what other servers would refuse is taken, for other people's tests."""
+        return self._settings.permissive
+
+    def close(self) -> None:
+        """Stop rendering and let go of the store."""
+        self._studio.close()
+        self._database.close()
+
+    def create(self, wanted: CreateRequest, caller: Caller) -> Job:
+        """Take in a new job."""
+        cast = [
+            self._member(character_id, f"characters[{index}].id")
+            for index, character_id in enumerate(wanted.character_ids)
+        ]
+        files = () if wanted.reference is None else (wanted.reference,)
+        return self._taken_in(drawn_up(wanted, cast), caller, files)
+
+    def remix(self, source_id: str, wanted: RemixRequest, caller: Caller) -> Job:
+        """Take in a job that changes a completed one."""
+        source = self._completed(source_id, "remixed", "video_id")
+        return self._taken_in(changed(source, wanted.prompt), caller, self._files(source))
+
+    def edit(self, wanted: EditRequest, caller: Caller) -> Job:
+        """Take in a job that changes a completed one, or an upload."""
+        if isinstance(wanted.source, Film):
+            upload = drawn_from(wanted.source, wanted.model)
+            draft = replace(changed(upload, wanted.prompt), remixed_from_video_id=None)
+            return self._taken_in(draft, caller, _film_files(wanted.source))
+        source = self._completed(wanted.source, "edited", "video.id")
+        return self._taken_in(changed(source, wanted.prompt), caller, self._files(source))
+
+    def extend(self, wanted: ExtendRequest, caller: Caller) -> Job:
+        """Take in a job that continues a completed one, or an upload."""
+        if isinstance(wanted.source, Film):
+            upload = drawn_from(wanted.source, wanted.model)
+            draft = extended(upload, wanted.prompt, wanted.seconds)
+            return self._taken_in(draft, caller, _film_files(wanted.source))
+        source = self._completed(wanted.source, "extended", "video.id")
+        draft = extended(source, wanted.prompt, wanted.seconds)
+        return self._taken_in(draft, caller, self._files(source))
+
+    def create_character(self, wanted: CharacterRequest) -> Character:
+        """Make a character."""
+        return self._characters.create(wanted.name, self._settings.clock())
+
+    def character(self, character_id: str) -> Character:
+        """Return a character."""
+        return self._member(character_id, "character_id")
+
+    def upload(self, file: Upload, purpose: str) -> UploadedFile:
+        """Keep a file that a later request may name."""
+        return self._uploads.add(file, purpose, self._settings.clock())
+
+    def uploaded(self, file_id: str) -> UploadedFile:
+        """Return an uploaded file."""
+        file = self._uploads.get(file_id)
+        if file is None:
+            raise _no_such_file(file_id)
+        return file
+
+    def uploaded_bytes(self, file_id: str) -> bytes | None:
+        """Return the bytes of an uploaded file, None if there is none."""
+        return self._uploads.body(file_id)
+
+    def remove_upload(self, file_id: str) -> None:
+        """Forget an uploaded file."""
+        if not self._uploads.delete(file_id):
+            raise _no_such_file(file_id)
+
+    def find(self, job_id: str, param: str = "video_id") -> tuple[Job, Moment]:
+        """Return a job and where it stands now."""
+        job = self.store.get(job_id)
+        if job is None:
+            raise ApiError.no_such_video(job_id, param)
+        return job, self._now(job)
+
+    def shown(self, job_id: str) -> tuple[Job, Moment]:
+        """Return a job as a server shows it: completed once its clip is there to be fetched.
+
+        By the clock it may be over earlier, as clips are rendered one after the other. Asking for one that a
+        crash left out has it rendered.
+        """
+        job, moment = self.find(job_id)
+        return job, self._shown(job, moment)
+
+    def clip(self, job: Job) -> Future[Path]:
+        """Return the clip of a job, perhaps still being made in its turn."""
+        return self._studio.clip(job)
+
+    def page(self, wanted: ListRequest) -> tuple[list[tuple[Job, Moment]], bool]:
+        """Return a page of jobs and whether there are more."""
+        newest_first = wanted.order == "desc"
+        jobs = self.store.page(limit=wanted.limit + 1, newest_first=newest_first, after=wanted.after)
+        if jobs is None and self._settings.permissive:
+            jobs = self.store.page(limit=wanted.limit + 1, newest_first=newest_first)
+        if jobs is None:
+            raise ApiError.no_such_video(str(wanted.after), "after")
+        jobs, has_more = jobs[: wanted.limit], len(jobs) > wanted.limit
+        return [(job, self._shown(job, self._now(job))) for job in jobs], has_more
+
+    def everything(self) -> list[tuple[Job, Moment]]:
+        """Return all jobs, oldest first."""
+        return [(job, self._now(job)) for job in self.store.page(limit=_EVERYTHING, newest_first=False) or []]
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job that is over, and its files; its webhook is sent nevertheless."""
+        job, moment = self.find(job_id)
+        if not moment.is_over:
+            message = f"Only a completed or failed video can be deleted; '{job_id}' is {moment.status}."
+            raise ApiError.invalid(message, code="video_not_finished", param="video_id")
+        if self._settings.permissive and job_id == fixtures.STAND_IN_VIDEO:
+            return
+        self.outbox.announce()
+        if not self.store.delete(job_id):
+            raise ApiError.no_such_video(job_id)
+        self._studio.discard(job)
+
+    def asset(self, job_id: str, variant: Variant) -> Future[Path]:
+        """Return the file of a completed job that has not expired, perhaps still being made."""
+        job, moment = self.find(job_id)
+        if moment.done_at is None:
+            raise _not_ready(job, moment)
+        if self._settings.clock() >= moment.done_at + job.expire_seconds:
+            message = (
+                f"The content of video '{job_id}' has expired; it was kept for {job.expire_seconds} seconds."
+            )
+            raise ApiError.not_found(message, code="video_expired", param="video_id")
+        return self._studio.asset(job, variant)
+
+    def _shown(self, job: Job, moment: Moment) -> Moment:
+        return moment.held_back if moment.done_at is not None and not self._studio.has(job) else moment
+
+    def _now(self, job: Job) -> Moment:
+        return job.at(self._settings.clock())
+
+    def _completed(self, job_id: str, purpose: str, param: str) -> Job:
+        job, moment = self.find(job_id, param)
+        if moment.status != "completed":
+            message = f"Only a completed video can be {purpose}; '{job_id}' is {moment.status}."
+            raise ApiError.invalid(message, code="video_not_completed", param=param)
+        return job
+
+    def _member(self, character_id: str, param: str) -> Character:
+        character = self._characters.get(character_id)
+        if character is None:
+            message = f"Character with id '{character_id}' not found."
+            raise ApiError.not_found(message, code="character_not_found", param=param)
+        return character
+
+    def _files(self, source: Job) -> tuple[bytes, ...]:
+        """Return what a job is made from, which its source may lose meanwhile."""
+        files = (self.store.file(sha256) for sha256 in (source.reference_sha256, source.footage_sha256))
+        return tuple(body for body in files if body is not None)
+
+    def _taken_in(self, draft: Job, caller: Caller, files: tuple[bytes, ...]) -> Job:
+        now = self._settings.clock()
+        job = replace(
+            draft,
+            id=f"video_{uuid.uuid4().hex}",
+            created_at=now,
+            render_seconds=self._settings.render_seconds,
+            expire_seconds=self._settings.expire_seconds,
+            request_id=caller.request_id,
+            client_request_id=caller.client_request_id,
+            traceparent=caller.traceparent,
+        )
+        with self._limits.admitted(job.model, now):
+            self.store.add(job, *files)
+        self._studio.start(job)
+        return job
+
+
+def _film_files(film: Film) -> tuple[bytes, ...]:
+    return (film.body,) if film.body else ()
+
+
+def _no_such_file(file_id: str) -> ApiError:
+    return ApiError.not_found(f"No such File object: {file_id}", code="file_not_found", param="file_id")
+
+
+def _not_ready(job: Job, moment: Moment) -> ApiError:
+    if moment.status == "failed":
+        message = f"Video '{job.id}' failed and has no content."
+        return ApiError.not_found(message, code="video_failed", param="video_id")
+    message = (
+        f"Video is not ready yet, its status is {moment.status}. Use GET /v1/videos/{job.id} to check it."
+    )
+    return ApiError.not_found(message, code="video_not_ready", param="video_id")

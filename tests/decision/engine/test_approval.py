@@ -1,0 +1,250 @@
+"""Renders that need a person, and denials that may be set aside."""
+
+from collections.abc import Callable
+
+import pytest
+
+from decision.engine.approval import after_approval, consider, override
+from decision.engine.decide import decide, rule
+from decision.engine.explain import why
+from decision.engine.inputs import DecisionContext, Inputs
+from decision.errors import BadDocument, BadRequest
+from decision.request.request import RenderRequest
+from decision.rules.catalog import Catalog
+from decision.rules.policy import Policy, default_policy, load_policy
+from ledger.events import RenderDecided, RenderDenied, RenderHeld
+from ledger.tree.checkpoint import Signer
+
+Parse = Callable[..., RenderRequest]
+PEOPLE = Policy.model_validate(
+    {
+        **default_policy().model_dump(),
+        "approvals": [
+            {"code": "PRO_ABOVE_ONE_USD", "models": ["sora-2-pro"], "min_cost_usd_micros": 1_000_000},
+            {"code": "FOR_CLIENTS", "purposes": ["client"], "people": 2},
+            {"code": "UNCLEAR_REMIX", "change_verdicts": ["ambiguous"]},
+        ],
+        "overridable": ["SEVERAL_CHANGES", "COST_ABOVE_LIMIT"],
+    }
+)
+
+
+def test_what_matches_a_rule_is_held_with_the_reasons_and_the_people_needed(
+    parse: Parse, catalog: Catalog
+) -> None:
+    held = consider(parse(purpose="client"), catalog=catalog, policy=PEOPLE)
+    assert isinstance(held, RenderHeld)
+    assert held.reason_codes == ("PRO_ABOVE_ONE_USD", "FOR_CLIENTS")
+    assert held.approvals_needed == 2
+
+
+def test_what_matches_no_rule_is_decided_as_ever(parse: Parse, catalog: Catalog) -> None:
+    assert isinstance(consider(parse(), catalog=catalog, policy=PEOPLE), RenderDecided)
+
+
+def test_what_is_denied_is_not_held(parse: Parse, catalog: Catalog) -> None:
+    denied = consider(parse(purpose="client", max_cost_usd_micros=1), catalog=catalog, policy=PEOPLE)
+    assert isinstance(denied, RenderDenied)
+
+
+def test_a_remix_that_cannot_be_told_is_held_where_the_policy_says_so(remix: Parse, catalog: Catalog) -> None:
+    held = consider(remix(prompt="Que llueva, por favor"), catalog=catalog, policy=PEOPLE)
+    assert isinstance(held, RenderHeld)
+    assert held.reason_codes == ("UNCLEAR_REMIX",)
+    assert "whether the prompt asks for one change or several could not be told" in why(held)
+
+
+def test_an_approved_render_is_allowed_and_can_be_decided_again(parse: Parse, catalog: Catalog) -> None:
+    held = consider(parse(purpose="client"), catalog=catalog, policy=PEOPLE)
+    assert isinstance(held, RenderHeld)
+    decided = after_approval(held, catalog=catalog, policy=PEOPLE)
+    assert isinstance(decided, RenderDecided)
+    assert "APPROVED" in decided.reason_codes
+    assert "a person approved it, as the policy requires" in why(decided)
+    recorded = Inputs.model_validate(decided.basis.inputs)
+    assert rule(recorded, catalog=catalog, policy=PEOPLE) == decided
+
+
+def test_an_approval_opens_no_gate(parse: Parse, catalog: Catalog) -> None:
+    held = consider(parse(purpose="client"), catalog=catalog, policy=PEOPLE)
+    assert isinstance(held, RenderHeld)
+    ruling = after_approval(held, catalog=catalog, policy=PEOPLE, budget_left_usd_micros=1)
+    assert isinstance(ruling, RenderDenied)
+
+
+def test_a_caller_that_cannot_hold_is_refused_a_policy_that_needs_people(
+    parse: Parse, catalog: Catalog
+) -> None:
+    with pytest.raises(BadDocument, match="approval rules"):
+        decide(parse(), catalog=catalog, policy=PEOPLE)
+
+
+def test_the_packaged_policy_needs_nobody(parse: Parse, catalog: Catalog, policy: Policy) -> None:
+    request = parse(purpose="client")
+    assert consider(request, catalog=catalog, policy=policy) == decide(
+        request, catalog=catalog, policy=policy
+    )
+
+
+def test_a_denial_the_policy_lets_be_overridden_is_set_aside(remix: Parse, catalog: Catalog) -> None:
+    denied = consider(remix(prompt="Make it night and add a dog"), catalog=catalog, policy=PEOPLE)
+    assert isinstance(denied, RenderDenied)
+    decided = override(denied, "SEVERAL_CHANGES", catalog=catalog, policy=PEOPLE)
+    assert isinstance(decided, RenderDecided)
+    assert decided.basis.inputs["overridden"] == "SEVERAL_CHANGES"
+    assert "somebody entitled to it set aside SEVERAL_CHANGES" in why(decided)
+
+
+def test_an_override_does_not_replace_an_approval(parse: Parse, catalog: Catalog) -> None:
+    denied = consider(parse(purpose="client", max_cost_usd_micros=1), catalog=catalog, policy=PEOPLE)
+    assert isinstance(denied, RenderDenied)
+    assert isinstance(override(denied, "COST_ABOVE_LIMIT", catalog=catalog, policy=PEOPLE), RenderHeld)
+
+
+@pytest.mark.parametrize("code", ["SEVERAL_CHANGES", "COST_ABOVE_LIMIT"])
+def test_what_was_not_denied_or_may_not_be_overridden_is_refused(
+    parse: Parse, catalog: Catalog, policy: Policy, code: str
+) -> None:
+    denied = consider(parse(max_cost_usd_micros=1), catalog=catalog, policy=policy)
+    assert isinstance(denied, RenderDenied)
+    with pytest.raises(BadRequest, match=r"unknown|cannot be overridden"):
+        override(denied, code, catalog=catalog, policy=policy)
+
+
+def test_a_policy_cannot_let_a_fact_be_overridden() -> None:
+    with pytest.raises(ValueError, match="SOURCE_DELETED cannot be overridden by anybody"):
+        Policy.model_validate({**default_policy().model_dump(), "overridable": ["SOURCE_DELETED"]})
+
+
+@pytest.mark.parametrize(
+    ("rule_", "warning"),
+    [
+        ({"code": "OLD", "models": ["sora-1"]}, "the catalog has none of its models"),
+        ({"code": "ODD", "purposes": ["doodle"]}, "none of its purposes is known"),
+        ({"code": "DEAR", "min_cost_usd_micros": 10**12}, "nothing costs"),
+        ({"code": "LONG", "operations": ["create"], "min_cost_usd_micros": 5 * 10**7}, "nothing costs"),
+        ({"code": "NONE", "operations": []}, "its operations are an empty list"),
+        ({"code": "VAGUE", "change_verdicts": ["unsure"]}, "none of its change_verdicts is known"),
+        (
+            {"code": "NEW", "operations": ["create"], "change_verdicts": ["ambiguous"]},
+            "only a remix or an edit has one",
+        ),
+    ],
+)
+def test_a_rule_that_can_never_match_is_warned_of(
+    catalog: Catalog, rule_: dict[str, object], warning: str
+) -> None:
+    policy = Policy.model_validate({**default_policy().model_dump(), "approvals": [rule_]})
+    [found] = policy.warnings(catalog)
+    assert warning in found
+
+
+def test_two_rules_of_one_code_are_refused_since_either_could_stand_for_the_other() -> None:
+    rules = [{"code": "A", "models": ["sora-2-pro"], "people": 2}, {"code": "A", "models": ["sora-2"]}]
+    with pytest.raises(ValueError, match="two rules have the code A"):
+        Policy.model_validate({**default_policy().model_dump(), "approvals": rules})
+
+
+def test_the_packaged_policy_is_without_warnings(catalog: Catalog, policy: Policy) -> None:
+    assert (policy.warnings(catalog), PEOPLE.warnings(catalog)) == ((), ())
+
+
+def test_an_approval_rule_with_an_unknown_key_is_refused() -> None:
+    toml = b'version = 1\nname = "p"\n[[approvals]]\ncode = "A"\nmodel = "sora-2"\n'
+    with pytest.raises(BadDocument, match=r"line 5, approvals\.0\.model"):
+        load_policy(toml)
+
+
+def test_a_rule_for_remixes_of_an_unclear_verdict_is_not_warned_of(catalog: Catalog) -> None:
+    rule_ = {"code": "UNCLEAR", "operations": ["remix"], "change_verdicts": ["ambiguous"]}
+    policy = Policy.model_validate({**default_policy().model_dump(), "approvals": [rule_]})
+    assert policy.warnings(catalog) == ()
+
+
+@pytest.mark.parametrize("code", ["lower", "9LIVES", "WITH SPACE", "", "A" * 65, "A\nB"])
+def test_the_code_of_a_rule_is_a_word_in_capitals(code: str) -> None:
+    with pytest.raises(ValueError, match=r"approvals\.0\.code"):
+        Policy.model_validate({**default_policy().model_dump(), "approvals": [{"code": code}]})
+
+
+def test_a_denied_remix_says_where_its_changes_are_under_a_policy_with_rules(
+    remix: Parse, catalog: Catalog
+) -> None:
+    prompt = "Make it night and add a dog"
+    denied = consider(remix(prompt=prompt), catalog=catalog, policy=PEOPLE)
+    assert isinstance(denied, RenderDenied)
+    found = [prompt[change.start : change.end] for change in denied.denial_trace.changes]
+    assert len(found) == 2
+    assert "night" in found[0]
+    assert "dog" in found[1]
+
+
+def test_several_overrides_survive_an_approval_and_lapse_one_by_one(remix: Parse, catalog: Catalog) -> None:
+    rules = [{"code": "REMIXES", "operations": ["remix"]}]
+    policy = Policy.model_validate({**PEOPLE.model_dump(), "approvals": rules})
+    asked = remix(prompt="Make it night and add a dog", max_cost_usd_micros=1)
+    ruling = consider(asked, catalog=catalog, policy=policy)
+    for code in ("SEVERAL_CHANGES", "COST_ABOVE_LIMIT"):
+        assert isinstance(ruling, RenderDenied)
+        ruling = override(ruling, code, catalog=catalog, policy=policy)
+    assert isinstance(ruling, RenderHeld)
+    decided = after_approval(ruling, catalog=catalog, policy=policy)
+    assert isinstance(decided, RenderDecided)
+    assert decided.basis.inputs["overridden"] == "COST_ABOVE_LIMIT,SEVERAL_CHANGES"
+    lapsed = after_approval(ruling, catalog=catalog, policy=policy, lapsed=["COST_ABOVE_LIMIT"])
+    assert isinstance(lapsed, RenderDenied)
+    assert lapsed.denial_trace.detail_code == "COST_ABOVE_LIMIT"
+
+
+def test_what_was_not_denied_is_not_overridden_though_the_policy_lets_it(
+    parse: Parse, catalog: Catalog
+) -> None:
+    denied = consider(parse(max_cost_usd_micros=1), catalog=catalog, policy=PEOPLE)
+    assert isinstance(denied, RenderDenied)
+    with pytest.raises(BadRequest, match=r"denial.*SEVERAL_CHANGES"):
+        override(denied, "SEVERAL_CHANGES", catalog=catalog, policy=PEOPLE)
+
+
+@pytest.mark.parametrize(
+    ("approved", "found"), [(None, "none was named"), (False, "what it is made from was not approved")]
+)
+def test_a_missing_draft_and_one_that_was_not_approved_are_told_apart(
+    parse: Parse, catalog: Catalog, *, approved: bool | None, found: str
+) -> None:
+    policy = Policy.model_validate({**default_policy().model_dump(), "require_approved_draft": ["final"]})
+    context = DecisionContext(draft_approved=approved)
+    denied = consider(parse(purpose="final"), catalog=catalog, policy=policy, context=context)
+    assert isinstance(denied, RenderDenied)
+    assert denied.denial_trace.found == found
+
+
+def test_a_requester_under_a_typed_name_takes_one_more_person(parse: Parse, catalog: Catalog) -> None:
+    context = DecisionContext(requester_claimed=True)
+    held = consider(parse(purpose="client"), catalog=catalog, policy=PEOPLE, context=context)
+    assert isinstance(held, RenderHeld)
+    assert (held.approvals_needed, held.basis.inputs["requester_claimed"]) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"purposes": ["final"]}, {"operations": ["budget.set", "create"]}, {"min_cost_usd_micros": 1}],
+)
+def test_a_rule_for_changes_names_nothing_of_renders(more: dict[str, object]) -> None:
+    rule_ = {"code": "MONEY", "operations": ["budget.set"], **more}
+    with pytest.raises(ValueError, match=r"a rule for budget\.set names nothing of renders"):
+        Policy.model_validate({**default_policy().model_dump(), "approvals": [rule_]})
+
+
+def test_a_rule_for_changes_holds_no_render_and_is_not_warned_of(parse: Parse, catalog: Catalog) -> None:
+    rule_ = {"code": "MONEY", "operations": ["budget.set"]}
+    policy = Policy.model_validate({**default_policy().model_dump(), "approvals": [rule_]})
+    assert policy.warnings(catalog) == ()
+    assert isinstance(consider(parse(), catalog=catalog, policy=policy), RenderDecided)
+
+
+def test_a_key_belongs_to_one_person_among_approvers_and_requesters() -> None:
+    key = [str(Signer("maria", bytes(32)).verifier)]
+    with pytest.raises(ValueError, match="is named for two people"):
+        Policy.model_validate(
+            {**default_policy().model_dump(), "approvers": {"maria": key}, "requesters": {"ana": key}}
+        )

@@ -1,0 +1,33 @@
+"""What can be made a character of is known before anything is sent."""
+
+from typing import Any
+
+import pytest
+
+from decision.request.request import SourceFile
+from render_service.adoption.characters import check_film
+from render_service.runtime.errors import BadInput
+
+FILM = SourceFile(
+    name="mossy.mp4", sha256="0" * 64, media_type="video/mp4", bytes=9, size="720x1280", seconds=2
+)
+
+
+@pytest.mark.parametrize("changes", [{}, {"seconds": 4}, {"size": "1920x1080"}])
+def test_a_film_of_the_right_shape_is_taken(changes: dict[str, Any]) -> None:
+    check_film(FILM.model_copy(update=changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seconds": 1}, "is made of 2 to 4 seconds, this has 1; cut it"),
+        ({"seconds": 5}, "is made of 2 to 4 seconds, this has 5; cut it"),
+        ({"size": "1080x1080"}, "from 720p to 1080p, this has 1080x1080; scale or crop it"),
+        ({"size": "3840x2160"}, "from 720p to 1080p, this has 3840x2160; scale or crop it"),
+        ({"media_type": "video/webm"}, "is made of an MP4 file, this is video/webm; convert it"),
+    ],
+)
+def test_another_is_refused_with_what_to_do(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        check_film(FILM.model_copy(update=changes))

@@ -1,0 +1,290 @@
+"""Changes of the policy and of budgets that the policy in force wants approved by another person."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decision.rules.policy import Policy, default_policy
+from ledger.events import BudgetSet, PolicyActivated
+from ledger.record import ActorSource
+from ledger.store.interface import RecordFilter
+from ledger.tree.checkpoint import Signer
+from render_service.approvals.answer_changes import approve_change, cancel_change, reject_change
+from render_service.approvals.changes import (
+    Office,
+    Proposed,
+    changes,
+    propose_activation,
+    propose_limit,
+    read_change,
+)
+from render_service.maintenance.erase import Selection, erase, plan
+from render_service.reports.answers import answers
+from render_service.rules.budget_names import Period, read_name
+from render_service.rules.budgets import limit_of, purse, set_limit
+from render_service.rules.context import scope_of
+from render_service.rules.policies import Rules, activate, active_rules
+from render_service.runtime.errors import BadInput, NeedsApproval, NotReady
+from render_service.session.session import Desk
+
+pytestmark = pytest.mark.anyio
+
+MARIA, OMAR = (Signer(name, bytes([seed]) * 32) for seed, name in enumerate(("maria", "omar"), start=1))
+KEYS = {signer.name: [str(signer.verifier)] for signer in (MARIA, OMAR)}
+BOTH = {"code": "RULES", "operations": ["policy.activate", "budget.set"]}
+
+
+def policy(*rules: dict[str, Any], **more: Any) -> Policy:
+    return Policy.model_validate({**default_policy().model_dump(), "approvals": list(rules), **more})
+
+
+@pytest.fixture
+def office(desk: Desk) -> Callable[..., Office]:
+    """Sit somebody down, under their own login unless `source` says otherwise."""
+
+    def sit(actor: str, source: ActorSource = ActorSource.OPERATING_SYSTEM, **more: Any) -> Office:
+        settings = replace(desk.settings, actor=actor, actor_source=source, **more)
+        return Office(desk.ledger, settings, desk.trace, desk.clock)
+
+    return sit
+
+
+@pytest.fixture
+def force(desk: Desk) -> Callable[..., Policy]:
+    """Make a policy the active one; the first needs nobody."""
+
+    def make(*rules: dict[str, Any], **more: Any) -> Policy:
+        made = policy(*rules, **more)
+        activate(desk.settings, desk.trace, desk.clock(), Rules(made, desk.catalog), "for a test")
+        return made
+
+    return make
+
+
+def types(proposed: Proposed) -> list[str]:
+    return [record.type for record in proposed.history]
+
+
+def lax(office: Office) -> Rules:
+    return Rules(default_policy(), active_rules(office.ledger).catalog)
+
+
+ALL = read_name("all", Period.NONE)
+
+
+def test_a_policy_is_activated_once_another_person_approved_it(
+    office: Any, force: Any, desk: Desk, intact: Any
+) -> None:
+    strict = force(BOTH)
+    ana, bob = office("ana"), office("bob")
+    proposed = propose_activation(ana, lax(ana), "back to the old one")
+    assert (proposed.state, active_rules(desk.ledger).policy) == ("pending", strict)
+    done = approve_change(bob, proposed.name, "fine")
+    assert (done.proposed.state, done.needed) == ("applied", 0)
+    assert types(done.proposed) == ["change.proposed", "approval.granted", "change.closed"]
+    active = active_rules(desk.ledger)
+    assert active.policy == default_policy()
+    assert isinstance(active.activated.event, PolicyActivated)  # type: ignore[union-attr]
+    assert active.activated.event.why.text == "back to the old one"  # type: ignore[union-attr]
+    assert active.activated.envelope["causation_id"] == done.proposed.history[1].event_id  # type: ignore[union-attr]
+    assert intact()
+
+
+def test_a_limit_is_set_once_another_person_approved_it(
+    office: Any, force: Any, desk: Desk, intact: Any
+) -> None:
+    force(BOTH)
+    monthly = read_name("team_film", Period.MONTH)
+    proposed = propose_limit(office("ana"), monthly, 5_000_000, "agreed")
+    assert limit_of(desk.ledger, str(monthly)) is None
+    assert approve_change(office("bob"), proposed.name).proposed.state == "applied"
+    dated = str(monthly.at(desk.clock()))
+    for name in (str(monthly), dated):
+        limit = limit_of(desk.ledger, name)
+        assert limit is not None
+        assert limit.usd_micros == 5_000_000
+    assert intact()
+
+
+def test_a_limit_is_lifted_like_that_too(office: Any, force: Any, desk: Desk) -> None:
+    set_limit(desk.ledger, ALL, 100, None, desk.clock(), desk.provenance)
+    force(BOTH)
+    proposed = propose_limit(office("ana"), ALL, None, None)
+    assert "no limit" in proposed.words
+    approve_change(office("bob"), proposed.name)
+    limit = limit_of(desk.ledger, "all")
+    assert limit is not None
+    assert limit.usd_micros is None
+
+
+def test_neither_is_changed_without_an_approval(office: Any, force: Any, desk: Desk) -> None:
+    strict = force(BOTH)
+    size = desk.ledger.store.head().size
+    with pytest.raises(NeedsApproval, match=r"policy.activate needs approval by rule RULES"):
+        activate(desk.settings, desk.trace, desk.clock(), lax(office("ana")), "lax")
+    with pytest.raises(NeedsApproval, match=r"budget.set needs approval by rule RULES"):
+        set_limit(desk.ledger, ALL, None, None, desk.clock(), desk.provenance)
+    assert (desk.ledger.store.head().size, active_rules(desk.ledger).policy) == (size, strict)
+
+
+@pytest.mark.parametrize(("operation", "free"), [("policy.activate", "budget"), ("budget.set", "policy")])
+def test_a_rule_is_for_what_it_names(office: Any, force: Any, desk: Desk, operation: str, free: str) -> None:
+    force({"code": "ONE", "operations": [operation]})
+    if free == "budget":
+        set_limit(desk.ledger, ALL, 5, None, desk.clock(), desk.provenance)
+        assert limit_of(desk.ledger, "all")
+    else:
+        activate(desk.settings, desk.trace, desk.clock(), lax(office("ana")), "lax")
+        assert active_rules(desk.ledger).policy == default_policy()
+
+
+@pytest.mark.parametrize("answer", [approve_change, reject_change])
+def test_nobody_answers_for_their_own_change(office: Any, force: Any, answer: Any) -> None:
+    force(BOTH)
+    ana = office("ana")
+    proposed = propose_limit(ana, ALL, None, None)
+    with pytest.raises(BadInput, match="was requested by ana: another person"):
+        answer(ana, proposed.name, "fine")
+    assert types(read_change(ana.ledger, proposed.name)) == ["change.proposed"]
+
+
+def test_a_signature_under_the_login_that_proposed_is_not_another_person(office: Any, force: Any) -> None:
+    force(BOTH, approvers=KEYS)
+    proposed = propose_limit(office("ana"), ALL, None, None)
+    with pytest.raises(BadInput, match="under the login ana, like this answer"):
+        approve_change(office("ana"), proposed.name, signer=MARIA)
+    assert approve_change(office("maria"), proposed.name, signer=MARIA).proposed.state == "applied"
+
+
+def test_a_change_proposed_under_a_typed_name_takes_two_people_who_sign(office: Any, force: Any) -> None:
+    force(BOTH, approvers=KEYS)
+    proposed = propose_limit(office("bob", ActorSource.FLAG), ALL, None, None)
+    assert proposed.event.approvals_needed == 2
+    anybody = office("ana")
+    with pytest.raises(BadInput, match="a name that anybody can take"):
+        approve_change(anybody, proposed.name)
+    assert approve_change(anybody, proposed.name, signer=MARIA).needed == 1
+    assert approve_change(anybody, proposed.name, signer=OMAR).proposed.state == "applied"
+
+
+def test_a_proposal_is_signed_like_a_request(office: Any, force: Any, tmp_path: Path) -> None:
+    force({**BOTH, "signed": True}, approvers=KEYS, requester="signed")
+    key = tmp_path / "omar.key"
+    key.write_text(OMAR.secret())
+    key.chmod(0o600)
+    with pytest.raises(BadInput, match="wants the requester signed"):
+        propose_limit(office("omar"), ALL, None, None)
+    proposed = propose_limit(office("ana", key_file=key), ALL, None, None)
+    assert types(proposed) == ["change.proposed", "request.signed"]
+    done = approve_change(office("ana"), proposed.name, signer=MARIA).proposed
+    found = list(answers(office("ana").ledger, done.history))
+    assert [(one.record.actor, one.signature_stands) for one in found] == [("omar", True), ("maria", True)]
+
+
+def test_a_rejected_change_changes_nothing_and_takes_a_reason(
+    office: Any, force: Any, desk: Desk, intact: Any
+) -> None:
+    strict = force(BOTH)
+    ana, bob = office("ana"), office("bob")
+    proposed = propose_activation(ana, lax(ana), "lax")
+    with pytest.raises(BadInput, match="say why"):
+        reject_change(bob, proposed.name, " ")
+    assert reject_change(bob, proposed.name, "no").proposed.state == "refused"
+    assert active_rules(desk.ledger).policy == strict
+    with pytest.raises(NotReady, match="is refused: nothing waits"):
+        approve_change(office("eve"), proposed.name)
+    assert intact()
+
+
+def test_a_cancelled_change_is_not_approved_any_more(office: Any, force: Any) -> None:
+    force(BOTH)
+    proposed = propose_limit(office("ana"), ALL, None, None)
+    assert cancel_change(office("ana"), proposed.name).proposed.state == "cancelled"
+    with pytest.raises(NotReady, match="is cancelled"):
+        approve_change(office("bob"), proposed.name)
+    assert [one.state for one in changes(office("ana").ledger)] == ["cancelled"]
+
+
+def test_the_policy_in_force_when_it_is_approved_decides_who_has_to(office: Any, force: Any) -> None:
+    force({"code": "MONEY", "operations": ["budget.set"]})
+    proposed = propose_limit(office("ana"), ALL, None, None)
+    force({"code": "MONEY", "operations": ["budget.set"], "people": 2})
+    assert approve_change(office("bob"), proposed.name).needed == 1
+    assert approve_change(office("eve"), proposed.name).proposed.state == "applied"
+
+
+def test_a_lax_policy_does_not_free_what_a_strict_one_held(office: Any, force: Any) -> None:
+    force({"code": "MONEY", "operations": ["budget.set"]})
+    proposed = propose_limit(office("ana"), ALL, None, None)
+    force()
+    with pytest.raises(BadInput, match="another person"):
+        approve_change(office("ana"), proposed.name)
+    assert approve_change(office("bob"), proposed.name).proposed.state == "applied"
+
+
+def test_an_approval_of_a_change_expires(office: Any, force: Any, desk: Desk) -> None:
+    force({**BOTH, "people": 2})
+    proposed = propose_limit(office("ana"), ALL, None, None)
+    now = desk.clock()
+    approve_change(office("bob"), proposed.name, until=now + timedelta(hours=1))
+    later = replace(office("eve"), clock=lambda: now + timedelta(hours=2))
+    assert approve_change(later, proposed.name).needed == 1
+
+
+def test_a_change_is_found_by_a_beginning_that_only_one_has(office: Any, force: Any) -> None:
+    force(BOTH)
+    ana = office("ana")
+    names = [propose_limit(ana, ALL, amount, None).name for amount in (1, 2)]
+    assert read_change(ana.ledger, names[0]).name == names[0]
+    with pytest.raises(BadInput, match="2 proposed changes begin with it"):
+        read_change(ana.ledger, "change_")
+    with pytest.raises(BadInput, match="there is no such proposed change"):
+        read_change(ana.ledger, "change_zz")
+
+
+def test_the_limit_of_a_new_month_needs_nobody(office: Any, force: Any, desk: Desk, request_for: Any) -> None:
+
+    set_limit(desk.ledger, read_name("all", Period.MONTH), 9_000_000, None, desk.clock(), desk.provenance)
+    force(BOTH)
+    later = desk.clock() + timedelta(days=40)
+    assert purse(desk.ledger, scope_of(desk.settings, "draft"), later, desk.provenance).left_usd_micros
+    assert len(list(desk.ledger.read(RecordFilter(type=BudgetSet.type)))) == 3
+
+
+# --- erasures ---
+
+
+async def test_a_policy_is_activated_after_an_erasure(desk: Desk, force: Any, office: Any) -> None:
+    force()
+    await _erase_everything(desk)
+    activate(desk.settings, desk.trace, desk.clock(), lax(office("ana")), "again")
+    assert active_rules(desk.ledger).policy == default_policy()
+
+
+async def test_a_month_begins_after_the_reason_for_its_limit_was_erased(desk: Desk, request_for: Any) -> None:
+
+    monthly = read_name("all", Period.MONTH)
+    set_limit(desk.ledger, monthly, 9_000_000, "for Elena", desk.clock(), desk.provenance)
+    await _erase_everything(desk)
+    later = desk.clock() + timedelta(days=40)
+    paying = purse(desk.ledger, scope_of(desk.settings, "draft"), later, desk.provenance)
+    assert paying.left_usd_micros == 9_000_000
+
+
+async def test_a_change_whose_reason_was_erased_is_approved(
+    desk: Desk, force: Any, office: Any, intact: Any
+) -> None:
+    force(BOTH)
+    proposed = propose_limit(office("ana"), ALL, None, "for Elena")
+    await _erase_everything(desk)
+    assert approve_change(office("bob"), proposed.name).proposed.state == "applied"
+    assert intact()
+
+
+async def _erase_everything(desk: Desk) -> None:
+
+    await erase(desk, plan(desk.ledger, Selection()), "retention")

@@ -1,0 +1,75 @@
+"""A policy may want an approved draft before a final."""
+
+from typing import Any
+
+import pytest
+
+from decision.engine.explain import what_now
+from decision.rules.policy import Policy, default_policy
+from ledger.events import RenderDenied, ReviewRecorded
+from ledger.job import Job, State
+from render_service.reports.explain import why_not
+from render_service.session.session import Desk
+from render_service.session.sources import source_of
+from render_service.settlement.settle import record, settle
+from render_service.submission.result import denial
+from render_service.submission.submit import place
+from tests.render_service.conftest import decide_by
+
+pytestmark = pytest.mark.anyio
+
+DRAFTS_FIRST = Policy.model_validate({**default_policy().model_dump(), "require_approved_draft": ["final"]})
+
+
+@pytest.fixture
+def strict(desk: Desk) -> Desk:
+    """A policy that wants an approved draft before a final."""
+    return decide_by(desk, DRAFTS_FIRST)
+
+
+async def drafted(desk: Desk, request: Any) -> Job:
+    return await settle(desk, (await place(desk, request)).job, interval_s=0.05, timeout_s=30)
+
+
+async def reviewed(desk: Desk, job: Job, verdict: Any = "approved") -> Job:
+    return await record(desk, job, ReviewRecorded(verdict=verdict))
+
+
+async def test_a_final_of_no_draft_is_denied_with_the_way_to_one(
+    strict: Desk, request_for: Any, event: Any
+) -> None:
+    placed = await place(strict, request_for(purpose="final"))
+    assert placed.job.detail_code == "DRAFT_NOT_APPROVED"
+    assert "--promotes JOB" in what_now(event(placed.job, RenderDenied))[0]
+
+
+async def test_a_draft_needs_no_draft(strict: Desk, request_for: Any) -> None:
+    assert (await place(strict, request_for())).job.state is State.RUNNING
+
+
+async def test_a_final_of_an_approved_draft_is_allowed(
+    strict: Desk, request_for: Any, event: Any, intact: Any
+) -> None:
+    draft = await drafted(strict, request_for())
+    final = request_for(purpose="final", promotes=draft.job_id)
+    denied = (await place(strict, final)).job
+    assert denied.detail_code == "DRAFT_NOT_APPROVED"
+    said = f"have the draft reviewed: sora-ledger review {draft.job_id} --verdict approved"
+    assert what_now(event(denied, RenderDenied), draft=denied.source_job) == [said]
+    assert denial(strict.ledger, denied).endswith(said)
+    assert why_not(strict.ledger, denied.job_id).document["what_now"] == [said]
+    await reviewed(strict, draft, "changes_requested")
+    assert (await place(strict, final)).job.state is State.DENIED
+    await reviewed(strict, await strict.job(draft.job_id))
+    assert (await place(strict, final)).job.state is State.RUNNING
+    assert intact()
+
+
+async def test_an_approval_further_back_in_the_lineage_counts(strict: Desk, request_for: Any) -> None:
+    first = await drafted(strict, request_for())
+    source, _ = await source_of(strict, first.job_id)
+    second = await drafted(strict, request_for(operation="remix", prompt="make it dusk", source=source))
+    await reviewed(strict, first)
+    source, _ = await source_of(strict, second.job_id)
+    final = request_for(operation="remix", prompt="make it night", source=source, purpose="final")
+    assert (await place(strict, final)).job.state is State.RUNNING

@@ -1,0 +1,115 @@
+"""A connection is closed when its request does not arrive, and makes room when there are too many."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from render_service.server import connections
+from render_service.server.connections import bounded_connections, most_connections
+
+HALF = b"GET / HTTP/1.1\r\nX-Slow: "
+GOOD = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def app(_: Any, receive: Any, send: Any) -> None:
+    while (message := await receive()).get("more_body"):
+        pass
+    if message["type"] == "http.disconnect":
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
+
+
+@asynccontextmanager
+async def server() -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
+    """Serve `app`; yields what opens a connection."""
+    config = uvicorn.Config(app, http=bounded_connections(), log_config=None, lifespan="off")
+    config.load()
+    protocol: Any = config.http_protocol_class
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    serving = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+    opened: list[Streams] = []
+
+    async def connect() -> Streams:
+        opened.append(await asyncio.open_connection(*serving.sockets[0].getsockname()))
+        return opened[-1]
+
+    async with serving:
+        yield connect
+        for each in list(state.connections):
+            each.transport.abort()
+        for _, writer in opened:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    """Wait until the server closed the connection, having said nothing."""
+    try:
+        async with asyncio.timeout(30):
+            return await reader.read() == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("half", [b"", HALF, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"])
+async def test_a_request_that_does_not_arrive_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, half: bytes
+) -> None:
+    monkeypatch.setattr(connections, "HEADER_S", 0.05)
+    monkeypatch.setattr(connections, "REST_S", 0.05)
+    async with server() as connect:
+        reader, writer = await connect()
+        writer.write(half)
+        assert await ended(reader)
+
+
+@pytest.mark.anyio
+async def test_a_header_that_comes_byte_by_byte_has_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEADER_S", 0.2)
+    async with server() as connect:
+        reader, writer = await connect()
+        ending = asyncio.create_task(ended(reader))
+        writer.write(HALF)
+        while not ending.done():
+            writer.write(b"a")
+            await asyncio.sleep(0.02)
+        assert await ending
+
+
+@pytest.mark.anyio
+async def test_the_oldest_that_waits_makes_room_and_one_that_was_of_use_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "MOST_OF_ONE_ADDRESS", 3)
+    async with server() as connect:
+        used, half, more = await connect(), await connect(), await connect()
+        half[1].write(HALF)
+        more[1].write(HALF)
+        for _ in range(2):
+            used[1].write(GOOD)
+            assert (await used[0].readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        new = await connect()
+        assert await ended(half[0])
+        for reader, writer in (new, used):
+            writer.write(GOOD)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+def test_there_are_fewer_connections_where_few_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (256, 256))
+    assert most_connections() == 56
