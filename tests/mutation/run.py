@@ -158,9 +158,9 @@ def _shuffled(texts: Iterable[str]) -> list[int]:
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def omissions(module: str) -> Iterator[Mutant]:
+def omissions(tree: Path, module: str) -> Iterator[Mutant]:
     """Yield the mutants of a module that leave something out."""
-    code = ast.unparse(ast.parse((ROOT / module).read_text(encoding="utf-8")))
+    code = ast.unparse(ast.parse((tree / module).read_text(encoding="utf-8")))
     places = Omission()
     places.visit(ast.parse(code))
     original = _bare(code)
@@ -170,9 +170,9 @@ def omissions(module: str) -> Iterator[Mutant]:
             yield Mutant(module, "Omission", changed, _difference(code, changed))
 
 
-def replacements(module: str) -> Iterator[Mutant]:
+def replacements(tree: Path, module: str) -> Iterator[Mutant]:
     """Yield cosmic-ray's mutants of a module that change what it does."""
-    code = (ROOT / module).read_text(encoding="utf-8")
+    code = (tree / module).read_text(encoding="utf-8")
     lines = code.splitlines()
     original = _bare(code)
     nodes = list(ast_nodes(get_ast(code)))
@@ -205,10 +205,13 @@ def _difference(code: str, changed: str) -> str:
     return f"{number}: {before}  ->  {after}"
 
 
-def draw(module: str, count: int, equivalent: set[str]) -> list[Mutant]:
+def draw(tree: Path, module: str, count: int, equivalent: set[str]) -> list[Mutant]:
     """Return a sample that is the same each time, without the mutants known to change nothing."""
     chosen: list[Mutant] = []
-    for mutants, most in ((omissions(module), count // 2), (replacements(module), count - count // 2)):
+    for mutants, most in (
+        (omissions(tree, module), count // 2),
+        (replacements(tree, module), count - count // 2),
+    ):
         new = (mutant for mutant in mutants if mutant.lines.partition(": ")[2] not in equivalent)
         chosen += islice(new, most)
     return chosen
@@ -313,7 +316,7 @@ def main() -> int:
             tree = trees.get()
             try:
                 equivalent = {mutant["line"] for mutant in known.get(module, [])}
-                mutants = draw(module, arguments.count or entry["mutants"], equivalent)
+                mutants = draw(tree, module, arguments.count or entry["mutants"], equivalent)
                 return test_module(tree, module, entry["tests"], mutants)
             finally:
                 trees.put(tree)
