@@ -15,9 +15,11 @@ import argparse
 import ast
 import difflib
 import hashlib
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import pytest
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
@@ -45,7 +48,12 @@ UNFIT = re.compile(
 """Operators of cosmic-ray whose mutants mostly end in an error that any test notices, or behave the same."""
 LOGS = re.compile(r"\blog\.\w+$|\b_warn$")
 LARGE = 10
-LEAST_S = 30.0
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    ["__main__", "hypothesis.strategies", "httpx2", "openai", "PIL.Image", "pydantic"]
+)
+"""Each run of tests is forked from a process that has imported what takes long and is not ours."""
+LEAST_S = 60.0
 """A run of tests may take three times as long as without a mutant, and at least this many seconds."""
 
 
@@ -229,24 +237,32 @@ def copy_tree(to: Path) -> None:
 
 
 def run_tests(tree: Path, tests: list[str], limit_s: float | None) -> tuple[int | None, float]:
-    """Run tests in a tree; return pytest's exit code, None where time ran out, and the seconds it took."""
-    command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    """Run tests in a tree; return pytest's exit code, None where time ran out, and the seconds it took.
+
+    The run without a limit is that without a mutant: it leaves the bytecode that the others read.
+    """
     began = time.monotonic()
-    with subprocess.Popen(
-        command,
-        cwd=tree,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        try:
-            code = process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            code = None
+    process = SERVER.Process(target=_test, args=(tree, tests, limit_s is None))
+    process.start()
+    process.join(limit_s)
+    code = process.exitcode
+    if code is None and process.pid is not None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+    process.close()
     return code, time.monotonic() - began
+
+
+def _test(tree: Path, tests: list[str], writes_bytecode: bool) -> None:  # noqa: FBT001  # an argument of Process
+    os.setsid()
+    os.chdir(tree)
+    os.environ["PYTHONPATH"] = sys.path[0] = str(tree)
+    sys.dont_write_bytecode = not writes_bytecode
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    quietly = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    os._exit(pytest.main(["-n0", "-x", *quietly, *tests]))
 
 
 def test_module(tree: Path, module: str, tests: list[str], mutants: list[Mutant]) -> list[Outcome]:
