@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak lint types bench conformance mutants serve
+.PHONY: demo test soak lint types bench conformance mutants commands picture serve
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready       ## the main job, before your eyes, into demo-output/
@@ -38,6 +38,12 @@ conformance: .venv/ready ## what strangers wrote, and the real LiteLLM proxy; fe
 mutants: .venv/ready    ## which changes of the product no test notices; about an hour
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/mutation/requirements.lock
 	$(BIN)/python tests/mutation/run.py
+
+commands: .venv/ready   ## the tables of docs/commands.md, from the commands
+	$(BIN)/python tools/commands.py
+
+picture: .venv/ready    ## docs/picture.svg, from what the commands of README.md print
+	$(BIN)/python tools/picture.py
 
 serve: .venv/ready      ## the sandbox server, until Ctrl-C
 	$(BIN)/sora-ledger sandbox --port 8765 --data sandbox-data

@@ -1,4 +1,4 @@
-"""docs/promises.md names what exists: tests, and the four parts of every promise."""
+"""docs/promises.md names what exists, and README.md promises the same and no more."""
 
 import re
 from pathlib import Path
@@ -28,3 +28,9 @@ def test_every_test_named_on_the_page_exists() -> None:
 def test_every_promise_of_the_table_has_a_section() -> None:
     rows = re.findall(r"^\| \d+ \|.*\[(.+?)\]\(#", PAGE, re.MULTILINE)
     assert rows == [title for title, _, _ in SECTIONS]
+
+
+def test_the_readme_promises_what_the_page_promises() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(.+?)\]\(docs/promises\.md#(.+?)\) \|", readme, re.MULTILINE)
+    assert rows == [(title, title.lower().replace(" ", "-")) for title, _, _ in SECTIONS]

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"<!-- tested -->\n```(?:bash|console)\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"<!-- tested[^>]*-->\n```(?:bash|console)\n(.*?)```", README, re.DOTALL)
 SCRIPT = """#!/bin/sh
 exec {python} -m cli "$@"
 """
@@ -52,7 +52,8 @@ def test_a_block_of_the_readme_works_as_written(shell: Any, block: str) -> None:
 
 
 def test_every_command_of_the_readme_exists(place: Any) -> None:
-    named = set(re.findall(r"^(?:\$ )?sora-ledger ([a-z-]+)", README, re.MULTILINE))
+    code = "\n".join(re.findall(r"```(?:bash|console)\n(.*?)```", README, re.DOTALL))
+    named = set(re.findall(r"^(?:\$ )?sora-ledger ([a-z-]+)", code, re.MULTILINE))
     told = place.run("--help").stdout
     assert [name for name in named if f"\n  {name} " not in told] == []
 

@@ -71,6 +71,7 @@ class Elsewhere:
 
 
 NODE = Elsewhere("tests/conformance/run node")
+UNPUBLISHED = Elsewhere("a package that is not published; RenderDesk has these functions, docs/migration.md")
 CONTINUED = Elsewhere("continues the script that begins at line 30")
 IMAGE = {"image.jpeg": (720, 1280), "sample_720p.jpeg": (1280, 720)}
 SOURCE = "the id of a completed video"
@@ -84,7 +85,7 @@ ROWS: dict[tuple[str, int], Script | Curl | Requests | Answer | Elsewhere] = {
     ("002", 106): Requests(("video/mp4", "image/webp", "image/jpeg")),
     ("002", 132): Requests(("application/json",)),
     ("002", 137): Requests(("application/json",)),
-    ("003", 63): Elsewhere("a package that is not published; RenderDesk has these functions, docs/parity.md"),
+    ("003", 63): UNPUBLISHED,
     ("003", 116): NODE,
     ("003", 129): Script("Video generation started:"),
     ("003", 142): Curl({"object": "video", "model": "sora-2-pro", "size": "1280x720", "seconds": "8"}),
