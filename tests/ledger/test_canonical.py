@@ -59,3 +59,14 @@ def test_names_the_path_of_what_it_refuses() -> None:
 
 def test_a_nested_change_changes_the_digest() -> None:
     assert digest({"a": {"b": {"c": "x"}}}) != digest({"a": {"b": {"c": "y"}}})
+
+
+@pytest.mark.parametrize("value", [9007199254740991, -9007199254740991])
+def test_the_largest_integer_that_every_reader_keeps_exact_is_written(value: int) -> None:
+    assert canonical_json({"k": value}) == b'{"k":%d}' % value
+
+
+@pytest.mark.parametrize("value", [9007199254740992, -9007199254740992])
+def test_an_integer_that_a_reader_may_round_is_refused(value: int) -> None:
+    with pytest.raises(NotCanonicalError, match="integers lie within"):
+        canonical_json({"k": value})

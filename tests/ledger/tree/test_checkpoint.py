@@ -213,3 +213,19 @@ def test_a_checkpoint_holds_no_control_character(character: str) -> None:
         Checkpoint.parse(text.replace("ledger", f"ledger{character}"))
     with pytest.raises(CheckpointInvalid):
         Checkpoint.parse(f"{text}an extension{character}\n")
+
+
+def test_a_note_that_is_sound_but_too_long_is_refused() -> None:
+    most = 1_000_000
+    short = len(Checkpoint("o", 1, bytes(32), ("",)).signed(SIGNER).to_bytes())
+    longest = Checkpoint("o", 1, bytes(32), ("x" * (most - short),)).signed(SIGNER).to_bytes()
+    assert len(longest) == most
+    assert Note.parse(longest).to_bytes() == longest
+    with pytest.raises(CheckpointInvalid, match="at most 1000000 bytes, this one 1000001"):
+        Note.parse(b"x" + longest)
+
+
+@pytest.mark.parametrize("line", ["name AAAAAAAA", "— name", "- name AAAAAAAA"])
+def test_a_line_that_is_no_signature_line_is_named(line: str) -> None:
+    with pytest.raises(CheckpointInvalid, match="a signature line is"):
+        Note.parse(f"text\n\n{line}\n".encode())
