@@ -64,7 +64,9 @@ class Mutant:
     module: str
     name: str
     code: str
-    lines: str
+    line: int
+    change: str
+    """The lines before and after, as `equivalent.toml` has them."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class Omission(ast.NodeTransformer):
         self.which = which
         self.texts: list[str] = []
         """What can be left out, in the order of the numbers."""
+        self.lines: list[int] = []
 
     def visit(self, node: ast.AST) -> ast.AST:
         """Change `node` where it is the one."""
@@ -148,7 +151,8 @@ class Omission(ast.NodeTransformer):
                     return node
         return self.generic_visit(node)
 
-    def _is_it(self, node: ast.AST) -> bool:
+    def _is_it(self, node: ast.stmt | ast.expr | ast.keyword) -> bool:
+        self.lines.append(node.lineno)
         self.texts.append(ast.unparse(node))
         return self.which == len(self.texts) - 1
 
@@ -168,14 +172,17 @@ def _shuffled(texts: Iterable[str]) -> list[int]:
 
 def omissions(tree: Path, module: str) -> Iterator[Mutant]:
     """Yield the mutants of a module that leave something out."""
-    code = ast.unparse(ast.parse((tree / module).read_text(encoding="utf-8")))
+    source = (tree / module).read_text(encoding="utf-8")
+    code = ast.unparse(ast.parse(source))
     places = Omission()
-    places.visit(ast.parse(code))
+    places.visit(ast.parse(source))
     original = _bare(code)
     for number in _shuffled(places.texts):
-        changed = ast.unparse(ast.fix_missing_locations(Omission(number).visit(ast.parse(code))))
+        changed = ast.unparse(ast.fix_missing_locations(Omission(number).visit(ast.parse(source))))
         if _bare(changed) != original:
-            yield Mutant(module, "Omission", changed, _difference(code, changed))
+            _, before, after = _difference(code, changed)
+            name = f"without {places.texts[number]}"
+            yield Mutant(module, name, changed, places.lines[number], f"{before}  ->  {after}")
 
 
 def replacements(tree: Path, module: str) -> Iterator[Mutant]:
@@ -194,7 +201,8 @@ def replacements(tree: Path, module: str) -> Iterator[Mutant]:
         name, number, _ = places[place]
         changed = mutate_code(code, get_operator(name)(), number)
         if changed is not None and _compiles(changed) and _bare(changed) != original:
-            yield Mutant(module, name.removeprefix("core/"), changed, _difference(code, changed))
+            line, before, after = _difference(code, changed)
+            yield Mutant(module, name.removeprefix("core/"), changed, line, f"{before}  ->  {after}")
 
 
 def _compiles(code: str) -> bool:
@@ -205,12 +213,13 @@ def _compiles(code: str) -> bool:
     return True
 
 
-def _difference(code: str, changed: str) -> str:
+def _difference(code: str, changed: str) -> tuple[int, str, str]:
+    """Return the number of the first line that differs, and the differing lines before and after."""
     lines = list(difflib.unified_diff(code.splitlines(), changed.splitlines(), n=0, lineterm=""))[2:]
     number = next(line for line in lines if line.startswith("@@")).split()[1][1:].partition(",")[0]
     before = " ".join(line[1:].strip() for line in lines if line.startswith("-"))
     after = " ".join(line[1:].strip() for line in lines if line.startswith("+"))
-    return f"{number}: {before}  ->  {after}"
+    return int(number), before, after
 
 
 def draw(tree: Path, module: str, count: int, equivalent: set[str]) -> list[Mutant]:
@@ -220,7 +229,7 @@ def draw(tree: Path, module: str, count: int, equivalent: set[str]) -> list[Muta
         (omissions(tree, module), count // 2),
         (replacements(tree, module), count - count // 2),
     ):
-        new = (mutant for mutant in mutants if mutant.lines.partition(": ")[2] not in equivalent)
+        new = (mutant for mutant in mutants if mutant.change not in equivalent)
         chosen += islice(new, most)
     return chosen
 
@@ -281,7 +290,7 @@ def test_module(tree: Path, module: str, tests: list[str], mutants: list[Mutant]
         code, _ = run_tests(tree, tests, limit_s)
         word = {0: "survived", None: "timed out"}.get(code, "killed")
         outcomes.append(Outcome(mutant, word))
-        print(f"  {word:9} {module}:{mutant.lines[:150]}", flush=True)
+        print(f"  {word:9} {module}:{mutant.line}: {mutant.change[:150]}", flush=True)
     path.write_text(original, encoding="utf-8")
     return outcomes
 
@@ -296,7 +305,7 @@ def report(outcomes: list[Outcome]) -> float:
         print(f"{module:52} {len(words):8} {counts[0]:7} {counts[1]:9} {counts[2]:10}")
     survivors = [outcome.mutant for outcome in outcomes if outcome.word == "survived"]
     for mutant in survivors:
-        print(f"survived: {mutant.module}:{mutant.lines}  [{mutant.name}]")
+        print(f"survived: {mutant.module}:{mutant.line}: {mutant.change}  [{mutant.name}]")
     share = 1 - len(survivors) / max(1, len(outcomes))
     print(f"{len(outcomes) - len(survivors)} of {len(outcomes)} mutants killed ({share:.1%})")
     return share
