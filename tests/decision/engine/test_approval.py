@@ -1,18 +1,20 @@
 """Renders that need a person, and denials that may be set aside."""
 
 from collections.abc import Callable
+from datetime import date
+from typing import Any
 
 import pytest
 
-from decision.engine.approval import after_approval, consider, override
+from decision.engine.approval import after_approval, choice_of, consider, override
 from decision.engine.decide import decide, rule
 from decision.engine.explain import why
 from decision.engine.inputs import DecisionContext, Inputs
 from decision.errors import BadDocument, BadRequest
 from decision.request.request import RenderRequest
-from decision.rules.catalog import Catalog
+from decision.rules.catalog import Catalog, Price
 from decision.rules.policy import Policy, default_policy, load_policy
-from ledger.events import RenderDecided, RenderDenied, RenderHeld
+from ledger.events import Candidate, RenderDecided, RenderDenied, RenderHeld
 from ledger.tree.checkpoint import Signer
 
 Parse = Callable[..., RenderRequest]
@@ -248,3 +250,154 @@ def test_a_key_belongs_to_one_person_among_approvers_and_requesters() -> None:
         Policy.model_validate(
             {**default_policy().model_dump(), "approvers": {"maria": key}, "requesters": {"ana": key}}
         )
+
+
+def priced(catalog: Catalog, model: str, *usd_micros_per_second: int) -> Catalog:
+    """Return the catalog with other prices of `model`: the first from January 2026 on, the next from February."""
+    prices = [
+        Price.model_validate(
+            {
+                "size_class": size,
+                "usd_micros_per_second": price,
+                "from": date(2026, month, 1),
+                "source": "test",
+            }
+        )
+        for month, price in enumerate(usd_micros_per_second, 1)
+        for size in sorted({offer.size_class for entry in catalog.models for offer in entry.size_offers})
+    ]
+    models = [
+        entry.model_copy(update={"prices": tuple(prices)}) if entry.name == model else entry
+        for entry in catalog.models
+    ]
+    return catalog.model_copy(update={"models": tuple(models)})
+
+
+def held_for_client(parse: Parse, catalog: Catalog, **context: Any) -> RenderHeld:
+    asked = parse(purpose="client", model="sora-2", size="1280x720", seconds=4)
+    held = consider(asked, catalog=catalog, policy=PEOPLE, context=DecisionContext(**context))
+    assert isinstance(held, RenderHeld)
+    return held
+
+
+@pytest.mark.parametrize("price", [250_000, 249_999, 1])
+def test_an_approval_covers_the_price_it_was_given_for_and_any_lower_one(
+    parse: Parse, catalog: Catalog, price: int
+) -> None:
+    held = held_for_client(parse, priced(catalog, "sora-2", 250_000))
+    decided = after_approval(held, catalog=priced(catalog, "sora-2", price), policy=PEOPLE)
+    assert isinstance(decided, RenderDecided)
+    assert (decided.model, decided.cost_usd_micros) == ("sora-2", 4 * price)
+
+
+def test_a_price_above_the_approved_one_is_held_again(parse: Parse, catalog: Catalog) -> None:
+    held = held_for_client(parse, priced(catalog, "sora-2", 250_000))
+    again = after_approval(held, catalog=priced(catalog, "sora-2", 250_001), policy=PEOPLE)
+    assert isinstance(again, RenderHeld)
+    assert (again.reason_codes, "approved" in again.basis.inputs) == (("FOR_CLIENTS",), False)
+    assert choice_of(again).cost_usd_micros == 1_000_004
+
+
+def test_a_model_that_was_not_approved_is_held_again_though_it_costs_less(
+    parse: Parse, catalog: Catalog
+) -> None:
+    held = consider(parse(purpose="client"), catalog=catalog, policy=PEOPLE)
+    assert isinstance(held, RenderHeld)
+    assert choice_of(held).model == "sora-2-pro"
+    models = [
+        entry.model_copy(update={"retired": "2026-01-01"}) if entry.name == "sora-2-pro" else entry
+        for entry in catalog.models
+    ]
+    later = catalog.model_copy(update={"models": tuple(models)})
+    again = after_approval(held, catalog=later, policy=PEOPLE)
+    assert isinstance(again, RenderHeld)
+    assert (choice_of(again).model, again.reason_codes) == ("sora-2", ("FOR_CLIENTS",))
+
+
+def test_an_approval_is_priced_on_the_day_of_the_answer(parse: Parse, catalog: Catalog) -> None:
+    dearer = priced(catalog, "sora-2", 100_000, 200_000)
+    held = held_for_client(parse, dearer, priced_on=date(2026, 1, 31))
+    assert choice_of(held).cost_usd_micros == 400_000
+    again = after_approval(held, catalog=dearer, policy=PEOPLE, priced_on=date(2026, 2, 1))
+    assert isinstance(again, RenderHeld)
+    assert (again.basis.inputs["priced_on"], choice_of(again).cost_usd_micros) == ("2026-02-01", 800_000)
+
+
+def test_without_a_day_an_approval_is_priced_on_the_day_it_was_held(parse: Parse, catalog: Catalog) -> None:
+    dearer = priced(catalog, "sora-2", 100_000, 200_000)
+    held = held_for_client(parse, dearer, priced_on=date(2026, 1, 31))
+    decided = after_approval(held, catalog=dearer, policy=PEOPLE)
+    assert isinstance(decided, RenderDecided)
+    assert decided.cost_usd_micros == 400_000
+
+
+def test_an_approved_render_is_paid_from_the_budgets_of_now(parse: Parse, catalog: Catalog) -> None:
+    held = held_for_client(parse, catalog, budgets=("old",), budget_left_usd_micros=10**9)
+    decided = after_approval(held, catalog=catalog, policy=PEOPLE, budgets=["team", "demo"])
+    assert isinstance(decided, RenderDecided)
+    assert [hold.budget for hold in decided.holds] == ["demo", "team"]
+    assert decided.basis.inputs["budget_left_usd_micros"] is None
+
+
+def test_an_approved_render_is_denied_where_the_budgets_of_now_have_too_little(
+    parse: Parse, catalog: Catalog
+) -> None:
+    held = held_for_client(parse, catalog, budgets=("old",))
+    denied = after_approval(held, catalog=catalog, policy=PEOPLE, budgets=["new"], budget_left_usd_micros=1)
+    assert isinstance(denied, RenderDenied)
+    assert denied.denial_trace.detail_code == "BUDGET_EXHAUSTED"
+
+
+@pytest.mark.parametrize("left", [None, 10**9])
+def test_without_budgets_an_approved_render_is_paid_from_those_of_then(
+    parse: Parse, catalog: Catalog, left: int | None
+) -> None:
+    held = held_for_client(parse, catalog, budgets=("old",), budget_left_usd_micros=10**8)
+    decided = after_approval(held, catalog=catalog, policy=PEOPLE, budget_left_usd_micros=left)
+    assert isinstance(decided, RenderDecided)
+    assert [hold.budget for hold in decided.holds] == ["old"]
+    assert decided.basis.inputs["budget_left_usd_micros"] == (left or 10**8)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "wished", "chosen"),
+    [
+        ([("a", 5, 100), ("b", 9, 900)], None, "b"),
+        ([("a", 5, 100), ("b", 9, 900)], "a", "a"),
+        ([("a", 5, 300), ("b", 5, 200)], None, "b"),
+        ([("b", 5, 200), ("a", 5, 200)], None, "a"),
+    ],
+    ids=["the highest score", "the one that was named", "then the lowest cost", "then the first name"],
+)
+def test_what_an_approval_is_for(
+    parse: Parse,
+    catalog: Catalog,
+    candidates: list[tuple[str, int, int]],
+    wished: str | None,
+    chosen: str,
+) -> None:
+    held = held_for_client(parse, catalog)
+    of_each = [
+        Candidate(
+            model=model, score=score, cost_usd_micros=cost, gates_passed=(), gates_failed=(), features={}
+        )
+        for model, score, cost in candidates
+    ]
+    inputs = {**held.basis.inputs, "wished_model": wished}
+    basis = held.basis.model_copy(update={"candidates": tuple(of_each), "inputs": inputs})
+    assert choice_of(held.model_copy(update={"basis": basis})).model == chosen
+
+
+def test_each_reason_is_named_once_and_the_rule_that_wants_most_people_counts(
+    parse: Parse, catalog: Catalog
+) -> None:
+    rules = [
+        {"code": "THREE", "purposes": ["client"], "people": 3},
+        {"code": "ONE", "models": ["sora-2"]},
+        {"code": "NEVER", "purposes": ["final"], "people": 5},
+    ]
+    policy = Policy.model_validate({**default_policy().model_dump(), "approvals": rules})
+    asked = parse(purpose="client", model="sora-2")
+    held = consider(asked, catalog=catalog, policy=policy)
+    assert isinstance(held, RenderHeld)
+    assert (held.reason_codes, held.approvals_needed) == (("THREE", "ONE"), 3)
