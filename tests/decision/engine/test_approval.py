@@ -253,7 +253,7 @@ def test_a_key_belongs_to_one_person_among_approvers_and_requesters() -> None:
 
 
 def priced(catalog: Catalog, model: str, *usd_micros_per_second: int) -> Catalog:
-    """Return the catalog with other prices of `model`: the first from January 2026 on, the next from February."""
+    """Return the catalog with other prices of `model`: the first from 2026-01-01 on, then 2026-02-01."""
     prices = [
         Price.model_validate(
             {
