@@ -44,10 +44,10 @@ from decision.rules.catalog import default_catalog
 from render_service.batches.file import read_batch
 from render_service.batches.folder import BatchFolder
 from render_service.batches.plan import plan
-from render_service.batches.run import Terms, run_batch
+from render_service.batches.run import BatchOptions, run_batch
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.sweep import settle_all
 
 JOBS = 200
@@ -114,21 +114,21 @@ async def bare(base_url: str) -> Took:
 
 async def ours(base_url: str, folder: Path, profiler: cProfile.Profile | None = None) -> Took:
     """Carry out the same prompts as a batch, with ledger and files in `folder`."""
-    desk = open_desk(folder, base_url)
+    session = open_session(folder, base_url)
     if profiler:
         profiler.enable()
     began, worked = time.perf_counter(), time.process_time()
-    await carry_out(desk, folder / "out")
+    await carry_out(session, folder / "out")
     took = Took(time.perf_counter() - began, time.process_time() - worked)
     if profiler:
         profiler.disable()
-    await desk.close()
+    await session.close()
     return took
 
 
-async def carry_out(desk: Desk, out_dir: Path) -> list[str]:
+async def carry_out(session: Session, out_dir: Path) -> list[str]:
     """Read, check, decide, record and send the batch; return the ids of its jobs."""
-    defaults = {"profile": desk.settings.chosen_profile(), "augment": False}
+    defaults = {"profile": session.settings.chosen_profile(), "augment": False}
     planned = plan(
         read_batch("\n".join(PROMPTS), Path()),
         name="bench",
@@ -136,21 +136,21 @@ async def carry_out(desk: Desk, out_dir: Path) -> list[str]:
         defaults=defaults,
         catalog=default_catalog(),
     )
-    members = await run_batch(desk, planned, BatchFolder(out_dir), Terms(concurrency=AT_ONCE))
+    members = await run_batch(session, planned, BatchFolder(out_dir), BatchOptions(concurrency=AT_ONCE))
     return [member.job.job_id for member in members]
 
 
 async def sweep(base_url: str) -> None:
     """Settle a batch whose renders take a while, and print what the sandbox was asked."""
     with tempfile.TemporaryDirectory() as folder:
-        desk = open_desk(Path(folder), base_url)
-        jobs = [desk.ledger.job(name) for name in await carry_out(desk, Path(folder) / "out")]
+        session = open_session(Path(folder), base_url)
+        jobs = [session.ledger.job(name) for name in await carry_out(session, Path(folder) / "out")]
         before = requests(base_url)
         began = time.perf_counter()
-        ends = await settle_all(desk, jobs, interval_s=INTERVAL_S, timeout_s=60)
+        ends = await settle_all(session, jobs, interval_s=INTERVAL_S, timeout_s=60)
         took = time.perf_counter() - began
         asked = {name: count - before.get(name, 0) for name, count in requests(base_url).items()}
-        await desk.close()
+        await session.close()
     stored = sum(end.job.state == "stored" for end in ends.values())
     rounds = took / INTERVAL_S
     looks = asked.get("lists", 0) + asked.get("retrieves", 0)
@@ -161,13 +161,13 @@ async def sweep(base_url: str) -> None:
     )
 
 
-def open_desk(folder: Path, base_url: str) -> Desk:
-    """Open a desk on a new ledger."""
+def open_session(folder: Path, base_url: str) -> Session:
+    """Open a session on a new ledger."""
     environment = {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": base_url, "SORA_LEDGER_PROFILE": "openai"}
     settings = read_settings(
         ledger=str(folder / "ledger.db"), actor="bench", environment=environment, folder=folder
     )
-    return Desk.open(settings, TRACE, Log(TRACE, quiet=True))
+    return Session.open(settings, TRACE, Log(TRACE, quiet=True))
 
 
 def write_files(folder: Path) -> float:
@@ -215,10 +215,10 @@ def requests(base_url: str) -> dict[str, int]:
 def pragmas() -> str:
     """Return the pragmas that a new ledger is written with."""
     with tempfile.TemporaryDirectory() as folder:
-        desk = open_desk(Path(folder), "http://127.0.0.1:9/v1")
-        db = desk.ledger.store._writer  # type: ignore[attr-defined]  # noqa: SLF001  # those really in force
+        session = open_session(Path(folder), "http://127.0.0.1:9/v1")
+        db = session.ledger.store._writer  # type: ignore[attr-defined]  # noqa: SLF001  # those really in force
         told = ", ".join(f"{name} = {db.execute(f'PRAGMA {name}').fetchone()[0]}" for name in PRAGMAS)
-        desk.ledger.close()
+        session.ledger.close()
         return told
 
 

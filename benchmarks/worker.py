@@ -36,7 +36,7 @@ from ledger.store.interface import RecordFilter
 from ledger.verify import verify
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.submit import place
 
 JOBS = 500
@@ -73,16 +73,16 @@ def main() -> None:
 async def queue(environment: dict[str, str], folder: Path, jobs: int) -> None:
     """Ask for `jobs` renders and leave them to workers."""
     settings = read_settings(actor="bench", environment=environment, folder=folder)
-    desk = Desk.open(settings, TRACE, Log(TRACE, quiet=True))
+    session = Session.open(settings, TRACE, Log(TRACE, quiet=True))
     numbers = iter(range(jobs))
 
     async def ask() -> None:
         for number in numbers:
             asked = {"operation": "create", "prompt": f"Shot {number}: a fox runs", "profile": "openai"}
-            await place(desk, parse_request(catalog=default_catalog(), **asked), queue=True)
+            await place(session, parse_request(catalog=default_catalog(), **asked), queue=True)
 
     await asyncio.gather(*(ask() for _ in range(QUEUED_AT_ONCE)))
-    await desk.close()
+    await session.close()
 
 
 def work(environment: dict[str, str], folder: Path) -> list[dict[str, int]]:

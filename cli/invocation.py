@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ledger.job import Job
     from render_service.rules.policies import Rules
     from render_service.runtime.documents import Json
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 T = TypeVar("T")
 ERROR = "Error: "
@@ -42,26 +42,26 @@ class Invocation:
     json_out: Path | None = None
     even_if_retired: bool = False
 
-    def desk(
+    def session(
         self,
-        use: "Callable[[Desk], Coroutine[Any, Any, T]]",
+        use: "Callable[[Session], Coroutine[Any, Any, T]]",
         *,
         begins: bool = False,
         calls: bool = True,
         authority: Authority = Authority.HUMAN,
     ) -> T:
-        """Run one use case at a desk on the ledger, opened for writing; only one that `begins` makes one.
+        """Run one use case in a session on the ledger, opened for writing; only one that `begins` makes one.
 
         One that begins a ledger and `calls` a server does not begin it for a server that cannot be used.
         """
-        from render_service.runtime.sync import at_desk  # noqa: PLC0415  # asyncio: the same
+        from render_service.runtime.sync import in_session  # noqa: PLC0415  # asyncio: the same
         from render_service.session.session import usable_profile  # noqa: PLC0415  # not for commands that only read
 
         if begins and calls:
             usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
         elif not begins:
             Ledger.open(self.settings.ledger_url).close()  # says what is wrong if there is no ledger
-        return at_desk(
+        return in_session(
             self.settings,
             self.trace,
             self.log,

@@ -28,17 +28,17 @@ from sora_adapter.outcomes import Translator
 from sora_adapter.profiles import Profile
 from sora_adapter.redaction import redactor
 from sora_adapter.requests import (
-    Begun,
     Post,
     Prepared,
     ReferenceFile,
+    ResumePoint,
     SubmitCall,
     character_path,
     character_post,
     post_of,
     video_path,
 )
-from sora_adapter.responses import Answer, Lost
+from sora_adapter.responses import Answer, NoAnswer
 from sora_adapter.transport import Content, Transport
 
 DEFAULT_TIMEOUT_S = 60.0
@@ -153,7 +153,7 @@ class VideosClient:
         params = {name: value for name, value in asked.items() if value is not None}
         return self._translator.page(await self._transport.get("/videos", params, self._headers()))
 
-    async def greet(self) -> datetime | None:
+    async def ping(self) -> datetime | None:
         """Ask once for what costs nothing; return the server's time, if it says; raises `AnswerError`.
 
         A server that cannot list is asked for a video that is none: that it says so is answer enough.
@@ -169,7 +169,7 @@ class VideosClient:
 
     @asynccontextmanager
     async def fetch(
-        self, video_id: str, variant: Variant, begun: Begun | None = None
+        self, video_id: str, variant: Variant, begun: ResumePoint | None = None
     ) -> AsyncIterator[Content]:
         """Open the bytes of a variant; they stream while the block is open, in memory of one chunk.
 
@@ -226,12 +226,12 @@ class VideosClient:
     def _headers(self) -> dict[str, str]:
         return {"traceparent": self._traceparent()} if self._traceparent else {}
 
-    async def _named_address(self, video_id: str, received: Answer | Lost) -> str:
+    async def _named_address(self, video_id: str, received: Answer | NoAnswer) -> str:
         """Return where the bytes are that did not come; raises the `AnswerError` that says why not.
 
         Servers say 404 for "not yet" and for "no longer", and name an address in the answer or in the video.
         """
-        if isinstance(received, Lost):
+        if isinstance(received, NoAnswer):
             raise self._translator.refusal(received)
         if received.url is not None:
             return self._followed(video_id, received.url)

@@ -2,7 +2,7 @@
 
 The other direction is `sora_adapter.requests`, the wording of errors `sora_adapter.messages`. The exceptions
 of the SDK do not come this far: `sora_adapter.transport` makes an `Answer` of those that hold one, and of the
-others what is known of the loss (`Lost`). What a server does differently is undone first (`quirks`).
+others what is known of the loss (`NoAnswer`). What a server does differently is undone first (`quirks`).
 
 What a submission's answer proves, and so what it is recorded as:
 
@@ -53,7 +53,7 @@ from sora_adapter.responses import (
     Answer,
     CharacterDocument,
     Deletion,
-    Lost,
+    NoAnswer,
     ServerError,
     VideoDocument,
     VideoList,
@@ -75,9 +75,9 @@ class Translator:
     server: str
     redact: Redact
 
-    def submission(self, attempt_id: str, received: Answer | Lost) -> Submission:
+    def submission(self, attempt_id: str, received: Answer | NoAnswer) -> Submission:
         """Return what came of an attempt; the table is in the module's docstring."""
-        if isinstance(received, Lost):
+        if isinstance(received, NoAnswer):
             return self._unanswered(attempt_id, received)
         answer = plain(received, self.profile.quirks)
         if answer.is_success:
@@ -91,13 +91,13 @@ class Translator:
             )
         return self._unknown(attempt_id, answer, _lost_by(answer.http_status))
 
-    def cost(self, received: Answer | Lost) -> int | None:
+    def cost(self, received: Answer | NoAnswer) -> int | None:
         """Return what the server says a call cost, in micro-dollars; None where it says nothing."""
-        if isinstance(received, Lost):
+        if isinstance(received, NoAnswer):
             return None
         return reported_cost_usd_micros(received, self.profile.quirks)
 
-    def observation(self, received: Answer | Lost, asked: str | None = None) -> Observation:
+    def observation(self, received: Answer | NoAnswer, asked: str | None = None) -> Observation:
         """Read a video, perhaps the one that was `asked` for; raises the `AnswerError` anything else is."""
         answer = self._succeeded(received, plain_video)
         seen = self._observed(self._parsed(answer, VideoDocument, "a video"), answer)
@@ -105,16 +105,16 @@ class Translator:
             return replace(seen, video_id=asked)
         return seen
 
-    def character(self, received: Answer | Lost) -> Character:
+    def character(self, received: Answer | NoAnswer) -> Character:
         """Read a character; raises the `AnswerError` that anything else is."""
         read = self._parsed(self._succeeded(received), CharacterDocument, "a character")
         return Character(read.id, read.name, read.created_at)
 
-    def document(self, received: Answer | Lost, model: type[D], expected: str) -> D:
+    def document(self, received: Answer | NoAnswer, model: type[D], expected: str) -> D:
         """Read a document of another kind; raises the `AnswerError` that anything else is."""
         return self._parsed(self._succeeded(received), model, expected)
 
-    def page(self, received: Answer | Lost) -> Page:
+    def page(self, received: Answer | NoAnswer) -> Page:
         """Read a list of videos; raises the `AnswerError` that anything else is."""
         answer = self._succeeded(received)
         listed = self._parsed(answer, VideoList, "a list of videos")
@@ -122,7 +122,7 @@ class Translator:
         last_id = listed.last_id or (observations[-1].video_id if observations else None)
         return Page(observations, listed.has_more, last_id)
 
-    def deletion(self, video_id: str, received: Answer | Lost) -> VideoDeleted:
+    def deletion(self, video_id: str, received: Answer | NoAnswer) -> VideoDeleted:
         """Read the answer to a deletion; ``not_found``, a 404 about the video, proves nothing by itself."""
         try:
             answer = self._succeeded(received, plain_deletion)
@@ -133,11 +133,11 @@ class Translator:
         self._parsed(answer, Deletion, "the confirmation of a deletion")
         return VideoDeleted(video_id=video_id, answer="deleted", provider_request_id=answer.request_id)
 
-    def refusal(self, received: Answer | Lost) -> AnswerError:
+    def refusal(self, received: Answer | NoAnswer) -> AnswerError:
         """Return the error that no answer is, or an answer that says anything but yes."""
-        if isinstance(received, Lost) and received.how != "unreadable":
+        if isinstance(received, NoAnswer) and received.how != "unreadable":
             return unreachable(self.server, self.redact(received.why))
-        if isinstance(received, Lost):
+        if isinstance(received, NoAnswer):
             return unreadable(self.server, f"something undecodable ({self.redact(received.why)})", "JSON")
         received = plain(received, self.profile.quirks)
         if received.http_status in {404, 405} and received.denies_the_path:
@@ -145,9 +145,9 @@ class Translator:
         detail = self._error_of(received)
         return refused(self.profile, self.server, detail, received.retry_after_ms, received.request_id)
 
-    def content_unreadable(self, received: Answer | Lost) -> AnswerError:
+    def content_unreadable(self, received: Answer | NoAnswer) -> AnswerError:
         """Return the error that text in the place of a video's bytes is."""
-        if isinstance(received, Lost):
+        if isinstance(received, NoAnswer):
             return self.refusal(received)
         return self._unreadable(received, "the bytes of a video")
 
@@ -160,8 +160,8 @@ class Translator:
             return self._sealed(ServerError(message=f"redirected to {answer.location}"), answer.http_status)
         return self._sealed(answer.error, answer.http_status)
 
-    def _succeeded(self, received: Answer | Lost, undo: Undo = plain) -> Answer:
-        if isinstance(received, Lost):
+    def _succeeded(self, received: Answer | NoAnswer, undo: Undo = plain) -> Answer:
+        if isinstance(received, NoAnswer):
             raise self.refusal(received)
         answer = undo(received, self.profile.quirks)
         if not answer.is_success:
@@ -214,7 +214,7 @@ class Translator:
             provider_request_id=video.provider_request_id,
         )
 
-    def _unanswered(self, attempt_id: str, lost: Lost) -> SubmissionAbsent | SubmissionUnknown:
+    def _unanswered(self, attempt_id: str, lost: NoAnswer) -> SubmissionAbsent | SubmissionUnknown:
         if lost.how == "never_connected":
             return SubmissionAbsent(attempt_id=attempt_id, how=lost.how)
         error = self._sealed(ServerError(message=lost.why), None)

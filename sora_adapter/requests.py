@@ -48,7 +48,7 @@ class ReferenceId:
 
 
 @dataclass(frozen=True)
-class Begun:
+class ResumePoint:
     """A download that broke off: how many bytes of the file are here, and its `Content.tag`."""
 
     bytes: int

@@ -30,7 +30,7 @@ NOT_A_VIDEO_PATH = ("Not Found", "Method Not Allowed")
 
 
 @dataclass(frozen=True)
-class Lost:
+class NoAnswer:
     """There is no answer, or none that could be read; `why` is one line for a person.
 
     ``never_connected`` is proof that no byte of the request left; after the others it may have arrived.

@@ -34,7 +34,7 @@ from sora_adapter.connections import Lanes
 from sora_adapter.errors import ContentTooLarge, ContentTruncated, NotAsCommitted
 from sora_adapter.locations import followed, is_same_origin
 from sora_adapter.requests import Post
-from sora_adapter.responses import Answer, Lost
+from sora_adapter.responses import Answer, NoAnswer
 from sora_adapter.wire import received_sha256, sent_sha256
 
 CONNECT_TIMEOUT_S = 10.0
@@ -108,7 +108,7 @@ class Transport:
         headers: Mapping[str, str],
         in_time: Callable[[], bool] | None = None,
         is_committed: Callable[[str], bool] | None = None,
-    ) -> Answer | Lost:
+    ) -> Answer | NoAnswer:
         """Send `post` once, unless it is not `in_time` right before; a redirect is an answer.
 
         `is_committed` is asked about the digest of the bytes that are about to go out; where it says False,
@@ -130,7 +130,7 @@ class Transport:
             )
         )
 
-    async def delete(self, path: str, headers: Mapping[str, str]) -> Answer | Lost:
+    async def delete(self, path: str, headers: Mapping[str, str]) -> Answer | NoAnswer:
         """Ask for a deletion once; a redirect is an answer."""
         return await _exchange(
             self._sdk.delete(
@@ -143,14 +143,16 @@ class Transport:
             )
         )
 
-    async def get(self, path: str, params: Mapping[str, object], headers: Mapping[str, str]) -> Answer | Lost:
+    async def get(
+        self, path: str, params: Mapping[str, object], headers: Mapping[str, str]
+    ) -> Answer | NoAnswer:
         """Ask once, following redirects."""
         return await _exchange(self._request(path, params, headers))
 
     @asynccontextmanager
     async def stream(
         self, path: str, params: Mapping[str, object], headers: Mapping[str, str]
-    ) -> AsyncIterator["Content | Answer | Lost"]:
+    ) -> AsyncIterator["Content | Answer | NoAnswer"]:
         """Ask once for bytes, following redirects; yields them unread where the answer is 2xx.
 
         `path` may be an address the server named (`locations.followed`); credentials go to our server's only.
@@ -159,7 +161,7 @@ class Transport:
         unread = {"X-Stainless-Raw-Response": "stream", "Accept-Encoding": "identity"}
         bare = _NO_CREDENTIALS if "://" in path and not is_same_origin(self._base_url, path) else {}
         received = await _received(self._request(path, params, {**headers, **unread, **bare}))
-        if isinstance(received, Lost) or not received.is_success:
+        if isinstance(received, NoAnswer) or not received.is_success:
             yield await _read(received)
             return
         try:
@@ -226,7 +228,7 @@ class Content:
         except httpx2.RequestError as error:
             raise self._truncated(_described(error)) from None
 
-    async def as_answer(self) -> Answer | Lost:
+    async def as_answer(self) -> Answer | NoAnswer:
         """Read the rest as text, for answers that turn out to be no bytes of a video."""
         return await _read(self._response)
 
@@ -304,11 +306,11 @@ async def _read_as_utf8(response: httpx2.Response) -> None:
     response.encoding = "utf-8"
 
 
-async def _exchange(call: Awaitable[httpx2.Response]) -> Answer | Lost:
+async def _exchange(call: Awaitable[httpx2.Response]) -> Answer | NoAnswer:
     return await _read(await _received(call))
 
 
-async def _received(call: Awaitable[httpx2.Response]) -> httpx2.Response | Lost:
+async def _received(call: Awaitable[httpx2.Response]) -> httpx2.Response | NoAnswer:
     """Turn every way in which the SDK fails into a response or into what is known of the loss."""
     try:
         return await call
@@ -322,8 +324,8 @@ async def _received(call: Awaitable[httpx2.Response]) -> httpx2.Response | Lost:
         return _lost(error)
 
 
-async def _read(received: httpx2.Response | Lost) -> Answer | Lost:
-    if isinstance(received, Lost):
+async def _read(received: httpx2.Response | NoAnswer) -> Answer | NoAnswer:
+    if isinstance(received, NoAnswer):
         return received
     try:
         await received.aread()
@@ -333,14 +335,14 @@ async def _read(received: httpx2.Response | Lost) -> Answer | Lost:
     return Answer(received.status_code, dict(received.headers.items()), received.text)
 
 
-def _lost(error: BaseException) -> Lost:
+def _lost(error: BaseException) -> NoAnswer:
     if isinstance(error, _NEVER_CONNECTED):
-        return Lost("never_connected", _described(error))
+        return NoAnswer("never_connected", _described(error))
     if isinstance(error, httpx2.TimeoutException):
-        return Lost("timeout", _described(error))
+        return NoAnswer("timeout", _described(error))
     if isinstance(error, httpx2.DecodingError):
-        return Lost("unreadable", _described(error))
-    return Lost("connection", _described(error))
+        return NoAnswer("unreadable", _described(error))
+    return NoAnswer("connection", _described(error))
 
 
 def _described(error: BaseException) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ledger.job import Job
     from render_service.adoption.archive import Archive
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 _COUNTS = ("listed", "adopted", "known", "stored", "thumbnails", "running", "failed", "lost")
 _SHOWN = {"failed": "failed to render"}  # else a reader takes it for a failure of the archive
@@ -63,10 +63,10 @@ def _preview(inv: Invocation, video_id: str | None) -> None:
 def _adopt_one(inv: Invocation, video_id: str) -> None:
     from render_service.adoption.adopt import adopt  # noqa: PLC0415  # calls a server
 
-    async def follow(desk: "Desk") -> "tuple[Job, bool]":
-        return await adopt(desk, video_id)
+    async def follow(session: "Session") -> "tuple[Job, bool]":
+        return await adopt(session, video_id)
 
-    job, now = inv.desk(follow, begins=True)
+    job, now = inv.session(follow, begins=True)
 
     def text(console: "Console") -> None:
         from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
@@ -83,15 +83,15 @@ def _adopt_one(inv: Invocation, video_id: str) -> None:
 def _adopt_all(inv: Invocation) -> None:
     from render_service.adoption.archive import archive  # noqa: PLC0415  # calls a server
 
-    async def follow(desk: "Desk") -> "Archive":
+    async def follow(session: "Session") -> "Archive":
         if not inv.shows_progress:
-            return await archive(desk)
+            return await archive(session)
         from rich.status import Status  # noqa: PLC0415
 
         with Status("listing …", console=output.console(stderr=True)) as status:
-            return await archive(desk, lambda now: status.update(_summary(now.document())))
+            return await archive(session, lambda now: status.update(_summary(now.document())))
 
-    done = inv.desk(follow, begins=True)
+    done = inv.session(follow, begins=True)
     document = done.document()
     inv.emit(document, lambda console: console.print(_summary(document)))
     for left in done.left:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ledger.job import Job
     from ledger.tree.checkpoint import Signer
     from render_service.approvals.approvals import Answered
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("approve", short_help="Say yes to a render that is held.")
@@ -59,10 +59,10 @@ def approve_command(
         answer_change(inv, lambda office: approve_change(office, name, comment, signer, moment))
         return
 
-    async def follow(desk: "Desk", job: "Job", signer: "Signer | None") -> "Answered":
+    async def follow(session: "Session", job: "Job", signer: "Signer | None") -> "Answered":
         from render_service.approvals.approvals import approve  # noqa: PLC0415
 
-        return await approve(desk, job, comment, signer, moment)
+        return await approve(session, job, comment, signer, moment)
 
     job = answer_and_show(inv, name, key, follow, silent=submit)
     if submit and job.state is State.DECIDED:

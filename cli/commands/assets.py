@@ -74,12 +74,12 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
         named = list(named_files(ledger))
     looked = [file_document(file, state) for file, state in check(assets, named, quick=quick)]
     wrong = [file for file in looked if file["state"] not in ("ok", "let_go")]
-    let_go = sum(file["state"] == "let_go" for file in looked)
+    mark_lost = sum(file["state"] == "let_go" for file in looked)
     document = {
         "checked": len(looked),
         "read": not quick,
         "clean": not wrong,
-        "let_go": let_go,
+        "let_go": mark_lost,
         "findings": wrong,
     }
 
@@ -87,7 +87,7 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
         for file in wrong:
             line = f"{file['state']} {file['job_id']} {file['what']} {file['storage_uri']}"
             console.print(line, markup=False)
-        said = f"{counted(len(looked), 'file')} checked, {let_go} let go as recorded"
+        said = f"{counted(len(looked), 'file')} checked, {mark_lost} let go as recorded"
         found = f"[red]{counted(len(wrong), 'finding')}[/]" if wrong else "[green]all there[/]"
         console.print(f"{found}: {said}")
 

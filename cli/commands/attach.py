@@ -9,7 +9,7 @@ from cli.options import common
 
 if TYPE_CHECKING:
     from ledger.job import Job
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("attach", short_help="Tie an output to a workflow.")
@@ -26,10 +26,10 @@ def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> No
     """
     from render_service.adoption.external import attach  # noqa: PLC0415
 
-    async def follow(desk: "Desk") -> "tuple[Job, bool]":
-        return await attach(desk, await desk.job(name), workflow, uri)
+    async def follow(session: "Session") -> "tuple[Job, bool]":
+        return await attach(session, await session.job(name), workflow, uri)
 
-    job, now = inv.desk(follow)
+    job, now = inv.session(follow)
     document = inv.job_document(job) | {"workflow": workflow, "uri": uri, "attached": now}
     words = "is now attached" if now else "was attached before"
     inv.emit(

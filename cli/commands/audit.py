@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from render_service.recovery.attempt_counts import Attempts
     from render_service.recovery.audit import Audit
     from render_service.recovery.findings import Finding
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("audit", short_help="Is everything begun and paid for accounted for?")
@@ -89,12 +89,12 @@ def audit_command(
 
 
 def _deal_with(inv: Invocation, name: str, why: str) -> None:
-    async def follow(desk: "Desk") -> "list[Finding]":
+    async def follow(session: "Session") -> "list[Finding]":
         from render_service.recovery.findings import deal_with  # noqa: PLC0415
 
-        return await deal_with(desk, name, why)
+        return await deal_with(session, name, why)
 
-    findings = inv.desk(follow)
+    findings = inv.session(follow)
 
     def text(console: "Console") -> None:
         for finding in findings:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("cancel", short_help="Withdraw a job that was not submitted.")
@@ -38,10 +38,10 @@ def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
         return
     from render_service.submission.cancel import cancel  # noqa: PLC0415
 
-    async def follow(desk: "Desk") -> "Job":
-        return await cancel(desk, await desk.job(name), why)
+    async def follow(session: "Session") -> "Job":
+        return await cancel(session, await session.job(name), why)
 
-    job = inv.desk(follow)
+    job = inv.session(follow)
 
     def text(console: "Console") -> None:
         from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text

@@ -20,7 +20,7 @@ from render_service.assets.inputs import Material
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
     from render_service.submission.result import Placed
 
 Json = dict[str, Any]
@@ -58,7 +58,7 @@ def place_and_show(
     if dry_run:
         show_preview(inv, request, material, how)
         return
-    placed = place_at_desk(inv, request, material, how)
+    placed = place_in_session(inv, request, material, how)
     inv.emit(placed_document(inv, placed, request), lambda console: show_placed(console, placed, request))
     end_placed(inv, placed)
 
@@ -104,14 +104,14 @@ def promoted_job(inv: Invocation, name: str) -> str:
         return ledger.job(name).job_id
 
 
-def place_at_desk(inv: Invocation, request: RenderRequest, material: Material, how: Placing) -> "Placed":
+def place_in_session(inv: Invocation, request: RenderRequest, material: Material, how: Placing) -> "Placed":
     """Decide, record, and submit unless it is to be queued."""
     from render_service.submission.submit import place  # noqa: PLC0415  # the adapter: not before it is needed
 
-    async def follow(desk: "Desk") -> "Placed":
-        return await place(desk, request, material, queue=how.queue, override=how.override)
+    async def follow(session: "Session") -> "Placed":
+        return await place(session, request, material, queue=how.queue, override=how.override)
 
-    return inv.desk(follow, begins=True)
+    return inv.session(follow, begins=True)
 
 
 def show_preview(

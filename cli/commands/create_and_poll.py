@@ -21,7 +21,7 @@ from render_service.assets.inputs import Material
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
     from render_service.submission.result import Placed
 
 
@@ -74,17 +74,17 @@ def render_and_keep(
 ) -> None:
     """Place a request, wait for its video, store it, copy it out, and emit how it ended."""
 
-    async def follow(desk: "Desk") -> "tuple[Placed, Finished]":
+    async def follow(session: "Session") -> "tuple[Placed, Finished]":
         from render_service.submission.retry import Patience  # noqa: PLC0415
         from render_service.submission.submit import place  # noqa: PLC0415
 
         patience = Patience(timeout_s=wishes.timeout_s)
-        placed = await place(desk, request, material, patience, override=how.override)
+        placed = await place(session, request, material, patience, override=how.override)
         if not inv.prints_json:
             show_placed(inv.console, placed, request, waiting=True)
-        return placed, await finish(inv, desk, placed.job, wishes)
+        return placed, await finish(inv, session, placed.job, wishes)
 
-    placed, finished = inv.desk(follow, begins=True)
+    placed, finished = inv.session(follow, begins=True)
     document = {"create": placed_document(inv, placed, request), "final": finished.document(inv)}
 
     def text(console: "Console") -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from render_service.batches.folder import BatchFolder
     from render_service.batches.item import Member
     from render_service.batches.plan import Planned
-    from render_service.batches.run import Terms
+    from render_service.batches.run import BatchOptions
 
 MOST_AT_ONCE = 64
 MOST_CHARACTERS = 100_000_000
@@ -195,14 +195,18 @@ def _text_of(file: str) -> str:
     return text
 
 
-def _terms(*, poll_interval: float, timeout: float, poll: bool, download: bool, **more: Any) -> "Terms":
-    from render_service.batches.run import Terms  # noqa: PLC0415
+def _terms(
+    *, poll_interval: float, timeout: float, poll: bool, download: bool, **more: Any
+) -> "BatchOptions":
+    from render_service.batches.run import BatchOptions  # noqa: PLC0415
 
     waits = poll or download
-    return Terms(poll=waits, download=download, interval_s=poll_interval, timeout_s=timeout, **more)
+    return BatchOptions(poll=waits, download=download, interval_s=poll_interval, timeout_s=timeout, **more)
 
 
-def _carry_out(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", terms: "Terms") -> None:
+def _carry_out(
+    inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", terms: "BatchOptions"
+) -> None:
     from cli.exit_codes import ExitCode, worst  # noqa: PLC0415
     from cli.flows.outcome import code_of, say_troubles, trouble_of  # noqa: PLC0415
     from cli.text.batches import progress_table, show_batch  # noqa: PLC0415
@@ -210,7 +214,9 @@ def _carry_out(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder",
 
     try:
         with progress_table(inv, planned) as watch:
-            members = inv.desk(lambda desk: run_batch(desk, planned, folder, terms, watch), begins=True)
+            members = inv.session(
+                lambda session: run_batch(session, planned, folder, terms, watch), begins=True
+            )
     except KeyboardInterrupt:
         say("what was in flight is recorded; the same command with --resume goes on")
         raise

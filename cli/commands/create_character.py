@@ -13,7 +13,7 @@ from decision.request.validators import label
 if TYPE_CHECKING:
     from decision.request.request import SourceFile
     from render_service.adoption.characters import KnownCharacter
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 NAME_CHARACTERS = 80
 """What the Videos API takes (docs/servers.md, 3)."""
@@ -48,12 +48,12 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
         _preview(inv, name, file, video_file)
         return
 
-    async def make(desk: "Desk") -> "KnownCharacter":
+    async def make(session: "Session") -> "KnownCharacter":
         from render_service.adoption.characters import create_character  # noqa: PLC0415
 
-        return await create_character(desk, name, file, video_file)
+        return await create_character(session, name, file, video_file)
 
-    show_character(inv, inv.desk(make, begins=True))
+    show_character(inv, inv.session(make, begins=True))
 
 
 def _preview(inv: Invocation, name: str, file: "SourceFile", path: Path) -> None:

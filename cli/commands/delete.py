@@ -12,7 +12,7 @@ from ledger.events import Variant
 
 if TYPE_CHECKING:
     from ledger.job import Job
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("delete", short_help="Have the server delete a video.")
@@ -43,10 +43,10 @@ def delete_command(inv: Invocation, *, name: str, reason: str | None, yes: bool,
     if not yes:
         _confirm(found)
 
-    async def follow(desk: "Desk") -> "Job":
-        return await delete(desk, await desk.job(job_id), reason)
+    async def follow(session: "Session") -> "Job":
+        return await delete(session, await session.job(job_id), reason)
 
-    job = inv.desk(follow)
+    job = inv.session(follow)
     confirmed = {"id": job.video_id, "object": "video.deleted", "deleted": True}
     inv.emit(
         confirmed | (inv.job_document(job) | confirmed),

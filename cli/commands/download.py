@@ -12,7 +12,7 @@ from cli.options import common
 from cli.options.copies import Copies, copying
 
 if TYPE_CHECKING:
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("download", short_help="Copy the files of a completed job.")
@@ -38,15 +38,15 @@ def download_command(inv: Invocation, *, name: str, copies: Copies, dry_run: boo
     job_id = known.job_id
     check_variants(inv.settings, known.profile, copies.not_stored(known))
 
-    async def follow(desk: "Desk") -> Finished:
+    async def follow(session: "Session") -> Finished:
         from sora_adapter.errors import ContentUnavailable, VideoNotFound  # noqa: PLC0415
 
         try:
-            return Finished(*await copies.make(desk, await desk.job(job_id)))
+            return Finished(*await copies.make(session, await session.job(job_id)))
         except (ContentUnavailable, VideoNotFound) as trouble:
-            return Finished(await desk.job(job_id), [], trouble)
+            return Finished(await session.job(job_id), [], trouble)
 
-    finished = inv.desk(follow)
+    finished = inv.session(follow)
     if finished.trouble is None:
         inv.emit(finished.document(inv), lambda console: finished.show(console, inv))
     raise_trouble(finished)

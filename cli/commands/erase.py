@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.maintenance.erase import Plan, Selection
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 _REASON = re.compile("[a-z0-9_]{1,64}")
 
@@ -112,11 +112,11 @@ def _erase(inv: Invocation, planned: "Plan", reason: str) -> list[str]:
     from render_service.maintenance.erase import erase, reminders  # noqa: PLC0415
     from render_service.runtime.settings import read_settings  # noqa: PLC0415
 
-    async def use(desk: "Desk") -> list[str]:
-        return await erase(desk, planned, reason)
+    async def use(session: "Session") -> list[str]:
+        return await erase(session, planned, reason)
 
     erasing = read_settings(ledger=inv.settings.ledger_url)  # --actor says whose texts, not who erases
-    left = replace(inv, settings=erasing).desk(use)
+    left = replace(inv, settings=erasing).session(use)
     with inv.ledger() as ledger:
         return [*left, *reminders(planned, ledger.jobs(), inv.settings.sandbox_folder)]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("give-up", short_help="End a render that its server never finishes.")
@@ -34,10 +34,10 @@ def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
     if not reason.strip():
         raise click.UsageError("--reason needs words: it is what the record says about the money")
 
-    async def follow(desk: "Desk") -> "Job":
-        return await give_up(desk, await desk.job(name), reason)
+    async def follow(session: "Session") -> "Job":
+        return await give_up(session, await session.job(name), reason)
 
-    job = inv.desk(follow, calls=False)
+    job = inv.session(follow, calls=False)
 
     def text(console: "Console") -> None:
         from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text

@@ -13,7 +13,7 @@ from cli.options import common
 from cli.options.copies import Copies, copying
 
 if TYPE_CHECKING:
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("poll", short_help="Wait for a render and keep its video.")
@@ -54,10 +54,10 @@ def poll_command(
 
     wishes = Wishes(copies if download or copies.out else None, poll_interval, timeout)
 
-    async def follow(desk: "Desk") -> Finished:
-        return await finish(inv, desk, await desk.job(job_id), wishes)
+    async def follow(session: "Session") -> Finished:
+        return await finish(inv, session, await session.job(job_id), wishes)
 
-    finished = inv.desk(follow)
+    finished = inv.session(follow)
     inv.emit(finished.document(inv), lambda console: finished.show(console, inv))
     raise_trouble(finished)
     end(inv, finished.job)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.recovery.verdict import Settlement
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("reconcile", short_help="Find out what became of a lost submission.")
@@ -60,19 +60,19 @@ def reconcile_command(  # noqa: PLR0913  # one parameter per option
     """
     _check(name, video_id, why, everything=everything, force=force, absent=absent)
 
-    async def follow(desk: "Desk") -> "list[Settlement]":
+    async def follow(session: "Session") -> "list[Settlement]":
         from render_service.recovery import manual, reconcile  # noqa: PLC0415  # calls a server
 
         if name is None:
-            return await reconcile.reconcile(desk, await reconcile.open_jobs(desk), grace_s=grace_s)
-        job = await desk.job(name)
+            return await reconcile.reconcile(session, await reconcile.open_jobs(session), grace_s=grace_s)
+        job = await session.job(name)
         if video_id is not None:
-            return [await manual.take_video(desk, job, video_id, force=force)]
+            return [await manual.take_video(session, job, video_id, force=force)]
         if why is not None:
-            return [await manual.declare_absent(desk, job, why)]
-        return [await reconcile.reconcile_job(desk, job, grace_s=grace_s)]
+            return [await manual.declare_absent(session, job, why)]
+        return [await reconcile.reconcile_job(session, job, grace_s=grace_s)]
 
-    settlements = inv.desk(follow)
+    settlements = inv.session(follow)
 
     from render_service.recovery.verdict import settlements_document  # noqa: PLC0415
 

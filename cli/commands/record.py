@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.adoption.external import Fact
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 _HELP = {
     "video_id": "The video it is about.",
@@ -81,10 +81,10 @@ def record_command(
     checked_stream(stream)
     external_event(values)  # before a ledger is begun for it
 
-    async def follow(desk: "Desk") -> "Fact":
-        return await record_external(desk, stream, values, event_id=event_id)
+    async def follow(session: "Session") -> "Fact":
+        return await record_external(session, stream, values, event_id=event_id)
 
-    fact = inv.desk(follow, begins=True, calls=False)
+    fact = inv.session(follow, begins=True, calls=False)
     document = record_document(fact.record) | {"repeated": fact.repeated}
     words = "was recorded before" if fact.repeated else "recorded"
     inv.emit(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ledger.job import Job
     from ledger.tree.checkpoint import Signer
     from render_service.approvals.approvals import Answered
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("reject", short_help="Say no to a render that is held.")
@@ -45,9 +45,9 @@ def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None)
         answer_change(inv, lambda office: reject_change(office, name, reason, signer))
         return
 
-    async def follow(desk: "Desk", job: "Job", signer: "Signer | None") -> "Answered":
+    async def follow(session: "Session", job: "Job", signer: "Signer | None") -> "Answered":
         from render_service.approvals.approvals import reject  # noqa: PLC0415
 
-        return await reject(desk, job, reason, signer)
+        return await reject(session, job, reason, signer)
 
     answer_and_show(inv, name, key, follow)

@@ -10,7 +10,7 @@ from cli.invocation import Invocation
 from cli.options import common
 
 if TYPE_CHECKING:
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
     from render_service.submission.result import Placed
 
 
@@ -34,9 +34,9 @@ def submit_and_show(inv: Invocation, name: str) -> None:
     """Submit the job called `name` from its record, and emit what came of it."""
     from render_service.submission.resume import resume  # noqa: PLC0415  # the adapter: not before it is needed
 
-    async def follow(desk: "Desk") -> "Placed":
-        return await resume(desk, await desk.job(name))
+    async def follow(session: "Session") -> "Placed":
+        return await resume(session, await session.job(name))
 
-    placed = inv.desk(follow)
+    placed = inv.session(follow)
     inv.emit(placed_document(inv, placed), lambda console: show_placed(console, placed))
     end(inv, placed.job)

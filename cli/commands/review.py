@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 SCORE = click.IntRange(0, 100)
 
@@ -43,10 +43,10 @@ def review_command(
 
     given = {score: value for score, value in scores.items() if value is not None}
 
-    async def follow(desk: "Desk") -> "Job":
-        return await review(desk, await desk.job(name), verdict, given, notes)
+    async def follow(session: "Session") -> "Job":
+        return await review(session, await session.job(name), verdict, given, notes)
 
-    job = inv.desk(follow)
+    job = inv.session(follow)
 
     def text(console: "Console") -> None:
         from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text

@@ -9,7 +9,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 
 if TYPE_CHECKING:
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("serve", short_help="Receive webhooks; health and metrics.")
@@ -47,7 +47,7 @@ def serve_command(inv: Invocation, *, host: str, port: int, no_webhooks: bool) -
             inv.emit(document, lambda console: console.print("\n".join([origin, *document["webhooks"]])))
             say("serving until Ctrl-C or SIGTERM")
 
-        async def at(desk: "Desk") -> None:
-            await serve(desk, listening, secrets, started)
+        async def at(session: "Session") -> None:
+            await serve(session, listening, secrets, started)
 
-        inv.desk(at, begins=True, calls=False)
+        inv.session(at, begins=True, calls=False)

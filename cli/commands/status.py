@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @click.command("status", short_help="Say where a job stands.")
@@ -39,7 +39,7 @@ def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) 
         return
     job = _known(inv, name) if offline else job_of(inv, name)
     if job.state is State.RUNNING and not offline:
-        job = inv.desk(lambda desk: _refreshed(desk, job.job_id))
+        job = inv.session(lambda session: _refreshed(session, job.job_id))
     inv.emit(inv.job_document(job), lambda console: _text(console, inv, job))
     end(inv, job)
 
@@ -49,10 +49,10 @@ def _known(inv: Invocation, name: str) -> "Job":
         return ledger.job(name)
 
 
-async def _refreshed(desk: "Desk", job_id: str) -> "Job":
+async def _refreshed(session: "Session", job_id: str) -> "Job":
     from render_service.settlement.settle import refresh  # noqa: PLC0415
 
-    return await refresh(desk, await desk.job(job_id))
+    return await refresh(session, await session.job(job_id))
 
 
 def _text(console: "Console", inv: Invocation, job: "Job") -> None:

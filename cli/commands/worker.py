@@ -8,10 +8,10 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from ledger.record import Authority
 from render_service.recovery.attempts import GRACE_S
-from render_service.worker.options import MOST_AT_ONCE, Terms, read_limits
+from render_service.worker.options import MOST_AT_ONCE, WorkerOptions, read_limits
 
 if TYPE_CHECKING:
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
     from render_service.worker.worker import Worked
 
 
@@ -78,10 +78,10 @@ def worker_command(
       sora-ledger worker --per-minute sora-2-pro=25 --running sora-2-pro=5
       sora-ledger worker --drain
     """
-    terms = Terms(
+    terms = WorkerOptions(
         per_minute=read_limits("--per-minute", per_minute), running=read_limits("--running", running), **rest
     )
-    worked: Worked = inv.desk(lambda desk: _work(desk, terms), authority=Authority.SYSTEM)
+    worked: Worked = inv.session(lambda session: _work(session, terms), authority=Authority.SYSTEM)
     inv.emit(
         vars(worked),
         lambda console: console.print(
@@ -90,11 +90,11 @@ def worker_command(
     )
 
 
-async def _work(desk: "Desk", terms: Terms) -> "Worked":
+async def _work(session: "Session", terms: WorkerOptions) -> "Worked":
     from render_service.worker.worker import Worker, stop_signals  # noqa: PLC0415  # only a worker needs it
 
-    desk.profile()  # says at once what is missing to reach its server
-    worker = Worker(desk, terms)
+    session.profile()  # says at once what is missing to reach its server
+    worker = Worker(session, terms)
     with stop_signals() as stop:
         say("working until Ctrl-C or SIGTERM" if not terms.drain else "working until nothing is left")
         return await worker.run(stop)

@@ -7,7 +7,7 @@ from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.job import JOB_PREFIX, Job
 
 if TYPE_CHECKING:
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 def job_of(inv: Invocation, name: str) -> Job:
@@ -43,8 +43,8 @@ def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
     ):  # no server could be asked
         raise unknown from None
 
-    async def record(desk: "Desk") -> Job:
-        job, _ = await adopt_or_recover(desk, desk.profile(), seen)
+    async def record(session: "Session") -> Job:
+        job, _ = await adopt_or_recover(session, session.profile(), seen)
         return job
 
-    return inv.desk(record, begins=True)
+    return inv.session(record, begins=True)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from ledger.tree.checkpoint import Signer
     from render_service.approvals.approvals import Answered
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
-    Answer = Callable[[Desk, Job, Signer | None], Coroutine[Any, Any, Answered]]
+    Answer = Callable[[Session, Job, Signer | None], Coroutine[Any, Any, Answered]]
 
 
 def read_key(key: Path | None) -> "Signer | None":
@@ -41,10 +41,10 @@ def answer_and_show(
 
     signer = read_key(key)
 
-    async def follow(desk: "Desk") -> "Answered":
-        return await answer(desk, await desk.job(name), signer)
+    async def follow(session: "Session") -> "Answered":
+        return await answer(session, await session.job(name), signer)
 
-    answered = inv.desk(follow)
+    answered = inv.session(follow)
     job, ruling = answered.job, answered.ruling
     if silent and job.state is State.DECIDED:
         return job

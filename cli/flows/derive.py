@@ -11,7 +11,7 @@ from decision.request.request import RenderRequest, Source
 from render_service.assets.inputs import NOTHING
 
 if TYPE_CHECKING:
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
     from render_service.submission.result import Placed
 
 RequestFrom = Callable[[Source, str], RenderRequest]
@@ -32,14 +32,14 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
 
     job_id = job_of(inv, name).job_id
 
-    async def follow(desk: "Desk") -> "tuple[Placed, RenderRequest]":
+    async def follow(session: "Session") -> "tuple[Placed, RenderRequest]":
         from render_service.session.sources import source_of  # noqa: PLC0415
         from render_service.submission.submit import place  # noqa: PLC0415
 
-        source, profile = await source_of(desk, job_id)
+        source, profile = await source_of(session, job_id)
         request = request_from(source, profile)
-        return await place(desk, request, queue=how.queue, override=how.override), request
+        return await place(session, request, queue=how.queue, override=how.override), request
 
-    placed, request = inv.desk(follow)
+    placed, request = inv.session(follow)
     inv.emit(placed_document(inv, placed, request), lambda console: show_placed(console, placed, request))
     end_placed(inv, placed)

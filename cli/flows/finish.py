@@ -20,7 +20,7 @@ from render_service.runtime.errors import ServiceError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
     from render_service.settlement.settle import Watch
 
 
@@ -84,7 +84,7 @@ class Finished:
             console.print(f"wrote {path}", markup=False)
 
 
-async def finish(inv: Invocation, desk: "Desk", job: Job, wishes: Wishes) -> Finished:
+async def finish(inv: Invocation, session: "Session", job: Job, wishes: Wishes) -> Finished:
     """Wait for `job`, store its video, and copy out what is wished for.
 
     A waiting time that is over, and any other trouble, is returned with the job as it stands then: it was
@@ -97,9 +97,9 @@ async def finish(inv: Invocation, desk: "Desk", job: Job, wishes: Wishes) -> Fin
     copies: list[Path] = []
     try:
         with progress(inv, job) as watch:
-            job = await settle(desk, job, interval_s=interval_s, timeout_s=timeout_s, watch=watch)
+            job = await settle(session, job, interval_s=interval_s, timeout_s=timeout_s, watch=watch)
         if wishes.copies and Variant.VIDEO in job.assets:
-            job, copies = await wishes.copies.make(desk, job)
+            job, copies = await wishes.copies.make(session, job)
     except (AdapterError, ServiceError) as trouble:
-        return Finished(await desk.job(job.job_id), copies, trouble)
+        return Finished(await session.job(job.job_id), copies, trouble)
     return Finished(job, copies)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from decision.request.request import RenderRequest, Source
     from render_service.batches.split_remix import Progress, Split
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
     from render_service.submission.preview import Preview
 
 RequestFrom = Callable[["Source", str, str, str], "RenderRequest"]
@@ -74,12 +74,12 @@ def remix_split(
     count = len(split.prompts)
     say(f"{count} remixes, one after the other; --request-key {split.key} goes on after an interruption")
 
-    async def follow(desk: "Desk") -> "Progress":
+    async def follow(session: "Session") -> "Progress":
         return await remix_one_by_one(
-            desk, name, split, request_from, interval_s=interval_s, timeout_s=timeout_s
+            session, name, split, request_from, interval_s=interval_s, timeout_s=timeout_s
         )
 
-    progress = inv.desk(follow)
+    progress = inv.session(follow)
     document = {
         "request_key": split.key,
         "remixes": count,

@@ -14,7 +14,7 @@ from render_service.assets.names import SUFFIXES
 from render_service.assets.store import check_target
 
 if TYPE_CHECKING:
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class Copies:
         """Return the variants that the server would have to give."""
         return [variant for variant in self.variants if variant not in job.assets]
 
-    async def make(self, desk: "Desk", job: Job) -> tuple[Job, list[Path]]:
+    async def make(self, session: "Session", job: Job) -> tuple[Job, list[Path]]:
         """Make sure the variants are stored, and copy them."""
         from render_service.settlement.settle import fetch  # noqa: PLC0415  # may call a server
 
         self.check(job)
         copied = []
         for variant in self.variants:
-            job = await fetch(desk, job, variant)
+            job = await fetch(session, job, variant)
             target = self.out or _target(job, variant)
-            desk.assets.copy_out(job.assets[variant].storage_uri, target, force=self.force)
+            session.assets.copy_out(job.assets[variant].storage_uri, target, force=self.force)
             copied.append(target)
         return job, copied
 

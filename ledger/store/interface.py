@@ -274,7 +274,7 @@ class Store(Protocol):
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Take up to `limit` due jobs nobody holds a live lease on; each gets a new, higher token."""
 
-    def enlist(self, states: Collection[State], before: str) -> int:
+    def enqueue_stale(self, states: Collection[State], before: str) -> int:
         """Make due what is in one of `states` and was never scheduled, or not again; returns how many jobs.
 
         Only jobs with an id below `before`, which are older: what was begun just now is in somebody's hands.
@@ -292,16 +292,17 @@ class Store(Protocol):
         What `schedule` asked for while the lease was held is not undone: the earlier time counts.
         """
 
-    def take_turn(self, job_id: str, limit: Limit) -> int:
-        """Take a turn for a request, and a slot for the job until `give_back`; 0, or when to ask again (ms).
+    def acquire_slot(self, job_id: str, limit: Limit) -> int:
+        """Take a turn for a request, and a slot for the job; 0, or after how many milliseconds to ask again.
 
-        A job that has a slot already keeps it and needs no second one.
+        The job has the slot until `release_slots`. A job that has a slot already keeps it and needs no
+        second one.
         """
 
-    def give_back(self, job_ids: Collection[str]) -> None:
+    def release_slots(self, job_ids: Collection[str]) -> None:
         """Free the slots of jobs that no longer run; those that have none are none the worse."""
 
-    def hold_back(self, name: str, delay_ms: int) -> None:
+    def back_off(self, name: str, delay_ms: int) -> None:
         """Let nobody take a turn of the limit `name` for `delay_ms`: the server is at capacity."""
 
     def leases(self) -> list[Lease]:

@@ -26,7 +26,7 @@ from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.event_ids import claim_id
 from render_service.session.servers import address_in_use
-from render_service.session.session import Desk, connection, usable_profile
+from render_service.session.session import Session, connection, usable_profile
 from sora_adapter.models import Observation
 from sora_adapter.profiles import Profile
 
@@ -40,66 +40,66 @@ async def look_up(
         return await client.observe(video_id)
 
 
-async def adopt(desk: Desk, video_id: str) -> tuple[Job, bool]:
+async def adopt(session: Session, video_id: str) -> tuple[Job, bool]:
     """Return the job of a video, adopted now if the ledger does not know it, and whether it was.
 
     `VideoNotFound` if the server does not know it either.
     """
-    profile = desk.profile()
-    known = await known_job(desk, profile, video_id)
+    profile = session.profile()
+    known = await known_job(session, profile, video_id)
     if known is not None:
         return known, False
-    async with desk.connect(profile) as client:
+    async with session.connect(profile) as client:
         seen = await client.observe(video_id)
-    return await adopt_or_recover(desk, profile, seen)
+    return await adopt_or_recover(session, profile, seen)
 
 
-async def adopt_or_recover(desk: Desk, profile: Profile, seen: Observation) -> tuple[Job, bool]:
+async def adopt_or_recover(session: Session, profile: Profile, seen: Observation) -> tuple[Job, bool]:
     """Adopt a video that a person named, or recover the lost submission that created it.
 
     `MayBeOurs` names the command where it cannot be known which of them it is.
     """
     try:
-        return await take_in(desk, profile, seen, source="poll")
+        return await take_in(session, profile, seen, source="poll")
     except MayBeOurs as ours:
         if not profile.can_list:
             raise
-        settlement = await reconcile_job(desk, await desk.job(ours.job_id))
+        settlement = await reconcile_job(session, await session.job(ours.job_id))
         if settlement.job.video_id == seen.video_id:
             return settlement.job, False
         if settlement.is_open:
             raise MayBeOurs(f"{ours} ({settlement.why})", ours.job_id) from ours
-    return await take_in(desk, profile, seen, source="poll")
+    return await take_in(session, profile, seen, source="poll")
 
 
-async def take_in(desk: Desk, profile: Profile, seen: Observation, *, source: str) -> tuple[Job, bool]:
+async def take_in(session: Session, profile: Profile, seen: Observation, *, source: str) -> tuple[Job, bool]:
     """Record a video the server described, and that it is done if it is; `source` is ``poll`` or ``list``.
 
     `MayBeOurs` if it may be what an open submission created.
     """
-    known = await known_job(desk, profile, seen.video_id)
+    known = await known_job(session, profile, seen.video_id)
     if known is not None:
         return known, False
-    await _refuse_if_ours(desk, profile, seen)
+    await _refuse_if_ours(session, profile, seen)
     job_id, event_id = new_job_id(), claim_id(profile.name, seen.video_id)
-    drafts = [desk.draft(adopted(profile, seen, _found_at(desk, profile)), event_id=event_id)]
+    drafts = [session.draft(adopted(profile, seen, _found_at(session, profile)), event_id=event_id)]
     if seen.is_final:
-        drafts.append(desk.draft(observed(seen, source), causation_id=event_id))
+        drafts.append(session.draft(observed(seen, source), causation_id=event_id))
     try:
-        await desk.append(job_id, NEW, drafts)
+        await session.append(job_id, NEW, drafts)
     except EventIdConflict:  # somebody claimed it in between
-        first = await asyncio.to_thread(desk.ledger.event, event_id)
+        first = await asyncio.to_thread(session.ledger.event, event_id)
         if first is None:
             raise
-        return await desk.job(first.stream), False
-    return await desk.job(job_id), True
+        return await session.job(first.stream), False
+    return await session.job(job_id), True
 
 
-async def _refuse_if_ours(desk: Desk, profile: Profile, seen: Observation) -> None:
-    attempts = await asyncio.to_thread(_unsettled, desk, profile)
+async def _refuse_if_ours(session: Session, profile: Profile, seen: Observation) -> None:
+    attempts = await asyncio.to_thread(_unsettled, session, profile)
     if not attempts:
         return
-    async with desk.connect(profile) as client:
+    async with session.connect(profile) as client:
         here = [attempt for attempt in attempts if went_to(attempt, profile.name, client.base_url)]
     fitting = [one for one in here if doubts_about(one, seen) == ()]
     similar = [one for one in here if one.job.state in OPEN and may_be_of(one, seen)]
@@ -107,14 +107,14 @@ async def _refuse_if_ours(desk: Desk, profile: Profile, seen: Observation) -> No
         raise MayBeOurs(_refusal(attempt, seen), attempt.job.job_id)
 
 
-def _unsettled(desk: Desk, profile: Profile) -> list[Attempt]:
+def _unsettled(session: Session, profile: Profile) -> list[Attempt]:
     """Return the attempts whose outcome is not known, and those that are taken to have created nothing.
 
     Of every profile: two of them may name one server.
     """
-    jobs = desk.ledger.jobs(JobFilter(states=(*OPEN, State.ABSENT)))
+    jobs = session.ledger.jobs(JobFilter(states=(*OPEN, State.ABSENT)))
     unsettled = [job for job in jobs if job.outcome is None]
-    return [attempt_of(desk.ledger, job, profile.takes_effect_s) for job in unsettled]
+    return [attempt_of(session.ledger, job, profile.takes_effect_s) for job in unsettled]
 
 
 def _refusal(attempt: Attempt, seen: Observation) -> str:
@@ -132,16 +132,16 @@ def _refusal(attempt: Attempt, seen: Observation) -> str:
     )
 
 
-async def known_job(desk: Desk, profile: Profile, video_id: str) -> Job | None:
+async def known_job(session: Session, profile: Profile, video_id: str) -> Job | None:
     """Return the job of a profile's video; None if the ledger has none."""
     where = JobFilter(profile=profile.name, video_id=video_id)
-    jobs = await asyncio.to_thread(desk.ledger.jobs, where, 1)
+    jobs = await asyncio.to_thread(session.ledger.jobs, where, 1)
     return jobs[0] if jobs else None
 
 
-def _found_at(desk: Desk, profile: Profile) -> str | None:
+def _found_at(session: Session, profile: Profile) -> str | None:
     """Return the base URL to record; None for the embedded sandbox, which changes its port."""
-    return None if profile.name == SANDBOX else address_in_use(desk.settings, profile)
+    return None if profile.name == SANDBOX else address_in_use(session.settings, profile)
 
 
 def adopted(profile: Profile, seen: Observation, server: str | None) -> RenderAdopted:

@@ -18,7 +18,7 @@ from ledger.job import Job, State
 from render_service.adoption.adopt import take_in
 from render_service.adoption.server_library import pages
 from render_service.runtime.errors import AssetUnusable, MayBeOurs
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.settle import fetch, refresh, settle
 from render_service.submission.retry import patiently
 from sora_adapter.capabilities import require
@@ -62,27 +62,29 @@ class Archive:
 Watch = Callable[[Archive], None]
 
 
-async def archive(desk: Desk, watch: Watch | None = None) -> Archive:
+async def archive(session: Session, watch: Watch | None = None) -> Archive:
     """Record and store everything the server has; `OperationUnsupported` where it cannot be listed.
 
     `watch` is told after every video. Passing trouble is waited out for a while, then raised: begun again,
     the archive goes on where it stopped.
     """
-    profile = desk.profile()
+    profile = session.profile()
     require(profile, "list")
     done, turn = Archive(), asyncio.Semaphore(AT_ONCE)
-    async with desk.connect(profile) as client:
+    async with session.connect(profile) as client:
         async for page in pages(client):
-            jobs = [await _taken_in(desk, profile, seen, done) for seen in page.observations]
-            await _together(_kept(desk, profile, job, done, turn, watch) for job in jobs if job is not None)
+            jobs = [await _taken_in(session, profile, seen, done) for seen in page.observations]
+            await _together(
+                _kept(session, profile, job, done, turn, watch) for job in jobs if job is not None
+            )
     return done
 
 
-async def _taken_in(desk: Desk, profile: Profile, seen: Observation, done: Archive) -> Job | None:
+async def _taken_in(session: Session, profile: Profile, seen: Observation, done: Archive) -> Job | None:
     """Return the job of a listed video, adopted if need be; None if it is left alone."""
     done.listed += 1
     try:
-        job, now = await take_in(desk, profile, seen, source="list")
+        job, now = await take_in(session, profile, seen, source="list")
     except MayBeOurs as ours:
         done.left.append({"video_id": seen.video_id, "job_id": ours.job_id})
         return None
@@ -102,7 +104,7 @@ async def _together(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 async def _kept(  # what one video needs
-    desk: Desk,
+    session: Session,
     profile: Profile,
     job: Job,
     done: Archive,
@@ -112,7 +114,7 @@ async def _kept(  # what one video needs
     """Store video and thumbnail of a job that is done; count what could not be had and go on."""
     async with turn:
         try:
-            await _keep(desk, profile, job, done)
+            await _keep(session, profile, job, done)
         except ServerTrouble:
             raise
         except (AnswerError, ContentTruncated, AssetUnusable) as trouble:
@@ -121,18 +123,18 @@ async def _kept(  # what one video needs
             watch(done)
 
 
-async def _keep(desk: Desk, profile: Profile, job: Job, done: Archive) -> None:
+async def _keep(session: Session, profile: Profile, job: Job, done: Archive) -> None:
     if job.state is State.RUNNING:
-        job = await patiently(partial(refresh, desk, job))
+        job = await patiently(partial(refresh, session, job))
     if job.state is State.FAILED:
-        job = await settle(desk, job, interval_s=1, timeout_s=0)
+        job = await settle(session, job, interval_s=1, timeout_s=0)
     done.running += job.state is State.RUNNING
     done.failed += job.state is State.FAILED
     done.lost += job.state is State.LOST
     for variant in (Variant.VIDEO, Variant.THUMBNAIL):
         if job.status is Status.COMPLETED and job.state in FINISHED and profile.offers(variant):
             before = job.assets.get(variant)
-            job = await patiently(partial(fetch, desk, job, variant))
+            job = await patiently(partial(fetch, session, job, variant))
             fetched = job.assets.get(variant) != before
             done.stored += fetched and variant is Variant.VIDEO
             done.thumbnails += fetched and variant is Variant.THUMBNAIL

@@ -18,7 +18,7 @@ from ledger.store.interface import ANY, RecordFilter
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.session import Desk, connection, usable_profile
+from render_service.session.session import Session, connection, usable_profile
 from render_service.submission.submit import uninterrupted
 from sora_adapter.capabilities import require
 from sora_adapter.errors import ServerFailed, ServerUnreachable, ServerUnreadable
@@ -78,18 +78,18 @@ def check_film(film: SourceFile) -> None:
     raise BadInput(f"video {film.name}: a character {wrong}")
 
 
-async def create_character(desk: Desk, name: str, file: SourceFile, path: Path) -> KnownCharacter:
+async def create_character(session: Session, name: str, file: SourceFile, path: Path) -> KnownCharacter:
     """Keep the video, make a character of it on the server, and record it; raises `AnswerError`."""
-    profile = desk.profile()
+    profile = session.profile()
     require(profile, "character")
-    await asyncio.to_thread(desk.assets.put_file, path, file.media_type)
+    await asyncio.to_thread(session.assets.put_file, path, file.media_type)
     upload = ReferenceFile(name=file.name, media_type=file.media_type, content=path)
-    async with desk.connect(profile) as client:
-        return await uninterrupted(desk, _create(desk, client, name, file, upload))
+    async with session.connect(profile) as client:
+        return await uninterrupted(session, _create(session, client, name, file, upload))
 
 
 async def _create(
-    desk: Desk, client: "VideosClient", name: str, file: SourceFile, upload: ReferenceFile
+    session: Session, client: "VideosClient", name: str, file: SourceFile, upload: ReferenceFile
 ) -> KnownCharacter:
     try:
         made = await client.create_character(name, upload)
@@ -101,7 +101,7 @@ async def _create(
         name=Private.seal("name", name),
         source_sha256=file.sha256,
     )
-    records = await desk.append(stream_of(client.profile.name), ANY, [desk.draft(event)])
+    records = await session.append(stream_of(client.profile.name), ANY, [session.draft(event)])
     return KnownCharacter(made.character_id, records[-1], made)
 
 

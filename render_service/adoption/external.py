@@ -22,7 +22,7 @@ from ledger.private import Private, private_values
 from ledger.record import Authority, Record, draft, new_event_id
 from ledger.store.interface import ANY, Batch
 from render_service.runtime.errors import BadInput, NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 FACTS = uuid.UUID("7a1c4f39-2f61-5c0e-8e0e-5a7b90d3c6d4")
 """Namespace of the event ids made from other systems' ids, so that a fact is recorded once in a stream."""
@@ -73,7 +73,7 @@ def external_event(values: Mapping[str, Any]) -> ExternalRecorded:
 
 
 async def record_external(
-    desk: Desk, stream: str, values: Mapping[str, Any], *, event_id: str | None = None
+    session: Session, stream: str, values: Mapping[str, Any], *, event_id: str | None = None
 ) -> Fact:
     """Record a fact in `stream`; the same `event_id` (or ``webhook_event_id``) records it once.
 
@@ -84,21 +84,23 @@ async def record_external(
     if key is not None and not _ID.match(key):
         raise BadInput(f"event id {key!r}: expected 1 to 128 visible ASCII characters, such as evt_123")
     ours = str(uuid.uuid5(FACTS, f"{stream}\n{key}")) if key else new_event_id()
-    if known := await _known(desk, ours, key, event):
+    if known := await _known(session, ours, key, event):
         return known
-    made = draft(event, replace(desk.provenance, authority=Authority.EXTERNAL), desk.clock(), event_id=ours)
+    made = draft(
+        event, replace(session.provenance, authority=Authority.EXTERNAL), session.clock(), event_id=ours
+    )
     try:
-        [recorded] = await asyncio.to_thread(desk.ledger.append, [Batch(stream, ANY, [made])])
+        [recorded] = await asyncio.to_thread(session.ledger.append, [Batch(stream, ANY, [made])])
     except EventIdConflict:  # somebody recorded it in between
-        known = await _known(desk, ours, key, event)
+        known = await _known(session, ours, key, event)
         if known is None:
             raise
         return known
-    desk.log.info(event.type, stream=stream, position=recorded.position)
+    session.log.info(event.type, stream=stream, position=recorded.position)
     return Fact(recorded, repeated=False)
 
 
-async def attach(desk: Desk, job: Job, workflow: str, uri: str) -> tuple[Job, bool]:
+async def attach(session: Session, job: Job, workflow: str, uri: str) -> tuple[Job, bool]:
     """Tie the output of `job` to a workflow; returns whether that is new. The same again records nothing."""
     if job.video_id is None:
         raise NotReady(
@@ -108,15 +110,15 @@ async def attach(desk: Desk, job: Job, workflow: str, uri: str) -> tuple[Job, bo
     if not _URI.match(_text("uri", uri)):
         raise BadInput(f"uri: expected a URI such as https://qa.example/tickets/7, found {uri[:60]!r}")
     event = OutputAttached(workflow=_text("workflow", workflow), uri=uri)
-    history = await asyncio.to_thread(desk.ledger.history, job.job_id)
+    history = await asyncio.to_thread(session.ledger.history, job.job_id)
     if any(record.event == event for record in history):
         return job, False
-    await desk.append(job.job_id, history[-1].version, [desk.draft(event)])
-    return await desk.job(job.job_id), True
+    await session.append(job.job_id, history[-1].version, [session.draft(event)])
+    return await session.job(job.job_id), True
 
 
-async def _known(desk: Desk, ours: str, key: str | None, event: ExternalRecorded) -> Fact | None:
-    before = await asyncio.to_thread(desk.ledger.event, ours)
+async def _known(session: Session, ours: str, key: str | None, event: ExternalRecorded) -> Fact | None:
+    before = await asyncio.to_thread(session.ledger.event, ours)
     if before is None:
         return None
     if _plain(before.event) != _plain(event):

@@ -11,7 +11,7 @@ from render_service.runtime.errors import NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.closing import closing
-from render_service.session.session import Desk, connection, usable_profile
+from render_service.session.session import Session, connection, usable_profile
 from render_service.settlement.settle import is_over, over_at, record
 from render_service.submission.retry import patiently
 from render_service.submission.submit import uninterrupted
@@ -74,7 +74,7 @@ async def list_all(
     return Page(tuple(found), has_more=False, last_id=found[-1].video_id if found else None)
 
 
-async def delete(desk: Desk, job: Job, why: str | None = None) -> Job:
+async def delete(session: Session, job: Job, why: str | None = None) -> Job:
     """Have the server delete the job's video; what is stored here and what is recorded stays.
 
     A deletion is recorded when the server confirms it. A 404 proves none: the server may have no such route,
@@ -89,24 +89,24 @@ async def delete(desk: Desk, job: Job, why: str | None = None) -> Job:
             f"{job.job_id} is {job.state}, so there is no video to delete: "
             f"`sora-ledger show {job.job_id}` says why"
         )
-    async with desk.connect_to(job) as client:
-        return await uninterrupted(desk, _delete(desk, client, job, why))
+    async with session.connect_to(job) as client:
+        return await uninterrupted(session, _delete(session, client, job, why))
 
 
-async def _delete(desk: Desk, client: "VideosClient", job: Job, why: str | None) -> Job:
+async def _delete(session: Session, client: "VideosClient", job: Job, why: str | None) -> Job:
     assert job.video_id is not None  # noqa: S101  # checked by the caller
     deleted = await client.delete(job.video_id)
     if deleted.answer == "not_found":
-        await _check_is_gone(desk, client, job)
+        await _check_is_gone(session, client, job)
     if why:
         deleted = deleted.model_copy(update={"why": Private.seal("why", why)})
     events: list[Event] = [deleted]
     if job.outcome is None:
-        events += closing(desk, job, Outcome.CANCELLED)
-    return await record(desk, job, *events)
+        events += closing(session, job, Outcome.CANCELLED)
+    return await record(session, job, *events)
 
 
-async def _check_is_gone(desk: Desk, client: "VideosClient", job: Job) -> None:
+async def _check_is_gone(session: Session, client: "VideosClient", job: Job) -> None:
     """Raise unless the server of a refused deletion does not know the video, and may be believed."""
     assert job.video_id is not None  # noqa: S101  # checked by the caller
     not_deleted = f"{client.base_url} answered 404 to the deletion of {job.video_id}"
@@ -114,7 +114,7 @@ async def _check_is_gone(desk: Desk, client: "VideosClient", job: Job) -> None:
     try:
         seen = await client.observe(job.video_id)
     except VideoNotFound as unknown:
-        if is_over(desk, job):
+        if is_over(session, job):
             return
         raise VideoNotFound(
             f"{not_deleted} and does not know it, which proves nothing yet ({nothing}): another key or "

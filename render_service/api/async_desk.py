@@ -26,7 +26,7 @@ from render_service.runtime.documents import record_document
 from render_service.runtime.errors import BadInput, ServiceError
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, begin_trace
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.settle import fetch, settle
 from render_service.submission.result import Placed, denial, submission_trouble
 from render_service.submission.resume import resume
@@ -91,11 +91,11 @@ class RenderDesk:
             ledger=ledger, profile=profile, actor=actor, team=team, project=project
         )
         self._trace = begin_trace()
-        self._opened: Desk | None = None
+        self._opened: Session | None = None
 
     async def __aenter__(self) -> Self:
         log = Log(self._trace, quiet=True)
-        self._opened = await asyncio.to_thread(Desk.open, self._settings, self._trace, log)
+        self._opened = await asyncio.to_thread(Session.open, self._settings, self._trace, log)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -120,16 +120,16 @@ class RenderDesk:
         A render that failed is returned as well: its `state` is ``failed``.
         """
         job = await self._create(prompt, Patience(timeout_s=timeout_s), asked)
-        return await settle(self._desk, job, interval_s=poll_interval_s, timeout_s=timeout_s)
+        return await settle(self._session, job, interval_s=poll_interval_s, timeout_s=timeout_s)
 
     async def resume(self, name: str) -> Job:
         """Submit a job that was held and is approved now, or queued; return the running job.
 
         `NotReady` if it cannot be submitted (any more), `NotSubmitted` if the server does not take it.
         """
-        placed = await resume(self._desk, await self._desk.job(name))
+        placed = await resume(self._session, await self._session.job(name))
         if placed.job.state not in SUBMITTED:
-            raise await asyncio.to_thread(_not_submitted, self._desk, placed)
+            raise await asyncio.to_thread(_not_submitted, self._session, placed)
         return placed.job
 
     async def reconcile(self, name: str, *, grace_s: float = GRACE_S) -> Settlement:
@@ -137,23 +137,23 @@ class RenderDesk:
 
         `verdict` of what is returned says it, `job` is the job as it stands, `commands` what a person can do.
         """
-        return await reconcile_job(self._desk, await self._desk.job(name), grace_s=grace_s)
+        return await reconcile_job(self._session, await self._session.job(name), grace_s=grace_s)
 
     async def poll(
         self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S
     ) -> Job:
         """Wait for a job that was created before, and store its video."""
         job = await self.job(name)
-        return await settle(self._desk, job, interval_s=poll_interval_s, timeout_s=timeout_s)
+        return await settle(self._session, job, interval_s=poll_interval_s, timeout_s=timeout_s)
 
     async def job(self, name: str) -> Job:
         """Return a job by job id or video id; a video that only the server knows is adopted."""
         try:
-            return await self._desk.job(name)
+            return await self._session.job(name)
         except JobNotFound:
             if name.startswith(JOB_PREFIX):
                 raise
-            return (await adopt(self._desk, name))[0]
+            return (await adopt(self._session, name))[0]
 
     async def download(
         self,
@@ -166,52 +166,52 @@ class RenderDesk:
         """Return the bytes of a completed video, stored and checked; also written to `to`, if given."""
         if to is not None:
             check_target(Path(to), force=force)
-        job = await fetch(self._desk, await self.job(name), Variant(variant))
+        job = await fetch(self._session, await self.job(name), Variant(variant))
         uri = job.assets[Variant(variant)].storage_uri
         if to is not None:
-            await asyncio.to_thread(self._desk.assets.copy_out, uri, Path(to), force=force)
-        return await asyncio.to_thread(self._desk.assets.read, uri)
+            await asyncio.to_thread(self._session.assets.copy_out, uri, Path(to), force=force)
+        return await asyncio.to_thread(self._session.assets.read, uri)
 
     async def list(
         self, *, limit: int = 20, after: str | None = None, order: Literal["asc", "desc"] = "desc"
     ) -> dict[str, Any]:
         """Return one page of the server's videos, as the API lists: ``data``, ``has_more``, ``last_id``."""
-        async with self._desk.connect(self._desk.profile()) as client:
+        async with self._session.connect(self._session.profile()) as client:
             return page_document(await client.list(limit=limit, after=after, order=order))
 
     async def delete(self, name: str, *, reason: str | None = None) -> Job:
         """Have the server delete a video; the record, and the file if it is stored here, stay."""
-        return await delete(self._desk, await self.job(name), reason)
+        return await delete(self._session, await self.job(name), reason)
 
     async def record(
         self, stream: str, fact: Mapping[str, Any], *, event_id: str | None = None
     ) -> dict[str, Any]:
         """Record another system's fact, such as ``{"videoId": …, "status": …}``; return the record."""
-        recorded = await record_external(self._desk, stream, fact, event_id=event_id)
+        recorded = await record_external(self._session, stream, fact, event_id=event_id)
         return record_document(recorded.record) | {"repeated": recorded.repeated}
 
     @property
-    def _desk(self) -> Desk:
+    def _session(self) -> Session:
         if self._opened is None:
             raise RuntimeError("the desk is not open: use `async with RenderDesk(…) as desk`")
         return self._opened
 
     async def _create(self, prompt: str, patience: Patience, asked: Asked) -> Job:
-        desk = self._desk
+        session = self._session
         values: dict[str, Any] = {**asked}
         image, material = await asyncio.to_thread(_reference, values.pop("input_reference", None))
-        values |= {"input_reference": image, "profile": desk.profile().name}
+        values |= {"input_reference": image, "profile": session.profile().name}
 
         def parsed(rules: Rules) -> RenderRequest:
             return parse_request(catalog=rules.catalog, operation="create", prompt=prompt, **values)
 
-        request = await asyncio.to_thread(desk.in_force.judge, parsed, (DecisionError,))
+        request = await asyncio.to_thread(session.in_force.judge, parsed, (DecisionError,))
         if questions := missing_details(request):
             asked_for = "; ".join(question.question for question in questions)
             raise BadInput(f"{asked_for} (say it in the prompt)")
-        placed = await place(desk, request, material, patience)
+        placed = await place(session, request, material, patience)
         if placed.job.state not in SUBMITTED:
-            raise await asyncio.to_thread(_not_submitted, desk, placed)
+            raise await asyncio.to_thread(_not_submitted, session, placed)
         return placed.job
 
 
@@ -222,13 +222,13 @@ def _reference(path: Path | str | None) -> tuple[ReferenceImage | None, Material
     return frame.image, Material(reference=frame.content, original=frame.original)
 
 
-def _not_submitted(desk: Desk, placed: Placed) -> NotSubmitted:
+def _not_submitted(session: Session, placed: Placed) -> NotSubmitted:
     job, said = placed.job, ""
     if job.state is State.DENIED:
-        said = denial(desk.ledger, job)
+        said = denial(session.ledger, job)
     elif isinstance(placed.ruling, RenderHeld):
         said = "; ".join([why(placed.ruling)[0], what_now(placed.ruling, job_id=job.job_id)[0]])
     else:
-        said = str(submission_trouble(desk.ledger, job, desk.settings.profiles_file) or "")
+        said = str(submission_trouble(session.ledger, job, session.settings.profiles_file) or "")
     because = said or f"`sora-ledger show {job.job_id}` says why"
     return NotSubmitted(f"{job.job_id} is {job.state}: {because}", job)

@@ -29,15 +29,15 @@ class SyncRenderDesk:
         team: str | None = None,
         project: str | None = None,
     ) -> None:
-        self._desk = RenderDesk(ledger=ledger, profile=profile, actor=actor, team=team, project=project)
+        self._session = RenderDesk(ledger=ledger, profile=profile, actor=actor, team=team, project=project)
         self._open = ExitStack()
         self._runner: asyncio.Runner | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:  # closes the loop if the desk cannot be opened
             self._runner = opening.enter_context(asyncio.Runner())
-            self._run(self._desk.__aenter__())
-            opening.callback(lambda: self._run(self._desk.__aexit__()))
+            self._run(self._session.__aenter__())
+            opening.callback(lambda: self._run(self._session.__aexit__()))
             self._open = opening.pop_all()
         return self
 
@@ -47,7 +47,7 @@ class SyncRenderDesk:
 
     def create(self, prompt: str, **asked: Unpack[Asked]) -> Job:
         """See `RenderDesk.create`."""
-        return self._run(self._desk.create(prompt, **asked))
+        return self._run(self._session.create(prompt, **asked))
 
     def create_and_poll(
         self,
@@ -59,24 +59,26 @@ class SyncRenderDesk:
     ) -> Job:
         """See `RenderDesk.create_and_poll`."""
         return self._run(
-            self._desk.create_and_poll(prompt, poll_interval_s=poll_interval_s, timeout_s=timeout_s, **asked)
+            self._session.create_and_poll(
+                prompt, poll_interval_s=poll_interval_s, timeout_s=timeout_s, **asked
+            )
         )
 
     def resume(self, name: str) -> Job:
         """See `RenderDesk.resume`."""
-        return self._run(self._desk.resume(name))
+        return self._run(self._session.resume(name))
 
     def reconcile(self, name: str, *, grace_s: float = GRACE_S) -> Settlement:
         """See `RenderDesk.reconcile`."""
-        return self._run(self._desk.reconcile(name, grace_s=grace_s))
+        return self._run(self._session.reconcile(name, grace_s=grace_s))
 
     def poll(self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S) -> Job:
         """See `RenderDesk.poll`."""
-        return self._run(self._desk.poll(name, poll_interval_s=poll_interval_s, timeout_s=timeout_s))
+        return self._run(self._session.poll(name, poll_interval_s=poll_interval_s, timeout_s=timeout_s))
 
     def job(self, name: str) -> Job:
         """See `RenderDesk.job`."""
-        return self._run(self._desk.job(name))
+        return self._run(self._session.job(name))
 
     def download(
         self,
@@ -87,21 +89,21 @@ class SyncRenderDesk:
         force: bool = False,
     ) -> bytes:
         """See `RenderDesk.download`."""
-        return self._run(self._desk.download(name, variant=variant, to=to, force=force))
+        return self._run(self._session.download(name, variant=variant, to=to, force=force))
 
     def list(
         self, *, limit: int = 20, after: str | None = None, order: Literal["asc", "desc"] = "desc"
     ) -> dict[str, Any]:
         """See `RenderDesk.list`."""
-        return self._run(self._desk.list(limit=limit, after=after, order=order))
+        return self._run(self._session.list(limit=limit, after=after, order=order))
 
     def delete(self, name: str, *, reason: str | None = None) -> Job:
         """See `RenderDesk.delete`."""
-        return self._run(self._desk.delete(name, reason=reason))
+        return self._run(self._session.delete(name, reason=reason))
 
     def record(self, stream: str, fact: Mapping[str, Any], *, event_id: str | None = None) -> dict[str, Any]:
         """See `RenderDesk.record`."""
-        return self._run(self._desk.record(stream, fact, event_id=event_id))
+        return self._run(self._session.record(stream, fact, event_id=event_id))
 
     def _run(self, use: Coroutine[Any, Any, T]) -> T:
         if self._runner is None:

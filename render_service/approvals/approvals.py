@@ -26,7 +26,7 @@ from render_service.rules.budget_names import Scope
 from render_service.rules.budgets import decided_until_recorded, purse
 from render_service.runtime.errors import BadInput
 from render_service.session.closing import closed
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 VALID_FOR = timedelta(days=7)
 """How long an approval counts, unless the approver says another time."""
@@ -45,7 +45,7 @@ class Answered:
 
 
 async def approve(
-    desk: Desk,
+    session: Session,
     job: Job,
     comment: str | None = None,
     signer: Signer | None = None,
@@ -58,57 +58,57 @@ async def approve(
     """
 
     async def once() -> Answered:
-        return await _approve(desk, job.job_id, comment, signer, until)
+        return await _approve(session, job.job_id, comment, signer, until)
 
-    return await decided_until_recorded(desk.log, once)
+    return await decided_until_recorded(session.log, once)
 
 
-async def reject(desk: Desk, job: Job, reason: str, signer: Signer | None = None) -> Answered:
+async def reject(session: Session, job: Job, reason: str, signer: Signer | None = None) -> Answered:
     """Refuse what is held, which closes it; the same people may as for `approve`."""
     if not reason.strip():
         raise BadInput(f"say why {job.job_id} is rejected; nothing was recorded")
-    case = await asyncio.to_thread(read_case, desk, job.job_id)
+    case = await asyncio.to_thread(read_case, session, job.job_id)
     answer = ApprovalRefused(comment=Private.seal("comment", reason))
     answer, who = await asyncio.to_thread(
-        answered, desk.settings, desk.ledger, case.pending, answer, desk.provenance, signer
+        answered, session.settings, session.ledger, case.pending, answer, session.provenance, signer
     )
-    drafts = [draft(answer, who, desk.clock()), desk.draft(closed(desk, case.job, Outcome.REFUSED))]
+    drafts = [draft(answer, who, session.clock()), session.draft(closed(session, case.job, Outcome.REFUSED))]
     try:
-        return Answered(await _recorded(desk, case, drafts), None)
+        return Answered(await _recorded(session, case, drafts), None)
     except (WrongExpectedVersion, IllegalTransition):  # answered, or the policy changed, in between
-        if not await _has_changed(desk, case):
+        if not await _has_changed(session, case):
             raise
-        return await reject(desk, job, reason, signer)
+        return await reject(session, job, reason, signer)
 
 
 async def _approve(
-    desk: Desk, job_id: str, comment: str | None, signer: Signer | None, until: datetime | None
+    session: Session, job_id: str, comment: str | None, signer: Signer | None, until: datetime | None
 ) -> Answered:
-    case = await asyncio.to_thread(read_case, desk, job_id)
-    now = desk.clock()
+    case = await asyncio.to_thread(read_case, session, job_id)
+    now = session.clock()
     check_until(until, now)
     answer = ApprovalGranted(
         comment=Private.seal("comment", comment) if comment else None,
         expires_at=timestamp(until or now + VALID_FOR),
     )
     answer, who = await asyncio.to_thread(
-        answered, desk.settings, desk.ledger, case.pending, answer, desk.provenance, signer
+        answered, session.settings, session.ledger, case.pending, answer, session.provenance, signer
     )
     drafts = [draft(answer, who, now)]
-    needed = case.pending.missing_after(Identity(who.actor, who.actor_source, desk.settings.login))
-    ruling = None if needed else await asyncio.to_thread(_decided_again, desk, case, now)
+    needed = case.pending.missing_after(Identity(who.actor, who.actor_source, session.settings.login))
+    ruling = None if needed else await asyncio.to_thread(_decided_again, session, case, now)
     if ruling is not None:
-        drafts.append(draft(ruling, desk.provenance, now, causation_id=drafts[0].event_id))
+        drafts.append(draft(ruling, session.provenance, now, causation_id=drafts[0].event_id))
     if isinstance(ruling, RenderDenied):
-        drafts.append(desk.draft(closed(desk, case.job, Outcome.DENIED)))
+        drafts.append(session.draft(closed(session, case.job, Outcome.DENIED)))
     try:
-        job = await _recorded(desk, case, drafts)
+        job = await _recorded(session, case, drafts)
     except (WrongExpectedVersion, IllegalTransition):  # answered, or the policy changed, in between
-        if not await _has_changed(desk, case):
+        if not await _has_changed(session, case):
             raise
-        return await _approve(desk, job_id, comment, signer, until)
+        return await _approve(session, job_id, comment, signer, until)
     if job.state is State.DECIDED:
-        await asyncio.to_thread(desk.ledger.store.schedule, job.job_id)
+        await asyncio.to_thread(session.ledger.store.schedule, job.job_id)
     return Answered(job, ruling, ruling.approvals_needed if isinstance(ruling, RenderHeld) else needed)
 
 
@@ -118,23 +118,23 @@ def check_until(until: datetime | None, now: datetime) -> None:
         raise BadInput(f"--until {timestamp(until)[:19]}Z is over: name a time to come")
 
 
-async def _recorded(desk: Desk, case: Case, drafts: Sequence[Draft]) -> Job:
+async def _recorded(session: Session, case: Case, drafts: Sequence[Draft]) -> Job:
     """Record the answer if the job is as it was read, and the policy that judged it still in force."""
-    return await desk.advance(case.job, drafts, under=case.pending.under)
+    return await session.advance(case.job, drafts, under=case.pending.under)
 
 
-async def _has_changed(desk: Desk, case: Case) -> bool:
+async def _has_changed(session: Session, case: Case) -> bool:
     """Say whether job or policy have changed since `case` was read; `NotReady` if it is held no more."""
-    now = await asyncio.to_thread(read_case, desk, case.job.job_id)
+    now = await asyncio.to_thread(read_case, session, case.job.job_id)
     before = case.job.version, case.pending.under.version
     return (now.job.version, now.pending.under.version) != before
 
 
-def _decided_again(desk: Desk, case: Case, now: datetime) -> Considered:
+def _decided_again(session: Session, case: Case, now: datetime) -> Considered:
     inputs = case.hold.basis.inputs
     team, project, purpose = (str(inputs.get(part) or "") or None for part in ("team", "project", "purpose"))
     scope = Scope(team, project, purpose)
-    paying = purse(desk.ledger, scope, now, desk.provenance)
+    paying = purse(session.ledger, scope, now, session.provenance)
     return after_approval(
         case.hold,
         catalog=case.pending.under.catalog,

@@ -11,7 +11,7 @@ from render_service.approvals.approvers import Pending, read_pending
 from render_service.rules.overrides import lapsed_overrides
 from render_service.rules.policies import Rules, active_rules, kept_document
 from render_service.runtime.errors import NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 
 @dataclass(frozen=True)
@@ -29,27 +29,27 @@ class Case:
         return self.pending.pending.event
 
 
-def read_case(desk: Desk, job_id: str) -> Case:
+def read_case(session: Session, job_id: str) -> Case:
     """Return what is held as `job_id`, under the policy in force now; `NotReady` if it is not held."""
-    job = desk.ledger.job(job_id)
-    history = desk.ledger.history(job.job_id)
+    job = session.ledger.job(job_id)
+    history = session.ledger.history(job.job_id)
     if job.state not in {State.HELD, State.APPROVED}:
         raise NotReady(
             f"{job.job_id} is {job.state}, not held, so there is nothing to answer: "
             f"`sora-ledger show {job.job_id}` tells what became of it"
         )
-    under = active_rules(desk.ledger)
+    under = active_rules(session.ledger)
     held = next(record for record in reversed(history) if isinstance(record.event, RenderHeld))
     granted = [r for r in history if isinstance(r.event, ApprovalGranted) and r.version > held.version]
-    rules = _rules(desk, held, under)
-    now = desk.clock()
-    pending = read_pending(desk.ledger, history, held, rules, under, granted, timestamp(now))
+    rules = _rules(session, held, under)
+    now = session.clock()
+    pending = read_pending(session.ledger, history, held, rules, under, granted, timestamp(now))
     return Case(job, pending, tuple(lapsed_overrides(history, now)))
 
 
-def _rules(desk: Desk, held: Record, under: Rules) -> tuple[ApprovalRule, ...]:
+def _rules(session: Session, held: Record, under: Rules) -> tuple[ApprovalRule, ...]:
     """Return the rules that hold it: as the policy in force has them, else as they were."""
     assert isinstance(held.event, RenderHeld)  # noqa: S101  # the caller has looked
-    then = kept_document(desk.ledger, Policy, held.event.basis.policy_sha256)
+    then = kept_document(session.ledger, Policy, held.event.basis.policy_sha256)
     by_code = {rule.code: rule for rule in (*(then.approvals or ()), *(under.policy.approvals or ()))}
     return tuple(by_code[code] for code in held.event.reason_codes)

@@ -8,7 +8,7 @@ from ledger.events import ReviewRecorded
 from ledger.job import Job, State
 from ledger.private import Private
 from render_service.runtime.errors import BadInput, NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 Verdict = Literal["approved", "changes_requested", "rejected"]
 REVIEWABLE = (State.COMPLETED, State.STORED, State.DELETED)
@@ -17,7 +17,11 @@ HIGHEST = 100
 
 
 async def review(
-    desk: Desk, job: Job, verdict: Verdict, scores: Mapping[str, int] | None = None, notes: str | None = None
+    session: Session,
+    job: Job,
+    verdict: Verdict,
+    scores: Mapping[str, int] | None = None,
+    notes: str | None = None,
 ) -> Job:
     """Record a review of `job`; the last verdict counts. `NotReady` where there is no video to look at."""
     given = dict(scores or {})
@@ -29,11 +33,11 @@ async def review(
     if job.state not in REVIEWABLE:
         raise NotReady(f"{job.job_id} is {job.state}, so there is no video to review; {_instead(job)}")
     sealed = Private.seal("notes", notes) if notes else None
-    event = desk.draft(ReviewRecorded(verdict=verdict, scores=given, notes=sealed))
+    event = session.draft(ReviewRecorded(verdict=verdict, scores=given, notes=sealed))
     try:
-        return await desk.advance(job, [event])
+        return await session.advance(job, [event])
     except WrongExpectedVersion:  # something else was said about it in between: both stand
-        return await desk.advance(await desk.job(job.job_id), [event])
+        return await session.advance(await session.job(job.job_id), [event])
 
 
 def _instead(job: Job) -> str:

@@ -36,7 +36,7 @@ from render_service.rules.budgets import (
     replaced_if_refused,
 )
 from render_service.runtime.errors import BadInput
-from render_service.session.session import Desk, after, holds_after
+from render_service.session.session import Session, after, holds_after
 from render_service.settlement.settle import HAS_VIDEO
 from render_service.settlement.sweep import ON_PURPOSE, settle_all
 from render_service.submission.intent import requested
@@ -54,7 +54,7 @@ Watch = Callable[[Member], None]
 
 
 @dataclass(frozen=True)
-class Terms:
+class BatchOptions:
     """How a batch is carried out; `attempts` is per entry, after refusals that created nothing.
 
     With `queue` nothing is sent: what is allowed is made due for a worker, or for `resume` one by one.
@@ -72,7 +72,11 @@ class Terms:
 
 
 async def run_batch(
-    desk: Desk, plan: Sequence[Planned], folder: BatchFolder, terms: Terms, watch: Watch | None = None
+    session: Session,
+    plan: Sequence[Planned],
+    folder: BatchFolder,
+    terms: BatchOptions,
+    watch: Watch | None = None,
 ) -> list[Member]:
     """Carry out a batch and return what became of each entry, in their order.
 
@@ -81,10 +85,10 @@ async def run_batch(
     reached with; all come before anything is recorded.
     """
     if not terms.queue:
-        await _connect(desk, plan)
-    members = await enrol(desk, plan, resume=terms.resume)
+        await _connect(session, plan)
+    members = await enrol(session, plan, resume=terms.resume)
     folder.prepare(plan)
-    run = _Run(desk, folder, terms, members, watch or (lambda _: None))
+    run = _Run(session, folder, terms, members, watch or (lambda _: None))
     if terms.queue:
         await run.queue()
     elif terms.poll:
@@ -94,20 +98,20 @@ async def run_batch(
     return run.members
 
 
-async def _connect(desk: Desk, plan: Sequence[Planned]) -> None:
+async def _connect(session: Session, plan: Sequence[Planned]) -> None:
     """Connect to the server of every entry, which finds out what is wrong with address and key."""
     for name in {planned.request.profile for planned in plan}:
-        async with desk.connect(desk.profile(name)):
+        async with session.connect(session.profile(name)):
             pass
 
 
-async def enrol(desk: Desk, plan: Sequence[Planned], *, resume: bool) -> list[Member]:
+async def enrol(session: Session, plan: Sequence[Planned], *, resume: bool) -> list[Member]:
     """Decide on every entry that is not in the ledger and record it; return all entries as they stand."""
-    known = await asyncio.to_thread(_known, desk.ledger, plan, resume=resume)
+    known = await asyncio.to_thread(_known, session.ledger, plan, resume=resume)
     members = {planned.entry.number: Member(planned, placed) for planned, placed in known}
     new = [planned for planned in plan if planned.entry.number not in members]
     for some in _chunks(new, TOGETHER):
-        members |= {member.number: member for member in await _record(desk, some)}
+        members |= {member.number: member for member in await _record(session, some)}
     return [members[planned.entry.number] for planned in plan]
 
 
@@ -139,17 +143,17 @@ def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tup
     return [(planned, before) for planned, before in placed if before]
 
 
-async def _record(desk: Desk, plan: Sequence[Planned]) -> list[Member]:
+async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
     """Record request and decision of some entries in one transaction."""
 
     async def once() -> list[Member]:
-        under = desk.in_force.rules
-        placed, batches, holds = await asyncio.to_thread(_drafted, desk, plan)
+        under = session.in_force.rules
+        placed, batches, holds = await asyncio.to_thread(_drafted, session, plan)
         if any(one.under is not under for one in placed):  # read again on the way: all by the newer ones
             raise PolicyReplaced
-        with replaced_if_refused(desk.in_force, under):
+        with replaced_if_refused(session.in_force, under):
             records = iter(
-                await desk.append_together(
+                await session.append_together(
                     [*batches, under.unchanged], holds=holds, documents=under.documents
                 )
             )
@@ -159,23 +163,23 @@ async def _record(desk: Desk, plan: Sequence[Planned]) -> list[Member]:
         ]
 
     try:
-        return await decided_until_recorded(desk.log, once)
+        return await decided_until_recorded(session.log, once)
     except EventIdConflict as taken:
         raise BadInput(
             "another process has begun this batch in between: wait for it, then go on with --resume"
         ) from taken
 
 
-def _drafted(desk: Desk, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch], list[Hold]]:
+def _drafted(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch], list[Hold]]:
     """Decide on some entries, each after what those before it take of the budgets."""
     placed, batches, holds = [], [], list[Hold]()
     taken = Counter[str]()
     drafted: dict[int, Draft] = {}  # by ruling; `placed` keeps all of them, so no two have one id
     for planned in plan:
         request = planned.request
-        asked = requested(desk.assets, request, planned.material)
-        one = decide(desk, request, asked, taken=taken)
-        batch = Batch(one.job.job_id, NEW, opening(desk, one, drafted.get(id(one.ruling))))
+        asked = requested(session.assets, request, planned.material)
+        one = decide(session, request, asked, taken=taken)
+        batch = Batch(one.job.job_id, NEW, opening(session, one, drafted.get(id(one.ruling))))
         drafted[id(one.ruling)] = next(each for each in batch.drafts if each.event is one.ruling)
         held = holds_after(one.job, batch.drafts)
         taken.update({hold.budget: hold.reserved_usd_micros for hold in held})
@@ -189,10 +193,10 @@ class _Run:
     """A batch under way: its entries as they stand, and what is done with them."""
 
     def __init__(
-        self, desk: Desk, folder: BatchFolder, terms: Terms, members: list[Member], watch: Watch
+        self, session: Session, folder: BatchFolder, terms: BatchOptions, members: list[Member], watch: Watch
     ) -> None:
         self.members = members
-        self._desk = desk
+        self._session = session
         self._folder = folder
         self._terms = terms
         self._watch = watch
@@ -219,7 +223,7 @@ class _Run:
         """Leave what may be sent to a worker."""
         for index, member in enumerate(self.members):
             if member.job.state is State.DECIDED:
-                await asyncio.to_thread(self._desk.ledger.store.schedule, member.job.job_id)
+                await asyncio.to_thread(self._session.ledger.store.schedule, member.job.job_id)
             self._keep(index, member)
         await self._written()
 
@@ -242,17 +246,17 @@ class _Run:
             self._sent.put_nowait(member.job)
 
     async def _submitted(self, member: Member, over: Callable[[], None]) -> Member:
-        desk, placed, planned = self._desk, member.placed, member.planned
-        if not may_try_again(desk, placed.job, placed.outcome) or not isinstance(
+        session, placed, planned = self._session, member.placed, member.planned
+        if not may_try_again(session, placed.job, placed.outcome) or not isinstance(
             placed.ruling, RenderDecided
         ):
             return member
         self._watch(member)
         patience = Patience(timeout_s=self._terms.timeout_s, attempts=self._terms.attempts, over=over)
         try:
-            placed = await submit(desk, placed, patience, planned.material)
+            placed = await submit(session, placed, patience, planned.material)
         except WrongExpectedVersion:  # another process sends this batch too
-            placed = replace(placed, job=await desk.job(placed.job.job_id))
+            placed = replace(placed, job=await session.job(placed.job.job_id))
         return replace(member, placed=placed)
 
     async def send_and_settle(self) -> None:
@@ -278,7 +282,7 @@ class _Run:
         if first is None:
             return
         ends = await settle_all(
-            self._desk,
+            self._session,
             [first],
             coming=coming,
             interval_s=terms.interval_s,
@@ -296,7 +300,7 @@ class _Run:
 
     async def _downloaded(self, member: Member) -> Member:
         copying = self._folder.copy_video
-        copy = await asyncio.to_thread(copying, self._desk.assets, member.planned, member.job)
+        copy = await asyncio.to_thread(copying, self._session.assets, member.planned, member.job)
         return replace(member, files=(copy,))
 
     async def _settled(self, member: Member, work: Awaitable[Member]) -> Member:
@@ -305,7 +309,7 @@ class _Run:
             return await work
         except ON_PURPOSE as error:
             with suppress(LedgerUnusable):  # then it stays as it was last seen
-                member = member.at(await self._desk.job(member.job.job_id))
+                member = member.at(await self._session.job(member.job.job_id))
             return replace(member, error=error)
 
     def _keep(self, index: int, member: Member) -> None:
@@ -319,7 +323,7 @@ class _Run:
         """Write the documents that are due, behind the work that goes on."""
         while self._unwritten:
             due, self._unwritten = self._unwritten, {}
-            errors = await asyncio.to_thread(self._folder.write_all, due.values(), self._desk.ledger)
+            errors = await asyncio.to_thread(self._folder.write_all, due.values(), self._session.ledger)
             for index, error in zip(due, errors, strict=True):
                 if error is not None:
                     self.members[index] = replace(self.members[index], error=error)

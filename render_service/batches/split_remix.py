@@ -14,7 +14,7 @@ from decision.one_change.verdict import FIELD_ASPECTS
 from decision.request.request import RenderRequest, Source
 from ledger.job import State
 from render_service.runtime.errors import ServiceError
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.session.sources import source_of
 from render_service.settlement.settle import settle
 from render_service.submission.result import Placed
@@ -63,22 +63,28 @@ def split_of(prompt: str, fields: dict[str, str], key: str | None) -> Split:
 
 
 async def remix_one_by_one(
-    desk: Desk, name: str, split: Split, request_from: RequestFrom, *, interval_s: float, timeout_s: float
+    session: Session,
+    name: str,
+    split: Split,
+    request_from: RequestFrom,
+    *,
+    interval_s: float,
+    timeout_s: float,
 ) -> Progress:
     """Make the remixes of `split`, the first of the video called `name`; return how far it came."""
     progress = Progress(split, last_video=name)
     for number, prompt in enumerate(split.prompts, 1):
-        source, profile = await source_of(desk, progress.last_video)
+        source, profile = await source_of(session, progress.last_video)
         request = request_from(source, profile, prompt, f"{split.key}/{number}")
-        placed = await place(desk, request)
+        placed = await place(session, request)
         progress.placed.append(placed)
         if placed.job.state not in UNDER_WAY:
             break
         try:
-            job = await settle(desk, placed.job, interval_s=interval_s, timeout_s=timeout_s)
+            job = await settle(session, placed.job, interval_s=interval_s, timeout_s=timeout_s)
         except (AdapterError, ServiceError) as trouble:
             progress.trouble = trouble
-            job = await desk.job(placed.job.job_id)
+            job = await session.job(placed.job.job_id)
         progress.placed[-1] = Placed(job, placed.requested, placed.ruling, placed.outcome, placed.repeated)
         if progress.trouble or job.state is not State.STORED:
             break

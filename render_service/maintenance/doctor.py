@@ -121,7 +121,7 @@ async def _server(
         with tempfile.TemporaryDirectory() as folder:  # where the embedded sandbox keeps its state meanwhile
             apart = replace(settings, data_folder=Path(folder))
             async with connection(apart, trace, chosen) as client:
-                their_time = await client.greet()
+                their_time = await client.ping()
     except AdapterError as error:
         says, _, fix = str(error).partition("; ")
         return Finding("server", Found.WRONG, says, fix or "check OPENAI_BASE_URL and OPENAI_API_KEY"), None

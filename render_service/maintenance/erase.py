@@ -32,7 +32,7 @@ from ledger.record import Record
 from ledger.store.interface import ANY, Batch, RecordFilter
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 MOST_IN_ONE_EVENT = 5_000
 """Commitments: a third of what a payload may hold."""
@@ -128,18 +128,18 @@ def plan(ledger: Ledger, selection: Selection, assets: AssetStore | None = None)
     return found
 
 
-async def erase(desk: Desk, planned: Plan, reason_code: str) -> list[str]:
+async def erase(session: Session, planned: Plan, reason_code: str) -> list[str]:
     """Erase what was planned; returns in words where some of it may be left.
 
     The record is durable before a file is deleted. Repeated, it goes on where it was interrupted.
     """
-    doubtful = await asyncio.to_thread(_leave_doubtful, desk.assets, planned)
-    batches = iter(await asyncio.to_thread(lambda: list(_batches(desk, planned, reason_code))))
+    doubtful = await asyncio.to_thread(_leave_doubtful, session.assets, planned)
+    batches = iter(await asyncio.to_thread(lambda: list(_batches(session, planned, reason_code))))
     while together := list(islice(batches, STREAMS_TOGETHER)):
-        await desk.append_together(together)
+        await session.append_together(together)
     for uri in planned.uris:
-        await asyncio.to_thread(desk.assets.remove, uri)
-    return [*doubtful, *await asyncio.to_thread(desk.ledger.store.scrub)]
+        await asyncio.to_thread(session.assets.remove, uri)
+    return [*doubtful, *await asyncio.to_thread(session.ledger.store.scrub)]
 
 
 def _leave_doubtful(assets: AssetStore, planned: Plan) -> list[str]:
@@ -243,7 +243,7 @@ def _other_users(ledger: Ledger, found: Plan, wanted: set[str]) -> Iterator[tupl
                 yield from ((sha256, record.stream) for sha256, _ in _mentioned(record) if sha256 in wanted)
 
 
-def _batches(desk: Desk, planned: Plan, reason_code: str) -> Iterator[Batch]:
+def _batches(session: Session, planned: Plan, reason_code: str) -> Iterator[Batch]:
     for stream in dict.fromkeys([*planned.commitments, *planned.files]):
         commitments = planned.commitments.get(stream, [])
         events: list[Event] = [
@@ -253,9 +253,9 @@ def _batches(desk: Desk, planned: Plan, reason_code: str) -> Iterator[Batch]:
             for start in range(0, len(commitments), MOST_IN_ONE_EVENT)
         ]
         if stream.startswith(JOB_PREFIX):
-            events += _losses(desk.ledger, stream, planned.files.get(stream, []))
+            events += _losses(session.ledger, stream, planned.files.get(stream, []))
         if events:
-            yield Batch(stream, ANY, [desk.draft(event) for event in events])
+            yield Batch(stream, ANY, [session.draft(event) for event in events])
 
 
 def _losses(ledger: Ledger, job_id: str, files: Iterable[File]) -> Iterator[Event]:

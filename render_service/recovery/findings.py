@@ -41,7 +41,7 @@ from render_service.submission.spool import Waiting
 from sora_adapter.models import Observation
 
 if TYPE_CHECKING:
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 
 Code = Literal[
@@ -211,22 +211,22 @@ def is_dealt_with(ledger: Ledger, finding: Finding) -> bool:
     return finding.code in LASTING and ledger.event(note_id(finding)) is not None
 
 
-async def deal_with(desk: "Desk", name: str, why: str) -> list[Finding]:
+async def deal_with(session: "Session", name: str, why: str) -> list[Finding]:
     """Record that what an audit finds in the job `name` was dealt with, and how; return those findings.
 
     `BadInput` where it finds nothing, or where the job is not over: then it can still be ended.
     """
-    job = await desk.job(name)
-    jobs = await asyncio.to_thread(desk.ledger.jobs)
-    found = [finding for finding in of_jobs(jobs, desk.clock()) if finding.job_id == job.job_id]
-    left = [one for one in found if not await asyncio.to_thread(is_dealt_with, desk.ledger, one)]
+    job = await session.job(name)
+    jobs = await asyncio.to_thread(session.ledger.jobs)
+    found = [finding for finding in of_jobs(jobs, session.clock()) if finding.job_id == job.job_id]
+    left = [one for one in found if not await asyncio.to_thread(is_dealt_with, session.ledger, one)]
     if not left:
         done = "was dealt with already" if found else "has no finding that lasts"
         raise BadInput(f"{job.job_id} {done}: `sora-ledger show {job.job_id}` tells what is recorded")
     if job.outcome is None:
         raise BadInput(f"{job.job_id} is {job.state}, not over: `sora-ledger poll {job.job_id}` comes first")
     for finding in left:
-        note = desk.draft(NoteRecorded(text=Private.seal("text", why)), event_id=note_id(finding))
+        note = session.draft(NoteRecorded(text=Private.seal("text", why)), event_id=note_id(finding))
         with suppress(EventIdConflict):  # somebody said so in between
-            await desk.append(job.job_id, ANY, [note])
+            await session.append(job.job_id, ANY, [note])
     return left

@@ -15,19 +15,19 @@ from render_service.recovery.matching import likeness
 from render_service.recovery.verdict import Settlement, next_steps
 from render_service.runtime.errors import BadInput
 from render_service.session.event_ids import claim_id
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 
-async def take_video(desk: Desk, job: Job, video_id: str, *, force: bool = False) -> Settlement:
+async def take_video(session: Session, job: Job, video_id: str, *, force: bool = False) -> Settlement:
     """Give `job` the video a person names, if the server has it and nothing about it contradicts the request.
 
     `force` takes it although the server describes it otherwise; never a video another job has.
     """
     if job.state is State.ABSENT and job.outcome is not None:
         raise BadInput(f"{job.job_id} is closed: `sora-ledger adopt --id {video_id}` takes the video in")
-    attempt = await _attempt(desk, job, (*OPEN, State.ABSENT))
-    profile = desk.profile(job.profile)
-    async with desk.connect_to(job) as client:
+    attempt = await _attempt(session, job, (*OPEN, State.ABSENT))
+    profile = session.profile(job.profile)
+    async with session.connect_to(job) as client:
         video = await client.observe(video_id)
     compared = likeness(attempt, video)
     if compared.differences and not force:
@@ -42,41 +42,41 @@ async def take_video(desk: Desk, job: Job, video_id: str, *, force: bool = False
         status=video.status,
         progress=video.progress,
     )
-    drafts = [desk.draft(event) for event in _lost_first(attempt)]
-    drafts.append(desk.draft(recovered, event_id=claim_id(profile.name, video.video_id)))
-    other = await known_job(desk, profile, video.video_id)
+    drafts = [session.draft(event) for event in _lost_first(attempt)]
+    drafts.append(session.draft(recovered, event_id=claim_id(profile.name, video.video_id)))
+    other = await known_job(session, profile, video.video_id)
     if other is not None:
         raise _taken(video_id, other)
     try:
-        now = await desk.advance(job, drafts)
+        now = await session.advance(job, drafts)
     except EventIdConflict:
-        raise _taken(video_id, await known_job(desk, profile, video_id)) from None
+        raise _taken(video_id, await known_job(session, profile, video_id)) from None
     except WrongExpectedVersion as passed:
         raise _moved_on(job) from passed
     return Settlement(now, "recovered", f"a person named {video.video_id}, which the server has")
 
 
-async def declare_absent(desk: Desk, job: Job, why: str) -> Settlement:
+async def declare_absent(session: Session, job: Job, why: str) -> Settlement:
     """Record on a person's word that the attempt created nothing, with their reason; it may be sent again."""
-    attempt = await _attempt(desk, job, OPEN)
+    attempt = await _attempt(session, job, OPEN)
     absent = SubmissionAbsent(attempt_id=attempt.intent.attempt_id, how="person")
     note = NoteRecorded(text=Private.seal("text", why))
     events = [*_lost_first(attempt), note, absent]
     try:
-        now = await desk.advance(job, [desk.draft(event) for event in events])
+        now = await session.advance(job, [session.draft(event) for event in events])
     except WrongExpectedVersion as passed:
         raise _moved_on(job) from passed
     said = f"a person says that nothing was created: {why}"
     return Settlement(now, "absent", said, commands=next_steps(now))
 
 
-async def _attempt(desk: Desk, job: Job, states: tuple[State, ...]) -> Attempt:
+async def _attempt(session: Session, job: Job, states: tuple[State, ...]) -> Attempt:
     if job.state not in states:
         raise BadInput(
             f"{job.job_id} is {job.state}, so there is no lost submission to settle: "
             f"`sora-ledger show {job.job_id}` tells what is recorded"
         )
-    return await asyncio.to_thread(attempt_of, desk.ledger, job)
+    return await asyncio.to_thread(attempt_of, session.ledger, job)
 
 
 def _lost_first(attempt: Attempt) -> list[Event]:

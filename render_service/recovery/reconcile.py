@@ -31,7 +31,7 @@ from render_service.recovery.search import Sightings, look, with_prompts
 from render_service.recovery.verdict import Settlement, conclude, sent_elsewhere, settled, under_way
 from render_service.runtime.errors import ServiceError
 from render_service.session.event_ids import claim_id
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from sora_adapter.errors import AdapterError
 from sora_adapter.profiles import Profile
 
@@ -42,18 +42,18 @@ ROUNDS = 3
 APPENDS = 3
 
 
-async def open_jobs(desk: Desk) -> list[Job]:
+async def open_jobs(session: Session) -> list[Job]:
     """Return the jobs with an open attempt, oldest first."""
-    jobs = await asyncio.to_thread(desk.ledger.jobs, JobFilter(states=OPEN))
+    jobs = await asyncio.to_thread(session.ledger.jobs, JobFilter(states=OPEN))
     return sorted(jobs, key=lambda job: job.job_id)
 
 
-async def reconcile_job(desk: Desk, job: Job, *, grace_s: float = GRACE_S) -> Settlement:
+async def reconcile_job(session: Session, job: Job, *, grace_s: float = GRACE_S) -> Settlement:
     """Settle one job; see the module's docstring. Raises `AdapterError` where the server cannot be asked."""
-    return (await reconcile(desk, [job], grace_s=grace_s))[0]
+    return (await reconcile(session, [job], grace_s=grace_s))[0]
 
 
-async def reconcile(desk: Desk, jobs: Sequence[Job], *, grace_s: float = GRACE_S) -> list[Settlement]:
+async def reconcile(session: Session, jobs: Sequence[Job], *, grace_s: float = GRACE_S) -> list[Settlement]:
     """Settle `jobs`, in their order; each server is searched once for all of its own.
 
     A server that cannot be asked keeps only its own jobs waiting; the error is raised if that is all of them.
@@ -62,7 +62,7 @@ async def reconcile(desk: Desk, jobs: Sequence[Job], *, grace_s: float = GRACE_S
     for name in dict.fromkeys(job.profile for job in jobs):
         ours = [job for job in jobs if job.profile == name]
         try:
-            done |= await _Search(desk, desk.profile(name), grace_s).settle(ours)
+            done |= await _Search(session, session.profile(name), grace_s).settle(ours)
         except (AdapterError, ServiceError) as error:
             if len(ours) == len(jobs):
                 raise
@@ -73,8 +73,8 @@ async def reconcile(desk: Desk, jobs: Sequence[Job], *, grace_s: float = GRACE_S
 class _Search:
     """The search for what one server made of the jobs of one profile."""
 
-    def __init__(self, desk: Desk, profile: Profile, grace_s: float) -> None:
-        self._desk = desk
+    def __init__(self, session: Session, profile: Profile, grace_s: float) -> None:
+        self._session = session
         self._profile = profile
         self._grace_s = grace_s
 
@@ -94,7 +94,7 @@ class _Search:
         done: dict[str, Settlement] = {}
         lost = []
         for given in jobs:
-            job = await self._given_up(await self._desk.job(given.job_id))
+            job = await self._given_up(await self._session.job(given.job_id))
             if job.state is State.UNKNOWN:
                 lost.append(job)
             elif job.state is State.SUBMITTING:
@@ -107,19 +107,19 @@ class _Search:
         """Record an attempt as lost that nobody can be waiting for any more."""
         if job.state is not State.SUBMITTING:
             return job
-        attempt = await asyncio.to_thread(attempt_of, self._desk.ledger, job)
-        if attempt.silent_s(self._desk.clock()) < self._grace_s:
+        attempt = await asyncio.to_thread(attempt_of, self._session.ledger, job)
+        if attempt.silent_s(self._session.clock()) < self._grace_s:
             return job
         lost = SubmissionUnknown(attempt_id=attempt.intent.attempt_id, lost="crash")
-        return await self._recorded(job, [self._desk.draft(lost)])
+        return await self._recorded(job, [self._session.draft(lost)])
 
     async def _searched(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
         names = {job.job_id for job in jobs}
-        async with self._desk.connect(self._profile) as client:
+        async with self._session.connect(self._profile) as client:
             attempts, findings, seen = await self._found(client, names, to_the_end=False)
             if seen.stopped and self._needs_the_end(attempts, findings, names):
                 attempts, findings, seen = await self._found(client, names, to_the_end=True)
-        done = {name: settled(await self._desk.job(name)) for name in names}
+        done = {name: settled(await self._session.job(name)) for name in names}
         for attempt in attempts:
             name = attempt.job.job_id
             if name in names and name not in findings:
@@ -134,7 +134,7 @@ class _Search:
         """Ask the server, then the ledger, and return the open attempts with what was found for each."""
         begun = await asyncio.to_thread(self._open_attempts)
         first = min((one.position for one in begun), default=0)
-        seen = await look(self._desk, client, first, to_the_end=to_the_end)
+        seen = await look(self._session, client, first, to_the_end=to_the_end)
         attempts = await asyncio.to_thread(self._open_attempts)
         here = [attempt for attempt in attempts if went_to(attempt, self._profile.name, client.base_url)]
         seen = await with_prompts(client, here, seen)
@@ -142,7 +142,7 @@ class _Search:
         return attempts, assign(here, seen.unclaimed, under_way, seen.adopted), seen
 
     def _open_attempts(self) -> list[Attempt]:
-        return open_attempts(self._desk.ledger, self._profile.name, self._profile.takes_effect_s)
+        return open_attempts(self._session.ledger, self._profile.name, self._profile.takes_effect_s)
 
     def _needs_the_end(
         self, attempts: Sequence[Attempt], findings: Mapping[str, Finding], names: set[str]
@@ -156,11 +156,11 @@ class _Search:
         )
 
     def _unproven_s(self, attempt: Attempt) -> float:
-        return attempt.unproven_s(self._desk.clock(), self._grace_s)
+        return attempt.unproven_s(self._session.clock(), self._grace_s)
 
     def _may_be_answered(self, attempts: Sequence[Attempt], names: set[str]) -> list[str]:
         """Name the other jobs whose answer may still come; a shorter grace was not asked for them."""
-        now, grace_s = self._desk.clock(), max(GRACE_S, self._grace_s)
+        now, grace_s = self._session.clock(), max(GRACE_S, self._grace_s)
         under_way = [one for one in attempts if one.lost is None and one.silent_s(now) < grace_s]
         return [one.job.job_id for one in under_way if one.job.job_id not in names]
 
@@ -172,7 +172,7 @@ class _Search:
         try:
             job = await self._recorded(attempt.job, drafts)
         except EventIdConflict:  # the video was claimed in between
-            job = await self._desk.job(attempt.job.job_id)
+            job = await self._session.job(attempt.job.job_id)
         if job.state in OPEN:
             why = "another job got its video just now"
             return replace(concluded, job=job, verdict="waiting", why=why)
@@ -182,7 +182,7 @@ class _Search:
     def _drafts(
         self, concluded: Settlement, attempt: Attempt, finding: Finding, seen: Sightings
     ) -> list[Draft]:
-        desk, attempt_id = self._desk, attempt.intent.attempt_id
+        session, attempt_id = self._session, attempt.intent.attempt_id
         if concluded.verdict == "recovered" and finding.video is not None:
             video = finding.video
             recovered = SubmissionRecovered(
@@ -192,19 +192,19 @@ class _Search:
                 status=video.status,
                 progress=video.progress,
             )
-            return [desk.draft(recovered, event_id=claim_id(self._profile.name, video.video_id))]
+            return [session.draft(recovered, event_id=claim_id(self._profile.name, video.video_id))]
         if concluded.verdict == "absent":
             absent = SubmissionAbsent(attempt_id=attempt_id, how="list")
-            return [desk.draft(absent)]
+            return [session.draft(absent)]
         return []
 
     async def _recorded(self, job: Job, drafts: Sequence[Draft]) -> Job:
         """Append to the open attempt of `job`, or return the job that somebody else has settled meanwhile."""
         for _ in range(APPENDS):
             try:
-                return await self._desk.advance(job, drafts)
+                return await self._session.advance(job, drafts)
             except (WrongExpectedVersion, IllegalTransition):
-                now = await self._desk.job(job.job_id)
+                now = await self._session.job(job.job_id)
             if now.state is not job.state or now.attempt_id != job.attempt_id:
                 return now
             job = now  # somebody said something else about it

@@ -20,7 +20,7 @@ from render_service.recovery.attempts import Attempt
 from render_service.recovery.listing import Listing, read_list
 from render_service.session.event_ids import claim_id
 from render_service.session.servers import server_of
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.retry import patiently
 from render_service.webhooks.matching import inbox_of
 from sora_adapter.errors import ServerRefused, ServerUnreadable, VideoNotFound
@@ -50,18 +50,20 @@ class Sightings:
     stopped: bool = False
 
 
-async def look(desk: Desk, client: "VideosClient", after: int, *, to_the_end: bool = False) -> Sightings:
+async def look(
+    session: Session, client: "VideosClient", after: int, *, to_the_end: bool = False
+) -> Sightings:
     """Look for everything that may have been created since position `after` of the ledger.
 
     A list that is seen to be newest first is read to the first page with a video claimed before `after`,
     unless `to_the_end`.
     """
     profile = client.profile
-    before = (await asyncio.to_thread(desk.ledger.head)).size
+    before = (await asyncio.to_thread(session.ledger.head)).size
 
     async def is_far_enough(page: Page) -> bool:
         ids = [seen.video_id for seen in page.observations]
-        return await asyncio.to_thread(_has_claim_before, desk.ledger, profile.name, ids, after)
+        return await asyncio.to_thread(_has_claim_before, session.ledger, profile.name, ids, after)
 
     try:
         listing = await read_list(client, None if to_the_end else is_far_enough) if profile.can_list else None
@@ -69,12 +71,12 @@ async def look(desk: Desk, client: "VideosClient", after: int, *, to_the_end: bo
     except (VideoNotFound, ServerUnreadable) as error:  # there is no list, whatever the profile says
         listing, doubt = None, str(error)
     shown = {seen.video_id for seen in listing.videos} if listing else set()
-    announced, unknown = await _announced(desk, client, after, shown)
+    announced, unknown = await _announced(session, client, after, shown)
     if unknown:
         doubt = doubt or f"a webhook told of {unknown[0]}, which the server does not show"
-    sightings = await asyncio.to_thread(_sightings, desk.ledger, profile.name, listing, announced, doubt)
+    sightings = await asyncio.to_thread(_sightings, session.ledger, profile.name, listing, announced, doubt)
     if sightings.doubt is None:
-        missing = await asyncio.to_thread(_missing, desk.ledger, client, shown, before)
+        missing = await asyncio.to_thread(_missing, session.ledger, client, shown, before)
         sightings = replace(sightings, doubt=missing)
     return sightings
 
@@ -104,7 +106,7 @@ def _has_claim_before(ledger: Ledger, profile: str, video_ids: Sequence[str], po
 
 
 async def _announced(
-    desk: Desk, client: "VideosClient", after: int, listed: set[str]
+    session: Session, client: "VideosClient", after: int, listed: set[str]
 ) -> tuple[list[Observation], list[str]]:
     """Ask about the videos that webhooks named since `after`, and that neither list nor ledger knows.
 
@@ -112,11 +114,11 @@ async def _announced(
     another replica of it may have it.
     """
     inbox = RecordFilter(stream=inbox_of(client.profile.name), type=WebhookReceived.type)
-    records = await asyncio.to_thread(lambda: list(desk.ledger.read(inbox, after=after)))
+    records = await asyncio.to_thread(lambda: list(session.ledger.read(inbox, after=after)))
     named = {r.event.video_id for r in records if isinstance(r.event, WebhookReceived)}
     found, unknown = [], []
     for video_id in sorted(named - listed):
-        if await asyncio.to_thread(is_claimed, desk.ledger, client.profile.name, video_id):
+        if await asyncio.to_thread(is_claimed, session.ledger, client.profile.name, video_id):
             continue
         try:
             found.append(await patiently(partial(client.observe, video_id)))

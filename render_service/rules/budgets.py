@@ -99,7 +99,7 @@ class Left:
 
 
 @dataclass(frozen=True)
-class Purse:
+class ApplicableBudgets:
     """The budgets a render is paid from."""
 
     budgets: tuple[Left, ...]
@@ -140,16 +140,18 @@ def _limit(record: Record, version: int) -> Limit:
 
 def purse(
     ledger: Ledger, scope: Scope, now: datetime, who: Provenance | None, taken: Mapping[str, int] = NOTHING
-) -> Purse:
+) -> ApplicableBudgets:
     """Return the budgets that apply to `scope`, with what is left of each.
 
     A month or day that has no limit yet gets it, recorded by `who`; with None nothing is recorded. `taken` is
     what decisions that are not recorded yet take of each.
     """
     if not any(True for _ in ledger.read(RecordFilter(type=BudgetSet.type), limit=1)):
-        return Purse(())
+        return ApplicableBudgets(())
     found = (_current(ledger, name, now, who) for name in scope.names())
-    return Purse(tuple(_left(ledger, limit, budget, taken) for budget, limit in filter(None, found)))
+    return ApplicableBudgets(
+        tuple(_left(ledger, limit, budget, taken) for budget, limit in filter(None, found))
+    )
 
 
 def _current(

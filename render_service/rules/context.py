@@ -12,13 +12,13 @@ from decision.request.request import RenderRequest
 from ledger.errors import JobNotFound
 from ledger.ledger import Ledger
 from render_service.rules.budget_names import Scope
-from render_service.rules.budgets import NOTHING, Purse, purse
+from render_service.rules.budgets import NOTHING, ApplicableBudgets, purse
 from render_service.rules.measurements import NOTHING_MEASURED, Measured, measure
 from render_service.runtime.settings import Settings
 from sora_adapter.profiles import Profile
 
 if TYPE_CHECKING:
-    from render_service.session.session import Desk
+    from render_service.session.session import Session
 
 APPROVED = "approved"
 FINAL_PURPOSES = frozenset({"final", "marketing", "cinematic", "client"})
@@ -26,16 +26,18 @@ FINAL_PURPOSES = frozenset({"final", "marketing", "cinematic", "client"})
 
 
 def context_of(
-    desk: "Desk", request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING
+    session: "Session", request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING
 ) -> DecisionContext:
-    """Return what the decision on `request` has to know, at a desk that is open for writing.
+    """Return what the decision on `request` has to know, in a session that is open for writing.
 
     `taken` is what decisions that are not recorded yet take of each budget.
     """
-    now = desk.clock()
-    measured = desk.measuring.of(profile.name, now)
-    paying = purse(desk.ledger, scope_of(desk.settings, request.purpose), now, desk.provenance, taken)
-    return _context(desk.settings, desk.ledger, request, profile, measured, paying, now)
+    now = session.clock()
+    measured = session.measuring.of(profile.name, now)
+    paying = purse(
+        session.ledger, scope_of(session.settings, request.purpose), now, session.provenance, taken
+    )
+    return _context(session.settings, session.ledger, request, profile, measured, paying, now)
 
 
 def context_in(
@@ -43,7 +45,7 @@ def context_in(
 ) -> DecisionContext:
     """Return the same without writing; without a ledger only the server and the request are known."""
     if ledger is None:
-        return _context(settings, None, request, profile, NOTHING_MEASURED, Purse(()), now)
+        return _context(settings, None, request, profile, NOTHING_MEASURED, ApplicableBudgets(()), now)
     paying = purse(ledger, scope_of(settings, request.purpose), now, None)
     return _context(settings, ledger, request, profile, measure(ledger, profile.name), paying, now)
 
@@ -59,7 +61,7 @@ def _context(  # what a decision is told
     request: RenderRequest,
     profile: Profile,
     measured: Measured,
-    paying: Purse,
+    paying: ApplicableBudgets,
     now: datetime,
 ) -> DecisionContext:
     return DecisionContext(

@@ -1,7 +1,7 @@
 """How long renders take and how often they fail, measured in this very ledger.
 
 Read from the rows of the newest finished jobs, so that it costs the same however many there are. The time is
-that from the request to the stored video, as this desk lived it: waiting for a person or a poll is in it,
+that from the request to the stored video, as this session lived it: waiting for a person or a poll is in it,
 which is why the median is taken. Few renders say little: below `LEAST_RENDERS` of a model nothing is claimed.
 """
 
@@ -51,7 +51,7 @@ def measure(ledger: Ledger, profile: str) -> Measured:
 
 
 class Measuring:
-    """Measures for one desk; what is younger than `FRESH_FOR` is not measured again."""
+    """Measures for one session; what is younger than `FRESH_FOR` is not measured again."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

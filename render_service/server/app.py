@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ledger.errors import LedgerError
 from render_service.runtime.telemetry import Log
 from render_service.server.metrics import Metrics
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.webhooks.inbox import Inbox
 from render_service.webhooks.receiver import WebhookReceiver
 from sora_adapter.webhooks import Verifier
@@ -70,11 +70,11 @@ READY_S = 5.0
 """A ledger that is waited for, as in a fail-over, is not ready."""
 
 
-def create_app(desk: Desk, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
-    """Build the app of one desk; it receives webhooks of the profiles that `secrets` names."""
-    inbox, metrics = Inbox(desk), Metrics(desk.ledger, desk.settings.longest_render_s)
+def create_app(session: Session, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
+    """Build the app of one session; it receives webhooks of the profiles that `secrets` names."""
+    inbox, metrics = Inbox(session), Metrics(session.ledger, session.settings.longest_render_s)
     verifiers = {profile: Verifier(those) for profile, those in secrets.items()}
-    receiver = WebhookReceiver(verifiers, inbox, metrics, desk.log)
+    receiver = WebhookReceiver(verifiers, inbox, metrics, session.log)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -86,12 +86,12 @@ def create_app(desk: Desk, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
     async def ready(request: Request) -> Response:
         try:
             async with asyncio.timeout(READY_S):
-                head = await asyncio.to_thread(desk.ledger.head)
+                head = await asyncio.to_thread(session.ledger.head)
         except TimeoutError:
             because = f"the ledger has not answered for {READY_S:g} s"
             return JSONResponse({"ready": False, "because": because}, 503)
         except LedgerError as error:
-            desk.log.warning("ledger.unusable", because=str(error))  # names path and user
+            session.log.warning("ledger.unusable", because=str(error))  # names path and user
             return JSONResponse({"ready": False, "because": UNREADY}, 503)
         is_ready = bool(request.app.state.is_ready)
         return JSONResponse({"ready": is_ready, "size": head.size}, 200 if is_ready else 503)
@@ -107,7 +107,7 @@ def create_app(desk: Desk, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
             Route("/readyz", ready),
             Route("/metrics", scrape),
         ],
-        middleware=[Middleware(AccessLog, log=desk.log)],
+        middleware=[Middleware(AccessLog, log=session.log)],
         exception_handlers={HTTPException: _refused},
         lifespan=lifespan,
     )

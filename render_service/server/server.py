@@ -11,7 +11,7 @@ import uvicorn
 from render_service.runtime.errors import BadInput
 from render_service.server.app import create_app
 from render_service.server.connections import MOST_HEADER_BYTES, bounded_connections, most_connections
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 GRACE_S = 10
 _BACKLOG = 2048
@@ -53,14 +53,14 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    desk: Desk,
+    session: Session,
     listening: socket.socket,
     secrets: Mapping[str, tuple[str, ...]],
     started: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer on `listening` until SIGINT or SIGTERM; `started` is called when everything is ready."""
     config = uvicorn.Config(
-        create_app(desk, secrets),
+        create_app(session, secrets),
         access_log=False,
         log_config=None,
         log_level="critical",

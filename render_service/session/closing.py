@@ -4,10 +4,10 @@ from datetime import datetime
 
 from ledger.events import CostSettled, Event, Outcome, RenderClosed
 from ledger.job import Job
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 
-def closing(desk: Desk, job: Job, outcome: Outcome) -> list[Event]:
+def closing(session: Session, job: Job, outcome: Outcome) -> list[Event]:
     """Return the events that close `job`: the cost, unless it is booked already, and ``render.closed``.
 
     What the server reported is booked, where one does (LiteLLM); else the estimate, marked as such. What a
@@ -17,7 +17,7 @@ def closing(desk: Desk, job: Job, outcome: Outcome) -> list[Event]:
     events: list[Event] = []
     cost = job.settled_usd_micros
     if cost is None and job.operation is None:
-        return [closed(desk, job, outcome)]
+        return [closed(session, job, outcome)]
     if cost is None:
         reported = job.reported_cost_usd_micros
         cost = job.estimate_usd_micros if reported is None else reported
@@ -29,11 +29,11 @@ def closing(desk: Desk, job: Job, outcome: Outcome) -> list[Event]:
                 difference_usd_micros=cost - job.estimate_usd_micros,
             )
         )
-    return [*events, closed(desk, job, outcome, cost_usd_micros=cost)]
+    return [*events, closed(session, job, outcome, cost_usd_micros=cost)]
 
 
-def closed(desk: Desk, job: Job, outcome: Outcome, *, cost_usd_micros: int = 0) -> RenderClosed:
+def closed(session: Session, job: Job, outcome: Outcome, *, cost_usd_micros: int = 0) -> RenderClosed:
     """Return ``render.closed`` for a job that ends now; a clock that was set back counts as no time."""
-    took = desk.clock() - datetime.fromisoformat(job.created_at)
+    took = session.clock() - datetime.fromisoformat(job.created_at)
     duration_ms = max(0, round(took.total_seconds() * 1000))
     return RenderClosed(outcome=outcome, duration_ms=duration_ms, cost_usd_micros=cost_usd_micros)

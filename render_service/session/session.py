@@ -1,4 +1,4 @@
-"""`Desk`: what every use case works with, and the connection to a server, made when a call is made.
+"""`Session`: what every use case works with, and the connection to a server, made when a call is made.
 
 The ledger is synchronous; here it is reached through threads, so that concurrent appends are committed
 together and the event loop never waits for a disk.
@@ -89,7 +89,7 @@ class Connections:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Session:
     """The ledger, the assets, the rules, who is asking, and how to reach servers."""
 
     settings: Settings
@@ -121,12 +121,12 @@ class Desk:
         *,
         even_if_retired: bool = False,
         authority: Authority = Authority.HUMAN,
-    ) -> "Desk":
+    ) -> "Session":
         """Open the ledger for writing, beginning it if there is none; nothing is called."""
         AssetStore.of(settings)  # wrong: begin no ledger
         ledger = Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
         in_force = InForce(ledger)
-        desk = cls(
+        session = cls(
             settings=settings,
             trace=trace,
             log=log,
@@ -137,13 +137,13 @@ class Desk:
             even_if_retired=even_if_retired,
             authority=authority,
         )
-        desk.drain_spool()
-        return desk
+        session.drain_spool()
+        return session
 
     def drain_spool(self) -> None:
         """Record the answers that a process could not, and left in files (`asking.spool`)."""
         if self.settings.may_have_spool:
-            from render_service.submission.drain import drain  # noqa: PLC0415  # it imports the desk
+            from render_service.submission.drain import drain  # noqa: PLC0415  # it imports the session
 
             drain(self)
 
@@ -254,7 +254,7 @@ class Desk:
 
     @asynccontextmanager
     async def connect(self, profile: Profile) -> AsyncIterator["VideosClient"]:
-        """Connect to the server of `profile`; one connection serves the desk until it is closed."""
+        """Connect to the server of `profile`; one connection serves the session until it is closed."""
         if profile.name not in self.connections:  # before anything is paid for that could not be kept
             await asyncio.to_thread(self.assets.check_owner)
         yield await self.connections.get(self.settings, self.trace, profile)

@@ -7,25 +7,25 @@ from ledger.events import Operation, RenderAdopted, RenderRequested, Status
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from render_service.runtime.errors import NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.settle import refresh
 
 UNDER_WAY = (Status.QUEUED, Status.IN_PROGRESS)
 
 
-async def source_of(desk: Desk, name: str) -> tuple[Source, str]:
+async def source_of(session: Session, name: str) -> tuple[Source, str]:
     """Return the source called `name`, and the profile whose server has it.
 
     A source that was last seen running is looked at first, and what is new is recorded: nobody may have
     polled since it was completed. `WrongServer` if its server is not the one in use, `AnswerError` if that
     cannot be asked; nothing about the request is recorded then.
     """
-    job = await desk.job(name)
+    job = await session.job(name)
     video_in(job)
-    await desk.check_server(job)
+    await session.check_server(job)
     if job.status in UNDER_WAY:
-        await refresh(desk, job)
-    return await asyncio.to_thread(source_in, desk.ledger, job.job_id)
+        await refresh(session, job)
+    return await asyncio.to_thread(source_in, session.ledger, job.job_id)
 
 
 def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:

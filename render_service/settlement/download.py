@@ -12,9 +12,9 @@ from ledger.job import Job
 from render_service.assets.probe import mismatches, probe
 from render_service.assets.store import Incoming
 from render_service.runtime.errors import AssetUnusable
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from sora_adapter.errors import ContentMissing, ContentTruncated, loggable
-from sora_adapter.requests import Begun
+from sora_adapter.requests import ResumePoint
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
@@ -36,25 +36,25 @@ OPAQUE = "application/octet-stream"
 USUAL_TYPE = {Variant.VIDEO: "video/mp4", Variant.THUMBNAIL: "image/webp", Variant.SPRITESHEET: "image/jpeg"}
 
 
-async def download(desk: Desk, client: "VideosClient", job: Job, variant: Variant) -> AssetStored:
+async def download(session: Session, client: "VideosClient", job: Job, variant: Variant) -> AssetStored:
     """Fetch `variant` until it is whole, and keep it; raises what the last try raised.
 
     Bytes that are missing right after completion are asked for again, `PATIENCE_S` apart.
     """
-    with desk.assets.incoming() as incoming:
+    with session.assets.incoming() as incoming:
         receiving, tries, pauses = Receiving(incoming), TRIES, iter(PATIENCE_S)
         while True:
             before = incoming.bytes
             try:
                 media_type = await receiving.take(client, job, variant)
-                return await _kept(desk, job, variant, incoming, media_type)
+                return await _kept(session, job, variant, incoming, media_type)
             except ContentMissing as missing:
                 pause_s = next(pauses, None)
                 if pause_s is None:
                     raise
                 log = {"pause_s": pause_s, **loggable(missing)}
-                desk.log.info("asset.missing_yet", job_id=job.job_id, **log)
-                await desk.sleep(pause_s)
+                session.log.info("asset.missing_yet", job_id=job.job_id, **log)
+                await session.sleep(pause_s)
             except (ContentTruncated, AssetUnusable) as error:
                 is_progress = incoming.bytes >= before + PROGRESS_BYTES and isinstance(
                     error, ContentTruncated
@@ -65,7 +65,7 @@ async def download(desk: Desk, client: "VideosClient", job: Job, variant: Varian
                 if isinstance(error, AssetUnusable):
                     receiving.restart()
                 facts = {"have": incoming.bytes, **loggable(error)}
-                desk.log.warning("asset.download_again", job_id=job.job_id, **facts)
+                session.log.warning("asset.download_again", job_id=job.job_id, **facts)
 
 
 class Receiving:
@@ -78,7 +78,7 @@ class Receiving:
     async def take(self, client: "VideosClient", job: Job, variant: Variant) -> str:
         """Receive what is missing; returns the media type to store under."""
         assert job.video_id is not None  # noqa: S101  # a completed job has a video
-        begun = Begun(self._incoming.bytes, self._tag) if self._tag and self._incoming.bytes else None
+        begun = ResumePoint(self._incoming.bytes, self._tag) if self._tag and self._incoming.bytes else None
         async with client.fetch(job.video_id, variant, begun) as content:
             media_type = _media_type(content, variant)
             if content.begins_at != self._incoming.bytes:
@@ -101,10 +101,12 @@ async def drain(content: "Content", incoming: Incoming) -> None:
         await asyncio.to_thread(incoming.write, chunk)
 
 
-async def _kept(desk: Desk, job: Job, variant: Variant, incoming: Incoming, media_type: str) -> AssetStored:
+async def _kept(
+    session: Session, job: Job, variant: Variant, incoming: Incoming, media_type: str
+) -> AssetStored:
     await asyncio.to_thread(incoming.flush)
     found = await asyncio.to_thread(probe, incoming.path, media_type)
-    uri = await asyncio.to_thread(desk.assets.keep, incoming, media_type)
+    uri = await asyncio.to_thread(session.assets.keep, incoming, media_type)
     return AssetStored(
         variant=variant,
         storage_uri=uri,

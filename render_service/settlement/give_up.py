@@ -8,14 +8,14 @@ from ledger.job import Job, State
 from ledger.private import Private
 from render_service.runtime.errors import NotReady
 from render_service.session.closing import closing
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 CAN_BE_GIVEN_UP = (State.RUNNING, State.COMPLETED)
 _UNKNOWN = (State.SUBMITTING, State.UNKNOWN)
 _NOT_SUBMITTED = (State.HELD, State.APPROVED, State.DECIDED, State.ABSENT)
 
 
-async def give_up(desk: Desk, job: Job, reason: str) -> Job:
+async def give_up(session: Session, job: Job, reason: str) -> Job:
     """Close `job` as abandoned, book its estimate, and free its place among the running renders.
 
     Asks no server. `NotReady` where it is not running or has ended: an open attempt is never given up, since
@@ -26,17 +26,17 @@ async def give_up(desk: Desk, job: Job, reason: str) -> Job:
     if job.state not in CAN_BE_GIVEN_UP or job.outcome is not None:
         raise NotReady(f"{job.job_id} is {job.state}: {_instead(job)}")
     abandoned = RenderAbandoned(why=Private.seal("why", reason))
-    events: list[Event] = [abandoned, *closing(desk, job, Outcome.ABANDONED)]
+    events: list[Event] = [abandoned, *closing(session, job, Outcome.ABANDONED)]
     try:
-        now = await desk.advance(job, [desk.draft(event) for event in events])
+        now = await session.advance(job, [session.draft(event) for event in events])
     except (WrongExpectedVersion, IllegalTransition):  # something was recorded about it in between
-        now = await desk.job(job.job_id)
+        now = await session.job(job.job_id)
         if now.version == job.version:
             raise
-        return await give_up(desk, now, reason)
+        return await give_up(session, now, reason)
     # A crash here leaves the place taken until a worker meets the closed job and frees it.
-    await asyncio.to_thread(desk.ledger.store.give_back, [job.job_id])
-    await asyncio.to_thread(desk.ledger.store.wake, [job.job_id])
+    await asyncio.to_thread(session.ledger.store.release_slots, [job.job_id])
+    await asyncio.to_thread(session.ledger.store.wake, [job.job_id])
     return now
 
 

@@ -22,7 +22,7 @@ from ledger.events import (
 from ledger.job import Job, State
 from render_service.runtime.errors import AssetUnusable, NotReady, StorageFailed
 from render_service.session.closing import closing
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.download import download
 from render_service.webhooks.matching import match_inbox
 from sora_adapter.errors import (
@@ -59,7 +59,7 @@ Watch = Callable[[Job, "Observation"], None]
 
 
 async def settle(
-    desk: Desk, job: Job, *, interval_s: float, timeout_s: float, watch: Watch | None = None
+    session: Session, job: Job, *, interval_s: float, timeout_s: float, watch: Watch | None = None
 ) -> Job:
     """Wait until `job` is done, keep its video, and close it; `PollTimeout` after `timeout_s` seconds.
 
@@ -67,54 +67,54 @@ async def settle(
     """
     if job.state not in HAS_VIDEO or job.outcome is not None:
         return job
-    async with desk.connect_to(job) as client:
+    async with session.connect_to(job) as client:
         if job.state is State.RUNNING:
             try:
-                job = await _wait(desk, client, job, interval_s, timeout_s, watch)
+                job = await _wait(session, client, job, interval_s, timeout_s, watch)
             except VideoNotFound:
-                await let_go(desk, await desk.job(job.job_id))
+                await mark_lost(session, await session.job(job.job_id))
                 raise
-        return await finish(desk, client, job)
+        return await finish(session, client, job)
 
 
-async def finish(desk: Desk, client: "VideosClient", job: Job) -> Job:
+async def finish(session: Session, client: "VideosClient", job: Job) -> Job:
     """Keep the video of a job the server is done with, and close it; one that still runs is left alone."""
     if job.state is State.COMPLETED:
         try:
-            job = await _store(desk, client, job, Variant.VIDEO)
+            job = await _store(session, client, job, Variant.VIDEO)
         except StorageFailed:  # ours to mend: whoever works on the queue tries again
-            await asyncio.to_thread(desk.ledger.store.schedule, job.job_id, STORAGE_PAUSE_MS)
+            await asyncio.to_thread(session.ledger.store.schedule, job.job_id, STORAGE_PAUSE_MS)
             raise
-    return await _close(desk, await match_inbox(desk, job) if job.state in ENDED else job)
+    return await _close(session, await match_inbox(session, job) if job.state in ENDED else job)
 
 
-async def let_go(desk: Desk, job: Job) -> Job:
+async def mark_lost(session: Session, job: Job) -> Job:
     """Record as lost the video of a job that its server knows no more, once that may be believed.
 
     A server may be restarting, or be asked with another account's key, so not before the video's time is
     over: what the server said of it, else a day after anything new was heard of it. The cost is booked as
     the estimate: nothing says that it was not billed.
     """
-    if job.state not in {State.RUNNING, State.COMPLETED} or not is_over(desk, job):
+    if job.state not in {State.RUNNING, State.COMPLETED} or not is_over(session, job):
         return job
     cause: Literal["expired", "gone"] = "gone" if job.expires_at is None else "expired"
-    return await _close(desk, await record(desk, job, AssetLost(variant=Variant.VIDEO, cause=cause)))
+    return await _close(session, await record(session, job, AssetLost(variant=Variant.VIDEO, cause=cause)))
 
 
-async def refresh(desk: Desk, job: Job) -> Job:
+async def refresh(session: Session, job: Job) -> Job:
     """Ask the server once how a running job is doing, and record what changed."""
     if job.state is not State.RUNNING or job.video_id is None:
         return job
-    async with desk.connect_to(job) as client:
-        return await record_observation(desk, job, await client.observe(job.video_id))
+    async with session.connect_to(job) as client:
+        return await record_observation(session, job, await client.observe(job.video_id))
 
 
-async def fetch(desk: Desk, job: Job, variant: Variant) -> Job:
+async def fetch(session: Session, job: Job, variant: Variant) -> Job:
     """Make sure that `variant` of a completed job is stored here; a lost video may have turned up again."""
-    if variant in job.assets and await asyncio.to_thread(desk.assets.has, job.assets[variant].storage_uri):
+    if variant in job.assets and await asyncio.to_thread(session.assets.has, job.assets[variant].storage_uri):
         return job
     if job.state is State.RUNNING:
-        job = await refresh(desk, job)
+        job = await refresh(session, job)
     may_be_there = job.state in {State.COMPLETED, State.STORED}
     may_be_there |= job.state in {State.LOST, State.ABANDONED} and variant is Variant.VIDEO
     if not may_be_there or job.video_id is None:
@@ -124,32 +124,32 @@ async def fetch(desk: Desk, job: Job, variant: Variant) -> Job:
             else f"`sora-ledger show {job.job_id}` says why"
         )
         raise NotReady(f"{job.job_id} is {job.state}{_at(job)}, so there is nothing to download: {next_step}")
-    async with desk.connect_to(job) as client:
-        job = await _store(desk, client, job, variant)
-    return await _close(desk, job) if variant is Variant.VIDEO else job
+    async with session.connect_to(job) as client:
+        job = await _store(session, client, job, variant)
+    return await _close(session, job) if variant is Variant.VIDEO else job
 
 
 def _at(job: Job) -> str:
     return f" at {job.progress} %" if job.state is State.RUNNING and job.progress is not None else ""
 
 
-async def record(desk: Desk, job: Job, *events: Event) -> Job:
+async def record(session: Session, job: Job, *events: Event) -> Job:
     """Append `events` to `job`, or return the job as somebody else made it in the meantime.
 
     What was only said about the job in between (`ledger.job.ANNOTATIONS`: a webhook, a review) keeps nobody
     from going on.
     """
-    drafts = [desk.draft(event) for event in events]
+    drafts = [session.draft(event) for event in events]
     while True:
         try:
-            return await desk.advance(job, drafts)
+            return await session.advance(job, drafts)
         except (WrongExpectedVersion, IllegalTransition) as passed:
-            now = await desk.job(job.job_id)
+            now = await session.job(job.job_id)
             if now.version == job.version:
                 raise
             if not _is_as_before(job, now):
                 because = type(passed).__name__
-                desk.log.info("job.moved_on", job_id=job.job_id, version=now.version, because=because)
+                session.log.info("job.moved_on", job_id=job.job_id, version=now.version, because=because)
                 return now
             job = now
 
@@ -160,14 +160,19 @@ def _is_as_before(job: Job, now: Job) -> bool:
 
 
 async def _wait(  # how to wait belongs together
-    desk: Desk, client: "VideosClient", job: Job, interval_s: float, timeout_s: float, watch: Watch | None
+    session: Session,
+    client: "VideosClient",
+    job: Job,
+    interval_s: float,
+    timeout_s: float,
+    watch: Watch | None,
 ) -> Job:
     current = job
     assert job.video_id is not None  # noqa: S101  # a running job has a video
 
     async def on_observation(seen: "Observation") -> None:
         nonlocal current
-        current = await record_observation(desk, current, seen)
+        current = await record_observation(session, current, seen)
         if watch:
             watch(current, seen)
 
@@ -177,13 +182,13 @@ async def _wait(  # how to wait belongs together
 
 
 async def record_observation(
-    desk: Desk, job: Job, seen: "Observation", source: Literal["poll", "list"] = "poll"
+    session: Session, job: Job, seen: "Observation", source: Literal["poll", "list"] = "poll"
 ) -> Job:
     """Record `seen` if it says something new: a status, or ten more points of progress."""
     if not _is_news(job, seen):
         return job
     return await record(
-        desk,
+        session,
         job,
         StatusObserved(
             video_id=seen.video_id,
@@ -206,29 +211,29 @@ def _is_news(job: Job, seen: "Observation") -> bool:
     return (seen.progress or 0) >= (job.progress or 0) + PROGRESS_STEP
 
 
-async def _store(desk: Desk, client: "VideosClient", job: Job, variant: Variant) -> Job:
+async def _store(session: Session, client: "VideosClient", job: Job, variant: Variant) -> Job:
     """Fetch one variant, check it, keep it, record it; a video that is gone is recorded as lost."""
     try:
-        stored = await download(desk, client, job, variant)
+        stored = await download(session, client, job, variant)
     except (ContentExpired, ContentGone) as gone:
         cause = "expired" if isinstance(gone, ContentExpired) else "gone"
         if variant is Variant.VIDEO and job.state is State.COMPLETED:
-            lost = await record(desk, job, AssetLost(variant=variant, cause=cause))
-            await _close(desk, lost)
+            lost = await record(session, job, AssetLost(variant=variant, cause=cause))
+            await _close(session, lost)
         raise
     except (ServerTrouble, ContentTruncated, AssetUnusable, VideoNotFound, ContentMissing) as trouble:
         is_unknown = isinstance(trouble, VideoNotFound | ContentMissing)
         if variant is Variant.VIDEO and (is_unknown or job.expires_at is not None):
-            await let_go(desk, job)
+            await mark_lost(session, job)
         raise
     for mismatch in stored.mismatches:
-        desk.log.warning("asset.mismatch", job_id=job.job_id, **mismatch.model_dump())
-    return await record(desk, job, stored)
+        session.log.warning("asset.mismatch", job_id=job.job_id, **mismatch.model_dump())
+    return await record(session, job, stored)
 
 
-def is_over(desk: Desk, job: Job) -> bool:
+def is_over(session: Session, job: Job) -> bool:
     """Say whether the server has promised the bytes no longer; clocks may differ."""
-    return desk.clock() > over_at(job)
+    return session.clock() > over_at(job)
 
 
 def over_at(job: Job) -> datetime:
@@ -238,9 +243,9 @@ def over_at(job: Job) -> datetime:
     return datetime.fromisoformat(job.updated_at) + timedelta(seconds=KEPT_FOR_S)
 
 
-async def _close(desk: Desk, job: Job) -> Job:
+async def _close(session: Session, job: Job) -> Job:
     """Book the cost and record how it ended, once it has ended."""
     outcome = _OUTCOMES.get(job.state)
     if outcome is None or job.outcome is not None:
         return job
-    return await record(desk, job, *closing(desk, job, outcome))
+    return await record(session, job, *closing(session, job, outcome))

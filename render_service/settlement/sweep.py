@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Literal
 from ledger.errors import LedgerError
 from ledger.job import Job, State
 from render_service.runtime.errors import ServiceError, WrongServer
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.observe import Looking
-from render_service.settlement.settle import HAS_VIDEO, finish, let_go, record_observation
+from render_service.settlement.settle import HAS_VIDEO, finish, mark_lost, record_observation
 from sora_adapter.errors import AdapterError, AnswerError, PollTimeout, ServerTrouble, VideoNotFound
 from sora_adapter.models import Observation
 from sora_adapter.polling import (
@@ -52,7 +52,7 @@ class Settled:
 
 
 async def settle_all(
-    desk: Desk,
+    session: Session,
     jobs: Sequence[Job],
     *,
     interval_s: float,
@@ -67,11 +67,11 @@ async def settle_all(
     of every job that has changed.
     """
     ends = {job.job_id: Settled(job) for job in jobs}
-    here = await _of_this_server(desk, jobs, ends)
+    here = await _of_this_server(session, jobs, ends)
     if coming is not None or any(map(_goes_on, here)):
-        profile = desk.profile(jobs[0].profile if jobs else None)
-        async with desk.connect(profile) as client, asyncio.TaskGroup() as tasks:
-            sweep = Sweep(desk, client, tasks, ends, watch=watch or (lambda _: None))
+        profile = session.profile(jobs[0].profile if jobs else None)
+        async with session.connect(profile) as client, asyncio.TaskGroup() as tasks:
+            sweep = Sweep(session, client, tasks, ends, watch=watch or (lambda _: None))
             sweep.begin(here)
             if coming is None:
                 sweep.all_in.set()
@@ -81,13 +81,13 @@ async def settle_all(
     return ends
 
 
-async def _of_this_server(desk: Desk, jobs: Iterable[Job], ends: dict[str, Settled]) -> list[Job]:
+async def _of_this_server(session: Session, jobs: Iterable[Job], ends: dict[str, Settled]) -> list[Job]:
     """Return those of `jobs` that belong to the server in use; the others end with what to set, untouched."""
     here = []
     for job in jobs:
         try:
             if _goes_on(job):
-                await desk.check_server(job)
+                await session.check_server(job)
         except WrongServer as elsewhere:
             ends[job.job_id] = Settled(job, elsewhere)
         else:
@@ -104,14 +104,14 @@ class Sweep:
 
     def __init__(  # what a sweep is made of
         self,
-        desk: Desk,
+        session: Session,
         client: "VideosClient",
         finishing: asyncio.TaskGroup,
         ends: dict[str, Settled],
         *,
         watch: Watch,
     ) -> None:
-        self._desk = desk
+        self._session = session
         self._client = client
         self._finishing = finishing
         self._ends = ends
@@ -119,7 +119,7 @@ class Sweep:
         self._watch = watch
         self._running: dict[str, Job] = {}
         self.all_in = asyncio.Event()
-        self._looking = Looking(client, desk.log, self._slots)
+        self._looking = Looking(client, session.log, self._slots)
 
     def begin(self, jobs: Iterable[Job]) -> None:
         """Take `jobs` in; those that run no more are finished at once."""
@@ -131,7 +131,7 @@ class Sweep:
     async def take_in_all(self, coming: AsyncIterable[Job]) -> None:
         """Take in the jobs that come, until there are no more."""
         async for job in coming:
-            self.begin(await _of_this_server(self._desk, [job], self._ends))
+            self.begin(await _of_this_server(self._session, [job], self._ends))
         self.all_in.set()
 
     async def rounds(self, interval_s: float, timeout_s: float, clock: Clock) -> None:
@@ -193,13 +193,15 @@ class Sweep:
                 passing = answer
             elif isinstance(answer, AnswerError):
                 job = self._running.pop(video_id)
-                self._end(await let_go(self._desk, job) if isinstance(answer, VideoNotFound) else job, answer)
+                self._end(
+                    await mark_lost(self._session, job) if isinstance(answer, VideoNotFound) else job, answer
+                )
         if passing:
             raise passing
 
     async def _take_in(self, video_id: str, seen: Observation, source: Source) -> None:
         job = self._running[video_id]
-        now = await self._or_end(job, record_observation(self._desk, job, seen, source))
+        now = await self._or_end(job, record_observation(self._session, job, seen, source))
         if now is None or now.state is not State.RUNNING:
             del self._running[video_id]
         if now is not None and now is not job:
@@ -215,7 +217,7 @@ class Sweep:
 
     async def _finish(self, job: Job) -> None:
         async with self._slots:
-            ended = await self._or_end(job, finish(self._desk, self._client, job))
+            ended = await self._or_end(job, finish(self._session, self._client, job))
         if ended is not None:
             self._end(ended)
 
@@ -224,7 +226,7 @@ class Sweep:
         try:
             return await work
         except ON_PURPOSE as error:
-            self._end(await self._desk.job(job.job_id), error)
+            self._end(await self._session.job(job.job_id), error)
             return None
 
     def _end(self, job: Job, error: Exception | None = None) -> None:

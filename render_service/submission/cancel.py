@@ -6,26 +6,26 @@ from ledger.job import Job, State
 from ledger.private import Private
 from render_service.runtime.errors import NotReady
 from render_service.session.closing import closed
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 WITHDRAWABLE = (State.HELD, State.APPROVED, State.DECIDED, State.ABSENT)
 
 
-async def cancel(desk: Desk, job: Job, why: str | None = None) -> Job:
+async def cancel(session: Session, job: Job, why: str | None = None) -> Job:
     """Withdraw `job`, which waits for a person or to be submitted; `NotReady` if it does not."""
     if job.state not in WITHDRAWABLE or job.outcome is not None:
         raise NotReady(f"{job.job_id} is {job.state}: {_instead(job)}")
     events = (
         RenderCancelled(why=Private.seal("why", why) if why else None),
-        closed(desk, job, Outcome.CANCELLED),
+        closed(session, job, Outcome.CANCELLED),
     )
     try:
-        return await desk.advance(job, [desk.draft(event) for event in events])
+        return await session.advance(job, [session.draft(event) for event in events])
     except (WrongExpectedVersion, IllegalTransition):  # it was submitted, approved or withdrawn in between
-        now = await desk.job(job.job_id)
+        now = await session.job(job.job_id)
         if now.version == job.version:
             raise
-        return await cancel(desk, now, why)
+        return await cancel(session, now, why)
 
 
 def _instead(job: Job) -> str:

@@ -21,7 +21,7 @@ from ledger.events import SubmissionAccepted, SubmissionSpooled
 from ledger.job import Job
 from ledger.record import Draft
 from ledger.store.interface import Batch
-from render_service.session.session import Desk, holds_after
+from render_service.session.session import Session, holds_after
 from render_service.submission import spool
 from render_service.submission.outcomes import answered_with_anothers
 from render_service.submission.spool import Spooled
@@ -40,62 +40,65 @@ class Drained:
     applied: bool
 
 
-def drain(desk: Desk) -> list[Drained]:
-    """Record what waits for the desk's ledger and delete its files; `LedgerUnusable` if it cannot be written.
+def drain(session: Session) -> list[Drained]:
+    """Record the answers that wait for this ledger, and delete their files.
 
-    A file that cannot be read, or recorded, stays, and is named in the log.
+    A file that cannot be read, or recorded, stays, and is named in the log. `LedgerUnusable` where the ledger
+    cannot be written.
     """
     drained = []
-    for one in spool.waiting(desk.settings, desk.ledger):
+    for one in spool.waiting(session.settings, session.ledger):
         if one.spooled is None:
-            desk.log.warning("spool.unusable", file=str(one.path), because=one.problem)
+            session.log.warning("spool.unusable", file=str(one.path), because=one.problem)
             continue
         try:
-            done = _record(desk, one.spooled)
+            done = _record(session, one.spooled)
         except LedgerUnusable:
             raise
         except (AppendRefused, ValueError) as refused:
-            desk.log.warning("spool.refused", file=str(one.path), because=str(refused))
+            session.log.warning("spool.refused", file=str(one.path), because=str(refused))
             continue
         spool.remove(one.path)
         drained.append(done)
-        _say(desk, done)
+        _say(session, done)
     return drained
 
 
-def _say(desk: Desk, done: Drained) -> None:
+def _say(session: Session, done: Drained) -> None:
     spooled = done.spooled
     ids = {"job_id": spooled.job_id, "attempt_id": spooled.attempt_id, "video_id": spooled.video_id}
     if done.applied or spooled.video_id is None:
-        desk.log.warning("submission.spooled", **ids, applied=done.applied)
+        session.log.warning("submission.spooled", **ids, applied=done.applied)
     else:
         hint = f"`sora-ledger adopt --id {spooled.video_id}` if no job has that video"
-        desk.log.warning("submission.spooled", **ids, applied=False, hint=hint)
+        session.log.warning("submission.spooled", **ids, applied=False, hint=hint)
 
 
-def _record(desk: Desk, spooled: Spooled) -> Drained:
+def _record(session: Session, spooled: Spooled) -> Drained:
     drafts = [one.draft() for one in spooled.drafts]
     done_id = str(uuid.uuid5(SPOOLED, spooled.attempt_id))
     for _ in range(TRIES):
-        if (before := desk.ledger.event(done_id)) is not None:
+        if (before := session.ledger.event(done_id)) is not None:
             event = before.event
             return Drained(spooled, isinstance(event, SubmissionSpooled) and event.applied)
-        job = desk.ledger.store.job(spooled.job_id)
+        job = session.ledger.store.job(spooled.job_id)
         if job is None:
             raise ValueError(f"{spooled.job_id} is not in this ledger; is it an older copy?")
         try:
-            return Drained(spooled, _append(desk, job, spooled, _left(desk, job, spooled, drafts), done_id))
+            return Drained(
+                spooled, _append(session, job, spooled, _left(session, job, spooled, drafts), done_id)
+            )
         except (WrongExpectedVersion, EventIdConflict):  # something came in between: look again
             continue
     raise WrongExpectedVersion(f"{spooled.job_id} changes too often: its answer is recorded next time")
 
 
-def _left(desk: Desk, job: Job, spooled: Spooled, drafts: Sequence[Draft]) -> list[Draft] | None:
+def _left(session: Session, job: Job, spooled: Spooled, drafts: Sequence[Draft]) -> list[Draft] | None:
     """Return what is left to record of the outcome: nothing if it is there, None if it may not be recorded.
 
     So it is where the job has its video already, or has begun another attempt.
     """
-    there = desk.ledger.event(drafts[0].event_id)
+    there = session.ledger.event(drafts[0].event_id)
     if there is not None and there.stream == job.job_id:
         return []
     if spooled.video_id is not None and spooled.video_id == job.video_id:
@@ -106,22 +109,22 @@ def _left(desk: Desk, job: Job, spooled: Spooled, drafts: Sequence[Draft]) -> li
         return list(drafts)
     accepted = drafts[0].event
     assert isinstance(accepted, SubmissionAccepted)  # noqa: S101  # no other outcome has an id others may have
-    return [desk.draft(answered_with_anothers(desk.ledger, job.profile, accepted))]
+    return [session.draft(answered_with_anothers(session.ledger, job.profile, accepted))]
 
 
-def _append(desk: Desk, job: Job, spooled: Spooled, left: list[Draft] | None, done_id: str) -> bool:
+def _append(session: Session, job: Job, spooled: Spooled, left: list[Draft] | None, done_id: str) -> bool:
     if left is not None:
         try:
-            _advance(desk, job, [*left, _said(desk, spooled, done_id, applied=True)])
+            _advance(session, job, [*left, _said(session, spooled, done_id, applied=True)])
         except IllegalTransition:  # the attempt was settled otherwise
             pass
         else:
             return True
-    _advance(desk, job, [_said(desk, spooled, done_id, applied=False)])
+    _advance(session, job, [_said(session, spooled, done_id, applied=False)])
     return False
 
 
-def _said(desk: Desk, spooled: Spooled, done_id: str, *, applied: bool) -> Draft:
+def _said(session: Session, spooled: Spooled, done_id: str, *, applied: bool) -> Draft:
     event = SubmissionSpooled(
         attempt_id=spooled.attempt_id,
         outcome=spooled.outcome,
@@ -129,9 +132,9 @@ def _said(desk: Desk, spooled: Spooled, done_id: str, *, applied: bool) -> Draft
         spooled_at=spooled.spooled_at,
         applied=applied,
     )
-    return desk.draft(event, event_id=done_id)
+    return session.draft(event, event_id=done_id)
 
 
-def _advance(desk: Desk, job: Job, drafts: list[Draft]) -> None:
+def _advance(session: Session, job: Job, drafts: list[Draft]) -> None:
     holds = holds_after(job, drafts)
-    desk.ledger.append([Batch(job.job_id, job.version, drafts)], holds=holds)
+    session.ledger.append([Batch(job.job_id, job.version, drafts)], holds=holds)

@@ -10,7 +10,7 @@ from ledger.events import SubmissionAccepted
 from ledger.job import Job
 from ledger.record import Draft, timestamp
 from render_service.runtime.errors import AnswerSpooled
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission import spool
 from render_service.submission.spool import Spooled, SpooledDraft
 from sora_adapter.messages import Submission
@@ -22,8 +22,8 @@ LONGEST_PAUSE_S = 2.0
 class Keeping:
     """The answer to one attempt, from the first failure to record it until it is recorded or given up."""
 
-    def __init__(self, desk: Desk, job: Job, outcome: Submission, drafts: Sequence[Draft]) -> None:
-        self._desk = desk
+    def __init__(self, session: Session, job: Job, outcome: Submission, drafts: Sequence[Draft]) -> None:
+        self._session = session
         self._job = job
         self._outcome = outcome
         self._drafts = drafts
@@ -46,7 +46,7 @@ class Keeping:
         except OSError as error:
             self._trouble = error
         if self._file is not None or first:
-            self._desk.log.warning(
+            self._session.log.warning(
                 "answer.kept" if self._file else "answer.not_kept",
                 job_id=self._job.job_id,
                 attempt_id=self._outcome.attempt_id,
@@ -57,19 +57,19 @@ class Keeping:
 
     def _write(self) -> Path:
         spooled = Spooled(
-            ledger_id=self._desk.ledger.ledger_id,
+            ledger_id=self._session.ledger.ledger_id,
             job_id=self._job.job_id,
             attempt_id=self._outcome.attempt_id,
             outcome=self._outcome.type,
             video_id=self._video_id,
-            spooled_at=timestamp(self._desk.clock()),
+            spooled_at=timestamp(self._session.clock()),
             drafts=tuple(map(SpooledDraft.of, self._drafts)),
         )
-        return spool.write(self._desk.settings.spool_folders(spooled.ledger_id), spooled)
+        return spool.write(self._session.settings.spool_folders(spooled.ledger_id), spooled)
 
     async def may_try_again(self) -> bool:
         """Wait a moment and return True, or False once the time for it is over."""
-        self._until = self._until or time.monotonic() + self._desk.settings.retry_seconds
+        self._until = self._until or time.monotonic() + self._session.settings.retry_seconds
         if time.monotonic() + self._pause_s > self._until:
             return False
         await asyncio.sleep(self._pause_s)

@@ -26,7 +26,7 @@ from ledger.record import Draft
 from render_service.runtime.errors import AnsweredTooLate
 from render_service.session.closing import closed
 from render_service.session.event_ids import CLAIMED, claim_id
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.keep_answer import Keeping
 from sora_adapter.messages import Submission
 
@@ -34,7 +34,7 @@ SLOW_S = 2.0
 """A ledger that takes longer may not come back before this process ends."""
 
 
-async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: bool) -> Job:
+async def record_outcome(session: Session, job: Job, outcome: Submission, *, goes_on: bool) -> Job:
     """Record `outcome`, and the end of the session unless it `goes_on`; return the job after it.
 
     An acceptance claims its video. If another job has that video already, the server has not said what it
@@ -45,13 +45,13 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
     A ledger that cannot be written is tried again for a while, and the answer is in the spool from the first
     failure on, so that not even a kill loses it. `AnswerSpooled` says where it is if that did not help.
     """
-    end = None if goes_on else _end_of(desk, job, outcome)
-    events: list[Event] = [outcome] if end is None else [outcome, closed(desk, job, end)]
-    drafts = [_draft(desk, job, event) for event in events]
-    keeping = Keeping(desk, job, outcome, drafts)
+    end = None if goes_on else _end_of(session, job, outcome)
+    events: list[Event] = [outcome] if end is None else [outcome, closed(session, job, end)]
+    drafts = [_draft(session, job, event) for event in events]
+    keeping = Keeping(session, job, outcome, drafts)
     while True:
         try:
-            recorded = await _recorded_or_kept(desk, job, outcome, drafts, keeping)
+            recorded = await _recorded_or_kept(session, job, outcome, drafts, keeping)
         except LedgerUnusable as trouble:
             await keeping.keep()
             if not await keeping.may_try_again():
@@ -66,10 +66,10 @@ async def record_outcome(desk: Desk, job: Job, outcome: Submission, *, goes_on: 
 
 
 async def _recorded_or_kept(
-    desk: Desk, job: Job, outcome: Submission, drafts: list[Draft], keeping: Keeping
+    session: Session, job: Job, outcome: Submission, drafts: list[Draft], keeping: Keeping
 ) -> Job:
     """Record the answer; while the ledger keeps it waiting, as in a fail-over, it is in the spool."""
-    recording = asyncio.ensure_future(_recorded(desk, job, outcome, drafts))
+    recording = asyncio.ensure_future(_recorded(session, job, outcome, drafts))
     try:
         if not (await asyncio.wait({recording}, timeout=SLOW_S))[0]:
             await keeping.keep()
@@ -78,18 +78,18 @@ async def _recorded_or_kept(
         recording.cancel()  # does nothing to one that is done
 
 
-async def _recorded(desk: Desk, job: Job, outcome: Submission, drafts: list[Draft]) -> Job:
+async def _recorded(session: Session, job: Job, outcome: Submission, drafts: list[Draft]) -> Job:
     try:
-        return await _advanced(desk, job, drafts)
+        return await _advanced(session, job, drafts)
     except EventIdConflict:
-        now = await desk.job(job.job_id)
+        now = await session.job(job.job_id)
         if _is_settled_so(now, outcome) or not isinstance(outcome, SubmissionAccepted):
             return now
-        desk.log.warning("video.claimed_twice", job_id=job.job_id, video_id=outcome.video_id)
+        session.log.warning("video.claimed_twice", job_id=job.job_id, video_id=outcome.video_id)
         if now.state is State.UNKNOWN:  # that is what it was recorded as in the meantime
             return now
-        unknown = await asyncio.to_thread(answered_with_anothers, desk.ledger, now.profile, outcome)
-        return await _advanced(desk, now, [desk.draft(unknown)])
+        unknown = await asyncio.to_thread(answered_with_anothers, session.ledger, now.profile, outcome)
+        return await _advanced(session, now, [session.draft(unknown)])
 
 
 def answered_with_anothers(
@@ -107,20 +107,20 @@ def answered_with_anothers(
     )
 
 
-async def _advanced(desk: Desk, job: Job, drafts: list[Draft]) -> Job:
+async def _advanced(session: Session, job: Job, drafts: list[Draft]) -> Job:
     outcome = drafts[0].event
     assert isinstance(outcome, Submission)  # noqa: S101  # that is what is recorded here
     while True:
         if job.attempt_id != outcome.attempt_id:  # it would end an attempt that is still to be answered
             raise _too_late(job, outcome)
         try:
-            return await desk.advance(job, drafts)
+            return await session.advance(job, drafts)
         except StaleFence as lost:
             raise AnsweredTooLate(_unrecorded(job, outcome)) from lost
         except IllegalTransition as late:
             raise _too_late(job, outcome) from late
         except WrongExpectedVersion:  # something was said about the job meanwhile: read it and try again
-            job = await desk.job(job.job_id)
+            job = await session.job(job.job_id)
 
 
 def _unrecorded(job: Job, outcome: Event) -> str:
@@ -149,17 +149,17 @@ def _too_late(job: Job, outcome: Submission) -> AnsweredTooLate:
     return AnsweredTooLate(f"{what}: `sora-ledger show {job.job_id}` tells how")
 
 
-def _draft(desk: Desk, job: Job, event: Event) -> Draft:
+def _draft(session: Session, job: Job, event: Event) -> Draft:
     if isinstance(event, SubmissionAccepted):
-        return desk.draft(event, event_id=claim_id(job.profile or "", event.video_id))
-    return desk.draft(event)
+        return session.draft(event, event_id=claim_id(job.profile or "", event.video_id))
+    return session.draft(event)
 
 
-def _end_of(desk: Desk, job: Job, outcome: Submission) -> Outcome | None:
+def _end_of(session: Session, job: Job, outcome: Submission) -> Outcome | None:
     """Return how the session ends with `outcome`; None if it goes on, or its key may be used to try again."""
     match outcome:
         case SubmissionRejected():
-            again = job.request_key is not None and desk.profile(job.profile).is_free(outcome)
+            again = job.request_key is not None and session.profile(job.profile).is_free(outcome)
             return None if again else Outcome.REJECTED
         case SubmissionAbsent():
             return None if job.request_key is not None else Outcome.ABSENT

@@ -10,7 +10,7 @@ from ledger.job import Job, State
 from ledger.ledger import Ledger
 from ledger.record import new_event_id
 from render_service.runtime.errors import RequestKeyTaken
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.result import Placed
 from sora_adapter.messages import Submission
 
@@ -28,28 +28,28 @@ LOOK_S = 0.1
 LONGEST_CALL_S = 60.0
 
 
-async def find_repeated(desk: Desk, request: RenderRequest) -> Placed | None:
+async def find_repeated(session: Session, request: RenderRequest) -> Placed | None:
     """Return what came of the request made under this key before; `RequestKeyTaken` if it was another one."""
     if request.request_key is None:
         return None
-    return await asyncio.to_thread(repeated_in, desk.ledger, request)
+    return await asyncio.to_thread(repeated_in, session.ledger, request)
 
 
-async def answered_repeat(desk: Desk, request: RenderRequest, repeated: Placed) -> Placed:
+async def answered_repeat(session: Session, request: RenderRequest, repeated: Placed) -> Placed:
     """Return `repeated` once its call is answered, if another caller is in the middle of it; waits a little.
 
     An intent that is older than a call lasts is that of a caller who is gone: nobody waits for that.
     """
     looks = round(ANSWER_S / LOOK_S)
-    while looks and repeated.job.state is State.SUBMITTING and _is_recent(desk, repeated.job):
-        await desk.sleep(LOOK_S)
-        repeated = await find_repeated(desk, request) or repeated
+    while looks and repeated.job.state is State.SUBMITTING and _is_recent(session, repeated.job):
+        await session.sleep(LOOK_S)
+        repeated = await find_repeated(session, request) or repeated
         looks -= 1
     return repeated
 
 
-def _is_recent(desk: Desk, job: Job) -> bool:
-    age = desk.clock() - datetime.fromisoformat(job.updated_at)
+def _is_recent(session: Session, job: Job) -> bool:
+    age = session.clock() - datetime.fromisoformat(job.updated_at)
     return age.total_seconds() < LONGEST_CALL_S
 
 

@@ -18,7 +18,7 @@ from sora_adapter.profiles import profile
 
 @dataclass(frozen=True)
 class Placed:
-    """A request that went through the desk: the job, what was asked, and the ruling.
+    """A request that went through the session: the job, what was asked, and the ruling.
 
     `under` are the rules that made the ruling, None where it was read from the ledger. `override` is what was
     set aside for it; `override_refused` why nothing was, although that was asked for.

@@ -9,7 +9,7 @@ from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequest
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from render_service.runtime.errors import NotApproved, NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.recorded_call import Files, call_of
 from render_service.submission.result import Placed
 from render_service.submission.retry import Patience
@@ -37,32 +37,32 @@ def recorded(ledger: Ledger, job: Job) -> Recorded:
     return Recorded(events[0], rulings[-1], outcomes[-1] if outcomes else None)
 
 
-async def resume(desk: Desk, job: Job, patience: Patience | None = None) -> Placed:
+async def resume(session: Session, job: Job, patience: Patience | None = None) -> Placed:
     """Submit `job` as it was decided; `NotReady` says why it cannot be, and what to do.
 
     Of what waits for a person, that is a `NotApproved`.
 
     It can be where nothing was attempted yet, or the last attempt is known to have created nothing.
     """
-    found = await asyncio.to_thread(recorded, desk.ledger, job)
-    if not may_try_again(desk, job, found.outcome):
+    found = await asyncio.to_thread(recorded, session.ledger, job)
+    if not may_try_again(session, job, found.outcome):
         raise _not_ready(job)
-    placed, _ = await asyncio.to_thread(rebuild, desk, job, found)
+    placed, _ = await asyncio.to_thread(rebuild, session, job, found)
     try:
-        return await submit(desk, placed, patience or Patience())
+        return await submit(session, placed, patience or Patience())
     except WrongExpectedVersion:  # a worker, or another person, was quicker
-        raise _not_ready(await desk.job(job.job_id)) from None
+        raise _not_ready(await session.job(job.job_id)) from None
 
 
-def rebuild(desk: Desk, job: Job, found: Recorded | None = None) -> tuple[Placed, SubmitCall]:
+def rebuild(session: Session, job: Job, found: Recorded | None = None) -> tuple[Placed, SubmitCall]:
     """Return `job` as it was placed, and the call that carries it out, both from the record.
 
     `NotReady` if it was not allowed, its text was erased, or a file it needs is missing or damaged.
     """
-    found = found or recorded(desk.ledger, job)
+    found = found or recorded(session.ledger, job)
     if not isinstance(found.ruling, RenderDecided):
         raise _not_ready(job)
-    call = call_of(found.requested, found.ruling, Files(job.job_id, desk.assets))
+    call = call_of(found.requested, found.ruling, Files(job.job_id, session.assets))
     return Placed(job, found.requested, found.ruling, found.outcome), call
 
 

@@ -38,7 +38,7 @@ from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, BudgetGone, NotReady
 from render_service.runtime.send_deadline import may_send
 from render_service.session.closing import closed
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.intent import intended, requested
 from render_service.submission.outcomes import record_outcome
 from render_service.submission.recorded_call import Files, call_of
@@ -59,7 +59,7 @@ QUEUED_BY_MS = 30_000
 
 
 def decide(
-    desk: Desk,
+    session: Session,
     request: RenderRequest,
     asked: RenderRequested,
     override: Override | None = None,
@@ -69,21 +69,21 @@ def decide(
 
     `taken` is what unrecorded decisions take of each budget. `BadInput` or `BadRequest` refuse it as it is.
     """
-    profile = desk.profile(request.profile)
+    profile = session.profile(request.profile)
 
     def decided(under: Rules) -> Placed:
-        who = asker(desk.settings, under.policy)
-        context = who.known_to(context_of(desk, request, profile, taken))
+        who = asker(session.settings, under.policy)
+        context = who.known_to(context_of(session, request, profile, taken))
         ruling = consider(request, catalog=under.catalog, policy=under.policy, context=context)
         placed = _overridden(Placed(unrecorded(), asked, ruling, under=under), under, override)
         who.check(placed.ruling)
         return placed
 
-    return desk.in_force.judge(decided, (BadInput, BadRequest))
+    return session.in_force.judge(decided, (BadInput, BadRequest))
 
 
 async def place(
-    desk: Desk,
+    session: Session,
     request: RenderRequest,
     material: Material = NOTHING,
     patience: Patience | None = None,
@@ -101,23 +101,23 @@ async def place(
     A server at capacity is asked again as `patience` allows.
     """
     patience = patience or Patience()
-    repeated = await find_repeated(desk, request)
+    repeated = await find_repeated(session, request)
     if repeated is None:
-        asked = await asyncio.to_thread(requested, desk.assets, request, material)
+        asked = await asyncio.to_thread(requested, session.assets, request, material)
         try:
-            return await _place_new(desk, request, asked, material, patience, queue, override)
+            return await _place_new(session, request, asked, material, patience, queue, override)
         except EventIdConflict:  # another process used the key in between
-            repeated = await find_repeated(desk, request)
+            repeated = await find_repeated(session, request)
             if repeated is None:
                 raise
-    repeated = await answered_repeat(desk, request, repeated)
-    if queue or not may_try_again(desk, repeated.job, repeated.outcome):
+    repeated = await answered_repeat(session, request, repeated)
+    if queue or not may_try_again(session, repeated.job, repeated.outcome):
         return repeated
-    return await submit(desk, repeated, patience, material)
+    return await submit(session, repeated, patience, material)
 
 
 async def _place_new(
-    desk: Desk,
+    session: Session,
     request: RenderRequest,
     asked: RenderRequested,
     material: Material,
@@ -131,12 +131,12 @@ async def _place_new(
     """
 
     async def once() -> Placed:
-        placed = await asyncio.to_thread(decide, desk, request, asked, override)
+        placed = await asyncio.to_thread(decide, session, request, asked, override)
         if queue or not isinstance(placed.ruling, RenderDecided):
-            return await _recorded(desk, placed)
-        return await submit(desk, placed, patience, material)
+            return await _recorded(session, placed)
+        return await submit(session, placed, patience, material)
 
-    return await decided_until_recorded(desk.log, once)
+    return await decided_until_recorded(session.log, once)
 
 
 def _overridden(placed: Placed, under: Rules, wish: Override | None) -> Placed:
@@ -152,14 +152,14 @@ def _overridden(placed: Placed, under: Rules, wish: Override | None) -> Placed:
     return replace(placed, ruling=ruling, override=wish)
 
 
-def may_try_again(desk: Desk, job: Job, outcome: Submission | None) -> bool:
+def may_try_again(session: Session, job: Job, outcome: Submission | None) -> bool:
     """Say whether there was no attempt, or the last is known to have created nothing and cost nothing."""
     if job.outcome is not None:
         return False
     if job.state in {State.DECIDED, State.ABSENT}:
         return True
     rejected = job.state is State.REJECTED and isinstance(outcome, SubmissionRejected)
-    return rejected and desk.profile(job.profile).is_free(outcome)  # type: ignore[arg-type]  # rejected says so
+    return rejected and session.profile(job.profile).is_free(outcome)  # type: ignore[arg-type]  # rejected says so
 
 
 def unrecorded() -> Job:
@@ -176,48 +176,57 @@ def unrecorded() -> Job:
     )
 
 
-def opening(desk: Desk, placed: Placed, same: Draft | None = None) -> list[Draft]:
+def opening(session: Session, placed: Placed, same: Draft | None = None) -> list[Draft]:
     """Return what a session opens with: the request, overrides, its decision, and after a denial its end.
 
     `same` is a draft of the very same ruling, made for another request.
     """
     asked, ruling = placed.requested, placed.ruling
     assert placed.under is not None  # noqa: S101  # it was decided just now
-    asking = asker(desk.settings, placed.under.policy).drafts(
-        desk.ledger, placed.job.job_id, asked, desk.provenance, desk.clock(), event_id_of(asked.request_key)
+    asking = asker(session.settings, placed.under.policy).drafts(
+        session.ledger,
+        placed.job.job_id,
+        asked,
+        session.provenance,
+        session.clock(),
+        event_id_of(asked.request_key),
     )
     first = asking[0]
     set_aside_now = placed.override.events() if placed.override else []
-    overrides = [desk.draft(event, causation_id=first.event_id) for event in set_aside_now]
+    overrides = [session.draft(event, causation_id=first.event_id) for event in set_aside_now]
     cause = (overrides or [first])[-1].event_id
-    decided = same.again(desk.clock(), causation_id=cause) if same else desk.draft(ruling, causation_id=cause)
+    decided = (
+        same.again(session.clock(), causation_id=cause) if same else session.draft(ruling, causation_id=cause)
+    )
     drafts = [*asking, *overrides, decided]
     if isinstance(ruling, RenderDenied):
         end = RenderClosed(outcome=Outcome.DENIED, duration_ms=0, cost_usd_micros=0)
-        drafts.append(desk.draft(end))
+        drafts.append(session.draft(end))
     return drafts
 
 
-async def _recorded(desk: Desk, placed: Placed) -> Placed:
+async def _recorded(session: Session, placed: Placed) -> Placed:
     """Record what is not submitted now: denied, held, or left to a worker, for whom it is made due."""
-    store, job_id = desk.ledger.store, placed.job.job_id
+    store, job_id = session.ledger.store, placed.job.job_id
     queued = isinstance(placed.ruling, RenderDecided)
     if queued:  # first, so that a crash after the append leaves nothing that is never due
         await asyncio.to_thread(store.schedule, job_id, QUEUED_BY_MS)
-    job = await _opened(desk, placed, opening(desk, placed))
+    job = await _opened(session, placed, opening(session, placed))
     if queued:
         await asyncio.to_thread(store.wake, [job_id])
     return replace(placed, job=job)
 
 
-async def _opened(desk: Desk, placed: Placed, drafts: Sequence[Draft]) -> Job:
+async def _opened(session: Session, placed: Placed, drafts: Sequence[Draft]) -> Job:
     """Record what a session opens with; `PolicyReplaced` if other rules than decided it are in force."""
     assert placed.under is not None  # noqa: S101  # as for `opening`
-    with replaced_if_refused(desk.in_force, placed.under):
-        return await desk.advance(placed.job, drafts, under=placed.under)
+    with replaced_if_refused(session.in_force, placed.under):
+        return await session.advance(placed.job, drafts, under=placed.under)
 
 
-async def submit(desk: Desk, placed: Placed, patience: Patience, material: Material = NOTHING) -> Placed:
+async def submit(
+    session: Session, placed: Placed, patience: Patience, material: Material = NOTHING
+) -> Placed:
     """Attempt what was allowed until there is an outcome that lasts; every attempt has an intent of its own.
 
     `placed` is not in the ledger yet, or was never attempted, or `may_try_again`. What is sent is what it
@@ -226,19 +235,19 @@ async def submit(desk: Desk, placed: Placed, patience: Patience, material: Mater
     """
     if not isinstance(placed.ruling, RenderDecided):
         return placed
-    files = Files(placed.job.job_id, desk.assets, material)
+    files = Files(placed.job.job_id, session.assets, material)
     call = await asyncio.to_thread(call_of, placed.requested, placed.ruling, files)
     while True:
-        placed, wait_s = await attempt(desk, placed, call, patience)
+        placed, wait_s = await attempt(session, placed, call, patience)
         if wait_s is None:
             break
-        desk.log.warning("submission.at_capacity", job_id=placed.job.job_id, wait_s=round(wait_s, 1))
-        await _wait(desk, placed.job, wait_s)
+        session.log.warning("submission.at_capacity", job_id=placed.job.job_id, wait_s=round(wait_s, 1))
+        await _wait(session, placed.job, wait_s)
     return placed
 
 
 async def attempt(
-    desk: Desk, placed: Placed, call: SubmitCall, patience: Patience
+    session: Session, placed: Placed, call: SubmitCall, patience: Patience
 ) -> tuple[Placed, float | None]:
     """Attempt once what was allowed; return what came of it, and the seconds after which to try again.
 
@@ -246,23 +255,23 @@ async def attempt(
     """
     ruling, job = placed.ruling, placed.job
     assert isinstance(ruling, RenderDecided)  # noqa: S101  # nothing else is attempted
-    profile = desk.profile(placed.requested.profile)
+    profile = session.profile(placed.requested.profile)
     if job.version != NEW and (overridden := str(ruling.basis.inputs.get("overridden") or "")):
-        await asyncio.to_thread(_check_overrides, desk, job, overridden.split(","))
+        await asyncio.to_thread(_check_overrides, session, job, overridden.split(","))
     if job.version != NEW and ruling.basis.inputs.get("approved"):
-        await asyncio.to_thread(_check_approvals, desk, job)
+        await asyncio.to_thread(_check_approvals, session, job)
     if job.version != NEW:
-        await desk.check_server(job)
-    async with desk.connect(profile) as client:
-        await asyncio.to_thread(lambda: desk.ledger.ledger_id)  # known before the ledger may be gone
+        await session.check_server(job)
+    async with session.connect(profile) as client:
+        await asyncio.to_thread(lambda: session.ledger.ledger_id)  # known before the ledger may be gone
         prepared = await _prepared(client, call)
         sent_sha256 = prepared.sent_sha256 if isinstance(prepared, Prepared) else None
-        fence = desk.fences.get(job.job_id)
+        fence = session.fences.get(job.job_id)
         intent = intended(client, profile, placed.requested, ruling, fence, sent_sha256)
-        in_time = may_send(job.job_id, desk.held_until)
-        recording = _recording(desk, placed, job, intent)
-        attempt = _attempt(desk, client, recording, intent, prepared, patience, in_time)
-        job, outcome, wait_s = await uninterrupted(desk, attempt)
+        in_time = may_send(job.job_id, session.held_until)
+        recording = _recording(session, placed, job, intent)
+        attempt = _attempt(session, client, recording, intent, prepared, patience, in_time)
+        job, outcome, wait_s = await uninterrupted(session, attempt)
     return replace(placed, job=job, outcome=outcome), wait_s
 
 
@@ -274,9 +283,9 @@ async def _prepared(client: "VideosClient", call: SubmitCall) -> Prepared | Adap
         return error
 
 
-def _check_overrides(desk: Desk, job: Job, overridden: Sequence[str]) -> None:
+def _check_overrides(session: Session, job: Job, overridden: Sequence[str]) -> None:
     """Refuse to submit on the strength of an override that has run out."""
-    lapsed = set(lapsed_overrides(desk.ledger.history(job.job_id), desk.clock()))
+    lapsed = set(lapsed_overrides(session.ledger.history(job.job_id), session.clock()))
     over = [code for code in overridden if code in lapsed]
     if over:
         raise NotReady(
@@ -285,47 +294,47 @@ def _check_overrides(desk: Desk, job: Job, overridden: Sequence[str]) -> None:
         )
 
 
-def _check_approvals(desk: Desk, job: Job) -> None:
+def _check_approvals(session: Session, job: Job) -> None:
     """Refuse to submit on the strength of an approval that has expired."""
-    until = approved_until(desk.ledger.history(job.job_id))
-    if until is not None and until <= timestamp(desk.clock()):
+    until = approved_until(session.ledger.history(job.job_id))
+    if until is not None and until <= timestamp(session.clock()):
         raise NotReady(
             f"{job.job_id} was approved until {until[:19]}Z, which is over: "
             f"`sora-ledger cancel {job.job_id}`, and ask again"
         )
 
 
-async def _recording(desk: Desk, placed: Placed, job: Job, intent: SubmissionIntended) -> Job:
+async def _recording(session: Session, placed: Placed, job: Job, intent: SubmissionIntended) -> Job:
     """Record the intent, and before the first one the request and the decision it follows from."""
     if job.version != NEW:
-        return await _intended_again(desk, job, intent)
-    opened = opening(desk, placed)
-    drafts = [*opened, desk.draft(intent, causation_id=opened[-1].event_id)]
-    return await _opened(desk, placed, drafts)
+        return await _intended_again(session, job, intent)
+    opened = opening(session, placed)
+    drafts = [*opened, session.draft(intent, causation_id=opened[-1].event_id)]
+    return await _opened(session, placed, drafts)
 
 
-async def _intended_again(desk: Desk, job: Job, intent: SubmissionIntended) -> Job:
+async def _intended_again(session: Session, job: Job, intent: SubmissionIntended) -> Job:
     """Record another intent; its money was free in between, and may have gone to somebody else."""
     try:
-        return await desk.advance(job, [desk.draft(intent)])
+        return await session.advance(job, [session.draft(intent)])
     except BudgetExceeded as gone:
         if job.state is State.REJECTED and job.request_key is None:
-            await desk.advance(job, [desk.draft(closed(desk, job, Outcome.REJECTED))])
+            await session.advance(job, [session.draft(closed(session, job, Outcome.REJECTED))])
         raise BudgetGone(f"{job.job_id} was not sent again: {gone}; `sora-ledger budget list`") from gone
 
 
-async def _wait(desk: Desk, job: Job, wait_s: float) -> None:
+async def _wait(session: Session, job: Job, wait_s: float) -> None:
     """Wait to try again; who stops waiting leaves no session open that no key can open again."""
     try:
-        await desk.sleep(wait_s)
+        await session.sleep(wait_s)
     except asyncio.CancelledError:
         if job.request_key is None:
-            await desk.advance(job, [desk.draft(closed(desk, job, Outcome.REJECTED))])
+            await session.advance(job, [session.draft(closed(session, job, Outcome.REJECTED))])
         raise
 
 
 async def _attempt(  # what one attempt is made of
-    desk: Desk,
+    session: Session,
     client: "VideosClient",
     recording: Awaitable[Job],
     intent: SubmissionIntended,
@@ -344,21 +353,21 @@ async def _attempt(  # what one attempt is made of
         submitted = await client.submit_prepared(intent, prepared, in_time)
     except AdapterError:  # raised only before anything was sent
         absent = SubmissionAbsent(attempt_id=intent.attempt_id, how="never_connected")
-        await record_outcome(desk, job, absent, goes_on=False)
+        await record_outcome(session, job, absent, goes_on=False)
         raise
     outcome = submitted.outcome
     if isinstance(outcome, SubmissionAccepted) and submitted.reported_cost_usd_micros is not None:
         outcome = outcome.model_copy(update={"reported_cost_usd_micros": submitted.reported_cost_usd_micros})
     wait_s = patience.wait_after(outcome, client.profile)
-    return await record_outcome(desk, job, outcome, goes_on=wait_s is not None), outcome, wait_s
+    return await record_outcome(session, job, outcome, goes_on=wait_s is not None), outcome, wait_s
 
 
-async def uninterrupted(desk: Desk, work: Coroutine[Any, Any, T]) -> T:
+async def uninterrupted(session: Session, work: Coroutine[Any, Any, T]) -> T:
     """Finish `work` although somebody pressed Ctrl-C: an answer that is on its way is recorded first."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        desk.log.warning("submission.finishing", hint="press Ctrl-C again to leave the outcome unknown")
+        session.log.warning("submission.finishing", hint="press Ctrl-C again to leave the outcome unknown")
         await task
         raise

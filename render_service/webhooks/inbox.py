@@ -19,7 +19,7 @@ from ledger.events import Event, WebhookReceived
 from ledger.job import Job
 from ledger.record import Authority, Draft, draft
 from ledger.store.interface import ANY, Batch, JobFilter
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.webhooks.matching import inbox_of, match, tie
 
 RECEIPTS = uuid.UUID("c3f0a6f4-53a5-5c44-9d0c-0b7b9f3b8f11")
@@ -64,10 +64,10 @@ class Waiting(NamedTuple):
 
 
 class Inbox:
-    """Records deliveries at a desk; for one event loop."""
+    """Records deliveries in a session; for one event loop."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._waiting: list[Waiting] = []
         self._untied: list[Unseen] = []
         self._working: asyncio.Task[None] | None = None
@@ -151,18 +151,18 @@ class Inbox:
         return list(unseen.values()), set(new)
 
     def _draft(self, one: Waiting) -> Draft:
-        who = replace(self._desk.provenance, authority=Authority.EXTERNAL)
-        return draft(one.event, who, self._desk.clock(), event_id=one.event_id)
+        who = replace(self._session.provenance, authority=Authority.EXTERNAL)
+        return draft(one.event, who, self._session.clock(), event_id=one.event_id)
 
     def _append(self, new: Iterable[Unseen]) -> None:
         by_profile: dict[str, list[Draft]] = {}
         for each in new:
             by_profile.setdefault(each.profile, []).append(each.received)
         batches = [Batch(inbox_of(profile), ANY, drafts) for profile, drafts in by_profile.items()]
-        self._desk.ledger.append(batches)
+        self._session.ledger.append(batches)
 
     def _known(self, event_ids: Iterable[str]) -> dict[str, Said]:
-        found = {event_id: self._desk.ledger.event(event_id) for event_id in event_ids}
+        found = {event_id: self._session.ledger.event(event_id) for event_id in event_ids}
         return {event_id: _said(record.event) for event_id, record in found.items() if record is not None}
 
     def _forget(self) -> None:
@@ -174,19 +174,19 @@ class Inbox:
         try:
             jobs = [(self._job(each), each) for each in unseen]
             found = [(job, each) for job, each in jobs if job is not None]
-            tie(self._desk.ledger, [(job.job_id, self._match(each)) for job, each in found])
+            tie(self._session.ledger, [(job.job_id, self._match(each)) for job, each in found])
             due = {job.job_id for job, _ in found if job.outcome is None}
             if due:
-                self._desk.ledger.store.wake(due)
+                self._session.ledger.store.wake(due)
         except Exception as error:  # noqa: BLE001  # a wake-up is not worth the deliveries that wait
-            self._desk.log.warning("webhook.not_matched", deliveries=len(unseen), because=str(error))
+            self._session.log.warning("webhook.not_matched", deliveries=len(unseen), because=str(error))
 
     def _job(self, each: Unseen) -> Job | None:
-        jobs = self._desk.ledger.jobs(JobFilter(profile=each.profile, video_id=each.event.video_id), 1)
+        jobs = self._session.ledger.jobs(JobFilter(profile=each.profile, video_id=each.event.video_id), 1)
         return jobs[0] if jobs else None
 
     def _match(self, each: Unseen) -> Draft:
-        return match(self._desk, each.profile, each.event, each.received.event_id)
+        return match(self._session, each.profile, each.event, each.received.event_id)
 
 
 def receipt_id(profile: str, webhook_event_id: str) -> str:

@@ -17,7 +17,7 @@ from ledger.job import Job
 from ledger.ledger import Ledger
 from ledger.record import Authority, Draft, draft
 from ledger.store.interface import ANY, Batch, RecordFilter
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 MATCHES = uuid.UUID("5b1f0b0e-6c1c-5d43-8a55-0f3f4c1d7a66")
 """Namespace of the event ids of matches."""
@@ -28,19 +28,19 @@ def inbox_of(profile: str) -> str:
     return f"inbox_{profile}"
 
 
-def match(desk: Desk, profile: str, received: WebhookReceived, received_id: str) -> Draft:
+def match(session: Session, profile: str, received: WebhookReceived, received_id: str) -> Draft:
     """Return the event that ties a delivery to its job, the same id for the same webhook event."""
     event = WebhookMatched(
         webhook_event_id=received.webhook_event_id,
         webhook_type=received.webhook_type,
         video_id=received.video_id,
     )
-    who = replace(desk.provenance, authority=Authority.SYSTEM)
+    who = replace(session.provenance, authority=Authority.SYSTEM)
     event_id = str(uuid.uuid5(MATCHES, f"{profile}\n{received.webhook_event_id}"))
-    return draft(event, who, desk.clock(), event_id=event_id, causation_id=received_id)
+    return draft(event, who, session.clock(), event_id=event_id, causation_id=received_id)
 
 
-async def match_inbox(desk: Desk, job: Job) -> Job:
+async def match_inbox(session: Session, job: Job) -> Job:
     """Tie what the inbox holds about the video of `job` to it, and return the job after that.
 
     Looks at what came since the job began: nobody can announce a video before it is asked for. One that was
@@ -48,25 +48,25 @@ async def match_inbox(desk: Desk, job: Job) -> Job:
     """
     if job.profile is None or job.video_id is None:
         return job
-    matched = await asyncio.to_thread(_match_late, desk, job, job.profile)
-    return await desk.job(job.job_id) if matched else job
+    matched = await asyncio.to_thread(_match_late, session, job, job.profile)
+    return await session.job(job.job_id) if matched else job
 
 
-def _match_late(desk: Desk, job: Job, profile: str) -> int:
+def _match_late(session: Session, job: Job, profile: str) -> int:
     inbox = RecordFilter(stream=inbox_of(profile))
-    if not desk.ledger.store.rows(0, 1, inbox):
+    if not session.ledger.store.rows(0, 1, inbox):
         return 0
-    history = desk.ledger.history(job.job_id)
+    history = session.ledger.history(job.job_id)
     said = {r.event.webhook_event_id for r in history if isinstance(r.event, WebhookMatched)}
     after = 0 if isinstance(history[0].event, RenderAdopted) else history[0].position
     late = [
-        (job.job_id, match(desk, profile, record.event, record.event_id))
-        for record in desk.ledger.read(inbox, after=after)
+        (job.job_id, match(session, profile, record.event, record.event_id))
+        for record in session.ledger.read(inbox, after=after)
         if isinstance(record.event, WebhookReceived)
         and record.event.video_id == job.video_id
         and record.event.webhook_event_id not in said
     ]
-    return tie(desk.ledger, late)
+    return tie(session.ledger, late)
 
 
 def tie(ledger: Ledger, matches: Sequence[tuple[str, Draft]]) -> int:

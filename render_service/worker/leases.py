@@ -9,7 +9,7 @@ import asyncio
 from ledger.errors import StaleFence
 from ledger.store.interface import Fence, Lease
 from render_service.runtime.send_deadline import elapsing
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 RENEWALS = 3
 """How often a lease is renewed while it lasts."""
@@ -17,13 +17,13 @@ RENEWALS = 3
 AGAIN_MS = 1_000
 
 
-class Hands:
+class Leases:
     """The leases of one worker, `holder`, each for `lease_s` seconds of the store's clock."""
 
-    def __init__(self, desk: Desk, holder: str, lease_s: float) -> None:
+    def __init__(self, session: Session, holder: str, lease_s: float) -> None:
         self.holder = holder
-        self._desk = desk
-        self._store = desk.ledger.store
+        self._session = session
+        self._store = session.ledger.store
         self._lease_s = lease_s
         self._leases: dict[str, Lease] = {}
 
@@ -41,8 +41,8 @@ class Hands:
                 await asyncio.to_thread(self._store.release, lease, AGAIN_MS)
                 continue
             self._leases[lease.job_id] = lease
-            self._desk.fences[lease.job_id] = Fence(lease.job_id, lease.token)
-            self._desk.held_until[lease.job_id] = until
+            self._session.fences[lease.job_id] = Fence(lease.job_id, lease.token)
+            self._session.held_until[lease.job_id] = until
             taken.append(lease.job_id)
         return taken
 
@@ -51,8 +51,8 @@ class Hands:
         if lease := self._leases.get(job_id):
             await self._release(lease, None if delay_s is None else round(delay_s * 1000))
             self._leases.pop(job_id, None)
-            self._desk.fences.pop(job_id, None)
-            self._desk.held_until.pop(job_id, None)
+            self._session.fences.pop(job_id, None)
+            self._session.held_until.pop(job_id, None)
 
     async def put_all(self) -> None:
         """Give back whatever is in hand, due at once; what still works on it can record nothing more."""
@@ -63,7 +63,7 @@ class Hands:
         try:
             await asyncio.to_thread(self._store.release, lease, delay_ms)
         except StaleFence:
-            self._desk.log.warning("lease.lost", job_id=lease.job_id, fence=lease.token)
+            self._session.log.warning("lease.lost", job_id=lease.job_id, fence=lease.token)
 
     async def keep(self) -> None:
         """Renew the leases for as long as this runs."""
@@ -73,4 +73,4 @@ class Hands:
                 until, lease_ms = elapsing() + self._lease_s, round(self._lease_s * 1000)
                 kept = await asyncio.to_thread(self._store.keep, self.holder, lease_ms)
                 in_hand = (lease.job_id for lease in kept if lease.job_id in self._leases)
-                self._desk.held_until.update(dict.fromkeys(in_hand, until))
+                self._session.held_until.update(dict.fromkeys(in_hand, until))

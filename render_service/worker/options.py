@@ -14,7 +14,7 @@ _LIMIT = re.compile(r"(?P<model>[^=\s]+)=(?P<number>[1-9][0-9]{0,5})")
 
 
 @dataclass(frozen=True)
-class Terms:
+class WorkerOptions:
     """How a worker works; `drain` ends it once nothing is due, waiting or held by anybody.
 
     `at_once` jobs in hand, looked at every `interval_s`; a lease lasts `lease_s` and is renewed three times

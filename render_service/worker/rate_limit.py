@@ -42,7 +42,7 @@ class Capacity:
         if limit.name in self._strikes:
             limit = limit._replace(per_minute=min(limit.per_minute or PROBES_PER_MINUTE, PROBES_PER_MINUTE))
         if self._now() >= self._opens.get(limit.name, 0.0):
-            wait_ms = await asyncio.to_thread(self._store.take_turn, job_id, limit)
+            wait_ms = await asyncio.to_thread(self._store.acquire_slot, job_id, limit)
             if wait_ms == 0:
                 return 0.0
             self._opens[limit.name] = self._now() + wait_ms / 1000
@@ -67,7 +67,7 @@ class Capacity:
         doublings = min(self._strikes.get(name, 0), _MOST_DOUBLINGS)
         pause_s: float = max(wait_s, min(wait_s * 2**doublings, LONGEST_PAUSE_S) * (1 - self._jitter() / 2))
         self._paused_until[name] = now + pause_s
-        await asyncio.to_thread(self._store.hold_back, name, round(pause_s * 1000))
+        await asyncio.to_thread(self._store.back_off, name, round(pause_s * 1000))
         await self.free(job_id)
         return pause_s
 
@@ -77,4 +77,4 @@ class Capacity:
 
     async def free(self, job_id: str) -> None:
         """Give back the slot of a job that does not run, or no longer."""
-        await asyncio.to_thread(self._store.give_back, [job_id])
+        await asyncio.to_thread(self._store.release_slots, [job_id])

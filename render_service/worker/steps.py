@@ -15,15 +15,15 @@ from ledger.errors import IllegalTransition, LedgerUnusable, StaleFence, WrongEx
 from ledger.job import Job, State
 from render_service.recovery.reconcile import reconcile
 from render_service.runtime.errors import AnsweredTooLate, AssetUnusable, NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.observe import Looking
 from render_service.settlement.overdue import is_overdue
-from render_service.settlement.settle import finish, let_go, record_observation
+from render_service.settlement.settle import finish, mark_lost, record_observation
 from render_service.submission.resume import rebuild, recorded
 from render_service.submission.retry import Patience
 from render_service.submission.submit import attempt, may_try_again
-from render_service.worker.leases import Hands
-from render_service.worker.options import Terms
+from render_service.worker.leases import Leases
+from render_service.worker.options import WorkerOptions
 from render_service.worker.rate_limit import Capacity
 from sora_adapter.errors import (
     AdapterError,
@@ -45,8 +45,8 @@ class Step(Enum):
     """The next thing to do."""
 
     SUBMIT = auto()
-    FIND = auto()
-    LOOK = auto()
+    RECONCILE = auto()
+    OBSERVE = auto()
     FINISH = auto()
     NOTHING = auto()
 
@@ -55,9 +55,9 @@ _STEPS = {
     State.DECIDED: Step.SUBMIT,
     State.REJECTED: Step.SUBMIT,
     State.ABSENT: Step.SUBMIT,
-    State.SUBMITTING: Step.FIND,
-    State.UNKNOWN: Step.FIND,
-    State.RUNNING: Step.LOOK,
+    State.SUBMITTING: Step.RECONCILE,
+    State.UNKNOWN: Step.RECONCILE,
+    State.RUNNING: Step.OBSERVE,
     State.COMPLETED: Step.FINISH,
     State.STORED: Step.FINISH,
     State.FAILED: Step.FINISH,
@@ -83,14 +83,14 @@ AFTER_TROUBLE_S = 30.0
 NEEDS_A_PERSON_S = 600.0
 
 
-class CarryingOut:
+class StepRunner:
     """What a worker does with the jobs in its `hands`."""
 
-    def __init__(self, desk: Desk, hands: Hands, terms: Terms) -> None:
-        self._desk = desk
+    def __init__(self, session: Session, hands: Leases, terms: WorkerOptions) -> None:
+        self._session = session
         self._hands = hands
         self._terms = terms
-        self._capacity = Capacity(desk.ledger.store)
+        self._capacity = Capacity(session.ledger.store)
         self._sending = asyncio.Semaphore(SENDING)
         self._asking = asyncio.Semaphore(ASKING)
         self._fetching = asyncio.Semaphore(FETCHING)
@@ -104,9 +104,9 @@ class CarryingOut:
         match step:
             case Step.SUBMIT:
                 await self._submit(jobs)
-            case Step.LOOK:
+            case Step.OBSERVE:
                 await self._each(jobs, self._look(jobs))
-            case Step.FIND:
+            case Step.RECONCILE:
                 await self._each(jobs, self._find(jobs))
             case Step.FINISH:
                 await asyncio.gather(*(self._each([job], self._finish(job)) for job in jobs))
@@ -146,7 +146,7 @@ class CarryingOut:
         Without a delay it is longer and longer, as nothing new is heard of a job.
         """
         for given in jobs:
-            job = await self._desk.job(given.job_id)
+            job = await self._session.job(given.job_id)
             self._warn(job, error)
             step = next_step(job)
             if step in {Step.NOTHING, Step.SUBMIT}:
@@ -157,22 +157,22 @@ class CarryingOut:
 
     def _patience_s(self, job: Job) -> float:
         """Return half of the time in which nothing new was heard of `job`, within bounds."""
-        silent = self._desk.clock() - datetime.fromisoformat(job.updated_at)
+        silent = self._session.clock() - datetime.fromisoformat(job.updated_at)
         return min(max(AFTER_TROUBLE_S, silent.total_seconds() / 2), NEEDS_A_PERSON_S)
 
     def _warn(self, job: Job, error: Exception) -> None:
-        self._desk.log.warning("job.trouble", job_id=job.job_id, **loggable(error))
+        self._session.log.warning("job.trouble", job_id=job.job_id, **loggable(error))
 
     async def _mind_age(self, job: Job) -> None:
         """Give the place of a render that takes too long to others, once, and say so; it is still watched."""
         if job.job_id in self._overdue:
             return
-        ledger, longest_s = self._desk.ledger, self._desk.settings.longest_render_s
-        if await asyncio.to_thread(is_overdue, ledger, job, self._desk.clock(), longest_s):
+        ledger, longest_s = self._session.ledger, self._session.settings.longest_render_s
+        if await asyncio.to_thread(is_overdue, ledger, job, self._session.clock(), longest_s):
             self._overdue.add(job.job_id)
             await self._capacity.free(job.job_id)
             next_command = f"sora-ledger give-up {job.job_id} --reason TEXT"
-            self._desk.log.warning("job.overdue", job_id=job.job_id, state=job.state, ends_it=next_command)
+            self._session.log.warning("job.overdue", job_id=job.job_id, state=job.state, ends_it=next_command)
 
     async def _done(self, job: Job) -> None:
         """Let go of a job for good; whatever is asked for it later makes it due again."""
@@ -198,16 +198,16 @@ class CarryingOut:
         if wait_s := await self._capacity.turn(job.job_id, limit):
             await self._hands.put(job.job_id, wait_s)
             return
-        found = await asyncio.to_thread(recorded, self._desk.ledger, job)
-        if not may_try_again(self._desk, job, found.outcome):
+        found = await asyncio.to_thread(recorded, self._session.ledger, job)
+        if not may_try_again(self._session, job, found.outcome):
             await self._done(job)
             return
-        placed, call = await asyncio.to_thread(rebuild, self._desk, job, found)
+        placed, call = await asyncio.to_thread(rebuild, self._session, job, found)
         patience = Patience(timeout_s=math.inf, outlasts_absence=True)
-        placed, wait_again_s = await attempt(self._desk, placed, call, patience)
+        placed, wait_again_s = await attempt(self._session, placed, call, patience)
         if wait_again_s is not None:
             pause_s = await self._capacity.refused(job.job_id, limit, wait_again_s)
-            self._desk.log.warning("server.at_capacity", limit=limit.name, pause_s=round(pause_s, 1))
+            self._session.log.warning("server.at_capacity", limit=limit.name, pause_s=round(pause_s, 1))
             await self._hands.put(job.job_id, pause_s)
             return
         self.submitted += 1
@@ -222,23 +222,23 @@ class CarryingOut:
     # --- finding what was lost ---
 
     async def _find(self, jobs: Sequence[Job]) -> None:
-        for settlement in await reconcile(self._desk, jobs, grace_s=self._terms.grace_s):
+        for settlement in await reconcile(self._session, jobs, grace_s=self._terms.grace_s):
             job_id = settlement.job.job_id
             if not settlement.is_open:
                 await self._hands.put(job_id, 0.0)
                 continue
             asks = settlement.verdict == "needs_person"
             if asks:
-                self._desk.log.warning("job.needs_a_person", job_id=job_id, why=settlement.why)
+                self._session.log.warning("job.needs_a_person", job_id=job_id, why=settlement.why)
             await self._hands.put(job_id, NEEDS_A_PERSON_S if asks else self._terms.interval_s)
 
     # --- looking and finishing ---
 
     async def _look(self, jobs: Sequence[Job]) -> None:
         by_video = {job.video_id: job for job in jobs if job.video_id is not None}
-        async with self._desk.connect(self._desk.profile(jobs[0].profile)) as client:
+        async with self._session.connect(self._session.profile(jobs[0].profile)) as client:
             looking = self._looking.setdefault(
-                client.profile.name, Looking(client, self._desk.log, self._asking)
+                client.profile.name, Looking(client, self._session.log, self._asking)
             )
             listed, asked = await looking.at(list(by_video))
             await asyncio.gather(
@@ -254,14 +254,14 @@ class CarryingOut:
 
     async def _refused(self, job: Job, answer: "AdapterError") -> None:
         if isinstance(answer, VideoNotFound):
-            await let_go(self._desk, job)
+            await mark_lost(self._session, job)
         raise answer
 
     async def _take_in(
         self, client: "VideosClient", job: Job, seen: Observation, *, listed: bool = True
     ) -> None:
         async def taken_in() -> None:
-            now = await record_observation(self._desk, job, seen, "list" if listed else "poll")
+            now = await record_observation(self._session, job, seen, "list" if listed else "poll")
             if now.state is State.RUNNING:
                 await self._mind_age(now)
                 await self._hands.put(now.job_id, self._next_look_s(seen))
@@ -274,13 +274,13 @@ class CarryingOut:
     def _next_look_s(self, seen: Observation) -> float:
         """Return the seconds to the next look: as the server says, else with the other jobs."""
         if seen.poll_after_ms is None and seen.retry_after_ms is None:
-            return self._terms.next_look_s(self._desk.clock().timestamp())
+            return self._terms.next_look_s(self._session.clock().timestamp())
         return pace_after_look(seen, self._terms.interval_s).pause_s
 
     async def _finish(self, job: Job, client: "VideosClient | None" = None) -> None:
         """Keep the video and close the job."""
-        async with self._fetching, self._desk.connect(self._desk.profile(job.profile)) as connected:
-            ended = await finish(self._desk, client or connected, job)
+        async with self._fetching, self._session.connect(self._session.profile(job.profile)) as connected:
+            ended = await finish(self._session, client or connected, job)
         if next_step(ended) is Step.NOTHING:
             self.closed += 1
             await self._done(ended)

@@ -31,10 +31,10 @@ from ledger.job import Job
 from ledger.ledger import Ledger
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX
-from render_service.session.session import Desk
-from render_service.worker.leases import Hands
-from render_service.worker.options import Terms
-from render_service.worker.steps import NOT_TO_BE_LEFT, CarryingOut, Step, next_step
+from render_service.session.session import Session
+from render_service.worker.leases import Leases
+from render_service.worker.options import WorkerOptions
+from render_service.worker.steps import NOT_TO_BE_LEFT, Step, StepRunner, next_step
 
 
 def queue_document(ledger: Ledger) -> dict[str, Any]:
@@ -92,13 +92,13 @@ def new_holder() -> str:
 
 
 class Worker:
-    """One worker at a desk."""
+    """One worker in a session."""
 
-    def __init__(self, desk: Desk, terms: Terms, holder: str | None = None) -> None:
-        self._desk = desk
+    def __init__(self, session: Session, terms: WorkerOptions, holder: str | None = None) -> None:
+        self._session = session
         self._terms = terms
-        self._hands = Hands(desk, holder or new_holder(), terms.lease_s)
-        self._carrying = CarryingOut(desk, self._hands, terms)
+        self._hands = Leases(session, holder or new_holder(), terms.lease_s)
+        self._carrying = StepRunner(session, self._hands, terms)
         self._tasks: set[asyncio.Task[None]] = set()
         self._claimed = 0
         self._enlisted_at = float("-inf")
@@ -108,19 +108,19 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> Worked:
         """Work until `stop` is set, or with `drain` until nothing is left to do."""
-        self._desk.log.info("worker.started", holder=self._hands.holder)
+        self._session.log.info("worker.started", holder=self._hands.holder)
         keeping = asyncio.create_task(self._hands.keep())
         keeping.add_done_callback(self._failed_with)
         stopping = asyncio.create_task(stop.wait())
         try:
             await self._work(stop, stopping)
         finally:
-            self._desk.log.info("worker.stopping", in_hand=len(self._hands))
+            self._session.log.info("worker.stopping", in_hand=len(self._hands))
             await self._end()
             stopping.cancel()
             keeping.cancel()
         worked = Worked(self._hands.holder, self._claimed, self._carrying.submitted, self._carrying.closed)
-        self._desk.log.info("worker.stopped", claimed=worked.claimed, closed=worked.closed)
+        self._session.log.info("worker.stopped", claimed=worked.claimed, closed=worked.closed)
         return worked
 
     async def _work(self, stop: asyncio.Event, stopping: "asyncio.Task[bool]") -> None:
@@ -148,12 +148,12 @@ class Worker:
         if time.monotonic() < self._enlisted_at + ENLISTING_S:
             return
         self._enlisted_at = time.monotonic()
-        await asyncio.to_thread(self._desk.drain_spool)
-        before = round((self._desk.clock().timestamp() - ENLISTING_S) * 1000)
-        enlist = self._desk.ledger.store.enlist
-        found = await asyncio.to_thread(enlist, NOT_TO_BE_LEFT, f"job_{before:012x}")
+        await asyncio.to_thread(self._session.drain_spool)
+        before = round((self._session.clock().timestamp() - ENLISTING_S) * 1000)
+        enqueue_stale = self._session.ledger.store.enqueue_stale
+        found = await asyncio.to_thread(enqueue_stale, NOT_TO_BE_LEFT, f"job_{before:012x}")
         if found:
-            self._desk.log.info("worker.enlisted", jobs=found)
+            self._session.log.info("worker.enlisted", jobs=found)
 
     async def _begin(self, job_ids: Sequence[str]) -> None:
         groups: dict[tuple[Step, str | None], list[Job]] = defaultdict(list)
@@ -172,22 +172,22 @@ class Worker:
         """Say whether this worker's server is that of `job`; of each other server, say once what to set."""
         if next_step(job) is Step.NOTHING:
             return True
-        settings = self._desk.settings
+        settings = self._session.settings
         try:
-            await self._desk.check_server(job)
+            await self._session.check_server(job)
         except WrongServer as elsewhere:
             if elsewhere.server not in self._other_servers:
                 self._other_servers.add(elsewhere.server)
                 because = str(elsewhere)
-                self._desk.log.warning("worker.other_server", server=elsewhere.server, because=because)
+                self._session.log.warning("worker.other_server", server=elsewhere.server, because=because)
             return False
         return settings.base_url is None or job.profile in {settings.chosen_profile(), SANDBOX, None}
 
     def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
-        return [self._desk.ledger.store.job(job_id) for job_id in job_ids]
+        return [self._session.ledger.store.job(job_id) for job_id in job_ids]
 
     def _is_young(self, job_id: str) -> bool:
-        oldest = round((self._desk.clock().timestamp() - 10 * NOT_RECORDED_YET_S) * 1000)
+        oldest = round((self._session.clock().timestamp() - 10 * NOT_RECORDED_YET_S) * 1000)
         return job_id >= f"job_{oldest:012x}"
 
     def _start(self, step: Step, jobs: Sequence[Job]) -> None:
@@ -214,7 +214,7 @@ class Worker:
             return False
         for_others = await asyncio.to_thread(self._read, list(self._elsewhere))
         self._elsewhere = {job.job_id for job in for_others if job and next_step(job) is not Step.NOTHING}
-        tally = await asyncio.to_thread(self._desk.ledger.store.tally)
+        tally = await asyncio.to_thread(self._session.ledger.store.tally)
         return tally.due + tally.waiting + tally.leased <= len(self._elsewhere)
 
     async def _end(self) -> None:

@@ -1,6 +1,6 @@
 """The routes: one function for each operation of the API, which parses, asks the desk, and answers.
 
-To add an operation: a request type in `requests`, a method of `Desk`, a function and a route here. Nothing
+To add an operation: a request type in `requests`, a method of `Service`, a function and a route here. Nothing
 here blocks; the desk's work is done in threads. `/_sandbox` is for tests and needs no key.
 """
 
@@ -47,7 +47,7 @@ from sora_adapter.sandbox.resources import (
     list_resource,
     video_resource,
 )
-from sora_adapter.sandbox.service import Caller, Desk
+from sora_adapter.sandbox.service import Caller, Service
 from sora_adapter.sandbox.settings import SandboxSettings
 from sora_adapter.sandbox.webhook_faults import FaultyMail
 from sora_adapter.sandbox.webhooks.resources import delivery_record
@@ -66,20 +66,20 @@ def create_app(settings: SandboxSettings) -> Starlette:
     Raises ValueError for a fault or an imitation that is none, before anything is opened.
     """
     faults, imitated = Faults(settings.faults), imitation(settings.imitates)
-    desk, mail = Desk(settings), Mail()
-    webhooks = WebhookRoutes(desk.outbox, mail, settings.clock, permissive=settings.permissive)
+    service, mail = Service(settings), Mail()
+    webhooks = WebhookRoutes(service.outbox, mail, settings.clock, permissive=settings.permissive)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         try:
             async with mail:
-                sending = asyncio.create_task(send_what_is_due(desk.outbox, FaultyMail(mail, faults)))
+                sending = asyncio.create_task(send_what_is_due(service.outbox, FaultyMail(mail, faults)))
                 yield
                 sending.cancel()
                 with suppress(asyncio.CancelledError):
                     await sending
         finally:
-            await run_in_threadpool(desk.close)
+            await run_in_threadpool(service.close)
 
     app = Starlette(
         routes=[*_api_routes(settings.api_key, webhooks), *_test_routes(), *fault_routes(faults)],
@@ -88,7 +88,7 @@ def create_app(settings: SandboxSettings) -> Starlette:
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    app.state.desk = desk
+    app.state.service = service
     app.state.faults = faults
     return app
 
@@ -127,7 +127,7 @@ def _guarded(endpoint: Endpoint, counted_as: str, api_key: str | None) -> Endpoi
     """Count a request, refused or not, and let it in if it has the key; one whose end never came is none."""
 
     async def guarded(request: Request) -> Response:
-        store = _desk(request).store
+        store = _service(request).store
         await run_in_threadpool(store.count, counted_as)
         _check_key(request.headers.get("authorization", ""), api_key)
         try:
@@ -151,85 +151,87 @@ def _check_key(header: str, api_key: str | None) -> None:
 
 
 async def _create(request: Request) -> Response:
-    fields, permissive = await read_fields(request), _desk(request).permissive
-    file = _desk(request).uploaded_bytes
+    fields, permissive = await read_fields(request), _service(request).permissive
+    file = _service(request).uploaded_bytes
     wanted = await run_in_threadpool(parse_create, fields, permissive=permissive, file=file)
-    job = await run_in_threadpool(_desk(request).create, wanted, _caller(request))
+    job = await run_in_threadpool(_service(request).create, wanted, _caller(request))
     return JSONResponse(video_resource(job, BIRTH))
 
 
 async def _remix(request: Request) -> Response:
     wanted = parse_remix(await read_fields(request))
-    job = await run_in_threadpool(_desk(request).remix, _video_id(request), wanted, _caller(request))
+    job = await run_in_threadpool(_service(request).remix, _video_id(request), wanted, _caller(request))
     return JSONResponse(video_resource(job, BIRTH))
 
 
 async def _edit(request: Request) -> Response:
-    fields, permissive = await read_fields(request), _desk(request).permissive
+    fields, permissive = await read_fields(request), _service(request).permissive
     wanted = await run_in_threadpool(parse_edit, fields, permissive=permissive)
-    job = await run_in_threadpool(_desk(request).edit, wanted, _caller(request))
+    job = await run_in_threadpool(_service(request).edit, wanted, _caller(request))
     return JSONResponse(video_resource(job, BIRTH))
 
 
 async def _extend(request: Request) -> Response:
-    fields, permissive = await read_fields(request), _desk(request).permissive
+    fields, permissive = await read_fields(request), _service(request).permissive
     wanted = await run_in_threadpool(parse_extend, fields, permissive=permissive)
-    job = await run_in_threadpool(_desk(request).extend, wanted, _caller(request))
+    job = await run_in_threadpool(_service(request).extend, wanted, _caller(request))
     return JSONResponse(video_resource(job, BIRTH))
 
 
 async def _create_character(request: Request) -> Response:
-    fields, permissive = await read_fields(request), _desk(request).permissive
+    fields, permissive = await read_fields(request), _service(request).permissive
     wanted = await run_in_threadpool(parse_character, fields, permissive=permissive)
-    character = await run_in_threadpool(_desk(request).create_character, wanted)
+    character = await run_in_threadpool(_service(request).create_character, wanted)
     return JSONResponse(character_resource(character))
 
 
 async def _retrieve_character(request: Request) -> Response:
     character_id = str(request.path_params["character_id"])
-    return JSONResponse(character_resource(await run_in_threadpool(_desk(request).character, character_id)))
+    return JSONResponse(
+        character_resource(await run_in_threadpool(_service(request).character, character_id))
+    )
 
 
 async def _upload(request: Request) -> Response:
     file, purpose = parse_file(await read_fields(request))
-    return JSONResponse(file_resource(await run_in_threadpool(_desk(request).upload, file, purpose)))
+    return JSONResponse(file_resource(await run_in_threadpool(_service(request).upload, file, purpose)))
 
 
 async def _uploaded(request: Request) -> Response:
     file_id = str(request.path_params["file_id"])
-    return JSONResponse(file_resource(await run_in_threadpool(_desk(request).uploaded, file_id)))
+    return JSONResponse(file_resource(await run_in_threadpool(_service(request).uploaded, file_id)))
 
 
 async def _remove_upload(request: Request) -> Response:
     file_id = str(request.path_params["file_id"])
-    await run_in_threadpool(_desk(request).remove_upload, file_id)
+    await run_in_threadpool(_service(request).remove_upload, file_id)
     return JSONResponse(deleted_file(file_id))
 
 
 async def _retrieve(request: Request) -> Response:
-    desk, video_id = _desk(request), _video_id(request)
-    job, moment = await run_in_threadpool(desk.shown, video_id)
+    service, video_id = _service(request), _video_id(request)
+    job, moment = await run_in_threadpool(service.shown, video_id)
     if moment.is_held_back:
         with suppress(Exception):  # one that cannot be rendered is told by /content
-            await asyncio.wait_for(_patiently(desk.clip(job)), CLIP_PATIENCE_S)
-        job, moment = await run_in_threadpool(desk.shown, video_id)
+            await asyncio.wait_for(_patiently(service.clip(job)), CLIP_PATIENCE_S)
+        job, moment = await run_in_threadpool(service.shown, video_id)
     headers = None if moment.is_over else {"openai-poll-after-ms": str(moment.poll_after_ms)}
     return JSONResponse(video_resource(job, moment), headers=headers)
 
 
 async def _list(request: Request) -> Response:
-    jobs, has_more = await run_in_threadpool(_desk(request).page, parse_list(request.query_params))
+    jobs, has_more = await run_in_threadpool(_service(request).page, parse_list(request.query_params))
     return JSONResponse(list_resource([video_resource(*job) for job in jobs], has_more=has_more))
 
 
 async def _delete(request: Request) -> Response:
-    await run_in_threadpool(_desk(request).delete, _video_id(request))
+    await run_in_threadpool(_service(request).delete, _video_id(request))
     return JSONResponse(deleted_resource(_video_id(request)))
 
 
 async def _content(request: Request) -> Response:
     variant = parse_variant(request.query_params)
-    making = await run_in_threadpool(_desk(request).asset, _video_id(request), variant)
+    making = await run_in_threadpool(_service(request).asset, _video_id(request), variant)
     path = await _patiently(making)
     filename = _video_id(request) + path.suffix
     return FileResponse(path, media_type=MEDIA_TYPES[variant], filename=filename)
@@ -243,16 +245,16 @@ async def _patiently(making: Future[Path]) -> Path:
 
 
 async def _count_requests(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(_desk(request).store.counts))
+    return JSONResponse(await run_in_threadpool(_service(request).store.counts))
 
 
 async def _list_records(request: Request) -> Response:
-    jobs = await run_in_threadpool(_desk(request).everything)
+    jobs = await run_in_threadpool(_service(request).everything)
     return JSONResponse({"data": [job_record(*job) for job in jobs]})
 
 
 async def _list_deliveries(request: Request) -> Response:
-    deliveries = await run_in_threadpool(_desk(request).outbox.deliveries.all)
+    deliveries = await run_in_threadpool(_service(request).outbox.deliveries.all)
     return JSONResponse({"data": [delivery_record(each) for each in deliveries]})
 
 
@@ -280,10 +282,10 @@ def _methods(request: Request) -> str:
     )
 
 
-def _desk(request: Request) -> Desk:
-    desk = request.app.state.desk
-    assert isinstance(desk, Desk)  # noqa: S101 - put there by create_app
-    return desk
+def _service(request: Request) -> Service:
+    service = request.app.state.service
+    assert isinstance(service, Service)  # noqa: S101 - put there by create_app
+    return service
 
 
 def _video_id(request: Request) -> str:

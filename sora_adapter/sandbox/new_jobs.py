@@ -1,6 +1,6 @@
 """Drafts of jobs: what is asked for, worked out from the request and the source; pure.
 
-A draft is a job without id, time and caller, which `desk` adds. An extension is the source's acts and one
+A draft is a job without id, time and caller, which `service` adds. An extension is the source's acts and one
 more: each at most 20 seconds, at most six of them, at most 120 seconds in all.
 """
 

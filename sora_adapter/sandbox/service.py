@@ -45,7 +45,7 @@ class Caller:
     traceparent: str | None
 
 
-class Desk:
+class Service:
     """The jobs and files of one data dir, and what may be done with them."""
 
     def __init__(self, settings: SandboxSettings) -> None:

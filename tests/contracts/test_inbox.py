@@ -13,7 +13,7 @@ from ledger.store.interface import NEW, RecordFilter
 from ledger.verify import verify
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.webhooks.inbox import Inbox, Reception
 
 TRACE = Trace("1" * 32, "2" * 16)
@@ -34,19 +34,19 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def process(url: str, tmp_path: Path) -> Iterator[Callable[[], Desk]]:
+def process(url: str, tmp_path: Path) -> Iterator[Callable[[], Session]]:
     """Open the ledger as another process does."""
     opened = []
 
-    def begin() -> Desk:
+    def begin() -> Session:
         given = {"SORA_LEDGER_ACTOR": "ana", "SORA_LEDGER_ASSETS": str(tmp_path / "assets")}
         settings = read_settings(ledger=url, profile="sandbox", environment=given, folder=tmp_path)
-        opened.append(Desk.open(settings, TRACE, Log(TRACE, quiet=True)))
+        opened.append(Session.open(settings, TRACE, Log(TRACE, quiet=True)))
         return opened[-1]
 
     yield begin
-    for desk in opened:
-        desk.ledger.close()
+    for session in opened:
+        session.ledger.close()
 
 
 def event(number: int, delivery: int = 0) -> WebhookReceived:
@@ -60,7 +60,7 @@ def event(number: int, delivery: int = 0) -> WebhookReceived:
 
 @pytest.mark.anyio
 async def test_processes_that_receive_the_same_events_record_each_once(
-    process: Callable[[], Desk], url: str
+    process: Callable[[], Session], url: str
 ) -> None:
     inboxes = [Inbox(process()) for _ in range(3)]
     receptions = await asyncio.gather(
@@ -80,44 +80,44 @@ async def test_processes_that_receive_the_same_events_record_each_once(
 
 
 @pytest.mark.anyio
-async def test_what_was_received_before_a_restart_is_known_after_it(process: Callable[[], Desk]) -> None:
+async def test_what_was_received_before_a_restart_is_known_after_it(process: Callable[[], Session]) -> None:
     assert await Inbox(process()).receive("sandbox", event(1)) is Reception.RECORDED
     assert await Inbox(process()).receive("sandbox", event(1, 2)) is Reception.REPEATED
 
 
 @pytest.mark.anyio
-async def test_the_same_id_of_another_profile_is_another_event(process: Callable[[], Desk]) -> None:
+async def test_the_same_id_of_another_profile_is_another_event(process: Callable[[], Session]) -> None:
     inbox = Inbox(process())
     assert await inbox.receive("sandbox", event(1)) is Reception.RECORDED
     assert await inbox.receive("openai", event(1)) is Reception.RECORDED
 
 
 @pytest.mark.anyio
-async def test_a_delivery_wakes_its_job_and_no_other(process: Callable[[], Desk]) -> None:
-    desk = process()
+async def test_a_delivery_wakes_its_job_and_no_other(process: Callable[[], Session]) -> None:
+    session = process()
     for number in (1, 2):
         adopted = RenderAdopted(profile="sandbox", video_id=f"video_{number}", status=Status.QUEUED)
-        await desk.append(f"{JOB[:-1]}{number}", NEW, [desk.draft(adopted)])
-    inbox = Inbox(desk)
+        await session.append(f"{JOB[:-1]}{number}", NEW, [session.draft(adopted)])
+    inbox = Inbox(session)
     await inbox.receive("sandbox", event(1))
     await inbox.receive("sandbox", event(3))
     await inbox.close()
-    assert [lease.job_id for lease in desk.ledger.store.claim("w1", 60_000, 9)] == [JOB]
+    assert [lease.job_id for lease in session.ledger.store.claim("w1", 60_000, 9)] == [JOB]
 
 
 @pytest.mark.anyio
 async def test_a_delivery_that_came_again_because_of_a_crash_still_wakes_its_job(
-    process: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+    process: Callable[[], Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = process()
+    session = process()
     adopted = RenderAdopted(profile="sandbox", video_id="video_1", status=Status.QUEUED)
-    await desk.append(JOB, NEW, [desk.draft(adopted)])
-    crashing: Any = Inbox(desk)
+    await session.append(JOB, NEW, [session.draft(adopted)])
+    crashing: Any = Inbox(session)
     monkeypatch.setattr(crashing, "_tie", lambda _: None)  # it died before it got there
     await crashing.receive("sandbox", event(1))
     await crashing.close()
     after = Inbox(process())
     await after.receive("sandbox", event(1, 2))
     await after.close()
-    assert [lease.job_id for lease in desk.ledger.store.claim("w1", 60_000, 9)] == [JOB]
-    assert [record.type for record in desk.ledger.history(JOB)] == ["render.adopted", "webhook.matched"]
+    assert [lease.job_id for lease in session.ledger.store.claim("w1", 60_000, 9)] == [JOB]
+    assert [record.type for record in session.ledger.history(JOB)] == ["render.adopted", "webhook.matched"]

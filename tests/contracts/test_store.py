@@ -890,7 +890,7 @@ def adopted(scribe: Any, job_id: str) -> Batch:
 def test_what_nobody_scheduled_is_enlisted_once(store: Store, scribe: Any) -> None:
     store.append([adopted(scribe, f"job_{number}") for number in (1, 2, 3)])
     store.schedule("job_2", 60_000)
-    assert [store.enlist([State.RUNNING], "job_3") for _ in range(2)] == [1, 0]
+    assert [store.enqueue_stale([State.RUNNING], "job_3") for _ in range(2)] == [1, 0]
     assert [claimed.job_id for claimed in store.claim("w1", 60_000, limit=9)] == ["job_1"]
 
 
@@ -898,69 +898,69 @@ def test_what_was_done_and_begun_again_is_enlisted(store: Store, scribe: Any) ->
     store.append([adopted(scribe, "job_1")])
     store.schedule("job_1")
     (lease,) = store.claim("w1", 60_000)
-    assert store.enlist([State.RUNNING], "job_2") == 0
+    assert store.enqueue_stale([State.RUNNING], "job_2") == 0
     store.release(lease, None)
-    assert [store.enlist([State.RUNNING], "job_2") for _ in range(2)] == [1, 0]
+    assert [store.enqueue_stale([State.RUNNING], "job_2") for _ in range(2)] == [1, 0]
 
 
 def test_only_the_states_that_are_named_are_enlisted(store: Store, scribe: Any) -> None:
     store.append([adopted(scribe, "job_1")])
-    assert store.enlist([State.COMPLETED, State.UNKNOWN], "job_2") == 0
+    assert store.enqueue_stale([State.COMPLETED, State.UNKNOWN], "job_2") == 0
 
 
 # --- turns ---
 
 
 def test_where_nothing_is_limited_every_turn_is_given(store: Store) -> None:
-    assert [store.take_turn(f"job_{number}", Limit("here")) for number in range(5)] == [0] * 5
+    assert [store.acquire_slot(f"job_{number}", Limit("here")) for number in range(5)] == [0] * 5
 
 
 def test_requests_per_minute_are_evenly_spaced(store: Store) -> None:
     limit = Limit("here", per_minute=60)
-    assert store.take_turn("job_1", limit) == 0
-    assert 500 < store.take_turn("job_2", limit) <= 1_000
+    assert store.acquire_slot("job_1", limit) == 0
+    assert 500 < store.acquire_slot("job_2", limit) <= 1_000
 
 
 def test_a_limit_concerns_its_own_name_only(store: Store) -> None:
-    store.take_turn("job_1", Limit("here", per_minute=1))
-    assert store.take_turn("job_1", Limit("there", per_minute=1)) == 0
+    store.acquire_slot("job_1", Limit("here", per_minute=1))
+    assert store.acquire_slot("job_1", Limit("there", per_minute=1)) == 0
 
 
 def test_as_many_jobs_run_as_there_are_slots(store: Store) -> None:
     limit = Limit("here", running=2)
-    given = [store.take_turn(f"job_{number}", limit) == 0 for number in range(4)]
+    given = [store.acquire_slot(f"job_{number}", limit) == 0 for number in range(4)]
     assert given == [True, True, False, False]
 
 
 def test_a_job_that_has_a_slot_needs_no_second(store: Store) -> None:
     limit = Limit("here", running=1)
-    assert [store.take_turn("job_1", limit) for _ in range(2)] == [0, 0]
+    assert [store.acquire_slot("job_1", limit) for _ in range(2)] == [0, 0]
 
 
 def test_a_slot_that_was_given_back_is_free(store: Store) -> None:
     limit = Limit("here", running=1)
-    store.take_turn("job_1", limit)
-    store.give_back(["job_1", "job_without"])
-    assert store.take_turn("job_2", limit) == 0
+    store.acquire_slot("job_1", limit)
+    store.release_slots(["job_1", "job_without"])
+    assert store.acquire_slot("job_2", limit) == 0
 
 
 def test_who_has_to_wait_for_a_request_takes_no_slot(store: Store) -> None:
-    store.take_turn("job_1", Limit("here", per_minute=1, running=2))
-    assert store.take_turn("job_2", Limit("here", per_minute=1, running=2)) > 0
-    store.give_back(["job_1"])
-    assert store.take_turn("job_3", Limit("there", running=1)) == 0
+    store.acquire_slot("job_1", Limit("here", per_minute=1, running=2))
+    assert store.acquire_slot("job_2", Limit("here", per_minute=1, running=2)) > 0
+    store.release_slots(["job_1"])
+    assert store.acquire_slot("job_3", Limit("there", running=1)) == 0
 
 
 def test_nobody_takes_a_turn_while_it_is_held_back(store: Store) -> None:
-    store.hold_back("here", 60_000)
-    store.hold_back("here", 1_000)
-    assert 50_000 < store.take_turn("job_1", Limit("here")) <= 60_000
+    store.back_off("here", 60_000)
+    store.back_off("here", 1_000)
+    assert 50_000 < store.acquire_slot("job_1", Limit("here")) <= 60_000
 
 
 def test_sixteen_who_want_the_last_slots_get_no_more_than_there_are(store: Store) -> None:
     limit = Limit("here", running=3)
     with ThreadPoolExecutor(16) as threads:
-        waits = list(threads.map(lambda number: store.take_turn(f"job_{number}", limit), range(16)))
+        waits = list(threads.map(lambda number: store.acquire_slot(f"job_{number}", limit), range(16)))
     assert waits.count(0) == 3
 
 

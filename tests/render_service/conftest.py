@@ -1,4 +1,4 @@
-"""A desk on a new ledger, at whichever server the test names."""
+"""A session on a new ledger, at whichever server the test names."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -19,7 +19,7 @@ from ledger.verify import verify
 from render_service.rules.policies import InForce
 from render_service.runtime.settings import Settings, read_settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
@@ -28,10 +28,10 @@ TRACE = Trace("1" * 32, "2" * 16)
 KEY = "sk-test-0123456789abcdef"
 
 
-def decide_by(desk: Desk, policy: Policy) -> Desk:
-    """Return the same desk with another policy, which is not activated in its ledger."""
-    rules = replace(desk.in_force.rules, policy=policy)
-    return replace(desk, in_force=InForce(desk.ledger, rules))
+def decide_by(session: Session, policy: Policy) -> Session:
+    """Return the same session with another policy, which is not activated in its ledger."""
+    rules = replace(session.in_force.rules, policy=policy)
+    return replace(session, in_force=InForce(session.ledger, rules))
 
 
 @pytest.fixture(scope="module")
@@ -53,22 +53,22 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 async def at(
     settings: Settings,
-    anyio_backend: str,  # tests that are not async may ask for a desk too
-) -> AsyncIterator[Callable[[str], Desk]]:
-    """Open a desk whose requests go to a base URL; several share the ledger, as processes do."""
+    anyio_backend: str,  # tests that are not async may ask for a session too
+) -> AsyncIterator[Callable[[str], Session]]:
+    """Open a session whose requests go to a base URL; several share the ledger, as processes do."""
     async with AsyncExitStack() as stack:
 
-        def open_desk(base_url: str) -> Desk:
-            desk = Desk.open(replace(settings, base_url=base_url), TRACE, Log(TRACE, quiet=True))
-            stack.push_async_callback(desk.close)
-            return desk
+        def open_session(base_url: str) -> Session:
+            session = Session.open(replace(settings, base_url=base_url), TRACE, Log(TRACE, quiet=True))
+            stack.push_async_callback(session.close)
+            return session
 
-        yield open_desk
+        yield open_session
 
 
 @pytest.fixture
-def desk(at: Callable[[str], Desk], sandbox: Callable[..., SandboxServer]) -> Desk:
-    """Return a desk at a sandbox that renders at once."""
+def session(at: Callable[[str], Session], sandbox: Callable[..., SandboxServer]) -> Session:
+    """Return a session at a sandbox that renders at once."""
     return at(sandbox().base_url)
 
 
@@ -84,12 +84,12 @@ def request_for() -> Callable[..., RenderRequest]:
 
 
 @pytest.fixture
-def stored(request_for: Callable[..., RenderRequest]) -> Callable[[Desk], Any]:
-    """Carry a request through to the end at a desk."""
+def stored(request_for: Callable[..., RenderRequest]) -> Callable[[Session], Any]:
+    """Carry a request through to the end in a session."""
 
-    async def carry(desk: Desk, **changes: Any) -> Job:
-        placed = await place(desk, request_for(**changes))
-        return await settle(desk, placed.job, interval_s=0.05, timeout_s=30)
+    async def carry(session: Session, **changes: Any) -> Job:
+        placed = await place(session, request_for(**changes))
+        return await settle(session, placed.job, interval_s=0.05, timeout_s=30)
 
     return carry
 

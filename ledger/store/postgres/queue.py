@@ -110,7 +110,7 @@ def claim(db: Connection, holder: str, lease_ms: int, limit: int) -> list[Lease]
     return [Lease(job_id, holder, token, until_ms) for _, job_id, token, until_ms in sorted(rows)]
 
 
-def enlist(db: Connection, states: Collection[str], before: str) -> int:
+def enqueue_stale(db: Connection, states: Collection[str], before: str) -> int:
     """Make due what is in one of `states`, older than `before` and in nobody's schedule."""
     return db.execute(_ENLIST, (list(states), before)).rowcount
 
@@ -163,7 +163,7 @@ ON CONFLICT (name) DO UPDATE SET next_ms = GREATEST(turns.next_ms, EXCLUDED.next
 """
 
 
-def take_turn(db: Connection, job_id: str, limit: Limit) -> int:
+def acquire_slot(db: Connection, job_id: str, limit: Limit) -> int:
     """Take a turn and a slot for a job: 0, or the milliseconds after which to ask again."""
     (wait_ms,) = db.execute(_LOCK, (limit.name,)).fetchone() or (0,)
     if wait_ms > 0:
@@ -174,21 +174,21 @@ def take_turn(db: Connection, job_id: str, limit: Limit) -> int:
             return SLOT_WAIT_MS
         db.execute(_SLOT, (job_id, limit.name))
     if limit.interval_ms:
-        hold_back(db, limit.name, limit.interval_ms)
+        back_off(db, limit.name, limit.interval_ms)
     return 0
 
 
-def take_turn_alone(db: Connection, job_id: str, limit: Limit) -> int:
+def acquire_slot_alone(db: Connection, job_id: str, limit: Limit) -> int:
     """Take a turn in a transaction of its own."""
     with db.transaction():
-        return take_turn(db, job_id, limit)
+        return acquire_slot(db, job_id, limit)
 
 
-def give_back(db: Connection, job_ids: Collection[str]) -> None:
+def release_slots(db: Connection, job_ids: Collection[str]) -> None:
     """Free the slots of jobs that no longer run."""
     db.execute("DELETE FROM slots WHERE job_id = ANY(%s)", (sorted(job_ids),))
 
 
-def hold_back(db: Connection, name: str, delay_ms: int) -> None:
+def back_off(db: Connection, name: str, delay_ms: int) -> None:
     """Let nobody take a turn of `name` for a while; a longer while that was set before stays."""
     db.execute(_NEXT, (name, delay_ms))

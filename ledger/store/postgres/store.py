@@ -208,25 +208,25 @@ class PostgresStore:
         """Take due jobs nobody holds."""
         return self._change(lambda db: queue.claim(db, holder, lease_ms, limit))
 
-    def enlist(self, states: Collection[State], before: str) -> int:
+    def enqueue_stale(self, states: Collection[State], before: str) -> int:
         """Make due what is in nobody's schedule."""
-        return self._change(lambda db: queue.enlist(db, [state.value for state in states], before))
+        return self._change(lambda db: queue.enqueue_stale(db, [state.value for state in states], before))
 
     def keep(self, holder: str, lease_ms: int) -> list[Lease]:
         """Extend the live leases of `holder`."""
         return self._change(lambda db: queue.keep(db, holder, lease_ms))
 
-    def take_turn(self, job_id: str, limit: Limit) -> int:
+    def acquire_slot(self, job_id: str, limit: Limit) -> int:
         """Take a turn and a slot: 0, or the milliseconds after which to ask again."""
-        return self._change(lambda db: queue.take_turn_alone(db, job_id, limit))
+        return self._change(lambda db: queue.acquire_slot_alone(db, job_id, limit))
 
-    def give_back(self, job_ids: Collection[str]) -> None:
+    def release_slots(self, job_ids: Collection[str]) -> None:
         """Free the slots of jobs that no longer run."""
-        self._change(lambda db: queue.give_back(db, job_ids))
+        self._change(lambda db: queue.release_slots(db, job_ids))
 
-    def hold_back(self, name: str, delay_ms: int) -> None:
+    def back_off(self, name: str, delay_ms: int) -> None:
         """Let nobody take a turn of `name` for a while."""
-        self._change(lambda db: queue.hold_back(db, name, delay_ms))
+        self._change(lambda db: queue.back_off(db, name, delay_ms))
 
     def renew(self, lease: Lease, lease_ms: int) -> Lease:
         """Extend a lease that is still current."""

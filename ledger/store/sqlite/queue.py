@@ -84,7 +84,7 @@ def claim(db: sqlite3.Connection, holder: str, lease_ms: int, limit: int) -> lis
     return leases
 
 
-def enlist(db: sqlite3.Connection, states: Collection[str], before: str) -> int:
+def enqueue_stale(db: sqlite3.Connection, states: Collection[str], before: str) -> int:
     """Make due what is in one of `states`, older than `before` and in nobody's schedule."""
     marks = ",".join("?" * len(states))
     return db.execute(
@@ -150,7 +150,7 @@ ON CONFLICT (name) DO UPDATE SET next_ms = MAX(next_ms, excluded.next_ms)
 """
 
 
-def take_turn(db: sqlite3.Connection, job_id: str, limit: Limit) -> int:
+def acquire_slot(db: sqlite3.Connection, job_id: str, limit: Limit) -> int:
     """Take a turn and a slot for a job: 0, or the milliseconds after which to ask again."""
     row = db.execute(_WAIT_MS, (limit.name,)).fetchone()
     if row is not None and row[0] > 0:
@@ -161,15 +161,15 @@ def take_turn(db: sqlite3.Connection, job_id: str, limit: Limit) -> int:
             return SLOT_WAIT_MS
         db.execute("INSERT OR REPLACE INTO slots (job_id, name) VALUES (?, ?)", (job_id, limit.name))
     if limit.interval_ms:
-        hold_back(db, limit.name, limit.interval_ms)
+        back_off(db, limit.name, limit.interval_ms)
     return 0
 
 
-def give_back(db: sqlite3.Connection, job_ids: Iterable[str]) -> None:
+def release_slots(db: sqlite3.Connection, job_ids: Iterable[str]) -> None:
     """Free the slots of jobs that no longer run."""
     db.executemany("DELETE FROM slots WHERE job_id = ?", [(job_id,) for job_id in job_ids])
 
 
-def hold_back(db: sqlite3.Connection, name: str, delay_ms: int) -> None:
+def back_off(db: sqlite3.Connection, name: str, delay_ms: int) -> None:
     """Let nobody take a turn of `name` for a while; a longer while that was set before stays."""
     db.execute(_NEXT, (name, delay_ms))

@@ -257,30 +257,30 @@ class SqliteStore:
         with usable(self.path), self._transaction() as db:
             return queue.claim(db, holder, lease_ms, limit)
 
-    def enlist(self, states: Collection[State], before: str) -> int:
+    def enqueue_stale(self, states: Collection[State], before: str) -> int:
         """Make due what is in nobody's schedule."""
         with usable(self.path), self._transaction() as db:
-            return queue.enlist(db, [state.value for state in states], before)
+            return queue.enqueue_stale(db, [state.value for state in states], before)
 
     def keep(self, holder: str, lease_ms: int) -> list[Lease]:
         """Extend the live leases of `holder`."""
         with usable(self.path), self._transaction() as db:
             return queue.keep(db, holder, lease_ms)
 
-    def take_turn(self, job_id: str, limit: Limit) -> int:
+    def acquire_slot(self, job_id: str, limit: Limit) -> int:
         """Take a turn and a slot: 0, or the milliseconds after which to ask again."""
         with usable(self.path), self._transaction() as db:
-            return queue.take_turn(db, job_id, limit)
+            return queue.acquire_slot(db, job_id, limit)
 
-    def give_back(self, job_ids: Collection[str]) -> None:
+    def release_slots(self, job_ids: Collection[str]) -> None:
         """Free the slots of jobs that no longer run."""
         with usable(self.path), self._transaction() as db:
-            queue.give_back(db, job_ids)
+            queue.release_slots(db, job_ids)
 
-    def hold_back(self, name: str, delay_ms: int) -> None:
+    def back_off(self, name: str, delay_ms: int) -> None:
         """Let nobody take a turn of `name` for a while."""
         with usable(self.path), self._transaction() as db:
-            queue.hold_back(db, name, delay_ms)
+            queue.back_off(db, name, delay_ms)
 
     def renew(self, lease: Lease, lease_ms: int) -> Lease:
         """Extend a lease that is still current."""

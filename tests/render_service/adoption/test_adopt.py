@@ -13,7 +13,7 @@ from render_service.adoption.adopt import adopt, take_in
 from render_service.adoption.archive import _together, archive
 from render_service.adoption.server_library import list_all
 from render_service.session.event_ids import claim_id
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
 from sora_adapter.errors import OperationUnsupported, ServerUnreachable, VideoNotFound
@@ -26,158 +26,158 @@ Made = Callable[..., str]
 
 
 @pytest.fixture
-def made(desk: Desk) -> Made:
+def made(session: Session) -> Made:
     """Make a video as another tool does; return its id."""
 
     def make(**changes: Any) -> str:
         asked = {"prompt": "a heron", "size": "1280x720", "seconds": "4"} | changes
         headers = {"authorization": "Bearer any"}
-        answer = httpx2.post(f"{desk.settings.base_url}/videos", json=asked, headers=headers)
+        answer = httpx2.post(f"{session.settings.base_url}/videos", json=asked, headers=headers)
         return str(answer.json()["id"])
 
     return make
 
 
 async def test_an_adopted_video_says_what_it_is_and_keeps_its_prompt_private(
-    desk: Desk, made: Made, event: Any
+    session: Session, made: Made, event: Any
 ) -> None:
-    job, now = await adopt(desk, made())
+    job, now = await adopt(session, made())
     taken = event(job, RenderAdopted)
     assert (now, job.size, job.seconds, job.model) == (True, "1280x720", 4, "sora-2")
     assert (taken.prompt.text, "heron" in str(taken.model_dump())) == ("a heron", False)
 
 
-async def test_a_video_that_is_done_is_adopted_as_completed(desk: Desk, made: Made, types: Any) -> None:
-    job, _ = await adopt(desk, made())
+async def test_a_video_that_is_done_is_adopted_as_completed(session: Session, made: Made, types: Any) -> None:
+    job, _ = await adopt(session, made())
     assert (job.state, types(job)) == (State.COMPLETED, ["render.adopted", "status.observed"])
 
 
-async def test_adopting_twice_gives_one_job(desk: Desk, made: Made) -> None:
+async def test_adopting_twice_gives_one_job(session: Session, made: Made) -> None:
     video_id = made()
-    first, _ = await adopt(desk, video_id)
-    assert await adopt(desk, video_id) == (first, False)
+    first, _ = await adopt(session, video_id)
+    assert await adopt(session, video_id) == (first, False)
 
 
 async def test_two_processes_that_adopt_at_once_give_one_job(
-    desk: Desk, made: Made, at: Callable[[str], Desk], intact: Callable[[], bool]
+    session: Session, made: Made, at: Callable[[str], Session], intact: Callable[[], bool]
 ) -> None:
-    video_id, other = made(), at(str(desk.settings.base_url))
-    adopted = await asyncio.gather(*(adopt(who, video_id) for who in (desk, other) for _ in range(4)))
+    video_id, other = made(), at(str(session.settings.base_url))
+    adopted = await asyncio.gather(*(adopt(who, video_id) for who in (session, other) for _ in range(4)))
     assert len({job.job_id for job, _ in adopted}) == 1
     assert sum(now for _, now in adopted) == 1
-    assert (len(desk.ledger.jobs()), intact()) == (1, True)
+    assert (len(session.ledger.jobs()), intact()) == (1, True)
 
 
 async def test_the_later_of_two_adoptions_finds_the_job_of_the_earlier(
-    desk: Desk, made: Made, monkeypatch: pytest.MonkeyPatch
+    session: Session, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, _ = await adopt(desk, made())
+    first, _ = await adopt(session, made())
 
     async def not_seen_yet(*_: Any) -> None:
         return None
 
     monkeypatch.setattr("render_service.adoption.adopt.known_job", not_seen_yet)
     seen = Observation(video_id=str(first.video_id), status=Status.COMPLETED)
-    assert await take_in(desk, desk.profile(), seen, source="list") == (first, False)
+    assert await take_in(session, session.profile(), seen, source="list") == (first, False)
 
 
 async def test_the_same_id_at_another_server_is_another_video() -> None:
     assert claim_id("custom", "video_1") != claim_id("sandbox", "video_1")
 
 
-async def test_a_video_the_server_does_not_have_is_not_adopted(desk: Desk) -> None:
+async def test_a_video_the_server_does_not_have_is_not_adopted(session: Session) -> None:
     with pytest.raises(VideoNotFound):
-        await adopt(desk, "video_nowhere")
-    assert desk.ledger.jobs() == []
+        await adopt(session, "video_nowhere")
+    assert session.ledger.jobs() == []
 
 
 async def test_an_adopted_video_is_settled_like_any_other(
-    desk: Desk, made: Made, types: Any, intact: Callable[[], bool]
+    session: Session, made: Made, types: Any, intact: Callable[[], bool]
 ) -> None:
-    job, _ = await adopt(desk, made())
-    job = await settle(desk, job, interval_s=0.05, timeout_s=10)
+    job, _ = await adopt(session, made())
+    job = await settle(session, job, interval_s=0.05, timeout_s=10)
     assert (job.outcome, types(job)[-2:]) == (Outcome.STORED, ["asset.stored", "render.closed"])
     assert intact()
 
 
 async def test_no_cost_is_claimed_for_a_video_that_was_paid_for_elsewhere(
-    desk: Desk, made: Made, types: Any
+    session: Session, made: Made, types: Any
 ) -> None:
-    job, _ = await adopt(desk, made())
-    job = await settle(desk, job, interval_s=0.05, timeout_s=10)
+    job, _ = await adopt(session, made())
+    job = await settle(session, job, interval_s=0.05, timeout_s=10)
     assert (job.settled_usd_micros, CostSettled.type in types(job)) == (None, False)
 
 
 async def test_an_archive_holds_every_video_and_its_files(
-    desk: Desk, made: Made, intact: Callable[[], bool]
+    session: Session, made: Made, intact: Callable[[], bool]
 ) -> None:
     ids = {made() for _ in range(3)} | {made(prompt="a [fail] owl")}
-    done = await archive(desk)
+    done = await archive(session)
     assert (done.listed, done.adopted, done.stored, done.thumbnails, done.failed) == (4, 4, 3, 3, 1)
-    assert {job.video_id for job in desk.ledger.jobs()} == ids
-    assert {job.outcome for job in desk.ledger.jobs()} == {Outcome.STORED, Outcome.FAILED}
+    assert {job.video_id for job in session.ledger.jobs()} == ids
+    assert {job.outcome for job in session.ledger.jobs()} == {Outcome.STORED, Outcome.FAILED}
     assert (done.complete, intact()) == (True, True)
 
 
-async def test_an_archive_begun_again_fetches_nothing_twice(desk: Desk, made: Made) -> None:
+async def test_an_archive_begun_again_fetches_nothing_twice(session: Session, made: Made) -> None:
     made()
-    await archive(desk)
-    size = desk.ledger.head().size
-    again = await archive(desk)
+    await archive(session)
+    size = session.ledger.head().size
+    again = await archive(session)
     assert (again.adopted, again.known, again.stored, again.thumbnails) == (0, 1, 0, 0)
-    assert desk.ledger.head().size == size
+    assert session.ledger.head().size == size
 
 
-async def test_an_archive_goes_on_where_it_was_stopped(desk: Desk, made: Made) -> None:
-    job, _ = await adopt(desk, made())
+async def test_an_archive_goes_on_where_it_was_stopped(session: Session, made: Made) -> None:
+    job, _ = await adopt(session, made())
     made()
-    done = await archive(desk)
+    done = await archive(session)
     assert (done.adopted, done.known, done.stored) == (1, 1, 2)
-    assert desk.ledger.job(job.job_id).assets.keys() == {Variant.VIDEO, Variant.THUMBNAIL}
+    assert session.ledger.job(job.job_id).assets.keys() == {Variant.VIDEO, Variant.THUMBNAIL}
 
 
 async def test_an_archive_counts_what_is_not_done_yet(
-    sandbox: Callable[..., SandboxServer], at: Callable[[str], Desk], request_for: Any
+    sandbox: Callable[..., SandboxServer], at: Callable[[str], Session], request_for: Any
 ) -> None:
-    desk = at(sandbox(render_seconds=60).base_url)
-    await place(desk, request_for())
-    done = await archive(desk)
+    session = at(sandbox(render_seconds=60).base_url)
+    await place(session, request_for())
+    done = await archive(session)
     assert (done.known, done.running, done.stored) == (1, 1, 0)
 
 
 async def test_a_video_whose_file_is_gone_is_counted_and_the_others_are_stored(
-    desk: Desk, made: Made, clock: Any
+    session: Session, made: Made, clock: Any
 ) -> None:
     old = made()
-    await asyncio.to_thread(httpx2.get, f"{desk.settings.base_url}/videos/{old}")
+    await asyncio.to_thread(httpx2.get, f"{session.settings.base_url}/videos/{old}")
     clock.now += 4_000
     made()
-    done = await archive(desk)
+    done = await archive(session)
     assert (done.stored, done.complete, [trouble["video_id"] for trouble in done.troubles]) == (
         1,
         False,
         [old],
     )
-    assert (await archive(desk)).lost == 1
+    assert (await archive(session)).lost == 1
 
 
-async def test_more_than_a_page_is_archived_and_listed_whole(desk: Desk, made: Made) -> None:
+async def test_more_than_a_page_is_archived_and_listed_whole(session: Session, made: Made) -> None:
     ids = [made(prompt="a [fail] owl") for _ in range(103)]
-    page = await list_all(desk.settings, desk.trace, after=None, order="asc")
+    page = await list_all(session.settings, session.trace, after=None, order="asc")
     assert ([seen.video_id for seen in page.observations], page.has_more) == (ids, False)
-    assert (await archive(desk)).adopted == 103
+    assert (await archive(session)).adopted == 103
 
 
 async def test_a_video_that_may_answer_a_lost_submission_is_left_alone(
-    at: Callable[[str], Desk], faults: Any, request_for: Any, video: Any
+    at: Callable[[str], Session], faults: Any, request_for: Any, video: Any
 ) -> None:
     found = video(size="1280x720", seconds="4").decode()
     faults.then(0).then(200, f'{{"object": "list", "data": [{found}], "has_more": false}}'.encode())
-    desk = at(faults.base_url)
-    lost = (await place(desk, request_for())).job
-    done = await archive(desk)
+    session = at(faults.base_url)
+    lost = (await place(session, request_for())).job
+    done = await archive(session)
     assert (lost.state, done.left) == (State.UNKNOWN, [{"video_id": "video_1", "job_id": lost.job_id}])
-    assert len(desk.ledger.jobs()) == 1
+    assert len(session.ledger.jobs()) == 1
 
 
 async def test_trouble_with_the_server_ends_an_archive_as_what_it_is() -> None:
@@ -198,9 +198,9 @@ async def test_trouble_with_the_server_ends_an_archive_as_what_it_is() -> None:
 
 
 async def test_a_server_that_cannot_list_is_said_before_anything_is_asked(
-    settings: Any, at: Callable[[str], Desk], sandbox: Callable[..., SandboxServer]
+    settings: Any, at: Callable[[str], Session], sandbox: Callable[..., SandboxServer]
 ) -> None:
-    desk = at(sandbox().base_url)
-    object.__setattr__(desk.settings, "profile_name", "litellm")
+    session = at(sandbox().base_url)
+    object.__setattr__(session.settings, "profile_name", "litellm")
     with pytest.raises(OperationUnsupported, match="does not offer a list of its videos"):
-        await archive(desk)
+        await archive(session)

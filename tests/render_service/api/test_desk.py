@@ -28,7 +28,7 @@ from render_service.rules.policies import Rules, activate
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from sora_adapter.errors import PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
 
@@ -51,43 +51,43 @@ def at_server(
 def test_the_helpers_work_one_after_the_other(
     at_server: dict[str, Any], tmp_path: Path, intact: Callable[[], bool]
 ) -> None:
-    with SyncRenderDesk(**at_server) as desk:
-        job = desk.create("a teal coupe", model="sora-2", size="1280x720", seconds="8")
+    with SyncRenderDesk(**at_server) as session:
+        job = session.create("a teal coupe", model="sora-2", size="1280x720", seconds="8")
         fact = {"videoId": job.video_id, "status": job.status, "seconds": job.seconds, "size": job.size}
-        assert desk.record("media-renders", fact)["payload"]["status"] == job.status
-        done = desk.create_and_poll("a forest", **FAST)
+        assert session.record("media-renders", fact)["payload"]["status"] == job.status
+        done = session.create_and_poll("a forest", **FAST)
         assert (job.seconds, done.state) == (8, State.STORED)
         assert (
-            desk.download(str(done.video_id), to=tmp_path / "clip.mp4")
+            session.download(str(done.video_id), to=tmp_path / "clip.mp4")
             == (tmp_path / "clip.mp4").read_bytes()
         )
-        assert len(desk.download(str(done.video_id), variant="thumbnail")) > 100
-        assert len(desk.list(limit=10, order="desc")["data"]) == 2
-        assert desk.poll(job.job_id, **FAST).state is State.STORED
-        assert desk.delete(done.job_id, reason="a test").state is State.DELETED
+        assert len(session.download(str(done.video_id), variant="thumbnail")) > 100
+        assert len(session.list(limit=10, order="desc")["data"]) == 2
+        assert session.poll(job.job_id, **FAST).state is State.STORED
+        assert session.delete(done.job_id, reason="a test").state is State.DELETED
     assert intact()
 
 
 def test_a_program_pays_from_the_budget_of_its_team(at_server: dict[str, Any]) -> None:
-    with SyncRenderDesk(**at_server, team="film", project="spring") as desk:
-        job = desk.create("a fox")
+    with SyncRenderDesk(**at_server, team="film", project="spring") as session:
+        job = session.create("a fox")
     with Ledger.open(at_server["ledger"]) as ledger:
         decided = next(r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderDecided))
     assert (decided.basis.inputs["team"], decided.basis.inputs["project"]) == ("film", "spring")
 
 
 def test_a_record_with_an_id_is_made_once(at_server: dict[str, Any]) -> None:
-    with SyncRenderDesk(**at_server) as desk:
-        repeated = [desk.record("x", {"status": "seen"}, event_id="e-1")["repeated"] for _ in range(2)]
+    with SyncRenderDesk(**at_server) as session:
+        repeated = [session.record("x", {"status": "seen"}, event_id="e-1")["repeated"] for _ in range(2)]
     assert repeated == [False, True]
 
 
 def test_a_denial_is_raised_with_its_job_and_its_reason(at_server: dict[str, Any]) -> None:
     with (
-        SyncRenderDesk(**at_server) as desk,
+        SyncRenderDesk(**at_server) as session,
         pytest.raises(NotSubmitted, match=r"is denied: .*cost") as raised,
     ):
-        desk.create("a fox", max_cost_usd_micros=1)
+        session.create("a fox", max_cost_usd_micros=1)
     assert raised.value.job.state is State.DENIED
 
 
@@ -95,58 +95,58 @@ def test_a_lost_answer_is_raised_with_its_job(
     at_server: dict[str, Any], faults: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", faults.then(0).base_url)
-    with SyncRenderDesk(**at_server) as desk, pytest.raises(NotSubmitted) as raised:
-        desk.create("a fox")
+    with SyncRenderDesk(**at_server) as session, pytest.raises(NotSubmitted) as raised:
+        session.create("a fox")
     assert raised.value.job.state is State.UNKNOWN
 
 
 def test_a_render_that_failed_is_returned(at_server: dict[str, Any]) -> None:
-    with SyncRenderDesk(**at_server) as desk:
-        assert desk.create_and_poll("a [fail] fox", **FAST).state is State.FAILED
+    with SyncRenderDesk(**at_server) as session:
+        assert session.create_and_poll("a [fail] fox", **FAST).state is State.FAILED
 
 
 def test_a_waiting_time_that_is_over_says_for_which_video(
     at_server: dict[str, Any], sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", sandbox(render_seconds=600).base_url)
-    with SyncRenderDesk(**at_server) as desk:
+    with SyncRenderDesk(**at_server) as session:
         with pytest.raises(PollTimeout) as over:
-            desk.create_and_poll("a fox", timeout_s=0)
-        assert desk.job(over.value.video_id).state is State.RUNNING
+            session.create_and_poll("a fox", timeout_s=0)
+        assert session.job(over.value.video_id).state is State.RUNNING
 
 
 def test_the_same_request_key_gives_the_same_job(at_server: dict[str, Any]) -> None:
-    with SyncRenderDesk(**at_server) as desk:
-        assert len({desk.create("a fox", request_key="teaser").job_id for _ in range(2)}) == 1
+    with SyncRenderDesk(**at_server) as session:
+        assert len({session.create("a fox", request_key="teaser").job_id for _ in range(2)}) == 1
 
 
 def test_a_reference_image_goes_with_the_request(
     at_server: dict[str, Any], tmp_path: Path, picture: Callable[..., bytes]
 ) -> None:
     (tmp_path / "frame.png").write_bytes(picture())
-    with SyncRenderDesk(**at_server) as desk:
-        assert desk.create("it moves", input_reference=tmp_path / "frame.png").video_id
+    with SyncRenderDesk(**at_server) as session:
+        assert session.create("it moves", input_reference=tmp_path / "frame.png").video_id
         with pytest.raises(BadInput, match="cannot be read"):
-            desk.create("it moves", input_reference="missing.png")
+            session.create("it moves", input_reference="missing.png")
 
 
 def test_a_video_of_another_tool_is_adopted_when_it_is_named(at_server: dict[str, Any]) -> None:
-    with SyncRenderDesk(**at_server) as desk:
-        server = desk._desk._settings.base_url
+    with SyncRenderDesk(**at_server) as session:
+        server = session._session._settings.base_url
         headers = {"authorization": "Bearer any"}
         theirs = httpx2.post(f"{server}/videos", json={"prompt": "a heron"}, headers=headers).json()["id"]
-        assert len(desk.download(theirs)) > 1_000
-        assert desk.job(theirs).operation is None
+        assert len(session.download(theirs)) > 1_000
+        assert session.job(theirs).operation is None
 
 
 def test_what_cannot_be_meant_is_raised_before_anything_is_recorded(at_server: dict[str, Any]) -> None:
-    with SyncRenderDesk(**at_server) as desk:
+    with SyncRenderDesk(**at_server) as session:
         with pytest.raises(BadRequest, match="seconds 6"):
-            desk.create("a fox", seconds="6")
+            session.create("a fox", seconds="6")
         with pytest.raises(BadInput, match=r"the prompt still has \{product\} in it"):
-            desk.create("a {product} on a table")
+            session.create("a {product} on a table")
         with pytest.raises(JobNotFound):
-            desk.job("job_nowhere")
+            session.job("job_nowhere")
 
 
 def test_a_desk_that_is_not_open_says_how_to_open_it(at_server: dict[str, Any]) -> None:
@@ -168,8 +168,8 @@ async def test_an_awaiting_desk_that_is_not_open_says_how_to_open_it(at_server: 
 
 @pytest.mark.anyio
 async def test_an_awaiting_program_renders_several_at_once(at_server: dict[str, Any]) -> None:
-    async with RenderDesk(**at_server) as desk:
-        jobs = await asyncio.gather(*(desk.create_and_poll(f"fox {n}", **FAST) for n in range(4)))
+    async with RenderDesk(**at_server) as session:
+        jobs = await asyncio.gather(*(session.create_and_poll(f"fox {n}", **FAST) for n in range(4)))
     assert {job.state for job in jobs} == {State.STORED}
 
 
@@ -192,17 +192,17 @@ async def test_what_is_held_is_told_and_submitted_once_it_is_approved(at_server:
     rules = Rules(Policy.model_validate({**default_policy().model_dump(), **people}), default_catalog())
     settings = read_settings(ledger=at_server["ledger"], profile="custom")
     activate(settings, TRACE, datetime(2026, 11, 21, tzinfo=UTC), rules, "everything waits")
-    async with RenderDesk(**at_server) as desk:
+    async with RenderDesk(**at_server) as session:
         with pytest.raises(NotSubmitted, match=r"is held: 2 people have to approve it.*approve job_") as told:
-            await desk.create("a fox runs")
+            await session.create("a fox runs")
         job = told.value.job
         with pytest.raises(NotReady, match="waits for approval"):
-            await desk.resume(job.job_id)
-        others = Desk.open(settings, TRACE, Log(TRACE, quiet=True))
+            await session.resume(job.job_id)
+        others = Session.open(settings, TRACE, Log(TRACE, quiet=True))
         for signer in signers:  # one more than the rule says, as "ana" is a name that was typed
             await approve(others, job, signer=signer)
         await others.close()
-        assert (await desk.resume(job.job_id)).state is State.RUNNING
+        assert (await session.resume(job.job_id)).state is State.RUNNING
 
 
 def test_a_lost_answer_is_found_out_about(
@@ -210,8 +210,8 @@ def test_a_lost_answer_is_found_out_about(
 ) -> None:
     losing = sandbox(clock=time.time, faults=("create=kept-but-answer-lost:1",))
     monkeypatch.setenv("OPENAI_BASE_URL", losing.base_url)
-    with SyncRenderDesk(**at_server) as desk:
+    with SyncRenderDesk(**at_server) as session:
         with pytest.raises(NotSubmitted) as lost:
-            desk.create("a teal coupe")
-        found = desk.reconcile(lost.value.job.job_id)
-        assert (found.verdict, desk.poll(found.job.job_id, **FAST).state) == ("recovered", State.STORED)
+            session.create("a teal coupe")
+        found = session.reconcile(lost.value.job.job_id)
+        assert (found.verdict, session.poll(found.job.job_id, **FAST).state) == ("recovered", State.STORED)

@@ -27,7 +27,7 @@ from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit
 from render_service.rules.policies import InForce, Rules, activate
 from render_service.runtime.errors import BadInput, NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.resume import resume
 from render_service.submission.submit import place
 
@@ -48,33 +48,41 @@ def policy(*rules: dict[str, Any], **more: Any) -> Policy:
     return Policy.model_validate({**default_policy().model_dump(), "approvals": held, **more})
 
 
-def sits(desk: Desk, actor: str, source: ActorSource = ActorSource.OPERATING_SYSTEM, **more: Any) -> Desk:
-    settings = replace(desk.settings, actor=actor, actor_source=source)
-    return replace(desk, settings=settings, **more)
+def sits(
+    session: Session, actor: str, source: ActorSource = ActorSource.OPERATING_SYSTEM, **more: Any
+) -> Session:
+    settings = replace(session.settings, actor=actor, actor_source=source)
+    return replace(session, settings=settings, **more)
 
 
-def under(desk: Desk, rules: Policy, catalog: Catalog | None = None) -> Desk:
-    """Return the desk with `rules` active in its ledger."""
-    activate(desk.settings, desk.trace, desk.clock(), Rules(rules, catalog or desk.catalog), "for a test")
-    return replace(desk, in_force=InForce(desk.ledger))
+def under(session: Session, rules: Policy, catalog: Catalog | None = None) -> Session:
+    """Return the session with `rules` active in its ledger."""
+    activate(
+        session.settings,
+        session.trace,
+        session.clock(),
+        Rules(rules, catalog or session.catalog),
+        "for a test",
+    )
+    return replace(session, in_force=InForce(session.ledger))
 
 
 @pytest.fixture
-def ana(desk: Desk) -> Desk:
+def ana(session: Session) -> Session:
     """Ana asks, under her own login; a final needs somebody else."""
-    return sits(under(desk, policy()), "ana")
+    return sits(under(session, policy()), "ana")
 
 
 @pytest.fixture
-def bob(ana: Desk) -> Desk:
+def bob(ana: Session) -> Session:
     """Bob is somebody else, under his own login."""
     return sits(ana, "bob")
 
 
 @pytest.fixture
 def held(request_for: Callable[..., Any]) -> Callable[..., Any]:
-    async def ask(desk: Desk, **changes: Any) -> Job:
-        placed = await place(desk, request_for(purpose="final", **changes))
+    async def ask(session: Session, **changes: Any) -> Job:
+        placed = await place(session, request_for(purpose="final", **changes))
         assert placed.job.state is State.HELD
         return placed.job
 
@@ -82,7 +90,7 @@ def held(request_for: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def test_an_approved_render_is_decided_again_in_the_same_append_and_not_sent(
-    ana: Desk, bob: Desk, held: Any, types: Any, event: Any, intact: Any
+    ana: Session, bob: Session, held: Any, types: Any, event: Any, intact: Any
 ) -> None:
     answered = await approve(bob, await held(ana), "fine")
     assert answered.job.state is State.DECIDED
@@ -93,14 +101,16 @@ async def test_an_approved_render_is_decided_again_in_the_same_append_and_not_se
 
 
 async def test_an_approved_render_is_submitted_by_resume_and_due_for_a_worker(
-    ana: Desk, bob: Desk, held: Any
+    ana: Session, bob: Session, held: Any
 ) -> None:
     job = (await approve(bob, await held(ana))).job
     assert [lease.job_id for lease in bob.ledger.store.claim("w1", 1000)] == [job.job_id]
     assert (await resume(bob, job)).job.state is State.RUNNING
 
 
-async def test_a_refused_render_is_closed(ana: Desk, bob: Desk, held: Any, types: Any, intact: Any) -> None:
+async def test_a_refused_render_is_closed(
+    ana: Session, bob: Session, held: Any, types: Any, intact: Any
+) -> None:
     job = (await reject(bob, await held(ana), "not yet")).job
     assert (job.state, job.outcome) == (State.REFUSED, "refused")
     assert types(job) == [*HELD, "approval.refused", "render.closed"]
@@ -111,7 +121,7 @@ async def test_a_refused_render_is_closed(ana: Desk, bob: Desk, held: Any, types
 
 
 @pytest.mark.parametrize("answer", [approve, reject])
-async def test_nobody_answers_for_their_own_request(ana: Desk, held: Any, types: Any, answer: Any) -> None:
+async def test_nobody_answers_for_their_own_request(ana: Session, held: Any, types: Any, answer: Any) -> None:
     job = await held(ana)
     with pytest.raises(BadInput, match="was requested by ana: another person"):
         await answer(ana, job, "fine")
@@ -120,7 +130,7 @@ async def test_nobody_answers_for_their_own_request(ana: Desk, held: Any, types:
 
 @pytest.mark.parametrize("reason", ["", "  "])
 async def test_a_rejection_without_a_reason_is_refused(
-    ana: Desk, bob: Desk, held: Any, types: Any, reason: str
+    ana: Session, bob: Session, held: Any, types: Any, reason: str
 ) -> None:
     job = await held(ana)
     with pytest.raises(BadInput, match="say why"):
@@ -136,7 +146,7 @@ async def test_a_rejection_without_a_reason_is_refused(
     ],
 )
 async def test_a_name_that_anybody_can_take_is_no_second_pair_of_eyes(
-    ana: Desk, held: Any, types: Any, source: ActorSource, said: str
+    ana: Session, held: Any, types: Any, source: ActorSource, said: str
 ) -> None:
     job = await held(ana)
     with pytest.raises(BadInput, match=said):
@@ -146,7 +156,7 @@ async def test_a_name_that_anybody_can_take_is_no_second_pair_of_eyes(
 
 @pytest.mark.parametrize("source", [ActorSource.FLAG, ActorSource.ENVIRONMENT])
 async def test_a_request_under_such_a_name_takes_two_people_who_sign(
-    ana: Desk, bob: Desk, held: Any, event: Any, intact: Any, source: ActorSource
+    ana: Session, bob: Session, held: Any, event: Any, intact: Any, source: ActorSource
 ) -> None:
     job = await held(sits(under(ana, policy(approvers=KEYS)), "ana", source))
     assert event(job, RenderHeld).approvals_needed == 2
@@ -161,32 +171,32 @@ async def test_a_request_under_such_a_name_takes_two_people_who_sign(
 
 
 async def test_the_second_signer_of_such_a_request_need_not_be_one_the_rule_names(
-    ana: Desk, held: Any
+    ana: Session, held: Any
 ) -> None:
-    desk = under(
+    session = under(
         ana, policy({"code": "SIGNED", "purposes": ["final"], "signed_by": ["maria"]}, approvers=KEYS)
     )
-    job = await held(sits(desk, "bob", ActorSource.FLAG))
-    assert (await approve(desk, job, signer=OMAR)).needed == 1
+    job = await held(sits(session, "bob", ActorSource.FLAG))
+    assert (await approve(session, job, signer=OMAR)).needed == 1
     with pytest.raises(BadInput, match="rule SIGNED wants the signature of maria"):
-        await approve(desk, job, signer=EVE)
-    assert (await approve(desk, job, signer=MARIA)).job.state is State.DECIDED
+        await approve(session, job, signer=EVE)
+    assert (await approve(session, job, signer=MARIA)).job.state is State.DECIDED
 
 
 async def test_a_signature_under_the_login_that_asked_is_not_another_person(
-    ana: Desk, held: Any, types: Any
+    ana: Session, held: Any, types: Any
 ) -> None:
-    desk = under(ana, policy(approvers=KEYS))
-    job = await held(desk)
+    session = under(ana, policy(approvers=KEYS))
+    job = await held(session)
     with pytest.raises(BadInput, match=r"under the login ana, like this answer, .* maria is another person"):
-        await approve(desk, job, signer=MARIA)
+        await approve(session, job, signer=MARIA)
     with pytest.raises(BadInput, match="under the login ana"):
-        await reject(desk, job, "no", signer=MARIA)
+        await reject(session, job, "no", signer=MARIA)
     assert types(job) == HELD
 
 
 async def test_a_signature_under_the_login_of_the_first_approver_is_not_a_second_person(
-    ana: Desk, held: Any
+    ana: Session, held: Any
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}, approvers=KEYS))
     job, bob = await held(two), sits(two, "bob")
@@ -196,43 +206,43 @@ async def test_a_signature_under_the_login_of_the_first_approver_is_not_a_second
     assert (await approve(sits(two, "maria"), job, signer=MARIA)).job.state is State.DECIDED
 
 
-async def test_two_who_sign_may_share_a_login(ana: Desk, held: Any, signing: Any, types: Any) -> None:
-    desk = signing(under(ana, policy(approvers=KEYS)), OMAR)
-    job = await held(desk)
+async def test_two_who_sign_may_share_a_login(ana: Session, held: Any, signing: Any, types: Any) -> None:
+    session = signing(under(ana, policy(approvers=KEYS)), OMAR)
+    job = await held(session)
     assert types(job) == ["render.requested", "request.signed", "render.held"]
     assert job.actor == "omar"
-    assert (await approve(desk, job, signer=MARIA)).job.state is State.DECIDED
+    assert (await approve(session, job, signer=MARIA)).job.state is State.DECIDED
 
 
-async def test_whoever_signed_the_request_does_not_approve_it(ana: Desk, held: Any, signing: Any) -> None:
-    desk = signing(under(ana, policy(approvers=KEYS)), OMAR)
-    job = await held(desk)
+async def test_whoever_signed_the_request_does_not_approve_it(ana: Session, held: Any, signing: Any) -> None:
+    session = signing(under(ana, policy(approvers=KEYS)), OMAR)
+    job = await held(session)
     with pytest.raises(BadInput, match="was requested by omar: another person"):
-        await approve(sits(desk, "eve"), job, signer=OMAR)
+        await approve(sits(session, "eve"), job, signer=OMAR)
     with pytest.raises(BadInput, match="was requested by omar under the login ana, like this answer"):
-        await approve(desk, job)
-    assert (await approve(sits(desk, "eve"), job)).job.state is State.DECIDED
+        await approve(session, job)
+    assert (await approve(sits(session, "eve"), job)).job.state is State.DECIDED
 
 
-async def test_a_key_for_requests_only_signs_no_approval(ana: Desk, held: Any, signing: Any) -> None:
-    desk = under(ana, policy(approvers={"maria": KEYS["maria"]}, requesters={"omar": KEYS["omar"]}))
-    job = await held(signing(desk, OMAR))
+async def test_a_key_for_requests_only_signs_no_approval(ana: Session, held: Any, signing: Any) -> None:
+    session = under(ana, policy(approvers={"maria": KEYS["maria"]}, requesters={"omar": KEYS["omar"]}))
+    job = await held(signing(session, OMAR))
     assert job.actor == "omar"
     with pytest.raises(BadInput, match="is not one the policy default names"):
-        await approve(sits(desk, "eve"), job, signer=OMAR)
+        await approve(sits(session, "eve"), job, signer=OMAR)
 
 
 async def test_a_key_that_the_policy_does_not_name_signs_no_request(
-    ana: Desk, held: Any, signing: Any, types: Any
+    ana: Session, held: Any, signing: Any, types: Any
 ) -> None:
     job = await held(signing(under(ana, policy(approvers={"maria": KEYS["maria"]})), STRANGER))
     assert (types(job), job.actor) == (HELD, "ana")
 
 
-async def test_a_name_beside_another_ones_key_is_refused(ana: Desk, held: Any, signing: Any) -> None:
-    desk = signing(under(ana, policy(approvers=KEYS)), OMAR)
+async def test_a_name_beside_another_ones_key_is_refused(ana: Session, held: Any, signing: Any) -> None:
+    session = signing(under(ana, policy(approvers=KEYS)), OMAR)
     with pytest.raises(BadInput, match=r"--actor says bob, but the key .* is that of omar"):
-        await held(sits(desk, "bob", ActorSource.FLAG))
+        await held(sits(session, "bob", ActorSource.FLAG))
 
 
 @pytest.mark.parametrize(
@@ -246,25 +256,25 @@ async def test_a_name_beside_another_ones_key_is_refused(ana: Desk, held: Any, s
     ],
 )
 async def test_the_policy_says_what_establishes_a_requester(  # one parameter per fixture
-    ana: Desk, held: Any, wanted: str, source: ActorSource, *, refused: bool
+    ana: Session, held: Any, wanted: str, source: ActorSource, *, refused: bool
 ) -> None:
-    desk = sits(under(ana, policy(requester=wanted, approvers=KEYS)), "ana", source)
+    session = sits(under(ana, policy(requester=wanted, approvers=KEYS)), "ana", source)
     if not refused:
-        await held(desk)
+        await held(session)
         return
-    size = desk.ledger.store.head().size
+    size = session.ledger.store.head().size
     with pytest.raises(BadInput, match=rf"needs approval by rule FINALS, .* wants the requester {wanted}"):
-        await held(desk)
-    assert desk.ledger.store.head().size == size
+        await held(session)
+    assert session.ledger.store.head().size == size
 
 
 async def test_a_signed_requester_is_let_in_where_the_policy_wants_one(
-    ana: Desk, held: Any, signing: Any
+    ana: Session, held: Any, signing: Any
 ) -> None:
     await held(signing(under(ana, policy(requester="signed", approvers=KEYS)), OMAR))
 
 
-async def test_one_person_approves_once(ana: Desk, held: Any, types: Any, intact: Any) -> None:
+async def test_one_person_approves_once(ana: Session, held: Any, types: Any, intact: Any) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}))
     job, bob, eve = await held(two), sits(two, "bob"), sits(two, "eve")
     first = await approve(bob, job)
@@ -277,7 +287,7 @@ async def test_one_person_approves_once(ana: Desk, held: Any, types: Any, intact
     assert intact()
 
 
-async def test_the_second_person_may_still_refuse(ana: Desk, held: Any, intact: Any) -> None:
+async def test_the_second_person_may_still_refuse(ana: Session, held: Any, intact: Any) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}))
     job = await held(two)
     await approve(sits(two, "bob"), job)
@@ -285,7 +295,9 @@ async def test_the_second_person_may_still_refuse(ana: Desk, held: Any, intact: 
     assert intact()
 
 
-async def test_what_is_not_held_any_more_is_not_answered(ana: Desk, bob: Desk, held: Any, types: Any) -> None:
+async def test_what_is_not_held_any_more_is_not_answered(
+    ana: Session, bob: Session, held: Any, types: Any
+) -> None:
     job = (await approve(bob, await held(ana))).job
     for answer in (approve, reject):
         with pytest.raises(NotReady, match="is decided, not held"):
@@ -294,7 +306,7 @@ async def test_what_is_not_held_any_more_is_not_answered(ana: Desk, bob: Desk, h
 
 
 async def test_of_two_who_answer_at_once_the_later_finds_what_the_earlier_made(
-    ana: Desk, held: Any, types: Any, intact: Any
+    ana: Session, held: Any, types: Any, intact: Any
 ) -> None:
     job = await held(ana)
     answered = await asyncio.gather(
@@ -309,33 +321,33 @@ async def test_of_two_who_answer_at_once_the_later_finds_what_the_earlier_made(
 
 
 @pytest.fixture
-def signing(tmp_path: Path) -> Callable[[Desk, Signer], Desk]:
-    """Return the desk with this key in SORA_LEDGER_KEY."""
+def signing(tmp_path: Path) -> Callable[[Session, Signer], Session]:
+    """Return the session with this key in SORA_LEDGER_KEY."""
 
-    def with_key(desk: Desk, signer: Signer) -> Desk:
+    def with_key(session: Session, signer: Signer) -> Session:
         file = tmp_path / f"{signer.name}.key"
         file.write_text(signer.secret())
         file.chmod(0o600)
-        return replace(desk, settings=replace(desk.settings, key_file=file))
+        return replace(session, settings=replace(session.settings, key_file=file))
 
     return with_key
 
 
 @pytest.fixture
-def strict(ana: Desk) -> Desk:
-    """Ana's desk under a policy that wants the signature of Maria."""
+def strict(ana: Session) -> Session:
+    """Ana's session under a policy that wants the signature of Maria."""
     rule = {"code": "SIGNED", "purposes": ["final"], "signed_by": ["maria"]}
     return under(ana, policy(rule, approvers=KEYS))
 
 
 @pytest.fixture
-def maria(strict: Desk) -> Desk:
-    """Maria's desk."""
+def maria(strict: Session) -> Session:
+    """Maria's session."""
     return sits(strict, "maria")
 
 
 async def test_a_signature_says_who_approved_and_stands(
-    strict: Desk, maria: Desk, held: Any, event: Any, intact: Any
+    strict: Session, maria: Session, held: Any, event: Any, intact: Any
 ) -> None:
     job = (await approve(maria, await held(strict), signer=MARIA)).job
     assert job.state is State.DECIDED
@@ -352,25 +364,27 @@ async def test_a_signature_says_who_approved_and_stands(
     assert intact()
 
 
-def forge(desk: Desk, job: Job, answer: ApprovalGranted, actor: str = "maria", version: int = 2) -> None:
+def forge(
+    session: Session, job: Job, answer: ApprovalGranted, actor: str = "maria", version: int = 2
+) -> None:
     """Record what no command would: an answer with somebody's name and source."""
-    who = replace(desk.provenance, actor=actor, actor_source=ActorSource.SIGNATURE)
+    who = replace(session.provenance, actor=actor, actor_source=ActorSource.SIGNATURE)
     made = draft(answer, who, datetime.now(UTC))
     if version == 1:
         old = {"comment": None, "key_id": answer.key_id, "signature": answer.signature}
         event = answer.model_copy()
         object.__setattr__(event, "schema_version", 1)
         made = replace(made, payload=canonical_json(old), event=event)
-    desk.ledger.append([Batch(job.job_id, desk.ledger.job(job.job_id).version, [made])])
+    session.ledger.append([Batch(job.job_id, session.ledger.job(job.job_id).version, [made])])
 
 
-def zeros(desk: Desk, **more: Any) -> ApprovalGranted:
+def zeros(session: Session, **more: Any) -> ApprovalGranted:
     """Return an approval with Maria's key id and 64 zero bytes for a signature."""
     fields = {
         "key_id": MARIA.verifier.key_id.hex(),
         "signature": base64.b64encode(bytes(64)).decode(),
         "login": "maria",
-        "policy_sha256": desk.policy.digest,
+        "policy_sha256": session.policy.digest,
         "expires_at": "2999-01-01T00:00:00.000000Z",
     }
     return ApprovalGranted(**{**fields, **more})
@@ -380,7 +394,7 @@ def zeros(desk: Desk, **more: Any) -> ApprovalGranted:
     "forged", [{}, {"signature": None, "key_id": None}, {"key_id": OMAR.verifier.key_id.hex()}]
 )
 async def test_an_earlier_approval_counts_only_if_its_signature_stands(
-    ana: Desk, held: Any, forged: dict[str, Any]
+    ana: Session, held: Any, forged: dict[str, Any]
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}, approvers=KEYS))
     job = await held(two)
@@ -390,7 +404,7 @@ async def test_an_earlier_approval_counts_only_if_its_signature_stands(
     assert (await approve(sits(two, "maria"), job, signer=MARIA)).job.state is State.DECIDED
 
 
-async def test_an_earlier_approval_counts_if_its_signature_stands(ana: Desk, held: Any) -> None:
+async def test_an_earlier_approval_counts_if_its_signature_stands(ana: Session, held: Any) -> None:
     rule = {"code": "FINALS", "purposes": ["final"], "people": 2, "signed": True}
     two = under(ana, policy(rule, approvers=KEYS))
     job = await held(two)
@@ -398,7 +412,9 @@ async def test_an_earlier_approval_counts_if_its_signature_stands(ana: Desk, hel
     assert (await approve(sits(two, "omar"), job, signer=OMAR)).job.state is State.DECIDED
 
 
-async def test_an_approval_by_a_key_that_was_taken_out_since_counts_no_longer(ana: Desk, held: Any) -> None:
+async def test_an_approval_by_a_key_that_was_taken_out_since_counts_no_longer(
+    ana: Session, held: Any
+) -> None:
     rule = {"code": "FINALS", "purposes": ["final"], "people": 2}
     two = under(ana, policy(rule, approvers=KEYS))
     job = await held(two)
@@ -407,7 +423,7 @@ async def test_an_approval_by_a_key_that_was_taken_out_since_counts_no_longer(an
     assert (await approve(sits(less, "omar"), job, signer=OMAR)).needed == 1
 
 
-async def test_an_approval_that_has_expired_counts_no_longer(ana: Desk, held: Any) -> None:
+async def test_an_approval_that_has_expired_counts_no_longer(ana: Session, held: Any) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}))
     job, now = await held(two), two.clock()
     await approve(sits(two, "bob"), job, until=now + timedelta(hours=1))
@@ -416,13 +432,13 @@ async def test_an_approval_that_has_expired_counts_no_longer(ana: Desk, held: An
     assert (await approve(sits(later, "bob"), job)).job.state is State.DECIDED
 
 
-async def test_an_approval_that_is_over_already_is_refused(ana: Desk, bob: Desk, held: Any) -> None:
+async def test_an_approval_that_is_over_already_is_refused(ana: Session, bob: Session, held: Any) -> None:
     with pytest.raises(BadInput, match="is over: name a time to come"):
         await approve(bob, await held(ana), until=bob.clock() - timedelta(seconds=1))
 
 
 async def test_what_was_approved_is_not_submitted_once_the_approval_expired(
-    ana: Desk, bob: Desk, held: Any
+    ana: Session, bob: Session, held: Any
 ) -> None:
     now = ana.clock()
     job = (await approve(bob, await held(ana), until=now + timedelta(hours=1))).job
@@ -431,23 +447,23 @@ async def test_what_was_approved_is_not_submitted_once_the_approval_expired(
 
 
 async def test_an_approval_judged_by_a_policy_that_was_replaced_meanwhile_is_judged_again(
-    ana: Desk, bob: Desk, held: Any, monkeypatch: pytest.MonkeyPatch
+    ana: Session, bob: Session, held: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await held(ana)
     stricter = policy({"code": "FINALS", "purposes": ["final"], "signed": True}, approvers=KEYS)
-    advance, calls = Desk.advance, []
+    advance, calls = Session.advance, []
 
-    async def late(desk: Desk, *args: Any, **more: Any) -> Any:
+    async def late(session: Session, *args: Any, **more: Any) -> Any:
         if not calls:
             calls.append(under(ana, stricter))
-        return await advance(desk, *args, **more)
+        return await advance(session, *args, **more)
 
-    monkeypatch.setattr(Desk, "advance", late)
+    monkeypatch.setattr(Session, "advance", late)
     with pytest.raises(BadInput, match="rule FINALS wants the signature"):
         await approve(bob, job)
 
 
-async def test_a_policy_that_comes_after_an_answer_does_not_make_it_good(strict: Desk, held: Any) -> None:
+async def test_a_policy_that_comes_after_an_answer_does_not_make_it_good(strict: Session, held: Any) -> None:
     job = await held(strict)
     history = strict.ledger.history(job.job_id)
     answer = ApprovalGranted()
@@ -460,12 +476,14 @@ async def test_a_policy_that_comes_after_an_answer_does_not_make_it_good(strict:
     assert "NOT IDENTIFIED" in found.sentence
 
 
-def _ledger_id(desk: Desk) -> str:
-    first: Any = next(desk.ledger.read(limit=1)).event
+def _ledger_id(session: Session) -> str:
+    first: Any = next(session.ledger.read(limit=1)).event
     return str(first.ledger_id)
 
 
-async def test_an_answer_of_version_1_is_read_and_says_what_it_does_not_bind(strict: Desk, held: Any) -> None:
+async def test_an_answer_of_version_1_is_read_and_says_what_it_does_not_bind(
+    strict: Session, held: Any
+) -> None:
     job = await held(strict)
     text = answer_statement_1(
         _ledger_id(strict), strict.ledger.history(job.job_id)[-1], "maria", ApprovalGranted()
@@ -480,7 +498,7 @@ async def test_an_answer_of_version_1_is_read_and_says_what_it_does_not_bind(str
 
 
 async def test_a_signature_of_version_1_is_worth_nothing_in_an_answer_of_version_2(
-    strict: Desk, held: Any
+    strict: Session, held: Any
 ) -> None:
     job = await held(strict)
     text = answer_statement_1(
@@ -493,7 +511,7 @@ async def test_a_signature_of_version_1_is_worth_nothing_in_an_answer_of_version
 
 
 async def test_explain_calls_nobody_identified_whose_signature_does_not_stand(
-    strict: Desk, held: Any
+    strict: Session, held: Any
 ) -> None:
     job = await held(strict)
     forge(strict, job, zeros(strict))
@@ -504,7 +522,7 @@ async def test_explain_calls_nobody_identified_whose_signature_does_not_stand(
 
 
 async def test_a_rule_that_wants_a_signature_takes_no_other_approval(
-    strict: Desk, held: Any, types: Any
+    strict: Session, held: Any, types: Any
 ) -> None:
     job = await held(strict)
     for other in (None, OMAR):
@@ -516,7 +534,7 @@ async def test_a_rule_that_wants_a_signature_takes_no_other_approval(
 
 
 async def test_an_answer_is_taken_where_the_rules_were_loosened_and_none_is_open(
-    ana: Desk, held: Any
+    ana: Session, held: Any
 ) -> None:
     rule = {"code": "FINALS", "purposes": ["final"], "people": 2, "signed": True}
     two = under(ana, policy(rule, approvers=KEYS))
@@ -528,41 +546,41 @@ async def test_an_answer_is_taken_where_the_rules_were_loosened_and_none_is_open
     assert (await reject(sits(one, "omar"), job, "no", signer=OMAR)).job.state is State.REFUSED
 
 
-async def test_a_key_the_policy_does_not_name_says_nothing(strict: Desk, held: Any, types: Any) -> None:
+async def test_a_key_the_policy_does_not_name_says_nothing(strict: Session, held: Any, types: Any) -> None:
     job = await held(strict)
     with pytest.raises(BadInput, match="is not one the policy default names"):
         await approve(sits(strict, "bob"), job, signer=Signer("maria", bytes([9]) * 32))
     assert types(job) == HELD
 
 
-async def test_the_requester_does_not_approve_with_a_key_either(strict: Desk, held: Any) -> None:
+async def test_the_requester_does_not_approve_with_a_key_either(strict: Session, held: Any) -> None:
     with pytest.raises(BadInput, match="was requested by ana"):
         await approve(sits(strict, "bob"), await held(strict), signer=ANA)
 
 
-async def test_another_actor_than_the_owner_of_the_key_is_refused(strict: Desk, held: Any) -> None:
+async def test_another_actor_than_the_owner_of_the_key_is_refused(strict: Session, held: Any) -> None:
     job = await held(strict)
     with pytest.raises(BadInput, match="--actor bob, but the key is that of maria"):
         await approve(sits(strict, "bob", ActorSource.FLAG), job, signer=MARIA)
 
 
-async def test_two_rules_are_met_by_those_they_want(ana: Desk, held: Any) -> None:
+async def test_two_rules_are_met_by_those_they_want(ana: Session, held: Any) -> None:
     rules = (
         {"code": "FINALS", "purposes": ["final"]},
         {"code": "SIGNED", "purposes": ["final"], "signed_by": ["maria"]},
     )
-    desk = under(ana, policy(*rules, approvers=KEYS))
-    job = await held(desk)
-    first = await approve(sits(desk, "bob"), job)
+    session = under(ana, policy(*rules, approvers=KEYS))
+    job = await held(session)
+    first = await approve(sits(session, "bob"), job)
     assert (first.job.state, first.needed) == (State.APPROVED, 1)
-    assert (await approve(sits(desk, "eve"), job, signer=MARIA)).job.state is State.DECIDED
+    assert (await approve(sits(session, "eve"), job, signer=MARIA)).job.state is State.DECIDED
 
 
 # --- decided again ---
 
 
 async def test_a_gate_that_has_closed_since_denies_what_was_approved(
-    ana: Desk, bob: Desk, held: Any, types: Any, intact: Any
+    ana: Session, bob: Session, held: Any, types: Any, intact: Any
 ) -> None:
     job = await held(ana)
     set_limit(bob.ledger, read_name("all", Period.NONE), 1, None, bob.clock(), bob.provenance)
@@ -572,7 +590,9 @@ async def test_a_gate_that_has_closed_since_denies_what_was_approved(
     assert intact()
 
 
-async def test_the_money_is_reserved_with_the_approval(ana: Desk, bob: Desk, held: Any, intact: Any) -> None:
+async def test_the_money_is_reserved_with_the_approval(
+    ana: Session, bob: Session, held: Any, intact: Any
+) -> None:
     set_limit(bob.ledger, read_name("all", Period.NONE), 9_000_000, None, bob.clock(), bob.provenance)
     job = await held(ana)
     assert bob.ledger.store.held("all") == 0
@@ -582,7 +602,7 @@ async def test_the_money_is_reserved_with_the_approval(ana: Desk, bob: Desk, hel
 
 
 async def test_another_model_than_the_one_that_was_approved_is_held_again(
-    ana: Desk, bob: Desk, held: Any, types: Any, intact: Any
+    ana: Session, bob: Session, held: Any, types: Any, intact: Any
 ) -> None:
     job = await held(ana)
     set_limit(bob.ledger, read_name("all", Period.NONE), CLIP - 1, None, bob.clock(), bob.provenance)
@@ -596,7 +616,7 @@ async def test_another_model_than_the_one_that_was_approved_is_held_again(
 
 
 async def test_a_price_holds_from_its_day_on_and_one_that_began_since_is_held_again(
-    ana: Desk, held: Any, event: Any
+    ana: Session, held: Any, event: Any
 ) -> None:
     content = ana.catalog.model_dump(by_alias=True)
     today = ana.clock()
@@ -620,7 +640,7 @@ async def test_a_price_holds_from_its_day_on_and_one_that_began_since_is_held_ag
     assert (await approve(tomorrow, job)).job.state is State.HELD
 
 
-async def test_a_price_that_rose_since_is_held_again(ana: Desk, bob: Desk, held: Any) -> None:
+async def test_a_price_that_rose_since_is_held_again(ana: Session, bob: Session, held: Any) -> None:
     job = await held(ana, model="sora-2")
     content = bob.catalog.model_dump(by_alias=True)
     for price in (price for model in content["models"] for price in model["prices"]):

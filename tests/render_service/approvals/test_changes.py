@@ -29,7 +29,7 @@ from render_service.rules.budgets import limit_of, purse, set_limit
 from render_service.rules.context import scope_of
 from render_service.rules.policies import Rules, activate, active_rules
 from render_service.runtime.errors import BadInput, NeedsApproval, NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 pytestmark = pytest.mark.anyio
 
@@ -43,23 +43,23 @@ def policy(*rules: dict[str, Any], **more: Any) -> Policy:
 
 
 @pytest.fixture
-def office(desk: Desk) -> Callable[..., Office]:
+def office(session: Session) -> Callable[..., Office]:
     """Sit somebody down, under their own login unless `source` says otherwise."""
 
     def sit(actor: str, source: ActorSource = ActorSource.OPERATING_SYSTEM, **more: Any) -> Office:
-        settings = replace(desk.settings, actor=actor, actor_source=source, **more)
-        return Office(desk.ledger, settings, desk.trace, desk.clock)
+        settings = replace(session.settings, actor=actor, actor_source=source, **more)
+        return Office(session.ledger, settings, session.trace, session.clock)
 
     return sit
 
 
 @pytest.fixture
-def force(desk: Desk) -> Callable[..., Policy]:
+def force(session: Session) -> Callable[..., Policy]:
     """Make a policy the active one; the first needs nobody."""
 
     def make(*rules: dict[str, Any], **more: Any) -> Policy:
         made = policy(*rules, **more)
-        activate(desk.settings, desk.trace, desk.clock(), Rules(made, desk.catalog), "for a test")
+        activate(session.settings, session.trace, session.clock(), Rules(made, session.catalog), "for a test")
         return made
 
     return make
@@ -77,16 +77,16 @@ ALL = read_name("all", Period.NONE)
 
 
 def test_a_policy_is_activated_once_another_person_approved_it(
-    office: Any, force: Any, desk: Desk, intact: Any
+    office: Any, force: Any, session: Session, intact: Any
 ) -> None:
     strict = force(BOTH)
     ana, bob = office("ana"), office("bob")
     proposed = propose_activation(ana, lax(ana), "back to the old one")
-    assert (proposed.state, active_rules(desk.ledger).policy) == ("pending", strict)
+    assert (proposed.state, active_rules(session.ledger).policy) == ("pending", strict)
     done = approve_change(bob, proposed.name, "fine")
     assert (done.proposed.state, done.needed) == ("applied", 0)
     assert types(done.proposed) == ["change.proposed", "approval.granted", "change.closed"]
-    active = active_rules(desk.ledger)
+    active = active_rules(session.ledger)
     assert active.policy == default_policy()
     assert isinstance(active.activated.event, PolicyActivated)  # type: ignore[union-attr]
     assert active.activated.event.why.text == "back to the old one"  # type: ignore[union-attr]
@@ -95,51 +95,53 @@ def test_a_policy_is_activated_once_another_person_approved_it(
 
 
 def test_a_limit_is_set_once_another_person_approved_it(
-    office: Any, force: Any, desk: Desk, intact: Any
+    office: Any, force: Any, session: Session, intact: Any
 ) -> None:
     force(BOTH)
     monthly = read_name("team_film", Period.MONTH)
     proposed = propose_limit(office("ana"), monthly, 5_000_000, "agreed")
-    assert limit_of(desk.ledger, str(monthly)) is None
+    assert limit_of(session.ledger, str(monthly)) is None
     assert approve_change(office("bob"), proposed.name).proposed.state == "applied"
-    dated = str(monthly.at(desk.clock()))
+    dated = str(monthly.at(session.clock()))
     for name in (str(monthly), dated):
-        limit = limit_of(desk.ledger, name)
+        limit = limit_of(session.ledger, name)
         assert limit is not None
         assert limit.usd_micros == 5_000_000
     assert intact()
 
 
-def test_a_limit_is_lifted_like_that_too(office: Any, force: Any, desk: Desk) -> None:
-    set_limit(desk.ledger, ALL, 100, None, desk.clock(), desk.provenance)
+def test_a_limit_is_lifted_like_that_too(office: Any, force: Any, session: Session) -> None:
+    set_limit(session.ledger, ALL, 100, None, session.clock(), session.provenance)
     force(BOTH)
     proposed = propose_limit(office("ana"), ALL, None, None)
     assert "no limit" in proposed.words
     approve_change(office("bob"), proposed.name)
-    limit = limit_of(desk.ledger, "all")
+    limit = limit_of(session.ledger, "all")
     assert limit is not None
     assert limit.usd_micros is None
 
 
-def test_neither_is_changed_without_an_approval(office: Any, force: Any, desk: Desk) -> None:
+def test_neither_is_changed_without_an_approval(office: Any, force: Any, session: Session) -> None:
     strict = force(BOTH)
-    size = desk.ledger.store.head().size
+    size = session.ledger.store.head().size
     with pytest.raises(NeedsApproval, match=r"policy.activate needs approval by rule RULES"):
-        activate(desk.settings, desk.trace, desk.clock(), lax(office("ana")), "lax")
+        activate(session.settings, session.trace, session.clock(), lax(office("ana")), "lax")
     with pytest.raises(NeedsApproval, match=r"budget.set needs approval by rule RULES"):
-        set_limit(desk.ledger, ALL, None, None, desk.clock(), desk.provenance)
-    assert (desk.ledger.store.head().size, active_rules(desk.ledger).policy) == (size, strict)
+        set_limit(session.ledger, ALL, None, None, session.clock(), session.provenance)
+    assert (session.ledger.store.head().size, active_rules(session.ledger).policy) == (size, strict)
 
 
 @pytest.mark.parametrize(("operation", "free"), [("policy.activate", "budget"), ("budget.set", "policy")])
-def test_a_rule_is_for_what_it_names(office: Any, force: Any, desk: Desk, operation: str, free: str) -> None:
+def test_a_rule_is_for_what_it_names(
+    office: Any, force: Any, session: Session, operation: str, free: str
+) -> None:
     force({"code": "ONE", "operations": [operation]})
     if free == "budget":
-        set_limit(desk.ledger, ALL, 5, None, desk.clock(), desk.provenance)
-        assert limit_of(desk.ledger, "all")
+        set_limit(session.ledger, ALL, 5, None, session.clock(), session.provenance)
+        assert limit_of(session.ledger, "all")
     else:
-        activate(desk.settings, desk.trace, desk.clock(), lax(office("ana")), "lax")
-        assert active_rules(desk.ledger).policy == default_policy()
+        activate(session.settings, session.trace, session.clock(), lax(office("ana")), "lax")
+        assert active_rules(session.ledger).policy == default_policy()
 
 
 @pytest.mark.parametrize("answer", [approve_change, reject_change])
@@ -186,7 +188,7 @@ def test_a_proposal_is_signed_like_a_request(office: Any, force: Any, tmp_path: 
 
 
 def test_a_rejected_change_changes_nothing_and_takes_a_reason(
-    office: Any, force: Any, desk: Desk, intact: Any
+    office: Any, force: Any, session: Session, intact: Any
 ) -> None:
     strict = force(BOTH)
     ana, bob = office("ana"), office("bob")
@@ -194,7 +196,7 @@ def test_a_rejected_change_changes_nothing_and_takes_a_reason(
     with pytest.raises(BadInput, match="say why"):
         reject_change(bob, proposed.name, " ")
     assert reject_change(bob, proposed.name, "no").proposed.state == "refused"
-    assert active_rules(desk.ledger).policy == strict
+    assert active_rules(session.ledger).policy == strict
     with pytest.raises(NotReady, match="is refused: nothing waits"):
         approve_change(office("eve"), proposed.name)
     assert intact()
@@ -226,10 +228,10 @@ def test_a_lax_policy_does_not_free_what_a_strict_one_held(office: Any, force: A
     assert approve_change(office("bob"), proposed.name).proposed.state == "applied"
 
 
-def test_an_approval_of_a_change_expires(office: Any, force: Any, desk: Desk) -> None:
+def test_an_approval_of_a_change_expires(office: Any, force: Any, session: Session) -> None:
     force({**BOTH, "people": 2})
     proposed = propose_limit(office("ana"), ALL, None, None)
-    now = desk.clock()
+    now = session.clock()
     approve_change(office("bob"), proposed.name, until=now + timedelta(hours=1))
     later = replace(office("eve"), clock=lambda: now + timedelta(hours=2))
     assert approve_change(later, proposed.name).needed == 1
@@ -246,45 +248,53 @@ def test_a_change_is_found_by_a_beginning_that_only_one_has(office: Any, force: 
         read_change(ana.ledger, "change_zz")
 
 
-def test_the_limit_of_a_new_month_needs_nobody(office: Any, force: Any, desk: Desk, request_for: Any) -> None:
+def test_the_limit_of_a_new_month_needs_nobody(
+    office: Any, force: Any, session: Session, request_for: Any
+) -> None:
 
-    set_limit(desk.ledger, read_name("all", Period.MONTH), 9_000_000, None, desk.clock(), desk.provenance)
+    set_limit(
+        session.ledger, read_name("all", Period.MONTH), 9_000_000, None, session.clock(), session.provenance
+    )
     force(BOTH)
-    later = desk.clock() + timedelta(days=40)
-    assert purse(desk.ledger, scope_of(desk.settings, "draft"), later, desk.provenance).left_usd_micros
-    assert len(list(desk.ledger.read(RecordFilter(type=BudgetSet.type)))) == 3
+    later = session.clock() + timedelta(days=40)
+    assert purse(
+        session.ledger, scope_of(session.settings, "draft"), later, session.provenance
+    ).left_usd_micros
+    assert len(list(session.ledger.read(RecordFilter(type=BudgetSet.type)))) == 3
 
 
 # --- erasures ---
 
 
-async def test_a_policy_is_activated_after_an_erasure(desk: Desk, force: Any, office: Any) -> None:
+async def test_a_policy_is_activated_after_an_erasure(session: Session, force: Any, office: Any) -> None:
     force()
-    await _erase_everything(desk)
-    activate(desk.settings, desk.trace, desk.clock(), lax(office("ana")), "again")
-    assert active_rules(desk.ledger).policy == default_policy()
+    await _erase_everything(session)
+    activate(session.settings, session.trace, session.clock(), lax(office("ana")), "again")
+    assert active_rules(session.ledger).policy == default_policy()
 
 
-async def test_a_month_begins_after_the_reason_for_its_limit_was_erased(desk: Desk, request_for: Any) -> None:
+async def test_a_month_begins_after_the_reason_for_its_limit_was_erased(
+    session: Session, request_for: Any
+) -> None:
 
     monthly = read_name("all", Period.MONTH)
-    set_limit(desk.ledger, monthly, 9_000_000, "for Elena", desk.clock(), desk.provenance)
-    await _erase_everything(desk)
-    later = desk.clock() + timedelta(days=40)
-    paying = purse(desk.ledger, scope_of(desk.settings, "draft"), later, desk.provenance)
+    set_limit(session.ledger, monthly, 9_000_000, "for Elena", session.clock(), session.provenance)
+    await _erase_everything(session)
+    later = session.clock() + timedelta(days=40)
+    paying = purse(session.ledger, scope_of(session.settings, "draft"), later, session.provenance)
     assert paying.left_usd_micros == 9_000_000
 
 
 async def test_a_change_whose_reason_was_erased_is_approved(
-    desk: Desk, force: Any, office: Any, intact: Any
+    session: Session, force: Any, office: Any, intact: Any
 ) -> None:
     force(BOTH)
     proposed = propose_limit(office("ana"), ALL, None, "for Elena")
-    await _erase_everything(desk)
+    await _erase_everything(session)
     assert approve_change(office("bob"), proposed.name).proposed.state == "applied"
     assert intact()
 
 
-async def _erase_everything(desk: Desk) -> None:
+async def _erase_everything(session: Session) -> None:
 
-    await erase(desk, plan(desk.ledger, Selection()), "retention")
+    await erase(session, plan(session.ledger, Selection()), "retention")

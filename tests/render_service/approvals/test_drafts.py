@@ -9,7 +9,7 @@ from decision.rules.policy import Policy, default_policy
 from ledger.events import RenderDenied, ReviewRecorded
 from ledger.job import Job, State
 from render_service.reports.explain import why_not
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.session.sources import source_of
 from render_service.settlement.settle import record, settle
 from render_service.submission.result import denial
@@ -22,33 +22,33 @@ DRAFTS_FIRST = Policy.model_validate({**default_policy().model_dump(), "require_
 
 
 @pytest.fixture
-def strict(desk: Desk) -> Desk:
+def strict(session: Session) -> Session:
     """A policy that wants an approved draft before a final."""
-    return decide_by(desk, DRAFTS_FIRST)
+    return decide_by(session, DRAFTS_FIRST)
 
 
-async def drafted(desk: Desk, request: Any) -> Job:
-    return await settle(desk, (await place(desk, request)).job, interval_s=0.05, timeout_s=30)
+async def drafted(session: Session, request: Any) -> Job:
+    return await settle(session, (await place(session, request)).job, interval_s=0.05, timeout_s=30)
 
 
-async def reviewed(desk: Desk, job: Job, verdict: Any = "approved") -> Job:
-    return await record(desk, job, ReviewRecorded(verdict=verdict))
+async def reviewed(session: Session, job: Job, verdict: Any = "approved") -> Job:
+    return await record(session, job, ReviewRecorded(verdict=verdict))
 
 
 async def test_a_final_of_no_draft_is_denied_with_the_way_to_one(
-    strict: Desk, request_for: Any, event: Any
+    strict: Session, request_for: Any, event: Any
 ) -> None:
     placed = await place(strict, request_for(purpose="final"))
     assert placed.job.detail_code == "DRAFT_NOT_APPROVED"
     assert "--promotes JOB" in what_now(event(placed.job, RenderDenied))[0]
 
 
-async def test_a_draft_needs_no_draft(strict: Desk, request_for: Any) -> None:
+async def test_a_draft_needs_no_draft(strict: Session, request_for: Any) -> None:
     assert (await place(strict, request_for())).job.state is State.RUNNING
 
 
 async def test_a_final_of_an_approved_draft_is_allowed(
-    strict: Desk, request_for: Any, event: Any, intact: Any
+    strict: Session, request_for: Any, event: Any, intact: Any
 ) -> None:
     draft = await drafted(strict, request_for())
     final = request_for(purpose="final", promotes=draft.job_id)
@@ -65,7 +65,7 @@ async def test_a_final_of_an_approved_draft_is_allowed(
     assert intact()
 
 
-async def test_an_approval_further_back_in_the_lineage_counts(strict: Desk, request_for: Any) -> None:
+async def test_an_approval_further_back_in_the_lineage_counts(strict: Session, request_for: Any) -> None:
     first = await drafted(strict, request_for())
     source, _ = await source_of(strict, first.job_id)
     second = await drafted(strict, request_for(operation="remix", prompt="make it dusk", source=source))

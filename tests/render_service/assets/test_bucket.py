@@ -20,7 +20,7 @@ from render_service.assets.store import AssetStore
 from render_service.runtime.errors import BadInput, PlaceTaken, StorageFailed
 from render_service.runtime.settings import Settings, read_settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.settle import fetch, settle
 from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
@@ -172,21 +172,21 @@ def test_a_place_nobody_knows_is_refused_before_a_ledger_is_begun(tmp_path: Path
         return
     trace = Trace("1" * 32, "2" * 16)
     with pytest.raises(BadInput, match=r"expected a folder, or s3://bucket/prefix"):
-        Desk.open(settings, trace, Log(trace, quiet=True))
+        Session.open(settings, trace, Log(trace, quiet=True))
     assert not (tmp_path / "ledger.db").exists()
 
 
 @pytest.fixture
-def remote(settings: Settings, missing_bucket: Any, sandbox: Callable[..., SandboxServer]) -> Desk:
-    """Return a desk whose files go to a bucket that is not there yet."""
+def remote(settings: Settings, missing_bucket: Any, sandbox: Callable[..., SandboxServer]) -> Session:
+    """Return a session whose files go to a bucket that is not there yet."""
     trace = Trace("1" * 32, "2" * 16)
     at_bucket = replace(settings, base_url=sandbox().base_url, assets_url=missing_bucket.url)
-    return Desk.open(at_bucket, trace, Log(trace, quiet=True))
+    return Session.open(at_bucket, trace, Log(trace, quiet=True))
 
 
 @pytest.mark.anyio
 async def test_a_job_whose_file_cannot_be_kept_is_kept_as_soon_as_it_can(
-    remote: Desk, missing_bucket: Any, request_for: Any, intact: Any
+    remote: Session, missing_bucket: Any, request_for: Any, intact: Any
 ) -> None:
     job = (await place(remote, request_for())).job
     with pytest.raises(StorageFailed):
@@ -205,7 +205,7 @@ async def test_a_job_whose_file_cannot_be_kept_is_kept_as_soon_as_it_can(
 
 @pytest.mark.anyio
 async def test_a_file_that_is_in_the_bucket_is_not_asked_of_the_server_again(
-    remote: Desk, missing_bucket: Any, request_for: Any, tmp_path: Path
+    remote: Session, missing_bucket: Any, request_for: Any, tmp_path: Path
 ) -> None:
     missing_bucket.make()
     job = await settle(remote, (await place(remote, request_for())).job, interval_s=0.05, timeout_s=30)

@@ -14,7 +14,7 @@ from render_service.assets.fit import Fit, Frame, as_found, first_frame, read_fi
 from render_service.assets.inputs import Material
 from render_service.assets.probe import read_image
 from render_service.runtime.errors import BadInput
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.submit import place
 
 ORIENTATION, MAKE = 0x0112, 0x010F
@@ -173,13 +173,13 @@ def test_a_fit_that_does_not_exist_lists_those_that_do() -> None:
 
 @pytest.mark.anyio
 async def test_original_and_derived_image_are_both_kept(
-    desk: Desk, request_for: Any, picture_file: Any, event: Any
+    session: Session, request_for: Any, picture_file: Any, event: Any
 ) -> None:
     path = picture_file()
     frame = first_frame(path, "1280x720", Fit.COVER)
     material = Material(reference=frame.content, original=frame.original)
-    placed = await place(desk, request_for(input_reference=frame.image), material)
+    placed = await place(session, request_for(input_reference=frame.image), material)
     kept = event(placed.job, RenderRequested).input_reference
-    assert desk.assets.path(kept.storage_uri).read_bytes() == frame.content
-    original = desk.assets.folder / "sha256" / kept.original_sha256[:2] / f"{kept.original_sha256}.jpg"
+    assert session.assets.path(kept.storage_uri).read_bytes() == frame.content
+    original = session.assets.folder / "sha256" / kept.original_sha256[:2] / f"{kept.original_sha256}.jpg"
     assert original.read_bytes() == path.read_bytes()

@@ -13,7 +13,7 @@ from decision.request.request import RenderRequest
 from ledger.events import RenderDecided
 from ledger.job import Job, State
 from render_service.runtime.settings import Settings
-from render_service.session.session import Desk, utc_now
+from render_service.session.session import Session, utc_now
 from render_service.submission.intent import intended
 from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
@@ -33,7 +33,7 @@ def server(sandbox: Callable[..., SandboxServer]) -> SandboxServer:
 
 
 @pytest.fixture
-def desk(at: Callable[[str], Desk], server: SandboxServer) -> Desk:
+def session(at: Callable[[str], Session], server: SandboxServer) -> Session:
     return at(server.base_url)
 
 
@@ -78,11 +78,11 @@ def forget(server: SandboxServer) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def later() -> Callable[..., Desk]:
-    """Return the same desk at a later time by its clock."""
+def later() -> Callable[..., Session]:
+    """Return the same session at a later time by its clock."""
 
-    def at(desk: Desk, **ahead: float) -> Desk:
-        return replace(desk, clock=lambda: utc_now() + timedelta(**ahead))
+    def at(session: Session, **ahead: float) -> Session:
+        return replace(session, clock=lambda: utc_now() + timedelta(**ahead))
 
     return at
 
@@ -91,9 +91,9 @@ def later() -> Callable[..., Desk]:
 def lost(plan: Any, request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
     """Submit a request whose answer gets lost; `kept` says whether the server carried it out."""
 
-    async def submit(desk: Desk, *, kept: bool = True, **changes: Any) -> Job:
+    async def submit(session: Session, *, kept: bool = True, **changes: Any) -> Job:
         plan("create=kept-but-answer-lost:1" if kept else "create=lost:1")
-        job = (await place(desk, request_for(**changes))).job
+        job = (await place(session, request_for(**changes))).job
         assert job.state is State.UNKNOWN
         return job
 
@@ -104,12 +104,12 @@ def lost(plan: Any, request_for: Callable[..., RenderRequest]) -> Callable[..., 
 def cut_off(request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
     """Record what a process has recorded that dies before its call."""
 
-    async def begin(desk: Desk, **changes: Any) -> Job:
-        placed = await place(desk, request_for(**changes), queue=True)
+    async def begin(session: Session, **changes: Any) -> Job:
+        placed = await place(session, request_for(**changes), queue=True)
         assert isinstance(placed.ruling, RenderDecided)
-        profile = desk.profile(placed.job.profile)
-        async with desk.connect(profile) as client:
+        profile = session.profile(placed.job.profile)
+        async with session.connect(profile) as client:
             intent = intended(client, profile, placed.requested, placed.ruling)
-        return await desk.advance(placed.job, [desk.draft(intent)])
+        return await session.advance(placed.job, [session.draft(intent)])
 
     return begin

@@ -17,61 +17,61 @@ from render_service.adoption.archive import archive
 from render_service.recovery.reconcile import reconcile, reconcile_job
 from render_service.recovery.search import with_prompts
 from render_service.runtime.errors import MayBeOurs
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.submit import place
 from sora_adapter.models import Observation
 
 pytestmark = pytest.mark.anyio
 
 
-async def seen_at(desk: Desk, video_id: str) -> Observation:
-    async with desk.connect(desk.profile()) as client:
+async def seen_at(session: Session, video_id: str) -> Observation:
+    async with session.connect(session.profile()) as client:
         return await client.observe(video_id)
 
 
 async def test_adopting_the_video_of_a_lost_answer_recovers_its_job(
-    desk: Desk, lost: Any, created: Any, event: Any
+    session: Session, lost: Any, created: Any, event: Any
 ) -> None:
-    job = await lost(desk)
+    job = await lost(session)
     [video] = created()
-    found, now = await adopt(desk, video["id"])
+    found, now = await adopt(session, video["id"])
     assert (found.job_id, found.state, now) == (job.job_id, State.RUNNING, False)
     assert event(found, SubmissionRecovered).video_id == video["id"]
 
 
 async def test_adopting_what_a_call_under_way_may_have_created_names_the_command(
-    desk: Desk, cut_off: Any, someone_else: Any
+    session: Session, cut_off: Any, someone_else: Any
 ) -> None:
-    job, video_id = await cut_off(desk), someone_else()
+    job, video_id = await cut_off(session), someone_else()
     with pytest.raises(
         MayBeOurs, match=rf"sora-ledger reconcile {job.job_id} --video-id {video_id}`"
     ) as ours:
-        await adopt(desk, video_id)
+        await adopt(session, video_id)
     assert "its answer may still come" in str(ours.value)
-    assert await known_job(desk, desk.profile(), video_id) is None
+    assert await known_job(session, session.profile(), video_id) is None
 
 
 @pytest.mark.parametrize("changes", [{"prompt": "a fox"}, {"size": "720x1280"}, {"seconds": "8"}])
 async def test_a_video_that_differs_in_one_thing_is_not_adopted(
-    desk: Desk, lost: Any, someone_else: Any, changes: dict[str, str]
+    session: Session, lost: Any, someone_else: Any, changes: dict[str, str]
 ) -> None:
-    await lost(desk, kept=False)
+    await lost(session, kept=False)
     with pytest.raises(MayBeOurs, match="it differs in"):
-        await adopt(desk, someone_else(**changes))
+        await adopt(session, someone_else(**changes))
 
 
 async def test_a_video_that_differs_in_text_and_shape_is_adopted_and_keeps_absence_from_counting(
-    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
 ) -> None:
-    job = await lost(desk, kept=False)
-    _, now = await adopt(desk, someone_else(prompt="a horse", size="720x1280"))
+    job = await lost(session, kept=False)
+    _, now = await adopt(session, someone_else(prompt="a horse", size="720x1280"))
     assert now
-    assert (await reconcile_job(later(desk, seconds=601), job)).verdict == "needs_person"
+    assert (await reconcile_job(later(session, seconds=601), job)).verdict == "needs_person"
 
 
 async def test_an_attempt_at_another_server_keeps_nobody_from_adopting(
-    at: Callable[[str], Desk],
-    desk: Desk,
+    at: Callable[[str], Session],
+    session: Session,
     request_for: Callable[..., RenderRequest],
     sandbox: Any,
     someone_else: Any,
@@ -79,76 +79,76 @@ async def test_an_attempt_at_another_server_keeps_nobody_from_adopting(
 ) -> None:
     elsewhere = at(sandbox(data_dir=tmp_path / "elsewhere", faults=("create=lost:1",)).base_url)
     assert (await place(elsewhere, request_for())).job.state is State.UNKNOWN
-    assert (await adopt(desk, someone_else()))[1]
+    assert (await adopt(session, someone_else()))[1]
 
 
 async def test_an_attempt_under_another_profile_of_the_server_counts(
-    desk: Desk, lost: Any, created: Any
+    session: Session, lost: Any, created: Any
 ) -> None:
-    job = await lost(desk, profile="custom")
+    job = await lost(session, profile="custom")
     [video] = created()
-    found, _ = await adopt(desk, video["id"])
-    assert (found.job_id, len(desk.ledger.jobs())) == (job.job_id, 1)
+    found, _ = await adopt(session, video["id"])
+    assert (found.job_id, len(session.ledger.jobs())) == (job.job_id, 1)
 
 
 async def test_a_settled_attempt_keeps_nobody_from_adopting(
-    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
 ) -> None:
-    job = await lost(desk, kept=False)
-    await reconcile_job(later(desk, seconds=601), job)
-    assert (await adopt(desk, someone_else(prompt="a horse")))[1]
+    job = await lost(session, kept=False)
+    await reconcile_job(later(session, seconds=601), job)
+    assert (await adopt(session, someone_else(prompt="a horse")))[1]
 
 
 async def test_a_video_that_fits_what_was_taken_for_absent_is_not_adopted(
-    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
 ) -> None:
-    job = await lost(desk, kept=False)
-    await reconcile_job(later(desk, seconds=601), job)
+    job = await lost(session, kept=False)
+    await reconcile_job(later(session, seconds=601), job)
     with pytest.raises(MayBeOurs, match=f"{job.job_id}, which was taken to have created nothing"):
-        await adopt(desk, someone_else())
+        await adopt(session, someone_else())
 
 
 async def test_an_archive_leaves_a_video_to_the_submission_it_may_belong_to(
-    desk: Desk, lost: Any, created: Any
+    session: Session, lost: Any, created: Any
 ) -> None:
-    job = await lost(desk)
+    job = await lost(session)
     [video] = created()
-    done = await archive(desk)
+    done = await archive(session)
     assert (done.listed, done.adopted, done.left) == (1, 0, [{"video_id": video["id"], "job_id": job.job_id}])
 
 
 async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiting(
-    desk: Desk, lost: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, lost: Any, created: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await lost(desk)
+    job = await lost(session)
     [video] = created()
-    seen = await seen_at(desk, video["id"])
+    seen = await seen_at(session, video["id"])
 
     async def be_late(client: Any, attempts: Any, sightings: Any) -> Any:
         monkeypatch.setattr("render_service.adoption.adopt._unsettled", lambda *_: [])
-        await take_in(desk, desk.profile(), seen, source="poll")
+        await take_in(session, session.profile(), seen, source="poll")
         note = NoteRecorded(text=Private.seal("text", "said in between"))
-        await desk.append(job.job_id, ANY, [desk.draft(note)])
+        await session.append(job.job_id, ANY, [session.draft(note)])
         return await with_prompts(client, attempts, sightings)
 
     monkeypatch.setattr("render_service.recovery.reconcile.with_prompts", be_late)
-    settlement = await reconcile_job(desk, job)
+    settlement = await reconcile_job(session, job)
     assert (settlement.verdict, settlement.why, settlement.job.state) == (
         "waiting",
         "another job got its video just now",
         State.UNKNOWN,
     )
-    assert settlement.job == desk.ledger.job(job.job_id)
+    assert settlement.job == session.ledger.job(job.job_id)
 
 
 async def test_a_server_that_cannot_be_asked_leaves_only_its_own_jobs_waiting(
-    desk: Desk, lost: Any, tmp_path: Path
+    session: Session, lost: Any, tmp_path: Path
 ) -> None:
     profiles = tmp_path / "own.toml"
     profiles.write_text('[gone]\nlike = "custom"\n')
-    had_it = replace(desk, settings=replace(desk.settings, profiles_file=profiles))
-    here, there = await lost(desk), await lost(had_it, profile="gone", prompt="an owl")
-    ended = await reconcile(desk, [here, there])
+    had_it = replace(session, settings=replace(session.settings, profiles_file=profiles))
+    here, there = await lost(session), await lost(had_it, profile="gone", prompt="an owl")
+    ended = await reconcile(session, [here, there])
     assert [(one.job.job_id, one.verdict) for one in ended] == [
         (here.job_id, "recovered"),
         (there.job_id, "waiting"),

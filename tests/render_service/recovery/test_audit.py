@@ -16,41 +16,41 @@ from render_service.recovery.manual import declare_absent
 from render_service.recovery.reconcile import reconcile_job
 from render_service.runtime.errors import BadInput
 from render_service.session.closing import closing
-from render_service.session.session import Desk, utc_now
+from render_service.session.session import Session, utc_now
 from render_service.submission.submit import place
 
 pytestmark = pytest.mark.anyio
 
 
-async def audited(desk: Desk, **scope: Any) -> Audit:
-    return await audit(desk.ledger, desk.settings, desk.trace, Scope(**scope))
+async def audited(session: Session, **scope: Any) -> Audit:
+    return await audit(session.ledger, session.settings, session.trace, Scope(**scope))
 
 
 def codes(done: Audit) -> list[str]:
     return [finding.code for finding in done.findings]
 
 
-async def test_a_stored_render_leaves_nothing_to_look_at(desk: Desk, stored: Any) -> None:
-    await stored(desk)
-    assert codes(await audited(desk)) == []
+async def test_a_stored_render_leaves_nothing_to_look_at(session: Session, stored: Any) -> None:
+    await stored(session)
+    assert codes(await audited(session)) == []
 
 
-async def test_a_render_that_runs_is_no_finding(desk: Desk, request_for: Any) -> None:
-    await place(desk, request_for())
-    assert codes(await audited(desk)) == []
+async def test_a_render_that_runs_is_no_finding(session: Session, request_for: Any) -> None:
+    await place(session, request_for())
+    assert codes(await audited(session)) == []
 
 
 async def test_every_attempt_has_its_standing(
-    desk: Desk, stored: Any, lost: Any, cut_off: Any, plan: Any, request_for: Any, later: Any
+    session: Session, stored: Any, lost: Any, cut_off: Any, plan: Any, request_for: Any, later: Any
 ) -> None:
-    await stored(desk, prompt="accepted")
-    await reconcile_job(desk, await lost(desk, prompt="recovered"))
-    await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False, prompt="absent"))
-    await lost(desk, prompt="unknown")
-    await cut_off(desk, prompt="in flight")
+    await stored(session, prompt="accepted")
+    await reconcile_job(session, await lost(session, prompt="recovered"))
+    await reconcile_job(later(session, seconds=601), await lost(session, kept=False, prompt="absent"))
+    await lost(session, prompt="unknown")
+    await cut_off(session, prompt="in flight")
     plan("create=429:1")
-    await place(desk, request_for(prompt="rejected"))
-    assert (await audited(desk)).attempts.document() == {
+    await place(session, request_for(prompt="rejected"))
+    assert (await audited(session)).attempts.document() == {
         "intended": 6,
         "accepted": 1,
         "rejected": 1,
@@ -61,11 +61,11 @@ async def test_every_attempt_has_its_standing(
     }
 
 
-async def test_the_attempts_add_up_at_every_position(desk: Desk, lost: Any, cut_off: Any) -> None:
-    await reconcile_job(desk, await lost(desk))
-    await cut_off(desk, prompt="in flight")
-    size = desk.ledger.head().size
-    counted = [audited_at(desk.ledger, position) for position in range(1, size + 1)]
+async def test_the_attempts_add_up_at_every_position(session: Session, lost: Any, cut_off: Any) -> None:
+    await reconcile_job(session, await lost(session))
+    await cut_off(session, prompt="in flight")
+    size = session.ledger.head().size
+    counted = [audited_at(session.ledger, position) for position in range(1, size + 1)]
     assert all(one.adds_up for one in counted)
     assert [(one.intended, one.standing["unknown"]) for one in counted] == [
         *[(0, 0)] * 3,
@@ -76,67 +76,71 @@ async def test_the_attempts_add_up_at_every_position(desk: Desk, lost: Any, cut_
     ]
 
 
-async def test_an_outcome_without_its_intent_does_not_add_up(desk: Desk) -> None:
+async def test_an_outcome_without_its_intent_does_not_add_up(session: Session) -> None:
     stray = SubmissionAccepted(attempt_id="attempt_x", video_id="video_x", status=Status.QUEUED)
-    await desk.append("elsewhere", NEW, [desk.draft(stray)])
-    assert codes(await audited(desk)) == ["ATTEMPTS_DO_NOT_ADD_UP"]
+    await session.append("elsewhere", NEW, [session.draft(stray)])
+    assert codes(await audited(session)) == ["ATTEMPTS_DO_NOT_ADD_UP"]
 
 
-async def test_an_intent_nobody_hears_of_is_found_after_the_grace_period(desk: Desk, cut_off: Any) -> None:
-    job = await cut_off(desk)
-    found = [codes(await audited(desk, grace_s=grace_s)) for grace_s in (300, 0)]
+async def test_an_intent_nobody_hears_of_is_found_after_the_grace_period(
+    session: Session, cut_off: Any
+) -> None:
+    job = await cut_off(session)
+    found = [codes(await audited(session, grace_s=grace_s)) for grace_s in (300, 0)]
     assert found == [[], ["INTENT_OPEN"]]
-    [finding] = (await audited(desk, grace_s=0)).findings
+    [finding] = (await audited(session, grace_s=0)).findings
     assert finding.do == f"sora-ledger reconcile {job.job_id}"
 
 
-async def test_open_intents_are_shown_with_their_age(desk: Desk, cut_off: Any) -> None:
-    job = await cut_off(desk)
-    [shown] = (await audited(desk)).document()["open"]
+async def test_open_intents_are_shown_with_their_age(session: Session, cut_off: Any) -> None:
+    job = await cut_off(session)
+    [shown] = (await audited(session)).document()["open"]
     assert (shown["job_id"], shown["state"]) == (job.job_id, "submitting")
     assert 0 <= shown["age_s"] < 60
 
 
-async def test_an_intent_recorded_in_the_future_is_not_taken_for_an_old_one(desk: Desk, cut_off: Any) -> None:
-    job = await cut_off(replace(desk, clock=lambda: utc_now() + timedelta(days=365)))
-    [shown] = (await audited(desk)).document()["open"]
+async def test_an_intent_recorded_in_the_future_is_not_taken_for_an_old_one(
+    session: Session, cut_off: Any
+) -> None:
+    job = await cut_off(replace(session, clock=lambda: utc_now() + timedelta(days=365)))
+    [shown] = (await audited(session)).document()["open"]
     assert (shown["job_id"], shown["age_s"]) == (job.job_id, 0)
 
 
-async def test_a_lost_answer_is_found_with_its_video(desk: Desk, lost: Any) -> None:
-    job = await lost(desk)
-    done = await audited(desk)
+async def test_a_lost_answer_is_found_with_its_video(session: Session, lost: Any) -> None:
+    job = await lost(session)
+    done = await audited(session)
     assert codes(done) == ["OUTCOME_UNKNOWN", "VIDEO_UNCLAIMED"]
     assert {finding.do for finding in done.findings} == {f"sora-ledger reconcile {job.job_id}"}
 
 
-async def test_a_video_of_somebody_else_is_found(desk: Desk, stored: Any, someone_else: Any) -> None:
-    await stored(desk)
+async def test_a_video_of_somebody_else_is_found(session: Session, stored: Any, someone_else: Any) -> None:
+    await stored(session)
     video = someone_else()
-    [finding] = (await audited(desk)).findings
+    [finding] = (await audited(session)).findings
     assert (finding.code, finding.do) == ("VIDEO_UNCLAIMED", f"sora-ledger adopt --id {video}")
 
 
 async def test_a_video_that_was_declared_absent_by_mistake_is_found_with_its_job(
-    desk: Desk, lost: Any, created: Any
+    session: Session, lost: Any, created: Any
 ) -> None:
-    job = (await declare_absent(desk, await lost(desk), "by mistake")).job
-    [finding] = (await audited(desk)).findings
+    job = (await declare_absent(session, await lost(session), "by mistake")).job
+    [finding] = (await audited(session)).findings
     assert finding.do == f"sora-ledger reconcile {job.job_id} --video-id {created()[0]['id']}"
 
 
 async def test_the_video_of_a_call_under_way_is_no_finding(
-    desk: Desk, cut_off: Any, someone_else: Any
+    session: Session, cut_off: Any, someone_else: Any
 ) -> None:
-    await cut_off(desk)
+    await cut_off(session)
     someone_else()
-    assert codes(await audited(desk)) == []
+    assert codes(await audited(session)) == []
 
 
-async def test_offline_asks_nobody(desk: Desk, stored: Any, someone_else: Any) -> None:
-    await stored(desk)
+async def test_offline_asks_nobody(session: Session, stored: Any, someone_else: Any) -> None:
+    await stored(session)
     someone_else()
-    done = await audited(desk, offline=True)
+    done = await audited(session, offline=True)
     assert (codes(done), done.servers[0].listed, done.servers[0].because) == (
         [],
         None,
@@ -144,136 +148,138 @@ async def test_offline_asks_nobody(desk: Desk, stored: Any, someone_else: Any) -
     )
 
 
-async def test_servers_that_were_not_asked_are_said(desk: Desk, stored: Any, request_for: Any) -> None:
-    await stored(desk)
-    await place(desk, request_for(profile="custom"))
-    looks = [(one.profile, one.because) for one in (await audited(desk)).servers]
+async def test_servers_that_were_not_asked_are_said(session: Session, stored: Any, request_for: Any) -> None:
+    await stored(session)
+    await place(session, request_for(profile="custom"))
+    looks = [(one.profile, one.because) for one in (await audited(session)).servers]
     assert looks == [("openai", None), ("custom", "not asked; --profile custom asks it")]
 
 
 async def test_another_address_of_the_same_profile_is_said_to_be_unasked(
-    desk: Desk, at: Any, stored: Any, cut_off: Any
+    session: Session, at: Any, stored: Any, cut_off: Any
 ) -> None:
-    await stored(desk)
+    await stored(session)
     await cut_off(at("http://127.0.0.1:9/v1"))
-    looks = [(one.server, one.because) for one in (await audited(desk)).servers]
+    looks = [(one.server, one.because) for one in (await audited(session)).servers]
     assert looks[1:] == [("http://127.0.0.1:9/v1", "not asked; OPENAI_BASE_URL names another")]
 
 
-async def test_a_server_without_a_list_is_said_to_have_none(desk: Desk, stored: Any) -> None:
-    await stored(desk)
-    elsewhere = replace(desk.settings, profile_name="new-api")
-    done = await audit(desk.ledger, elsewhere, desk.trace, Scope())
+async def test_a_server_without_a_list_is_said_to_have_none(session: Session, stored: Any) -> None:
+    await stored(session)
+    elsewhere = replace(session.settings, profile_name="new-api")
+    done = await audit(session.ledger, elsewhere, session.trace, Scope())
     assert (codes(done), "new-api has no list" in str(done.servers[0].because)) == ([], True)
 
 
-async def test_an_attempt_that_was_cut_off_under_a_wrong_clock_is_found(desk: Desk, cut_off: Any) -> None:
-    await cut_off(replace(desk, clock=lambda: utc_now() + timedelta(days=365)))
-    assert codes(await audited(desk)) == ["INTENT_OPEN"]
+async def test_an_attempt_that_was_cut_off_under_a_wrong_clock_is_found(
+    session: Session, cut_off: Any
+) -> None:
+    await cut_off(replace(session, clock=lambda: utc_now() + timedelta(days=365)))
+    assert codes(await audited(session)) == ["INTENT_OPEN"]
 
 
-async def test_a_failed_render_is_spend_without_an_asset(desk: Desk, stored: Any) -> None:
-    job = await stored(desk, prompt="a fox [fail]")
-    [finding] = (await audited(desk)).findings
+async def test_a_failed_render_is_spend_without_an_asset(session: Session, stored: Any) -> None:
+    job = await stored(session, prompt="a fox [fail]")
+    [finding] = (await audited(session)).findings
     assert (finding.code, finding.subject, job.state) == ("SPEND_WITHOUT_ASSET", job.job_id, State.FAILED)
     assert finding.found.startswith("0.40 USD (estimated)")
 
 
 async def test_a_video_deleted_before_it_was_fetched_is_spend_without_an_asset(
-    desk: Desk, request_for: Any
+    session: Session, request_for: Any
 ) -> None:
-    job = (await place(desk, request_for())).job
-    await delete(desk, job)
-    assert codes(await audited(desk)) == ["SPEND_WITHOUT_ASSET"]
+    job = (await place(session, request_for())).job
+    await delete(session, job)
+    assert codes(await audited(session)) == ["SPEND_WITHOUT_ASSET"]
 
 
-async def test_a_video_that_was_fetched_may_be_deleted(desk: Desk, stored: Any) -> None:
-    await delete(desk, await stored(desk))
-    assert codes(await audited(desk)) == []
+async def test_a_video_that_was_fetched_may_be_deleted(session: Session, stored: Any) -> None:
+    await delete(session, await stored(session))
+    assert codes(await audited(session)) == []
 
 
 async def test_a_video_that_expired_unfetched_is_found_before_anybody_records_it(
-    desk: Desk, request_for: Any
+    session: Session, request_for: Any
 ) -> None:
-    job = (await place(desk, request_for())).job
+    job = (await place(session, request_for())).job
     gone = int((utc_now() - timedelta(minutes=1)).timestamp())
     done = StatusObserved(
         video_id=job.video_id or "", status=Status.COMPLETED, source="poll", expires_at=gone
     )
-    await desk.advance(job, [desk.draft(done)])
-    assert codes(await audited(desk)) == ["ASSET_EXPIRED"]
+    await session.advance(job, [session.draft(done)])
+    assert codes(await audited(session)) == ["ASSET_EXPIRED"]
 
 
-async def test_a_lost_video_is_reported_once(desk: Desk, request_for: Any) -> None:
-    job = (await place(desk, request_for())).job
+async def test_a_lost_video_is_reported_once(session: Session, request_for: Any) -> None:
+    job = (await place(session, request_for())).job
     done = StatusObserved(video_id=job.video_id or "", status=Status.COMPLETED, source="poll")
     lost = AssetLost(variant=Variant.VIDEO, cause="expired")
-    job = await desk.advance(job, [desk.draft(done), desk.draft(lost)])
-    assert codes(await audited(desk)) == ["ASSET_EXPIRED"]
+    job = await session.advance(job, [session.draft(done), session.draft(lost)])
+    assert codes(await audited(session)) == ["ASSET_EXPIRED"]
 
 
 async def test_a_video_that_was_lost_before_it_was_done_is_not_said_to_have_been_done(
-    desk: Desk, request_for: Any
+    session: Session, request_for: Any
 ) -> None:
-    job = (await place(desk, request_for())).job
-    await desk.advance(job, [desk.draft(AssetLost(variant=Variant.VIDEO, cause="gone"))])
-    [finding] = (await audited(desk)).findings
+    job = (await place(session, request_for())).job
+    await session.advance(job, [session.draft(AssetLost(variant=Variant.VIDEO, cause="gone"))])
+    [finding] = (await audited(session)).findings
     assert (finding.code, "nobody had seen it completed" in finding.found) == ("ASSET_EXPIRED", True)
 
 
 async def test_a_running_job_whose_video_is_listed_no_more_is_found_with_the_way_out(
-    desk: Desk, stored: Any, request_for: Any, forget: Any, later: Any
+    session: Session, stored: Any, request_for: Any, forget: Any, later: Any
 ) -> None:
-    await stored(desk)
-    job = (await place(desk, request_for())).job
+    await stored(session)
+    job = (await place(session, request_for())).job
     forget(job.video_id)
-    [finding] = (await audited(desk)).findings
+    [finding] = (await audited(session)).findings
     assert (finding.code, finding.subject) == ("VIDEO_MISSING", job.job_id)
-    await delete(later(desk, days=2), job)
-    assert codes(await audited(desk)) == ["SPEND_WITHOUT_ASSET"]
+    await delete(later(session, days=2), job)
+    assert codes(await audited(session)) == ["SPEND_WITHOUT_ASSET"]
 
 
 async def test_a_list_without_any_of_our_videos_says_nothing_about_those_missing(
-    desk: Desk, request_for: Any, forget: Any
+    session: Session, request_for: Any, forget: Any
 ) -> None:
-    job = (await place(desk, request_for())).job
+    job = (await place(session, request_for())).job
     forget(job.video_id)
-    assert codes(await audited(desk)) == []
+    assert codes(await audited(session)) == []
 
 
 async def test_a_video_that_expired_is_dealt_with_once_it_is_recorded_as_lost(
-    desk: Desk, request_for: Any
+    session: Session, request_for: Any
 ) -> None:
-    job = (await place(desk, request_for())).job
+    job = (await place(session, request_for())).job
     gone = int((utc_now() - timedelta(minutes=1)).timestamp())
     done = StatusObserved(
         video_id=job.video_id or "", status=Status.COMPLETED, source="poll", expires_at=gone
     )
-    job = await desk.advance(job, [desk.draft(done)])
+    job = await session.advance(job, [session.draft(done)])
     with pytest.raises(BadInput, match="not over"):
-        await deal_with(desk, job.job_id, "rendered again")
-    job = await desk.advance(job, [desk.draft(AssetLost(variant=Variant.VIDEO, cause="expired"))])
-    await desk.advance(job, [desk.draft(event) for event in closing(desk, job, Outcome.LOST)])
-    await deal_with(desk, job.job_id, "rendered again")
-    after = await audited(desk)
+        await deal_with(session, job.job_id, "rendered again")
+    job = await session.advance(job, [session.draft(AssetLost(variant=Variant.VIDEO, cause="expired"))])
+    await session.advance(job, [session.draft(event) for event in closing(session, job, Outcome.LOST)])
+    await deal_with(session, job.job_id, "rendered again")
+    after = await audited(session)
     assert (codes(after), [one.code for one in after.dealt_with]) == ([], ["ASSET_EXPIRED"])
 
 
-async def test_a_finding_is_dealt_with_once(desk: Desk, stored: Any) -> None:
-    job = await stored(desk, prompt="a fox [fail]")
-    await deal_with(desk, job.job_id, "not billed")
+async def test_a_finding_is_dealt_with_once(session: Session, stored: Any) -> None:
+    job = await stored(session, prompt="a fox [fail]")
+    await deal_with(session, job.job_id, "not billed")
     with pytest.raises(BadInput, match="dealt with already"):
-        await deal_with(desk, job.job_id, "not billed")
+        await deal_with(session, job.job_id, "not billed")
 
 
-async def test_since_leaves_out_what_was_begun_before(desk: Desk, stored: Any, lost: Any) -> None:
-    await stored(desk, prompt="a fox [fail]")
-    job = await lost(desk)
-    assert codes(await audited(desk, since=job.created_at, offline=True)) == ["OUTCOME_UNKNOWN"]
+async def test_since_leaves_out_what_was_begun_before(session: Session, stored: Any, lost: Any) -> None:
+    await stored(session, prompt="a fox [fail]")
+    job = await lost(session)
+    assert codes(await audited(session, since=job.created_at, offline=True)) == ["OUTCOME_UNKNOWN"]
 
 
-async def test_two_jobs_with_one_video_are_found(desk: Desk, stored: Any) -> None:
-    job = await stored(desk)
+async def test_two_jobs_with_one_video_are_found(session: Session, stored: Any) -> None:
+    job = await stored(session)
     twin = job.model_copy(update={"job_id": "job_twin"})
     found = list(of_jobs([job, twin], utc_now()))
     assert [finding.code for finding in found] == ["VIDEO_CLAIMED_TWICE"]

@@ -20,7 +20,7 @@ from ledger.job import Job, State
 from ledger.store.interface import ANY
 from render_service.adoption.adopt import take_in
 from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.resume import resume
 from render_service.submission.submit import place
@@ -30,220 +30,224 @@ pytestmark = pytest.mark.anyio
 Types = Callable[[Job], list[str]]
 
 
-async def test_the_video_of_a_lost_answer_is_found_again(desk: Desk, lost: Any, created: Any) -> None:
-    settlement = await reconcile_job(desk, await lost(desk))
+async def test_the_video_of_a_lost_answer_is_found_again(session: Session, lost: Any, created: Any) -> None:
+    settlement = await reconcile_job(session, await lost(session))
     [video] = created()
     assert (settlement.verdict, settlement.job.state) == ("recovered", State.RUNNING)
     assert settlement.job.video_id == video["id"]
 
 
-async def test_a_video_that_was_found_again_is_settled_like_any_other(desk: Desk, lost: Any) -> None:
-    found = await reconcile_job(desk, await lost(desk))
-    job = await settle(desk, found.job, interval_s=0.05, timeout_s=30)
+async def test_a_video_that_was_found_again_is_settled_like_any_other(session: Session, lost: Any) -> None:
+    found = await reconcile_job(session, await lost(session))
+    job = await settle(session, found.job, interval_s=0.05, timeout_s=30)
     assert (job.state, job.outcome) == (State.STORED, Outcome.STORED)
 
 
-async def test_the_record_says_that_the_list_showed_it(desk: Desk, lost: Any, event: Any) -> None:
-    found = await reconcile_job(desk, await lost(desk))
+async def test_the_record_says_that_the_list_showed_it(session: Session, lost: Any, event: Any) -> None:
+    found = await reconcile_job(session, await lost(session))
     assert event(found.job, SubmissionRecovered).how == "list"
 
 
 async def test_an_attempt_that_was_cut_off_is_first_recorded_as_lost(
-    desk: Desk, cut_off: Any, types: Types, event: Any, later: Callable[..., Desk]
+    session: Session, cut_off: Any, types: Types, event: Any, later: Callable[..., Session]
 ) -> None:
-    job = (await reconcile_job(later(desk, seconds=601), await cut_off(desk), grace_s=0)).job
+    job = (await reconcile_job(later(session, seconds=601), await cut_off(session), grace_s=0)).job
     assert types(job)[-2:] == ["submission.unknown", "submission.absent"]
     assert event(job, SubmissionUnknown).lost == "crash"
 
 
 async def test_an_attempt_that_may_still_be_answered_is_left_alone(
-    desk: Desk, cut_off: Any, types: Types
+    session: Session, cut_off: Any, types: Types
 ) -> None:
-    settlement = await reconcile_job(desk, await cut_off(desk))
+    settlement = await reconcile_job(session, await cut_off(session))
     assert (settlement.verdict, settlement.job.state) == ("waiting", State.SUBMITTING)
     assert types(settlement.job)[-1] == "submission.intended"
 
 
-async def test_absence_does_not_count_at_once(desk: Desk, lost: Any) -> None:
-    settlement = await reconcile_job(desk, await lost(desk, kept=False))
+async def test_absence_does_not_count_at_once(session: Session, lost: Any) -> None:
+    settlement = await reconcile_job(session, await lost(session, kept=False))
     assert (settlement.verdict, settlement.job.state) == ("waiting", State.UNKNOWN)
 
 
 async def test_absence_counts_once_the_call_can_take_effect_no_more(
-    desk: Desk, lost: Any, later: Callable[..., Desk], event: Any
+    session: Session, lost: Any, later: Callable[..., Session], event: Any
 ) -> None:
-    job = await lost(desk, kept=False)
-    settlement = await reconcile_job(later(desk, seconds=601), job)
+    job = await lost(session, kept=False)
+    settlement = await reconcile_job(later(session, seconds=601), job)
     assert (settlement.verdict, settlement.job.state) == ("absent", State.ABSENT)
     assert event(settlement.job, SubmissionAbsent).how == "list"
 
 
 async def test_a_crash_that_is_noticed_late_gets_a_grace_period_of_its_own(
-    desk: Desk, cut_off: Any, later: Callable[..., Desk]
+    session: Session, cut_off: Any, later: Callable[..., Session]
 ) -> None:
-    job = await cut_off(desk)
-    verdicts = [(await reconcile_job(later(desk, seconds=after), job)).verdict for after in (301, 302, 602)]
+    job = await cut_off(session)
+    verdicts = [
+        (await reconcile_job(later(session, seconds=after), job)).verdict for after in (301, 302, 602)
+    ]
     assert verdicts == ["waiting", "waiting", "absent"]
 
 
 async def test_an_attempt_begun_in_the_future_by_a_wrong_clock_is_not_waited_for(
-    desk: Desk, cut_off: Any, later: Callable[..., Desk]
+    session: Session, cut_off: Any, later: Callable[..., Session]
 ) -> None:
-    job = await cut_off(later(desk, days=365))
-    first = await reconcile_job(desk, job)
+    job = await cut_off(later(session, days=365))
+    first = await reconcile_job(session, job)
     assert (first.verdict, first.job.state) == ("waiting", State.UNKNOWN)
-    assert (await reconcile_job(later(desk, seconds=601), job)).verdict == "absent"
+    assert (await reconcile_job(later(session, seconds=601), job)).verdict == "absent"
 
 
 async def test_what_is_absent_may_be_sent_again_under_its_key(
-    desk: Desk, lost: Any, request_for: Any, created: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, request_for: Any, created: Any, later: Callable[..., Session]
 ) -> None:
-    job = await lost(desk, kept=False, request_key="teaser")
-    await reconcile_job(later(desk, seconds=601), job)
-    again = await place(desk, request_for(request_key="teaser"))
+    job = await lost(session, kept=False, request_key="teaser")
+    await reconcile_job(later(session, seconds=601), job)
+    again = await place(session, request_for(request_key="teaser"))
     assert (again.job.job_id, again.job.state, len(created())) == (job.job_id, State.RUNNING, 1)
 
 
 async def test_what_was_found_again_is_not_sent_again_under_its_key(
-    desk: Desk, lost: Any, request_for: Any, created: Any
+    session: Session, lost: Any, request_for: Any, created: Any
 ) -> None:
-    job = await lost(desk, request_key="teaser")
-    await reconcile_job(desk, job)
-    again = await place(desk, request_for(request_key="teaser"))
+    job = await lost(session, request_key="teaser")
+    await reconcile_job(session, job)
+    again = await place(session, request_for(request_key="teaser"))
     assert (again.job.job_id, again.job.state, len(created())) == (job.job_id, State.RUNNING, 1)
 
 
-async def test_reconciling_twice_finds_nothing_open_the_second_time(desk: Desk, lost: Any) -> None:
-    job = await lost(desk)
-    verdicts = [(await reconcile_job(desk, job)).verdict for _ in range(2)]
+async def test_reconciling_twice_finds_nothing_open_the_second_time(session: Session, lost: Any) -> None:
+    job = await lost(session)
+    verdicts = [(await reconcile_job(session, job)).verdict for _ in range(2)]
     assert verdicts == ["recovered", "settled"]
 
 
-async def test_the_same_request_twice_shares_out_both_videos(desk: Desk, lost: Any, created: Any) -> None:
+async def test_the_same_request_twice_shares_out_both_videos(
+    session: Session, lost: Any, created: Any
+) -> None:
     for _ in range(2):
-        await lost(desk)
-    found = await reconcile(desk, await open_jobs(desk))
+        await lost(session)
+    found = await reconcile(session, await open_jobs(session))
     assert sorted(one.job.video_id or "" for one in found) == sorted(video["id"] for video in created())
 
 
 async def test_of_two_same_requests_one_may_have_created_nothing(
-    desk: Desk, lost: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, later: Callable[..., Session]
 ) -> None:
-    await lost(desk)
-    await lost(desk, kept=False)
-    found = await reconcile(later(desk, seconds=601), await open_jobs(desk))
+    await lost(session)
+    await lost(session, kept=False)
+    found = await reconcile(later(session, seconds=601), await open_jobs(session))
     verdicts = [one.verdict for one in found]
     assert verdicts == ["recovered", "absent"]
 
 
-async def test_different_requests_get_their_own_videos(desk: Desk, lost: Any, created: Any) -> None:
-    jobs = [await lost(desk, prompt=prompt) for prompt in ("a fox runs", "an owl sleeps")]
-    found = await reconcile(desk, jobs)
+async def test_different_requests_get_their_own_videos(session: Session, lost: Any, created: Any) -> None:
+    jobs = [await lost(session, prompt=prompt) for prompt in ("a fox runs", "an owl sleeps")]
+    found = await reconcile(session, jobs)
     prompts = {video["id"]: video["prompt"] for video in created()}
     assert [prompts[one.job.video_id or ""] for one in found] == ["a fox runs", "an owl sleeps"]
 
 
 async def test_more_candidates_than_attempts_are_left_to_a_person(
-    desk: Desk, lost: Any, someone_else: Any
+    session: Session, lost: Any, someone_else: Any
 ) -> None:
-    job, other = await lost(desk), someone_else()
-    settlement = await reconcile_job(desk, job, grace_s=0)
+    job, other = await lost(session), someone_else()
+    settlement = await reconcile_job(session, job, grace_s=0)
     assert (settlement.verdict, settlement.job.state) == ("needs_person", State.UNKNOWN)
     assert f"sora-ledger reconcile {job.job_id} --video-id {other}" in settlement.commands
 
 
 async def test_a_video_of_another_prompt_keeps_absence_from_counting(
-    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
 ) -> None:
     other = someone_else(prompt="a horse")
-    settlement = await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False))
+    settlement = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
     assert (settlement.verdict, settlement.candidates) == ("needs_person", (other,))
     assert f"{other}: the prompt" in settlement.why
 
 
 async def test_an_adopted_video_keeps_absence_from_counting(
-    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
 ) -> None:
-    await known_to(desk, someone_else(prompt="a horse"))
-    settlement = await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False))
+    await known_to(session, someone_else(prompt="a horse"))
+    settlement = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
     assert (settlement.verdict, settlement.candidates) == ("needs_person", ())
     assert "it was adopted without a submission" in settlement.why
 
 
 async def test_a_video_of_another_prompt_and_another_time_does_not_keep_absence_from_counting(
-    desk: Desk, lost: Any, someone_else: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
 ) -> None:
-    await known_to(desk, someone_else(prompt="ours"))
+    await known_to(session, someone_else(prompt="ours"))
     someone_else(prompt="a horse")
-    job = await lost(later(desk, days=1), kept=False)
-    assert (await reconcile_job(later(desk, days=2), job)).verdict == "absent"
+    job = await lost(later(session, days=1), kept=False)
+    assert (await reconcile_job(later(session, days=2), job)).verdict == "absent"
 
 
-async def known_to(desk: Desk, video_id: str) -> None:
+async def known_to(session: Session, video_id: str) -> None:
     """Adopt a video, so that the list is known to be ours."""
-    async with desk.connect(desk.profile()) as client:
-        await take_in(desk, desk.profile(), await client.observe(video_id), source="poll")
+    async with session.connect(session.profile()) as client:
+        await take_in(session, session.profile(), await client.observe(video_id), source="poll")
 
 
 async def test_a_video_that_nearly_fits_keeps_absence_from_counting(
-    desk: Desk, lost: Any, someone_else: Any
+    session: Session, lost: Any, someone_else: Any
 ) -> None:
     near = someone_else(size="720x1280")
-    settlement = await reconcile_job(desk, await lost(desk, kept=False), grace_s=0)
+    settlement = await reconcile_job(session, await lost(session, kept=False), grace_s=0)
     assert (settlement.verdict, settlement.candidates) == ("needs_person", (near,))
     assert "the size (720x1280, asked for 1280x720)" in settlement.why
 
 
 async def test_a_clock_that_was_wrong_keeps_absence_from_counting(
-    desk: Desk, lost: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, later: Callable[..., Session]
 ) -> None:
-    job = await lost(later(desk, days=1))
-    settlement = await reconcile_job(later(desk, days=3), job)
+    job = await lost(later(session, days=1))
+    settlement = await reconcile_job(later(session, days=3), job)
     assert settlement.verdict == "needs_person"
     assert "by the clocks it was made before or long after" in settlement.why
 
 
 async def test_a_claimed_video_is_no_candidate(
-    desk: Desk, lost: Any, request_for: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, request_for: Any, later: Callable[..., Session]
 ) -> None:
-    done = (await place(desk, request_for())).job
-    settlement = await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False))
+    done = (await place(session, request_for())).job
+    settlement = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
     assert (settlement.verdict, done.state) == ("absent", State.RUNNING)
 
 
 async def test_an_attempt_under_way_for_the_same_makes_the_lost_one_wait(
-    desk: Desk, lost: Any, cut_off: Any
+    session: Session, lost: Any, cut_off: Any
 ) -> None:
-    job = await lost(desk)
-    await cut_off(desk)
-    assert (await reconcile_job(desk, job)).verdict == "waiting"
+    job = await lost(session)
+    await cut_off(session)
+    assert (await reconcile_job(session, job)).verdict == "waiting"
 
 
 async def test_another_accounts_list_proves_nothing(
-    desk: Desk, at: Any, sandbox: Any, request_for: Any, lost: Any, tmp_path: Any
+    session: Session, at: Any, sandbox: Any, request_for: Any, lost: Any, tmp_path: Any
 ) -> None:
     await place(at(sandbox(data_dir=tmp_path / "another").base_url), request_for(prompt="elsewhere"))
-    settlement = await reconcile_job(desk, await lost(desk, kept=False), grace_s=0)
+    settlement = await reconcile_job(session, await lost(session, kept=False), grace_s=0)
     assert (settlement.verdict, settlement.job.state) == ("needs_person", State.UNKNOWN)
 
 
 async def test_another_servers_list_says_nothing(
-    at: Any, desk: Desk, lost: Any, sandbox: Any, tmp_path: Any
+    at: Any, session: Session, lost: Any, sandbox: Any, tmp_path: Any
 ) -> None:
-    job = await lost(desk, kept=False)
+    job = await lost(session, kept=False)
     settlement = await reconcile_job(at(sandbox(data_dir=tmp_path / "b").base_url), job, grace_s=0)
     assert settlement.verdict == "needs_person"
-    assert settlement.why.startswith(f"it was sent to {desk.settings.base_url}")
+    assert settlement.why.startswith(f"it was sent to {session.settings.base_url}")
 
 
 @pytest.fixture
-def imitating(at: Any, sandbox: Any, settings: Any) -> Callable[..., Desk]:
-    """Open a desk at a sandbox that behaves like another server."""
+def imitating(at: Any, sandbox: Any, settings: Any) -> Callable[..., Session]:
+    """Open a session at a sandbox that behaves like another server."""
 
-    def start(name: str, fault: str = "create=kept-but-answer-lost:1") -> Desk:
+    def start(name: str, fault: str = "create=kept-but-answer-lost:1") -> Session:
         server = sandbox(clock=time.time, imitates=name, faults=(fault,))
-        desk: Desk = at(server.base_url)
-        return replace(desk, settings=replace(desk.settings, profile_name=name))
+        session: Session = at(server.base_url)
+        return replace(session, settings=replace(session.settings, profile_name=name))
 
     return start
 
@@ -254,80 +258,80 @@ def imitating(at: Any, sandbox: Any, settings: Any) -> Callable[..., Desk]:
 async def test_where_there_is_no_list_it_is_said(
     imitating: Any, request_for: Any, name: str, said: str
 ) -> None:
-    desk = imitating(name)
-    job = (await place(desk, request_for(profile=name))).job
-    settlement = await reconcile_job(desk, job, grace_s=0)
+    session = imitating(name)
+    job = (await place(session, request_for(profile=name))).job
+    settlement = await reconcile_job(session, job, grace_s=0)
     assert (settlement.verdict, settlement.job.state) == ("needs_person", State.UNKNOWN)
     assert said in settlement.why
 
 
 async def test_a_list_that_forgets_proves_nothing(imitating: Any, request_for: Any) -> None:
-    desk = imitating("sglang")
-    job = (await place(desk, request_for(profile="sglang"))).job
-    settlement = await reconcile_job(desk, job, grace_s=0)
+    session = imitating("sglang")
+    job = (await place(session, request_for(profile="sglang"))).job
+    settlement = await reconcile_job(session, job, grace_s=0)
     assert (settlement.verdict, settlement.job.state) == ("needs_person", State.UNKNOWN)
     assert "which proves nothing" in settlement.why
 
 
-async def test_a_video_is_found_in_a_list_that_proves_nothing(desk: Desk, lost: Any) -> None:
-    job = await lost(desk, profile="custom")
-    assert (await reconcile_job(desk, job)).verdict == "recovered"
+async def test_a_video_is_found_in_a_list_that_proves_nothing(session: Session, lost: Any) -> None:
+    job = await lost(session, profile="custom")
+    assert (await reconcile_job(session, job)).verdict == "recovered"
 
 
 async def test_what_is_absent_can_be_resumed(
-    desk: Desk, lost: Any, created: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, created: Any, later: Callable[..., Session]
 ) -> None:
-    absent = await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False))
-    again = await resume(desk, absent.job)
+    absent = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
+    again = await resume(session, absent.job)
     assert (again.job.state, len(created())) == (State.RUNNING, 1)
 
 
-async def told(desk: Desk, video_id: str) -> None:
+async def told(session: Session, video_id: str) -> None:
     """Record a webhook in the inbox."""
     webhook = WebhookReceived(
         webhook_event_id="evt_1", delivery_id="wh_1", webhook_type="video.completed", video_id=video_id
     )
-    await desk.append(f"inbox_{desk.profile().name}", ANY, [desk.draft(webhook)])
+    await session.append(f"inbox_{session.profile().name}", ANY, [session.draft(webhook)])
 
 
-def made_at(desk: Desk) -> str:
-    origin = str(desk.settings.base_url).removesuffix("/v1")
+def made_at(session: Session) -> str:
+    origin = str(session.settings.base_url).removesuffix("/v1")
     return str(httpx2.get(f"{origin}/_sandbox/jobs").json()["data"][0]["id"])
 
 
 async def test_a_webhook_names_the_video_where_there_is_no_list(
     imitating: Any, request_for: Any, event: Any
 ) -> None:
-    desk = imitating("new-api")
-    job = (await place(desk, request_for(profile="new-api"))).job
-    await told(desk, made_at(desk).replace("video_", "task_"))
-    found = await reconcile_job(desk, job)
+    session = imitating("new-api")
+    job = (await place(session, request_for(profile="new-api"))).job
+    await told(session, made_at(session).replace("video_", "task_"))
+    found = await reconcile_job(session, job)
     assert (found.verdict, event(found.job, SubmissionRecovered).how) == ("recovered", "webhook")
 
 
 async def test_a_webhook_about_a_video_the_server_does_not_have_proves_nothing(
     imitating: Any, request_for: Any
 ) -> None:
-    desk = imitating("new-api")
-    job = (await place(desk, request_for(profile="new-api"))).job
-    await told(desk, "task_none")
-    assert (await reconcile_job(desk, job)).verdict == "needs_person"
+    session = imitating("new-api")
+    job = (await place(session, request_for(profile="new-api"))).job
+    await told(session, "task_none")
+    assert (await reconcile_job(session, job)).verdict == "needs_person"
 
 
 async def test_absence_is_concluded_from_the_whole_list_although_less_is_read_to_find(
-    at: Callable[[str], Desk], sandbox: Any, request_for: Any, later: Callable[..., Desk]
+    at: Callable[[str], Session], sandbox: Any, request_for: Any, later: Callable[..., Session]
 ) -> None:
     times = [time.time() - 100]
     server = sandbox(clock=lambda: times[-1])
-    desk = at(server.base_url)
+    session = at(server.base_url)
     for prompt in ("an owl", "a horse"):
-        await place(desk, request_for(prompt=prompt))
+        await place(session, request_for(prompt=prompt))
         times.append(times[-1] + 50)
     httpx2.post(f"{server.origin}/_sandbox/faults", json={"faults": ["create=lost:1"]})
-    job = (await place(desk, request_for())).job
-    young = await reconcile_job(desk, job)
+    job = (await place(session, request_for())).job
+    young = await reconcile_job(session, job)
     lists = [listed(server)]
-    old = await reconcile_job(later(desk, seconds=601), job)
+    old = await reconcile_job(later(session, seconds=601), job)
     lists.append(listed(server))
     assert (young.verdict, old.verdict, lists) == ("waiting", "absent", [1, 3])
 
@@ -337,22 +341,26 @@ def listed(server: SandboxServer) -> int:
 
 
 async def test_a_webhook_about_a_video_the_list_does_not_show_keeps_absence_from_counting(
-    desk: Desk, lost: Any, later: Callable[..., Desk]
+    session: Session, lost: Any, later: Callable[..., Session]
 ) -> None:
-    job = await lost(desk, kept=False)
-    await told(desk, "video_unseen")
-    settlement = await reconcile_job(later(desk, seconds=601), job)
+    job = await lost(session, kept=False)
+    await told(session, "video_unseen")
+    settlement = await reconcile_job(later(session, seconds=601), job)
     assert settlement.verdict == "needs_person"
     assert "a webhook told of video_unseen, which the server does not show" in settlement.why
 
 
 async def test_a_list_without_a_video_that_another_job_waits_for_proves_nothing(
-    desk: Desk, lost: Any, later: Callable[..., Desk], request_for: Any, forget: Callable[[str], None]
+    session: Session,
+    lost: Any,
+    later: Callable[..., Session],
+    request_for: Any,
+    forget: Callable[[str], None],
 ) -> None:
-    await place(desk, request_for(prompt="an owl"))
-    other = (await place(desk, request_for(prompt="a horse"))).job
+    await place(session, request_for(prompt="an owl"))
+    other = (await place(session, request_for(prompt="a horse"))).job
     forget(other.video_id or "")
-    settlement = await reconcile_job(later(desk, seconds=601), await lost(desk, kept=False))
+    settlement = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
     assert settlement.verdict == "needs_person"
     assert f"it does not show {other.video_id}, for which {other.job_id} waits" in settlement.why
 
@@ -360,13 +368,13 @@ async def test_a_list_without_a_video_that_another_job_waits_for_proves_nothing(
 async def test_a_webhook_alone_names_no_video_where_the_server_shows_no_prompt(
     imitating: Any, request_for: Any
 ) -> None:
-    desk = imitating("litellm")
-    job = (await place(desk, request_for(profile="litellm"))).job
-    async with desk.connect(desk.profile("litellm")) as client:
-        name = as_litellm_names(made_at(desk))
+    session = imitating("litellm")
+    job = (await place(session, request_for(profile="litellm"))).job
+    async with session.connect(session.profile("litellm")) as client:
+        name = as_litellm_names(made_at(session))
         assert (await client.observe(name)).prompt is None
-    await told(desk, name)
-    settlement = await reconcile_job(desk, job, grace_s=0)
+    await told(session, name)
+    settlement = await reconcile_job(session, job, grace_s=0)
     assert (settlement.verdict, settlement.candidates) == ("needs_person", (name,))
 
 
@@ -376,15 +384,15 @@ def as_litellm_names(video_id: str) -> str:
 
 
 async def test_a_refusal_of_litellm_proves_nothing(imitating: Any, request_for: Any) -> None:
-    desk = imitating("litellm", "create=refused@invalid_api_key:1")
-    job = (await place(desk, request_for(profile="litellm"))).job
-    settlement = await reconcile_job(desk, job, grace_s=0)
+    session = imitating("litellm", "create=refused@invalid_api_key:1")
+    job = (await place(session, request_for(profile="litellm"))).job
+    settlement = await reconcile_job(session, job, grace_s=0)
     assert (job.state, settlement.verdict) == (State.UNKNOWN, "needs_person")
 
 
 async def test_a_refusal_of_a_server_that_checks_first_is_no_lost_submission(
-    desk: Desk, plan: Any, request_for: Any
+    session: Session, plan: Any, request_for: Any
 ) -> None:
     plan("create=refused@invalid_api_key:1")
-    job = (await place(desk, request_for())).job
-    assert (await reconcile_job(desk, job)).verdict == "settled"
+    job = (await place(session, request_for())).job
+    assert (await reconcile_job(session, job)).verdict == "settled"

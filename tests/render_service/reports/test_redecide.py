@@ -13,7 +13,7 @@ from ledger.ledger import Ledger
 from ledger.store.interface import ANY
 from render_service.assets.inputs import NOTHING
 from render_service.reports.redecide import Remade, Verdict, remake_all, remake_summary
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.intent import requested
 from render_service.submission.submit import decide, opening, place
 
@@ -22,8 +22,8 @@ Rewrite = Callable[[RenderDecided], RenderDecided]
 
 
 @pytest.fixture
-def ledger(desk: Desk) -> Ledger:
-    return desk.ledger
+def ledger(session: Session) -> Ledger:
+    return session.ledger
 
 
 @pytest.fixture
@@ -43,15 +43,15 @@ def remix_of(request_for: Any) -> Callable[[Job, str], Any]:
 
 
 @pytest.fixture
-def recorded_as(desk: Desk, request_for: Any) -> Callable[[Rewrite], Any]:
+def recorded_as(session: Session, request_for: Any) -> Callable[[Rewrite], Any]:
     """Record a decision that is not what the rules make of its inputs."""
 
     async def recorded_as(rewrite: Rewrite) -> Job:
         request = request_for()
-        placed = decide(desk, request, requested(desk.assets, request, NOTHING))
+        placed = decide(session, request, requested(session.assets, request, NOTHING))
         assert isinstance(placed.ruling, RenderDecided)
-        drafts = opening(desk, replace(placed, ruling=rewrite(placed.ruling)))
-        return await desk.advance(placed.job, drafts, under=placed.under)
+        drafts = opening(session, replace(placed, ruling=rewrite(placed.ruling)))
+        return await session.advance(placed.job, drafts, under=placed.under)
 
     return recorded_as
 
@@ -62,11 +62,11 @@ def only(ledger: Ledger) -> Remade:
 
 
 async def test_decisions_come_out_as_they_are_recorded(
-    desk: Desk, ledger: Ledger, stored: Any, request_for: Any, remix_of: Any
+    session: Session, ledger: Ledger, stored: Any, request_for: Any, remix_of: Any
 ) -> None:
-    job = await stored(desk)
-    await place(desk, request_for(purpose="final", max_cost_usd_micros=1))
-    await place(desk, remix_of(job, "Make it night and add a dog"))
+    job = await stored(session)
+    await place(session, request_for(purpose="final", max_cost_usd_micros=1))
+    await place(session, remix_of(job, "Make it night and add a dog"))
     assert [remade.verdict for remade in remake_all(ledger)] == [Verdict.SAME] * 3
 
 
@@ -95,41 +95,41 @@ async def test_a_decision_of_another_engine_cannot_be_made_again(ledger: Ledger,
 
 
 async def test_a_change_that_the_prompt_does_not_ask_for_is_drift(
-    desk: Desk, ledger: Ledger, stored: Any, remix_of: Any
+    session: Session, ledger: Ledger, stored: Any, remix_of: Any
 ) -> None:
-    request = remix_of(await stored(desk), "Make it night")
-    another = remix_of(desk.ledger.jobs()[0], "Make it night and add a dog")
-    placed = decide(desk, request, requested(desk.assets, another, NOTHING))
-    await desk.advance(placed.job, opening(desk, placed), under=placed.under)
+    request = remix_of(await stored(session), "Make it night")
+    another = remix_of(session.ledger.jobs()[0], "Make it night and add a dog")
+    placed = decide(session, request, requested(session.assets, another, NOTHING))
+    await session.advance(placed.job, opening(session, placed), under=placed.under)
     *_, remade = remake_all(ledger)
     assert remade.differences["change_verdict"] == ("single", "multiple")
 
 
 @pytest.mark.parametrize("prompt", ["Make it night", "Make it night and add a dog"])
 async def test_where_the_text_was_erased_the_change_cannot_be_told_any_more(
-    desk: Desk, ledger: Ledger, stored: Any, remix_of: Any, prompt: str
+    session: Session, ledger: Ledger, stored: Any, remix_of: Any, prompt: str
 ) -> None:
-    placed = await place(desk, remix_of(await stored(desk), prompt))
+    placed = await place(session, remix_of(await stored(session), prompt))
     asked = ledger.history(placed.job.job_id)[0].event
     assert isinstance(asked, RenderRequested)
     erased = PrivateErased(commitments=(asked.prompt.commitment,), reason_code="asked_to")
-    await desk.append("ledger", ANY, [desk.draft(erased)])
+    await session.append("ledger", ANY, [session.draft(erased)])
     *_, remade = remake_all(ledger)
     assert remade.verdict is Verdict.NOT_RECOMPUTABLE
 
 
 async def test_a_new_render_can_be_decided_again_without_its_text(
-    desk: Desk, ledger: Ledger, stored: Any
+    session: Session, ledger: Ledger, stored: Any
 ) -> None:
-    asked = ledger.history((await stored(desk)).job_id)[0].event
+    asked = ledger.history((await stored(session)).job_id)[0].event
     assert isinstance(asked, RenderRequested)
     erased = PrivateErased(commitments=(asked.prompt.commitment,), reason_code="asked_to")
-    await desk.append("ledger", ANY, [desk.draft(erased)])
+    await session.append("ledger", ANY, [session.draft(erased)])
     assert only(ledger).verdict is Verdict.SAME
 
 
-async def test_all_are_counted(ledger: Ledger, recorded_as: Any, desk: Desk, request_for: Any) -> None:
+async def test_all_are_counted(ledger: Ledger, recorded_as: Any, session: Session, request_for: Any) -> None:
     await recorded_as(lambda ruling: ruling.model_copy(update={"cost_usd_micros": 1}))
-    await place(desk, request_for())
+    await place(session, request_for())
     counts = remake_summary(ledger).document()["counts"]
     assert counts == {"SAME": 1, "DECISION_DRIFT": 1, "NOT_RECOMPUTABLE": 0}

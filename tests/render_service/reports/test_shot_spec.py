@@ -7,7 +7,7 @@ import pytest
 from decision.one_change.shot_spec import change_spec
 from ledger.job import Job
 from render_service.reports.shot_spec import spec_at
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.session.sources import source_of
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
@@ -17,33 +17,33 @@ SHOT = {"lighting": "golden hour", "palette": "teal, sand"}
 
 
 @pytest.fixture
-def remixed(desk: Desk, request_for: Any) -> Any:
+def remixed(session: Session, request_for: Any) -> Any:
     async def remixed(job: Job, prompt: str, fields: dict[str, str]) -> Job:
-        source, _ = await source_of(desk, job.job_id)
+        source, _ = await source_of(session, job.job_id)
         request = request_for(
             operation="remix", source=source.model_dump(), prompt=prompt, fields=fields, augment=True
         )
-        placed = await place(desk, request)
-        return await settle(desk, placed.job, interval_s=0.05, timeout_s=30)
+        placed = await place(session, request)
+        return await settle(session, placed.job, interval_s=0.05, timeout_s=30)
 
     return remixed
 
 
-async def test_a_new_render_has_the_spec_it_was_asked_for_with(desk: Desk, stored: Any) -> None:
-    job = await stored(desk, fields=SHOT, augment=True)
-    assert spec_at(desk.ledger, job) == {"prompt": "a fox runs", **SHOT}
+async def test_a_new_render_has_the_spec_it_was_asked_for_with(session: Session, stored: Any) -> None:
+    job = await stored(session, fields=SHOT, augment=True)
+    assert spec_at(session.ledger, job) == {"prompt": "a fox runs", **SHOT}
 
 
-async def test_a_structured_remix_changes_its_line(desk: Desk, stored: Any, remixed: Any) -> None:
-    job = await stored(desk, fields=SHOT, augment=True)
-    asked = change_spec(spec_at(desk.ledger, job), "palette", "crimson, rust")
+async def test_a_structured_remix_changes_its_line(session: Session, stored: Any, remixed: Any) -> None:
+    job = await stored(session, fields=SHOT, augment=True)
+    asked = change_spec(spec_at(session.ledger, job), "palette", "crimson, rust")
     after = await remixed(job, asked.prompt, asked.fields)
-    assert spec_at(desk.ledger, after) == asked.spec
+    assert spec_at(session.ledger, after) == asked.spec
 
 
 async def test_after_a_remix_in_other_words_the_line_is_not_known(
-    desk: Desk, stored: Any, remixed: Any
+    session: Session, stored: Any, remixed: Any
 ) -> None:
-    job = await stored(desk, fields=SHOT, augment=True)
+    job = await stored(session, fields=SHOT, augment=True)
     after = await remixed(job, "Shift the palette to crimson and rust", {})
-    assert spec_at(desk.ledger, after) == {"prompt": "a fox runs", "lighting": "golden hour"}
+    assert spec_at(session.ledger, after) == {"prompt": "a fox runs", "lighting": "golden hour"}

@@ -10,7 +10,7 @@ import pytest
 from render_service.reports.spending import By, Spending, spending
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.submit import place
 
 pytestmark = pytest.mark.anyio
@@ -24,13 +24,15 @@ def told(found: Spending) -> dict[str, tuple[int, int, int]]:
 
 
 @pytest.fixture
-async def spent(desk: Desk, request_for: Callable[..., Any], stored: Any) -> Desk:
+async def spent(session: Session, request_for: Callable[..., Any], stored: Any) -> Session:
     """One clip that is stored, a final that is queued, and one that is denied."""
-    set_limit(desk.ledger, read_name("all", Period.NONE), 2_000_000, None, desk.clock(), desk.provenance)
-    await stored(desk)
-    await place(desk, request_for(purpose="final", model="sora-2-pro"), queue=True)
-    await place(desk, request_for(max_cost_usd_micros=1))
-    return desk
+    set_limit(
+        session.ledger, read_name("all", Period.NONE), 2_000_000, None, session.clock(), session.provenance
+    )
+    await stored(session)
+    await place(session, request_for(purpose="final", model="sora-2-pro"), queue=True)
+    await place(session, request_for(max_cost_usd_micros=1))
+    return session
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ async def spent(desk: Desk, request_for: Callable[..., Any], stored: Any) -> Des
     ],
 )
 async def test_money_is_told_in_parts_the_dearest_first(
-    spent: Desk, by: By, expected: dict[str, tuple[int, int, int]]
+    spent: Session, by: By, expected: dict[str, tuple[int, int, int]]
 ) -> None:
     found = spending(spent.ledger, by, NOW)
     assert told(found) == expected
@@ -51,26 +53,26 @@ async def test_money_is_told_in_parts_the_dearest_first(
     assert (found.total.settled_usd_micros, found.total.reserved_usd_micros) == (CLIP, PRO)
 
 
-async def test_what_is_left_of_each_budget_is_told_besides(spent: Desk) -> None:
+async def test_what_is_left_of_each_budget_is_told_besides(spent: Session) -> None:
     [left] = spending(spent.ledger, By.MODEL, NOW).budgets
     assert (left.budget, left.usd_micros) == ("all", 2_000_000 - CLIP - PRO)
 
 
-async def test_what_nobody_reported_is_marked_as_estimated(spent: Desk) -> None:
+async def test_what_nobody_reported_is_marked_as_estimated(spent: Session) -> None:
     assert spending(spent.ledger, By.MODEL, NOW).total.estimated_usd_micros == CLIP
 
 
 async def test_days_are_in_their_order_and_since_leaves_earlier_ones_out(
-    desk: Desk, request_for: Any
+    session: Session, request_for: Any
 ) -> None:
     for day in (21, 20, 22):
         noon = datetime(2026, 11, day, 12, tzinfo=UTC)
-        await place(replace(desk, clock=lambda noon=noon: noon), request_for(), queue=True)
-    assert list(told(spending(desk.ledger, By.DAY, NOW))) == ["2026-11-20", "2026-11-21", "2026-11-22"]
-    later = spending(desk.ledger, By.DAY, NOW, since="2026-11-21T00:00:00.000000Z")
+        await place(replace(session, clock=lambda noon=noon: noon), request_for(), queue=True)
+    assert list(told(spending(session.ledger, By.DAY, NOW))) == ["2026-11-20", "2026-11-21", "2026-11-22"]
+    later = spending(session.ledger, By.DAY, NOW, since="2026-11-21T00:00:00.000000Z")
     assert list(told(later)) == ["2026-11-21", "2026-11-22"]
 
 
-async def test_a_ledger_without_jobs_spent_nothing(desk: Desk) -> None:
-    found = spending(desk.ledger, By.BUDGET, NOW)
+async def test_a_ledger_without_jobs_spent_nothing(session: Session) -> None:
+    found = spending(session.ledger, By.BUDGET, NOW)
     assert (found.parts, found.total.usd_micros) == ((), 0)

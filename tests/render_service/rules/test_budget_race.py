@@ -23,19 +23,19 @@ import asyncio, os, sys
 from decision.rules.catalog import default_catalog
 from decision.request.request import parse_request
 from render_service.submission.submit import place
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, begin_trace
 
 async def race(ledger, ready, go):
     trace = begin_trace()
     settings = read_settings(ledger=ledger, profile="sandbox", environment={})
-    desk = Desk.open(settings, trace, Log(trace, quiet=True))
-    request = parse_request(catalog=desk.catalog, operation="create", prompt="a fox", profile="sandbox")
+    session = Session.open(settings, trace, Log(trace, quiet=True))
+    request = parse_request(catalog=session.catalog, operation="create", prompt="a fox", profile="sandbox")
     os.write(ready, b".")
     os.read(go, 1)  # ends when the parent closes its end
-    placed = await place(desk, request, queue=True)
-    await desk.close()
+    placed = await place(session, request, queue=True)
+    await session.close()
     os.write(1, f"{placed.job.state}\\n".encode())
 
 default_catalog()

@@ -14,7 +14,7 @@ from render_service.adoption.server_library import delete
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import limits, set_limit, standing
 from render_service.runtime.errors import BudgetGone
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.cancel import cancel
 from render_service.submission.resume import resume
@@ -29,133 +29,137 @@ CLIP = 400_000
 """What four seconds of sora-2 cost."""
 
 
-def allow(desk: Desk, usd_micros: int | None, name: str = "all", period: str = "none") -> None:
-    set_limit(desk.ledger, read_name(name, Period(period)), usd_micros, None, desk.clock(), desk.provenance)
+def allow(session: Session, usd_micros: int | None, name: str = "all", period: str = "none") -> None:
+    set_limit(
+        session.ledger, read_name(name, Period(period)), usd_micros, None, session.clock(), session.provenance
+    )
 
 
-def at_time(desk: Desk, now: datetime) -> Desk:
-    return replace(desk, clock=lambda: now)
+def at_time(session: Session, now: datetime) -> Session:
+    return replace(session, clock=lambda: now)
 
 
 async def test_a_decision_reserves_its_estimate_and_says_where(
-    desk: Desk, request_for: Any, event: Any, intact: Any
+    session: Session, request_for: Any, event: Any, intact: Any
 ) -> None:
-    allow(desk, 1_000_000)
-    placed = await place(desk, request_for())
+    allow(session, 1_000_000)
+    placed = await place(session, request_for())
     decided = event(placed.job, RenderDecided)
     assert [(hold.budget, hold.usd_micros) for hold in decided.holds] == [("all", CLIP)]
     assert decided.basis.inputs["budget_left_usd_micros"] == 1_000_000
-    assert desk.ledger.store.held("all") == CLIP
+    assert session.ledger.store.held("all") == CLIP
     assert intact()
 
 
 async def test_what_the_budget_has_not_left_is_denied_with_the_reason(
-    desk: Desk, request_for: Any, intact: Any
+    session: Session, request_for: Any, intact: Any
 ) -> None:
-    allow(desk, 1_000_000)
-    jobs = [(await place(desk, request_for())).job for _ in range(3)]
+    allow(session, 1_000_000)
+    jobs = [(await place(session, request_for())).job for _ in range(3)]
     assert [job.detail_code for job in jobs] == [None, None, "BUDGET_EXHAUSTED"]
-    assert desk.ledger.store.held("all") == 2 * CLIP
+    assert session.ledger.store.held("all") == 2 * CLIP
     assert intact()
 
 
-async def test_the_least_that_is_left_decides(desk: Desk, request_for: Any, event: Any) -> None:
-    allow(desk, 9_000_000)
-    allow(desk, 100_000, "purpose_draft")
-    allow(desk, 1, "purpose_final")
-    placed = await place(desk, request_for())
+async def test_the_least_that_is_left_decides(session: Session, request_for: Any, event: Any) -> None:
+    allow(session, 9_000_000)
+    allow(session, 100_000, "purpose_draft")
+    allow(session, 1, "purpose_final")
+    placed = await place(session, request_for())
     assert event(placed.job, RenderDenied).basis.inputs["budgets"] == "all,purpose_draft"
     assert placed.job.detail_code == "BUDGET_EXHAUSTED"
 
 
 async def test_a_team_and_a_project_pay_from_budgets_of_their_own(
-    desk: Desk, request_for: Any, event: Any
+    session: Session, request_for: Any, event: Any
 ) -> None:
-    film = replace(desk, settings=replace(desk.settings, team="film", project="spring"))
+    film = replace(session, settings=replace(session.settings, team="film", project="spring"))
     for name in ("team_film", "project_spring", "team_other", "team_film__purpose_draft"):
-        allow(desk, 9_000_000, name)
+        allow(session, 9_000_000, name)
     decided = event((await place(film, request_for())).job, RenderDecided)
     names = ["project_spring", "team_film", "team_film__purpose_draft"]
     assert [hold.budget for hold in decided.holds] == names
     assert (decided.basis.inputs["team"], decided.basis.inputs["project"]) == ("film", "spring")
-    assert desk.ledger.store.held("team_other") == 0
+    assert session.ledger.store.held("team_other") == 0
 
 
 async def test_settling_books_what_was_spent_and_deleting_gives_nothing_back(
-    desk: Desk, request_for: Any, intact: Any
+    session: Session, request_for: Any, intact: Any
 ) -> None:
-    allow(desk, 1_000_000)
-    placed = await place(desk, request_for())
-    stored = await settle(desk, placed.job, interval_s=0.05, timeout_s=30)
-    [hold] = desk.ledger.store.holds("all")
+    allow(session, 1_000_000)
+    placed = await place(session, request_for())
+    stored = await settle(session, placed.job, interval_s=0.05, timeout_s=30)
+    [hold] = session.ledger.store.holds("all")
     assert (hold.reserved_usd_micros, hold.settled_usd_micros) == (0, CLIP)
-    await delete(desk, stored)
-    assert desk.ledger.store.held("all") == CLIP
+    await delete(session, stored)
+    assert session.ledger.store.held("all") == CLIP
     assert intact()
 
 
 async def test_a_reported_cost_above_the_estimate_is_booked_although_it_passes_the_limit(
-    desk: Desk, request_for: Any, event: Any, intact: Any
+    session: Session, request_for: Any, event: Any, intact: Any
 ) -> None:
-    allow(desk, 500_000)
-    placed = await place(desk, request_for())
+    allow(session, 500_000)
+    placed = await place(session, request_for())
     dearer = placed.job.model_copy(update={"reported_cost_usd_micros": 900_000})
-    settled = await settle(desk, dearer, interval_s=0.05, timeout_s=30)
+    settled = await settle(session, dearer, interval_s=0.05, timeout_s=30)
     assert event(settled, CostSettled).cost_usd_micros == 900_000
-    [left] = standing(desk.ledger, desk.clock())
+    [left] = standing(session.ledger, session.clock())
     assert (left.held_usd_micros, left.usd_micros) == (900_000, 0)
-    assert (await place(desk, request_for())).job.detail_code == "BUDGET_EXHAUSTED"
+    assert (await place(session, request_for())).job.detail_code == "BUDGET_EXHAUSTED"
 
 
 async def test_what_was_refused_or_never_arrived_gives_its_money_back(
-    at: Callable[[str], Desk], faults: Any, request_for: Any, intact: Any
+    at: Callable[[str], Session], faults: Any, request_for: Any, intact: Any
 ) -> None:
-    desk, nowhere = at(faults.then(400).base_url), at("http://127.0.0.1:9/v1")
-    allow(desk, 1_000_000)
-    rejected, absent = [(await place(one, request_for())).job for one in (desk, nowhere)]
+    session, nowhere = at(faults.then(400).base_url), at("http://127.0.0.1:9/v1")
+    allow(session, 1_000_000)
+    rejected, absent = [(await place(one, request_for())).job for one in (session, nowhere)]
     assert (rejected.state, absent.state) == (State.REJECTED, State.ABSENT)
-    assert desk.ledger.store.held("all") == 0
+    assert session.ledger.store.held("all") == 0
     assert intact()
 
 
 async def test_an_unknown_outcome_keeps_its_money(
-    at: Callable[[str], Desk], faults: Any, request_for: Any, intact: Any
+    at: Callable[[str], Session], faults: Any, request_for: Any, intact: Any
 ) -> None:
-    desk = at(faults.then(500).base_url)
-    allow(desk, 1_000_000)
-    assert (await place(desk, request_for())).job.state is State.UNKNOWN
-    assert desk.ledger.store.held("all") == CLIP
+    session = at(faults.then(500).base_url)
+    allow(session, 1_000_000)
+    assert (await place(session, request_for())).job.state is State.UNKNOWN
+    assert session.ledger.store.held("all") == CLIP
     assert intact()
 
 
-async def test_what_is_withdrawn_gives_its_money_back(desk: Desk, request_for: Any, intact: Any) -> None:
-    allow(desk, 1_000_000)
-    placed = await place(desk, request_for(), queue=True)
-    assert desk.ledger.store.held("all") == CLIP
-    await cancel(desk, placed.job)
-    assert desk.ledger.store.held("all") == 0
+async def test_what_is_withdrawn_gives_its_money_back(
+    session: Session, request_for: Any, intact: Any
+) -> None:
+    allow(session, 1_000_000)
+    placed = await place(session, request_for(), queue=True)
+    assert session.ledger.store.held("all") == CLIP
+    await cancel(session, placed.job)
+    assert session.ledger.store.held("all") == 0
     assert intact()
 
 
 async def test_another_attempt_needs_the_money_to_be_there_still(
-    desk: Desk, at: Callable[[str], Desk], request_for: Any, types: Any, intact: Any
+    session: Session, at: Callable[[str], Session], request_for: Any, types: Any, intact: Any
 ) -> None:
-    allow(desk, 500_000)
+    allow(session, 500_000)
     absent = (await place(at("http://127.0.0.1:9/v1"), request_for(request_key="k"))).job
-    await place(desk, request_for())
+    await place(session, request_for())
     with pytest.raises(BudgetGone, match="was not sent again: budget all"):
-        await resume(desk, absent)
+        await resume(session, absent)
     assert types(absent)[-1] == "submission.absent"
     assert intact()
 
 
 async def test_who_loses_the_race_for_the_money_decides_again_and_is_denied(
-    at: Callable[[str], Desk], sandbox: Callable[..., SandboxServer], request_for: Any, intact: Any
+    at: Callable[[str], Session], sandbox: Callable[..., SandboxServer], request_for: Any, intact: Any
 ) -> None:
     base_url = sandbox().base_url
-    desks = [at(base_url) for _ in range(6)]
-    allow(desks[0], 1_000_000)
-    placed = await asyncio.gather(*(place(one, request_for(), queue=True) for one in desks))
+    sessions = [at(base_url) for _ in range(6)]
+    allow(sessions[0], 1_000_000)
+    placed = await asyncio.gather(*(place(one, request_for(), queue=True) for one in sessions))
     assert sorted(one.job.state for one in placed) == [State.DECIDED] * 2 + [State.DENIED] * 4
     assert {one.job.detail_code for one in placed if one.job.state is State.DENIED} == {"BUDGET_EXHAUSTED"}
     assert intact()
@@ -164,25 +168,25 @@ async def test_who_loses_the_race_for_the_money_decides_again_and_is_denied(
 # --- months and days ---
 
 
-async def test_every_month_has_a_budget_of_its_own(desk: Desk, request_for: Any, intact: Any) -> None:
-    november, december = at_time(desk, NOVEMBER), at_time(desk, DECEMBER)
+async def test_every_month_has_a_budget_of_its_own(session: Session, request_for: Any, intact: Any) -> None:
+    november, december = at_time(session, NOVEMBER), at_time(session, DECEMBER)
     allow(november, 500_000, period="month")
     states = [
         (await place(one, request_for(), queue=True)).job.state for one in (november, november, december)
     ]
     assert states == [State.DECIDED, State.DENIED, State.DECIDED]
-    held = [desk.ledger.store.held(name) for name in ("all__2026_11", "all__2026_12", "all__month")]
+    held = [session.ledger.store.held(name) for name in ("all__2026_11", "all__2026_12", "all__month")]
     assert held == [CLIP, CLIP, 0]
     assert intact()
 
 
-async def test_a_new_month_is_begun_once_and_by_itself(desk: Desk, request_for: Any) -> None:
-    allow(at_time(desk, NOVEMBER), 5_000_000, period="month")
-    december = at_time(desk, DECEMBER)
+async def test_a_new_month_is_begun_once_and_by_itself(session: Session, request_for: Any) -> None:
+    allow(at_time(session, NOVEMBER), 5_000_000, period="month")
+    december = at_time(session, DECEMBER)
     for _ in range(2):
         await place(december, request_for(), queue=True)
-    begun = limits(desk.ledger)["all__2026_12"].record
-    every = limits(desk.ledger)["all__month"].record
+    begun = limits(session.ledger)["all__2026_12"].record
+    every = limits(session.ledger)["all__month"].record
     assert (begun.version, begun.envelope["authority"], begun.envelope["causation_id"]) == (
         1,
         "SYSTEM",
@@ -190,30 +194,32 @@ async def test_a_new_month_is_begun_once_and_by_itself(desk: Desk, request_for: 
     )
 
 
-async def test_a_limit_that_is_raised_holds_in_the_month_that_runs(desk: Desk, request_for: Any) -> None:
-    december = at_time(desk, DECEMBER)
+async def test_a_limit_that_is_raised_holds_in_the_month_that_runs(
+    session: Session, request_for: Any
+) -> None:
+    december = at_time(session, DECEMBER)
     allow(december, 100_000, period="month")
     assert (await place(december, request_for(), queue=True)).job.state is State.DENIED
     allow(december, 500_000, period="month")
     assert (await place(december, request_for(), queue=True)).job.state is State.DECIDED
 
 
-async def test_a_limit_that_is_lifted_holds_no_longer(desk: Desk, request_for: Any) -> None:
-    allow(desk, 1)
-    allow(desk, None)
-    placed = await place(desk, request_for(), queue=True)
+async def test_a_limit_that_is_lifted_holds_no_longer(session: Session, request_for: Any) -> None:
+    allow(session, 1)
+    allow(session, None)
+    placed = await place(session, request_for(), queue=True)
     assert placed.job.state is State.DECIDED
-    [left] = standing(desk.ledger, desk.clock())
+    [left] = standing(session.ledger, session.clock())
     assert (left.limit_usd_micros, left.usd_micros, left.held_usd_micros) == (None, None, CLIP)
 
 
 async def test_a_month_that_nothing_was_decided_in_stands_with_the_limit_it_will_get(
-    desk: Desk, request_for: Any
+    session: Session, request_for: Any
 ) -> None:
-    november = at_time(desk, NOVEMBER)
+    november = at_time(session, NOVEMBER)
     allow(november, 500_000, period="month")
     await place(november, request_for(), queue=True)
-    [left] = standing(desk.ledger, DECEMBER)
+    [left] = standing(session.ledger, DECEMBER)
     assert (left.budget, left.limit_usd_micros, left.held_usd_micros) == ("all__2026_12", 500_000, 0)
-    names = [left.budget for left in standing(desk.ledger, DECEMBER, past=True)]
+    names = [left.budget for left in standing(session.ledger, DECEMBER, past=True)]
     assert names == ["all__2026_11", "all__2026_12"]

@@ -8,7 +8,7 @@ import pytest
 from ledger.events import ReviewRecorded
 from ledger.job import Job
 from render_service.rules.measurements import LEAST_RENDERS
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.submit import place
 
 pytestmark = pytest.mark.anyio
@@ -16,42 +16,42 @@ Reviewed = Callable[[str], Any]
 
 
 @pytest.fixture
-def reviewed(desk: Desk, stored: Callable[[Desk], Any]) -> Reviewed:
+def reviewed(session: Session, stored: Callable[[Session], Any]) -> Reviewed:
     async def reviewed(verdict: str) -> Job:
-        job = await stored(desk)
+        job = await stored(session)
         review = ReviewRecorded(verdict=verdict)  # type: ignore[arg-type]  # one of the three
-        return await desk.advance(job, [desk.draft(review)])
+        return await session.advance(job, [session.draft(review)])
 
     return reviewed
 
 
 @pytest.mark.parametrize(("verdict", "promoted"), [("approved", True), ("rejected", False)])
 async def test_a_final_is_promoted_from_a_draft_once_that_is_approved(
-    desk: Desk, reviewed: Reviewed, request_for: Any, verdict: str, *, promoted: bool
+    session: Session, reviewed: Reviewed, request_for: Any, verdict: str, *, promoted: bool
 ) -> None:
     draft = await reviewed(verdict)
-    placed = await place(desk, request_for(promotes=draft.job_id, purpose="final"))
+    placed = await place(session, request_for(promotes=draft.job_id, purpose="final"))
     assert placed.ruling.basis.inputs["promotes_approved"] is promoted
 
 
 async def test_the_draft_of_a_final_is_its_source_in_the_lineage(
-    desk: Desk, reviewed: Reviewed, request_for: Any
+    session: Session, reviewed: Reviewed, request_for: Any
 ) -> None:
     draft = await reviewed("approved")
-    placed = await place(desk, request_for(promotes=draft.job_id, purpose="final"))
+    placed = await place(session, request_for(promotes=draft.job_id, purpose="final"))
     assert placed.job.source_job == draft.job_id
 
 
-async def test_a_deadline_stands_in_the_inputs(desk: Desk, request_for: Any) -> None:
-    placed = await place(desk, request_for(deadline_minutes=30))
+async def test_a_deadline_stands_in_the_inputs(session: Session, request_for: Any) -> None:
+    placed = await place(session, request_for(deadline_minutes=30))
     assert placed.ruling.basis.inputs["deadline_minutes"] == 30
 
 
 async def test_what_was_measured_here_decides(
-    desk: Desk, at: Callable[[str], Desk], stored: Any, request_for: Any
+    session: Session, at: Callable[[str], Session], stored: Any, request_for: Any
 ) -> None:
-    done = await stored(desk)
+    done = await stored(session)
     rows = [done.model_copy(update={"job_id": f"job_{n:04}"}) for n in range(LEAST_RENDERS)]
-    desk.ledger.store.replace_jobs([done, *rows], desk.ledger.head().size)
-    placed = await place(at(str(desk.settings.base_url)), request_for())
+    session.ledger.store.replace_jobs([done, *rows], session.ledger.head().size)
+    placed = await place(at(str(session.settings.base_url)), request_for())
     assert placed.ruling.basis.inputs["failure_ppm"] == "sora-2:0"

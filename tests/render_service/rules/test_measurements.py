@@ -9,7 +9,7 @@ from ledger.events import Operation, Outcome
 from ledger.job import Job, State
 from ledger.ledger import Ledger
 from render_service.rules.measurements import LEAST_RENDERS, Measured, Measuring, measure
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 BEGUN = datetime(2026, 11, 20, 12, tzinfo=UTC)
 Finished = Callable[..., Job]
@@ -39,7 +39,7 @@ def finished() -> Finished:
 
 
 @pytest.fixture
-def ledger(at: Callable[[str], Desk]) -> Ledger:
+def ledger(at: Callable[[str], Session]) -> Ledger:
     return at("http://127.0.0.1:9/v1").ledger
 
 

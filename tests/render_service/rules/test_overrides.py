@@ -14,7 +14,7 @@ from ledger.record import ActorSource
 from render_service.approvals.approvals import approve
 from render_service.rules.overrides import Override, read_override
 from render_service.runtime.errors import BadInput, NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.resume import resume
 from render_service.submission.submit import place
 from tests.render_service.conftest import decide_by
@@ -27,18 +27,18 @@ COST = Override(("COST_ABOVE_LIMIT",), "the client pays", LATER)
 
 
 @pytest.fixture
-def lenient(desk: Desk) -> Desk:
+def lenient(session: Session) -> Session:
     """A policy that lets the caller's own cost limit be overridden, at noon."""
-    return at_time(desk, NOW, overridable=["COST_ABOVE_LIMIT"])
+    return at_time(session, NOW, overridable=["COST_ABOVE_LIMIT"])
 
 
-def at_time(desk: Desk, now: datetime, **more: Any) -> Desk:
-    policy = Policy.model_validate({**default_policy().model_dump(), **more}) if more else desk.policy
-    return replace(decide_by(desk, policy), clock=lambda: now)
+def at_time(session: Session, now: datetime, **more: Any) -> Session:
+    policy = Policy.model_validate({**default_policy().model_dump(), **more}) if more else session.policy
+    return replace(decide_by(session, policy), clock=lambda: now)
 
 
 async def test_what_is_overridden_is_recorded_before_the_decision_it_leads_to(
-    lenient: Desk, request_for: Any, types: Any, event: Any, intact: Any
+    lenient: Session, request_for: Any, types: Any, event: Any, intact: Any
 ) -> None:
     placed = await place(lenient, request_for(max_cost_usd_micros=1), override=COST)
     assert placed.job.state is State.RUNNING
@@ -51,9 +51,9 @@ async def test_what_is_overridden_is_recorded_before_the_decision_it_leads_to(
 
 
 async def test_what_the_policy_does_not_let_be_overridden_stays_denied_and_says_so(
-    desk: Desk, request_for: Any, types: Any
+    session: Session, request_for: Any, types: Any
 ) -> None:
-    placed = await place(desk, request_for(max_cost_usd_micros=1), override=COST)
+    placed = await place(session, request_for(max_cost_usd_micros=1), override=COST)
     assert placed.job.state is State.DENIED
     assert types(placed.job) == ["render.requested", "render.denied", "render.closed"]
     assert "cannot be overridden under the policy default (overridable: nothing)" in str(
@@ -61,21 +61,21 @@ async def test_what_the_policy_does_not_let_be_overridden_stays_denied_and_says_
     )
 
 
-async def test_what_is_denied_for_something_else_stays_denied(lenient: Desk, request_for: Any) -> None:
+async def test_what_is_denied_for_something_else_stays_denied(lenient: Session, request_for: Any) -> None:
     other = replace(COST, codes=("SEVERAL_CHANGES",))
     placed = await place(lenient, request_for(max_cost_usd_micros=1), override=other)
     assert placed.job.state is State.DENIED
     assert "SEVERAL_CHANGES" in str(placed.override_refused)
 
 
-async def test_where_nothing_is_denied_nothing_is_recorded(lenient: Desk, request_for: Any) -> None:
+async def test_where_nothing_is_denied_nothing_is_recorded(lenient: Session, request_for: Any) -> None:
     with pytest.raises(BadRequest, match="nothing is denied for COST_ABOVE_LIMIT"):
         await place(lenient, request_for(), override=COST)
     assert lenient.ledger.jobs() == []
 
 
 async def test_an_override_that_has_run_out_submits_nothing(
-    lenient: Desk, request_for: Any, types: Any
+    lenient: Session, request_for: Any, types: Any
 ) -> None:
     job = (await place(lenient, request_for(max_cost_usd_micros=1), override=COST, queue=True)).job
     with pytest.raises(NotReady, match="an override of COST_ABOVE_LIMIT that has run out"):
@@ -85,13 +85,13 @@ async def test_an_override_that_has_run_out_submits_nothing(
 
 
 async def test_what_is_overridden_may_still_need_a_person_and_lapses_while_it_waits(
-    lenient: Desk, request_for: Any, intact: Any
+    lenient: Session, request_for: Any, intact: Any
 ) -> None:
     held = {"overridable": ["COST_ABOVE_LIMIT"], "approvals": [{"code": "ALL"}]}
-    desk = at_time(lenient, NOW, **held)
+    session = at_time(lenient, NOW, **held)
     login = ActorSource.OPERATING_SYSTEM
     ana, bob = (
-        replace(desk, settings=replace(desk.settings, actor=who, actor_source=login))
+        replace(session, settings=replace(session.settings, actor=who, actor_source=login))
         for who in ("ana", "bob")
     )
     jobs = [(await place(ana, request_for(max_cost_usd_micros=1), override=COST)).job for _ in range(2)]

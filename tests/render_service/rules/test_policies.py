@@ -19,7 +19,7 @@ from render_service.rules.policies import Rules, activate, active_rules, package
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.submit import place
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -35,14 +35,14 @@ def dearer(tmp_path: Path) -> Rules:
     return read_rules(policy, catalog, packaged_rules)
 
 
-def open_desk(settings: Settings) -> Desk:
-    return Desk.open(settings, TRACE, Log(TRACE, quiet=True))
+def open_session(settings: Settings) -> Session:
+    return Session.open(settings, TRACE, Log(TRACE, quiet=True))
 
 
 def test_without_an_activation_those_of_the_package_decide(settings: Settings) -> None:
-    desk = open_desk(settings)
-    assert (desk.policy, desk.catalog) == (default_policy(), default_catalog())
-    desk.ledger.close()
+    session = open_session(settings)
+    assert (session.policy, session.catalog) == (default_policy(), default_catalog())
+    session.ledger.close()
 
 
 def test_what_is_activated_decides_from_then_on(settings: Settings, tmp_path: Path, intact: Any) -> None:
@@ -65,12 +65,12 @@ async def test_a_decision_is_made_by_the_active_ones_and_cites_them(
 ) -> None:
     rules = dearer(tmp_path)
     activate(settings, TRACE, NOW, rules, "prices rose")
-    desk = open_desk(replace(settings, base_url="http://127.0.0.1:9/v1"))
-    decided = event((await place(desk, request_for(), queue=True)).job, RenderDecided)
+    session = open_session(replace(settings, base_url="http://127.0.0.1:9/v1"))
+    decided = event((await place(session, request_for(), queue=True)).job, RenderDecided)
     assert decided.cost_usd_micros == 440_000
     assert decided.basis.policy_sha256 == rules.policy.digest
     assert decided.basis.catalog_sha256 == rules.catalog.digest
-    await desk.close()
+    await session.close()
 
 
 def test_the_catalog_stays_where_only_a_policy_is_brought(settings: Settings, tmp_path: Path) -> None:
@@ -92,12 +92,12 @@ def test_what_is_active_already_is_not_activated_again(settings: Settings, tmp_p
 
 
 def test_a_policy_that_is_cited_and_not_kept_decides_nothing(settings: Settings) -> None:
-    desk = open_desk(settings)
+    session = open_session(settings)
     event = PolicyActivated(policy_sha256="a" * 64, catalog_sha256="b" * 64)
-    desk.ledger.append([Batch("policy", ANY, [draft(event, settings.provenance(TRACE), NOW)])])
+    session.ledger.append([Batch("policy", ANY, [draft(event, settings.provenance(TRACE), NOW)])])
     with pytest.raises(LedgerUnusable, match=r"policy aaaaaaaaaaaa… is cited .* policy activate"):
-        active_rules(desk.ledger)
-    desk.ledger.close()
+        active_rules(session.ledger)
+    session.ledger.close()
 
 
 @pytest.mark.parametrize(

@@ -11,48 +11,50 @@ from ledger.events import ExternalRecorded
 from ledger.record import Draft
 from ledger.store.interface import NEW, Batch
 from render_service.session.appender import Recorder
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def desk(at: Any) -> Desk:
-    made: Desk = at("http://127.0.0.1:9/v1")
+def session(at: Any) -> Session:
+    made: Session = at("http://127.0.0.1:9/v1")
     return made
 
 
 @pytest.fixture
-def appends(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def appends(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return how many streams each append that reached the ledger was for."""
     sizes: list[int] = []
-    append = desk.ledger.append
+    append = session.ledger.append
 
     def counted(batches: Sequence[Batch], **more: Any) -> Any:
         sizes.append(len(batches))
         return append(batches, **more)
 
-    monkeypatch.setattr(desk.ledger, "append", counted)
+    monkeypatch.setattr(session.ledger, "append", counted)
     return sizes
 
 
-def fact(desk: Desk, name: str) -> list[Draft]:
-    return [desk.draft(ExternalRecorded(video_id=name))]
+def fact(session: Session, name: str) -> list[Draft]:
+    return [session.draft(ExternalRecorded(video_id=name))]
 
 
-async def test_what_gathers_while_an_append_is_under_way_goes_as_one(desk: Desk, appends: list[int]) -> None:
+async def test_what_gathers_while_an_append_is_under_way_goes_as_one(
+    session: Session, appends: list[int]
+) -> None:
     recorded = await asyncio.gather(
-        *(desk.append(f"stream-{n}", NEW, fact(desk, f"fact-{n}")) for n in range(9))
+        *(session.append(f"stream-{n}", NEW, fact(session, f"fact-{n}")) for n in range(9))
     )
     assert [record.stream for [record] in recorded] == [f"stream-{n}" for n in range(9)]
     assert (sum(appends), len(appends) <= 2) == (9, True)
 
 
-async def test_a_refused_append_takes_none_of_the_others_with_it(desk: Desk, intact: Any) -> None:
+async def test_a_refused_append_takes_none_of_the_others_with_it(session: Session, intact: Any) -> None:
     first, refused, last = await asyncio.gather(
-        desk.append("stream-a", NEW, fact(desk, "a")),
-        desk.append("stream-b", 7, fact(desk, "b")),
-        desk.append("stream-c", NEW, fact(desk, "c")),
+        session.append("stream-a", NEW, fact(session, "a")),
+        session.append("stream-b", 7, fact(session, "b")),
+        session.append("stream-c", NEW, fact(session, "c")),
         return_exceptions=True,
     )
     assert isinstance(refused, WrongExpectedVersion)
@@ -61,32 +63,32 @@ async def test_a_refused_append_takes_none_of_the_others_with_it(desk: Desk, int
 
 
 async def test_trouble_with_the_store_is_raised_to_every_task_of_a_group(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> Any:
         raise LedgerUnusable("the disk is full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(desk.ledger, "append", full)
+        broken.setattr(session.ledger, "append", full)
         ends = await asyncio.gather(
-            *(desk.append(f"stream-{n}", NEW, fact(desk, f"fact-{n}")) for n in range(5)),
+            *(session.append(f"stream-{n}", NEW, fact(session, f"fact-{n}")) for n in range(5)),
             return_exceptions=True,
         )
     assert [str(end) for end in ends] == ["the disk is full"] * 5
-    assert await desk.append("stream-0", NEW, fact(desk, "again"))
+    assert await session.append("stream-0", NEW, fact(session, "again"))
 
 
-async def test_an_append_is_made_although_nobody_waits_any_more(desk: Desk) -> None:
-    recorder = Recorder(desk.ledger)
-    gone = asyncio.create_task(recorder.append([Batch("stream-a", NEW, fact(desk, "a"))]))
+async def test_an_append_is_made_although_nobody_waits_any_more(session: Session) -> None:
+    recorder = Recorder(session.ledger)
+    gone = asyncio.create_task(recorder.append([Batch("stream-a", NEW, fact(session, "a"))]))
     await asyncio.sleep(0)
     gone.cancel()
-    await recorder.append([Batch("stream-b", NEW, fact(desk, "b"))])
-    assert [record.stream for record in desk.ledger.read()][1:] == ["stream-a", "stream-b"]
+    await recorder.append([Batch("stream-b", NEW, fact(session, "b"))])
+    assert [record.stream for record in session.ledger.read()][1:] == ["stream-a", "stream-b"]
 
 
-async def test_a_job_after_an_append_is_the_job_of_the_ledger(desk: Desk, request_for: Any) -> None:
+async def test_a_job_after_an_append_is_the_job_of_the_ledger(session: Session, request_for: Any) -> None:
     from render_service.submission.submit import place  # noqa: PLC0415
 
-    placed = await place(desk, request_for(max_cost_usd_micros=1))
-    assert placed.job == desk.ledger.job(placed.job.job_id)
+    placed = await place(session, request_for(max_cost_usd_micros=1))
+    assert placed.job == session.ledger.job(placed.job.job_id)

@@ -8,7 +8,7 @@ import pytest
 
 from render_service.runtime.errors import WrongServer
 from render_service.session.servers import check_server, is_same_server, server_of
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.sweep import settle_all
 from render_service.submission.submit import place
 
@@ -31,32 +31,32 @@ def test_an_address_is_one_however_it_is_spelled(one: str, other: str, same: boo
 
 
 @pytest.fixture
-async def job(at: Callable[[str], Desk], faults: Any, request_for: Any, video: Any) -> Any:
-    desk = at(faults.then(200, video(status="queued")).base_url)
-    return (await place(desk, request_for())).job
+async def job(at: Callable[[str], Session], faults: Any, request_for: Any, video: Any) -> Any:
+    session = at(faults.then(200, video(status="queued")).base_url)
+    return (await place(session, request_for())).job
 
 
 async def test_a_job_belongs_to_where_its_last_attempt_went(
-    at: Callable[[str], Desk], faults: Any, job: Any
+    at: Callable[[str], Session], faults: Any, job: Any
 ) -> None:
     assert server_of(at(faults.base_url).ledger, job) == faults.base_url
 
 
 async def test_without_an_address_the_message_says_that_none_is_set(
-    at: Callable[[str], Desk], faults: Any, job: Any
+    at: Callable[[str], Session], faults: Any, job: Any
 ) -> None:
-    desk = at(faults.base_url)
-    bare = replace(desk.settings, base_url=None)
+    session = at(faults.base_url)
+    bare = replace(session.settings, base_url=None)
     lost = job.model_copy(update={"profile": "custom"})
     with pytest.raises(WrongServer, match=rf"no server is set.* set OPENAI_BASE_URL={faults.base_url}"):
-        check_server(bare, desk.ledger, lost)
+        check_server(bare, session.ledger, lost)
 
 
 async def test_a_sweep_leaves_out_the_jobs_of_another_server_and_asks_nothing(
-    at: Callable[[str], Desk], faults: Any, job: Any
+    at: Callable[[str], Session], faults: Any, job: Any
 ) -> None:
-    desk = at("http://127.0.0.1:9/v1")
-    ends = await settle_all(desk, [job], interval_s=0.05, timeout_s=1)
+    session = at("http://127.0.0.1:9/v1")
+    ends = await settle_all(session, [job], interval_s=0.05, timeout_s=1)
     assert isinstance(ends[job.job_id].error, WrongServer)
-    assert desk.ledger.job(job.job_id) == job
+    assert session.ledger.job(job.job_id) == job
     assert len(faults.asked) == 1

@@ -17,7 +17,7 @@ from ledger.events import AssetLost, Variant
 from ledger.job import Job, State
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import AssetUnusable
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.download import Receiving
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
@@ -213,12 +213,12 @@ def grown(film: Any, folder: Path, megabytes: int, url: str) -> int:
 
 
 @pytest.fixture
-def late(at: Callable[[str], Desk], sandbox: Any, clock: Any) -> Callable[..., Desk]:
-    """Return a desk whose clock is so many seconds past the sandbox's, whose content goes wrong."""
+def late(at: Callable[[str], Session], sandbox: Any, clock: Any) -> Callable[..., Session]:
+    """Return a session whose clock is so many seconds past the sandbox's, whose content goes wrong."""
 
-    def make(seconds: float) -> Desk:
-        desk = at(sandbox(faults=("content=500:99",)).base_url)
-        return replace(desk, clock=lambda: datetime.fromtimestamp(clock() + seconds, UTC))
+    def make(seconds: float) -> Session:
+        session = at(sandbox(faults=("content=500:99",)).base_url)
+        return replace(session, clock=lambda: datetime.fromtimestamp(clock() + seconds, UTC))
 
     return make
 
@@ -227,19 +227,19 @@ def late(at: Callable[[str], Desk], sandbox: Any, clock: Any) -> Callable[..., D
 async def test_a_video_that_never_came_is_lost_once_it_has_expired(
     late: Any, request_for: Any, event: Any, intact: Any
 ) -> None:
-    desk = late(4_000)
-    job = (await place(desk, request_for())).job
+    session = late(4_000)
+    job = (await place(session, request_for())).job
     with pytest.raises(ServerFailed):
-        await settle(desk, job, interval_s=0.05, timeout_s=30)
-    job = await desk.job(job.job_id)
+        await settle(session, job, interval_s=0.05, timeout_s=30)
+    job = await session.job(job.job_id)
     assert (job.state, job.outcome, event(job, AssetLost).cause) == (State.LOST, "lost", "expired")
     assert intact()
 
 
 @pytest.mark.anyio
 async def test_a_video_that_has_not_expired_is_tried_again(late: Any, request_for: Any) -> None:
-    desk = late(3_700)
-    job = (await place(desk, request_for())).job
+    session = late(3_700)
+    job = (await place(session, request_for())).job
     with pytest.raises(ServerFailed):
-        await settle(desk, job, interval_s=0.05, timeout_s=30)
-    assert (await desk.job(job.job_id)).state is State.COMPLETED
+        await settle(session, job, interval_s=0.05, timeout_s=30)
+    assert (await session.job(job.job_id)).state is State.COMPLETED

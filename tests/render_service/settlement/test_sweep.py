@@ -12,7 +12,7 @@ import pytest
 
 from ledger.events import StatusObserved
 from ledger.job import Job, State
-from render_service.session.session import Desk, utc_now
+from render_service.session.session import Session, utc_now
 from render_service.settlement.sweep import settle_all
 from render_service.submission.submit import place
 from sora_adapter.errors import PollTimeout, VideoNotFound
@@ -47,8 +47,8 @@ def time_flies(clock: Any) -> Clock:
 def started(request_for: Any) -> Callable[..., Any]:
     """Submit some jobs."""
 
-    async def start(desk: Desk, count: int = SOME, **changes: Any) -> list[Job]:
-        return [(await place(desk, request_for(prompt=f"fox {n}", **changes))).job for n in range(count)]
+    async def start(session: Session, count: int = SOME, **changes: Any) -> list[Job]:
+        return [(await place(session, request_for(prompt=f"fox {n}", **changes))).job for n in range(count)]
 
     return start
 
@@ -64,9 +64,9 @@ def states(ends: Any) -> set[State]:
 async def test_two_hundred_running_jobs_cost_two_requests_a_round(
     at: Any, slow: SandboxServer, started: Any, time_flies: Clock
 ) -> None:
-    desk = at(slow.base_url)
-    jobs = await started(desk, 200)
-    ends = await settle_all(desk, jobs, interval_s=15, timeout_s=50, clock=time_flies)
+    session = at(slow.base_url)
+    jobs = await started(session, 200)
+    ends = await settle_all(session, jobs, interval_s=15, timeout_s=50, clock=time_flies)
     rounds = 5  # at 0, 15, 30, 45 and the last look at 50
     assert (asked(slow)["lists"], asked(slow).get("retrieves", 0)) == (2 * rounds, 0)
     assert all(isinstance(end.error, PollTimeout) for end in ends.values())
@@ -75,19 +75,19 @@ async def test_two_hundred_running_jobs_cost_two_requests_a_round(
 async def test_what_a_sweep_settles_is_stored_and_closed(
     at: Any, slow: SandboxServer, started: Any, time_flies: Clock, intact: Any
 ) -> None:
-    desk = at(slow.base_url)
-    ends = await settle_all(desk, await started(desk), interval_s=10, timeout_s=600, clock=time_flies)
+    session = at(slow.base_url)
+    ends = await settle_all(session, await started(session), interval_s=10, timeout_s=600, clock=time_flies)
     assert states(ends) == {State.STORED}
-    assert [end.job for end in ends.values()] == [desk.ledger.job(job_id) for job_id in ends]
+    assert [end.job for end in ends.values()] == [session.ledger.job(job_id) for job_id in ends]
     assert intact()
 
 
 async def test_what_a_list_told_is_recorded_as_such_and_only_where_it_is_news(
     at: Any, slow: SandboxServer, started: Any, time_flies: Clock, types: Any, event: Any
 ) -> None:
-    desk = at(slow.base_url)
-    [job, _] = jobs = await started(desk, 2)
-    await settle_all(desk, jobs, interval_s=1, timeout_s=600, clock=time_flies)
+    session = at(slow.base_url)
+    [job, _] = jobs = await started(session, 2)
+    await settle_all(session, jobs, interval_s=1, timeout_s=600, clock=time_flies)
     assert event(job, StatusObserved).source == "list"
     assert types(job).count("status.observed") <= 12
 
@@ -95,16 +95,16 @@ async def test_what_a_list_told_is_recorded_as_such_and_only_where_it_is_news(
 async def test_one_job_alone_is_asked_for_by_its_id(
     at: Any, slow: SandboxServer, started: Any, time_flies: Clock
 ) -> None:
-    desk = at(slow.base_url)
-    await settle_all(desk, await started(desk, 1), interval_s=30, timeout_s=600, clock=time_flies)
+    session = at(slow.base_url)
+    await settle_all(session, await started(session, 1), interval_s=30, timeout_s=600, clock=time_flies)
     assert asked(slow).get("lists", 0) == 0
 
 
 async def test_where_the_profile_has_no_list_every_job_is_asked_for(
     at: Any, slow: SandboxServer, settings: Any, started: Any, time_flies: Clock
 ) -> None:
-    desk = at(slow.base_url)
-    lite = replace(desk, settings=replace(desk.settings, profile_name="litellm"))
+    session = at(slow.base_url)
+    lite = replace(session, settings=replace(session.settings, profile_name="litellm"))
     jobs = await started(lite, profile="litellm")
     ends = await settle_all(lite, jobs, interval_s=30, timeout_s=600, clock=time_flies)
     assert (states(ends), asked(slow).get("lists", 0)) == ({State.STORED}, 0)
@@ -114,18 +114,18 @@ async def test_where_the_profile_has_no_list_every_job_is_asked_for(
 async def test_jobs_far_down_a_long_list_are_asked_for_one_by_one(
     at: Any, slow: SandboxServer, started: Any, time_flies: Clock
 ) -> None:
-    desk = at(slow.base_url)
-    jobs = await started(desk, 2)
-    await started(desk, 100)
-    await settle_all(desk, jobs, interval_s=30, timeout_s=0, clock=time_flies)
+    session = at(slow.base_url)
+    jobs = await started(session, 2)
+    await started(session, 100)
+    await settle_all(session, jobs, interval_s=30, timeout_s=0, clock=time_flies)
     assert (asked(slow)["lists"], asked(slow)["retrieves"]) == (1, 2)
 
 
 async def test_trouble_with_the_list_is_waited_out(
     at: Any, sandbox: Any, started: Any, time_flies: Clock
 ) -> None:
-    desk = at(sandbox(faults=("list=503:2", "list=429@7:1")).base_url)
-    ends = await settle_all(desk, await started(desk), interval_s=1, timeout_s=600, clock=time_flies)
+    session = at(sandbox(faults=("list=503:2", "list=429@7:1")).base_url)
+    ends = await settle_all(session, await started(session), interval_s=1, timeout_s=600, clock=time_flies)
     assert (states(ends), time_flies.now() >= 7) == ({State.STORED}, True)
 
 
@@ -136,8 +136,8 @@ async def test_a_list_that_is_refused_is_not_asked_for_again(
         faults.then(200, video(id=f"video_{number}", status="queued"))
     faults.then(405, b'{"error": {"message": "Method Not Allowed"}}')
     faults.then(200, video(id="video_0", status="failed")).then(200, video(id="video_1", status="failed"))
-    desk = at(faults.base_url)
-    ends = await settle_all(desk, await started(desk, 2), interval_s=1, timeout_s=60, clock=time_flies)
+    session = at(faults.base_url)
+    ends = await settle_all(session, await started(session, 2), interval_s=1, timeout_s=60, clock=time_flies)
     assert states(ends) == {State.FAILED}
     assert sum(line.startswith("GET /v1/videos?") for line in faults.asked) == 1
 
@@ -150,9 +150,9 @@ async def test_a_video_the_server_does_not_know_ends_its_own_job_only(
     failed = json.loads(video(id="video_0", status="failed"))
     faults.then(200, json.dumps({"object": "list", "data": [failed], "has_more": False}).encode())
     faults.then(404, b'{"error": {"message": "no such video", "code": "video_not_found"}}')
-    desk = at(faults.base_url)
-    jobs = await started(desk, 2)
-    ends = await settle_all(desk, jobs, interval_s=10, timeout_s=600, clock=time_flies)
+    session = at(faults.base_url)
+    jobs = await started(session, 2)
+    ends = await settle_all(session, jobs, interval_s=10, timeout_s=600, clock=time_flies)
     assert [type(ends[job.job_id].error) for job in jobs] == [type(None), VideoNotFound]
     assert [ends[job.job_id].job.state for job in jobs] == [State.FAILED, State.RUNNING]
 
@@ -162,8 +162,8 @@ async def test_a_video_the_server_does_not_know_a_day_later_is_lost(
 ) -> None:
     faults.then(200, video(status="queued"))
     faults.then(404, b'{"error": {"message": "no such video", "code": "video_not_found"}}')
-    desk = at(faults.base_url)
-    jobs, later = await started(desk, 1), replace(desk, clock=lambda: utc_now() + timedelta(days=1))
+    session = at(faults.base_url)
+    jobs, later = await started(session, 1), replace(session, clock=lambda: utc_now() + timedelta(days=1))
     ends = await settle_all(later, jobs, interval_s=10, timeout_s=600, clock=time_flies)
     assert [(end.job.state, type(end.error)) for end in ends.values()] == [(State.LOST, VideoNotFound)]
 
@@ -172,8 +172,8 @@ async def test_a_server_that_is_gone_ends_with_the_time(
     at: Any, started: Any, time_flies: Clock, faults: Any, video: Any
 ) -> None:
     faults.then(200, video(status="queued")).then(0)
-    desk = at(faults.base_url)
-    ends = await settle_all(desk, await started(desk, 1), interval_s=1, timeout_s=30, clock=time_flies)
+    session = at(faults.base_url)
+    ends = await settle_all(session, await started(session, 1), interval_s=1, timeout_s=30, clock=time_flies)
     [end] = ends.values()
     assert (type(end.error), end.job.state) == (PollTimeout, State.RUNNING)
     assert "gave no answer" in str(end.error)
@@ -183,37 +183,37 @@ async def test_a_demanded_wait_beyond_the_deadline_ends_the_waiting(
     at: Any, sandbox: Any, started: Any, time_flies: Clock
 ) -> None:
     server = sandbox(render_seconds=RENDER_S, faults=("list=429@100",))
-    desk = at(server.base_url)
-    ends = await settle_all(desk, await started(desk), interval_s=1, timeout_s=50, clock=time_flies)
+    session = at(server.base_url)
+    ends = await settle_all(session, await started(session), interval_s=1, timeout_s=50, clock=time_flies)
     assert ({type(end.error) for end in ends.values()}, time_flies.now()) == ({PollTimeout}, 0)
 
 
-async def test_jobs_without_a_video_are_returned_as_they_are(desk: Desk, started: Any) -> None:
-    jobs = await started(desk, 2, max_cost_usd_micros=1)
-    ends = await settle_all(desk, jobs, interval_s=1, timeout_s=1)
+async def test_jobs_without_a_video_are_returned_as_they_are(session: Session, started: Any) -> None:
+    jobs = await started(session, 2, max_cost_usd_micros=1)
+    ends = await settle_all(session, jobs, interval_s=1, timeout_s=1)
     assert [end.job for end in ends.values()] == jobs
 
 
 async def test_the_time_counts_from_the_last_job_that_came(
     at: Any, slow: SandboxServer, started: Any, time_flies: Clock
 ) -> None:
-    desk = at(slow.base_url)
+    session = at(slow.base_url)
 
     async def coming() -> AsyncIterator[Job]:
-        for job in await started(desk, 2):
+        for job in await started(session, 2):
             while time_flies.now() < RENDER_S:  # noqa: ASYNC110  # time flies in another task
                 await asyncio.sleep(0)
             yield job
 
     ends = await settle_all(
-        desk, await started(desk, 1), coming=coming(), interval_s=10, timeout_s=20, clock=time_flies
+        session, await started(session, 1), coming=coming(), interval_s=10, timeout_s=20, clock=time_flies
     )
     assert states(ends) == {State.STORED}
     assert len(ends) == 3
 
 
-async def test_whoever_watches_is_told_of_every_change(desk: Desk, started: Any) -> None:
+async def test_whoever_watches_is_told_of_every_change(session: Session, started: Any) -> None:
     told: list[State] = []
-    jobs = await started(desk, 2)
-    await settle_all(desk, jobs, interval_s=1, timeout_s=5, watch=lambda job: told.append(job.state))
+    jobs = await started(session, 2)
+    await settle_all(session, jobs, interval_s=1, timeout_s=5, watch=lambda job: told.append(job.state))
     assert {State.RUNNING, State.COMPLETED, State.STORED} <= set(told)

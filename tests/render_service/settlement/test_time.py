@@ -12,7 +12,7 @@ from freezegun import freeze_time
 from ledger.job import State
 from ledger.ledger import Ledger
 from render_service.runtime.telemetry import Log, begin_trace
-from render_service.session.session import Desk, utc_now
+from render_service.session.session import Session, utc_now
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
 
@@ -20,56 +20,58 @@ pytestmark = pytest.mark.anyio
 LONG_AGO, FAR_AHEAD = datetime(2001, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)
 
 
-def jumping(desk: Desk) -> Desk:
-    """Return the same desk with a clock that jumps by decades, to and fro, at every look."""
+def jumping(session: Session) -> Session:
+    """Return the same session with a clock that jumps by decades, to and fro, at every look."""
     times = [LONG_AGO, FAR_AHEAD]
 
     def clock() -> datetime:
         times.reverse()
         return times[0]
 
-    return replace(desk, clock=clock)
+    return replace(session, clock=clock)
 
 
 async def test_a_render_is_stored_under_a_clock_that_jumps(
-    desk: Desk, request_for: Any, intact: Callable[[], bool]
+    session: Session, request_for: Any, intact: Callable[[], bool]
 ) -> None:
-    odd = jumping(desk)
+    odd = jumping(session)
     job = await settle(odd, (await place(odd, request_for())).job, interval_s=0.05, timeout_s=30)
     assert (job.state, intact()) == (State.STORED, True)
 
 
-async def test_order_is_that_of_the_positions_whatever_the_times_say(desk: Desk, request_for: Any) -> None:
-    odd = jumping(desk)
+async def test_order_is_that_of_the_positions_whatever_the_times_say(
+    session: Session, request_for: Any
+) -> None:
+    odd = jumping(session)
     job = await settle(odd, (await place(odd, request_for())).job, interval_s=0.05, timeout_s=30)
-    history = desk.ledger.history(job.job_id)
+    history = session.ledger.history(job.job_id)
     times = [record.recorded_at for record in history]
     assert times != sorted(times)
     assert [record.version for record in history] == list(range(1, len(history) + 1))
 
 
-async def test_a_session_that_ends_before_it_began_took_no_time(desk: Desk, request_for: Any) -> None:
-    placed = await place(replace(desk, clock=lambda: FAR_AHEAD), request_for())
-    job = await settle(replace(desk, clock=lambda: LONG_AGO), placed.job, interval_s=0.05, timeout_s=30)
-    [closed] = [r.event for r in desk.ledger.history(job.job_id) if r.type == "render.closed"]
+async def test_a_session_that_ends_before_it_began_took_no_time(session: Session, request_for: Any) -> None:
+    placed = await place(replace(session, clock=lambda: FAR_AHEAD), request_for())
+    job = await settle(replace(session, clock=lambda: LONG_AGO), placed.job, interval_s=0.05, timeout_s=30)
+    [closed] = [r.event for r in session.ledger.history(job.job_id) if r.type == "render.closed"]
     assert closed.duration_ms == 0
 
 
 async def test_a_deadline_does_not_see_the_wall_clock(
-    desk: Desk, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = (await place(desk, request_for())).job
+    job = (await place(session, request_for())).job
     real, ahead = time.time, iter(range(1_000_000))
     monkeypatch.setattr(time, "time", lambda: real() + 86_400 * next(ahead))
-    assert (await settle(desk, job, interval_s=0.05, timeout_s=5)).state is State.STORED
+    assert (await settle(session, job, interval_s=0.05, timeout_s=5)).state is State.STORED
 
 
 @pytest.mark.parametrize("wrong", [LONG_AGO, FAR_AHEAD])
 def test_a_machine_whose_clock_is_wrong_goes_by_that_of_the_database(settings: Any, wrong: datetime) -> None:
     with freeze_time(wrong):
-        desk = Desk.open(settings, begin_trace(), Log(begin_trace(), quiet=True))
-        shown = desk.clock()
-        desk.ledger.close()
+        session = Session.open(settings, begin_trace(), Log(begin_trace(), quiet=True))
+        shown = session.clock()
+        session.ledger.close()
     assert abs(shown - utc_now()) < timedelta(minutes=5)
 
 

@@ -17,7 +17,7 @@ from ledger.private import Private
 from ledger.store.interface import ANY
 from render_service.runtime.errors import AnsweredTooLate
 from render_service.session.event_ids import claim_id
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.outcomes import record_outcome
 from render_service.submission.submit import place
 
@@ -25,18 +25,18 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def submitting(at: Callable[[str], Desk], faults: Any, request_for: Callable[..., Any]) -> Any:
-    """Bring a job to where its call is under way, at a desk."""
-    desk = at(faults.base_url)
+def submitting(at: Callable[[str], Session], faults: Any, request_for: Callable[..., Any]) -> Any:
+    """Bring a job to where its call is under way, in a session."""
+    session = at(faults.base_url)
 
-    async def begin(prompt: str = "a fox runs") -> tuple[Desk, Job]:
+    async def begin(prompt: str = "a fox runs") -> tuple[Session, Job]:
         faults.then(0)
-        placed = await place(desk, request_for(prompt=prompt))
-        again = await desk.advance(
-            await desk.advance(placed.job, [desk.draft(absent(placed.job))]),
-            [desk.draft(intent_of(desk, placed.job))],
+        placed = await place(session, request_for(prompt=prompt))
+        again = await session.advance(
+            await session.advance(placed.job, [session.draft(absent(placed.job))]),
+            [session.draft(intent_of(session, placed.job))],
         )
-        return desk, again
+        return session, again
 
     return begin
 
@@ -45,8 +45,10 @@ def absent(job: Job) -> SubmissionAbsent:
     return SubmissionAbsent(attempt_id=job.attempt_id or "", how="person")
 
 
-def intent_of(desk: Desk, job: Job) -> SubmissionIntended:
-    first = next(r.event for r in desk.ledger.history(job.job_id) if isinstance(r.event, SubmissionIntended))
+def intent_of(session: Session, job: Job) -> SubmissionIntended:
+    first = next(
+        r.event for r in session.ledger.history(job.job_id) if isinstance(r.event, SubmissionIntended)
+    )
     return first.model_copy(update={"attempt_id": "attempt_2", "sent_sha256": None})
 
 
@@ -55,18 +57,18 @@ def accepted(video_id: str = "video_1") -> SubmissionAccepted:
 
 
 async def test_an_acceptance_claims_its_video(submitting: Any) -> None:
-    desk, job = await submitting()
-    await record_outcome(desk, job, accepted(), goes_on=False)
-    claim = desk.ledger.event(claim_id("openai", "video_1"))
+    session, job = await submitting()
+    await record_outcome(session, job, accepted(), goes_on=False)
+    claim = session.ledger.event(claim_id("openai", "video_1"))
     assert (claim.type, claim.stream) == ("submission.accepted", job.job_id)
 
 
 async def test_an_answer_with_the_video_of_another_job_leaves_the_outcome_unknown(
     submitting: Any, intact: Any, event: Any
 ) -> None:
-    desk, first = await submitting("a fox")
+    session, first = await submitting("a fox")
     _, second = await submitting("an owl")
-    jobs = [await record_outcome(desk, job, accepted(), goes_on=False) for job in (first, second)]
+    jobs = [await record_outcome(session, job, accepted(), goes_on=False) for job in (first, second)]
     assert [(job.state, job.video_id) for job in jobs] == [
         (State.RUNNING, "video_1"),
         (State.UNKNOWN, None),
@@ -80,30 +82,30 @@ async def test_an_answer_with_the_video_of_another_job_leaves_the_outcome_unknow
 
 
 async def test_an_acceptance_follows_on_an_attempt_that_was_taken_for_lost(submitting: Any) -> None:
-    desk, job = await submitting()
-    await desk.advance(job, [desk.draft(SubmissionUnknown(attempt_id="attempt_2", lost="crash"))])
-    assert (await record_outcome(desk, job, accepted(), goes_on=False)).state is State.RUNNING
+    session, job = await submitting()
+    await session.advance(job, [session.draft(SubmissionUnknown(attempt_id="attempt_2", lost="crash"))])
+    assert (await record_outcome(session, job, accepted(), goes_on=False)).state is State.RUNNING
 
 
 async def test_an_acceptance_is_recorded_however_often_the_job_is_annotated_meanwhile(
     submitting: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk, job = await submitting()
-    advance, notes = Desk.advance, ["one", "two", "three"]
+    session, job = await submitting()
+    advance, notes = Session.advance, ["one", "two", "three"]
 
-    async def annotated(self: Desk, job: Job, drafts: Any, **more: Any) -> Job:
+    async def annotated(self: Session, job: Job, drafts: Any, **more: Any) -> Job:
         if notes:
             note = self.draft(NoteRecorded(text=Private.seal("text", notes.pop())))
             await self.append(job.job_id, ANY, [note])
         return await advance(self, job, drafts, **more)
 
-    monkeypatch.setattr(Desk, "advance", annotated)
-    recorded = await record_outcome(desk, job, accepted(), goes_on=False)
+    monkeypatch.setattr(Session, "advance", annotated)
+    recorded = await record_outcome(session, job, accepted(), goes_on=False)
     assert (recorded.state, recorded.video_id, notes) == (State.RUNNING, "video_1", [])
 
 
 async def test_an_acceptance_of_what_was_declared_absent_says_how_to_take_it_in(submitting: Any) -> None:
-    desk, job = await submitting()
-    await desk.advance(job, [desk.draft(SubmissionAbsent(attempt_id="attempt_2", how="person"))])
+    session, job = await submitting()
+    await session.advance(job, [session.draft(SubmissionAbsent(attempt_id="attempt_2", how="person"))])
     with pytest.raises(AnsweredTooLate, match=r"reconcile job_.* --video-id video_1` takes it in"):
-        await record_outcome(desk, job, accepted(), goes_on=False)
+        await record_outcome(session, job, accepted(), goes_on=False)

@@ -12,7 +12,7 @@ import decision.request.request
 import render_service.submission.request_keys
 from ledger.job import State
 from render_service.runtime.errors import RequestKeyTaken
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.result import Placed
 from render_service.submission.submit import place
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.anyio
 REFUSED = b'{"error": {"code": "invalid_api_key", "message": "no"}}'
 
 
-def creates(desk: Desk) -> int:
-    origin = str(desk.settings.base_url).removesuffix("/v1")
+def creates(session: Session) -> int:
+    origin = str(session.settings.base_url).removesuffix("/v1")
     return int(httpx2.get(f"{origin}/_sandbox/requests").json()["creates"])
 
 
@@ -31,9 +31,9 @@ async def being_sent(
     at: Any, sandbox: Any, request_for: Any, held_back: Event
 ) -> AsyncIterator[asyncio.Task[Placed]]:
     """Yield a request whose intent is recorded and whose answer is held back."""
-    desk = at(sandbox(faults=("create=slow@1",)).base_url)
-    sending = asyncio.create_task(place(desk, request_for(request_key="teaser")))
-    while not any(job.state is State.SUBMITTING for job in desk.ledger.jobs()):  # noqa: ASYNC110  # it may be another process
+    session = at(sandbox(faults=("create=slow@1",)).base_url)
+    sending = asyncio.create_task(place(session, request_for(request_key="teaser")))
+    while not any(job.state is State.SUBMITTING for job in session.ledger.jobs()):  # noqa: ASYNC110  # it may be another process
         await asyncio.sleep(0.01)
     yield sending
     held_back.set()
@@ -41,46 +41,46 @@ async def being_sent(
 
 
 async def test_who_repeats_a_request_that_is_being_sent_waits_for_its_answer(
-    desk: Desk, being_sent: asyncio.Task[Placed], request_for: Any, held_back: Event
+    session: Session, being_sent: asyncio.Task[Placed], request_for: Any, held_back: Event
 ) -> None:
     asyncio.get_running_loop().call_later(0.1, held_back.set)
-    repeated = await place(desk, request_for(request_key="teaser"))
+    repeated = await place(session, request_for(request_key="teaser"))
     assert (repeated.job.state, repeated.job) == (State.RUNNING, (await being_sent).job)
 
 
 @pytest.mark.usefixtures("being_sent")
 async def test_nobody_waits_for_a_caller_who_is_gone(
-    desk: Desk, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(render_service.submission.request_keys, "LONGEST_CALL_S", 0.0)
-    assert (await place(desk, request_for(request_key="teaser"))).job.state is State.SUBMITTING
+    assert (await place(session, request_for(request_key="teaser"))).job.state is State.SUBMITTING
 
 
-async def test_a_repeated_key_gives_the_same_job(desk: Desk, request_for: Any) -> None:
-    first = await place(desk, request_for(request_key="teaser"))
-    again = await place(desk, request_for(request_key="teaser"))
+async def test_a_repeated_key_gives_the_same_job(session: Session, request_for: Any) -> None:
+    first = await place(session, request_for(request_key="teaser"))
+    again = await place(session, request_for(request_key="teaser"))
     assert (again.job, again.repeated, first.repeated) == (first.job, True, False)
 
 
-async def test_a_repeated_key_is_not_sent_again(desk: Desk, request_for: Any) -> None:
+async def test_a_repeated_key_is_not_sent_again(session: Session, request_for: Any) -> None:
     for _ in range(3):
-        await place(desk, request_for(request_key="teaser"))
-    assert creates(desk) == 1
+        await place(session, request_for(request_key="teaser"))
+    assert creates(session) == 1
 
 
-async def test_a_repeated_denial_is_the_same_denial(desk: Desk, request_for: Any) -> None:
-    denied = [await place(desk, request_for(request_key="k", max_cost_usd_micros=1)) for _ in range(2)]
+async def test_a_repeated_denial_is_the_same_denial(session: Session, request_for: Any) -> None:
+    denied = [await place(session, request_for(request_key="k", max_cost_usd_micros=1)) for _ in range(2)]
     assert denied[0].job.job_id == denied[1].job.job_id
     assert denied[1].job.state is State.DENIED
 
 
 async def test_a_key_used_by_several_at_once_makes_one_video(
-    desk: Desk, at: Callable[[str], Desk], request_for: Any, intact: Any
+    session: Session, at: Callable[[str], Session], request_for: Any, intact: Any
 ) -> None:
-    desks = [desk, *(at(str(desk.settings.base_url)) for _ in range(3))]
-    placed = await asyncio.gather(*(place(one, request_for(request_key="teaser")) for one in desks))
+    sessions = [session, *(at(str(session.settings.base_url)) for _ in range(3))]
+    placed = await asyncio.gather(*(place(one, request_for(request_key="teaser")) for one in sessions))
     assert len({one.job.job_id for one in placed}) == 1
-    assert creates(desk) == 1
+    assert creates(session) == 1
     assert intact()
 
 
@@ -97,40 +97,40 @@ async def test_a_key_used_by_several_at_once_makes_one_video(
     ],
 )
 async def test_a_key_refuses_another_request_and_names_the_difference(
-    desk: Desk, request_for: Any, change: dict[str, Any], named: str
+    session: Session, request_for: Any, change: dict[str, Any], named: str
 ) -> None:
-    await place(desk, request_for(request_key="teaser"))
+    await place(session, request_for(request_key="teaser"))
     with pytest.raises(RequestKeyTaken, match=f"asked for with other {named}: use another --request-key"):
-        await place(desk, request_for(request_key="teaser", **change))
+        await place(session, request_for(request_key="teaser", **change))
 
 
 async def test_a_key_refuses_the_same_words_without_the_lines_around_them(
-    desk: Desk, request_for: Any
+    session: Session, request_for: Any
 ) -> None:
-    await place(desk, request_for(request_key="teaser", augment=True), queue=True)
+    await place(session, request_for(request_key="teaser", augment=True), queue=True)
     with pytest.raises(RequestKeyTaken, match="asked for with other augmentation: use"):
-        await place(desk, request_for(request_key="teaser", augment=False))
-    assert creates(desk) == 0
+        await place(session, request_for(request_key="teaser", augment=False))
+    assert creates(session) == 0
 
 
 async def test_a_repeated_key_sends_the_recorded_text_although_a_newer_version_words_it_otherwise(
-    desk: Desk, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = request_for(request_key="teaser", augment=True)
     words = asked.sent_prompt
-    await place(desk, asked, queue=True)
+    await place(session, asked, queue=True)
     monkeypatch.setattr(decision.request.request, "augment", lambda prompt, _: f"NEWER {prompt}")
-    again = await place(desk, request_for(request_key="teaser", augment=True))
-    async with desk.connect(desk.profile(again.job.profile)) as client:
+    again = await place(session, request_for(request_key="teaser", augment=True))
+    async with session.connect(session.profile(again.job.profile)) as client:
         assert (await client.observe(str(again.job.video_id))).prompt == words
 
 
 async def test_a_free_rejection_may_be_tried_again_under_its_key(
-    at: Callable[[str], Desk], faults: Any, request_for: Any, types: Any, video: Any
+    at: Callable[[str], Session], faults: Any, request_for: Any, types: Any, video: Any
 ) -> None:
-    desk = at(faults.then(401, REFUSED).then(200, video(status="queued", progress=0)).base_url)
-    await place(desk, request_for(request_key="teaser"))
-    again = await place(desk, request_for(request_key="teaser"))
+    session = at(faults.then(401, REFUSED).then(200, video(status="queued", progress=0)).base_url)
+    await place(session, request_for(request_key="teaser"))
+    again = await place(session, request_for(request_key="teaser"))
     assert types(again.job)[2:] == [
         "submission.intended",
         "submission.rejected",
@@ -140,18 +140,18 @@ async def test_a_free_rejection_may_be_tried_again_under_its_key(
 
 
 async def test_an_absent_attempt_may_be_tried_again_under_its_key(
-    desk: Desk, at: Callable[[str], Desk], request_for: Any
+    session: Session, at: Callable[[str], Session], request_for: Any
 ) -> None:
     await place(at("http://127.0.0.1:9/v1"), request_for(request_key="teaser"))
-    again = await place(desk, request_for(request_key="teaser"))
+    again = await place(session, request_for(request_key="teaser"))
     assert (again.job.state, again.job.attempts) == (State.RUNNING, 2)
 
 
 @pytest.mark.parametrize("status", [400, 503])
 async def test_what_may_have_cost_something_is_never_tried_again(
-    at: Callable[[str], Desk], faults: Any, request_for: Any, status: int
+    at: Callable[[str], Session], faults: Any, request_for: Any, status: int
 ) -> None:
-    desk = at(faults.then(status, REFUSED).base_url)
+    session = at(faults.then(status, REFUSED).base_url)
     for _ in range(2):
-        placed = await place(desk, request_for(request_key="teaser"))
+        placed = await place(session, request_for(request_key="teaser"))
     assert (placed.job.attempts, len(faults.asked)) == (1, 1)

@@ -15,7 +15,7 @@ from ledger.store.interface import ANY
 from render_service.assets.fit import first_frame
 from render_service.assets.inputs import NOTHING, Material
 from render_service.runtime.errors import NotReady
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.session.sources import source_of
 from render_service.settlement.settle import settle
 from render_service.submission.cancel import cancel
@@ -30,32 +30,34 @@ PEOPLE = Policy.model_validate(
 )
 
 
-async def queued(desk: Desk, request: Any, material: Material = NOTHING) -> Job:
-    return (await place(desk, request, material, queue=True)).job
+async def queued(session: Session, request: Any, material: Material = NOTHING) -> Job:
+    return (await place(session, request, material, queue=True)).job
 
 
-async def test_a_queued_render_is_decided_and_not_sent(desk: Desk, request_for: Any, types: Any) -> None:
-    job = await queued(desk, request_for())
+async def test_a_queued_render_is_decided_and_not_sent(
+    session: Session, request_for: Any, types: Any
+) -> None:
+    job = await queued(session, request_for())
     assert job.state is State.DECIDED
     assert types(job) == ["render.requested", "render.decided"]
 
 
-async def test_a_queued_render_is_due_for_a_worker(desk: Desk, request_for: Any) -> None:
-    job = await queued(desk, request_for())
-    assert [lease.job_id for lease in desk.ledger.store.claim("w1", 1000)] == [job.job_id]
+async def test_a_queued_render_is_due_for_a_worker(session: Session, request_for: Any) -> None:
+    job = await queued(session, request_for())
+    assert [lease.job_id for lease in session.ledger.store.claim("w1", 1000)] == [job.job_id]
 
 
-async def test_a_queued_render_is_submitted_once(desk: Desk, request_for: Any, intact: Any) -> None:
-    job = await queued(desk, request_for())
-    resumed = await resume(desk, job)
+async def test_a_queued_render_is_submitted_once(session: Session, request_for: Any, intact: Any) -> None:
+    job = await queued(session, request_for())
+    resumed = await resume(session, job)
     assert resumed.job.state is State.RUNNING
     with pytest.raises(NotReady, match="was submitted already"):
-        await resume(desk, resumed.job)
+        await resume(session, resumed.job)
     assert intact()
 
 
 async def test_what_is_sent_is_what_would_have_been_sent_at_once(
-    desk: Desk, request_for: Any, tmp_path: Path
+    session: Session, request_for: Any, tmp_path: Path
 ) -> None:
     picture = tmp_path / "frame.png"
     picture.write_bytes(png(1280, 720))
@@ -63,100 +65,106 @@ async def test_what_is_sent_is_what_would_have_been_sent_at_once(
     request = request_for(
         prompt="a fox", fields={"camera": "wide"}, augment=True, seconds=8, input_reference=frame.image
     )
-    job = await queued(desk, request, Material(reference=frame.content))
-    placed, call = rebuild(desk, job)
+    job = await queued(session, request, Material(reference=frame.content))
+    placed, call = rebuild(session, job)
     assert (call.prompt, call.size, call.seconds) == (request.sent_prompt, "1280x720", 8)
     assert call.input_reference.content == frame.content  # type: ignore[union-attr]
-    assert (await resume(desk, placed.job)).job.state is State.RUNNING
+    assert (await resume(session, placed.job)).job.state is State.RUNNING
 
 
-async def test_an_extension_is_asked_for_what_it_adds(desk: Desk, request_for: Any, stored: Any) -> None:
-    source, _ = await source_of(desk, (await stored(desk)).job_id)
-    job = await queued(desk, request_for(operation="extend", prompt="on", source=source, seconds=8))
-    _, call = rebuild(desk, job)
+async def test_an_extension_is_asked_for_what_it_adds(
+    session: Session, request_for: Any, stored: Any
+) -> None:
+    source, _ = await source_of(session, (await stored(session)).job_id)
+    job = await queued(session, request_for(operation="extend", prompt="on", source=source, seconds=8))
+    _, call = rebuild(session, job)
     assert (job.seconds, call.seconds, call.source_video_id) == (12, 8, source.video_id)
-    resumed = await resume(desk, job)
-    assert (await settle(desk, resumed.job, interval_s=0.05, timeout_s=30)).state is State.STORED
+    resumed = await resume(session, job)
+    assert (await settle(session, resumed.job, interval_s=0.05, timeout_s=30)).state is State.STORED
 
 
-async def test_a_request_whose_text_was_erased_is_not_sent(desk: Desk, request_for: Any, types: Any) -> None:
-    job = await queued(desk, request_for())
-    [asked] = [r.event for r in desk.ledger.history(job.job_id) if isinstance(r.event, RenderRequested)]
+async def test_a_request_whose_text_was_erased_is_not_sent(
+    session: Session, request_for: Any, types: Any
+) -> None:
+    job = await queued(session, request_for())
+    [asked] = [r.event for r in session.ledger.history(job.job_id) if isinstance(r.event, RenderRequested)]
     commitments = tuple(private.commitment for _, private in private_values(asked))
-    await desk.append(
-        "ledger", ANY, [desk.draft(PrivateErased(commitments=commitments, reason_code="asked"))]
+    await session.append(
+        "ledger", ANY, [session.draft(PrivateErased(commitments=commitments, reason_code="asked"))]
     )
     with pytest.raises(NotReady, match="the prompt was erased"):
-        await resume(desk, job)
+        await resume(session, job)
     assert "submission.intended" not in types(job)
 
 
 async def test_a_stored_file_that_was_changed_is_not_sent(
-    desk: Desk, request_for: Any, tmp_path: Path
+    session: Session, request_for: Any, tmp_path: Path
 ) -> None:
     picture = tmp_path / "frame.png"
     picture.write_bytes(png(1280, 720))
     frame = first_frame(picture)
-    job = await queued(desk, request_for(input_reference=frame.image), Material(reference=frame.content))
-    [kept] = (path for path in desk.settings.assets_folder.rglob("*.png"))
+    job = await queued(session, request_for(input_reference=frame.image), Material(reference=frame.content))
+    [kept] = (path for path in session.settings.assets_folder.rglob("*.png"))
     kept.write_bytes(b"something else")
     with pytest.raises(NotReady, match="is not the one it was asked with"):
-        await resume(desk, job)
+        await resume(session, job)
     kept.unlink()
     with pytest.raises(NotReady, match="not in asset storage any more"):
-        await resume(desk, job)
+        await resume(session, job)
 
 
 async def test_what_may_exist_is_never_sent_again(
-    at: Callable[[str], Desk], faults: Any, request_for: Any
+    at: Callable[[str], Session], faults: Any, request_for: Any
 ) -> None:
-    desk = at(faults.then(500).base_url)
-    lost = (await place(desk, request_for())).job
+    session = at(faults.then(500).base_url)
+    lost = (await place(session, request_for())).job
     assert lost.state is State.UNKNOWN
     with pytest.raises(NotReady, match="may have been submitted already"):
-        await resume(desk, lost)
+        await resume(session, lost)
 
 
 async def test_what_is_known_to_have_created_nothing_is_sent_again(
-    at: Callable[[str], Desk], desk: Desk, request_for: Any
+    at: Callable[[str], Session], session: Session, request_for: Any
 ) -> None:
     absent = (await place(at("http://127.0.0.1:9/v1"), request_for(request_key="k"))).job
     assert absent.state is State.ABSENT
-    assert (await resume(desk, absent)).job.state is State.RUNNING
+    assert (await resume(session, absent)).job.state is State.RUNNING
 
 
-async def test_a_denied_or_closed_job_says_so(desk: Desk, request_for: Any) -> None:
-    denied = (await place(desk, request_for(max_cost_usd_micros=1))).job
+async def test_a_denied_or_closed_job_says_so(session: Session, request_for: Any) -> None:
+    denied = (await place(session, request_for(max_cost_usd_micros=1))).job
     with pytest.raises(NotReady, match="is closed \\(denied\\)"):
-        await resume(desk, denied)
+        await resume(session, denied)
 
 
 # --- held ---
 
 
 async def test_what_the_policy_wants_a_person_for_is_held_with_the_rules_it_cites(
-    desk: Desk, request_for: Any, types: Any, event: Any, intact: Any
+    session: Session, request_for: Any, types: Any, event: Any, intact: Any
 ) -> None:
-    desk = decide_by(desk, PEOPLE)
-    placed = await place(desk, request_for(purpose="final"))
+    session = decide_by(session, PEOPLE)
+    placed = await place(session, request_for(purpose="final"))
     assert placed.job.state is State.HELD
     assert types(placed.job) == ["render.requested", "render.held"]
     basis = event(placed.job, RenderHeld).basis
-    assert desk.ledger.store.document(basis.policy_sha256) == PEOPLE.canonical
-    assert desk.ledger.store.document(basis.catalog_sha256) == desk.catalog.canonical
+    assert session.ledger.store.document(basis.policy_sha256) == PEOPLE.canonical
+    assert session.ledger.store.document(basis.catalog_sha256) == session.catalog.canonical
     assert intact()
 
 
-async def test_what_is_held_is_not_submitted(desk: Desk, request_for: Any) -> None:
-    desk = decide_by(desk, PEOPLE)
-    held = (await place(desk, request_for(purpose="final"))).job
+async def test_what_is_held_is_not_submitted(session: Session, request_for: Any) -> None:
+    session = decide_by(session, PEOPLE)
+    held = (await place(session, request_for(purpose="final"))).job
     with pytest.raises(NotReady, match="waits for approval"):
-        await resume(desk, held)
+        await resume(session, held)
 
 
-async def test_a_held_request_repeated_under_its_key_is_the_same_job(desk: Desk, request_for: Any) -> None:
-    desk = decide_by(desk, PEOPLE)
-    first, again = [await place(desk, request_for(purpose="final", request_key="k")) for _ in range(2)]
+async def test_a_held_request_repeated_under_its_key_is_the_same_job(
+    session: Session, request_for: Any
+) -> None:
+    session = decide_by(session, PEOPLE)
+    first, again = [await place(session, request_for(purpose="final", request_key="k")) for _ in range(2)]
     assert (again.job, again.repeated) == (first.job, True)
 
 
@@ -165,27 +173,27 @@ async def test_a_held_request_repeated_under_its_key_is_the_same_job(desk: Desk,
 
 @pytest.mark.parametrize("purpose", ["final", "draft"])
 async def test_what_is_held_or_queued_can_be_withdrawn(
-    desk: Desk, request_for: Any, types: Any, intact: Any, purpose: str
+    session: Session, request_for: Any, types: Any, intact: Any, purpose: str
 ) -> None:
-    desk = decide_by(desk, PEOPLE)
-    job = await queued(desk, request_for(purpose=purpose))
-    gone = await cancel(desk, job, "another concept")
+    session = decide_by(session, PEOPLE)
+    job = await queued(session, request_for(purpose=purpose))
+    gone = await cancel(session, job, "another concept")
     assert (gone.state, gone.outcome, gone.reserved_usd_micros) == (State.CANCELLED, "cancelled", 0)
     assert types(gone)[-2:] == ["render.cancelled", "render.closed"]
     assert intact()
 
 
-async def test_what_was_submitted_meanwhile_is_not_withdrawn(desk: Desk, request_for: Any) -> None:
-    job = await queued(desk, request_for())
-    await resume(desk, job)
+async def test_what_was_submitted_meanwhile_is_not_withdrawn(session: Session, request_for: Any) -> None:
+    job = await queued(session, request_for())
+    await resume(session, job)
     with pytest.raises(NotReady, match="there is a video"):
-        await cancel(desk, job)
+        await cancel(session, job)
 
 
-async def test_what_is_over_is_not_withdrawn(desk: Desk, request_for: Any) -> None:
-    denied = (await place(desk, request_for(max_cost_usd_micros=1))).job
+async def test_what_is_over_is_not_withdrawn(session: Session, request_for: Any) -> None:
+    denied = (await place(session, request_for(max_cost_usd_micros=1))).job
     with pytest.raises(NotReady, match="there is nothing to withdraw"):
-        await cancel(desk, denied)
+        await cancel(session, denied)
 
 
 def png(width: int, height: int) -> bytes:

@@ -24,7 +24,7 @@ from ledger.job import State
 from render_service.assets.inputs import Material
 from render_service.assets.probe import read_image
 from render_service.runtime.errors import KeyMissing, ProfileRetired
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.submit import Placed, place
 from sora_adapter.errors import UnknownProfile, VideoNotFound
 
@@ -33,85 +33,89 @@ pytestmark = pytest.mark.anyio
 INTENDED = ["render.requested", "render.decided", "submission.intended"]
 
 
-def counts(desk: Desk) -> Any:
-    origin = str(desk.settings.base_url).removesuffix("/v1")
+def counts(session: Session) -> Any:
+    origin = str(session.settings.base_url).removesuffix("/v1")
     return httpx2.get(f"{origin}/_sandbox/requests").json()
 
 
 async def test_request_decision_and_intent_come_before_the_outcome(
-    desk: Desk, request_for: Any, types: Any
+    session: Session, request_for: Any, types: Any
 ) -> None:
-    placed = await place(desk, request_for())
+    placed = await place(session, request_for())
     assert types(placed.job) == [*INTENDED, "submission.accepted"]
 
 
 async def test_request_decision_and_intent_are_one_append(
-    at: Callable[[str], Desk], request_for: Any, monkeypatch: pytest.MonkeyPatch
+    at: Callable[[str], Session], request_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk, appends = at("http://127.0.0.1:9/v1"), list[list[str]]()
-    append = desk.ledger.append
+    session, appends = at("http://127.0.0.1:9/v1"), list[list[str]]()
+    append = session.ledger.append
 
     def noting(batches: Any, **rest: Any) -> Any:
         appends.append([draft.event.type for batch in batches for draft in batch.drafts])
         return append(batches, **rest)
 
-    monkeypatch.setattr(desk.ledger, "append", noting)
-    await place(desk, request_for())
+    monkeypatch.setattr(session.ledger, "append", noting)
+    await place(session, request_for())
     assert appends == [INTENDED, ["submission.absent", "render.closed"]]
 
 
 async def test_ctrl_c_while_the_intent_is_recorded_still_finishes_the_submission(
-    desk: Desk, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, append = asyncio.get_running_loop(), desk.ledger.append
+    loop, append = asyncio.get_running_loop(), session.ledger.append
 
     def interrupting(*batches: Any, **rest: Any) -> Any:
         monkeypatch.undo()  # one Ctrl-C
         loop.call_soon_threadsafe(task.cancel)
         return append(*batches, **rest)
 
-    monkeypatch.setattr(desk.ledger, "append", interrupting)
-    task = asyncio.ensure_future(place(desk, request_for()))
+    monkeypatch.setattr(session.ledger, "append", interrupting)
+    task = asyncio.ensure_future(place(session, request_for()))
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [job.state for job in desk.ledger.jobs()] == [State.RUNNING]
+    assert [job.state for job in session.ledger.jobs()] == [State.RUNNING]
 
 
 async def test_an_accepted_request_runs_under_the_servers_id(
-    desk: Desk, request_for: Any, event: Any
+    session: Session, request_for: Any, event: Any
 ) -> None:
-    placed = await place(desk, request_for())
+    placed = await place(session, request_for())
     assert placed.job.state is State.RUNNING
     assert placed.job.video_id == event(placed.job, SubmissionAccepted).video_id
 
 
-async def test_the_attempt_id_is_what_the_server_was_given(desk: Desk, request_for: Any, event: Any) -> None:
-    placed = await place(desk, request_for())
-    origin = str(desk.settings.base_url).removesuffix("/v1")
+async def test_the_attempt_id_is_what_the_server_was_given(
+    session: Session, request_for: Any, event: Any
+) -> None:
+    placed = await place(session, request_for())
+    origin = str(session.settings.base_url).removesuffix("/v1")
     [job] = httpx2.get(f"{origin}/_sandbox/jobs").json()["data"]
     assert job["client_request_id"] == event(placed.job, SubmissionIntended).attempt_id
 
 
-async def test_a_denial_is_recorded_and_closed(desk: Desk, request_for: Any, types: Any) -> None:
-    placed = await place(desk, request_for(max_cost_usd_micros=10_000))
+async def test_a_denial_is_recorded_and_closed(session: Session, request_for: Any, types: Any) -> None:
+    placed = await place(session, request_for(max_cost_usd_micros=10_000))
     assert types(placed.job) == ["render.requested", "render.denied", "render.closed"]
     assert (placed.job.state, placed.job.outcome) == (State.DENIED, Outcome.DENIED)
 
 
-async def test_a_denial_names_the_invariant_and_a_way_out(desk: Desk, request_for: Any, event: Any) -> None:
-    placed = await place(desk, request_for(max_cost_usd_micros=10_000))
+async def test_a_denial_names_the_invariant_and_a_way_out(
+    session: Session, request_for: Any, event: Any
+) -> None:
+    placed = await place(session, request_for(max_cost_usd_micros=10_000))
     trace = event(placed.job, RenderDenied).denial_trace
     assert (trace.code, trace.minimal_fix[0].value) == ("COST_BOUND_EXCEEDED", 400_000)
 
 
-async def test_a_denied_request_reaches_no_server(desk: Desk, request_for: Any) -> None:
-    await place(desk, request_for(max_cost_usd_micros=10_000))
-    assert counts(desk)["creates"] == 0
+async def test_a_denied_request_reaches_no_server(session: Session, request_for: Any) -> None:
+    await place(session, request_for(max_cost_usd_micros=10_000))
+    assert counts(session)["creates"] == 0
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
 async def test_a_rejection_closes_the_job_without_cost(
-    at: Callable[[str], Desk], faults: Any, request_for: Any, types: Any, event: Any, status: int
+    at: Callable[[str], Session], faults: Any, request_for: Any, types: Any, event: Any, status: int
 ) -> None:
     faults.then(status, b'{"error": {"code": "no", "message": "not like this"}}')
     placed = await place(at(faults.base_url), request_for())
@@ -122,7 +126,7 @@ async def test_a_rejection_closes_the_job_without_cost(
 
 @pytest.mark.parametrize("status", [0, 500, 503, 408])
 async def test_a_lost_answer_leaves_the_outcome_unknown_and_the_money_reserved(
-    at: Callable[[str], Desk], faults: Any, request_for: Any, types: Any, status: int
+    at: Callable[[str], Session], faults: Any, request_for: Any, types: Any, status: int
 ) -> None:
     placed = await place(at(faults.then(status).base_url), request_for())
     assert types(placed.job) == [*INTENDED, "submission.unknown"]
@@ -130,21 +134,21 @@ async def test_a_lost_answer_leaves_the_outcome_unknown_and_the_money_reserved(
 
 
 async def test_a_page_of_html_leaves_the_outcome_unknown(
-    at: Callable[[str], Desk], faults: Any, request_for: Any, event: Any
+    at: Callable[[str], Session], faults: Any, request_for: Any, event: Any
 ) -> None:
     placed = await place(at(faults.then(200, b"<html>", kind="text/html").base_url), request_for())
     assert event(placed.job, SubmissionUnknown).lost == "unreadable"
 
 
 async def test_a_lost_answer_is_asked_for_once(
-    at: Callable[[str], Desk], faults: Any, request_for: Any
+    at: Callable[[str], Session], faults: Any, request_for: Any
 ) -> None:
     await place(at(faults.then(503).base_url), request_for())
     assert faults.asked == ["POST /v1/videos"]
 
 
 async def test_no_connection_proves_that_nothing_was_created(
-    at: Callable[[str], Desk], request_for: Any, types: Any
+    at: Callable[[str], Session], request_for: Any, types: Any
 ) -> None:
     placed = await place(at("http://127.0.0.1:9/v1"), request_for())
     assert types(placed.job) == [*INTENDED, "submission.absent", "render.closed"]
@@ -152,43 +156,43 @@ async def test_no_connection_proves_that_nothing_was_created(
 
 
 async def test_what_cannot_be_sent_is_recorded_as_absent(
-    at: Callable[[str], Desk], request_for: Any, types: Any
+    at: Callable[[str], Session], request_for: Any, types: Any
 ) -> None:
-    desk = at("http://127.0.0.1:9/v1")
+    session = at("http://127.0.0.1:9/v1")
     source = {"video_id": "..", "status": "completed", "model": "sora-2", "size": "1280x720", "seconds": 4}
     with pytest.raises(VideoNotFound):
-        await place(desk, request_for(operation="remix", prompt="make it red", source=source))
-    [job] = desk.ledger.jobs()
+        await place(session, request_for(operation="remix", prompt="make it red", source=source))
+    [job] = session.ledger.jobs()
     assert types(job)[-2:] == ["submission.absent", "render.closed"]
 
 
 async def test_a_missing_key_is_said_before_anything_is_recorded(
-    at: Callable[[str], Desk], request_for: Any
+    at: Callable[[str], Session], request_for: Any
 ) -> None:
-    desk = at("http://127.0.0.1:9/v1")
-    keyless = replace(desk, settings=replace(desk.settings, api_key=None))
+    session = at("http://127.0.0.1:9/v1")
+    keyless = replace(session, settings=replace(session.settings, api_key=None))
     with pytest.raises(KeyMissing, match="--profile sandbox"):
         await place(keyless, request_for())
-    assert desk.ledger.jobs() == []
+    assert session.ledger.jobs() == []
 
 
 async def test_a_server_that_was_switched_off_is_not_called(
-    at: Callable[[str], Desk], request_for: Any
+    at: Callable[[str], Session], request_for: Any
 ) -> None:
-    desk = at("https://api.openai.com/v1")
+    session = at("https://api.openai.com/v1")
     with pytest.raises(ProfileRetired, match="--even-if-retired"):
-        await place(desk, request_for())
-    assert desk.ledger.jobs() == []
+        await place(session, request_for())
+    assert session.ledger.jobs() == []
 
 
-async def test_an_unknown_profile_is_not_recorded(desk: Desk, request_for: Any) -> None:
+async def test_an_unknown_profile_is_not_recorded(session: Session, request_for: Any) -> None:
     with pytest.raises(UnknownProfile, match=r"there are: openai, sandbox, .*custom"):
-        await place(desk, request_for(profile="nowhere"))
-    assert desk.ledger.jobs() == []
+        await place(session, request_for(profile="nowhere"))
+    assert session.ledger.jobs() == []
 
 
 async def test_the_reference_image_is_stored_under_its_digest(
-    desk: Desk, request_for: Any, picture: Callable[..., bytes], event: Any, tmp_path: Path
+    session: Session, request_for: Any, picture: Callable[..., bytes], event: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "first.png"
     path.write_bytes(picture())
@@ -201,12 +205,14 @@ async def test_the_reference_image_is_stored_under_its_digest(
         "height": height,
         "bytes": len(content),
     }
-    placed = await place(desk, request_for(input_reference=image), Material(reference=content))
+    placed = await place(session, request_for(input_reference=image), Material(reference=content))
     reference = event(placed.job, RenderRequested).input_reference
-    assert desk.assets.path(reference.storage_uri).read_bytes() == content
+    assert session.assets.path(reference.storage_uri).read_bytes() == content
 
 
-async def test_a_placed_request_leaves_an_intact_ledger(desk: Desk, request_for: Any, intact: Any) -> None:
-    placed: Placed = await place(desk, request_for())
+async def test_a_placed_request_leaves_an_intact_ledger(
+    session: Session, request_for: Any, intact: Any
+) -> None:
+    placed: Placed = await place(session, request_for())
     assert placed.job.attempts == 1
     assert intact()

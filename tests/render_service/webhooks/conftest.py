@@ -1,4 +1,4 @@
-"""A receiver of webhooks at a desk, over real HTTP, and somebody who signs deliveries for it."""
+"""A receiver of webhooks in a session, over real HTTP, and somebody who signs deliveries for it."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ from ledger.store.interface import RecordFilter
 from render_service.runtime.settings import Settings
 from render_service.server.app import create_app
 from render_service.server.server import listen
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from sora_adapter.sandbox.server import SandboxServer
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -85,13 +85,13 @@ def delivered() -> Callable[..., bytes]:
 
 
 @pytest.fixture
-def serving() -> Iterator[Callable[[Desk], Sender]]:
-    """Serve a desk's webhooks in a thread; returns who sends to it."""
+def serving() -> Iterator[Callable[[Session], Sender]]:
+    """Serve a session's webhooks in a thread; returns who sends to it."""
     with ExitStack() as stack:
 
-        def start(desk: Desk) -> Sender:
+        def start(session: Session) -> Sender:
             socket = stack.enter_context(listen("127.0.0.1", 0))
-            app = create_app(desk, {"openai": (FORGED[:-4] + "BBB=", SECRET)})
+            app = create_app(session, {"openai": (FORGED[:-4] + "BBB=", SECRET)})
             config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
             server = uvicorn.Server(config)
             thread = threading.Thread(target=asyncio.run, args=(server.serve(sockets=[socket]),))
@@ -111,8 +111,8 @@ def serving() -> Iterator[Callable[[Desk], Sender]]:
 
 
 @pytest.fixture
-def sender(serving: Callable[[Desk], Sender], at: Callable[[str], Desk]) -> Sender:
-    """Return who sends to a receiver whose desk calls no server."""
+def sender(serving: Callable[[Session], Sender], at: Callable[[str], Session]) -> Sender:
+    """Return who sends to a receiver whose session calls no server."""
     return serving(at("http://127.0.0.1:9"))
 
 
@@ -139,6 +139,6 @@ def due(settings: Settings) -> Callable[[], set[str]]:
 
 
 @pytest.fixture
-def rendering(sandbox: Callable[..., SandboxServer], at: Callable[[str], Desk]) -> Desk:
-    """Return a desk at a sandbox whose renders are not done until its clock moves."""
+def rendering(sandbox: Callable[..., SandboxServer], at: Callable[[str], Session]) -> Session:
+    """Return a session at a sandbox whose renders are not done until its clock moves."""
     return at(sandbox(render_seconds=60).base_url)

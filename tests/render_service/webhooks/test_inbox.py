@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ledger.record import Record
-from render_service.session.session import Desk
+from render_service.session.session import Session
 
 Inbox = Callable[[], list[Record]]
 
@@ -37,7 +37,7 @@ def test_a_delivery_that_comes_again_is_answered_and_not_recorded(
 
 
 def test_two_processes_record_an_event_once(
-    serving: Any, at: Callable[[str], Desk], inbox: Inbox, delivered: Any
+    serving: Any, at: Callable[[str], Session], inbox: Inbox, delivered: Any
 ) -> None:
     senders = [serving(at("http://127.0.0.1:9")) for _ in range(2)]
     bodies = [delivered(f"video_{number}") for number in range(30)] * 2
@@ -116,12 +116,12 @@ def spoken(url: str, rest: bytes) -> bytes:
 
 
 def test_a_ledger_that_cannot_be_written_is_said_so_that_it_comes_again(
-    serving: Any, at: Callable[[str], Desk], inbox: Inbox, delivered: Any
+    serving: Any, at: Callable[[str], Session], inbox: Inbox, delivered: Any
 ) -> None:
-    desk = at("http://127.0.0.1:9")
-    sender = serving(desk)
+    session = at("http://127.0.0.1:9")
+    sender = serving(session)
     sender.post(delivered("video_1"))
-    desk.ledger.close()
+    session.ledger.close()
     answer = sender.post(delivered("video_2"))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
     assert len(inbox()) == 1

@@ -10,14 +10,14 @@ from ledger.events import WebhookMatched, WebhookReceived
 from ledger.job import Job, State
 from ledger.store.interface import ANY, Batch
 from render_service.adoption.adopt import adopt
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
 from render_service.webhooks.matching import inbox_of, match_inbox
 
 
-async def submitted(desk: Desk, request_for: Any) -> Job:
-    return (await place(desk, request_for())).job
+async def submitted(session: Session, request_for: Any) -> Job:
+    return (await place(session, request_for())).job
 
 
 def received(video_id: str, event_id: str = "evt_1") -> WebhookReceived:
@@ -28,7 +28,7 @@ def received(video_id: str, event_id: str = "evt_1") -> WebhookReceived:
 
 @pytest.mark.anyio
 async def test_a_delivery_is_tied_to_its_job_and_makes_it_due(
-    rendering: Desk, serving: Any, request_for: Any, event: Any, due: Any, delivered: Any
+    rendering: Session, serving: Any, request_for: Any, event: Any, due: Any, delivered: Any
 ) -> None:
     job = await submitted(rendering, request_for)
     sender = serving(rendering)
@@ -41,7 +41,7 @@ async def test_a_delivery_is_tied_to_its_job_and_makes_it_due(
 
 @pytest.mark.anyio
 async def test_a_delivery_changes_nothing_in_where_the_job_stands(
-    rendering: Desk, serving: Any, request_for: Any, delivered: Any
+    rendering: Session, serving: Any, request_for: Any, delivered: Any
 ) -> None:
     job = await submitted(rendering, request_for)
     sender = serving(rendering)
@@ -52,60 +52,60 @@ async def test_a_delivery_changes_nothing_in_where_the_job_stands(
 
 @pytest.mark.anyio
 async def test_a_delivery_that_overtook_the_create_is_tied_when_the_job_is_settled(
-    desk: Desk, request_for: Any, types: Callable[[Job], list[str]], intact: Any
+    session: Session, request_for: Any, types: Callable[[Job], list[str]], intact: Any
 ) -> None:
-    job = await submitted(desk, request_for)
-    await desk.append(inbox_of("openai"), ANY, [desk.draft(received(job.video_id or ""))])
-    settled = await settle(desk, job, interval_s=0.05, timeout_s=30)
+    job = await submitted(session, request_for)
+    await session.append(inbox_of("openai"), ANY, [session.draft(received(job.video_id or ""))])
+    settled = await settle(session, job, interval_s=0.05, timeout_s=30)
     assert types(settled)[-3:] == ["webhook.matched", "cost.settled", "render.closed"]
     assert (settled.state, intact()) == (State.STORED, True)
 
 
 @pytest.mark.anyio
 async def test_a_delivery_that_came_before_its_video_was_adopted_is_tied(
-    desk: Desk, types: Callable[[Job], list[str]]
+    session: Session, types: Callable[[Job], list[str]]
 ) -> None:
-    url, headers = f"{desk.settings.base_url}/videos", {"authorization": "Bearer other"}
+    url, headers = f"{session.settings.base_url}/videos", {"authorization": "Bearer other"}
     video_id = httpx2.post(url, json={"prompt": "a fox runs"}, headers=headers).json()["id"]
-    await desk.append(inbox_of("openai"), ANY, [desk.draft(received(video_id))])
-    job, _ = await adopt(desk, video_id)
-    assert types(await match_inbox(desk, job)).count("webhook.matched") == 1
+    await session.append(inbox_of("openai"), ANY, [session.draft(received(video_id))])
+    job, _ = await adopt(session, video_id)
+    assert types(await match_inbox(session, job)).count("webhook.matched") == 1
 
 
 @pytest.mark.anyio
 async def test_a_delivery_is_tied_once_however_often_it_is_looked_for(
-    desk: Desk, request_for: Any, types: Callable[[Job], list[str]]
+    session: Session, request_for: Any, types: Callable[[Job], list[str]]
 ) -> None:
-    job = await submitted(desk, request_for)
-    await desk.append(inbox_of("openai"), ANY, [desk.draft(received(job.video_id or ""))])
+    job = await submitted(session, request_for)
+    await session.append(inbox_of("openai"), ANY, [session.draft(received(job.video_id or ""))])
     for _ in range(3):
-        job = await match_inbox(desk, job)
+        job = await match_inbox(session, job)
     assert types(job).count("webhook.matched") == 1
 
 
 @pytest.mark.anyio
 async def test_a_delivery_about_another_video_is_left_alone(
-    desk: Desk, request_for: Any, types: Callable[[Job], list[str]]
+    session: Session, request_for: Any, types: Callable[[Job], list[str]]
 ) -> None:
-    job = await submitted(desk, request_for)
-    await desk.append(inbox_of("openai"), ANY, [desk.draft(received("video_of_somebody_else"))])
-    assert await match_inbox(desk, job) == job
+    job = await submitted(session, request_for)
+    await session.append(inbox_of("openai"), ANY, [session.draft(received("video_of_somebody_else"))])
+    assert await match_inbox(session, job) == job
 
 
 @pytest.mark.anyio
 async def test_a_delivery_during_the_download_keeps_nobody_from_storing_it(
-    desk: Desk, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await submitted(desk, request_for)
-    keep = desk.assets.keep
+    job = await submitted(session, request_for)
+    keep = session.assets.keep
 
     def keep_while_it_is_tied(*given: Any) -> str:
         matched = WebhookMatched(
             webhook_event_id="evt_9", webhook_type="video.completed", video_id=job.video_id or ""
         )
-        desk.ledger.append([Batch(job.job_id, ANY, [desk.draft(matched)])])
+        session.ledger.append([Batch(job.job_id, ANY, [session.draft(matched)])])
         return keep(*given)
 
-    monkeypatch.setattr(desk.assets, "keep", keep_while_it_is_tied)
-    settled = await settle(desk, job, interval_s=0.05, timeout_s=30)
+    monkeypatch.setattr(session.assets, "keep", keep_while_it_is_tied)
+    settled = await settle(session, job, interval_s=0.05, timeout_s=30)
     assert settled.state is State.STORED

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from ledger.errors import LedgerUnusable
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.submit import place
 
 
@@ -20,11 +20,11 @@ def told(sender: Any) -> dict[str, float]:
 
 
 @pytest.mark.anyio
-async def test_a_render_shows_as_records_jobs_and_money(desk: Desk, serving: Any, stored: Any) -> None:
-    sender = serving(desk)
+async def test_a_render_shows_as_records_jobs_and_money(session: Session, serving: Any, stored: Any) -> None:
+    sender = serving(session)
     assert told(sender) == {'sora_ledger_events_total{type="ledger.created"}': 1}
     for number in (1, 2):
-        await stored(desk)
+        await stored(session)
         seen = told(sender)
         assert seen['sora_ledger_jobs{state="stored"}'] == number
         assert seen['sora_ledger_renders_closed_total{outcome="stored"}'] == number
@@ -34,28 +34,28 @@ async def test_a_render_shows_as_records_jobs_and_money(desk: Desk, serving: Any
 
 @pytest.mark.anyio
 async def test_a_lost_answer_shows_as_an_unknown_outcome(
-    at: Callable[[str], Desk], faults: Any, serving: Any, request_for: Any
+    at: Callable[[str], Session], faults: Any, serving: Any, request_for: Any
 ) -> None:
     faults.then(500, b'{"error": {"message": "no"}}')
-    desk = at(faults.base_url)
-    await place(desk, request_for())
-    assert told(serving(desk))["sora_ledger_unknown_outcomes"] == 1
+    session = at(faults.base_url)
+    await place(session, request_for())
+    assert told(serving(session))["sora_ledger_unknown_outcomes"] == 1
 
 
-def test_the_queue_shows_by_depth_and_by_how_late_it_is(serving: Any, at: Callable[[str], Desk]) -> None:
-    desk = at("http://127.0.0.1:9")
-    desk.ledger.store.schedule("job_1", -5_000)
-    desk.ledger.store.schedule("job_2", 60_000)
-    seen = told(serving(desk))
+def test_the_queue_shows_by_depth_and_by_how_late_it_is(serving: Any, at: Callable[[str], Session]) -> None:
+    session = at("http://127.0.0.1:9")
+    session.ledger.store.schedule("job_1", -5_000)
+    session.ledger.store.schedule("job_2", 60_000)
+    seen = told(serving(session))
     assert (seen["sora_ledger_queue_due"], seen["sora_ledger_queue_waiting"]) == (1, 1)
     assert 5 <= seen["sora_ledger_queue_lag_seconds"] < 60
 
 
-def test_health_and_readiness_are_told_apart(serving: Any, at: Callable[[str], Desk]) -> None:
-    desk = at("http://127.0.0.1:9")
-    sender = serving(desk)
+def test_health_and_readiness_are_told_apart(serving: Any, at: Callable[[str], Session]) -> None:
+    session = at("http://127.0.0.1:9")
+    sender = serving(session)
     assert sender.client.get(f"{sender.url}/readyz").json() == {"ready": True, "size": 1}
-    desk.ledger.store.head = _unusable  # type: ignore[method-assign]  # a ledger that cannot be reached
+    session.ledger.store.head = _unusable  # type: ignore[method-assign]  # a ledger that cannot be reached
     alive, ready = (sender.client.get(f"{sender.url}/{name}").status_code for name in ("healthz", "readyz"))
     assert (alive, ready) == (200, 503)
 
@@ -69,10 +69,10 @@ BOUNDED = {"type", "state", "outcome", "basis", "profile"}
 
 @pytest.mark.anyio
 async def test_every_metric_is_named_and_labelled_as_prometheus_asks(
-    desk: Desk, serving: Any, stored: Any, delivered: Any
+    session: Session, serving: Any, stored: Any, delivered: Any
 ) -> None:
-    sender = serving(desk)
-    job = await stored(desk)
+    sender = serving(session)
+    job = await stored(session)
     sender.post(delivered(job.video_id))
     families = list(parsed(sender.client.get(f"{sender.url}/metrics").text))
     assert len(families) > 10
@@ -85,7 +85,7 @@ async def test_every_metric_is_named_and_labelled_as_prometheus_asks(
         assert {label for sample in family.samples for label in sample.labels} <= BOUNDED
 
 
-def test_who_posts_to_invented_profiles_makes_no_series(serving: Any, at: Callable[[str], Desk]) -> None:
+def test_who_posts_to_invented_profiles_makes_no_series(serving: Any, at: Callable[[str], Session]) -> None:
     sender = serving(at("http://127.0.0.1:9"))
     for number in range(20):
         sender.client.post(f"{sender.url}/webhooks/invented-{number}", content=b"{}")

@@ -16,7 +16,7 @@ from ledger.job import Job
 from ledger.record import Record
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
@@ -40,8 +40,8 @@ class Storm:
 class Scene:
     """Two ledgers at one server: to one of them webhooks are delivered."""
 
-    desk: Desk
-    calm: Desk
+    session: Session
+    calm: Session
     sender: Any
     delivered: Callable[..., bytes]
 
@@ -92,13 +92,13 @@ def send(storm: Storm) -> list[tuple[int, bool]]:
         return list(pool.map(post, storm.requests))
 
 
-async def placed(desk: Desk, request_for: Any, count: int) -> list[Job]:
+async def placed(session: Session, request_for: Any, count: int) -> list[Job]:
     keys = (f"key-{number}" for number in range(count))
-    return [(await place(desk, request_for(request_key=key))).job for key in keys]
+    return [(await place(session, request_for(request_key=key))).job for key in keys]
 
 
-async def settled(desk: Desk, jobs: list[Job]) -> list[Job]:
-    return await asyncio.gather(*(settle(desk, job, interval_s=0.05, timeout_s=300) for job in jobs))
+async def settled(session: Session, jobs: list[Job]) -> list[Job]:
+    return await asyncio.gather(*(settle(session, job, interval_s=0.05, timeout_s=300) for job in jobs))
 
 
 def ends(jobs: list[Job]) -> dict[str | None, tuple[object, ...]]:
@@ -125,8 +125,8 @@ def scene(
     folder = settings.data_folder / "calm"
     path = folder / "ledger.db"
     apart = replace(settings, ledger_url=str(path), ledger_path=path, assets_folder=folder, base_url=base_url)
-    calm, desk = Desk.open(apart, trace, Log(trace, quiet=True)), at(base_url)
-    yield Scene(desk, calm, serving(desk), delivered)
+    calm, session = Session.open(apart, trace, Log(trace, quiet=True)), at(base_url)
+    yield Scene(session, calm, serving(session), delivered)
     calm.ledger.close()
 
 
@@ -136,9 +136,9 @@ async def test_a_storm_of_deliveries_is_recorded_once_and_changes_no_end(
     scene: Scene, request_for: Any, inbox: Callable[[], list[Record]], intact: Any, size: tuple[int, int]
 ) -> None:
     jobs, deliveries = size
-    begun = await placed(scene.desk, request_for, jobs)
+    begun = await placed(scene.session, request_for, jobs)
     made = storm(random.Random(deliveries), scene, begun, deliveries)
-    answers, ended = await asyncio.gather(asyncio.to_thread(send, made), settled(scene.desk, begun))
+    answers, ended = await asyncio.gather(asyncio.to_thread(send, made), settled(scene.session, begun))
 
     assert {status // 100 for status, genuine in answers if genuine} == {2}
     assert {status // 100 for status, genuine in answers if not genuine} == {4}
@@ -148,9 +148,9 @@ async def test_a_storm_of_deliveries_is_recorded_once_and_changes_no_end(
     assert ends(ended) == ends(await settled(scene.calm, await placed(scene.calm, request_for, jobs)))
     expected = {job.job_id: int(f"evt_{job.video_id}" in made.genuine) for job in ended}
     await asyncio.to_thread(scene.sender.stop)
-    assert {job_id: matches(scene.desk, job_id) for job_id in expected} == expected
+    assert {job_id: matches(scene.session, job_id) for job_id in expected} == expected
     assert intact()
 
 
-def matches(desk: Desk, job_id: str) -> int:
-    return sum(record.type == "webhook.matched" for record in desk.ledger.history(job_id))
+def matches(session: Session, job_id: str) -> int:
+    return sum(record.type == "webhook.matched" for record in session.ledger.history(job_id))

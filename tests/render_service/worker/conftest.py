@@ -1,4 +1,4 @@
-"""A worker at a desk, in this process, that can be told when to stop by what it logs."""
+"""A worker in a session, in this process, that can be told when to stop by what it logs."""
 
 import asyncio
 from collections import Counter
@@ -12,9 +12,9 @@ import pytest
 from ledger.job import Job
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Desk
+from render_service.session.session import Session
 from render_service.submission.submit import place
-from render_service.worker.options import Terms
+from render_service.worker.options import WorkerOptions
 from render_service.worker.worker import Worked, Worker
 
 TRACE = Trace("1" * 32, "2" * 16)
@@ -41,22 +41,22 @@ class Heard(Log):
 
 @dataclass
 class Bench:
-    """A desk, and workers at it."""
+    """A session, and workers at it."""
 
-    desk: Desk
+    session: Session
     request_for: Callable[..., Any]
     profile: str = "openai"
 
     @property
     def log(self) -> Heard:
-        assert isinstance(self.desk.log, Heard)
-        return self.desk.log
+        assert isinstance(self.session.log, Heard)
+        return self.session.log
 
     async def queued(self, count: int = 1, **changes: Any) -> list[Job]:
         """Leave some jobs to workers."""
         given = {"profile": self.profile} | changes
         asked = [self.request_for(prompt=f"fox {number}", **given) for number in range(count)]
-        return [(await place(self.desk, one, queue=True)).job for one in asked]
+        return [(await place(self.session, one, queue=True)).job for one in asked]
 
     async def work(self, until: str | None = None, **terms: Any) -> Worked:
         """Work until nothing is left, or until a log event was heard."""
@@ -64,29 +64,29 @@ class Bench:
         if until:
             self.log.then[until] = stop.set
         given: dict[str, Any] = QUICK | {"drain": until is None} | terms
-        worker = Worker(self.desk, Terms(**given))
+        worker = Worker(self.session, WorkerOptions(**given))
         async with asyncio.timeout(120):
             return await worker.run(stop)
 
     async def job(self, job: Job) -> Job:
         """Return a job as it is now."""
-        return await self.desk.job(job.job_id)
+        return await self.session.job(job.job_id)
 
     def types(self, *jobs: Job) -> Counter[str]:
         """Return how many events of each type some jobs have."""
-        history = self.desk.ledger.history
+        history = self.session.ledger.history
         return Counter(record.type for job in jobs for record in history(job.job_id))
 
 
 @pytest.fixture
 async def bench(settings: Settings, request_for: Any, anyio_backend: str) -> Any:
-    """Open a desk whose jobs go to a base URL; several share the ledger, as processes do."""
+    """Open a session whose jobs go to a base URL; several share the ledger, as processes do."""
     async with AsyncExitStack() as stack:
 
         def begin(base_url: str, profile: str = "openai", **changes: Any) -> Bench:
             given = replace(settings, base_url=base_url, profile_name=profile)
-            desk = Desk.open(given, TRACE, Heard(TRACE))
-            stack.push_async_callback(desk.close)
-            return Bench(replace(desk, **changes), request_for, profile)
+            session = Session.open(given, TRACE, Heard(TRACE))
+            stack.push_async_callback(session.close)
+            return Bench(replace(session, **changes), request_for, profile)
 
         yield begin

@@ -3,7 +3,7 @@
 import pytest
 
 from render_service.runtime.errors import BadInput
-from render_service.worker.options import Terms, read_limits
+from render_service.worker.options import WorkerOptions, read_limits
 
 INTERVAL_S = 10.0
 
@@ -22,9 +22,9 @@ def test_what_is_no_limit_is_named(text: str) -> None:
 
 @pytest.mark.parametrize("now_s", [1_000.0, 1_001.0, 1_004.9, 1_005.1, 1_009.9])
 def test_the_next_look_is_neither_soon_nor_late(now_s: float) -> None:
-    assert INTERVAL_S / 2 <= Terms(interval_s=INTERVAL_S).next_look_s(now_s) <= 1.5 * INTERVAL_S
+    assert INTERVAL_S / 2 <= WorkerOptions(interval_s=INTERVAL_S).next_look_s(now_s) <= 1.5 * INTERVAL_S
 
 
 def test_jobs_seen_at_different_times_are_next_seen_together() -> None:
-    terms = Terms(interval_s=INTERVAL_S)
+    terms = WorkerOptions(interval_s=INTERVAL_S)
     assert {now_s + terms.next_look_s(now_s) for now_s in (1_000.5, 1_002.0, 1_004.0)} == {1_010.0}

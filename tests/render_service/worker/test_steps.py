@@ -26,8 +26,8 @@ def at(state: State, outcome: Outcome | None = None) -> Job:
     ("step", "states"),
     [
         (Step.SUBMIT, {State.DECIDED, State.REJECTED, State.ABSENT}),
-        (Step.FIND, {State.SUBMITTING, State.UNKNOWN}),
-        (Step.LOOK, {State.RUNNING}),
+        (Step.RECONCILE, {State.SUBMITTING, State.UNKNOWN}),
+        (Step.OBSERVE, {State.RUNNING}),
         (Step.FINISH, {State.COMPLETED, State.STORED, State.FAILED, State.LOST}),
         (Step.NOTHING, {State.REQUESTED, State.HELD, State.APPROVED, State.DENIED, State.CANCELLED}),
     ],

@@ -28,8 +28,8 @@ from render_service.submission.cancel import cancel
 from render_service.submission.resume import resume
 from render_service.submission.submit import place
 from render_service.worker import steps
-from render_service.worker.leases import Hands
-from render_service.worker.options import Terms
+from render_service.worker.leases import Leases
+from render_service.worker.options import WorkerOptions
 from render_service.worker.worker import Worker
 from sora_adapter.sandbox.server import SandboxServer
 
@@ -73,7 +73,7 @@ async def test_an_intent_names_the_lease_it_was_made_under(
     here = bench(sandbox().base_url)
     (job,) = await here.queued()
     await here.work()
-    history = here.desk.ledger.history(job.job_id)
+    history = here.session.ledger.history(job.job_id)
     assert [r.event.fence for r in history if r.type == "submission.intended"] == [1]
 
 
@@ -133,7 +133,7 @@ async def test_a_job_that_needs_a_person_is_left_to_one(
     (job,) = await here.queued()
     await here.work(until="job.needs_a_person")
     assert (await here.job(job)).state is State.UNKNOWN
-    tally = here.desk.ledger.store.tally()
+    tally = here.session.ledger.store.tally()
     assert (tally.due, tally.waiting, asked(server)["creates"]) == (0, 1, 1)
 
 
@@ -203,14 +203,14 @@ async def test_a_job_that_cannot_be_sent_waits_for_a_person_and_takes_nobodys_sl
 ) -> None:
     here = bench(sandbox().base_url)
     erased, fine = await here.queued(2)
-    first = here.desk.ledger.history(erased.job_id)[0]
+    first = here.session.ledger.history(erased.job_id)[0]
     commitments = tuple(private.commitment for _, private in private_values(first.event))
     gone = PrivateErased(commitments=commitments, reason_code="asked")
-    await here.desk.append("ledger", ANY, [here.desk.draft(gone)])
+    await here.session.append("ledger", ANY, [here.session.draft(gone)])
     await here.work(until="render.closed", running={"sora-2": 1}, at_once=1)
     assert [(await here.job(job)).state for job in (erased, fine)] == [State.DECIDED, State.STORED]
     assert {line["job_id"] for line in here.log.said("job.trouble")} == {erased.job_id}
-    assert here.desk.ledger.store.tally().waiting == 1
+    assert here.session.ledger.store.tally().waiting == 1
 
 
 async def test_a_fault_of_ours_with_one_job_keeps_no_other_from_its_end(
@@ -220,16 +220,16 @@ async def test_a_fault_of_ours_with_one_job_keeps_no_other_from_its_end(
     faulty, fine = await here.queued(2)
     real = steps.attempt
 
-    async def attempt(desk: Any, placed: Any, *rest: Any) -> Any:
+    async def attempt(session: Any, placed: Any, *rest: Any) -> Any:
         if placed.job.job_id == faulty.job_id:
             raise ValueError("a fault")
-        return await real(desk, placed, *rest)
+        return await real(session, placed, *rest)
 
     monkeypatch.setattr(steps, "attempt", attempt)
     await here.work(until="render.closed")
     assert (await here.job(fine)).state is State.STORED
     assert [line["because"] for line in here.log.said("job.trouble")] == ["a fault"]
-    tally = here.desk.ledger.store.tally()
+    tally = here.session.ledger.store.tally()
     assert (tally.leased, tally.waiting) == (0, 1)
 
 
@@ -243,7 +243,7 @@ async def test_a_worker_whose_ledger_cannot_be_used_ends(
         held_back.set()
         raise LedgerUnusable("the disk is gone")
 
-    monkeypatch.setattr(here.desk.ledger.store, "keep", gone)
+    monkeypatch.setattr(here.session.ledger.store, "keep", gone)
     with pytest.raises(LedgerUnusable, match="the disk is gone"):
         await here.work(until="never", lease_s=0.1)
 
@@ -264,12 +264,12 @@ async def test_a_worker_whose_ledger_fails_while_it_carries_out_a_step_ends(
 
 async def test_a_job_that_is_due_before_its_request_is_recorded_is_kept_for_later(bench: Any) -> None:
     here = bench(NOWHERE)
-    store = here.desk.ledger.store
+    store = here.session.ledger.store
     young, old = new_job_id(), "job_000000000000" + "0" * 20
     store.schedule(young)
     store.schedule(old)
     stop = asyncio.Event()
-    working = asyncio.create_task(Worker(here.desk, Terms(idle_s=0.02)).run(stop))
+    working = asyncio.create_task(Worker(here.session, WorkerOptions(idle_s=0.02)).run(stop))
     while store.tally().due or store.tally().leased:  # noqa: ASYNC110  # the worker hands both back
         await asyncio.sleep(0.01)
     stop.set()
@@ -281,14 +281,14 @@ async def test_a_drain_ends_with_its_own_last_job_although_one_of_another_server
     bench: Any, sandbox: Callable[..., SandboxServer], tmp_path: Path
 ) -> None:
     there = bench(sandbox(render_seconds=600, data_dir=tmp_path / "there").base_url)
-    other = (await place(there.desk, there.request_for(profile="openai"))).job
+    other = (await place(there.session, there.request_for(profile="openai"))).job
     here = bench(sandbox(render_seconds=1, data_dir=tmp_path / "here", clock=time.time).base_url)
     (job,) = await here.queued()
-    there.desk.ledger.store.schedule(other.job_id)
+    there.session.ledger.store.schedule(other.job_id)
     ending = list[asyncio.Task[Job]]()
 
     def end_it() -> None:
-        ending.append(asyncio.create_task(give_up(there.desk, other, "it ends while the other drains")))
+        ending.append(asyncio.create_task(give_up(there.session, other, "it ends while the other drains")))
 
     here.log.then["worker.other_server"] = end_it
     await here.work()
@@ -300,11 +300,13 @@ async def test_an_overdue_render_gives_its_place_to_another_and_is_still_watched
     bench: Any, sandbox: Callable[..., SandboxServer]
 ) -> None:
     here = bench(sandbox(render_seconds=600).base_url)
-    here = replace(here, desk=replace(here.desk, settings=replace(here.desk.settings, longest_render_s=0.0)))
+    here = replace(
+        here, session=replace(here.session, settings=replace(here.session.settings, longest_render_s=0.0))
+    )
     await here.queued(2)
     stop = asyncio.Event()
     working = asyncio.create_task(
-        Worker(here.desk, Terms(idle_s=0.02, interval_s=0.1, running={"sora-2": 1})).run(stop)
+        Worker(here.session, WorkerOptions(idle_s=0.02, interval_s=0.1, running={"sora-2": 1})).run(stop)
     )
     while len(here.log.said("job.overdue")) < 2:  # noqa: ASYNC110  # one after the other has the one place
         await asyncio.sleep(0.01)
@@ -327,7 +329,7 @@ async def test_what_a_person_withdrew_is_not_sent(bench: Any, sandbox: Callable[
     server = sandbox()
     here = bench(server.base_url)
     (job,) = await here.queued()
-    await cancel(here.desk, job)
+    await cancel(here.session, job)
     await here.work()
     assert (await here.job(job)).state is State.CANCELLED
     assert asked(server).get("creates", 0) == 0
@@ -341,7 +343,7 @@ async def test_a_person_who_resumes_what_a_worker_has_just_sent_is_told_so(
     (as_it_was_read,) = await here.queued()
     await here.work()
     with pytest.raises(NotReady, match=r"is closed \(stored\)"):
-        await resume(here.desk, as_it_was_read)
+        await resume(here.session, as_it_was_read)
     assert asked(server)["creates"] == 1
 
 
@@ -349,7 +351,7 @@ async def test_a_request_that_is_never_recorded_is_let_go_of(
     bench: Any, sandbox: Callable[..., SandboxServer]
 ) -> None:
     here = bench(sandbox().base_url)
-    here.desk.ledger.store.schedule("job_01900000000070008000000000000000")
+    here.session.ledger.store.schedule("job_01900000000070008000000000000000")
     assert (await here.work()).claimed == 1
 
 
@@ -360,7 +362,7 @@ async def test_what_a_crashed_command_left_is_taken_up(
     bench: Any, sandbox: Callable[..., SandboxServer], request_for: Any
 ) -> None:
     server = sandbox()
-    job = (await place(bench(server.base_url).desk, request_for())).job
+    job = (await place(bench(server.base_url).session, request_for())).job
     here = bench(server.base_url, clock=lambda: utc_now() + timedelta(seconds=90))
     await here.work()
     assert (await here.job(job)).state is State.STORED
@@ -370,7 +372,7 @@ async def test_what_somebody_began_just_now_is_left_alone(
     bench: Any, sandbox: Callable[..., SandboxServer], request_for: Any
 ) -> None:
     here = bench(sandbox().base_url)
-    job = (await place(here.desk, request_for())).job
+    job = (await place(here.session, request_for())).job
     assert (await here.work()).claimed == 0
     assert (await here.job(job)).state is State.RUNNING
 
@@ -380,7 +382,7 @@ async def forgotten(bench: Any, faults: Any, video: Any, request_for: Any) -> Jo
     """Return a job that runs at a server which has forgotten it."""
     faults.then(200, video(status="queued"))
     faults.then(404, b'{"error": {"message": "no such video", "code": "video_not_found"}}')
-    return (await place(bench(faults.base_url).desk, request_for())).job
+    return (await place(bench(faults.base_url).session, request_for())).job
 
 
 async def test_a_video_its_server_does_not_know_a_day_later_comes_to_its_end(
@@ -406,7 +408,7 @@ async def test_the_longer_a_video_is_unknown_the_later_it_is_asked_for_again(
 ) -> None:
     then = datetime.fromisoformat(forgotten.updated_at) + timedelta(minutes=minutes)
     here = bench(faults.base_url, clock=lambda: then)
-    store, delays = here.desk.ledger.store, list[int | None]()
+    store, delays = here.session.ledger.store, list[int | None]()
     monkeypatch.setattr(store, "release", lambda _, delay_ms: delays.append(delay_ms))
     store.schedule(forgotten.job_id)
     await here.work(until="job.trouble")
@@ -425,7 +427,7 @@ async def test_a_webhook_makes_its_job_due_at_once(
     seconds = count(int(clock.now))
     here = bench(sandbox(render_seconds=5, clock=lambda: float(next(seconds))).base_url)
     (job,) = await here.queued()
-    store, wakes = here.desk.ledger.store, iter(range(9))
+    store, wakes = here.session.ledger.store, iter(range(9))
     released = store.release
 
     def webhook() -> None:
@@ -451,7 +453,7 @@ async def test_a_lease_outlives_a_call_that_takes_longer(
     bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch, held_back: Event
 ) -> None:
     here = bench(sandbox(faults=("create=slow@1:1",)).base_url)
-    store, times = here.desk.ledger.store, count(1)
+    store, times = here.session.ledger.store, count(1)
     keep = store.keep
 
     def kept(*given: Any) -> Any:
@@ -475,7 +477,7 @@ async def test_an_answer_that_came_after_the_lease_was_lost_is_kept_and_recorded
     server = sandbox(faults=("create=kept-but-slow@1:1",), clock=time.time)
     late, here = bench(server.base_url), bench(server.base_url)
     (job,) = await late.queued()
-    store = late.desk.ledger.store
+    store = late.session.ledger.store
     monkeypatch.setattr(store, "keep", lambda *_: [])  # it stalls
 
     async def answer_after_the_lease() -> None:
@@ -528,12 +530,12 @@ async def test_a_job_that_came_back_while_its_old_work_goes_on_is_not_begun_agai
 ) -> None:
     here = bench(sandbox().base_url)
     (job,) = await here.queued()
-    hands = Hands(here.desk, "w1", lease_s=0.05)
+    hands = Leases(here.session, "w1", lease_s=0.05)
     assert await hands.take(1) == [job.job_id]
-    old = here.desk.fences[job.job_id]
-    while here.desk.ledger.store.leases():
+    old = here.session.fences[job.job_id]
+    while here.session.ledger.store.leases():
         pass
     assert await hands.take(1) == []
-    assert here.desk.fences[job.job_id] == old
+    assert here.session.fences[job.job_id] == old
     with pytest.raises(StaleFence):
-        await cancel(here.desk, job)
+        await cancel(here.session, job)

@@ -17,17 +17,17 @@ from sora_adapter.sandbox.settings import SandboxSettings
 @pytest.fixture
 def rendering(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Hold back every render until this is set."""
-    let_go = threading.Event()
+    mark_lost = threading.Event()
 
     def render(_: Any, path: Path, stopped: Callable[[], bool]) -> None:
-        while not let_go.wait(0.01):
+        while not mark_lost.wait(0.01):
             if stopped():
                 raise RenderStoppedError(path.name)
         path.write_bytes(b"a clip")
 
     monkeypatch.setattr(renderer, "render", render)
     monkeypatch.setattr(app, "CLIP_PATIENCE_S", 0.01)
-    return let_go
+    return mark_lost
 
 
 def test_a_video_is_completed_once_its_clip_is_there(tmp_path: Path, rendering: threading.Event) -> None:

@@ -45,12 +45,12 @@ def read_tokens(store: PostgresStore) -> None:
         db.execute(LIVE_TOKENS, (["job_2", "job_1"],))
 
 
-def enlist(store: PostgresStore) -> int:
+def enqueue_stale(store: PostgresStore) -> int:
     """Take up two jobs, the rows of which lie in the other order."""
     with psycopg.connect(store.place.url) as db:
         for name in ("job_2", "job_1"):
             db.execute("INSERT INTO jobs VALUES (%s, 1, 1, 'running', NULL, NULL, '')", (name,))
-    return store.enlist([State.RUNNING], "job_3")
+    return store.enqueue_stale([State.RUNNING], "job_3")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def enlist(store: PostgresStore) -> int:
         pytest.param(read_tokens, id="append"),
         pytest.param(lambda store: store.keep("w1", 60_000), id="keep"),
         pytest.param(lambda store: store.wake({"job_2", "job_1"}), id="wake"),
-        pytest.param(enlist, id="enlist"),
+        pytest.param(enqueue_stale, id="enqueue_stale"),
     ],
 )
 def test_whoever_waits_for_a_job_holds_none_that_comes_after_it(
