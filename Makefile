@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak lint types bench conformance mutants commands picture serve
+.PHONY: demo test soak lint types bench figures conformance mutants commands picture serve
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready       ## the main job, before your eyes, into demo-output/
@@ -31,6 +31,9 @@ bench: .venv/ready      ## ratios against a named peer, alternating in one run
 	$(BIN)/python benchmarks/worker.py --jobs 5000
 	$(BIN)/python benchmarks/verify.py
 	$(BIN)/python benchmarks/size.py
+
+figures: .venv/ready    ## the structure in figures: import chains, short modules, what is silenced; seconds
+	@$(BIN)/python benchmarks/figures.py
 
 conformance: .venv/ready ## what strangers wrote, and the real LiteLLM proxy; fetched from PyPI and npm, takes two minutes
 	tests/conformance/run all

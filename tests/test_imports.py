@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.figures import cycles, folder_graph, import_graph, mutual_pairs, read_sources
+
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "ledger": {"ledger"},
@@ -17,6 +19,7 @@ MAY_IMPORT = {
     "render_service": {"render_service", "sora_adapter", "decision", "ledger"},
     "cli": {"cli", "render_service", "sora_adapter", "decision", "ledger"},
 }
+FOLDERS_GO_ONE_WAY = ("decision",)
 SANDBOX = ROOT / "sora_adapter" / "sandbox"
 OF_THE_LEDGER_FOR_DECISION = {"ledger.events", "ledger.private", "ledger.canonical"}
 HEAVY = {"obstore", "openai", "httpx2", "av", "PIL", "uvicorn", "starlette", "sqlite_utils"}
@@ -44,6 +47,23 @@ def modules_of(folder: Path) -> Iterator[tuple[Path, str]]:
 def found(folder: Path, top: str) -> set[str]:
     """Return which modules of the package `top` are imported under `folder`."""
     return {name for _, name in modules_of(folder) if name.partition(".")[0] == top}
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    """Return which modules of the product each of them imports, functions and type checking included."""
+    return import_graph(read_sources())
+
+
+@pytest.mark.parametrize("package", FOLDERS_GO_ONE_WAY)
+def test_no_two_folders_import_each_other(imports: dict[str, set[str]], package: str) -> None:
+    folders = folder_graph(imports, {name.rpartition(".")[0] for name in imports})
+    assert [pair for pair in mutual_pairs(folders) if pair[0].partition(".")[0] == package] == []
+
+
+def test_no_modules_import_each_other_in_a_circle(imports: dict[str, set[str]]) -> None:
+    circles = [group for group in cycles(imports) if group[0].partition(".")[0] in FOLDERS_GO_ONE_WAY]
+    assert circles == []
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
