@@ -45,7 +45,7 @@ def ended(place: Any, tmp_path: Path) -> Callable[[str], subprocess.CompletedPro
 
 
 def without_numbers(text: str) -> str:
-    """Replace numbers: how often a render is observed, and so recorded, depends on how busy the machine is."""
+    """Replace numbers: how often a render is observed depends on how busy the machine is."""
     return re.sub(r"\d+", "N", text)
 
 
