@@ -14,7 +14,7 @@ from typing import Any
 
 from ledger import events as e
 from ledger.events import Operation, Outcome, Status, Variant
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Draft, Provenance, draft
 from ledger.store.interface import ANY, Batch, Hold

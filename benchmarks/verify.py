@@ -29,8 +29,8 @@ from pathlib import Path
 
 from big_ledger import big_ledger
 
-from ledger.ledger import Ledger
-from ledger.replay import replay
+from ledger.log.ledger import Ledger
+from ledger.log.replay import replay
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 

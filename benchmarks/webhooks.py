@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.events import RenderAdopted, Status, WebhookReceived
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import NEW, Batch, RecordFilter
 

@@ -31,7 +31,7 @@ import httpx2
 from decision.request.request import parse_request
 from decision.rules.catalog import default_catalog
 from ledger.events import RenderClosed, SubmissionIntended
-from ledger.ledger import Ledger, open_snapshot
+from ledger.log.ledger import Ledger, open_snapshot
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify
 from render_service.runtime.settings import read_settings

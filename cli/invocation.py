@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cli.text import output
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Authority
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace

@@ -1,4 +1,4 @@
-"""Canonical JSON (RFC 8785) and SHA-256 over it.
+"""Canonical JSON (RFC 8785), SHA-256 over it, and the leaf hash of a record.
 
 The full RFC 8785 needs an ECMAScript number printer and sorting by UTF-16 code units. We do not write
 values that need either: keys are ``[a-z0-9_]+``, numbers are integers below 2**53, there are no floats.
@@ -48,6 +48,11 @@ def digest(document: dict[str, Any]) -> str:
 def sha256_hex(data: bytes) -> str:
     """Return the SHA-256 of `data`, 64 lower-case hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def leaf_hash(record: bytes) -> bytes:
+    """Return SHA-256(0x00 ‖ record): the leaf of one record."""
+    return hashlib.sha256(b"\x00" + record).digest()
 
 
 @lru_cache(maxsize=1_024)

@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 from uuid_utils import uuid7
 
-from ledger.canonical import canonical_json, encoded, sha256_hex
+from ledger.canonical import canonical_json, encoded, leaf_hash, sha256_hex
 from ledger.errors import LedgerUnusable, RecordTooLarge
 from ledger.events import Event, Kind, parse_event
 from ledger.private import PrivateBody, commit, private_values
-from ledger.tree.merkle import leaf_hash
 
 RECORD_LIMIT_BYTES = 65_535
 PAYLOAD_LIMIT_BYTES = 1_048_576

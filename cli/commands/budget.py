@@ -75,7 +75,7 @@ def budget_command(  # one parameter per option
 
 
 def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: str | None) -> None:
-    from ledger.ledger import Ledger  # noqa: PLC0415
+    from ledger.log.ledger import Ledger  # noqa: PLC0415
     from render_service.approvals.changes import propose_limit  # noqa: PLC0415
     from render_service.rules.budget_names import Period, read_name  # noqa: PLC0415
     from render_service.rules.budgets import set_limit  # noqa: PLC0415

@@ -14,7 +14,7 @@ from decision.rules.purpose import PURPOSES
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ledger.ledger import Ledger
+    from ledger.log.ledger import Ledger
     from render_service.batches.folder import BatchFolder
     from render_service.batches.item import Member
     from render_service.batches.plan import Planned

@@ -190,7 +190,7 @@ def _show(*arguments: str) -> None:
 
 
 def _newest_job() -> str:
-    from ledger.ledger import Ledger  # noqa: PLC0415
+    from ledger.log.ledger import Ledger  # noqa: PLC0415
 
     with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
         return ledger.jobs(limit=1)[0].job_id

@@ -13,7 +13,7 @@ from render_service.runtime.documents import counted, job_document
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ledger.replay import Replay
+    from ledger.log.replay import Replay
     from render_service.reports.redecide import Summary
 
 
@@ -50,7 +50,7 @@ def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, rema
       sora-ledger replay --as-of 42
       sora-ledger replay --as-of 2026-11-20T14:00:00Z
     """
-    from ledger.replay import replay  # noqa: PLC0415
+    from ledger.log.replay import replay  # noqa: PLC0415
 
     if remaking:
         if swap or as_of is not None:
@@ -103,7 +103,7 @@ def _decisions_text(console: "Console", summary: "Summary") -> None:
 
 
 def _as_of(inv: Invocation, as_of: int | str) -> None:
-    from ledger.replay import jobs_at, position_at  # noqa: PLC0415
+    from ledger.log.replay import jobs_at, position_at  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         position = as_of if isinstance(as_of, int) else position_at(ledger, as_of)
@@ -123,8 +123,8 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
 
 
 def _swap(inv: Invocation, result: "Replay") -> None:
-    from ledger.ledger import Ledger, open_store  # noqa: PLC0415
-    from ledger.replay import swap  # noqa: PLC0415
+    from ledger.log.ledger import Ledger, open_store  # noqa: PLC0415
+    from ledger.log.replay import swap  # noqa: PLC0415
 
     with Ledger(open_store(inv.settings.ledger_url, read_only=False)) as ledger:
         swap(ledger, result)

@@ -32,7 +32,7 @@ def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
     Example:
       sora-ledger restore ledger-2026-11-20.backup restored.db
     """
-    from ledger.ledger import label_of  # noqa: PLC0415
+    from ledger.log.ledger import label_of  # noqa: PLC0415
     from render_service.maintenance.backup import restore  # noqa: PLC0415
 
     with progress(inv, "restored") as tell:

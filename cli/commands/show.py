@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from ledger.ledger import Ledger
+    from ledger.log.ledger import Ledger
     from ledger.record import Record
     from render_service.reports.answers import Answer
 

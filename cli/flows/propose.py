@@ -13,7 +13,7 @@ from render_service.runtime.documents import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ledger.ledger import Ledger
+    from ledger.log.ledger import Ledger
     from render_service.approvals.answer_changes import Outcome
     from render_service.approvals.changes import Office, Proposed
 
@@ -40,7 +40,7 @@ def answer_change(inv: Invocation, answer: "Callable[[Office], Outcome]") -> Non
 
 
 def _writing(inv: Invocation) -> "Ledger":
-    from ledger.ledger import Ledger  # noqa: PLC0415
+    from ledger.log.ledger import Ledger  # noqa: PLC0415
     from render_service.session.session import utc_now  # noqa: PLC0415
 
     return Ledger.open_or_create(inv.settings.ledger_url, inv.settings.provenance(inv.trace), utc_now())

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from ledger.canonical import sha256_hex
+from ledger.canonical import leaf_hash, sha256_hex
 from ledger.errors import AppendRefused
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
-from ledger.tree.merkle import leaf_hash
 
 CHUNK = 1_000
 

@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from ledger.errors import LedgerUnusable
-from ledger.events import LedgerCreated
-from ledger.ledger import Ledger
-from ledger.tree.checkpoint import Checkpoint, CheckpointInvalid, Note, Signer, Verifier
-from ledger.tree.merkle import root_at
+from ledger.tree.checkpoint import Checkpoint, CheckpointInvalid, Note, Verifier
 
 MAX_LINES_BYTES = 4_096
 
@@ -39,14 +35,6 @@ class TreeHead:
         except UnicodeDecodeError:
             raise CheckpointInvalid("a checkpoint is UTF-8 text; this is not") from None
 
-    @classmethod
-    def of(cls, ledger: Ledger, signers: Sequence[Signer] = (), size: int | None = None) -> Self:
-        """Return the head of `ledger`, or the one it had at `size`, signed by `signers`."""
-        head = ledger.head()
-        root = head.root if size is None else root_at(ledger.store, size)
-        checkpoint = Checkpoint(origin_of(ledger), head.size if size is None else size, root)
-        return cls(checkpoint, checkpoint.signed(*signers) if signers else None)
-
     def signed_by(self, verifiers: Sequence[Verifier]) -> list[Verifier]:
         """Return who of `verifiers` has signed; `CheckpointInvalid` if none has, or one wrongly."""
         if self.note is None:
@@ -69,11 +57,3 @@ class TreeHead:
     def to_bytes(self) -> bytes:
         """Return the bytes it is published as."""
         return self.note.to_bytes() if self.note else self.checkpoint.to_text().encode()
-
-
-def origin_of(ledger: Ledger) -> str:
-    """Return the name of the log: the origin recorded at position 1."""
-    first = next(ledger.read(limit=1), None)
-    if first is None or not isinstance(first.event, LedgerCreated):
-        raise LedgerUnusable("position 1 is no ledger.created: `sora-ledger verify` says what is there")
-    return first.event.origin

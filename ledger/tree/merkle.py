@@ -27,11 +27,6 @@ class TileNode(NamedTuple):
     hash: bytes
 
 
-def leaf_hash(record: bytes) -> bytes:
-    """Return SHA-256(0x00 ‖ record): the leaf of one record."""
-    return hashlib.sha256(b"\x00" + record).digest()
-
-
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Return SHA-256(0x01 ‖ left ‖ right): the parent of two nodes."""
     return hashlib.sha256(b"\x01" + left + right).digest()

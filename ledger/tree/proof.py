@@ -21,6 +21,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from ledger.canonical import leaf_hash
 from ledger.tree.checkpoint import CheckpointInvalid
 from ledger.tree.head import TreeHead
 from ledger.tree.merkle import (
@@ -31,7 +32,6 @@ from ledger.tree.merkle import (
     ProofInvalid,
     consistency_proof,
     inclusion_proof,
-    leaf_hash,
     verify_consistency,
     verify_inclusion,
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from decision.request.request import SourceFile
 from ledger.events import CharacterCreated
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import ANY, RecordFilter

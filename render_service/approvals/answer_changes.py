@@ -14,7 +14,7 @@ from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from ledger.errors import WrongExpectedVersion
 from ledger.events import ApprovalGranted, ApprovalRefused, ChangeClosed, PolicyActivated
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import draft, timestamp
 from ledger.store.interface import ANY, Batch, Document

@@ -7,7 +7,7 @@ from typing import TypeVar
 from decision.rules.approvals import ApprovalRule, owner_of
 from decision.rules.policy import Policy
 from ledger.events import ApprovalGranted, ApprovalRefused, RenderHeld
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import ActorSource, Provenance, Record
 from ledger.tree.checkpoint import Signer
 from render_service.approvals.identities import Identity, answerer, lacking, missing, requester, that_count

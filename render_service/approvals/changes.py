@@ -17,7 +17,7 @@ from decision.money import format_usd
 from decision.rules.approvals import Change
 from ledger.errors import WrongExpectedVersion
 from ledger.events import ChangeClosed, ChangeProposed
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Provenance, Record
 from ledger.store.interface import NEW, Batch, Document, RecordFilter

@@ -16,7 +16,7 @@ from typing import Self
 
 from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Policy
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import ActorSource, Record
 from render_service.approvals.requesters import CLAIMED
 from render_service.approvals.signatures import Signed, signed_answer, signed_request

@@ -9,7 +9,7 @@ from decision.engine.decide import DecisionContext
 from decision.rules.approvals import owner_of
 from decision.rules.policy import Policy, Requester
 from ledger.events import Event, RenderHeld, RequestSigned
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import ActorSource, Draft, Provenance, draft
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings

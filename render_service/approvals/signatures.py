@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from decision.rules.policy import Policy, default_policy
 from ledger.events import ChangeProposed, PolicyActivated, RenderHeld, RequestSigned
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from render_service.approvals.statements import (

@@ -9,12 +9,11 @@ import base64
 import binascii
 from typing import Literal
 
-from ledger.canonical import canonical_json
+from ledger.canonical import canonical_json, leaf_hash
 from ledger.events import ApprovalGranted, ApprovalRefused, LedgerCreated, RenderHeld, RequestSigned
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.tree.checkpoint import CheckpointInvalid, Signature, Signer, Verifier
-from ledger.tree.merkle import leaf_hash
 
 ANSWER_1 = "sora-ledger/approval/1"
 ANSWER_2 = "sora-ledger/approval/2"

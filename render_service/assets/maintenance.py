@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from ledger.events import AssetLost, AssetStored, InputReference, PrivateErased, RenderRequested, SourceFile
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.interface import RecordFilter
 from render_service.assets.interface import Kept
 from render_service.assets.ownership import named_digests

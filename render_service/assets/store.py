@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private_files import OPEN, NewFile, make_folders
 from render_service.assets.folder import (
     COPY_BYTES,

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from ledger.events import Variant
 from ledger.job import Job
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private_files import OPEN, NewFile
 from render_service.assets.names import SUFFIXES
 from render_service.assets.store import AssetStore

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from render_service.batches.plan import Planned
 from render_service.runtime.documents import Json, job_document
 from render_service.submission.result import Placed

@@ -23,7 +23,7 @@ from typing import TypeVar
 from ledger.errors import EventIdConflict, LedgerUnusable, WrongExpectedVersion
 from ledger.events import RenderDecided, RenderRequested, Variant
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Draft
 from ledger.store.interface import NEW, Batch, Hold
 from render_service.batches.file import BatchInvalid, Problem

@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
-from ledger.bundle import Cited, Contents, Scope, Wish, write_bundle
-from ledger.ledger import Ledger
+from ledger.log.bundle import Cited, Contents, Scope, Wish, write_bundle
+from ledger.log.ledger import Ledger
 from ledger.tree.head import TreeHead
 from ledger.verify import verify_bundle
 from ledger.verify.verify_bundle import NotABundle, Outcome, check_bundle, read_head, read_key

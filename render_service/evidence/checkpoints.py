@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
+from ledger.log.tree_head import head_of
 from ledger.tree.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointInvalid, Verifier
 from ledger.tree.head import TreeHead
 from ledger.tree.merkle import (
@@ -54,7 +55,7 @@ def tree_head(ledger: Ledger, key: Path | None, size: int | None = None) -> Tree
     newest = ledger.head().size
     if size is not None and not 0 <= size <= newest:
         raise BadInput(f"size {size}: the ledger has {newest} records; name a size from 0 to {newest}")
-    head = TreeHead.of(ledger, [read_signer(key)] if key else [], size)
+    head = head_of(ledger, [read_signer(key)] if key else [], size)
     if key and head.checkpoint.root != _stored_root(ledger, head.checkpoint.size):
         raise NotIntact(f"{_ODD_HEAD}, so it is not signed: `sora-ledger verify` says more")
     return head
@@ -69,7 +70,7 @@ def _stored_root(ledger: Ledger, size: int) -> bytes | None:
 
 def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> Comparison:
     """Say whether `ledger` goes on where `given` stands, and who of `verifiers` signed that."""
-    now = TreeHead.of(ledger)
+    now = head_of(ledger)
     trouble: list[str] = []
     signed_by: list[str] = []
     if verifiers:

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from ledger.errors import LedgerUnusable
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
+from ledger.log.tree_head import origin_of
 from ledger.tree.checkpoint import CheckpointInvalid, Signer, Verifier
-from ledger.tree.head import origin_of
 from render_service.runtime.errors import BadInput, StorageFailed
 from render_service.runtime.files import read_file
 from render_service.runtime.settings import Settings

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import RECORD_LIMIT_BYTES, Record
 from ledger.tree.checkpoint import CheckpointInvalid, Verifier
 from ledger.tree.head import TreeHead

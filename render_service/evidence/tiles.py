@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
+from ledger.log.tiles import write_tiles
 from ledger.tree.head import TreeHead
-from ledger.tree.tiles import write_tiles
 from render_service.evidence.checkpoints import cosigned, given_head, tree_head
 from render_service.runtime.errors import BadInput, NotIntact, StorageFailed
 

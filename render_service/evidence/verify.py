@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.errors import NewerFormat
-from ledger.ledger import Ledger, open_snapshot, open_tail
+from ledger.log.ledger import Ledger, open_snapshot, open_tail
 from ledger.verify import Report, verify
 from ledger.verify.against import check_against
 from ledger.verify.assets import StoredFile, check_assets

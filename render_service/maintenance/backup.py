@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import LedgerUnusable
-from ledger.ledger import Ledger, file_of, label_of, open_snapshot
+from ledger.log.ledger import Ledger, file_of, label_of, open_snapshot
 from ledger.private_files import make_folders
 from render_service.maintenance.copy import copy_ledger
 from render_service.runtime.errors import BadInput

@@ -14,10 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ledger.canonical import leaf_hash
 from ledger.errors import LedgerError
-from ledger.ledger import Ledger, check_url, label_of
+from ledger.log.ledger import Ledger, check_url, label_of
 from ledger.store.interface import RecordFilter
-from ledger.tree.merkle import leaf_hash
 from render_service.assets.names import name_of, uri_of
 from render_service.assets.store import AssetStore
 from render_service.runtime.documents import counted

@@ -26,7 +26,7 @@ from ledger.events import (
     Variant,
 )
 from ledger.job import JOB_PREFIX, Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import private_values
 from ledger.record import Record
 from ledger.store.interface import ANY, Batch, RecordFilter

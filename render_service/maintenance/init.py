@@ -10,7 +10,7 @@ from typing import Any
 
 from ledger.errors import LedgerUnusable
 from ledger.events import LedgerCreated
-from ledger.ledger import Ledger, file_of, label_of, open_store
+from ledger.log.ledger import Ledger, file_of, label_of, open_store
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace

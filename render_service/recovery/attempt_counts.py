@@ -19,7 +19,7 @@ from ledger.events import (
     SubmissionRejected,
     SubmissionUnknown,
 )
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 

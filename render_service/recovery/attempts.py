@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from ledger.errors import LedgerUnusable
 from ledger.events import Event, RenderRequested, SubmissionIntended, SubmissionUnknown
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import JobFilter
 from render_service.runtime.settings import SANDBOX

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import timestamp
 from ledger.store.interface import JobFilter
 from render_service.recovery.assignment import may_be_of

@@ -30,7 +30,7 @@ from decision.money import format_usd
 from ledger.errors import EventIdConflict
 from ledger.events import NoteRecorded, Status, Variant
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.store.interface import ANY
 from render_service.recovery.assignment import doubts_about, may_be_of

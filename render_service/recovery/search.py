@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ledger.events import RenderAdopted, WebhookReceived
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.interface import JobFilter, RecordFilter
 from render_service.recovery.assignment import doubts_about
 from render_service.recovery.attempts import Attempt

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ledger.events import ApprovalGranted, ApprovalRefused, DecisionOverridden, RequestSigned
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Record
 from render_service.approvals.signatures import Signed, signed_answer, signed_request
 

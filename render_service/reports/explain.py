@@ -12,7 +12,7 @@ from typing import Any
 
 from decision.engine.approval import Considered
 from decision.engine.explain import about_failure, what_now, why, why_not_chosen
-from ledger.canonical import sha256_hex
+from ledger.canonical import leaf_hash, sha256_hex
 from ledger.events import (
     ApprovalGranted,
     ApprovalRefused,
@@ -28,10 +28,10 @@ from ledger.events import (
     RequestSigned,
 )
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Record
-from ledger.tree.merkle import Frontier, ProofInvalid, inclusion_proof, leaf_hash, verify_inclusion
+from ledger.tree.merkle import Frontier, ProofInvalid, inclusion_proof, verify_inclusion
 from render_service.reports.fix_commands import command_again, commands_after
 from render_service.rules.policies import activation_before
 from render_service.runtime.errors import NotReady

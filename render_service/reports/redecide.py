@@ -23,7 +23,7 @@ from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from ledger.errors import LedgerUnusable
 from ledger.events import Basis, Operation, RenderDecided, RenderDenied, RenderHeld, RenderRequested
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from render_service.rules.policies import kept_document

@@ -9,7 +9,7 @@ from decision.one_change.shot_spec import asked_key, spec_of
 from decision.one_change.verdict import FIELD_ASPECTS
 from ledger.events import Operation, RenderDecided, RenderRequested
 from ledger.job import Job
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 
 Spec = dict[str, str]

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ledger.job import Job
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from render_service.rules.budgets import Left, standing
 
 UNDECIDED = "not decided"

@@ -17,7 +17,7 @@ from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from ledger.errors import LedgerUnusable
 from ledger.events import RenderDecided, RenderDenied, RenderHeld
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Record
 from render_service.reports.redecide import Documents, basis_of, decisions
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from decision.rules.approvals import Change
 from ledger.errors import BudgetExceeded, WrongExpectedVersion
 from ledger.events import BudgetSet
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Authority, Provenance, Record, draft
 from ledger.store.interface import ANY, NEW, Batch, RecordFilter

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from decision.engine.decide import DecisionContext
 from decision.request.request import RenderRequest
 from ledger.errors import JobNotFound
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from render_service.rules.budget_names import Scope
 from render_service.rules.budgets import NOTHING, ApplicableBudgets, purse
 from render_service.rules.measurements import NOTHING_MEASURED, Measured, measure

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ledger.events import Outcome
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.interface import JobFilter
 
 LEAST_RENDERS = 10

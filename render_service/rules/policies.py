@@ -19,7 +19,7 @@ from decision.rules.policy import Policy, default_policy, load_policy
 from ledger.canonical import sha256_hex
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.events import PolicyActivated
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Record, draft
 from ledger.store.interface import NEW, Batch, Document, RecordFilter

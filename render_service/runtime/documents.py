@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 from ledger.events import Event, RenderAdopted, RenderRequested, Status, StatusObserved
 from ledger.job import Job
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private, private_values
 from ledger.record import Record
 from ledger.store.interface import RecordFilter

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from ledger.events import CostSettled, RenderClosed
 from ledger.job import State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.interface import RecordFilter
 from render_service.settlement.overdue import overdue_jobs
 

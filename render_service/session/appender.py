@@ -12,7 +12,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ledger.errors import AppendRefused
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import Batch, Document, Hold
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ledger.events import RenderAdopted, SubmissionIntended
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX, Settings
 from sora_adapter.profiles import Profile, profile

@@ -16,7 +16,7 @@ from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from ledger.events import Event
 from ledger.job import Job, fold
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, Provenance, Record, draft
 from ledger.store.interface import NEW, AnyVersion, Batch, Document, Fence, Hold, holds_of
 from render_service.assets.store import AssetStore

@@ -5,7 +5,7 @@ import asyncio
 from decision.request.request import Source
 from ledger.events import Operation, RenderAdopted, RenderRequested, Status
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from render_service.runtime.errors import NotReady
 from render_service.session.session import Session
 from render_service.settlement.settle import refresh

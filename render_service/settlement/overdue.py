@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from ledger.events import RenderAdopted, SubmissionIntended
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import timestamp
 from ledger.store.interface import JobFilter
 

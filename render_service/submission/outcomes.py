@@ -20,7 +20,7 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Draft
 from render_service.runtime.errors import AnsweredTooLate

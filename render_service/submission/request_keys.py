@@ -7,7 +7,7 @@ from datetime import datetime
 from decision.request.request import RenderRequest
 from ledger.events import InputReference, RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import new_event_id
 from render_service.runtime.errors import RequestKeyTaken
 from render_service.session.session import Session

@@ -7,7 +7,7 @@ from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
 from ledger.events import RenderDenied, RenderHeld, RenderRequested, SubmissionIntended
 from ledger.job import Job
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from render_service.approvals.approvers import who_may_answer
 from render_service.rules.overrides import Override
 from render_service.rules.policies import Rules, active_rules

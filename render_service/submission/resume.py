@@ -7,7 +7,7 @@ from decision.engine.approval import Considered
 from ledger.errors import WrongExpectedVersion
 from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from render_service.runtime.errors import NotApproved, NotReady
 from render_service.session.session import Session
 from render_service.submission.recorded_call import Files, call_of

@@ -14,7 +14,7 @@ from dataclasses import replace
 from ledger.errors import EventIdConflict
 from ledger.events import RenderAdopted, WebhookMatched, WebhookReceived
 from ledger.job import Job
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, draft
 from ledger.store.interface import ANY, Batch, RecordFilter
 from render_service.session.session import Session

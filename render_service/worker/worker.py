@@ -28,7 +28,7 @@ from random import random
 from typing import Any
 
 from ledger.job import Job
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX
 from render_service.session.session import Session

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 

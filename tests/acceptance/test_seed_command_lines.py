@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from cli.main import run
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 from sora_adapter.sandbox.server import SandboxServer

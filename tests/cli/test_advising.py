@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ledger.events import RenderRequested
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 
 CREATE = ["create", "--profile", "sandbox", "--max-cost", "0"]  # denied, so nobody is called
 

@@ -13,7 +13,7 @@ import obstore
 import pytest
 from obstore.store import from_url
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.tree.checkpoint import Checkpoint, Note, Signer
 
 

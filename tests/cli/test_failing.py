@@ -12,7 +12,7 @@ import pytest
 
 import cli
 from cli.main import run
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 
 FAILING = [
     (["jobs", "--bogus"], "usage", 2, "sora-ledger jobs --help"),
@@ -112,7 +112,7 @@ def test_a_list_that_breaks_off_is_a_whole_document_with_the_error_in_it(
         for name in _triggers(db):
             db.execute(f"DROP TRIGGER {name}")
         db.execute("UPDATE events SET record = x'ff' WHERE position = 4")
-    monkeypatch.setattr("ledger.ledger._CHUNK", 2)
+    monkeypatch.setattr("ledger.log.ledger._CHUNK", 2)
     ended = sora("log", "--json-out", "log.json")
     document = ended.document
     assert (ended.code, document["error"]["code"]) == (7, "ledger_unusable")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cli.exit_codes import ExitCode
 from cli.text.spreadsheet import guarded
 from ledger.canonical import canonical_json, sha256_hex
-from ledger.ledger import Ledger, open_store
+from ledger.log.ledger import Ledger, open_store
 from ledger.record import ActorSource, Authority, Provenance
 
 WHO = Provenance("ana", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.text import output
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 
 MEMBER = {"text": "x" * 40_000}
 
@@ -68,6 +68,6 @@ def test_a_search_over_many_jobs_reads_them_in_parts(
     for _ in range(4):
         sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
     whole = sora("jobs").document
-    monkeypatch.setattr("ledger.ledger._CHUNK", 2)
+    monkeypatch.setattr("ledger.log.ledger._CHUNK", 2)
     assert (sora("jobs").document, len(whole["jobs"])) == (whole, 5)
     assert len(sora("jobs", "--limit", "3").document["jobs"]) == 3

@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.ledger import Ledger, open_snapshot
+from ledger.log.ledger import Ledger, open_snapshot
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify
 from render_service.server.server import listen

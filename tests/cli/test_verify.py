@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from ledger.canonical import canonical_json
-from ledger.tree.merkle import leaf_hash
+from ledger.canonical import canonical_json, leaf_hash
 
 
 @pytest.fixture

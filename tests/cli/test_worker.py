@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.ledger import Ledger, open_snapshot
+from ledger.log.ledger import Ledger, open_snapshot
 from ledger.verify import verify
 from render_service.worker.worker import CUTTING_OFF_S, FINISHING_S
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ledger.events import RenderAdopted, Status, WebhookReceived
-from ledger.ledger import open_snapshot
+from ledger.log.ledger import open_snapshot
 from ledger.store.interface import NEW, RecordFilter
 from ledger.verify import verify
 from render_service.runtime.settings import read_settings

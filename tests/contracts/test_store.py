@@ -18,6 +18,7 @@ from freezegun import freeze_time
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ledger.canonical import leaf_hash
 from ledger.errors import (
     AppendRefused,
     BudgetExceeded,
@@ -28,7 +29,7 @@ from ledger.errors import (
 )
 from ledger.events import BudgetSet, OutputAttached, PrivateErased, RenderAdopted, RenderCancelled, Status
 from ledger.job import State, fold
-from ledger.ledger import open_store, open_tail
+from ledger.log.ledger import open_store, open_tail
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import (
@@ -46,7 +47,7 @@ from ledger.store.interface import (
 )
 from ledger.store.postgres import PostgresStore
 from ledger.store.sqlite import SqliteStore
-from ledger.tree.merkle import Frontier, leaf_hash, root_at
+from ledger.tree.merkle import Frontier, root_at
 from ledger.verify.incremental import verify_since
 
 ALL = RecordFilter()
@@ -1098,7 +1099,7 @@ import random, sys
 from datetime import UTC, datetime
 from ledger.errors import WrongExpectedVersion
 from ledger.events import OutputAttached
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import ANY, Batch, RecordFilter
 

@@ -97,7 +97,7 @@ def _named(word: str) -> str:
     """Return the id of the job that a word such as ``{0}`` stands for, the oldest first."""
     if not (word.startswith("{") and word.endswith("}")):
         return word
-    from ledger.ledger import Ledger  # noqa: PLC0415  # was imported before the fork
+    from ledger.log.ledger import Ledger  # noqa: PLC0415  # was imported before the fork
 
     with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
         jobs = ledger.jobs()[::-1]

@@ -26,7 +26,7 @@ import psycopg
 
 from ledger.events import SubmissionIntended
 from ledger.job import Job
-from ledger.ledger import Ledger, open_snapshot
+from ledger.log.ledger import Ledger, open_snapshot
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify
 from sora_adapter.sandbox.server import SandboxServer

@@ -7,11 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ledger.bundle import Scope, Wish, write_bundle
 from ledger.job import State
-from ledger.ledger import Ledger
+from ledger.log.bundle import Scope, Wish, write_bundle
+from ledger.log.ledger import Ledger
+from ledger.log.tree_head import head_of
 from ledger.tree.checkpoint import Signer
-from ledger.tree.head import TreeHead
 from ledger.tree.proof import ConsistencyProof, InclusionProof
 
 V1 = Path(__file__).parent / "v1"
@@ -25,7 +25,7 @@ def make() -> None:
         path = Path(folder) / "ledger.db"
         shutil.copyfile(V1 / "ledger.db", path)
         with Ledger.open(str(path)) as ledger:
-            head = TreeHead.of(ledger, [SIGNER])
+            head = head_of(ledger, [SIGNER])
             record = next(ledger.read(after=POSITION - 1)).record
             inclusion = InclusionProof.of(ledger.store, POSITION - 1, head, record)
             consistency = ConsistencyProof.of(ledger.store, OLD_SIZE, head)
@@ -33,7 +33,7 @@ def make() -> None:
             wish = Wish(verifier=str(SIGNER.verifier), build={"sora_ledger": "0.1.0"})
             with (V1 / "evidence.zip").open("wb") as file:
                 write_bundle(file, "evidence.zip", ledger, Scope(job_id=job.job_id), head, wish)
-            (V1 / "old.checkpoint").write_bytes(TreeHead.of(ledger, [SIGNER], OLD_SIZE).to_bytes())
+            (V1 / "old.checkpoint").write_bytes(head_of(ledger, [SIGNER], OLD_SIZE).to_bytes())
     (V1 / "checkpoint").write_bytes(head.to_bytes())
     (V1 / "record-3.tlog-proof").write_bytes(inclusion.to_bytes())
     (V1 / "consistency.proof").write_bytes(consistency.to_bytes())

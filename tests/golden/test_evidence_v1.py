@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.tree.checkpoint import Verifier
 from ledger.tree.head import TreeHead
 from ledger.tree.proof import ConsistencyProof, InclusionProof

@@ -12,7 +12,7 @@ from ledger import upcast
 from ledger.canonical import canonical_json
 from ledger.errors import LedgerUnusable
 from ledger.events import EVENT_TYPES, OutputAttached, parse_event
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import private_values
 from ledger.record import Record, StoredRow
 from ledger.verify import rules

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ledger.events import EVENT_TYPES
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
+from ledger.log.replay import jobs_at, replay
 from ledger.private import private_values
 from ledger.record import ActorSource, Authority, Provenance, draft, new_event_id
-from ledger.replay import jobs_at, replay
 from ledger.store.interface import ANY, Batch
 from ledger.store.sqlite import SqliteStore
 from ledger.store.sqlite.snapshot import SqliteSnapshot

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from ledger.bundle import Scope
-from ledger.ledger import Ledger
+from ledger.log.bundle import Scope
+from ledger.log.ledger import Ledger
 from tests.ledger.office import Office, outcome
 
 

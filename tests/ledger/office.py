@@ -9,12 +9,12 @@ from types import ModuleType
 from typing import Any
 
 from ledger import events as e
-from ledger.bundle import Scope, Wish, write_bundle
-from ledger.ledger import Ledger
+from ledger.log.bundle import Scope, Wish, write_bundle
+from ledger.log.ledger import Ledger
+from ledger.log.tree_head import head_of
 from ledger.record import ActorSource, Record
 from ledger.store.interface import Document
 from ledger.tree.checkpoint import Signer
-from ledger.tree.head import TreeHead
 from ledger.verify import verify_bundle as vb
 
 ANA, MARIA, OMAR, EVE = (
@@ -150,6 +150,6 @@ class Office:
 
 def outcome(ledger: Ledger, folder: Path, scope: Scope) -> vb.Outcome:
     file = io.BytesIO()
-    write_bundle(file, "b.zip", ledger, scope, TreeHead.of(ledger), Wish())
+    write_bundle(file, "b.zip", ledger, scope, head_of(ledger), Wish())
     (folder / "b.zip").write_bytes(file.getvalue())
     return vb.check_bundle(str(folder / "b.zip"))

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from ledger import events as e
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Draft, Provenance, Record, draft
 from ledger.store.interface import ANY, NEW, AnyVersion, Batch, Hold

@@ -20,12 +20,12 @@ import pytest
 
 from decision.rules.catalog import default_catalog
 from decision.rules.policy import Policy, default_policy
-from ledger.bundle import Scope, Wish, write_bundle
 from ledger.events import PolicyActivated
-from ledger.ledger import Ledger
+from ledger.log.bundle import Scope, Wish, write_bundle
+from ledger.log.ledger import Ledger
+from ledger.log.tree_head import head_of
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import ANY, Batch, Document
-from ledger.tree.head import TreeHead
 from tests.outside.conftest import Person
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ def found_by_all(person: Person, scope: Scope | None = None) -> list[str]:
 def bundle_by_a_forger(folder: Path, scope: Scope) -> None:
     """Write a bundle without looking whether it checks, as `export` does."""
     with Ledger.open(str(folder / "ledger.db")) as ledger, (folder / "b.zip").open("wb") as file:
-        write_bundle(file, "b.zip", ledger, scope, TreeHead.of(ledger), Wish())
+        write_bundle(file, "b.zip", ledger, scope, head_of(ledger), Wish())
 
 
 def found(person: Person) -> list[str]:

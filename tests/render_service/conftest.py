@@ -13,7 +13,7 @@ from decision.rules.catalog import default_catalog
 from decision.rules.policy import Policy
 from ledger.events import Event
 from ledger.job import Job
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 from render_service.rules.policies import InForce

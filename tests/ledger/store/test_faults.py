@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from ledger.errors import LedgerUnusable
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 
 APPEND_FOR_EVER = """
 import sys
 from datetime import UTC, datetime
 from ledger.events import Operation, RenderRequested
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Provenance, draft, new_job_id
 from ledger.store.interface import NEW, Batch

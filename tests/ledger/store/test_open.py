@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ledger.errors import LedgerUnusable
-from ledger.ledger import Ledger, open_store
+from ledger.log.ledger import Ledger, open_store
 from ledger.store.sqlite.connection import APPLICATION_ID, SCHEMA_VERSION
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import PrivateBody, private_values
 from ledger.store.sqlite import SqliteStore
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.tree.merkle import EMPTY_ROOT, Frontier, TileNode, leaf_hash, node_hash
+from ledger.canonical import leaf_hash
+from ledger.tree.merkle import EMPTY_ROOT, Frontier, TileNode, node_hash
 from ledger.verify.tree import Tree
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "merkle_tree.json").read_text(encoding="utf-8"))

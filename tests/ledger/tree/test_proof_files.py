@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.canonical import leaf_hash
 from ledger.errors import LedgerUnusable
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
+from ledger.log.tree_head import head_of, origin_of
 from ledger.tree.checkpoint import Checkpoint, CheckpointInvalid, Signer
-from ledger.tree.head import TreeHead, origin_of
-from ledger.tree.merkle import EMPTY_ROOT, ProofInvalid, leaf_hash, root_at
+from ledger.tree.head import TreeHead
+from ledger.tree.merkle import EMPTY_ROOT, ProofInvalid, root_at
 from ledger.tree.proof import ConsistencyProof, InclusionProof
 
 SIGNER = Signer("ledger.example", bytes(range(32)))
@@ -64,39 +66,39 @@ def test_a_proof_in_the_form_of_the_specification_is_read() -> None:
 @pytest.mark.parametrize("position", range(1, 7))
 def test_a_proof_of_a_ledger_shows_its_record(grown: Ledger, position: int) -> None:
     record = next(grown.read(after=position - 1)).record
-    made = InclusionProof.of(grown.store, position - 1, TreeHead.of(grown, [SIGNER]), record)
+    made = InclusionProof.of(grown.store, position - 1, head_of(grown, [SIGNER]), record)
     again = InclusionProof.parse(made.to_bytes())
     again.verify(record)
     assert again == made
 
 
 def test_a_proof_shows_no_other_record(grown: Ledger) -> None:
-    made = InclusionProof.of(grown.store, 2, TreeHead.of(grown))
+    made = InclusionProof.of(grown.store, 2, head_of(grown))
     with pytest.raises(ProofInvalid, match="the path leads to root"):
         made.verify(next(grown.read(after=3)).record)
 
 
 def test_a_proof_by_an_older_head_shows_its_record(grown: Ledger) -> None:
     record = next(grown.read(after=1)).record
-    InclusionProof.of(grown.store, 1, TreeHead.of(grown, size=4)).verify(record)
+    InclusionProof.of(grown.store, 1, head_of(grown, size=4)).verify(record)
 
 
 @pytest.mark.parametrize("old", range(7))
 def test_a_consistency_proof_of_a_ledger_shows_that_it_grew(grown: Ledger, old: int) -> None:
-    made = ConsistencyProof.of(grown.store, old, TreeHead.of(grown, [SIGNER]))
+    made = ConsistencyProof.of(grown.store, old, head_of(grown, [SIGNER]))
     again = ConsistencyProof.parse(made.to_bytes())
     again.verify(root_at(grown.store, old))
     assert again == made
 
 
 def test_from_size_0_the_proof_is_empty(grown: Ledger) -> None:
-    made = ConsistencyProof.of(grown.store, 0, TreeHead.of(grown))
+    made = ConsistencyProof.of(grown.store, 0, head_of(grown))
     assert made.to_bytes().startswith(b"old 0\n\nsora-ledger/")
     made.verify(EMPTY_ROOT)
 
 
 def test_from_size_0_nothing_but_nothing_is_shown(grown: Ledger) -> None:
-    made = ConsistencyProof.of(grown.store, 0, TreeHead.of(grown))
+    made = ConsistencyProof.of(grown.store, 0, head_of(grown))
     with pytest.raises(ProofInvalid, match="from size 0"):
         made.verify(leaf_hash(b""))
 
@@ -171,7 +173,7 @@ def test_bytes_that_are_no_proof_are_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("old", [2, 3, 6])
 def test_a_consistency_proof_with_another_path_shows_nothing(grown: Ledger, old: int) -> None:
-    proof = ConsistencyProof.of(grown.store, old, TreeHead.of(grown))
+    proof = ConsistencyProof.of(grown.store, old, head_of(grown))
     wrong = (*proof.path[:-1], bytes(32)) if proof.path else (bytes(32),)
     with pytest.raises(ProofInvalid):
         ConsistencyProof(old, wrong, proof.head).verify(root_at(grown.store, old))
@@ -207,7 +209,7 @@ def test_a_log_that_does_not_begin_with_its_creation_has_no_name(
 ) -> None:
     records = [scribe.draft(vocabulary.sample(first)).placed("notes", 1, 1)] if first else []
     log = SimpleNamespace(read=lambda limit: iter(records[:limit]))
-    with pytest.raises(LedgerUnusable, match=r"no ledger\.created"):
+    with pytest.raises(LedgerUnusable, match=r"not a ledger\.created"):
         origin_of(cast("Ledger", log))
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.canonical import leaf_hash
 from ledger.tree.merkle import (
     EMPTY_ROOT,
     TILE_HEIGHT,
@@ -14,7 +15,6 @@ from ledger.tree.merkle import (
     ProofInvalid,
     consistency_proof,
     inclusion_proof,
-    leaf_hash,
     root_at,
     verify_consistency,
     verify_inclusion,

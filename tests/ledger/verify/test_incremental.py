@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.sqlite.snapshot import SqliteTail
 from ledger.tree.merkle import root_at
 from ledger.verify.incremental import verify_since

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ledger import events as e
-from ledger.bundle import Scope
-from ledger.ledger import Ledger
+from ledger.log.bundle import Scope
+from ledger.log.ledger import Ledger
 from ledger.record import ActorSource
 from ledger.store.interface import Document
 from ledger.store.sqlite.snapshot import SqliteTail

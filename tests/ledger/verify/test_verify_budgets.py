@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.interface import Hold
 from ledger.verify import budgets, spill
 

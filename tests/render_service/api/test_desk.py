@@ -20,7 +20,7 @@ from decision.rules.policy import Policy, default_policy
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.events import RenderDecided
 from ledger.job import State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.tree.checkpoint import Signer
 from render_service import NotSubmitted, RenderDesk, SyncRenderDesk
 from render_service.approvals.approvals import approve

@@ -12,7 +12,7 @@ from PIL import Image
 from decision.request.request import RenderRequest
 from ledger.events import AssetLost, PrivateErased, ReviewRecorded, Variant
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.private import Private, private_values
 from ledger.record import timestamp
 from ledger.store.interface import ANY

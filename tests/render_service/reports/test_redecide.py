@@ -9,7 +9,7 @@ import pytest
 from decision.request.attachments import Source
 from ledger.events import PrivateErased, RenderDecided, RenderRequested
 from ledger.job import Job
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.interface import ANY
 from render_service.assets.inputs import NOTHING
 from render_service.reports.redecide import Remade, Verdict, remake_all, remake_summary

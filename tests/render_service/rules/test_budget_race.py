@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.job import State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import ActorSource, Authority, Provenance
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit

@@ -7,7 +7,7 @@ import pytest
 
 from ledger.events import Operation, Outcome
 from ledger.job import Job, State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from render_service.rules.measurements import LEAST_RENDERS, Measured, Measuring, measure
 from render_service.session.session import Session
 

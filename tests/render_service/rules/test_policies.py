@@ -12,7 +12,7 @@ from decision.rules.catalog import default_catalog
 from decision.rules.policy import default_policy
 from ledger.errors import LedgerUnusable
 from ledger.events import PolicyActivated, RenderDecided
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import draft
 from ledger.store.interface import ANY, Batch
 from render_service.rules.policies import Rules, activate, active_rules, packaged_rules, read_rules

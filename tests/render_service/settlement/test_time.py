@@ -10,7 +10,7 @@ import pytest
 from freezegun import freeze_time
 
 from ledger.job import State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from render_service.runtime.telemetry import Log, begin_trace
 from render_service.session.session import Session, utc_now
 from render_service.settlement.settle import settle

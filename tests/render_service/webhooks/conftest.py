@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from ledger.events import WebhookReceived
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from render_service.runtime.settings import Settings

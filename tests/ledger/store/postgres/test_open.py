@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ledger.errors import LedgerUnusable
-from ledger.ledger import Ledger, label_of, open_store
+from ledger.log.ledger import Ledger, label_of, open_store
 from ledger.store.postgres import PostgresStore, connection
 from ledger.store.postgres.connection import SCHEMA_VERSION
 from ledger.store.postgres.snapshot import PostgresSnapshot

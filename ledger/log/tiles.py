@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ledger.ledger import EVERYTHING, Ledger
+from ledger.canonical import leaf_hash
+from ledger.log.ledger import EVERYTHING, Ledger
 from ledger.private_files import OPEN, NewFile
 from ledger.tree.head import TreeHead
-from ledger.tree.merkle import TILE_HEIGHT, leaf_hash
+from ledger.tree.merkle import TILE_HEIGHT
 
 WIDTH = 1 << TILE_HEIGHT
 _LENGTH_BYTES = 2

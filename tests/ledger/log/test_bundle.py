@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.bundle import Scope, Wish, write_bundle
 from ledger.canonical import canonical_json
-from ledger.ledger import Ledger
+from ledger.log.bundle import Scope, Wish, write_bundle
+from ledger.log.ledger import Ledger
+from ledger.log.tree_head import head_of
 from ledger.store.interface import Document
 from ledger.tree.checkpoint import Signer
-from ledger.tree.head import TreeHead
 from ledger.verify import verify_bundle as vb
 
 SIGNER = Signer("ledger.example", bytes(range(32)))
@@ -57,7 +57,7 @@ def bundle(path: Path, scope: Scope, *, signed: bool = True, size: int | None = 
         "verifier": str(SIGNER.verifier) if signed else None,
     }
     with Ledger.open(str(path)) as ledger:
-        head = TreeHead.of(ledger, [SIGNER] if signed else [], size)
+        head = head_of(ledger, [SIGNER] if signed else [], size)
         write_bundle(file, "b.zip", ledger, scope, head, Wish(**wishes | wish))
     return file.getvalue()
 
@@ -553,10 +553,8 @@ def test_what_went_into_a_bundle_is_counted(ledger_path: Path, job_scope: Scope)
     video = hashlib.sha256(VIDEO).hexdigest()
     wish = Wish(open_asset=lambda cited: io.BytesIO(VIDEO) if cited.sha256 == video else None)
     with Ledger.open(str(ledger_path)) as ledger:
-        contents = write_bundle(io.BytesIO(), "b.zip", ledger, job_scope, TreeHead.of(ledger), wish)
-        empty = write_bundle(
-            io.BytesIO(), "b.zip", ledger, Scope(job_id="job_none"), TreeHead.of(ledger), Wish()
-        )
+        contents = write_bundle(io.BytesIO(), "b.zip", ledger, job_scope, head_of(ledger), wish)
+        empty = write_bundle(io.BytesIO(), "b.zip", ledger, Scope(job_id="job_none"), head_of(ledger), Wish())
         history = ledger.history(str(job_scope.job_id))
         texts = sum(len(ledger.store.bodies([record.position])) for record in history)
     assert (contents.records, contents.texts, contents.documents, contents.assets) == (9, texts, 1, 1)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
+from ledger.log.tiles import Tile, tiles_between, write_tiles
+from ledger.log.tree_head import head_of
 from ledger.tree.checkpoint import Note, Signer
-from ledger.tree.head import TreeHead
-from ledger.tree.tiles import Tile, tiles_between, write_tiles
 
 SIGNER = Signer("ledger.example", bytes(range(32)))
 
@@ -20,7 +20,7 @@ def grow(ledger: Ledger, scribe: Any, count: int) -> None:
 
 
 def export(ledger: Ledger, folder: Path, old_size: int = 0) -> int:
-    return write_tiles(ledger, folder, TreeHead.of(ledger, [SIGNER]), old_size)
+    return write_tiles(ledger, folder, head_of(ledger, [SIGNER]), old_size)
 
 
 def name(number: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote
 
+from ledger.canonical import leaf_hash
 from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, NewerFormat, WrongExpectedVersion
 from ledger.events import LedgerCreated
 from ledger.job import JOB_PREFIX, Job
@@ -26,7 +27,6 @@ from ledger.store.interface import (
     RecordFilter,
     Store,
 )
-from ledger.tree.merkle import leaf_hash
 from ledger.upcast import UPGRADE
 
 if TYPE_CHECKING:

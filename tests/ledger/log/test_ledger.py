@@ -6,7 +6,7 @@ import pytest
 
 from ledger.errors import AmbiguousJob, JobNotFound, WrongExpectedVersion
 from ledger.job import State
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.store.interface import NEW, JobFilter, RecordFilter
 
 

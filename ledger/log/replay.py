@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ledger.job import JOB_PREFIX, Job, fold
-from ledger.ledger import Ledger
+from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 

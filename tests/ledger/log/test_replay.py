@@ -8,8 +8,8 @@ import pytest
 
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.job import State
-from ledger.ledger import Ledger
-from ledger.replay import jobs_at, position_at, replay, swap
+from ledger.log.ledger import Ledger
+from ledger.log.replay import jobs_at, position_at, replay, swap
 
 
 def tamper(path: Path, statement: str, *values: Any) -> None:

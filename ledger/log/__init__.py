@@ -1,0 +1,1 @@
+"""A ledger as a whole: opening and appending, replay, evidence bundles, tiles."""
