@@ -117,3 +117,10 @@ def test_a_record_refuses_a_provenance_of_another_shape(scribe: Any, field: str,
 def test_a_record_refuses_a_stream_of_another_shape(scribe: Any, stream: str) -> None:
     with pytest.raises(ValueError, match="stream must match"):
         scribe.draft(NOTE).placed(stream, 1, 1)
+
+
+def test_a_record_over_its_limit_is_refused(scribe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(scribe.draft(NOTE).placed("notes", 1, 1).record)
+    monkeypatch.setattr("ledger.record.RECORD_LIMIT_BYTES", size - 1)
+    with pytest.raises(RecordTooLarge, match=f"a record has at most {size - 1} bytes, this one {size}"):
+        scribe.draft(NOTE).placed("notes", 1, 1)
