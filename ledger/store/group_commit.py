@@ -54,13 +54,13 @@ class GroupCommit(Generic[Work, Result]):
     def run(self, work: Work) -> Result:
         """Return what `work` came to; blocks until its commit is through."""
         request: Request[Work, Result] = Request(work)
-        with self._changing:
-            self._waiting.append(request)
-            self._leader = self._leader or request
-            leads = self._leader is request
-            if len(self._waiting) == self._last_size:
-                self._changing.notify()
         try:
+            with self._changing:
+                self._waiting.append(request)
+                self._leader = self._leader or request
+                leads = self._leader is request
+                if len(self._waiting) == self._last_size:
+                    self._changing.notify()
             if not leads:
                 request.turn.acquire()
             if not request.done:

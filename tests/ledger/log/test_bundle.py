@@ -569,3 +569,38 @@ def test_several_keys_may_be_named(
     named = [word for key in keys for word in ("--verifier", str(key.verifier))]
     assert vb.main([str(tmp_path / "b.zip"), *named]) == 0
     assert "signed with the key you gave (ledger.example)" in capsys.readouterr().out
+
+
+def test_stored_files_are_packed_as_they_are_and_everything_else_is_deflated(original: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(original)) as packed:
+        methods = {info.filename: info.compress_type for info in packed.infolist()}
+    stored = {name for name, method in methods.items() if method == zipfile.ZIP_STORED}
+    assert stored == {f"assets/{hashlib.sha256(VIDEO).hexdigest()}"}
+    assert {method for name, method in methods.items() if name not in stored} == {zipfile.ZIP_DEFLATED}
+
+
+def test_the_picture_a_first_frame_was_made_of_comes_along(vocabulary: ModuleType, tmp_path: Path) -> None:
+    frame, picture = b"the frame as it was sent", b"the picture as it was before"
+    digests = {
+        name: hashlib.sha256(data).hexdigest() for name, data in [("frame", frame), ("picture", picture)]
+    }
+    asked = vocabulary.requested()
+    reference = asked.input_reference.model_copy(
+        update={
+            "sha256": digests["frame"],
+            "original_sha256": digests["picture"],
+            "storage_uri": "f/frame.png",
+        }
+    )
+    scribe = vocabulary.Scribe()
+    with scribe.ledger(tmp_path / "ledger.db") as ledger:
+        ledger.append([scribe.batch(vocabulary.JOB, asked.model_copy(update={"input_reference": reference}))])
+    had = {digests["frame"]: frame, digests["picture"]: picture}
+    data = bundle(
+        tmp_path / "ledger.db",
+        Scope(job_id=vocabulary.JOB),
+        open_asset=lambda cited: io.BytesIO(had[cited.sha256]) if cited.sha256 in had else None,
+    )
+    assets = {name: content for name, content in unpacked(data).items() if name.startswith("assets/")}
+    assert assets == {f"assets/{digests['frame']}.png": frame, f"assets/{digests['picture']}": picture}
+    assert codes(data) == []

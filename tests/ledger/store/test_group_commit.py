@@ -1,3 +1,4 @@
+import signal
 import threading
 from collections.abc import Callable
 
@@ -162,3 +163,47 @@ def test_an_interrupt_right_after_gathering_fails_the_group_and_hands_over(
     assert (other.done, type(other.error)) == (True, KeyboardInterrupt)
     assert other.turn.acquire(blocking=False)
     assert commits.run(3) == 6
+
+
+def test_ctrl_c_while_waiting_is_raised_and_commits_nothing_of_the_waiting() -> None:
+    commit = Stopped()
+    commits = GroupCommit(commit)
+    leader = threading.Thread(target=commits.run, args=(1,))
+    leader.start()
+    commit.begun.wait()
+
+    def interrupt() -> None:
+        waiting(commits, 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    with pytest.raises(KeyboardInterrupt):
+        commits.run(2)
+    commit.go.set()
+    for thread in (interrupter, leader):
+        thread.join()
+    assert commit.sizes == [1]
+    assert commits.run(3) == 6
+
+
+def test_a_request_that_was_refused_before_the_commit_failed_gets_its_own_error() -> None:
+    def commit(group: list[Request[int, int]]) -> None:
+        group[0].error = KeyError("refused")
+        raise OSError("disk")
+
+    with pytest.raises(KeyError, match="refused"):
+        GroupCommit(commit).run(1)
+
+
+def test_ctrl_c_before_it_waits_leaves_nobody_waiting_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = GroupCommit(double)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commits._changing, "notify", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        commits.run(1)
+    monkeypatch.undo()
+    assert commits.run(2) == 4

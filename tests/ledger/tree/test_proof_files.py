@@ -231,3 +231,31 @@ def test_signatures_that_do_not_fit_into_a_note_are_not_joined() -> None:
     there = TreeHead(CHECKPOINT, CHECKPOINT.signed(*(Signer.generate(f"w{n}.example") for n in range(64))))
     with pytest.raises(CheckpointInvalid, match="at most 64"):
         TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER)).with_signatures_of(there)
+
+
+def test_a_head_without_signatures_vouches_for_nothing() -> None:
+    with pytest.raises(CheckpointInvalid, match="nobody has signed this"):
+        TreeHead(CHECKPOINT).signed_by([SIGNER.verifier])
+
+
+def test_a_number_alone_does_not_begin_a_consistency_proof() -> None:
+    head = CHECKPOINT.to_text().encode()
+    assert ConsistencyProof.parse(b"old 3\n\n" + head).old_size == 3
+    with pytest.raises(ProofInvalid, match="begins with “old” and a size"):
+        ConsistencyProof.parse(b"3\n\n" + head)
+
+
+def test_a_tree_has_no_size_below_0() -> None:
+    with pytest.raises(ProofInvalid):
+        ConsistencyProof(-1, (), TreeHead(CHECKPOINT)).verify(EMPTY_ROOT)
+
+
+def test_a_proof_that_is_sound_but_too_long_is_refused() -> None:
+    most = 1_200_000
+    bare = len(InclusionProof(0, (), TreeHead(CHECKPOINT), b"").to_bytes())
+    room = (most - bare) // 4 * 3
+    longest = InclusionProof(0, (), TreeHead(CHECKPOINT), bytes(room)).to_bytes()
+    assert most - 4 < len(longest) <= most
+    assert InclusionProof.parse(longest).to_bytes() == longest
+    with pytest.raises(ProofInvalid, match="a proof has at most 1200000 bytes"):
+        InclusionProof.parse(InclusionProof(0, (), TreeHead(CHECKPOINT), bytes(room + 3)).to_bytes())
