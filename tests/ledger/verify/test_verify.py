@@ -170,6 +170,10 @@ EDITS: dict[str, tuple[str, list[tuple[str, int | None]]]] = {
         "UPDATE private_bodies SET position = 11 WHERE position = 12 AND field = 'prompt'",
         [("BODY_UNKNOWN", 11)],
     ),
+    "a body between two positions": (
+        "UPDATE private_bodies SET position = 11.5 WHERE position = 12 AND field = 'prompt'",
+        [("BODY_UNKNOWN", None)],
+    ),
     "a body nobody committed to": (
         "INSERT INTO private_bodies VALUES ('c', 12, 'why', zeroblob(32), 'x')",
         [("BODY_UNKNOWN", 12)],
@@ -516,6 +520,31 @@ def test_a_text_in_a_list_is_found_at_its_number(path: Path, vocabulary: ModuleT
         event = vocabulary.requested().model_copy(update={"further_images": tuple(images)})
         ledger.append([scribe.batch("job_01900000000070008000000000000003", event)])
     assert check(path) == []
+
+
+@pytest.mark.parametrize("number", ["01", "001", "\u0661", "-1", "+1", " 1", "2", "x"])
+def test_the_number_of_a_text_in_a_list_is_written_in_one_way(
+    path: Path, vocabulary: ModuleType, check: Check, db: sqlite3.Connection, number: str
+) -> None:
+    names = [Private.seal(f"further_images.{at}.name", f"{at}.png") for at in range(2)]
+    images = [
+        InputReference(name=name, sha256="ab" * 32, media_type="image/png", width=1, height=1, bytes=1)
+        for name in names
+    ]
+    scribe = vocabulary.Scribe(100)
+    with scribe.ledger(path) as ledger:
+        event = vocabulary.requested().model_copy(update={"further_images": tuple(images)})
+        ledger.append([scribe.batch("job_01900000000070008000000000000003", event)])
+    last = "UPDATE private_bodies SET field = ? WHERE field = 'further_images.1.name'"
+    assert db.execute(last, (f"further_images.{number}.name",)).rowcount == 1
+    assert check(path) == [("BODY_UNKNOWN", 15)]
+
+
+def test_a_job_row_in_other_bytes_is_reported_as_not_canonical(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("UPDATE jobs SET body = CAST(replace(body, '\":', '\": ') AS BLOB) WHERE version = 10")
+    with SqliteSnapshot(path) as tables:
+        [finding] = verify(tables).findings
+    assert (finding.code, finding.expected, finding.found) == ("JOB_ROW", "canonical JSON", "other bytes")
 
 
 def test_texts_deleted_from_the_end_are_missed(db: sqlite3.Connection, path: Path, check: Check) -> None:
