@@ -20,15 +20,30 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from sora_adapter.sandbox.answers import DressedAnswers, request_id_of
-from sora_adapter.sandbox.bodies import read_fields
 from sora_adapter.sandbox.emulators import imitation
-from sora_adapter.sandbox.errors import ApiError
 from sora_adapter.sandbox.fault_middleware import Mishaps, fault_routes
 from sora_adapter.sandbox.faults import Faults
-from sora_adapter.sandbox.lifecycle import BIRTH
 from sora_adapter.sandbox.renderer import MEDIA_TYPES
-from sora_adapter.sandbox.requests import (
+from sora_adapter.sandbox.service import Caller, Service
+from sora_adapter.sandbox.settings import SandboxSettings
+from sora_adapter.sandbox.state.lifecycle import BIRTH
+from sora_adapter.sandbox.state.resources import (
+    character_resource,
+    deleted_file,
+    deleted_resource,
+    file_resource,
+    job_record,
+    list_resource,
+    video_resource,
+)
+from sora_adapter.sandbox.webhook_faults import FaultyMail
+from sora_adapter.sandbox.webhooks.resources import delivery_record
+from sora_adapter.sandbox.webhooks.routes import WebhookRoutes
+from sora_adapter.sandbox.webhooks.sender import Mail, send_what_is_due
+from sora_adapter.sandbox.wire.answers import DressedAnswers, request_id_of
+from sora_adapter.sandbox.wire.bodies import read_fields
+from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.sandbox.wire.requests import (
     parse_character,
     parse_create,
     parse_edit,
@@ -38,21 +53,6 @@ from sora_adapter.sandbox.requests import (
     parse_remix,
     parse_variant,
 )
-from sora_adapter.sandbox.resources import (
-    character_resource,
-    deleted_file,
-    deleted_resource,
-    file_resource,
-    job_record,
-    list_resource,
-    video_resource,
-)
-from sora_adapter.sandbox.service import Caller, Service
-from sora_adapter.sandbox.settings import SandboxSettings
-from sora_adapter.sandbox.webhook_faults import FaultyMail
-from sora_adapter.sandbox.webhooks.resources import delivery_record
-from sora_adapter.sandbox.webhooks.routes import WebhookRoutes
-from sora_adapter.sandbox.webhooks.sender import Mail, send_what_is_due
 
 CLIP_PATIENCE_S = 3.0
 """How long a question after a video waits for its clip, where only that is missing."""

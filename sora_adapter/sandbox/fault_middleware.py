@@ -13,12 +13,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sora_adapter.sandbox.connection import hang_up, reset
-from sora_adapter.sandbox.errors import ApiError
 from sora_adapter.sandbox.faults import ANSWER_LOST, ANSWER_SLOW, FATES, KEPT, Fault, Faults
-from sora_adapter.sandbox.refusals import REFUSALS
-from sora_adapter.sandbox.relay import Json, Relay, Told
-from sora_adapter.sandbox.routes import operation_of
+from sora_adapter.sandbox.wire.connection import hang_up, reset
+from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.sandbox.wire.refusals import REFUSALS
+from sora_adapter.sandbox.wire.relay import Json, Relay, Told
+from sora_adapter.sandbox.wire.routes import operation_of
 
 _BLOCKED = "moderation_blocked"
 Break = Callable[[Scope, Receive], Awaitable[None]]

@@ -41,8 +41,8 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sora_adapter.sandbox.refusals import REFUSALS
-from sora_adapter.sandbox.routes import OPERATIONS
+from sora_adapter.sandbox.wire.refusals import REFUSALS
+from sora_adapter.sandbox.wire.routes import OPERATIONS
 
 GRAMMAR = "OPERATION=FAULT[@DETAIL][:TIMES], such as create=429@2:3 or create=stuck@40"
 WEBHOOK = "webhook"

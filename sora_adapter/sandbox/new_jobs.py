@@ -7,11 +7,11 @@ more: each at most 20 seconds, at most six of them, at most 120 seconds in all.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sora_adapter.sandbox.characters import Character
-from sora_adapter.sandbox.errors import ApiError
-from sora_adapter.sandbox.jobs import Act, Job, sha256_of
-from sora_adapter.sandbox.requests import CreateRequest
-from sora_adapter.sandbox.source_videos import Film
+from sora_adapter.sandbox.state.characters import Character
+from sora_adapter.sandbox.state.jobs import Act, Job, sha256_of
+from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.sandbox.wire.requests import CreateRequest
+from sora_adapter.sandbox.wire.source_videos import Film
 
 MAX_EXTENSIONS = 6
 MAX_SECONDS = 120

@@ -15,12 +15,12 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from sora_adapter.sandbox.jobs import Job, JobStore
 from sora_adapter.sandbox.media.clip import render
 from sora_adapter.sandbox.media.recipe import Recipe
 from sora_adapter.sandbox.media.sheets import spritesheet, thumbnail
-from sora_adapter.sandbox.requests import Variant
 from sora_adapter.sandbox.settings import Media
+from sora_adapter.sandbox.state.jobs import Job, JobStore
+from sora_adapter.sandbox.wire.requests import Variant
 
 SUFFIXES: dict[Variant, str] = {"video": ".mp4", "thumbnail": ".webp", "spritesheet": ".jpg"}
 MEDIA_TYPES: dict[Variant, str] = {

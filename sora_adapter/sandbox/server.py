@@ -2,7 +2,7 @@
 
 The socket is bound here, before anything starts, so the port is known without a race and a port in use is
 an OSError of the caller's. Nothing is printed; an exception in an answer is logged to
-`sora_adapter.sandbox.answers`.
+`sora_adapter.sandbox.wire.answers`.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from typing import Self
 import uvicorn
 
 from sora_adapter.sandbox.app import create_app
-from sora_adapter.sandbox.connection import BreakableProtocol
 from sora_adapter.sandbox.settings import SandboxSettings
+from sora_adapter.sandbox.wire.connection import BreakableProtocol
 
 _BACKLOG = 2048
 _GRACE_S = 1  # for answers under way when the server is told to stop

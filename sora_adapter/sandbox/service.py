@@ -9,17 +9,20 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sora_adapter.sandbox import fixtures
-from sora_adapter.sandbox.bodies import Upload
-from sora_adapter.sandbox.characters import Character, CharacterStore
-from sora_adapter.sandbox.database import Database
-from sora_adapter.sandbox.errors import ApiError
-from sora_adapter.sandbox.jobs import Job, JobStore
-from sora_adapter.sandbox.lifecycle import Moment
-from sora_adapter.sandbox.limits import Limits
 from sora_adapter.sandbox.new_jobs import changed, drawn_from, drawn_up, extended
 from sora_adapter.sandbox.renderer import Studio
-from sora_adapter.sandbox.requests import (
+from sora_adapter.sandbox.settings import SandboxSettings
+from sora_adapter.sandbox.state.characters import Character, CharacterStore
+from sora_adapter.sandbox.state.database import Database
+from sora_adapter.sandbox.state.jobs import Job, JobStore
+from sora_adapter.sandbox.state.lifecycle import Moment
+from sora_adapter.sandbox.state.uploads import UploadedFile, UploadStore
+from sora_adapter.sandbox.webhooks import fixtures
+from sora_adapter.sandbox.webhooks.outbox import Outbox
+from sora_adapter.sandbox.wire.bodies import Upload
+from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.sandbox.wire.limits import Limits
+from sora_adapter.sandbox.wire.requests import (
     CharacterRequest,
     CreateRequest,
     EditRequest,
@@ -28,10 +31,7 @@ from sora_adapter.sandbox.requests import (
     RemixRequest,
     Variant,
 )
-from sora_adapter.sandbox.settings import SandboxSettings
-from sora_adapter.sandbox.source_videos import Film
-from sora_adapter.sandbox.uploads import UploadedFile, UploadStore
-from sora_adapter.sandbox.webhooks.outbox import Outbox
+from sora_adapter.sandbox.wire.source_videos import Film
 
 _EVERYTHING = 1_000_000
 

@@ -15,10 +15,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sora_adapter.sandbox.bodies import Fields, Upload, read_fields
-from sora_adapter.sandbox.errors import ApiError
-from sora_adapter.sandbox.relay import Json, Relay, Told
-from sora_adapter.sandbox.routes import operation_of, path_of
+from sora_adapter.sandbox.wire.bodies import Fields, Upload, read_fields
+from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.sandbox.wire.relay import Json, Relay, Told
+from sora_adapter.sandbox.wire.routes import operation_of, path_of
 
 CREATORS = ("create", "remix", "edit", "extend")
 PROTOCOL_FIELDS = ("prompt", "model", "size", "seconds", "input_reference", "characters", "video")

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from starlette.datastructures import MutableHeaders
 
-from sora_adapter.sandbox.bodies import Upload
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
-from sora_adapter.sandbox.relay import Json, Told
+from sora_adapter.sandbox.wire.bodies import Upload
+from sora_adapter.sandbox.wire.relay import Json, Told
 
 _BEHIND = "litellm:custom_llm_provider:openai;model_id:{};video_id:{};deployment_id:9f31c2"
 _DROPPED = ("x-client-request-id", "traceparent")

@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from starlette.requests import Request
 
-from sora_adapter.sandbox.bodies import Fields, read_fields
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
-from sora_adapter.sandbox.relay import Json, Told
+from sora_adapter.sandbox.wire.bodies import Fields, read_fields
+from sora_adapter.sandbox.wire.relay import Json, Told
 
 _OURS, _THEIRS = "video_", "vid_"
 _ACCEPTED = 202

@@ -4,9 +4,9 @@ from typing import Any, ClassVar
 
 from starlette.requests import Request
 
-from sora_adapter.sandbox.bodies import Fields
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
-from sora_adapter.sandbox.relay import Json, Told
+from sora_adapter.sandbox.wire.bodies import Fields
+from sora_adapter.sandbox.wire.relay import Json, Told
 
 _NOT_SHOWN = {"prompt", "remixed_from_video_id"}
 

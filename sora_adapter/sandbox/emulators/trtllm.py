@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from sora_adapter.sandbox.emulators.base import Imitation
-from sora_adapter.sandbox.relay import Json
+from sora_adapter.sandbox.wire.relay import Json
 
 _ENCODING_FROM = 90
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from sora_adapter.sandbox.bodies import Fields, Upload
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
-from sora_adapter.sandbox.relay import Json, Told
+from sora_adapter.sandbox.wire.bodies import Fields, Upload
+from sora_adapter.sandbox.wire.relay import Json, Told
 
 _OURS, _THEIRS = "video_", "video_gen_"
 _BLOCKED = "moderation_blocked"

@@ -9,7 +9,7 @@ gets the same delivery again, under the same id.
 import uuid
 from dataclasses import dataclass
 
-from sora_adapter.sandbox.database import Database
+from sora_adapter.sandbox.state.database import Database
 
 LEASE_S = 30.0
 FIRST_WAIT_S = 1.0

@@ -5,7 +5,7 @@ import uuid
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
-from sora_adapter.sandbox.database import Database, Row, marks
+from sora_adapter.sandbox.state.database import Database, Row, marks
 from sora_adapter.sandbox.webhooks.signing import new_secret
 
 OLD_SECRET_S = 24 * 3600.0

@@ -7,15 +7,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sora_adapter.sandbox.bodies import read_fields
-from sora_adapter.sandbox.errors import ApiError
-from sora_adapter.sandbox.fixtures import STAND_IN_ENDPOINT
-from sora_adapter.sandbox.resources import list_resource
+from sora_adapter.sandbox.state.resources import list_resource
 from sora_adapter.sandbox.webhooks import requests as asked
 from sora_adapter.sandbox.webhooks import resources
 from sora_adapter.sandbox.webhooks.endpoints import Endpoint
+from sora_adapter.sandbox.webhooks.fixtures import STAND_IN_ENDPOINT
 from sora_adapter.sandbox.webhooks.outbox import Outbox, event_body, letter_to
 from sora_adapter.sandbox.webhooks.sender import Post
+from sora_adapter.sandbox.wire.bodies import read_fields
+from sora_adapter.sandbox.wire.errors import ApiError
 
 
 class WebhookRoutes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sora_adapter.sandbox.database import Database
+from sora_adapter.sandbox.state.database import Database
 from sora_adapter.sandbox.webhooks.deliveries import GIVE_UP_S, LEASE_S, DeliveryStore
 
 

@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sora_adapter.sandbox.errors import ApiError
+from sora_adapter.sandbox.wire.errors import ApiError
 
 _MINUTE_S = 60.0
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sora_adapter.sandbox.errors import ApiError
+from sora_adapter.sandbox.wire.errors import ApiError
 
 _log = logging.getLogger(__name__)
 

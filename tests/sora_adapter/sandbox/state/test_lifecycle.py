@@ -2,7 +2,7 @@
 
 import pytest
 
-from sora_adapter.sandbox.lifecycle import Moment, moment_of
+from sora_adapter.sandbox.state.lifecycle import Moment, moment_of
 
 
 def after(elapsed: float, *, render_seconds: float = 100, will_fail: bool = False) -> Moment:

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sora_adapter.sandbox.database import Database, Row, marks
-from sora_adapter.sandbox.lifecycle import FAIL_MARKER, Moment, moment_of
+from sora_adapter.sandbox.state.database import Database, Row, marks
+from sora_adapter.sandbox.state.lifecycle import FAIL_MARKER, Moment, moment_of
 
 COUNTED = (
     "creates", "remixes", "edits", "extensions", "characters", "retrieves", "lists", "contents", "deletes",

@@ -4,7 +4,7 @@ Status, code and words are those of the real API where they are known. It names 
 that is not verified; the word of the specification, ``not_verified``, is ours alone.
 """
 
-from sora_adapter.sandbox.errors import ApiError
+from sora_adapter.sandbox.wire.errors import ApiError
 
 REFUSALS: dict[str, ApiError] = {
     "invalid_api_key": ApiError(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sora_adapter.sandbox.database import Database
-from sora_adapter.sandbox.jobs import Job, JobStore, sha256_of
+from sora_adapter.sandbox.state.database import Database
+from sora_adapter.sandbox.state.jobs import Job, JobStore, sha256_of
 
 IMAGE = b"an image"
 OLD = f"""

@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 
-from sora_adapter.sandbox.bodies import Upload
-from sora_adapter.sandbox.errors import ApiError
-from sora_adapter.sandbox.requests import CreateRequest, parse_create, parse_list, parse_remix, parse_variant
+from sora_adapter.sandbox.wire.bodies import Upload
+from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.sandbox.wire.requests import (
+    CreateRequest,
+    parse_create,
+    parse_list,
+    parse_remix,
+    parse_variant,
+)
 
 Make = Callable[..., bytes]
 

@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass
 
-from sora_adapter.sandbox.database import Database
+from sora_adapter.sandbox.state.database import Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS characters (

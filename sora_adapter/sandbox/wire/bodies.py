@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from sora_adapter.sandbox.errors import ApiError
+from sora_adapter.sandbox.wire.errors import ApiError
 
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # what it warns of is answered
 

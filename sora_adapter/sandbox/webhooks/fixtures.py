@@ -1,7 +1,7 @@
 """What a permissive sandbox starts with and never loses: the ids of the SDK's own tests."""
 
-from sora_adapter.sandbox.characters import CharacterStore
-from sora_adapter.sandbox.jobs import Job, JobStore
+from sora_adapter.sandbox.state.characters import CharacterStore
+from sora_adapter.sandbox.state.jobs import Job, JobStore
 from sora_adapter.sandbox.webhooks.endpoints import EndpointStore
 
 STAND_IN_VIDEO = "video_123"
