@@ -30,7 +30,7 @@ async def bound(response: httpx2.Response) -> None:
         del response.headers["content-encoding"]
         if "content-length" in response.headers:  # of the encoded body
             del response.headers["content-length"]
-    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101  # an async client's
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # an async client's
     response.stream = _Bounded(response.stream, encoding, None if is_content else MOST_ANSWER_BYTES)
 
 

@@ -43,7 +43,7 @@ class Lanes(httpx2.AsyncBaseTransport):
         except BaseException:
             self._give_back(lane)
             raise
-        assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101  # an async transport's
+        assert isinstance(response.stream, httpx2.AsyncByteStream)  # an async transport's
         response.stream = _Stream(response.stream, lambda: self._give_back(lane))
         return response
 

@@ -1,12 +1,11 @@
-"""An independent server of the OpenAI Videos API that renders real small files; imports nothing of ours.
+"""An independent server of the OpenAI Videos API that renders small real files; imports nothing of ours.
 
-Where things are: `app` the routes, `bodies` what came over the wire, `requests` what it asks for (`fields`
-one by one, `references` the input image, `films` uploaded videos), `service` what is done about it (`drafts`
-the job it becomes, `limits` whether it may), `resources` how jobs are shown, `errors` the envelope,
-`answers` the headers of every answer, `jobs` and `characters` what is kept in the `database`, `life` what
-the clock makes of a job, `studio` which files exist, `media` how they are made, `webhooks` who is told,
-`stand_ins` what a permissive sandbox starts with, `server` how it is run.
+`server` runs the `app`, whose routes call the `service`. From the bottom up:
 
-Around the routes: `faults` what is to go wrong, `mishaps` and `webhook_faults` how it does, `imitations`
-other servers' ways; `routes`, `exchange` and `connection` are what such layers need.
+- `wire`: routes, request bodies and their fields, the error envelope, the headers of every answer.
+- `state`: jobs and their life cycle, characters and uploads in one database, and their API documents.
+- `media`: how the video, thumbnail and spritesheet files are made; `renderer` decides which exist.
+- `webhooks`: endpoints, the outbox of deliveries, and the sender.
+- `emulators`: the ways in which other servers differ from the protocol.
+- `faults`, `fault_middleware` and `webhook_faults`: what can be made to go wrong.
 """

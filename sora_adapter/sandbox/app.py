@@ -259,13 +259,13 @@ async def _list_deliveries(request: Request) -> Response:
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)  # noqa: S101 - registered for nothing else
+    assert isinstance(error, ApiError)
     return JSONResponse(error.envelope, error.status, headers=error.headers)
 
 
 async def _refused_by_router(request: Request, error: Exception) -> Response:
     """Answer for a route or a method that is not there."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    assert isinstance(error, HTTPException)
     code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     message = f"{error.detail}: {request.method} {request.url.path}"
     refusal = ApiError(message, code=code, status=error.status_code)
@@ -284,7 +284,7 @@ def _methods(request: Request) -> str:
 
 def _service(request: Request) -> Service:
     service = request.app.state.service
-    assert isinstance(service, Service)  # noqa: S101 - put there by create_app
+    assert isinstance(service, Service)
     return service
 
 

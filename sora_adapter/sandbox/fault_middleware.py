@@ -15,10 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sora_adapter.sandbox.faults import ANSWER_LOST, ANSWER_SLOW, FATES, KEPT, Fault, Faults
 from sora_adapter.sandbox.wire.connection import hang_up, reset
-from sora_adapter.sandbox.wire.errors import ApiError
-from sora_adapter.sandbox.wire.refusals import REFUSALS
-from sora_adapter.sandbox.wire.relay import Json, Relay, Told
-from sora_adapter.sandbox.wire.routes import operation_of
+from sora_adapter.sandbox.wire.errors import REFUSALS, ApiError
+from sora_adapter.sandbox.wire.relay import Json, Relay, Told, operation_of
 
 _BLOCKED = "moderation_blocked"
 Break = Callable[[Scope, Receive], Awaitable[None]]

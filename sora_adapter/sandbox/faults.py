@@ -41,8 +41,8 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sora_adapter.sandbox.wire.refusals import REFUSALS
-from sora_adapter.sandbox.wire.routes import OPERATIONS
+from sora_adapter.sandbox.wire.errors import REFUSALS
+from sora_adapter.sandbox.wire.relay import OPERATIONS
 
 GRAMMAR = "OPERATION=FAULT[@DETAIL][:TIMES], such as create=429@2:3 or create=stuck@40"
 WEBHOOK = "webhook"
@@ -161,5 +161,5 @@ def _is_number(detail: str | None) -> bool:
 
 def _one_less(fault: Fault) -> list[Fault]:
     """Return what is left of a fault that has just happened."""
-    assert fault.times is not None  # noqa: S101  # only counted faults come here
+    assert fault.times is not None  # only counted faults come here
     return [replace(fault, times=fault.times - 1)] if fault.times > 1 else []

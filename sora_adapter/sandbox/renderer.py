@@ -138,7 +138,7 @@ class Studio:
             recipe = Recipe(
                 job.model, size, length, act.prompts, image, footage, before=recipe, cast=job.cast_names
             )
-        assert recipe is not None  # noqa: S101 - a job has an act of its own
+        assert recipe is not None
         return recipe
 
     def _put(self, path: Path, write: Callable[[Path], object]) -> Path:

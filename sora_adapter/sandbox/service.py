@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sora_adapter.sandbox.new_jobs import changed, drawn_from, drawn_up, extended
+from sora_adapter.sandbox.new_jobs import Limits, changed, drawn_from, drawn_up, extended
 from sora_adapter.sandbox.renderer import Studio
 from sora_adapter.sandbox.settings import SandboxSettings
 from sora_adapter.sandbox.state.characters import Character, CharacterStore
@@ -21,7 +21,6 @@ from sora_adapter.sandbox.webhooks import fixtures
 from sora_adapter.sandbox.webhooks.outbox import Outbox
 from sora_adapter.sandbox.wire.bodies import Upload
 from sora_adapter.sandbox.wire.errors import ApiError
-from sora_adapter.sandbox.wire.limits import Limits
 from sora_adapter.sandbox.wire.requests import (
     CharacterRequest,
     CreateRequest,

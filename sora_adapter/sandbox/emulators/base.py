@@ -17,8 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sora_adapter.sandbox.wire.bodies import Fields, Upload, read_fields
 from sora_adapter.sandbox.wire.errors import ApiError
-from sora_adapter.sandbox.wire.relay import Json, Relay, Told
-from sora_adapter.sandbox.wire.routes import operation_of, path_of
+from sora_adapter.sandbox.wire.relay import Json, Relay, Told, operation_of, path_of
 
 CREATORS = ("create", "remix", "edit", "extend")
 PROTOCOL_FIELDS = ("prompt", "model", "size", "seconds", "input_reference", "characters", "video")
@@ -201,7 +200,7 @@ def _put(asked: Asked, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
 
 def _data_url(value: Any) -> Json:
     """Say an upload in JSON."""
-    assert isinstance(value, Upload)  # noqa: S101  # whatever else is in fields came out of JSON
+    assert isinstance(value, Upload)  # whatever else is in fields came out of JSON
     return {"image_url": f"data:{value.media_type};base64,{base64.b64encode(value.body).decode()}"}
 
 

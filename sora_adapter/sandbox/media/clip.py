@@ -4,17 +4,53 @@ A clip that continues another is that clip, picture by picture, and then goes on
 keeps its way, and for a second the old colours and words become the new.
 """
 
+import math
+from array import array
 from collections.abc import Callable, Iterator
+from operator import add
 from pathlib import Path
 
-from sora_adapter.sandbox.media.audio import chord
 from sora_adapter.sandbox.media.footage import Footage
 from sora_adapter.sandbox.media.landscape import Landscape
 from sora_adapter.sandbox.media.panel import panel_of
 from sora_adapter.sandbox.media.planes import Picture
-from sora_adapter.sandbox.media.recipe import Recipe
+from sora_adapter.sandbox.media.recipe import Recipe, dice
 from sora_adapter.sandbox.media.still import Still, of_reference
-from sora_adapter.sandbox.media.video import FRAMES_PER_SECOND, encode
+from sora_adapter.sandbox.media.video import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, encode
+
+_CHORDS = ((0, 7, 16, 23), (0, 7, 15, 22), (0, 7, 14, 19), (0, 12, 16, 21))
+_LOUDNESS = 0.045
+_FADE_IN_S = 0.4
+_FADE_OUT_S = 0.8
+
+
+def chord(prompt: str, seconds: int) -> "array[float]":
+    """Return `seconds` of mono sound, samples in -1..1."""
+    sound = _loop(prompt) * seconds
+    rising, falling = (int(SAMPLES_PER_SECOND * fade) for fade in (_FADE_IN_S, _FADE_OUT_S))
+    for index in range(rising):
+        sound[index] *= index / rising
+    for index in range(1, falling + 1):
+        sound[-index] *= (index - 1) / falling
+    return sound
+
+
+def _loop(prompt: str) -> "array[float]":
+    throw = dice("chord", prompt)
+    root = 110 * 2 ** (throw.randrange(8) / 12)
+    notes = [round(root * 2 ** (step / 12)) for step in throw.choice(_CHORDS)]
+    table = [math.sin(math.tau * index / SAMPLES_PER_SECOND) for index in range(SAMPLES_PER_SECOND)]
+    loop = [0.0] * SAMPLES_PER_SECOND
+    for rank, note in enumerate(notes):
+        for hertz, share in ((note, 1.0), (note + 1, 0.7)):
+            loop = list(map(add, loop, _tone(table, hertz, _LOUDNESS * share / (1 + rank * 0.4))))
+    return array("f", loop)
+
+
+def _tone(table: list[float], hertz: int, gain: float) -> list[float]:
+    length = len(table)
+    return [gain * table[index] for index in (step * hertz % length for step in range(length))]
+
 
 _FADE_S = 1.0
 

@@ -5,14 +5,63 @@ or an extension names its parent's prompt beneath its own.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from sora_adapter.sandbox.media.colours import Colour
-from sora_adapter.sandbox.media.fonts import Font, font_for
 from sora_adapter.sandbox.media.palette import palette_of
 from sora_adapter.sandbox.media.planes import Mask, Picture, even
 from sora_adapter.sandbox.media.recipe import Recipe
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_SYSTEM_FONTS = (
+    "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "NotoSansArabic-Regular.ttf",
+    "NotoSansHebrew-Regular.ttf", "NotoSansDevanagari-Regular.ttf", "DejaVuSans.ttf", "wqy-microhei.ttc",
+    "Arial Unicode.ttf", "PingFang.ttc", "AppleSDGothicNeo.ttc", "msyh.ttc", "meiryo.ttc", "malgun.ttf",
+    "segoeui.ttf",
+)  # fmt: skip
+_NO_GLYPH = "\U0010ffff"
+_PROBE_SIZE = 24
+
+
+def font_for(text: str, size: int) -> Font:
+    """Return the font at `size` pixels that shows most of the text."""
+    letters = frozenset(text) - {" "}
+    if not _lacking("", letters):
+        return _font("", size)
+    return _font(min(("", *_installed()), key=lambda name: _lacking(name, letters)), size)
+
+
+def _lacking(name: str, letters: frozenset[str]) -> int:
+    return sum(not _has(name, letter) for letter in letters)
+
+
+@lru_cache(maxsize=20_000)
+def _has(name: str, letter: str) -> bool:
+    """Tell whether a font has a glyph: whether it differs from what it draws for no character at all."""
+    font = _font(name, _PROBE_SIZE)
+    return bytes(font.getmask(letter)) != bytes(font.getmask(_NO_GLYPH))
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[str, ...]:
+    return tuple(name for name in _SYSTEM_FONTS if _is_installed(name))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        ImageFont.truetype(name, _PROBE_SIZE)
+    except OSError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def _font(name: str, size: int) -> Font:
+    return ImageFont.truetype(name, size) if name else ImageFont.load_default(size)
+
 
 _INK = (12, 14, 20)
 _TEXT = (255, 255, 255)

@@ -99,7 +99,7 @@ class Picture:
 def plane_values(colour: Colour) -> tuple[int, int, int]:
     """Return a colour's value in each of the three planes."""
     pixel = Image.new("RGB", (1, 1), colour).convert("RGB", _BT709).getpixel((0, 0))
-    assert isinstance(pixel, tuple)  # noqa: S101 - an RGB image has no other pixels
+    assert isinstance(pixel, tuple)
     y, u, v = (int(value) for value in pixel)
     return y, u, v
 

@@ -142,7 +142,7 @@ class JobStore:
         with self._database.transaction() as database:
             for body in files:
                 database.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", (sha256_of(body), body))
-            database.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({marks(_COLUMNS)})", _row(job))  # noqa: S608 - constants
+            database.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({marks(_COLUMNS)})", _row(job))
 
     def get(self, job_id: str) -> Job | None:
         """Return a job, or None if there is none of that id (any more)."""
@@ -208,7 +208,7 @@ class JobStore:
         return rows[0][0] if rows else None
 
     def _rows(self, clause: str, values: Row) -> list[Row]:
-        return self._database.rows(f"SELECT {_COLUMNS} FROM jobs {clause}", values)  # noqa: S608 - constants
+        return self._database.rows(f"SELECT {_COLUMNS} FROM jobs {clause}", values)
 
 
 def sha256_of(file: bytes | None) -> str | None:

@@ -66,7 +66,7 @@ class DeliveryStore:
     def lease(self, now: float) -> list[Delivery]:
         """Take out what is due, each for one attempt."""
         query = (
-            f"SELECT {_COLUMNS} FROM webhook_deliveries WHERE next_at <= ? ORDER BY next_at, rowid LIMIT ?"  # noqa: S608 - constants
+            f"SELECT {_COLUMNS} FROM webhook_deliveries WHERE next_at <= ? ORDER BY next_at, rowid LIMIT ?"
         )
         if not self._database.rows(query, (now, 1)):
             return []
@@ -90,7 +90,7 @@ class DeliveryStore:
 
     def all(self) -> list[Delivery]:
         """Return the deliveries, oldest first."""
-        query = f"SELECT {_COLUMNS} FROM webhook_deliveries ORDER BY rowid"  # noqa: S608 - constants
+        query = f"SELECT {_COLUMNS} FROM webhook_deliveries ORDER BY rowid"
         return [Delivery(*row) for row in self._database.rows(query)]  # type: ignore[arg-type]  # the table is STRICT
 
     def forget(self, endpoint_id: str) -> None:

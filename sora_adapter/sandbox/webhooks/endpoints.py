@@ -1,12 +1,48 @@
 """The endpoints: who wants to be told what, where, and with which secret it is signed."""
 
+import base64
+import hashlib
+import hmac
 import json
+import secrets
 import uuid
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
 from sora_adapter.sandbox.state.database import Database, Row, marks
-from sora_adapter.sandbox.webhooks.signing import new_secret
+
+_PREFIX = "whsec_"
+_SECRET_BYTES = 32
+_SHOWN = 4
+
+
+def new_secret() -> str:
+    """Make a signing secret."""
+    return _PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def hint_of(secret: str) -> str:
+    """Return what a secret can be recognised by and not guessed from."""
+    return f"{_PREFIX}...{secret[-_SHOWN:]}"
+
+
+def signed_headers(
+    delivery_id: str, timestamp_s: int, body: bytes, valid_secrets: Iterable[str]
+) -> dict[str, str]:
+    """Return the three headers of a delivery."""
+    text = f"{delivery_id}.{timestamp_s}.".encode() + body
+    return {
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(timestamp_s),
+        "webhook-signature": " ".join(_signature(secret, text) for secret in valid_secrets),
+    }
+
+
+def _signature(secret: str, text: bytes) -> str:
+    key = base64.b64decode(secret.removeprefix(_PREFIX))
+    return "v1," + base64.b64encode(hmac.digest(key, text, hashlib.sha256)).decode()
+
 
 OLD_SECRET_S = 24 * 3600.0
 
@@ -73,13 +109,13 @@ class EndpointStore:
         """Keep a new endpoint, with a secret of its own; one whose id is taken stays as it is."""
         new_id = endpoint_id or f"whe_{uuid.uuid4().hex}"
         endpoint = Endpoint(new_id, name, url, event_types, now, now, new_secret())
-        statement = f"INSERT OR IGNORE INTO webhook_endpoints ({_COLUMNS}) VALUES ({marks(_COLUMNS)})"  # noqa: S608 - constants
+        statement = f"INSERT OR IGNORE INTO webhook_endpoints ({_COLUMNS}) VALUES ({marks(_COLUMNS)})"
         self._database.change(statement, _row(endpoint))
         return endpoint
 
     def put(self, endpoint: Endpoint) -> None:
         """Keep an endpoint as it is now."""
-        statement = f"UPDATE webhook_endpoints SET {_SETTERS} WHERE id = ?"  # noqa: S608 - constants
+        statement = f"UPDATE webhook_endpoints SET {_SETTERS} WHERE id = ?"
         self._database.change(statement, (*_row(endpoint), endpoint.id))
 
     def get(self, endpoint_id: str) -> Endpoint | None:
@@ -96,7 +132,7 @@ class EndpointStore:
         return self._database.change("DELETE FROM webhook_endpoints WHERE id = ?", (endpoint_id,)) == 1
 
     def _rows(self, clause: str, values: Row) -> list[Endpoint]:
-        query = f"SELECT {_COLUMNS} FROM webhook_endpoints {clause}"  # noqa: S608 - constants
+        query = f"SELECT {_COLUMNS} FROM webhook_endpoints {clause}"
         return [_endpoint(row) for row in self._database.rows(query, values)]
 
 

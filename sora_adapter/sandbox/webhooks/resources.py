@@ -3,9 +3,8 @@
 from typing import Any
 
 from sora_adapter.sandbox.webhooks.deliveries import Delivery
-from sora_adapter.sandbox.webhooks.endpoints import Endpoint
+from sora_adapter.sandbox.webhooks.endpoints import Endpoint, hint_of
 from sora_adapter.sandbox.webhooks.requests import EVENT_TYPES
-from sora_adapter.sandbox.webhooks.signing import hint_of
 
 
 def endpoint_resource(endpoint: Endpoint) -> dict[str, Any]:

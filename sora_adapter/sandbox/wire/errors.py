@@ -108,3 +108,32 @@ class ApiError(Exception):
         """Answer for a fault of the sandbox's own; its cause is no secret on the reader's machine."""
         message = f"The sandbox failed: {type(cause).__name__}: {cause}"
         return cls(message, code="server_error", status=500, kind="server_error")
+
+
+REFUSALS: dict[str, ApiError] = {
+    "invalid_api_key": ApiError(
+        "Incorrect API key provided. You can find your API key at https://platform.openai.com/account/api-keys.",
+        code="invalid_api_key",
+        status=401,
+    ),
+    "not_verified": ApiError(
+        "Your organization must be verified to use the model `sora-2`. Please go to: "
+        "https://platform.openai.com/settings/organization/general and click on Verify Organization.",
+        code=None,
+        status=403,
+    ),
+    "model_not_found": ApiError(
+        "The model `sora-2` does not exist or you do not have access to it.",
+        code="model_not_found",
+        status=404,
+    ),
+    "insufficient_quota": ApiError(
+        "You exceeded your current quota, please check your plan and billing details.",
+        code="insufficient_quota",
+        status=429,
+        kind="insufficient_quota",
+    ),
+    "billing_hard_limit_reached": ApiError(
+        "Billing hard limit has been reached.", code="billing_hard_limit_reached"
+    ),
+}
