@@ -5,7 +5,8 @@ attempts that asked for the very same are interchangeable, so their videos are s
 else is for a person. An attempt that may still be answered makes those beside it wait.
 
 Nothing was found for an attempt only if submissions account for every video of its time: one that is adopted,
-or that nobody has claimed, may be its own, however differently it is described.
+or that nobody has claimed, may be its own, however differently it is described. Where the server's times
+prove nothing (`clocks`), that holds for every video it lists.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,11 +40,14 @@ def assign(
     videos: Sequence[Observation],
     under_way: Iterable[str],
     adopted: Sequence[Observation] = (),
+    *,
+    times_count: bool = True,
 ) -> Mapping[str, Finding]:
     """Return what was found for each attempt, by job id.
 
     `videos` are those nobody has claimed, `adopted` those that were taken in without a submission;
-    `under_way` names the jobs whose attempts may still be answered.
+    `under_way` names the jobs whose attempts may still be answered. Unless `times_count`, the time of a video
+    does not rule it out.
     """
     waiting = set(under_way)
     videos = sorted(videos, key=lambda seen: (seen.created_at or 0, seen.video_id))
@@ -54,7 +58,10 @@ def assign(
     spoken_for = {seen.video_id for some in fitting.values() for seen in some}
     return {
         attempt.job.job_id: _unless_unaccounted(
-            findings[attempt.job.job_id], attempt, videos, adopted, spoken_for
+            findings[attempt.job.job_id],
+            [(seen, doubts_about(attempt, seen, times_count=times_count)) for seen in videos],
+            [_doubts_about_adopted(attempt, seen, times_count=times_count) for seen in adopted],
+            spoken_for,
         )
         for attempt in attempts
     }
@@ -64,16 +71,16 @@ def _fitting(attempt: Attempt, videos: Sequence[Observation]) -> list[Observatio
     return [seen for seen in videos if doubts_about(attempt, seen) == ()]
 
 
-def doubts_about(attempt: Attempt, seen: Observation) -> tuple[str, ...] | None:
+def doubts_about(attempt: Attempt, seen: Observation, *, times_count: bool = True) -> tuple[str, ...] | None:
     """Return why `seen` is not certainly of this attempt; None if it certainly is not.
 
     Within the time of an attempt nothing a server says of a video is certain to rule it out. At another time,
-    where the clocks would have to be wrong, another text or source does.
+    where the clocks would have to be wrong, another text or source does, if times count.
     """
     compared = likeness(attempt, seen)
     if seen.created_at is None or attempt.may_have_created_at(seen.created_at):
         return compared.differences
-    if compared.verdict == "other" or compared.text_differs:
+    if times_count and (compared.verdict == "other" or compared.text_differs):
         return None
     return (*compared.differences, ANOTHER_TIME)
 
@@ -140,35 +147,33 @@ def _in_order(
 
 def _unless_unaccounted(
     finding: Finding,
-    attempt: Attempt,
-    videos: Sequence[Observation],
-    adopted: Sequence[Observation],
+    videos: Sequence[tuple[Observation, tuple[str, ...] | None]],
+    adopted: Sequence[str | None],
     spoken_for: set[str],
 ) -> Finding:
     """Leave an attempt to a person where nothing fits it and no submission accounts for what may be its own.
 
-    A video that fits another attempt, `spoken_for`, is waited for: it may be given to that one.
+    `videos` and `adopted` come with what is in doubt about them, None if they are certainly another's. A
+    video that fits another attempt, `spoken_for`, is waited for: it may be given to that one.
     """
     if finding.kind != "nothing":
         return finding
-    near = [(seen, doubt) for seen in videos if (doubt := doubts_about(attempt, seen)) is not None]
-    free = [(seen, doubt) for seen, doubt in near if seen.video_id not in spoken_for]
-    taken_in = [(seen, likeness(attempt, seen).differences) for seen in adopted if _counts(attempt, seen)]
+    near = [(seen, doubts) for seen, doubts in videos if doubts is not None]
+    free = [(seen, doubts) for seen, doubts in near if seen.video_id not in spoken_for]
+    free.sort(key=lambda pair: len(pair[1]))  # what is most like it first
+    taken_in = [doubts for doubts in adopted if doubts is not None]
     if free or taken_in:
-        doubts = (
-            *(f"{seen.video_id}: {', '.join(doubt)}" for seen, doubt in free),
-            *(
-                f"{seen.video_id}: {', '.join((*doubt, 'it was adopted without a submission'))}"
-                for seen, doubt in taken_in
-            ),
-        )
+        doubts = (*(f"{seen.video_id}: {', '.join(doubts)}" for seen, doubts in free), *taken_in)
         return Finding("several", candidates=tuple(seen for seen, _ in free), doubts=doubts)
     if near:
         return Finding("wait", candidates=tuple(seen for seen, _ in near))
     return finding
 
 
-def _counts(attempt: Attempt, adopted: Observation) -> bool:
-    """Say whether an adopted video may be what `attempt` created: by its time, or by its text."""
-    is_in_time = adopted.created_at is None or attempt.may_have_created_at(adopted.created_at)
-    return is_in_time or may_be_of(attempt, adopted)
+def _doubts_about_adopted(attempt: Attempt, seen: Observation, *, times_count: bool) -> str | None:
+    """Return why an adopted video may be of the attempt; None if neither its time nor its text is."""
+    is_in_time = seen.created_at is None or attempt.may_have_created_at(seen.created_at)
+    doubts = doubts_about(attempt, seen, times_count=times_count)
+    if doubts is None or not (is_in_time or not times_count or may_be_of(attempt, seen)):
+        return None
+    return f"{seen.video_id}: {', '.join((*doubts, 'it was adopted without a submission'))}"

@@ -139,7 +139,9 @@ class _Search:
         here = [attempt for attempt in attempts if went_to(attempt, self._profile.name, client.base_url)]
         seen = await with_prompts(client, here, seen)
         under_way = self._may_be_answered(here, names)
-        return attempts, assign(here, seen.unclaimed, under_way, seen.adopted), seen
+        times_count = seen.times_doubt is None
+        findings = assign(here, seen.unclaimed, under_way, seen.adopted, times_count=times_count)
+        return attempts, findings, seen
 
     def _open_attempts(self) -> list[Attempt]:
         return open_attempts(self._session.ledger, self._profile.name, self._profile.takes_effect_s)

@@ -6,17 +6,26 @@ a lost one.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from ledger.events import RenderAdopted, WebhookReceived
+from ledger.events import (
+    Event,
+    RenderAdopted,
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionRecovered,
+    WebhookReceived,
+)
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.store.interface import JobFilter, RecordFilter
 from render_service.recovery.assignment import doubts_about
 from render_service.recovery.attempts import Attempt
+from render_service.recovery.clocks import Flight, doubt_times
 from render_service.recovery.listing import Listing, read_list
 from render_service.session.event_ids import claim_id
 from render_service.session.servers import server_of
@@ -25,6 +34,7 @@ from render_service.submission.retry import patiently
 from render_service.webhooks.matching import inbox_of
 from sora_adapter.errors import ServerRefused, ServerUnreadable, VideoNotFound
 from sora_adapter.models import Observation, Page
+from sora_adapter.profiles import Profile
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
@@ -37,8 +47,8 @@ class Sightings:
     `unclaimed` belong to no job, `adopted` to one that was taken in without a submission. `by_webhook` names
     those that only a webhook told of. `listed` is None where the server cannot be searched, else how many
     videos it showed. `knows_ours` is False where none of the videos this ledger has from it was among them:
-    then it may be another account's list. `doubt` is why there may be more than this; `stopped` that the
-    list was not read to its end on purpose.
+    then it may be another account's list. `doubt` is why there may be more than this, `times_doubt` why the
+    times of these prove nothing; `stopped` that the list was not read to its end on purpose.
     """
 
     unclaimed: tuple[Observation, ...]
@@ -47,6 +57,7 @@ class Sightings:
     listed: int | None
     knows_ours: bool
     doubt: str | None
+    times_doubt: str | None = None
     stopped: bool = False
 
 
@@ -74,7 +85,7 @@ async def look(
     announced, unknown = await _announced(session, client, after, shown)
     if unknown:
         doubt = doubt or f"a webhook told of {unknown[0]}, which the server does not show"
-    sightings = await asyncio.to_thread(_sightings, session.ledger, profile.name, listing, announced, doubt)
+    sightings = await asyncio.to_thread(_sightings, session, profile, listing, announced, doubt)
     if sightings.doubt is None:
         missing = await asyncio.to_thread(_missing, session.ledger, client, shown, before)
         sightings = replace(sightings, doubt=missing)
@@ -128,25 +139,61 @@ async def _announced(
 
 
 def _sightings(
-    ledger: Ledger,
-    profile: str,
+    session: Session,
+    profile: Profile,
     listing: Listing | None,
     announced: Sequence[Observation],
     doubt: str | None,
 ) -> Sightings:
-    listed = listing.videos if listing else ()
+    ledger, listed = session.ledger, listing.videos if listing else ()
     shown = {seen.video_id: seen for seen in (*listed, *announced)}
-    claims = {video_id: _claimed_by(ledger, profile, video_id) for video_id in shown}
+    claims = {video_id: _claimed_by(ledger, profile.name, video_id) for video_id in shown}
     known = sum(claim is not None for claim in claims.values())
+    ours = [seen for name, seen in shown.items() if claims[name] == "submission"]
+    is_accounted_for = len(ours) == len(shown)
+    all_times = [seen.created_at for seen in shown.values() if seen.created_at is not None]
     return Sightings(
         unclaimed=tuple(seen for name, seen in shown.items() if claims[name] is None),
         adopted=tuple(seen for name, seen in shown.items() if claims[name] == "adoption"),
         by_webhook=frozenset(seen.video_id for seen in announced),
         listed=len(listed) if listing else None,
-        knows_ours=known > 0 or not _has_videos(ledger, profile),
+        knows_ours=known > 0 or not _has_videos(ledger, profile.name),
         doubt=doubt,
+        times_doubt=None if is_accounted_for else _doubt_times(session, profile, ours, all_times),
         stopped=listing.stopped if listing else False,
     )
+
+
+def _doubt_times(
+    session: Session, profile: Profile, ours: Iterable[Observation], all_times: Sequence[int]
+) -> str | None:
+    """Return why the times of a list prove nothing; `ours` are the videos that a submission claimed."""
+    flights = (_flight(session.ledger, profile, seen) for seen in ours)
+    return doubt_times([flight for flight in flights if flight], all_times, session.clock())
+
+
+def _flight(ledger: Ledger, profile: Profile, seen: Observation) -> Flight | None:
+    """Return when the video of a submission may have been created; None where that is not recorded."""
+    jobs = ledger.jobs(JobFilter(profile=profile.name, video_id=seen.video_id), 1)
+    history = ledger.history(jobs[0].job_id) if jobs else []
+    got = next((record for record in history if _gives(record.event, seen.video_id)), None)
+    if got is None or seen.created_at is None:
+        return None
+    assert isinstance(got.event, SubmissionAccepted | SubmissionRecovered)  # noqa: S101  # they give a video
+    attempt_id = got.event.attempt_id
+    [sent] = (record for record in history if _begins(record.event, attempt_id))
+    intended_at, heard_at = (datetime.fromisoformat(record.recorded_at) for record in (sent, got))
+    is_answered = isinstance(got.event, SubmissionAccepted)
+    until = heard_at if is_answered else intended_at + timedelta(seconds=profile.takes_effect_s)
+    return Flight(jobs[0].job_id, seen.video_id, seen.created_at, intended_at, until, is_answered)
+
+
+def _begins(event: Event, attempt_id: str) -> bool:
+    return isinstance(event, SubmissionIntended) and event.attempt_id == attempt_id
+
+
+def _gives(event: Event, video_id: str) -> bool:
+    return isinstance(event, SubmissionAccepted | SubmissionRecovered) and event.video_id == video_id
 
 
 def _claimed_by(ledger: Ledger, profile: str, video_id: str) -> Literal["submission", "adoption"] | None:

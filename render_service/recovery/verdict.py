@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, assert_never
 
 from ledger.job import Job
-from render_service.recovery.assignment import Finding
+from render_service.recovery.assignment import ANOTHER_TIME, Finding
 from render_service.recovery.attempts import Attempt
 from render_service.recovery.search import Sightings
 from render_service.runtime.documents import job_document
@@ -15,6 +15,9 @@ from sora_adapter.models import Observation
 from sora_adapter.profiles import Profile
 
 Verdict = Literal["recovered", "absent", "waiting", "needs_person", "settled"]
+
+SHOWN = 10
+"""How many videos a message names, and has a command for."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,20 @@ def conclude(
             why = "a video that may be its own fits another attempt, which has to be settled first"
             return Settlement(job, "waiting", why, commands=(_again(job),))
         case "several":
-            videos = "these videos may be its own" + ("; what differs: " if finding.doubts else "")
-            return _ask(job, videos + "; ".join(finding.doubts), finding.candidates)
+            return _ask(job, _what_differs(finding, seen), finding.candidates)
         case "nothing":
             return _nothing(job, seen, profile, missing_s)
         case _:
             assert_never(finding.kind)
+
+
+def _what_differs(finding: Finding, seen: Sightings) -> str:
+    shown, more = finding.doubts[:SHOWN], len(finding.doubts) - SHOWN
+    doubts = "; ".join([*shown, *([f"and {more} more (`sora-ledger list` shows them)"] if more > 0 else [])])
+    videos = "these videos may be its own" + (f"; what differs: {doubts}" if doubts else "")
+    if seen.times_doubt and any(ANOTHER_TIME in doubt for doubt in finding.doubts):
+        videos += f". The server's times prove nothing: {seen.times_doubt}"
+    return videos
 
 
 def _found(job: Job, video: Observation, seen: Sightings) -> Settlement:
@@ -101,7 +112,7 @@ def next_steps(job: Job) -> tuple[str, ...]:
 
 def _ask(job: Job, why: str, candidates: Sequence[Observation] = ()) -> Settlement:
     names = tuple(seen.video_id for seen in candidates)
-    taking = tuple(f"{_again(job)} --video-id {name}" for name in names or ("VIDEO_ID",))
+    taking = tuple(f"{_again(job)} --video-id {name}" for name in names[:SHOWN] or ("VIDEO_ID",))
     return Settlement(job, "needs_person", why, names, (*taking, _declaring_absent(job)))
 
 

@@ -74,6 +74,9 @@ def test_no_list_proves_absence_while_a_call_may_still_take_effect(
         {"prompt": "nfc"},
         {"clock_s": 7200},
         {"created_at": "ms", "prompt": 5},
+        {"clock_s": 7200, "prompt": 5},
+        {"clock_s": -7200, "prompt": 5},
+        {"clock_s": -7200},
     ],
     ids=str,
 )
@@ -86,6 +89,49 @@ def test_a_lost_answer_is_never_billed_twice_whatever_the_list_is_like(
     for command in (batch, ("reconcile", "--all", "--grace", "0"), (*batch, "--resume")):
         ana(*command)
     assert len(server.bills()) == 3
+
+
+@pytest.mark.parametrize("clock_s", [7200, -7200])
+def test_the_first_submission_to_a_server_with_another_clock_is_never_billed_twice(
+    outside: Outside, ana: Any, clock_s: int
+) -> None:
+    server = outside(creates=["lost-answer"], clock_s=clock_s, prompt=5)
+    ana = ana.at(server)
+    job = ana("create", *FOX).document["job_id"]
+    [video] = server.bills()
+    asked = ana("reconcile", job, "--grace", "0")
+    [settlement] = asked.document["settlements"]
+    assert (asked.code, settlement["verdict"], settlement["candidates"]) == (6, "needs_person", [video["id"]])
+    ana("worker", "--drain", "--interval", "0.1", "--grace", "0")
+    assert (ana("resume", job).code, len(server.bills())) == (1, 1)
+    assert ana("reconcile", job, "--video-id", video["id"], "--force").code == 0
+
+
+def test_a_server_whose_clock_was_wrong_for_another_video_proves_no_absence(
+    outside: Outside, ana: Any
+) -> None:
+    server = outside(creates=["ok", "lost-answer"], clock_s=-7200, prompt=5)
+    ana = ana.at(server)
+    first = ana("create", "--prompt", "an owl flies", "--no-augment").document["job_id"]
+    job = ana("create", *FOX).document["job_id"]
+    ended = ana("reconcile", job)
+    said, why = verdict(ended)
+    assert (ended.code, said) == (6, "needs_person")
+    assert f"The server's times prove nothing: {server.bills()[0]['id']} was requested by {first} at" in why
+
+
+def test_old_videos_of_another_client_leave_absence_proven_where_the_clocks_agree(
+    outside: Outside, ana: Any
+) -> None:
+    server = outside(clock_s=-7211, creates=["ok", "lost-request"])
+    ana = ana.at(server)
+    for _ in range(3):
+        server.create("long before")
+    server.behave(clock_s=0)
+    ana("create", "--prompt", "an owl flies", "--no-augment")
+    job = ana("create", *FOX).document["job_id"]
+    said = verdict(ana("reconcile", job, "--grace", "0"))[0]
+    assert (said, ana("resume", job).code, len(server.bills())) == ("absent", 0, 5)
 
 
 def test_the_video_is_found_on_the_last_page_of_a_list_in_another_order(outside: Outside, ana: Any) -> None:

@@ -186,10 +186,11 @@ class People(RuleBasedStateMachine):
         self.quiet_at = 0.0
         """When the last call that may still take effect has taken it."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(clock_s=st.sampled_from([0, 0, 7200, -7200]))
+    def begin(self, clock_s: int) -> None:
         world = self.world
         world.server.reset()
+        world.server.behave(clock_s=clock_s)
         for path in world.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         assert world.run("budget", "set", "all", "--limit", "1000", "--why", "agreed") == 0

@@ -175,12 +175,44 @@ async def test_an_adopted_video_keeps_absence_from_counting(
 
 
 async def test_a_video_of_another_prompt_and_another_time_does_not_keep_absence_from_counting(
+    at: Callable[[str], Session], sandbox: Any, request_for: Any, later: Callable[..., Session]
+) -> None:
+    times = [1_700_000_001.0]
+    server = sandbox(clock=lambda: times[-1])
+    session = at(server.base_url)
+    await known_to(session, another_clients(server, "a heron"))
+    another_clients(server, "a horse")
+    times.append(time.time())
+    await place(session, request_for(prompt="an owl"))  # its time shows that the clocks agree
+    httpx2.post(f"{server.origin}/_sandbox/faults", json={"faults": ["create=lost:1"]})
+    job = (await place(session, request_for())).job
+    assert (await reconcile_job(later(session, seconds=601), job)).verdict == "absent"
+
+
+def another_clients(server: SandboxServer, prompt: str) -> str:
+    asked = {"prompt": prompt, "model": "sora-2", "size": "1280x720", "seconds": "4"}
+    made = httpx2.post(f"{server.base_url}/videos", json=asked, headers={"authorization": "Bearer other"})
+    return str(made.raise_for_status().json()["id"])
+
+
+async def test_without_a_video_of_our_own_no_time_keeps_a_video_from_being_ours(
     session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
 ) -> None:
-    await known_to(session, someone_else(prompt="ours"))
-    someone_else(prompt="a horse")
+    other = someone_else(prompt="a horse")
     job = await lost(later(session, days=1), kept=False)
-    assert (await reconcile_job(later(session, days=2), job)).verdict == "absent"
+    settlement = await reconcile_job(later(session, days=2), job)
+    assert (settlement.verdict, settlement.candidates) == ("needs_person", (other,))
+    assert "it lists no video submitted by this ledger that shows" in settlement.why
+
+
+async def test_a_message_names_ten_of_many_videos_and_says_how_many_more_there_are(
+    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
+) -> None:
+    for _ in range(12):
+        someone_else(prompt="a horse")
+    settlement = await reconcile_job(later(session, days=1), await lost(session, kept=False))
+    assert "and 2 more (`sora-ledger list` shows them)" in settlement.why
+    assert (len(settlement.candidates), len(settlement.commands)) == (12, 11)
 
 
 async def known_to(session: Session, video_id: str) -> None:
