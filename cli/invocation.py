@@ -54,7 +54,7 @@ class Invocation:
 
         One that begins a ledger and `calls` a server does not begin it for a server that cannot be used.
         """
-        from render_service.runtime.sync import in_session  # noqa: PLC0415  # asyncio: the same
+        from render_service.api.sessions import in_session  # noqa: PLC0415  # asyncio: the same
         from render_service.session.session import usable_profile  # noqa: PLC0415  # not for commands that only read
 
         if begins and calls:

@@ -1,20 +1,26 @@
 """Use cases: where ledger, decision and adapter meet. Knows no click.
 
 Programs use `RenderDesk`, or `SyncRenderDesk` where nothing is awaited; both are imported when they are first
-named, so that whoever only reads a ledger loads nothing that calls.
+named, so that a program that only reads a ledger loads nothing that calls.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from render_service.api import NotSubmitted, RenderDesk, SyncRenderDesk
+    from render_service.api.async_desk import NotSubmitted, RenderDesk
+    from render_service.api.sync_desk import SyncRenderDesk
 
 __all__ = ["NotSubmitted", "RenderDesk", "SyncRenderDesk"]
 
+_MODULES = {
+    "NotSubmitted": "render_service.api.async_desk",
+    "RenderDesk": "render_service.api.async_desk",
+    "SyncRenderDesk": "render_service.api.sync_desk",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from render_service import api  # noqa: PLC0415  # only for who asks for it
-
-        return getattr(api, name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

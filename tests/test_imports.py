@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "render_service": {"render_service", "sora_adapter", "decision", "ledger"},
     "cli": {"cli", "render_service", "sora_adapter", "decision", "ledger"},
 }
-FOLDERS_GO_ONE_WAY = ("decision",)
+FOLDERS_GO_ONE_WAY = ("decision", "render_service")
 SANDBOX = ROOT / "sora_adapter" / "sandbox"
 OF_THE_LEDGER_FOR_DECISION = {"ledger.events", "ledger.private", "ledger.canonical"}
 HEAVY = {"obstore", "openai", "httpx2", "av", "PIL", "uvicorn", "starlette", "sqlite_utils"}

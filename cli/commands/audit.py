@@ -77,8 +77,8 @@ def audit_command(
         _count(inv, as_of)
         return
 
+    from render_service.api.sessions import finished  # noqa: PLC0415
     from render_service.recovery.audit import Scope, audit  # noqa: PLC0415  # may call a server
-    from render_service.runtime.sync import finished  # noqa: PLC0415
 
     scope = Scope(since, grace_s, offline)
     with inv.ledger() as ledger:

@@ -29,7 +29,7 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
       sora-ledger character --id char_123
     """
     from render_service.adoption.characters import KnownCharacter, see_character  # noqa: PLC0415  # may call a server
-    from render_service.runtime.sync import finished  # noqa: PLC0415
+    from render_service.api.sessions import finished  # noqa: PLC0415
 
     recorded = _recorded(inv, character_id)
     if dry_run:

@@ -83,7 +83,7 @@ def _of_video(
     **asked: Any,
 ) -> RenderRequest:
     """Return the request for a remix, edit or extension; what only a new render takes is refused."""
-    from render_service.session.sources import source_ahead  # noqa: PLC0415
+    from render_service.submission.sources import source_ahead  # noqa: PLC0415
 
     extra = asked.pop("extra")
     only_for_create = {"--input-reference": asked.pop("input_reference"), "--promotes": asked.pop("promotes")}

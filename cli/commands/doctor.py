@@ -32,8 +32,8 @@ def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
       sora-ledger doctor
       sora-ledger doctor --profile sandbox --json
     """
+    from render_service.api.sessions import finished  # noqa: PLC0415
     from render_service.maintenance.doctor import Found, checkup  # noqa: PLC0415  # calls a server
-    from render_service.runtime.sync import finished  # noqa: PLC0415
 
     async def collect() -> "list[Finding]":
         looking = checkup(inv.settings, inv.trace, asks=not dry_run, even_if_retired=inv.even_if_retired)

@@ -55,7 +55,7 @@ def list_command(  # one parameter per option
         _preview(inv, MOST if everything else limit, after, order)
         return
     from render_service.adoption.server_library import list_all, list_videos, page_document  # noqa: PLC0415  # may call a server
-    from render_service.runtime.sync import finished  # noqa: PLC0415
+    from render_service.api.sessions import finished  # noqa: PLC0415
 
     retired = inv.even_if_retired
     if everything:

@@ -66,8 +66,8 @@ def _text(console: "Console", inv: Invocation, job: "Job") -> None:
 def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
     """Emit the request that would be made for one video; an unknown video id is taken as it is."""
     from render_service.session.servers import check_server  # noqa: PLC0415
-    from render_service.session.sources import video_in  # noqa: PLC0415
     from render_service.submission.preview import address  # noqa: PLC0415
+    from render_service.submission.sources import video_in  # noqa: PLC0415
 
     video_id, profile = name, inv.settings.chosen_profile()
     try:

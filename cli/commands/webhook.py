@@ -90,7 +90,7 @@ def _refuse_misplaced(action: str, **given: object) -> None:
 
 
 def _ask(inv: Invocation, ask: "Callable[[VideosClient], Awaitable[Any]]") -> Any:
-    from render_service.runtime.sync import finished  # noqa: PLC0415  # asyncio and a server: only who calls
+    from render_service.api.sessions import finished  # noqa: PLC0415  # asyncio and a server: only who calls
     from render_service.webhooks.endpoints import asked  # noqa: PLC0415
 
     return finished(asked(inv.settings, inv.trace, ask, even_if_retired=inv.even_if_retired))

@@ -28,8 +28,8 @@ def job_of(inv: Invocation, name: str) -> Job:
 def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
     """Ask the server, and only if it has the video record anything; else say both: `unknown`, and why not."""
     from render_service.adoption.adopt import adopt_or_recover, look_up  # noqa: PLC0415  # calls a server
+    from render_service.api.sessions import finished  # noqa: PLC0415
     from render_service.runtime.errors import BadInput  # noqa: PLC0415
-    from render_service.runtime.sync import finished  # noqa: PLC0415
     from sora_adapter.errors import OperationUnsupported, SettingsUnusable, VideoNotFound  # noqa: PLC0415
 
     try:

@@ -23,7 +23,7 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
     A video that only the server knows is adopted first; in a dry run it stays unknown.
     """
     if dry_run:
-        from render_service.session.sources import source_ahead  # noqa: PLC0415
+        from render_service.submission.sources import source_ahead  # noqa: PLC0415
 
         with inv.ledger() as ledger:
             source, profile = source_ahead(ledger, name)
@@ -33,7 +33,7 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
     job_id = job_of(inv, name).job_id
 
     async def follow(session: "Session") -> "tuple[Placed, RenderRequest]":
-        from render_service.session.sources import source_of  # noqa: PLC0415
+        from render_service.submission.sources import source_of  # noqa: PLC0415
         from render_service.submission.submit import place  # noqa: PLC0415
 
         source, profile = await source_of(session, job_id)

@@ -30,8 +30,8 @@ def preview_split(inv: Invocation, name: str, split: "Split", request_from: Requ
     Each is decided as if it were of the video called `name`: the results it would be of are not there yet,
     and have the same shape.
     """
-    from render_service.session.sources import source_ahead  # noqa: PLC0415
     from render_service.submission.preview import preview  # noqa: PLC0415
+    from render_service.submission.sources import source_ahead  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         source, profile = source_ahead(ledger, name)

@@ -21,6 +21,7 @@ from ledger.store.interface import NEW, JobFilter
 from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempts import OPEN, Attempt, attempt_of, went_to
 from render_service.recovery.reconcile import reconcile_job
+from render_service.recovery.search import known_job
 from render_service.runtime.errors import MayBeOurs
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
@@ -130,13 +131,6 @@ def _refusal(attempt: Attempt, seen: Observation) -> str:
         f"{what}: {again}` looks for it, {taking}, "
         f"{again} --absent --why TEXT` says that it is another's; then repeat the command"
     )
-
-
-async def known_job(session: Session, profile: Profile, video_id: str) -> Job | None:
-    """Return the job of a profile's video; None if the ledger has none."""
-    where = JobFilter(profile=profile.name, video_id=video_id)
-    jobs = await asyncio.to_thread(session.ledger.jobs, where, 1)
-    return jobs[0] if jobs else None
 
 
 def _found_at(session: Session, profile: Profile) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 from ledger.events import Status, Variant
 from ledger.job import Job, State
 from render_service.adoption.adopt import take_in
-from render_service.adoption.server_library import pages
+from render_service.recovery.listing import pages
 from render_service.runtime.errors import AssetUnusable, MayBeOurs
 from render_service.session.session import Session
 from render_service.settlement.settle import fetch, refresh, settle

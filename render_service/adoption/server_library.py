@@ -1,19 +1,17 @@
 """What a server has: list it, and have it delete what is no longer needed."""
 
-from collections.abc import AsyncIterator
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ledger.events import Event, Outcome
 from ledger.job import Job, State
 from ledger.private import Private
+from render_service.recovery.listing import pages
 from render_service.runtime.errors import NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.closing import closing
 from render_service.session.session import Session, connection, usable_profile
 from render_service.settlement.settle import is_over, over_at, record
-from render_service.submission.retry import patiently
 from render_service.submission.submit import uninterrupted
 from sora_adapter.errors import ServerRefused, VideoNotFound
 from sora_adapter.models import Observation, Page
@@ -21,7 +19,6 @@ from sora_adapter.models import Observation, Page
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
-PAGE = 100
 DELETABLE = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST, State.ABANDONED)
 
 
@@ -38,25 +35,6 @@ async def list_videos(  # what can be asked of a list
     profile = usable_profile(settings, None, even_if_retired=even_if_retired)
     async with connection(settings, trace, profile) as client:
         return await client.list(limit=limit, after=after, order=order)
-
-
-async def pages(
-    client: "VideosClient", *, after: str | None = None, order: Literal["asc", "desc"] = "asc"
-) -> AsyncIterator[Page]:
-    """Yield a server's pages to the last one.
-
-    Where a page does not say whether there is more, that is an empty one; a server that shows nothing new
-    begins again, and is asked no further.
-    """
-    shown: set[str] = set()
-    while True:
-        page = await patiently(partial(client.list, limit=PAGE, after=after, order=order))
-        yield page
-        new = {seen.video_id for seen in page.observations} - shown
-        if page.has_more is False or page.last_id is None or not new:
-            return
-        shown |= new
-        after = page.last_id
 
 
 async def list_all(

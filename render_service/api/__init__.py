@@ -1,5 +1,7 @@
 """The desk for programs: the helpers of the Bickford integration, in Python, with a ledger behind them.
 
+Import it from `render_service` itself.
+
 ==========================  ==================================
 there                       here
 ==========================  ==================================
@@ -15,8 +17,3 @@ A job is named by its job id or its video id. A video the ledger does not know i
 the packages behind it (`render_service.runtime.errors`, `decision.errors`, `sora_adapter.errors`,
 `ledger.errors`); their messages end with the next step.
 """
-
-from render_service.api.async_desk import NotSubmitted, RenderDesk
-from render_service.api.sync_desk import SyncRenderDesk
-
-__all__ = ["NotSubmitted", "RenderDesk", "SyncRenderDesk"]

@@ -15,6 +15,7 @@ from ledger.job import JOB_PREFIX, Job, State
 from render_service.adoption.adopt import adopt
 from render_service.adoption.external import record_external
 from render_service.adoption.server_library import delete, page_document
+from render_service.api.sessions import open_session
 from render_service.assets.fit import first_frame
 from render_service.assets.inputs import NOTHING, Material
 from render_service.assets.store import check_target
@@ -95,7 +96,7 @@ class RenderDesk:
 
     async def __aenter__(self) -> Self:
         log = Log(self._trace, quiet=True)
-        self._opened = await asyncio.to_thread(Session.open, self._settings, self._trace, log)
+        self._opened = await asyncio.to_thread(open_session, self._settings, self._trace, log)
         return self
 
     async def __aexit__(self, *_: object) -> None:

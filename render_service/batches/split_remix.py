@@ -15,9 +15,9 @@ from decision.request.request import RenderRequest, Source
 from ledger.job import State
 from render_service.runtime.errors import ServiceError
 from render_service.session.session import Session
-from render_service.session.sources import source_of
 from render_service.settlement.settle import settle
 from render_service.submission.result import Placed
+from render_service.submission.sources import source_of
 from render_service.submission.submit import place
 from sora_adapter.errors import AdapterError
 

@@ -4,17 +4,19 @@ Servers ignore `order`, cut pages short, leave fields out and begin again. So a 
 every page said whether there is more, the last one said no, and no page repeated what came before.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from render_service.adoption.server_library import pages
+from render_service.submission.retry import patiently
 from sora_adapter.models import Observation, Page
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
+PAGE = 100
 DISTINCT_SECONDS = 2
 SILENT = "it does not say whether there is more (has_more is missing)"
 REPEATING = "it says that there is more and shows nothing new"
@@ -31,6 +33,25 @@ class Listing:
     videos: tuple[Observation, ...]
     doubt: str | None = None
     stopped: bool = False
+
+
+async def pages(
+    client: "VideosClient", *, after: str | None = None, order: Literal["asc", "desc"] = "asc"
+) -> AsyncIterator[Page]:
+    """Yield a server's pages to the last one.
+
+    Where a page does not say whether there is more, that is an empty one; a server that shows nothing new
+    begins again, and is asked no further.
+    """
+    shown: set[str] = set()
+    while True:
+        page = await patiently(partial(client.list, limit=PAGE, after=after, order=order))
+        yield page
+        new = {seen.video_id for seen in page.observations} - shown
+        if page.has_more is False or page.last_id is None or not new:
+            return
+        shown |= new
+        after = page.last_id
 
 
 async def read_list(

@@ -9,9 +9,9 @@ from ledger.errors import EventIdConflict, WrongExpectedVersion
 from ledger.events import Event, NoteRecorded, SubmissionAbsent, SubmissionRecovered, SubmissionUnknown
 from ledger.job import Job, State
 from ledger.private import Private
-from render_service.adoption.adopt import known_job
 from render_service.recovery.attempts import OPEN, Attempt, attempt_of
 from render_service.recovery.matching import likeness
+from render_service.recovery.search import known_job
 from render_service.recovery.verdict import Settlement, next_steps
 from render_service.runtime.errors import BadInput
 from render_service.session.event_ids import claim_id

@@ -61,6 +61,13 @@ class Sightings:
     stopped: bool = False
 
 
+async def known_job(session: Session, profile: Profile, video_id: str) -> Job | None:
+    """Return the job of a profile's video; None if the ledger has none."""
+    where = JobFilter(profile=profile.name, video_id=video_id)
+    jobs = await asyncio.to_thread(session.ledger.jobs, where, 1)
+    return jobs[0] if jobs else None
+
+
 async def look(
     session: Session, client: "VideosClient", after: int, *, to_the_end: bool = False
 ) -> Sightings:

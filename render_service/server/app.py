@@ -22,9 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ledger.errors import LedgerError
 from render_service.runtime.telemetry import Log
 from render_service.server.metrics import Metrics
+from render_service.server.receiver import WebhookReceiver
 from render_service.session.session import Session
 from render_service.webhooks.inbox import Inbox
-from render_service.webhooks.receiver import WebhookReceiver
 from sora_adapter.webhooks import Verifier
 
 LONGEST_PATH = 200

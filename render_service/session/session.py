@@ -122,11 +122,15 @@ class Session:
         even_if_retired: bool = False,
         authority: Authority = Authority.HUMAN,
     ) -> "Session":
-        """Open the ledger for writing, beginning it if there is none; nothing is called."""
+        """Open the ledger for writing, beginning it if there is none; nothing is called.
+
+        What an earlier process could not record still waits in the spool: `render_service.api.sessions`
+        records that first.
+        """
         AssetStore.of(settings)  # wrong: begin no ledger
         ledger = Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
         in_force = InForce(ledger)
-        session = cls(
+        return cls(
             settings=settings,
             trace=trace,
             log=log,
@@ -137,15 +141,6 @@ class Session:
             even_if_retired=even_if_retired,
             authority=authority,
         )
-        session.drain_spool()
-        return session
-
-    def drain_spool(self) -> None:
-        """Record the answers that a process could not, and left in files (`asking.spool`)."""
-        if self.settings.may_have_spool:
-            from render_service.submission.drain import drain  # noqa: PLC0415  # it imports the session
-
-            drain(self)
 
     @property
     def policy(self) -> Policy:

@@ -10,11 +10,11 @@ from decision.request.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided
 from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
-from render_service.rules.context import context_in
 from render_service.rules.overrides import Override, set_aside
 from render_service.rules.policies import active_rules, ledger_if_any, packaged_rules
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.session.session import utc_now
+from render_service.submission.context import context_in
 from render_service.submission.intent import requested
 from render_service.submission.obstacles import Outlook, outlook
 from render_service.submission.recorded_call import Files, call_of

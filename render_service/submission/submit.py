@@ -32,13 +32,13 @@ from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
 from render_service.rules.budgets import decided_until_recorded, replaced_if_refused
-from render_service.rules.context import context_of
 from render_service.rules.overrides import Override, approved_until, lapsed_overrides, set_aside
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, BudgetGone, NotReady
 from render_service.runtime.send_deadline import may_send
 from render_service.session.closing import closed
 from render_service.session.session import Session
+from render_service.submission.context import context_of
 from render_service.submission.intent import intended, requested
 from render_service.submission.outcomes import record_outcome
 from render_service.submission.recorded_call import Files, call_of

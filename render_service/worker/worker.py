@@ -32,6 +32,7 @@ from ledger.log.ledger import Ledger
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX
 from render_service.session.session import Session
+from render_service.submission.drain import drain
 from render_service.worker.leases import Leases
 from render_service.worker.options import WorkerOptions
 from render_service.worker.steps import NOT_TO_BE_LEFT, Step, StepRunner, next_step
@@ -148,7 +149,7 @@ class Worker:
         if time.monotonic() < self._enlisted_at + ENLISTING_S:
             return
         self._enlisted_at = time.monotonic()
-        await asyncio.to_thread(self._session.drain_spool)
+        await asyncio.to_thread(drain, self._session)
         before = round((self._session.clock().timestamp() - ENLISTING_S) * 1000)
         enqueue_stale = self._session.ledger.store.enqueue_stale
         found = await asyncio.to_thread(enqueue_stale, NOT_TO_BE_LEFT, f"job_{before:012x}")

@@ -37,7 +37,7 @@ def preload() -> None:
         "ledger.verify",
         "render_service.batches.run",
         "render_service.adoption.server_library",
-        "render_service.api",
+        "render_service.api.sync_desk",
         "render_service.recovery.audit",
         "render_service.recovery.reconcile",
         "render_service.settlement.settle",

@@ -21,7 +21,7 @@ from typing import Any
 LONGEST_S = 45
 MODULES = """
 asyncio av PIL.Image rich.console structlog openai ledger.store.sqlite ledger.store.postgres ledger.verify
-render_service.api sora_adapter.client
+render_service.api.sync_desk sora_adapter.client
 """.split()
 
 

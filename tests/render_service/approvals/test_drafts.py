@@ -10,9 +10,9 @@ from ledger.events import RenderDenied, ReviewRecorded
 from ledger.job import Job, State
 from render_service.reports.explain import why_not
 from render_service.session.session import Session
-from render_service.session.sources import source_of
 from render_service.settlement.settle import record, settle
 from render_service.submission.result import denial
+from render_service.submission.sources import source_of
 from render_service.submission.submit import place
 from tests.render_service.conftest import decide_by
 

@@ -16,10 +16,10 @@ from render_service.assets.fit import first_frame
 from render_service.assets.inputs import NOTHING, Material
 from render_service.runtime.errors import NotReady
 from render_service.session.session import Session
-from render_service.session.sources import source_of
 from render_service.settlement.settle import settle
 from render_service.submission.cancel import cancel
 from render_service.submission.resume import rebuild, resume
+from render_service.submission.sources import source_of
 from render_service.submission.submit import place
 from tests.render_service.conftest import decide_by
 

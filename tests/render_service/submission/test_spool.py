@@ -1,5 +1,6 @@
 """An answer that waits in a file is recorded once, whatever became of its attempt meanwhile."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ledger.events import (
 )
 from ledger.job import Job, State
 from ledger.store.interface import Fence
+from render_service.api.sessions import open_session
 from render_service.runtime.errors import AnsweredTooLate, AnswerSpooled
 from render_service.session.session import Session
 from render_service.submission import spool
@@ -114,6 +116,17 @@ async def test_it_is_recorded_once_with_the_events_that_were_drafted(
         session.ledger.event(one.spooled.drafts[0].event_id).occurred_at == one.spooled.drafts[0].occurred_at
     )
     assert intact()
+
+
+async def test_it_is_recorded_before_a_session_that_is_opened_next_does_anything(
+    session: Session, spooled: Any
+) -> None:
+    job, _ = await spooled()
+    opened = await asyncio.to_thread(open_session, session.settings, session.trace, session.log)
+    try:
+        assert (opened.ledger.job(job.job_id).video_id, waiting(session)) == ("video_1", [])
+    finally:
+        await opened.close()
 
 
 async def test_it_follows_on_an_attempt_that_was_taken_for_lost(session: Session, spooled: Any) -> None:

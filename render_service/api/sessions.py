@@ -1,4 +1,7 @@
-"""The synchronous face: open a session, run one use case on it to its end, close it."""
+"""Sessions as commands and programs begin them: what waits in the spool is recorded first.
+
+`open_session` opens one; `in_session` runs one use case in it, for callers that do not await.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,8 +11,23 @@ from ledger.record import Authority
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
 from render_service.session.session import Session
+from render_service.submission.drain import drain
 
 T = TypeVar("T")
+
+
+def open_session(
+    settings: Settings,
+    trace: Trace,
+    log: Log,
+    *,
+    even_if_retired: bool = False,
+    authority: Authority = Authority.HUMAN,
+) -> Session:
+    """Open a session, and record the answers that an earlier process could only leave in files."""
+    session = Session.open(settings, trace, log, even_if_retired=even_if_retired, authority=authority)
+    drain(session)
+    return session
 
 
 def in_session(
@@ -26,16 +44,16 @@ def in_session(
     Ctrl-C cancels `use`, which finishes a submission that is under way, and raises KeyboardInterrupt.
     """
 
-    async def at_it() -> T:
+    async def use_it() -> T:
         session = await asyncio.to_thread(
-            Session.open, settings, trace, log, even_if_retired=even_if_retired, authority=authority
+            open_session, settings, trace, log, even_if_retired=even_if_retired, authority=authority
         )
         try:
             return await use(session)
         finally:
             await session.close()
 
-    return finished(at_it())
+    return finished(use_it())
 
 
 def finished(use: Coroutine[Any, Any, T]) -> T:

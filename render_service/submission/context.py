@@ -5,7 +5,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from decision.engine.decide import DecisionContext
 from decision.request.request import RenderRequest
@@ -15,10 +14,8 @@ from render_service.rules.budget_names import Scope
 from render_service.rules.budgets import NOTHING, ApplicableBudgets, purse
 from render_service.rules.measurements import NOTHING_MEASURED, Measured, measure
 from render_service.runtime.settings import Settings
+from render_service.session.session import Session
 from sora_adapter.profiles import Profile
-
-if TYPE_CHECKING:
-    from render_service.session.session import Session
 
 APPROVED = "approved"
 FINAL_PURPOSES = frozenset({"final", "marketing", "cinematic", "client"})
@@ -26,7 +23,7 @@ FINAL_PURPOSES = frozenset({"final", "marketing", "cinematic", "client"})
 
 
 def context_of(
-    session: "Session", request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING
+    session: Session, request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING
 ) -> DecisionContext:
     """Return what the decision on `request` has to know, in a session that is open for writing.
 
