@@ -410,10 +410,11 @@ class SubmissionIntended(EventBase):
 
     `sent_sha256` is the SHA-256 of what is sent (`sora_adapter.wire`) as private text: the record commits to
     it with a salt, so that a prompt cannot be guessed from it, and digest and salt can be erased.
+    `key_digest` commits in the same way to the key of the call, which stands for the account.
     """
 
     type: ClassVar[str] = "submission.intended"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
     kind: ClassVar[Kind] = Kind.ACTION
     attempt_id: str
     request_sha256: Sha256Hex
@@ -422,6 +423,7 @@ class SubmissionIntended(EventBase):
     model: str
     fence: int | None = None
     sent_sha256: Private | None = None
+    key_digest: Private | None = None
 
 
 class SubmissionAccepted(EventBase):

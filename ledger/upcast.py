@@ -26,6 +26,7 @@ STEPS: dict[tuple[str, int], Step] = {
     ("approval.granted", 1): _answer_without_login,
     ("approval.refused", 1): _answer_without_login,
     ("submission.intended", 1): lambda payload: payload | {"sent_sha256": None},
+    ("submission.intended", 2): lambda payload: payload | {"key_digest": None},
     ("render.adopted", 1): lambda payload: payload | {"server": None},
 }
 """By type and the version a step takes; it returns the next one."""

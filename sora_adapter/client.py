@@ -98,6 +98,15 @@ class VideosClient:
         """
         return (await self.submit_prepared(intent, await self.prepare(call))).outcome
 
+    def key_digest(self, attempt_id: str) -> str:
+        """Return the digest of the key in use that the intent `attempt_id` commits to."""
+        return self._transport.key_digest(attempt_id)
+
+    def has_key_of(self, intent: SubmissionIntended) -> bool | None:
+        """Say whether the key in use is the one of `intent`; None where its record does not show which."""
+        text = intent.key_digest.text if intent.key_digest else None
+        return None if text is None else text == self.key_digest(intent.attempt_id)
+
     async def prepare(self, call: SubmitCall) -> Prepared:
         """Return what `call` will send, files included, with the digest that its intent commits to.
 

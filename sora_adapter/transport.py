@@ -15,6 +15,8 @@ methods of ``client.videos`` raise a DeprecationWarning each, which could only b
 process (``warnings.catch_warnings`` is not safe between tasks), and the models they return are not validated.
 """
 
+import hashlib
+import hmac
 import ipaddress
 import re
 import ssl
@@ -43,6 +45,8 @@ _NO_CREDENTIALS = {name: Omit() for name in ("Authorization", "OpenAI-Organizati
 KEPT_S = 0.5
 _IN_TIME: ContextVar[Callable[[], bool] | None] = ContextVar("in_time", default=None)
 _COMMITTED: ContextVar[Callable[[str], bool] | None] = ContextVar("committed", default=None)
+_ACCOUNT = "sora-ledger/account/v1"
+_DIGEST_CHARACTERS = 16
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-")
 
 # What httpcore2 calls its steps: those in which it makes a connection begin like these, and this one comes
@@ -70,6 +74,7 @@ class Transport:
         is_here = _is_this_machine(base_url)
         trusted = _nobody() if is_here and base_url.startswith("http://") else httpx2.create_ssl_context()
         self._base_url = base_url
+        self._key = api_key or ""
         self._fixed: dict[str, str | Omit] = {} if api_key else {"Authorization": Omit()}
         self._sdk = AsyncOpenAI(
             api_key=api_key or "none",  # None would read OPENAI_API_KEY
@@ -101,6 +106,15 @@ class Transport:
     def sent_sha256(self, post: Post) -> str:
         """Return the digest of what sending `post` puts on the wire; see `sora_adapter.wire`."""
         return sent_sha256(post, self._sdk.base_url.raw_path.decode("ascii").rstrip("/") + post.path)
+
+    def key_digest(self, attempt_id: str) -> str:
+        """Return the digest, for one attempt, of key, organization and project; `docs/FORMAT.md`, "Keys".
+
+        The SDK reads the last two from the environment, and they choose the account as much as the key does.
+        """
+        sdk = self._sdk
+        message = "\0".join((_ACCOUNT, attempt_id, sdk.organization or "", sdk.project or ""))
+        return hmac.new(self._key.encode(), message.encode(), hashlib.sha256).hexdigest()[:_DIGEST_CHARACTERS]
 
     async def post(
         self,

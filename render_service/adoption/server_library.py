@@ -1,5 +1,6 @@
 """What a server has: list it, and have it delete what is no longer needed."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
 from ledger.events import Event, Outcome
@@ -10,6 +11,7 @@ from render_service.runtime.errors import NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.closing import closing
+from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session, connection, usable_profile
 from render_service.settlement.settle import is_over, over_at, record
 from render_service.submission.submit import uninterrupted
@@ -58,7 +60,8 @@ async def delete(session: Session, job: Job, why: str | None = None) -> Job:
     A deletion is recorded when the server confirms it. A 404 proves none: the server may have no such route,
     be asked with another account's key, or have replicas that know only their own videos. So the server is
     asked for the video: one that is still there was not deleted, and one that is unknown counts as gone once
-    its time is over, as after every 404 (`settle.is_over`). A lost answer leaves nothing recorded.
+    its time is over, as after every 404 (`settle.is_over`), and never under another key than the job's own. A
+    lost answer leaves nothing recorded.
     """
     if job.state is State.DELETED:
         return job
@@ -92,11 +95,15 @@ async def _check_is_gone(session: Session, client: "VideosClient", job: Job) -> 
     try:
         seen = await client.observe(job.video_id)
     except VideoNotFound as unknown:
-        if is_over(session, job):
+        if await asyncio.to_thread(has_other_key, session.ledger, job, client):
+            why = f"{job.job_id} was submitted with another key; {explain_key_to_set(client.profile)}"
+        elif is_over(session, job):
             return
+        else:
+            may_know = "another replica of the server may know it"
+            why = f"{may_know}; it counts as gone from {over_at(job):%Y-%m-%d %H:%M} UTC"
         raise VideoNotFound(
-            f"{not_deleted} and does not know it, which proves nothing yet ({nothing}): another key or "
-            f"another replica may know it; it counts as gone from {over_at(job):%Y-%m-%d %H:%M} UTC; "
+            f"{not_deleted} and does not know it, which proves nothing yet ({nothing}): {why}; "
             f"`sora-ledger give-up {job.job_id} --reason TEXT` ends the job without the server",
             detail=unknown.detail,
             provider_request_id=unknown.provider_request_id,

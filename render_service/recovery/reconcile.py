@@ -7,9 +7,9 @@ Nothing is sent that costs. In order:
    on ``unknown``.
 2. The server is asked what it has, then the ledger what is claimed and what is open (`sightings`).
 3. Each open attempt gets its finding (`assignment`), and what may be concluded (`conclusion`): its video is
-   *recovered*; there is none, and it is *absent*, if this server's list proves that: it was read to its end,
-   and submissions account for every video of that time, which is over; anything else is said, with the
-   command for a person.
+   *recovered*; there is none, and it is *absent*, if this server's list proves that: it was asked for with
+   the attempt's own key, read to its end, and submissions account for every video of that time, which is
+   over; anything else is said, with the command for a person.
 
 Only ``submission.absent`` permits another attempt. It is recorded here, by a person (`by_hand`), and where no
 connection was made.
@@ -125,7 +125,7 @@ class _Search:
             if name in names and name not in findings:
                 done[name] = sent_elsewhere(attempt, client.base_url)
             elif name in names:
-                done[name] = await self._concluded(attempt, findings[name], seen)
+                done[name] = await self._concluded(client, attempt, findings[name], seen)
         return done
 
     async def _found(
@@ -166,8 +166,11 @@ class _Search:
         under_way = [one for one in attempts if one.lost is None and one.silent_s(now) < grace_s]
         return [one.job.job_id for one in under_way if one.job.job_id not in names]
 
-    async def _concluded(self, attempt: Attempt, finding: Finding, seen: Sightings) -> Settlement:
-        concluded = conclude(attempt, finding, seen, self._profile, self._unproven_s(attempt))
+    async def _concluded(
+        self, client: "VideosClient", attempt: Attempt, finding: Finding, seen: Sightings
+    ) -> Settlement:
+        missing_s, has_key = self._unproven_s(attempt), client.has_key_of(attempt.intent)
+        concluded = conclude(attempt, finding, seen, self._profile, missing_s, has_key=has_key)
         drafts = self._drafts(concluded, attempt, finding, seen)
         if not drafts:
             return concluded

@@ -11,6 +11,7 @@ from render_service.recovery.attempts import Attempt
 from render_service.recovery.search import Sightings
 from render_service.runtime.documents import job_document
 from render_service.session.event_ids import CLAIMED
+from render_service.session.servers import explain_key_to_set
 from sora_adapter.models import Observation
 from sora_adapter.profiles import Profile
 
@@ -41,9 +42,18 @@ class Settlement:
 
 
 def conclude(
-    attempt: Attempt, finding: Finding, seen: Sightings, profile: Profile, missing_s: float
+    attempt: Attempt,
+    finding: Finding,
+    seen: Sightings,
+    profile: Profile,
+    missing_s: float,
+    *,
+    has_key: bool | None,
 ) -> Settlement:
-    """Return what follows for `attempt`; `missing_s` is how long absence does not count yet."""
+    """Return what follows for `attempt`; `missing_s` is how long absence does not count yet.
+
+    `has_key` says whether the server was asked with the key of the attempt; None where no record says.
+    """
     job = attempt.job
     if finding.kind == "nothing" and _was_answered_with_anothers(attempt):
         return _ask(job, "the server answered with a video that another job has, so it may have made one")
@@ -57,7 +67,7 @@ def conclude(
         case "several":
             return _ask(job, _what_differs(finding, seen), finding.candidates)
         case "nothing":
-            return _nothing(job, seen, profile, missing_s)
+            return _nothing(job, seen, profile, missing_s, has_key=has_key)
         case _:
             assert_never(finding.kind)
 
@@ -84,7 +94,9 @@ def _was_answered_with_anothers(attempt: Attempt) -> bool:
     return error is not None and error.code == CLAIMED
 
 
-def _nothing(job: Job, seen: Sightings, profile: Profile, missing_s: float) -> Settlement:
+def _nothing(
+    job: Job, seen: Sightings, profile: Profile, missing_s: float, *, has_key: bool | None
+) -> Settlement:
     """Conclude absence where it is proven: a list proves it here, late enough, and it shows everything."""
     if seen.listed is None:
         because = profile.unsupported.get("list") or seen.doubt or f"profile {profile.name} has no list"
@@ -92,8 +104,9 @@ def _nothing(job: Job, seen: Sightings, profile: Profile, missing_s: float) -> S
     if not profile.list_proves_absence:
         why = f"nothing that {profile.title} lists fits, which proves nothing: it may forget what it made"
         return _ask(job, why)
-    if not seen.knows_ours:
-        return _ask(job, "the list shows none of our videos: it may be another account's, and proves nothing")
+    if doubt := _account_doubt(seen, profile, has_key=has_key):
+        why = f"nothing the list shows fits, which proves nothing, as it may be another account's: {doubt}"
+        return _ask(job, why)
     if missing_s > 0:
         why = (
             f"nothing the server lists fits; that counts in {missing_s:.0f} s, as it may create or list late"
@@ -103,6 +116,18 @@ def _nothing(job: Job, seen: Sightings, profile: Profile, missing_s: float) -> S
         return _ask(job, f"nothing the server lists fits, which proves nothing: {seen.doubt}")
     why = "submissions of this ledger account for all the server has of that time, so nothing was created"
     return Settlement(job, "absent", why, commands=next_steps(job))
+
+
+def _account_doubt(seen: Sightings, profile: Profile, *, has_key: bool | None) -> str | None:
+    """Say why a list may be another account's than the attempt's; None where it is not.
+
+    A rotated key is another key of the same account, which no record shows: a person decides.
+    """
+    if has_key is None:
+        return "no key is recorded for this attempt"
+    if not has_key:
+        return f"this attempt was made with another key; {explain_key_to_set(profile)}"
+    return None if seen.knows_ours else "it shows none of our videos"
 
 
 def next_steps(job: Job) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ to the recorded address, or is refused before anything is sent (docs/decisions/0
 Records made before servers were written down (older adoptions) name none, and nothing is refused for them.
 """
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ledger.events import RenderAdopted, SubmissionIntended
@@ -15,6 +16,9 @@ from ledger.log.ledger import Ledger
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX, Settings
 from sora_adapter.profiles import Profile, profile
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
 
 OPEN = (State.SUBMITTING, State.UNKNOWN)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -29,13 +33,33 @@ def server_of(ledger: Ledger, job: Job) -> str | None:
     if not is_bound(job):
         return None
     if job.video_id is not None or job.state in OPEN:
-        for record in reversed(ledger.history(job.job_id)):
-            if isinstance(record.event, SubmissionIntended):
-                return record.event.server
-            if isinstance(record.event, RenderAdopted):
-                return record.event.server
-        return None
+        origin = origin_of(ledger, job)
+        return origin.server if origin else None
     return server_of(ledger, ledger.job(job.source_job)) if job.source_job else None
+
+
+def origin_of(ledger: Ledger, job: Job) -> SubmissionIntended | RenderAdopted | None:
+    """Return the last attempt of `job`, or the adoption of its video."""
+    for record in reversed(ledger.history(job.job_id)):
+        if isinstance(record.event, SubmissionIntended | RenderAdopted):
+            return record.event
+    return None
+
+
+def has_other_key(ledger: Ledger, job: Job, client: "VideosClient") -> bool:
+    """Say whether the record shows that `job` was submitted with another key than `client` has.
+
+    Another key may be of another account, which does not know the video: its 404 proves nothing. It may also
+    be a rotated key of the same account, so what it finds counts.
+    """
+    origin = origin_of(ledger, job)
+    return isinstance(origin, SubmissionIntended) and client.has_key_of(origin) is False
+
+
+def explain_key_to_set(server: Profile) -> str:
+    """Say what to set where another key was used than the one of a job."""
+    others = "OPENAI_ORG_ID and OPENAI_PROJECT_ID, if you use them"
+    return f"set {server.key_variable} (and {others}) to what the job was submitted with"
 
 
 def is_bound(job: Job) -> bool:

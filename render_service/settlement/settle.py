@@ -22,6 +22,7 @@ from ledger.events import (
 from ledger.job import Job, State
 from render_service.runtime.errors import AssetUnusable, NotReady, StorageFailed
 from render_service.session.closing import closing
+from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session
 from render_service.settlement.download import download
 from render_service.webhooks.matching import match_inbox
@@ -72,7 +73,7 @@ async def settle(
             try:
                 job = await _wait(session, client, job, interval_s, timeout_s, watch)
             except VideoNotFound:
-                await mark_lost(session, await session.job(job.job_id))
+                await mark_lost(session, client, await session.job(job.job_id))
                 raise
         return await finish(session, client, job)
 
@@ -88,14 +89,19 @@ async def finish(session: Session, client: "VideosClient", job: Job) -> Job:
     return await _close(session, await match_inbox(session, job) if job.state in ENDED else job)
 
 
-async def mark_lost(session: Session, job: Job) -> Job:
+async def mark_lost(session: Session, client: "VideosClient", job: Job) -> Job:
     """Record as lost the video of a job that its server knows no more, once that may be believed.
 
-    A server may be restarting, or be asked with another account's key, so not before the video's time is
-    over: what the server said of it, else a day after anything new was heard of it. The cost is booked as
-    the estimate: nothing says that it was not billed.
+    A server may be restarting, so not before the video's time is over: what the server said of it, else a day
+    after anything new was heard of it; and never under another key than the job was submitted with. The cost
+    is booked as the estimate: nothing says that it was not billed.
     """
-    if job.state not in {State.RUNNING, State.COMPLETED} or not is_over(session, job):
+    if job.state not in {State.RUNNING, State.COMPLETED}:
+        return job
+    if await asyncio.to_thread(has_other_key, session.ledger, job, client):
+        session.log.warning("job.other_key", job_id=job.job_id, next=explain_key_to_set(client.profile))
+        return job
+    if not is_over(session, job):
         return job
     cause: Literal["expired", "gone"] = "gone" if job.expires_at is None else "expired"
     return await _close(session, await record(session, job, AssetLost(variant=Variant.VIDEO, cause=cause)))
@@ -224,7 +230,7 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
     except (ServerTrouble, ContentTruncated, AssetUnusable, VideoNotFound, ContentMissing) as trouble:
         is_unknown = isinstance(trouble, VideoNotFound | ContentMissing)
         if variant is Variant.VIDEO and (is_unknown or job.expires_at is not None):
-            await mark_lost(session, job)
+            await mark_lost(session, client, job)
         raise
     for mismatch in stored.mismatches:
         session.log.warning("asset.mismatch", job_id=job.job_id, **mismatch.model_dump())

@@ -193,9 +193,8 @@ class Sweep:
                 passing = answer
             elif isinstance(answer, AnswerError):
                 job = self._running.pop(video_id)
-                self._end(
-                    await mark_lost(self._session, job) if isinstance(answer, VideoNotFound) else job, answer
-                )
+                is_unknown = isinstance(answer, VideoNotFound)
+                self._end(await mark_lost(self._session, self._client, job) if is_unknown else job, answer)
         if passing:
             raise passing
 

@@ -65,13 +65,15 @@ def intended(
     fence: Fence | None = None,
     sent_sha256: str | None = None,
 ) -> SubmissionIntended:
-    """Return the intent of one attempt, with an id of its own; it commits to the digest of what is sent."""
+    """Return the intent of one attempt, with an id of its own; it commits to what is sent, and to the key."""
+    attempt_id = f"attempt_{new_event_id().replace('-', '')}"
     return SubmissionIntended(
-        attempt_id=f"attempt_{new_event_id().replace('-', '')}",
+        attempt_id=attempt_id,
         request_sha256=request_sha256(asked, ruling.model),
         profile=profile.name,
         server=client.base_url,
         model=profile.server_model(ruling.model),
         fence=fence.token if fence else None,
         sent_sha256=Private.seal("sent_sha256", sent_sha256) if sent_sha256 else None,
+        key_digest=Private.seal("key_digest", client.key_digest(attempt_id)),
     )

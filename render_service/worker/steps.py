@@ -250,11 +250,11 @@ class StepRunner:
         if isinstance(answer, Observation):
             await self._take_in(client, job, answer, listed=False)
         else:
-            await self._each([job], self._refused(job, answer))
+            await self._each([job], self._refused(client, job, answer))
 
-    async def _refused(self, job: Job, answer: "AdapterError") -> None:
+    async def _refused(self, client: "VideosClient", job: Job, answer: "AdapterError") -> None:
         if isinstance(answer, VideoNotFound):
-            await mark_lost(self._session, job)
+            await mark_lost(self._session, client, job)
         raise answer
 
     async def _take_in(

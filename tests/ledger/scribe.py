@@ -173,6 +173,7 @@ def samples() -> list[Any]:
             server="http://127.0.0.1",
             model="sora-2",
             sent_sha256=Private.seal("sent_sha256", SHA[::-1]),
+            key_digest=Private.seal("key_digest", SHA[:16]),
         ),
         e.SubmissionAccepted(**attempt, video_id="video_1", status=e.Status.QUEUED, progress=0),
         e.SubmissionRejected(**attempt, error=error(), retry_after_ms=1000),

@@ -57,6 +57,7 @@ DEFAULTS: dict[str, Any] = {
     "contents": [],  # the same for the next downloads
     "with_url": False,  # whether a completed video carries a url
     "delete": "ok",  # "ok", "404", "405", or "pretend" (says deleted, keeps it)
+    "accounts": {},  # the account of a key; a key that is not named is an account of its own
     "words": "refused as asked",  # the message of every refusal
     "gzip_list_bytes": 0,  # so many bytes of padding, compressed, in every list
 }
@@ -79,6 +80,11 @@ class Server:
     def __getitem__(self, name: str) -> Any:
         with self.lock:
             return self.behaviour[name]
+
+    def is_of(self, video: dict[str, Any], key: str) -> bool:
+        """Say whether a video belongs to the account of `key`."""
+        account = self["accounts"].get
+        return bool(account(key, key) == account(video["_key"], video["_key"]))
 
     def take(self, queue: str, otherwise: Any) -> Any:
         """Take the first entry of a queue of the behaviour."""
@@ -167,7 +173,7 @@ class Server:
         """Return one page of the list."""
         with self.lock:
             now = time.time()
-            there = [v for v in self.videos if now - v["_born"] >= self["list_lag_s"] and v["_key"] == key]
+            there = [v for v in self.videos if now - v["_born"] >= self["list_lag_s"] and self.is_of(v, key)]
             if self["replicas"] > 1:
                 there = [v for v in there if v["_replica"] == self.gets % self["replicas"]]
             order = self["order"]
@@ -388,7 +394,7 @@ class Handler(BaseHTTPRequestHandler):
     def _find(self, video_id: str, key: str) -> dict[str, Any] | None:
         books = self.books
         with books.lock:
-            found = next((v for v in books.videos if v["id"] == video_id and v["_key"] == key), None)
+            found = next((v for v in books.videos if v["id"] == video_id and books.is_of(v, key)), None)
             hidden = found and books["replicas"] > 1 and found["_replica"] != books.gets % books["replicas"]
             return None if hidden else found
 
@@ -411,7 +417,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _content(self, video_id: str, key: str, *, url_only: bool = False) -> None:
         with self.books.lock:
-            same = [v for v in self.books.videos if v["id"] == video_id and (url_only or v["_key"] == key)]
+            same = [v for v in self.books.videos if v["id"] == video_id]
+            same = [v for v in same if url_only or self.books.is_of(v, key)]
         how = "mp4" if url_only else self.books.take("contents", self.books["content"])
         if not same or how == "404":
             self._error(404, "Not Found")

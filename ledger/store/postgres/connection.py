@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from ledger.errors import LedgerUnusable
 from ledger.store.postgres.errors import NO_SCHEMA, label
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 OLDEST_READABLE = 1
 """What came later are tables that reading does not need."""
 OLDEST_SERVER = 140_000

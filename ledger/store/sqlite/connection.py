@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 APPLICATION_ID = 0x534C4447  # "SLDG"
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 OLDEST_READABLE = 1
 """What came later are tables that reading does not need."""
 BUSY_TIMEOUT_MS = 30_000

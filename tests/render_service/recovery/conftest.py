@@ -102,14 +102,15 @@ def lost(plan: Any, request_for: Callable[..., RenderRequest]) -> Callable[..., 
 
 @pytest.fixture
 def cut_off(request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
-    """Record what a process has recorded that dies before its call."""
+    """Record what a process has recorded that dies before its call, `without` what older versions lack."""
 
-    async def begin(session: Session, **changes: Any) -> Job:
+    async def begin(session: Session, *, without: tuple[str, ...] = (), **changes: Any) -> Job:
         placed = await place(session, request_for(**changes), queue=True)
         assert isinstance(placed.ruling, RenderDecided)
         profile = session.profile(placed.job.profile)
         async with session.connect(profile) as client:
             intent = intended(client, profile, placed.requested, placed.ruling)
+        intent = intent.model_copy(update=dict.fromkeys(without))
         return await session.advance(placed.job, [session.draft(intent)])
 
     return begin

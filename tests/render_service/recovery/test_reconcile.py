@@ -78,6 +78,14 @@ async def test_absence_counts_once_the_call_can_take_effect_no_more(
     assert event(settlement.job, SubmissionAbsent).how == "list"
 
 
+async def test_an_attempt_whose_record_names_no_key_is_left_to_a_person(
+    session: Session, cut_off: Any, later: Callable[..., Session]
+) -> None:
+    job = await cut_off(session, without=("key_digest",))
+    settlement = await reconcile_job(later(session, seconds=602), job)
+    assert (settlement.verdict, "no key is recorded" in settlement.why) == ("needs_person", True)
+
+
 async def test_a_crash_that_is_noticed_late_gets_a_grace_period_of_its_own(
     session: Session, cut_off: Any, later: Callable[..., Session]
 ) -> None:
