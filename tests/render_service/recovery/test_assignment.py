@@ -165,3 +165,14 @@ def test_videos_of_one_time_are_shared_out_by_their_ids_where_the_server_names_n
     timed = video(3, "a fox runs", "720x1280", 0)
     finding = assign([one], [timed, *timeless], ())["job_0"]
     assert [seen.video_id for seen in finding.candidates] == ["video_1", "video_2", "video_3"]
+
+
+def test_an_adopted_video_without_a_time_is_not_nothing() -> None:
+    one = attempt(0, "a fox runs", "1280x720", 0)
+    adopted = replace(video(7, "an owl sleeps", "720x1280", 600), created_at=None)
+    assert assign([one], [], (), [adopted])["job_0"].kind == "several"
+
+
+def test_an_adopted_video_of_another_time_and_the_same_text_is_not_nothing() -> None:
+    one, adopted = attempt(0, "a fox runs", "1280x720", 0), video(7, "a fox runs", "1280x720", 600)
+    assert assign([one], [], (), [adopted])["job_0"].kind == "several"

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from ledger.job import Job, State
 from ledger.private import Private
 from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempts import Attempt
-from render_service.recovery.matching import likeness
+from render_service.recovery.matching import likeness, may_stand_for
 from sora_adapter.models import Observation
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -94,7 +95,9 @@ def test_an_accent_that_is_encoded_otherwise_makes_no_difference() -> None:
         ({"prompt": "A FOX RUNS IN THE SNOW"}, "the prompt"),
         ({"model": "sora-2-pro"}, "the model (sora-2-pro, asked for sora-2-2025)"),
         ({"size": "720x1280"}, "the size (720x1280, asked for 1280x720)"),
+        ({"size": "1024x1792"}, "the size (1024x1792, asked for 1280x720)"),
         ({"seconds": "4"}, "the length (4 s, asked for 8 s)"),
+        ({"seconds": "9"}, "the length (9 s, asked for 8 s)"),
         ({"created_at": None}, "the time (the server names none)"),
     ],
 )
@@ -224,3 +227,58 @@ def test_within_its_time_no_video_is_ruled_out(
 )
 def test_a_video_much_like_ours_is_not_taken_for_anothers(changes: dict[str, Any], *, ours: bool) -> None:
     assert may_be_of(attempt(), video(**changes)) is ours
+
+
+@pytest.mark.parametrize("operation", [Operation.CREATE, Operation.EXTEND, Operation.REMIX])
+def test_size_and_length_of_anything_but_an_edited_file_are_compared(operation: Operation) -> None:
+    one = attempt(operation=operation)
+    assert likeness(one, video(size="640x360")).differences == ("the size (640x360, asked for 1280x720)",)
+
+
+def test_two_attempts_for_the_very_same_may_stand_for_each_other() -> None:
+    one = replace(attempt(), takes_effect_s=1, heard_at=NOON, position=9, lost=None)
+    assert may_stand_for(attempt(), one)
+    assert may_stand_for(
+        attempt(options={"seed": 7, "loop": True}), attempt(options={"loop": True, "seed": 7})
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"operation": Operation.EDIT},
+        {"size": "720x1280"},
+        {"seconds": 4},
+        {"options": {"seed": 7}},
+        {"remix_video_id": "video_0"},
+        {"reference_file_id": "file_1"},
+        {"character_ids": ("char_1",)},
+        {"reference_url": Private.seal("reference_url", "https://example.com/a.png")},
+    ],
+)
+def test_attempts_for_something_else_do_not_stand_for_each_other(changes: dict[str, Any]) -> None:
+    assert not may_stand_for(attempt(), attempt(**changes))
+
+
+@pytest.mark.parametrize("text", ["another text", None])
+def test_attempts_of_another_text_or_an_erased_one_do_not_stand_for_each_other(text: str | None) -> None:
+    assert not may_stand_for(attempt(), attempt(text))
+    assert not may_stand_for(attempt(None), attempt(text))
+
+
+def test_attempts_for_another_model_do_not_stand_for_each_other() -> None:
+    one = attempt()
+    other = replace(one, intent=one.intent.model_copy(update={"model": "sora-2-pro"}))
+    assert not may_stand_for(one, other)
+
+
+@pytest.mark.parametrize("file", ["input_reference", "source_file"])
+def test_attempts_with_another_file_do_not_stand_for_each_other(file: str) -> None:
+    def with_file(digest: str) -> Attempt:
+        one = attempt()
+        sent = SimpleNamespace(sha256=digest * 64)
+        return replace(one, asked=one.asked.model_copy(update={file: sent}))
+
+    assert may_stand_for(with_file("a"), with_file("a"))
+    assert not may_stand_for(with_file("a"), with_file("b"))
+    assert not may_stand_for(with_file("a"), attempt())

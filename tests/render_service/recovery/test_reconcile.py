@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from ledger.events import (
+    NoteRecorded,
     Outcome,
     SubmissionAbsent,
     SubmissionRecovered,
@@ -17,13 +18,17 @@ from ledger.events import (
     WebhookReceived,
 )
 from ledger.job import Job, State
+from ledger.private import Private
 from ledger.store.interface import ANY
 from render_service.adoption.adopt import take_in
+from render_service.recovery.attempts import open_attempts
 from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job
+from render_service.session.event_ids import claim_id
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.resume import resume
 from render_service.submission.submit import place
+from sora_adapter.errors import AdapterError
 from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
@@ -436,3 +441,69 @@ async def test_a_refusal_of_a_server_that_checks_first_is_no_lost_submission(
     plan("create=refused@invalid_api_key:1")
     job = (await place(session, request_for())).job
     assert (await reconcile_job(session, job)).verdict == "settled"
+
+
+@pytest.fixture
+def before_recording(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+    """Have something happen just before the next finding is recorded."""
+
+    def once(happens: Callable[[], Any]) -> None:
+        advance = Session.advance
+
+        async def interrupted(session: Session, job: Job, drafts: Any, **more: Any) -> Job:
+            monkeypatch.setattr(Session, "advance", advance)
+            await happens()
+            return await session.advance(job, drafts, **more)
+
+        monkeypatch.setattr(Session, "advance", interrupted)
+
+    return once
+
+
+async def note(session: Session, job: Job) -> None:
+    drafts = [session.draft(NoteRecorded(text=Private.seal("text", "it takes long")))]
+    await session.append(job.job_id, ANY, drafts)
+
+
+async def test_a_video_that_another_job_got_in_between_is_not_recovered(
+    session: Session, lost: Any, created: Any, before_recording: Any
+) -> None:
+    job, other = await lost(session), await lost(session, kept=False)
+    [video] = created()
+
+    async def claimed() -> None:
+        await note(session, job)
+        got = SubmissionRecovered(
+            attempt_id=other.attempt_id, video_id=video["id"], how="list", status="queued"
+        )
+        claim = claim_id(other.profile, video["id"])
+        await session.advance(other, [session.draft(got, event_id=claim)])
+
+    before_recording(claimed)
+    settlement = await reconcile_job(session, job)
+    assert (settlement.verdict, settlement.why) == ("waiting", "another job got its video just now")
+    assert settlement.job == await session.job(job.job_id)
+
+
+async def test_a_note_that_comes_in_between_keeps_no_video_from_being_recovered(
+    session: Session, lost: Any, types: Types, before_recording: Any
+) -> None:
+    job = await lost(session)
+    before_recording(lambda: note(session, job))
+    settlement = await reconcile_job(session, job)
+    assert (settlement.verdict, settlement.job.state) == ("recovered", State.RUNNING)
+    assert types(job)[-2:] == ["note.recorded", "submission.recovered"]
+
+
+async def test_a_server_that_cannot_be_asked_ends_the_search_for_its_only_jobs(
+    session: Session, lost: Any, at: Callable[[str], Session]
+) -> None:
+    job = await lost(session)
+    with pytest.raises(AdapterError):
+        await reconcile(at("http://127.0.0.1:1/v1"), [job])
+
+
+async def test_the_open_attempts_of_a_profile_are_those_of_its_own_jobs(session: Session, lost: Any) -> None:
+    job = await lost(session)
+    [found] = open_attempts(session.ledger, "openai")
+    assert (found.job.job_id, open_attempts(session.ledger, "litellm")) == (job.job_id, [])
