@@ -62,6 +62,23 @@ def test_a_policy_that_ignores_faces_says_nothing_of_them(with_image: Decide) ->
     assert "FACE_IN_REFERENCE" not in ruled.reason_codes
 
 
+@pytest.mark.parametrize(
+    ("faces", "warned"),
+    [
+        (None, set()),
+        ("none", set()),
+        ("found", {"FACE_IN_REFERENCE"}),
+        ("not_checked", {"FACES_NOT_CHECKED"}),
+    ],
+)
+def test_each_finding_has_a_warning_of_its_own(
+    with_image: Decide, faces: str | None, warned: set[str]
+) -> None:
+    ruled = with_image(faces, None)
+    assert isinstance(ruled, RenderDecided)
+    assert {code for code in ruled.reason_codes if "FACE" in code} == warned
+
+
 def test_a_request_without_an_image_says_nothing_of_faces(with_image: Decide) -> None:
     assert "reference_faces" not in with_image(None, None).basis.inputs
 

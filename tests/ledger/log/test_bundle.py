@@ -255,6 +255,16 @@ FORGERIES: dict[str, tuple[str, Callable[[bytes], bytes], list[str]]] = {
         ["BODY_UNKNOWN"],
     ),
     "a text that is no text": ("bodies.jsonl", lambda b: b.replace(b'"salt":"', b'"salt":"xyz', 1), ["BODY"]),
+    "a text at a position that is true": (
+        "bodies.jsonl",
+        lambda b: b.replace(b'"position":3', b'"position":true', 1),
+        ["BODY"],
+    ),
+    "a text at a position that is text": (
+        "bodies.jsonl",
+        lambda b: b.replace(b'"position":3', b'"position":"3"', 1),
+        ["BODY"],
+    ),
     "an edited proof": (
         "proofs.jsonl",
         lambda b: b.replace(b'{"hashes":["', b'{"hashes":["' + b"0" * 64 + b'","', 1),

@@ -270,3 +270,11 @@ def test_a_head_whose_last_line_has_no_end_is_refused() -> None:
     assert vb.read_head(signed)
     for cut in (signed[:-1], signed[:-1] + b"=", signed[:-1] + b"X"):
         assert refuses(vb.read_head, cut)
+
+
+@pytest.mark.parametrize(("count", "is_read"), [(4, False), (5, True)])
+def test_a_signature_is_a_key_id_of_4_bytes_and_more(count: int, *, is_read: bool) -> None:
+    line = f"\u2014 name {base64.b64encode(bytes(count)).decode()}\n"
+    data = HEAD.checkpoint.to_text().encode() + b"\n" + line.encode()
+    assert refuses(vb.read_head, data) is not is_read
+    assert refuses(TreeHead.parse, data) is not is_read
