@@ -8,7 +8,7 @@ out: a statement, an operand of ``and`` or ``or``, a keyword argument.
 The sample depends only on the lines themselves, so it stays the same when a module moves or grows. Not drawn
 are mutants that `equivalent.toml` explains, and those that change only what no test should pin: annotations
 and decorators (the type checker holds them), log lines, the words of an error message, and by how much a
-constant of ten or more is off.
+constant of eight or more is off.
 """
 
 import argparse
@@ -47,7 +47,7 @@ UNFIT = re.compile(
 )
 """Operators of cosmic-ray whose mutants mostly end in an error that any test notices, or behave the same."""
 LOGS = re.compile(r"\blog\.\w+$|\b_warn$")
-LARGE = 10
+LARGE = 8
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     ["__main__", "hypothesis.strategies", "httpx2", "openai", "PIL.Image", "pydantic"]

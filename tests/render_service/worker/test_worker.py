@@ -27,7 +27,7 @@ from render_service.submission import submit
 from render_service.submission.cancel import cancel
 from render_service.submission.resume import resume
 from render_service.submission.submit import place
-from render_service.worker import steps
+from render_service.worker import steps, worker
 from render_service.worker.leases import Leases
 from render_service.worker.options import WorkerOptions
 from render_service.worker.worker import Worker
@@ -539,3 +539,20 @@ async def test_a_job_that_came_back_while_its_old_work_goes_on_is_not_begun_agai
     assert here.session.fences[job.job_id] == old
     with pytest.raises(StaleFence):
         await cancel(here.session, job)
+
+
+async def test_a_step_that_does_not_end_is_cut_off_and_its_job_handed_back(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = bench(NOWHERE)
+    await here.queued()
+
+    async def stuck(runner: steps.StepRunner, *_: Any) -> None:
+        runner._session.log.info("step.stuck")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(steps.StepRunner, "carry_out", stuck)
+    monkeypatch.setattr(worker, "FINISHING_S", 0.05)
+    await here.work(until="step.stuck")
+    tally = here.session.ledger.store.tally()
+    assert (tally.leased, tally.due) == (0, 1)
