@@ -133,7 +133,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     if queue and (terms["poll"] or terms["download"]):
         raise click.UsageError("--queue submits nothing, so there is nothing to wait for; leave out --poll")
     from render_service.batches.folder import BatchFolder  # noqa: PLC0415  # the decision and images
-    from render_service.batches.plan import batch_id  # noqa: PLC0415
+    from render_service.session.event_ids import batch_id  # noqa: PLC0415
 
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
     defaults |= {"augment": augment, "attested": attested, "profile": inv.settings.chosen_profile()}

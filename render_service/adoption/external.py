@@ -6,7 +6,6 @@ The field names are those of the Bickford integration (``recordSoraVideoEvent``)
 
 import asyncio
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -19,13 +18,11 @@ from ledger.errors import EventIdConflict
 from ledger.events import ExternalRecorded, OutputAttached
 from ledger.job import Job
 from ledger.private import Private, private_values
-from ledger.record import Authority, Record, draft, new_event_id
+from ledger.record import Authority, Record, draft
 from ledger.store.interface import ANY, Batch
 from render_service.runtime.errors import BadInput, NotReady
+from render_service.session.event_ids import fact_id
 from render_service.session.session import Session
-
-FACTS = uuid.UUID("7a1c4f39-2f61-5c0e-8e0e-5a7b90d3c6d4")
-"""Namespace of the event ids made from other systems' ids, so that a fact is recorded once in a stream."""
 
 RESERVED = ("job_", "budget_", "inbox_", "characters_")
 RESERVED_NAMES = ("ledger", "policy")
@@ -83,7 +80,7 @@ async def record_external(
     key = event_id or event.webhook_event_id
     if key is not None and not _ID.match(key):
         raise BadInput(f"event id {key!r}: expected 1 to 128 visible ASCII characters, such as evt_123")
-    ours = str(uuid.uuid5(FACTS, f"{stream}\n{key}")) if key else new_event_id()
+    ours = fact_id(stream, key)
     if known := await _known(session, ours, key, event):
         return known
     made = draft(

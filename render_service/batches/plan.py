@@ -6,7 +6,6 @@ it, because a key is not erasable. Everything wrong with any entry is told at on
 recorded or sent.
 """
 
-import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,9 +20,6 @@ from render_service.assets.fit import Fit, first_frame
 from render_service.assets.inputs import NOTHING, Material
 from render_service.batches.file import BatchInvalid, Entry, Problem, Reading
 from render_service.runtime.errors import BadInput
-
-BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
-"""Namespace of the ids of batches."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +75,6 @@ def plan(
             f"{name}: there is no entry in it; each line is a JSON object with a prompt, or a prompt"
         )
     return planned
-
-
-def batch_id(out_dir: Path, name: str | None = None) -> str:
-    """Return the id of the batch called `name`, or of the one that is made for `out_dir`.
-
-    A path is the same wherever it is named from, and also on another machine that uses the same ledger: there
-    a name tells two batches apart, or lets one be resumed from another folder.
-    """
-    if name is not None:
-        return str(uuid.uuid5(BATCHES, f"name\n{name}"))
-    return str(uuid.uuid5(BATCHES, out_dir.resolve().as_posix()))
 
 
 def request_key(batch: str, number: int) -> str:

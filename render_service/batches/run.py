@@ -36,11 +36,12 @@ from render_service.rules.budgets import (
     replaced_if_refused,
 )
 from render_service.runtime.errors import BadInput
+from render_service.session.event_ids import request_id
 from render_service.session.session import Session, after, holds_after
 from render_service.settlement.settle import HAS_VIDEO
 from render_service.settlement.sweep import ON_PURPOSE, settle_all
 from render_service.submission.intent import requested
-from render_service.submission.request_keys import differences, event_id_of, repeated_in
+from render_service.submission.request_keys import differences, repeated_in
 from render_service.submission.result import Placed
 from render_service.submission.retry import Patience
 from render_service.submission.submit import decide, may_try_again, opening, submit
@@ -116,7 +117,7 @@ async def enrol(session: Session, plan: Sequence[Planned], *, resume: bool) -> l
 
 
 def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tuple[Planned, Placed]]:
-    found = [(planned, ledger.event(event_id_of(planned.request.request_key))) for planned in plan]
+    found = [(planned, ledger.event(request_id(planned.request.request_key))) for planned in plan]
     begun = [(planned, record.event, record.stream) for planned, record in found if record]
     if begun and not resume:
         raise BadInput(

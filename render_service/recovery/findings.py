@@ -18,7 +18,6 @@ ANSWER_NOT_RECORDED     an answer the ledger could not take waits in a file
 """
 
 import asyncio
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -37,6 +36,7 @@ from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempt_counts import Attempts
 from render_service.recovery.attempts import Attempt
 from render_service.runtime.errors import BadInput
+from render_service.session.event_ids import note_id
 from render_service.submission.spool import Waiting
 from sora_adapter.models import Observation
 
@@ -194,21 +194,17 @@ def of_spool(files: Iterable[Waiting]) -> Iterator[Finding]:
         yield Finding("ANSWER_NOT_RECORDED", str(one.path), found, do, one.spooled.job_id)
 
 
-NOTES = uuid.UUID("94de8260-89b2-4f9c-a2bb-6123d485bf76")
-"""Namespace of the event ids of notes about findings."""
-
 LASTING = ("SPEND_WITHOUT_ASSET", "ASSET_EXPIRED", "VIDEO_CLAIMED_TWICE")
 """What stays true whatever anybody does; every other finding ends when its cause does."""
 
 
-def note_id(finding: Finding) -> str:
-    """Return the event id of the note that `finding` was dealt with."""
-    return str(uuid.uuid5(NOTES, f"{finding.code}\n{finding.job_id}\n{finding.subject}"))
+def _note_id(finding: Finding) -> str:
+    return note_id(finding.code, finding.job_id, finding.subject)
 
 
 def is_dealt_with(ledger: Ledger, finding: Finding) -> bool:
     """Say whether somebody has recorded that `finding` was dealt with."""
-    return finding.code in LASTING and ledger.event(note_id(finding)) is not None
+    return finding.code in LASTING and ledger.event(_note_id(finding)) is not None
 
 
 async def deal_with(session: "Session", name: str, why: str) -> list[Finding]:
@@ -226,7 +222,7 @@ async def deal_with(session: "Session", name: str, why: str) -> list[Finding]:
     if job.outcome is None:
         raise BadInput(f"{job.job_id} is {job.state}, not over: `sora-ledger poll {job.job_id}` comes first")
     for finding in left:
-        note = session.draft(NoteRecorded(text=Private.seal("text", why)), event_id=note_id(finding))
+        note = session.draft(NoteRecorded(text=Private.seal("text", why)), event_id=_note_id(finding))
         with suppress(EventIdConflict):  # somebody said so in between
             await session.append(job.job_id, ANY, [note])
     return left

@@ -1,20 +1,76 @@
-"""A video belongs to one job, and the ledger itself sees to it.
+"""Ids that are made from what they stand for, so that the ledger refuses to record the same thing twice.
 
-The event by which a job gets its video (``submission.accepted``, ``submission.recovered`` and
-``render.adopted``) has an id made from profile and video id. Event ids are unique in a store, so of two that
-claim a video at the same moment, in whatever processes, one is refused (`EventIdConflict`) and reads what the
-other recorded.
+Event ids are unique in a store. Of two processes that record the same fact at the same moment, one is refused
+(`EventIdConflict`) and reads what the other recorded. The ids are in ledgers, so how they are made never
+changes.
 """
 
 import uuid
+from pathlib import Path
 
-CLAIMS = uuid.UUID("0d8a2c55-7f0e-5d0b-9a43-6f1f4b8f2e90")
-"""Namespace of the event ids of claims."""
+from ledger.record import new_event_id
 
 CLAIMED = "video_of_another_job"
 """Error code of an attempt that a server answered with a video which another job has."""
 
+_CLAIMS = uuid.UUID("0d8a2c55-7f0e-5d0b-9a43-6f1f4b8f2e90")
+_REQUESTS = uuid.UUID("5f0c3f0e-9c1b-5f5b-8a52-6d4a3f2f7c11")
+_SPOOLED = uuid.UUID("8c1f5f0a-0d8e-5b7c-9a54-2f3f7b1d6a90")
+_RECEIPTS = uuid.UUID("c3f0a6f4-53a5-5c44-9d0c-0b7b9f3b8f11")
+_MATCHES = uuid.UUID("5b1f0b0e-6c1c-5d43-8a55-0f3f4c1d7a66")
+_FACTS = uuid.UUID("7a1c4f39-2f61-5c0e-8e0e-5a7b90d3c6d4")
+_NOTES = uuid.UUID("94de8260-89b2-4f9c-a2bb-6123d485bf76")
+_BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
+
 
 def claim_id(profile: str, video_id: str) -> str:
-    """Return the event id of the claim to a video: the same for the same video, whoever claims it."""
-    return str(uuid.uuid5(CLAIMS, f"{profile}\n{video_id}"))
+    """Return the event id of the claim to a video, which belongs to one job.
+
+    It is that of ``submission.accepted``, ``submission.recovered`` and ``render.adopted`` alike.
+    """
+    return _made_from(_CLAIMS, profile, video_id)
+
+
+def request_id(request_key: str | None) -> str:
+    """Return the event id of a request, which is made once under its key; without a key, a new one."""
+    return _made_from(_REQUESTS, request_key) if request_key else new_event_id()
+
+
+def spooled_id(attempt_id: str) -> str:
+    """Return the event id of the answer to an attempt that was kept in a file."""
+    return _made_from(_SPOOLED, attempt_id)
+
+
+def receipt_id(profile: str, webhook_event_id: str) -> str:
+    """Return the event id of a webhook event's delivery to a profile's inbox."""
+    return _made_from(_RECEIPTS, profile, webhook_event_id)
+
+
+def match_id(profile: str, webhook_event_id: str) -> str:
+    """Return the event id by which a webhook event is tied to its job."""
+    return _made_from(_MATCHES, profile, webhook_event_id)
+
+
+def fact_id(stream: str, key: str | None) -> str:
+    """Return the event id of another system's fact under that system's own id; without one, a new one."""
+    return _made_from(_FACTS, stream, key) if key else new_event_id()
+
+
+def note_id(code: str, job_id: str | None, subject: str) -> str:
+    """Return the event id of the note that a finding of an audit was dealt with."""
+    return _made_from(_NOTES, code, str(job_id), subject)
+
+
+def batch_id(out_dir: Path, name: str | None = None) -> str:
+    """Return the id of the batch called `name`, or of the one that is made for `out_dir`.
+
+    A path is the same wherever it is named from, and also on another machine that uses the same ledger: there
+    a name tells two batches apart, or lets one be resumed from another folder.
+    """
+    if name is not None:
+        return _made_from(_BATCHES, "name", name)
+    return _made_from(_BATCHES, out_dir.resolve().as_posix())
+
+
+def _made_from(namespace: uuid.UUID, *parts: str) -> str:
+    return str(uuid.uuid5(namespace, "\n".join(parts)))

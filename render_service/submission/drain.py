@@ -6,7 +6,6 @@ drain the same file one is refused, and sees that it is done. A crash after the 
 the next process deletes.
 """
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,13 +20,11 @@ from ledger.events import SubmissionAccepted, SubmissionSpooled
 from ledger.job import Job
 from ledger.record import Draft
 from ledger.store.interface import Batch
+from render_service.session.event_ids import spooled_id
 from render_service.session.session import Session, holds_after
 from render_service.submission import spool
 from render_service.submission.outcomes import answered_with_anothers
 from render_service.submission.spool import Spooled
-
-SPOOLED = uuid.UUID("8c1f5f0a-0d8e-5b7c-9a54-2f3f7b1d6a90")
-"""Namespace of the event ids of what came from a spool."""
 
 TRIES = 20
 
@@ -76,7 +73,7 @@ def _say(session: Session, done: Drained) -> None:
 
 def _record(session: Session, spooled: Spooled) -> Drained:
     drafts = [one.draft() for one in spooled.drafts]
-    done_id = str(uuid.uuid5(SPOOLED, spooled.attempt_id))
+    done_id = spooled_id(spooled.attempt_id)
     for _ in range(TRIES):
         if (before := session.ledger.event(done_id)) is not None:
             event = before.event

@@ -1,27 +1,17 @@
 """Requests that may be repeated: the same key gives the same job, another request under it is refused."""
 
 import asyncio
-import uuid
 from datetime import datetime
 
 from decision.request.request import RenderRequest
 from ledger.events import InputReference, RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
-from ledger.record import new_event_id
 from render_service.runtime.errors import RequestKeyTaken
+from render_service.session.event_ids import request_id
 from render_service.session.session import Session
 from render_service.submission.result import Placed
 from sora_adapter.messages import Submission
-
-REQUEST_KEYS = uuid.UUID("5f0c3f0e-9c1b-5f5b-8a52-6d4a3f2f7c11")
-"""Namespace of the event ids made from request keys, so that a key can be used once in a ledger."""
-
-
-def event_id_of(request_key: str | None) -> str:
-    """Return the event id of a request: made from its key, so that the ledger itself refuses a second one."""
-    return str(uuid.uuid5(REQUEST_KEYS, request_key)) if request_key else new_event_id()
-
 
 ANSWER_S = 5.0
 LOOK_S = 0.1
@@ -55,7 +45,7 @@ def _is_recent(session: Session, job: Job) -> bool:
 
 def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:
     """Return the same from a ledger alone, for a request that has a key."""
-    first = ledger.event(event_id_of(request.request_key))
+    first = ledger.event(request_id(request.request_key))
     if first is None:
         return None
     requested = first.event

@@ -37,12 +37,13 @@ from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, BudgetGone, NotReady
 from render_service.runtime.send_deadline import may_send
 from render_service.session.closing import closed
+from render_service.session.event_ids import request_id
 from render_service.session.session import Session
 from render_service.submission.context import context_of
 from render_service.submission.intent import intended, requested
 from render_service.submission.outcomes import record_outcome
 from render_service.submission.recorded_call import Files, call_of
-from render_service.submission.request_keys import answered_repeat, event_id_of, find_repeated
+from render_service.submission.request_keys import answered_repeat, find_repeated
 from render_service.submission.result import Placed
 from render_service.submission.retry import Patience
 from sora_adapter.errors import AdapterError
@@ -189,7 +190,7 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
         asked,
         session.provenance,
         session.clock(),
-        event_id_of(asked.request_key),
+        request_id(asked.request_key),
     )
     first = asking[0]
     set_aside_now = placed.override.events() if placed.override else []

@@ -7,7 +7,6 @@ lost a wake-up and nothing else: the job is looked at in its own time, and tied 
 """
 
 import asyncio
-import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -19,11 +18,9 @@ from ledger.events import Event, WebhookReceived
 from ledger.job import Job
 from ledger.record import Authority, Draft, draft
 from ledger.store.interface import ANY, Batch, JobFilter
+from render_service.session.event_ids import receipt_id
 from render_service.session.session import Session
 from render_service.webhooks.matching import inbox_of, match, tie
-
-RECEIPTS = uuid.UUID("c3f0a6f4-53a5-5c44-9d0c-0b7b9f3b8f11")
-"""Namespace of the event ids of deliveries: the database holds one of each."""
 
 REMEMBERED = 20_000
 MOST_TOGETHER = 500
@@ -187,11 +184,6 @@ class Inbox:
 
     def _match(self, each: Unseen) -> Draft:
         return match(self._session, each.profile, each.event, each.received.event_id)
-
-
-def receipt_id(profile: str, webhook_event_id: str) -> str:
-    """Return the event id of an event's delivery to a profile's inbox."""
-    return str(uuid.uuid5(RECEIPTS, f"{profile}\n{webhook_event_id}"))
 
 
 def _said(event: Event) -> Said:

@@ -7,7 +7,6 @@ made from profile and webhook event, lets the second find that it was said.
 """
 
 import asyncio
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,10 +16,8 @@ from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, draft
 from ledger.store.interface import ANY, Batch, RecordFilter
+from render_service.session.event_ids import match_id
 from render_service.session.session import Session
-
-MATCHES = uuid.UUID("5b1f0b0e-6c1c-5d43-8a55-0f3f4c1d7a66")
-"""Namespace of the event ids of matches."""
 
 
 def inbox_of(profile: str) -> str:
@@ -36,7 +33,7 @@ def match(session: Session, profile: str, received: WebhookReceived, received_id
         video_id=received.video_id,
     )
     who = replace(session.provenance, authority=Authority.SYSTEM)
-    event_id = str(uuid.uuid5(MATCHES, f"{profile}\n{received.webhook_event_id}"))
+    event_id = match_id(profile, received.webhook_event_id)
     return draft(event, who, session.clock(), event_id=event_id, causation_id=received_id)
 
 

@@ -18,9 +18,10 @@ from ledger.job import State
 from render_service.batches.file import BatchInvalid, read_batch
 from render_service.batches.folder import BatchFolder
 from render_service.batches.item import Member
-from render_service.batches.plan import Planned, batch_id, plan, request_key
+from render_service.batches.plan import Planned, plan, request_key
 from render_service.batches.run import BatchOptions, counts, enrol, run_batch
 from render_service.runtime.errors import BadInput
+from render_service.session.event_ids import batch_id
 from render_service.session.session import Session
 from sora_adapter.sandbox.server import SandboxServer
 
