@@ -33,7 +33,7 @@ NOTHING = Finding("nothing")
 
 
 def concluded(finding: Finding, profile: Profile = PROFILE, missing_s: float = 0, **seen: Any) -> Settlement:
-    return conclude(attempt(), finding, replace(SEEN, **seen), profile, missing_s)
+    return conclude(attempt(), finding, replace(SEEN, **seen), profile, missing_s, has_key=True)
 
 
 def test_a_video_of_the_same_prompt_is_recovered() -> None:
@@ -87,7 +87,14 @@ def test_absence_does_not_count_while_the_call_may_take_effect() -> None:
             "this server cannot be searched: the list is for administrators",
         ),
         ({"list_proves_absence": False}, {}, "nothing that Studio lists fits, which proves nothing"),
-        ({}, {"knows_ours": False}, "the list shows none of our videos"),
+        (
+            {},
+            {"knows_ours": False},
+            (
+                "nothing the list shows fits, which proves nothing, as it may be another account's: "
+                "it shows none of our videos"
+            ),
+        ),
         ({}, {"doubt": "pages repeat"}, "nothing the server lists fits, which proves nothing: pages repeat"),
     ],
 )
@@ -97,6 +104,15 @@ def test_nothing_in_a_list_that_proves_nothing_is_left_to_a_person(
     settlement = concluded(NOTHING, PROFILE.model_copy(update=changes), **seen)
     assert (settlement.verdict, settlement.commands) == ("needs_person", (NAMING, ABSENT))
     assert settlement.why.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("has_key", "why"), [(None, "no key is recorded"), (False, "this attempt was made with another key")]
+)
+def test_a_list_that_another_key_is_shown_proves_nothing(*, has_key: bool | None, why: str) -> None:
+    settlement = conclude(attempt(), NOTHING, SEEN, PROFILE, 0, has_key=has_key)
+    assert (settlement.verdict, settlement.commands) == ("needs_person", (NAMING, ABSENT))
+    assert why in settlement.why
 
 
 @pytest.mark.parametrize(
@@ -114,7 +130,7 @@ def test_only_an_answer_with_the_video_of_another_job_keeps_nothing_from_being_a
     error = ErrorDetail(http_status=200, code=code, message=Private.seal("error.message", "said"))
     lost = SubmissionUnknown(attempt_id="attempt_1", lost="unreadable", error=error)
     answered = replace(attempt(), lost=lost)
-    assert conclude(answered, NOTHING, SEEN, PROFILE, 0).verdict == verdict
+    assert conclude(answered, NOTHING, SEEN, PROFILE, 0, has_key=True).verdict == verdict
 
 
 def test_a_video_that_is_found_counts_whatever_the_server_answered() -> None:
@@ -123,7 +139,9 @@ def test_a_video_that_is_found_counts_whatever_the_server_answered() -> None:
     )
     lost = SubmissionUnknown(attempt_id="attempt_1", lost="unreadable", error=error)
     answered = replace(attempt(), lost=lost)
-    assert conclude(answered, Finding("found", video()), SEEN, PROFILE, 0).verdict == "recovered"
+    assert (
+        conclude(answered, Finding("found", video()), SEEN, PROFILE, 0, has_key=True).verdict == "recovered"
+    )
 
 
 def test_an_attempt_under_way_is_waited_for_or_given_up_early() -> None:
