@@ -277,6 +277,8 @@ def test_what_stands_in_quotation_marks_is_one_word() -> None:
         ("'make it' refers to a name", "Change the drink. Make it a cocoa with marshmallows.", "single"),
         ("'let it' is an event of its own", "Let him laugh; let it rain.", "multiple"),
         ("'the new' refers to a name", "Replace him. The new actor should be in his fifties.", "single"),
+        ("what another thing should do is no reference", "Swap the hat. The dog should bark.", "multiple"),
+        ("an adjective and its noun are no event", "Make it dusk. Gentle ripples.", "single"),
         ("a complaint takes up its remedy", "The jacket looks wrong; make it denim.", "single"),
         ("a remedy names what it mends", "The jacket looks wrong. Add a scarf.", "multiple"),
         ("only a complaint takes up what follows", "Loop it and desaturate it.", "multiple"),
@@ -321,3 +323,9 @@ def test_what_stands_in_quotation_marks_is_one_word() -> None:
 )
 def test_each_rule_decides_a_prompt_of_its_own(rule: str, prompt: str, verdict: str) -> None:
     assert check_single_change(prompt).verdict == verdict, rule
+
+
+def test_a_remedy_takes_the_place_of_the_complaint_before_it_alone() -> None:
+    prompt = "Make it night. The jacket looks wrong; make it denim."
+    words = [prompt[change.start : change.end] for change in check_single_change(prompt).changes]
+    assert words == ["Make it night", "make it denim"]
