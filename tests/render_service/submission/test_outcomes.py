@@ -10,14 +10,18 @@ from ledger.events import (
     SubmissionAbsent,
     SubmissionAccepted,
     SubmissionIntended,
+    SubmissionRecovered,
     SubmissionUnknown,
 )
 from ledger.job import Job, State
 from ledger.private import Private
+from ledger.record import Draft
 from ledger.store.interface import ANY
 from render_service.runtime.errors import AnsweredTooLate
 from render_service.session.event_ids import claim_id
 from render_service.session.session import Session
+from render_service.submission import outcomes
+from render_service.submission.keep_answer import Keeping
 from render_service.submission.outcomes import record_outcome
 from render_service.submission.submit import place
 
@@ -109,3 +113,51 @@ async def test_an_acceptance_of_what_was_declared_absent_says_how_to_take_it_in(
     await session.advance(job, [session.draft(SubmissionAbsent(attempt_id="attempt_2", how="person"))])
     with pytest.raises(AnsweredTooLate, match=r"reconcile job_.* --video-id video_1` takes it in"):
         await record_outcome(session, job, accepted(), goes_on=False)
+
+
+async def test_an_acceptance_of_a_video_that_was_found_meanwhile_changes_nothing(
+    submitting: Any, types: Callable[[Job], list[str]]
+) -> None:
+    session, job = await submitting()
+    lost = SubmissionUnknown(attempt_id="attempt_2", lost="crash")
+    unknown = await session.advance(job, [session.draft(lost)])
+    await session.advance(unknown, [found(session, "video_1")])
+    recorded = await record_outcome(session, job, accepted(), goes_on=False)
+    assert (recorded.state, recorded.video_id) == (State.RUNNING, "video_1")
+    assert types(job)[-1] == "submission.recovered"
+
+
+async def test_an_acceptance_of_an_attempt_that_got_another_video_says_how_to_adopt_its_own(
+    submitting: Any,
+) -> None:
+    session, job = await submitting()
+    lost = SubmissionUnknown(attempt_id="attempt_2", lost="crash")
+    unknown = await session.advance(job, [session.draft(lost)])
+    await session.advance(unknown, [found(session, "video_9")])
+    with pytest.raises(AnsweredTooLate, match="`sora-ledger adopt --id video_1` takes it in"):
+        await record_outcome(session, job, accepted(), goes_on=False)
+    assert session.ledger.event(claim_id("openai", "video_1")) is None
+
+
+def found(session: Session, video_id: str) -> Draft:
+    recovered = SubmissionRecovered(attempt_id="attempt_2", video_id=video_id, how="list", status="queued")  # type: ignore[arg-type]
+    return session.draft(recovered, event_id=claim_id("openai", video_id))
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_an_answer_is_kept_in_a_file_only_while_its_ledger_is_slow(
+    submitting: Any, monkeypatch: pytest.MonkeyPatch, *, slow: bool
+) -> None:
+    session, job = await submitting()
+    kept: list[str] = []
+    keep = Keeping.keep
+
+    async def noted(keeping: Keeping) -> None:
+        kept.append("kept")
+        await keep(keeping)
+
+    monkeypatch.setattr(Keeping, "keep", noted)
+    if slow:
+        monkeypatch.setattr(outcomes, "SLOW_S", 0.0)
+    recorded = await record_outcome(session, job, accepted(), goes_on=False)
+    assert (recorded.state, kept) == (State.RUNNING, ["kept"] if slow else [])
