@@ -53,7 +53,7 @@ def intent_of(session: Session, job: Job) -> SubmissionIntended:
     first = next(
         r.event for r in session.ledger.history(job.job_id) if isinstance(r.event, SubmissionIntended)
     )
-    return first.model_copy(update={"attempt_id": "attempt_2", "sent_sha256": None})
+    return first.model_copy(update={"attempt_id": "attempt_2", "sent_sha256": None, "key_digest": None})
 
 
 def accepted(video_id: str = "video_1") -> SubmissionAccepted:
