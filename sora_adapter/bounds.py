@@ -1,7 +1,7 @@
-"""How much of an answer is taken: a server may send, or compress into little, more than memory holds.
+"""Limits on the size of answers: a server may send, or compress, more than memory holds.
 
-The HTTP client decompresses a whole chunk at once, whatever becomes of it. So compressed bodies are decoded
-here, in pieces of bounded size, before the client sees them. Only gzip is asked for, and decoded.
+The HTTP client decompresses a whole chunk at once, whatever its size. Therefore compressed bodies are decoded
+here, in pieces of bounded size, before the client sees them. Only gzip is requested and decoded.
 """
 
 import zlib
@@ -10,18 +10,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import httpx2
 
 MOST_ANSWER_BYTES = 16 << 20
-"""A page of 100 videos with the longest prompts, in letters that take three bytes each, is 10 MB."""
+"""A page of 100 videos with the longest prompts, at three bytes per character, is 10 MB."""
 MOST_CONTENT_BYTES = 16 << 30
-"""A download; two minutes of 1080p video are less than 1 GiB."""
+"""Per download; two minutes of 1080p video are less than 1 GiB."""
 PIECE_BYTES = 256 << 10
 ACCEPTED_ENCODING = "gzip"
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 async def bound(response: httpx2.Response) -> None:
-    """Have the body of `response` read decoded, and end with `DecodingError` where it is too large.
+    """Decode the body of `response` as it is read, and raise `DecodingError` if it is too large.
 
-    The bytes of a video, which stream, are bounded by whoever takes them (`MOST_CONTENT_BYTES`).
+    The bytes of a video stream; their reader limits them (`MOST_CONTENT_BYTES`).
     """
     streams = response.is_success and response.request.headers.get("accept-encoding") == "identity"
     is_content = streams and not is_text(response.headers.get("content-type", ""))
@@ -35,7 +35,7 @@ async def bound(response: httpx2.Response) -> None:
 
 
 def is_text(content_type: str) -> bool:
-    """Say whether this is a page or a JSON document, and so no bytes of a video."""
+    """Return whether this is a page or a JSON document, and not a video."""
     return content_type.partition(";")[0].strip().lower() in {"text/html", "application/json"}
 
 
@@ -60,15 +60,15 @@ class _Bounded(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         await self._stream.aclose()
 
-    def _check(self, taken: int) -> None:
-        if self._most is not None and taken > self._most:
+    def _check(self, received: int) -> None:
+        if self._most is not None and received > self._most:
             raise httpx2.DecodingError(
                 f"the answer is larger than {self._most >> 20} MiB, the most that is read"
             )
 
     def _decoder(self) -> "_Decoder":
         if self._encoding == "identity":
-            return _as_it_is
+            return _identity
         if self._encoding in {"gzip", "x-gzip"}:
             return _Unzip()
         raise httpx2.DecodingError(f"it is encoded as {self._encoding[:40]!r}, which was not asked for")
@@ -91,7 +91,7 @@ class _Unzip:
             yield piece
 
 
-def _as_it_is(raw: bytes) -> Iterator[bytes]:
+def _identity(raw: bytes) -> Iterator[bytes]:
     yield raw
 
 

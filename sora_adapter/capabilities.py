@@ -1,4 +1,4 @@
-"""What a server cannot do is said before anything is sent: what, why, and what to do instead. Pure."""
+"""Check what a server offers before anything is sent, and say what is missing, why, and the way out. Pure."""
 
 from typing import get_args
 from urllib.parse import urlsplit

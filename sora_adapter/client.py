@@ -1,8 +1,8 @@
-"""The adapter's face: submit, observe, list, fetch and delete on one server, and make characters.
+"""The client of one server: submit, observe, list, fetch, delete, and make characters.
 
-Takes an intent and returns the event that says what came of it; cannot see the store, so it cannot forget to
-record, nor record by itself. Every call is one HTTP request: nothing is sent twice, not even a question
-(`sora_adapter.polling` asks again, in its own time).
+`submit` takes an intent and returns the outcome as an event. The client cannot see the store, so recording
+the outcome is the caller's job. Every method sends one HTTP request and never retries; `sora_adapter.polling`
+repeats questions.
 
 Importing this module imports `openai`, which takes half a second; so do `transport` and `webhooks`.
 """
@@ -49,7 +49,7 @@ NO_CONTENT = frozenset({400, 404, 409, 410, 422, 425})
 
 @dataclass(frozen=True)
 class Submitted:
-    """What came of a submission, and what the server said beside it that it costs."""
+    """The outcome of a submission, and the cost that the server reported with it."""
 
     outcome: Submission
     reported_cost_usd_micros: int | None = None
@@ -58,10 +58,10 @@ class Submitted:
 class VideosClient:
     """A client of one server; use as ``async with VideosClient(…) as client``.
 
-    `base_url` None means the profile's; `api_key` None sends the profile's `default_key`, or no credentials.
-    `timeout_s` bounds each wait for the server, not a whole download. `traceparent` is called for every
-    request (W3C Trace Context).
-    Raises `SettingsUnusable` before anything is sent, and every method `OperationUnsupported` for what the
+    `base_url` defaults to the profile's. Without `api_key` the profile's `default_key` is sent, or no
+    credentials. `timeout_s` limits each wait for the server, not a whole download. `traceparent` is called
+    for every request (W3C Trace Context).
+    Raises `SettingsUnusable` before anything is sent; every method raises `OperationUnsupported` for what the
     profile does not offer.
     """
 
@@ -90,11 +90,11 @@ class VideosClient:
         await self._transport.close()
 
     async def submit(self, intent: SubmissionIntended, call: SubmitCall) -> Submission:
-        """Send `call` once, for the attempt of `intent`, and return what came of it.
+        """Send `call` once, for the attempt of `intent`, and return the outcome.
 
-        Raises for nothing the network or the server does. `OperationUnsupported`, `ReferenceUnreadable`, and
-        `VideoNotFound` for a source id that is none, are raised before anything is sent. Cancelled, it leaves
-        the attempt open.
+        Nothing that the network or the server does raises. Before anything is sent, it raises
+        `OperationUnsupported`, `ReferenceUnreadable`, or `VideoNotFound` for a malformed source id. If it is
+        cancelled, the attempt stays open.
         """
         return (await self.submit_prepared(intent, await self.prepare(call))).outcome
 
@@ -110,7 +110,7 @@ class VideosClient:
     async def prepare(self, call: SubmitCall) -> Prepared:
         """Return what `call` will send, files included, with the digest that its intent commits to.
 
-        `OperationUnsupported`, `ReferenceUnreadable`, and `VideoNotFound` for a source id that is none.
+        Raises `OperationUnsupported`, `ReferenceUnreadable`, or `VideoNotFound` for a malformed source id.
         """
         upload = await _bytes_of(call.upload) if call.upload else None
         more = [await _bytes_of(reference) for reference in call.more_references]
@@ -120,10 +120,11 @@ class VideosClient:
     async def submit_prepared(
         self, intent: SubmissionIntended, prepared: Prepared, in_time: Callable[[], bool] | None = None
     ) -> Submitted:
-        """Send what was `prepared` once, and return what came of it and what the server says it costs.
+        """Send the prepared request once, and return the outcome and the cost that the server reported.
 
-        `in_time` is asked last, when there is a connection: False sends nothing, as if there had been none.
-        Where the intent commits to what is sent, anything else raises `NotAsCommitted` before the first byte.
+        `in_time` is called last, once a connection is open; if it returns False, nothing is sent and the
+        outcome is the same as without a connection. If the intent commits to a digest and the request does
+        not match it, `NotAsCommitted` is raised before the first byte.
         """
         headers = {**self._headers(), "X-Client-Request-Id": intent.attempt_id}
         received = await self._transport.post(prepared.post, headers, in_time, _commitment_of(intent))
@@ -131,21 +132,21 @@ class VideosClient:
         return Submitted(outcome, self._translator.cost(received))
 
     async def create_character(self, name: str, video: ReferenceFile) -> Character:
-        """Make a character of a video, once; raises `AnswerError`.
+        """Create a character from a video, once; raises `AnswerError`.
 
-        After `ServerUnreachable` there may be such a character: no server lists them.
+        After `ServerUnreachable` the character may exist: no server lists them.
         """
         post = character_post(name, video, await _bytes_of(video), self.profile)
         return self._translator.character(await self._transport.post(post, self._headers()))
 
     async def get_character(self, character_id: str) -> Character:
-        """Ask once for a character; raises `AnswerError`."""
+        """Retrieve a character; raises `AnswerError`."""
         require(self.profile, "character")
         received = await self._transport.get(character_path(character_id), {}, self._headers())
         return self._translator.character(received)
 
     async def observe(self, video_id: str) -> Observation:
-        """Ask once how a video is doing; raises `AnswerError`."""
+        """Retrieve the status of a video; raises `AnswerError`."""
         require(self.profile, "retrieve")
         received = await self._transport.get(video_path(video_id), {}, self._headers())
         return self._translator.observation(received, video_id)
@@ -156,16 +157,16 @@ class VideosClient:
         after: str | None = None,
         order: Literal["asc", "desc"] | None = None,
     ) -> Page:
-        """Ask once for a page of videos, by time of creation; raises `AnswerError`."""
+        """Retrieve one page of videos, ordered by time of creation; raises `AnswerError`."""
         require(self.profile, "list")
-        asked = {"limit": limit, "after": after, "order": order}
-        params = {name: value for name, value in asked.items() if value is not None}
+        options = {"limit": limit, "after": after, "order": order}
+        params = {name: value for name, value in options.items() if value is not None}
         return self._translator.page(await self._transport.get("/videos", params, self._headers()))
 
     async def ping(self) -> datetime | None:
-        """Ask once for what costs nothing; return the server's time, if it says; raises `AnswerError`.
+        """Send one request that costs nothing; return the server's time if it says; raises `AnswerError`.
 
-        A server that cannot list is asked for a video that is none: that it says so is answer enough.
+        A server without a list is asked for a video that does not exist; a 404 is a good answer.
         """
         if self.profile.can_list:
             received = await self._transport.get("/videos", {"limit": 1}, self._headers())
@@ -180,10 +181,11 @@ class VideosClient:
     async def fetch(
         self, video_id: str, variant: Variant, begun: ResumePoint | None = None
     ) -> AsyncIterator[Content]:
-        """Open the bytes of a variant; they stream while the block is open, in memory of one chunk.
+        """Open the bytes of a variant; they stream while the block is open, one chunk in memory at a time.
 
-        With `begun` the rest is asked for; `Content.begins_at` says whether that is what came. Where the
-        server names an address instead, the bytes are fetched there, with credentials only at its own origin.
+        With `begun` the rest of the file is requested; `Content.begins_at` says where the bytes begin. If the
+        server answers with a URL instead, the bytes are fetched from there, with credentials only at the
+        server's own origin.
 
         Raises `ContentNotReady`, `ContentExpired`, `ContentMissing`, `ContentGone` or another `AnswerError`,
         and while reading `ContentTruncated` and `ContentTooLarge`.
@@ -205,40 +207,40 @@ class VideosClient:
             yield received
 
     async def delete(self, video_id: str) -> VideoDeleted:
-        """Ask once for a deletion; return that it was confirmed, or a 404; raises `AnswerError`.
+        """Delete a video; return whether it was confirmed or answered with 404; raises `AnswerError`.
 
-        After `ServerUnreachable` the video may be deleted or not; `observe` tells.
+        After `ServerUnreachable` the video may or may not be deleted; `observe` shows which.
         """
         require(self.profile, "delete")
         received = await self._transport.delete(video_path(video_id), self._headers())
         return self._translator.deletion(video_id, received)
 
     async def get_document(self, path: str, params: Mapping[str, object], model: type[D], expected: str) -> D:
-        """Ask once for a document of another kind than videos; raises `AnswerError`."""
+        """Retrieve a document that is not a video; raises `AnswerError`."""
         received = await self._transport.get(path, params, self._headers())
         return self._translator.document(received, model, expected)
 
     async def post_document(self, path: str, body: Mapping[str, object], model: type[D], expected: str) -> D:
-        """Post once what costs nothing, and read the answer; raises `AnswerError`."""
+        """Send a POST that costs nothing, and return its answer; raises `AnswerError`."""
         received = await self._transport.post(Post(path, dict(body)), self._headers())
         return self._translator.document(received, model, expected)
 
     async def delete_document(self, path: str, model: type[D], expected: str) -> D:
-        """Ask once for the deletion of what is no video, and read the confirmation; raises `AnswerError`."""
+        """Delete something that is not a video, and return the confirmation; raises `AnswerError`."""
         received = await self._transport.delete(path, self._headers())
         return self._translator.document(received, model, expected)
 
     def _variant_params(self, variant: Variant) -> dict[str, str]:
-        """Name the variant only to a server that has several: others misread it (docs/servers.md 1.3)."""
+        """Send the variant only to servers that have several; others misread it (docs/servers.md 1.3)."""
         return {"variant": variant.value} if len(self.profile.variants) > 1 else {}
 
     def _headers(self) -> dict[str, str]:
         return {"traceparent": self._traceparent()} if self._traceparent else {}
 
     async def _named_address(self, video_id: str, received: Answer | NoAnswer) -> str:
-        """Return where the bytes are that did not come; raises the `AnswerError` that says why not.
+        """Return the URL of bytes that were not in the answer; raises the `AnswerError` that says why.
 
-        Servers say 404 for "not yet" and for "no longer", and name an address in the answer or in the video.
+        Servers answer 404 for "not yet" and for "no longer", and put a URL into the answer or the video.
         """
         if isinstance(received, NoAnswer):
             raise self._translator.refusal(received)
@@ -271,7 +273,7 @@ class VideosClient:
 
 
 def _commitment_of(intent: SubmissionIntended) -> Callable[[str], bool] | None:
-    """Return what says whether `intent` commits to a digest; None where it commits to none."""
+    """Return a function that checks a digest against `intent`; None if the intent has no commitment."""
     sent = intent.sent_sha256
     if sent is None:
         return None

@@ -1,9 +1,9 @@
-"""A connection for each request under way, without what a pool of many costs.
+"""One connection per request in flight, without the cost of a large pool.
 
-The HTTP client's pool asks the system about every idle connection, before and after each request: whether the
-server has closed it. Between an answer and the next intent most of a batch's connections are idle, and asking
-came to a tenth of its time. Here each connection is a pool of its own, so only the one that is about to be
-used is looked at; what it does, it does as before.
+Before and after each request, the HTTP client's pool asks the system about every idle connection: has the
+server closed it? Between an answer and the next intent most connections of a batch are idle, and these checks
+took a tenth of its time. Here each connection is a pool of its own, so only the connection about to be used
+is checked.
 """
 
 import time
@@ -15,16 +15,16 @@ import httpx2
 
 
 class Idle(NamedTuple):
-    """A lane that nobody uses, and since when, in seconds of the monotonic clock."""
+    """An unused connection, and since when, in seconds of the monotonic clock."""
 
     lane: httpx2.AsyncBaseTransport
     since: float
 
 
 class Lanes(httpx2.AsyncBaseTransport):
-    """Transports of one connection each, made by `make` when all there are is in use.
+    """Transports of one connection each; `make` adds one when all are in use.
 
-    The one that was used last is used first. What was idle for `kept_s` is closed at the next request.
+    The most recently used is taken first. A connection idle for `kept_s` is closed at the next request.
     """
 
     def __init__(self, make: Callable[[], httpx2.AsyncBaseTransport], kept_s: float) -> None:
@@ -34,17 +34,17 @@ class Lanes(httpx2.AsyncBaseTransport):
         self._busy = set[httpx2.AsyncBaseTransport]()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send `request` over a connection that is its own until the response is closed."""
+        """Send `request` over a connection that no other request uses until the response is closed."""
         lane = self._idle.pop().lane if self._idle else self._make()
         self._busy.add(lane)
         await self._close_idle(time.monotonic() - self._kept_s)
         try:
             response = await lane.handle_async_request(request)
         except BaseException:
-            self._give_back(lane)
+            self._release(lane)
             raise
         assert isinstance(response.stream, httpx2.AsyncByteStream)  # an async transport's
-        response.stream = _Stream(response.stream, lambda: self._give_back(lane))
+        response.stream = _Stream(response.stream, lambda: self._release(lane))
         return response
 
     async def aclose(self) -> None:
@@ -53,7 +53,7 @@ class Lanes(httpx2.AsyncBaseTransport):
         while self._busy:
             await self._busy.pop().aclose()
 
-    def _give_back(self, lane: httpx2.AsyncBaseTransport) -> None:
+    def _release(self, lane: httpx2.AsyncBaseTransport) -> None:
         if lane in self._busy:
             self._busy.remove(lane)
             self._idle.append(Idle(lane, time.monotonic()))
@@ -64,7 +64,7 @@ class Lanes(httpx2.AsyncBaseTransport):
 
 
 class _Stream(httpx2.AsyncByteStream):
-    """A body that says when it was closed."""
+    """A body that reports when it is closed."""
 
     def __init__(self, stream: httpx2.AsyncByteStream, closed: Callable[[], None]) -> None:
         self._stream = stream

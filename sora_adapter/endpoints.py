@@ -1,7 +1,7 @@
-"""The webhook endpoints of a server: whom it tells what, and the secret it signs that with.
+"""The webhook endpoints of a server: registering, listing, testing, and rotating their secrets.
 
-One HTTP request per function, as everywhere; each raises `AnswerError`, and `OperationUnsupported` where the
-profile has no such thing. A secret is told once, when it is new: whoever gets it must keep it from others.
+Each function sends one HTTP request per page or change and raises `AnswerError`, or `OperationUnsupported`
+where the profile has no webhooks. A server shows a secret only once, when it is new.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ class _Answered(BaseModel):
 
 
 class Endpoint(_Answered):
-    """A receiver a server knows; `created_at` in Unix seconds."""
+    """A registered receiver; `created_at` in Unix seconds."""
 
     id: str
     name: str | None = None
@@ -39,7 +39,7 @@ class Endpoint(_Answered):
 
 
 class NewSecret(Endpoint):
-    """An endpoint whose secret is new."""
+    """An endpoint with its new secret."""
 
     signing_secret: str
 
@@ -49,14 +49,14 @@ class NewSecret(Endpoint):
 
 
 class Tested(_Answered):
-    """How a receiver answered a sample."""
+    """A receiver's answer to a sample event."""
 
     event_type: str
     status_code: int
 
 
 class Removed(_Answered):
-    """That an endpoint is gone, as the server says it."""
+    """The server's confirmation that an endpoint was removed."""
 
     id: str | None = None
     object: str | None = None
@@ -68,27 +68,27 @@ class _Endpoints(_Answered):
 
 
 async def register(client: "VideosClient", name: str, url: str) -> NewSecret:
-    """Have the server announce finished videos at `url`."""
+    """Register `url` for events about finished videos."""
     body = {"name": name, "url": url, "event_types": list(EVENT_TYPES)}
     return await _post(client, _PATH, body, NewSecret, "a webhook endpoint with its secret")
 
 
 async def endpoints(client: "VideosClient") -> list[Endpoint]:
-    """Return all of them, newest first; as many requests as there are pages."""
+    """Return all endpoints, newest first; one request per page."""
     require(client.profile, "webhooks")
-    found: list[Endpoint] = []
+    registered: list[Endpoint] = []
     while True:
-        after = {"after": found[-1].id} if found else {}
+        after = {"after": registered[-1].id} if registered else {}
         page = await client.get_document(
             _PATH, {"limit": _PAGE, **after}, _Endpoints, "a list of webhook endpoints"
         )
-        found += page.data
+        registered += page.data
         if not page.has_more or not page.data:
-            return found
+            return registered
 
 
 async def send_sample(client: "VideosClient", endpoint_id: str, event_type: str) -> Tested:
-    """Have the server send a sample now, and say how it was answered."""
+    """Have the server send a sample event now, and return how the receiver answered."""
     path = f"{_path(endpoint_id)}/test"
     return await _post(client, path, {"event_type": event_type}, Tested, "how a test went")
 
@@ -101,7 +101,7 @@ async def rotate(client: "VideosClient", endpoint_id: str, *, keep_old: bool) ->
 
 
 async def remove(client: "VideosClient", endpoint_id: str) -> Removed:
-    """Have the server forget an endpoint, and what was not delivered to it."""
+    """Remove an endpoint, with all deliveries that are still due to it."""
     require(client.profile, "webhooks")
     expected = "the confirmation of a deletion"
     with _as_endpoint(client):
@@ -110,7 +110,7 @@ async def remove(client: "VideosClient", endpoint_id: str) -> Removed:
 
 @contextmanager
 def _as_endpoint(client: "VideosClient") -> Iterator[None]:
-    """Say of a 404 what it is about here: one with an error of the API is read as being about a video."""
+    """Translate a 404: by default one with an API error is taken to be about a video."""
     try:
         yield
     except VideoNotFound as error:

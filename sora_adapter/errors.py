@@ -6,25 +6,25 @@ AdapterError
 ├── ReferenceUnreadable      2  a file to be sent cannot be read; nothing was sent
 ├── NotAsCommitted           1  what would go out is not what the intent commits to; nothing was sent
 ├── OperationUnsupported     2  the server of this profile has no such operation; nothing was sent
-├── ServerTrouble            8  passing: the same question may be answered later
+├── ServerTrouble            8  temporary: the same request may succeed later
 │   ├── ServerUnreachable    8  no answer: refused, no such host, timeout, connection lost
 │   ├── ServerBusy           8  429
 │   └── ServerFailed         8  5xx
-├── ServerRefused            8  any other 4xx or 3xx; asking again changes nothing
+├── ServerRefused            8  any other 4xx or 3xx; retrying changes nothing
 ├── ServerUnreadable         8  an answer that is not of this protocol, such as a page of HTML
 ├── VideoNotFound            1  the server does not know this video
-├── ContentUnavailable       1  the video is known, its bytes are not to be had
+├── ContentUnavailable       1  the video is known, but its bytes are not available
 │   ├── ContentNotReady      1  not completed yet
 │   ├── ContentExpired       1  kept only until ``expires_at``
-│   ├── ContentMissing       1  completed, and no bytes yet: asked again for a while, and later
+│   ├── ContentMissing       1  completed, but no bytes yet: retried for a while, and later
 │   └── ContentGone          1  completed or failed, and without bytes
 ├── DeliveryRefused          -  a webhook that is badly signed, stale or unreadable; answered with a 4xx
 ├── ContentTruncated         1  fewer bytes came than were announced
 ├── ContentTooLarge          1  more bytes came than are fetched
-└── PollTimeout              5  neither completed nor failed when the waiting time was over
+└── PollTimeout              5  neither completed nor failed within the waiting time
 
 A submission raises none of these for what the network or the server does: it returns an outcome event.
-Messages hold no API key: whatever a server says passes `sora_adapter.redaction` first.
+Messages hold no API key: text of a server passes `sora_adapter.redaction` first.
 """
 
 import re
@@ -39,10 +39,10 @@ _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def loggable(error: Exception) -> dict[str, Any]:
-    """Return what a log may say of `error`: no erasure reaches a log, so it holds no words of a server.
+    """Return what a log may say about `error`. Erasure does not reach logs, so they hold no server text.
 
-    An error that quotes a server says so (`quotes_server`): of such a one the class, the code and the HTTP
-    status are logged. A code is the server's text as well, so only one that is an identifier counts.
+    For an error that quotes a server (`quotes_server`), the class, the code and the HTTP status are logged. A
+    code is also text of the server, so it is logged only if it is an identifier.
     """
     name = type(error).__name__
     if not (getattr(error, "quotes_server", False) or isinstance(error.__cause__, AnswerError)):
@@ -53,7 +53,7 @@ def loggable(error: Exception) -> dict[str, Any]:
 
 
 class AdapterError(Exception):
-    """Whatever the adapter raises on purpose."""
+    """Base class of everything the adapter raises on purpose."""
 
 
 class SettingsUnusable(AdapterError):
@@ -61,11 +61,11 @@ class SettingsUnusable(AdapterError):
 
 
 class UnknownProfile(SettingsUnusable):
-    """No server profile has this name; the message lists those there are."""
+    """No server profile has this name; the message lists the known ones."""
 
 
 class ReferenceUnreadable(AdapterError):
-    """A file that was to be sent along could not be read; nothing was sent."""
+    """A file to be sent could not be read; nothing was sent."""
 
 
 class NotAsCommitted(AdapterError):
@@ -73,13 +73,13 @@ class NotAsCommitted(AdapterError):
 
 
 class OperationUnsupported(AdapterError):
-    """The profile does not offer what was asked for; the message says why and what to do instead."""
+    """The profile does not offer the operation; the message says why and what to do instead."""
 
 
 class AnswerError(AdapterError):
-    """What a server's answer, or its absence, means for the question asked.
+    """A server's answer that is not a success, or the lack of an answer.
 
-    `detail` is the error as the server put it, if it did; `retry_after_ms` is what it asked for.
+    `detail` is the error as the server worded it, if it did; `retry_after_ms` is the delay it asked for.
     """
 
     quotes_server = True
@@ -99,7 +99,7 @@ class AnswerError(AdapterError):
 
 
 class ServerTrouble(AnswerError):
-    """Passing trouble: asking again later is reasonable."""
+    """A temporary failure: a later retry is reasonable."""
 
 
 class ServerUnreachable(ServerTrouble):
@@ -115,7 +115,7 @@ class ServerFailed(ServerTrouble):
 
 
 class ServerRefused(AnswerError):
-    """The server said no, and will say so again: key, permission, unsupported request, redirect."""
+    """A lasting refusal: key, permission, unsupported request, redirect."""
 
 
 class ServerUnreadable(AnswerError):
@@ -123,11 +123,11 @@ class ServerUnreadable(AnswerError):
 
 
 class VideoNotFound(AnswerError):
-    """The server answered in its own words that it does not know the video."""
+    """The server does not know the video, and said so in an error of its API."""
 
 
 class ContentUnavailable(AnswerError):
-    """The video is known, but these bytes cannot be had."""
+    """The video is known, but these bytes are not available."""
 
 
 class ContentNotReady(ContentUnavailable):
@@ -143,15 +143,15 @@ class ContentGone(ContentUnavailable):
 
 
 class ContentMissing(ContentUnavailable):
-    """The video is completed, and a 404 without a code came for its bytes; that proves nothing yet."""
+    """The video is completed, but a 404 without a code came for its bytes; that proves nothing yet."""
 
 
 class ContentTooLarge(AdapterError):
-    """More bytes came, or were announced, than are fetched of any video."""
+    """More bytes came, or were announced, than are fetched for any video."""
 
 
 class DeliveryRefused(AdapterError):
-    """A webhook delivery that proves nothing; `why` is the word it is counted under."""
+    """A webhook delivery that cannot be trusted; `why` is the label of its metric."""
 
     def __init__(self, message: str, why: Literal["unsigned", "stale", "forged", "unreadable"]) -> None:
         super().__init__(message)
@@ -159,7 +159,7 @@ class DeliveryRefused(AdapterError):
 
 
 class ContentTruncated(AdapterError):
-    """The download ended early; `received` of `announced` bytes came (None where nothing was announced)."""
+    """The download ended early: `received` of `announced` bytes (None if the server announced no size)."""
 
     def __init__(self, message: str, *, received: int, announced: int | None) -> None:
         super().__init__(message)
@@ -168,7 +168,7 @@ class ContentTruncated(AdapterError):
 
 
 class PollTimeout(AdapterError):
-    """The waiting time for `video_id` is over; `last` is what was seen of it last, None where nothing was."""
+    """The waiting time for `video_id` is over; `last` is the latest observation, None if there was none."""
 
     def __init__(self, message: str, *, video_id: str, last: "Observation | None") -> None:
         super().__init__(message)

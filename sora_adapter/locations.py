@@ -1,7 +1,7 @@
-"""Addresses that a server names: where a video's bytes are (``url``), and where a redirect points. Pure.
+"""URLs that a server names: of a video's bytes (``url``), and in redirects. Pure.
 
-A server is believed about its videos, and not trusted with this machine: it may lead a GET to another web
-address, never to a file, from HTTPS to plain HTTP, or from the internet into a private network.
+A server is not trusted with this machine: it may lead a GET to another web address, but never to a file, from
+HTTPS to plain HTTP, or from the internet into a private network.
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ _WEB = {"http": 80, "https": 443}
 
 
 def followed(base_url: str, url: str) -> str | None:
-    """Return `url`, which may be relative, in full if the server at `base_url` may lead there; else None."""
+    """Return the absolute form of `url` if the server at `base_url` may lead there; otherwise None."""
     if not (url.isascii() and url.isprintable()) or " " in url or len(url) > LONGEST:
         return None
     try:
@@ -23,7 +23,7 @@ def followed(base_url: str, url: str) -> str | None:
 
 
 def is_same_origin(one: str, other: str) -> bool:
-    """Say whether scheme, host and port are the same, so that credentials for `one` may go to `other`."""
+    """Return whether scheme, host and port are the same, so that credentials for `one` may go to `other`."""
     return _origin(one) == _origin(other)
 
 
@@ -37,7 +37,7 @@ def _may_lead(base_url: str, target: str) -> bool:
 
 
 def _is_inside(host: str) -> bool:
-    """Say whether `host` is this machine or an address of a private network; names are not looked up."""
+    """Return whether `host` is this machine or a private address; names are not resolved."""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:

@@ -1,7 +1,7 @@
-"""What a person is told when a server did not do what it was asked: the thing, what came, the next step.
+"""Error messages for what a server refused or failed to do: the thing, what came, the next step.
 
-The same words serve a question that failed (an error is raised) and a submission that was not accepted
-(an outcome is recorded, and `trouble` puts it into words). Pure, and free of `openai`.
+A failed request raises them; for a submission that was not accepted the outcome is recorded, and `trouble`
+puts it into words. Pure, and does not import `openai`.
 """
 
 from typing import TYPE_CHECKING, assert_never
@@ -64,7 +64,7 @@ _BY_CODE = {
         "hour to be known (OpenAI: https://platform.openai.com/settings/organization/general)"
     ),
 }
-"""What only a person can put right, by the error's code; asking again changes nothing."""
+"""Errors only a person can fix, by code; retrying changes nothing."""
 _SAME_AS = {"billing_hard_limit_reached": "insufficient_quota", "invalid_authentication": "invalid_api_key"}
 _VERIFY = "must be verified"  # how OpenAI says it, without a code
 _OTHERWISE = (ServerRefused, "asking again changes nothing; change the request")
@@ -78,7 +78,7 @@ MAY_EXIST_UNLISTED = (
 
 
 def trouble(outcome: Submission, profile: Profile, server: str) -> AnswerError | None:
-    """Return what to tell about an outcome, as the error a question would have raised; None for acceptance.
+    """Return the error for an outcome, as a failed request would raise it; None for acceptance.
 
     `server` is the base URL the attempt went to.
     """
@@ -96,7 +96,7 @@ def trouble(outcome: Submission, profile: Profile, server: str) -> AnswerError |
 
 
 def unreachable(server: str, why: str) -> ServerUnreachable:
-    """No answer came from `server`."""
+    """Return the error for a server that gave no answer."""
     return ServerUnreachable(
         f"{server} gave no answer ({why}); is the server running, and is this its base URL? "
         "OPENAI_BASE_URL sets another"
@@ -104,7 +104,7 @@ def unreachable(server: str, why: str) -> ServerUnreachable:
 
 
 def unreadable(server: str, came: str, expected: str, detail: ErrorDetail | None = None) -> ServerUnreadable:
-    """`server` answered with something that is not `expected`."""
+    """Return the error for an answer that is not what was expected."""
     return ServerUnreadable(
         f"{server} answered {came} instead of {expected}; {_base_url_hint(server)}", detail=detail
     )
@@ -117,9 +117,9 @@ def refused(
     status, remedy = detail.http_status or 0, _remedy(detail)
     by_status = _BY_STATUS.get(status) or _BY_FAMILY.get(status // 100, _OTHERWISE)
     kind, next_step = (ServerRefused, remedy) if remedy else by_status
-    told = next_step.format(key=profile.key_variable, when=_when(retry_after_ms))
+    advice = next_step.format(key=profile.key_variable, when=_when(retry_after_ms))
     return kind(
-        f"{server} {_said(detail)}; {told}",
+        f"{server} {_quote(detail)}; {advice}",
         detail=detail,
         retry_after_ms=retry_after_ms,
         provider_request_id=request_id,
@@ -127,7 +127,7 @@ def refused(
 
 
 def needs_a_person(detail: ErrorDetail) -> bool:
-    """Say whether the error is about key, account or model, so that waiting would be in vain."""
+    """Return whether the error is about key, account or model, so that waiting is useless."""
     return _remedy(detail) is not None
 
 
@@ -139,10 +139,10 @@ def _remedy(detail: ErrorDetail) -> str | None:
 
 
 def no_content(server: str, video: "Observation", *, expired: bool, unexplained: bool = False) -> AnswerError:
-    """Return why the bytes of `video` cannot be had.
+    """Return the error that says why the bytes of `video` are not available.
 
-    `expired`: by the server's own clock; `unexplained`: the answer was a 404 without a code, as of a replica
-    or gateway that does not have the file yet.
+    `expired`: by the server's own clock; `unexplained`: the answer was a 404 without a code, as from a
+    replica or gateway that does not have the file yet.
     """
     known = f"{server} has no bytes of {video.video_id}"
     if not video.is_final:
@@ -164,7 +164,7 @@ def _when(retry_after_ms: int | None) -> str:
     return "later" if retry_after_ms is None else f"in {-(-retry_after_ms // 1000)} s"
 
 
-def _said(detail: ErrorDetail) -> str:
+def _quote(detail: ErrorDetail) -> str:
     message = detail.message.text if detail.message else None
     if detail.http_status is None:
         return f"gave no answer ({message})" if message else "gave no answer"
@@ -175,29 +175,29 @@ def _said(detail: ErrorDetail) -> str:
 
 
 def _rejected(outcome: SubmissionRejected, profile: Profile, server: str) -> AnswerError:
-    """Word a rejection; a 404 is about the address, or about the video that was to be changed."""
+    """Return the error for a rejection; a 404 is about the address, or about the source video."""
     request_id = outcome.provider_request_id
     error = refused(profile, server, outcome.error, outcome.retry_after_ms, request_id)
     if not isinstance(error, VideoNotFound):
         return error
     hint = f"if this changes no video unknown there, {_base_url_hint(server)}"
     return ServerRefused(
-        f"{server} {_said(outcome.error)}; {hint}",
+        f"{server} {_quote(outcome.error)}; {hint}",
         detail=outcome.error,
         provider_request_id=request_id,
     )
 
 
 def _unknown(outcome: SubmissionUnknown, profile: Profile, server: str) -> AnswerError:
-    said = _said(outcome.error) if outcome.error else f"gave no answer ({outcome.lost})"
-    told = f"{server} {said}; {MAY_EXIST if profile.can_list else MAY_EXIST_UNLISTED}"
+    answer = _quote(outcome.error) if outcome.error else f"gave no answer ({outcome.lost})"
+    message = f"{server} {answer}; {MAY_EXIST if profile.can_list else MAY_EXIST_UNLISTED}"
     match outcome.lost:
         case "unreadable":
-            return ServerUnreadable(f"{told}; {_base_url_hint(server)}", detail=outcome.error)
+            return ServerUnreadable(f"{message}; {_base_url_hint(server)}", detail=outcome.error)
         case "server_error":
-            return ServerFailed(told, detail=outcome.error)
+            return ServerFailed(message, detail=outcome.error)
         case "timeout" | "connection" | "crash":
-            return ServerUnreachable(told, detail=outcome.error)
+            return ServerUnreachable(message, detail=outcome.error)
         case _:
             assert_never(outcome.lost)
 

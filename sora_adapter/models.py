@@ -1,4 +1,4 @@
-"""Videos, pages of them and characters, as a server described them: what the adapter hands out."""
+"""What the client returns: videos, pages of videos, and characters, as a server described them."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from ledger.events import ErrorDetail, Status
 class Observation:
     """A video as a server described it; times are Unix seconds, `progress` 0 to 100.
 
-    `server_status` is the server's own word where it differs from `status`; `reported_cost_usd_micros` is
-    what the server said this call cost, `url` where it says that the bytes are; neither a key nor recorded.
+    `server_status` is the server's own word if it differs from `status`; `reported_cost_usd_micros` is the
+    cost that the server reported for this call; `url` is where it says the bytes are, and is not recorded.
     """
 
     video_id: str
@@ -34,7 +34,7 @@ class Observation:
 
     @property
     def is_final(self) -> bool:
-        """Whether the server is done with it."""
+        """Whether the video is completed or failed."""
         return self.status in {Status.COMPLETED, Status.FAILED}
 
 
@@ -42,7 +42,7 @@ class Observation:
 class Page:
     """One page of a list; `last_id` is the `after` of the next.
 
-    `has_more` is None where the server does not say: only an empty page is then the end.
+    `has_more` is None if the server does not say; then only an empty page is the end.
     """
 
     observations: tuple[Observation, ...]
@@ -52,7 +52,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Character:
-    """Somebody or something that can appear in several videos; `created_at` in Unix seconds."""
+    """A person or thing that can appear in several videos; `created_at` in Unix seconds."""
 
     character_id: str
     name: str | None = None

@@ -1,20 +1,20 @@
-"""What a server's answer means to us: an observation, an outcome event, or an error. Pure.
+"""Translate a server's answer into an observation, an outcome event, or an error. Pure.
 
-The other direction is `sora_adapter.requests`, the wording of errors `sora_adapter.messages`. The exceptions
+The other direction is `sora_adapter.requests`; errors are worded in `sora_adapter.messages`. The exceptions
 of the SDK do not come this far: `sora_adapter.transport` makes an `Answer` of those that hold one, and of the
 others what is known of the loss (`NoAnswer`). What a server does differently is undone first (`quirks`).
 
-What a submission's answer proves, and so what it is recorded as:
+What the answer to a submission proves, and the outcome it is recorded as:
 
 =================================  ==========  ==========================================================
 answer                             outcome     because
 =================================  ==========  ==========================================================
 2xx with a video                   accepted
-2xx without one (HTML, no id)      unknown     something said yes
+2xx without one (HTML, no id)      unknown     something accepted it
 301, 307, 308                      rejected    "send it elsewhere, unchanged": it was not processed here
 302, 303, other 3xx                unknown     what a server may answer after having created (RFC 9110)
-408, 499                           unknown     gateways say so when their own upstream was too slow
-409                                unknown     a conflict may be with what this very request began
+408, 499                           unknown     gateways answer this when their upstream was too slow
+409                                unknown     the conflict may be with what this request began
 other 4xx, also without envelope    rejected    the server judged the request and declined; unknown where
                                                 the profile says that its refusals prove nothing
 5xx                                unknown     it failed at some point after reading the request
@@ -69,14 +69,14 @@ _NO_PROOF: dict[int, LostHow] = {408: "timeout", 409: "server_error", 499: "time
 
 @dataclass(frozen=True)
 class Translator:
-    """Reads the answers of one server; `server` is its base URL, `redact` takes keys out of its texts."""
+    """Reads the answers of one server; `server` is its base URL, `redact` removes keys from its texts."""
 
     profile: Profile
     server: str
     redact: Redact
 
     def submission(self, attempt_id: str, received: Answer | NoAnswer) -> Submission:
-        """Return what came of an attempt; the table is in the module's docstring."""
+        """Return the outcome of an attempt, by the table in the module's docstring."""
         if isinstance(received, NoAnswer):
             return self._unanswered(attempt_id, received)
         answer = plain(received, self.profile.quirks)
@@ -92,30 +92,30 @@ class Translator:
         return self._unknown(attempt_id, answer, _lost_by(answer.http_status))
 
     def cost(self, received: Answer | NoAnswer) -> int | None:
-        """Return what the server says a call cost, in micro-dollars; None where it says nothing."""
+        """Return the cost that the server reports for a call, in micro-dollars; None if it reports none."""
         if isinstance(received, NoAnswer):
             return None
         return reported_cost_usd_micros(received, self.profile.quirks)
 
-    def observation(self, received: Answer | NoAnswer, asked: str | None = None) -> Observation:
-        """Read a video, perhaps the one that was `asked` for; raises the `AnswerError` anything else is."""
+    def observation(self, received: Answer | NoAnswer, requested_id: str | None = None) -> Observation:
+        """Read a video, requested by `requested_id` if given; any other answer raises its `AnswerError`."""
         answer = self._succeeded(received, plain_video)
-        seen = self._observed(self._parsed(answer, VideoDocument, "a video"), answer)
-        if asked is not None and Quirk.IDS_REWRITTEN in self.profile.quirks:
-            return replace(seen, video_id=asked)
-        return seen
+        observation = self._observed(self._parsed(answer, VideoDocument, "a video"), answer)
+        if requested_id is not None and Quirk.IDS_REWRITTEN in self.profile.quirks:
+            return replace(observation, video_id=requested_id)
+        return observation
 
     def character(self, received: Answer | NoAnswer) -> Character:
-        """Read a character; raises the `AnswerError` that anything else is."""
+        """Read a character; any other answer raises its `AnswerError`."""
         read = self._parsed(self._succeeded(received), CharacterDocument, "a character")
         return Character(read.id, read.name, read.created_at)
 
     def document(self, received: Answer | NoAnswer, model: type[D], expected: str) -> D:
-        """Read a document of another kind; raises the `AnswerError` that anything else is."""
+        """Read another kind of document; any other answer raises its `AnswerError`."""
         return self._parsed(self._succeeded(received), model, expected)
 
     def page(self, received: Answer | NoAnswer) -> Page:
-        """Read a list of videos; raises the `AnswerError` that anything else is."""
+        """Read a list of videos; any other answer raises its `AnswerError`."""
         answer = self._succeeded(received)
         listed = self._parsed(answer, VideoList, "a list of videos")
         observations = tuple(self._observed(video, answer) for video in listed.data)
@@ -123,7 +123,7 @@ class Translator:
         return Page(observations, listed.has_more, last_id)
 
     def deletion(self, video_id: str, received: Answer | NoAnswer) -> VideoDeleted:
-        """Read the answer to a deletion; ``not_found``, a 404 about the video, proves nothing by itself."""
+        """Read the answer to a deletion; ``not_found`` (a 404 about the video) proves nothing by itself."""
         try:
             answer = self._succeeded(received, plain_deletion)
         except VideoNotFound as gone:
@@ -134,7 +134,7 @@ class Translator:
         return VideoDeleted(video_id=video_id, answer="deleted", provider_request_id=answer.request_id)
 
     def refusal(self, received: Answer | NoAnswer) -> AnswerError:
-        """Return the error that no answer is, or an answer that says anything but yes."""
+        """Return the error for a missing answer, or for one that is not a success."""
         if isinstance(received, NoAnswer) and received.how != "unreadable":
             return unreachable(self.server, self.redact(received.why))
         if isinstance(received, NoAnswer):
@@ -146,7 +146,7 @@ class Translator:
         return refused(self.profile, self.server, detail, received.retry_after_ms, received.request_id)
 
     def content_unreadable(self, received: Answer | NoAnswer) -> AnswerError:
-        """Return the error that text in the place of a video's bytes is."""
+        """Return the error for text that came instead of a video's bytes."""
         if isinstance(received, NoAnswer):
             return self.refusal(received)
         return self._unreadable(received, "the bytes of a video")

@@ -1,11 +1,11 @@
-"""The servers we know, read from ``profiles.toml``: the wire protocol is the contract, a server is data.
+"""The known servers, read from ``profiles.toml``: the wire protocol is the contract, a server is data.
 
-Reading a profile costs no import of `openai`. A profile carries facts and makes no decision: whether a
-retired server may be called is decided by who calls, what an unsupported operation is told by
-`sora_adapter.capabilities`, and how a quirk is undone by `sora_adapter.quirks` and `sora_adapter.requests`.
+Reading a profile does not import `openai`. A profile holds facts and decides nothing: the caller decides
+whether a retired server may be called, `sora_adapter.capabilities` words what is not supported, and
+`sora_adapter.quirks` and `sora_adapter.requests` handle quirks.
 
-People may bring profiles of their own: a file of the same shape, in which ``like = "litellm"`` takes over
-everything of a known profile that the table does not say itself.
+Users can add profiles in a file of the same format, in which ``like = "litellm"`` copies everything from a
+known profile that the table does not set itself.
 """
 
 import tomllib
@@ -45,27 +45,27 @@ Wanted = Ability | ExtraField | ReferenceForm | Variant
 
 _OUR_WORDS = {status.value: status for status in Status}
 TAKES_EFFECT_S = 600
-"""How long after a call was begun it may still create a video, and the list not show it yet."""
+"""How long after a call began it may still create a video that the list does not show yet."""
 
 _LIKE = "like"
-_KEY = "[key]"  # how pydantic points at the key of a table instead of its value
+_KEY = "[key]"  # pydantic's mark for the key of a table instead of its value
 
 
 class Quirk(StrEnum):
-    """Where a server departs from the protocol so that data alone cannot say what to do about it."""
+    """Departures from the protocol that need code, not only data."""
 
     IDS_REWRITTEN = "ids_rewritten"
-    """A later answer may name the video by another id: the one of its creation stays the key."""
+    """Later answers may use another id for the video; the id from its creation stays the key."""
     FOREIGN_SOURCE_IDS = "foreign_source_ids"
-    """``remixed_from_video_id`` is an id of another server, which this one cannot be asked for."""
+    """``remixed_from_video_id`` is an id of another server, unknown to this one."""
     ERROR_IN_MESSAGE = "error_in_message"
     """The original error is JSON somewhere inside the message of the envelope."""
     PREFIXED_HEADERS = "prefixed_headers"
-    """Headers of the server behind it begin with ``llm_provider-``."""
+    """Headers of the server behind the gateway begin with ``llm_provider-``."""
     COST_HEADER = "cost_header"
-    """``x-litellm-response-cost`` says what a call cost, in dollars."""
+    """``x-litellm-response-cost`` holds the cost of a call, in dollars."""
     FAILED_JOB_IS_AN_HTTP_ERROR = "failed_job_is_an_http_error"
-    """A failed job is answered with 4xx or 5xx, and the job is the body."""
+    """A failed job is answered with 4xx or 5xx and the job as the body."""
     INTEGER_SECONDS = "integer_seconds"
     """``seconds`` is a number."""
     DELETION_SHOWS_THE_VIDEO = "deletion_shows_the_video"
@@ -73,7 +73,7 @@ class Quirk(StrEnum):
 
 
 class FreeRejection(BaseModel):
-    """An answer to a submission after which nothing was created and nothing is charged."""
+    """An answer to a submission that proves that nothing was created and nothing is charged."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,17 +82,17 @@ class FreeRejection(BaseModel):
     because: str
 
     def matches(self, rejection: SubmissionRejected) -> bool:
-        """Whether `rejection` is of this kind; without `code`, every error code of the status is."""
+        """Whether `rejection` is of this kind; without `code`, any error code of the status is."""
         if rejection.error.http_status != self.http_status:
             return False
         return self.code is None or rejection.error.code == self.code
 
 
 class Profile(BaseModel):
-    """One server: where it is, what it can do, what it calls things; ``profiles.toml`` explains the fields.
+    """One server: its address, what it offers, and its names; ``profiles.toml`` explains the fields.
 
-    `base_url` is None where the address is only known when the client is made. `key_variable` is the
-    environment variable a person is told to set, `default_key` what is sent where nobody has one.
+    `base_url` is None if the address is known only when the client is created. `key_variable` is the
+    environment variable that holds the key, `default_key` is sent if there is none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -126,41 +126,41 @@ class Profile(BaseModel):
         if (self.retired is None) != (self.retired_because is None):
             raise ValueError(f"profile {self.name}: retired and retired_because belong together")
         if self.list_proves_absence and not self.can_list:
-            raise ValueError(f"profile {self.name}: a list that is not there proves nothing")
+            raise ValueError(f"profile {self.name}: without a list, nothing is proved by it")
         if self.free_rejections and not self.refusal_is_proof:
-            raise ValueError(f"profile {self.name}: where a refusal proves nothing, none can be free")
+            raise ValueError(f"profile {self.name}: if a refusal proves nothing, none can be free")
         return self
 
     @property
     def can_list(self) -> bool:
-        """Whether the server can be asked what it has."""
+        """Whether the server lists its videos."""
         return "list" in self.operations
 
     def offers(self, wanted: Wanted) -> bool:
-        """Whether an operation, a variant, a form of input reference or a field exists on this server."""
+        """Whether the server offers an operation, a variant, a form of input reference or a field."""
         return wanted in self.operations | self.fields | set(self.variants) | self.reference_by.keys()
 
     def server_model(self, model: str) -> str:
-        """Return what this server calls our `model`."""
+        """Return this server's name for our `model`."""
         return self.models.get(model, model)
 
     def status_of(self, word: str) -> Status:
-        """Return the status a server's `word` stands for; a word nobody knows is not terminal."""
+        """Return the status for a server's `word`; an unknown word is not final."""
         return self.status_words.get(word) or _OUR_WORDS.get(word, Status.IN_PROGRESS)
 
     def is_free(self, rejection: SubmissionRejected) -> bool:
-        """Whether it is known that `rejection` created nothing and cost nothing."""
+        """Whether `rejection` provably created nothing and cost nothing."""
         return any(free.matches(rejection) for free in self.free_rejections)
 
     @property
     def capacity_is_free(self) -> bool:
-        """Whether it is known that a refusal for want of capacity (429) creates nothing."""
+        """Whether a refusal for lack of capacity (429) provably creates nothing."""
         return any(free.http_status == HTTPStatus.TOO_MANY_REQUESTS for free in self.free_rejections)
 
     def is_retired_at(self, base_url: str | None) -> bool:
-        """Whether the server at `base_url` (None: the profile's own) is one that was switched off.
+        """Whether the server at `base_url` (None: the profile's own) was switched off.
 
-        Of a profile that is retired and has no address, nothing is left.
+        A retired profile without an address is retired everywhere.
         """
         address = base_url or self.base_url
         if self.retired is None or address is None:
@@ -173,7 +173,7 @@ class Profile(BaseModel):
 def profiles(own: Path | None = None) -> Mapping[str, Profile]:
     """Return every profile by name, in the order of the file, then those of the file `own`.
 
-    Raises `SettingsUnusable` if `own` cannot be read, is no profile, or takes a name that is taken.
+    Raises `SettingsUnusable` if `own` cannot be read, is invalid, or redefines a known name.
     """
     known = tomllib.loads(resources.files("sora_adapter").joinpath("profiles.toml").read_text("utf-8"))
     ours = {name: Profile.model_validate({"name": name, **data}) for name, data in known.items()}
@@ -202,17 +202,17 @@ def _read(own: Path) -> dict[str, Any]:
 
 def _own(own: Path, name: str, data: Any, known: Mapping[str, Any]) -> Profile:
     if name in known:
-        raise SettingsUnusable(f"{own}: {name} is a profile of ours; give yours another name")
+        raise SettingsUnusable(f"{own}: {name} is a built-in profile; give yours another name")
     if not isinstance(data, dict):
-        raise SettingsUnusable(f"{own}: {name} is no table; a profile begins with a line [{name}]")
+        raise SettingsUnusable(f"{own}: {name} is not a table; a profile begins with a line [{name}]")
     like = data.get(_LIKE)
     if like is not None and like not in known:
-        raise SettingsUnusable(f"{own}: [{name}] is like {like!r}, which is none of {', '.join(known)}")
-    said = {key: value for key, value in data.items() if key != _LIKE}
+        raise SettingsUnusable(f"{own}: [{name}] is like {like!r}, which is not one of {', '.join(known)}")
+    own_fields = {key: value for key, value in data.items() if key != _LIKE}
     try:
-        return Profile.model_validate({**known.get(str(like), {}), **said, "name": name})
+        return Profile.model_validate({**known.get(str(like), {}), **own_fields, "name": name})
     except ValidationError as error:
-        raise SettingsUnusable(f"{own}: [{name}] is no profile: {_first(error)}") from error
+        raise SettingsUnusable(f"{own}: [{name}] is not a valid profile: {_first(error)}") from error
 
 
 def _first(error: ValidationError) -> str:

@@ -1,7 +1,7 @@
-"""A server's answer as the protocol has it: what its profile says it does differently is undone here. Pure.
+"""Bring a server's answer into the form of the protocol, undoing the quirks that its profile lists. Pure.
 
-Each function takes an answer and returns it, changed or not; which quirk belongs to which server, and where
-that is established, is in ``profiles.toml``. What is asked differently is in `sora_adapter.requests`.
+Each function takes an answer and returns it, changed or not. ``profiles.toml`` says which quirk belongs to
+which server, with the source; quirks of requests are in `sora_adapter.requests`.
 """
 
 import json
@@ -21,7 +21,7 @@ Quirks = Collection[Quirk]
 
 
 def plain(answer: Answer, quirks: Quirks) -> Answer:
-    """Undo what concerns every answer: headers and the envelope of errors."""
+    """Undo the quirks of every answer: headers and the error envelope."""
     if Quirk.PREFIXED_HEADERS in quirks:
         answer = replace(answer, headers=_without_prefix(answer.headers))
     if Quirk.ERROR_IN_MESSAGE in quirks and not answer.is_success:
@@ -30,7 +30,7 @@ def plain(answer: Answer, quirks: Quirks) -> Answer:
 
 
 def plain_video(answer: Answer, quirks: Quirks) -> Answer:
-    """Undo also what concerns the answer to a question about one video."""
+    """Undo the quirks of an answer about one video."""
     answer = plain(answer, quirks)
     if Quirk.FAILED_JOB_IS_AN_HTTP_ERROR in quirks and _is_failed_job(answer.document):
         return replace(answer, http_status=200)
@@ -38,7 +38,7 @@ def plain_video(answer: Answer, quirks: Quirks) -> Answer:
 
 
 def plain_deletion(answer: Answer, quirks: Quirks) -> Answer:
-    """Undo also what concerns the confirmation of a deletion."""
+    """Undo the quirks of a confirmed deletion."""
     answer = plain(answer, quirks)
     shown = (answer.document or {}).get("status") == "deleted"
     if Quirk.DELETION_SHOWS_THE_VIDEO in quirks and answer.is_success and shown:
@@ -47,9 +47,9 @@ def plain_deletion(answer: Answer, quirks: Quirks) -> Answer:
 
 
 def reported_cost_usd_micros(answer: Answer, quirks: Quirks) -> int | None:
-    """Return what the server says the call cost; None where it says nothing, or nothing that is a price.
+    """Return the cost that the server reports for the call; None if it reports none, or no valid price.
 
-    LiteLLM sends 0 with every error, also with one that came after the video was created.
+    LiteLLM sends 0 with every error, even if the video was created before.
     """
     if Quirk.COST_HEADER not in quirks or not answer.is_success:
         return None
@@ -65,9 +65,9 @@ def _with_document(answer: Answer, document: Mapping[str, Any] | None) -> Answer
 
 
 def _without_prefix(headers: Mapping[str, str]) -> dict[str, str]:
-    """Say the headers of the server behind it as its own; those it says itself stay."""
-    passed_on = {name.removeprefix(_PREFIX): value for name, value in headers.items() if _PREFIX in name}
-    return passed_on | dict(headers)
+    """Add the headers of the server behind the gateway; the gateway's own take precedence."""
+    forwarded = {name.removeprefix(_PREFIX): value for name, value in headers.items() if _PREFIX in name}
+    return forwarded | dict(headers)
 
 
 def _original_error(answer: Answer) -> dict[str, Any] | None:

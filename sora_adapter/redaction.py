@@ -1,7 +1,7 @@
-"""Text of servers, made fit to keep: no keys, nothing a database refuses, no endless messages.
+"""Cleaning text of servers: no keys, nothing that a database refuses, bounded length.
 
-Servers echo keys ("Incorrect API key provided: sk-…"), sometimes with stars in the middle. What a person
-or a record may see passes here first; identifiers and prompts do not, for a pattern could damage them.
+Servers echo keys ("Incorrect API key provided: sk-…"), sometimes masked with asterisks. Error text passes
+through here before it is shown or recorded. Identifiers and prompts do not: a pattern could damage them.
 """
 
 import re
@@ -22,7 +22,7 @@ _LOOKS_LIKE_A_KEY = re.compile(
 
 
 def redactor(api_key: str | None) -> Redact:
-    """Return the function that takes `api_key` and whatever looks like a key out of a text."""
+    """Return a function that removes `api_key` and anything that looks like a key from a text."""
     ours = _pattern_of(api_key) if api_key else None
 
     def redact(text: str) -> str:
@@ -33,7 +33,7 @@ def redactor(api_key: str | None) -> Redact:
 
 
 def _pattern_of(api_key: str) -> re.Pattern[str]:
-    """Find a real key anywhere, a placeholder such as ``x`` only where it stands alone."""
+    """Match a real key anywhere, but a placeholder such as ``x`` only as a whole word."""
     literal = re.escape(api_key)
     return re.compile(literal if len(api_key) >= SHORTEST_SECRET else rf"(?<!\w){literal}(?!\w)")
 

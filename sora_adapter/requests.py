@@ -1,8 +1,8 @@
-"""What is asked of a server, and how it is put on the wire: one call, one POST. Pure.
+"""Requests to a server: a call, and the POST it becomes. Pure.
 
 The shapes are those of the SDK (``resources/videos.py`` of openai 3.52.0) and of the guide: `create` is
-multipart even without a file, and JSON where a field is an object; the others are JSON, but for uploads.
-Where a server differs its profile says so.
+multipart even without a file, and JSON if a field is an object; other calls are JSON unless they upload a
+file. A profile says where its server differs.
 """
 
 import base64
@@ -24,7 +24,7 @@ _BARE_URL = "reference_url"  # SGLang's field is no object
 
 @dataclass(frozen=True)
 class ReferenceFile:
-    """A file that is sent along: an image a video starts from, or a video; a path is read when it is sent."""
+    """A file to upload: a reference image, or a video; a path is read when it is sent."""
 
     name: str
     media_type: str
@@ -33,7 +33,7 @@ class ReferenceFile:
 
 @dataclass(frozen=True)
 class ReferenceUrl:
-    """An image a video starts from, which the server fetches; may be a data URL."""
+    """A reference image that the server fetches; may be a data URL."""
 
     url: str
     form: ClassVar[ReferenceForm] = "url"
@@ -41,7 +41,7 @@ class ReferenceUrl:
 
 @dataclass(frozen=True)
 class ReferenceId:
-    """An image a video starts from, which the server has as a file already."""
+    """A reference image that the server already has as a file."""
 
     file_id: str
     form: ClassVar[ReferenceForm] = "file_id"
@@ -49,24 +49,24 @@ class ReferenceId:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A download that broke off: how many bytes of the file are here, and its `Content.tag`."""
+    """Where an interrupted download resumes: the number of bytes present, and its `Content.tag`."""
 
     bytes: int
     tag: str
 
     @property
     def headers(self) -> dict[str, str]:
-        """Ask for the rest of this very file, or for the whole of another."""
+        """Request the rest of this exact file; if it has changed, the whole file comes."""
         return {"Range": f"bytes={self.bytes}-", "If-Range": self.tag}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitCall:
-    """What to ask a server for; `model` is ours, `seconds` whole seconds, `size` ``<width>x<height>``.
+    """A submission: `model` is our name for it, `seconds` whole seconds, `size` ``<width>x<height>``.
 
-    A remix and an edit take only `prompt` and a source, an extension `seconds` as well: the server keeps the
-    rest as it was. The source is `source_video_id`, of an edit `source_file` instead. `fields` are those
-    beyond the protocol; `more_references` are sent beside an `input_reference` that is a file.
+    A remix and an edit use only `prompt` and a source, an extension also `seconds`; the server keeps the rest
+    unchanged. The source is `source_video_id`, or for an edit `source_file`. `fields` go beyond the protocol;
+    `more_references` are sent together with an `input_reference` that is a file.
     """
 
     operation: Operation
@@ -83,7 +83,7 @@ class SubmitCall:
 
     @property
     def wants(self) -> tuple[Wanted, ...]:
-        """What the server has to offer for this call."""
+        """What the server must offer for this call."""
         uploads = self.operation is Operation.EDIT and self.source_file is not None
         wanted: list[Wanted] = ["edit_upload" if uploads else self.operation.value, *self.fields]
         if self.more_references:
@@ -96,7 +96,7 @@ class SubmitCall:
 
     @property
     def upload(self) -> ReferenceFile | None:
-        """The file this call is sent with, if there is one."""
+        """The file to upload with this call, if any."""
         if self.source_file is not None:
             return self.source_file
         return self.input_reference if isinstance(self.input_reference, ReferenceFile) else None
@@ -104,7 +104,7 @@ class SubmitCall:
 
 @dataclass(frozen=True)
 class Post:
-    """The arguments of one POST, in the SDK's terms; `more_files` are files under names that repeat."""
+    """The arguments of one POST, in the SDK's terms; `more_files` are files under repeated field names."""
 
     path: str
     body: dict[str, Any]
@@ -115,7 +115,7 @@ class Post:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A POST that is ready to be sent, and the digest of what it puts on the wire (`sora_adapter.wire`)."""
+    """A POST ready to send, and the digest of what goes over the wire (`sora_adapter.wire`)."""
 
     post: Post
     sent_sha256: str
@@ -124,7 +124,7 @@ class Prepared:
 def post_of(
     call: SubmitCall, profile: Profile, upload: bytes | None = None, more_uploads: Sequence[bytes] = ()
 ) -> Post:
-    """Return the POST that asks for `call`; `upload` are the bytes of its file, `more_uploads` of the others.
+    """Return the POST of `call`; `upload` holds the bytes of its file, `more_uploads` those of the others.
 
     Raises `OperationUnsupported` for what the profile does not offer.
     """
@@ -144,7 +144,7 @@ def post_of(
 
 
 def character_post(name: str, file: ReferenceFile, upload: bytes, profile: Profile) -> Post:
-    """Return the POST that makes a character of a video; raises `OperationUnsupported`."""
+    """Return the POST that creates a character from a video; raises `OperationUnsupported`."""
     require(profile, "character")
     return Post("/videos/characters", {"name": name}, {"video": _part(file, upload)}, multipart=True)
 
@@ -173,7 +173,7 @@ def _create(call: SubmitCall, profile: Profile, upload: bytes | None, more_uploa
 
 
 def _edit(call: SubmitCall, profile: Profile, upload: bytes | None) -> Post:
-    """Edit a video the server has, whose model it knows, or one that is sent along with a model to use."""
+    """Edit a video the server has, whose model it knows, or an uploaded one together with a model."""
     if call.source_file is None or upload is None:
         return Post("/videos/edits", {"prompt": call.prompt, "video": {"id": _source_of(call)}})
     body = {"prompt": call.prompt, "model": profile.server_model(call.model)}
@@ -185,7 +185,7 @@ def _upload(
 ) -> Post:
     if not more:
         return Post("/videos", _form(body), {"input_reference": _part(file, upload)}, multipart=True)
-    several = tuple(("input_references", _part(one, content)) for one, content in [(file, upload), *more])
+    several = tuple(("input_references", _part(item, content)) for item, content in [(file, upload), *more])
     return Post("/videos", _form(body), multipart=True, more_files=several)
 
 
@@ -219,7 +219,7 @@ def _holds_objects(body: dict[str, Any]) -> bool:
 
 
 def _form(body: dict[str, Any]) -> dict[str, str]:
-    """Write every value as a form has it: text as it is, everything else as JSON."""
+    """Return the fields of a form: text as it is, everything else as JSON."""
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}
 
 
@@ -231,7 +231,7 @@ def video_path(video_id: str) -> str:
 
 
 def character_path(character_id: str) -> str:
-    """Return the path of a character, under the same rule."""
+    """Return the path of a character; a malformed id raises `VideoNotFound`."""
     if character_id in {"", ".", ".."}:
         raise VideoNotFound(f"{character_id!r} cannot be the id of a character; ids look like char_…")
     return f"/videos/characters/{quote(character_id, safe='')}"

@@ -1,9 +1,9 @@
-"""What a server answered, parsed once at the door; here alone its shapes and whims are known.
+"""Parse a server's answers, once; no other module knows their shapes.
 
 The SDK does not validate: a page of HTML comes back as a `str`, a missing field as a missing attribute.
-So the SDK only carries (`sora_adapter.transport`), and the body is read here: strict about what everything
-hangs on (``id`` and ``status`` of a video), lenient about the rest, which servers leave out, send as
-null or spell differently (docs/servers.md has the table).
+Therefore the SDK only transports (`sora_adapter.transport`), and the body is read here: strictly for ``id``
+and ``status`` of a video, leniently for the rest, which servers leave out, send as null or spell differently
+(docs/servers.md has the table).
 """
 
 import json
@@ -25,15 +25,15 @@ SUCCESS, REDIRECT, REFUSAL, FAILURE = 2, 3, 4, 5  # an HTTP status // 100
 MAX_WAIT_MS = 24 * 60 * 60 * 1000
 LARGEST_RECORDED = 2**53 - 1
 LATEST_S = 10**11
-"""The latest Unix time in seconds that is believed, of the year 5138; in milliseconds it is one of 1973."""
+"""The latest plausible Unix time in seconds (year 5138); a larger number is taken as milliseconds."""
 NOT_A_VIDEO_PATH = ("Not Found", "Method Not Allowed")
 
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """There is no answer, or none that could be read; `why` is one line for a person.
+    """No answer came, or none that could be read; `why` is one line for people.
 
-    ``never_connected`` is proof that no byte of the request left; after the others it may have arrived.
+    ``never_connected`` proves that no byte of the request left; after the others it may have arrived.
     """
 
     how: Literal["never_connected", "timeout", "connection", "unreadable"]
@@ -60,12 +60,12 @@ class Answer:
 
     @property
     def media_type(self) -> str:
-        """The content type without its parameters, ``nothing`` where there is none."""
+        """The content type without its parameters, or ``nothing``."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower() or "nothing"
 
     @cached_property
     def document(self) -> dict[str, Any] | None:
-        """The body as a JSON object; None when it is anything else."""
+        """The body as a JSON object; None if it is anything else."""
         try:
             parsed = json.loads(self.text)
         except (ValueError, RecursionError):
@@ -74,29 +74,29 @@ class Answer:
 
     @property
     def url(self) -> str | None:
-        """The address that a document names instead of holding bytes."""
+        """The URL that a document gives instead of the bytes."""
         return _address((self.document or {}).get("url"))
 
     @property
     def location(self) -> str:
-        """Where a redirect points, without query and user: those may hold secrets."""
+        """The target of a redirect, without query and user, which may hold secrets."""
         try:
             target = urlsplit(self.headers.get("location", ""))
         except ValueError:
-            return "an address that is none"
+            return "a malformed address"
         host = target.netloc.rpartition("@")[2]
         return f"{target.scheme}://{host}{target.path}" if host else target.path
 
     @property
     def poll_after_ms(self) -> int | None:
-        """When the server wants to be asked again (``openai-poll-after-ms``, read by the SDK as well)."""
+        """When to poll again, by the server's hint (``openai-poll-after-ms``, read by the SDK as well)."""
         return _wait_ms(self.headers.get("openai-poll-after-ms"), 1)
 
     @property
     def retry_after_ms(self) -> int | None:
-        """What ``retry-after-ms`` or ``Retry-After`` ask for.
+        """The delay that ``retry-after-ms`` or ``Retry-After`` demands.
 
-        A date (RFC 9110 section 10.2.3) is measured against the answer's own ``Date``: no clock is read.
+        A date (RFC 9110 section 10.2.3) is compared with the answer's own ``Date``, not with our clock.
         """
         text = self.headers.get("retry-after")
         readings = (_wait_ms(self.headers.get("retry-after-ms"), 1), _wait_ms(text, 1000), self._until(text))
@@ -104,7 +104,7 @@ class Answer:
 
     @property
     def sent_at(self) -> datetime | None:
-        """What time it was at the server (``Date``)."""
+        """The time by the server's clock (``Date``)."""
         return _http_date(self.headers.get("date"))
 
     def is_after(self, unix_seconds: int | None) -> bool:
@@ -120,7 +120,7 @@ class Answer:
 
     @property
     def error(self) -> "ServerError":
-        """The error in whichever envelope it came: OpenAI's, FastAPI's ``detail``, plain text, a page."""
+        """The error, from any envelope: OpenAI's, FastAPI's ``detail``, plain text, a page."""
         if self.document is None:
             return ServerError(
                 message=f"{self.media_type}: {excerpt(self.text)}" if self.text.strip() else None
@@ -130,7 +130,7 @@ class Answer:
 
     @property
     def denies_the_path(self) -> bool:
-        """Whether a 404 is about the address and not about a video.
+        """Whether a 404 is about the path and not about a video.
 
         Go and nginx answer text, Starlette and FastAPI a bare ``{"detail": "Not Found"}``, OpenAI the code
         ``unknown_url`` or the sentence "Invalid URL (…)"; a server that looked for a video says so in JSON.
@@ -157,7 +157,7 @@ def _wait_ms(text: str | None, factor: int) -> int | None:
 
 
 def _line(value: Any, limit: int = 256) -> str | None:
-    """Take a short text: numbers become text, everything else that is no text becomes None."""
+    """Accept a short text or a number as text; anything else becomes None."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     text = f"{value:g}" if isinstance(value, float) else str(value)
@@ -173,19 +173,19 @@ def _prompt(value: Any) -> str | None:
 
 
 def _address(value: Any) -> str | None:
-    """Take an address a server names; whether it is followed is for `sora_adapter.locations`."""
+    """Accept a URL; `sora_adapter.locations` decides whether it is followed."""
     return value if isinstance(value, str) and 0 < len(value) <= LONGEST else None
 
 
 def _whole(value: Any) -> int | None:
-    """Take a number as an integer a record can hold; None for everything else."""
+    """Accept a number as an integer that a record can hold; anything else becomes None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return round(value) if 0 <= value <= LARGEST_RECORDED else None
 
 
-def _moment(value: Any) -> int | None:
-    """Take a Unix time in seconds; new-api gives milliseconds. None for what can be neither."""
+def _time(value: Any) -> int | None:
+    """Accept a Unix time in seconds, or in milliseconds as new-api sends it; otherwise None."""
     whole = _whole(value)
     if whole is not None and whole > LATEST_S:
         whole //= 1000
@@ -200,10 +200,10 @@ def _percent(value: Any) -> int | None:
 Line = Annotated[str | None, BeforeValidator(_line)]
 FreeText = Annotated[str | None, BeforeValidator(_free_text)]
 Prompt = Annotated[str | None, BeforeValidator(_prompt)]
-Moment = Annotated[int | None, BeforeValidator(_moment)]
+Moment = Annotated[int | None, BeforeValidator(_time)]
 Address = Annotated[str | None, BeforeValidator(_address)]
 Percent = Annotated[int | None, BeforeValidator(_percent)]
-# Visible ASCII, and not dots alone: it becomes a segment of a path, and LiteLLM's are long.
+# Visible ASCII, and not only dots: the id becomes a path segment. LiteLLM's are long.
 VideoId = Annotated[str, StringConstraints(pattern=r"^[!-~]*[!-\-/-~][!-~]*$", max_length=2048)]
 
 
@@ -212,7 +212,7 @@ class _Lenient(BaseModel):
 
 
 class ServerError(_Lenient):
-    """An error in the server's words; the message is free text and not redacted yet."""
+    """An error as the server worded it; the message is free text and not redacted yet."""
 
     code: Line = None
     type: Line = None
@@ -233,7 +233,7 @@ JobError = Annotated[ServerError | None, BeforeValidator(lambda value: read_erro
 
 
 class VideoDocument(_Lenient):
-    """A video object: ``id`` and ``status`` are required, ``object`` may be missing but not be another."""
+    """A video object: ``id`` and ``status`` are required, ``object`` may be missing but not differ."""
 
     object: Literal["video"] = "video"
     id: VideoId
@@ -260,7 +260,7 @@ class CharacterDocument(_Lenient):
 
 
 class VideoList(_Lenient):
-    """One page of videos; without `has_more` it does not say whether it is the last."""
+    """One page of videos; without `has_more` it is unknown whether it is the last."""
 
     data: tuple[VideoDocument, ...]
     has_more: bool | None = None

@@ -1,14 +1,14 @@
-"""The only caller of servers, through `openai`: one exchange over the SDK, exactly once.
+"""The only module that calls servers, through the `openai` SDK: each exchange happens at most once.
 
-What the SDK and its HTTP client would do on their own is off, in this one place:
+Everything the SDK and its HTTP client would do on their own is switched off here:
 
 - retries, for every method (it sends a POST up to three times, with no idempotency key),
 - redirects of anything but GET (a 307 would send the POST a second time),
-- connections kept for long: the server may close one in the instant it is used again, and then nobody
-  knows whether the request arrived; with a new one, a failed connect proves that nothing was sent. One is
-  used again within half a second, sooner than servers close it (docs/decisions/0031-connections.md),
-- proxies of the environment, for this machine's own addresses,
-- credentials of the environment: without a key no ``Authorization`` is sent, not even OPENAI_ADMIN_KEY.
+- long keep-alive: a server may close a connection at the instant it is reused, and then it is unknown
+  whether the request arrived, whereas a failed connect proves that nothing was sent. A connection is
+  reused only within half a second, sooner than servers close it (docs/decisions/0031-connections.md),
+- proxies from the environment, for addresses of this machine,
+- credentials from the environment: without a key no ``Authorization`` is sent, not even OPENAI_ADMIN_KEY.
 
 Calls go through the SDK's generic ``get``, ``post`` and ``delete``, with the raw response as the result. The
 methods of ``client.videos`` raise a DeprecationWarning each, which could only be silenced for the whole
@@ -49,18 +49,18 @@ _ACCOUNT = "sora-ledger/account/v1"
 _DIGEST_CHARACTERS = 16
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-")
 
-# What httpcore2 calls its steps: those in which it makes a connection begin like these, and this one comes
-# right before the first byte of a request.
+# Names of httpcore2's trace events: the steps of connecting begin with these prefixes, and the last one
+# comes right before the first byte of a request.
 _CONNECTING = ("connection.", "proxy.", "socks.")
 _FIRST_BYTE = "http11.send_request_headers.started"
 
 # httpcore2 raises these before it writes the first byte of a request: while it waits for a connection, opens
-# one, shakes hands (TLS) or asks a proxy for a tunnel. After any other error the request may have arrived.
+# one, negotiates TLS or asks a proxy for a tunnel. After any other error the request may have arrived.
 _NEVER_CONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 
 class _Client(DefaultAsyncHttpxClient):
-    """The SDK's client, but for `Lanes`; proxies of the environment keep the pool they come with."""
+    """The SDK's client with `Lanes` as its transport; proxies from the environment keep their own pool."""
 
     def _init_transport(self, *args: Any, **options: Any) -> httpx2.AsyncBaseTransport:
         return Lanes(partial(super()._init_transport, *args, **options), KEPT_S)
@@ -72,7 +72,9 @@ class Transport:
     def __init__(self, base_url: str, api_key: str | None, timeout_s: float) -> None:
         timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
         is_here = _is_this_machine(base_url)
-        trusted = _nobody() if is_here and base_url.startswith("http://") else httpx2.create_ssl_context()
+        trusted = (
+            _no_authorities() if is_here and base_url.startswith("http://") else httpx2.create_ssl_context()
+        )
         self._base_url = base_url
         self._key = api_key or ""
         self._fixed: dict[str, str | Omit] = {} if api_key else {"Authorization": Omit()}
@@ -89,10 +91,10 @@ class Transport:
                 headers={"Accept-Encoding": ACCEPTED_ENCODING},
                 event_hooks={
                     "request": [
-                        self._only_where_it_may_lead,
-                        _in_one_piece,
-                        _as_committed,
-                        _in_time_or_not_at_all,
+                        self._check_redirect,
+                        _assemble,
+                        _check_commitment,
+                        _check_deadline,
                     ],
                     "response": [_read_as_utf8, bound],
                 },
@@ -123,10 +125,10 @@ class Transport:
         in_time: Callable[[], bool] | None = None,
         is_committed: Callable[[str], bool] | None = None,
     ) -> Answer | NoAnswer:
-        """Send `post` once, unless it is not `in_time` right before; a redirect is an answer.
+        """Send `post` once, unless `in_time` says at the last moment that it is too late.
 
-        `is_committed` is asked about the digest of the bytes that are about to go out; where it says False,
-        `NotAsCommitted` is raised and nothing is sent.
+        `is_committed` receives the digest of the bytes that are about to go out; if it returns False,
+        `NotAsCommitted` is raised and nothing is sent. A redirect is an answer.
         """
         _IN_TIME.set(in_time)
         _COMMITTED.set(is_committed)
@@ -145,7 +147,7 @@ class Transport:
         )
 
     async def delete(self, path: str, headers: Mapping[str, str]) -> Answer | NoAnswer:
-        """Ask for a deletion once; a redirect is an answer."""
+        """Send one DELETE; a redirect is an answer."""
         return await _exchange(
             self._sdk.delete(
                 path,
@@ -160,16 +162,17 @@ class Transport:
     async def get(
         self, path: str, params: Mapping[str, object], headers: Mapping[str, str]
     ) -> Answer | NoAnswer:
-        """Ask once, following redirects."""
+        """Send one GET, following redirects."""
         return await _exchange(self._request(path, params, headers))
 
     @asynccontextmanager
     async def stream(
         self, path: str, params: Mapping[str, object], headers: Mapping[str, str]
     ) -> AsyncIterator["Content | Answer | NoAnswer"]:
-        """Ask once for bytes, following redirects; yields them unread where the answer is 2xx.
+        """Send one GET for bytes, following redirects; yields them unread if the answer is 2xx.
 
-        `path` may be an address the server named (`locations.followed`); credentials go to our server's only.
+        `path` may be a URL that the server named (`locations.followed`); credentials go to the server itself
+        only.
         """
         # With this header the SDK leaves the body unread, as its own `with_streaming_response` does.
         unread = {"X-Stainless-Raw-Response": "stream", "Accept-Encoding": "identity"}
@@ -183,8 +186,8 @@ class Transport:
         finally:
             await received.aclose()
 
-    async def _only_where_it_may_lead(self, request: httpx2.Request) -> None:
-        """Refuse to follow a redirect to where a server may not lead; asked at each hop."""
+    async def _check_redirect(self, request: httpx2.Request) -> None:
+        """Refuse a redirect to an address a server may not lead to; called at each hop."""
         if followed(self._base_url, str(request.url)) is None:
             where = f"{request.url.scheme}://{request.url.host}"
             raise httpx2.UnsupportedProtocol(
@@ -208,9 +211,9 @@ class Transport:
 class Content:
     """The bytes of one variant, unread; iterate once. Memory stays at one chunk of at most 256 KiB.
 
-    `content_length` is the number of bytes announced, None where the server announced none. `begins_at` is
-    where in the file they begin. `tag` names this very file to a server that can be asked for the rest of it
-    (RFC 9110: ranges of bytes, and a strong ETag), None where it cannot.
+    `content_length` is the announced number of bytes, None if the server announced none. `begins_at` is the
+    offset of the first byte in the file. `tag` identifies this exact file to a server that supports byte
+    ranges with a strong ETag (RFC 9110); None if it does not.
     """
 
     def __init__(self, response: httpx2.Response) -> None:
@@ -231,19 +234,19 @@ class Content:
         return is_text(self.content_type)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the bytes; raises `ContentTruncated` when fewer come than announced, `ContentTooLarge`."""
+        """Yield the bytes; raises `ContentTruncated` if fewer come than announced, or `ContentTooLarge`."""
         self._check_size(self.content_length or 0)
-        taken = 0
+        received = 0
         try:
             async for chunk in self._response.aiter_bytes(CHUNK_BYTES):
-                taken += len(chunk)
-                self._check_size(taken)
+                received += len(chunk)
+                self._check_size(received)
                 yield chunk
         except httpx2.RequestError as error:
             raise self._truncated(_described(error)) from None
 
     async def as_answer(self) -> Answer | NoAnswer:
-        """Read the rest as text, for answers that turn out to be no bytes of a video."""
+        """Read the rest as text, for answers that turn out not to be a video."""
         return await _read(self._response)
 
     def _check_size(self, taken: int) -> None:
@@ -269,16 +272,16 @@ def _beginning(content_range: str) -> int:
     return int(match[1]) if match else -1
 
 
-async def _in_one_piece(request: httpx2.Request) -> None:
-    """Put a form together before it is sent: the HTTP client would write every line of it by itself.
+async def _assemble(request: httpx2.Request) -> None:
+    """Assemble a form before it is sent; the HTTP client would write each line of it separately.
 
-    Its parts are in memory already. For a create that is 2 writes instead of 36, and a third of its time.
+    Its parts are in memory anyway. A create takes 2 writes instead of 36, and a third of the time.
     """
     await request.aread()
 
 
-async def _as_committed(request: httpx2.Request) -> None:
-    """Compare what is about to go out with what was committed to; it goes out as it is, or not at all."""
+async def _check_commitment(request: httpx2.Request) -> None:
+    """Compare the request with the commitment of its intent, right before it is sent."""
     is_committed = _COMMITTED.get()
     if is_committed is None or request.method != "POST":
         return
@@ -291,22 +294,22 @@ async def _as_committed(request: httpx2.Request) -> None:
         raise NotAsCommitted("the request is not the one that its intent commits to; nothing was sent")
 
 
-async def _in_time_or_not_at_all(request: httpx2.Request) -> None:
-    """Have the connection ask whether it is still in time, before it writes the first byte.
+async def _check_deadline(request: httpx2.Request) -> None:
+    """Have the connection call `in_time` before it writes the first byte.
 
-    A client that gets past connecting and names no such step is let go no further: nobody would be asked, and
-    what is sent by then is not known.
+    If the HTTP client gets past connecting without announcing that step, the request is stopped: the deadline
+    would not be checked, and it would be unknown what had been sent.
     """
     in_time = _IN_TIME.get()
     if in_time is None or request.method != "POST":
         return
-    asked = False
+    is_checked = False
 
     async def at(step: str, _: object) -> None:  # the client awaits it
-        nonlocal asked
-        if step.startswith(_CONNECTING) or (asked and step != _FIRST_BYTE):
+        nonlocal is_checked
+        if step.startswith(_CONNECTING) or (is_checked and step != _FIRST_BYTE):
             return
-        asked = True  # also of one that is refused: the client goes on to tell how it closes the connection
+        is_checked = True  # also when it is refused: the client then reports how it closes the connection
         if step != _FIRST_BYTE:
             raise httpx2.LocalProtocolError(f"the HTTP client came to {step} without {_FIRST_BYTE}")
         if not in_time():
@@ -316,7 +319,7 @@ async def _in_time_or_not_at_all(request: httpx2.Request) -> None:
 
 
 async def _read_as_utf8(response: httpx2.Response) -> None:
-    """JSON is UTF-8 (RFC 8259); a charset the server names may be one that raises, such as ``idna``."""
+    """Read text as UTF-8 (RFC 8259); the charset a server names may raise, such as ``idna``."""
     response.encoding = "utf-8"
 
 
@@ -325,7 +328,7 @@ async def _exchange(call: Awaitable[httpx2.Response]) -> Answer | NoAnswer:
 
 
 async def _received(call: Awaitable[httpx2.Response]) -> httpx2.Response | NoAnswer:
-    """Turn every way in which the SDK fails into a response or into what is known of the loss."""
+    """Turn every failure of the SDK into a response, or into a `NoAnswer` that says what is known."""
     try:
         return await call
     except APIStatusError as error:
@@ -363,8 +366,8 @@ def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _nobody() -> ssl.SSLContext:
-    """Return a context without authorities, for plain HTTP: to read the system's takes 20 ms."""
+def _no_authorities() -> ssl.SSLContext:
+    """Return a context that trusts nothing, for plain HTTP; reading the system's authorities takes 20 ms."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 

@@ -1,12 +1,12 @@
-"""Deliveries of webhooks: whether who sent one has the secret, and what it says.
+"""Check the signature of webhook deliveries, and read them.
 
-The signature is checked by the SDK's ``verify_signature``. What the SDK leaves open is closed here:
+The SDK's ``verify_signature`` checks the signature. This module closes what the SDK leaves open:
 
-- it takes any secret: an empty one, or one that decodes to nothing, lets anybody sign. `checked_secret`
-  refuses those, and `Verifier` takes only secrets that passed it;
-- it raises ValueError, TypeError and UnicodeDecodeError for headers and bodies nobody sends on purpose. Here
-  everything that is wrong with a delivery is a `DeliveryRefused`;
-- ``unwrap`` returns the wrong class for ``video.completed``: the event is read by a model of our own.
+- it accepts any secret: with an empty one, or one that decodes to nothing, anyone can sign. `checked_secret`
+  refuses those, and `Verifier` accepts only secrets that passed it;
+- it raises ValueError, TypeError and UnicodeDecodeError for malformed headers and bodies. Here every fault of
+  a delivery is a `DeliveryRefused`;
+- ``unwrap`` returns the wrong class for ``video.completed``: the event is read by our own model.
 
 The SDK reads the clock itself: a delivery is fresh for `TOLERANCE_S` seconds before and after its timestamp.
 """
@@ -25,7 +25,7 @@ from sora_adapter.errors import DeliveryRefused, SettingsUnusable
 TOLERANCE_S: Final = 300
 LEAST_SECRET_BYTES: Final = 16
 VIDEO_EVENTS: Final = ("video.completed", "video.failed")
-"""The types whose subject is a video; any other is none of our business."""
+"""The types about a video; all others are ignored."""
 
 _PREFIX = "whsec_"
 _SIGNED = ("webhook-id", "webhook-timestamp", "webhook-signature")
@@ -55,7 +55,7 @@ M = TypeVar("M", bound=_Document)
 
 
 class Delivery(BaseModel):
-    """One well signed delivery about a video. The event keeps its id however often it is delivered."""
+    """One correctly signed delivery about a video. The event keeps its id across repeated deliveries."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,7 +66,7 @@ class Delivery(BaseModel):
 
 
 def checked_secret(secret: str) -> str:
-    """Return `secret` if only who has it can sign with it; `SettingsUnusable`, without repeating it."""
+    """Return `secret` if it is strong enough; raises `SettingsUnusable`, which does not repeat it."""
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except (binascii.Error, ValueError):
@@ -74,25 +74,25 @@ def checked_secret(secret: str) -> str:
     if not secret.startswith(_PREFIX) or len(key) < LEAST_SECRET_BYTES:
         raise SettingsUnusable(
             f"expected a webhook secret, {_PREFIX} and at least {LEAST_SECRET_BYTES} bytes in base64, found "
-            f"{len(secret)} characters that are none: copy it again; with a broken one anybody could sign"
+            f"{len(secret)} characters that are not one: copy it again; with a broken one anyone could sign"
         )
     return secret
 
 
 class Verifier:
-    """Checks deliveries signed with any one of `secrets`: the one in use, and those it is to replace."""
+    """Checks deliveries signed with any of `secrets`: the current one, and those it replaces."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         if not secrets:
             raise SettingsUnusable("there is no webhook secret to check deliveries with")
         self._secrets = tuple(map(checked_secret, secrets))
-        # No call is made with it; without these arguments it would read them from the environment.
+        # It makes no calls; without these arguments it would read them from the environment.
         self._sdk = OpenAI(api_key="none", base_url="http://localhost", webhook_secret=secrets[0])
 
     def read(self, headers: Mapping[str, str], body: bytes) -> Delivery | None:
-        """Return what a delivery says; None if it is well signed and about something else than a video.
+        """Return the delivery; None if it is correctly signed but not about a video.
 
-        `DeliveryRefused` for whatever is wrong with it.
+        Raises `DeliveryRefused` for every fault.
         """
         self._check(headers, body)
         event = _parsed(_Event, body)
@@ -118,7 +118,7 @@ class Verifier:
                 if _STALE in str(error):
                     raise DeliveryRefused(f"{error}: {TOLERANCE_S} s are allowed", "stale") from error
             except (ValueError, TypeError) as error:  # a UnicodeDecodeError is a ValueError
-                raise DeliveryRefused("the body is no text that can be signed", "unsigned") from error
+                raise DeliveryRefused("the body is not text that can be signed", "unsigned") from error
             else:
                 return
         raise DeliveryRefused("the signature was made with no secret of this profile", "forged")

@@ -1,9 +1,9 @@
-"""What goes out, as one document: of the POST that is prepared, and of the bytes right before they are sent.
+"""The digest of what is sent, from the prepared POST and again from the bytes right before they go out.
 
-An intent commits to the SHA-256 of this document (``sent_sha256``), and the transport compares it with what
-it is about to write. `docs/FORMAT.md`, "What is sent", defines the document: canonical JSON of method,
-target, media type, fields, and the SHA-256 of each file. So the boundary of a form, the order of its fields
-and the spacing of JSON do not matter, and everything a server acts on does.
+An intent commits to this digest (``sent_sha256``), and the transport compares it with the bytes it is about
+to write. `docs/FORMAT.md`, "What is sent", defines the document behind it: canonical JSON of method, target,
+media type, fields, and the SHA-256 of each file. The boundary of a form, the order of its fields and the
+spacing of JSON do not matter; everything a server acts on does.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def sent_sha256(post: Post, target: str) -> str:
 
 
 def received_sha256(method: str, target: str, content_type: str, body: bytes) -> str:
-    """Return the digest of a request from its bytes; ValueError for what `sent_sha256` cannot have made."""
+    """Return the digest of a request from its bytes; ValueError if `sent_sha256` cannot describe it."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == JSON:
         return _digest(method, target, JSON, json.loads(body), [])
@@ -80,7 +80,7 @@ def _file(part: FormPart) -> dict[str, str]:
 
 
 def _parts(body: bytes, boundary: bytes) -> Iterator[FormPart]:
-    """Yield the parts of a form (RFC 7578); ValueError where it is cut or malformed."""
+    """Yield the parts of a form (RFC 7578); ValueError if it is cut off or malformed."""
     first, *rest = (b"\r\n" + body).split(b"\r\n--" + boundary)
     if first or not rest or rest[-1].strip() != b"--":
         raise ValueError("the form is not delimited by its boundary")

@@ -25,7 +25,7 @@ from render_service.settlement.settle import HAS_VIDEO, finish, mark_lost, recor
 from sora_adapter.errors import AdapterError, AnswerError, PollTimeout, ServerTrouble, VideoNotFound
 from sora_adapter.models import Observation
 from sora_adapter.polling import (
-    SHORTEST_LOOK_S,
+    SHORTEST_POLL_S,
     Clock,
     Pace,
     pace_after_look,
@@ -174,7 +174,7 @@ class Sweep:
     async def _round(self, interval_s: float, left_s: float) -> Pace:
         """Look once at every running job, record what is news, and return when to look again."""
         due = frozenset(self._running)  # those that come in the meantime have their turn in the next round
-        async with asyncio.timeout(max(left_s, SHORTEST_LOOK_S)):
+        async with asyncio.timeout(max(left_s, SHORTEST_POLL_S)):
             listed, asked = await self._looking.at(due)
         answered = {key: seen for key, seen in asked.items() if isinstance(seen, Observation)}
         await asyncio.gather(

@@ -114,7 +114,7 @@ def test_a_failed_render_ends_with_4(sora: Any, server: Any) -> None:
 def test_waiting_too_long_ends_with_5(sora: Any, server: Any) -> None:
     server(render_seconds=60)
     ended = sora("create-and-poll", "--prompt", "a fox", "--timeout", "0")
-    assert (ended.code, "the server goes on with it" in ended.error) == (5, True)
+    assert (ended.code, "the server keeps rendering" in ended.error) == (5, True)
     assert ended.document["final"]["state"] == "running"
     again = sora("poll", ended.document["final"]["job_id"], "--timeout", "0")
     assert (again.code, again.document["id"]) == (5, ended.document["final"]["id"])

@@ -60,7 +60,7 @@ def served(**environment: str) -> Iterator[tuple[subprocess.Popen[str], dict[str
     [
         ({}, "there is no secret to check webhooks with: set SORA_LEDGER_WEBHOOK_SECRETS"),
         ({SECRETS: ""}, "SORA_LEDGER_WEBHOOK_SECRETS is empty"),
-        ({SECRETS: "whsec_"}, "anybody could sign"),
+        ({SECRETS: "whsec_"}, "anyone could sign"),
         ({f"{SECRETS}_NOBODY": SECRET}, "there is no such profile"),
     ],
 )

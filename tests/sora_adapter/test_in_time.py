@@ -88,7 +88,7 @@ async def test_a_client_that_writes_on_a_second_connection_asks_again() -> None:
     gate = Gate(answer=True)
     token = sora_adapter.transport._IN_TIME.set(gate)
     request = httpx2.Request("POST", "http://host/v1/videos")
-    await sora_adapter.transport._in_time_or_not_at_all(request)
+    await sora_adapter.transport._check_deadline(request)
     sora_adapter.transport._IN_TIME.reset(token)
     step = sora_adapter.transport._FIRST_BYTE
     for told in ("connection.connect_tcp.started", step, "http11.send_request_body.started", step):

@@ -158,7 +158,7 @@ async def test_trouble_that_does_not_pass_ends_at_the_deadline(server: Any, wait
 async def test_a_server_that_hangs_does_not_hold_us_past_the_deadline(
     server: Any, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sora_adapter.polling.SHORTEST_LOOK_S", 0.01)
+    monkeypatch.setattr("sora_adapter.polling.SHORTEST_POLL_S", 0.01)
     server.hangs()
     with pytest.raises(PollTimeout):
         await waiting.until_done(timeout_s=0)

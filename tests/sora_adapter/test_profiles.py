@@ -87,7 +87,7 @@ def test_a_server_is_retired_where_its_owner_switched_it_off(
 
 def test_a_list_that_does_not_exist_cannot_prove_anything() -> None:
     data = profile("litellm").model_dump() | {"list_proves_absence": True}
-    with pytest.raises(ValueError, match="a list that is not there proves nothing"):
+    with pytest.raises(ValueError, match="without a list, nothing is proved by it"):
         Profile.model_validate(data)
 
 
@@ -149,8 +149,8 @@ def test_our_profiles_are_still_there_beside_somebodys_own(own: Path) -> None:
         (None, r"cannot be read \(No such file or directory\); check SORA_LEDGER_PROFILES"),
         ("[studio", "cannot be read .* expected TOML"),
         ("studio = 1", r"begins with a line \[studio\]"),
-        ("[openai]\nlike = 'custom'", "is a profile of ours; give yours another name"),
-        ("[studio]\nlike = 'sorra'", "is like 'sorra', which is none of openai, sandbox"),
+        ("[openai]\nlike = 'custom'", "is a built-in profile; give yours another name"),
+        ("[studio]\nlike = 'sorra'", "is like 'sorra', which is not one of openai, sandbox"),
         (
             "[studio]\nlike = 'custom'\nmodel = 'x'",
             "there is no key model; did you mean models",

@@ -144,7 +144,7 @@ def test_a_hostile_signature_is_refused(signature: str) -> None:
     ],
 )
 def test_a_secret_with_which_others_could_sign_is_refused(secret: str) -> None:
-    with pytest.raises(SettingsUnusable, match="anybody could sign"):
+    with pytest.raises(SettingsUnusable, match="anyone could sign"):
         checked_secret(secret)
 
 

@@ -93,7 +93,7 @@ async def test_waiting_ends_at_the_timeout_and_the_job_stays_as_it_is(
     slow: Session, request_for: Any
 ) -> None:
     placed = await place(slow, request_for())
-    with pytest.raises(PollTimeout, match="the server goes on with it"):
+    with pytest.raises(PollTimeout, match="the server keeps rendering"):
         await settle(slow, placed.job, interval_s=0.05, timeout_s=0)
     assert slow.ledger.job(placed.job.job_id).state is State.RUNNING
 
