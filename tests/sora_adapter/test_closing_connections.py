@@ -21,6 +21,7 @@ from sora_adapter.requests import SubmitCall
 pytestmark = pytest.mark.anyio
 
 SUBMISSIONS = 240
+MOST_ROUNDS = 8  # on a busy machine, one round may not show both kinds of lost answers
 STEP_S = 0.000_05
 STEPS = 60
 
@@ -86,12 +87,17 @@ def impatient(video: dict[str, Any]) -> Iterator[ImpatientServer]:
 async def test_whenever_the_server_closes_a_submission_arrives_at_most_once_and_is_told_as_it_was(
     impatient: ImpatientServer, openai_profile: Profile, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
-    intents = [intent.model_copy(update={"attempt_id": f"att_{number}"}) for number in range(SUBMISSIONS)]
+    outcomes: dict[str, object] = {}
     async with VideosClient(openai_profile, impatient.base_url, "any") as client:
-        outcomes = {each.attempt_id: await client.submit(each, call) for each in intents}
+        for number in range(SUBMISSIONS * MOST_ROUNDS):
+            each = intent.model_copy(update={"attempt_id": f"att_{number}"})
+            outcomes[each.attempt_id] = await client.submit(each, call)
+            unknown = {name for name, outcome in outcomes.items() if isinstance(outcome, SubmissionUnknown)}
+            is_round = (number + 1) % SUBMISSIONS == 0
+            if is_round and unknown & set(impatient.read) and unknown - set(impatient.read):
+                break
     arrived = Counter(impatient.read)
     accepted = {name for name, outcome in outcomes.items() if isinstance(outcome, SubmissionAccepted)}
-    unknown = {name for name, outcome in outcomes.items() if isinstance(outcome, SubmissionUnknown)}
     assert accepted | unknown == outcomes.keys()
     assert accepted <= arrived.keys()
     assert max(arrived.values()) == 1

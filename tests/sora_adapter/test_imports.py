@@ -5,7 +5,9 @@ import sys
 
 
 def test_nothing_but_the_client_and_its_transport_imports_openai() -> None:
-    modules = "advice answers calls errors polling profiles quirks redaction support translate".split()
+    modules = (
+        "capabilities errors messages outcomes polling profiles quirks redaction requests responses".split()
+    )
     imports = "; ".join(f"import sora_adapter.{name}" for name in modules)
     code = f"{imports}; import sys; sys.exit('openai' in sys.modules or 'httpx2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
