@@ -35,6 +35,7 @@ from render_service.rules.budgets import (
     decided_until_recorded,
     replaced_if_refused,
 )
+from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.errors import BadInput
 from render_service.session.event_ids import request_id
 from render_service.session.session import Session, after, holds_after
@@ -202,8 +203,7 @@ class _Run:
         self._terms = terms
         self._watch = watch
         self._stopped = False
-        self._unwritten: dict[int, Member] = {}
-        self._writing: asyncio.Task[None] | None = None
+        self._documents = Coalescer[int, None](self._write)
         self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
 
     async def send(self) -> None:
@@ -218,7 +218,7 @@ class _Run:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._terms.concurrency, len(self.members))):
                 group.create_task(worker())
-        await self._written()
+        await self._documents.finish()
 
     async def queue(self) -> None:
         """Leave what may be sent to a worker."""
@@ -226,7 +226,7 @@ class _Run:
             if member.job.state is State.DECIDED:
                 await asyncio.to_thread(self._session.ledger.store.schedule, member.job.job_id)
             self._keep(index, member)
-        await self._written()
+        await self._documents.finish()
 
     async def _begin(self, group: asyncio.TaskGroup, index: int) -> None:
         """Send an entry and return when its outcome is known; with `fail_fast`, when that is recorded.
@@ -297,7 +297,7 @@ class _Run:
                 member = await self._settled(member, self._downloaded(member))
             if member != self.members[index]:
                 self._keep(index, member)
-        await self._written()
+        await self._documents.finish()
 
     async def _downloaded(self, member: Member) -> Member:
         copying = self._folder.copy_video
@@ -316,22 +316,17 @@ class _Run:
     def _keep(self, index: int, member: Member) -> None:
         self.members[index] = member
         self._watch(member)
-        self._unwritten[index] = member
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
+        self._documents.put(index)
 
-    async def _write(self) -> None:
+    async def _write(self, indexes: Sequence[int]) -> Sequence[None]:
         """Write the documents that are due, behind the work that goes on."""
-        while self._unwritten:
-            due, self._unwritten = self._unwritten, {}
-            errors = await asyncio.to_thread(self._folder.write_all, due.values(), self._session.ledger)
-            for index, error in zip(due, errors, strict=True):
-                if error is not None:
-                    self.members[index] = replace(self.members[index], error=error)
-
-    async def _written(self) -> None:
-        if self._writing is not None:
-            await self._writing
+        due = list(dict.fromkeys(indexes))
+        members = [self.members[index] for index in due]
+        errors = await asyncio.to_thread(self._folder.write_all, members, self._session.ledger)
+        for index, error in zip(due, errors, strict=True):
+            if error is not None:
+                self.members[index] = replace(self.members[index], error=error)
+        return [None] * len(indexes)
 
 
 def _chunks(plan: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -1,6 +1,6 @@
 """The inbox of a process that receives webhooks: each event durable once, answered as soon as it is.
 
-While one transaction is under way the next deliveries gather and then go as one. What is new is tied to its
+What comes while one transaction is under way goes as the next one. What is new is tied to its
 jobs, and those are made due, after the answer, and beside what comes next. A process that dies in between has
 lost a wake-up and nothing else: the job is looked at in its own time, and tied then
 (`render_service.webhooks.matching`).
@@ -18,6 +18,7 @@ from ledger.events import Event, WebhookReceived
 from ledger.job import Job
 from ledger.record import Authority, Draft, draft
 from ledger.store.interface import ANY, Batch, JobFilter
+from render_service.runtime.coalesce import Coalescer
 from render_service.session.event_ids import receipt_id
 from render_service.session.session import Session
 from render_service.webhooks.matching import inbox_of, match, tie
@@ -51,13 +52,12 @@ class Said(NamedTuple):
     video_id: str
 
 
-class Waiting(NamedTuple):
-    """A delivery that somebody waits for; `event_id` is the same for every delivery of its event."""
+class Delivered(NamedTuple):
+    """A delivery as it came; `event_id` is the same for every delivery of its event."""
 
     profile: str
     event: WebhookReceived
     event_id: str
-    done: asyncio.Future[Reception]
 
 
 class Inbox:
@@ -65,58 +65,32 @@ class Inbox:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._waiting: list[Waiting] = []
-        self._untied: list[Unseen] = []
-        self._working: asyncio.Task[None] | None = None
-        self._tying: asyncio.Task[None] | None = None
         self._seen: OrderedDict[str, Said] = OrderedDict()
+        self._receipts = Coalescer[Delivered, Reception](self._receive, most=MOST_TOGETHER)
+        self._ties = Coalescer[Unseen, None](self._tie, gather_s=GATHER_S)
 
     async def receive(self, profile: str, event: WebhookReceived) -> Reception:
         """Record `event` in the inbox of `profile` unless it is there; durable on return."""
-        done: asyncio.Future[Reception] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(profile, event, receipt_id(profile, event.webhook_event_id), done))
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work())
-        return await done
+        return await self._receipts.do(Delivered(profile, event, receipt_id(profile, event.webhook_event_id)))
 
     async def close(self) -> None:
         """Finish what was received."""
-        if self._working is not None:
-            await self._working
-        if self._tying is not None:
-            await self._tying
+        await self._receipts.finish()
+        await self._ties.finish()
 
-    async def _work(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
-            try:
-                unseen, new = await asyncio.to_thread(self._record, group)
-            except Exception as error:  # noqa: BLE001  # raised where it is waited for
-                self._settle((one, error) for one in group)
-                continue
-            self._settle((one, self._reception(one, new)) for one in group)
-            self._forget()
-            self._untied += unseen
-            if self._untied and (self._tying is None or self._tying.done()):
-                self._tying = asyncio.create_task(self._tie_all())
+    async def _receive(self, group: Sequence[Delivered]) -> list[Reception]:
+        unseen, new = await asyncio.to_thread(self._record, group)
+        receptions = [self._reception(one, new) for one in group]
+        self._forget()
+        for each in unseen:
+            self._ties.put(each)
+        return receptions
 
-    async def _tie_all(self) -> None:
-        while self._untied:
-            await asyncio.sleep(GATHER_S)
-            untied, self._untied = self._untied, []
-            await asyncio.to_thread(self._tie, untied)
+    async def _tie(self, unseen: Sequence[Unseen]) -> Sequence[None]:
+        await asyncio.to_thread(self._tie_all, unseen)
+        return [None] * len(unseen)
 
-    @staticmethod
-    def _settle(outcomes: Iterable[tuple[Waiting, Reception | Exception]]) -> None:
-        for one, outcome in outcomes:
-            if one.done.done():  # the sender has gone
-                continue
-            if isinstance(outcome, Exception):
-                one.done.set_exception(outcome)
-            else:
-                one.done.set_result(outcome)
-
-    def _reception(self, one: Waiting, new: set[str]) -> Reception:
+    def _reception(self, one: Delivered, new: set[str]) -> Reception:
         """Say what became of `one`; the first of a new event takes it out of `new`."""
         if one.event_id in new:
             new.remove(one.event_id)
@@ -127,7 +101,7 @@ class Inbox:
 
     # --- in a thread ---
 
-    def _record(self, group: Sequence[Waiting]) -> tuple[list[Unseen], set[str]]:
+    def _record(self, group: Sequence[Delivered]) -> tuple[list[Unseen], set[str]]:
         """Record what is new; return what this process had not seen, and the event ids of what is new."""
         unseen: dict[str, Unseen] = {}
         for one in group:
@@ -147,7 +121,7 @@ class Inbox:
         self._seen.update({event_id: _said(each.event) for event_id, each in new.items()})
         return list(unseen.values()), set(new)
 
-    def _draft(self, one: Waiting) -> Draft:
+    def _draft(self, one: Delivered) -> Draft:
         who = replace(self._session.provenance, authority=Authority.EXTERNAL)
         return draft(one.event, who, self._session.clock(), event_id=one.event_id)
 
@@ -166,7 +140,7 @@ class Inbox:
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
 
-    def _tie(self, unseen: Sequence[Unseen]) -> None:
+    def _tie_all(self, unseen: Sequence[Unseen]) -> None:
         """Tie deliveries to the jobs there are, and make those due; what fails is tied with the job's end."""
         try:
             jobs = [(self._job(each), each) for each in unseen]
