@@ -16,14 +16,13 @@ from cli.text.models import list_models, show_models
 from decision.request.request import RenderRequest
 from ledger.job import State
 from render_service.assets.inputs import Material
+from render_service.runtime.documents import Json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.session.session import Session
     from render_service.submission.result import Placed
-
-Json = dict[str, Any]
 
 
 @click.command("create", cls=LoopCommand, short_help="Ask for a render and return at once.")

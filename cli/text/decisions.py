@@ -1,7 +1,6 @@
 """A decision as people read it: the ruling, the four questions, the candidates, what to type now."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,8 +11,8 @@ from decision.engine.explain import what_now, why
 from decision.money import format_usd
 from decision.request.request import RenderRequest
 from ledger.events import RenderDecided
+from render_service.runtime.documents import Json
 
-Json = dict[str, Any]
 WIDTH = 14
 SHOWN_OF_A_DIGEST = 12
 RULINGS = {

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from ledger.verify.rules import KINDS
-from ledger.verify.strict import INTEGERS, MAX_INTEGER, PAYLOAD_LIMIT, RECORD_KEYS, SHAPES, Json, look_through
+from ledger.verify.rules import KINDS, Json
+from ledger.verify.strict import INTEGERS, MAX_INTEGER, PAYLOAD_LIMIT, RECORD_KEYS, SHAPES, look_through
 
 _CAPTURED = frozenset(
     "actor actor_source causation_id event_id kind occurred_at payload_sha256 position recorded_at "

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ledger.verify.rules import Json
+
 
 def as_bytes(value: Any) -> bytes:
     """Return what a column holds as bytes."""
@@ -15,8 +17,6 @@ def as_hex(value: Any) -> str:
     """Return bytes in hex, anything else as it is."""
     return value.hex() if isinstance(value, bytes) else str(value)
 
-
-Json = dict[str, Any]
 
 RECORD_KEYS = frozenset(
     "actor actor_source authority causation_id event_id kind occurred_at payload_sha256 position recorded_at "

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from decision.engine.approval import Considered
 from decision.engine.explain import about_failure, what_now, why, why_not_chosen
@@ -34,9 +33,9 @@ from ledger.record import Record
 from ledger.tree.merkle import Frontier, ProofInvalid, inclusion_proof, verify_inclusion
 from render_service.reports.fix_commands import command_again, commands_after
 from render_service.rules.policies import activation_before
+from render_service.runtime.documents import Json
 from render_service.runtime.errors import NotReady
 
-Json = dict[str, Any]
 NOBODY: Mapping[int, str] = MappingProxyType({})
 _CAME_TO_NOTHING = frozenset({State.FAILED, State.LOST, State.ABANDONED, State.REJECTED, State.ABSENT})
 _RULINGS = (RenderDecided, RenderDenied, RenderHeld)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from decision.engine.approval import Considered, consider
 from decision.engine.explain import what_now, why
@@ -12,6 +11,7 @@ from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.overrides import Override, set_aside
 from render_service.rules.policies import active_rules, ledger_if_any, packaged_rules
+from render_service.runtime.documents import Json
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.session.session import utc_now
 from render_service.submission.context import context_in
@@ -21,7 +21,6 @@ from render_service.submission.recorded_call import Files, call_of
 from sora_adapter.profiles import profile
 from sora_adapter.requests import Post, ReferenceFile, character_post, post_of
 
-Json = dict[str, Any]
 EMBEDDED = "http://127.0.0.1:<free port>/v1"
 
 
