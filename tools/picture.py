@@ -32,6 +32,7 @@ FORMAT = """\
 <style>
 .{unique_id}-matrix {{ font-family: Menlo, Consolas, "DejaVu Sans Mono", monospace; \
 font-size: {char_height}px; line-height: {line_height}px; }}
+.{unique_id}-title {{ font-family: Helvetica, Arial, sans-serif; font-size: 18px; font-weight: bold; }}
 {styles}
 </style>
 <defs><clipPath id="{unique_id}-clip-terminal">\
@@ -150,7 +151,7 @@ def draw() -> str:
         for command, printed in run_all(Path(folder).resolve()):
             console.print(Text.assemble(("$ ", "green"), (command, "bold")))
             if printed:
-                console.print(Text.from_ansi(printed))
+                console.print(Text.from_ansi(f"{printed}\n"))
         return console.export_svg(title="sora-ledger", code_format=FORMAT, unique_id="sora")
 
 

@@ -12,6 +12,8 @@ LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 TOP_FOLDERS = "ledger|decision|sora_adapter|render_service|cli|tests|benchmarks|tools"
 PATH = re.compile(rf"`((?:{TOP_FOLDERS}|docs|\.ci)/[\w./*-]*)`")
+MODULE = re.compile(rf"`((?:{TOP_FOLDERS})(?:\.\w+){{2,}})`")
+"""A dotted name of three parts or more: two parts may be the name of an event."""
 HISTORY = {"CHANGELOG.md"}
 """Names paths of earlier versions."""
 
@@ -41,6 +43,25 @@ def test_every_relative_link_of_a_page_leads_to_a_file_and_a_section(page: Path)
 def test_every_path_a_page_names_exists(page: Path) -> None:
     paths = PATH.findall(page.read_text(encoding="utf-8"))
     assert [path for path in paths if not list(ROOT.glob(path.rstrip("/")))] == []
+
+
+def exists(dotted: str) -> bool:
+    """Say whether a module exists, and has the name that may follow it."""
+    path, _, last = dotted.replace(".", "/").rpartition("/")
+    if (ROOT / path / last).is_dir() or (ROOT / path / f"{last}.py").is_file():
+        return True
+    sources = [ROOT / f"{path}.py", ROOT / path / "__init__.py"]
+    return any(last in source.read_text(encoding="utf-8") for source in sources if source.is_file())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=name)
+def test_every_module_a_page_names_exists(page: Path) -> None:
+    modules = set(MODULE.findall(page.read_text(encoding="utf-8"))) - {
+        "ledger.created",
+        "ledger.db",
+        "ledger.example",
+    }
+    assert [module for module in modules if not exists(module)] == []
 
 
 def test_every_decision_is_listed_once_under_its_number() -> None:
