@@ -34,5 +34,21 @@ def test_the_tables_list_every_command_and_subcommand() -> None:
     assert {name for name in names_of(cli) if f"`{name}`" not in shown and f"`{name} " not in shown} == set()
 
 
+def test_a_subcommand_is_listed_under_its_group_with_its_arguments() -> None:
+    @click.group(short_help="Limit spending.")
+    def budget() -> None: ...
+
+    @budget.command(name="set", short_help="Set a limit.")
+    @click.argument("name")
+    def budget_set(name: str) -> None: ...
+
+    top = click.Group("top", {"budget": budget})
+    rows = commands.rows_of(top, click.Context(top, info_name=""), "budget", "Limit spending.")
+    assert [(words.strip(), text) for words, text in rows] == [
+        ("budget", "Limit spending."),
+        ("budget set NAME", "Set a limit."),
+    ]
+
+
 def test_the_picture_shows_what_the_commands_of_the_readme_print() -> None:
     assert picture.PICTURE.read_text(encoding="utf-8") == picture.draw(), "stale: run make picture"
