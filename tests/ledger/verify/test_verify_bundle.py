@@ -278,3 +278,63 @@ def test_a_signature_is_a_key_id_of_4_bytes_and_more(count: int, *, is_read: boo
     data = HEAD.checkpoint.to_text().encode() + b"\n" + line.encode()
     assert refuses(vb.read_head, data) is not is_read
     assert refuses(TreeHead.parse, data) is not is_read
+
+
+def test_what_a_policy_says_of_people_is_read() -> None:
+    rule = {
+        "code": "FINALS",
+        "min_cost_usd_micros": 5,
+        "people": 2,
+        "purposes": ["final"],
+        "signed_by": ["ana"],
+    }
+    policy = {
+        "approvals": [rule],
+        "approvers": {"ana": ["key"]},
+        "overridable": ["SEVERAL_CHANGES"],
+        "requester": "login",
+        "requesters": {"omar": ["other"]},
+    }
+    rules = vb.read_rules(canonical_json(policy))
+    assert rules is not None
+    assert (rules.approvers, rules.requesters, rules.approvals) == (
+        {"ana": ["key"]},
+        {"omar": ["other"]},
+        [rule],
+    )
+    assert (rules.overridable, rules.requester) == (["SEVERAL_CHANGES"], "login")
+
+
+def test_a_policy_that_says_nothing_of_people_has_no_rules() -> None:
+    rules = vb.read_rules(b'{"approvals":null,"name":"open"}')
+    assert rules is not None
+    assert (rules.approvers, rules.requesters, rules.approvals, rules.overridable) == ({}, {}, [], [])
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"approvals": [{"code": 1, "people": 1}]},
+        {"approvals": [{"code": "A", "people": "1"}]},
+        {"approvals": [{"code": "A", "people": True}]},
+        {"approvals": [{"code": "A"}]},
+        {"approvals": [{"people": 1}]},
+        {"approvals": [{"code": "A", "people": 1, "models": [1]}]},
+        {"approvals": [{"code": "A", "people": 1, "signed_by": [None]}]},
+        {"approvals": [{"code": "A", "people": 1, "min_cost_usd_micros": "5"}]},
+        {"approvals": ["A"]},
+        {"approvals": 1},
+        {"approvers": {"ana": [1]}},
+        {"approvers": {"ana": 1}},
+        {"requesters": {"ana": [["key"]]}},
+        {"requesters": ["ana"]},
+        {"overridable": 1},
+    ],
+)
+def test_a_policy_whose_rules_have_another_shape_is_not_judged_by(policy: dict[str, Any]) -> None:
+    assert vb.read_rules(canonical_json(policy)) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"b":1,"a":2}', b"\xff"])
+def test_bytes_that_are_no_document_are_no_policy(body: bytes) -> None:
+    assert vb.read_rules(body) is None
