@@ -1,8 +1,13 @@
 """Who counts as another person: identities, not names."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
+from decision.rules.policy import Policy, default_policy
 from ledger.record import ActorSource
+from render_service.approvals.approvers import who_may_answer
 from render_service.approvals.identities import Identity, that_count
 
 LOGIN, FLAG, SIGNED = ActorSource.OPERATING_SYSTEM, ActorSource.FLAG, ActorSource.SIGNATURE
@@ -39,3 +44,36 @@ def test_one_person_counts_once_however_often_they_approved() -> None:
 def test_where_a_typed_name_asked_only_different_people_who_signed_count() -> None:
     maria, omar = Identity("maria", SIGNED, "ana"), Identity("omar", SIGNED, "ana")
     assert that_count(Identity("bob", FLAG), [BOB, maria, maria, omar]) == [maria, omar]
+
+
+FINALS = {"code": "FINALS", "purposes": ["final"]}
+KEYLESS = "once the policy names your key under [approvers]"
+
+
+@pytest.mark.parametrize(
+    ("source", "rule", "said"),
+    [
+        (LOGIN, FINALS, "another person has to approve it, under another login than ana"),
+        (
+            LOGIN,
+            {**FINALS, "signed": True},
+            f"another person has to approve it and sign with --key FILE, {KEYLESS}",
+        ),
+        (
+            LOGIN,
+            {"code": "OTHER", "signed": True},
+            "another person has to approve it, under another login than ana",
+        ),
+        (SIGNED, FINALS, f"another person has to approve it and sign with --key FILE, {KEYLESS}"),
+        (FLAG, FINALS, "it was requested as ana, a name that anybody can take"),
+        (ActorSource.ENVIRONMENT, FINALS, "so it takes 2 signed approvals"),
+    ],
+)
+def test_who_may_answer_depends_on_what_establishes_who_asked(
+    source: ActorSource, rule: dict[str, Any], said: str
+) -> None:
+    rules = [rule] if rule["code"] == "FINALS" else [FINALS, rule]
+    policy = Policy.model_validate({**default_policy().model_dump(), "approvals": rules})
+    asked = SimpleNamespace(envelope={"actor_source": source.value}, actor="ana")
+    hold = SimpleNamespace(reason_codes=("FINALS",), approvals_needed=2)
+    assert said in who_may_answer(cast("Any", asked), cast("Any", hold), policy)

@@ -8,9 +8,9 @@ import pytest
 from ledger.events import ErrorDetail, SubmissionUnknown
 from ledger.job import State
 from ledger.private import Private
-from render_service.recovery.assignment import Finding
+from render_service.recovery.assignment import ANOTHER_TIME, Finding
 from render_service.recovery.search import Sightings
-from render_service.recovery.verdict import Settlement, conclude, sent_elsewhere, settled, under_way
+from render_service.recovery.verdict import SHOWN, Settlement, conclude, sent_elsewhere, settled, under_way
 from sora_adapter.profiles import Profile
 from tests.render_service.recovery.test_matching import attempt, video
 
@@ -63,6 +63,30 @@ def test_several_videos_are_left_to_a_person_with_a_command_for_each() -> None:
     assert (settlement.verdict, settlement.candidates) == ("needs_person", ("video_1", "video_2"))
     assert settlement.commands == (f"{AGAIN} --video-id video_1", f"{AGAIN} --video-id video_2", ABSENT)
     assert settlement.why == "these videos may be its own; what differs: video_2: the size"
+
+
+@pytest.mark.parametrize(
+    ("times_doubt", "doubt", "is_said"),
+    [
+        ("they are of tomorrow", f"video_1: {ANOTHER_TIME}", True),
+        ("they are of tomorrow", "video_1: the size", False),
+        (None, f"video_1: {ANOTHER_TIME}", False),
+    ],
+)
+def test_the_times_of_a_server_are_doubted_only_where_a_time_is_what_differs(
+    *, times_doubt: str | None, doubt: str, is_said: bool
+) -> None:
+    finding = Finding("several", candidates=(video(),), doubts=(doubt,))
+    why = concluded(finding, times_doubt=times_doubt).why
+    assert ("The server's times prove nothing: they are of tomorrow" in why) is is_said
+
+
+def test_of_many_differences_some_are_shown_and_the_rest_counted() -> None:
+    doubts = tuple(f"video_{number}: the size" for number in range(SHOWN + 2))
+    why = concluded(Finding("several", candidates=(video(),), doubts=doubts)).why
+    assert f"video_{SHOWN - 1}: the size; and 2 more (`sora-ledger list` shows them)" in why
+    assert f"video_{SHOWN}:" not in why
+    assert "more" not in concluded(Finding("several", candidates=(video(),), doubts=doubts[:SHOWN])).why
 
 
 def test_nothing_in_a_list_that_proves_it_is_absence() -> None:

@@ -4,15 +4,24 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from ledger.events import CostSettled, RenderDecided, RenderDenied
+from ledger.errors import WrongExpectedVersion
+from ledger.events import BudgetSet, CostSettled, RenderDecided, RenderDenied
 from ledger.job import State
+from ledger.store.interface import ANY, Batch
 from render_service.adoption.server_library import delete
 from render_service.rules.budget_names import Period, read_name
-from render_service.rules.budgets import limits, set_limit, standing
+from render_service.rules.budgets import (
+    PolicyReplaced,
+    limits,
+    replaced_if_refused,
+    set_limit,
+    standing,
+)
 from render_service.runtime.errors import BudgetGone
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
@@ -223,3 +232,35 @@ async def test_a_month_that_nothing_was_decided_in_stands_with_the_limit_it_will
     assert (left.budget, left.limit_usd_micros, left.held_usd_micros) == ("all__2026_12", 500_000, 0)
     names = [left.budget for left in standing(session.ledger, DECEMBER, past=True)]
     assert names == ["all__2026_11", "all__2026_12"]
+
+
+async def test_a_budget_by_a_name_nobody_can_give_it_now_is_shown_among_the_others(session: Session) -> None:
+    allow(session, 500_000)
+    foreign = session.draft(BudgetSet(budget="old", limit_usd_micros=7))
+    session.ledger.append([Batch("budget_old", ANY, [foreign])])
+    lefts = standing(session.ledger, session.clock())
+    assert [(left.budget, left.limit_usd_micros) for left in lefts] == [("all", 500_000), ("old", 7)]
+
+
+async def test_a_limit_that_is_refused_under_the_same_policy_stays_refused(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter([WrongExpectedVersion("another stream")])
+
+    def refused(*_: Any, **__: Any) -> Any:
+        for refusal in refusals:
+            raise refusal
+        return []
+
+    monkeypatch.setattr(session.ledger, "append", refused)
+    with pytest.raises(WrongExpectedVersion, match="another stream"):
+        allow(session, 500_000)
+
+
+@pytest.mark.parametrize(("replaced", "raised"), [(True, PolicyReplaced), (False, WrongExpectedVersion)])
+async def test_a_refusal_is_the_policys_only_if_another_one_is_in_force(
+    *, replaced: bool, raised: type[Exception]
+) -> None:
+    in_force, under = cast("Any", SimpleNamespace(renew=lambda _: replaced)), cast("Any", None)
+    with pytest.raises(raised), replaced_if_refused(in_force, under):
+        raise WrongExpectedVersion("another stream")
