@@ -6,19 +6,19 @@ stream, which makes the record's bytes, and its leaf. `docs/FORMAT.md` is the no
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic_core import from_json
 from uuid_utils import uuid7
 
 from ledger.canonical import canonical_json, encoded, leaf_hash, sha256_hex
 from ledger.errors import LedgerUnusable, RecordTooLarge
-from ledger.events import Event, Kind, parse_event
+from ledger.events import Event, EventBase, Kind, parse_event
 from ledger.private import PrivateBody, commit, private_values
 
 RECORD_LIMIT_BYTES = 65_535
@@ -286,6 +286,25 @@ class Record:
     def trace_id(self) -> str:
         """The W3C trace it belongs to."""
         return str(self.envelope["trace_id"])
+
+
+E = TypeVar("E", bound=EventBase)
+Event_co = TypeVar("Event_co", bound=EventBase, covariant=True)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Event_co]):
+    """A record together with its event, whose type is known."""
+
+    record: Record
+    event: Event_co
+
+
+def entries(records: Iterable[Record], kind: type[E]) -> Iterator[Entry[E]]:
+    """Yield those of `records` whose event is a `kind`; the events of the others are not parsed."""
+    for record in records:
+        if record.type == kind.type and isinstance(event := record.event, kind):
+            yield Entry(record, event)
 
 
 def _parsed(stored: bytes) -> dict[str, Any]:

@@ -7,28 +7,17 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.printable import printable
-from ledger.events import (
-    ApprovalGranted,
-    ApprovalRefused,
-    DecisionOverridden,
-    RenderDecided,
-    RenderDenied,
-    RenderHeld,
-    RenderRequested,
-    RequestSigned,
-)
+from ledger.events import RenderHeld
 from ledger.job import State
 from render_service.runtime.documents import job_document, record_document
+from render_service.session.history import JobHistory
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
     from ledger.log.ledger import Ledger
-    from ledger.record import Record
     from render_service.reports.answers import Answer
-
-ANSWERS = (ApprovalGranted, ApprovalRefused, DecisionOverridden, RequestSigned)
 
 
 @click.command("show", short_help="Show one job and everything recorded about it.")
@@ -43,27 +32,27 @@ def show_command(inv: Invocation, *, name: str) -> None:
     """
     with inv.ledger() as ledger:
         job = ledger.job(name)
-        records = ledger.history(job.job_id)
-        answered = _answers(ledger, records)
+        history = JobHistory.of(ledger, job)
+        answered = _answers(ledger, history)
         about = job_document(job, ledger)
     document = {
         "job": about,
         "answers": [answer.document() for answer in answered],
-        "records": [record_document(record) for record in records],
+        "records": [record_document(record) for record in history.records],
     }
-    inv.emit(document, lambda console: _text(console, inv, job, records, answered))
+    inv.emit(document, lambda console: _text(console, inv, job, history, answered))
 
 
-def _answers(ledger: "Ledger", records: "list[Record]") -> "list[Answer]":
-    if not any(isinstance(record.event, ANSWERS) for record in records):
+def _answers(ledger: "Ledger", history: JobHistory) -> "list[Answer]":
+    if not (history.answers or history.signed_request or history.overrides):
         return []
     from render_service.reports.answers import answers  # noqa: PLC0415  # the policy: only who answered
 
-    return list(answers(ledger, records))
+    return answers(ledger, history)
 
 
 def _text(
-    console: "Console", inv: Invocation, job: "Job", records: "list[Record]", answered: "list[Answer]"
+    console: "Console", inv: Invocation, job: "Job", history: JobHistory, answered: "list[Answer]"
 ) -> None:
     from cli.text.decisions import show_ruling  # noqa: PLC0415
     from cli.text.jobs import show_job  # noqa: PLC0415
@@ -72,16 +61,14 @@ def _text(
     show_job(console, job, inv.settings.place_url)
     for answer in answered:
         console.print(printable(answer.sentence), markup=False)
-    for record in records:
-        event = record.event
-        if isinstance(event, RenderRequested):
-            sent = event.augmented_prompt or event.prompt
-            text = "[erased]" if sent.text is None else printable(sent.text)
-            console.print(f"\n{text}", markup=False, style="italic")
-        if isinstance(event, RenderDecided | RenderDenied | RenderHeld):
-            console.print()
-            waits = job.state in {State.HELD, State.APPROVED}
-            over = isinstance(event, RenderHeld) and not waits
-            show_ruling(console, event, job_id=job.job_id, draft=job.source_job, answered=over)
+    if history.requested is not None:
+        sent = history.requested.augmented_prompt or history.requested.prompt
+        text = "[erased]" if sent.text is None else printable(sent.text)
+        console.print(f"\n{text}", markup=False, style="italic")
+    waits = job.state in {State.HELD, State.APPROVED}
+    for decision in history.decisions:
+        console.print()
+        over = isinstance(decision.event, RenderHeld) and not waits
+        show_ruling(console, decision.event, job_id=job.job_id, draft=job.source_job, answered=over)
     console.print()
-    RecordLines(console, one_stream=True).show(records)
+    RecordLines(console, one_stream=True).show(history.records)

@@ -69,7 +69,7 @@ def change_document(ledger: "Ledger", proposed: "Proposed") -> dict[str, Any]:
     """Return a change as JSON."""
     from render_service.reports.answers import answers  # noqa: PLC0415
 
-    first, event = proposed.history[0], proposed.event
+    first, event = proposed.history.first, proposed.event
     return {
         "change": proposed.name,
         "state": proposed.state,
@@ -93,7 +93,7 @@ def change_lines(ledger: "Ledger", proposed: "Proposed") -> list[str]:
     """Return a change in lines to read."""
     from render_service.reports.answers import answers  # noqa: PLC0415
 
-    first, why = proposed.history[0], proposed.event.why
+    first, why = proposed.history.first, proposed.event.why
     words = "no reason given" if why is None else why.text or "[erased]"
     by = f"proposed by {first.actor} ({first.envelope['actor_source']}) at {first.recorded_at[:16]}Z"
     lines = [f"{proposed.name}  {proposed.state}  {proposed.words}", f"  {by}: {words}"]

@@ -16,7 +16,7 @@ from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, NewerFormat
 from ledger.events import LedgerCreated
 from ledger.job import JOB_PREFIX, Job
 from ledger.private_files import make_folders
-from ledger.record import Provenance, Record, StoredRow, draft, new_event_id
+from ledger.record import E, Entry, Provenance, Record, StoredRow, draft, entries, new_event_id
 from ledger.store.interface import (
     NEW,
     Batch,
@@ -235,6 +235,12 @@ class Ledger:
                 yield record
                 after = record.position
             left = None if left is None else left - len(rows)
+
+    def entries(
+        self, kind: type[E], where: RecordFilter = EVERYTHING, *, after: int = 0, limit: int | None = None
+    ) -> Iterator[Entry[E]]:
+        """Yield the records of one type of event, as `read` does, each with its event."""
+        return entries(self.read(replace(where, type=kind.type), after=after, limit=limit), kind)
 
     def follow(
         self,

@@ -65,7 +65,7 @@ def cancel_change(office: Office, name: str) -> Outcome:
     """Withdraw a proposed change."""
     proposed = open_change(office.ledger, name)
     closed = draft(ChangeClosed(outcome="cancelled"), office.who, office.clock())
-    office.ledger.append([Batch(proposed.name, proposed.history[-1].version, [closed])])
+    office.ledger.append([Batch(proposed.name, proposed.history.version, [closed])])
     return Outcome(read_change(office.ledger, proposed.name))
 
 
@@ -88,7 +88,7 @@ def _answer(office: Office, name: str, answer: A, signer: Signer | None) -> Outc
             drafts.append(draft(ChangeClosed(outcome="applied"), office.who, now))
         under: Rules = case.under
         documents = [*documents, *under.documents]
-        batches = [Batch(proposed.name, proposed.history[-1].version, drafts), *_under(effects, under)]
+        batches = [Batch(proposed.name, proposed.history.version, drafts), *_under(effects, under)]
         with suppress(WrongExpectedVersion):
             office.ledger.append(batches, documents=documents)
             return Outcome(read_change(office.ledger, proposed.name), needed)
@@ -111,10 +111,8 @@ def read_proposed(ledger: Ledger, name: str, now: datetime) -> tuple[Pending, Pr
     held_by = [
         rule for rule in then.rules_for(proposed.change) if rule.code not in {r.code for r in in_force}
     ]
-    history = proposed.history
-    granted = [record for record in history if isinstance(record.event, ApprovalGranted)]
-    rules = (*in_force, *held_by)
-    return read_pending(ledger, history, history[0], rules, under, granted, timestamp(now)), proposed
+    history, rules = proposed.history, (*in_force, *held_by)
+    return read_pending(ledger, history, history.first, rules, under, timestamp(now)), proposed
 
 
 def _effect(

@@ -12,10 +12,11 @@ from ledger.record import ActorSource, Provenance, Record
 from ledger.tree.checkpoint import Signer
 from render_service.approvals.identities import Identity, answerer, lacking, missing, requester, that_count
 from render_service.approvals.requesters import CLAIMED
-from render_service.approvals.statements import answer_statement, ledger_id_of, sign
+from render_service.approvals.statements import answer_statement, sign
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
+from render_service.session.history import StreamHistory
 
 A = TypeVar("A", ApprovalGranted, ApprovalRefused)
 
@@ -28,7 +29,7 @@ class Pending:
     count now: a signature holds, its key is named still, and the approval has not expired.
     """
 
-    history: Sequence[Record]
+    history: StreamHistory
     pending: Record
     rules: tuple[ApprovalRule, ...]
     under: Rules
@@ -47,24 +48,22 @@ class Pending:
 
 def read_pending(
     ledger: Ledger,
-    history: Sequence[Record],
+    history: StreamHistory,
     pending: Record,
     rules: tuple[ApprovalRule, ...],
     under: Rules,
-    granted: Sequence[Record],
     now: str,
 ) -> Pending:
-    """Return what waits as `pending`, with who asked and who of `granted` counts at `now`."""
+    """Return what waits as `pending`, with who asked and whose approval counts at `now`."""
     asked = requester(ledger, history, under.policy)
-    valid = [answer for answer in granted if not has_expired(answer, now)]
+    valid = [one for one in history.approvals_since(pending) if not has_expired(one.event, now)]
     who = [answerer(ledger, history, answer, under.policy) for answer in valid]
     return Pending(history, pending, rules, under, asked, tuple(that_count(asked, who)))
 
 
-def has_expired(answer: Record, now: str) -> bool:
+def has_expired(approval: ApprovalGranted, now: str) -> bool:
     """Say whether an approval counts no longer at `now`; those of version 1 had no end."""
-    until = getattr(answer.event, "expires_at", None)
-    return until is not None and until <= now
+    return approval.expires_at is not None and approval.expires_at <= now
 
 
 def answered(
@@ -80,7 +79,7 @@ def answered(
     _check_another(case, one)
     _check_wanted(case, one)
     if signer is not None:
-        text = answer_statement(ledger_id_of(ledger), case.history[0], case.pending, who.actor, answer)
+        text = answer_statement(ledger.ledger_id, case.history.first, case.pending, who.actor, answer)
         key_id, signature = sign(signer, text)
         answer = answer.model_copy(update={"key_id": key_id, "signature": signature})
     return answer, who

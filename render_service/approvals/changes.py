@@ -16,11 +16,11 @@ from uuid_utils import uuid7
 from decision.money import format_usd
 from decision.rules.approvals import Change
 from ledger.errors import WrongExpectedVersion
-from ledger.events import ChangeClosed, ChangeProposed
+from ledger.events import ChangeProposed
 from ledger.log.ledger import Ledger
 from ledger.private import Private
-from ledger.record import Provenance, Record
-from ledger.store.interface import NEW, Batch, Document, RecordFilter
+from ledger.record import Entry, Provenance
+from ledger.store.interface import NEW, Batch, Document
 from render_service.approvals.approvers import how_to_sign
 from render_service.approvals.requesters import asker, check_requester
 from render_service.rules.budget_names import BudgetName
@@ -30,6 +30,7 @@ from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
+from render_service.session.history import ChangeHistory
 
 PREFIX = "change_"
 MOST_RACES = 100
@@ -55,19 +56,13 @@ class Office:
 class Proposed:
     """A proposed change as it stands: ``pending``, or how it was closed."""
 
-    history: tuple[Record, ...]
+    history: ChangeHistory
+    event: ChangeProposed
 
     @property
     def name(self) -> str:
         """Its stream."""
-        return self.history[0].stream
-
-    @property
-    def event(self) -> ChangeProposed:
-        """What was proposed."""
-        event = self.history[0].event
-        assert isinstance(event, ChangeProposed)  # noqa: S101  # read_change has looked
-        return event
+        return self.history.first.stream
 
     @property
     def change(self) -> Change:
@@ -77,8 +72,7 @@ class Proposed:
     @property
     def state(self) -> str:
         """Where it stands."""
-        closed = (record.event.outcome for record in self.history if isinstance(record.event, ChangeClosed))
-        return next(closed, PENDING)
+        return self.history.closed.outcome if self.history.closed else PENDING
 
     @property
     def words(self) -> str:
@@ -136,34 +130,35 @@ def _propose(
 
 def changes(ledger: Ledger) -> list[Proposed]:
     """Return every change that was proposed, in order."""
-    proposed = ledger.read(RecordFilter(type=ChangeProposed.type))
-    return [_read(ledger, record.stream) for record in list(proposed)]
+    return [_read(ledger, proposed) for proposed in list(ledger.entries(ChangeProposed))]
 
 
 def read_change(ledger: Ledger, name: str) -> Proposed:
     """Return the change called `name`, or by a beginning that only one has."""
-    streams = [
-        r.stream for r in ledger.read(RecordFilter(type=ChangeProposed.type)) if r.stream.startswith(name)
-    ]
-    if len(streams) == 1 or name in streams:
-        return _read(ledger, name if name in streams else streams[0])
-    found = (
-        f"{len(streams)} proposed changes begin with it" if streams else "there is no such proposed change"
+    matches = {
+        proposed.record.stream: proposed
+        for proposed in ledger.entries(ChangeProposed)
+        if proposed.record.stream.startswith(name)
+    }
+    if len(matches) == 1 or name in matches:
+        return _read(ledger, matches.get(name) or next(iter(matches.values())))
+    problem = (
+        f"{len(matches)} proposed changes begin with it" if matches else "there is no such proposed change"
     )
-    raise BadInput(f"{name}: {found}; `sora-ledger changes` lists them")
+    raise BadInput(f"{name}: {problem}; `sora-ledger changes` lists them")
 
 
-def _read(ledger: Ledger, stream: str) -> Proposed:
-    return Proposed(tuple(ledger.read(RecordFilter(stream=stream))))
+def _read(ledger: Ledger, proposed: Entry[ChangeProposed]) -> Proposed:
+    return Proposed(ChangeHistory.read(ledger, proposed.record.stream), proposed.event)
 
 
 def waits_for(proposed: Proposed, ledger: Ledger) -> str:
     """Say in a sentence who may answer for a change, and with which commands."""
-    name, asked = proposed.name, proposed.history[0]
+    name, request = proposed.name, proposed.history.first
     needed = counted(proposed.event.approvals_needed, "approval")
     signing = how_to_sign(active_rules(ledger).policy)
     return (
-        f"{name} ({proposed.words}) waits for {needed} by people other than {asked.actor}, by rule "
+        f"{name} ({proposed.words}) waits for {needed} by people other than {request.actor}, by rule "
         f"{', '.join(proposed.event.reason_codes)}: `sora-ledger approve {name}` under another login, or "
         f"{signing}; `sora-ledger cancel {name}` withdraws it"
     )

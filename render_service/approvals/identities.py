@@ -17,10 +17,10 @@ from typing import Self
 from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Policy
 from ledger.log.ledger import Ledger
-from ledger.record import ActorSource, Record
+from ledger.record import ActorSource, Entry, Record
 from render_service.approvals.requesters import CLAIMED
 from render_service.approvals.signatures import Signed, signed_answer, signed_request
-from render_service.approvals.statements import AnswerEvent
+from render_service.session.history import AnswerEvent, StreamHistory
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Identity:
         return rule.signed_by is None or self.actor in rule.signed_by
 
 
-def requester(ledger: Ledger, history: Sequence[Record], policy: Policy) -> Identity:
+def requester(ledger: Ledger, history: StreamHistory, policy: Policy) -> Identity:
     """Return who asked for what `history` begins with; a signature that does not hold is a typed name."""
-    asked = history[0]
+    asked = history.first
     source = ActorSource(asked.envelope["actor_source"])
     if source is not ActorSource.SIGNATURE:
         return Identity(asked.actor, source, _login_of(asked, source))
@@ -68,17 +68,16 @@ def requester(ledger: Ledger, history: Sequence[Record], policy: Policy) -> Iden
     return Identity(asked.actor, source, getattr(signed.record.event, "login", None))
 
 
-def answerer(ledger: Ledger, history: Sequence[Record], answer: Record, policy: Policy) -> Identity:
+def answerer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent], policy: Policy) -> Identity:
     """Return who gave `answer`; a signature that does not hold, or no longer, is a typed name."""
-    event = answer.event
-    assert isinstance(event, AnswerEvent)  # noqa: S101  # the caller has looked
-    source = ActorSource(answer.envelope["actor_source"])
+    record = answer.record
+    source = ActorSource(record.envelope["actor_source"])
     signed = signed_answer(ledger, history, answer)
     if (source is ActorSource.SIGNATURE) != (signed is not None):
-        return Identity(answer.actor, ActorSource.FLAG)
-    if signed is not None and not _holds(signed, (policy.approvers or {}).get(answer.actor, ())):
-        return Identity(answer.actor, ActorSource.FLAG)
-    return Identity(answer.actor, source, event.login or _login_of(answer, source))
+        return Identity(record.actor, ActorSource.FLAG)
+    if signed is not None and not _holds(signed, (policy.approvers or {}).get(record.actor, ())):
+        return Identity(record.actor, ActorSource.FLAG)
+    return Identity(record.actor, source, answer.event.login or _login_of(record, source))
 
 
 def _holds(signed: Signed, keys: Sequence[str]) -> bool:

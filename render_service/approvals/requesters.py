@@ -60,10 +60,10 @@ class Asker:
         first = draft(event, who, now, event_id=event_id)
         if self.signer is None:
             return [first]
-        from render_service.approvals.statements import ledger_id_of, request_statement, sign  # noqa: PLC0415
+        from render_service.approvals.statements import request_statement, sign  # noqa: PLC0415
 
         text = request_statement(
-            ledger_id_of(ledger),
+            ledger.ledger_id,
             stream=stream,
             event_id=first.event_id,
             payload_sha256=first.envelope(stream)["payload_sha256"],

@@ -4,19 +4,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from decision.rules.policy import Policy, default_policy
-from ledger.events import ChangeProposed, PolicyActivated, RenderHeld, RequestSigned
+from ledger.events import PolicyActivated, RenderHeld
 from ledger.log.ledger import Ledger
-from ledger.record import Record
+from ledger.record import Entry, Record
 from ledger.store.interface import RecordFilter
 from render_service.approvals.statements import (
     BINDS_LEAVES,
-    AnswerEvent,
-    ledger_id_of,
-    recorded_answer_statement,
+    answer_statement,
+    answer_statement_1,
     recorded_request_statement,
     stands,
 )
 from render_service.rules.policies import STREAM, kept_document
+from render_service.session.history import AnswerEvent, StreamHistory
 
 
 @dataclass(frozen=True)
@@ -30,61 +30,60 @@ class Signed:
     """False for version 1 of an answer, which names ids and nothing of what was asked."""
 
 
-def signed_answer(ledger: Ledger, history: Sequence[Record], answer: Record) -> Signed | None:
+def signed_answer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent]) -> Signed | None:
     """Return what the signature of `answer`, one of `history`, is worth; None where there is none."""
-    event = answer.event
-    assert isinstance(event, AnswerEvent)  # noqa: S101  # the caller has looked
+    event, record = answer.event, answer.record
     if event.signature is None:
         return None
-    pending = pending_before(history, answer)
-    binds = answer.schema_version >= BINDS_LEAVES
-    good = False
-    if pending is not None:
-        text = recorded_answer_statement(ledger_id_of(ledger), history[0], pending, answer)
-        policies = (
-            _in_force(ledger, answer, event.policy_sha256) if binds else _since(ledger, pending, answer)
-        )
-        keys = {key for policy in policies for key in (policy.approvers or {}).get(answer.actor, ())}
-        good = _signed_by(keys, event.key_id, text, event.signature)
-    return Signed(answer, event.key_id or "", good, binds)
+    good = any(
+        _signed_by((policy.approvers or {}).get(record.actor, ()), event.key_id, text, event.signature)
+        for text, policies in _statements(ledger, history, answer)
+        for policy in policies
+    )
+    return Signed(record, event.key_id or "", good, record.schema_version >= BINDS_LEAVES)
 
 
-def signed_request(ledger: Ledger, history: Sequence[Record]) -> Signed | None:
+def _statements(
+    ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent]
+) -> Iterator[tuple[str, Iterator[Policy]]]:
+    """Yield what had to be signed to give `answer`, and the policies that may have named the key."""
+    event, record = answer.event, answer.record
+    waiting = history.waiting_before(record)
+    if waiting is None:
+        return
+    if record.schema_version >= BINDS_LEAVES:
+        text = answer_statement(ledger.ledger_id, history.first, waiting.record, record.actor, event)
+        yield text, _in_force(ledger, record, event.policy_sha256)
+    elif isinstance(waiting.event, RenderHeld):
+        text = answer_statement_1(ledger.ledger_id, waiting.record, waiting.event, record.actor, event)
+        yield text, _since(ledger, waiting.record, waiting.event, record)
+
+
+def signed_request(ledger: Ledger, history: StreamHistory) -> Signed | None:
     """Return what the signature of the request that `history` begins with is worth; None without one."""
-    signed = history[1] if len(history) > 1 else None
-    if signed is None or not isinstance(signed.event, RequestSigned):
+    signed = history.signed_request
+    if signed is None:
         return None
-    event = signed.event
-    text = recorded_request_statement(ledger_id_of(ledger), history[0], signed)
+    event, record = signed.event, signed.record
+    text = recorded_request_statement(ledger.ledger_id, history.first, signed)
     good = False
-    if event.policy_sha256 in _digests_before(ledger, signed.position):
+    if event.policy_sha256 in _digests_before(ledger, record.position):
         policy = kept_document(ledger, Policy, event.policy_sha256)
-        good = _signed_by(policy.request_keys(signed.actor), event.key_id, text, event.signature)
-    return Signed(signed, event.key_id, good and signed.actor == history[0].actor, binds_request=True)
+        good = _signed_by(policy.request_keys(record.actor), event.key_id, text, event.signature)
+    return Signed(record, event.key_id, good and record.actor == history.first.actor, binds_request=True)
 
 
-def pending_before(history: Sequence[Record], answer: Record) -> Record | None:
-    """Return what `answer` answers: the last hold before it, or the proposed change."""
-    before = [
-        record
-        for record in history
-        if record.version < answer.version and isinstance(record.event, RenderHeld | ChangeProposed)
-    ]
-    return before[-1] if before else None
-
-
-def _signed_by(keys: set[str] | Sequence[str], key_id: str | None, text: str, signature: str) -> bool:
+def _signed_by(keys: Sequence[str], key_id: str | None, text: str, signature: str) -> bool:
     return any(stands(key, text, signature) for key in keys if key.split("+")[1] == key_id)
 
 
 def _digests_before(ledger: Ledger, position: int) -> list[str]:
     """Return the digests of the policies that were in force before `position`, in order."""
-    activated = [
-        record.event.policy_sha256
-        for record in ledger.read(RecordFilter(stream=STREAM))
-        if isinstance(record.event, PolicyActivated) and record.position < position
+    activations = ledger.entries(PolicyActivated, RecordFilter(stream=STREAM))
+    return [
+        default_policy().digest,
+        *(entry.event.policy_sha256 for entry in activations if entry.record.position < position),
     ]
-    return [default_policy().digest, *activated]
 
 
 def _in_force(ledger: Ledger, answer: Record, cited: str | None) -> Iterator[Policy]:
@@ -93,13 +92,13 @@ def _in_force(ledger: Ledger, answer: Record, cited: str | None) -> Iterator[Pol
         yield kept_document(ledger, Policy, cited)
 
 
-def _since(ledger: Ledger, held: Record, answer: Record) -> Iterator[Policy]:
+def _since(ledger: Ledger, held: Record, hold: RenderHeld, answer: Record) -> Iterator[Policy]:
     """Yield the policies that may have named the key of version 1: the hold's, and those up to the answer.
 
     One that came later makes no answer good.
     """
-    digests = {held.event.basis.policy_sha256} if isinstance(held.event, RenderHeld) else set()
-    for record in ledger.read(RecordFilter(stream=STREAM)):
-        if isinstance(record.event, PolicyActivated) and held.position < record.position < answer.position:
-            digests.add(record.event.policy_sha256)
+    digests = {hold.basis.policy_sha256}
+    for activated in ledger.entries(PolicyActivated, RecordFilter(stream=STREAM)):
+        if held.position < activated.record.position < answer.position:
+            digests.add(activated.event.policy_sha256)
     return (kept_document(ledger, Policy, digest) for digest in sorted(digests))

@@ -10,10 +10,10 @@ import binascii
 from typing import Literal
 
 from ledger.canonical import canonical_json, leaf_hash
-from ledger.events import ApprovalGranted, ApprovalRefused, LedgerCreated, RenderHeld, RequestSigned
-from ledger.log.ledger import Ledger
-from ledger.record import Record
+from ledger.events import ApprovalGranted, RenderHeld, RequestSigned
+from ledger.record import Entry, Record
 from ledger.tree.checkpoint import CheckpointInvalid, Signature, Signer, Verifier
+from render_service.session.history import AnswerEvent
 
 ANSWER_1 = "sora-ledger/approval/1"
 ANSWER_2 = "sora-ledger/approval/2"
@@ -22,14 +22,6 @@ BINDS_LEAVES = 2
 """The schema version of an answer from which on its statement names the leaves."""
 
 Verdict = Literal["granted", "refused"]
-AnswerEvent = ApprovalGranted | ApprovalRefused
-
-
-def ledger_id_of(ledger: Ledger) -> str:
-    """Return the id that the first record gives the ledger."""
-    first = next(ledger.read(limit=1)).event
-    assert isinstance(first, LedgerCreated)  # noqa: S101  # every ledger begins with it
-    return first.ledger_id
 
 
 def answer_statement(ledger_id: str, asked: Record, pending: Record, actor: str, answer: AnswerEvent) -> str:
@@ -54,13 +46,14 @@ def answer_statement(ledger_id: str, asked: Record, pending: Record, actor: str,
     )
 
 
-def answer_statement_1(ledger_id: str, held: Record, actor: str, answer: AnswerEvent) -> str:
+def answer_statement_1(
+    ledger_id: str, held: Record, hold: RenderHeld, actor: str, answer: AnswerEvent
+) -> str:
     """Return what `actor` signed to give `answer` in version 1, which is only read."""
-    assert isinstance(held.event, RenderHeld)  # noqa: S101  # the caller has looked
     return _text(
         {
             "actor": actor,
-            "decision_id": held.event.basis.decision_id,
+            "decision_id": hold.basis.decision_id,
             "held_event_id": held.event_id,
             "job_id": held.stream,
             "ledger_id": ledger_id,
@@ -95,27 +88,16 @@ def request_statement(  # one parameter per key
     )
 
 
-def recorded_answer_statement(ledger_id: str, asked: Record, pending: Record, answer: Record) -> str:
-    """Return what the recorded `answer` had to sign, in the version it was recorded with."""
-    event = answer.event
-    assert isinstance(event, AnswerEvent)  # noqa: S101  # the caller has looked
-    if answer.schema_version < BINDS_LEAVES:
-        return answer_statement_1(ledger_id, pending, answer.actor, event)
-    return answer_statement(ledger_id, asked, pending, answer.actor, event)
-
-
-def recorded_request_statement(ledger_id: str, asked: Record, signed: Record) -> str:
+def recorded_request_statement(ledger_id: str, asked: Record, signed: Entry[RequestSigned]) -> str:
     """Return what the recorded ``request.signed`` had to sign about `asked`, the record before it."""
-    event = signed.event
-    assert isinstance(event, RequestSigned)  # noqa: S101  # the caller has looked
     return request_statement(
         ledger_id,
         stream=asked.stream,
         event_id=asked.event_id,
         payload_sha256=asked.envelope["payload_sha256"],
         actor=asked.actor,
-        login=event.login,
-        policy_sha256=event.policy_sha256,
+        login=signed.event.login,
+        policy_sha256=signed.event.policy_sha256,
     )
 
 

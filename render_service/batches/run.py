@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ledger.errors import EventIdConflict, LedgerUnusable, WrongExpectedVersion
-from ledger.events import RenderDecided, RenderRequested, Variant
+from ledger.events import RenderDecided, Variant
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.record import Draft
@@ -37,12 +37,11 @@ from render_service.rules.budgets import (
 )
 from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.errors import BadInput
-from render_service.session.event_ids import request_id
 from render_service.session.session import Session, after, holds_after
 from render_service.settlement.settle import HAS_VIDEO
 from render_service.settlement.sweep import ON_PURPOSE, settle_all
 from render_service.submission.intent import requested
-from render_service.submission.request_keys import differences, repeated_in
+from render_service.submission.request_keys import differences, placed_under
 from render_service.submission.result import Placed
 from render_service.submission.retry import Patience
 from render_service.submission.submit import decide, may_try_again, opening, submit
@@ -118,8 +117,8 @@ async def enrol(session: Session, plan: Sequence[Planned], *, resume: bool) -> l
 
 
 def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tuple[Planned, Placed]]:
-    found = [(planned, ledger.event(request_id(planned.request.request_key))) for planned in plan]
-    begun = [(planned, record.event, record.stream) for planned, record in found if record]
+    recorded = [(planned, placed_under(ledger, planned.request.request_key)) for planned in plan]
+    begun = [(planned, placed) for planned, placed in recorded if placed]
     if begun and not resume:
         raise BadInput(
             f"this batch was begun before: {len(begun)} of its {len(plan)} entries are in the ledger; "
@@ -127,22 +126,20 @@ def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tup
             "that one was begun on another machine with the same path"
         )
     problems = []
-    for planned, asked, job_id in begun:
-        assert isinstance(asked, RenderRequested)  # noqa: S101  # the id is made from the key of a request
-        differing = differences(asked, planned.request)
+    for planned, placed in begun:
+        differing = differences(placed.requested, planned.request)
         if differing:
             problems.append(
                 Problem(
                     planned.entry.line,
-                    f"it is {job_id}, recorded with another {' and another '.join(differing)}; "
+                    f"it is {placed.job.job_id}, recorded with another {' and another '.join(differing)}; "
                     "put it back as it was and add what is new at the end, or name another --out-dir "
                     "(or --batch NAME, if that is a batch of another machine with the same path)",
                 )
             )
     if problems:
         raise BatchInvalid("the batch was changed since it was begun", problems)
-    placed = [(planned, repeated_in(ledger, planned.request)) for planned, _, _ in begun]
-    return [(planned, before) for planned, before in placed if before]
+    return begun
 
 
 async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:

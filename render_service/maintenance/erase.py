@@ -23,7 +23,6 @@ from ledger.events import (
     Event,
     PrivateErased,
     RenderRequested,
-    Variant,
 )
 from ledger.job import JOB_PREFIX, Job, State
 from ledger.log.ledger import Ledger
@@ -32,6 +31,7 @@ from ledger.record import Record
 from ledger.store.interface import ANY, Batch, RecordFilter
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import NotReady
+from render_service.session.history import JobHistory
 from render_service.session.session import Session
 
 MOST_IN_ONE_EVENT = 5_000
@@ -260,23 +260,9 @@ def _batches(session: Session, planned: Plan, reason_code: str) -> Iterator[Batc
 
 def _losses(ledger: Ledger, job_id: str, files: Iterable[File]) -> Iterator[Event]:
     """Yield what is to be recorded of the files of a job; not a second time where it was recorded before."""
-    job, lost = ledger.job(job_id), _lost(ledger.history(job_id))
+    job, lost = ledger.job(job_id), JobHistory.read(ledger, job_id).lost_variants
     going = {file.sha256 for file in files}
     for variant, asset in job.assets.items():
         event = AssetLost(variant=variant, cause="deleted")
         if asset.sha256 in going and variant not in lost and job.allows(event):
             yield event
-
-
-def _lost(history: Iterable[Record]) -> set[Variant]:
-    """Return the variants that the job's records say are no longer here."""
-    lost: set[Variant] = set()
-    for record in history:
-        match record.event:
-            case AssetLost(variant=variant):
-                lost.add(variant)
-            case AssetStored(variant=variant):
-                lost.discard(variant)
-            case _:
-                pass
-    return lost

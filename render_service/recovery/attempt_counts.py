@@ -20,12 +20,11 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.log.ledger import Ledger
-from ledger.record import Record
-from ledger.store.interface import RecordFilter
+from ledger.record import Entry, Record
 
 Standing = Literal["accepted", "rejected", "recovered", "absent", "unknown", "in_flight"]
 STANDINGS: tuple[Standing, ...] = ("accepted", "rejected", "recovered", "absent", "unknown", "in_flight")
-_Said = (
+AttemptEvent = (
     SubmissionIntended
     | SubmissionAccepted
     | SubmissionRejected
@@ -33,7 +32,7 @@ _Said = (
     | SubmissionAbsent
     | SubmissionUnknown
 )
-_SAYS: Mapping[type[_Said], Standing] = {
+_SAYS: Mapping[type[AttemptEvent], Standing] = {
     SubmissionAccepted: "accepted",
     SubmissionRejected: "rejected",
     SubmissionRecovered: "recovered",
@@ -71,25 +70,24 @@ def count_attempts(ledger: Ledger, position: int) -> Attempts:
     """Count what was said about attempts up to `position`."""
     intended, standing, strays = 0, dict[tuple[str, str], Standing](), list[Record]()
     servers = set[tuple[str, str]]()
-    for record, said in _said(ledger, position):
-        attempt, is_intent = (record.stream, said.attempt_id), isinstance(said, SubmissionIntended)
+    for entry in _in_order(ledger, position):
+        record, event = entry.record, entry.event
+        attempt, is_intent = (record.stream, event.attempt_id), isinstance(event, SubmissionIntended)
         intended += is_intent
-        if isinstance(said, SubmissionIntended):
-            servers.add((said.profile, said.server))
+        if isinstance(event, SubmissionIntended):
+            servers.add((event.profile, event.server))
         if is_intent == (attempt in standing):
             strays.append(record)
-        standing[attempt] = _SAYS[type(said)]
+        standing[attempt] = _SAYS[type(event)]
     counted = Counter(standing.values())
     by_standing = {name: counted[name] for name in STANDINGS}
     return Attempts(position, intended, by_standing, tuple(strays), frozenset(servers))
 
 
-def _said(ledger: Ledger, position: int) -> Iterator[tuple[Record, _Said]]:
-    """Yield what was said about attempts, in order."""
-    each = (ledger.read(RecordFilter(type=kind.type)) for kind in _SAYS)
-    for record in heapq.merge(*each, key=lambda said: said.position):  # each is in order by itself
-        if record.position > position:
+def _in_order(ledger: Ledger, position: int) -> Iterator[Entry[AttemptEvent]]:
+    """Yield what was recorded about attempts up to `position`, in order."""
+    by_type = (ledger.entries(kind) for kind in _SAYS)  # each is in order by itself
+    for entry in heapq.merge(*by_type, key=lambda entry: entry.record.position):
+        if entry.record.position > position:
             return
-        event = record.event
-        assert isinstance(event, _Said)  # noqa: S101  # read by type
-        yield record, event
+        yield entry

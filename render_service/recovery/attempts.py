@@ -1,17 +1,16 @@
 """An attempt whose outcome is not known: what was sent, when, and since when nothing was heard of it."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ledger.errors import LedgerUnusable
-from ledger.events import Event, RenderRequested, SubmissionIntended, SubmissionUnknown
+from ledger.events import RenderRequested, SubmissionIntended, SubmissionUnknown
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
-from ledger.record import Record
 from ledger.store.interface import JobFilter
 from render_service.runtime.settings import SANDBOX
+from render_service.session.history import JobHistory
 from sora_adapter.profiles import TAKES_EFFECT_S
 
 OPEN = (State.SUBMITTING, State.UNKNOWN)
@@ -90,26 +89,17 @@ def went_to(attempt: Attempt, profile: str, base_url: str) -> bool:
 
 def attempt_of(ledger: Ledger, job: Job, takes_effect_s: float = TAKES_EFFECT_S) -> Attempt:
     """Return the last attempt of a job that has made one."""
-    history = ledger.history(job.job_id)
-    asked, intended = _last(history, RenderRequested), _last(history, SubmissionIntended)
-    if asked is None or intended is None:
+    history = JobHistory.of(ledger, job)
+    requested, intent, lost = history.requested, history.intent, history.lost
+    if requested is None or intent is None:
         raise LedgerUnusable(f"{job.job_id} has made no attempt: run `sora-ledger verify`")
-    lost = _last(history, SubmissionUnknown)
-    if lost is not None and lost.position < intended.position:
-        lost = None  # that was an earlier attempt
-    assert isinstance(asked.event, RenderRequested)  # noqa: S101  # as asked for
-    assert isinstance(intended.event, SubmissionIntended)  # noqa: S101  # the same
     return Attempt(
         job=job,
-        asked=asked.event,
-        intent=intended.event,
-        position=intended.position,
-        intended_at=datetime.fromisoformat(intended.recorded_at),
-        heard_at=datetime.fromisoformat((lost or intended).recorded_at),
-        lost=lost.event if lost is not None and isinstance(lost.event, SubmissionUnknown) else None,
+        asked=requested,
+        intent=intent.event,
+        position=intent.record.position,
+        intended_at=datetime.fromisoformat(intent.record.recorded_at),
+        heard_at=datetime.fromisoformat((lost or intent).record.recorded_at),
+        lost=lost.event if lost else None,
         takes_effect_s=takes_effect_s,
     )
-
-
-def _last(history: Sequence[Record], kind: type[Event]) -> Record | None:
-    return next((record for record in reversed(history) if isinstance(record.event, kind)), None)

@@ -3,13 +3,14 @@
 Nobody is called identified by a signature before it was checked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ledger.events import ApprovalGranted, ApprovalRefused, DecisionOverridden, RequestSigned
+from ledger.events import ApprovalGranted, DecisionOverridden
 from ledger.log.ledger import Ledger
-from ledger.record import Record
+from ledger.record import Entry, Record
 from render_service.approvals.signatures import Signed, signed_answer, signed_request
+from render_service.session.history import AnswerEvent, StreamHistory
 
 HOW = {
     "flag": "named with --actor, which anybody can",
@@ -71,22 +72,33 @@ class Answer(NamedTuple):
         }
 
 
-def answers(ledger: Ledger, history: Sequence[Record]) -> Iterator[Answer]:
-    """Yield the answers in the history of a job or change, in order; first its request if it is signed."""
-    if history[0].envelope["actor_source"] == "signature" and signed_request(ledger, history) is None:
-        yield Answer(history[0], "requested")
-    for record in history:
-        match record.event:
-            case RequestSigned():
-                yield _with(signed_request(ledger, history), Answer(record, "requested"))
-            case ApprovalGranted() | ApprovalRefused() as event:
-                said = "approved" if isinstance(event, ApprovalGranted) else "refused"
-                answer = Answer(record, said, event.key_id, expires_at=event.expires_at)
-                yield _with(signed_answer(ledger, history, record), answer)
-            case DecisionOverridden() as event:
-                yield Answer(record, f"{event.detail_code} set aside until {event.expires_at[:16]}Z")
-            case _:
-                pass
+def answers(ledger: Ledger, history: StreamHistory) -> list[Answer]:
+    """Return the answers in the history of a job or change, in order; first its request if it is signed."""
+    given = [
+        *(_answer(ledger, history, entry) for entry in history.answers),
+        *(_set_aside(entry) for entry in history.overrides),
+    ]
+    return [*_request(ledger, history), *sorted(given, key=lambda answer: answer.record.position)]
+
+
+def _request(ledger: Ledger, history: StreamHistory) -> Iterator[Answer]:
+    """Yield the request if it is signed, or says so and is not."""
+    if history.signed_request is not None:
+        yield _with(signed_request(ledger, history), Answer(history.signed_request.record, "requested"))
+    elif history.first.envelope["actor_source"] == "signature":
+        yield Answer(history.first, "requested")
+
+
+def _answer(ledger: Ledger, history: StreamHistory, entry: Entry[AnswerEvent]) -> Answer:
+    event = entry.event
+    said = "approved" if isinstance(event, ApprovalGranted) else "refused"
+    answer = Answer(entry.record, said, event.key_id, expires_at=event.expires_at)
+    return _with(signed_answer(ledger, history, entry), answer)
+
+
+def _set_aside(entry: Entry[DecisionOverridden]) -> Answer:
+    event = entry.event
+    return Answer(entry.record, f"{event.detail_code} set aside until {event.expires_at[:16]}Z")
 
 
 def _with(signed: Signed | None, answer: Answer) -> Answer:

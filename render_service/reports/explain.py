@@ -5,7 +5,7 @@ what to do now. Both read the ledger and nothing else.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -13,13 +13,8 @@ from decision.engine.approval import Considered
 from decision.engine.explain import about_failure, what_now, why, why_not_chosen
 from ledger.canonical import leaf_hash, sha256_hex
 from ledger.events import (
-    ApprovalGranted,
-    ApprovalRefused,
     Candidate,
-    DecisionOverridden,
     Outcome,
-    RenderAbandoned,
-    RenderCancelled,
     RenderDecided,
     RenderDenied,
     RenderHeld,
@@ -29,17 +24,16 @@ from ledger.events import (
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.private import Private
-from ledger.record import Record
+from ledger.record import Entry, Record
 from ledger.tree.merkle import Frontier, ProofInvalid, inclusion_proof, verify_inclusion
 from render_service.reports.fix_commands import command_again, commands_after
 from render_service.rules.policies import activation_before
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import NotReady
+from render_service.session.history import Decision, JobHistory
 
 NOBODY: Mapping[int, str] = MappingProxyType({})
 _CAME_TO_NOTHING = frozenset({State.FAILED, State.LOST, State.ABANDONED, State.REJECTED, State.ABSENT})
-_RULINGS = (RenderDecided, RenderDenied, RenderHeld)
-_PEOPLE = (ApprovalGranted, ApprovalRefused, DecisionOverridden, RenderCancelled, RenderAbandoned)
 
 
 @dataclass(frozen=True)
@@ -55,8 +49,9 @@ class Explained:
 
 def explain(ledger: Ledger, name: str) -> Explained:
     """Return the last decision on the job called `name`; `NotReady` for one that nobody decided on."""
-    job, history, decided = _decided(ledger, name)
-    requested, ruling = _asked_and_ruled(history, decided)
+    job = ledger.job(name)
+    history, requested, decided = _decided(ledger, job)
+    ruling = decided.event
     document = {
         "job_id": job.job_id,
         "state": job.state.value,
@@ -68,15 +63,16 @@ def explain(ledger: Ledger, name: str) -> Explained:
             "what_now": _steps(job, ruling),
         },
         "authority": _authority(ledger, history, decided),
-        "record": trust(ledger, history, decided),
+        "record": trust(ledger, history, decided.record),
     }
-    return Explained(job, requested, ruling, decided, document)
+    return Explained(job, requested, ruling, decided.record, document)
 
 
 def why_not(ledger: Ledger, name: str) -> Explained:
     """Return why the job called `name` was not allowed, and what to do; of one that was, why no other."""
-    job, history, decided = _decided(ledger, name)
-    requested, ruling = _asked_and_ruled(history, decided)
+    job = ledger.job(name)
+    history, requested, decided = _decided(ledger, job)
+    ruling = decided.event
     denied = ruling if isinstance(ruling, RenderDenied) else None
     document = {
         "job_id": job.job_id,
@@ -90,15 +86,15 @@ def why_not(ledger: Ledger, name: str) -> Explained:
         "failure": _failure(job, history),
         "commands": commands_after(denied, requested) if denied else _again(job, ruling, requested),
     }
-    return Explained(job, requested, ruling, decided, document)
+    return Explained(job, requested, ruling, decided.record, document)
 
 
-def _failure(job: Job, history: Iterable[Record]) -> Json | None:
+def _failure(job: Job, history: JobHistory) -> Json | None:
     """Return why a job that was allowed came to nothing, in the server's words; None for every other."""
     if job.state not in _CAME_TO_NOTHING:
         return None
-    errors = [error for record in history if (error := getattr(record.event, "error", None)) is not None]
-    error = errors[-1] if errors else None
+    errors = (getattr(record.event, "error", None) for record in reversed(history.records))
+    error = next(filter(None, errors), None)
     return {
         "state": job.state.value,
         "code": error.code if error else job.error_code,
@@ -124,41 +120,34 @@ def _steps(job: Job, ruling: Considered) -> list[str]:
     return what_now(ruling, job_id=job.job_id, draft=job.source_job)
 
 
-def _decided(ledger: Ledger, name: str) -> tuple[Job, list[Record], Record]:
-    job = ledger.job(name)
-    history = ledger.history(job.job_id)
-    rulings = [record for record in history if isinstance(record.event, _RULINGS)]
-    if not rulings:
+def _decided(ledger: Ledger, job: Job) -> tuple[JobHistory, RenderRequested, Entry[Decision]]:
+    history = JobHistory.of(ledger, job)
+    if history.requested is None or history.decision is None:
         raise NotReady(
             f"{job.job_id} was made by another tool, so nothing was decided here: "
             f"`sora-ledger show {job.job_id}` has what is recorded"
         )
-    return job, history, rulings[-1]
-
-
-def _asked_and_ruled(history: list[Record], decided: Record) -> tuple[RenderRequested, Considered]:
-    requested, ruling = history[0].event, decided.event
-    assert isinstance(requested, RenderRequested)  # noqa: S101  # a decision follows a request
-    assert isinstance(ruling, _RULINGS)  # noqa: S101  # chosen by that
-    return requested, ruling
+    return history, history.requested, history.decision
 
 
 # --- what and why ---
 
 
-def _what(decided: Record, history: Iterable[Record]) -> Json:
+def _what(decided: Entry[Decision], history: JobHistory) -> Json:
     ruling = decided.event
-    assert isinstance(ruling, _RULINGS)  # noqa: S101  # chosen by that
     return {
         "decision": ruling.decision,
         "model": ruling.model if isinstance(ruling, RenderDecided) else None,
         "cost_usd_micros": ruling.cost_usd_micros if isinstance(ruling, RenderDecided) else None,
-        "at": decided.recorded_at,
+        "at": decided.record.recorded_at,
         "decision_id": ruling.basis.decision_id,
         "earlier": [
-            {"decision": record.event.decision, "at": record.recorded_at, "position": record.position}
-            for record in history
-            if isinstance(record.event, _RULINGS) and record.position < decided.position
+            {
+                "decision": earlier.event.decision,
+                "at": earlier.record.recorded_at,
+                "position": earlier.record.position,
+            }
+            for earlier in history.decisions[:-1]
         ],
     }
 
@@ -188,17 +177,15 @@ def _candidate(candidate: Candidate, ruling: Considered) -> Json:
 # --- by whose authority ---
 
 
-def _authority(ledger: Ledger, history: list[Record], decided: Record) -> Json:
-    ruling = decided.event
-    assert isinstance(ruling, _RULINGS)  # noqa: S101  # chosen by that
-    basis = ruling.basis
+def _authority(ledger: Ledger, history: JobHistory, decided: Entry[Decision]) -> Json:
+    record, basis = decided.record, decided.event.basis
     return {
-        "requested_by": _who(history[0], _unproven(ledger, history)),
-        "decided_by": _who(decided) | {"authority": decided.envelope["authority"]},
+        "requested_by": _who(history.first, _unproven(ledger, history)),
+        "decided_by": _who(record) | {"authority": record.envelope["authority"]},
         "policy": {
             "name": _named(ledger, basis.policy_sha256),
             "sha256": basis.policy_sha256,
-            "activated": _activation(ledger, decided, basis.policy_sha256),
+            "activated": _activation(ledger, record, basis.policy_sha256),
         },
         "catalog": {"name": _named(ledger, basis.catalog_sha256), "sha256": basis.catalog_sha256},
         "engine": basis.engine,
@@ -206,24 +193,24 @@ def _authority(ledger: Ledger, history: list[Record], decided: Record) -> Json:
     }
 
 
-def _people(ledger: Ledger, history: list[Record]) -> list[Json]:
+def _people(ledger: Ledger, history: JobHistory) -> list[Json]:
     unproven = _unproven(ledger, history)
-    return [_answer(record, unproven) for record in history if isinstance(record.event, _PEOPLE)]
+    return [_answer(entry.record, unproven) for entry in history.by_people]
 
 
-def _unproven(ledger: Ledger, history: list[Record]) -> dict[int, str]:
+def _unproven(ledger: Ledger, history: JobHistory) -> dict[int, str]:
     """Return, by position, how people are identified whose signature is missing or false, or binds little.
 
     What is wrong with the signature of a request is said of the request.
     """
-    if not any(_says_signed(record) for record in history):
+    if not any(map(_says_signed, history.records)):
         return {}
     from render_service.reports.answers import answers  # noqa: PLC0415  # cryptography
 
     found = {}
     for answer in answers(ledger, history):
         if answer.key_id is not None or answer.record.envelope["actor_source"] == "signature":
-            about = history[0] if isinstance(answer.record.event, RequestSigned) else answer.record
+            about = history.first if isinstance(answer.record.event, RequestSigned) else answer.record
             found[about.position] = answer.how if not answer.is_proven else "signature"
             if answer.is_proven and not answer.binds_request:
                 found[about.position] = "signature, of version 1, which does not bind what was asked"
@@ -279,11 +266,11 @@ def _text(private: Private) -> str:
 # --- can the record be trusted ---
 
 
-def trust(ledger: Ledger, history: list[Record], decided: Record) -> Json:
+def trust(ledger: Ledger, history: JobHistory, decided: Record) -> Json:
     """Recompute digests, leaves and the path to the root for every record of a job, from the stored bytes."""
     edge = ledger.store.head()
     root = edge.root()
-    trouble = [line for record in history for line in _trouble(ledger, record, edge, root)]
+    trouble = [line for record in history.records for line in _trouble(ledger, record, edge, root)]
     trouble += [
         f"position {position}: {how}"
         for position, how in _unproven(ledger, history).items()
@@ -294,7 +281,7 @@ def trust(ledger: Ledger, history: list[Record], decided: Record) -> Json:
         "leaf": leaf_hash(decided.record).hex(),
         "size": edge.size,
         "root": root.hex(),
-        "records_checked": len(history),
+        "records_checked": len(history.records),
         "trusted": not trouble,
         "trouble": trouble,
     }

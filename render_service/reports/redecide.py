@@ -22,13 +22,13 @@ from decision.one_change.verdict import RemixVerdict, check_remix
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from ledger.errors import LedgerUnusable
-from ledger.events import Basis, Operation, RenderDecided, RenderDenied, RenderHeld, RenderRequested
+from ledger.events import Operation, RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.log.ledger import Ledger
-from ledger.record import Record
+from ledger.record import Entry, Record
 from ledger.store.interface import RecordFilter
 from render_service.rules.policies import kept_document
+from render_service.session.history import Decision
 
-DECISIONS = (RenderDecided, RenderDenied, RenderHeld)
 MOST_SHOWN = 1_000
 """How many findings of one kind are listed."""
 
@@ -91,24 +91,22 @@ class Documents:
         self.catalog = lru_cache(KEPT_DOCUMENTS)(lambda sha256: kept_document(ledger, Catalog, sha256))
 
 
-def decisions(ledger: Ledger, since: str | None = None) -> Iterator[Record]:
-    """Yield the records of all decisions in order, those recorded at or after `since` (RFC 3339 UTC)."""
-    kinds = (ledger.read(RecordFilter(type=kind.type, since=since)) for kind in DECISIONS)
-    return merge(*kinds, key=lambda record: record.position)
-
-
-def basis_of(record: Record) -> Basis:
-    """Return what a decision was made with."""
-    event = record.event
-    assert isinstance(event, DECISIONS)  # noqa: S101  # only decisions are asked
-    return event.basis
+def decisions(ledger: Ledger, since: str | None = None) -> Iterator[Entry[Decision]]:
+    """Yield all decisions in order, those recorded at or after `since` (RFC 3339 UTC)."""
+    where = RecordFilter(since=since)
+    by_type: tuple[Iterator[Entry[Decision]], ...] = (
+        ledger.entries(RenderDecided, where),
+        ledger.entries(RenderDenied, where),
+        ledger.entries(RenderHeld, where),
+    )
+    return merge(*by_type, key=lambda entry: entry.record.position)
 
 
 def remake_all(ledger: Ledger) -> Iterator[Remade]:
     """Make every recorded decision again, one at a time."""
     documents = Documents(ledger)
-    for record in decisions(ledger):
-        yield remake(ledger, record, documents)
+    for decision in decisions(ledger):
+        yield remake(ledger, decision, documents)
 
 
 def remake_summary(ledger: Ledger) -> Summary:
@@ -121,9 +119,10 @@ def remake_summary(ledger: Ledger) -> Summary:
     return summary
 
 
-def remake(ledger: Ledger, record: Record, documents: Documents) -> Remade:
+def remake(ledger: Ledger, decision: Entry[Decision], documents: Documents) -> Remade:
     """Make one recorded decision again."""
-    basis = basis_of(record)
+    record, ruling = decision.record, decision.event
+    basis = ruling.basis
     if basis.engine != ENGINE:
         return _unable(record, f"it was made by the engine {basis.engine}, this is {ENGINE}")
     try:
@@ -136,9 +135,9 @@ def remake(ledger: Ledger, record: Record, documents: Documents) -> Remade:
         problem = error.errors()[0]["msg"]
         return Remade(record, Verdict.DECISION_DRIFT, f"its inputs cannot be read: {problem}")
     found = _found_in_prompt(ledger, record, inputs)
-    changes = found.changes if found and _has_trace_of_changes(record) else ()
+    changes = found.changes if found and _has_trace_of_changes(ruling) else ()
     remade = consider_inputs(inputs, catalog=catalog, policy=policy, changes=changes)
-    differences = _differences(record, remade, inputs, found)
+    differences = _differences(ruling, remade, inputs, found)
     if differences:
         return Remade(record, Verdict.DECISION_DRIFT, "", differences)
     if inputs.change_verdict is not None and found is None:
@@ -154,23 +153,22 @@ def _found_in_prompt(ledger: Ledger, record: Record, inputs: Inputs) -> RemixVer
     """Return what the prompt of a remix or edit asks for; None for others, and where it was erased."""
     if inputs.operation not in (Operation.REMIX, Operation.EDIT):
         return None
-    asked = next(ledger.read(RecordFilter(stream=record.stream), limit=1)).event
-    assert isinstance(asked, RenderRequested)  # noqa: S101  # a decision follows a request
-    texts = {name: private.text for name, private in asked.fields.items()}
-    if asked.prompt.text is None or None in texts.values():
+    request = next(ledger.entries(RenderRequested, RecordFilter(stream=record.stream), limit=1)).event
+    texts = {name: private.text for name, private in request.fields.items()}
+    if request.prompt.text is None or None in texts.values():
         return None
-    return check_remix(asked.prompt.text, {name: text for name, text in texts.items() if text is not None})
+    return check_remix(request.prompt.text, {name: text for name, text in texts.items() if text is not None})
 
 
-def _has_trace_of_changes(record: Record) -> bool:
+def _has_trace_of_changes(ruling: Decision) -> bool:
     """Tell whether a denial says where the changes stand; one that a person looked at again does not."""
-    return isinstance(record.event, RenderDenied) and bool(record.event.denial_trace.changes)
+    return isinstance(ruling, RenderDenied) and bool(ruling.denial_trace.changes)
 
 
 def _differences(
-    record: Record, remade: Considered, inputs: Inputs, found: RemixVerdict | None
+    ruling: Decision, remade: Considered, inputs: Inputs, found: RemixVerdict | None
 ) -> dict[str, tuple[object, object]]:
-    before, after = _compared(record.event.model_dump(mode="json")), _compared(remade.model_dump(mode="json"))
+    before, after = _compared(ruling.model_dump(mode="json")), _compared(remade.model_dump(mode="json"))
     if inputs.change_verdict is not None and found is None:
         for document in (before, after):  # where the changes stand is in the text alone
             trace = document.get("denial_trace")

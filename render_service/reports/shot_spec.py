@@ -7,10 +7,11 @@ nothing is guessed.
 
 from decision.one_change.shot_spec import asked_key, spec_of
 from decision.one_change.verdict import FIELD_ASPECTS
-from ledger.events import Operation, RenderDecided, RenderRequested
+from ledger.events import Operation, RenderDecided
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
+from render_service.session.history import JobHistory
 
 Spec = dict[str, str]
 
@@ -27,17 +28,17 @@ def spec_at(ledger: Ledger, job: Job) -> Spec:
 
 
 def _after(ledger: Ledger, job: Job, spec: Spec) -> Spec:
-    events = [record.event for record in ledger.history(job.job_id)]
-    asked = next((event for event in events if isinstance(event, RenderRequested)), None)
-    if asked is None:
+    history = JobHistory.of(ledger, job)
+    request = history.requested
+    if request is None:
         return {}
-    prompt, fields = _text(asked.prompt), {name: _text(field) for name, field in asked.fields.items()}
-    if asked.operation not in (Operation.REMIX, Operation.EDIT):
+    prompt, fields = _text(request.prompt), {name: _text(field) for name, field in request.fields.items()}
+    if request.operation not in (Operation.REMIX, Operation.EDIT):
         return spec_of(prompt, fields)
     key = asked_key(prompt, fields)
     if key is not None:
         return {**spec, key: fields[key]}
-    decided = next(event for event in events if isinstance(event, RenderDecided))
+    decided = history.all_of(RenderDecided)[0].event
     changed = _aspects(str(decided.basis.inputs.get("change_aspects") or ""))
     return {name: line for name, line in spec.items() if FIELD_ASPECTS.get(name) not in changed}
 

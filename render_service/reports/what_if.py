@@ -19,7 +19,8 @@ from ledger.errors import LedgerUnusable
 from ledger.events import RenderDecided, RenderDenied, RenderHeld
 from ledger.log.ledger import Ledger
 from ledger.record import Record
-from render_service.reports.redecide import Documents, basis_of, decisions
+from render_service.reports.redecide import Documents, decisions
+from render_service.session.history import Decision
 
 FIRST_DECISION = 2
 """The version of it in the stream of its job, behind the request."""
@@ -96,29 +97,27 @@ def _compared(
     ledger: Ledger, policy: Policy, catalog: Catalog | None, since: str | None
 ) -> Iterator[Differing | None]:
     documents = Documents(ledger)
-    for record in decisions(ledger, since):
-        if record.version != FIRST_DECISION:
+    for decision in decisions(ledger, since):
+        if decision.record.version != FIRST_DECISION:
             continue
-        basis = basis_of(record)
+        basis = decision.event.basis
         try:
             inputs = Inputs.model_validate(basis.inputs)
             cited = documents.catalog(basis.catalog_sha256)
-            before = _recorded(record, inputs, cited, documents)
+            before = _recorded(decision.event, inputs, cited, documents)
         except (ValidationError, LedgerUnusable):
             yield None
             continue
         now = consider_inputs(inputs, catalog=catalog or cited, policy=policy)
         after = _outlook(now, rule(inputs, catalog=catalog or cited, policy=policy))
-        yield Differing(record, inputs, before, after)
+        yield Differing(decision.record, inputs, before, after)
 
 
-def _recorded(record: Record, inputs: Inputs, catalog: Catalog, documents: Documents) -> Outlook:
-    event = record.event
-    assert isinstance(event, RenderDecided | RenderDenied | RenderHeld)  # noqa: S101  # only decisions are read
-    if not isinstance(event, RenderHeld):
-        return _outlook(event, event)
-    policy = documents.policy(event.basis.policy_sha256)
-    return _outlook(event, rule(inputs, catalog=catalog, policy=policy))
+def _recorded(ruling: Decision, inputs: Inputs, catalog: Catalog, documents: Documents) -> Outlook:
+    if not isinstance(ruling, RenderHeld):
+        return _outlook(ruling, ruling)
+    policy = documents.policy(ruling.basis.policy_sha256)
+    return _outlook(ruling, rule(inputs, catalog=catalog, policy=policy))
 
 
 def _outlook(considered: Considered, without_people: Considered) -> Outlook:

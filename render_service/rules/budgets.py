@@ -19,7 +19,7 @@ from ledger.errors import BudgetExceeded, WrongExpectedVersion
 from ledger.events import BudgetSet
 from ledger.log.ledger import Ledger
 from ledger.private import Private
-from ledger.record import Authority, Provenance, Record, draft
+from ledger.record import Authority, Entry, Provenance, Record, draft, entries
 from ledger.store.interface import ANY, NEW, Batch, RecordFilter
 from render_service.rules.budget_names import BudgetName, Scope, parse_name, stream_of
 from render_service.rules.policies import STREAM, InForce, Rules, active_rules
@@ -118,24 +118,18 @@ class ApplicableBudgets:
 def limit_of(ledger: Ledger, budget: str) -> Limit | None:
     """Return the limit of one budget, None where none was ever set."""
     records = list(ledger.read(RecordFilter(stream=stream_of(budget))))
-    last = next((r for r in reversed(records) if isinstance(r.event, BudgetSet)), None)
+    last = next(entries(reversed(records), BudgetSet), None)
     return _limit(last, records[-1].version) if last else None
 
 
 def limits(ledger: Ledger) -> dict[str, Limit]:
     """Return every budget that has or had a limit, by name."""
-    records = ledger.read(RecordFilter(type=BudgetSet.type))
-    return {
-        record.event.budget: _limit(record, record.version)
-        for record in records
-        if isinstance(record.event, BudgetSet)
-    }
+    return {entry.event.budget: _limit(entry, entry.record.version) for entry in ledger.entries(BudgetSet)}
 
 
-def _limit(record: Record, version: int) -> Limit:
-    assert isinstance(record.event, BudgetSet)  # noqa: S101  # the callers have looked
-    amount = record.event.limit_usd_micros
-    return Limit(record.event.budget, None if amount == NO_LIMIT else amount, record, version)
+def _limit(entry: Entry[BudgetSet], version: int) -> Limit:
+    amount = entry.event.limit_usd_micros
+    return Limit(entry.event.budget, None if amount == NO_LIMIT else amount, entry.record, version)
 
 
 def purse(
@@ -171,8 +165,8 @@ def _current(
 
 def _begin(ledger: Ledger, dated: str, every: Limit, now: datetime, who: Provenance) -> None:
     """Record the limit of a new month or day; somebody who does so at the same moment is as good."""
-    assert isinstance(every.record.event, BudgetSet)  # noqa: S101  # a limit's record sets it
-    event = BudgetSet(budget=dated, limit_usd_micros=every.record.event.limit_usd_micros)
+    amount = NO_LIMIT if every.usd_micros is None else every.usd_micros
+    event = BudgetSet(budget=dated, limit_usd_micros=amount)
     begun = draft(event, replace(who, authority=Authority.SYSTEM), now, causation_id=every.record.event_id)
     unchanged = Batch(stream_of(every.budget), every.version, [])
     with suppress(WrongExpectedVersion):

@@ -5,7 +5,7 @@ else. It is recorded before the decision it leads to, with who and until when. W
 is not submitted on its strength.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,9 +15,9 @@ from decision.errors import BadRequest
 from decision.request import validators
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
-from ledger.events import ApprovalGranted, DecisionOverridden, RenderDenied, RenderHeld
+from ledger.events import DecisionOverridden, RenderDenied
 from ledger.private import Private
-from ledger.record import Record, timestamp
+from ledger.record import timestamp
 from render_service.runtime.errors import BadInput
 
 
@@ -57,23 +57,3 @@ def set_aside(ruling: Considered, wish: Override, *, catalog: Catalog, policy: P
             raise BadRequest(f"nothing is denied for {code}, so there is nothing to override; leave it out")
         ruling = override(ruling, code, catalog=catalog, policy=policy)
     return ruling
-
-
-def lapsed_overrides(history: Sequence[Record], now: datetime) -> Iterator[str]:
-    """Yield the denials whose overriding has run out."""
-    for record in history:
-        event = record.event
-        if isinstance(event, DecisionOverridden) and datetime.fromisoformat(event.expires_at) <= now:
-            yield event.detail_code
-
-
-def approved_until(history: Sequence[Record]) -> str | None:
-    """Return when the first of the approvals of the last hold expires; None where none does."""
-    until: list[str] = []
-    for record in history:
-        event = record.event
-        if isinstance(event, RenderHeld):
-            until = []
-        elif isinstance(event, ApprovalGranted) and event.expires_at is not None:
-            until.append(event.expires_at)
-    return min(until, default=None)

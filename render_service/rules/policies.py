@@ -21,7 +21,7 @@ from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.events import PolicyActivated
 from ledger.log.ledger import Ledger
 from ledger.private import Private
-from ledger.record import Record, draft
+from ledger.record import Record, draft, entries
 from ledger.store.interface import NEW, Batch, Document, RecordFilter
 from render_service.runtime.errors import BadInput, NeedsApproval, NotReady
 from render_service.runtime.files import read_file
@@ -121,20 +121,19 @@ def active_rules(ledger: Ledger) -> Rules:
     """Return the policy and catalog that decide in `ledger`."""
     records = list(ledger.read(RecordFilter(stream=STREAM)))
     version = records[-1].version if records else NEW  # an erasure is in the stream too
-    last = next((r for r in reversed(records) if isinstance(r.event, PolicyActivated)), None)
+    last = next(entries(reversed(records), PolicyActivated), None)
     if last is None:
         return replace(packaged_rules(), version=version)
-    assert isinstance(last.event, PolicyActivated)  # noqa: S101  # chosen by that
     policy = kept_document(ledger, Policy, last.event.policy_sha256)
-    return Rules(policy, kept_document(ledger, Catalog, last.event.catalog_sha256), last, version)
+    return Rules(policy, kept_document(ledger, Catalog, last.event.catalog_sha256), last.record, version)
 
 
 def activation_before(ledger: Ledger, position: int, policy_sha256: str) -> Record | None:
     """Return the last activation before `position` if it made that policy decide, else None."""
-    records = ledger.read(RecordFilter(stream=STREAM))
-    before = [r for r in records if isinstance(r.event, PolicyActivated) and r.position < position]
-    cited = _cites(before[-1]) if before else None
-    return before[-1] if cited and cited[0] == policy_sha256 else None
+    activations = ledger.entries(PolicyActivated, RecordFilter(stream=STREAM))
+    before = [entry for entry in activations if entry.record.position < position]
+    is_cited = before and before[-1].event.policy_sha256 == policy_sha256
+    return before[-1].record if is_cited else None
 
 
 def kept_document(ledger: Ledger, kind: type[D], sha256: str) -> D:

@@ -7,9 +7,9 @@ anything else: the ledger's own times are text and called ``begun_at``, ``update
 """
 
 from datetime import datetime
-from typing import Any, TypeGuard
+from typing import Any
 
-from ledger.events import Event, RenderAdopted, RenderRequested, Status, StatusObserved
+from ledger.events import RenderAdopted, RenderRequested, Status, StatusObserved
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private, private_values
@@ -58,13 +58,10 @@ def _recorded(job: Job, ledger: Ledger) -> Json:
         asked = begun.augmented_prompt or begun.prompt
     completed_at = None
     if job.status is Status.COMPLETED:
-        seen = ledger.read(RecordFilter(stream=job.job_id, type=StatusObserved.type))
-        completed_at = next((each.event.completed_at for each in seen if _is_completed(each.event)), None)
+        observed = ledger.entries(StatusObserved, RecordFilter(stream=job.job_id))
+        events = (entry.event for entry in observed)
+        completed_at = next((one.completed_at for one in events if one.status is Status.COMPLETED), None)
     return {"completed_at": completed_at, "prompt": None if asked is None else _shown(asked)}
-
-
-def _is_completed(event: Event) -> TypeGuard[StatusObserved]:
-    return isinstance(event, StatusObserved) and event.status is Status.COMPLETED
 
 
 def _seconds(moment: str) -> int | None:

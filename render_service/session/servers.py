@@ -10,11 +10,11 @@ Records made before servers were written down (older adoptions) name none, and n
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ledger.events import RenderAdopted, SubmissionIntended
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX, Settings
+from render_service.session.history import JobHistory
 from sora_adapter.profiles import Profile, profile
 
 if TYPE_CHECKING:
@@ -33,17 +33,8 @@ def server_of(ledger: Ledger, job: Job) -> str | None:
     if not is_bound(job):
         return None
     if job.video_id is not None or job.state in OPEN:
-        origin = origin_of(ledger, job)
-        return origin.server if origin else None
+        return JobHistory.of(ledger, job).server
     return server_of(ledger, ledger.job(job.source_job)) if job.source_job else None
-
-
-def origin_of(ledger: Ledger, job: Job) -> SubmissionIntended | RenderAdopted | None:
-    """Return the last attempt of `job`, or the adoption of its video."""
-    for record in reversed(ledger.history(job.job_id)):
-        if isinstance(record.event, SubmissionIntended | RenderAdopted):
-            return record.event
-    return None
 
 
 def has_other_key(ledger: Ledger, job: Job, client: "VideosClient") -> bool:
@@ -52,8 +43,8 @@ def has_other_key(ledger: Ledger, job: Job, client: "VideosClient") -> bool:
     Another key may be of another account, which does not know the video: its 404 proves nothing. It may also
     be a rotated key of the same account, so what it finds counts.
     """
-    origin = origin_of(ledger, job)
-    return isinstance(origin, SubmissionIntended) and client.has_key_of(origin) is False
+    intent = JobHistory.of(ledger, job).intent
+    return intent is not None and client.has_key_of(intent.event) is False
 
 
 def explain_key_to_set(server: Profile) -> str:

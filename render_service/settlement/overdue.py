@@ -6,21 +6,18 @@ no longer takes up a place among the running renders, and `audit` and ``/metrics
 
 from datetime import datetime, timedelta
 
-from ledger.events import RenderAdopted, SubmissionIntended
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.record import timestamp
 from ledger.store.interface import JobFilter
+from render_service.session.history import JobHistory
 
 NOT_DONE = (State.RUNNING, State.COMPLETED)
 
 
 def started_at(ledger: Ledger, job: Job) -> datetime:
     """Return when the render of `job` was asked for last, or its video adopted."""
-    for record in reversed(ledger.history(job.job_id)):
-        if isinstance(record.event, SubmissionIntended | RenderAdopted):
-            return datetime.fromisoformat(record.recorded_at)
-    return datetime.fromisoformat(job.created_at)
+    return datetime.fromisoformat(JobHistory.of(ledger, job).began_at or job.created_at)
 
 
 def is_overdue(ledger: Ledger, job: Job, now: datetime, longest_s: float) -> bool:

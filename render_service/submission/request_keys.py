@@ -4,14 +4,13 @@ import asyncio
 from datetime import datetime
 
 from decision.request.request import RenderRequest
-from ledger.events import InputReference, RenderDecided, RenderDenied, RenderHeld, RenderRequested
+from ledger.events import InputReference, RenderRequested
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from render_service.runtime.errors import RequestKeyTaken
 from render_service.session.event_ids import request_id
 from render_service.session.session import Session
-from render_service.submission.result import Placed
-from sora_adapter.messages import Submission
+from render_service.submission.result import Placed, placed_in
 
 ANSWER_S = 5.0
 LOOK_S = 0.1
@@ -44,23 +43,20 @@ def _is_recent(session: Session, job: Job) -> bool:
 
 
 def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:
-    """Return the same from a ledger alone, for a request that has a key."""
-    first = ledger.event(request_id(request.request_key))
-    if first is None:
-        return None
-    requested = first.event
-    assert isinstance(requested, RenderRequested)  # noqa: S101  # the id is made from the key of a request
-    differing = differences(requested, request)
-    if differing:
+    """Return the same from a ledger alone."""
+    repeated = placed_under(ledger, request.request_key)
+    if repeated is not None and (differing := differences(repeated.requested, request)):
         raise RequestKeyTaken(
-            f"request key {request.request_key!r} stands for {first.stream}, which was asked for with other "
-            f"{', '.join(differing)}: use another --request-key, or repeat exactly that request"
+            f"request key {request.request_key!r} stands for {repeated.job.job_id}, which was asked for with "
+            f"other {', '.join(differing)}: use another --request-key, or repeat exactly that request"
         )
-    history = ledger.history(first.stream)
-    rulings = [r.event for r in history if isinstance(r.event, RenderDecided | RenderDenied | RenderHeld)]
-    outcomes = [r.event for r in history if isinstance(r.event, Submission)]
-    outcome = outcomes[-1] if outcomes else None
-    return Placed(ledger.job(first.stream), requested, rulings[-1], outcome, repeated=True)
+    return repeated
+
+
+def placed_under(ledger: Ledger, request_key: str | None) -> Placed | None:
+    """Return what came of the request that was made under this key, whatever it asks for."""
+    first = ledger.event(request_id(request_key)) if request_key else None
+    return placed_in(ledger, ledger.job(first.stream), repeated=True) if first else None
 
 
 def differences(before: RenderRequested, now: RenderRequest) -> list[str]:

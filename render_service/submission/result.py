@@ -5,12 +5,14 @@ from pathlib import Path
 
 from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
-from ledger.events import RenderDenied, RenderHeld, RenderRequested, SubmissionIntended
+from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from render_service.approvals.approvers import who_may_answer
 from render_service.rules.overrides import Override
 from render_service.rules.policies import Rules, active_rules
+from render_service.runtime.errors import NotReady
+from render_service.session.history import JobHistory
 from sora_adapter.errors import AnswerError
 from sora_adapter.messages import Submission, trouble
 from sora_adapter.profiles import profile
@@ -33,20 +35,38 @@ class Placed:
     override: Override | None = None
     override_refused: str | None = None
 
+    @property
+    def allowed(self) -> RenderDecided:
+        """The decision that allows it; `NotReady` where it was not allowed."""
+        if isinstance(self.ruling, RenderDecided):
+            return self.ruling
+        raise NotReady(f"{self.job.job_id} was not allowed: `sora-ledger show {self.job.job_id}` says why")
+
+
+def placed_in(ledger: Ledger, job: Job, *, repeated: bool = False) -> Placed:
+    """Return what the record says of a request that was placed: the one way to go on with it.
+
+    `NotReady` for a video that another tool made.
+    """
+    history = JobHistory.of(ledger, job)
+    if history.requested is None or history.decision is None:
+        raise NotReady(f"{job.job_id} was made by another tool: there is no request to submit")
+    outcome = history.outcome.event if history.outcome else None
+    return Placed(job, history.requested, history.decision.event, outcome, repeated=repeated)
+
 
 def denial(ledger: Ledger, job: Job) -> str:
     """Return the first reason why `job` was denied, and the first thing that would be allowed."""
-    ruling = next(r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderDenied))
+    ruling = JobHistory.of(ledger, job).all_of(RenderDenied)[-1].event
     reasons, steps = why(ruling), what_now(ruling, job_id=job.job_id, draft=job.source_job)
     return "; ".join([reasons[0], *steps[:1]])
 
 
 def held_for(ledger: Ledger, job: Job) -> str:
     """Return who has to answer for `job`, which waits for a person, and with which commands."""
-    history = ledger.history(job.job_id)
-    asked = next(record for record in history if isinstance(record.event, RenderRequested))
-    hold = next(record.event for record in reversed(history) if isinstance(record.event, RenderHeld))
-    who = who_may_answer(asked, hold, active_rules(ledger).policy)
+    history = JobHistory.of(ledger, job)
+    hold = history.all_of(RenderHeld)[-1].event
+    who = who_may_answer(history.first, hold, active_rules(ledger).policy)
     return (
         f"{who}: `sora-ledger approve {job.job_id}`; `sora-ledger cancel {job.job_id}` withdraws the request"
     )
@@ -54,10 +74,8 @@ def held_for(ledger: Ledger, job: Job) -> str:
 
 def submission_trouble(ledger: Ledger, job: Job, profiles_file: Path | None) -> AnswerError | None:
     """Return what to tell about the last submission of `job`; None if it was accepted or never made."""
-    server, said = "", None
-    for record in ledger.history(job.job_id):
-        if isinstance(record.event, SubmissionIntended):
-            server, said = record.event.server, None
-        elif isinstance(record.event, Submission):
-            said = trouble(record.event, profile(job.profile or "", profiles_file), server)
-    return said
+    history = JobHistory.of(ledger, job)
+    if history.outcome is None:
+        return None
+    server = profile(job.profile or "", profiles_file)
+    return trouble(history.outcome.event, server, history.server or "")

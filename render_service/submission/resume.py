@@ -1,40 +1,14 @@
 """Submitting what was decided before: by `resume`, by an approval, by a worker."""
 
 import asyncio
-from dataclasses import dataclass
 
-from decision.engine.approval import Considered
 from ledger.errors import WrongExpectedVersion
-from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.job import Job, State
-from ledger.log.ledger import Ledger
 from render_service.runtime.errors import NotApproved, NotReady
 from render_service.session.session import Session
-from render_service.submission.recorded_call import Files, call_of
-from render_service.submission.result import Placed
+from render_service.submission.result import Placed, placed_in
 from render_service.submission.retry import Patience
 from render_service.submission.submit import may_try_again, submit
-from sora_adapter.messages import Submission
-from sora_adapter.requests import SubmitCall
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What the record of a job says that submitting it needs; `outcome` is that of the last attempt."""
-
-    requested: RenderRequested
-    ruling: Considered
-    outcome: Submission | None
-
-
-def recorded(ledger: Ledger, job: Job) -> Recorded:
-    """Return request, last decision and last outcome of `job`; `NotReady` for one that was adopted."""
-    events = [record.event for record in ledger.history(job.job_id)]
-    if not isinstance(events[0], RenderRequested):
-        raise NotReady(f"{job.job_id} was made by another tool: there is no request to submit")
-    rulings = [event for event in events if isinstance(event, RenderDecided | RenderDenied | RenderHeld)]
-    outcomes = [event for event in events if isinstance(event, Submission)]
-    return Recorded(events[0], rulings[-1], outcomes[-1] if outcomes else None)
 
 
 async def resume(session: Session, job: Job, patience: Patience | None = None) -> Placed:
@@ -44,26 +18,13 @@ async def resume(session: Session, job: Job, patience: Patience | None = None) -
 
     It can be where nothing was attempted yet, or the last attempt is known to have created nothing.
     """
-    found = await asyncio.to_thread(recorded, session.ledger, job)
-    if not may_try_again(session, job, found.outcome):
+    placed = await asyncio.to_thread(placed_in, session.ledger, job)
+    if not may_try_again(session, job, placed.outcome):
         raise _not_ready(job)
-    placed, _ = await asyncio.to_thread(rebuild, session, job, found)
     try:
         return await submit(session, placed, patience or Patience())
     except WrongExpectedVersion:  # a worker, or another person, was quicker
         raise _not_ready(await session.job(job.job_id)) from None
-
-
-def rebuild(session: Session, job: Job, found: Recorded | None = None) -> tuple[Placed, SubmitCall]:
-    """Return `job` as it was placed, and the call that carries it out, both from the record.
-
-    `NotReady` if it was not allowed, its text was erased, or a file it needs is missing or damaged.
-    """
-    found = found or recorded(session.ledger, job)
-    if not isinstance(found.ruling, RenderDecided):
-        raise _not_ready(job)
-    call = call_of(found.requested, found.ruling, Files(job.job_id, session.assets))
-    return Placed(job, found.requested, found.ruling, found.outcome), call
 
 
 _WAITS = "waits for approval: somebody else can `sora-ledger approve {id}`"

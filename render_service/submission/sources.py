@@ -3,10 +3,11 @@
 import asyncio
 
 from decision.request.request import Source
-from ledger.events import Operation, RenderAdopted, RenderRequested, Status
+from ledger.events import Operation, Status
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from render_service.runtime.errors import NotReady
+from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.settlement.settle import refresh
 
@@ -32,8 +33,9 @@ def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:
     """Return the same from a ledger alone; `NotReady` if the job never got a video."""
     job = ledger.job(name)
     video_id, profile = video_in(job)
-    begun = next(record.event for record in ledger.history(job.job_id))
-    asked = begun.prompt if isinstance(begun, RenderRequested | RenderAdopted) else None
+    history = JobHistory.of(ledger, job)
+    began = history.requested or history.adopted
+    prompt = began.prompt if began else None
     source = Source(
         job_id=job.job_id,
         video_id=video_id,
@@ -43,7 +45,7 @@ def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:
         size=job.size or "1280x720",
         seconds=job.seconds or 4,
         extensions=_extensions(ledger, job),
-        prompt=asked.text if asked else None,
+        prompt=prompt.text if prompt else None,
     )
     return source, profile
 

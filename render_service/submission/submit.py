@@ -32,12 +32,13 @@ from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
 from render_service.rules.budgets import decided_until_recorded, replaced_if_refused
-from render_service.rules.overrides import Override, approved_until, lapsed_overrides, set_aside
+from render_service.rules.overrides import Override, set_aside
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, BudgetGone, NotReady
 from render_service.runtime.send_deadline import may_send
 from render_service.session.closing import closed
 from render_service.session.event_ids import request_id
+from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.submission.context import context_of
 from render_service.submission.intent import intended, requested
@@ -236,8 +237,7 @@ async def submit(
     """
     if not isinstance(placed.ruling, RenderDecided):
         return placed
-    files = Files(placed.job.job_id, session.assets, material)
-    call = await asyncio.to_thread(call_of, placed.requested, placed.ruling, files)
+    call = await recorded_call(session, placed, material)
     while True:
         placed, wait_s = await attempt(session, placed, call, patience)
         if wait_s is None:
@@ -247,6 +247,12 @@ async def submit(
     return placed
 
 
+async def recorded_call(session: Session, placed: Placed, material: Material = NOTHING) -> SubmitCall:
+    """Return the call for what was allowed; `NotReady` if a text or a file that it needs is gone."""
+    files = Files(placed.job.job_id, session.assets, material)
+    return await asyncio.to_thread(call_of, placed.requested, placed.allowed, files)
+
+
 async def attempt(
     session: Session, placed: Placed, call: SubmitCall, patience: Patience
 ) -> tuple[Placed, float | None]:
@@ -254,8 +260,7 @@ async def attempt(
 
     None where there is an outcome that lasts. Otherwise the session stays open.
     """
-    ruling, job = placed.ruling, placed.job
-    assert isinstance(ruling, RenderDecided)  # noqa: S101  # nothing else is attempted
+    ruling, job = placed.allowed, placed.job
     profile = session.profile(placed.requested.profile)
     if job.version != NEW and (overridden := str(ruling.basis.inputs.get("overridden") or "")):
         await asyncio.to_thread(_check_overrides, session, job, overridden.split(","))
@@ -286,7 +291,7 @@ async def _prepared(client: "VideosClient", call: SubmitCall) -> Prepared | Adap
 
 def _check_overrides(session: Session, job: Job, overridden: Sequence[str]) -> None:
     """Refuse to submit on the strength of an override that has run out."""
-    lapsed = set(lapsed_overrides(session.ledger.history(job.job_id), session.clock()))
+    lapsed = set(JobHistory.of(session.ledger, job).lapsed_overrides(session.clock()))
     over = [code for code in overridden if code in lapsed]
     if over:
         raise NotReady(
@@ -297,7 +302,7 @@ def _check_overrides(session: Session, job: Job, overridden: Sequence[str]) -> N
 
 def _check_approvals(session: Session, job: Job) -> None:
     """Refuse to submit on the strength of an approval that has expired."""
-    until = approved_until(session.ledger.history(job.job_id))
+    until = JobHistory.of(session.ledger, job).approved_until
     if until is not None and until <= timestamp(session.clock()):
         raise NotReady(
             f"{job.job_id} was approved until {until[:19]}Z, which is over: "

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ledger.errors import EventIdConflict
-from ledger.events import RenderAdopted, WebhookMatched, WebhookReceived
+from ledger.events import WebhookMatched, WebhookReceived
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, draft
 from ledger.store.interface import ANY, Batch, RecordFilter
 from render_service.session.event_ids import match_id
+from render_service.session.history import JobHistory
 from render_service.session.session import Session
 
 
@@ -53,15 +54,13 @@ def _match_late(session: Session, job: Job, profile: str) -> int:
     inbox = RecordFilter(stream=inbox_of(profile))
     if not session.ledger.store.rows(0, 1, inbox):
         return 0
-    history = session.ledger.history(job.job_id)
-    said = {r.event.webhook_event_id for r in history if isinstance(r.event, WebhookMatched)}
-    after = 0 if isinstance(history[0].event, RenderAdopted) else history[0].position
+    history = JobHistory.of(session.ledger, job)
+    matched = history.matched_webhooks
+    after = 0 if history.adopted else history.first.position
     late = [
-        (job.job_id, match(session, profile, record.event, record.event_id))
-        for record in session.ledger.read(inbox, after=after)
-        if isinstance(record.event, WebhookReceived)
-        and record.event.video_id == job.video_id
-        and record.event.webhook_event_id not in said
+        (job.job_id, match(session, profile, received.event, received.record.event_id))
+        for received in session.ledger.entries(WebhookReceived, inbox, after=after)
+        if received.event.video_id == job.video_id and received.event.webhook_event_id not in matched
     ]
     return tie(session.ledger, late)
 

@@ -19,9 +19,9 @@ from render_service.session.session import Session
 from render_service.settlement.observe import Looking
 from render_service.settlement.overdue import is_overdue
 from render_service.settlement.settle import finish, mark_lost, record_observation
-from render_service.submission.resume import rebuild, recorded
+from render_service.submission.result import placed_in
 from render_service.submission.retry import Patience
-from render_service.submission.submit import attempt, may_try_again
+from render_service.submission.submit import attempt, may_try_again, recorded_call
 from render_service.worker.leases import Leases
 from render_service.worker.options import WorkerOptions
 from render_service.worker.rate_limit import Capacity
@@ -198,12 +198,12 @@ class StepRunner:
         if wait_s := await self._capacity.turn(job.job_id, limit):
             await self._hands.put(job.job_id, wait_s)
             return
-        found = await asyncio.to_thread(recorded, self._session.ledger, job)
-        if not may_try_again(self._session, job, found.outcome):
+        placed = await asyncio.to_thread(placed_in, self._session.ledger, job)
+        if not may_try_again(self._session, job, placed.outcome):
             await self._done(job)
             return
-        placed, call = await asyncio.to_thread(rebuild, self._session, job, found)
         patience = Patience(timeout_s=math.inf, outlasts_absence=True)
+        call = await recorded_call(self._session, placed)
         placed, wait_again_s = await attempt(self._session, placed, call, patience)
         if wait_again_s is not None:
             pause_s = await self._capacity.refused(job.job_id, limit, wait_again_s)

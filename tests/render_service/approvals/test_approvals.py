@@ -27,6 +27,7 @@ from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit
 from render_service.rules.policies import InForce, Rules, activate
 from render_service.runtime.errors import BadInput, NotReady
+from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.submission.resume import resume
 from render_service.submission.submit import place
@@ -351,7 +352,7 @@ async def test_a_signature_says_who_approved_and_stands(
 ) -> None:
     job = (await approve(maria, await held(strict), signer=MARIA)).job
     assert job.state is State.DECIDED
-    [answer] = answers(strict.ledger, strict.ledger.history(job.job_id))
+    [answer] = answers(strict.ledger, JobHistory.of(strict.ledger, job))
     assert (answer.record.actor, answer.record.envelope["actor_source"]) == ("maria", "signature")
     assert (answer.key_id, answer.signature_stands, answer.binds_request) == (
         MARIA.verifier.key_id.hex(),
@@ -467,11 +468,11 @@ async def test_a_policy_that_comes_after_an_answer_does_not_make_it_good(strict:
     job = await held(strict)
     history = strict.ledger.history(job.job_id)
     answer = ApprovalGranted()
-    text = answer_statement_1(_ledger_id(strict), history[-1], "maria", answer)
+    text = answer_statement_1(_ledger_id(strict), history[-1], history[-1].event, "maria", answer)
     key_id, signature = sign(STRANGER, text)
     forge(strict, job, ApprovalGranted(key_id=key_id, signature=signature), version=1)
     under(strict, policy(approvers={"maria": [str(STRANGER.verifier)]}))
-    [found] = answers(strict.ledger, strict.ledger.history(job.job_id))
+    [found] = answers(strict.ledger, JobHistory.of(strict.ledger, job))
     assert found.signature_stands is False
     assert "NOT IDENTIFIED" in found.sentence
 
@@ -485,12 +486,12 @@ async def test_an_answer_of_version_1_is_read_and_says_what_it_does_not_bind(
     strict: Session, held: Any
 ) -> None:
     job = await held(strict)
-    text = answer_statement_1(
-        _ledger_id(strict), strict.ledger.history(job.job_id)[-1], "maria", ApprovalGranted()
-    )
+    held_record = strict.ledger.history(job.job_id)[-1]
+    hold: Any = held_record.event
+    text = answer_statement_1(_ledger_id(strict), held_record, hold, "maria", ApprovalGranted())
     key_id, signature = sign(MARIA, text)
     forge(strict, job, ApprovalGranted(key_id=key_id, signature=signature), version=1)
-    [found] = answers(strict.ledger, strict.ledger.history(job.job_id))
+    [found] = answers(strict.ledger, JobHistory.of(strict.ledger, job))
     assert (found.signature_stands, found.binds_request) == (True, False)
     assert "binds neither prompt, files and cost nor policy and time" in found.sentence
     [person] = explain(strict.ledger, job.job_id).document["authority"]["people"]
@@ -501,12 +502,12 @@ async def test_a_signature_of_version_1_is_worth_nothing_in_an_answer_of_version
     strict: Session, held: Any
 ) -> None:
     job = await held(strict)
-    text = answer_statement_1(
-        _ledger_id(strict), strict.ledger.history(job.job_id)[-1], "maria", ApprovalGranted()
-    )
+    held_record = strict.ledger.history(job.job_id)[-1]
+    hold: Any = held_record.event
+    text = answer_statement_1(_ledger_id(strict), held_record, hold, "maria", ApprovalGranted())
     key_id, signature = sign(MARIA, text)
     forge(strict, job, zeros(strict, key_id=key_id, signature=signature))
-    [found] = answers(strict.ledger, strict.ledger.history(job.job_id))
+    [found] = answers(strict.ledger, JobHistory.of(strict.ledger, job))
     assert found.signature_stands is False
 
 

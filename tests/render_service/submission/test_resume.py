@@ -18,9 +18,10 @@ from render_service.runtime.errors import NotReady
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.cancel import cancel
-from render_service.submission.resume import rebuild, resume
+from render_service.submission.result import placed_in
+from render_service.submission.resume import resume
 from render_service.submission.sources import source_of
-from render_service.submission.submit import place
+from render_service.submission.submit import place, recorded_call
 from tests.render_service.conftest import decide_by
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +67,8 @@ async def test_what_is_sent_is_what_would_have_been_sent_at_once(
         prompt="a fox", fields={"camera": "wide"}, augment=True, seconds=8, input_reference=frame.image
     )
     job = await queued(session, request, Material(reference=frame.content))
-    placed, call = rebuild(session, job)
+    placed = placed_in(session.ledger, job)
+    call = await recorded_call(session, placed)
     assert (call.prompt, call.size, call.seconds) == (request.sent_prompt, "1280x720", 8)
     assert call.input_reference.content == frame.content  # type: ignore[union-attr]
     assert (await resume(session, placed.job)).job.state is State.RUNNING
@@ -77,7 +79,7 @@ async def test_an_extension_is_asked_for_what_it_adds(
 ) -> None:
     source, _ = await source_of(session, (await stored(session)).job_id)
     job = await queued(session, request_for(operation="extend", prompt="on", source=source, seconds=8))
-    _, call = rebuild(session, job)
+    call = await recorded_call(session, placed_in(session.ledger, job))
     assert (job.seconds, call.seconds, call.source_video_id) == (12, 8, source.video_id)
     resumed = await resume(session, job)
     assert (await settle(session, resumed.job, interval_s=0.05, timeout_s=30)).state is State.STORED

@@ -1,0 +1,243 @@
+"""What the events of a stream say, each of its type: the one place where a history is searched.
+
+A stream is read once and sorted by type in one pass; an event is parsed when it is asked for.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Self
+
+from ledger.events import (
+    ApprovalGranted,
+    ApprovalRefused,
+    AssetLost,
+    AssetStored,
+    ChangeClosed,
+    ChangeProposed,
+    DecisionOverridden,
+    RenderAbandoned,
+    RenderAdopted,
+    RenderCancelled,
+    RenderDecided,
+    RenderDenied,
+    RenderHeld,
+    RenderRequested,
+    RequestSigned,
+    SubmissionAbsent,
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionRejected,
+    SubmissionUnknown,
+    Variant,
+    WebhookMatched,
+)
+from ledger.job import Job
+from ledger.log.ledger import Ledger
+from ledger.record import E, Entry, Record, entries
+
+Decision = RenderDecided | RenderDenied | RenderHeld
+AnswerEvent = ApprovalGranted | ApprovalRefused
+OutcomeEvent = SubmissionAccepted | SubmissionRejected | SubmissionUnknown | SubmissionAbsent
+ByPeople = AnswerEvent | DecisionOverridden | RenderCancelled | RenderAbandoned
+
+
+class StreamHistory:
+    """The records of a stream in which a person asks for something and others answer."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = tuple(records)
+        self._by_type: defaultdict[str, list[Record]] = defaultdict(list)
+        for record in self.records:
+            self._by_type[record.type].append(record)
+
+    @classmethod
+    def read(cls, ledger: Ledger, stream: str) -> Self:
+        """Read the history of `stream`."""
+        return cls(ledger.history(stream))
+
+    def all_of(self, kind: type[E]) -> list[Entry[E]]:
+        """Return the events of one type, in order."""
+        return list(entries(self._by_type.get(kind.type, ()), kind))
+
+    def last_of(self, kind: type[E]) -> Entry[E] | None:
+        """Return the last event of one type."""
+        return next(entries(reversed(self._by_type.get(kind.type, ())), kind), None)
+
+    @property
+    def first(self) -> Record:
+        """What the stream begins with."""
+        return self.records[0]
+
+    @property
+    def version(self) -> int:
+        """The version of the stream."""
+        return self.records[-1].version
+
+    @property
+    def signed_request(self) -> Entry[RequestSigned] | None:
+        """The signature of the request, which stands right behind it."""
+        return next(entries(self.records[1:2], RequestSigned), None)
+
+    @cached_property
+    def answers(self) -> list[Entry[AnswerEvent]]:
+        """The approvals and refusals, in order."""
+        return _in_order(self.all_of(ApprovalGranted), self.all_of(ApprovalRefused))
+
+    def waiting_before(self, answer: Record) -> Entry[RenderHeld | ChangeProposed] | None:
+        """Return what `answer` answers: the last hold before it, or the proposed change."""
+        waiting: list[Entry[RenderHeld | ChangeProposed]] = _in_order(
+            self.all_of(RenderHeld), self.all_of(ChangeProposed)
+        )
+        return next((one for one in reversed(waiting) if one.record.version < answer.version), None)
+
+    def approvals_since(self, waiting: Record) -> list[Entry[ApprovalGranted]]:
+        """Return the approvals recorded after `waiting`, a hold or a proposed change."""
+        granted = self.all_of(ApprovalGranted)
+        return [approval for approval in granted if approval.record.version > waiting.version]
+
+    @cached_property
+    def overrides(self) -> list[Entry[DecisionOverridden]]:
+        """The denials that were set aside, in order."""
+        return self.all_of(DecisionOverridden)
+
+    @cached_property
+    def by_people(self) -> list[Entry[ByPeople]]:
+        """What people said about it: answers, overrides, its withdrawal or being given up, in order."""
+        return _in_order(
+            self.answers,
+            self.overrides,
+            self.all_of(RenderCancelled),
+            self.all_of(RenderAbandoned),
+        )
+
+
+class ChangeHistory(StreamHistory):
+    """The records of a proposed change of the policy or of a budget."""
+
+    @property
+    def closed(self) -> ChangeClosed | None:
+        """How it ended; None while it waits."""
+        closed = self.last_of(ChangeClosed)
+        return closed.event if closed else None
+
+
+class JobHistory(StreamHistory):
+    """The records of a job: what was asked, decided, attempted, answered and kept."""
+
+    @classmethod
+    def of(cls, ledger: Ledger, job: Job) -> Self:
+        """Read the history of `job`."""
+        return cls.read(ledger, job.job_id)
+
+    # --- asked and decided ---
+
+    @cached_property
+    def requested(self) -> RenderRequested | None:
+        """The request; None of a video that another tool made."""
+        requested = self.last_of(RenderRequested)
+        return requested.event if requested else None
+
+    @cached_property
+    def adopted(self) -> RenderAdopted | None:
+        """The adoption of a video that another tool made; None of a request."""
+        return self._adoption.event if self._adoption else None
+
+    @cached_property
+    def decisions(self) -> list[Entry[Decision]]:
+        """The decisions, in order: one, and one more after each hold that was approved."""
+        return _in_order(self.all_of(RenderDecided), self.all_of(RenderDenied), self.all_of(RenderHeld))
+
+    @property
+    def decision(self) -> Entry[Decision] | None:
+        """The last decision, which counts; None of a video that another tool made."""
+        return self.decisions[-1] if self.decisions else None
+
+    @property
+    def hold(self) -> Entry[RenderHeld] | None:
+        """The last hold."""
+        return self.last_of(RenderHeld)
+
+    @property
+    def approved_until(self) -> str | None:
+        """When the first of the approvals of the last hold expires; None where none does."""
+        approvals = self.approvals_since(self.hold.record) if self.hold else []
+        ends = (approval.event.expires_at for approval in approvals)
+        return min((end for end in ends if end is not None), default=None)
+
+    def lapsed_overrides(self, now: datetime) -> list[str]:
+        """Return the denials whose overriding has run out."""
+        overrides = (entry.event for entry in self.overrides)
+        return [one.detail_code for one in overrides if datetime.fromisoformat(one.expires_at) <= now]
+
+    # --- attempted ---
+
+    @property
+    def intent(self) -> Entry[SubmissionIntended] | None:
+        """The intent of the last attempt."""
+        return self.last_of(SubmissionIntended)
+
+    @cached_property
+    def outcomes(self) -> list[Entry[OutcomeEvent]]:
+        """What came of the attempts, in order, as they were answered."""
+        return _in_order(
+            self.all_of(SubmissionAccepted),
+            self.all_of(SubmissionRejected),
+            self.all_of(SubmissionUnknown),
+            self.all_of(SubmissionAbsent),
+        )
+
+    @property
+    def outcome(self) -> Entry[OutcomeEvent] | None:
+        """What came of the last attempt; None where there was none, or it is not answered."""
+        last = self.outcomes[-1] if self.outcomes else None
+        return last if last and self._is_of_last_attempt(last.record) else None
+
+    @property
+    def lost(self) -> Entry[SubmissionUnknown] | None:
+        """Where the answer to the last attempt was given up, whatever was found out after that."""
+        lost = self.last_of(SubmissionUnknown)
+        return lost if lost and self._is_of_last_attempt(lost.record) else None
+
+    def _is_of_last_attempt(self, record: Record) -> bool:
+        return self.intent is None or record.version > self.intent.record.version
+
+    @property
+    def server(self) -> str | None:
+        """The base URL of its server: of the last attempt, or where the video was adopted."""
+        return self._began.event.server if self._began else None
+
+    @property
+    def began_at(self) -> str | None:
+        """When the render was asked for last, or its video adopted."""
+        return self._began.record.recorded_at if self._began else None
+
+    @property
+    def _began(self) -> Entry[SubmissionIntended] | Entry[RenderAdopted] | None:
+        return self.intent or self._adoption
+
+    @property
+    def _adoption(self) -> Entry[RenderAdopted] | None:
+        return self.last_of(RenderAdopted)
+
+    # --- learnt about its video ---
+
+    @property
+    def matched_webhooks(self) -> set[str]:
+        """The ids of the webhook events that are tied to it."""
+        return {entry.event.webhook_event_id for entry in self.all_of(WebhookMatched)}
+
+    @property
+    def lost_variants(self) -> set[Variant]:
+        """The files that are no longer here, and were not stored again since."""
+        told: list[Entry[AssetLost | AssetStored]] = _in_order(
+            self.all_of(AssetLost), self.all_of(AssetStored)
+        )
+        is_lost = {entry.event.variant: entry.event.type == AssetLost.type for entry in told}
+        return {variant for variant, lost in is_lost.items() if lost}
+
+
+def _in_order(*kinds: Sequence[Entry[E]]) -> list[Entry[E]]:
+    """Merge events of several types by their place in the stream."""
+    return sorted((entry for kind in kinds for entry in kind), key=lambda entry: entry.record.version)
