@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from ledger.canonical import sha256_hex
+from ledger.errors import EventIdConflict
 from ledger.events import (
     Outcome,
     RenderClosed,
@@ -216,3 +217,15 @@ async def test_a_placed_request_leaves_an_intact_ledger(
     placed: Placed = await place(session, request_for())
     assert placed.job.attempts == 1
     assert intact()
+
+
+@pytest.mark.parametrize("key", [None, "teaser"])
+async def test_a_conflict_that_no_repeated_request_explains_is_raised(
+    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    def conflict(*_: Any, **__: Any) -> Any:
+        raise EventIdConflict("this event is recorded otherwise")
+
+    monkeypatch.setattr(session.ledger, "append", conflict)
+    with pytest.raises(EventIdConflict, match="recorded otherwise"):
+        await place(session, request_for(request_key=key), queue=True)
