@@ -1,7 +1,6 @@
 """The one table of exit codes, and which error or job ends with which.
 
-Errors are matched by the packages' own trees; the modules they live in are imported only when there is an
-error or a job to match, so that ``--help`` and a Ctrl-C in the first instant pay nothing for them.
+Errors and jobs are matched by name; ``--help`` and a Ctrl-C in the first instant import nothing for them.
 """
 
 from collections.abc import Iterable
@@ -83,31 +82,30 @@ def of_job(job: "Job") -> ExitCode:
     return OF_STATE.get(job.state.value, ExitCode.DONE)
 
 
-def of_error(error: Exception) -> ExitCode | None:
-    """Return the exit code for an error raised on purpose; None for one that was not."""
-    from decision.errors import DecisionError  # noqa: PLC0415
-    from ledger import errors as ledger  # noqa: PLC0415
-    from render_service.runtime import errors as service  # noqa: PLC0415
-    from sora_adapter import errors as adapter  # noqa: PLC0415
+OF_ERROR = {
+    "ledger.errors.JobNotFound": ExitCode.BAD_INPUT,
+    "ledger.errors.AmbiguousJob": ExitCode.BAD_INPUT,
+    "ledger.errors.LedgerUnusable": ExitCode.LEDGER_UNUSABLE,
+    "ledger.errors.LedgerError": ExitCode.FAILED,
+    "decision.errors.DecisionError": ExitCode.BAD_INPUT,
+    "render_service.runtime.errors.BadInput": ExitCode.BAD_INPUT,
+    "render_service.runtime.errors.NotApproved": ExitCode.DENIED,
+    "render_service.runtime.errors.MayBeOurs": ExitCode.UNKNOWN,
+    "render_service.runtime.errors.NotIntact": ExitCode.INTEGRITY,
+    "render_service.runtime.errors.ServiceError": ExitCode.FAILED,
+    "sora_adapter.errors.SettingsUnusable": ExitCode.BAD_INPUT,
+    "sora_adapter.errors.ReferenceUnreadable": ExitCode.BAD_INPUT,
+    "sora_adapter.errors.OperationUnsupported": ExitCode.BAD_INPUT,
+    "sora_adapter.errors.PollTimeout": ExitCode.TIMED_OUT,
+    "sora_adapter.errors.ServerTrouble": ExitCode.SERVER,
+    "sora_adapter.errors.ServerRefused": ExitCode.SERVER,
+    "sora_adapter.errors.ServerUnreadable": ExitCode.SERVER,
+    "sora_adapter.errors.AdapterError": ExitCode.FAILED,
+}
+"""By the name of an error's class, the most specific first, so that nothing is imported to end a command."""
 
-    table: list[tuple[type[Exception], ExitCode]] = [
-        (ledger.JobNotFound, ExitCode.BAD_INPUT),
-        (ledger.AmbiguousJob, ExitCode.BAD_INPUT),
-        (ledger.LedgerUnusable, ExitCode.LEDGER_UNUSABLE),
-        (ledger.LedgerError, ExitCode.FAILED),
-        (DecisionError, ExitCode.BAD_INPUT),
-        (service.BadInput, ExitCode.BAD_INPUT),
-        (service.NotApproved, ExitCode.DENIED),
-        (service.MayBeOurs, ExitCode.UNKNOWN),
-        (service.NotIntact, ExitCode.INTEGRITY),
-        (service.ServiceError, ExitCode.FAILED),
-        (adapter.SettingsUnusable, ExitCode.BAD_INPUT),
-        (adapter.ReferenceUnreadable, ExitCode.BAD_INPUT),
-        (adapter.OperationUnsupported, ExitCode.BAD_INPUT),
-        (adapter.PollTimeout, ExitCode.TIMED_OUT),
-        (adapter.ServerTrouble, ExitCode.SERVER),
-        (adapter.ServerRefused, ExitCode.SERVER),
-        (adapter.ServerUnreadable, ExitCode.SERVER),
-        (adapter.AdapterError, ExitCode.FAILED),
-    ]
-    return next((code for kind, code in table if isinstance(error, kind)), None)
+
+def of_error(error: Exception) -> ExitCode | None:
+    """Return the exit code for an error raised on purpose; None for any other."""
+    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
+    return next((OF_ERROR[name] for name in names if name in OF_ERROR), None)

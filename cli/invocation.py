@@ -16,8 +16,13 @@ import click
 from cli.text import output
 from ledger.log.ledger import Ledger
 from ledger.record import Authority
+from render_service.api.sessions import in_session
+from render_service.rules.policies import active_rules, ledger_if_any, packaged_rules
+from render_service.runtime.documents import job_document
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
+from render_service.session.session import usable_profile
+from render_service.submission.spool import waiting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,9 +59,6 @@ class Invocation:
 
         One that begins a ledger and `calls` a server does not begin it for a server that cannot be used.
         """
-        from render_service.api.sessions import in_session  # noqa: PLC0415  # asyncio: the same
-        from render_service.session.session import usable_profile  # noqa: PLC0415  # not for commands that only read
-
         if begins and calls:
             usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
         elif not begins:
@@ -76,12 +78,6 @@ class Invocation:
 
         What is wrong with a ledger is said when it is used; `LedgerUnusable` if its policy cannot be read.
         """
-        from render_service.rules.policies import (  # noqa: PLC0415  # only for who decides
-            active_rules,
-            ledger_if_any,
-            packaged_rules,
-        )
-
         with ledger_if_any(self.settings) as ledger:
             return active_rules(ledger) if ledger else packaged_rules()
 
@@ -93,8 +89,6 @@ class Invocation:
         return ledger
 
     def _say_what_waits(self, ledger: Ledger) -> None:
-        from render_service.submission.spool import waiting  # noqa: PLC0415  # only where there are files
-
         if found := [one.path for one in waiting(self.settings, ledger)]:
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             say(
@@ -104,8 +98,6 @@ class Invocation:
 
     def job_document(self, job: "Job") -> "Json":
         """Return `job` as every command shows it, with what only its events have."""
-        from render_service.runtime.documents import job_document  # noqa: PLC0415  # pydantic models: only who shows one
-
         with self.ledger() as ledger:
             return job_document(job, ledger)
 
@@ -123,11 +115,6 @@ class Invocation:
     def shows_text(self) -> bool:
         """Whether what is printed is read on a terminal right now."""
         return not self.prints_json and sys.stdout.isatty()
-
-    @property
-    def shows_progress(self) -> bool:
-        """Whether stderr gets a progress bar: on a terminal only."""
-        return sys.stderr.isatty()
 
     def emit(self, document: Any, text: "Callable[[Console], None]") -> None:
         """Put out one result: `document` as JSON, or what `text` prints; and into --json-out, if given."""

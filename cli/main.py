@@ -2,86 +2,112 @@
 
 import io
 import sys
+from difflib import get_close_matches
 from importlib import import_module
-from itertools import chain
 from typing import Any, NoReturn, TextIO
 
 import click
 
 from cli.exit_codes import MEANINGS, ExitCode
+from cli.failures import explain_error, unexpected, wants_json
 from cli.text import output
-from cli.text.failures import explain_error, unexpected, wants_json
 
 SECTIONS = {
-    "Begin": ("demo", "init", "doctor", "templates", "completion"),
-    "Ask for renders": (
-        "create",
-        "create-and-poll",
-        "create-batch",
-        "image2video",
-        "remix",
-        "check-remix",
-        "edit",
-        "extend",
-        "create-character",
-        "character",
-    ),
-    "Follow and keep": (
-        "poll",
-        "status",
-        "download",
-        "review",
-        "cancel",
-        "give-up",
-        "delete",
-        "reconcile",
-        "adopt",
-        "list",
-        "jobs",
-    ),
-    "Rules and money": (
-        "decide",
-        "whynot",
-        "what-if",
-        "approve",
-        "reject",
-        "resume",
-        "policy",
-        "budget",
-        "changes",
-        "spend",
-    ),
-    "Look into the record": ("log", "show", "explain"),
-    "Prove and check": (
-        "verify",
-        "audit",
-        "replay",
-        "checkpoint",
-        "prove",
-        "export",
-        "verify-bundle",
-        "key",
-    ),
-    "Operate": ("worker", "queue", "assets", "copy", "backup", "restore", "erase"),
-    "For other programs": ("serve", "webhook", "record", "attach", "sandbox"),
+    "Core commands": {
+        "create": "Request a render and return immediately.",
+        "create-and-poll": "Request a render, wait, and save its video.",
+        "poll": "Wait for a render and store its video.",
+        "status": "Show the state of a job.",
+        "jobs": "List the ledger's jobs.",
+        "show": "Show a job and everything recorded about it.",
+        "download": "Copy the files of a completed job.",
+        "remix": "Change exactly one thing in a completed video.",
+    },
+    "Setup": {
+        "demo": "Run a complete demonstration; needs no key or network.",
+        "init": "Create a ledger, or grant a database role access to it.",
+        "doctor": "Check the setup and suggest fixes.",
+        "templates": "Show prompt templates.",
+        "completion": "Print a shell completion script.",
+    },
+    "More ways to render": {
+        "create-batch": "Request every render of a JSONL file.",
+        "edit": "Change a video, by its id or from a file.",
+        "extend": "Add seconds to the end of a video.",
+        "create-character": "Create a character from a short video.",
+        "character": "Show what is known about a character.",
+        "check-remix": "Check whether a prompt asks for exactly one change.",
+        "image2video": "Accept the command lines of image2video.",
+    },
+    "Jobs and videos": {
+        "review": "Record a review of a video.",
+        "resume": "Submit a job that was decided but not sent.",
+        "cancel": "Withdraw a job that was not submitted.",
+        "reconcile": "Find the outcome of a submission whose answer was lost.",
+        "give-up": "Close a job whose render never finishes.",
+        "delete": "Delete a video from the server.",
+        "adopt": "Import videos made with another tool.",
+        "list": "List the server's videos.",
+    },
+    "Decisions and money": {
+        "decide": "Show the decision on a request; record nothing.",
+        "whynot": "Explain why a job was denied or failed, with the fix.",
+        "what-if": "Show which past decisions another policy would change.",
+        "approve": "Approve a held render or a proposed change.",
+        "reject": "Reject a held render or a proposed change.",
+        "changes": "List proposed changes of policy and budgets.",
+        "policy": "Show, check or activate the policy.",
+        "budget": "Set spending limits and show what is left.",
+        "spend": "Show what was spent and what is left.",
+    },
+    "Record and evidence": {
+        "log": "Show the records of the ledger, in order.",
+        "explain": "Explain a decision, and check its record.",
+        "verify": "Check that the record is intact.",
+        "audit": "Check that every attempt and dollar is accounted for.",
+        "replay": "Rebuild every job from its records and compare.",
+        "checkpoint": "Sign the tree head, or compare with an old one.",
+        "prove": "Prove that a record is in the ledger.",
+        "export": "Export evidence that others can check.",
+        "verify-bundle": "Check exported evidence.",
+        "key": "Create a signing key, or show its public half.",
+    },
+    "Operations": {
+        "worker": "Submit, observe and store jobs as they become due.",
+        "queue": "Show the jobs that wait for a worker.",
+        "assets": "List, check or clean up stored files.",
+        "copy": "Copy a ledger to SQLite or PostgreSQL.",
+        "backup": "Write the whole ledger to a new file.",
+        "restore": "Restore a ledger from a backup and verify it.",
+        "erase": "Erase private text; the record stays provable.",
+    },
+    "Integration": {
+        "serve": "Receive webhooks; serve health checks and metrics.",
+        "webhook": "Manage the server's webhook endpoints.",
+        "record": "Record a fact from another system.",
+        "attach": "Attach an output to a workflow.",
+        "sandbox": "Run a local server of the Videos API.",
+    },
 }
-COMMANDS = tuple(chain.from_iterable(SECTIONS.values()))
-SHORT_HELP_CHARACTERS = 58
-"""What is left of a line of 80 beside the longest name."""
+"""Every command with its short help, by heading; help is printed from here and imports no command."""
+
+SHORT_HELP = {name: text for section in SECTIONS.values() for name, text in section.items()}
+COMMANDS = tuple(SHORT_HELP)
+PROGRAM = "sora-ledger"
 
 _EXIT_CODES = " · ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items())
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name and imports one when it is asked for."""
+    """Lists its commands from the table, and imports a command's module when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """Return the commands in the order a newcomer meets them."""
+        """Return the commands in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import one command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in SHORT_HELP:
             return None
         name = cmd_name.replace("-", "_")
         command = getattr(import_module(f"cli.commands.{name}"), f"{name}_command")
@@ -91,30 +117,24 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is called; where there is none of this name, tell the nearest."""
-        if args[0] not in COMMANDS and not ctx.resilient_parsing:
-            from difflib import get_close_matches  # noqa: PLC0415  # only for a typing error
-
-            if near := get_close_matches(args[0], COMMANDS, n=1):
+        """Find the command that is called; suggest the nearest name for an unknown one."""
+        if args[0] not in SHORT_HELP and not ctx.resilient_parsing:
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            if near:
                 ctx.fail(f"No such command {args[0]!r}; did you mean {near[0]!r}?")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands under the headings of their sections, all in one column."""
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the commands under their headings, aligned in one column."""
         width = max(map(len, COMMANDS))
-        for heading, names in SECTIONS.items():
+        for heading, commands in SECTIONS.items():
             with formatter.section(heading):
-                formatter.write_dl([(name.ljust(width), self._told(ctx, name)) for name in names])
-
-    def _told(self, ctx: click.Context, name: str) -> str:
-        command = self.get_command(ctx, name)
-        assert command  # noqa: S101  # a section names commands there are
-        return command.get_short_help_str(SHORT_HELP_CHARACTERS)
+                formatter.write_dl([(name.ljust(width), text) for name, text in commands.items()])
 
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog=f"Exit codes: {_EXIT_CODES}.",
 )
 @click.version_option(package_name="sora-ledger")
@@ -130,12 +150,12 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of the table."""
-    _take_every_letter(sys.stdout)
+    _set_encoding(sys.stdout)
     sys.exit(run(arguments))
 
 
-def _take_every_letter(stdout: TextIO) -> None:
-    """Let no letter end a command that was paid for: programs read UTF-8, a terminal what it can show."""
+def _set_encoding(stdout: TextIO) -> None:
+    """Write UTF-8 to programs, and escape what a terminal cannot show: no letter may end a paid command."""
     if isinstance(stdout, io.TextIOWrapper):
         encoding = stdout.encoding if stdout.isatty() else "utf-8"
         stdout.reconfigure(encoding=encoding, errors="backslashreplace")
@@ -150,17 +170,30 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
-        result: Any = cli.main(args=arguments, prog_name="sora-ledger", standalone_mode=False)
+        result: Any = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except SystemExit:  # how click leaves when whoever read us has gone, as `| head` does
+    except SystemExit:  # click exits like this when the reader of stdout is gone, as with `| head`
         return ExitCode.DONE
     except (Exception, KeyboardInterrupt) as error:
-        told = explain_error(error)
-        if told is None and isinstance(error, Exception) and output.current().is_json:
-            told = unexpected(error)
-        if told is None:
+        if isinstance(error, click.UsageError) and error.ctx is None:
+            error.ctx = _context_of(arguments)  # click's parser sets none
+        failure = explain_error(error)
+        if failure is None and isinstance(error, Exception) and output.current().is_json:
+            failure = unexpected(error)
+        if failure is None:
             raise
-        told.report()
-        return told.exit_code
+        failure.report()
+        return failure.exit_code
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _context_of(arguments: list[str]) -> click.Context:
+    """Return the context of the command that `arguments` call, for its usage line and its help."""
+    context = click.Context(cli, info_name=PROGRAM)
+    for word in arguments:
+        group = context.command
+        command = group.get_command(context, word) if isinstance(group, click.Group) else None
+        if command:
+            context = click.Context(command, info_name=word, parent=context)
+    return context

@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.exit_codes import ExitCode
-from cli.flows.capabilities import check_offered
+from cli.flows.video import check_offered, show_get
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
+from cli.text.jobs import show_job
+from render_service.adoption.adopt import adopt
+from render_service.adoption.archive import archive
+from render_service.submission.preview import address
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +25,7 @@ _COUNTS = ("listed", "adopted", "known", "stored", "thumbnails", "running", "fai
 _SHOWN = {"failed": "failed to render"}  # else a reader takes it for a failure of the archive
 
 
-@click.command("adopt", short_help="Take in videos made by another tool.")
+@click.command("adopt", short_help="Import videos made with another tool.")
 @click.option("--id", "video_id", metavar="VIDEO_ID", help="The video to take in.")
 @click.option("--all", "everything", is_flag=True, help="Every video of the account, with their files.")
 @common.dry_run
@@ -48,9 +52,6 @@ def adopt_command(inv: Invocation, *, video_id: str | None, everything: bool, dr
 
 
 def _preview(inv: Invocation, video_id: str | None) -> None:
-    from cli.commands.status import show_get  # noqa: PLC0415
-    from render_service.submission.preview import address  # noqa: PLC0415
-
     if video_id is not None:
         show_get(inv, video_id)
         return
@@ -61,16 +62,12 @@ def _preview(inv: Invocation, video_id: str | None) -> None:
 
 
 def _adopt_one(inv: Invocation, video_id: str) -> None:
-    from render_service.adoption.adopt import adopt  # noqa: PLC0415  # calls a server
-
     async def follow(session: "Session") -> "tuple[Job, bool]":
         return await adopt(session, video_id)
 
     job, now = inv.session(follow, begins=True)
 
     def text(console: "Console") -> None:
-        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
-
         if not now:
             console.print("the ledger knows this video already")
         show_job(console, job, inv.settings.place_url)
@@ -81,10 +78,8 @@ def _adopt_one(inv: Invocation, video_id: str) -> None:
 
 
 def _adopt_all(inv: Invocation) -> None:
-    from render_service.adoption.archive import archive  # noqa: PLC0415  # calls a server
-
     async def follow(session: "Session") -> "Archive":
-        if not inv.shows_progress:
+        if not output.shows_progress():
             return await archive(session)
         from rich.status import Status  # noqa: PLC0415
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.commands.log import read_moment
 from cli.commands.resume import submit_and_show
 from cli.flows.answer import answer_and_show, read_key
 from cli.flows.propose import CHANGE, answer_change
 from cli.invocation import Invocation
 from cli.options import common
 from ledger.job import State
+from render_service.approvals.answer_changes import approve_change
+from render_service.approvals.approvals import approve
 
 if TYPE_CHECKING:
     from ledger.job import Job
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("approve", short_help="Say yes to a render that is held.")
+@click.command("approve", short_help="Approve a held render or a proposed change.")
 @common.job_id
 @click.option("--comment", metavar="TEXT", help="Recorded with the answer.")
 @click.option(
     "--until",
     metavar="TIME",
-    callback=read_moment,
+    callback=common.read_moment,
     help="When the approval expires.  [default: in a week]",
 )
 @common.answer_key
@@ -53,15 +54,12 @@ def approve_command(
     if name.startswith(CHANGE):
         if submit:
             raise click.UsageError("--submit is for a render; a change is carried out with its last approval")
-        from render_service.approvals.answer_changes import approve_change  # noqa: PLC0415
 
         signer = read_key(key)
         answer_change(inv, lambda office: approve_change(office, name, comment, signer, moment))
         return
 
     async def follow(session: "Session", job: "Job", signer: "Signer | None") -> "Answered":
-        from render_service.approvals.approvals import approve  # noqa: PLC0415
-
         return await approve(session, job, comment, signer, moment)
 
     job = answer_and_show(inv, name, key, follow, silent=submit)

@@ -7,18 +7,20 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
+from render_service.assets.maintenance import check, file_document, named_files, remove_unnamed
+from render_service.assets.store import AssetStore
 from render_service.runtime.documents import counted
+from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.assets.store import AssetStore
 
 MEGABYTE = 1_000_000
 _SHOWN = 12  # digits of a digest, for people
 
 
-@click.command("assets", short_help="List, check or clear stored files.")
+@click.command("assets", short_help="List, check or clean up stored files.")
 @click.argument("action", metavar="list|check|gc|claim", type=click.Choice(["list", "check", "gc", "claim"]))
 @click.option("--quick", is_flag=True, help="With check: compare sizes only, read no bytes.")
 @click.option("--dry-run", is_flag=True, help="With gc: show what would be removed, and remove nothing.")
@@ -39,8 +41,6 @@ def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) 
       sora-ledger assets check --quick
       sora-ledger assets gc --dry-run
     """
-    from render_service.assets.store import AssetStore  # noqa: PLC0415
-
     if quick and action != "check":
         raise click.UsageError("--quick is for `assets check`")
     if dry_run and action != "gc":
@@ -58,8 +58,6 @@ def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) 
 
 
 def _list(inv: Invocation, assets: "AssetStore") -> None:
-    from render_service.assets.maintenance import file_document, named_files  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         files = [file_document(file) for file in named_files(ledger)]
     total = sum({file["sha256"]: file["bytes"] for file in files}.values())
@@ -68,8 +66,6 @@ def _list(inv: Invocation, assets: "AssetStore") -> None:
 
 
 def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
-    from render_service.assets.maintenance import check, file_document, named_files  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         named = list(named_files(ledger))
     looked = [file_document(file, state) for file, state in check(assets, named, quick=quick)]
@@ -97,8 +93,6 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
 
 
 def _claim(inv: Invocation) -> None:
-    from render_service.assets.store import AssetStore  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         assets = AssetStore.of(inv.settings, ledger)
         assets.claim()
@@ -109,10 +103,6 @@ def _claim(inv: Invocation) -> None:
 
 
 def _gc(inv: Invocation, *, dry_run: bool) -> None:
-    from render_service.assets.maintenance import remove_unnamed  # noqa: PLC0415
-    from render_service.assets.store import AssetStore  # noqa: PLC0415
-    from render_service.session.session import utc_now  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         assets = AssetStore.of(inv.settings, ledger)
         done = remove_unnamed(ledger, assets, utc_now(), dry_run=dry_run)

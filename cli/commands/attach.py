@@ -6,13 +6,14 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from render_service.adoption.external import attach
 
 if TYPE_CHECKING:
     from ledger.job import Job
     from render_service.session.session import Session
 
 
-@click.command("attach", short_help="Tie an output to a workflow.")
+@click.command("attach", short_help="Attach an output to a workflow.")
 @common.job_id
 @click.option("--workflow", metavar="NAME", required=True, help="Distribution, QA review, an edit suite …")
 @click.option("--uri", metavar="URI", required=True, help="Where it is found there.")
@@ -24,7 +25,6 @@ def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> No
     Example:
       sora-ledger attach job_01a2 --workflow qa --uri https://qa.example/7
     """
-    from render_service.adoption.external import attach  # noqa: PLC0415
 
     async def follow(session: "Session") -> "tuple[Job, bool]":
         return await attach(session, await session.job(name), workflow, uri)

@@ -4,12 +4,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.commands.log import read_moment
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.printable import printable
+from decision.money import format_usd
+from render_service.api.sessions import finished
 from render_service.recovery.attempts import GRACE_S
+from render_service.recovery.audit import Scope, audit, audited_at
+from render_service.recovery.findings import deal_with
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
@@ -21,8 +24,10 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("audit", short_help="Is everything begun and paid for accounted for?")
-@click.option("--since", callback=read_moment, metavar="TIME", help="Only what was begun at or after this.")
+@click.command("audit", short_help="Check that every attempt and dollar is accounted for.")
+@click.option(
+    "--since", callback=common.read_moment, metavar="TIME", help="Only what was begun at or after this."
+)
 @click.option(
     "--offline", is_flag=True, help="Ask no server; what it has and the ledger has not is not seen."
 )
@@ -77,9 +82,6 @@ def audit_command(
         _count(inv, as_of)
         return
 
-    from render_service.api.sessions import finished  # noqa: PLC0415
-    from render_service.recovery.audit import Scope, audit  # noqa: PLC0415  # may call a server
-
     scope = Scope(since, grace_s, offline)
     with inv.ledger() as ledger:
         done = finished(audit(ledger, inv.settings, inv.trace, scope))
@@ -90,8 +92,6 @@ def audit_command(
 
 def _deal_with(inv: Invocation, name: str, why: str) -> None:
     async def follow(session: "Session") -> "list[Finding]":
-        from render_service.recovery.findings import deal_with  # noqa: PLC0415
-
         return await deal_with(session, name, why)
 
     findings = inv.session(follow)
@@ -105,8 +105,6 @@ def _deal_with(inv: Invocation, name: str, why: str) -> None:
 
 
 def _count(inv: Invocation, position: int) -> None:
-    from render_service.recovery.audit import audited_at  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         attempts = audited_at(ledger, position)
     document = {"clean": attempts.adds_up, "position": position, "attempts": attempts.document()}
@@ -123,8 +121,6 @@ def _equation(console: "Console", attempts: "Attempts") -> None:
 
 
 def _text(console: "Console", done: "Audit") -> None:
-    from decision.money import format_usd  # noqa: PLC0415  # only for text
-
     _equation(console, done.attempts)
     for attempt in done.document()["open"]:
         console.print(f"open: {attempt['job_id']} is {attempt['state']}, begun {attempt['age_s']} s ago")

@@ -7,7 +7,8 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
-from cli.text.progress import progress
+from cli.text import output
+from render_service.maintenance.backup import back_up
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from render_service.maintenance.backup import Backup
 
 
-@click.command("backup", short_help="Write the whole ledger into one new file.")
+@click.command("backup", short_help="Write the whole ledger to a new file.")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @common.invocation
 def backup_command(inv: Invocation, *, file: Path) -> None:
@@ -30,10 +31,8 @@ def backup_command(inv: Invocation, *, file: Path) -> None:
     Example:
       sora-ledger backup ledger-2026-11-20.backup
     """
-    from render_service.maintenance.backup import back_up  # noqa: PLC0415
-
-    with progress(inv, "pages") as tell:
-        made = back_up(inv.settings.ledger_url, file, tell)
+    with output.progress("pages") as report_progress:
+        made = back_up(inv.settings.ledger_url, file, report_progress)
     inv.emit(made.document(), lambda console: _text(console, made))
 
 

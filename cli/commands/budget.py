@@ -8,7 +8,14 @@ from cli.flows.propose import propose
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.common import read_dollars
+from cli.text.tables import columns
+from decision.money import format_usd
 from decision.rules.approvals import Change
+from ledger.log.ledger import Ledger
+from render_service.approvals.changes import propose_limit
+from render_service.rules.budget_names import Period, read_name
+from render_service.rules.budgets import set_limit, standing
+from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 LIFTED = "none"
 
 
-@click.command("budget", short_help="Limit what may be spent, and see what is left.")
+@click.command("budget", short_help="Set spending limits and show what is left.")
 @click.argument("action", metavar="set|list", type=click.Choice(["set", "list"]))
 @click.argument("name", required=False)
 @click.option("--limit", metavar="USD", help="Dollars, such as 250 or 2.50; none lifts the limit.")
@@ -75,12 +82,6 @@ def budget_command(  # one parameter per option
 
 
 def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: str | None) -> None:
-    from ledger.log.ledger import Ledger  # noqa: PLC0415
-    from render_service.approvals.changes import propose_limit  # noqa: PLC0415
-    from render_service.rules.budget_names import Period, read_name  # noqa: PLC0415
-    from render_service.rules.budgets import set_limit  # noqa: PLC0415
-    from render_service.session.session import utc_now  # noqa: PLC0415
-
     budget, now, who = read_name(name, Period(period)), utc_now(), inv.settings.provenance(inv.trace)
     if inv.rules.policy.rules_for(Change.BUDGET):
         propose(inv, lambda office: propose_limit(office, budget, usd_micros, why))
@@ -91,27 +92,11 @@ def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: s
 
 
 def _show(inv: Invocation, ledger: Any, *, past: bool = False) -> None:
-    from render_service.rules.budgets import standing  # noqa: PLC0415
-    from render_service.session.session import utc_now  # noqa: PLC0415
-
     found = standing(ledger, utc_now(), past=past)
-    inv.emit({"budgets": [left_document(left) for left in found]}, lambda console: _text(console, found))
-
-
-def left_document(left: "Left") -> dict[str, Any]:
-    """Return a budget as JSON, in micro-dollars; null where it has no limit."""
-    return {
-        "budget": left.budget,
-        "limit_usd_micros": left.limit_usd_micros,
-        "held_usd_micros": left.held_usd_micros,
-        "left_usd_micros": left.usd_micros,
-    }
+    inv.emit({"budgets": [left.document() for left in found]}, lambda console: _text(console, found))
 
 
 def _text(console: "Console", found: "list[Left]") -> None:
-    from cli.text.tables import columns  # noqa: PLC0415  # rich: only for text
-    from decision.money import format_usd  # noqa: PLC0415
-
     def usd(amount: int | None) -> str:
         return "no limit" if amount is None else format_usd(amount)
 

@@ -7,6 +7,9 @@ import click
 from cli.flows.propose import CHANGE, answer_change
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.jobs import show_job
+from render_service.approvals.answer_changes import cancel_change
+from render_service.submission.cancel import cancel
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,11 +35,9 @@ def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
     if name.startswith(CHANGE):
         if why:
             raise click.UsageError("--why is for a job; a change is cancelled without it")
-        from render_service.approvals.answer_changes import cancel_change  # noqa: PLC0415
 
         answer_change(inv, lambda office: cancel_change(office, name))
         return
-    from render_service.submission.cancel import cancel  # noqa: PLC0415
 
     async def follow(session: "Session") -> "Job":
         return await cancel(session, await session.job(name), why)
@@ -44,8 +45,6 @@ def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
     job = inv.session(follow)
 
     def text(console: "Console") -> None:
-        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
-
         show_job(console, job, inv.settings.place_url)
 
     inv.emit(inv.job_document(job), text)

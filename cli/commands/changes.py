@@ -8,6 +8,7 @@ from cli.flows.propose import change_document, change_lines
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.printable import printable
+from render_service.approvals.changes import PENDING, changes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,8 +27,6 @@ def changes_command(inv: Invocation, *, everything: bool) -> None:
       sora-ledger changes
       sora-ledger changes --all
     """
-    from render_service.approvals.changes import PENDING, changes  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         found = [one for one in changes(ledger) if everything or one.state == PENDING]
         document = {"changes": [change_document(ledger, one) for one in found]}

@@ -7,15 +7,23 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from ledger.errors import LedgerUnusable
+from render_service.adoption.characters import (
+    KnownCharacter,
+    character_document,
+    find_character,
+    profile_of,
+    see_character,
+)
+from render_service.api.sessions import finished
+from render_service.submission.preview import address
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.record import Record
-    from render_service.adoption.characters import KnownCharacter
 
 
-@click.command("character", short_help="Say what is known of a character.")
+@click.command("character", short_help="Show what is known about a character.")
 @click.option("--id", "character_id", metavar="CHAR_ID", required=True, help="The id of the character.")
 @click.option("--offline", is_flag=True, help="Say what the ledger knows; ask no server.")
 @common.dry_run
@@ -28,9 +36,6 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
     Example:
       sora-ledger character --id char_123
     """
-    from render_service.adoption.characters import KnownCharacter, see_character  # noqa: PLC0415  # may call a server
-    from render_service.api.sessions import finished  # noqa: PLC0415
-
     recorded = _recorded(inv, character_id)
     if dry_run:
         _preview(inv, character_id, recorded)
@@ -46,8 +51,6 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
 
 def _recorded(inv: Invocation, character_id: str) -> "Record | None":
     """Return its record; a server is asked without a ledger too."""
-    from render_service.adoption.characters import find_character  # noqa: PLC0415
-
     try:
         ledger = inv.ledger()
     except LedgerUnusable:
@@ -59,9 +62,6 @@ def _recorded(inv: Invocation, character_id: str) -> "Record | None":
 
 
 def _preview(inv: Invocation, character_id: str, recorded: "Record | None") -> None:
-    from render_service.adoption.characters import profile_of  # noqa: PLC0415
-    from render_service.submission.preview import address  # noqa: PLC0415
-
     profile = profile_of(recorded) or inv.settings.chosen_profile()
     url = f"{address(inv.settings, profile)}/videos/characters/{character_id}"
     document = {"dry_run": True, "request": {"method": "GET", "url": url}}
@@ -70,8 +70,6 @@ def _preview(inv: Invocation, character_id: str, recorded: "Record | None") -> N
 
 def show_character(inv: Invocation, character: "KnownCharacter") -> None:
     """Emit a character."""
-    from render_service.adoption.characters import character_document  # noqa: PLC0415
-
     document = character_document(character)
 
     def text(console: "Console") -> None:

@@ -11,19 +11,22 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
 from cli.text.printable import printable
+from ledger.tree.head import TreeHead
+from render_service.evidence import checkpoints
+from render_service.evidence.keys import read_verifier
+from render_service.evidence.publishing import publish as put
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ledger.tree.head import TreeHead
     from render_service.evidence.checkpoints import Comparison
 
 UNSIGNED = "not signed: no --key was given, so it says nothing about who vouches for it"
 NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could have written this checkpoint"
 
 
-@click.command("checkpoint", short_help="Sign the tree head; compare with an old one.")
+@click.command("checkpoint", short_help="Sign the tree head, or compare with an old one.")
 @common.signing
 @click.option(
     "--publish",
@@ -52,11 +55,6 @@ def checkpoint_command(
       sora-ledger checkpoint --key signing.key --publish checkpoint.txt
       sora-ledger checkpoint --check checkpoint.txt --verifier signing.key
     """
-    from ledger.tree.head import TreeHead  # noqa: PLC0415
-    from render_service.evidence import checkpoints  # noqa: PLC0415
-    from render_service.evidence.keys import read_verifier  # noqa: PLC0415
-    from render_service.evidence.publishing import publish as put  # noqa: PLC0415
-
     if check and (publish or key):
         raise click.UsageError("--check compares and signs nothing; leave out --key and --publish")
     if verifier and not check:

@@ -6,7 +6,8 @@ import click
 
 from cli.invocation import Invocation, say
 from cli.options import common
-from cli.text.progress import progress
+from cli.text import output
+from render_service.maintenance.copy import copy_ledger
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from render_service.maintenance.copy import Copy
 
 
-@click.command("copy", short_help="Move a ledger to SQLite or PostgreSQL.")
+@click.command("copy", short_help="Copy a ledger to SQLite or PostgreSQL.")
 @click.argument("source", metavar="SOURCE")
 @click.argument("target", metavar="TARGET")
 @common.invocation
@@ -31,10 +32,8 @@ def copy_command(inv: Invocation, *, source: str, target: str) -> None:
       sora-ledger copy ledger.db postgresql://ana@db.example.org/renders
       sora-ledger copy postgresql://ana@db.example.org/renders copy.db
     """
-    from render_service.maintenance.copy import copy_ledger  # noqa: PLC0415
-
-    with progress(inv, "records") as tell:
-        copied = copy_ledger(source, target, tell)
+    with output.progress("records") as report_progress:
+        copied = copy_ledger(source, target, report_progress)
     inv.emit(copied.document(), lambda console: _text(console, copied))
     if copied.grown:
         grown = counted(copied.grown, "record")

@@ -5,18 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.commands.create import end_placed, placed_document, request_of, show_placed, show_preview
-from cli.flows.capabilities import check_variants
 from cli.flows.finish import Finished, Wishes, finish, raise_trouble
+from cli.flows.submit import end_placed, list_models, placed_document, request_of, show_placed, show_preview
+from cli.flows.video import check_variants
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.copies import Copies, copying
-from cli.options.inputs import LoopCommand, ingredients
+from cli.options.inputs import LoopCommand, ingredients, list_models_option
 from cli.options.placement import Placing, overriding
 from cli.options.prompt import prompting
-from cli.text.models import list_models, show_models
 from decision.request.request import RenderRequest
 from render_service.assets.inputs import Material
+from render_service.submission.retry import Patience
+from render_service.submission.submit import place
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from render_service.submission.result import Placed
 
 
-@click.command("create-and-poll", cls=LoopCommand)
+@click.command("create-and-poll", cls=LoopCommand, short_help="Request a render, wait, and save its video.")
 @prompting
 @common.shape
 @ingredients
-@list_models
+@list_models_option
 @common.render
 @common.promotes
 @overriding
@@ -58,7 +59,7 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger create-and-poll --prompt "A steaming cup" --out cup.mp4
     """
     if models:
-        show_models(inv)
+        list_models(inv)
         return
     request, material = request_of(inv, **asked)
     wishes = Wishes(copies if download or copies.out else None, poll_interval, timeout)
@@ -75,14 +76,11 @@ def render_and_keep(
     """Place a request, wait for its video, store it, copy it out, and emit how it ended."""
 
     async def follow(session: "Session") -> "tuple[Placed, Finished]":
-        from render_service.submission.retry import Patience  # noqa: PLC0415
-        from render_service.submission.submit import place  # noqa: PLC0415
-
         patience = Patience(timeout_s=wishes.timeout_s)
         placed = await place(session, request, material, patience, override=how.override)
         if not inv.prints_json:
             show_placed(inv.console, placed, request, waiting=True)
-        return placed, await finish(inv, session, placed.job, wishes)
+        return placed, await finish(session, placed.job, wishes)
 
     placed, finished = inv.session(follow, begins=True)
     document = {"create": placed_document(inv, placed, request), "final": finished.document(inv)}

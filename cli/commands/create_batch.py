@@ -6,26 +6,35 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cli.flows.submit import advise_batch
+from cli.exit_codes import ExitCode, worst
+from cli.flows.advise import advise_batch
+from cli.flows.outcome import code_of, say_troubles, trouble_of
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.text.batches import progress_table, show_batch, show_preview
 from decision.rules.purpose import PURPOSES
+from render_service.assets.fit import read_fit
+from render_service.batches.file import read_batch
+from render_service.batches.folder import BatchFolder
+from render_service.batches.plan import plan
+from render_service.batches.run import BatchOptions, counts, run_batch
+from render_service.session.event_ids import batch_id
+from render_service.submission.preview import preview
+from sora_adapter.profiles import profile
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.log.ledger import Ledger
-    from render_service.batches.folder import BatchFolder
     from render_service.batches.item import Member
     from render_service.batches.plan import Planned
-    from render_service.batches.run import BatchOptions
 
 MOST_AT_ONCE = 64
 MOST_CHARACTERS = 100_000_000
 """Of a batch file, which is held in memory."""
 
 
-@click.command("create-batch", short_help="Ask for the renders of a JSONL file.")
+@click.command("create-batch", short_help="Request every render of a JSONL file.")
 @click.option(
     "--input",
     "file",
@@ -132,8 +141,6 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     """
     if queue and (terms["poll"] or terms["download"]):
         raise click.UsageError("--queue submits nothing, so there is nothing to wait for; leave out --poll")
-    from render_service.batches.folder import BatchFolder  # noqa: PLC0415  # the decision and images
-    from render_service.session.event_ids import batch_id  # noqa: PLC0415
 
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
     defaults |= {"augment": augment, "attested": attested, "profile": inv.settings.chosen_profile()}
@@ -152,8 +159,6 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
 
 def _say_if_tried_once(inv: Invocation) -> None:
     """Say that ``--max-attempts`` was given in vain where no refusal is known to have created nothing."""
-    from sora_adapter.profiles import profile  # noqa: PLC0415
-
     given = click.get_current_context().get_parameter_source("attempts") is ParameterSource.COMMANDLINE
     name = inv.settings.chosen_profile()
     if given and not profile(name, inv.settings.profiles_file).capacity_is_free:
@@ -167,10 +172,6 @@ def _say_if_tried_once(inv: Invocation) -> None:
 def _planned(
     inv: Invocation, file: str, batch: str, defaults: dict[str, Any], fit: str | None
 ) -> "list[Planned]":
-    from render_service.assets.fit import read_fit  # noqa: PLC0415
-    from render_service.batches.file import read_batch  # noqa: PLC0415
-    from render_service.batches.plan import plan  # noqa: PLC0415
-
     reading = read_batch(_text_of(file), Path())
     name = f"--input {file}"
     catalog = inv.rules.catalog
@@ -198,8 +199,6 @@ def _text_of(file: str) -> str:
 def _terms(
     *, poll_interval: float, timeout: float, poll: bool, download: bool, **more: Any
 ) -> "BatchOptions":
-    from render_service.batches.run import BatchOptions  # noqa: PLC0415
-
     waits = poll or download
     return BatchOptions(poll=waits, download=download, interval_s=poll_interval, timeout_s=timeout, **more)
 
@@ -207,13 +206,8 @@ def _terms(
 def _carry_out(
     inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", terms: "BatchOptions"
 ) -> None:
-    from cli.exit_codes import ExitCode, worst  # noqa: PLC0415
-    from cli.flows.outcome import code_of, say_troubles, trouble_of  # noqa: PLC0415
-    from cli.text.batches import progress_table, show_batch  # noqa: PLC0415
-    from render_service.batches.run import counts, run_batch  # noqa: PLC0415  # the adapter
-
     try:
-        with progress_table(inv, planned) as watch:
+        with progress_table(planned) as watch:
             members = inv.session(
                 lambda session: run_batch(session, planned, folder, terms, watch), begins=True
             )
@@ -241,9 +235,6 @@ def _document(member: "Member", folder: "BatchFolder", ledger: "Ledger") -> dict
 
 def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder") -> None:
     """Emit what would be decided and sent for each entry; exit 3 if one would be denied."""
-    from cli.exit_codes import ExitCode  # noqa: PLC0415
-    from render_service.submission.preview import preview  # noqa: PLC0415
-
     seen = [(each, preview(inv.settings, each.request, each.material)) for each in planned]
     jobs = [
         one.document(each.request) | {"line": each.entry.line, "out": str(folder.document(each))}
@@ -253,8 +244,6 @@ def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder") -
     tally = {"entries": len(seen), "allowed": len(seen) - denied, "denied": denied}
 
     def text(console: "Console") -> None:
-        from cli.text.batches import show_preview  # noqa: PLC0415  # rich: only for text
-
         show_preview(console, seen, folder)
 
     inv.emit({"dry_run": True, "out_dir": str(folder.path), "jobs": jobs, "counts": tally}, text)

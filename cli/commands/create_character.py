@@ -9,6 +9,9 @@ from cli.commands.character import show_character
 from cli.invocation import Invocation
 from cli.options import common
 from decision.request.validators import label
+from render_service.adoption.characters import check_film, create_character
+from render_service.assets.inputs import read_source_file
+from render_service.submission.preview import preview_character
 
 if TYPE_CHECKING:
     from decision.request.request import SourceFile
@@ -19,7 +22,7 @@ NAME_CHARACTERS = 80
 """What the Videos API takes (docs/servers.md, 3)."""
 
 
-@click.command("create-character", short_help="Make a character of a short video.")
+@click.command("create-character", short_help="Create a character from a short video.")
 @click.option("--name", metavar="NAME", required=True, help="What prompts will call it.")
 @click.option(
     "--video-file",
@@ -38,9 +41,6 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
     Example:
       sora-ledger create-character --name Mossy --video-file mossy.mp4
     """
-    from render_service.adoption.characters import check_film  # noqa: PLC0415  # the adapter
-    from render_service.assets.inputs import read_source_file  # noqa: PLC0415
-
     name = label("name", name, "--name Mossy", NAME_CHARACTERS)
     file = read_source_file(video_file)
     check_film(file)
@@ -49,15 +49,11 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
         return
 
     async def make(session: "Session") -> "KnownCharacter":
-        from render_service.adoption.characters import create_character  # noqa: PLC0415
-
         return await create_character(session, name, file, video_file)
 
     show_character(inv, inv.session(make, begins=True))
 
 
 def _preview(inv: Invocation, name: str, file: "SourceFile", path: Path) -> None:
-    from render_service.submission.preview import preview_character  # noqa: PLC0415
-
     document = preview_character(inv.settings, name, file, path)
     inv.emit(document, lambda console: console.print_json(data=document["request"]))

@@ -4,15 +4,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.commands.create import request_of
 from cli.exit_codes import ExitCode
+from cli.flows.advise import advised_request
 from cli.flows.change import change_option, changed
-from cli.flows.submit import advised_request
+from cli.flows.submit import request_of
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.inputs import LoopCommand, ingredients
 from cli.options.prompt import needed, prompting
+from cli.text.decisions import show_candidates, show_ruling
 from decision.request.request import RenderRequest
+from render_service.reports.explain import candidates_of
+from render_service.submission.obstacles import outlook
+from render_service.submission.preview import ruling_document, ruling_on
+from render_service.submission.sources import source_ahead
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,8 +88,6 @@ def _of_video(
     **asked: Any,
 ) -> RenderRequest:
     """Return the request for a remix, edit or extension; what only a new render takes is refused."""
-    from render_service.submission.sources import source_ahead  # noqa: PLC0415
-
     extra = asked.pop("extra")
     only_for_create = {"--input-reference": asked.pop("input_reference"), "--promotes": asked.pop("promotes")}
     stray = next((flag for flag, value in only_for_create.items() if value), None) or extra.given()
@@ -102,27 +105,18 @@ def _of_video(
 
 
 def _considered(inv: Invocation, request: RenderRequest) -> "Considered":
-    from render_service.submission.preview import ruling_on  # noqa: PLC0415
-
     return ruling_on(inv.settings, request)
 
 
 def _outlook(inv: Invocation, request: RenderRequest) -> "Outlook":
-    from render_service.submission.obstacles import outlook  # noqa: PLC0415
-
     return outlook(inv.settings, request, even_if_retired=inv.even_if_retired)
 
 
 def _document(ruling: "Considered", request: RenderRequest) -> dict[str, Any]:
-    from render_service.reports.explain import candidates_of  # noqa: PLC0415
-    from render_service.submission.preview import ruling_document  # noqa: PLC0415
-
     return ruling_document(ruling, request) | {"candidates": candidates_of(ruling)}
 
 
 def _text(console: "Console", ruling: "Considered", request: RenderRequest, document: dict[str, Any]) -> None:
-    from cli.text.decisions import show_candidates, show_ruling  # noqa: PLC0415  # rich: only for text
-
     show_ruling(console, ruling, request)
     show_candidates(console, document["candidates"])
     console.print("nothing was recorded, nothing was sent")

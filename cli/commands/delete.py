@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.flows.adopt import job_of
+from cli.flows.video import job_of, show_get
 from cli.invocation import Invocation
 from cli.options import common
 from ledger.events import Variant
+from render_service.adoption.server_library import delete
 
 if TYPE_CHECKING:
     from ledger.job import Job
     from render_service.session.session import Session
 
 
-@click.command("delete", short_help="Have the server delete a video.")
+@click.command("delete", short_help="Delete a video from the server.")
 @common.job_id
 @click.option("--reason", metavar="TEXT", help="Why; recorded.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation on a terminal.")
@@ -32,11 +33,8 @@ def delete_command(inv: Invocation, *, name: str, reason: str | None, yes: bool,
       sora-ledger delete --id job_01a2 --reason "campaign was withdrawn"
     """
     if dry_run:
-        from cli.commands.status import show_get  # noqa: PLC0415
-
         show_get(inv, name, method="DELETE")
         return
-    from render_service.adoption.server_library import delete  # noqa: PLC0415
 
     found = job_of(inv, name)
     job_id = found.job_id

@@ -15,6 +15,9 @@ import click
 from cli.demo.crash import FAULT, created, environment, forgetful_server, killed_in_the_call
 from cli.demo.policies import ANA, MARIA, write_dear_policy, write_team_policy
 from cli.exit_codes import ExitCode
+from cli.main import run
+from ledger.log.ledger import Ledger
+from render_service.runtime.telemetry import begin_trace
 
 PROMPT = "Wide tracking shot of a teal coupe on a desert highway, golden hour, heat ripples"
 ONE_CHANGE = "Same shot and framing; shift the color palette to crimson and sand."
@@ -54,7 +57,7 @@ class Transcript:
         return self._shown.fileno()
 
 
-@click.command("demo", short_help="See the main job done, without key or network.")
+@click.command("demo", short_help="Run a complete demonstration; needs no key or network.")
 @click.option(
     "--out",
     metavar="FOLDER",
@@ -90,8 +93,6 @@ def _transcript(path: Path) -> Iterator[None]:
 @contextmanager
 def _surroundings(out: Path) -> Iterator[str]:
     """Set the environment of the commands, all in one trace; yield the trace's id."""
-    from render_service.runtime.telemetry import begin_trace  # noqa: PLC0415
-
     trace = begin_trace()
     ours = {
         "SORA_LEDGER_URL": f"sqlite:///{out / 'ledger.db'}",
@@ -173,8 +174,6 @@ def _crash(out: Path) -> None:
 
 def _run(*arguments: str, expect: ExitCode = ExitCode.DONE) -> None:
     """Show a command and run it; the demo ends where one does not end as it must."""
-    from cli.main import run  # noqa: PLC0415  # the group imports this module
-
     _show(*arguments)
     code = run([*arguments, "--format=text"])
     if code != expect:
@@ -190,8 +189,6 @@ def _show(*arguments: str) -> None:
 
 
 def _newest_job() -> str:
-    from ledger.log.ledger import Ledger  # noqa: PLC0415
-
     with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
         return ledger.jobs(limit=1)[0].job_id
 

@@ -7,7 +7,9 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
-from cli.text.printable import printable
+from cli.text.printable import escape, printable
+from render_service.api.sessions import finished
+from render_service.maintenance.doctor import Found, checkup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +20,7 @@ INDENT = " " * 17
 _STYLES = {"ok": "green", "wrong": "bold red", "skipped": "bright_black"}
 
 
-@click.command("doctor", short_help="Check the setup and say what to fix.")
+@click.command("doctor", short_help="Check the setup and suggest fixes.")
 @common.dry_run
 @common.calling
 @common.invocation
@@ -32,8 +34,6 @@ def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
       sora-ledger doctor
       sora-ledger doctor --profile sandbox --json
     """
-    from render_service.api.sessions import finished  # noqa: PLC0415
-    from render_service.maintenance.doctor import Found, checkup  # noqa: PLC0415  # calls a server
 
     async def collect() -> "list[Finding]":
         looking = checkup(inv.settings, inv.trace, asks=not dry_run, even_if_retired=inv.even_if_retired)
@@ -48,8 +48,6 @@ def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
 
 
 def _text(console: "Console", findings: "list[Finding]") -> None:
-    from rich.markup import escape  # noqa: PLC0415  # rich: only for text
-
     for finding in findings:
         style = _STYLES[finding.found.value]
         says = escape(printable(finding.says))

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.flows.adopt import job_of
-from cli.flows.capabilities import check_variants
 from cli.flows.finish import Finished, raise_trouble
+from cli.flows.video import check_variants, job_of, show_get
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.copies import Copies, copying
+from sora_adapter.errors import ContentUnavailable, VideoNotFound
 
 if TYPE_CHECKING:
     from render_service.session.session import Session
@@ -29,8 +29,6 @@ def download_command(inv: Invocation, *, name: str, copies: Copies, dry_run: boo
       sora-ledger download --id job_01a2 --variant thumbnail --out thumb.webp
     """
     if dry_run:
-        from cli.commands.status import show_get  # noqa: PLC0415
-
         show_get(inv, name, suffix=f"/content?variant={copies.variants[0]}")
         return
 
@@ -39,8 +37,6 @@ def download_command(inv: Invocation, *, name: str, copies: Copies, dry_run: boo
     check_variants(inv.settings, known.profile, copies.not_stored(known))
 
     async def follow(session: "Session") -> Finished:
-        from sora_adapter.errors import ContentUnavailable, VideoNotFound  # noqa: PLC0415
-
         try:
             return Finished(*await copies.make(session, await session.job(job_id)))
         except (ContentUnavailable, VideoNotFound) as trouble:

@@ -5,18 +5,18 @@ from typing import Any
 
 import click
 
-from cli.commands.create import place_and_show
+from cli.flows.advise import advised_request
 from cli.flows.derive import derive
-from cli.flows.submit import advised_request
+from cli.flows.submit import place_and_show
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.placement import Placing, placing
 from cli.options.prompt import needed, prompting
 from decision.request.request import RenderRequest, Source
-from render_service.assets.inputs import Material
+from render_service.assets.inputs import Material, read_source_file
 
 
-@click.command("edit", short_help="Change a video by its id or from a file.")
+@click.command("edit", short_help="Change a video, by its id or from a file.")
 @common.maybe_job_id
 @click.option(
     "--video",
@@ -63,8 +63,6 @@ def edit_command(  # one parameter per option
 
 
 def _of_file(inv: Invocation, video: Path, asked: dict[str, Any]) -> tuple[RenderRequest, Material]:
-    from render_service.assets.inputs import read_source_file  # noqa: PLC0415  # only who gives a file pays
-
     file = read_source_file(video)
     request = advised_request(inv, "edit", source_file=file, profile=inv.settings.chosen_profile(), **asked)
     return request, Material(video=video)

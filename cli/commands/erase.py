@@ -11,12 +11,16 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from ledger.record import ActorSource, timestamp
+from render_service.assets.store import AssetStore
+from render_service.maintenance.erase import Selection, erase, plan, reminders
 from render_service.runtime.documents import counted
+from render_service.runtime.settings import read_settings
+from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.maintenance.erase import Plan, Selection
+    from render_service.maintenance.erase import Plan
     from render_service.session.session import Session
 
 _REASON = re.compile("[a-z0-9_]{1,64}")
@@ -31,7 +35,7 @@ def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-@click.command("erase", short_help="Delete what people wrote; the record stays provable.")
+@click.command("erase", short_help="Erase private text; the record stays provable.")
 @common.maybe_job_id
 @click.option(
     "--reason", required=True, metavar="CODE", callback=_reason, help="A code, such as subject_request."
@@ -65,9 +69,6 @@ def erase_command(  # one parameter per option
       sora-ledger erase --actor ana --reason subject_request --assets --yes
       sora-ledger erase --older-than 365 --reason retention --yes
     """
-    from render_service.assets.store import AssetStore  # noqa: PLC0415
-    from render_service.maintenance.erase import plan  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         selection = _selection(inv, ledger.job(name).job_id if name else None, older_than)
         assets = AssetStore.of(inv.settings, ledger) if with_files else None
@@ -90,9 +91,6 @@ def erase_command(  # one parameter per option
 
 
 def _selection(inv: Invocation, job_id: str | None, older_than: int | None) -> "Selection":
-    from render_service.maintenance.erase import Selection  # noqa: PLC0415
-    from render_service.session.session import utc_now  # noqa: PLC0415
-
     actor = inv.settings.actor if inv.settings.actor_source is ActorSource.FLAG else None
     if job_id is None and actor is None and older_than is None:
         raise click.UsageError("nothing was selected: name a job, --actor ID or --older-than DAYS")
@@ -109,9 +107,6 @@ def _confirm(planned: "Plan") -> None:
 
 
 def _erase(inv: Invocation, planned: "Plan", reason: str) -> list[str]:
-    from render_service.maintenance.erase import erase, reminders  # noqa: PLC0415
-    from render_service.runtime.settings import read_settings  # noqa: PLC0415
-
     async def use(session: "Session") -> list[str]:
         return await erase(session, planned, reason)
 

@@ -7,12 +7,14 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.decisions import show_explanation
+from render_service.reports.explain import explain
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-@click.command("explain", short_help="What was decided, why, by whom; can it be trusted?")
+@click.command("explain", short_help="Explain a decision, and check its record.")
 @common.job_id
 @common.invocation
 def explain_command(inv: Invocation, *, name: str) -> None:
@@ -25,8 +27,6 @@ def explain_command(inv: Invocation, *, name: str) -> None:
     Example:
       sora-ledger explain job_01a2
     """
-    from render_service.reports.explain import explain  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         document = explain(ledger, name).document
     inv.emit(document, lambda console: _text(console, document))
@@ -35,6 +35,4 @@ def explain_command(inv: Invocation, *, name: str) -> None:
 
 
 def _text(console: "Console", document: dict[str, Any]) -> None:
-    from cli.text.decisions import show_explanation  # noqa: PLC0415  # rich: only for text
-
     show_explanation(console, document)

@@ -8,6 +8,9 @@ import click
 from cli.commands.checkpoint import UNSIGNED, head_document
 from cli.invocation import Invocation, say
 from cli.options import common
+from render_service.assets.store import AssetStore
+from render_service.evidence import bundles
+from render_service.evidence.tiles import export_tiles
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from render_service.evidence.bundles import Exported
 
 
-@click.command("export", short_help="Export evidence others can check without us.")
+@click.command("export", short_help="Export evidence that others can check.")
 @click.argument("job", required=False)
 @click.option("--range", "positions", metavar="A..B", help="The records of these positions.")
 @click.option("--all", "everything", is_flag=True, help="All records.")
@@ -58,9 +61,6 @@ def export_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger export --range 1..500 --out first-500.zip --without-text
       sora-ledger export --tiles public --key signing.key
     """
-    from render_service.assets.store import AssetStore  # noqa: PLC0415
-    from render_service.evidence import bundles  # noqa: PLC0415
-
     if sum((job is not None, positions is not None, everything, tiles is not None)) != 1:
         raise click.UsageError("name one thing to export: JOB, --range A..B, --all or --tiles DIR")
     if tiles is not None:
@@ -104,8 +104,6 @@ def _emit_bundle(inv: Invocation, done: "Exported") -> None:
 
 
 def _export_tiles(inv: Invocation, folder: Path, key: Path | None) -> None:
-    from render_service.evidence.tiles import export_tiles  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         done = export_tiles(ledger, folder, key)
     document = {

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
+from cli.flows.advise import advised_request
 from cli.flows.derive import derive
-from cli.flows.submit import advised_request
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.placement import Placing, placing

@@ -6,6 +6,8 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.jobs import show_job
+from render_service.settlement.give_up import give_up
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("give-up", short_help="End a render that its server never finishes.")
+@click.command("give-up", short_help="Close a job whose render never finishes.")
 @common.job_id
 @click.option("--reason", metavar="TEXT", required=True, help="Why you give it up; recorded.")
 @common.invocation
@@ -29,8 +31,6 @@ def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
     Example:
       sora-ledger give-up job_01a2 --reason "the machine is gone"
     """
-    from render_service.settlement.give_up import give_up  # noqa: PLC0415
-
     if not reason.strip():
         raise click.UsageError("--reason needs words: it is what the record says about the money")
 
@@ -40,8 +40,6 @@ def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
     job = inv.session(follow, calls=False)
 
     def text(console: "Console") -> None:
-        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
-
         show_job(console, job, inv.settings.place_url)
 
     inv.emit(inv.job_document(job), text)

@@ -4,16 +4,16 @@ from typing import Any
 
 import click
 
-from cli.commands.create import request_of, show_preview
 from cli.commands.create_and_poll import render_and_keep
-from cli.flows.capabilities import check_variants
 from cli.flows.finish import Wishes
+from cli.flows.submit import list_models, request_of, show_preview
+from cli.flows.video import check_variants
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.copies import Copies, copying
-from cli.options.inputs import LoopCommand, ingredients
+from cli.options.inputs import LoopCommand, ingredients, list_models_option
 from cli.options.placement import Placing, overriding
-from cli.text.models import BACKEND, list_models, show_models
+from cli.text.models import BACKEND
 
 
 def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -25,14 +25,14 @@ def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-@click.command("image2video", cls=LoopCommand, short_help="Take image2video's command lines.")
+@click.command("image2video", cls=LoopCommand, short_help="Accept the command lines of image2video.")
 @click.argument("prompt", metavar="[PROMPT]", required=False)
 @click.option(
     "--backend", metavar="NAME", default=BACKEND, show_default=True, callback=_backend, help="Only sora2."
 )
 @common.shape
 @ingredients
-@list_models
+@list_models_option
 @common.render
 @overriding
 @common.waiting
@@ -61,7 +61,7 @@ def image2video_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger image2video -i "hero.jpg,shots/*.jpg" --fit cover "Dolly in"
     """
     if models:
-        show_models(inv)
+        list_models(inv)
         return
     if asked["prompt"] is None:
         raise click.UsageError("the prompt is missing; it is the last word, in quotes")

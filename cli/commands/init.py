@@ -7,6 +7,7 @@ import click
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
+from render_service.maintenance.init import begin
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from render_service.maintenance.init import Beginning
 
 
-@click.command("init", short_help="Begin a ledger; grant a role what it needs.")
+@click.command("init", short_help="Create a ledger, or grant a database role access to it.")
 @click.option("--role", metavar="NAME", help="PostgreSQL: the role that is to use it, and to own nothing.")
 @click.option(
     "--apply/--print",
@@ -35,8 +36,6 @@ def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
       sora-ledger init --ledger ledger.db
       sora-ledger init --ledger postgresql://owner@db/renders --role app --apply
     """
-    from render_service.maintenance.init import begin  # noqa: PLC0415
-
     if applies and role is None:
         raise click.UsageError("--apply runs the grants of a role: add --role NAME")
     beginning = begin(inv.settings, inv.trace, role=role, applies=applies)

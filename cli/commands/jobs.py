@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.commands.log import read_moment
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.jobs import show_jobs
+from cli.text.printable import escape
 from ledger.events import Status
 from ledger.job import State
 from ledger.store.interface import JobFilter
@@ -45,8 +46,8 @@ MOST = 1_000_000
 @click.option("--purpose", metavar="WORD", help="Only for this purpose.")
 @click.option("--by", metavar="ACTOR", help="Only what this actor asked for.")
 @click.option("--on", "server", metavar="PROFILE", help="Only at this server profile.")
-@click.option("--since", callback=read_moment, metavar="TIME", help="Begun at or after this time.")
-@click.option("--until", callback=read_moment, metavar="TIME", help="Begun before this time.")
+@click.option("--since", callback=common.read_moment, metavar="TIME", help="Begun at or after this time.")
+@click.option("--until", callback=common.read_moment, metavar="TIME", help="Begun before this time.")
 @click.option("--of", metavar="JOB", help="Only this job, what it was made from, and what was made from it.")
 @click.option("--tree", is_flag=True, help="Draw what was made from what.")
 @click.option(
@@ -91,8 +92,6 @@ def jobs_command(  # noqa: PLR0913  # one parameter per option
             return job_document(job, ledger) | {"source_job": source_of(ledger, job)}
 
         def text(console: "Console", passing: "Iterable[Job]") -> None:
-            from cli.text.jobs import show_jobs  # noqa: PLC0415  # rich: only for text
-
             if tree:
                 for drawn in _drawn(list(passing)):
                     console.print(drawn)
@@ -104,7 +103,6 @@ def jobs_command(  # noqa: PLR0913  # one parameter per option
 
 def _drawn(jobs: "list[Job]") -> "list[Tree]":
     """Draw each job that was made from none of the others, with what was made from it."""
-    from rich.markup import escape  # noqa: PLC0415  # rich: only for text
     from rich.tree import Tree  # noqa: PLC0415
 
     roots: list[Tree] = []

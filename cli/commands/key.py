@@ -7,9 +7,10 @@ import click
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
+from render_service.evidence.keys import default_name, new_key, read_verifier
 
 
-@click.command("key", short_help="Make a signing key, or show its public half.")
+@click.command("key", short_help="Create a signing key, or show its public half.")
 @click.argument("action", metavar="new|show", type=click.Choice(["new", "show"]))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
@@ -27,8 +28,6 @@ def key_command(inv: Invocation, *, action: str, file: Path, name: str | None) -
       sora-ledger key new signing.key --name ledger.example.org
       sora-ledger key show signing.key
     """
-    from render_service.evidence.keys import default_name, new_key, read_verifier  # noqa: PLC0415
-
     if action == "new":
         verifier = new_key(file, name or default_name(inv.settings))
         say(f"{file}: the private key. Keep it where the ledger's operator cannot reach it, if you can.")

@@ -4,10 +4,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cli.flows.capabilities import check_offered
+from cli.flows.video import check_offered
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.printable import short
+from cli.text.tables import columns
+from render_service.adoption.server_library import list_all, list_videos, page_document
+from render_service.api.sessions import finished
+from render_service.submission.preview import address
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,8 +58,6 @@ def list_command(  # one parameter per option
     if dry_run:
         _preview(inv, MOST if everything else limit, after, order)
         return
-    from render_service.adoption.server_library import list_all, list_videos, page_document  # noqa: PLC0415  # may call a server
-    from render_service.api.sessions import finished  # noqa: PLC0415
 
     retired = inv.even_if_retired
     if everything:
@@ -72,8 +74,6 @@ def list_command(  # one parameter per option
 
 
 def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None:
-    from render_service.submission.preview import address  # noqa: PLC0415
-
     check_offered(inv.settings, None, "list")
     query = f"limit={limit}" + (f"&after={after}" if after else "") + f"&order={order}"
     url = f"{address(inv.settings, inv.settings.chosen_profile())}/videos?{query}"
@@ -90,8 +90,6 @@ def _next(page: "Page", *, limit: int | None, order: str) -> str | None:
 
 
 def _text(console: "Console", page: "Page", following: str | None) -> None:
-    from cli.text.tables import columns  # noqa: PLC0415  # rich: only for text
-
     rows = [
         (
             seen.video_id,

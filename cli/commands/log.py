@@ -1,7 +1,6 @@
 """``log``: the records, in order."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,10 @@ import click
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
+from cli.text.record_lines import RecordLines
+from cli.text.spreadsheet import print_rows, write_rows
 from ledger.events import EVENT_TYPES
-from ledger.record import Record, timestamp
+from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from render_service.runtime.documents import counted, record_document
 
@@ -23,22 +24,7 @@ AT_ONCE = 1_000  # records whose columns are aligned together
 LAST = 2**53 - 1  # no ledger has a position after this one
 
 
-def moment(text: str) -> str:
-    """Read a time: RFC 3339, a date, or either without a zone, which is then this machine's."""
-    try:
-        return timestamp(datetime.fromisoformat(text).astimezone(UTC))
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"{text!r}: expected a time such as 2026-11-20 or 2026-11-20T14:00:00Z"
-        ) from error
-
-
-def read_moment(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Read an option's time with `moment`."""
-    return None if value is None else moment(value)
-
-
-@click.command("log")
+@click.command("log", short_help="Show the records of the ledger, in order.")
 @click.option("--job", metavar="ID", help="Only this job (job id, video id or prefix).")
 @click.option("--stream", metavar="NAME", help="Only this stream, such as ledger.")
 @click.option(
@@ -50,8 +36,8 @@ def read_moment(_: click.Context, __: click.Parameter, value: str | None) -> str
 )
 @click.option("--by", metavar="ACTOR", help="Only what this actor recorded.")
 @click.option("--trace", metavar="TRACE_ID", help="Only this trace.")
-@click.option("--since", callback=read_moment, metavar="TIME", help="Recorded at or after this time.")
-@click.option("--until", callback=read_moment, metavar="TIME", help="Recorded before this time.")
+@click.option("--since", callback=common.read_moment, metavar="TIME", help="Recorded at or after this time.")
+@click.option("--until", callback=common.read_moment, metavar="TIME", help="Recorded before this time.")
 @click.option(
     "--after", type=click.IntRange(0, LAST), default=0, metavar="POSITION", help="Begin after this position."
 )
@@ -110,8 +96,6 @@ def _check_csv(inv: Invocation, *, as_csv: bool, out: Path | None, follow: bool)
 
 
 def _csv(records: Iterable[Record], out: Path | None) -> None:
-    from cli.text.spreadsheet import print_rows, write_rows  # noqa: PLC0415  # only for --csv
-
     if out:
         say(f"{counted(write_rows(out, records), 'record')} in {out}")
     else:
@@ -123,8 +107,6 @@ def _follow(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> 
         for record in records:
             output.print_document(record_document(record), indent=None)
         return
-    from cli.text.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
-
     lines = RecordLines(inv.console, one_stream=one_stream, following=True)
     for record in records:
         lines.show([record])
@@ -132,8 +114,6 @@ def _follow(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> 
 
 def _emit(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> None:
     def text(console: "Console", passing: Iterable[Record]) -> None:
-        from cli.text.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
-
         lines = RecordLines(console, one_stream=one_stream)
         coming = iter(passing)
         lines.show(list(islice(coming, AT_ONCE)))

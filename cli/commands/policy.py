@@ -11,8 +11,12 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
 from cli.text.printable import printable
+from decision.money import format_usd
 from decision.rules.approvals import Change
+from render_service.approvals.changes import propose_activation
+from render_service.rules.policies import activate, read_rules
 from render_service.runtime.documents import counted
+from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from render_service.rules.policies import Rules
 
 
-@click.command("policy", short_help="Show, check or change the rules of deciding.")
+@click.command("policy", short_help="Show, check or activate the policy.")
 @click.argument("action", metavar="show|check|activate", type=click.Choice(["show", "check", "activate"]))
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
@@ -87,10 +91,6 @@ def _show(inv: Invocation, packaged: str | None) -> None:
 
 
 def _take(inv: Invocation, action: str, file: Path, catalog_file: Path | None, why: str) -> None:
-    from render_service.approvals.changes import propose_activation  # noqa: PLC0415
-    from render_service.rules.policies import activate, read_rules  # noqa: PLC0415
-    from render_service.session.session import utc_now  # noqa: PLC0415
-
     rules = read_rules(file, catalog_file, lambda: inv.rules)
     for warning in rules.warnings:
         say(f"warning: {warning}")
@@ -145,8 +145,6 @@ def _text(console: "Console", rules: "Rules") -> None:
 
 
 def _lines(rules: "Rules") -> list[str]:
-    from decision.money import format_usd  # noqa: PLC0415
-
     policy, made = rules.policy, _activated(rules.activated)
     since = "the one that comes with the package; none was activated in this ledger"
     if made:

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.flows.adopt import job_of
-from cli.flows.capabilities import check_variants
 from cli.flows.finish import Finished, Wishes, finish, raise_trouble
 from cli.flows.outcome import end
+from cli.flows.video import check_variants, job_of, show_get
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.copies import Copies, copying
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("poll", short_help="Wait for a render and keep its video.")
+@click.command("poll", short_help="Wait for a render and store its video.")
 @common.job_id
 @common.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
@@ -41,8 +40,6 @@ def poll_command(
       sora-ledger poll --id job_01a2 --download --out clip.mp4
     """
     if dry_run:
-        from cli.commands.status import show_get  # noqa: PLC0415
-
         show_get(inv, name)
         return
 
@@ -55,7 +52,7 @@ def poll_command(
     wishes = Wishes(copies if download or copies.out else None, poll_interval, timeout)
 
     async def follow(session: "Session") -> Finished:
-        return await finish(inv, session, await session.job(job_id), wishes)
+        return await finish(session, await session.job(job_id), wishes)
 
     finished = inv.session(follow)
     inv.emit(finished.document(inv), lambda console: finished.show(console, inv))

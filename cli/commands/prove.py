@@ -12,7 +12,12 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
 from cli.text.printable import printable
+from ledger.tree.proof import InclusionProof
+from render_service.assets.store import check_target
+from render_service.evidence import proofs
+from render_service.evidence.keys import read_verifier
 from render_service.runtime.documents import counted
+from render_service.runtime.files import write_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,10 +83,6 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger prove --consistency 3 9 --key signing.key --out grown.proof
       sora-ledger prove --check 3.tlog-proof --verifier signing.key
     """
-    from render_service.assets.store import check_target  # noqa: PLC0415
-    from render_service.evidence import proofs  # noqa: PLC0415
-    from render_service.runtime.files import write_file  # noqa: PLC0415
-
     if sum(value is not None for value in (name, consistency, check)) != 1:
         raise click.UsageError("name one thing: POSITION, EVENT_ID, --consistency OLD NEW or --check FILE")
     if not check and (record or against or verifier):
@@ -109,9 +110,6 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
 def _check(
     inv: Invocation, file: Path, record: Path | None, against: Path | None, verifier: tuple[str, ...]
 ) -> None:
-    from render_service.evidence import proofs  # noqa: PLC0415
-    from render_service.evidence.keys import read_verifier  # noqa: PLC0415
-
     keys = [read_verifier(text) for text in verifier]
     checked = proofs.check_proof(proofs.read_proof(file), record, against, keys)
     inv.emit(_checked_document(checked), lambda console: _checked_text(console, checked))
@@ -121,8 +119,6 @@ def _check(
 
 def proof_document(proof: "Proof") -> dict[str, Any]:
     """Return a proof as JSON; `proof` is the text of the file."""
-    from ledger.tree.proof import InclusionProof  # noqa: PLC0415
-
     what = (
         {"kind": "inclusion", "position": proof.index + 1, "index": proof.index}
         if isinstance(proof, InclusionProof)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-@click.command("queue", short_help="Show what waits for a worker.")
+@click.command("queue", short_help="Show the jobs that wait for a worker.")
 @common.invocation
 def queue_command(inv: Invocation) -> None:
     """Show how many jobs are due, for how long the oldest has been, and who works on what.

@@ -8,7 +8,9 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
+from render_service.recovery import manual, reconcile
 from render_service.recovery.attempts import GRACE_S
+from render_service.recovery.verdict import settlements_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("reconcile", short_help="Find out what became of a lost submission.")
+@click.command("reconcile", short_help="Find the outcome of a submission whose answer was lost.")
 @common.maybe_job_id
 @click.option("--all", "everything", is_flag=True, help="Every job whose submission was lost or cut off.")
 @click.option(
@@ -61,8 +63,6 @@ def reconcile_command(  # noqa: PLR0913  # one parameter per option
     _check(name, video_id, why, everything=everything, force=force, absent=absent)
 
     async def follow(session: "Session") -> "list[Settlement]":
-        from render_service.recovery import manual, reconcile  # noqa: PLC0415  # calls a server
-
         if name is None:
             return await reconcile.reconcile(session, await reconcile.open_jobs(session), grace_s=grace_s)
         job = await session.job(name)
@@ -73,8 +73,6 @@ def reconcile_command(  # noqa: PLR0913  # one parameter per option
         return [await reconcile.reconcile_job(session, job, grace_s=grace_s)]
 
     settlements = inv.session(follow)
-
-    from render_service.recovery.verdict import settlements_document  # noqa: PLC0415
 
     inv.emit(settlements_document(settlements), lambda console: _text(console, settlements))
     if any(one.is_open for one in settlements):

@@ -7,6 +7,8 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from render_service.adoption.external import checked_stream, external_event, record_external
+from render_service.runtime.documents import record_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +40,7 @@ def _fields(function: Any) -> Any:
     return function
 
 
-@click.command("record", short_help="Record another system's fact.")
+@click.command("record", short_help="Record a fact from another system.")
 @click.argument("stream")
 @_fields
 @click.option(
@@ -75,8 +77,6 @@ def record_command(
     if dry_run:
         _preview(inv, stream, values)
         return
-    from render_service.adoption.external import checked_stream, external_event, record_external  # noqa: PLC0415
-    from render_service.runtime.documents import record_document  # noqa: PLC0415
 
     checked_stream(stream)
     external_event(values)  # before a ledger is begun for it
@@ -96,8 +96,6 @@ def record_command(
 
 
 def _preview(inv: Invocation, stream: str, values: dict[str, Any]) -> None:
-    from render_service.adoption.external import checked_stream, external_event  # noqa: PLC0415
-
     event = external_event(values)
     document = {"dry_run": True, "stream": checked_stream(stream), "event": event.model_dump(mode="json")}
 

@@ -9,6 +9,8 @@ from cli.flows.answer import answer_and_show, read_key
 from cli.flows.propose import CHANGE, answer_change
 from cli.invocation import Invocation
 from cli.options import common
+from render_service.approvals.answer_changes import reject_change
+from render_service.approvals.approvals import reject
 
 if TYPE_CHECKING:
     from ledger.job import Job
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("reject", short_help="Say no to a render that is held.")
+@click.command("reject", short_help="Reject a held render or a proposed change.")
 @common.job_id
 @click.option(
     "--reason",
@@ -39,15 +41,11 @@ def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None)
       sora-ledger reject job_01a2 --reason "not before the client saw the draft"
     """
     if name.startswith(CHANGE):
-        from render_service.approvals.answer_changes import reject_change  # noqa: PLC0415
-
         signer = read_key(key)
         answer_change(inv, lambda office: reject_change(office, name, reason, signer))
         return
 
     async def follow(session: "Session", job: "Job", signer: "Signer | None") -> "Answered":
-        from render_service.approvals.approvals import reject  # noqa: PLC0415
-
         return await reject(session, job, reason, signer)
 
     answer_and_show(inv, name, key, follow)

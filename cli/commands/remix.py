@@ -4,18 +4,19 @@ from typing import Any
 
 import click
 
+from cli.flows.advise import advised_request
 from cli.flows.change import change_option, changed
 from cli.flows.derive import derive
 from cli.flows.split_remix import preview_split, remix_split
-from cli.flows.submit import advised_request
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.placement import Placing, placing
 from cli.options.prompt import needed, prompting
 from decision.request.request import RenderRequest, Source
+from render_service.batches.split_remix import split_of
 
 
-@click.command("remix")
+@click.command("remix", short_help="Change exactly one thing in a completed video.")
 @common.job_id
 @prompting
 @click.option("--model", metavar="NAME", help="A remix keeps its source's; naming another is denied.")
@@ -84,8 +85,6 @@ def _split(
     poll_interval: float,
     timeout: float,
 ) -> None:
-    from render_service.batches.split_remix import split_of  # noqa: PLC0415  # the adapter
-
     split = split_of(prompt, asked.pop("fields"), asked.pop("request_key"))
 
     def request_from(source: Source, profile: str, part: str, key: str) -> RenderRequest:

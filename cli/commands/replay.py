@@ -4,26 +4,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.commands.log import moment
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.jobs import show_jobs
+from ledger.log.ledger import Ledger, open_store
+from ledger.log.replay import jobs_at, position_at, replay, swap
 from render_service.runtime.documents import counted, job_document
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.log.replay import Replay
-    from render_service.reports.redecide import Summary
 
 
 def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
     if value is None:
         return None
-    return int(value) if value.isdecimal() else moment(value)
+    return int(value) if value.isdecimal() else common.moment(value)
 
 
-@click.command("replay", short_help="Fold every job again and compare.")
+@click.command("replay", short_help="Rebuild every job from its records and compare.")
 @click.option(
     "--as-of", metavar="POSITION|TIME", callback=_position_or_time, help="Show the jobs as they stood then."
 )
@@ -50,8 +51,6 @@ def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, rema
       sora-ledger replay --as-of 42
       sora-ledger replay --as-of 2026-11-20T14:00:00Z
     """
-    from ledger.log.replay import replay  # noqa: PLC0415
-
     if remaking:
         if swap or as_of is not None:
             raise click.UsageError("--decisions reads all of them and swaps none; leave out the other option")
@@ -77,34 +76,30 @@ def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, rema
 
 
 def _decisions(inv: Invocation) -> None:
-    from render_service.reports.redecide import Verdict, remake_summary  # noqa: PLC0415
+    from render_service.reports.redecide import Verdict, remake_summary  # noqa: PLC0415  # the whole engine
 
     with inv.ledger() as ledger:
         summary = remake_summary(ledger)
-    inv.emit(summary.document(), lambda console: _decisions_text(console, summary))
-    if summary.counts[Verdict.DECISION_DRIFT]:
+    drift = summary.counts[Verdict.DECISION_DRIFT]
+
+    def text(console: "Console") -> None:
+        for decision in summary.shown:
+            style = "red" if decision.verdict is Verdict.DECISION_DRIFT else "yellow"
+            where = f"position {decision.record.position} {decision.record.stream}"
+            console.print(f"[{style}]{decision.verdict}[/] {where}")
+            if decision.why:
+                console.print(f"    {decision.why}", markup=False)
+            for name, (recorded, remade) in decision.differences.items():
+                console.print(f"    {name}: recorded {recorded}, now {remade}", markup=False)
+        agree = f"{summary.counts[Verdict.SAME]} of {summary.counts.total()} decisions are made as recorded"
+        console.print(agree if drift else f"[green]no drift[/]: {agree}")
+
+    inv.emit(summary.document(), text)
+    if drift:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
-def _decisions_text(console: "Console", summary: "Summary") -> None:
-    from render_service.reports.redecide import Verdict  # noqa: PLC0415
-
-    for one in summary.shown:
-        style = "red" if one.verdict is Verdict.DECISION_DRIFT else "yellow"
-        where = f"position {one.record.position} {one.record.stream}"
-        console.print(f"[{style}]{one.verdict}[/] {where}")
-        if one.why:
-            console.print(f"    {one.why}", markup=False)
-        for name, (recorded, remade) in one.differences.items():
-            console.print(f"    {name}: recorded {recorded}, now {remade}", markup=False)
-    counts = summary.counts
-    agree = f"{counts[Verdict.SAME]} of {counts.total()} decisions come out as they are recorded"
-    console.print(agree if counts[Verdict.DECISION_DRIFT] else f"[green]no drift[/]: {agree}")
-
-
 def _as_of(inv: Invocation, as_of: int | str) -> None:
-    from ledger.log.replay import jobs_at, position_at  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         position = as_of if isinstance(as_of, int) else position_at(ledger, as_of)
         size = ledger.head().size
@@ -114,8 +109,6 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
         documents = [job_document(job, ledger) for job in jobs]
 
     def text(console: "Console") -> None:
-        from cli.text.jobs import show_jobs  # noqa: PLC0415  # rich: only for text
-
         console.print(f"{counted(len(jobs), 'job')} as of position {position}")
         show_jobs(console, jobs)
 
@@ -123,9 +116,6 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
 
 
 def _swap(inv: Invocation, result: "Replay") -> None:
-    from ledger.log.ledger import Ledger, open_store  # noqa: PLC0415
-    from ledger.log.replay import swap  # noqa: PLC0415
-
     with Ledger(open_store(inv.settings.ledger_url, read_only=False)) as ledger:
         swap(ledger, result)
 

@@ -8,7 +8,10 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
-from cli.text.progress import progress
+from cli.text import output
+from cli.text.tables import show_findings
+from ledger.log.ledger import label_of
+from render_service.maintenance.backup import restore
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from ledger.verify import Report
 
 
-@click.command("restore", short_help="Make a ledger from a backup, and verify it.")
+@click.command("restore", short_help="Restore a ledger from a backup and verify it.")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("target", metavar="TARGET")
 @common.invocation
@@ -32,11 +35,8 @@ def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
     Example:
       sora-ledger restore ledger-2026-11-20.backup restored.db
     """
-    from ledger.log.ledger import label_of  # noqa: PLC0415
-    from render_service.maintenance.backup import restore  # noqa: PLC0415
-
-    with progress(inv, "restored") as tell:
-        report = restore(file, target, tell)
+    with output.progress("restored") as report_progress:
+        report = restore(file, target, report_progress)
     document = {
         "file": str(file),
         "ledger": label_of(target),
@@ -52,8 +52,6 @@ def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
 
 
 def _text(console: "Console", report: "Report", target: str) -> None:
-    from cli.text.findings import show_findings  # noqa: PLC0415  # rich: only for text
-
     if report.clean:
         console.print(f"[green]restored and intact[/]: {counted(report.size, 'record')}, root {report.root}")
         console.print(f"next: set SORA_LEDGER_URL to the URL of {target}", markup=False)

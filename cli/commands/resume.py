@@ -4,17 +4,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.commands.create import placed_document, show_placed
 from cli.flows.outcome import end
+from cli.flows.submit import placed_document, show_placed
 from cli.invocation import Invocation
 from cli.options import common
+from render_service.submission.resume import resume
 
 if TYPE_CHECKING:
     from render_service.session.session import Session
     from render_service.submission.result import Placed
 
 
-@click.command("resume", short_help="Submit a job that was decided and not sent yet.")
+@click.command("resume", short_help="Submit a job that was decided but not sent.")
 @common.job_id
 @common.calling
 @common.invocation
@@ -32,7 +33,6 @@ def resume_command(inv: Invocation, *, name: str) -> None:
 
 def submit_and_show(inv: Invocation, name: str) -> None:
     """Submit the job called `name` from its record, and emit what came of it."""
-    from render_service.submission.resume import resume  # noqa: PLC0415  # the adapter: not before it is needed
 
     async def follow(session: "Session") -> "Placed":
         return await resume(session, await session.job(name))

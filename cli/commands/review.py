@@ -6,6 +6,8 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.jobs import show_job
+from render_service.approvals.reviews import review
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 SCORE = click.IntRange(0, 100)
 
 
-@click.command("review", short_help="Record what you think of a video.")
+@click.command("review", short_help="Record a review of a video.")
 @common.job_id
 @click.option(
     "--verdict",
@@ -39,8 +41,6 @@ def review_command(
     Example:
       sora-ledger review job_01a2 --verdict approved --notes "the light is right"
     """
-    from render_service.approvals.reviews import review  # noqa: PLC0415
-
     given = {score: value for score, value in scores.items() if value is not None}
 
     async def follow(session: "Session") -> "Job":
@@ -49,8 +49,6 @@ def review_command(
     job = inv.session(follow)
 
     def text(console: "Console") -> None:
-        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
-
         show_job(console, job, inv.settings.place_url)
 
     inv.emit(inv.job_document(job), text)

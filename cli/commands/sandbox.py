@@ -13,6 +13,10 @@ import click
 from cli.exit_codes import ExitCode
 from cli.options import common
 from cli.text import output
+from sora_adapter.sandbox.emulators import NAMES
+from sora_adapter.sandbox.faults import GRAMMAR, parse_fault
+from sora_adapter.sandbox.server import SandboxServer
+from sora_adapter.sandbox.settings import SandboxSettings
 
 LOOK_S = 0.1
 
@@ -20,8 +24,6 @@ LOOK_S = 0.1
 def _faults(_: click.Context, __: click.Parameter, specs: tuple[str, ...]) -> tuple[str, ...]:
     """Read every fault now: a server with a plan nobody understands is not started."""
     if specs:
-        from sora_adapter.sandbox.faults import GRAMMAR, parse_fault  # noqa: PLC0415
-
         for spec in specs:
             try:
                 parse_fault(spec)
@@ -31,15 +33,12 @@ def _faults(_: click.Context, __: click.Parameter, specs: tuple[str, ...]) -> tu
 
 
 def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
-    if name is not None:
-        from sora_adapter.sandbox.emulators import NAMES  # noqa: PLC0415
-
-        if name not in NAMES:
-            raise click.BadParameter(f"the sandbox cannot imitate {name!r} (it can: {', '.join(NAMES)})")
+    if name is not None and name not in NAMES:
+        raise click.BadParameter(f"the sandbox cannot imitate {name!r} (it can: {', '.join(NAMES)})")
     return name
 
 
-@click.command("sandbox", short_help="Serve the Videos API on this machine.")
+@click.command("sandbox", short_help="Run a local server of the Videos API.")
 @common.listening(port=8765)
 @click.option(
     "--data",
@@ -118,9 +117,6 @@ def sandbox_command(  # noqa: PLR0913  # one parameter per option
       sora-ledger sandbox --port 8765 --data sandbox-data --render-seconds 5
       sora-ledger sandbox --profile litellm --fault create=429@2:3
     """
-    from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415
-    from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
-
     settings = SandboxSettings(
         data_dir=data,
         render_seconds=render_seconds,

@@ -7,12 +7,14 @@ import click
 
 from cli.invocation import Invocation, say
 from cli.options import common
+from render_service.server.server import listen, serve
+from render_service.webhooks.secrets import webhook_secrets
 
 if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("serve", short_help="Receive webhooks; health and metrics.")
+@click.command("serve", short_help="Receive webhooks; serve health checks and metrics.")
 @common.listening(port=8780)
 @click.option("--no-webhooks", is_flag=True, help="Receive none: only /healthz, /readyz and /metrics.")
 @common.calling
@@ -29,9 +31,6 @@ def serve_command(inv: Invocation, *, host: str, port: int, no_webhooks: bool) -
       sora-ledger serve --profile custom --port 8780
       sora-ledger serve --no-webhooks
     """
-    from render_service.server.server import listen, serve  # noqa: PLC0415  # a web server: only where it runs
-    from render_service.webhooks.secrets import webhook_secrets  # noqa: PLC0415
-
     secrets = {} if no_webhooks else webhook_secrets(inv.settings)
     if not secrets and not no_webhooks:
         raise click.UsageError(

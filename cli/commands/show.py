@@ -6,7 +6,9 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.jobs import show_job
 from cli.text.printable import printable
+from cli.text.record_lines import RecordLines
 from ledger.events import RenderHeld
 from ledger.job import State
 from render_service.runtime.documents import job_document, record_document
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from render_service.reports.answers import Answer
 
 
-@click.command("show", short_help="Show one job and everything recorded about it.")
+@click.command("show", short_help="Show a job and everything recorded about it.")
 @common.job_id
 @common.invocation
 def show_command(inv: Invocation, *, name: str) -> None:
@@ -55,8 +57,6 @@ def _text(
     console: "Console", inv: Invocation, job: "Job", history: JobHistory, answered: "list[Answer]"
 ) -> None:
     from cli.text.decisions import show_ruling  # noqa: PLC0415
-    from cli.text.jobs import show_job  # noqa: PLC0415
-    from cli.text.record_lines import RecordLines  # noqa: PLC0415  # rich: only for text
 
     show_job(console, job, inv.settings.place_url)
     for answer in answered:

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.commands.budget import left_document
-from cli.commands.log import read_moment
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.printable import printable
+from decision.money import format_usd
+from render_service.reports.spending import By, spending
+from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +29,7 @@ BY = ("model", "purpose", "actor", "day", "budget")
     show_default=True,
     help=f"In parts: {', '.join(BY)}.",
 )
-@click.option("--since", callback=read_moment, metavar="TIME", help="Only of renders asked for since.")
+@click.option("--since", callback=common.read_moment, metavar="TIME", help="Only of renders asked for since.")
 @common.invocation
 def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
     """Show what is reserved and settled, and what the budgets have left. Reads the ledger only.
@@ -39,9 +41,6 @@ def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
       sora-ledger spend
       sora-ledger spend --by day --since 2026-11-01
     """
-    from render_service.reports.spending import By, spending  # noqa: PLC0415
-    from render_service.session.session import utc_now  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         found = spending(ledger, By(by), utc_now(), since)
     document = {
@@ -49,7 +48,7 @@ def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
         "since": since,
         "parts": [_document(part) for part in found.parts],
         "total": _document(found.total),
-        "budgets": [left_document(left) for left in found.budgets],
+        "budgets": [left.document() for left in found.budgets],
     }
     inv.emit(document, lambda console: _text(console, found))
 
@@ -66,9 +65,6 @@ def _document(spent: "Spent") -> dict[str, Any]:
 
 def _text(console: "Console", found: "Spending") -> None:
     from rich.table import Table  # noqa: PLC0415  # rich: only for text
-
-    from cli.text.printable import printable  # noqa: PLC0415
-    from decision.money import format_usd  # noqa: PLC0415
 
     if not found.parts:
         console.print("nothing was spent or reserved")
@@ -92,8 +88,6 @@ def _text(console: "Console", found: "Spending") -> None:
 
 
 def _left(usd_micros: int | None, limit_usd_micros: int | None) -> str:
-    from decision.money import format_usd  # noqa: PLC0415
-
     if usd_micros is None or limit_usd_micros is None:
         return "no limit"
     return f"{format_usd(usd_micros)} left of {format_usd(limit_usd_micros)}"

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.flows.adopt import job_of
-from cli.flows.capabilities import check_offered
 from cli.flows.outcome import end
+from cli.flows.video import job_of, show_get
 from cli.invocation import Invocation
 from cli.options import common
-from ledger.errors import JobNotFound, LedgerUnusable
-from ledger.job import JOB_PREFIX, State
+from cli.text.jobs import show_job
+from ledger.job import State
+from render_service.settlement.settle import refresh
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("status", short_help="Say where a job stands.")
+@click.command("status", short_help="Show the state of a job.")
 @common.job_id
 @click.option("--offline", is_flag=True, help="Say what the ledger knows; ask no server.")
 @common.dry_run
@@ -50,35 +50,10 @@ def _known(inv: Invocation, name: str) -> "Job":
 
 
 async def _refreshed(session: "Session", job_id: str) -> "Job":
-    from render_service.settlement.settle import refresh  # noqa: PLC0415
-
     return await refresh(session, await session.job(job_id))
 
 
 def _text(console: "Console", inv: Invocation, job: "Job") -> None:
-    from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
-
     show_job(console, job, inv.settings.place_url)
     if job.state in {State.RUNNING, State.COMPLETED}:
         console.print(f"next: sora-ledger poll --id {job.job_id}")
-
-
-def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
-    """Emit the request that would be made for one video; an unknown video id is taken as it is."""
-    from render_service.session.servers import check_server  # noqa: PLC0415
-    from render_service.submission.preview import address  # noqa: PLC0415
-    from render_service.submission.sources import video_in  # noqa: PLC0415
-
-    video_id, profile = name, inv.settings.chosen_profile()
-    try:
-        with inv.ledger() as ledger:
-            job = ledger.job(name)
-            video_id, profile = video_in(job)
-            check_server(inv.settings, ledger, job)
-    except (JobNotFound, LedgerUnusable):  # a preview needs no ledger, unless it is the one who knows the id
-        if name.startswith(JOB_PREFIX):
-            raise
-    check_offered(inv.settings, profile, "delete" if method == "DELETE" else "retrieve")
-    url = f"{address(inv.settings, profile)}/videos/{video_id}{suffix}"
-    document = {"dry_run": True, "request": {"method": method, "url": url}}
-    inv.emit(document, lambda console: console.print(f"{method} {url}", markup=False))

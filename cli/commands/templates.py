@@ -8,6 +8,8 @@ import click
 
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.text.tables import columns
+from decision.request.templates import template, templates
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from decision.request.templates import Template
 
 
-@click.command("templates", short_help="Show starting points for prompts.")
+@click.command("templates", short_help="Show prompt templates.")
 @click.argument("name", required=False)
 @click.option(
     "--fill",
@@ -34,8 +36,6 @@ def templates_command(inv: Invocation, *, name: str | None, filled: tuple[str, .
       sora-ledger templates
       sora-ledger templates product-teaser --fill product="a red kettle"
     """
-    from decision.request.templates import template, templates  # noqa: PLC0415  # read from a file
-
     if name is not None:
         _show(inv, name, template(name), filled, example=example)
         return
@@ -93,8 +93,6 @@ def _command(template: "Template", prompt: str, fields: Any) -> str:
 
 
 def _list(console: "Console", known: Any) -> None:
-    from cli.text.tables import columns  # noqa: PLC0415  # rich: only for text
-
     rows = [
         (name, template.purpose, template.size, f"{template.seconds} s", template.use_when)
         for name, template in known

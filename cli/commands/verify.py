@@ -10,6 +10,8 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.printable import printable
+from cli.text.tables import show_findings
+from render_service.evidence.verify import Asked, check
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from render_service.evidence.verify import Checked
 
 
-@click.command("verify", short_help="Say whether the record is intact.")
+@click.command("verify", short_help="Check that the record is intact.")
 @click.option(
     "--against",
     metavar="FILE",
@@ -47,8 +49,6 @@ def verify_command(
       sora-ledger verify --ledger demo-output/ledger.db
       sora-ledger verify --against checkpoint.txt --verifier signing.pub --assets
     """
-    from render_service.evidence.verify import Asked, check  # noqa: PLC0415
-
     if verifier and not against:
         raise click.UsageError("--verifier checks the signature of a checkpoint; add --against FILE")
     checked = check(inv.settings, Asked(against, verifier, since, with_assets))
@@ -75,8 +75,6 @@ def verify_command(
 
 
 def _text(console: "Console", checked: "Checked") -> None:
-    from cli.text.findings import show_findings  # noqa: PLC0415  # rich: only for text
-
     report = checked.report
     if report.clean:
         what = f"intact after position {checked.since}" if checked.since else "intact"

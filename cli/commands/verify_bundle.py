@@ -8,6 +8,8 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text import output
+from ledger.verify.verify_bundle import report
+from render_service.evidence.bundles import check_received
 
 
 @click.command("verify-bundle", short_help="Check exported evidence.")
@@ -32,9 +34,6 @@ def verify_bundle_command(
     Example:
       sora-ledger verify-bundle evidence.zip --verifier signing.pub
     """
-    from ledger.verify.verify_bundle import report  # noqa: PLC0415
-    from render_service.evidence.bundles import check_received  # noqa: PLC0415
-
     outcome = check_received(file, verifier, checkpoint)
     document = {
         "clean": not outcome.findings,

@@ -9,6 +9,9 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
+from render_service.api.sessions import finished
+from render_service.webhooks.endpoints import asked, checked_url, endpoint_document, secret_document
+from sora_adapter.endpoints import endpoints, register, remove, rotate, send_sample
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,7 +23,7 @@ _NEEDS_ID = ("test", "rotate", "delete")
 _ACTIONS = ("register", "list", "test", "rotate", "delete")
 
 
-@click.command("webhook", short_help="Have the server announce finished videos.")
+@click.command("webhook", short_help="Manage the server's webhook endpoints.")
 @click.argument("action", metavar="|".join(_ACTIONS), type=click.Choice(_ACTIONS))
 @click.option("--url", metavar="URL", help="With register: where `serve` is reached, …/webhooks/PROFILE.")
 @click.option(
@@ -90,23 +93,15 @@ def _refuse_misplaced(action: str, **given: object) -> None:
 
 
 def _ask(inv: Invocation, ask: "Callable[[VideosClient], Awaitable[Any]]") -> Any:
-    from render_service.api.sessions import finished  # noqa: PLC0415  # asyncio and a server: only who calls
-    from render_service.webhooks.endpoints import asked  # noqa: PLC0415
-
     return finished(asked(inv.settings, inv.trace, ask, even_if_retired=inv.even_if_retired))
 
 
 def _register(inv: Invocation, url: str | None, name: str) -> None:
-    from render_service.webhooks.endpoints import checked_url  # noqa: PLC0415
-    from sora_adapter.endpoints import register  # noqa: PLC0415
-
     where = checked_url(url or "")
     _show_secret(inv, _ask(inv, lambda client: register(client, name, where)))
 
 
 def _rotate(inv: Invocation, endpoint_id: str, *, keep_old: bool) -> None:
-    from sora_adapter.endpoints import rotate  # noqa: PLC0415
-
     _show_secret(inv, _ask(inv, lambda client: rotate(client, endpoint_id, keep_old=keep_old)))
     if keep_old:
         say("the server signs with both for 24 hours: give `serve` the new one beside the old, new,old")
@@ -115,8 +110,6 @@ def _rotate(inv: Invocation, endpoint_id: str, *, keep_old: bool) -> None:
 
 
 def _show_secret(inv: Invocation, endpoint: "NewSecret") -> None:
-    from render_service.webhooks.endpoints import secret_document  # noqa: PLC0415
-
     document = secret_document(inv.settings, endpoint)
     lines = [f"{endpoint.id}  {endpoint.url}", f"export {document['variable']}={endpoint.signing_secret}"]
     inv.emit(document, lambda _: output.print_text("\n".join(lines)))
@@ -124,9 +117,6 @@ def _show_secret(inv: Invocation, endpoint: "NewSecret") -> None:
 
 
 def _list(inv: Invocation) -> None:
-    from render_service.webhooks.endpoints import endpoint_document  # noqa: PLC0415
-    from sora_adapter.endpoints import endpoints  # noqa: PLC0415
-
     found = _ask(inv, endpoints)
     document = {"endpoints": [endpoint_document(each) for each in found]}
     lines = [f"{each.id}  {each.url}  {', '.join(each.event_types)}" for each in found] or ["there are none"]
@@ -134,8 +124,6 @@ def _list(inv: Invocation) -> None:
 
 
 def _delete(inv: Invocation, endpoint_id: str) -> None:
-    from sora_adapter.endpoints import remove  # noqa: PLC0415
-
     removed = _ask(inv, lambda client: remove(client, endpoint_id))
     document = {"id": removed.id or endpoint_id, "object": removed.object, "deleted": True}
     said = (
@@ -145,8 +133,6 @@ def _delete(inv: Invocation, endpoint_id: str) -> None:
 
 
 def _test(inv: Invocation, endpoint_id: str, event_type: str) -> None:
-    from sora_adapter.endpoints import send_sample  # noqa: PLC0415
-
     tested = _ask(inv, lambda client: send_sample(client, endpoint_id, event_type))
     taken = tested.status_code // 100 == HTTPStatus.OK // 100
     document = {"id": endpoint_id, "event_type": tested.event_type, "status_code": tested.status_code}

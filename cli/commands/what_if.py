@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.commands.log import read_moment
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.printable import printable
+from cli.text.tables import columns
+from decision.money import format_usd
+from render_service.reports.what_if import what_if
+from render_service.rules.policies import read_rules
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +37,9 @@ LISTED = 20
     type=click.Path(path_type=Path),
     help="A catalog to try with it.  [default: the one each decision cites]",
 )
-@click.option("--since", callback=read_moment, metavar="TIME", help="Only what was decided since then.")
+@click.option(
+    "--since", callback=common.read_moment, metavar="TIME", help="Only what was decided since then."
+)
 @common.invocation
 def what_if_command(
     inv: Invocation, *, policy_file: Path, catalog_file: Path | None, since: str | None
@@ -47,9 +52,6 @@ def what_if_command(
     Example:
       sora-ledger what-if --policy team.toml --since 2026-11-01
     """
-    from render_service.reports.what_if import what_if  # noqa: PLC0415
-    from render_service.rules.policies import read_rules  # noqa: PLC0415
-
     rules = read_rules(policy_file, catalog_file, lambda: inv.rules)
     for warning in rules.warnings:
         say(f"warning: {warning}")
@@ -97,9 +99,6 @@ def _outlook(outlook: "Outlook") -> dict[str, Any]:
 
 
 def _text(console: "Console", tally: "Tally") -> None:
-    from cli.text.tables import columns  # noqa: PLC0415  # rich: only for text
-    from decision.money import format_usd  # noqa: PLC0415
-
     console.print(f"{tally.different} of {tally.decisions} decisions would come out differently")
     rows = [
         (one.record.stream, _short(one.before), _short(one.after), f"{_signed(one.difference_usd_micros)}")
@@ -125,6 +124,4 @@ def _short(outlook: "Outlook") -> str:
 
 
 def _signed(micros: int) -> str:
-    from decision.money import format_usd  # noqa: PLC0415
-
     return f"{'-' if micros < 0 else '+'}{format_usd(abs(micros))}"

@@ -6,12 +6,14 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.decisions import show_why_not
+from render_service.reports.explain import why_not
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-@click.command("whynot", short_help="Say why a job was refused or failed, and what now.")
+@click.command("whynot", short_help="Explain why a job was denied or failed, with the fix.")
 @common.job_id
 @common.invocation
 def whynot_command(inv: Invocation, *, name: str) -> None:
@@ -24,14 +26,10 @@ def whynot_command(inv: Invocation, *, name: str) -> None:
     Example:
       sora-ledger whynot job_01a2
     """
-    from render_service.reports.explain import why_not  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         document = why_not(ledger, name).document
     inv.emit(document, lambda console: _text(console, document))
 
 
 def _text(console: "Console", document: dict[str, Any]) -> None:
-    from cli.text.decisions import show_why_not  # noqa: PLC0415  # rich: only for text
-
     show_why_not(console, document)

@@ -9,13 +9,14 @@ from cli.options import common
 from ledger.record import Authority
 from render_service.recovery.attempts import GRACE_S
 from render_service.worker.options import MOST_AT_ONCE, WorkerOptions, read_limits
+from render_service.worker.worker import Worker, stop_signals
 
 if TYPE_CHECKING:
     from render_service.session.session import Session
     from render_service.worker.worker import Worked
 
 
-@click.command("worker", short_help="Submit, watch and store what is due.")
+@click.command("worker", short_help="Submit, observe and store jobs as they become due.")
 @click.option(
     "--at-once",
     metavar="N",
@@ -91,8 +92,6 @@ def worker_command(
 
 
 async def _work(session: "Session", terms: WorkerOptions) -> "Worked":
-    from render_service.worker.worker import Worker, stop_signals  # noqa: PLC0415  # only a worker needs it
-
     session.profile()  # says at once what is missing to reach its server
     worker = Worker(session, terms)
     with stop_signals() as stop:

@@ -9,12 +9,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from sora_adapter.sandbox.server import SandboxServer
+from sora_adapter.sandbox.server import SandboxServer
+from sora_adapter.sandbox.settings import SandboxSettings
 
 HELD_BACK_S = 20
 LONGEST_WAIT_S = 30.0
@@ -25,9 +24,6 @@ FAULT = f"create=kept-but-slow@{HELD_BACK_S}:1"
 @contextmanager
 def forgetful_server(out: Path) -> "Iterator[SandboxServer]":
     """Run a server that carries out the next create and keeps its answer back; make it the server."""
-    from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415  # a web server: only where it runs
-    from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
-
     settings = SandboxSettings(out / "sandbox-2", render_seconds=RENDER_SECONDS, faults=(FAULT,))
     with SandboxServer(settings) as server:
         ours = {

@@ -3,6 +3,8 @@
 from importlib.resources import files
 from pathlib import Path
 
+from render_service.evidence.keys import read_verifier
+
 MARIA, ANA = "maria", "ana"
 RULE = """
 # Finals on sora-2-pro need Maria's signature.
@@ -23,8 +25,6 @@ DEAR_DRAFTS = 'draft = [{ model = "sora-2", fit = 40 }, { model = "sora-2-pro", 
 
 def write_team_policy(path: Path, maria: Path, ana: Path) -> None:
     """Write the packaged policy with a rule that wants people for finals, and with these people's keys."""
-    from render_service.evidence.keys import read_verifier  # noqa: PLC0415  # signatures: only here
-
     named = _packaged().replace('name = "default"', 'name = "team"')
     path.write_text(
         named + RULE.format(maria=read_verifier(str(maria)), ana=read_verifier(str(ana))), encoding="utf-8"

@@ -8,8 +8,12 @@ import click
 
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
+from cli.text.decisions import show_ruling
+from cli.text.jobs import show_job, show_submitting
 from ledger.job import Job, State
+from render_service.evidence.keys import read_signer
 from render_service.runtime.documents import counted
+from render_service.submission.preview import ruling_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +29,6 @@ def read_key(key: Path | None) -> "Signer | None":
     """Return the signing key in a file, None without one."""
     if key is None:
         return None
-    from render_service.evidence.keys import read_signer  # noqa: PLC0415  # cryptography: only who signs
 
     return read_signer(key)
 
@@ -37,8 +40,6 @@ def answer_and_show(
 
     What came of it is emitted, unless the job goes on and `silent` leaves that to who goes on with it.
     """
-    from render_service.submission.preview import ruling_document  # noqa: PLC0415
-
     signer = read_key(key)
 
     async def follow(session: "Session") -> "Answered":
@@ -61,9 +62,6 @@ def answer_and_show(
 
 
 def _text(console: "Console", answered: "Answered") -> None:
-    from cli.text.decisions import show_ruling  # noqa: PLC0415  # rich: only for text
-    from cli.text.jobs import show_job, show_submitting  # noqa: PLC0415  # rich: only for text
-
     job = answered.job
     if answered.ruling:
         show_ruling(console, answered.ruling, job_id=job.job_id, draft=job.source_job)

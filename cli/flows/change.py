@@ -8,6 +8,8 @@ import click
 from cli.invocation import Invocation
 from decision.one_change.shot_spec import NAMES, change_spec
 from decision.request.prompt import FIELDS
+from ledger.errors import JobNotFound
+from render_service.reports.shot_spec import spec_at
 
 KEEPS = "same shot and framing"
 FIXED = ("model", "size", "seconds")
@@ -53,9 +55,6 @@ def _pair(change: str) -> tuple[str, str]:
 
 
 def _spec(inv: Invocation, name: str) -> Mapping[str, str]:
-    from ledger.errors import JobNotFound  # noqa: PLC0415
-    from render_service.reports.shot_spec import spec_at  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         try:
             return spec_at(ledger, ledger.job(name))

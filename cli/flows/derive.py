@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cli.commands.create import end_placed, placed_document, show_placed, show_preview
-from cli.flows.adopt import job_of
+from cli.flows.submit import end_placed, placed_document, show_placed, show_preview
+from cli.flows.video import job_of
 from cli.invocation import Invocation
 from cli.options.placement import Placing
 from decision.request.request import RenderRequest, Source
 from render_service.assets.inputs import NOTHING
+from render_service.submission.sources import source_ahead, source_of
+from render_service.submission.submit import place
 
 if TYPE_CHECKING:
     from render_service.session.session import Session
@@ -23,8 +25,6 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
     A video that only the server knows is adopted first; in a dry run it stays unknown.
     """
     if dry_run:
-        from render_service.submission.sources import source_ahead  # noqa: PLC0415
-
         with inv.ledger() as ledger:
             source, profile = source_ahead(ledger, name)
         show_preview(inv, request_from(source, profile), NOTHING, how)
@@ -33,9 +33,6 @@ def derive(inv: Invocation, name: str, request_from: RequestFrom, *, dry_run: bo
     job_id = job_of(inv, name).job_id
 
     async def follow(session: "Session") -> "tuple[Placed, RenderRequest]":
-        from render_service.submission.sources import source_of  # noqa: PLC0415
-        from render_service.submission.submit import place  # noqa: PLC0415
-
         source, profile = await source_of(session, job_id)
         request = request_from(source, profile)
         return await place(session, request, queue=how.queue, override=how.override), request

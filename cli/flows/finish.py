@@ -12,10 +12,13 @@ from cli.exit_codes import of_job
 from cli.invocation import Invocation, say
 from cli.options.copies import Copies
 from cli.text import output
+from cli.text.jobs import show_job
 from ledger.events import Variant
 from ledger.job import Job, State
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import ServiceError
+from render_service.settlement.settle import settle
+from sora_adapter.errors import AdapterError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,9 +28,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(inv: Invocation, job: Job) -> "Iterator[Watch | None]":
-    """Show a progress bar where a person reads; elsewhere the log tells."""
-    if not inv.shows_progress or job.outcome is not None:
+def progress(job: Job) -> "Iterator[Watch | None]":
+    """Show a progress bar on a terminal; elsewhere the log reports progress."""
+    if not output.shows_progress() or job.outcome is not None:
         yield None
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -77,26 +80,21 @@ class Finished:
 
     def show(self, console: "Console", inv: Invocation) -> None:
         """Print the job, and where the copies are."""
-        from cli.text.jobs import show_job  # noqa: PLC0415  # rich: only for text
-
         show_job(console, self.job, inv.settings.place_url)
         for path in self.copies:
             console.print(f"wrote {path}", markup=False)
 
 
-async def finish(inv: Invocation, session: "Session", job: Job, wishes: Wishes) -> Finished:
+async def finish(session: "Session", job: Job, wishes: Wishes) -> Finished:
     """Wait for `job`, store its video, and copy out what is wished for.
 
     A waiting time that is over, and any other trouble, is returned with the job as it stands then: it was
     paid for, and whoever asked needs its id.
     """
-    from render_service.settlement.settle import settle  # noqa: PLC0415  # may call a server
-    from sora_adapter.errors import AdapterError  # noqa: PLC0415
-
     interval_s, timeout_s = wishes.interval_s, wishes.timeout_s
     copies: list[Path] = []
     try:
-        with progress(inv, job) as watch:
+        with progress(job) as watch:
             job = await settle(session, job, interval_s=interval_s, timeout_s=timeout_s, watch=watch)
         if wishes.copies and Variant.VIDEO in job.assets:
             job, copies = await wishes.copies.make(session, job)

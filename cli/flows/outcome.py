@@ -8,6 +8,7 @@ import click
 from cli.exit_codes import ExitCode, of_error, of_job
 from cli.invocation import Invocation, say
 from ledger.job import Job, State
+from render_service.submission.result import denial, held_for, submission_trouble
 
 if TYPE_CHECKING:
     from render_service.batches.item import Member
@@ -43,7 +44,6 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
     """Say why `job` stands where it does and what now: `again` where it may be sent, `over` where not."""
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
-    from render_service.submission.result import denial, held_for, submission_trouble  # noqa: PLC0415
 
     with inv.ledger() as ledger:
         if job.state is State.DENIED:

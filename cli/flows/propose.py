@@ -8,22 +8,21 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.text.printable import printable
+from ledger.log.ledger import Ledger
+from render_service.approvals.changes import Office, Proposed, waits_for
+from render_service.reports.answers import answers
 from render_service.runtime.documents import counted
+from render_service.session.session import clock_of, utc_now
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ledger.log.ledger import Ledger
     from render_service.approvals.answer_changes import Outcome
-    from render_service.approvals.changes import Office, Proposed
-
 CHANGE = "change_"
 
 
 def propose(inv: Invocation, make: "Callable[[Office], Proposed]") -> None:
     """Propose a change, show it, and end as what is held ends, saying who has to approve it."""
-    from render_service.approvals.changes import waits_for  # noqa: PLC0415
-
     with _writing(inv) as ledger:
         proposed = make(_office(inv, ledger))
         _show(inv, ledger, proposed, proposed.event.approvals_needed)
@@ -40,16 +39,10 @@ def answer_change(inv: Invocation, answer: "Callable[[Office], Outcome]") -> Non
 
 
 def _writing(inv: Invocation) -> "Ledger":
-    from ledger.log.ledger import Ledger  # noqa: PLC0415
-    from render_service.session.session import utc_now  # noqa: PLC0415
-
     return Ledger.open_or_create(inv.settings.ledger_url, inv.settings.provenance(inv.trace), utc_now())
 
 
 def _office(inv: Invocation, ledger: "Ledger") -> "Office":
-    from render_service.approvals.changes import Office  # noqa: PLC0415
-    from render_service.session.session import clock_of  # noqa: PLC0415
-
     return Office(ledger, inv.settings, inv.trace, clock_of(ledger))
 
 
@@ -67,8 +60,6 @@ def _show(inv: Invocation, ledger: "Ledger", proposed: "Proposed", needed: int) 
 
 def change_document(ledger: "Ledger", proposed: "Proposed") -> dict[str, Any]:
     """Return a change as JSON."""
-    from render_service.reports.answers import answers  # noqa: PLC0415
-
     first, event = proposed.history.first, proposed.event
     return {
         "change": proposed.name,
@@ -91,8 +82,6 @@ def change_document(ledger: "Ledger", proposed: "Proposed") -> dict[str, Any]:
 
 def change_lines(ledger: "Ledger", proposed: "Proposed") -> list[str]:
     """Return a change in lines to read."""
-    from render_service.reports.answers import answers  # noqa: PLC0415
-
     first, why = proposed.history.first, proposed.event.why
     words = "no reason given" if why is None else why.text or "[erased]"
     by = f"proposed by {first.actor} ({first.envelope['actor_source']}) at {first.recorded_at[:16]}Z"

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.commands.create import placed_document, show_placed
 from cli.exit_codes import ExitCode
 from cli.flows.outcome import end
+from cli.flows.submit import placed_document, show_placed
 from cli.invocation import Invocation, say
+from cli.text.decisions import show_ruling
 from cli.text.printable import printable
 from decision.money import format_usd
+from render_service.batches.split_remix import remix_one_by_one
+from render_service.submission.preview import preview
+from render_service.submission.sources import source_ahead
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,9 +34,6 @@ def preview_split(inv: Invocation, name: str, split: "Split", request_from: Requ
     Each is decided as if it were of the video called `name`: the results it would be of are not there yet,
     and have the same shape.
     """
-    from render_service.submission.preview import preview  # noqa: PLC0415
-    from render_service.submission.sources import source_ahead  # noqa: PLC0415
-
     with inv.ledger() as ledger:
         source, profile = source_ahead(ledger, name)
     requests = [request_from(source, profile, part, split.key) for part in split.prompts]
@@ -49,8 +50,6 @@ def preview_split(inv: Invocation, name: str, split: "Split", request_from: Requ
 
 
 def _preview_text(console: "Console", seen: "list[tuple[RenderRequest, Preview]]", cost: int) -> None:
-    from cli.text.decisions import show_ruling  # noqa: PLC0415  # rich: only for text
-
     for number, (request, one) in enumerate(seen, 1):
         console.print(f"[bold]{number} of {len(seen)}[/]", end=" ")
         console.print(printable(request.prompt), markup=False)
@@ -69,8 +68,6 @@ def remix_split(
     timeout_s: float,
 ) -> None:
     """Make the remixes of `split` and emit how far they came; ends with the code of the last job."""
-    from render_service.batches.split_remix import remix_one_by_one  # noqa: PLC0415  # the adapter
-
     count = len(split.prompts)
     say(f"{count} remixes, one after the other; --request-key {split.key} goes on after an interruption")
 

@@ -1,110 +1,145 @@
-"""What is said about a request before it is placed: what is missing, what could be better, the guardrails.
+"""Request, decide and submit: the steps that every command shares that asks for a new render."""
 
-Only what is missing stops anything. On a terminal it is asked for; elsewhere it is an error. Advice and
-guardrails go to stderr and block nothing; a policy may require ``--attest``, and that is its to say.
-"""
-
-import shutil
-import sys
-from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.exit_codes import ExitCode
+from cli.flows.advise import advised_request
+from cli.flows.outcome import end
 from cli.invocation import Invocation, say
-from decision.advice.advice import Advice, advise
-from decision.advice.guardrails import ATTESTATION, GUARDRAILS
-from decision.advice.missing import Question, answered, missing_details
-from decision.request.request import RenderRequest, Source, parse_request
-from ledger.errors import LedgerUnusable
-from ledger.events import RenderRequested
-from ledger.store.interface import RecordFilter
+from cli.options.inputs import Ingredients, gather
+from cli.options.placement import Placing
+from cli.options.prompt import needed
+from cli.text.decisions import show_ruling
+from cli.text.jobs import show_job, show_submitting
+from cli.text.models import models_document, show_models
+from decision.request.request import RenderRequest
+from ledger.job import State
+from render_service.assets.inputs import Material
+from render_service.runtime.documents import Json
+from render_service.submission.preview import preview, ruling_document
+from render_service.submission.submit import place
 
 if TYPE_CHECKING:
-    from render_service.batches.plan import Planned
+    from rich.console import Console
 
-MOST_LINES_SHOWN = 10
-
-
-def advised_request(
-    inv: Invocation, operation: str = "create", source: Source | None = None, **values: Any
-) -> RenderRequest:
-    """Parse what was asked for, ask for what is missing, and say what could be better.
-
-    What changes a video the server has names it as its `source`.
-    """
-    parsed = partial(parse_request, catalog=inv.rules.catalog, operation=operation, source=source)
-    request = parsed(**values)
-    while questions := missing_details(request):
-        prompt, fields = answered(request, questions[0], _ask(questions))
-        request = parsed(**(values | {"prompt": prompt, "fields": fields}))
-    for advice in advise(request):
-        if inv.log.quiet:
-            say(f"advice: {advice.message}")
-        else:
-            inv.log.warning("prompt.advice", code=advice.code, field=advice.field, message=advice.message)
-    _remind(inv, request)
-    return request
+    from render_service.session.session import Session
+    from render_service.submission.result import Placed
 
 
-def advise_batch(inv: Invocation, planned: "Sequence[Planned]") -> None:
-    """Say what could be better in the entries of a batch, each thing once with its lines."""
-    lines: dict[Advice, list[int]] = {}
-    for each in planned:
-        for advice in advise(each.request):
-            lines.setdefault(advice, []).append(each.entry.line)
-    for advice, found in lines.items():
-        if inv.log.quiet:
-            say(f"advice ({_named(found)}): {advice.message}")
-        else:
-            inv.log.warning(
-                "prompt.advice", code=advice.code, field=advice.field, message=advice.message, lines=found
-            )
-    _remind(inv, planned[0].request)
+def list_models(inv: Invocation) -> None:
+    """Emit the models, as JSON only if --json asks for it: scripts of image2video read the text."""
+    models = inv.rules.catalog.models
+    text_unless_json = replace(inv, as_json=inv.as_json is True)
+    text_unless_json.emit(models_document(models), lambda console: show_models(console, models))
 
 
-def _named(lines: list[int]) -> str:
-    shown = ", ".join(map(str, lines[:MOST_LINES_SHOWN]))
-    more = len(lines) - MOST_LINES_SHOWN
-    return f"line{'s' if len(lines) > 1 else ''} {shown}" + (f" and {more} more" if more > 0 else "")
-
-
-def _remind(inv: Invocation, request: RenderRequest) -> None:
-    """Show the guardrails to who has neither confirmed them nor asked for anything before."""
-    if not request.attested and not _has_asked_before(inv):
-        _show_guardrails(inv)
-
-
-def _ask(questions: tuple[Question, ...]) -> str:
-    """Ask the first question on a terminal; elsewhere say all of them and give up."""
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        try:
-            return str(click.prompt(questions[0].question, prompt_suffix=" ", err=True))
-        except click.Abort:
-            say("")  # what comes next begins a line
-            raise
-    asked = "; ".join(question.question for question in questions)
-    raise click.UsageError(f"{asked} (say it in the prompt; on a terminal you would be asked)")
-
-
-def _has_asked_before(inv: Invocation) -> bool:
-    """Say whether this ledger has a request of this actor, to whom the guardrails were shown then."""
-    where = RecordFilter(type=RenderRequested.type, actor=inv.settings.actor)
-    try:
-        with inv.ledger() as ledger:
-            return any(True for _ in ledger.read(where, limit=1))
-    except LedgerUnusable:  # none yet; what else is wrong with it is said when it is written
-        return False
-
-
-def _show_guardrails(inv: Invocation) -> None:
-    if not inv.log.quiet:
-        inv.log.info("guardrails.shown", rules=[guardrail.rule for guardrail in GUARDRAILS])
+def place_and_show(
+    inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool, how: Placing
+) -> None:
+    """Place a request that needs nothing from the ledger, and emit what came of it."""
+    if dry_run:
+        show_preview(inv, request, material, how)
         return
-    width = shutil.get_terminal_size().columns
-    say("What nobody may ask for, whatever the server:")
-    for guardrail in GUARDRAILS:
-        say(click.wrap_text(f"{guardrail.rule} {guardrail.meaning}", width, "  - ", "    "))
-    say("This is shown until a request of yours is recorded. --attest records:")
-    say(f'  "{ATTESTATION}"')
+    placed = place_in_session(inv, request, material, how)
+    inv.emit(placed_document(inv, placed, request), lambda console: show_placed(console, placed, request))
+    end_placed(inv, placed)
+
+
+def end_placed(inv: Invocation, placed: "Placed") -> None:
+    """Exit as the job stands, after saying why an override was not honoured."""
+    if placed.override_refused:
+        say(f"Error: {placed.override_refused}")
+    ruled = placed.job.state in {State.DENIED, State.HELD}
+    end(inv, placed.job, told=ruled and inv.shows_text)
+
+
+def request_of(  # noqa: PLR0913  # what becomes something else on the way
+    inv: Invocation,
+    *,
+    prompt: str | None,
+    model: str,
+    size: str | None,
+    seconds: str | None,
+    input_reference: Path | None,
+    extra: Ingredients,
+    promotes: str | None = None,
+    **asked: Any,
+) -> tuple[RenderRequest, Material]:
+    """Return the request the options describe, and its files."""
+    values, material = gather(
+        extra, inv.rules.catalog, model=model, size=size, seconds=seconds, input_reference=input_reference
+    )
+    request = advised_request(
+        inv,
+        **values,
+        prompt=needed(prompt),
+        profile=inv.settings.chosen_profile(),
+        promotes=promotes and promoted_job(inv, promotes),
+        **asked,
+    )
+    return request, material
+
+
+def promoted_job(inv: Invocation, name: str) -> str:
+    """Return the job of the draft that is called `name`."""
+    with inv.ledger() as ledger:
+        return ledger.job(name).job_id
+
+
+def place_in_session(inv: Invocation, request: RenderRequest, material: Material, how: Placing) -> "Placed":
+    """Decide, record, and submit unless it is to be queued."""
+
+    async def follow(session: "Session") -> "Placed":
+        return await place(session, request, material, queue=how.queue, override=how.override)
+
+    return inv.session(follow, begins=True)
+
+
+def show_preview(
+    inv: Invocation, request: RenderRequest, material: Material, how: Placing | None = None
+) -> None:
+    """Emit what would happen; exit 3 if it would be denied."""
+    override = how.override if how else None
+    seen = preview(inv.settings, request, material, override, even_if_retired=inv.even_if_retired)
+    document = seen.document(request)
+
+    def text(console: "Console") -> None:
+        show_ruling(console, seen.ruling, request)
+        console.print_json(data=document["request"])
+        console.print("dry run: nothing was recorded, nothing was sent")
+
+    inv.emit(document, text)
+    for line in seen.outlook.lines():
+        say(line)
+    if seen.post is None:
+        raise click.exceptions.Exit(ExitCode.DENIED)
+
+
+def placed_document(inv: Invocation, placed: "Placed", request: RenderRequest | None = None) -> Json:
+    """Return the job with the decision that made it."""
+    job = placed.job
+    decision = ruling_document(placed.ruling, request, job_id=job.job_id, draft=job.source_job)
+    return inv.job_document(job) | {
+        "decision": decision,
+        "repeated": placed.repeated,
+        "override_refused": placed.override_refused,
+    }
+
+
+def show_placed(
+    console: "Console", placed: "Placed", request: RenderRequest | None = None, *, waiting: bool = False
+) -> None:
+    """Print the decision, the job, and what to type next unless somebody is `waiting` for it already."""
+    if placed.repeated and request is not None:
+        console.print("this request key was used before: this is the same job")
+    job = placed.job
+    show_ruling(console, placed.ruling, request, job_id=job.job_id, draft=job.source_job)
+    show_job(console, job)
+    if job.state is State.DECIDED:
+        show_submitting(console, job)
+    if job.video_id and job.outcome is None and not waiting:
+        console.print(f"next: sora-ledger poll --id {job.job_id}")

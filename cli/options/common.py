@@ -4,6 +4,7 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ import click
 from cli.invocation import Invocation, announce, announce_settings
 from cli.text import output
 from decision.rules.purpose import PURPOSES
+from ledger.record import timestamp
 from render_service.assets.folder import irreplaceable
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, begin_trace
@@ -39,6 +41,21 @@ SETTINGS = ("ledger", "profile", "actor", "team", "project")
 
 DEFAULT_INTERVAL_S = 10.0
 DEFAULT_TIMEOUT_S = 1_800.0
+
+
+def moment(text: str) -> str:
+    """Read a time: RFC 3339, a date, or either without a zone, which is then this machine's."""
+    try:
+        return timestamp(datetime.fromisoformat(text).astimezone(UTC))
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"{text!r}: expected a time such as 2026-11-20 or 2026-11-20T14:00:00Z"
+        ) from error
+
+
+def read_moment(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Read an option's time with `moment`."""
+    return None if value is None else moment(value)
 
 
 def _stacked(*decorators: Callable[[F], F]) -> Callable[[F], F]:

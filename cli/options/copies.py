@@ -12,6 +12,8 @@ from ledger.events import Variant
 from ledger.job import Job
 from render_service.assets.names import SUFFIXES
 from render_service.assets.store import check_target
+from render_service.settlement.download import USUAL_TYPE
+from render_service.settlement.settle import fetch
 
 if TYPE_CHECKING:
     from render_service.session.session import Session
@@ -37,8 +39,6 @@ class Copies:
 
     async def make(self, session: "Session", job: Job) -> tuple[Job, list[Path]]:
         """Make sure the variants are stored, and copy them."""
-        from render_service.settlement.settle import fetch  # noqa: PLC0415  # may call a server
-
         self.check(job)
         copied = []
         for variant in self.variants:
@@ -87,8 +87,6 @@ def _copies(names: Sequence[str], out: Path | None, *, force: bool) -> Copies:
 
 def _target(job: Job, variant: Variant) -> Path:
     """Return the file of a variant in the working folder, of the usual type where it is not here yet."""
-    from render_service.settlement.download import USUAL_TYPE  # noqa: PLC0415  # the adapter
-
     media_type = job.assets[variant].media_type if variant in job.assets else USUAL_TYPE[variant]
     kind = "" if variant is Variant.VIDEO else f".{variant}"
     return Path(f"{job.video_id}{kind}{SUFFIXES.get(media_type, '.bin')}")

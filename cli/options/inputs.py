@@ -145,6 +145,9 @@ def ingredients(function: Callable[..., Any]) -> Callable[..., Any]:
     return decorated  # type: ignore[no-any-return]  # click's decorator keeps the function
 
 
+list_models_option = click.option("--list-models", "models", is_flag=True, help="List the models and exit.")
+
+
 def gather(
     extra: Ingredients,
     catalog: Catalog,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.commands.log import read_moment
 from cli.options import common
+from render_service.rules.overrides import read_override
+from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
     from render_service.rules.overrides import Override
@@ -45,7 +46,7 @@ def overriding(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--override-until",
         metavar="TIME",
-        callback=read_moment,
+        callback=common.read_moment,
         help="Until when it may be submitted on the strength of it.  [default: for an hour]",
     )
     @functools.wraps(function)
@@ -70,8 +71,6 @@ def _override(codes: tuple[str, ...], reason: str, until: str | None) -> "Overri
         return None
     if not reason:
         raise click.UsageError('say why it is overridden: --reason "…"; it is recorded with your name')
-    from render_service.rules.overrides import read_override  # noqa: PLC0415
-    from render_service.session.session import utc_now  # noqa: PLC0415  # only who overrides
 
     now = utc_now()
     return read_override(codes, reason, datetime.fromisoformat(until) if until else now + FOR_AN_HOUR, now)

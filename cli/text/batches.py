@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cli.invocation import Invocation
 from cli.text import output
-from cli.text.printable import short
+from cli.text.jobs import state_style
+from cli.text.printable import escape, short
+from cli.text.tables import columns
+from decision.engine.explain import why
 from decision.money import format_usd
 from ledger.job import Job, State
 from render_service.runtime.documents import counted
@@ -27,9 +29,9 @@ REFRESHES_PER_SECOND = 8
 
 
 @contextmanager
-def progress_table(inv: Invocation, planned: "Sequence[Planned]") -> "Iterator[Watch | None]":
-    """Show where the batch stands where a person reads; elsewhere the log tells."""
-    if not inv.shows_progress:
+def progress_table(planned: "Sequence[Planned]") -> "Iterator[Watch | None]":
+    """Show the progress of the batch on a terminal; elsewhere the log reports it."""
+    if not output.shows_progress():
         yield None
         return
     from rich.live import Live  # noqa: PLC0415
@@ -55,8 +57,10 @@ def _table(members: "Sequence[Member]", total: int) -> "Table":
     from rich.table import Table  # noqa: PLC0415
 
     states = Counter(member.job.state.value for member in members)
-    told = ", ".join(f"{count} {state}" for state, count in states.items())
-    table = Table(box=None, pad_edge=False, title=f"{len(members)} of {total}: {told}", title_justify="left")
+    summary = ", ".join(f"{count} {state}" for state, count in states.items())
+    table = Table(
+        box=None, pad_edge=False, title=f"{len(members)} of {total}: {summary}", title_justify="left"
+    )
     for name in ("line", "state", "%", "file"):
         table.add_column(name, no_wrap=True)
     for member in members[-MOST_ROWS:]:
@@ -65,8 +69,6 @@ def _table(members: "Sequence[Member]", total: int) -> "Table":
 
 
 def _row(member: "Member") -> tuple[str, ...]:
-    from rich.markup import escape  # noqa: PLC0415
-
     job, entry = member.job, member.planned.entry
     return str(entry.line), job.state.value, _percent(job), escape(str(entry.out))
 
@@ -77,9 +79,6 @@ def _percent(job: Job) -> str:
 
 def show_batch(console: "Console", members: "Sequence[Member]", folder: "BatchFolder") -> None:
     """Print every entry with its job, and what they cost together."""
-    from cli.text.jobs import state_style  # noqa: PLC0415
-    from cli.text.tables import columns  # noqa: PLC0415
-
     rows = [
         (
             str(member.planned.entry.line),
@@ -111,9 +110,6 @@ def show_preview(
     console: "Console", seen: "Sequence[tuple[Planned, Preview]]", folder: "BatchFolder"
 ) -> None:
     """Print what would be decided for each entry."""
-    from cli.text.tables import columns  # noqa: PLC0415
-    from decision.engine.explain import why  # noqa: PLC0415
-
     rows = [
         (
             str(planned.entry.line),

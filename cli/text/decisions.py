@@ -1,17 +1,18 @@
 """A decision as people read it: the ruling, the four questions, the candidates, what to type now."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-
-from cli.text.printable import printable
+from cli.text.printable import escape, printable
 from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
 from decision.money import format_usd
 from decision.request.request import RenderRequest
 from ledger.events import RenderDecided
 from render_service.runtime.documents import Json
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WIDTH = 14
 SHOWN_OF_A_DIGEST = 12
@@ -23,7 +24,7 @@ RULINGS = {
 
 
 def show_ruling(
-    console: Console,
+    console: "Console",
     ruling: Considered,
     request: RenderRequest | None = None,
     *,
@@ -40,7 +41,7 @@ def show_ruling(
             console.print(f"  [bold]→[/] {escape(printable(step))}")  # may be a command to copy
 
 
-def show_explanation(console: Console, document: Json) -> None:
+def show_explanation(console: "Console", document: Json) -> None:
     """Print the answers to the four questions."""
     _question(console, "What was decided?", _decided(document))
     reasons = document["why"]
@@ -52,7 +53,7 @@ def show_explanation(console: Console, document: Json) -> None:
     _question(console, "Can the record be trusted?", _trust(document["record"]))
 
 
-def show_why_not(console: Console, document: Json) -> None:
+def show_why_not(console: "Console", document: Json) -> None:
     """Print what stood in the way, and the commands that would be allowed."""
     ruling, state = RULINGS[document["decision"]], document["state"]
     since = f"; the job is {state} now" if document["people"] and state != ruling else ""
@@ -78,7 +79,7 @@ def _failed(failure: Json | None) -> Iterable[str]:
     yield f"{failure['state']}: {code}" + (f": {failure['message']}" if failure["message"] else "")
 
 
-def show_candidates(console: Console, candidates: Iterable[Json]) -> None:
+def show_candidates(console: "Console", candidates: Iterable[Json]) -> None:
     """Print each model with its cost and score, and the gates it did not pass."""
     for candidate in candidates:
         cost, score = candidate["cost_usd_micros"], candidate["score"]
@@ -92,13 +93,13 @@ def show_candidates(console: Console, candidates: Iterable[Json]) -> None:
             _line(console, f"    {failure['gate']}: {failure['reason']} ({failure['detail_code']})")
 
 
-def _question(console: Console, question: str, answers: Iterable[str]) -> None:
+def _question(console: "Console", question: str, answers: Iterable[str]) -> None:
     console.print(f"[bold]{question}[/]")
     for answer in answers:
         _line(console, answer)
 
 
-def _line(console: Console, text: str) -> None:
+def _line(console: "Console", text: str) -> None:
     console.print(f"  {printable(text)}", markup=False)
 
 

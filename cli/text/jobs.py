@@ -1,14 +1,16 @@
 """A job as people read it: a short list of facts, or a line among others."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-
+from cli.text.printable import escape
 from cli.text.tables import columns
 from decision.money import format_usd
 from ledger.events import Operation, Variant
 from ledger.job import Job, State
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _STATE_STYLE = {
     State.STORED: "green",
@@ -29,7 +31,7 @@ def state_style(state: State) -> str:
     return _STATE_STYLE.get(state, "red")
 
 
-def show_job(console: Console, job: Job, assets_url: str = "") -> None:
+def show_job(console: "Console", job: Job, assets_url: str = "") -> None:
     """Print one job as a short list of facts, its files with the place `assets_url` where they are."""
     facts = list(_facts(job, assets_url))
     width = max(len(name) for name, _ in facts)
@@ -37,7 +39,7 @@ def show_job(console: Console, job: Job, assets_url: str = "") -> None:
         console.print(f"[bright_black]{name:<{width}}[/]  {value}")
 
 
-def show_submitting(console: Console, job: Job) -> None:
+def show_submitting(console: "Console", job: Job) -> None:
     """Print who can submit a job that was decided and not sent."""
     console.print(f"next: a worker submits it (sora-ledger worker), or: sora-ledger resume {job.job_id}")
 
@@ -73,7 +75,7 @@ def _where(storage_uri: str, assets_url: str) -> str:
     return f"{assets_url}/{name}" if scheme == "asset" and assets_url else storage_uri
 
 
-def show_jobs(console: Console, jobs: Iterable[Job]) -> None:
+def show_jobs(console: "Console", jobs: Iterable[Job]) -> None:
     """Print jobs as a table."""
     rows, styles = [], []
     for job in jobs:

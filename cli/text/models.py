@@ -1,12 +1,7 @@
-"""``--list-models``: what can be asked for, in the words of image2video, with ours behind them."""
+"""The models of the catalog, in the format of image2video, with sizes and prices after it."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from cli.invocation import Invocation
 from decision.money import usd_digits
 from decision.request.request import AUTO
 from decision.rules.catalog import Model
@@ -17,17 +12,9 @@ if TYPE_CHECKING:
 BACKEND = "sora2"
 
 
-def list_models(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Take --list-models, passed on as `models`."""
-    flag = click.option("--list-models", "models", is_flag=True, help="List the models, and do nothing else.")
-    return flag(function)
-
-
-def show_models(inv: Invocation) -> None:
-    """Print the models as the text that scripts of image2video expect; as JSON only if --json asks for it."""
-    models = inv.rules.catalog.models
-    document = {"backend": BACKEND, "default": AUTO, "models": [_document(model) for model in models]}
-    replace(inv, as_json=inv.as_json is True).emit(document, lambda console: _text(console, models))
+def models_document(models: tuple[Model, ...]) -> dict[str, Any]:
+    """Return the models as JSON."""
+    return {"backend": BACKEND, "default": AUTO, "models": [_document(model) for model in models]}
 
 
 def _document(model: Model) -> dict[str, Any]:
@@ -40,7 +27,8 @@ def _document(model: Model) -> dict[str, Any]:
     }
 
 
-def _text(console: "Console", models: tuple[Model, ...]) -> None:
+def show_models(console: "Console", models: tuple[Model, ...]) -> None:
+    """Print the models as the text that scripts of image2video expect, then sizes and prices."""
     lines = [f"Available models for backend '{BACKEND}':"]
     lines += [f"  - {model.name}{'' if index else ' (default)'}" for index, model in enumerate(models)]
     lines += [

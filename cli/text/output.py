@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WIDTH = 140  # of text that goes to a file
 INDENT = 2
+PROGRESS_LINES = 10
 _CHUNK = 1 << 16  # characters of a long document that are written at a time
 _MARGIN = "    "  # of what stands in the list of a document
 
@@ -100,7 +101,7 @@ def print_text(text: str, *, newline: bool = True) -> None:
 
 def console(*, stderr: bool = False) -> "Console":
     """Return where text for reading goes, in colours and columns."""
-    from cli.text.shown import safe_console  # noqa: PLC0415  # rich: only who prints text pays for it
+    from cli.text.console import safe_console  # noqa: PLC0415  # rich: only who prints text pays for it
 
     return safe_console(stderr=stderr, width=None if stderr or sys.stdout.isatty() else WIDTH)
 
@@ -183,6 +184,37 @@ def _file_trouble(path: Path) -> Iterator[None]:
 
 
 # --- stderr ---
+
+
+def shows_progress() -> bool:
+    """Return whether stderr gets a progress bar: on a terminal only."""
+    return sys.stderr.isatty()
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield the function that reports progress: a bar on a terminal, elsewhere a line per tenth."""
+    if not shows_progress():
+        yield _progress_lines(what)
+        return
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _progress_lines(what: str) -> Callable[[int, int], None]:
+    reported = -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal reported
+        tenth = PROGRESS_LINES * done // max(total, 1)
+        if tenth > reported:
+            reported = tenth
+            note(f"{what}: {done} of {total}")
+
+    return report
 
 
 def note(message: str) -> None:

@@ -18,6 +18,9 @@ _OBEYED = re.compile(
 """Delete, C1, marks of direction, line separators and what is not seen; JSON escapes C0 by itself."""
 
 
+_MARKUP = re.compile(r"(\\*)(\[[a-z#/@][^[]*?])")
+
+
 def printable(text: str) -> str:
     """Return `text` with everything that a terminal would obey replaced."""
     if text.isprintable():
@@ -39,6 +42,13 @@ def escaped(document: str) -> str:
 def _escape(match: re.Match[str]) -> str:
     units = match[0].encode("utf-16-be")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def escape(text: str) -> str:
+    """Return `text` with everything escaped that rich would read as markup; rich itself is slow to load."""
+    escaped = _MARKUP.sub(r"\1\1\\\2", text)
+    odd_backslash = escaped.endswith("\\") and not escaped.endswith("\\\\")
+    return escaped + "\\" if odd_backslash else escaped
 
 
 def short(text: str | None, limit: int = SHORT) -> str:

@@ -1,14 +1,17 @@
 """Records as people read them: a line each under one header, and the day above those of a day."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
-from rich.text import Text
 
 from cli.text.printable import NOTHING, printable, short
 from cli.text.record_words import what
 from ledger.record import Record
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 STYLES = {
     "#": "bright_black",
@@ -27,7 +30,7 @@ LEAST_ROOM = 20  # for the last column to be folded in; what leaves less is fold
 class RecordLines:
     """Prints records as they come; without their stream, where they are all of `one_stream`."""
 
-    def __init__(self, console: Console, *, one_stream: bool = False, following: bool = False) -> None:
+    def __init__(self, console: "Console", *, one_stream: bool = False, following: bool = False) -> None:
         self._console = console
         self._columns = [name for name in STYLES if not (one_stream and name == "stream")]
         self._widths = dict(LIKELY) if following else {}
@@ -56,6 +59,8 @@ class RecordLines:
             self._day = day
 
     def _print(self, row: dict[str, str], styles: dict[str, str]) -> None:
+        from rich.text import Text  # noqa: PLC0415  # slow to load, and JSON needs none
+
         line = Text(row["#"].rjust(self._widths["#"]) + GAP, styles["#"])
         for name in self._columns[1:-1]:
             line.append(set_cell_size(row[name], self._widths[name]) + GAP, styles[name])
@@ -64,12 +69,15 @@ class RecordLines:
             self._console.print(line + part)
             line = indent
 
-    def _folded(self, text: Text, indent: int) -> Iterable[Text]:
+    def _folded(self, text: "Text", indent: int) -> "Iterable[Text]":
         """Fold the last column under itself on a terminal; elsewhere a record is one line."""
         room = self._console.width - indent
         if not self._console.is_terminal or room < LEAST_ROOM:
             return [text]
-        return (Text(part.plain.rstrip(), part.style) for part in text.wrap(self._console, room))
+        parts = text.wrap(self._console, room)
+        for part in parts:
+            part.rstrip()
+        return parts
 
 
 def _cells(record: Record) -> dict[str, str]:

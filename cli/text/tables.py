@@ -1,27 +1,55 @@
-"""Rows under a header, in columns that are aligned and never folded."""
+"""Rows under a header, aligned and never folded; and the findings of a check."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
+from cli.text.printable import NOTHING, escape, printable
+from render_service.runtime.documents import counted
 
-from cli.text.printable import NOTHING
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ledger.verify import Report
 
 
 def columns(
-    console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()
+    console: "Console", header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()
 ) -> None:
     """Print aligned columns that are never folded; `styles` colours the second cell of each row."""
     widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
-    console.print(Text(_line(header, widths), style="bold"))
+    console.print(f"[bold]{escape(_line(header, widths))}[/]")
     if not rows:
         console.print(NOTHING)
     for row, style in zip_longest(rows, styles, fillvalue=""):
-        line = Text(_line(row, widths))
-        line.stylize(style, widths[0] + 2, widths[0] + 2 + len(row[1]))
-        console.print(line)
+        cells = _padded(row, widths)
+        if style:
+            cells[1] = f"[{style}]{cells[1]}[/]"
+        console.print("  ".join(cells))
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    widths = [*widths[:-1], len(row[-1])]
+    return [escape(cell) + " " * (width - len(cell)) for cell, width in zip(row, widths, strict=True)]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def show_findings(console: "Console", report: "Report") -> None:
+    """Print what a check of the record found, and how much it was."""
+    for finding in report.findings:
+        where = "" if finding.position is None else f"position {finding.position}, "
+        console.print(f"[red]{finding.code}[/]", end="")
+        told = f" at {where}{finding.subject}\n    expected {finding.expected}\n    found    {finding.found}"
+        console.print(printable(told), markup=False)
+    first = report.first_cause()
+    if first:
+        finding, others = first
+        explained = counted(others, "other finding")
+        told = f"begin with {finding.code} at position {finding.position}: it may explain {explained}"
+        console.print(told, markup=False)
+    found = counted(len(report.findings) + report.more_findings, "finding")
+    hidden = f", {report.more_findings:,} of them not shown" if report.more_findings else ""
+    console.print(f"{found} in {counted(report.size, 'record')}{hidden}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from decision.rules.approvals import Change
 from ledger.errors import BudgetExceeded, WrongExpectedVersion
@@ -96,6 +96,15 @@ class Left:
     def usd_micros(self) -> int | None:
         """What is left, 0 where more was spent than allowed; None without a limit."""
         return None if self.limit_usd_micros is None else max(0, self.limit_usd_micros - self.held_usd_micros)
+
+    def document(self) -> dict[str, Any]:
+        """Return the budget as JSON; null where it has no limit."""
+        return {
+            "budget": self.budget,
+            "limit_usd_micros": self.limit_usd_micros,
+            "held_usd_micros": self.held_usd_micros,
+            "left_usd_micros": self.usd_micros,
+        }
 
 
 @dataclass(frozen=True)

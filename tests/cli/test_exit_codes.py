@@ -2,12 +2,13 @@
 
 import re
 import sqlite3
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.exit_codes import MEANINGS, OF_STATE, ExitCode, of_error
+from cli.exit_codes import MEANINGS, OF_ERROR, OF_STATE, ExitCode, of_error
 from decision.errors import BadRequest
 from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, WrongExpectedVersion
 from ledger.job import State
@@ -85,6 +86,12 @@ def test_the_help_has_the_table(sora: Any) -> None:
 @pytest.mark.parametrize(("error", "code"), ERRORS, ids=lambda value: type(value).__name__)
 def test_an_error_raised_on_purpose_has_its_code(error: Exception, code: int) -> None:
     assert of_error(error) == code
+
+
+@pytest.mark.parametrize("name", OF_ERROR)
+def test_the_table_names_classes_that_exist(name: str) -> None:
+    module, _, kind = name.rpartition(".")
+    assert getattr(import_module(module), kind).__module__ == module
 
 
 def test_an_error_that_was_not_has_none() -> None:

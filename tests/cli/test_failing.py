@@ -132,7 +132,7 @@ def test_a_script_for_a_shell_gets_no_document_where_it_fails(as_process: Any) -
 
 def test_help_without_arguments_stays_help() -> None:
     ended = subprocess.run([sys.executable, "-m", "cli"], check=False, capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout, "Begin:" in ended.stderr) == (2, "", True)
+    assert (ended.returncode, ended.stdout, "Core commands:" in ended.stderr) == (2, "", True)
 
 
 def test_nothing_is_printed_past_the_one_place() -> None:
@@ -141,7 +141,7 @@ def test_nothing_is_printed_past_the_one_place() -> None:
     prints = re.compile(r"click\.s?echo\(|(?<![\w.])print\(|std(out|err)\.write|Console\(")
     root = Path(cli.__file__).parent
     found = {path.name for path in root.rglob("*.py") if prints.search(path.read_text(encoding="utf-8"))}
-    assert found - allowed == {"shown.py"}
+    assert found - allowed == {"console.py"}
 
 
 def _triggers(db: sqlite3.Connection) -> list[str]:
@@ -157,3 +157,11 @@ def test_a_stdout_that_is_full_is_told(denied: str, command: list[str]) -> None:
         )
     assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
     assert "stdout cannot be written (No space left on device)" in ended.stderr
+
+
+@pytest.mark.parametrize("words", [["create"], ["jobs"]])
+def test_a_missing_value_points_at_the_help_of_its_command(words: list[str]) -> None:
+    option = {"create": "--prompt", "jobs": "--limit"}[words[0]]
+    command = [sys.executable, "-m", "cli", *words, "--json", option]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert json.loads(ended.stdout)["error"]["next"] == [f"sora-ledger {words[0]} --help"]

@@ -1,0 +1,110 @@
+"""What is said about a request before it is placed: what is missing, what could be better, the guardrails.
+
+Only what is missing stops anything. On a terminal it is asked for; elsewhere it is an error. Advice and
+guardrails go to stderr and block nothing; a policy may require ``--attest``, and that is its to say.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.invocation import Invocation, say
+from decision.advice.advice import Advice, advise
+from decision.advice.guardrails import ATTESTATION, GUARDRAILS
+from decision.advice.missing import Question, answered, missing_details
+from decision.request.request import RenderRequest, Source, parse_request
+from ledger.errors import LedgerUnusable
+from ledger.events import RenderRequested
+from ledger.store.interface import RecordFilter
+
+if TYPE_CHECKING:
+    from render_service.batches.plan import Planned
+
+MOST_LINES_SHOWN = 10
+
+
+def advised_request(
+    inv: Invocation, operation: str = "create", source: Source | None = None, **values: Any
+) -> RenderRequest:
+    """Parse what was asked for, ask for what is missing, and say what could be better.
+
+    What changes a video the server has names it as its `source`.
+    """
+    parsed = partial(parse_request, catalog=inv.rules.catalog, operation=operation, source=source)
+    request = parsed(**values)
+    while questions := missing_details(request):
+        prompt, fields = answered(request, questions[0], _ask(questions))
+        request = parsed(**(values | {"prompt": prompt, "fields": fields}))
+    for advice in advise(request):
+        if inv.log.quiet:
+            say(f"advice: {advice.message}")
+        else:
+            inv.log.warning("prompt.advice", code=advice.code, field=advice.field, message=advice.message)
+    _remind(inv, request)
+    return request
+
+
+def advise_batch(inv: Invocation, planned: "Sequence[Planned]") -> None:
+    """Say what could be better in the entries of a batch, each thing once with its lines."""
+    lines: dict[Advice, list[int]] = {}
+    for each in planned:
+        for advice in advise(each.request):
+            lines.setdefault(advice, []).append(each.entry.line)
+    for advice, found in lines.items():
+        if inv.log.quiet:
+            say(f"advice ({_named(found)}): {advice.message}")
+        else:
+            inv.log.warning(
+                "prompt.advice", code=advice.code, field=advice.field, message=advice.message, lines=found
+            )
+    _remind(inv, planned[0].request)
+
+
+def _named(lines: list[int]) -> str:
+    shown = ", ".join(map(str, lines[:MOST_LINES_SHOWN]))
+    more = len(lines) - MOST_LINES_SHOWN
+    return f"line{'s' if len(lines) > 1 else ''} {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def _remind(inv: Invocation, request: RenderRequest) -> None:
+    """Show the guardrails to who has neither confirmed them nor asked for anything before."""
+    if not request.attested and not _has_asked_before(inv):
+        _show_guardrails(inv)
+
+
+def _ask(questions: tuple[Question, ...]) -> str:
+    """Ask the first question on a terminal; elsewhere say all of them and give up."""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        try:
+            return str(click.prompt(questions[0].question, prompt_suffix=" ", err=True))
+        except click.Abort:
+            say("")  # what comes next begins a line
+            raise
+    asked = "; ".join(question.question for question in questions)
+    raise click.UsageError(f"{asked} (say it in the prompt; on a terminal you would be asked)")
+
+
+def _has_asked_before(inv: Invocation) -> bool:
+    """Say whether this ledger has a request of this actor, to whom the guardrails were shown then."""
+    where = RecordFilter(type=RenderRequested.type, actor=inv.settings.actor)
+    try:
+        with inv.ledger() as ledger:
+            return any(True for _ in ledger.read(where, limit=1))
+    except LedgerUnusable:  # none yet; what else is wrong with it is said when it is written
+        return False
+
+
+def _show_guardrails(inv: Invocation) -> None:
+    if not inv.log.quiet:
+        inv.log.info("guardrails.shown", rules=[guardrail.rule for guardrail in GUARDRAILS])
+        return
+    width = shutil.get_terminal_size().columns
+    say("What nobody may ask for, whatever the server:")
+    for guardrail in GUARDRAILS:
+        say(click.wrap_text(f"{guardrail.rule} {guardrail.meaning}", width, "  - ", "    "))
+    say("This is shown until a request of yours is recorded. --attest records:")
+    say(f'  "{ATTESTATION}"')

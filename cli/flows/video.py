@@ -1,0 +1,88 @@
+"""A video by its id: its job, which is adopted if only the server knows it, and what its server offers."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cli.invocation import Invocation
+from ledger.errors import JobNotFound, LedgerUnusable
+from ledger.events import Variant
+from ledger.job import JOB_PREFIX, Job
+from render_service.adoption.adopt import adopt_or_recover, look_up
+from render_service.api.sessions import finished
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import Settings
+from render_service.session.servers import check_server
+from sora_adapter.capabilities import require
+from sora_adapter.errors import OperationUnsupported, SettingsUnusable, VideoNotFound
+from sora_adapter.profiles import profile
+
+if TYPE_CHECKING:
+    from render_service.session.session import Session
+    from sora_adapter.profiles import Wanted
+
+
+def job_of(inv: Invocation, name: str) -> Job:
+    """Return the job called `name`; what only the server knows is adopted, and begins a ledger if need be."""
+    try:
+        with inv.ledger() as ledger:
+            return ledger.job(name)
+    except JobNotFound as unknown:
+        if name.startswith(JOB_PREFIX):
+            raise
+        return _adopted(inv, name, unknown)
+    except LedgerUnusable as unusable:
+        if name.startswith(JOB_PREFIX) or inv.settings.may_have_ledger:
+            raise
+        return _adopted(inv, name, unusable)
+
+
+def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
+    """Ask the server, and only if it has the video record anything; else say both: `unknown`, and why not."""
+    try:
+        seen = finished(look_up(inv.settings, inv.trace, name, even_if_retired=inv.even_if_retired))
+    except VideoNotFound as absent:
+        raise type(unknown)(f"{unknown} (nor does the server know such a video)") from absent
+    except (
+        BadInput,
+        SettingsUnusable,
+        OperationUnsupported,
+    ):  # no server could be asked
+        raise unknown from None
+
+    async def record(session: "Session") -> Job:
+        job, _ = await adopt_or_recover(session, session.profile(), seen)
+        return job
+
+    return inv.session(record, begins=True)
+
+
+def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
+    """Emit the request that would be made for one video; an unknown video id is taken as it is."""
+    from render_service.submission.preview import address  # noqa: PLC0415
+    from render_service.submission.sources import video_in  # noqa: PLC0415
+
+    video_id, profile = name, inv.settings.chosen_profile()
+    try:
+        with inv.ledger() as ledger:
+            job = ledger.job(name)
+            video_id, profile = video_in(job)
+            check_server(inv.settings, ledger, job)
+    except (JobNotFound, LedgerUnusable):  # a preview needs no ledger, unless it is the one who knows the id
+        if name.startswith(JOB_PREFIX):
+            raise
+    check_offered(inv.settings, profile, "delete" if method == "DELETE" else "retrieve")
+    url = f"{address(inv.settings, profile)}/videos/{video_id}{suffix}"
+    document = {"dry_run": True, "request": {"method": method, "url": url}}
+    inv.emit(document, lambda console: console.print(f"{method} {url}", markup=False))
+
+
+def check_variants(settings: Settings, profile_name: str | None, variants: Sequence[Variant]) -> None:
+    """Refuse what the server of the profile cannot give, before anything is sent; the message says why."""
+    beside_the_video = [variant for variant in variants if variant is not Variant.VIDEO]
+    if beside_the_video:
+        check_offered(settings, profile_name, *beside_the_video)
+
+
+def check_offered(settings: Settings, profile_name: str | None, *wanted: "Wanted") -> None:
+    """Refuse what the server of the profile does not offer, also where nothing would be sent anyway."""
+    require(profile(profile_name or settings.chosen_profile(), settings.profiles_file), *wanted)
