@@ -17,7 +17,7 @@ from ledger.events import Operation, Outcome, Status, Variant
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Draft, Provenance, draft
-from ledger.store.interface import ANY, Batch, Hold
+from ledger.store.interface import ANY, Batch
 
 PER_JOB = 10
 JOBS_AT_ONCE = 100
@@ -44,7 +44,7 @@ def _make(path: Path, jobs: int) -> None:
         for first in range(0, jobs, JOBS_AT_ONCE):
             numbers = range(first, min(first + JOBS_AT_ONCE, jobs))
             batches = [Batch(job_id(number), ANY, list(_drafts(number))) for number in numbers]
-            ledger.append(batches, holds=[Hold("studio", batch.stream, 0, 400_000) for batch in batches])
+            ledger.append(batches)
     unfinished.rename(path)
 
 

@@ -21,11 +21,10 @@ from ledger.store.interface import (
     NEW,
     Batch,
     Document,
+    EventStore,
     Fence,
-    Hold,
     JobFilter,
     RecordFilter,
-    Store,
 )
 from ledger.upcast import UPGRADE
 
@@ -50,7 +49,7 @@ class Head(NamedTuple):
     root: bytes
 
 
-def open_store(url: str, *, read_only: bool) -> Store:
+def open_store(url: str, *, read_only: bool) -> EventStore:
     """Open the store at `url`: a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``postgresql://…``."""
     store = _open(url, read_only=read_only)
     try:
@@ -61,7 +60,7 @@ def open_store(url: str, *, read_only: bool) -> Store:
     return store
 
 
-def _check_format(store: Store, url: str) -> None:
+def _check_format(store: EventStore, url: str) -> None:
     """Refuse a ledger of a newer format; what else may be wrong with its first record, `verify` says.
 
     A payload is believed only if it is the one that was recorded: whoever edits it must not be able to turn
@@ -90,7 +89,7 @@ def check_url(url: str) -> None:
         )
 
 
-def _open(url: str, *, read_only: bool) -> Store:
+def _open(url: str, *, read_only: bool) -> EventStore:
     path = file_of(url)
     if path is None:
         from ledger.store.postgres import PostgresStore  # noqa: PLC0415  # only the store in use is loaded
@@ -141,7 +140,7 @@ def label_of(url: str) -> str:
     return label(url)
 
 
-def _open_sqlite(path: Path, *, read_only: bool) -> Store:
+def _open_sqlite(path: Path, *, read_only: bool) -> EventStore:
     if path.is_dir():
         raise LedgerUnusable(
             f"ledger {path}: it is a folder; name a file in it, such as {path / 'ledger.db'}"
@@ -166,7 +165,7 @@ def _open_sqlite(path: Path, *, read_only: bool) -> Store:
 class Ledger:
     """A ledger in a store. `append` is the single write path; nothing else changes what is recorded."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: EventStore) -> None:
         self.store = store
 
     @classmethod
@@ -202,12 +201,11 @@ class Ledger:
         self,
         batches: Sequence[Batch],
         *,
-        holds: Sequence[Hold] = (),
         fence: Fence | None = None,
         documents: Sequence[Document] = (),
     ) -> list[Record]:
         """Record `batches` in one transaction, durable on return; see `ledger.store.interface`."""
-        return self.store.append(batches, holds=holds, fence=fence, documents=documents)
+        return self.store.append(batches, fence=fence, documents=documents)
 
     @cached_property
     def ledger_id(self) -> str:

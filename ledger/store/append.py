@@ -1,26 +1,129 @@
-"""Deciding appends in the order the contract gives, on what `Present` holds; no SQL here.
+"""The append rule, the same for every store: what an append must satisfy, and what it changes. No SQL here.
 
-`decide` refuses before it changes anything, so an append that is refused leaves the others of its group
-alone. What goes through is added to `Present`, where the next one sees it, and to `Changes`, which
-`ledger.store.postgres.write` sends in one round trip with the COMMIT.
+A store appends a group of requests in one transaction, while it holds the lock of the head row:
+
+1. `Keys.joined` says which rows the group depends on; the store reads them into `Present`.
+2. `decide_all` checks one append after the other, in the order that `ledger.store.interface` gives. An
+   append is refused before it changes anything, so a refusal needs no savepoint and leaves the rest of the
+   group alone.
+3. What an append changes is added to `Present`, where the next append of the group sees it, and to `Changes`.
+4. The store writes `Changes` and commits.
+
+A crash before the commit leaves nothing behind, a crash after it leaves the whole group.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
 
-from ledger.canonical import MAX_SAFE_INTEGER
 from ledger.errors import BudgetExceeded, EventIdConflict, StaleFence, WrongExpectedVersion
-from ledger.events import PrivateErased
+from ledger.events import PrivateErased, RenderDecided
 from ledger.job import JOB_PREFIX, Job, fold
 from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
-from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold
-from ledger.store.postgres.read_for_append import Append, Present
-from ledger.tree.merkle import TileNode
+from ledger.store.group_commit import Request
+from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold, holds_of
+from ledger.tree.merkle import Frontier, TileNode
 
 _PLACE = ("position", "version")
 _BUDGET_PREFIX = "budget_"
+
+
+class Keys(NamedTuple):
+    """The rows to read before an append, or a group of appends, can be decided."""
+
+    event_ids: Sequence[str] = ()
+    streams: AbstractSet[str] = frozenset()
+    jobs: AbstractSet[str] = frozenset()
+    commitments: Sequence[str] = ()
+    fenced: AbstractSet[str] = frozenset()
+    budgets: AbstractSet[str] = frozenset()
+    """Budgets in which the drafts reserve money. A job may reserve again in a budget that only its row names;
+    `Present.read_budget` reads that one when it is needed."""
+
+    @classmethod
+    def joined(cls, keys: Sequence["Keys"]) -> "Keys":
+        """Return the keys of a whole group."""
+        if len(keys) == 1:
+            return keys[0]
+        event_ids, streams, jobs, commitments, fenced, budgets = zip(*keys, strict=True)
+        return cls(
+            list(chain.from_iterable(event_ids)),
+            frozenset().union(*streams),
+            frozenset().union(*jobs),
+            list(chain.from_iterable(commitments)),
+            frozenset().union(*fenced),
+            frozenset().union(*budgets),
+        )
+
+
+class Append(NamedTuple):
+    """The arguments of one `EventStore.append`, and the rows they depend on."""
+
+    batches: Sequence[Batch]
+    fence: Fence | None
+    documents: Sequence[Document]
+    keys: Keys
+
+    @classmethod
+    def of(cls, batches: Sequence[Batch], fence: Fence | None, documents: Sequence[Document]) -> "Append":
+        """Return one append. An argument of the wrong type raises here, in the thread of the caller."""
+        drafts = list(_drafts(batches))
+        keys = Keys(
+            [draft.event_id for draft in drafts],
+            {batch.stream for batch in batches},
+            {batch.stream for batch in batches if batch.drafts and batch.stream.startswith(JOB_PREFIX)},
+            [body.commitment for draft in drafts for body in draft.bodies],
+            {fence.job_id} if fence else frozenset(),
+            {hold.budget for d in drafts if isinstance(d.event, RenderDecided) for hold in d.event.holds},
+        )
+        return cls(batches, fence, documents, keys)
+
+
+AppendRequest = Request[Append, list[Record]]
+
+
+class BudgetRow(NamedTuple):
+    """One budget in the database: the sum of its holds, and the payload of its last ``budget.set``."""
+
+    held: int
+    limit: bytes | None
+
+
+@dataclass
+class Present:
+    """The state an append is decided on: rows as read, plus what earlier appends of the group add."""
+
+    tree: Frontier
+    read_budget: Callable[[str], BudgetRow]
+    events: dict[str, StoredRow] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    commitments: set[str] = field(default_factory=set)
+    tokens: dict[str, int] = field(default_factory=dict)
+    budgets: dict[str, BudgetRow] = field(default_factory=dict)
+    growth: Counter[str] = field(default_factory=Counter)
+    """By budget, what earlier appends of the group changed in the sum of its holds."""
+    limits: dict[str, bytes] = field(default_factory=dict)
+    """By budget, the payload of the ``budget.set`` that an earlier append of the group records."""
+
+    def held(self, budget: str) -> int:
+        """Return what all jobs hold of `budget`, in micro-dollars."""
+        return self._row(budget).held + self.growth[budget]
+
+    def limit(self, budget: str) -> int | None:
+        """Return the limit of `budget` in micro-dollars; None if it has none."""
+        payload = self.limits.get(budget) or self._row(budget).limit
+        return json.loads(payload)["limit_usd_micros"] if payload else None
+
+    def _row(self, budget: str) -> BudgetRow:
+        if budget not in self.budgets:
+            self.budgets[budget] = self.read_budget(budget)
+        return self.budgets[budget]
 
 
 @dataclass
@@ -36,63 +139,73 @@ class Changes:
     documents: dict[str, Document] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.holds or self.documents)
+        return bool(self.records or self.documents)
+
+
+def decide_all(group: Sequence[AppendRequest], present: Present, database_error: type[Exception]) -> Changes:
+    """Give each request of `group` its records or its error, and return what the group changes.
+
+    A `database_error` ends the transaction, and with it the whole group.
+    """
+    changes = Changes()
+    for request in group:
+        if request.error is None:
+            try:
+                request.result = decide(request.work, present, changes)
+            except database_error:
+                raise
+            except Exception as error:  # noqa: BLE001  # `Request.outcome` raises it in the caller's thread
+                request.error = error
+    return changes
 
 
 def decide(append: Append, present: Present, changes: Changes) -> list[Record]:
-    """Carry out `append` on `present` and `changes`, or raise and leave both as they were."""
-    recorded = already_recorded(append.batches, present)
+    """Add `append` to `present` and `changes`, or raise and leave both unchanged."""
+    recorded = _already_recorded(append.batches, present)
     if recorded is not None:
         return recorded
     _check_fence(append.fence, present)
     _check_versions(append.batches, present)
-    held = _check_budgets(append.holds, present)
     records = _place(append.batches, present)
+    jobs = fold_jobs(records, present)
+    holds = list(_changed_holds(jobs.values(), present))
+    _check_budgets(holds, present)
     drafts = _drafts(append.batches)
     bodies = [(r.position, body) for r, d in zip(records, drafts, strict=True) for body in d.bodies]
     _check_bodies(bodies, present)
-    documents = {document.sha256: document for document in append.documents}
-    add_records(records, bodies, present, changes)
-    present.held.update(held)
-    present.holds.update({hold[:2]: _amount(hold) for hold in append.holds})
-    changes.holds.update({hold[:2]: hold for hold in append.holds})
-    changes.documents.update(documents)
+    changes.documents.update({document.sha256: document for document in append.documents})
+    add_records(records, bodies, jobs, present, changes)
     return records
 
 
-def already_recorded(batches: Sequence[Batch], present: Present) -> list[Record] | None:
-    """Return the old records if this very append was recorded before; conflict if only part of it was."""
-    drafts = [(batch.stream, draft) for batch in batches for draft in batch.drafts]
-    if len({draft.event_id for _, draft in drafts}) < len(drafts):
-        raise EventIdConflict("the append uses an event id twice; every event needs its own")
-    found = [(present.events.get(draft.event_id), stream, draft) for stream, draft in drafts]
-    taken = next((draft.event_id for row, _, draft in found if row), None)
-    if taken is None:
-        return None
-    return [_same(row, stream, draft, taken) for row, stream, draft in found]
+def fold_jobs(records: Iterable[Record], present: Present) -> dict[str, Job]:
+    """Return the jobs that `records` change, after them; `IllegalTransition` if a step is not allowed."""
+    jobs: dict[str, Job] = {}
+    for record in records:
+        stream = record.stream
+        if stream.startswith(JOB_PREFIX):
+            jobs[stream] = fold(jobs.get(stream) or present.jobs.get(stream), record)
+    return jobs
 
 
 def add_records(
     records: Sequence[Record],
     bodies: Iterable[tuple[int, PrivateBody]],
+    jobs: Mapping[str, Job],
     present: Present,
     changes: Changes,
-) -> Iterable[Job]:
-    """Add placed records with all that follows from them: leaves, tiles, bodies, job rows, erasure.
-
-    Returns the jobs they changed. Folding, which may refuse, comes before anything is changed.
-    """
-    jobs: dict[str, Job] = {}
-    for record in records:
-        if record.stream.startswith(JOB_PREFIX):
-            jobs[record.stream] = fold(jobs.get(record.stream) or present.jobs.get(record.stream), record)
+) -> None:
+    """Add `records` with everything that follows from them: tree nodes, bodies, erasures, job rows, holds."""
+    for hold, growth in _changed_holds(jobs.values(), present):
+        changes.holds[hold.budget, hold.job_id] = hold
+        present.growth[hold.budget] += growth
     for record in records:
         changes.nodes += present.tree.append(record.leaf)
         present.events[record.event_id] = StoredRow(record.record, record.payload, record.leaf)
         present.versions[record.stream] = record.version
         if record.type == "budget.set":
             present.limits[record.stream.removeprefix(_BUDGET_PREFIX)] = record.payload
-        if isinstance(record.event, PrivateErased):
+        elif record.type == "private.erased" and isinstance(record.event, PrivateErased):
             changes.erased += record.event.commitments
     changes.records += records
     for position, body in bodies:
@@ -100,7 +213,18 @@ def add_records(
         changes.bodies.append((position, body))
     present.jobs |= jobs
     changes.jobs |= jobs
-    return jobs.values()
+
+
+def _already_recorded(batches: Sequence[Batch], present: Present) -> list[Record] | None:
+    """Return the old records if this append was recorded before; refuse it if only a part of it was."""
+    drafts = [(batch.stream, draft) for batch in batches for draft in batch.drafts]
+    if len({draft.event_id for _, draft in drafts}) < len(drafts):
+        raise EventIdConflict("the append uses an event id twice; every event needs an id of its own")
+    found = [(present.events.get(draft.event_id), stream, draft) for stream, draft in drafts]
+    taken = next((draft.event_id for row, _, draft in found if row), None)
+    if taken is None:
+        return None
+    return [_same(row, stream, draft, taken) for row, stream, draft in found]
 
 
 def _same(row: StoredRow | None, stream: str, draft: Draft, taken: str) -> Record:
@@ -110,8 +234,8 @@ def _same(row: StoredRow | None, stream: str, draft: Draft, taken: str) -> Recor
     old = {key: value for key, value in envelope.items() if key not in _PLACE}
     if old != draft.envelope(stream):
         raise EventIdConflict(
-            f"event id {draft.event_id} stands for {old['type']} at position {envelope['position']} "
-            f"with other content than this {draft.event.type}"
+            f"event id {draft.event_id} belongs to {old['type']} at position {envelope['position']}, "
+            f"whose content is not that of this {draft.event.type}"
         )
     return Record.from_row(row, {body.commitment: body for body in draft.bodies})
 
@@ -133,32 +257,50 @@ def _check_versions(batches: Sequence[Batch], present: Present) -> None:
         if not isinstance(expected, AnyVersion) and expected != current:
             raise WrongExpectedVersion(
                 f"stream {batch.stream} is at version {current}, expected {expected}: "
-                "somebody appended in between; read it again and decide again"
+                "another process appended to it in between; read it again and decide again"
             )
 
 
-def _check_budgets(holds: Sequence[Hold], present: Present) -> Mapping[str, int]:
-    """Return what is held of each budget once `holds` are in place."""
-    held = {hold.budget: present.held[hold.budget] for hold in holds}
-    grown: set[str] = set()
-    for hold in holds:
-        if not all(0 <= amount <= MAX_SAFE_INTEGER for amount in hold[2:]):
-            raise ValueError(f"a hold is 0 to 2**53 - 1 micro-dollars, found {hold}")
-        growth = _amount(hold) - present.holds.get((hold.budget, hold.job_id), 0)
-        held[hold.budget] += growth
-        if growth > 0 and hold.reserved_usd_micros:
-            grown.add(hold.budget)
-    for budget in grown & present.limits.keys():
-        limit = json.loads(present.limits[budget])["limit_usd_micros"]
-        if held[budget] > limit:
-            raise BudgetExceeded(
-                f"budget {budget}: {held[budget]} micro-dollars would be held, the limit is {limit}"
-            )
-    return held
+def _place(batches: Sequence[Batch], present: Present) -> list[Record]:
+    versions: dict[str, int] = {}
+    position = present.tree.size
+    records = []
+    for batch in batches:
+        for draft in batch.drafts:
+            position += 1
+            version = versions.get(batch.stream, present.versions[batch.stream]) + 1
+            versions[batch.stream] = version
+            records.append(draft.placed(batch.stream, position, version))
+    return records
 
 
-def _amount(hold: Hold) -> int:
-    return hold.reserved_usd_micros + hold.settled_usd_micros
+def _changed_holds(jobs: Iterable[Job], present: Present) -> Iterator[tuple[Hold, int]]:
+    """Yield the holds that `jobs` change, each with the micro-dollars by which it grows."""
+    for job in jobs:
+        if not job.budgets:
+            continue
+        before = present.jobs.get(job.job_id)
+        old = {hold.budget: hold for hold in holds_of(before)} if before else {}
+        for hold in holds_of(job):
+            if (previous := old.get(hold.budget)) != hold:
+                yield hold, hold.usd_micros - (previous.usd_micros if previous else 0)
+
+
+def _check_budgets(holds: Sequence[tuple[Hold, int]], present: Present) -> None:
+    """Refuse holds that reserve more of a budget than its limit allows; several of one budget add up."""
+    growth = Counter[str]()
+    reserving: set[str] = set()
+    for hold, grows_by in holds:
+        growth[hold.budget] += grows_by
+        if grows_by > 0 and hold.reserved_usd_micros:
+            reserving.add(hold.budget)
+    for budget in reserving:
+        limit = present.limit(budget)
+        if limit is None:
+            continue
+        held = present.held(budget) + growth[budget]
+        if held > limit:
+            raise BudgetExceeded(f"budget {budget}: {held} micro-dollars would be held, the limit is {limit}")
 
 
 def _check_bodies(bodies: Iterable[tuple[int, PrivateBody]], present: Present) -> None:
@@ -169,18 +311,5 @@ def _check_bodies(bodies: Iterable[tuple[int, PrivateBody]], present: Present) -
         fresh.add(body.commitment)
 
 
-def _drafts(batches: Sequence[Batch]) -> Iterable[Draft]:
+def _drafts(batches: Sequence[Batch]) -> Iterator[Draft]:
     return (draft for batch in batches for draft in batch.drafts)
-
-
-def _place(batches: Sequence[Batch], present: Present) -> list[Record]:
-    versions: dict[str, int] = {}
-    size = present.tree.size
-    records = []
-    for batch in batches:
-        for draft in batch.drafts:
-            size += 1
-            version = versions.get(batch.stream, present.versions[batch.stream]) + 1
-            versions[batch.stream] = version
-            records.append(draft.placed(batch.stream, size, version))
-    return records

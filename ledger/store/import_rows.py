@@ -1,12 +1,18 @@
-"""Rows of another ledger, before any store has seen them: in parts, and checked against their own hashes."""
+"""Importing the rows of another ledger: checked against their own hashes, then added as they are.
 
-from collections.abc import Iterable, Iterator, Sequence
+Rows are imported in parts of `CHUNK`, one transaction each. A crash in between leaves a ledger that is
+complete up to the last part; repeating the import continues there.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from ledger.canonical import leaf_hash, sha256_hex
-from ledger.errors import AppendRefused
+from ledger.errors import AppendRefused, WrongExpectedVersion
+from ledger.job import JOB_PREFIX
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
+from ledger.store.append import Changes, Keys, Present, add_records, fold_jobs
 
 CHUNK = 1_000
 
@@ -21,12 +27,42 @@ def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def intact(row: StoredRow, bodies: Sequence[PrivateBody]) -> Record:
-    """Return the record of a row; `AppendRefused` if it is not what its hashes say."""
+    """Return the record of a row; `AppendRefused` if it does not match its hashes."""
     record = Record.from_row(row, {body.commitment: body for body in bodies})
     digests = (leaf_hash(row.record), sha256_hex(row.payload))
     if digests != (row.leaf, record.envelope["payload_sha256"]):
         raise AppendRefused(
-            f"import: position {record.position} is not what its hashes say: "
+            f"import: the row at position {record.position} does not match its hashes: "
             "run `sora-ledger verify` on the ledger it comes from"
         )
     return record
+
+
+def keys_of(records: Sequence[Record]) -> Keys:
+    """Return the rows that importing `records` depends on."""
+    streams = {record.stream for record in records}
+    return Keys(streams=streams, jobs={stream for stream in streams if stream.startswith(JOB_PREFIX)})
+
+
+def add_imported(
+    records: Sequence[Record], stored: Mapping[int, tuple[bytes, bytes]], present: Present
+) -> Changes:
+    """Return what importing `records` changes; nothing for those at or below the head.
+
+    `stored` has record and payload by position for those, which must be the same.
+    """
+    size = present.tree.size
+    for record in records:
+        if record.position <= size and stored.get(record.position) != (record.record, record.payload):
+            raise WrongExpectedVersion(
+                f"import: position {record.position} is already recorded with other content: "
+                "this is not the same ledger"
+            )
+    new = [record for record in records if record.position > size]
+    for expected, record in enumerate(new, size + 1):
+        if record.position != expected:
+            raise WrongExpectedVersion(f"import: expected position {expected}, got {record.position}")
+    bodies = [(record.position, body) for record in new for body in record.bodies.values()]
+    changes = Changes()
+    add_records(new, bodies, fold_jobs(new, present), present, changes)
+    return changes

@@ -3,12 +3,11 @@
 *Append.* One call is one transaction over any number of streams: all of it or nothing, durable when the
 call returns. In this order: event ids (all present with the same content: the old records are returned
 and nothing else happens; some present, or different: `EventIdConflict`), fence (`StaleFence`), versions
-(`WrongExpectedVersion`), budgets (`BudgetExceeded`); then positions from the head row, records, leaves,
-frontier, tile nodes, private bodies, job rows (`IllegalTransition`), holds, documents. A
-``private.erased`` event deletes the bodies it names in the same transaction. Concurrent appends of one
-process are committed together; one that is refused takes none of the others with it.
-What no store could record (an id of another shape, a hold below zero, text sealed for another event) is a
-`ValueError`.
+(`WrongExpectedVersion`), transitions (`IllegalTransition`), budgets (`BudgetExceeded`); then positions from
+the head row, records, leaves, frontier, tile nodes, private bodies, job rows and the holds that follow from
+them, documents. A ``private.erased`` event deletes the bodies it names in the same transaction. Concurrent
+appends of one process are committed together; one that is refused takes none of the others with it.
+What no store could record (an id of another shape, text sealed for another event) is a `ValueError`.
 
 *Order.* Positions are dense and in commit order, so a reader that has seen N misses nothing up to N.
 
@@ -25,6 +24,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 from ledger.canonical import encoded, sha256_hex
+from ledger.errors import StaleFence
 from ledger.events import Status
 from ledger.job import Job, State
 from ledger.private import PrivateBody
@@ -55,12 +55,12 @@ class Batch(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """What one job holds of one budget after this append, in micro-dollars; absolute, not a difference.
+    """What one job holds of one budget, in micro-dollars.
 
-    Reserving, settling and releasing are the same operation: the row is replaced. The append is refused
-    if what the job holds grows, some of it reserved, and the budget's holds then pass its limit (the last
-    ``budget.set`` in the stream ``budget_<name>``; a budget without one has no limit). A hold that reserves
-    nothing is money already spent, which no limit can undo: it is recorded whatever it comes to.
+    A store derives holds from the job rows: `holds_of` of each job after an append replaces what the job held
+    before. The append is refused if a hold that reserves money grows and the budget's holds would then exceed
+    its limit (the last ``budget.set`` in the stream ``budget_<name>``; a budget without one has no limit).
+    A hold that reserves nothing is money already spent, which no limit can undo: it is recorded in any case.
     """
 
     budget: str
@@ -68,9 +68,14 @@ class Hold(NamedTuple):
     reserved_usd_micros: int
     settled_usd_micros: int
 
+    @property
+    def usd_micros(self) -> int:
+        """Reserved and settled money together."""
+        return self.reserved_usd_micros + self.settled_usd_micros
+
 
 def holds_of(job: Job) -> Iterator[Hold]:
-    """Yield what `job` holds of each budget its decision reserved money in, as its events tell it."""
+    """Yield what `job` holds of each budget in which its decision reserved money."""
     for budget, usd_micros in job.budgets.items():
         reserved = usd_micros if job.reserved_usd_micros else 0
         yield Hold(budget, job.job_id, reserved, job.settled_usd_micros or 0)
@@ -109,6 +114,11 @@ class Limit(NamedTuple):
     def interval_ms(self) -> int:
         """The least time between two requests."""
         return -(-MINUTE_MS // self.per_minute) if self.per_minute else 0
+
+
+def lost(lease: Lease) -> StaleFence:
+    """Return the error for a lease that is no longer the current one."""
+    return StaleFence(f"{lease.job_id}: the lease with fence {lease.token} was lost to another holder")
 
 
 MINUTE_MS = 60_000
@@ -203,14 +213,67 @@ class JobFilter:
         return [*pieces, list(_SOURCES)] if self.derived else pieces
 
 
-class Store(Protocol):
+class WorkQueue(Protocol):
+    """The jobs that are due, who works on them, and how many may run: no facts, so no events."""
+
+    def schedule(self, job_id: str, delay_ms: int = 0) -> None:
+        """Make a job due `delay_ms` from now, by the store's clock.
+
+        While somebody holds it the earliest such time is kept, and counts once the holder releases it.
+        """
+
+    def wake(self, job_ids: Collection[str]) -> None:
+        """Make jobs due now, all of them in one transaction."""
+
+    def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
+        """Take up to `limit` due jobs nobody holds a live lease on; each gets a new, higher token."""
+
+    def enqueue_stale(self, states: Collection[State], before: str) -> int:
+        """Make due what is in one of `states` and was never scheduled, or not again; returns how many jobs.
+
+        Only jobs with an id below `before`, which are older: what was begun just now is in somebody's hands.
+        """
+
+    def renew(self, lease: Lease, lease_ms: int) -> Lease:
+        """Extend a lease that is still the current one, else `StaleFence`."""
+
+    def keep(self, holder: str, lease_ms: int) -> list[Lease]:
+        """Extend every live lease of `holder` and return them; one that is missing was lost."""
+
+    def release(self, lease: Lease, delay_ms: int | None) -> None:
+        """Hand a job back, due in `delay_ms`, or done for good with None; `StaleFence` if it was lost.
+
+        What `schedule` asked for while the lease was held is not undone: the earlier time counts.
+        """
+
+    def acquire_slot(self, job_id: str, limit: Limit) -> int:
+        """Take a turn for a request, and a slot for the job; 0, or after how many milliseconds to ask again.
+
+        The job has the slot until `release_slots`. A job that has a slot already keeps it and needs no
+        second one.
+        """
+
+    def release_slots(self, job_ids: Collection[str]) -> None:
+        """Free the slots of jobs that no longer run; those that have none are none the worse."""
+
+    def back_off(self, name: str, delay_ms: int) -> None:
+        """Let nobody take a turn of the limit `name` for `delay_ms`: the server is at capacity."""
+
+    def leases(self) -> list[Lease]:
+        """Return the live leases, the first to expire first."""
+
+
+class EventStore(Protocol):
     """What a ledger needs of a database."""
+
+    @property
+    def queue(self) -> WorkQueue:
+        """The work queue in the same database."""
 
     def append(
         self,
         batches: Sequence[Batch],
         *,
-        holds: Sequence[Hold] = (),
         fence: Fence | None = None,
         documents: Sequence[Document] = (),
     ) -> list[Record]:
@@ -261,52 +324,6 @@ class Store(Protocol):
 
     def held(self, budget: str) -> int:
         """Return what all jobs together hold of `budget`, reserved and settled, in micro-dollars."""
-
-    def schedule(self, job_id: str, delay_ms: int = 0) -> None:
-        """Make a job due `delay_ms` from now, by the store's clock.
-
-        While somebody holds it the earliest such time is kept, and counts once the holder releases it.
-        """
-
-    def wake(self, job_ids: Collection[str]) -> None:
-        """Make jobs due now, all of them in one transaction."""
-
-    def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
-        """Take up to `limit` due jobs nobody holds a live lease on; each gets a new, higher token."""
-
-    def enqueue_stale(self, states: Collection[State], before: str) -> int:
-        """Make due what is in one of `states` and was never scheduled, or not again; returns how many jobs.
-
-        Only jobs with an id below `before`, which are older: what was begun just now is in somebody's hands.
-        """
-
-    def renew(self, lease: Lease, lease_ms: int) -> Lease:
-        """Extend a lease that is still the current one, else `StaleFence`."""
-
-    def keep(self, holder: str, lease_ms: int) -> list[Lease]:
-        """Extend every live lease of `holder` and return them; one that is missing was lost."""
-
-    def release(self, lease: Lease, delay_ms: int | None) -> None:
-        """Hand a job back, due in `delay_ms`, or done for good with None; `StaleFence` if it was lost.
-
-        What `schedule` asked for while the lease was held is not undone: the earlier time counts.
-        """
-
-    def acquire_slot(self, job_id: str, limit: Limit) -> int:
-        """Take a turn for a request, and a slot for the job; 0, or after how many milliseconds to ask again.
-
-        The job has the slot until `release_slots`. A job that has a slot already keeps it and needs no
-        second one.
-        """
-
-    def release_slots(self, job_ids: Collection[str]) -> None:
-        """Free the slots of jobs that no longer run; those that have none are none the worse."""
-
-    def back_off(self, name: str, delay_ms: int) -> None:
-        """Let nobody take a turn of the limit `name` for `delay_ms`: the server is at capacity."""
-
-    def leases(self) -> list[Lease]:
-        """Return the live leases, the first to run out first."""
 
     def now(self) -> datetime:
         """Return the time (UTC) by the store's clock, which all who share it see, to the millisecond."""

@@ -108,7 +108,7 @@ async def _approve(
             raise
         return await _approve(session, job_id, comment, signer, until)
     if job.state is State.DECIDED:
-        await asyncio.to_thread(session.ledger.store.schedule, job.job_id)
+        await asyncio.to_thread(session.ledger.store.queue.schedule, job.job_id)
     return Answered(job, ruling, ruling.approvals_needed if isinstance(ruling, RenderHeld) else needed)
 
 

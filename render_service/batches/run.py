@@ -25,7 +25,7 @@ from ledger.events import RenderDecided, Variant
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.record import Draft
-from ledger.store.interface import NEW, Batch, Hold
+from ledger.store.interface import NEW, Batch
 from render_service.batches.file import BatchInvalid, Problem
 from render_service.batches.folder import BatchFolder
 from render_service.batches.item import FAILURES, Member
@@ -37,7 +37,7 @@ from render_service.rules.budgets import (
 )
 from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.errors import BadInput
-from render_service.session.session import Session, after, holds_after
+from render_service.session.session import Session, after
 from render_service.settlement.settle import HAS_VIDEO
 from render_service.settlement.sweep import ON_PURPOSE, settle_all
 from render_service.submission.intent import requested
@@ -147,14 +147,12 @@ async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
 
     async def once() -> list[Member]:
         under = session.in_force.rules
-        placed, batches, holds = await asyncio.to_thread(_drafted, session, plan)
+        placed, batches = await asyncio.to_thread(_drafted, session, plan)
         if any(one.under is not under for one in placed):  # read again on the way: all by the newer ones
             raise PolicyReplaced
         with replaced_if_refused(session.in_force, under):
             records = iter(
-                await session.append_together(
-                    [*batches, under.unchanged], holds=holds, documents=under.documents
-                )
+                await session.append_together([*batches, under.unchanged], documents=under.documents)
             )
         return [
             Member(planned, replace(one, job=after(one.job, [next(records) for _ in batch.drafts])))
@@ -169,9 +167,9 @@ async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
         ) from taken
 
 
-def _drafted(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch], list[Hold]]:
+def _drafted(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch]]:
     """Decide on some entries, each after what those before it take of the budgets."""
-    placed, batches, holds = [], [], list[Hold]()
+    placed, batches = [], []
     taken = Counter[str]()
     drafted: dict[int, Draft] = {}  # by ruling; `placed` keeps all of them, so no two have one id
     for planned in plan:
@@ -180,12 +178,11 @@ def _drafted(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], l
         one = decide(session, request, asked, taken=taken)
         batch = Batch(one.job.job_id, NEW, opening(session, one, drafted.get(id(one.ruling))))
         drafted[id(one.ruling)] = next(each for each in batch.drafts if each.event is one.ruling)
-        held = holds_after(one.job, batch.drafts)
-        taken.update({hold.budget: hold.reserved_usd_micros for hold in held})
+        if isinstance(one.ruling, RenderDecided):
+            taken.update({hold.budget: hold.usd_micros for hold in one.ruling.holds})
         placed.append(one)
         batches.append(batch)
-        holds += held
-    return placed, batches, holds
+    return placed, batches
 
 
 class _Run:
@@ -221,7 +218,7 @@ class _Run:
         """Leave what may be sent to a worker."""
         for index, member in enumerate(self.members):
             if member.job.state is State.DECIDED:
-                await asyncio.to_thread(self._session.ledger.store.schedule, member.job.job_id)
+                await asyncio.to_thread(self._session.ledger.store.queue.schedule, member.job.job_id)
             self._keep(index, member)
         await self._documents.finish()
 

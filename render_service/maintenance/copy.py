@@ -17,7 +17,7 @@ from ledger.errors import LedgerUnusable
 from ledger.log.ledger import file_of, label_of, open_snapshot, open_store
 from ledger.private import PrivateBody
 from ledger.record import StoredRow
-from ledger.store.interface import Document, Store
+from ledger.store.interface import Document, EventStore
 from ledger.tree.merkle import Frontier, root_at
 from render_service.runtime.errors import BadInput
 
@@ -83,7 +83,7 @@ def _refuse_itself(source_url: str, target_url: str) -> None:
         raise BadInput(f"ledger {label_of(target_url)}: it is source and target: name another target")
 
 
-def _common(source: Store, size: int, target: Store, names: tuple[str, str]) -> int:
+def _common(source: EventStore, size: int, target: EventStore, names: tuple[str, str]) -> int:
     """Return how many records are there already; they have to be the beginning of the source."""
     there = target.head().size
     common = min(size, there)
@@ -100,7 +100,7 @@ def _common(source: Store, size: int, target: Store, names: tuple[str, str]) -> 
     return there
 
 
-def _documents(snapshot: "Snapshot", target: Store) -> int:
+def _documents(snapshot: "Snapshot", target: EventStore) -> int:
     """Copy the documents that are missing; return how many those were."""
     missing = [
         Document(_bytes(body, f"document {sha256}"))

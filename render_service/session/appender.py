@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ledger.errors import AppendRefused
 from ledger.log.ledger import Ledger
 from ledger.record import Record
-from ledger.store.interface import Batch, Document, Hold
+from ledger.store.interface import Batch, Document
 from render_service.runtime.coalesce import Coalescer
 
 
@@ -22,7 +22,6 @@ class Append(NamedTuple):
     """What one task has recorded, all or nothing."""
 
     batches: Sequence[Batch]
-    holds: Sequence[Hold]
     documents: Sequence[Document]
 
 
@@ -33,11 +32,9 @@ class Recorder:
         self._ledger = ledger
         self._appends = Coalescer[Append, list[Record]](self._append_group)
 
-    async def append(
-        self, batches: Sequence[Batch], holds: Sequence[Hold] = (), documents: Sequence[Document] = ()
-    ) -> list[Record]:
+    async def append(self, batches: Sequence[Batch], documents: Sequence[Document] = ()) -> list[Record]:
         """Record `batches`, all or nothing; durable on return. Raises what `Ledger.append` raises."""
-        return await self._appends.do(Append(batches, holds, documents))
+        return await self._appends.do(Append(batches, documents))
 
     async def _append_group(self, group: Sequence[Append]) -> Sequence[list[Record] | Exception]:
         return await asyncio.to_thread(self._append, group)
@@ -50,13 +47,12 @@ class Recorder:
 
     def _together(self, group: Sequence[Append]) -> list[list[Record]]:
         documents = [document for one in group for document in one.documents]
-        holds = [hold for one in group for hold in one.holds]
         batches = [batch for one in group for batch in one.batches]
-        records = iter(self._ledger.append(batches, holds=holds, documents=documents))
+        records = iter(self._ledger.append(batches, documents=documents))
         return [list(islice(records, sum(len(batch.drafts) for batch in one.batches))) for one in group]
 
     def _alone(self, one: Append) -> list[Record] | Exception:
         try:
-            return self._ledger.append(one.batches, holds=one.holds, documents=one.documents)
+            return self._ledger.append(one.batches, documents=one.documents)
         except Exception as error:  # noqa: BLE001  # raised where it is waited for
             return error

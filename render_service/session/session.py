@@ -18,7 +18,7 @@ from ledger.events import Event
 from ledger.job import Job, fold
 from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, Provenance, Record, draft
-from ledger.store.interface import NEW, AnyVersion, Batch, Document, Fence, Hold, holds_of
+from ledger.store.interface import NEW, AnyVersion, Batch, Document, Fence
 from render_service.assets.store import AssetStore
 from render_service.rules.measurements import Measuring
 from render_service.rules.policies import InForce, Rules
@@ -167,7 +167,6 @@ class Session:
         expected_version: int | AnyVersion,
         drafts: Sequence[Draft],
         *,
-        holds: Sequence[Hold] = (),
         under: Rules | None = None,
     ) -> list[Record]:
         """Record `drafts` in one stream; durable on return. `StaleFence` where its lease was lost.
@@ -178,22 +177,19 @@ class Session:
         batches = [Batch(stream, expected_version, drafts), *([under.unchanged] if under else [])]
         documents = under.documents if under else []
         if fence := self.fences.get(stream):
-            return await self.append_together(batches, holds=holds, documents=documents, fence=fence)
-        return self._logged(await self._recorder.append(batches, holds, documents))
+            return await self.append_together(batches, documents=documents, fence=fence)
+        return self._logged(await self._recorder.append(batches, documents))
 
     async def append_together(
         self,
         batches: Sequence[Batch],
         *,
-        holds: Sequence[Hold] = (),
         documents: Sequence[Document] = (),
         fence: Fence | None = None,
     ) -> list[Record]:
         """Record in several streams at once, all or nothing; durable on return."""
         append = self.ledger.append
-        return self._logged(
-            await asyncio.to_thread(append, batches, holds=holds, documents=documents, fence=fence)
-        )
+        return self._logged(await asyncio.to_thread(append, batches, documents=documents, fence=fence))
 
     def _logged(self, records: list[Record]) -> list[Record]:
         for record in records:
@@ -212,11 +208,9 @@ class Session:
     async def advance(self, job: Job, drafts: Sequence[Draft], *, under: Rules | None = None) -> Job:
         """Record `drafts` in the stream of `job` and return the job after them, without reading it again.
 
-        What the job then holds of its budgets goes into the same transaction: whoever says something about a
-        job says it here, or passes `holds_after` along. `under` as for `append`.
+        `under` is passed to `append`.
         """
-        holds = holds_after(job, drafts)
-        return after(job, await self.append(job.job_id, job.version, drafts, holds=holds, under=under))
+        return after(job, await self.append(job.job_id, job.version, drafts, under=under))
 
     async def job(self, name: str) -> Job:
         """Return a job by id, video id or prefix."""
@@ -263,17 +257,6 @@ def after(job: Job | None, records: Iterable[Record]) -> Job:
     if folded is None:
         raise ValueError("a job begins with a record; there was none")
     return folded
-
-
-def holds_after(job: Job, drafts: Sequence[Draft]) -> list[Hold]:
-    """Return what `job` holds of its budgets once `drafts` are recorded; nothing where it has none."""
-    if not job.budgets and not any(getattr(one.event, "holds", ()) for one in drafts):
-        return []
-    placed = (
-        one.placed(job.job_id, job.position + number, job.version + number)
-        for number, one in enumerate(drafts, start=1)
-    )
-    return list(holds_of(after(job, placed)))
 
 
 @asynccontextmanager

@@ -35,8 +35,8 @@ async def give_up(session: Session, job: Job, reason: str) -> Job:
             raise
         return await give_up(session, now, reason)
     # A crash here leaves the place taken until a worker meets the closed job and frees it.
-    await asyncio.to_thread(session.ledger.store.release_slots, [job.job_id])
-    await asyncio.to_thread(session.ledger.store.wake, [job.job_id])
+    await asyncio.to_thread(session.ledger.store.queue.release_slots, [job.job_id])
+    await asyncio.to_thread(session.ledger.store.queue.wake, [job.job_id])
     return now
 
 

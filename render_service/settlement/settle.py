@@ -84,7 +84,7 @@ async def finish(session: Session, client: "VideosClient", job: Job) -> Job:
         try:
             job = await _store(session, client, job, Variant.VIDEO)
         except StorageFailed:  # ours to mend: whoever works on the queue tries again
-            await asyncio.to_thread(session.ledger.store.schedule, job.job_id, STORAGE_PAUSE_MS)
+            await asyncio.to_thread(session.ledger.store.queue.schedule, job.job_id, STORAGE_PAUSE_MS)
             raise
     return await _close(session, await match_inbox(session, job) if job.state in ENDED else job)
 

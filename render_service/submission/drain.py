@@ -21,7 +21,7 @@ from ledger.job import Job
 from ledger.record import Draft
 from ledger.store.interface import Batch
 from render_service.session.event_ids import spooled_id
-from render_service.session.session import Session, holds_after
+from render_service.session.session import Session
 from render_service.submission import spool
 from render_service.submission.outcomes import answered_with_anothers
 from render_service.submission.spool import Spooled
@@ -133,5 +133,4 @@ def _said(session: Session, spooled: Spooled, done_id: str, *, applied: bool) ->
 
 
 def _advance(session: Session, job: Job, drafts: list[Draft]) -> None:
-    holds = holds_after(job, drafts)
-    session.ledger.append([Batch(job.job_id, job.version, drafts)], holds=holds)
+    session.ledger.append([Batch(job.job_id, job.version, drafts)])

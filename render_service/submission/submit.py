@@ -209,13 +209,13 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
 
 async def _recorded(session: Session, placed: Placed) -> Placed:
     """Record what is not submitted now: denied, held, or left to a worker, for whom it is made due."""
-    store, job_id = session.ledger.store, placed.job.job_id
+    queue, job_id = session.ledger.store.queue, placed.job.job_id
     queued = isinstance(placed.ruling, RenderDecided)
     if queued:  # first, so that a crash after the append leaves nothing that is never due
-        await asyncio.to_thread(store.schedule, job_id, QUEUED_BY_MS)
+        await asyncio.to_thread(queue.schedule, job_id, QUEUED_BY_MS)
     job = await _opened(session, placed, opening(session, placed))
     if queued:
-        await asyncio.to_thread(store.wake, [job_id])
+        await asyncio.to_thread(queue.wake, [job_id])
     return replace(placed, job=job)
 
 

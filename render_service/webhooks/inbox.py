@@ -148,7 +148,7 @@ class Inbox:
             tie(self._session.ledger, [(job.job_id, self._match(each)) for job, each in found])
             due = {job.job_id for job, _ in found if job.outcome is None}
             if due:
-                self._session.ledger.store.wake(due)
+                self._session.ledger.store.queue.wake(due)
         except Exception as error:  # noqa: BLE001  # a wake-up is not worth the deliveries that wait
             self._session.log.warning("webhook.not_matched", deliveries=len(unseen), because=str(error))
 

@@ -23,7 +23,7 @@ class Leases:
     def __init__(self, session: Session, holder: str, lease_s: float) -> None:
         self.holder = holder
         self._session = session
-        self._store = session.ledger.store
+        self._queue = session.ledger.store.queue
         self._lease_s = lease_s
         self._leases: dict[str, Lease] = {}
 
@@ -34,11 +34,11 @@ class Leases:
         """Claim up to `limit` due jobs and return their ids."""
         lease_ms = round(self._lease_s * 1000)
         until = elapsing() + self._lease_s
-        leases = await asyncio.to_thread(self._store.claim, self.holder, lease_ms, limit)
+        leases = await asyncio.to_thread(self._queue.claim, self.holder, lease_ms, limit)
         taken = []
         for lease in leases:
             if lease.job_id in self._leases:  # it was lost, and the work done under it has not ended
-                await asyncio.to_thread(self._store.release, lease, AGAIN_MS)
+                await asyncio.to_thread(self._queue.release, lease, AGAIN_MS)
                 continue
             self._leases[lease.job_id] = lease
             self._session.fences[lease.job_id] = Fence(lease.job_id, lease.token)
@@ -61,7 +61,7 @@ class Leases:
 
     async def _release(self, lease: Lease, delay_ms: int | None) -> None:
         try:
-            await asyncio.to_thread(self._store.release, lease, delay_ms)
+            await asyncio.to_thread(self._queue.release, lease, delay_ms)
         except StaleFence:
             self._session.log.warning("lease.lost", job_id=lease.job_id, fence=lease.token)
 
@@ -71,6 +71,6 @@ class Leases:
             await asyncio.sleep(self._lease_s / RENEWALS)
             if self._leases:
                 until, lease_ms = elapsing() + self._lease_s, round(self._lease_s * 1000)
-                kept = await asyncio.to_thread(self._store.keep, self.holder, lease_ms)
+                kept = await asyncio.to_thread(self._queue.keep, self.holder, lease_ms)
                 in_hand = (lease.job_id for lease in kept if lease.job_id in self._leases)
                 self._session.held_until.update(dict.fromkeys(in_hand, until))

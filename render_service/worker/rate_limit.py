@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from random import random
 
-from ledger.store.interface import SLOT_WAIT_MS, Limit, Store
+from ledger.store.interface import SLOT_WAIT_MS, Limit, WorkQueue
 
 LONGEST_PAUSE_S = 60.0
 PROBES_PER_MINUTE = 60
@@ -25,11 +25,11 @@ class Capacity:
 
     def __init__(
         self,
-        store: Store,
+        queue: WorkQueue,
         now: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random,
     ) -> None:
-        self._store = store
+        self._queue = queue
         self._now = now
         self._jitter = jitter
         self._strikes: dict[str, int] = {}
@@ -42,7 +42,7 @@ class Capacity:
         if limit.name in self._strikes:
             limit = limit._replace(per_minute=min(limit.per_minute or PROBES_PER_MINUTE, PROBES_PER_MINUTE))
         if self._now() >= self._opens.get(limit.name, 0.0):
-            wait_ms = await asyncio.to_thread(self._store.acquire_slot, job_id, limit)
+            wait_ms = await asyncio.to_thread(self._queue.acquire_slot, job_id, limit)
             if wait_ms == 0:
                 return 0.0
             self._opens[limit.name] = self._now() + wait_ms / 1000
@@ -67,7 +67,7 @@ class Capacity:
         doublings = min(self._strikes.get(name, 0), _MOST_DOUBLINGS)
         pause_s: float = max(wait_s, min(wait_s * 2**doublings, LONGEST_PAUSE_S) * (1 - self._jitter() / 2))
         self._paused_until[name] = now + pause_s
-        await asyncio.to_thread(self._store.back_off, name, round(pause_s * 1000))
+        await asyncio.to_thread(self._queue.back_off, name, round(pause_s * 1000))
         await self.free(job_id)
         return pause_s
 
@@ -77,4 +77,4 @@ class Capacity:
 
     async def free(self, job_id: str) -> None:
         """Give back the slot of a job that does not run, or no longer."""
-        await asyncio.to_thread(self._store.release_slots, [job_id])
+        await asyncio.to_thread(self._queue.release_slots, [job_id])

@@ -90,7 +90,7 @@ class StepRunner:
         self._session = session
         self._hands = hands
         self._terms = terms
-        self._capacity = Capacity(session.ledger.store)
+        self._capacity = Capacity(session.ledger.store.queue)
         self._sending = asyncio.Semaphore(SENDING)
         self._asking = asyncio.Semaphore(ASKING)
         self._fetching = asyncio.Semaphore(FETCHING)

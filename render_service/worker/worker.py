@@ -46,7 +46,7 @@ def queue_document(ledger: Ledger) -> dict[str, Any]:
         "oldest_due_s": tally.overdue_ms / 1000,
         "waiting": tally.waiting,
         "leased": tally.leased,
-        "leases": [lease._asdict() for lease in ledger.store.leases()],
+        "leases": [lease._asdict() for lease in ledger.store.queue.leases()],
     }
 
 
@@ -151,7 +151,7 @@ class Worker:
         self._enlisted_at = time.monotonic()
         await asyncio.to_thread(drain, self._session)
         before = round((self._session.clock().timestamp() - ENLISTING_S) * 1000)
-        enqueue_stale = self._session.ledger.store.enqueue_stale
+        enqueue_stale = self._session.ledger.store.queue.enqueue_stale
         found = await asyncio.to_thread(enqueue_stale, NOT_TO_BE_LEFT, f"job_{before:012x}")
         if found:
             self._session.log.info("worker.enlisted", jobs=found)

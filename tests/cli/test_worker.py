@@ -175,7 +175,7 @@ def test_a_signal_ends_a_worker_with_everything_finished_or_handed_back(
     working.signal(number)
     assert working.ended()[0] == 0
     with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
-        assert ledger.store.leases() == []
+        assert ledger.store.queue.leases() == []
         assert ledger.store.tally().due + ledger.store.tally().waiting == 3
     assert creates(running) == 3
     assert is_intact()
@@ -196,7 +196,7 @@ def test_a_call_that_hangs_is_handed_back_and_its_video_found_by_the_next(
     working.signal(signal.SIGTERM)
     working.ended()
     with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
-        assert (ledger.store.leases(), ledger.store.tally().due) == ([], 1)
+        assert (ledger.store.queue.leases(), ledger.store.tally().due) == ([], 1)
     assert states() == {"submitting"}
     assert worker("--drain").ended()[0] == 0
     assert (states(), creates(running)) == ({"stored"}, 1)

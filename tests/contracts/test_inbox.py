@@ -102,7 +102,7 @@ async def test_a_delivery_wakes_its_job_and_no_other(process: Callable[[], Sessi
     await inbox.receive("sandbox", event(1))
     await inbox.receive("sandbox", event(3))
     await inbox.close()
-    assert [lease.job_id for lease in session.ledger.store.claim("w1", 60_000, 9)] == [JOB]
+    assert [lease.job_id for lease in session.ledger.store.queue.claim("w1", 60_000, 9)] == [JOB]
 
 
 @pytest.mark.anyio
@@ -119,5 +119,5 @@ async def test_a_delivery_that_came_again_because_of_a_crash_still_wakes_its_job
     after = Inbox(process())
     await after.receive("sandbox", event(1, 2))
     await after.close()
-    assert [lease.job_id for lease in session.ledger.store.claim("w1", 60_000, 9)] == [JOB]
+    assert [lease.job_id for lease in session.ledger.store.queue.claim("w1", 60_000, 9)] == [JOB]
     assert [record.type for record in session.ledger.history(JOB)] == ["render.adopted", "webhook.matched"]

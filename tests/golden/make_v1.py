@@ -18,7 +18,7 @@ from ledger.events import Operation, Outcome, Status, Variant
 from ledger.job import Job
 from ledger.private import Private, PrivateBody, commit
 from ledger.record import ActorSource, Authority, Provenance, Record, draft
-from ledger.store.interface import NEW, Batch, Document, JobFilter, holds_of
+from ledger.store.interface import NEW, Batch, Document, JobFilter
 from ledger.store.sqlite import SqliteStore
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -50,16 +50,13 @@ class Maker:
         return Private.model_validate({"commitment": body.commitment}, context={body.commitment: body})
 
     def say(self, stream: str, *events: Any, documents: Sequence[Document] = ()) -> list[Record]:
-        """Record `events` one by one with the holds that follow from them."""
+        """Record `events` one by one."""
         records: list[Record] = []
         for event in events:
             self.count += 1
             moment = START + timedelta(seconds=self.count)
             one = draft(event, WHO, moment, event_id=str(UUID(int=self.count)))
             records += self.store.append([Batch(stream, self._version(stream), [one])], documents=documents)
-            job = self.store.job(stream)
-            if job:
-                self.store.append([], holds=list(holds_of(job)))
         return records
 
     def _version(self, stream: str) -> int:

@@ -4,6 +4,7 @@ Loaded by path through the `scribe` fixture of the folders that need it.
 """
 
 import itertools
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from ledger import events as e
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Draft, Provenance, Record, draft
-from ledger.store.interface import ANY, NEW, AnyVersion, Batch, Hold
+from ledger.store.interface import ANY, NEW, AnyVersion, Batch, RecordFilter
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 
@@ -249,6 +250,12 @@ def findings(path: Path) -> list[tuple[str, int | None]]:
         return [(finding.code, finding.position) for finding in verify(tables).findings]
 
 
+def commitment_of(record: Record) -> str:
+    """Return the commitment to the private text `why` of `record`."""
+    commitment: str = record.event.why.commitment  # type: ignore[union-attr]
+    return commitment
+
+
 class Scribe:
     """Makes drafts with ids that count up from `first` and a clock that ticks one second per draft."""
 
@@ -279,16 +286,43 @@ class Scribe:
         return created
 
     def live(self, store: Any, job_id: str = JOB, events: Sequence[Any] | None = None) -> list[Record]:
-        """Record a whole life with its holds, one append per event."""
+        """Record a whole life, one append per event."""
         records: list[Record] = []
         for event in life() if events is None else events:
-            holds: list[Hold] = []
-            if event.type == "render.decided":
-                holds = [Hold("studio", job_id, event.cost_usd_micros, 0)]
-            if event.type == "cost.settled":
-                holds = [Hold("studio", job_id, 0, event.cost_usd_micros)]
-            records += store.append([self.batch(job_id, event)], holds=holds)
+            records += store.append([self.batch(job_id, event)])
         return records
+
+    def reserve(self, job_id: str, usd_micros: int, budget: str = "studio") -> Batch:
+        """Return the beginning of a job that reserves money."""
+        return self.batch(job_id, requested(), decided(budget, usd_micros))
+
+    def settle(self, job_id: str, usd_micros: int) -> Batch:
+        """Return the rest of that job, up to the cost of its completed video."""
+        settled = sample("cost.settled").model_copy(update={"cost_usd_micros": usd_micros})
+        return self.batch(job_id, *life()[2:5], settled)
+
+    def set_limit(self, store: Any, usd_micros: int) -> None:
+        """Set the limit of the budget ``studio``."""
+        store.append([self.batch("budget_studio", e.BudgetSet(budget="studio", limit_usd_micros=usd_micros))])
+
+    def spoken(self, store: Any) -> Record:
+        """Record an event with private text."""
+        event = e.RenderCancelled(why=Private.seal("why", "because"))
+        record: Record = store.append([self.batch("notes", event)])[0]
+        return record
+
+    def erase(self, store: Any, record: Record) -> None:
+        """Record the erasure of the private text of `record`."""
+        event = e.PrivateErased(commitments=(commitment_of(record),), reason_code="subject_request")
+        store.append([self.batch("ledger", event)])
+
+    def contents(self, store: Any) -> list[Any]:
+        """Return every record of `store` as JSON."""
+        return [json.loads(row.record) for row in store.rows(0, 10_000, RecordFilter())]
+
+    def places(self, store: Any) -> list[tuple[int, str, int]]:
+        """Return position, stream and version of every record of `store`."""
+        return [(record["position"], record["stream"], record["version"]) for record in self.contents(store)]
 
     def ledger(self, path: Any) -> Ledger:
         """Return a ledger at `path` that has its first event, for writing."""

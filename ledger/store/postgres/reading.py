@@ -81,7 +81,7 @@ def tally(db: Connection) -> Tally:
     """Return how many records, jobs and leases there are."""
     events: dict[str, int] = dict(db.execute("SELECT type, COUNT(*) FROM events GROUP BY type").fetchall())
     jobs: dict[str, int] = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
-    return Tally(events, jobs, *queue.queue(db))
+    return Tally(events, jobs, *queue.counts(db))
 
 
 def job(db: Connection, job_id: str) -> Job | None:

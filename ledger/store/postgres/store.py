@@ -11,7 +11,7 @@ transaction to end, and looks the event ids up: they are there, or the append is
 the same ids, against what is there now. A fence whose lease has run out meanwhile is refused there too.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Self, TypeVar
@@ -19,68 +19,51 @@ from typing import Self, TypeVar
 import psycopg
 
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
-from ledger.store.append import Changes, add_records, decide
-from ledger.store.group_commit import GroupCommit, Request
-from ledger.store.import_rows import Row, chunks, intact
+from ledger.store.append import Append, AppendRequest, Keys, decide_all
+from ledger.store.group_commit import GroupCommit
+from ledger.store.import_rows import Row, add_imported, chunks, intact, keys_of
 from ledger.store.interface import (
     Batch,
     Document,
     Fence,
     Hold,
     JobFilter,
-    Lease,
-    Limit,
     RecordFilter,
     Tally,
-    holds_of,
+    WorkQueue,
 )
-from ledger.store.postgres import queue, reading, scrub
+from ledger.store.postgres import reading, scrub
 from ledger.store.postgres.connection import Connection, Place, check_readable, make_writable
 from ledger.store.postgres.errors import meaning, usable
 from ledger.store.postgres.notify import Listener
 from ledger.store.postgres.pool import Pool
-from ledger.store.postgres.read_for_append import Append, Keys, begin, lock_head, read_head
+from ledger.store.postgres.queue import PostgresQueue, now
+from ledger.store.postgres.read_for_append import begin, lock_head, read_head
 from ledger.store.postgres.write import commit, write_jobs
 from ledger.tree.merkle import Frontier
 
-_THERE = "SELECT position, record, payload FROM events WHERE position = ANY(%s)"
-
 
 def take_in(db: Connection, rows: Sequence[Row]) -> int:
-    """Record `rows` in one transaction, those at or below the head excepted; return how many were new."""
-    given = [(intact(row, bodies), bodies) for row, bodies in rows]
-    present = begin(db, Keys(streams={record.stream for record, _ in given}))
-    size = present.tree.size
-    _must_be_same(db, [record for record, _ in given if record.position <= size])
-    new = [(record, bodies) for record, bodies in given if record.position > size]
-    for expected, (record, _) in enumerate(new, size + 1):
-        if record.position != expected:
-            raise WrongExpectedVersion(f"import: expected position {expected}, got {record.position}")
-    changes = Changes()
-    bodies = [(record.position, body) for record, of_record in new for body in of_record]
-    jobs = add_records([record for record, _ in new], bodies, present, changes)
-    changes.holds = {hold[:2]: hold for job in jobs for hold in holds_of(job)}
+    """Record `rows` of another ledger, except those at or below the head; return how many were new."""
+    records = [intact(row, bodies) for row, bodies in rows]
+    present = begin(db, keys_of(records))
+    stored = _stored(db, [record.position for record in records if record.position <= present.tree.size])
+    changes = add_imported(records, stored, present)
     if changes:
         commit(db, changes, present.tree)
-    return len(new)
+    return len(changes.records)
 
 
-def _must_be_same(db: Connection, records: Sequence[Record]) -> None:
-    positions = [record.position for record in records]
-    rows = db.execute(_THERE, (positions,), binary=True).fetchall() if positions else []
-    there = {position: stored for position, *stored in rows}
-    for record in records:
-        if there.get(record.position) != [record.record, record.payload]:
-            raise WrongExpectedVersion(
-                f"import: position {record.position} is here already with other content: not the same ledger"
-            )
+def _stored(db: Connection, positions: Sequence[int]) -> dict[int, tuple[bytes, bytes]]:
+    query = "SELECT position, record, payload FROM events WHERE position = ANY(%s)"
+    rows = db.execute(query, (positions,), binary=True).fetchall() if positions else []
+    return {position: (record, payload) for position, record, payload in rows}
 
 
 Found = TypeVar("Found")
-AppendRequest = Request[Append, list[Record]]
 
 
 class PostgresStore:
@@ -92,6 +75,7 @@ class PostgresStore:
         self._pool = Pool(self.place, read_only=read_only)
         self._listener = Listener(self._pool.outage)
         self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
+        self.queue: WorkQueue = PostgresQueue(self._change, self._ask)
         check = check_readable if read_only else make_writable
         try:
             self._ask(lambda db: check(db, self.place))
@@ -133,28 +117,21 @@ class PostgresStore:
         self,
         batches: Sequence[Batch],
         *,
-        holds: Sequence[Hold] = (),
         fence: Fence | None = None,
         documents: Sequence[Document] = (),
     ) -> list[Record]:
         """Record `batches` in one transaction; see the contract."""
-        return self._commits.run(Append(batches, holds, fence, documents))
+        return self._commits.run(Append.of(batches, fence, documents))
 
     def _commit(self, group: list[AppendRequest]) -> None:
         self._check_writable()
-        keys = Keys()
-        for request in group:
-            with _refusing(request):
-                keys.take_in(request.work)
+        keys = Keys.joined([request.work.keys for request in group])
         committing = False
 
         def make(db: Connection) -> None:
             nonlocal committing
-            present, changes = begin(db, keys), Changes()
-            for request in group:
-                if request.error is None:
-                    with _refusing(request):
-                        request.result = decide(request.work, present, changes)
+            present = begin(db, keys)
+            changes = decide_all(group, present, psycopg.Error)
             if changes:
                 committing = True
                 commit(db, changes, present.tree)
@@ -195,46 +172,6 @@ class PostgresStore:
         self._check_writable()
         with self._for_long() as db:
             return scrub.rewrite_bodies(db)
-
-    def schedule(self, job_id: str, delay_ms: int = 0) -> None:
-        """Make a job due `delay_ms` from now."""
-        self._change(lambda db: queue.schedule(db, job_id, delay_ms))
-
-    def wake(self, job_ids: Collection[str]) -> None:
-        """Make jobs due now."""
-        self._change(lambda db: queue.wake(db, job_ids))
-
-    def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
-        """Take due jobs nobody holds."""
-        return self._change(lambda db: queue.claim(db, holder, lease_ms, limit))
-
-    def enqueue_stale(self, states: Collection[State], before: str) -> int:
-        """Make due what is in nobody's schedule."""
-        return self._change(lambda db: queue.enqueue_stale(db, [state.value for state in states], before))
-
-    def keep(self, holder: str, lease_ms: int) -> list[Lease]:
-        """Extend the live leases of `holder`."""
-        return self._change(lambda db: queue.keep(db, holder, lease_ms))
-
-    def acquire_slot(self, job_id: str, limit: Limit) -> int:
-        """Take a turn and a slot: 0, or the milliseconds after which to ask again."""
-        return self._change(lambda db: queue.acquire_slot_alone(db, job_id, limit))
-
-    def release_slots(self, job_ids: Collection[str]) -> None:
-        """Free the slots of jobs that no longer run."""
-        self._change(lambda db: queue.release_slots(db, job_ids))
-
-    def back_off(self, name: str, delay_ms: int) -> None:
-        """Let nobody take a turn of `name` for a while."""
-        self._change(lambda db: queue.back_off(db, name, delay_ms))
-
-    def renew(self, lease: Lease, lease_ms: int) -> Lease:
-        """Extend a lease that is still current."""
-        return self._change(lambda db: queue.renew(db, lease, lease_ms))
-
-    def release(self, lease: Lease, delay_ms: int | None) -> None:
-        """Hand a job back, due in `delay_ms`, or done with None."""
-        self._change(lambda db: queue.release(db, lease, delay_ms))
 
     # --- reading ---
 
@@ -292,13 +229,9 @@ class PostgresStore:
         """Return what all jobs together hold of `budget`."""
         return self._ask(lambda db: reading.held(db, budget))
 
-    def leases(self) -> list[Lease]:
-        """Return the live leases."""
-        return self._ask(queue.leases)
-
     def now(self) -> datetime:
         """Return the time by the database's clock."""
-        return self._ask(queue.now)
+        return self._ask(now)
 
     def tally(self) -> Tally:
         """Return how many records, jobs and leases there are."""
@@ -307,12 +240,3 @@ class PostgresStore:
     def nodes(self, level: int, start: int, count: int) -> list[bytes]:
         """Return tree nodes; a leaf's number is its position less one."""
         return self._ask(lambda db: reading.nodes(db, level, start, count))
-
-
-@contextmanager
-def _refusing(request: AppendRequest) -> Iterator[None]:
-    """Keep what goes wrong with one request for its own caller; `Request.outcome` raises it there."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001  # whatever it is, the others of the group go on
-        request.error = error

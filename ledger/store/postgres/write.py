@@ -1,6 +1,7 @@
-"""Sending what appends came to: every row, the head and the COMMIT in one round trip.
+"""Writing what appends and imports change: every row, the head and the COMMIT in one round trip.
 
-A crash or a broken connection at any line leaves the transaction uncommitted, or committed as a whole.
+A crash or a broken connection at any line leaves the transaction uncommitted or committed as a whole: the
+server rolls back what was not committed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from ledger.store.postgres.connection import Connection
 from ledger.tree.merkle import Frontier
 
 CHANNEL = "sora_ledger_appended"
-"""Belongs to the database; the payload is the schema, so that ledgers in one database tell theirs."""
+"""A channel belongs to the database, which may hold several ledgers, so the payload names the schema."""
 
 _EVENT = "INSERT INTO events VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _TILE = "INSERT INTO tiles VALUES (%s, %s, %s)"
@@ -55,7 +56,7 @@ def commit(db: Connection, changes: Changes, tree: Frontier) -> None:
 
 
 def write_jobs(db: Connection, jobs: Iterable[Job]) -> None:
-    """Put job rows in place of the ones that are there."""
+    """Insert or replace job rows."""
     _many(db, _JOB, [_job_row(job) for job in jobs])
 
 

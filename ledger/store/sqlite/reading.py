@@ -70,6 +70,12 @@ def document(db: sqlite3.Connection, sha256: str) -> bytes | None:
     return row[0] if row else None
 
 
+def job(db: sqlite3.Connection, job_id: str) -> Job | None:
+    """Return one job row."""
+    row = db.execute("SELECT body FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+    return Job.from_canonical(row[0]) if row else None
+
+
 def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> list[Job]:
     """Return job rows, newest first."""
     clauses, values = ["1"], list[str | int | bytes]()
@@ -120,7 +126,7 @@ def tally(db: sqlite3.Connection) -> Tally:
     """Return how many records, jobs and leases there are."""
     events = dict(db.execute("SELECT type, COUNT(*) FROM events GROUP BY type"))
     jobs = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
-    return Tally(events, jobs, *queue.queue(db))
+    return Tally(events, jobs, *queue.counts(db))
 
 
 def nodes(db: sqlite3.Connection, level: int, start: int, count: int) -> list[bytes]:

@@ -1,6 +1,5 @@
 """What jobs hold of a budget never passed its limit."""
 
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from ledger.log.ledger import Ledger
-from ledger.store.interface import Hold
+from ledger.store import append
 from ledger.verify import budgets, spill
 
 Check = Callable[[Path], list[tuple[str, int | None]]]
@@ -18,13 +17,17 @@ IDS = [f"job_{number:032x}" for number in range(1, 9)]
 
 
 @pytest.fixture
-def said(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> Callable[..., None]:
-    """Record events of a job, with the budget's holds left as the test says, whatever the limit is."""
+def said(
+    ledger: Ledger, scribe: Any, vocabulary: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Record events of a job; `unchecked` by a writer that does not ask the budget."""
     ledger.append([scribe.batch("budget_studio", vocabulary.sample("budget.set"))])  # 2: at most 1,000,000
 
-    def say(job_id: str, *events: Any, reserved: int = 0, settled: int = 0) -> None:
-        holds = [Hold("studio", job_id, reserved, settled)]
-        ledger.append([scribe.batch(job_id, *events)], holds=holds if reserved or settled else [])
+    def say(job_id: str, *events: Any, unchecked: bool = False) -> None:
+        with monkeypatch.context() as writer:
+            if unchecked:
+                writer.setattr(append, "_check_budgets", lambda *_: None)
+            ledger.append([scribe.batch(job_id, *events)])
 
     return say
 
@@ -33,16 +36,11 @@ def reserve(vocabulary: ModuleType, usd_micros: int = 400_000) -> tuple[Any, Any
     return vocabulary.requested(), vocabulary.decided(usd_micros=usd_micros)
 
 
-def raise_holds_beside_the_limit(path: Path, job_id: str, usd_micros: int) -> None:
-    with sqlite3.connect(path) as db:
-        db.execute("INSERT INTO holds VALUES ('studio', ?, ?, 0)", (job_id, usd_micros))
-
-
 def test_a_budget_within_its_limit_is_no_finding(
     said: Any, path: Path, vocabulary: ModuleType, check: Check
 ) -> None:
     for job_id in IDS[:2]:
-        said(job_id, *reserve(vocabulary), reserved=400_000)
+        said(job_id, *reserve(vocabulary))
     assert check(path) == []
 
 
@@ -50,17 +48,16 @@ def test_money_that_was_reserved_past_the_limit_is_found(
     said: Any, path: Path, vocabulary: ModuleType, check: Check
 ) -> None:
     for job_id in IDS[:2]:
-        said(job_id, *reserve(vocabulary), reserved=400_000)  # 3 to 6
-    said(IDS[2], *reserve(vocabulary))  # 7 and 8, without asking the budget
-    raise_holds_beside_the_limit(path, IDS[2], 400_000)
+        said(job_id, *reserve(vocabulary))  # 3 to 6
+    said(IDS[2], *reserve(vocabulary), unchecked=True)  # 7 and 8, without asking the budget
     assert check(path) == [("BUDGET_OVER", 8)]
 
 
 def test_money_that_is_free_again_much_later_was_over_the_limit_all_the_same(
     said: Any, path: Path, vocabulary: ModuleType, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said(IDS[0], *reserve(vocabulary, LIMIT), reserved=LIMIT)  # 3 and 4
-    said(IDS[1], *reserve(vocabulary))  # 5 and 6, without asking the budget
+    said(IDS[0], *reserve(vocabulary, LIMIT))  # 3 and 4
+    said(IDS[1], *reserve(vocabulary), unchecked=True)  # 5 and 6, without asking the budget
     said(IDS[1], vocabulary.sample("render.cancelled"))  # 7
     assert check(path) == []  # it may have been one append
     monkeypatch.setattr(budgets, "ONE_APPEND", 0)
@@ -70,19 +67,19 @@ def test_money_that_is_free_again_much_later_was_over_the_limit_all_the_same(
 def test_an_append_may_take_money_before_it_frees_some(
     said: Any, ledger: Ledger, scribe: Any, path: Path, vocabulary: ModuleType, check: Check
 ) -> None:
-    said(IDS[0], *reserve(vocabulary, LIMIT), reserved=LIMIT)
+    said(IDS[0], *reserve(vocabulary, LIMIT))
     batches = [
         scribe.batch(IDS[1], *reserve(vocabulary)),
         scribe.batch(IDS[0], vocabulary.sample("render.cancelled")),
     ]
-    ledger.append(batches, holds=[Hold("studio", IDS[1], 400_000, 0), Hold("studio", IDS[0], 0, 0)])
+    ledger.append(batches)
     assert check(path) == []
 
 
 def test_a_limit_that_is_lowered_later_is_no_finding(
     said: Any, ledger: Ledger, scribe: Any, path: Path, vocabulary: ModuleType, check: Check
 ) -> None:
-    said(IDS[0], *reserve(vocabulary, LIMIT), reserved=LIMIT)
+    said(IDS[0], *reserve(vocabulary, LIMIT))
     lower = vocabulary.sample("budget.set").model_copy(update={"limit_usd_micros": 1})
     ledger.append([scribe.batch("budget_studio", lower)])
     assert check(path) == []
@@ -93,8 +90,8 @@ def test_what_was_spent_may_pass_the_limit(
 ) -> None:
     *before, settled, closed, _ = vocabulary.life()
     dear = settled.model_copy(update={"cost_usd_micros": LIMIT + 1, "difference_usd_micros": 600_001})
-    said(IDS[0], *before, reserved=400_000)
-    said(IDS[0], dear, closed, settled=LIMIT + 1)
+    said(IDS[0], *before)
+    said(IDS[0], dear, closed)
     assert check(path) == []
 
 
@@ -103,7 +100,6 @@ def test_sums_are_kept_however_many_streams_there_are(
 ) -> None:
     monkeypatch.setattr(spill, "NEAR", 1)
     for job_id in IDS[:2]:
-        said(job_id, *reserve(vocabulary), reserved=400_000)
-    said(IDS[2], *reserve(vocabulary))
-    raise_holds_beside_the_limit(path, IDS[2], 400_000)
+        said(job_id, *reserve(vocabulary))
+    said(IDS[2], *reserve(vocabulary), unchecked=True)
     assert check(path) == [("BUDGET_OVER", 8)]

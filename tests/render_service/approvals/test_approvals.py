@@ -105,7 +105,7 @@ async def test_an_approved_render_is_submitted_by_resume_and_due_for_a_worker(
     ana: Session, bob: Session, held: Any
 ) -> None:
     job = (await approve(bob, await held(ana))).job
-    assert [lease.job_id for lease in bob.ledger.store.claim("w1", 1000)] == [job.job_id]
+    assert [lease.job_id for lease in bob.ledger.store.queue.claim("w1", 1000)] == [job.job_id]
     assert (await resume(bob, job)).job.state is State.RUNNING
 
 

@@ -31,7 +31,7 @@ try:
     with store.incoming() as incoming:
         for _ in range(10):
             incoming.write(b"0" * 50_000)
-        store.keep(incoming, "video/mp4")
+        store.queue.keep(incoming, "video/mp4")
 except StorageFailed as error:
     print(error)
 """

@@ -45,7 +45,7 @@ async def test_a_queued_render_is_decided_and_not_sent(
 
 async def test_a_queued_render_is_due_for_a_worker(session: Session, request_for: Any) -> None:
     job = await queued(session, request_for())
-    assert [lease.job_id for lease in session.ledger.store.claim("w1", 1000)] == [job.job_id]
+    assert [lease.job_id for lease in session.ledger.store.queue.claim("w1", 1000)] == [job.job_id]
 
 
 async def test_a_queued_render_is_submitted_once(session: Session, request_for: Any, intact: Any) -> None:

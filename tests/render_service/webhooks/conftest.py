@@ -133,7 +133,7 @@ def due(settings: Settings) -> Callable[[], set[str]]:
 
     def read() -> set[str]:
         with Ledger.open_or_create(settings.ledger_url, None, None) as ledger:  # type: ignore[arg-type]  # it is there
-            return {lease.job_id for lease in ledger.store.claim("test", 60_000, 100)}
+            return {lease.job_id for lease in ledger.store.queue.claim("test", 60_000, 100)}
 
     return read
 

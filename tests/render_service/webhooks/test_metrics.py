@@ -44,8 +44,8 @@ async def test_a_lost_answer_shows_as_an_unknown_outcome(
 
 def test_the_queue_shows_by_depth_and_by_how_late_it_is(serving: Any, at: Callable[[str], Session]) -> None:
     session = at("http://127.0.0.1:9")
-    session.ledger.store.schedule("job_1", -5_000)
-    session.ledger.store.schedule("job_2", 60_000)
+    session.ledger.store.queue.schedule("job_1", -5_000)
+    session.ledger.store.queue.schedule("job_2", 60_000)
     seen = told(serving(session))
     assert (seen["sora_ledger_queue_due"], seen["sora_ledger_queue_waiting"]) == (1, 1)
     assert 5 <= seen["sora_ledger_queue_lag_seconds"] < 60

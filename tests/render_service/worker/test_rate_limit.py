@@ -44,7 +44,7 @@ def store(tmp_path: Path, scribe: Any) -> Iterator[SqliteStore]:
 @pytest.fixture
 def capacity(store: SqliteStore, clock: Clock) -> Made:
     """Return what one worker knows of servers; chance takes off and adds `chance` of the most."""
-    return lambda chance=0.0: Capacity(store, now=clock, jitter=lambda: chance)
+    return lambda chance=0.0: Capacity(store.queue, now=clock, jitter=lambda: chance)
 
 
 async def test_a_refusal_keeps_every_worker_from_asking(capacity: Made) -> None:
@@ -100,7 +100,7 @@ async def test_a_server_that_refused_is_tried_with_one_job_at_a_time(
     await told.refused("job_1", LIMIT, 0.0)
     assert await told.turn("job_1", LIMIT) == 0.0
     assert 0.5 < await told.turn("job_2", LIMIT) <= 1.0
-    assert store.acquire_slot("job_3", LIMIT) > 500
+    assert store.queue.acquire_slot("job_3", LIMIT) > 500
 
 
 async def test_jobs_that_wait_for_a_turn_stand_in_line(capacity: Made) -> None:
@@ -127,4 +127,4 @@ async def test_a_job_that_was_refused_keeps_no_slot(capacity: Made, store: Sqlit
     ours, limit = capacity(), Limit("openai/sora-2", running=1)
     assert await ours.turn("job_1", limit) == 0.0
     await ours.refused("job_1", limit, 0.0)
-    assert store.acquire_slot("job_2", limit) == 0
+    assert store.queue.acquire_slot("job_2", limit) == 0

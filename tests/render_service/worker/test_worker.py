@@ -243,7 +243,7 @@ async def test_a_worker_whose_ledger_cannot_be_used_ends(
         held_back.set()
         raise LedgerUnusable("the disk is gone")
 
-    monkeypatch.setattr(here.session.ledger.store, "keep", gone)
+    monkeypatch.setattr(here.session.ledger.store.queue, "keep", gone)
     with pytest.raises(LedgerUnusable, match="the disk is gone"):
         await here.work(until="never", lease_s=0.1)
 
@@ -266,8 +266,8 @@ async def test_a_job_that_is_due_before_its_request_is_recorded_is_kept_for_late
     here = bench(NOWHERE)
     store = here.session.ledger.store
     young, old = new_job_id(), "job_000000000000" + "0" * 20
-    store.schedule(young)
-    store.schedule(old)
+    store.queue.schedule(young)
+    store.queue.schedule(old)
     stop = asyncio.Event()
     working = asyncio.create_task(Worker(here.session, WorkerOptions(idle_s=0.02)).run(stop))
     while store.tally().due or store.tally().leased:  # noqa: ASYNC110  # the worker hands both back
@@ -284,7 +284,7 @@ async def test_a_drain_ends_with_its_own_last_job_although_one_of_another_server
     other = (await place(there.session, there.request_for(profile="openai"))).job
     here = bench(sandbox(render_seconds=1, data_dir=tmp_path / "here", clock=time.time).base_url)
     (job,) = await here.queued()
-    there.session.ledger.store.schedule(other.job_id)
+    there.session.ledger.store.queue.schedule(other.job_id)
     ending = list[asyncio.Task[Job]]()
 
     def end_it() -> None:
@@ -351,7 +351,7 @@ async def test_a_request_that_is_never_recorded_is_let_go_of(
     bench: Any, sandbox: Callable[..., SandboxServer]
 ) -> None:
     here = bench(sandbox().base_url)
-    here.session.ledger.store.schedule("job_01900000000070008000000000000000")
+    here.session.ledger.store.queue.schedule("job_01900000000070008000000000000000")
     assert (await here.work()).claimed == 1
 
 
@@ -409,8 +409,8 @@ async def test_the_longer_a_video_is_unknown_the_later_it_is_asked_for_again(
     then = datetime.fromisoformat(forgotten.updated_at) + timedelta(minutes=minutes)
     here = bench(faults.base_url, clock=lambda: then)
     store, delays = here.session.ledger.store, list[int | None]()
-    monkeypatch.setattr(store, "release", lambda _, delay_ms: delays.append(delay_ms))
-    store.schedule(forgotten.job_id)
+    monkeypatch.setattr(store.queue, "release", lambda _, delay_ms: delays.append(delay_ms))
+    store.queue.schedule(forgotten.job_id)
     await here.work(until="job.trouble")
     assert delays[0] == after_s * 1000
 
@@ -428,10 +428,10 @@ async def test_a_webhook_makes_its_job_due_at_once(
     here = bench(sandbox(render_seconds=5, clock=lambda: float(next(seconds))).base_url)
     (job,) = await here.queued()
     store, wakes = here.session.ledger.store, iter(range(9))
-    released = store.release
+    released = store.queue.release
 
     def webhook() -> None:
-        store.wake([job.job_id])
+        store.queue.wake([job.job_id])
 
     def release(lease: Any, delay_ms: int | None) -> None:
         released(lease, delay_ms)
@@ -439,7 +439,7 @@ async def test_a_webhook_makes_its_job_due_at_once(
             webhook()
 
     if told == "lease.given_back":
-        monkeypatch.setattr(store, "release", release)
+        monkeypatch.setattr(store.queue, "release", release)
     else:
         here.log.then[told] = webhook
     await here.work(interval_s=3_600.0)
@@ -454,14 +454,14 @@ async def test_a_lease_outlives_a_call_that_takes_longer(
 ) -> None:
     here = bench(sandbox(faults=("create=slow@1:1",)).base_url)
     store, times = here.session.ledger.store, count(1)
-    keep = store.keep
+    keep = store.queue.keep
 
     def kept(*given: Any) -> Any:
         if next(times) > 3:  # it is kept three times while it lasts
             held_back.set()
         return keep(*given)
 
-    monkeypatch.setattr(store, "keep", kept)
+    monkeypatch.setattr(store.queue, "keep", kept)
     (job,) = await here.queued()
     await here.work(lease_s=1.5)
     assert here.types(job) == CARRIED_OUT
@@ -478,11 +478,11 @@ async def test_an_answer_that_came_after_the_lease_was_lost_is_kept_and_recorded
     late, here = bench(server.base_url), bench(server.base_url)
     (job,) = await late.queued()
     store = late.session.ledger.store
-    monkeypatch.setattr(store, "keep", lambda *_: [])  # it stalls
+    monkeypatch.setattr(store.queue, "keep", lambda *_: [])  # it stalls
 
     async def answer_after_the_lease() -> None:
         for held in (True, False):
-            while bool(store.leases()) is not held:  # noqa: ASYNC110  # the worker takes it, time ends it
+            while bool(store.queue.leases()) is not held:  # noqa: ASYNC110  # the worker takes it, time ends it
                 await asyncio.sleep(0.01)
         held_back.set()
 
@@ -533,7 +533,7 @@ async def test_a_job_that_came_back_while_its_old_work_goes_on_is_not_begun_agai
     hands = Leases(here.session, "w1", lease_s=0.05)
     assert await hands.take(1) == [job.job_id]
     old = here.session.fences[job.job_id]
-    while here.session.ledger.store.leases():
+    while here.session.ledger.store.queue.leases():
         pass
     assert await hands.take(1) == []
     assert here.session.fences[job.job_id] == old

@@ -63,10 +63,10 @@ def test_reading_after_a_killed_connection_goes_on(store: PostgresStore, kill: A
 
 
 def test_a_lease_outlives_a_killed_connection(store: PostgresStore, kill: Any) -> None:
-    store.schedule("job_1")
-    [lease] = store.claim("w1", 60_000)
+    store.queue.schedule("job_1")
+    [lease] = store.queue.claim("w1", 60_000)
     kill()
-    assert store.renew(lease, 120_000).token == lease.token
+    assert store.queue.renew(lease, 120_000).token == lease.token
 
 
 def test_a_connection_killed_while_it_waits_for_the_lock_is_replaced(
@@ -111,8 +111,8 @@ def test_a_connection_killed_between_deciding_and_writing_is_replaced(
 def test_an_append_made_again_after_its_lease_ended_is_refused(
     store: PostgresStore, scribe: Any, kill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.schedule("job_1")
-    [lease] = store.claim("w1", 60_000)
+    store.queue.schedule("job_1")
+    [lease] = store.queue.claim("w1", 60_000)
     decide, cuts = store_module.decide, [True]
 
     def decide_and_be_cut_off(*given: Any) -> Any:
@@ -120,7 +120,7 @@ def test_an_append_made_again_after_its_lease_ended_is_refused(
         if cuts:
             cuts.pop()
             kill()
-            store.release(lease, None)
+            store.queue.release(lease, None)
         return decided
 
     monkeypatch.setattr(store_module, "decide", decide_and_be_cut_off)
@@ -277,11 +277,11 @@ def test_the_same_append_again_is_there_once(
     assert clean()
 
 
-def test_holds_alone_of_a_lost_append_are_set_again(
-    over: PostgresStore, line: Any, store: PostgresStore
+def test_the_holds_of_a_lost_append_are_set_once(
+    over: PostgresStore, line: Any, store: PostgresStore, scribe: Any
 ) -> None:
     line.cut("answer")
-    over.append([], holds=[Hold("studio", "job_1", 5, 0)])
+    over.append([scribe.reserve("job_1", 5)])
     assert store.holds("studio") == [Hold("studio", "job_1", 5, 0)]
 
 

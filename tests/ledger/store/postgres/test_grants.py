@@ -85,18 +85,18 @@ def test_the_role_erases(runtime: PostgresStore, scribe: Any, vocabulary: Any, c
 
 
 def test_the_role_works_on_leases(runtime: PostgresStore, scribe: Any) -> None:
-    runtime.schedule("job_1")
-    [lease] = runtime.claim("w1", 60_000)
-    lease = runtime.renew(lease, 60_000)
+    runtime.queue.schedule("job_1")
+    [lease] = runtime.queue.claim("w1", 60_000)
+    lease = runtime.queue.renew(lease, 60_000)
     assert runtime.append([scribe.note()], fence=Fence("job_1", lease.token))
-    runtime.release(lease, None)
+    runtime.queue.release(lease, None)
 
 
 def test_the_role_swaps_job_rows_and_replaces_holds(runtime: PostgresStore, scribe: Any) -> None:
-    for amount in (5, 4):
-        runtime.append([scribe.note()], holds=[Hold("studio", "job_1", amount, 0)])
-    runtime.replace_jobs(runtime.jobs(JobFilter()), at_position=3)
-    assert runtime.holds("studio") == [Hold("studio", "job_1", 4, 0)]
+    runtime.append([scribe.reserve("job_1", 5)])
+    runtime.append([scribe.settle("job_1", 4)])
+    runtime.replace_jobs(runtime.jobs(JobFilter()), at_position=runtime.head().size)
+    assert runtime.holds("studio") == [Hold("studio", "job_1", 0, 4)]
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)

@@ -15,11 +15,11 @@ from ledger.store.postgres.queue import LIVE_TOKENS
 
 def test_no_job_is_claimed_twice_by_many_at_once(store: PostgresStore) -> None:
     for number in range(40):
-        store.schedule(f"job_{number}")
+        store.queue.schedule(f"job_{number}")
     claimed: list[Lease] = []
 
     def run(holder: str) -> None:
-        while leases := store.claim(holder, 60_000, limit=3):
+        while leases := store.queue.claim(holder, 60_000, limit=3):
             claimed.extend(leases)
 
     threads = [threading.Thread(target=run, args=(f"w{number}",)) for number in range(4)]
@@ -27,16 +27,16 @@ def test_no_job_is_claimed_twice_by_many_at_once(store: PostgresStore) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    claimed += store.claim("last", 60_000, limit=40)  # what was skipped because another had it locked
+    claimed += store.queue.claim("last", 60_000, limit=40)  # what was skipped because another had it locked
     assert sorted(lease.job_id for lease in claimed) == sorted(f"job_{number}" for number in range(40))
 
 
 def test_a_job_another_is_claiming_is_skipped_not_waited_for(store: PostgresStore, url: str) -> None:
-    store.schedule("job_1", -10)
-    store.schedule("job_2")
+    store.queue.schedule("job_1", -10)
+    store.queue.schedule("job_2")
     with psycopg.connect(url) as other:
         other.execute("SELECT FROM work WHERE job_id = 'job_1' FOR UPDATE")
-        assert [lease.job_id for lease in store.claim("w1", 60_000, limit=2)] == ["job_2"]
+        assert [lease.job_id for lease in store.queue.claim("w1", 60_000, limit=2)] == ["job_2"]
 
 
 def read_tokens(store: PostgresStore) -> None:
@@ -50,15 +50,15 @@ def enqueue_stale(store: PostgresStore) -> int:
     with psycopg.connect(store.place.url) as db:
         for name in ("job_2", "job_1"):
             db.execute("INSERT INTO jobs VALUES (%s, 1, 1, 'running', NULL, NULL, '')", (name,))
-    return store.enqueue_stale([State.RUNNING], "job_3")
+    return store.queue.enqueue_stale([State.RUNNING], "job_3")
 
 
 @pytest.mark.parametrize(
     "works",
     [
         pytest.param(read_tokens, id="append"),
-        pytest.param(lambda store: store.keep("w1", 60_000), id="keep"),
-        pytest.param(lambda store: store.wake({"job_2", "job_1"}), id="wake"),
+        pytest.param(lambda store: store.queue.keep("w1", 60_000), id="keep"),
+        pytest.param(lambda store: store.queue.wake({"job_2", "job_1"}), id="wake"),
         pytest.param(enqueue_stale, id="enqueue_stale"),
     ],
 )
@@ -67,8 +67,8 @@ def test_whoever_waits_for_a_job_holds_none_that_comes_after_it(
 ) -> None:
     """Else two that want both would each wait for the other, and the database would end one of them."""
     for name in ("job_2", "job_1"):
-        store.schedule(name)
-    store.claim("w1", 60_000, limit=2)
+        store.queue.schedule(name)
+    store.queue.claim("w1", 60_000, limit=2)
     with psycopg.connect(url) as other:
         other.execute("SELECT FROM work WHERE job_id = 'job_1' FOR UPDATE")
         waiting = threading.Thread(target=works, args=(store,))

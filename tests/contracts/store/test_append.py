@@ -1,0 +1,166 @@
+"""One append is one transaction: event ids, fence and versions are checked in this order."""
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ledger.errors import (
+    EventIdConflict,
+    StaleFence,
+    WrongExpectedVersion,
+)
+from ledger.events import OutputAttached
+from ledger.store.interface import (
+    ANY,
+    NEW,
+    Batch,
+    EventStore,
+    Fence,
+    RecordFilter,
+)
+
+ALL = RecordFilter()
+
+
+def test_several_streams_are_recorded_in_one_append(store: EventStore, scribe: Any) -> None:
+    store.append([scribe.note("a", NEW), scribe.note("b", NEW), scribe.note("a")])
+    assert scribe.places(store)[1:] == [(2, "a", 1), (3, "b", 1), (4, "a", 2)]
+
+
+def test_an_append_returns_its_records(store: EventStore, scribe: Any) -> None:
+    records = store.append([scribe.note("a"), scribe.note("b")])
+    assert [record.record for record in records] == [row.record for row in store.rows(1, 10, ALL)]
+
+
+def test_what_is_refused_in_one_stream_is_recorded_in_none(store: EventStore, scribe: Any) -> None:
+    with pytest.raises(WrongExpectedVersion):
+        store.append([scribe.note("a"), scribe.note("b", 7)])
+    assert len(scribe.contents(store)) == 1
+
+
+def test_what_was_appended_is_there_after_opening_again(store: EventStore, kit: Any, scribe: Any) -> None:
+    store.append([scribe.note()])
+    again = kit.open("one")
+    assert scribe.places(again) == scribe.places(store)
+    again.close()
+
+
+def test_an_append_of_nothing_records_nothing(store: EventStore, scribe: Any) -> None:
+    assert (store.append([]), store.head().size) == ([], 1)
+
+
+def test_the_same_append_again_returns_the_old_records(store: EventStore, scribe: Any) -> None:
+    batches = [scribe.note("a"), scribe.note("b")]
+    first = store.append(batches)
+    assert [r.record for r in store.append(batches)] == [r.record for r in first]
+
+
+def test_the_same_append_again_records_nothing(store: EventStore, scribe: Any) -> None:
+    batches = [scribe.note("a"), scribe.note("b")]
+    store.append(batches)
+    store.append(batches)
+    assert store.head().size == 3
+
+
+def test_the_same_append_again_still_has_its_private_text(
+    store: EventStore, scribe: Any, vocabulary: ModuleType
+) -> None:
+    batches = [scribe.batch(vocabulary.JOB, vocabulary.requested("a kite"))]
+    store.append(batches)
+    [record] = store.append(batches)
+    assert record.event.prompt.text == "a kite"  # type: ignore[union-attr]
+
+
+def test_event_ids_come_before_the_fence(store: EventStore, scribe: Any, vocabulary: ModuleType) -> None:
+    batches = [scribe.note()]
+    store.append(batches)
+    assert store.append(batches, fence=Fence(vocabulary.JOB, 99))
+
+
+def test_event_ids_come_before_the_versions(store: EventStore, scribe: Any) -> None:
+    batches = [scribe.note("a", NEW)]
+    store.append(batches)
+    assert [record.version for record in store.append(batches)] == [1]
+
+
+def test_an_append_of_which_only_some_is_there_is_a_conflict(store: EventStore, scribe: Any) -> None:
+    there, new = scribe.note(), scribe.note()
+    store.append([there])
+    with pytest.raises(EventIdConflict, match=r"is recorded, but .* of the same append is not"):
+        store.append([there, new])
+
+
+def test_an_event_id_with_other_content_is_a_conflict(
+    store: EventStore, scribe: Any, vocabulary: Any
+) -> None:
+    store.append([scribe.note()])
+    same_id = vocabulary.Scribe(first=2).batch("notes", OutputAttached(workflow="other", uri="u"))
+    with pytest.raises(
+        EventIdConflict, match=r"belongs to output\.attached at position 2, whose content is not"
+    ):
+        store.append([same_id])
+
+
+def test_an_event_id_in_another_stream_is_a_conflict(store: EventStore, scribe: Any) -> None:
+    batch = scribe.note("a")
+    store.append([batch])
+    with pytest.raises(EventIdConflict):
+        store.append([batch._replace(stream="b")])
+
+
+def test_an_event_id_twice_in_one_append_is_a_conflict(store: EventStore, scribe: Any) -> None:
+    batch = scribe.note()
+    with pytest.raises(EventIdConflict, match="uses an event id twice"):
+        store.append([batch, batch])
+
+
+def test_an_event_is_found_by_its_id(store: EventStore, scribe: Any) -> None:
+    [record] = store.append([scribe.note()])
+    row = store.event(record.event_id)
+    assert row
+    assert row.record == record.record
+
+
+def test_an_unknown_event_id_is_none(store: EventStore, scribe: Any) -> None:
+    assert store.event("nobody") is None
+
+
+def test_the_fence_comes_before_the_versions(store: EventStore, scribe: Any) -> None:
+    with pytest.raises(StaleFence):
+        store.append([scribe.note("a", 7)], fence=Fence("job_1", 1))
+
+
+def test_a_stream_at_another_version_is_refused(store: EventStore, scribe: Any) -> None:
+    store.append([scribe.note("a")])
+    with pytest.raises(WrongExpectedVersion, match="stream a is at version 1, expected 2"):
+        store.append([scribe.note("a", 2)])
+
+
+def test_a_stream_at_the_expected_version_is_extended(store: EventStore, scribe: Any) -> None:
+    store.append([scribe.note("a")])
+    assert [record.version for record in store.append([scribe.note("a", 1)])] == [2]
+
+
+def test_new_is_refused_where_the_stream_exists(store: EventStore, scribe: Any) -> None:
+    store.append([scribe.note("a")])
+    with pytest.raises(WrongExpectedVersion):
+        store.append([scribe.note("a", NEW)])
+
+
+def test_any_extends_whatever_is_there(store: EventStore, scribe: Any) -> None:
+    store.append([scribe.note("a"), scribe.note("a")])
+    assert [record.version for record in store.append([scribe.note("a", ANY)])] == [3]
+
+
+def test_a_version_is_expected_of_the_stream_before_the_append(store: EventStore, scribe: Any) -> None:
+    records = store.append([scribe.note("a", NEW), scribe.note("a", NEW)])
+    assert [record.version for record in records] == [1, 2]
+
+
+def test_a_batch_without_events_is_a_condition_and_nothing_else(store: EventStore, scribe: Any) -> None:
+    store.append([scribe.note("a")])
+    store.append([Batch("a", 1, []), scribe.note("b")])
+    with pytest.raises(WrongExpectedVersion):
+        store.append([Batch("a", 0, []), scribe.note("c")])
+    assert [len(store.rows(0, 9, RecordFilter(stream=name))) for name in "abc"] == [1, 1, 0]

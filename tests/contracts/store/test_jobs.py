@@ -1,0 +1,133 @@
+"""Job rows are the fold of their events, found by what they hold."""
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ledger.errors import (
+    IllegalTransition,
+    WrongExpectedVersion,
+)
+from ledger.events import Status
+from ledger.job import State, fold
+from ledger.store.interface import (
+    EventStore,
+    JobFilter,
+)
+
+
+def test_a_job_row_is_the_fold_of_its_events(store: EventStore, scribe: Any, vocabulary: ModuleType) -> None:
+    job = None
+    for record in scribe.live(store, vocabulary.JOB):
+        job = fold(job, record)
+    assert store.job(vocabulary.JOB) == job
+
+
+def test_events_of_one_append_fold_one_after_the_other(
+    store: EventStore, scribe: Any, vocabulary: Any
+) -> None:
+    life = vocabulary.life()
+    store.append([scribe.batch(vocabulary.JOB, *life[:4]), scribe.batch(vocabulary.JOB, *life[4:])])
+    job = store.job(vocabulary.JOB)
+    assert job
+    assert (job.state, job.version) == (State.STORED, 9)
+
+
+def test_an_illegal_step_refuses_the_whole_append(
+    store: EventStore, scribe: Any, vocabulary: ModuleType
+) -> None:
+    with pytest.raises(IllegalTransition):
+        store.append([scribe.note(), scribe.batch(vocabulary.JOB, vocabulary.asset())])
+    assert (store.head().size, store.job(vocabulary.JOB)) == (1, None)
+
+
+def test_jobs_are_listed_newest_first_up_to_a_limit(store: EventStore, scribe: Any, vocabulary: Any) -> None:
+    for number in range(3):
+        store.append([scribe.batch(f"job_{number}", vocabulary.requested())])
+    assert [job.job_id for job in store.jobs(JobFilter(), limit=2)] == ["job_2", "job_1"]
+
+
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        (JobFilter(states=(State.REQUESTED,)), 1),
+        (JobFilter(states=()), 0),
+        (JobFilter(profile="sandbox"), 2),
+        (JobFilter(profile="other"), 0),
+        (JobFilter(video_id="video_1"), 1),
+        (JobFilter(id_prefix="job_a"), 1),
+        (JobFilter(id_prefix="job_"), 2),
+        (JobFilter(id_prefix="job_a", states=(State.STORED,)), 0),
+    ],
+)
+def test_a_filter_restricts_the_jobs(
+    store: EventStore, scribe: Any, vocabulary: ModuleType, where: JobFilter, count: int
+) -> None:
+    store.append([scribe.batch("job_a", vocabulary.requested())])
+    scribe.live(store, "job_b")
+    assert len(store.jobs(where)) == count
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (JobFilter(model="sora-2"), ["job_b"]),
+        (JobFilter(model="auto"), ["job_b", "job_a"]),
+        (JobFilter(model="sora"), []),
+        (JobFilter(purpose='a "draft" \0 \\ \u00e9'), ["job_a"]),
+        (JobFilter(purpose="a"), []),
+        (JobFilter(actor="ana"), ["job_b", "job_a"]),
+        (JobFilter(actor="an"), []),
+        (JobFilter(actor="'; DROP TABLE jobs; --"), []),
+        (JobFilter(statuses=(Status.COMPLETED, Status.QUEUED)), ["job_b"]),
+        (JobFilter(statuses=()), []),
+        (JobFilter(derived=True), ["job_a"]),
+        (JobFilter(purpose='a "draft" \0 \\ \u00e9', statuses=(Status.COMPLETED,)), []),
+    ],
+)
+def test_jobs_are_found_by_what_their_rows_hold(
+    store: EventStore, scribe: Any, vocabulary: ModuleType, where: JobFilter, found: list[str]
+) -> None:
+    told = vocabulary.requested().model_copy(
+        update={"purpose": 'a "draft" \0 \\ \u00e9', "source_job": "job_b"}
+    )
+    store.append([scribe.batch("job_a", told)])
+    scribe.live(store, "job_b")
+    assert [job.job_id for job in store.jobs(where)] == found
+
+
+def test_jobs_are_found_by_when_they_were_begun(store: EventStore, scribe: Any) -> None:
+    for number in range(3):
+        scribe.live(store, f"job_{number}")
+    [_, second, first] = [job.created_at for job in store.jobs(JobFilter())]
+    since, until = JobFilter(since=second), JobFilter(until=second)
+    assert [job.job_id for job in store.jobs(since)] == ["job_2", "job_1"]
+    assert [job.job_id for job in store.jobs(until)] == ["job_0"]
+    assert [job.job_id for job in store.jobs(JobFilter(since=first, until=second))] == ["job_0"]
+
+
+def test_jobs_are_read_in_parts_by_what_is_before_the_last(store: EventStore, scribe: Any) -> None:
+    for number in range(3):
+        scribe.live(store, f"job_{number}")
+    assert [job.job_id for job in store.jobs(JobFilter(before="job_2"), limit=1)] == ["job_1"]
+    assert [job.job_id for job in store.jobs(JobFilter(before="job_1"))] == ["job_0"]
+    assert store.jobs(JobFilter(before="job_0")) == []
+
+
+def test_an_unknown_job_is_none(store: EventStore) -> None:
+    assert store.job("job_x") is None
+
+
+def test_all_job_rows_can_be_replaced(store: EventStore, scribe: Any, vocabulary: ModuleType) -> None:
+    for number in range(3):
+        store.append([scribe.batch(f"job_{number}", vocabulary.requested())])
+    kept = store.jobs(JobFilter(), limit=1)
+    store.replace_jobs(kept, at_position=4)
+    assert store.jobs(JobFilter()) == kept
+
+
+def test_job_rows_are_not_replaced_when_the_head_has_moved(store: EventStore, scribe: Any) -> None:
+    store.append([scribe.note()])
+    with pytest.raises(WrongExpectedVersion):
+        store.replace_jobs([], at_position=1)

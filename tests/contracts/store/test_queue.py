@@ -1,0 +1,333 @@
+"""The work queue: due jobs, leases with fencing tokens, slots and rate limits."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from types import ModuleType
+from typing import Any
+
+import pytest
+from freezegun import freeze_time
+
+from ledger.errors import (
+    StaleFence,
+)
+from ledger.events import RenderAdopted, Status
+from ledger.job import State
+from ledger.store.interface import (
+    NEW,
+    Batch,
+    EventStore,
+    Fence,
+    Lease,
+    Limit,
+)
+
+
+@pytest.fixture
+def lease(store: EventStore) -> Lease:
+    """Return a live lease on ``job_1``."""
+    store.queue.schedule("job_1")
+    [claimed] = store.queue.claim("w1", 60_000)
+    return claimed
+
+
+def writes(store: EventStore, scribe: Any, lease: Lease) -> bool:
+    with suppress(StaleFence):
+        return bool(store.append([scribe.note()], fence=Fence(lease.job_id, lease.token)))
+    return False
+
+
+def test_a_due_job_is_claimed(lease: Lease) -> None:
+    assert (lease.job_id, lease.holder, lease.token) == ("job_1", "w1", 1)
+
+
+def test_a_job_that_is_not_due_is_not_claimed(store: EventStore) -> None:
+    store.queue.schedule("job_1", 60_000)
+    assert store.queue.claim("w1", 60_000) == []
+
+
+def test_jobs_that_are_woken_are_due_at_once_whenever_they_were_to_be(store: EventStore) -> None:
+    store.queue.schedule("job_1", 60_000)
+    store.queue.wake(["job_2", "job_1"])
+    assert {claimed.job_id for claimed in store.queue.claim("w1", 60_000, limit=9)} == {"job_1", "job_2"}
+
+
+def test_a_job_that_is_woken_keeps_its_place_before_younger_ones(store: EventStore) -> None:
+    store.queue.schedule("job_1", -5_000)
+    store.queue.schedule("job_2", -1_000)
+    store.queue.wake(["job_1"])
+    assert [claimed.job_id for claimed in store.queue.claim("w1", 60_000, limit=9)] == ["job_1", "job_2"]
+
+
+def test_a_job_that_is_woken_while_it_is_held_is_due_after_its_release(
+    store: EventStore, lease: Lease
+) -> None:
+    store.queue.wake(["job_1"])
+    store.queue.release(lease, None)
+    assert [claimed.job_id for claimed in store.queue.claim("w2", 60_000)] == ["job_1"]
+
+
+def test_a_claimed_job_is_not_claimed_again(store: EventStore, lease: Lease) -> None:
+    assert store.queue.claim("w2", 60_000) == []
+
+
+@pytest.mark.parametrize("year", [2001, 2099])
+def test_a_lease_ends_by_the_time_of_the_database(store: EventStore, year: int) -> None:
+    store.queue.schedule("job_1")
+    with freeze_time(datetime(year, 1, 1, tzinfo=UTC)):
+        [lease] = store.queue.claim("w1", 60_000)
+        assert store.queue.claim("w2", 60_000) == []
+    assert abs(lease.until_ms / 1000 - 60 - datetime.now(UTC).timestamp()) < 30
+
+
+@pytest.mark.parametrize("year", [2001, 2099])
+def test_the_time_is_that_of_the_database(store: EventStore, year: int) -> None:
+    with freeze_time(datetime(year, 1, 1, tzinfo=UTC)):
+        shown = store.now()
+    assert abs(shown - datetime.now(UTC)) < timedelta(minutes=5)
+
+
+def test_a_lease_that_ran_out_is_claimed_with_a_higher_token(store: EventStore, lease: Lease) -> None:
+    store.queue.renew(lease, -1_000)
+    [taken] = store.queue.claim("w2", 60_000)
+    assert (taken.holder, taken.token) == ("w2", 2)
+
+
+def test_a_released_job_is_claimed_with_a_higher_token(store: EventStore, lease: Lease) -> None:
+    store.queue.release(lease, 0)
+    assert [taken.token for taken in store.queue.claim("w2", 60_000)] == [2]
+
+
+def test_a_job_released_for_later_waits(store: EventStore, lease: Lease) -> None:
+    store.queue.release(lease, 60_000)
+    assert store.queue.claim("w2", 60_000) == []
+
+
+def test_a_job_released_for_good_is_not_due(store: EventStore, lease: Lease) -> None:
+    store.queue.release(lease, None)
+    assert store.queue.claim("w2", 60_000) == []
+
+
+def test_a_job_done_for_good_can_be_scheduled_again(store: EventStore, lease: Lease) -> None:
+    store.queue.release(lease, None)
+    store.queue.schedule("job_1")
+    assert [taken.token for taken in store.queue.claim("w2", 60_000)] == [2]
+
+
+@pytest.mark.parametrize("delay_ms", [60_000, None])
+def test_a_job_made_due_while_it_is_held_is_due_once_it_is_released(
+    store: EventStore, lease: Lease, delay_ms: int | None
+) -> None:
+    store.queue.schedule("job_1")
+    store.queue.renew(lease, 60_000)
+    store.queue.release(lease, delay_ms)
+    assert [taken.token for taken in store.queue.claim("w2", 60_000)] == [2]
+
+
+@pytest.mark.parametrize("delays_ms", [(0, 60_000), (60_000, 0)])
+def test_the_earliest_of_what_is_asked_for_while_a_job_is_held_counts(
+    store: EventStore, lease: Lease, delays_ms: tuple[int, int]
+) -> None:
+    for delay_ms in delays_ms:
+        store.queue.schedule("job_1", delay_ms)
+    store.queue.release(lease, None)
+    assert [taken.token for taken in store.queue.claim("w2", 60_000)] == [2]
+
+
+def test_a_release_that_is_sooner_than_what_was_asked_for_counts(store: EventStore, lease: Lease) -> None:
+    store.queue.schedule("job_1", 60_000)
+    store.queue.release(lease, 0)
+    assert [taken.token for taken in store.queue.claim("w2", 60_000)] == [2]
+
+
+def test_what_was_asked_for_later_while_a_job_is_held_waits(store: EventStore, lease: Lease) -> None:
+    store.queue.schedule("job_1", 60_000)
+    store.queue.release(lease, None)
+    assert store.queue.claim("w2", 60_000) == []
+
+
+def test_a_job_made_due_while_it_is_held_is_not_claimed_before(store: EventStore, lease: Lease) -> None:
+    store.queue.schedule("job_1")
+    assert store.queue.claim("w2", 60_000) == []
+
+
+def test_what_a_claim_answers_is_not_due_again(store: EventStore, lease: Lease) -> None:
+    store.queue.schedule("job_1")
+    store.queue.release(lease, None)
+    [again] = store.queue.claim("w2", 60_000)
+    store.queue.release(again, None)
+    assert store.queue.claim("w3", 60_000) == []
+
+
+def test_a_released_job_can_be_put_off(store: EventStore, lease: Lease) -> None:
+    store.queue.release(lease, 0)
+    store.queue.schedule("job_1", 60_000)
+    assert store.queue.claim("w2", 60_000) == []
+
+
+def test_a_renewed_lease_lasts_longer_under_the_same_token(store: EventStore, lease: Lease) -> None:
+    renewed = store.queue.renew(lease, 120_000)
+    assert (renewed.token, renewed.until_ms > lease.until_ms) == (lease.token, True)
+
+
+def test_claims_take_at_most_the_limit(store: EventStore) -> None:
+    for number in range(3):
+        store.queue.schedule(f"job_{number}", number - 10)
+    assert [taken.job_id for taken in store.queue.claim("w1", 60_000, limit=2)] == ["job_0", "job_1"]
+
+
+def test_keeping_extends_every_live_lease_of_a_holder(store: EventStore, lease: Lease) -> None:
+    store.queue.schedule("job_2")
+    [other] = store.queue.claim("w2", 60_000)
+    [kept] = store.queue.keep("w1", 120_000)
+    assert (kept.job_id, kept.token) == (lease.job_id, lease.token)
+    assert kept.until_ms > lease.until_ms
+    assert {live.until_ms for live in store.queue.leases()} == {kept.until_ms, other.until_ms}
+
+
+def test_keeping_brings_back_no_lease_that_ran_out(store: EventStore, lease: Lease) -> None:
+    store.queue.renew(lease, -1_000)
+    assert store.queue.keep("w1", 60_000) == []
+
+
+def test_the_live_leases_are_those_not_released(store: EventStore, lease: Lease) -> None:
+    assert store.queue.leases() == [lease]
+    store.queue.release(lease, 0)
+    assert store.queue.leases() == []
+
+
+def adopted(scribe: Any, job_id: str) -> Batch:
+    """Return a job that runs."""
+    event = RenderAdopted(profile="sandbox", video_id=f"video_of_{job_id}", status=Status.QUEUED)
+    return Batch(job_id, NEW, [scribe.draft(event)])
+
+
+def test_what_nobody_scheduled_is_enlisted_once(store: EventStore, scribe: Any) -> None:
+    store.append([adopted(scribe, f"job_{number}") for number in (1, 2, 3)])
+    store.queue.schedule("job_2", 60_000)
+    assert [store.queue.enqueue_stale([State.RUNNING], "job_3") for _ in range(2)] == [1, 0]
+    assert [claimed.job_id for claimed in store.queue.claim("w1", 60_000, limit=9)] == ["job_1"]
+
+
+def test_what_was_done_and_begun_again_is_enlisted(store: EventStore, scribe: Any) -> None:
+    store.append([adopted(scribe, "job_1")])
+    store.queue.schedule("job_1")
+    (lease,) = store.queue.claim("w1", 60_000)
+    assert store.queue.enqueue_stale([State.RUNNING], "job_2") == 0
+    store.queue.release(lease, None)
+    assert [store.queue.enqueue_stale([State.RUNNING], "job_2") for _ in range(2)] == [1, 0]
+
+
+def test_only_the_states_that_are_named_are_enlisted(store: EventStore, scribe: Any) -> None:
+    store.append([adopted(scribe, "job_1")])
+    assert store.queue.enqueue_stale([State.COMPLETED, State.UNKNOWN], "job_2") == 0
+
+
+def test_where_nothing_is_limited_every_turn_is_given(store: EventStore) -> None:
+    assert [store.queue.acquire_slot(f"job_{number}", Limit("here")) for number in range(5)] == [0] * 5
+
+
+def test_requests_per_minute_are_evenly_spaced(store: EventStore) -> None:
+    limit = Limit("here", per_minute=60)
+    assert store.queue.acquire_slot("job_1", limit) == 0
+    assert 500 < store.queue.acquire_slot("job_2", limit) <= 1_000
+
+
+def test_a_limit_concerns_its_own_name_only(store: EventStore) -> None:
+    store.queue.acquire_slot("job_1", Limit("here", per_minute=1))
+    assert store.queue.acquire_slot("job_1", Limit("there", per_minute=1)) == 0
+
+
+def test_as_many_jobs_run_as_there_are_slots(store: EventStore) -> None:
+    limit = Limit("here", running=2)
+    given = [store.queue.acquire_slot(f"job_{number}", limit) == 0 for number in range(4)]
+    assert given == [True, True, False, False]
+
+
+def test_a_job_that_has_a_slot_needs_no_second(store: EventStore) -> None:
+    limit = Limit("here", running=1)
+    assert [store.queue.acquire_slot("job_1", limit) for _ in range(2)] == [0, 0]
+
+
+def test_a_slot_that_was_given_back_is_free(store: EventStore) -> None:
+    limit = Limit("here", running=1)
+    store.queue.acquire_slot("job_1", limit)
+    store.queue.release_slots(["job_1", "job_without"])
+    assert store.queue.acquire_slot("job_2", limit) == 0
+
+
+def test_who_has_to_wait_for_a_request_takes_no_slot(store: EventStore) -> None:
+    store.queue.acquire_slot("job_1", Limit("here", per_minute=1, running=2))
+    assert store.queue.acquire_slot("job_2", Limit("here", per_minute=1, running=2)) > 0
+    store.queue.release_slots(["job_1"])
+    assert store.queue.acquire_slot("job_3", Limit("there", running=1)) == 0
+
+
+def test_nobody_takes_a_turn_while_it_is_held_back(store: EventStore) -> None:
+    store.queue.back_off("here", 60_000)
+    store.queue.back_off("here", 1_000)
+    assert 50_000 < store.queue.acquire_slot("job_1", Limit("here")) <= 60_000
+
+
+def test_sixteen_who_want_the_last_slots_get_no_more_than_there_are(store: EventStore) -> None:
+    limit = Limit("here", running=3)
+    with ThreadPoolExecutor(16) as threads:
+        waits = list(threads.map(lambda number: store.queue.acquire_slot(f"job_{number}", limit), range(16)))
+    assert waits.count(0) == 3
+
+
+def test_the_tally_counts_records_jobs_and_the_queue(store: EventStore, scribe: Any) -> None:
+    before = store.tally()
+    store.append([scribe.note()])
+    store.queue.schedule("job_1", -5_000)
+    store.queue.schedule("job_2", 60_000)
+    store.queue.schedule("job_3", -9_000)
+    store.queue.claim("w1", 60_000)
+    after = store.tally()
+    assert (before.due, before.waiting, before.leased, before.overdue_ms) == (0, 0, 0, 0)
+    assert sum(after.events.values()) == sum(before.events.values()) + 1
+    assert (after.due, after.waiting, after.leased, after.overdue_ms // 1_000) == (1, 1, 1, 5)
+
+
+def test_a_job_that_is_over_no_longer_counts_as_due(
+    store: EventStore, scribe: Any, vocabulary: ModuleType
+) -> None:
+    store.queue.wake([vocabulary.JOB])
+    counted = []
+    for events in (vocabulary.life()[:4], vocabulary.life()[4:]):
+        scribe.live(store, vocabulary.JOB, events)
+        counted.append(store.tally().due)
+    assert counted == [1, 0]
+
+
+def test_a_live_lease_writes(store: EventStore, scribe: Any, lease: Lease) -> None:
+    assert writes(store, scribe, lease)
+
+
+def test_a_released_lease_no_longer_writes(store: EventStore, scribe: Any, lease: Lease) -> None:
+    store.queue.release(lease, 0)
+    assert not writes(store, scribe, lease)
+
+
+def test_a_lease_that_ran_out_no_longer_writes(store: EventStore, scribe: Any, lease: Lease) -> None:
+    store.queue.renew(lease, -1_000)
+    assert not writes(store, scribe, lease)
+
+
+def test_a_lease_that_was_taken_over_no_longer_writes(store: EventStore, scribe: Any, lease: Lease) -> None:
+    store.queue.renew(lease, -1_000)
+    store.queue.claim("w2", 60_000)
+    assert not writes(store, scribe, lease)
+
+
+@pytest.mark.parametrize("use", ["renew", "release"])
+def test_a_lease_that_was_taken_over_cannot_be_used(store: EventStore, lease: Lease, use: str) -> None:
+    store.queue.renew(lease, -1_000)
+    store.queue.claim("w2", 60_000)
+    with pytest.raises(StaleFence):
+        getattr(store.queue, use)(lease, 1_000)
+
+
+def test_a_lease_is_no_event(store: EventStore, lease: Lease) -> None:
+    assert store.head().size == 1
