@@ -21,7 +21,7 @@ from render_service.rules.policies import active_rules, ledger_if_any, packaged_
 from render_service.runtime.documents import job_document
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import usable_profile
+from render_service.session.servers import usable_profile
 from render_service.submission.spool import waiting
 
 if TYPE_CHECKING:

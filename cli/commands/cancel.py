@@ -9,7 +9,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_job
 from render_service.approvals.answer_changes import cancel_change
-from render_service.submission.cancel import cancel
+from render_service.submission.resume import cancel
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,8 +13,8 @@ from cli.text import output
 from cli.text.printable import printable
 from ledger.tree.head import TreeHead
 from render_service.evidence import checkpoints
+from render_service.evidence.checkpoints import publish as put
 from render_service.evidence.keys import read_verifier
-from render_service.evidence.publishing import publish as put
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from render_service.assets.store import AssetStore
 from render_service.evidence import bundles
-from render_service.evidence.tiles import export_tiles
+from render_service.evidence.bundles import export_tiles
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:

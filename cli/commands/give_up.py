@@ -7,7 +7,7 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_job
-from render_service.settlement.give_up import give_up
+from render_service.settlement.overdue import give_up
 
 if TYPE_CHECKING:
     from rich.console import Console

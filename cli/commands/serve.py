@@ -8,7 +8,7 @@ import click
 from cli.invocation import Invocation, say
 from cli.options import common
 from render_service.server.server import listen, serve
-from render_service.webhooks.secrets import webhook_secrets
+from render_service.webhooks.endpoints import webhook_secrets
 
 if TYPE_CHECKING:
     from render_service.session.session import Session

@@ -7,7 +7,7 @@ A video that may be what an open submission created is not adopted: it would hid
 and its cost. The server is asked about the video before the ledger is asked for open submissions, so the
 intent of whoever created it is in the ledger by then.
 
-What such a video cost was paid elsewhere and is unknown here; see `render_service.session.closing`.
+What such a video cost was paid elsewhere and is unknown here; see `render_service.session.session`.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from render_service.runtime.errors import MayBeOurs
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.event_ids import claim_id
-from render_service.session.servers import address_in_use
-from render_service.session.session import Session, connection, usable_profile
+from render_service.session.servers import address_in_use, connection, usable_profile
+from render_service.session.session import Session
 from sora_adapter.models import Observation
 from sora_adapter.profiles import Profile
 

@@ -10,9 +10,9 @@ from render_service.recovery.listing import pages
 from render_service.runtime.errors import NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.closing import closing
-from render_service.session.servers import explain_key_to_set, has_other_key
-from render_service.session.session import Session, connection, usable_profile
+from render_service.session.jobs import closing
+from render_service.session.servers import connection, explain_key_to_set, has_other_key, usable_profile
+from render_service.session.session import Session
 from render_service.settlement.settle import is_over, over_at, record
 from render_service.submission.submit import uninterrupted
 from sora_adapter.errors import ServerRefused, VideoNotFound
@@ -83,7 +83,7 @@ async def _delete(session: Session, client: "VideosClient", job: Job, why: str |
         deleted = deleted.model_copy(update={"why": Private.seal("why", why)})
     events: list[Event] = [deleted]
     if job.outcome is None:
-        events += closing(session, job, Outcome.CANCELLED)
+        events += closing(session.clock(), job, Outcome.CANCELLED)
     return await record(session, job, *events)
 
 

@@ -13,19 +13,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from decision.engine.approval import Considered, after_approval
+from decision.rules.approvals import ApprovalRule
+from decision.rules.policy import Policy
 from ledger.errors import IllegalTransition, WrongExpectedVersion
 from ledger.events import ApprovalGranted, ApprovalRefused, Outcome, RenderDenied, RenderHeld
 from ledger.job import Job, State
 from ledger.private import Private
 from ledger.record import Draft, draft, timestamp
 from ledger.tree.checkpoint import Signer
-from render_service.approvals.approvers import answered
+from render_service.approvals.approvers import Pending, answered, read_pending
 from render_service.approvals.identities import Identity
-from render_service.approvals.pending import Case, read_case
 from render_service.rules.budget_names import Scope
 from render_service.rules.budgets import decided_until_recorded, purse
-from render_service.runtime.errors import BadInput
-from render_service.session.closing import closed
+from render_service.rules.policies import Rules, active_rules, kept_document
+from render_service.runtime.errors import BadInput, NotReady
+from render_service.session.history import JobHistory
+from render_service.session.jobs import closed
 from render_service.session.session import Session
 
 VALID_FOR = timedelta(days=7)
@@ -42,6 +45,40 @@ class Answered:
     job: Job
     ruling: Considered | None
     needed: int = 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A hold as people find it: the job, what waits for an answer, and the overrides that have run out."""
+
+    job: Job
+    hold: RenderHeld
+    pending: Pending
+    lapsed: tuple[str, ...]
+
+
+def read_case(session: Session, job_id: str) -> Case:
+    """Return what is held as `job_id`, under the policy in force now; `NotReady` if it is not held."""
+    job = session.ledger.job(job_id)
+    history = JobHistory.of(session.ledger, job)
+    if history.hold is None or job.state not in {State.HELD, State.APPROVED}:
+        raise NotReady(
+            f"{job.job_id} is {job.state}, not held, so there is nothing to answer: "
+            f"`sora-ledger show {job.job_id}` tells what became of it"
+        )
+    under = active_rules(session.ledger)
+    hold = history.hold.event
+    rules = _rules(session, hold, under)
+    now = session.clock()
+    pending = read_pending(session.ledger, history, history.hold.record, rules, under, timestamp(now))
+    return Case(job, hold, pending, tuple(history.lapsed_overrides(now)))
+
+
+def _rules(session: Session, hold: RenderHeld, under: Rules) -> tuple[ApprovalRule, ...]:
+    """Return the rules that hold it: as the policy in force has them, else as they were."""
+    then = kept_document(session.ledger, Policy, hold.basis.policy_sha256)
+    by_code = {rule.code: rule for rule in (*(then.approvals or ()), *(under.policy.approvals or ()))}
+    return tuple(by_code[code] for code in hold.reason_codes)
 
 
 async def approve(
@@ -72,7 +109,10 @@ async def reject(session: Session, job: Job, reason: str, signer: Signer | None 
     answer, who = await asyncio.to_thread(
         answered, session.settings, session.ledger, case.pending, answer, session.provenance, signer
     )
-    drafts = [draft(answer, who, session.clock()), session.draft(closed(session, case.job, Outcome.REFUSED))]
+    drafts = [
+        draft(answer, who, session.clock()),
+        session.draft(closed(session.clock(), case.job, Outcome.REFUSED)),
+    ]
     try:
         return Answered(await _recorded(session, case, drafts), None)
     except (WrongExpectedVersion, IllegalTransition):  # answered, or the policy changed, in between
@@ -100,7 +140,7 @@ async def _approve(
     if ruling is not None:
         drafts.append(draft(ruling, session.provenance, now, causation_id=drafts[0].event_id))
     if isinstance(ruling, RenderDenied):
-        drafts.append(session.draft(closed(session, case.job, Outcome.DENIED)))
+        drafts.append(session.draft(closed(session.clock(), case.job, Outcome.DENIED)))
     try:
         job = await _recorded(session, case, drafts)
     except (WrongExpectedVersion, IllegalTransition):  # answered, or the policy changed, in between

@@ -37,7 +37,8 @@ from render_service.rules.budgets import (
 )
 from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.errors import BadInput
-from render_service.session.session import Session, after
+from render_service.session.jobs import after
+from render_service.session.session import Session
 from render_service.settlement.settle import HAS_VIDEO
 from render_service.settlement.sweep import ON_PURPOSE, settle_all
 from render_service.submission.intent import requested

@@ -1,4 +1,8 @@
-"""Exporting bundles: asked for, written beside the target, checked as a stranger would, then named."""
+"""Exporting bundles and tiles.
+
+A bundle is asked for, written beside the target, checked as a stranger would, then named. Tiles of the log go
+into a new folder, or extend one to what the ledger is now.
+"""
 
 import hashlib
 import os
@@ -14,25 +18,15 @@ from typing import IO
 
 from ledger.log.bundle import Cited, Contents, Scope, Wish, write_bundle
 from ledger.log.ledger import Ledger
+from ledger.log.tiles import write_tiles
 from ledger.tree.head import TreeHead
 from ledger.verify import verify_bundle
 from ledger.verify.verify_bundle import NotABundle, Outcome, check_bundle, read_head, read_key
 from render_service.assets.store import AssetStore, check_target, uris
-from render_service.evidence.checkpoints import given_head, tree_head
+from render_service.evidence.checkpoints import cosigned, given_head, tree_head
 from render_service.evidence.checkpoints import read_head as read_checkpoint
 from render_service.evidence.keys import read_signer, read_verifier
 from render_service.runtime.errors import BadInput, NotIntact, ServiceError, StorageFailed
-
-
-def check_received(path: Path, verifiers: Sequence[str], checkpoint: Path | None) -> Outcome:
-    """Check the bundle at `path` against public keys and a checkpoint held; `BadInput` if it is none."""
-    keys = [read_key(str(read_verifier(text))) for text in verifiers]
-    held = read_head(read_checkpoint(checkpoint).to_bytes()) if checkpoint else None
-    try:
-        return check_bundle(str(path), keys, held)
-    except NotABundle as error:
-        raise BadInput(f"bundle {error}; name a file that `sora-ledger export` wrote") from None
-
 
 _RANGE = re.compile(r"([1-9][0-9]{0,17})\.\.([1-9][0-9]{0,17})")
 
@@ -149,3 +143,65 @@ def _opener(assets: AssetStore) -> Callable[[Cited], IO[bytes] | None]:
         return None
 
     return open_asset
+
+
+def check_received(path: Path, verifiers: Sequence[str], checkpoint: Path | None) -> Outcome:
+    """Check the bundle at `path` against public keys and a checkpoint held; `BadInput` if it is none."""
+    keys = [read_key(str(read_verifier(text))) for text in verifiers]
+    held = read_head(read_checkpoint(checkpoint).to_bytes()) if checkpoint else None
+    try:
+        return check_bundle(str(path), keys, held)
+    except NotABundle as error:
+        raise BadInput(f"bundle {error}; name a file that `sora-ledger export` wrote") from None
+
+
+CHECKPOINT = "checkpoint"
+
+
+OURS = {CHECKPOINT, "tile"}
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """A folder of tiles that goes up to `head`; `old_size` is what it held before."""
+
+    folder: Path
+    head: TreeHead
+    old_size: int
+    written: int
+
+
+def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
+    """Write `ledger` as tiles into `folder`, or extend the tiles of it that are there."""
+    if key is None:
+        raise BadInput(
+            "tiles need a signed checkpoint: add --key FILE (`sora-ledger key new FILE` makes one)"
+        )
+    head = tree_head(ledger, key)
+    there = _there(ledger, folder)
+    old_size = there.checkpoint.size if there else 0
+    if there:
+        head = cosigned(head, there, f"--tiles {folder}")
+    try:
+        written = write_tiles(ledger, folder, head, old_size)
+    except ValueError as error:
+        raise NotIntact(f"{error}; `sora-ledger verify` says what is wrong") from error
+    except OSError as error:
+        raise StorageFailed(
+            f"{folder}: cannot be written ({error.strerror}); the checkpoint there is what it was: make room"
+        ) from error
+    return Tiled(folder, head, old_size, written)
+
+
+def _there(ledger: Ledger, folder: Path) -> TreeHead | None:
+    """Return the head of the tiles of `ledger` in `folder`; refuse a folder of something else."""
+    if not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise BadInput(f"--tiles {folder}: it is a file; name a folder")
+    odd = sorted(path.name for path in folder.iterdir() if path.name not in OURS and path.name[:1] != ".")
+    if odd:
+        raise BadInput(f"--tiles {folder}: it holds {odd[0]}, which is no part of a log; name a new folder")
+    if not (folder / CHECKPOINT).exists():
+        return None
+    return given_head(ledger, folder / CHECKPOINT)

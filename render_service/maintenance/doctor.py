@@ -24,7 +24,8 @@ from render_service.runtime.documents import counted
 from render_service.runtime.errors import ServiceError
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.session import connection, usable_profile, utc_now
+from render_service.session.servers import connection, usable_profile
+from render_service.session.session import utc_now
 from render_service.submission.preview import address
 from render_service.submission.spool import waiting
 from sora_adapter.errors import AdapterError

@@ -35,8 +35,8 @@ from render_service.recovery.search import is_claimed
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.servers import server_of
-from render_service.session.session import clock_of, connection, usable_profile
+from render_service.session.servers import connection, server_of, usable_profile
+from render_service.session.session import clock_of
 from render_service.settlement.overdue import overdue_jobs
 from render_service.submission.spool import Waiting, waiting
 from sora_adapter.errors import ServerUnreadable, SettingsUnusable, VideoNotFound

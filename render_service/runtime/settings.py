@@ -67,7 +67,7 @@ class Settings:
     """What the service needs to know of its surroundings.
 
     `profile_name` None means not chosen, `ledger_path` None that the ledger is on a database server.
-    `webhook_secrets` are the variables that hold some, unread: see `render_service.webhooks.secrets`.
+    `webhook_secrets` are the variables that hold some, unread: see `render_service.webhooks.endpoints`.
     `request_key_file` was named to sign this request; without it `key_file` does, if the policy names it.
     `assets_url` is the bucket where stored files go, None if they stay in `assets_folder`.
     `from_file` are the names that ``.env`` set.

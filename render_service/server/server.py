@@ -1,55 +1,64 @@
-"""Serving until told to stop: the socket is bound first, and what is under way is finished at the end."""
+"""Serving until told to stop: which connections there may be, and how what is under way is finished.
+
+uvicorn limits how many connections there are, and not how long a request takes to arrive: a thousand half
+requests shut everybody out. Here a header has 10 s to arrive and the rest of a request 15 s more. A new
+connection always gets in while others only wait: over the limit of one address, the connection of that
+address that has waited longest is closed; over the limit in total, the one of all. A connection whose request
+is being answered is never closed; uvicorn answers 503 when all are of that kind.
+
+The socket is bound first, and what is under way is finished at the end.
+"""
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from render_service.runtime.errors import BadInput
 from render_service.server.app import create_app
-from render_service.server.connections import MOST_HEADER_BYTES, bounded_connections, most_connections
 from render_service.session.session import Session
 
+HEADER_S = 10.0
+
+
+REST_S = 15.0
+"""Longer than the body of a webhook may take, so that one that is too slow there is told so."""
+
+
+MOST_HEADER_BYTES = 16 * 1024
+
+
+MOST_CONNECTIONS = 800
+
+
+MOST_OF_ONE_ADDRESS = 400
+"""Behind a proxy every connection comes from its address."""
+
+
+SPARE_DESCRIPTORS = 200
+
+
+_PART = 4 * 1024
+
+
 GRACE_S = 10
+
+
 _BACKLOG = 2048
+
+
 _ACCEPTED_AT_ONCE = 50
 """asyncio accepts as many before it looks at any, and each is an open file."""
 
+
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn that SIGINT and SIGTERM end as if it had been asked: the exit code is ours."""
-
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._started = started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer."""
-        await super().startup(sockets)
-        for each in sockets or ():
-            each.listen(_BACKLOG)  # which uvicorn set to what is accepted at once
-        self._started()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Let signals end the serving and nothing else."""
-        loop = asyncio.get_running_loop()
-        for number in _STOPS:
-            loop.add_signal_handler(number, self._stop)
-        try:
-            yield
-        finally:
-            for number in _STOPS:
-                loop.remove_signal_handler(number)
-
-    def _stop(self) -> None:
-        self.force_exit = self.should_exit  # the second time at once
-        self.should_exit = True
 
 
 async def serve(
@@ -91,3 +100,149 @@ def listen(host: str, port: int) -> socket.socket:
         reason = error.strerror or error
         raise BadInput(f"cannot listen at {host}:{port} ({reason}); try another --host or --port") from error
     return listening
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that SIGINT and SIGTERM end as if it had been asked: the exit code is ours."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(_BACKLOG)  # which uvicorn set to what is accepted at once
+        self._started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let signals end the serving and nothing else."""
+        loop = asyncio.get_running_loop()
+        for number in _STOPS:
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in _STOPS:
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit  # the second time at once
+        self.should_exit = True
+
+
+def most_connections() -> int:
+    """Return how many connections there may be: fewer where the process may open few files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if soft < 0 else max(1, min(MOST_CONNECTIONS, soft - SPARE_DESCRIPTORS))
+
+
+class Room:
+    """The open connections, in the order in which they began to wait."""
+
+    def __init__(self) -> None:
+        self._most = most_connections()
+        self._all: dict[BoundedConnection, None] = {}
+        self._of: dict[str | None, dict[BoundedConnection, None]] = {}
+
+    def enter(self, connection: "BoundedConnection") -> None:
+        """Add a connection; others make room for it."""
+        same = self._of.setdefault(connection.address, {})
+        if len(same) >= MOST_OF_ONE_ADDRESS:
+            _close_one(same)
+        if len(self._all) >= self._most:
+            _close_one(self._all)
+        self._of.setdefault(connection.address, {})[connection] = None
+        self._all[connection] = None
+
+    def leave(self, connection: "BoundedConnection") -> None:
+        """Forget a connection."""
+        self._all.pop(connection, None)
+        same = self._of.get(connection.address, {})
+        same.pop(connection, None)
+        if not same:
+            self._of.pop(connection.address, None)
+
+    def renew(self, connection: "BoundedConnection") -> None:
+        """Put a connection that was of use behind those that were not."""
+        if connection in self._all:
+            self.leave(connection)
+            self._all[connection] = self._of.setdefault(connection.address, {})[connection] = None
+
+
+def _close_one(connections: "dict[BoundedConnection, None]") -> None:
+    waiting = next((each for each in connections if each.waits), None)
+    if waiting is not None:
+        waiting.cut()
+
+
+class BoundedConnection(H11Protocol):
+    """uvicorn's protocol within those limits."""
+
+    room: Room
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.address: str | None = None
+        self._phase: object = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        """Make room for the new connection, and give its header time."""
+        super().connection_made(transport)
+        self.address = self.client[0] if self.client else None
+        self.room.enter(self)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave room for another."""
+        self.room.leave(self)
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read in small parts, so that the limit of a header does not depend on how it arrives."""
+        for start in range(0, len(data), _PART):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + _PART])
+        self._watch()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client has not sent a whole request."""
+        return self.conn.their_state in {h11.IDLE, h11.SEND_BODY}
+
+    def cut(self) -> None:
+        """Close the connection at once, whatever is on its way."""
+        self.room.leave(self)
+        self._stop_watching()
+        self.transport.abort()
+
+    def _watch(self) -> None:
+        """Give a request that has begun until its deadline; each part of it has one of its own."""
+        phase = self.conn.their_state if self.waits else None
+        if phase is self._phase and (phase is None or self._deadline):
+            return
+        self._stop_watching()
+        self._phase = phase
+        if phase is None:
+            self.room.renew(self)
+        else:
+            self._deadline = self.loop.call_later(HEADER_S if phase is h11.IDLE else REST_S, self.cut)
+
+    def _stop_watching(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def bounded_connections() -> type[BoundedConnection]:
+    """Return the protocol of one server, whose connections share the room there is."""
+
+    class Connection(BoundedConnection):
+        room = Room()
+
+    return Connection

@@ -1,45 +1,38 @@
-"""`Session`: what every use case works with, and the connection to a server, made when a call is made.
+"""`Session`: what every use case works with.
 
 The ledger is synchronous; here it is reached through threads, so that concurrent appends are committed
 together and the event loop never waits for a disk.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
+from ledger.errors import AppendRefused
 from ledger.events import Event
-from ledger.job import Job, fold
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, Provenance, Record, draft
-from ledger.store.interface import NEW, AnyVersion, Batch, Document, Fence
+from ledger.store.interface import AnyVersion, Batch, Document, Fence
 from render_service.assets.store import AssetStore
 from render_service.rules.measurements import Measuring
 from render_service.rules.policies import InForce, Rules
-from render_service.runtime.errors import KeyMissing, ProfileRetired
-from render_service.runtime.settings import SANDBOX, Settings
+from render_service.runtime.coalesce import Coalescer
+from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.appender import Recorder
-from render_service.session.servers import check_server, is_bound
-from sora_adapter.profiles import Profile, profile, profiles
+from render_service.session.jobs import after
+from render_service.session.servers import Connections, check_server, is_bound, usable_profile
+from sora_adapter.profiles import Profile
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
-
-KEY_MISSING = """\
-OPENAI_API_KEY is not set.
-  1. Create a key: for OpenAI at https://platform.openai.com/api-keys, for another server with its operator.
-  2. Set it in your own shell, and never paste it into a chat or a prompt:
-       export OPENAI_API_KEY=…          (or a line OPENAI_API_KEY=… in .env)
-  3. Name the server if it is not OpenAI's: export OPENAI_BASE_URL=https://host/v1
-OpenAI switched its own Videos API off on 2026-09-24. To try everything now, without key or network:
-       add --profile sandbox"""
 
 CLOCKS_AGREE = timedelta(seconds=1)
 """How much of a difference is none: asking takes time too."""
@@ -62,30 +55,50 @@ def clock_of(ledger: Ledger) -> Callable[[], datetime]:
     return lambda: utc_now() + ahead
 
 
-class Connections:
-    """One client per profile, made when it is first needed."""
+class Append(NamedTuple):
+    """What one task has recorded, all or nothing."""
 
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._stack = AsyncExitStack()
-        self._clients: dict[str, VideosClient] = {}
+    batches: Sequence[Batch]
+    documents: Sequence[Document]
 
-    def __contains__(self, name: object) -> bool:
-        """Say whether there is a client for the profile of this name."""
-        return name in self._clients
 
-    async def get(self, settings: Settings, trace: Trace, profile: Profile) -> "VideosClient":
-        """Return the client for `profile`."""
-        async with self._lock:
-            if profile.name not in self._clients:
-                made = connection(settings, trace, profile)
-                self._clients[profile.name] = await self._stack.enter_async_context(made)
-            return self._clients[profile.name]
+class Recorder:
+    """Makes the appends of one event loop, in groups (`render_service.runtime.coalesce`).
 
-    async def close(self) -> None:
-        """Close all of them."""
-        self._clients.clear()
-        await self._stack.aclose()
+    Sixteen tasks so share one thread and one transaction. An append that is refused must not take the others
+    with it: where the ledger refuses the whole, each is made by itself, which is the same append with the
+    same ids. Whatever else goes wrong (the disk is full, the database is gone) is raised to every task of the
+    group.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._appends = Coalescer[Append, list[Record]](self._append_group)
+
+    async def append(self, batches: Sequence[Batch], documents: Sequence[Document] = ()) -> list[Record]:
+        """Record `batches`, all or nothing; durable on return. Raises what `Ledger.append` raises."""
+        return await self._appends.do(Append(batches, documents))
+
+    async def _append_group(self, group: Sequence[Append]) -> Sequence[list[Record] | Exception]:
+        return await asyncio.to_thread(self._append, group)
+
+    def _append(self, group: Sequence[Append]) -> list[list[Record] | Exception]:
+        if len(group) > 1:
+            with suppress(AppendRefused, ValueError):
+                return list(self._together(group))
+        return [self._alone(one) for one in group]
+
+    def _together(self, group: Sequence[Append]) -> list[list[Record]]:
+        documents = [document for one in group for document in one.documents]
+        batches = [batch for one in group for batch in one.batches]
+        records = iter(self._ledger.append(batches, documents=documents))
+        return [list(islice(records, sum(len(batch.drafts) for batch in one.batches))) for one in group]
+
+    def _alone(self, one: Append) -> list[Record] | Exception:
+        try:
+            return self._ledger.append(one.batches, documents=one.documents)
+        except Exception as error:  # noqa: BLE001  # raised where it is waited for
+            return error
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,7 @@ class Session:
     fences: dict[str, Fence] = field(default_factory=dict)
     """Of the jobs it holds a lease on; what it says about one of them is refused once the lease is lost."""
     held_until: dict[str, float] = field(default_factory=dict)
-    """When those leases end, by `sending.elapsing`; nothing is sent for a job after that."""
+    """When those leases end, by `submission.retry.elapsing`; nothing is sent for a job after that."""
     checked: set[tuple[str, str | None, str | None]] = field(default_factory=set, repr=False)
     """Job, attempt and video that are known to belong to the server in use."""
     connections: Connections = field(default_factory=Connections, repr=False)
@@ -247,64 +260,3 @@ class Session:
         if profile.name not in self.connections:  # before anything is paid for that could not be kept
             await asyncio.to_thread(self.assets.check_owner)
         yield await self.connections.get(self.settings, self.trace, profile)
-
-
-def after(job: Job | None, records: Iterable[Record]) -> Job:
-    """Return `job` after `records`, which are next in its stream: the fold of which its row is made."""
-    folded = None if job is None or job.version == NEW else job
-    for record in records:
-        folded = fold(folded, record)
-    if folded is None:
-        raise ValueError("a job begins with a record; there was none")
-    return folded
-
-
-@asynccontextmanager
-async def connection(settings: Settings, trace: Trace, profile: Profile) -> AsyncIterator["VideosClient"]:
-    """Connect to the server of `profile`; the embedded sandbox runs for as long as the connection."""
-    async with AsyncExitStack() as stack:
-        base_url, key = settings.base_url, settings.api_key
-        _check_key_goes_to(settings, profile)
-        if profile.name == SANDBOX:
-            base_url, key = await stack.enter_async_context(embedded_sandbox(settings)), None
-        from sora_adapter.client import VideosClient  # noqa: PLC0415  # openai takes half a second
-
-        client = VideosClient(profile, base_url, key, traceparent=lambda: trace.traceparent)
-        yield await stack.enter_async_context(client)
-
-
-def usable_profile(settings: Settings, name: str | None, *, even_if_retired: bool) -> Profile:
-    """Return the profile `name` (None: the one for new requests); say what to do where it cannot be used."""
-    chosen = profile(name or settings.chosen_profile(), settings.profiles_file)
-    retired = chosen.is_retired_at(settings.base_url) and not even_if_retired
-    needs_key = chosen.needs_key and not settings.api_key
-    if needs_key and not (
-        retired and chosen.base_url is None
-    ):  # what is said of the key tells of OpenAI's end
-        raise KeyMissing(KEY_MISSING)
-    _check_key_goes_to(settings, chosen)
-    if retired:
-        raise ProfileRetired(
-            f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries all the same)"
-        )
-    return chosen
-
-
-def _check_key_goes_to(settings: Settings, profile: Profile) -> None:
-    if profile.name != SANDBOX:
-        settings.check_key_goes_to(own_profile=profile.name not in profiles())
-
-
-@asynccontextmanager
-async def embedded_sandbox(settings: Settings) -> AsyncIterator[str]:
-    """Run the sandbox inside this process, its state kept beside the ledger; yield its base URL."""
-    from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415  # a web server: only where it runs
-    from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
-
-    sandbox = SandboxSettings(data_dir=settings.sandbox_folder, render_seconds=settings.sandbox_seconds)
-    server = SandboxServer(sandbox)
-    await asyncio.to_thread(server.__enter__)
-    try:
-        yield server.base_url
-    finally:
-        await asyncio.to_thread(server.__exit__, None, None, None)

@@ -1,16 +1,24 @@
-"""Renders that take too long: their server may have forgotten them, or never hands over a usable file.
+"""Renders that take too long, and giving them up.
 
-Nothing is concluded from age alone, so such a job keeps its money. But after `Settings.longest_render_s` it
-no longer takes up a place among the running renders, and `audit` and ``/metrics`` report it.
+Their server may have forgotten them, or never hands over a usable file. Nothing is concluded from age alone,
+so such a job keeps its money. But after `Settings.longest_render_s` it no longer takes up a place among the
+running renders, and `audit` and ``/metrics`` report it; a person can give it up.
 """
 
+import asyncio
 from datetime import datetime, timedelta
 
+from ledger.errors import IllegalTransition, WrongExpectedVersion
+from ledger.events import Event, Outcome, RenderAbandoned
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
+from ledger.private import Private
 from ledger.record import timestamp
 from ledger.store.interface import JobFilter
+from render_service.runtime.errors import NotReady
 from render_service.session.history import JobHistory
+from render_service.session.jobs import closing
+from render_service.session.session import Session
 
 NOT_DONE = (State.RUNNING, State.COMPLETED)
 
@@ -33,3 +41,48 @@ def overdue_jobs(ledger: Ledger, now: datetime, longest_s: float) -> list[Job]:
     until = timestamp(now - timedelta(seconds=longest_s))
     jobs = ledger.jobs(JobFilter(states=NOT_DONE, until=until))
     return [job for job in jobs if is_overdue(ledger, job, now, longest_s)]
+
+
+CAN_BE_GIVEN_UP = (State.RUNNING, State.COMPLETED)
+
+
+_UNKNOWN = (State.SUBMITTING, State.UNKNOWN)
+
+
+_NOT_SUBMITTED = (State.HELD, State.APPROVED, State.DECIDED, State.ABSENT)
+
+
+async def give_up(session: Session, job: Job, reason: str) -> Job:
+    """Close `job` as abandoned, book its estimate, and free its place among the running renders.
+
+    Asks no server. `NotReady` where it is not running or has ended: an open attempt is never given up, since
+    its money and a second attempt depend on what became of the first.
+    """
+    if job.state is State.ABANDONED:
+        return job
+    if job.state not in CAN_BE_GIVEN_UP or job.outcome is not None:
+        raise NotReady(f"{job.job_id} is {job.state}: {_instead(job)}")
+    abandoned = RenderAbandoned(why=Private.seal("why", reason))
+    events: list[Event] = [abandoned, *closing(session.clock(), job, Outcome.ABANDONED)]
+    try:
+        now = await session.advance(job, [session.draft(event) for event in events])
+    except (WrongExpectedVersion, IllegalTransition):  # something was recorded about it in between
+        now = await session.job(job.job_id)
+        if now.version == job.version:
+            raise
+        return await give_up(session, now, reason)
+    # A crash here leaves the place taken until a worker meets the closed job and frees it.
+    await asyncio.to_thread(session.ledger.store.queue.release_slots, [job.job_id])
+    await asyncio.to_thread(session.ledger.store.queue.wake, [job.job_id])
+    return now
+
+
+def _instead(job: Job) -> str:
+    if job.state in _UNKNOWN:
+        return (
+            "a video may exist, and its money depends on whether it does; "
+            f"`sora-ledger reconcile {job.job_id}` finds out"
+        )
+    if job.state in _NOT_SUBMITTED and job.outcome is None:
+        return f"nothing runs; `sora-ledger cancel {job.job_id}` withdraws it"
+    return f"there is no render to give up; `sora-ledger show {job.job_id}` says how it ended"

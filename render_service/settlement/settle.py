@@ -21,7 +21,7 @@ from ledger.events import (
 )
 from ledger.job import Job, State
 from render_service.runtime.errors import AssetUnusable, NotReady, StorageFailed
-from render_service.session.closing import closing
+from render_service.session.jobs import closing
 from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session
 from render_service.settlement.download import download
@@ -254,4 +254,4 @@ async def _close(session: Session, job: Job) -> Job:
     outcome = _OUTCOMES.get(job.state)
     if outcome is None or job.outcome is not None:
         return job
-    return await record(session, job, *closing(session, job, outcome))
+    return await record(session, job, *closing(session.clock(), job, outcome))

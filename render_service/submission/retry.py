@@ -1,9 +1,12 @@
-"""Waiting out a server that is at capacity: only after a rejection that is known to have created nothing."""
+"""When something may be sent again, and until when what was intended may be sent at all.
+
+A server that is at capacity is waited out, and only after a rejection that is known to have created nothing.
+"""
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeVar
@@ -15,7 +18,11 @@ from sora_adapter.polling import pace_after_trouble
 from sora_adapter.profiles import Profile
 
 T = TypeVar("T")
+
+
 TRIES = 4
+
+
 FIRST_PAUSE_S = 0.5
 
 
@@ -36,6 +43,8 @@ async def patiently(
 
 
 FIRST_WAIT_S = 2.0
+
+
 LONGEST_WAIT_S = 60.0
 
 
@@ -86,3 +95,31 @@ def is_at_capacity(outcome: Submission, profile: Profile) -> bool:
         and not needs_a_person(outcome.error)
         and profile.is_free(outcome)
     )
+
+
+LATEST_S = 30.0
+"""An attempt is sent this soon after its intent, or not at all; well within the grace of `reconcile`."""
+
+
+def elapsing() -> float:
+    """Return seconds that never jump, and go on while a machine is suspended where the system can tell."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+def may_send(
+    job_id: str, held_until: Mapping[str, float], now: Callable[[], float] = elapsing
+) -> Callable[[], bool]:
+    """Return what says whether an attempt that begins now may still be sent.
+
+    An intent is followed by its call at once. A process that is stopped in between (by a signal, with its
+    machine) may wake up long after others have declared the attempt absent and sent it again; it must not
+    send it then. So the connection asks here, right before the first byte of the request. `held_until` are
+    the ends of the leases that are held, by the clock `now`; they may be moved.
+
+    BUG: a process that is stopped after this last look and before the write, some microseconds, sends what it
+    should not. Only a server that knows idempotency keys could close that; the protocol has none.
+    """
+    latest = now() + LATEST_S
+    return lambda: now() < min(latest, held_until.get(job_id, latest))

@@ -35,10 +35,9 @@ from render_service.rules.budgets import decided_until_recorded, replaced_if_ref
 from render_service.rules.overrides import Override, set_aside
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, BudgetGone, NotReady
-from render_service.runtime.send_deadline import may_send
-from render_service.session.closing import closed
 from render_service.session.event_ids import request_id
 from render_service.session.history import JobHistory
+from render_service.session.jobs import closed
 from render_service.session.session import Session
 from render_service.submission.context import context_of
 from render_service.submission.intent import intended, requested
@@ -46,7 +45,7 @@ from render_service.submission.outcomes import record_outcome
 from render_service.submission.recorded_call import Files, call_of
 from render_service.submission.request_keys import answered_repeat, find_repeated
 from render_service.submission.result import Placed
-from render_service.submission.retry import Patience
+from render_service.submission.retry import Patience, may_send
 from sora_adapter.errors import AdapterError
 from sora_adapter.messages import Submission
 from sora_adapter.requests import Prepared, SubmitCall
@@ -325,7 +324,7 @@ async def _intended_again(session: Session, job: Job, intent: SubmissionIntended
         return await session.advance(job, [session.draft(intent)])
     except BudgetExceeded as gone:
         if job.state is State.REJECTED and job.request_key is None:
-            await session.advance(job, [session.draft(closed(session, job, Outcome.REJECTED))])
+            await session.advance(job, [session.draft(closed(session.clock(), job, Outcome.REJECTED))])
         raise BudgetGone(f"{job.job_id} was not sent again: {gone}; `sora-ledger budget list`") from gone
 
 
@@ -335,7 +334,7 @@ async def _wait(session: Session, job: Job, wait_s: float) -> None:
         await session.sleep(wait_s)
     except asyncio.CancelledError:
         if job.request_key is None:
-            await session.advance(job, [session.draft(closed(session, job, Outcome.REJECTED))])
+            await session.advance(job, [session.draft(closed(session.clock(), job, Outcome.REJECTED))])
         raise
 
 

@@ -1,24 +1,31 @@
-"""The leases a worker holds: taken, kept alive, given back. What it says about their jobs carries the fence.
+"""What a worker holds before it acts: the lease on a job, and a place under its server's limit.
 
 A lease that was lost stays in hand until the work on its job has ended, so that whatever that work still
 tries to record is refused.
 """
 
 import asyncio
+import time
+from collections.abc import Callable
+from random import random
 
 from ledger.errors import StaleFence
-from ledger.store.interface import Fence, Lease
-from render_service.runtime.send_deadline import elapsing
+from ledger.store.interface import SLOT_WAIT_MS, Fence, Lease, Limit, WorkQueue
 from render_service.session.session import Session
+from render_service.submission.retry import elapsing
 
 RENEWALS = 3
 """How often a lease is renewed while it lasts."""
+
 
 AGAIN_MS = 1_000
 
 
 class Leases:
-    """The leases of one worker, `holder`, each for `lease_s` seconds of the store's clock."""
+    """The leases of one worker, `holder`, each for `lease_s` seconds of the store's clock.
+
+    They are taken, kept alive and given back. What a worker says about their jobs carries the fence.
+    """
 
     def __init__(self, session: Session, holder: str, lease_s: float) -> None:
         self.holder = holder
@@ -74,3 +81,81 @@ class Leases:
                 kept = await asyncio.to_thread(self._queue.keep, self.holder, lease_ms)
                 in_hand = (lease.job_id for lease in kept if lease.job_id in self._leases)
                 self._session.held_until.update(dict.fromkeys(in_hand, until))
+
+
+LONGEST_PAUSE_S = 60.0
+
+
+PROBES_PER_MINUTE = 60
+
+
+_MOST_DOUBLINGS = 5
+
+
+class Capacity:
+    """What the server can take, as far as this worker was told; the pauses are everybody's.
+
+    One worker is told, and through the store all of them slow down. Pauses double while a server continues
+    to refuse, to a minute at most, and are up to a half shorter by chance, so that workers do not come back
+    all at once. A server that says when to come back is obeyed. Until it takes something again it is asked at
+    most once a second, whatever waits.
+
+    Jobs that wait for a turn stand in line, as long as the turns before them take: nobody asks for all of
+    them every second.
+    """
+
+    def __init__(
+        self,
+        queue: WorkQueue,
+        now: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random,
+    ) -> None:
+        self._queue = queue
+        self._now = now
+        self._jitter = jitter
+        self._strikes: dict[str, int] = {}
+        self._paused_until: dict[str, float] = {}
+        self._opens: dict[str, float] = {}
+        self._line_ends: dict[str, float] = {}
+
+    async def turn(self, job_id: str, limit: Limit) -> float:
+        """Take a turn for a job: 0.0, or the seconds after which to ask again."""
+        if limit.name in self._strikes:
+            limit = limit._replace(per_minute=min(limit.per_minute or PROBES_PER_MINUTE, PROBES_PER_MINUTE))
+        if self._now() >= self._opens.get(limit.name, 0.0):
+            wait_ms = await asyncio.to_thread(self._queue.acquire_slot, job_id, limit)
+            if wait_ms == 0:
+                return 0.0
+            self._opens[limit.name] = self._now() + wait_ms / 1000
+        return self._place_in_line(limit)
+
+    def _place_in_line(self, limit: Limit) -> float:
+        """Return the seconds until it is the turn of whoever asks now; in a long line, to ask again."""
+        now, name = self._now(), limit.name
+        step_s = (limit.interval_ms or SLOT_WAIT_MS / (limit.running or 1)) / 1000
+        opens, next_place = self._opens[name], self._line_ends.get(name, 0.0) + step_s
+        self._line_ends[name] = max(opens, min(next_place, now + LONGEST_PAUSE_S))
+        return (self._line_ends[name] - now) * (1 + self._jitter() / 4)
+
+    async def refused(self, job_id: str, limit: Limit, wait_s: float) -> float:
+        """Slow everybody down: the server wants nothing for `wait_s`; returns for how long nobody asks.
+
+        Requests that were under way together count as one refusal.
+        """
+        name, now = limit.name, self._now()
+        if now >= self._paused_until.get(name, now):
+            self._strikes[name] = self._strikes.get(name, -1) + 1
+        doublings = min(self._strikes.get(name, 0), _MOST_DOUBLINGS)
+        pause_s: float = max(wait_s, min(wait_s * 2**doublings, LONGEST_PAUSE_S) * (1 - self._jitter() / 2))
+        self._paused_until[name] = now + pause_s
+        await asyncio.to_thread(self._queue.back_off, name, round(pause_s * 1000))
+        await self.free(job_id)
+        return pause_s
+
+    def accepted(self, limit: Limit) -> None:
+        """Forget the refusals: the server takes requests again."""
+        self._strikes.pop(limit.name, None)
+
+    async def free(self, job_id: str) -> None:
+        """Give back the slot of a job that does not run, or no longer."""
+        await asyncio.to_thread(self._queue.release_slots, [job_id])

@@ -15,7 +15,7 @@ from render_service.recovery.findings import deal_with, of_jobs
 from render_service.recovery.manual import declare_absent
 from render_service.recovery.reconcile import reconcile_job
 from render_service.runtime.errors import BadInput
-from render_service.session.closing import closing
+from render_service.session.jobs import closing
 from render_service.session.session import Session, utc_now
 from render_service.submission.submit import place
 
@@ -259,7 +259,9 @@ async def test_a_video_that_expired_is_dealt_with_once_it_is_recorded_as_lost(
     with pytest.raises(BadInput, match="not over"):
         await deal_with(session, job.job_id, "rendered again")
     job = await session.advance(job, [session.draft(AssetLost(variant=Variant.VIDEO, cause="expired"))])
-    await session.advance(job, [session.draft(event) for event in closing(session, job, Outcome.LOST)])
+    await session.advance(
+        job, [session.draft(event) for event in closing(session.clock(), job, Outcome.LOST)]
+    )
     await deal_with(session, job.job_id, "rendered again")
     after = await audited(session)
     assert (codes(after), [one.code for one in after.dealt_with]) == ([], ["ASSET_EXPIRED"])

@@ -25,8 +25,7 @@ from render_service.rules.budgets import (
 from render_service.runtime.errors import BudgetGone
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
-from render_service.submission.cancel import cancel
-from render_service.submission.resume import resume
+from render_service.submission.resume import cancel, resume
 from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
 

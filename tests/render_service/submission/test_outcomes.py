@@ -21,8 +21,7 @@ from render_service.runtime.errors import AnsweredTooLate
 from render_service.session.event_ids import claim_id
 from render_service.session.session import Session
 from render_service.submission import outcomes
-from render_service.submission.keep_answer import Keeping
-from render_service.submission.outcomes import record_outcome
+from render_service.submission.outcomes import Keeping, record_outcome
 from render_service.submission.submit import place
 
 pytestmark = pytest.mark.anyio

@@ -17,9 +17,8 @@ from render_service.assets.inputs import NOTHING, Material
 from render_service.runtime.errors import NotReady
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
-from render_service.submission.cancel import cancel
 from render_service.submission.result import placed_in
-from render_service.submission.resume import resume
+from render_service.submission.resume import cancel, resume
 from render_service.submission.sources import source_of
 from render_service.submission.submit import place, recorded_call
 from tests.render_service.conftest import decide_by

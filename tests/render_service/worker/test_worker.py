@@ -20,12 +20,11 @@ from ledger.private import private_values
 from ledger.record import new_job_id
 from ledger.store.interface import ANY
 from render_service.runtime.errors import NotReady
-from render_service.runtime.send_deadline import LATEST_S, may_send
 from render_service.session.session import utc_now
-from render_service.settlement.give_up import give_up
+from render_service.settlement.overdue import give_up
 from render_service.submission import submit
-from render_service.submission.cancel import cancel
-from render_service.submission.resume import resume
+from render_service.submission.resume import cancel, resume
+from render_service.submission.retry import LATEST_S, may_send
 from render_service.submission.submit import place
 from render_service.worker import steps, worker
 from render_service.worker.leases import Leases

@@ -9,7 +9,7 @@ import pytest
 
 from ledger.store.interface import Limit
 from ledger.store.sqlite import SqliteStore
-from render_service.worker.rate_limit import LONGEST_PAUSE_S, Capacity
+from render_service.worker.leases import LONGEST_PAUSE_S, Capacity
 
 pytestmark = pytest.mark.anyio
 

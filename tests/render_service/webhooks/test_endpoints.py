@@ -7,7 +7,7 @@ import pytest
 
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import read_settings
-from render_service.webhooks.secrets import webhook_secrets
+from render_service.webhooks.endpoints import webhook_secrets
 
 NAME = "SORA_LEDGER_WEBHOOK_SECRETS"
 ONE, TWO, THREE = ("whsec_" + base64.b64encode(bytes([n] * 24)).decode() for n in range(3))

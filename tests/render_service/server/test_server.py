@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from render_service.server import connections
-from render_service.server.connections import bounded_connections, most_connections
+from render_service.server import server
+from render_service.server.server import bounded_connections, most_connections
 
 HALF = b"GET / HTTP/1.1\r\nX-Slow: "
 GOOD = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -32,7 +32,7 @@ async def app(_: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def server() -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
+async def serving() -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
     """Serve `app`; yields what opens a connection."""
     config = uvicorn.Config(app, http=bounded_connections(), log_config=None, lifespan="off")
     config.load()
@@ -70,9 +70,9 @@ async def ended(reader: asyncio.StreamReader) -> bool:
 async def test_a_request_that_does_not_arrive_is_cut_off(
     monkeypatch: pytest.MonkeyPatch, half: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "HEADER_S", 0.05)
-    monkeypatch.setattr(connections, "REST_S", 0.05)
-    async with server() as connect:
+    monkeypatch.setattr(server, "HEADER_S", 0.05)
+    monkeypatch.setattr(server, "REST_S", 0.05)
+    async with serving() as connect:
         reader, writer = await connect()
         writer.write(half)
         assert await ended(reader)
@@ -80,8 +80,8 @@ async def test_a_request_that_does_not_arrive_is_cut_off(
 
 @pytest.mark.anyio
 async def test_a_header_that_comes_byte_by_byte_has_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEADER_S", 0.2)
-    async with server() as connect:
+    monkeypatch.setattr(server, "HEADER_S", 0.2)
+    async with serving() as connect:
         reader, writer = await connect()
         ending = asyncio.create_task(ended(reader))
         writer.write(HALF)
@@ -95,8 +95,8 @@ async def test_a_header_that_comes_byte_by_byte_has_no_more_time(monkeypatch: py
 async def test_the_oldest_that_waits_makes_room_and_one_that_was_of_use_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connections, "MOST_OF_ONE_ADDRESS", 3)
-    async with server() as connect:
+    monkeypatch.setattr(server, "MOST_OF_ONE_ADDRESS", 3)
+    async with serving() as connect:
         used, half, more = await connect(), await connect(), await connect()
         half[1].write(HALF)
         more[1].write(HALF)
@@ -111,5 +111,5 @@ async def test_the_oldest_that_waits_makes_room_and_one_that_was_of_use_stays(
 
 
 def test_there_are_fewer_connections_where_few_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (256, 256))
+    monkeypatch.setattr(server.resource, "getrlimit", lambda _: (256, 256))
     assert most_connections() == 56

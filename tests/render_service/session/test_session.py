@@ -10,8 +10,7 @@ from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.events import ExternalRecorded
 from ledger.record import Draft
 from ledger.store.interface import NEW, Batch
-from render_service.session.appender import Recorder
-from render_service.session.session import Session
+from render_service.session.session import Recorder, Session
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,51 @@
+"""One job and what is about to be recorded of it: its fold, and the events that close it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from ledger.events import CostSettled, Event, Outcome, RenderClosed
+from ledger.job import Job, fold
+from ledger.record import Record
+from ledger.store.interface import NEW
+
+
+def after(job: Job | None, records: Iterable[Record]) -> Job:
+    """Return `job` after `records`, which are next in its stream: the fold of which its row is made."""
+    folded = None if job is None or job.version == NEW else job
+    for record in records:
+        folded = fold(folded, record)
+    if folded is None:
+        raise ValueError("a job begins with a record; there was none")
+    return folded
+
+
+def closing(now: datetime, job: Job, outcome: Outcome) -> list[Event]:
+    """Return the events that close `job` at `now`: the cost, unless it is booked, and ``render.closed``.
+
+    What the server reported is booked, where one does (LiteLLM); else the estimate, marked as such. What a
+    failed or deleted video costs was never documented; the estimate stands for it too. For an adopted video
+    nothing is booked: it was paid for elsewhere, and a cost of 0 would be a claim nobody computed.
+    """
+    events: list[Event] = []
+    cost = job.settled_usd_micros
+    if cost is None and job.operation is None:
+        return [closed(now, job, outcome)]
+    if cost is None:
+        reported = job.reported_cost_usd_micros
+        cost = job.estimate_usd_micros if reported is None else reported
+        events.append(
+            CostSettled(
+                cost_usd_micros=cost,
+                basis="estimated" if reported is None else "reported",
+                settled_by="catalog" if reported is None else job.profile or "server",
+                difference_usd_micros=cost - job.estimate_usd_micros,
+            )
+        )
+    return [*events, closed(now, job, outcome, cost_usd_micros=cost)]
+
+
+def closed(now: datetime, job: Job, outcome: Outcome, *, cost_usd_micros: int = 0) -> RenderClosed:
+    """Return ``render.closed`` for a job that ends at `now`; a clock that was set back counts as no time."""
+    took = now - datetime.fromisoformat(job.created_at)
+    duration_ms = max(0, round(took.total_seconds() * 1000))
+    return RenderClosed(outcome=outcome, duration_ms=duration_ms, cost_usd_micros=cost_usd_micros)
