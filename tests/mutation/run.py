@@ -115,7 +115,8 @@ class Wordless(ast.NodeTransformer):
 
 
 def _is_large(value: ast.AST) -> bool:
-    return isinstance(value, ast.Constant) and isinstance(value.value, int | float) and value.value >= LARGE
+    number = value.value if isinstance(value, ast.Constant) else None
+    return isinstance(number, int | float) and number >= LARGE - 1  # a mutant is one less
 
 
 def _bare(code: str) -> str:
