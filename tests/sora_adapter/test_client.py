@@ -1,6 +1,8 @@
 """Asking about videos, deleting them, and what a person is told when it does not work."""
 
 import gzip
+import hashlib
+import hmac
 import json
 import re
 import socket
@@ -400,3 +402,18 @@ async def test_a_redirect_is_followed_to_web_addresses_only(server: Any, client:
     server.answers(302, "", location="file:///etc/passwd")
     with pytest.raises(ServerUnreachable, match="UnsupportedProtocol"):
         await client.observe("video_1")
+
+
+@pytest.mark.parametrize(
+    ("organization", "project"),
+    [("", ""), ("org-studio", ""), ("", "proj_film"), ("org-studio", "proj_film")],
+)
+async def test_the_digest_of_a_key_stands_for_organization_and_project_too(
+    monkeypatch: pytest.MonkeyPatch, openai_profile: Profile, organization: str, project: str
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", organization)
+    monkeypatch.setenv("OPENAI_PROJECT_ID", project)
+    message = f"sora-ledger/account/v1\0attempt_1\0{organization}\0{project}".encode()
+    expected = hmac.new(b"sk-test-0123456789abcdef", message, hashlib.sha256).hexdigest()[:16]
+    async with VideosClient(openai_profile, "http://127.0.0.1:1/v1", "sk-test-0123456789abcdef") as client:
+        assert client.key_digest("attempt_1") == expected
