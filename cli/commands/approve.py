@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("approve", short_help="Approve a held render or a proposed change.")
 @common.job_id
-@click.option("--comment", metavar="TEXT", help="Recorded with the answer.")
+@common.reason("Why it is approved; recorded with the answer.", old="--comment")
 @click.option(
     "--until",
     metavar="TIME",
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @common.calling
 @common.invocation
 def approve_command(
-    inv: Invocation, *, name: str, comment: str | None, until: str | None, key: Path | None, submit: bool
+    inv: Invocation, *, name: str, reason: str | None, until: str | None, key: Path | None, submit: bool
 ) -> None:
     """Say yes to a render that another person requested and the policy holds.
 
@@ -47,7 +47,7 @@ def approve_command(
 
     \b
     Example:
-      sora-ledger approve job_01a2 --comment "within the budget of the pitch"
+      sora-ledger approve job_01a2 --reason "within the budget of the pitch"
       sora-ledger approve job_01a2 --key maria.key --submit
     """
     moment = datetime.fromisoformat(until) if until else None
@@ -56,11 +56,11 @@ def approve_command(
             raise click.UsageError("--submit is for a render; a change is carried out with its last approval")
 
         signer = read_key(key)
-        answer_change(inv, lambda office: approve_change(office, name, comment, signer, moment))
+        answer_change(inv, lambda office: approve_change(office, name, reason, signer, moment))
         return
 
     async def follow(session: "Session", job: "Job", signer: "Signer | None") -> "Answered":
-        return await approve(session, job, comment, signer, moment)
+        return await approve(session, job, reason, signer, moment)
 
     job = answer_and_show(inv, name, key, follow, silent=submit)
     if submit and job.state is State.DECIDED:

@@ -1,4 +1,4 @@
-"""``assets``: stored files, held against the record."""
+"""``assets``: the stored files, compared with the record."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +7,7 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
+from cli.options.command import Group
 from render_service.assets.maintenance import check, file_document, named_files, remove_unnamed
 from render_service.assets.store import AssetStore
 from render_service.runtime.documents import counted
@@ -20,41 +21,72 @@ MEGABYTE = 1_000_000
 _SHOWN = 12  # digits of a digest, for people
 
 
-@click.command("assets", short_help="List, check or clean up stored files.")
-@click.argument("action", metavar="list|check|gc|claim", type=click.Choice(["list", "check", "gc", "claim"]))
-@click.option("--quick", is_flag=True, help="With check: compare sizes only, read no bytes.")
-@click.option("--dry-run", is_flag=True, help="With gc: show what would be removed, and remove nothing.")
-@common.invocation
-def assets_command(inv: Invocation, *, action: str, quick: bool, dry_run: bool) -> None:
-    """List stored files, check that they are there and whole, remove what no event names, or claim them.
+@click.group("assets", cls=Group, short_help="List, check or clean up stored files.")
+def assets_command() -> None:
+    """List, check or clean up the stored files.
 
-    `check` ends with exit code 10 if it found something; what was lost, deleted or erased as the record
-    says may be gone. `gc` leaves alone what is younger than a day.
-
-    A folder or bucket belongs to one ledger, named by the note in it; `gc` and `erase` remove nothing for
-    another ledger or for a copy of that one. `claim` makes the files this ledger's, whatever the note
-    says: use it for a restored ledger that replaces a lost one, or if there are files that no event names.
+    A folder or bucket belongs to one ledger, named by the note in it. `assets gc` and `erase` remove nothing
+    for another ledger or for a copy of that one.
 
     \b
     Example:
       sora-ledger assets list
       sora-ledger assets check --quick
+    """
+
+
+@assets_command.command("list", short_help="List the stored files.")
+@common.invocation
+def list_command(inv: Invocation) -> None:
+    """List the stored files that the record names.
+
+    \b
+    Example:
+      sora-ledger assets list
+    """
+    _list(inv, AssetStore.of(inv.settings))
+
+
+@assets_command.command("check", short_help="Check that the stored files are present and unchanged.")
+@click.option("--quick", is_flag=True, help="Compare sizes only; read no bytes.")
+@common.invocation
+def check_command(inv: Invocation, *, quick: bool) -> None:
+    """Check that the stored files are present and unchanged; exit code 10 with findings.
+
+    A file may be absent if the record says it was lost, deleted or erased.
+
+    \b
+    Example:
+      sora-ledger assets check --quick
+    """
+    _check(inv, AssetStore.of(inv.settings), quick=quick)
+
+
+@assets_command.command("gc", short_help="Remove files that no event names.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@common.invocation
+def gc_command(inv: Invocation, *, dry_run: bool) -> None:
+    """Remove stored files that no event names and that are older than a day.
+
+    \b
+    Example:
       sora-ledger assets gc --dry-run
     """
-    if quick and action != "check":
-        raise click.UsageError("--quick is for `assets check`")
-    if dry_run and action != "gc":
-        raise click.UsageError("--dry-run is for `assets gc`; the others change nothing")
-    if action == "claim":
-        _claim(inv)
-        return
-    assets = AssetStore.of(inv.settings)
-    if action == "list":
-        _list(inv, assets)
-    elif action == "check":
-        _check(inv, assets, quick=quick)
-    else:
-        _gc(inv, dry_run=dry_run)
+    _gc(inv, dry_run=dry_run)
+
+
+@assets_command.command("claim", short_help="Make the stored files this ledger's own.")
+@common.invocation
+def claim_command(inv: Invocation) -> None:
+    """Make the files this ledger's own, whatever the note in the folder or bucket says.
+
+    Use it for a restored ledger that replaces a lost one, or if there are files that no event names.
+
+    \b
+    Example:
+      sora-ledger assets claim
+    """
+    _claim(inv)
 
 
 def _list(inv: Invocation, assets: "AssetStore") -> None:

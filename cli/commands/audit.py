@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dealt-with", "dealt_with", metavar="JOB", help="Record that what was found in this job is dealt with."
 )
-@click.option("--why", metavar="TEXT", help="What was done about it, recorded with --dealt-with.")
+@common.reason("What was done about it; recorded with --dealt-with.")
 @common.calling
 @common.invocation
 def audit_command(
@@ -60,7 +60,7 @@ def audit_command(
     grace_s: float,
     as_of: int | None,
     dealt_with: str | None,
-    why: str | None,
+    reason: str | None,
 ) -> None:
     """Check that every attempt has its outcome, every video its job, and every dollar its file.
 
@@ -71,12 +71,12 @@ def audit_command(
     Example:
       sora-ledger audit
       sora-ledger audit --since 2026-11-01 --offline --json
-      sora-ledger audit --dealt-with job_01a2 --why "it was not billed"
+      sora-ledger audit --dealt-with job_01a2 --reason "it was not billed"
     """
-    if (dealt_with is None) != (not (why or "").strip()):
-        raise click.UsageError("--dealt-with needs --why TEXT, and --why belongs to --dealt-with")
-    if dealt_with is not None and why is not None:
-        _deal_with(inv, dealt_with, why)
+    if (dealt_with is None) != (not (reason or "").strip()):
+        raise click.UsageError("--dealt-with needs --reason TEXT, and --reason belongs to --dealt-with")
+    if dealt_with is not None and reason is not None:
+        _deal_with(inv, dealt_with, reason)
         return
     if as_of is not None:
         _count(inv, as_of)
@@ -90,9 +90,9 @@ def audit_command(
         raise click.exceptions.Exit(ExitCode.AUDIT)
 
 
-def _deal_with(inv: Invocation, name: str, why: str) -> None:
+def _deal_with(inv: Invocation, name: str, reason: str) -> None:
     async def follow(session: "Session") -> "list[Finding]":
-        return await deal_with(session, name, why)
+        return await deal_with(session, name, reason)
 
     findings = inv.session(follow)
 

@@ -1,4 +1,4 @@
-"""``budget``: limits of what may be spent, and what is left."""
+"""``budget``: spending limits, and what is left."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +7,7 @@ import click
 from cli.flows.propose import propose
 from cli.invocation import Invocation
 from cli.options import common
+from cli.options.command import Group
 from cli.options.common import read_dollars
 from cli.text.tables import columns
 from decision.money import format_usd
@@ -25,60 +26,63 @@ if TYPE_CHECKING:
 LIFTED = "none"
 
 
-@click.command("budget", short_help="Set spending limits and show what is left.")
-@click.argument("action", metavar="set|list", type=click.Choice(["set", "list"]))
-@click.argument("name", required=False)
-@click.option("--limit", metavar="USD", help="Dollars, such as 250 or 2.50; none lifts the limit.")
+@click.group("budget", cls=Group, short_help="Set spending limits and show what is left.")
+def budget_command() -> None:
+    """Set spending limits and show what is left.
+
+    The name of a budget says what it covers: all, team_WORD, project_WORD, purpose_WORD, or several of these
+    joined by two underscores. Every budget that covers a render pays for it; the render is denied if one of
+    them has too little left.
+
+    \b
+    Example:
+      sora-ledger budget set all --limit 250 --period month
+      sora-ledger budget list
+    """
+
+
+@budget_command.command("set", short_help="Set or lift the limit of a budget.")
+@click.argument("name")
+@click.option(
+    "--limit", required=True, metavar="USD", help="Dollars, such as 250 or 2.50; none lifts the limit."
+)
 @click.option(
     "--period",
     metavar="WORD",
     type=click.Choice(["none", "month", "day"]),
-    help="The limit is for each month or day (UTC), or for ever.  [default: none]",
+    default="none",
+    show_default=True,
+    help="Apply the limit to each month or day (UTC).",
 )
-@click.option("--why", metavar="TEXT", help="Recorded with it.")
-@click.option("--past", is_flag=True, help="With list: the months and days that are over too.")
+@common.reason("Why the limit is set; recorded.")
 @common.signed_request
 @common.invocation
-def budget_command(  # one parameter per option
-    inv: Invocation,
-    *,
-    action: str,
-    name: str | None,
-    limit: str | None,
-    period: str | None,
-    why: str | None,
-    past: bool,
-) -> None:
-    """Limit what may be spent, and see what is left.
+def set_command(inv: Invocation, *, name: str, limit: str, period: str, reason: str | None) -> None:
+    """Set or lift the limit of a budget.
 
-    A budget is called after what it is for: all, team_WORD, project_WORD, purpose_WORD, or several of these
-    joined by two underscores. A render is paid from every budget that fits it, and denied where one has too
-    little left. If the active policy requires approval, the limit is proposed and waits;
-    `changes` lists what waits.
+    If the active policy requires approval, the limit is proposed and waits; `changes` lists what waits.
 
     \b
     Example:
-      sora-ledger budget set team_film --limit 500 --period month --why "agreed"
+      sora-ledger budget set team_film --limit 500 --period month
       sora-ledger budget set project_spring__purpose_final --limit 120
-      sora-ledger budget list
     """
-    if action == "list":
-        if name or limit or period or why:
-            raise click.UsageError("budget list takes no more; `budget set NAME --limit USD` sets one")
-        with inv.ledger() as ledger:
-            _show(inv, ledger, past=past)
-        return
-    if past:
-        raise click.UsageError("--past is for `budget list`")
-    if name is None or limit is None:
-        raise click.UsageError("say which and how much: sora-ledger budget set NAME --limit USD")
-    _set(
-        inv,
-        name,
-        None if limit == LIFTED else read_dollars("--limit", limit),
-        period or "none",
-        why,
-    )
+    _set(inv, name, None if limit == LIFTED else read_dollars("--limit", limit), period, reason)
+
+
+@budget_command.command("list", short_help="List the budgets and what is left of each.")
+@click.option("--past", is_flag=True, help="Include the months and days that are over.")
+@common.unused_key
+@common.invocation
+def list_command(inv: Invocation, *, past: bool) -> None:
+    """List the budgets and what is left of each.
+
+    \b
+    Example:
+      sora-ledger budget list --past
+    """
+    with inv.ledger() as ledger:
+        _show(inv, ledger, past=past)
 
 
 def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: str | None) -> None:

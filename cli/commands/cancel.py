@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @click.command("cancel", short_help="Withdraw a job that was not submitted.")
 @common.job_id
-@click.option("--why", metavar="TEXT", help="Recorded with it.")
+@common.reason("Why it is withdrawn; recorded.")
 @common.invocation
-def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
+def cancel_command(inv: Invocation, *, name: str, reason: str | None) -> None:
     """Withdraw a job that waits for approval or to be submitted; its money is free again.
 
     A proposed change of the policy or of a budget (`changes`) is withdrawn too. A video that the server
@@ -30,17 +30,17 @@ def cancel_command(inv: Invocation, *, name: str, why: str | None) -> None:
 
     \b
     Example:
-      sora-ledger cancel job_01a2 --why "the client chose another concept"
+      sora-ledger cancel job_01a2 --reason "the client chose another concept"
     """
     if name.startswith(CHANGE):
-        if why:
-            raise click.UsageError("--why is for a job; a change is cancelled without it")
+        if reason:
+            raise click.UsageError("--reason is for a job; a change is cancelled without it")
 
         answer_change(inv, lambda office: cancel_change(office, name))
         return
 
     async def follow(session: "Session") -> "Job":
-        return await cancel(session, await session.job(name), why)
+        return await cancel(session, await session.job(name), reason)
 
     job = inv.session(follow)
 

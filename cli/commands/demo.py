@@ -141,10 +141,10 @@ def _hold(out: Path) -> None:
     write_team_policy(policy, key, asking)
     click.echo(f"{policy} is the packaged policy, and a rule: finals on sora-2-pro need Maria's signature")
     click.echo("Both sign here, under one login; without Ana's signature the two could be one person")
-    _run("policy", "activate", str(policy), "--why", "Maria answers for what clients see")
+    _run("policy", "activate", str(policy), "--reason", "Maria answers for what clients see")
     _run("create", "--prompt", PROMPT, "--purpose", "final", "--key", str(asking), expect=ExitCode.DENIED)
     job = _newest_job()
-    _run("approve", job, "--key", str(key), "--comment", "within the budget of the pitch", "--submit")
+    _run("approve", job, "--key", str(key), "--reason", "within the budget of the pitch", "--submit")
     _run("explain", job)
     _run("poll", "--id", job, "--out", str(out / "coupe-final.mp4"), "--force", "--poll-interval", "0.2")
 

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,11 +9,10 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
-from ledger.record import ActorSource, timestamp
+from ledger.record import timestamp
 from render_service.assets.store import AssetStore
 from render_service.maintenance.erase import Selection, erase, plan, reminders
 from render_service.runtime.documents import counted
-from render_service.runtime.settings import read_settings
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
@@ -43,35 +41,39 @@ def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option(
     "--older-than", metavar="DAYS", type=click.IntRange(0, 36_500), help="Only what was recorded before that."
 )
-@click.option("--assets", "with_files", is_flag=True, help="Delete the stored files as well.")
+@click.option("--by-actor", metavar="ACTOR", help="Only what this actor wrote.")
+@click.option("--actor", "former_actor", hidden=True, help="The former name of --by-actor.")
+@common.with_assets("Delete the stored files as well.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common.dry_run
-@common.invocation_for("Whose texts.  (Who erases is SORA_LEDGER_ACTOR or the login.)")
-def erase_command(  # one parameter per option
+@common.invocation_without_actor
+def erase_command(
     inv: Invocation,
     *,
     name: str | None,
     reason: str,
     older_than: int | None,
-    with_files: bool,
+    with_assets: bool,
     yes: bool,
     dry_run: bool,
+    **actors: str | None,
 ) -> None:
-    """Delete prompts, notes, reasons and messages of a job, of an actor, or older than some days.
+    """Erase the private texts of a job, of an actor, or older than some days; this cannot be undone.
 
-    What happened, when, by whom and at what cost stays readable, with [erased] in place of the text, and
-    every checkpoint, proof and bundle made before stays valid. It cannot be undone. Several conditions
-    have to hold together.
+    Private texts are prompts, notes, reasons and messages. What happened, when, by whom and at what cost
+    stays readable, with [erased] in place of the text, and every earlier checkpoint, proof and bundle stays
+    valid. If several filters are given, all of them must match.
 
     \b
     Example:
       sora-ledger erase job_01a2 --reason subject_request --dry-run
-      sora-ledger erase --actor ana --reason subject_request --assets --yes
+      sora-ledger erase --by-actor ana --reason subject_request --yes
       sora-ledger erase --older-than 365 --reason retention --yes
     """
     with inv.ledger() as ledger:
-        selection = _selection(inv, ledger.job(name).job_id if name else None, older_than)
-        assets = AssetStore.of(inv.settings, ledger) if with_files else None
+        job_id = ledger.job(name).job_id if name else None
+        selection = _selection(job_id, _one_actor(**actors), older_than)
+        assets = AssetStore.of(inv.settings, ledger) if with_assets else None
         planned = plan(ledger, selection, assets)
     if dry_run:
         document = planned.document() | {"erased": False, "left": []}
@@ -90,10 +92,18 @@ def erase_command(  # one parameter per option
     inv.emit(document, text)
 
 
-def _selection(inv: Invocation, job_id: str | None, older_than: int | None) -> "Selection":
-    actor = inv.settings.actor if inv.settings.actor_source is ActorSource.FLAG else None
+def _one_actor(by_actor: str | None, former_actor: str | None) -> str | None:
+    if by_actor and former_actor:
+        raise click.UsageError(
+            "--actor is the former name of --by-actor here; leave it out, and name who erases with "
+            "SORA_LEDGER_ACTOR"
+        )
+    return by_actor or former_actor
+
+
+def _selection(job_id: str | None, actor: str | None, older_than: int | None) -> "Selection":
     if job_id is None and actor is None and older_than is None:
-        raise click.UsageError("nothing was selected: name a job, --actor ID or --older-than DAYS")
+        raise click.UsageError("nothing was selected: name a job, --by-actor ACTOR or --older-than DAYS")
     before = None if older_than is None else timestamp(utc_now() - timedelta(days=older_than))
     return Selection(job_id, actor, before)
 
@@ -110,8 +120,7 @@ def _erase(inv: Invocation, planned: "Plan", reason: str) -> list[str]:
     async def use(session: "Session") -> list[str]:
         return await erase(session, planned, reason)
 
-    erasing = read_settings(ledger=inv.settings.ledger_url)  # --actor says whose texts, not who erases
-    left = replace(inv, settings=erasing).session(use)
+    left = inv.session(use)
     with inv.ledger() as ledger:
         return [*left, *reminders(planned, ledger.jobs(), inv.settings.sandbox_folder)]
 

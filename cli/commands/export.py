@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The zip file to write.")
 @click.option("--without-text", is_flag=True, help="Leave private text out; the records still check.")
-@click.option("--with-assets", is_flag=True, help="Put the stored files in as well.")
+@common.with_assets("Include the stored files.")
 @common.signing
 @common.by_checkpoint
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")

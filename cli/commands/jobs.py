@@ -6,6 +6,7 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from cli.options.command import Renamed
 from cli.text.jobs import show_jobs
 from cli.text.printable import escape
 from ledger.events import Status
@@ -44,8 +45,10 @@ MOST = 1_000_000
 )
 @click.option("--model", metavar="NAME", help="Only of this model, asked for or decided on.")
 @click.option("--purpose", metavar="WORD", help="Only for this purpose.")
-@click.option("--by", metavar="ACTOR", help="Only what this actor asked for.")
-@click.option("--on", "server", metavar="PROFILE", help="Only at this server profile.")
+@common.by_actor("Only requests of this actor.")
+@click.option(
+    "--profile", "server", cls=Renamed, old=["--on"], metavar="NAME", help="Only jobs of this server profile."
+)
 @click.option("--since", callback=common.read_moment, metavar="TIME", help="Begun at or after this time.")
 @click.option("--until", callback=common.read_moment, metavar="TIME", help="Begun before this time.")
 @click.option("--of", metavar="JOB", help="Only this job, what it was made from, and what was made from it.")
@@ -65,7 +68,7 @@ def jobs_command(  # noqa: PLR0913  # one parameter per option
     states: tuple[str, ...],
     statuses: tuple[str, ...],
     tree: bool,
-    by: str | None,
+    by_actor: str | None,
     server: str | None,
     of: str | None,
     limit: int,
@@ -76,13 +79,13 @@ def jobs_command(  # noqa: PLR0913  # one parameter per option
     \b
     Example:
       sora-ledger jobs --state running --state unknown
-      sora-ledger jobs --since 2026-11-01 --by ana --model sora-2-pro
+      sora-ledger jobs --since 2026-11-01 --by-actor ana --model sora-2-pro
       sora-ledger jobs --of job_01a2 --tree
     """
     described = JobFilter(
         states=tuple(State(name) for name in states) or None,
         statuses=tuple(Status(name) for name in statuses) or None,
-        actor=by,
+        actor=by_actor,
         profile=server,
         **where,
     )

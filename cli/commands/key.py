@@ -1,40 +1,64 @@
-"""``key``: the signing key of checkpoints."""
+"""``key``: the signing keys of checkpoints, requests and approvals."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.options.command import Group
 from cli.text import output
 from render_service.evidence.keys import default_name, new_key, read_verifier
 
+if TYPE_CHECKING:
+    from ledger.tree.checkpoint import Verifier
 
-@click.command("key", short_help="Create a signing key, or show its public half.")
-@click.argument("action", metavar="new|show", type=click.Choice(["new", "show"]))
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--name", metavar="NAME", help="What the key signs as.  [default: the ledger's origin]", default=None
-)
-@common.invocation
-def key_command(inv: Invocation, *, action: str, file: Path, name: str | None) -> None:
-    """Make an Ed25519 key for checkpoints (`new`), or show the public half of one (`show`).
 
-    The file is made for its owner's eyes alone (mode 0600) and never overwritten. What is printed is the
-    public key: give it to whoever is to check your checkpoints.
+@click.group("key", cls=Group, short_help="Create a signing key, or show its public half.")
+def key_command() -> None:
+    """Create an Ed25519 signing key, or show its public half.
 
     \b
     Example:
       sora-ledger key new signing.key --name ledger.example.org
       sora-ledger key show signing.key
     """
-    if action == "new":
-        verifier = new_key(file, name or default_name(inv.settings))
-        say(f"{file}: the private key. Keep it where the ledger's operator cannot reach it, if you can.")
-    elif name:
-        raise click.UsageError("--name is for `key new`; a key keeps its name")
-    else:
-        verifier = read_verifier(str(file))
+
+
+@key_command.command("new", short_help="Create a signing key and print its public half.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", metavar="NAME", help="What the key signs as.  [default: the ledger's origin]")
+@common.invocation
+def new_command(inv: Invocation, *, file: Path, name: str | None) -> None:
+    """Create a signing key in FILE and print its public half.
+
+    FILE is readable by its owner only (mode 0600) and never overwritten. Give the public key to everyone who
+    checks your signatures.
+
+    \b
+    Example:
+      sora-ledger key new signing.key --name ledger.example.org
+    """
+    verifier = new_key(file, name or default_name(inv.settings))
+    say(f"{file}: the private key. Keep it where the ledger's operator cannot reach it, if you can.")
+    _emit(inv, verifier)
+
+
+@key_command.command("show", short_help="Print the public half of a signing key.")
+@click.argument("file", type=click.Path(path_type=Path))
+@common.invocation
+def show_command(inv: Invocation, *, file: Path) -> None:
+    """Print the public half of the signing key in FILE.
+
+    \b
+    Example:
+      sora-ledger key show signing.key
+    """
+    _emit(inv, read_verifier(str(file)))
+
+
+def _emit(inv: Invocation, verifier: "Verifier") -> None:
     document = {
         "name": verifier.name,
         "key_id": verifier.key_id.hex(),

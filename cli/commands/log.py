@@ -34,7 +34,7 @@ LAST = 2**53 - 1  # no ledger has a position after this one
     type=click.Choice(sorted(EVENT_TYPES)),
     help="Only this event, such as submission.accepted.",
 )
-@click.option("--by", metavar="ACTOR", help="Only what this actor recorded.")
+@common.by_actor("Only records of this actor.")
 @click.option("--trace", metavar="TRACE_ID", help="Only this trace.")
 @click.option("--since", callback=common.read_moment, metavar="TIME", help="Recorded at or after this time.")
 @click.option("--until", callback=common.read_moment, metavar="TIME", help="Recorded before this time.")
@@ -52,7 +52,7 @@ def log_command(  # noqa: PLR0913  # one parameter per option
     job: str | None,
     stream: str | None,
     type_: str | None,
-    by: str | None,
+    by_actor: str | None,
     trace: str | None,
     since: str | None,
     until: str | None,
@@ -76,7 +76,9 @@ def log_command(  # noqa: PLR0913  # one parameter per option
     _check_csv(inv, as_csv=as_csv, out=out, follow=follow)
     with inv.ledger() as ledger:
         stream = ledger.job(job).job_id if job else stream
-        where = RecordFilter(stream=stream, type=type_, actor=by, trace_id=trace, since=since, until=until)
+        where = RecordFilter(
+            stream=stream, type=type_, actor=by_actor, trace_id=trace, since=since, until=until
+        )
         records = islice((ledger.follow if follow else ledger.read)(where, after=after), limit)
         if as_csv:
             _csv(records, out)

@@ -1,4 +1,4 @@
-"""``policy``: by which rules is decided, and bringing others."""
+"""``policy``: the rules that decide, and activating others."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +9,7 @@ import click
 from cli.flows.propose import propose
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.options.command import Group
 from cli.text import output
 from cli.text.printable import printable
 from decision.money import format_usd
@@ -24,86 +25,103 @@ if TYPE_CHECKING:
     from render_service.rules.policies import Rules
 
 
-@click.command("policy", short_help="Show, check or activate the policy.")
-@click.argument("action", metavar="show|check|activate", type=click.Choice(["show", "check", "activate"]))
-@click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option(
+_catalog = click.option(
     "--catalog",
     "catalog_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A catalog to go with it.  [default: the active one]",
+    help="The catalog to use with it.  [default: the active one]",
 )
-@click.option("--why", metavar="TEXT", help="Why it becomes active; recorded. Needed to activate.")
+
+
+@click.group("policy", cls=Group, short_help="Show, check or activate the policy.")
+def policy_command() -> None:
+    """Show the policy and catalog that decide, check the files of others, or activate them.
+
+    \b
+    Example:
+      sora-ledger policy show
+      sora-ledger policy check team.toml
+      sora-ledger policy activate team.toml --reason "Maria approves finals"
+    """
+
+
+@policy_command.command("show", short_help="Show the active policy and catalog.")
 @click.option(
     "--packaged",
     metavar="NAME",
     type=click.Choice(["policy", "catalog"]),
-    help="With show: print the policy or catalog file that comes with the package, to begin yours from.",
+    help="Print the policy or catalog file of the package, as a starting point for your own.",
 )
-@common.signed_request
+@common.unused_key
 @common.invocation
-def policy_command(
-    inv: Invocation,
-    *,
-    action: str,
-    file: Path | None,
-    catalog_file: Path | None,
-    why: str | None,
-    packaged: str | None,
-) -> None:
-    """Show the policy and catalog that decide, check the files of others, or make these the active ones.
-
-    A file is checked whole: unknown keys, negative prices, two prices for one date and weights that are no
-    numbers are errors with line and key; rules that can never match are warnings. Where the active policy
-    wants it, activating another is proposed and waits for approval; `changes` lists what waits.
+def show_command(inv: Invocation, *, packaged: str | None) -> None:
+    """Show the active policy and catalog.
 
     \b
     Example:
+      sora-ledger policy show
       sora-ledger policy show --packaged policy
-      sora-ledger policy check team.toml
-      sora-ledger policy activate team.toml --why "clients are approved by Maria"
     """
-    if action == "show":
-        if file or catalog_file or why:
-            raise click.UsageError("policy show takes no file; `policy check FILE` looks at one")
-        _show(inv, packaged)
-        return
     if packaged:
-        raise click.UsageError("--packaged is for `policy show`")
-    if file is None:
-        raise click.UsageError(f"name the policy file: sora-ledger policy {action} FILE")
-    if action == "check" and why:
-        raise click.UsageError("--why is for `policy activate`; checking changes nothing")
-    if action == "activate" and not (why or "").strip():
-        raise click.UsageError('say why it becomes active: --why "…"; it is recorded with your name')
-    _take(inv, action, file, catalog_file, why or "")
-
-
-def _show(inv: Invocation, packaged: str | None) -> None:
-    if packaged:
-        output.print_text(
-            files("decision").joinpath(f"{packaged}.toml").read_text(encoding="utf-8"), newline=False
-        )
+        text = files("decision").joinpath(f"{packaged}.toml").read_text(encoding="utf-8")
+        output.print_text(text, newline=False)
         return
     rules = inv.rules
     inv.emit(_document(rules), lambda console: _text(console, rules))
 
 
-def _take(inv: Invocation, action: str, file: Path, catalog_file: Path | None, why: str) -> None:
-    rules = read_rules(file, catalog_file, lambda: inv.rules)
-    for warning in rules.warnings:
-        say(f"warning: {warning}")
-    document = _document(rules)
-    if action == "check":
-        inv.emit(document, lambda console: _checked(console, rules))
-        return
+@policy_command.command("check", short_help="Check a policy file; change nothing.")
+@click.argument("file", type=click.Path(path_type=Path))
+@_catalog
+@common.unused_key
+@common.invocation
+def check_command(inv: Invocation, *, file: Path, catalog_file: Path | None) -> None:
+    """Check a policy file; change nothing.
+
+    Unknown keys, negative prices, two prices for one date and weights that are not numbers are errors, with
+    line and key. Rules that can never match are warnings.
+
+    \b
+    Example:
+      sora-ledger policy check team.toml
+    """
+    rules = _read(inv, file, catalog_file)
+    inv.emit(_document(rules), lambda console: _checked(console, rules))
+
+
+@policy_command.command("activate", short_help="Activate a policy, or propose it for approval.")
+@click.argument("file", type=click.Path(path_type=Path))
+@_catalog
+@common.reason("Why it becomes active; required, and recorded.")
+@common.signed_request
+@common.invocation
+def activate_command(inv: Invocation, *, file: Path, catalog_file: Path | None, reason: str | None) -> None:
+    """Activate a policy.
+
+    If the active policy requires approval, the new one is proposed and waits; `changes` lists what waits.
+
+    \b
+    Example:
+      sora-ledger policy activate team.toml --reason "Maria approves finals"
+    """
+    why = (reason or "").strip()
+    if not why:
+        raise click.UsageError('say why it becomes active: --reason "…"; it is recorded with your name')
+    rules = _read(inv, file, catalog_file)
     if inv.rules.policy.rules_for(Change.POLICY):
         propose(inv, lambda office: propose_activation(office, rules, why))
         return
     record = activate(inv.settings, inv.trace, utc_now(), rules, why)
-    document["activated"] = _activated(record)
+    document = _document(rules) | {"activated": _activated(record)}
     inv.emit(document, lambda console: console.print(f"{_named(rules)} decides from now on", markup=False))
+
+
+def _read(inv: Invocation, file: Path, catalog_file: Path | None) -> "Rules":
+    rules = read_rules(file, catalog_file, lambda: inv.rules)
+    for warning in rules.warnings:
+        say(f"warning: {warning}")
+    return rules
 
 
 def _document(rules: "Rules") -> dict[str, Any]:

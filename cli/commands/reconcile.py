@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--video-id", metavar="ID", help="This is its video; the server is asked whether it can be.")
 @click.option("--force", is_flag=True, help="Take it although the server describes it otherwise.")
 @click.option("--absent", is_flag=True, help="Nothing was created, on your word: it may be sent again.")
-@click.option("--why", metavar="TEXT", help="How you know, recorded with --absent.")
+@common.reason("How you know that; recorded with --absent.")
 @common.calling
 @common.invocation
 def reconcile_command(  # noqa: PLR0913  # one parameter per option
@@ -47,7 +47,7 @@ def reconcile_command(  # noqa: PLR0913  # one parameter per option
     video_id: str | None,
     force: bool,
     absent: bool,
-    why: str | None,
+    reason: str | None,
 ) -> None:
     """Look for the video of a submission whose answer was lost; nothing is ever sent a second time.
 
@@ -58,9 +58,9 @@ def reconcile_command(  # noqa: PLR0913  # one parameter per option
     Example:
       sora-ledger reconcile --all
       sora-ledger reconcile job_01a2 --video-id video_123
-      sora-ledger reconcile job_01a2 --absent --why "the operator sees none"
+      sora-ledger reconcile job_01a2 --absent --reason "the operator sees none"
     """
-    _check(name, video_id, why, everything=everything, force=force, absent=absent)
+    _check(name, video_id, reason, everything=everything, force=force, absent=absent)
 
     async def follow(session: "Session") -> "list[Settlement]":
         if name is None:
@@ -68,8 +68,8 @@ def reconcile_command(  # noqa: PLR0913  # one parameter per option
         job = await session.job(name)
         if video_id is not None:
             return [await manual.take_video(session, job, video_id, force=force)]
-        if why is not None:
-            return [await manual.declare_absent(session, job, why)]
+        if reason is not None:
+            return [await manual.declare_absent(session, job, reason)]
         return [await reconcile.reconcile_job(session, job, grace_s=grace_s)]
 
     settlements = inv.session(follow)
@@ -80,7 +80,7 @@ def reconcile_command(  # noqa: PLR0913  # one parameter per option
 
 
 def _check(
-    name: str | None, video_id: str | None, why: str | None, *, everything: bool, force: bool, absent: bool
+    name: str | None, video_id: str | None, reason: str | None, *, everything: bool, force: bool, absent: bool
 ) -> None:
     if (name is None) == (not everything):
         raise click.UsageError("give either a job or --all")
@@ -88,8 +88,8 @@ def _check(
         raise click.UsageError("--video-id and --absent are about one job: name it")
     if video_id and absent:
         raise click.UsageError("give either --video-id or --absent")
-    if absent != (why is not None) or (absent and not (why or "").strip()):
-        raise click.UsageError("--absent needs --why TEXT, and --why belongs to --absent")
+    if absent != (reason is not None) or (absent and not (reason or "").strip()):
+        raise click.UsageError("--absent needs --reason TEXT, and --reason belongs to --absent")
     if force and not video_id:
         raise click.UsageError("--force belongs to --video-id")
 

@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("reject", short_help="Reject a held render or a proposed change.")
 @common.job_id
-@click.option(
-    "--reason",
-    "--comment",
-    "reason",
-    metavar="TEXT",
-    required=True,
-    help="Why it is rejected; recorded with the answer.",
-)
+@common.reason("Why it is rejected; recorded with the answer.", old="--comment", required=True)
 @common.answer_key
 @common.invocation
 def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None) -> None:

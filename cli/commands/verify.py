@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     type=int,
     help="Check what was recorded after this position, and the jobs that go on; takes the rest as it is.",
 )
-@click.option("--assets", "with_assets", is_flag=True, help="Also digest every stored file.")
+@common.with_assets("Also check the digest of every stored file.")
 @common.invocation
 def verify_command(
     inv: Invocation, *, against: Path | None, verifier: tuple[str, ...], since: int | None, with_assets: bool
@@ -47,7 +47,7 @@ def verify_command(
     \b
     Example:
       sora-ledger verify --ledger demo-output/ledger.db
-      sora-ledger verify --against checkpoint.txt --verifier signing.pub --assets
+      sora-ledger verify --against checkpoint.txt --with-assets
     """
     if verifier and not against:
         raise click.UsageError("--verifier checks the signature of a checkpoint; add --against FILE")

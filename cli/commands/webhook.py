@@ -1,4 +1,4 @@
-"""``webhook``: have the server announce finished videos, where it can."""
+"""``webhook``: the server's webhook endpoints, at which it announces finished videos."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.options.command import Group
 from cli.text import output
 from render_service.api.sessions import finished
 from render_service.webhooks.endpoints import asked, checked_url, endpoint_document, secret_document
@@ -19,34 +20,14 @@ if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
     from sora_adapter.endpoints import NewSecret
 
-_NEEDS_ID = ("test", "rotate", "delete")
-_ACTIONS = ("register", "list", "test", "rotate", "delete")
+_endpoint_id = click.option(
+    "--id", "endpoint_id", metavar="WHE_ID", help="The endpoint; `webhook list` shows them."
+)
 
 
-@click.command("webhook", short_help="Manage the server's webhook endpoints.")
-@click.argument("action", metavar="|".join(_ACTIONS), type=click.Choice(_ACTIONS))
-@click.option("--url", metavar="URL", help="With register: where `serve` is reached, …/webhooks/PROFILE.")
-@click.option(
-    "--name", metavar="NAME", help="With register: what the server calls it.  [default: sora-ledger]"
-)
-@click.option("--id", "endpoint_id", metavar="WHE_ID", help="With test, rotate and delete: the endpoint.")
-@click.option(
-    "--event-type", metavar="TYPE", help="With test: the event of the sample.  [default: video.completed]"
-)
-@click.option("--at-once", is_flag=True, help="With rotate: the old secret ends now, not in 24 hours.")
-@common.calling
-@common.invocation
-def webhook_command(  # one parameter per option
-    inv: Invocation,
-    *,
-    action: str,
-    url: str | None,
-    name: str | None,
-    endpoint_id: str | None,
-    event_type: str | None,
-    at_once: bool,
-) -> None:
-    """Have the server announce finished videos at your endpoint: register, list, test, rotate, delete.
+@click.group("webhook", cls=Group, short_help="Manage the server's webhook endpoints.")
+def webhook_command() -> None:
+    """Have the server announce finished videos at your endpoint.
 
     A secret is printed once, by `register` and `rotate`, and recorded nowhere: put it where `serve` reads it.
 
@@ -54,50 +35,109 @@ def webhook_command(  # one parameter per option
     Example:
       sora-ledger webhook register --url https://desk.example.com/webhooks/custom
       sora-ledger webhook list
+    """
+
+
+@webhook_command.command("register", short_help="Register an endpoint and print its secret.")
+@click.option("--url", metavar="URL", help="Where `serve` is reached, …/webhooks/PROFILE.")
+@click.option(
+    "--name",
+    metavar="NAME",
+    default="sora-ledger",
+    show_default=True,
+    help="The endpoint's name on the server.",
+)
+@common.calling
+@common.invocation
+def register_command(inv: Invocation, *, url: str | None, name: str) -> None:
+    """Register an endpoint and print its secret.
+
+    \b
+    Example:
+      sora-ledger webhook register --url https://desk.example.com/webhooks/custom
+    """
+    if not url:
+        raise click.UsageError("`webhook register` needs --url, where the server reaches `sora-ledger serve`")
+    _register(inv, url, name or "sora-ledger")
+
+
+@webhook_command.command("list", short_help="List the endpoints.")
+@common.calling
+@common.invocation
+def list_command(inv: Invocation) -> None:
+    """List the endpoints that the server has.
+
+    \b
+    Example:
+      sora-ledger webhook list
+    """
+    _list(inv)
+
+
+@webhook_command.command("test", short_help="Have the server send a sample event.")
+@_endpoint_id
+@click.option(
+    "--event-type",
+    metavar="TYPE",
+    default="video.completed",
+    show_default=True,
+    help="The event of the sample.",
+)
+@common.calling
+@common.invocation
+def test_command(inv: Invocation, *, endpoint_id: str | None, event_type: str) -> None:
+    """Have the server send a sample event to an endpoint.
+
+    \b
+    Example:
       sora-ledger webhook test --id whe_123
+    """
+    _test(inv, _needed_id("test", endpoint_id), event_type)
+
+
+@webhook_command.command("rotate", short_help="Replace the secret of an endpoint.")
+@_endpoint_id
+@click.option("--at-once", is_flag=True, help="Void the old secret now, not in 24 hours.")
+@common.calling
+@common.invocation
+def rotate_command(inv: Invocation, *, endpoint_id: str | None, at_once: bool) -> None:
+    """Replace the secret of an endpoint and print the new one.
+
+    \b
+    Example:
       sora-ledger webhook rotate --id whe_123
+    """
+    _rotate(inv, _needed_id("rotate", endpoint_id), keep_old=not at_once)
+
+
+@webhook_command.command("delete", short_help="Delete an endpoint.")
+@_endpoint_id
+@common.calling
+@common.invocation
+def delete_command(inv: Invocation, *, endpoint_id: str | None) -> None:
+    """Delete an endpoint; the server sends it nothing more.
+
+    \b
+    Example:
       sora-ledger webhook delete --id whe_123
     """
-    _refuse_misplaced(action, url=url, name=name, id=endpoint_id, event_type=event_type, at_once=at_once)
-    if action == "register":
-        _register(inv, url, name or "sora-ledger")
-    elif action == "list":
-        _list(inv)
-    elif action == "test":
-        _test(inv, str(endpoint_id), event_type or "video.completed")
-    elif action == "rotate":
-        _rotate(inv, str(endpoint_id), keep_old=not at_once)
-    else:
-        _delete(inv, str(endpoint_id))
+    _delete(inv, _needed_id("delete", endpoint_id))
 
 
-_OPTIONS = {
-    "register": {"url", "name"},
-    "list": set[str](),
-    "test": {"id", "event_type"},
-    "rotate": {"id", "at_once"},
-    "delete": {"id"},
-}
-
-
-def _refuse_misplaced(action: str, **given: object) -> None:
-    wrong = next((name for name, value in given.items() if value and name not in _OPTIONS[action]), None)
-    if wrong:
-        raise click.UsageError(f"--{wrong.replace('_', '-')} is not for `webhook {action}`")
-    if action in _NEEDS_ID and not given["id"]:
+def _needed_id(command: str, endpoint_id: str | None) -> str:
+    if not endpoint_id:
         raise click.UsageError(
-            f"`webhook {action}` needs --id; `sora-ledger webhook list` shows what there is"
+            f"`webhook {command}` needs --id; `sora-ledger webhook list` shows what there is"
         )
-    if action == "register" and not given["url"]:
-        raise click.UsageError("`webhook register` needs --url, where the server reaches `sora-ledger serve`")
+    return endpoint_id
 
 
 def _ask(inv: Invocation, ask: "Callable[[VideosClient], Awaitable[Any]]") -> Any:
     return finished(asked(inv.settings, inv.trace, ask, even_if_retired=inv.even_if_retired))
 
 
-def _register(inv: Invocation, url: str | None, name: str) -> None:
-    where = checked_url(url or "")
+def _register(inv: Invocation, url: str, name: str) -> None:
+    where = checked_url(url)
     _show_secret(inv, _ask(inv, lambda client: register(client, name, where)))
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.invocation import Invocation, announce, announce_settings
+from cli.options.command import Renamed
 from cli.text import output
 from decision.rules.purpose import PURPOSES
 from ledger.record import timestamp
@@ -101,14 +102,32 @@ def _is_broken(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _of_every_command(actor_help: str) -> Callable[[F], F]:
+def reason(text: str, *, old: str = "--why", **settings: Any) -> Callable[[F], F]:
+    """Take --reason, which says why; `old` is its former name."""
+    return click.option("--reason", cls=Renamed, old=[old], metavar="TEXT", help=text, **settings)
+
+
+def by_actor(text: str) -> Callable[[F], F]:
+    """Take --by-actor, which filters by the person or program that acted."""
+    return click.option("--by-actor", cls=Renamed, old=["--by"], metavar="ACTOR", help=text)
+
+
+def with_assets(text: str) -> Callable[[F], F]:
+    """Take --with-assets, which includes the stored files."""
+    return click.option("--with-assets", cls=Renamed, old=["--assets"], is_flag=True, help=text)
+
+
+_actor = click.option("--actor", metavar="ID", help="Who acts.  [env: SORA_LEDGER_ACTOR; default: login]")
+
+
+def _of_every_command(*actor: Callable[[F], F]) -> Callable[[F], F]:
     return _stacked(
         click.option(
             "--ledger",
             metavar="URL",
             help="A file, sqlite:///… or postgresql://….  [env: SORA_LEDGER_URL; default: user data folder]",
         ),
-        click.option("--actor", metavar="ID", help=actor_help),
+        *actor,
         click.option(
             "--format",
             "form",
@@ -134,11 +153,10 @@ def _wants_json(form: str | None, *, as_json: bool) -> bool | None:
     return True if as_json else None if form is None else form == "json"
 
 
-def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give the command its `Invocation`, as `invocation` does; `actor_help` says what --actor means there."""
+def _invocation(*actor: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @_of_every_command(actor_help)
+        @_of_every_command(*actor)
         @functools.wraps(function)
         def command(
             *args: Any, form: str | None, as_json: bool, json_out: Path | None, verbose: bool, **rest: Any
@@ -149,7 +167,7 @@ def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[.
             trace = begin_trace()
             for_people = wants_json is False or sys.stderr.isatty()
             log = Log(trace, quiet=for_people and not verbose)
-            announce(log, context.info_name or "")
+            announce(log, context.command_path.partition(" ")[2])
             settings = read_settings(**{name: rest.pop(name, None) for name in SETTINGS})
             settings = replace(settings, request_key_file=rest.pop("signing_key", None))
             announce_settings(log, settings)
@@ -160,13 +178,16 @@ def invocation_for(actor_help: str) -> Callable[[Callable[..., Any]], Callable[.
             printing.is_json = inv.prints_json
             return function(inv, *args, **rest)
 
-        return command
+        return command  # type: ignore[no-any-return]  # click reads the wrapper's options
 
     return decorate
 
 
-invocation = invocation_for("Who is asking.  [env: SORA_LEDGER_ACTOR; default: login]")
+invocation = _invocation(_actor)
 """Give the command its `Invocation`, made from the options every command has."""
+
+invocation_without_actor = _invocation()
+"""The same for `erase`, whose --actor was a filter: who acts is SORA_LEDGER_ACTOR or the login."""
 
 
 calling = _stacked(
@@ -287,6 +308,13 @@ signed_request = click.option(
     help="Sign the request with this key; the policy names whose it is.  [env: SORA_LEDGER_KEY]",
 )
 """The command finds it in its settings."""
+unused_key = click.option(
+    "--key",
+    "signing_key",
+    hidden=True,
+    type=click.Path(path_type=Path),
+    help="Signs nothing; accepted for one more version.",
+)
 waiting = _stacked(
     click.option(
         "--poll-interval",

@@ -129,7 +129,7 @@ def _refusal(attempt: Attempt, seen: Observation) -> str:
     what = f"{seen.video_id} may be what {name} created, whose outcome is not known{differing}"
     return (
         f"{what}: {again}` looks for it, {taking}, "
-        f"{again} --absent --why TEXT` says that it is another's; then repeat the command"
+        f"{again} --absent --reason TEXT` says that it is another's; then repeat the command"
     )
 
 

@@ -177,7 +177,7 @@ def _of_job(job: Job, now: datetime) -> Iterator[Finding]:
 
 
 def _then(name: str) -> str:
-    return f"then sora-ledger audit --dealt-with {name} --why TEXT"
+    return f"then sora-ledger audit --dealt-with {name} --reason TEXT"
 
 
 def of_spool(files: Iterable[Waiting]) -> Iterator[Finding]:

@@ -142,7 +142,7 @@ def _ask(job: Job, why: str, candidates: Sequence[Observation] = ()) -> Settleme
 
 
 def _declaring_absent(job: Job) -> str:
-    return f"{_again(job)} --absent --why TEXT"
+    return f"{_again(job)} --absent --reason TEXT"
 
 
 def _again(job: Job) -> str:

@@ -27,7 +27,7 @@ def held(sora: Any, server: Any, folder: Path) -> str:
     keys = {name: sora("key", "new", f"{name}.key", "--name", name).document["verifier"] for name in NAMES}
     packaged = sora("policy", "show", "--packaged", "policy").out
     (folder / "team.toml").write_text(packaged.replace('"default"', '"team"', 1) + RULE.format(**keys))
-    assert sora("policy", "activate", "team.toml", "--why", "finals need Maria").code == 0
+    assert sora("policy", "activate", "team.toml", "--reason", "finals need Maria").code == 0
     ended = sora("create", "--prompt", "a fox", "--purpose", "final", "--key", "ana.key")
     assert (ended.code, ended.document["state"]) == (3, "held")
     assert "approve" in ended.error
@@ -35,7 +35,7 @@ def held(sora: Any, server: Any, folder: Path) -> str:
 
 
 def test_a_signed_approval_is_told_decided_again_and_resumed(sora: Any, held: str) -> None:
-    approved = sora("approve", held, "--key", "maria.key", "--comment", "fine")
+    approved = sora("approve", held, "--key", "maria.key", "--reason", "fine")
     assert (approved.code, approved.document["state"]) == (0, "decided")
     assert approved.document["decision"]["decision"] == "ALLOW"
     request, answer = sora("show", held).document["answers"]
@@ -82,7 +82,7 @@ def test_who_asked_under_a_typed_name_is_told_at_once_that_it_takes_a_signature(
     server()
     packaged = sora("policy", "show", "--packaged", "policy").out
     (folder / "team.toml").write_text(packaged + UNSIGNED)
-    assert sora("policy", "activate", "team.toml", "--why", "second eyes").code == 0
+    assert sora("policy", "activate", "team.toml", "--reason", "second eyes").code == 0
     ended = sora("create", "--prompt", "a fox", "--purpose", "final", "--actor", "ana")
     assert "requested as ana, a name that anybody can take" in ended.error
     answered = sora("approve", ended.document["job_id"], "--actor", "bob")
@@ -107,7 +107,7 @@ def test_a_rejection_takes_a_reason(sora: Any, held: str) -> None:
 
 
 def test_a_rejected_render_is_closed_and_says_so(sora: Any, held: str) -> None:
-    assert sora("reject", held, "--key", "maria.key", "--comment", "not yet").code == 0
+    assert sora("reject", held, "--key", "maria.key", "--reason", "not yet").code == 0
     assert sora("status", held, "--offline").code == 3
     ended = sora("approve", held, "--key", "maria.key")
     assert ended.code == 1
@@ -120,7 +120,7 @@ def test_a_rejected_render_is_closed_and_says_so(sora: Any, held: str) -> None:
 
 @pytest.mark.parametrize("command", ["approve", "reject"])
 def test_an_unknown_job_is_refused(sora: Any, held: str, command: str) -> None:
-    assert sora(command, "job_ffff", "--comment", "no").code == 2
+    assert sora(command, "job_ffff", "--reason", "no").code == 2
 
 
 def test_what_is_held_reads_well(sora: Any, held: str) -> None:

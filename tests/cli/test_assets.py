@@ -42,16 +42,16 @@ def test_list_shows_what_was_rendered_and_what_was_given(made: Any, sora: Any, f
 
 def test_check_finds_nothing_where_all_is_well(made: Any, sora: Any) -> None:
     ended = sora("assets", "check")
-    expected = {"checked": 2, "read": True, "clean": True, "mark_lost": 0, "findings": []}
+    expected = {"checked": 2, "read": True, "clean": True, "let_go": 0, "findings": []}
     assert (ended.code, ended.document) == (0, expected)
 
 
 def test_check_and_verify_let_files_go_that_were_erased(made: Any, sora: Any, folder: Path) -> None:
     job_id = made["final"]["job_id"]
-    sora("erase", job_id, "--reason", "subject_request", "--assets", "--yes")
+    sora("erase", job_id, "--reason", "subject_request", "--with-assets", "--yes")
     ended = sora("assets", "check")
     assert files(folder) == []
-    assert (ended.code, ended.document["mark_lost"], sora("verify", "--assets").code) == (0, 2, 0)
+    assert (ended.code, ended.document["let_go"], sora("verify", "--with-assets").code) == (0, 2, 0)
 
 
 def test_check_and_verify_find_a_file_that_is_gone_though_no_text_but_another_jobs_was_erased(
@@ -64,7 +64,7 @@ def test_check_and_verify_find_a_file_that_is_gone_though_no_text_but_another_jo
         path.unlink()
     sora("erase", other, "--reason", "subject_request", "--yes")
     missing = [found["what"] for found in sora("assets", "check").document["findings"]]
-    ended = sora("verify", "--assets")
+    ended = sora("verify", "--with-assets")
     assert (missing, len(ended.document["findings"])) == (["given", "video", "video"], 3)
 
 

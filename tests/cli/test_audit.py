@@ -67,24 +67,24 @@ def test_a_failed_render_rests_once_somebody_says_what_was_done(sora: Sora, at_o
     at_openai()
     job = sora("create", "--prompt", "a fox [fail]").document["job_id"]
     sora("poll", job, "--poll-interval", "0.05")
-    done = sora("audit", "--dealt-with", job, "--why", "it was not billed").document["dealt_with"]
+    done = sora("audit", "--dealt-with", job, "--reason", "it was not billed").document["dealt_with"]
     assert [(one["code"], one["subject"]) for one in done] == [("SPEND_WITHOUT_ASSET", job)]
     ended = sora("audit", "--format=text")
     assert (ended.code, "1 more dealt with before" in ended.out) == (0, True)
 
 
 @pytest.mark.parametrize(
-    "given", [("--dealt-with", "job_1"), ("--why", "so"), ("--dealt-with", "j", "--why", " ")]
+    "given", [("--dealt-with", "job_1"), ("--reason", "so"), ("--dealt-with", "j", "--reason", " ")]
 )
 def test_what_was_dealt_with_needs_a_job_and_a_reason(
     sora: Sora, denied: str, given: tuple[str, ...]
 ) -> None:
     ended = sora("audit", *given)
-    assert (ended.code, "--dealt-with needs --why TEXT" in ended.error) == (2, True)
+    assert (ended.code, "--dealt-with needs --reason TEXT" in ended.error) == (2, True)
 
 
 def test_a_job_without_a_lasting_finding_cannot_be_dealt_with(sora: Sora, denied: str) -> None:
-    ended = sora("audit", "--dealt-with", denied, "--why", "nothing")
+    ended = sora("audit", "--dealt-with", denied, "--reason", "nothing")
     assert (ended.code, "has no finding that lasts" in ended.error) == (2, True)
 
 

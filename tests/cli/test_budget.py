@@ -7,7 +7,7 @@ import pytest
 
 def test_a_limit_is_set_listed_and_kept(sora: Any, server: Any) -> None:
     server()
-    told = sora("budget", "set", "team_film", "--limit", "0.50", "--why", "agreed")
+    told = sora("budget", "set", "team_film", "--limit", "0.50", "--reason", "agreed")
     assert told.code == 0
     first = sora("create", "--prompt", "a fox", "--team", "film")
     second = sora("create", "--prompt", "a fox", "--team", "film")
@@ -57,12 +57,12 @@ def test_a_batch_is_decided_entry_by_entry_within_the_budget(sora: Any, server: 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["set", "all"], "say which and how much"),
+        (["set", "all"], "Missing option '--limit'"),
         (["set", "studio", "--limit", "5"], "expected all, team_film"),
         (["set", "all", "--limit", "-5"], "--limit -5: expected dollars"),
         (["set", "all", "--limit", "much"], "--limit much: expected dollars"),
         (["set", "all__month", "--limit", "5"], "the period is said with --period"),
-        (["list", "all"], "budget list takes no more"),
+        (["list", "all"], "unexpected extra argument (all)"),
     ],
 )
 def test_what_is_asked_for_wrongly_is_refused_and_nothing_recorded(

@@ -47,18 +47,18 @@ def test_no_file_beside_the_ledger_holds_the_text(sora: Any, job: str, folder: P
 
 
 def test_the_ledger_is_intact_afterwards(sora: Any, job: str) -> None:
-    sora("erase", job, "--reason", "subject_request", "--assets", "--yes")
+    sora("erase", job, "--reason", "subject_request", "--with-assets", "--yes")
     assert (sora("verify").code, sora("replay").code) == (0, 0)
 
 
 def test_files_go_with_assets(sora: Any, job: str, folder: Path) -> None:
-    done = sora("erase", job, "--reason", "subject_request", "--assets", "--yes")
+    done = sora("erase", job, "--reason", "subject_request", "--with-assets", "--yes")
     assert (len(done.document["files"]), stored(folder)) == (1, [])
 
 
 def test_a_person_does_not_read_that_a_file_is_there_that_was_erased(sora: Any, job: str) -> None:
     before = sora("show", job, "--format=text").out
-    sora("erase", job, "--reason", "subject_request", "--assets", "--yes")
+    sora("erase", job, "--reason", "subject_request", "--with-assets", "--yes")
     after = sora("show", job, "--format=text").out
     assert ("no longer there" in before, "bytes, no longer there)" in after) == (False, True)
 
@@ -74,14 +74,14 @@ def test_what_is_out_of_reach_is_said(sora: Any, job: str) -> None:
 
 
 def test_a_dry_run_erases_nothing(sora: Any, job: str, folder: Path) -> None:
-    looked = sora("erase", job, "--reason", "subject_request", "--assets", "--dry-run").document
+    looked = sora("erase", job, "--reason", "subject_request", "--with-assets", "--dry-run").document
     assert (looked["erased"], looked["streams"], len(looked["files"])) == (False, [job], 1)
     assert (len(stored(folder)), PROMPT in sora("show", job).out) == (1, True)
 
 
 def test_the_actor_option_says_whose_texts_and_not_who_erases(sora: Any, job: str) -> None:
-    sora("erase", "--actor", "ana", "--reason", "subject_request", "--yes")
-    assert sora("erase", "--actor", "bo", "--reason", "subject_request", "--yes").document["texts"] == 0
+    sora("erase", "--by-actor", "ana", "--reason", "subject_request", "--yes")
+    assert sora("erase", "--by-actor", "bo", "--reason", "subject_request", "--yes").document["texts"] == 0
     last = sora("log", "--type", "private.erased").document["records"][-1]
     assert (last["stream"], last["actor"], last["actor_source"]) == (job, "ana", "environment")
 
@@ -98,7 +98,7 @@ def test_what_is_older_goes(sora: Any, job: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--reason", "x"], "nothing was selected: name a job, --actor ID or --older-than DAYS"),
+        (["--reason", "x"], "nothing was selected: name a job, --by-actor ACTOR or --older-than DAYS"),
         (["job_1"], "Missing option '--reason'"),
         (["job_1", "--reason", "He asked"], "expected a code of a-z, 0-9 and _"),
         (["job_1", "--reason", "x"], "not a job id, a video id or the prefix"),

@@ -86,7 +86,7 @@ def test_an_image_is_in_it_as_it_was_given_and_as_it_was_sent(
     job = sora("jobs").document["jobs"][0]["job_id"]
     done = sora("export", job, "--out", "b.zip", "--with-assets")
     assert (done.document["assets"], done.document["assets_absent"]) == (3, [])
-    assert sora("verify", "--assets").document["files"] == 3
+    assert sora("verify", "--with-assets").document["files"] == 3
 
 
 def test_a_missing_file_is_said_and_left_out(sora: Any, stored: str, folder: Path) -> None:

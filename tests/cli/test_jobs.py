@@ -41,10 +41,10 @@ def family(sora: Any, server: Any) -> list[str]:
     [
         ["--model", "sora-2-pro"],
         ["--purpose", "final"],
-        ["--by", "ben"],
-        ["--on", "custom"],
+        ["--by-actor", "ben"],
+        ["--profile", "custom"],
         ["--limit", "1"],
-        ["--state", "denied", "--by", "ben"],
+        ["--state", "denied", "--by-actor", "ben"],
     ],
 )
 def test_a_filter_leaves_the_jobs_it_names(sora: Any, two: tuple[str, str], arguments: list[str]) -> None:
@@ -52,7 +52,7 @@ def test_a_filter_leaves_the_jobs_it_names(sora: Any, two: tuple[str, str], argu
 
 
 def test_jobs_are_found_by_time(sora: Any, two: tuple[str, str]) -> None:
-    begun = sora("jobs", "--by", "ben").document["jobs"][0]["begun_at"]
+    begun = sora("jobs", "--by-actor", "ben").document["jobs"][0]["begun_at"]
     assert found(sora, "--since", begun) == [two[1]]
     assert found(sora, "--until", begun) == [two[0]]
     assert found(sora, "--since", "2020-01-01", "--until", "2021-01-01") == []

@@ -16,7 +16,7 @@ def lenient(sora: Any, server: Any, folder: Path) -> None:
     packaged = sora("policy", "show", "--packaged", "policy").out
     wished = packaged.replace('name = "default"', 'name = "team"\noverridable = ["COST_ABOVE_LIMIT"]', 1)
     (folder / "team.toml").write_text(wished)
-    assert sora("policy", "activate", "team.toml", "--why", "limits are wishes").code == 0
+    assert sora("policy", "activate", "team.toml", "--reason", "limits are wishes").code == 0
 
 
 def test_an_overridden_denial_is_rendered_and_shown_with_who_and_until_when(sora: Any, lenient: None) -> None:

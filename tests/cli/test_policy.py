@@ -36,7 +36,7 @@ def test_an_activated_policy_decides_and_is_shown_with_who_and_why(
     sora: Any, team: Path, server: Any
 ) -> None:
     server()
-    assert sora("policy", "activate", str(team), "--why", "we attest now").code == 0
+    assert sora("policy", "activate", str(team), "--reason", "we attest now").code == 0
     denied = sora("create", "--prompt", "a fox")
     assert (denied.code, denied.document["detail_code"]) == (3, "ATTESTATION_MISSING")
     shown = sora("policy", "show").document
@@ -49,7 +49,7 @@ def test_a_policy_that_was_edited_where_it_is_kept_decides_nothing(
     sora: Any, team: Path, server: Any
 ) -> None:
     server()
-    sora("policy", "activate", str(team), "--why", "we attest now")
+    sora("policy", "activate", str(team), "--reason", "we attest now")
     db = sqlite3.connect("ledger.db", isolation_level=None)
     edited = """replace(body, '"require_attestation":true', '"require_attestation":false')"""
     db.execute(f"UPDATE documents SET body = CAST({edited} AS BLOB)")
@@ -61,7 +61,7 @@ def test_a_policy_that_was_edited_where_it_is_kept_decides_nothing(
 
 def test_a_dry_run_decides_by_the_active_policy(sora: Any, team: Path, server: Any) -> None:
     server()
-    sora("policy", "activate", str(team), "--why", "we attest now")
+    sora("policy", "activate", str(team), "--reason", "we attest now")
     assert sora("create", "--prompt", "a fox", "--dry-run").code == 3
 
 
@@ -73,7 +73,7 @@ def test_a_catalog_that_is_activated_is_what_can_be_asked_for(
     packaged = sora("policy", "show", "--packaged", "catalog").out
     catalog.write_text(packaged.replace('"sora-2"', '"sora-3"'))
     assert (
-        sora("policy", "activate", str(team), "--catalog", str(catalog), "--why", "sora-3 is here").code == 0
+        sora("policy", "activate", str(team), "--catalog", str(catalog), "--reason", "it is here").code == 0
     )
     told = sora("create", "--prompt", "a fox", "--model", "sora-2", "--attest")
     assert told.code == 2
@@ -93,10 +93,10 @@ def test_a_rule_that_can_never_match_is_a_warning(sora: Any, team: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["check"], "name the policy file"),
+        (["check"], "Missing argument 'FILE'"),
         (["activate", "team.toml"], "say why"),
-        (["show", "team.toml"], "takes no file"),
-        (["check", "team.toml", "--packaged", "policy"], "--packaged is for"),
+        (["show", "team.toml"], "unexpected extra argument (team.toml)"),
+        (["check", "team.toml", "--packaged", "policy"], "No such option: --packaged"),
         (["check", "missing.toml"], "cannot be read"),
     ],
 )

@@ -24,7 +24,7 @@ def test_text_says_what_to_type_next(sora: Any, server: Any) -> None:
 def test_cancel_withdraws_what_was_queued(sora: Any, server: Any) -> None:
     server()
     job = sora("create", "--prompt", "a fox", "--queue").document["job_id"]
-    gone = sora("cancel", job, "--why", "another concept")
+    gone = sora("cancel", job, "--reason", "another concept")
     assert (gone.code, gone.document["state"]) == (0, "cancelled")
     again = sora("resume", job)
     assert again.code == 1

@@ -42,7 +42,7 @@ def test_what_is_not_settled_ends_with_6_and_the_commands(sora: Sora, lost: Any)
     job = lost("lost")
     ended = sora("reconcile", "--all", "--format=text")
     assert ended.code == 6
-    assert f"→ sora-ledger reconcile {job} --absent --why TEXT" in ended.out
+    assert f"→ sora-ledger reconcile {job} --absent --reason TEXT" in ended.out
 
 
 def test_no_grace_makes_a_call_take_effect_sooner(sora: Sora, lost: Any) -> None:
@@ -63,13 +63,13 @@ def test_absence_is_followed_by_what_can_be_done(
 
 
 def test_a_person_may_say_that_nothing_was_created(sora: Sora, lost: Any) -> None:
-    ended = sora("reconcile", lost("lost"), "--absent", "--why", "the operator sees none")
+    ended = sora("reconcile", lost("lost"), "--absent", "--reason", "the operator sees none")
     assert (ended.code, verdicts(ended)) == (0, ["absent"])
 
 
 def test_the_reason_is_in_the_log(sora: Sora, lost: Any) -> None:
     job = lost("lost")
-    sora("reconcile", job, "--absent", "--why", "the operator sees none")
+    sora("reconcile", job, "--absent", "--reason", "the operator sees none")
     assert "“the operator sees none”" in sora("log", "--job", job, "--format=text").out
 
 
@@ -93,10 +93,13 @@ def test_a_server_that_cannot_be_reached_is_an_error(
         ([], "give either a job or --all"),
         (["job_1", "--all"], "give either a job or --all"),
         (["--all", "--video-id", "video_1"], "name it"),
-        (["job_1", "--absent"], "--absent needs --why TEXT"),
-        (["job_1", "--absent", "--why", " "], "--absent needs --why TEXT"),
-        (["job_1", "--why", "because"], "--why belongs to --absent"),
-        (["job_1", "--video-id", "video_1", "--absent", "--why", "x"], "give either --video-id or --absent"),
+        (["job_1", "--absent"], "--absent needs --reason TEXT"),
+        (["job_1", "--absent", "--reason", " "], "--absent needs --reason TEXT"),
+        (["job_1", "--reason", "because"], "--reason belongs to --absent"),
+        (
+            ["job_1", "--video-id", "video_1", "--absent", "--reason", "x"],
+            "give either --video-id or --absent",
+        ),
         (["job_1", "--force"], "--force belongs to --video-id"),
         (["job_1", "--grace", "-1"], "-1.0 is not in the range"),
     ],

@@ -42,7 +42,9 @@ def test_a_ledger_that_grew_is_as_the_checkpoint_says(sora: Any, held: str) -> N
 
 
 def test_a_person_reads_what_else_was_checked(sora: Any, held: str) -> None:
-    told = sora("verify", "--against", held, "--verifier", "signing.key", "--assets", "--format=text").out
+    told = sora(
+        "verify", "--against", held, "--verifier", "signing.key", "--with-assets", "--format=text"
+    ).out
     assert "signed by ledger.example" in told
     assert "0 stored files checked: each as recorded" in told
 
@@ -116,13 +118,13 @@ def test_a_verifier_alone_checks_nothing(sora: Any, denied: str) -> None:
 def test_stored_files_are_digested(sora: Any, server: Any, folder: Path) -> None:
     server()
     sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
-    clean = sora("verify", "--assets")
+    clean = sora("verify", "--with-assets")
     assert (clean.code, clean.document["files"]) == (0, 1)
     video = next((folder / "assets").rglob("*.mp4"))
     video.write_bytes(video.read_bytes() + b"!")
-    changed = sora("verify", "--assets")
+    changed = sora("verify", "--with-assets")
     video.unlink()
-    missing = sora("verify", "--assets")
+    missing = sora("verify", "--with-assets")
     assert (changed.code, found(changed), missing.code, found(missing)) == (
         10,
         ["ASSET_CHANGED"],

@@ -104,7 +104,7 @@ def test_after_a_rotation_a_video_is_found_and_its_absence_is_declared(outside: 
     assert rotated("poll", "--id", found, "--poll-interval", "0.1").code == 0
     assert verdict(rotated("reconcile", lost, "--grace", "0"))[0] == "needs_person"
     assert rotated("resume", lost).code == 1
-    assert rotated("reconcile", lost, "--absent", "--why", "the old key was revoked before").code == 0
+    assert rotated("reconcile", lost, "--absent", "--reason", "the old key was revoked before").code == 0
     assert rotated("resume", lost).code == 0
     assert [bill["key"] for bill in server.bills()] == [KEY, OTHER]
     assert rotated("verify").code == 0

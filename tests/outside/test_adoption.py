@@ -106,7 +106,7 @@ def test_a_video_that_fits_a_job_taken_for_absent_is_not_adopted_beside_it(
     server = outside(creates=["lost-answer"])
     ana = ana.at(server)
     job, video = lost(server, ana)
-    ana("reconcile", job, "--absent", "--why", "a mistake")
+    ana("reconcile", job, "--absent", "--reason", "a mistake")
     polled = ana("poll", video, *SHORT)
     assert (polled.code, f"sora-ledger reconcile {job} --video-id {video}" in polled.err) == (6, True)
     ana("cancel", job)

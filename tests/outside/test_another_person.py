@@ -42,7 +42,7 @@ def shop(outside: Outside, person: Any) -> tuple[Any, Any]:
         PACKAGED + POLICY.format(**{name: key.verifier for name, key in keys.items()})
     )
     (person.folder / "lax.toml").write_text(PACKAGED.replace('name = "default"', 'name = "lax"', 1))
-    assert person("policy", "activate", "strict.toml", "--why", "second eyes").code == 0
+    assert person("policy", "activate", "strict.toml", "--reason", "second eyes").code == 0
     return server, person.at(server)
 
 
@@ -81,7 +81,7 @@ def test_one_login_with_a_key_is_billed_nothing_and_two_keys_are_billed_once(sho
 
 def test_no_lax_policy_and_no_lifted_budget_let_one_person_be_billed(shop: Any) -> None:
     server, someone = shop
-    lax = someone("policy", "activate", "lax.toml", "--why", "just this once")
+    lax = someone("policy", "activate", "lax.toml", "--reason", "just this once")
     lifted = someone("budget", "set", "all", "--limit", "none")
     assert (lax.code, lifted.code, "sora-ledger approve change_" in lax.err) == (3, 3, True)
     for change in (lax.document["change"], lifted.document["change"]):
@@ -89,7 +89,7 @@ def test_no_lax_policy_and_no_lifted_budget_let_one_person_be_billed(shop: Any) 
         assert someone("approve", change, "--key", "maria.key").code == 2
     assert (someone(*ASK).code, server.bills()) == (3, [])
     assert len(someone("changes").document["changes"]) == 2
-    proposed = someone("policy", "activate", "lax.toml", "--why", "agreed", "--key", "ana.key").document
+    proposed = someone("policy", "activate", "lax.toml", "--reason", "agreed", "--key", "ana.key").document
     assert someone("approve", proposed["change"], "--key", "maria.key").document["state"] == "applied"
     assert (someone(*ASK).code, len(server.bills())) == (0, 1)
     assert someone("verify").code == 0

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 Outside = Callable[..., Any]
-ERASING = ("--reason", "subject_request", "--assets", "--yes")
+ERASING = ("--reason", "subject_request", "--with-assets", "--yes")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_ledger_that_was_copied_with_its_files_shows_hands_out_and_verifies_th
     shutil.copytree(ana.folder, moved)
     shutil.rmtree(ana.folder)
     there = type(ana)(moved, ana.environment)
-    assert there("verify", "--assets").code == 0
+    assert there("verify", "--with-assets").code == 0
     assert there("assets", "check").document["clean"]
     assert there("download", "--id", job["job_id"], "--out", "copy.mp4").code == 0
     assert there("erase", job["job_id"], *ERASING).code == 0
@@ -61,7 +61,7 @@ def test_gc_for_a_ledger_that_was_restored_beside_the_live_one_leaves_its_videos
         ana("erase", "--older-than", "0", *ERASING, "--ledger", "drill.db"),
     ):
         assert (refused.code, "in use by the ledger at ../ledger.db" in refused.err) == (1, True), refused.err
-    assert ana("verify", "--assets").code == 0
+    assert ana("verify", "--with-assets").code == 0
     assert ana("download", "--id", second["job_id"], "--out", "copy.mp4").code == 0
     assert ana("assets", "claim", "--ledger", "drill.db").code == 0
     assert len(ana("assets", "gc", "--ledger", "drill.db").document["removed"]) == 1
@@ -155,4 +155,4 @@ def test_a_hostile_ledger_has_nothing_opened_but_regular_files_of_the_recorded_l
         video.parent.symlink_to(ana.folder / "elsewhere")
     ended = ana("assets", "check")
     assert (ended.code, [found["state"] for found in ended.document["findings"]]) == (10, ["missing"])
-    assert ana("verify", "--assets").code == 10
+    assert ana("verify", "--with-assets").code == 10

@@ -12,7 +12,7 @@ def test_one_create_is_billed_once_and_its_file_is_stored(outside: Outside, pers
         "create-and-poll", "--prompt", "a fox runs", "--no-augment", "--poll-interval", "0.05"
     )
     assert (ended.code, [bill["prompt"] for bill in server.bills()]) == (0, ["a fox runs"])
-    assert person("verify", "--assets").code == 0
+    assert person("verify", "--with-assets").code == 0
 
 
 def test_a_lost_answer_is_billed_once_and_found_in_the_list(outside: Outside, person: Any) -> None:

@@ -34,7 +34,7 @@ def test_an_address_in_the_answer_or_in_the_video_is_followed(outside: Start, pe
     assert person.at(server)("poll", "--id", created(person.at(server)), *POLL).code == 0
     server.behave(content="404", with_url=True)
     assert person.at(server)("poll", "--id", created(person.at(server)), *POLL).code == 0
-    assert person("verify", "--assets").code == 0
+    assert person("verify", "--with-assets").code == 0
 
 
 def test_the_key_goes_to_no_other_origin(outside: Start, person: Person) -> None:

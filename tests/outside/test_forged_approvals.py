@@ -71,7 +71,7 @@ def team(person: Person, more: str = "") -> None:
     (person.folder / "team.toml").write_text(
         packaged.replace('"default"', '"team"', 1) + RULE.format(**keys) + more
     )
-    assert person("policy", "activate", "team.toml", "--why", "finals need Maria").code == 0
+    assert person("policy", "activate", "team.toml", "--reason", "finals need Maria").code == 0
 
 
 def found_by_all(person: Person, scope: Scope | None = None) -> list[str]:

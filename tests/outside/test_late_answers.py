@@ -28,7 +28,7 @@ def arrived(server: Any, count: int) -> None:
 
 def say_that_nothing_was_created(ana: Any) -> None:
     [job] = ana("jobs").document["jobs"]
-    assert ana("reconcile", job["job_id"], "--absent", "--why", "the operator looked").code == 0
+    assert ana("reconcile", job["job_id"], "--absent", "--reason", "the operator looked").code == 0
 
 
 @pytest.mark.parametrize("refusal", ["401", "429"])

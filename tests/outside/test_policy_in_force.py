@@ -52,7 +52,7 @@ def ask(program: Any, purpose: str) -> str:
 def activate(someone: Any, name: str, rules: str) -> None:
     text = PACKAGED.replace('name = "default"', f'name = "{name}"', 1) + rules
     (someone.folder / f"{name}.toml").write_text(text)
-    assert someone("policy", "activate", f"{name}.toml", "--why", "agreed").code == 0
+    assert someone("policy", "activate", f"{name}.toml", "--reason", "agreed").code == 0
 
 
 def test_a_program_that_runs_decides_by_the_policy_that_another_process_activated(long_running: Any) -> None:

@@ -193,7 +193,7 @@ class People(RuleBasedStateMachine):
         world.server.behave(clock_s=clock_s)
         for path in world.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        assert world.run("budget", "set", "all", "--limit", "1000", "--why", "agreed") == 0
+        assert world.run("budget", "set", "all", "--limit", "1000", "--reason", "agreed") == 0
 
     # --- what people type ---
 

@@ -27,7 +27,7 @@ PROFILE = Profile.model_validate(
 )
 SEEN = Sightings(unclaimed=(), adopted=(), by_webhook=frozenset(), listed=3, knows_ours=True, doubt=None)
 AGAIN = "sora-ledger reconcile job_1"
-ABSENT = f"{AGAIN} --absent --why TEXT"
+ABSENT = f"{AGAIN} --absent --reason TEXT"
 NAMING = f"{AGAIN} --video-id VIDEO_ID"
 NOTHING = Finding("nothing")
 

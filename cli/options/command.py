@@ -1,0 +1,61 @@
+"""What our command line adds to click: renamed options, and groups whose errors name their commands."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+
+class Renamed(click.Option):
+    """An option whose old names still work for one version; no help or message shows them."""
+
+    def __init__(self, *args: Any, old: Sequence[str], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.old = tuple(old)
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let the parser accept the old names too."""
+        names = self.opts
+        self.opts = [*names, *self.old]
+        try:
+            super().add_to_parser(parser, ctx)
+        finally:
+            self.opts = names
+
+
+class Group(click.Group):
+    """A group of subcommands; options may still precede the subcommand, as in older versions."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse `args` with the subcommand moved to the front."""
+        if not args and not ctx.resilient_parsing:
+            ctx.fail(f"name one of its commands: {self._names()}")
+        return super().parse_args(ctx, self._command_first(args))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand; an error names those that exist."""
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {args[0]!r} of {ctx.command_path}; choose from: {self._names()}")
+        return super().resolve_command(ctx, args)
+
+    def _names(self) -> str:
+        return ", ".join(self.commands)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Return the subcommands in the order of the module, not of the alphabet."""
+        return list(self.commands)
+
+    def _command_first(self, args: list[str]) -> list[str]:
+        options = [
+            option
+            for command in self.commands.values()
+            for option in command.params
+            if isinstance(option, click.Option) and not option.is_flag
+        ]
+        with_value = {name for option in options for name in (*option.opts, *getattr(option, "old", ()))}
+        at = 0
+        while at < len(args) and args[at].startswith("-") and args[at] != "--":
+            at += 2 if args[at] in with_value else 1
+        return [*args[at : at + 1], *args[:at], *args[at + 1 :]]
