@@ -130,10 +130,10 @@ def test_an_endpoint_that_is_not_there_is_said(server: Any, sora: Any) -> None:
     [
         (("register",), "needs --url"),
         (("register", "--url", "example.com"), "expected https://"),
-        (("register", "--url", URL, "--id", "whe_1"), "No such option: --id"),
+        (("register", "--url", URL, "--id", "whe_1"), "No such option"),
         (("test",), "needs --id"),
-        (("rotate", "--id", "whe_1", "--event-type", "x"), "No such option: --event-type"),
-        (("list", "--at-once"), "No such option: --at-once"),
+        (("rotate", "--id", "whe_1", "--event-type", "x"), "No such option"),
+        (("list", "--at-once"), "No such option"),
     ],
 )
 def test_what_makes_no_sense_together_is_refused(
