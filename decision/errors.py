@@ -1,19 +1,19 @@
-"""The errors of this package, drawn as a tree. A denial is none of them: it is an event.
+"""The errors of this package, drawn as a tree. A denial is not an error: it is an event.
 
 ValueError
 └── DecisionError
-    ├── BadRequest    outside the vocabulary of the catalog, or no request at all: nothing is recorded
-    └── BadDocument   a catalog or policy file that does not hold together
+    ├── BadRequest    outside the vocabulary of the catalog, or malformed: nothing is recorded
+    └── BadDocument   an inconsistent catalog or policy file
 """
 
 
 class DecisionError(ValueError):
-    """Whatever this package raises on purpose."""
+    """Base class of the errors of this package."""
 
 
 class BadRequest(DecisionError):
-    """A typing error: the message names the thing, what was expected, what came and the next step."""
+    """An invalid request: the message names the value, what was expected, what came, and the next step."""
 
 
 class BadDocument(DecisionError):
-    """A catalog or policy that cannot be used; the message names document, key and what was expected."""
+    """An unusable catalog or policy; the message names the document, the key and what was expected."""

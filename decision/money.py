@@ -10,7 +10,7 @@ def format_usd(micros: int) -> str:
 
 
 def usd_digits(micros: int) -> str:
-    """Return the same without the currency, as a flag takes it."""
+    """Return the amount without the currency, as a command-line option takes it."""
     whole, rest = divmod(abs(micros), MICROS_PER_USD)
     decimals = f"{rest:06d}".rstrip("0").ljust(_CENTS, "0")
     return f"{'-' if micros < 0 else ''}{whole}.{decimals}"

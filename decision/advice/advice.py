@@ -1,8 +1,9 @@
-"""What a director would mention before the money is spent. Advice never blocks, and may be wrong.
+"""Advice on a request before money is spent. It never blocks, and may be wrong.
 
-The rules are those of the Sora skill: one main action and one camera move per shot, short lines for short
-clips, little text before a camera that stands still, size and length by flag and not in prose, and what stays
-the same said in a remix. What makes a render pointless is `decision.advice.missing`'s to ask.
+The rules are those of the Sora skill: one main action and one camera move per shot, short dialogue for short
+clips, little on-screen text and a static camera for it, size and length by option instead of prose, and a
+remix that says what stays the same. Missing details that make a render pointless are in
+`decision.advice.missing`.
 """
 
 import re
@@ -20,9 +21,9 @@ from ledger.events import Operation
 __all__ = ["Advice", "Question", "advise", "missing_details"]
 
 WORDS_IN_TWO_SECONDS = 5
-"""How many words are spoken in two seconds at 150 words a minute, an easy pace."""
+"""Words spoken in two seconds at an easy pace of 150 words a minute."""
 MOST_WORDS_ON_SCREEN = 6
-"""How many words can be read in passing, and come out without a spelling mistake."""
+"""Words that viewers can read and models can spell."""
 MOST_COLOURS = 5
 
 _LENGTH = re.compile(
@@ -32,7 +33,7 @@ _RESOLUTION = re.compile(r"\b(?:4k|8k|(?:720|1080|2160)p|\d{3,4} ?[x\u00d7] ?\d{
 
 
 class Advice(NamedTuple):
-    """One remark: a stable code, the field it is about, and the remark with a way to follow it."""
+    """One piece of advice: a stable code, the field it is about, and the text with what to do."""
 
     code: str
     field: str
@@ -46,7 +47,7 @@ _Rule = Callable[[RenderRequest, Lines], Iterator[Advice]]
 
 
 def advise(request: RenderRequest) -> tuple[Advice, ...]:
-    """Return what might be better about `request`, the most important first; often nothing."""
+    """Return advice on `request`, the most important first; often none."""
     lines = {**read_lines(request.prompt), **request.fields}
     return tuple(advice for rule in _RULES for advice in rule(request, lines))
 

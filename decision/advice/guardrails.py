@@ -1,7 +1,7 @@
-"""What nobody may ask for, whatever the server: data for the command line to show, and for people to confirm.
+"""Content rules for every server, shown by the command line and confirmed by people.
 
-Servers enforce these too, after the request was made and perhaps charged. Nothing here searches a prompt for
-words: that would be a guess. A person confirms (``--attest``); a policy can require it
+Servers enforce them too, but only after the request was sent and perhaps charged. Prompts are not searched
+for words: that would be a guess. A person confirms the rules (``--attest``); a policy can require it
 (`decision.rules.policy`).
 """
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Guardrail(NamedTuple):
-    """One rule: a stable code, the rule in a line, and what it means in practice."""
+    """One rule: a stable code, the rule in one line, and what it means in practice."""
 
     code: str
     rule: str
@@ -29,12 +29,12 @@ GUARDRAILS = (
     ),
     Guardrail(
         code="NO_PROTECTED_CHARACTERS",
-        rule="No character that belongs to somebody else.",
+        rule="No character that belongs to someone else.",
         meaning="Figures from films, games, comics or brands need their owner's permission; invent your own.",
     ),
     Guardrail(
         code="NO_PROTECTED_MUSIC",
-        rule="No music that belongs to somebody else.",
+        rule="No music that belongs to someone else.",
         meaning="Name a mood, tempo or instrument, not a song, a lyric or 'in the voice of' a performer.",
     ),
     Guardrail(
@@ -43,7 +43,7 @@ GUARDRAILS = (
         meaning="Servers reject such images. Crop the face out, or describe the person in the prompt.",
     ),
 )
-"""In the order in which they are shown."""
+"""In display order."""
 
 ATTESTATION = "I have read the guardrails, and what I ask for keeps to them."
-"""What ``--attest`` says."""
+"""The statement behind ``--attest``."""

@@ -1,9 +1,9 @@
-"""What is missing so badly that the render would be wasted: a blank nobody filled, or nothing to show at all.
+"""Missing details that would waste a render: an unfilled blank, or nothing to show.
 
-"If any critical detail is missing and blocks success, ask a question; otherwise proceed" (the Sora skill). So
-this is restrained on purpose: a short prompt is a good prompt, and what is only poor is
-`decision.advice.advice`'s to say. A prompt without a subject is one in which every word is empty ("make it
-nice"); one word that says something, in whatever language, is enough.
+"If any critical detail is missing and blocks success, ask a question; otherwise proceed" (the Sora skill).
+The rules are lenient on purpose: a short prompt is a good prompt, and weaknesses belong to
+`decision.advice.advice`. A prompt has no subject if all its words are empty ("make it nice"); one meaningful
+word, in any language, is enough.
 """
 
 import re
@@ -35,10 +35,10 @@ _SAY_NOTHING_ABOUT_THE_SUBJECT = frozenset({"constraints", "negative"})
 
 
 class Question(NamedTuple):
-    """One missing detail, and what to ask for it.
+    """One missing detail, and the question for it.
 
-    `field` is ``prompt`` or one of `decision.request.prompt.FIELDS`. `found` is the text that stands in the
-    place of the detail, the same wherever it is found; None where there is no such place.
+    `field` is ``prompt`` or one of `decision.request.prompt.FIELDS`. `found` is the placeholder of the
+    detail, None if there is none.
     """
 
     code: str
@@ -48,7 +48,7 @@ class Question(NamedTuple):
 
 
 def missing_details(request: RenderRequest) -> tuple[Question, ...]:
-    """Return what has to be asked before `request` is worth its money; usually nothing."""
+    """Return the questions to answer before `request` is worth its money; usually none."""
     first_seen: dict[str, str] = {}
     for field, text in {"prompt": request.prompt, **request.fields}.items():
         for found in _blanks(text):
@@ -63,7 +63,7 @@ def missing_details(request: RenderRequest) -> tuple[Question, ...]:
 
 
 def answered(request: RenderRequest, question: Question, answer: str) -> tuple[str, dict[str, str]]:
-    """Return prompt and fields of `request` with `answer` where `question` found a gap, to parse again."""
+    """Return prompt and fields of `request` with `answer` in the gap of `question`, to be parsed again."""
     if question.found is None:
         return f"{answer.strip()}\n{request.prompt}", dict(request.fields)
     found, text = question.found, answer.strip()
@@ -76,9 +76,9 @@ def _called(field: str) -> str:
 
 
 def _blanks(text: str) -> Iterator[str]:
-    """Yield what is left blank in `text`, each once.
+    """Yield each distinct blank in `text`.
 
-    Words to be shown or spoken stand in quotation marks and are meant, and so are tags that are closed.
+    Quoted words are to be shown or spoken, so they are not blanks, and neither are closed tags.
     """
     unquoted = _QUOTED.sub("", text)
     for found in dict.fromkeys(match[0] for blank in _BLANKS for match in blank.finditer(unquoted)):
@@ -106,7 +106,7 @@ def _says_something(lines: Mapping[str, str]) -> bool:
 
 
 def _has_material(request: RenderRequest) -> bool:
-    """Tell whether something else than words says what is in the clip."""
+    """Return whether an attachment shows what is in the clip."""
     return bool(
         request.input_reference or request.reference_url or request.reference_file_id or request.character_ids
     )

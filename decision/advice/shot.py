@@ -1,8 +1,8 @@
-"""What a described shot contains, told from its words: camera moves, main actions, words that are spoken.
+"""Finds camera moves, main actions and spoken words in the description of a shot.
 
-A first reading of English, for advice only. A camera move counts once for each direction ("pan left, then pan
-right" is two); an action counts once for each verb somebody does it with. A word that may be a noun ("waves")
-counts only where it follows a pronoun or another action, and what a relative clause says is no main action.
+A simple reading of English, for advice only. A camera move counts once per direction ("pan left, then pan
+right" is two); an action counts once per verb. A word that may be a noun ("waves") counts only after a
+pronoun or another action, and a relative clause holds no main action.
 """
 
 import re
@@ -55,7 +55,7 @@ _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
 
 def camera_moves(text: str) -> tuple[str, ...]:
-    """Return the camera moves in `text`, such as ``pan left``; one without a direction is any of its kind."""
+    """Return the camera moves in `text`, such as ``pan left``; a move without a direction matches any."""
     found = [(_move(match), match["where"]) for match in _MOVE.finditer(text)]
     directed = {move for move, where in found if where}
     moves = (
@@ -69,7 +69,7 @@ def _move(match: re.Match[str]) -> str:
 
 
 def main_actions(text: str) -> tuple[str, ...]:
-    """Return the verbs of what is done in `text`, in their plain form, each once."""
+    """Return the distinct action verbs in `text`, in their plain form."""
     found: list[str] = []
     sentence: list[str] = []
     for word in [*_TOKEN.findall(_QUOTED.sub(" ", text).lower()), "."]:
@@ -82,19 +82,19 @@ def main_actions(text: str) -> tuple[str, ...]:
 
 
 def spoken_words(dialogue: str) -> int:
-    """Return how many words of `dialogue` are spoken: what is quoted, or all without the speakers' names."""
+    """Return the number of spoken words in `dialogue`: the quoted ones, or all without speakers' names."""
     quoted = _QUOTED.findall(dialogue)
     spoken = " ".join(quoted) if quoted else _SPEAKER.sub("", dialogue)
     return len(_WORD.findall(spoken))
 
 
 def word_count(text: str) -> int:
-    """Return how many words `text` has."""
+    """Return the number of words in `text`."""
     return len(_WORD.findall(text))
 
 
 def _finite(sentence: list[str]) -> list[str]:
-    """Return the actions that are told: "she walks", "they run and jump"."""
+    """Return the actions in finite form: "she walks", "they run and jump"."""
     found: list[str] = []
     for index, word in enumerate(sentence):
         before = sentence[index - 1] if index else ""
@@ -114,7 +114,7 @@ def _may_precede_verb(before: str) -> bool:
 
 
 def _participles(sentence: list[str]) -> list[str]:
-    """Return the actions of a picture without a told one: "a fox running [and jumping]"."""
+    """Return the actions given by participles: "a fox running [and jumping]"."""
     stems = [(index, _stem_of_participle(word)) for index, word in enumerate(sentence)]
     acting = [(index, stem) for index, stem in stems if stem]
     return [
@@ -125,7 +125,7 @@ def _participles(sentence: list[str]) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    """Return the plain form of "walks", "pushes", "carries"; other words as they are."""
+    """Return the plain form of "walks", "pushes", "carries"; other words unchanged."""
     forms = (word, word.removesuffix("s"), word.removesuffix("es"), f"{word.removesuffix('ies')}y")
     return next((form for form in forms if form in _ACTIONS | _OFTEN_NOUNS), word)
 

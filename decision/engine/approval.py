@@ -1,9 +1,9 @@
-"""Renders that wait for a person, and denials that a person sets aside. Pure: who said yes is not known here.
+"""Renders that need approval, and denials that a person overrides. Pure; does not know who approved.
 
-`consider` is `decision.engine.decide.decide` for a policy that has approval rules: what would be allowed and
-matches a rule is held. `after_approval` and `override` decide again from the recorded inputs, so every gate
-is asked anew; the answer of the person is one of the inputs, and the new decision can be made again like any
-other.
+`consider` is `decision.engine.decide.decide` for a policy that has approval rules: an allowed
+request that matches a rule is held. `after_approval` and `override` decide again from the recorded inputs, so
+every gate is checked again. The person's answer is one of the inputs, so the new decision can be reproduced
+like any other.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ from decision.rules.policy import Policy
 from ledger.events import Basis, Candidate, Change, RenderDecided, RenderDenied, RenderHeld
 
 Considered = Ruling | RenderHeld
-"""What comes of considering a request: it is allowed, denied, or waits for a person."""
+"""The result of considering a request: allowed, denied, or held for approval."""
 
 _UNKNOWN = DecisionContext()
 
@@ -27,7 +27,7 @@ _UNKNOWN = DecisionContext()
 def consider(
     request: RenderRequest, *, catalog: Catalog, policy: Policy, context: DecisionContext = _UNKNOWN
 ) -> Considered:
-    """Return what is ruled on `request`, `RenderHeld` where the policy requires a person."""
+    """Return the ruling on `request`, `RenderHeld` if the policy requires approval."""
     inputs, changes = requested_inputs(request, context)
     return consider_inputs(inputs, catalog=catalog, policy=policy, changes=changes)
 
@@ -35,7 +35,7 @@ def consider(
 def consider_inputs(
     inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()
 ) -> Considered:
-    """Return the same from recorded `inputs`, whether people had answered by then or not."""
+    """Return the ruling for recorded `inputs`, with or without people's answers."""
     ruling = rule(inputs, catalog=catalog, policy=policy, changes=changes)
     return _held(ruling, inputs, policy) or ruling
 
@@ -52,12 +52,12 @@ def after_approval(
 ) -> Considered:
     """Return the ruling on what was `held`, now that enough people approved; a gate may have closed since.
 
-    What was approved is the model that would have been rendered then, at that cost or less. Where it would be
-    another or a dearer one now, nobody approved that: it is considered anew, and may be held again.
+    The approval covers the model that would have been rendered then, at that cost or less. If the choice or
+    a higher cost has changed since, it is considered again and may be held again.
 
-    `budgets` are those it is paid from now, with the least that any has left (None: no limit); without them
-    they are those of then, and `budget_left_usd_micros` None is what was left then. Overrides that have
-    `lapsed` hold no longer. Prices are those of `priced_on`, without it of the day it was held.
+    `budgets` are the budgets that pay for it now, with the least that any has left (None: no limit); without
+    them the recorded ones are used, with what was left then. Overrides in `lapsed` no longer apply. Prices
+    are those of `priced_on`, by default of the day it was held.
     """
     answer: dict[str, str | bool | int | None] = {}
     if budgets is not None:
@@ -77,7 +77,7 @@ def after_approval(
 
 
 def choice_of(held: RenderHeld) -> Candidate:
-    """Return what would be rendered if `held` were approved as it stands."""
+    """Return what would be rendered if `held` were approved unchanged."""
     wished = held.basis.inputs.get("wished_model")
     passed = (item for item in held.basis.candidates if not item.gates_failed)
     return min(
@@ -92,9 +92,9 @@ def _is_as_approved(held: RenderHeld, ruling: RenderDecided) -> bool:
 
 
 def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Policy) -> Considered:
-    """Return the ruling with the denial `code` set aside; other denials stand, approvals are needed still.
+    """Return the ruling with the denial `code` overridden; other denials and approvals still apply.
 
-    `BadRequest` where nothing was denied for it, or the policy does not let it be overridden.
+    `BadRequest` if nothing was denied with that code, or if the policy does not allow it to be overridden.
     """
     failed = {failure.detail_code for item in denied.basis.candidates for failure in item.gates_failed}
     validators.word("denial", code, sorted(failed))
@@ -110,12 +110,12 @@ def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Polic
 
 
 def _with(basis: Basis, answer: Mapping[str, str | bool | int | None]) -> Inputs:
-    """Return the recorded inputs with the answer of a person among them."""
+    """Return the recorded inputs with a person's answer added."""
     return Inputs.model_validate({**basis.inputs, **answer})
 
 
 def _held(ruling: Ruling, inputs: Inputs, policy: Policy) -> RenderHeld | None:
-    """Return the hold where a rule matches; a typed name may be any approver's, so it takes one more."""
+    """Return the hold if a rule matches; a requester known only by a typed name needs one more approver."""
     if not isinstance(ruling, RenderDecided) or inputs.approved:
         return None
     rules = [

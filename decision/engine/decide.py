@@ -1,10 +1,10 @@
-"""The decision: gates first, then a score among those that pass; when nothing passes, nothing happens.
+"""The decision: gates first, then a score among the candidates that pass; if none passes, it is denied.
 
-`decide` returns the event itself. An explicit model is honoured when the gates allow it, and the event says
-what the policy would have chosen. All candidates gated means denied, never a fallback.
+`decide` returns the event itself. An explicitly requested model is used if the gates allow it, and the event
+says what the policy would have chosen. If every candidate fails, the request is denied; there is no fallback.
 
-The same inputs, policy, catalog and engine give the same ``decision_id``, whatever the order they came in.
-No digest is ever taken over text somebody wrote.
+The same inputs, policy, catalog and engine give the same ``decision_id``, in any order. No digest covers
+free text.
 """
 
 from collections.abc import Iterable
@@ -34,12 +34,12 @@ from ledger.events import (
 __all__ = ["ENGINE", "DecisionContext", "Ruling", "decide", "rule"]
 
 ENGINE = "decide/4"
-"""Names these rules, those on changes of a prompt included; a decision of another is not made again."""
+"""The version of these rules, including the one-change rules; other versions are not reproduced."""
 
 Ruling = RenderDecided | RenderDenied
 
 MOST_CHANGES_SHOWN = 50
-"""How many changes a trace locates, which keeps a record within its size; the inputs have the full count."""
+"""The most changes that a trace locates, to limit the size of a record; the inputs have the full count."""
 
 _NO_BUDGET = DecisionContext()
 
@@ -47,7 +47,7 @@ _NO_BUDGET = DecisionContext()
 def decide(
     request: RenderRequest, *, catalog: Catalog, policy: Policy, context: DecisionContext = _NO_BUDGET
 ) -> Ruling:
-    """Return what is ruled on `request`: `RenderDecided` or `RenderDenied`, ready to be recorded.
+    """Return the ruling on `request`: `RenderDecided` or `RenderDenied`, ready to be recorded.
 
     A policy with approval rules is for `decision.engine.approval.consider`; here it is a `BadDocument`.
     """
@@ -60,7 +60,7 @@ def decide(
 
 
 def requested_inputs(request: RenderRequest, context: DecisionContext) -> tuple[Inputs, tuple[Change, ...]]:
-    """Return the inputs of the decision on `request`, and where in its prompt the changes stand."""
+    """Return the inputs of the decision on `request`, and the positions of the changes in its prompt."""
     changes = request.operation in (Operation.REMIX, Operation.EDIT)
     found = check_remix(request.prompt, request.fields) if changes else None
     return Inputs.of(request, context, found), found.changes if found else ()

@@ -43,7 +43,7 @@ def what_now(
     """
     if isinstance(denied, RenderHeld):
         return [
-            f"somebody other than you: sora-ledger approve {job_id}, or sora-ledger reject {job_id}",
+            f"another person: sora-ledger approve {job_id}, or sora-ledger reject {job_id}",
             f"you, to withdraw it: sora-ledger cancel {job_id}",
         ]
     draft = draft or (request.promotes if request else None)
@@ -107,7 +107,7 @@ _REASONS: Mapping[str, _Reason] = {
         "the reference image was not looked at for faces: the extra `faces` is not installed"
     ),
     "APPROVED": lambda _: "a person approved it, as the policy requires",
-    "OVERRIDDEN": lambda decided: f"somebody entitled to it set aside {_input(decided, 'overridden')}",
+    "OVERRIDDEN": lambda decided: f"an entitled person overrode {_input(decided, 'overridden')}",
     "EDIT_OF_NO_CHANGE_FOUND": lambda _: (
         "no change was found in the prompt; an edit is not held to one, so it was let through and marked"
     ),

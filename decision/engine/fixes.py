@@ -1,16 +1,16 @@
-"""The smallest change that would be allowed.
+"""The smallest change that would make a denied request allowed.
 
-All fixes of a denial belong together: applied together, the request is allowed. There are two kinds.
+All fixes of a denial belong together: with all of them applied, the request is allowed. There are two kinds.
 
-Obstacles have a remedy each: a wish the source does not grant is dropped, a source is waited for, several
-changes are split, guardrails are confirmed. What the server does not take is dropped; where it does not have
-the operation itself, only another profile helps. A source that is gone for good, or that nothing can be added
-to any more, leaves a create.
+Obstacles have one remedy each: a value that the source does not allow is dropped, a source is waited for,
+several changes are split, guardrails are confirmed. Options that the server does not take are dropped; if it
+lacks the operation itself, only another profile helps. If the source is gone, or cannot be extended further,
+the remedy is a create.
 
-For money and for what a model offers, everything the catalog knows and the operation leaves open is compared
-with what was asked for, and the nearest wins: the fewest changes first; then a change of the caller's own
-limit before one of the model, of the seconds, of the size; raising a budget, which is not the caller's, comes
-last. A create leaves model, size and seconds open, an extension its seconds, an edit of a file its model.
+For money and for what a model offers, everything in the catalog that the operation leaves open is compared
+with the request, and the nearest wins: the fewest changes first; then the caller's own limit before the
+model, the seconds and the size; raising a budget, which is not up to the caller, comes last. A create leaves
+model, size and seconds open, an extension its seconds, an edit of a file its model.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,11 +36,11 @@ _NEEDED_BY: Mapping[str, str] = {
     "seed": "seed",
     "loop": "loop",
 }
-"""The field that needs something of a server which can be left out."""
+"""The request field behind each server option that can be left out."""
 
 
 class _Shape(NamedTuple):
-    """What would be rendered; `model` None leaves the choice open, or to the source."""
+    """A possible render; `model` None leaves the choice open, or to the source."""
 
     model: str | None
     size: str
@@ -48,7 +48,7 @@ class _Shape(NamedTuple):
 
 
 def fixes_for(inputs: Inputs, refused: Candidate, catalog: Catalog) -> tuple[Fix, ...]:
-    """Return the fixes that together would have `inputs` allowed; `refused` came nearest."""
+    """Return the fixes that together make `inputs` allowed; `refused` is the nearest candidate."""
     details = [failure.detail_code for failure in refused.gates_failed]
     people = tuple(_PEOPLE[detail] for detail in details if detail in _PEOPLE)
     if _leaves_a_create(inputs, details, catalog):
@@ -68,7 +68,7 @@ def _leaves_a_create(inputs: Inputs, details: Iterable[str], catalog: Catalog) -
 
 
 def _create_instead(inputs: Inputs) -> Inputs:
-    """Return a new render with what was asked for by name."""
+    """Return a create with the explicitly requested values."""
     asked_seconds = inputs.seconds if inputs.operation is Operation.EXTEND else inputs.wished_seconds
     return inputs.model_copy(
         update={
@@ -82,7 +82,7 @@ def _create_instead(inputs: Inputs) -> Inputs:
 
 
 def _for_profile(inputs: Inputs) -> tuple[Fix, ...]:
-    """Return what to leave out for the server to take it, or that it takes another server."""
+    """Return what to leave out for this server, or that another server is needed."""
     missing = (*inputs.operations_missing, *inputs.options_missing)
     if any(name not in _NEEDED_BY for name in missing):
         return (Fix(field="profile", action="set"),)
@@ -93,7 +93,7 @@ _PEOPLE: Mapping[str, Fix] = {
     "ATTESTATION_MISSING": Fix(field="attested", action="set"),
     "DRAFT_NOT_APPROVED": Fix(field="draft", action="wait", value="approved"),
 }
-"""What people have to do, whatever is rendered."""
+"""Remedies that only people can provide."""
 
 _REMEDIED: Mapping[str, Fix] = {
     "FACE_IN_IMAGE": Fix(field="input_reference", action="drop"),
@@ -123,7 +123,7 @@ def _nearest_allowed(inputs: Inputs, catalog: Catalog) -> tuple[Fix, ...]:
 
 
 def _shapes_of_source(inputs: Inputs, catalog: Catalog) -> Iterator[tuple[_Shape, int]]:
-    """Yield what can be made of the source, with its cost; an unknown one has a remedy of its own."""
+    """Yield what can be made from the source, with its cost; an unknown source has its own remedy."""
     extends = inputs.operation is Operation.EXTEND
     lengths = catalog.extension.fitting(inputs.source_seconds or 0) if extends else (inputs.seconds,)
     for seconds in lengths:
@@ -132,7 +132,7 @@ def _shapes_of_source(inputs: Inputs, catalog: Catalog) -> Iterator[tuple[_Shape
 
 
 def _shapes(inputs: Inputs, asked: _Shape, catalog: Catalog) -> Iterator[tuple[_Shape, int]]:
-    """Yield what the catalog offers, with the least it would cost; an open choice of model stays open."""
+    """Yield what the catalog offers, with its lowest cost; an open choice of model stays open."""
     of_file = inputs.operation is Operation.EDIT
     wished = catalog.model(asked.model) if asked.model else None
     models = {model.name: model for model in (*catalog.models, *([wished] if wished else ()))}

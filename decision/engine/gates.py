@@ -1,12 +1,11 @@
-"""The gates: what a candidate must pass before anything is scored. No gate weighs; it is passed or it is not.
+"""The gates that a candidate must pass before it is scored. A gate either passes or fails; it has no weight.
 
-Each gate has a name in the record, the detail codes it refuses with, and for each of those the code of
-Bickford's seven and the invariant it guards (`REFUSALS`). A gate is only asked where it means something:
-what a server offers where that is known, an attestation or an approved draft where the policy requires one,
-money where there is a cost.
+Each gate has a name in the record, its detail codes, and for each of those one of Bickford's seven codes and
+the invariant it protects (`REFUSALS`). A gate applies only if it is meaningful: what the server offers if
+that is known, an attestation or an approved draft if the policy requires it, money if there is a cost.
 
-That a remix changes exactly one thing gives lineage its meaning. An edit is under no such rule: what was
-found in its prompt stands in the inputs and the reasons, and refuses nothing.
+A remix must change exactly one thing, so that lineage is meaningful. Edits are exempt: the changes found in
+their prompts are recorded in inputs and reasons, and refuse nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +20,7 @@ from ledger.events import Candidate, DenialCode, GateFailure, Operation, Status
 
 
 class Refusal(NamedTuple):
-    """What a detail code stands for."""
+    """The meaning of a detail code."""
 
     code: DenialCode
     invariant: str
@@ -58,14 +57,14 @@ REFUSALS: Mapping[str, Refusal] = {
 
 
 class Entrant(NamedTuple):
-    """One model before the gates; `cost_usd_micros` is None where the catalog has no price."""
+    """A model before the gates; `cost_usd_micros` is None if the catalog has no price."""
 
     model: str
     cost_usd_micros: int | None
 
 
 class Failure(NamedTuple):
-    """What a gate refuses with."""
+    """Why a gate failed."""
 
     detail_code: str
     expected: str
@@ -73,7 +72,7 @@ class Failure(NamedTuple):
 
 
 Gate = Callable[[Inputs, Entrant, Catalog], Failure | None]
-"""Returns None when the candidate passes."""
+"""Returns None if the candidate passes."""
 
 
 def _operation_offered(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
@@ -229,7 +228,7 @@ _OWN: Mapping[Operation, Mapping[str, Gate]] = {
 
 
 def entrants(inputs: Inputs, catalog: Catalog) -> tuple[Entrant, ...]:
-    """Return who enters: every model of the catalog and the one asked for; or that of the source alone."""
+    """Return the candidates: every model of the catalog and the requested one, or only the source's."""
     wished = (inputs.wished_model,) if inputs.wished_model else ()
     models = (model.name for model in catalog.models)
     names = (inputs.source_model,) if inputs.source_model else dict.fromkeys((*models, *wished))
@@ -240,7 +239,7 @@ def entrants(inputs: Inputs, catalog: Catalog) -> tuple[Entrant, ...]:
 
 
 def pass_gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -> Candidate:
-    """Return `entrant` with the gates it passed and failed."""
+    """Return `entrant` as a candidate, with the gates it passed and failed."""
     gates = _gates(inputs, entrant, catalog, policy)
     outcomes = {name: gate(inputs, entrant, catalog) for name, gate in gates.items()}
     overridden = split_names(inputs.overridden or "")
@@ -261,7 +260,7 @@ def pass_gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Polic
 
 
 def _gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -> Mapping[str, Gate]:
-    """Return the gates that are asked, in the order in which their refusals matter."""
+    """Return the gates that apply, in the order of importance of their refusals."""
     gates: dict[str, Gate] = {}
     if inputs.operations_offered is not None:
         gates["operation_offered"] = _operation_offered

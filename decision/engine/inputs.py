@@ -1,8 +1,8 @@
-"""Everything a decision is made from, and nothing else: flat, without text, as it stands in the record.
+"""The complete inputs of a decision: flat, without free text, as recorded.
 
-A ruling is a function of these inputs, the catalog and the policy (`decision.engine.decide.rule`); so a
-recorded decision can be made again from its own record. Free text enters only as what was found in it: the
-aspects a remix or edit changes.
+A ruling is a function of these inputs, the catalog and the policy (`decision.engine.decide.rule`), so a
+recorded decision can be reproduced from its record. Of free text, only findings enter: the aspects that a
+remix or edit changes.
 """
 
 from collections import Counter
@@ -20,14 +20,14 @@ from ledger.events import Operation, Status
 
 
 class DecisionContext(BaseModel):
-    """What the caller knows besides the request: what is left to spend, and what the server offers.
+    """What the caller knows in addition to the request: the money left, and what the server offers.
 
-    `budgets` would hold the cost; `budget_left_usd_micros` is the least that any of them has left, None where
-    no limit is set.
-    `operations_offered` and `options_offered` are in the words of `operations_needed` and `options_needed`,
-    and may hold others; None where nothing is known, and so nothing refused.
-    `median_seconds` and `failure_ppm` are measured, by model: how long its renders take, and how many of a
-    million failed. `promotes_approved` says that the request makes the final of a draft somebody approved,
+    `budgets` would hold the cost; `budget_left_usd_micros` is the least that any of them has left, None
+    without a limit.
+    `operations_offered` and `options_offered` use the words of `operations_needed` and `options_needed`, and
+    may include others; None if unknown, in which case nothing is refused.
+    `median_seconds` and `failure_ppm` are measurements by model: the time that renders take, and failures per
+    million. `promotes_approved` says that the request renders the final version of an approved draft,
     `draft_approved` that anything it was made from was approved; None where it is made from nothing. `team`
     and `project` are whose money it is. `requester_claimed` says that nothing establishes who asks but a name
     they typed; asked only under a policy with approval rules. Prices are those of the day `priced_on`, UTC.
@@ -51,21 +51,21 @@ class DecisionContext(BaseModel):
 
 
 def operations_needed(request: RenderRequest) -> tuple[str, ...]:
-    """Return what a server must be able to do: the operation, ``edit_upload`` for a file, ``character``."""
+    """Return the operations a server must offer: the one requested, ``edit_upload``, ``character``."""
     own = "edit_upload" if request.source_file else request.operation.value
     return (own, "character") if request.character_ids else (own,)
 
 
 def options_needed(request: RenderRequest) -> tuple[str, ...]:
-    """Return what a server must take besides: ``seed``, ``loop``, a first frame by ``url`` or ``file_id``."""
+    """Return the options a server must accept: ``seed``, ``loop``, an image by ``url`` or ``file_id``."""
     frames = {"url": request.reference_url, "file_id": request.reference_file_id}
     return (*request.options, *(form for form, value in frames.items() if value))
 
 
 class Inputs(BaseModel):
-    """The inputs of one decision, in the names of ``Basis.inputs``; money in micro-dollars.
+    """The inputs of one decision, named as in ``Basis.inputs``; money in micro-dollars.
 
-    `wished_*` is what was asked for by name, None where it was left open. `size` and `seconds` are those of
+    `wished_*` are explicitly requested values, None if left open. `size` and `seconds` are those of
     the source in a remix or edit; in an extension `seconds` is what is added. `change_*` is what was found in
     the prompt of a remix or edit. Lists are in alphabetical order and joined with commas: `budgets`,
     `change_aspects` (``camera:1,palette:2``), and what is needed of a server and offered by it.
@@ -116,7 +116,7 @@ class Inputs(BaseModel):
 
     @classmethod
     def of(cls, request: RenderRequest, context: DecisionContext, changes: RemixVerdict | None) -> Self:
-        """Gather the inputs of `request` in its `context`; `changes` of a remix or edit only."""
+        """Return the inputs for `request` in its `context`; `changes` is for a remix or edit only."""
         settled = request.source is not None or request.source_file is not None
         return cls(
             operation=request.operation,
@@ -154,7 +154,7 @@ class Inputs(BaseModel):
     def recorded(self) -> dict[str, str | int | bool | None]:
         """Return the inputs as plain values, for ``Basis.inputs``.
 
-        Those of `_ADDED_LATER` are left out where they are not known: older decisions keep their ids.
+        Inputs in `_ADDED_LATER` are left out if unknown, so that older decisions keep their ids.
         """
         values = self.model_dump(mode="json")
         return {
@@ -162,7 +162,7 @@ class Inputs(BaseModel):
         }
 
     def features_of(self, model: str) -> dict[str, int]:
-        """Return what is known of `model` besides fit and cost, for its score."""
+        """Return the measured features of `model` for its score, without fit and cost."""
         known = {
             "expected_seconds": _value_of(model, self.median_seconds),
             "failure_ppm": _value_of(model, self.failure_ppm),
@@ -176,17 +176,17 @@ class Inputs(BaseModel):
 
     @property
     def budget_names(self) -> tuple[str, ...]:
-        """The budgets to reserve the cost in."""
+        """The budgets in which the cost is reserved."""
         return split_names(self.budgets)
 
     @property
     def operations_missing(self) -> tuple[str, ...]:
-        """What the server would have to be able to do, and cannot."""
+        """Operations that the server would need and does not offer."""
         return _missing(self.operations_needed, self.operations_offered)
 
     @property
     def options_missing(self) -> tuple[str, ...]:
-        """What the server would have to take besides, and does not."""
+        """Options that the server would need to accept and does not."""
         return _missing(self.options_needed, self.options_offered)
 
 
@@ -197,7 +197,7 @@ _ADDED_LATER = frozenset(
 
 
 def _measured(values: Mapping[str, int] | None) -> str | None:
-    """Return measurements as the inputs have them: ``sora-2:95,sora-2-pro:240``."""
+    """Return measurements in the form of the inputs: ``sora-2:95,sora-2-pro:240``."""
     return ",".join(f"{model}:{value}" for model, value in sorted(values.items())) if values else None
 
 
@@ -207,7 +207,7 @@ def _value_of(model: str, measured: str | None) -> int | None:
 
 
 def split_names(joined: str) -> tuple[str, ...]:
-    """Return the names in a list as the inputs have it."""
+    """Return the names in a list of the inputs."""
     return tuple(name for name in joined.split(",") if name)
 
 

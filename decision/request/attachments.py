@@ -1,6 +1,6 @@
-"""What a request may be made of besides text: images, a video to start from, a video file.
+"""What a request may contain in addition to text: images, a source video, a video file.
 
-Others look into the files and ask the ledger; here it is only said what they have to find out.
+These classes only describe attachments; other packages read the files and the ledger.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ DIGEST = r"^[0-9a-f]{64}$"
 
 
 class Parsed(BaseModel):
-    """A value that was checked when it was made, and does not change."""
+    """A frozen value, validated when it is created."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ _Kind = TypeVar("_Kind", bound=Parsed)
 
 
 class Faces(StrEnum):
-    """What was found when a reference image was looked at; NOT_CHECKED where it could not be."""
+    """The result of checking a reference image for faces; NOT_CHECKED if that was not possible."""
 
     NONE = "none"
     FOUND = "found"
@@ -38,10 +38,10 @@ class Faces(StrEnum):
 
 
 class ReferenceImage(Parsed):
-    """An image as it was found: pixels, bytes, and the digest of the file.
+    """A reference image: pixels, bytes, and the digest of the file.
 
-    `original_sha256` is set where it was made from another file to fit the video's size. `faces` is None
-    where nobody looked for any.
+    `original_sha256` is set if the image was made from another file to fit the size of the video. `faces` is
+    None if the image was not checked.
     """
 
     name: str
@@ -55,9 +55,9 @@ class ReferenceImage(Parsed):
 
 
 class SourceFile(Parsed):
-    """A video file to be edited; `size` and `seconds` (rounded up) are what was found in it.
+    """A video file to be edited; `size` and `seconds` (rounded up) were read from it.
 
-    Where nobody looked, they are those of a new clip, and so is the estimate of the cost.
+    If the file was not probed, they are those of a new clip, and so is the cost estimate.
     """
 
     name: str
@@ -69,10 +69,10 @@ class SourceFile(Parsed):
 
 
 class Source(Parsed):
-    """The video a remix, edit or extension starts from, in the state the ledger knows.
+    """The source video of a remix, edit or extension, as the ledger knows it.
 
-    `status` is None where it knows none. `seconds` is the whole length, `extensions` how often the video was
-    extended to get there.
+    `status` is None if unknown. `seconds` is the total length, `extensions` the number of extensions it
+    includes.
     """
 
     job_id: str | None = None
@@ -87,7 +87,7 @@ class Source(Parsed):
 
 
 class Wish(Parsed):
-    """What was asked for although the source settles it; None where nothing was said."""
+    """Values that were requested although the source determines them; None if not requested."""
 
     model: str | None = None
     size: str | None = None
@@ -95,7 +95,7 @@ class Wish(Parsed):
 
 
 def read_part(kind: type[_Kind], thing: str, value: object) -> _Kind | None:
-    """Return `value` as a `kind`, None for None; `BadRequest` names the first field that is wrong."""
+    """Return `value` as a `kind`, None for None; `BadRequest` names the first invalid field."""
     try:
         return None if value is None else kind.model_validate(value)
     except ValidationError as error:
@@ -105,7 +105,7 @@ def read_part(kind: type[_Kind], thing: str, value: object) -> _Kind | None:
 
 
 OPTIONS = ("seed", "loop")
-"""What some servers take besides: a number to repeat a render by, and an end that meets its beginning."""
+"""Options that only some servers take: the seed of a render, and a seamless loop."""
 
 _TAKEN: Mapping[Operation, frozenset[str]] = {
     Operation.CREATE: frozenset(
@@ -134,7 +134,7 @@ _CALLED: Mapping[str, str] = {
 
 
 class Material(NamedTuple):
-    """Everything of it, named as in `decision.request.request.RenderRequest`."""
+    """All attachments, named as in `decision.request.request.RenderRequest`."""
 
     source: Source | None
     source_file: SourceFile | None
@@ -147,7 +147,7 @@ class Material(NamedTuple):
 
 
 def read_material(operation: Operation, given: Mapping[str, object], catalog: Catalog) -> Material:
-    """Return the material of a request, complete and of one piece for its `operation`, or `BadRequest`."""
+    """Return the attachments of a request, complete and consistent for its `operation`, or `BadRequest`."""
     material = Material(
         source=read_part(Source, "source", given.get("source")),
         source_file=read_part(SourceFile, "source_file", given.get("source_file")),
@@ -260,7 +260,7 @@ def _character_ids(value: object, catalog: Catalog) -> tuple[str, ...]:
 
 
 def _options(value: object) -> dict[str, int | bool]:
-    """Return what was asked for; ``loop`` false is what happens anyway, and so is not asked for."""
+    """Return the requested options; ``loop`` false is the default and is left out."""
     if not isinstance(value, Mapping):
         raise BadRequest(f"options must be an object, found {type(value).__name__}")
     for key in value:

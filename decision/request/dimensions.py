@@ -1,7 +1,7 @@
-"""Sizes and lengths as people give them, against what the catalog offers.
+"""Check requested sizes and lengths against the catalog.
 
-Each function returns the value or raises `BadRequest`, which names what is offered and the nearest of it;
-where a model was asked for by name, the nearest that this model offers.
+Each function returns the value or raises `BadRequest`, which lists what is offered and names the nearest
+value; if a model was requested by name, the nearest that this model offers.
 """
 
 import re
@@ -15,7 +15,7 @@ _DIGITS = re.compile(r"[0-9]{1,9}\Z")
 
 
 def size_of(width: object, height: object, catalog: Catalog, model: object = None) -> str:
-    """Return WIDTHxHEIGHT, from two integers or their digits, if some model offers it."""
+    """Return WIDTHxHEIGHT, from two integers or strings of digits, if a model offers it."""
     if width is None or height is None:
         raise BadRequest(
             "width and height belong together; use --width 1280 --height 720, or --size 1280x720"
@@ -28,7 +28,7 @@ def size_of(width: object, height: object, catalog: Catalog, model: object = Non
 
 
 def read_size(value: object, catalog: Catalog, model: object = None) -> str:
-    """Return `value` if some model offers it."""
+    """Return `value` if a model offers it."""
     given = validators.text("size", value)
     if given in catalog.sizes:
         return given
@@ -41,7 +41,7 @@ def read_size(value: object, catalog: Catalog, model: object = None) -> str:
 
 
 def seconds_of(value: object, catalog: Catalog) -> int:
-    """Return the length of a new clip, an integer or its digits, if some model offers it."""
+    """Return the length of a new clip, from an integer or a string of digits, if a model offers it."""
     given = validators.whole_number("seconds", value, "--seconds 8")
     if given in catalog.seconds:
         return given
@@ -49,7 +49,7 @@ def seconds_of(value: object, catalog: Catalog) -> int:
 
 
 def extension_seconds_of(value: object, catalog: Catalog) -> int:
-    """Return how much an extension adds, an integer or its digits, if that length is offered."""
+    """Return the length that an extension adds, from an integer or a string of digits, if it is offered."""
     given = validators.whole_number("seconds", value, "--seconds 8")
     if given in catalog.extension.seconds:
         return given
@@ -63,12 +63,12 @@ def _nearest_seconds(given: int, offered: tuple[int, ...]) -> str:
 
 
 def nearest_size(size: str, offered: Iterable[str]) -> str:
-    """Return the size of `offered` that is most like `size`: the orientation first, then the area."""
+    """Return the size in `offered` nearest to `size`: by orientation first, then by area."""
     return min(offered, key=lambda offer: size_distance(size, offer))
 
 
 def size_distance(one: str, other: str) -> tuple[bool, int]:
-    """Return how far two sizes are from each other, to compare with others of its kind."""
+    """Return the distance between two sizes, for comparison with other distances."""
     (width, height), (other_width, other_height) = _pixels(one), _pixels(other)
     turned = (width > height) != (other_width > other_height)
     return turned, abs(width * height - other_width * other_height)

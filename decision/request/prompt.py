@@ -1,7 +1,7 @@
 """A prompt as a structured, production-oriented spec: the template of the Sora skill's "Prompt augmentation".
 
-Only what somebody wrote goes in, line by line in the order of the template; nothing is invented and lines
-nobody asked for are left out. A prompt that already has the form is not wrapped a second time.
+The template contains only what was given, line by line in the order of the template; nothing is invented and
+empty lines are left out. A prompt that already has this form is not wrapped a second time.
 """
 
 import re
@@ -37,10 +37,10 @@ _LABELLED = re.compile(
 
 
 def augment(prompt: str, fields: Mapping[str, str]) -> str:
-    """Return `prompt` in the template with the lines of `fields`; keys are `FIELDS`, blank values are none.
+    """Return `prompt` in the template with the lines of `fields`; keys are `FIELDS`, blank ones are ignored.
 
-    A structured prompt gets the lines it does not have yet. `BadRequest` when it has one of them already,
-    since one of the two would be lost.
+    Missing lines are added to a structured prompt. `BadRequest` if it already has one of them, because one of
+    the two would be lost.
     """
     given = {name: fields[name].strip() for name in FIELDS if fields.get(name, "").strip()}
     if not is_structured(prompt):
@@ -51,20 +51,20 @@ def augment(prompt: str, fields: Mapping[str, str]) -> str:
 
 
 def is_structured(prompt: str) -> bool:
-    """Tell whether `prompt` is in the form of the template: its first line, or a Primary request line."""
+    """Return whether `prompt` has the form of the template: its first line, or a Primary request line."""
     text = prompt.lstrip()
     return bool(_LABELLED.match(text)) or "prompt" in labelled_lines(text)
 
 
 def labelled_lines(prompt: str) -> frozenset[str]:
-    """Return the fields that have a line in `prompt`; ``prompt`` stands for the primary request."""
+    """Return the fields that have a line in `prompt`; ``prompt`` is the primary request."""
     return frozenset(_FIELD_OF[match[1].lower()] for match in _LABELLED.finditer(prompt))
 
 
 def read_lines(prompt: str) -> dict[str, str]:
-    """Return the lines of a structured prompt by field; a prompt without the form is all ``prompt``.
+    """Return the lines of a structured prompt by field; any other prompt is all ``prompt``.
 
-    ``prompt`` stands for the primary request, and for what comes before the first label.
+    ``prompt`` is the primary request, and any text before the first label.
     """
     if not is_structured(prompt):
         return {"prompt": prompt}

@@ -1,8 +1,8 @@
-"""What a caller may ask for, parsed once: after `parse_request` the types are trusted.
+"""Parse requests, once: after `parse_request` the types are trusted.
 
-Whatever lies outside the vocabulary of the catalog, or belongs to another operation, is a typing error and
-raises `BadRequest`; nothing of it is recorded. Whether a well-formed request is allowed is the decision's to
-say (`decision.engine.decide`).
+A value outside the vocabulary of the catalog, or one that belongs to another operation, is an invalid request
+and raises `BadRequest`; nothing is recorded. Whether a valid request is allowed is decided in
+`decision.engine.decide`.
 
 The defaults (1280x720, 4 seconds, augmentation on) are those of the Sora skill's command line.
 """
@@ -49,15 +49,16 @@ AUTO = "auto"
 
 
 class RenderRequest(Parsed):
-    """A request that can be decided.
+    """A valid request.
 
-    `model`, `size` and `seconds` are what would be rendered: asked for in a create (`model` may be ``auto``);
-    in a remix or edit those of its source or source file, and `wished` keeps what was asked for besides. An
-    extension has the model and size of its source, and `seconds` is how much it adds.
+    `model`, `size` and `seconds` are what would be rendered: as requested for a create (`model` may be
+    ``auto``); those of the source or source file for a remix or edit, where `wished` keeps requested values.
+    An extension has the model and size of its source, and `seconds` is the length it adds.
 
     The first frame is one of `input_reference`, `reference_url` and `reference_file_id`; `further_images`
-    are kept and not sent. `options` are ``seed`` and ``loop``. `attested` says that the guardrails were
-    confirmed. `promotes` is the job of the draft this is made of, where it starts from no video of it.
+    are recorded but not sent. `options` are ``seed`` and ``loop``. `attested` says that the guardrails were
+    confirmed. `promotes` is the job of the draft that this final render is based on, if it has no source
+    video.
     """
 
     operation: Operation
@@ -86,25 +87,25 @@ class RenderRequest(Parsed):
 
     @property
     def sent_prompt(self) -> str:
-        """The prompt as it goes to the server."""
+        """The prompt as it is sent to the server."""
         return augment(self.prompt, self.fields) if self.augment else self.prompt
 
     @property
     def requested_model(self) -> str:
-        """The model that was asked for, ``auto`` where the choice was left open."""
+        """The requested model, ``auto`` if the choice was left open."""
         return self.model if self.source is None else self.wished.model or AUTO
 
     @property
     def total_seconds(self) -> int:
-        """How long the finished video is: of an extension, the source and what is added to it."""
+        """The length of the finished video; for an extension, the source plus what is added."""
         added_to = self.source if self.operation is Operation.EXTEND else None
         return self.seconds + (added_to.seconds if added_to else 0)
 
 
 def parse_request(*, catalog: Catalog, **values: object) -> RenderRequest:
-    """Return the request made of `values`, named as in `RenderRequest` without ``wished``; None is not given.
+    """Return the request for `values`, named as in `RenderRequest` without ``wished``; None means not given.
 
-    `BadRequest` names the first value that is wrong, what was expected, what came and the next step.
+    `BadRequest` names the first invalid value, what was expected, what came, and the next step.
     """
     given = {key: value for key, value in values.items() if value is not None}
     known = [key for key in RenderRequest.model_fields if key != "wished"]
@@ -137,7 +138,7 @@ def _wish(operation: Operation, given: Mapping[str, object], catalog: Catalog) -
 
 
 def _settled(operation: Operation, wish: Wish, material: Material, catalog: Catalog) -> dict[str, object]:
-    """Return model, size and seconds of what would be rendered, and the wishes these do not answer."""
+    """Return model, size and seconds of what would be rendered, and the requested values that differ."""
     source, file = material.source, material.source_file
     if source and operation is Operation.EXTEND:
         wished = wish.model_copy(update={"seconds": None})

@@ -1,4 +1,4 @@
-"""Starting points by asset type: prompts with blanks to fill, as data.
+"""Prompt templates by asset type, with blanks to fill, as data.
 
 A template gives a prompt and fields for `decision.request.prompt.augment`, and suggests purpose, size and
 seconds. What is left blank stays ``{like_this}``, where `decision.advice.missing.missing_details` finds it.
@@ -21,26 +21,26 @@ BLANK = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
 class Blank(Entry):
-    """Something to be filled in: the question for it, and an example of an answer."""
+    """A blank to fill: its question, and an example answer."""
 
     ask: str
     example: str
 
 
 class Draft(NamedTuple):
-    """A prompt and fields, ready for a request."""
+    """A prompt and its fields, ready for a request."""
 
     prompt: str
     fields: Mapping[str, str]
 
     @property
     def text(self) -> str:
-        """The whole as one structured prompt, for a file and ``--prompt-file``."""
+        """Everything as one structured prompt, for a file and ``--prompt-file``."""
         return augment(self.prompt, self.fields)
 
 
 class Template(Entry):
-    """One starting point; `blanks` are all that `prompt` and `fields` leave open, in the order to ask."""
+    """One template; `blanks` are all blanks of `prompt` and `fields`, in the order to ask."""
 
     title: str
     use_when: str

@@ -47,13 +47,13 @@ Approvers = dict[Person, Annotated[tuple[PublicKey, ...], Field(min_length=1)]]
 
 
 def keys_of_several(approvers: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Return the keys that are named for more than one person: what they sign says nothing about who."""
+    """Return the keys named for more than one person: their signatures do not identify anyone."""
     keys = [key for own in approvers.values() for key in dict.fromkeys(own)]
     return sorted({key for key in keys if keys.count(key) > 1})
 
 
 def owner_of(key: str, approvers: Mapping[str, tuple[str, ...]]) -> str | None:
-    """Return whose `key` is, None where the policy names it for nobody."""
+    """Return the owner of `key`, None if the policy does not name it."""
     return next((person for person, own in approvers.items() if key in own), None)
 
 
@@ -61,27 +61,27 @@ Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 OVERRIDABLE = frozenset(
     {"SEVERAL_CHANGES", "NO_CHANGE_FOUND", "COST_ABOVE_LIMIT", "ATTESTATION_MISSING", "DRAFT_NOT_APPROVED"}
 )
-"""Denials that are somebody's rule; the others are facts, which nobody's permission changes."""
+"""Denials that come from rules; the others are facts, which no permission changes."""
 VERDICTS = frozenset({"single", "multiple", "none", "ambiguous"})
-"""What the rule of one change can come to."""
+"""The possible verdicts of the one-change rule."""
 CHANGING = frozenset({Operation.REMIX, Operation.EDIT})
-"""The operations whose changes are told apart."""
+"""The operations whose changes are classified."""
 
 
 class Change(StrEnum):
-    """What may need approval besides renders: changing the rules, and changing what may be spent."""
+    """Changes that may need approval, like renders: of the policy, and of budgets."""
 
     POLICY = "policy.activate"
     BUDGET = "budget.set"
 
     @property
     def command(self) -> str:
-        """How it is typed."""
+        """The command that makes the change."""
         return self.value.replace(".", " ")
 
 
 class ApprovalRule(Entry):
-    """A kind of render that needs `people` to approve it; `code` is the reason in the record.
+    """A kind of render that `people` must approve; `code` is the reason in the record.
 
     `change_verdicts` are those of `decision.one_change.verdict`: ``ambiguous`` holds remixes that cannot be
     told. With `signed` only approvals count that are signed with a key of the policy's approvers;
@@ -112,12 +112,12 @@ class ApprovalRule(Entry):
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """The changes it is for, none for a rule about renders."""
+        """The changes it applies to, empty for a rule about renders."""
         return tuple(one for one in self.operations or () if isinstance(one, Change))
 
     @property
     def wants_signature(self) -> bool:
-        """Whether an approval has to be signed."""
+        """Whether an approval must be signed."""
         return bool(self.signed or self.signed_by)
 
     def matches(
@@ -129,7 +129,7 @@ class ApprovalRule(Entry):
         change_verdict: str | None,
         cost_usd_micros: int,
     ) -> bool:
-        """Tell whether a render that would be allowed needs approval by this rule."""
+        """Return whether an otherwise allowed render needs approval under this rule."""
         return (
             (self.models is None or model in self.models)
             and (self.purposes is None or purpose in self.purposes)
@@ -139,7 +139,7 @@ class ApprovalRule(Entry):
         )
 
     def cannot_be_met(self, approvers: Collection[str]) -> Iterator[str]:
-        """Yield why nobody can give the approvals it asks for, nothing where enough of `approvers` can."""
+        """Yield why its approvals cannot be given, nothing if enough of `approvers` can give them."""
         signers = set(self.signed_by or approvers) & set(approvers)
         if self.wants_signature and len(signers) < self.people:
             yield (
@@ -148,7 +148,7 @@ class ApprovalRule(Entry):
             )
 
     def never_matches(self, catalog: Catalog) -> Iterator[str]:
-        """Yield why no render of `catalog` can ever match; nothing where one can, or it is for changes."""
+        """Yield why no render of `catalog` can ever match; nothing if one can, or if it is for changes."""
         if self.changes:
             return
         unknown = [name for name in self.models or () if name not in catalog.model_names]
@@ -178,7 +178,7 @@ class ApprovalRule(Entry):
             yield f"approval rule {self.code}: only a remix or an edit has one of its change_verdicts"
 
     def _dearest(self, catalog: Catalog) -> int:
-        """Return the most that a render it names may cost; what changes a video may be of the longest."""
+        """Return the highest cost of a render it names, with the longest video for operations on a source."""
         longest = max(*catalog.seconds, *catalog.extension.seconds)
         if not self.operations or set(self.operations) & CHANGING:
             longest = max(longest, catalog.extension.max_total_seconds)

@@ -1,7 +1,7 @@
-"""What there is to choose from: models, sizes, seconds, prices, as data with dates and sources.
+"""The catalog: models, sizes, lengths and prices, as data with dates and sources.
 
-A catalog knows no date of today. Where a fact has several dates, the newest holds; a caller who wants
-the prices of another day loads the catalog of that day.
+A catalog does not know today's date. If a fact has several dates, the newest applies; to use the prices of
+another day, load the catalog of that day.
 """
 
 from datetime import date
@@ -20,7 +20,7 @@ PositiveInt = Annotated[int, Field(gt=0, lt=2**31, strict=True)]
 
 
 class SizeOffer(Entry):
-    """A size, WIDTHxHEIGHT in pixels, and the class its price goes by."""
+    """A size, WIDTHxHEIGHT in pixels, and its price class."""
 
     size: Size
     size_class: SizeClass
@@ -37,7 +37,7 @@ class SecondsOffer(Entry):
 
 
 class Price(Entry):
-    """What a second of video costs in one size class, in micro-dollars."""
+    """The price of one second of video in a size class, in micro-dollars."""
 
     size_class: SizeClass
     usd_micros_per_second: PositiveInt
@@ -46,9 +46,9 @@ class Price(Entry):
 
 
 class Model(Entry):
-    """One model and all it offers; every size it offers has a price.
+    """One model and what it offers; every size has a price.
 
-    `retired` says when and why nobody serves it any more; it stays in the catalog for what it made.
+    `retired` says when and why it is no longer served; it stays in the catalog for its existing videos.
     """
 
     name: ModelName
@@ -69,9 +69,9 @@ class Model(Entry):
         return tuple(sorted({value for offer in self.seconds_offers for value in offer.values}))
 
     def cost_usd_micros(self, size: str, seconds: int, on: date | None = None) -> int | None:
-        """Return the price of `seconds` at `size` in micro-dollars, None where the size has no price.
+        """Return the price of `seconds` at `size` in micro-dollars, None if the size has no price.
 
-        It is the price of the day `on`, or the last one there is.
+        Prices are those of the day `on`, by default the latest.
         """
         classes = [offer.size_class for offer in self.size_offers if offer.size == size]
         prices = [
@@ -103,16 +103,16 @@ class Model(Entry):
 
 
 class PromptLimit(Entry):
-    """How long a prompt may be, in characters (code points)."""
+    """The maximum length of a prompt, in characters (code points)."""
 
     max_characters: PositiveInt
     source: str
 
 
 class ImageFormats(Entry):
-    """The media types a reference image may have, and how long its URL may be in characters.
+    """The media types of reference images, and the maximum length of their URL in characters.
 
-    With `any_size` it need not be of exactly the video's size: there are servers that scale it themselves.
+    With `any_size` an image need not have exactly the size of the video: some servers scale it.
     """
 
     media_types: tuple[str, ...] = Field(min_length=1)
@@ -122,21 +122,21 @@ class ImageFormats(Entry):
 
 
 class VideoFormats(Entry):
-    """The media types a video that is uploaded to be edited may have."""
+    """The media types of videos that are uploaded for editing."""
 
     media_types: tuple[str, ...] = Field(min_length=1)
     source: str
 
 
 class CharacterLimit(Entry):
-    """How many characters may appear in one video."""
+    """The maximum number of characters in one video."""
 
     max_per_video: PositiveInt
     source: str
 
 
 class ExtensionLimits(Entry):
-    """Lengths of what is added to a video, how often, and how long it may become in whole seconds."""
+    """Lengths of an extension, how many are allowed, and the maximum total length in whole seconds."""
 
     seconds: tuple[PositiveInt, ...] = Field(min_length=1)
     max_times: PositiveInt
@@ -144,13 +144,13 @@ class ExtensionLimits(Entry):
     source: str
 
     def fitting(self, source_seconds: int) -> tuple[int, ...]:
-        """Return the lengths that a video of `source_seconds` has room for, ascending."""
+        """Return the lengths that can be added to a video of `source_seconds`, ascending."""
         room = self.max_total_seconds - source_seconds
         return tuple(sorted(seconds for seconds in self.seconds if seconds <= room))
 
 
 class Snapshot(Entry):
-    """A dated state of a model under a name of its own; it offers and costs what that model does."""
+    """A dated version of a model under its own name; it offers and costs the same."""
 
     name: ModelName
     model: ModelName
@@ -158,9 +158,9 @@ class Snapshot(Entry):
 
 
 class Catalog(Document):
-    """Everything on offer; the order of the models is the order they are named in.
+    """Everything on offer, with the models in the order of the file.
 
-    Snapshots are nobody's choice but that of the person who names one: they are not in `models`.
+    Snapshots are used only when requested by name, so they are not in `models`.
     """
 
     name: str
@@ -174,32 +174,32 @@ class Catalog(Document):
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """Every name that may be asked for: the models in the order of the catalog, then the snapshots."""
+        """Every name that can be requested: the models in the order of the catalog, then the snapshots."""
         return tuple(model.name for model in self.models) + tuple(entry.name for entry in self.snapshots)
 
     @property
     def sizes(self) -> tuple[str, ...]:
-        """Every size that some model offers."""
+        """Every size that a model offers."""
         return tuple(dict.fromkeys(size for model in self.models for size in model.sizes))
 
     @property
     def seconds(self) -> tuple[int, ...]:
-        """Every length that some model offers, ascending."""
+        """Every length that a model offers, ascending."""
         return tuple(sorted({seconds for model in self.models for seconds in model.seconds}))
 
     def model(self, name: str) -> Model | None:
-        """Return the model or snapshot called `name`, None when the catalog has none."""
+        """Return the model or snapshot called `name`, or None."""
         tier = next((snapshot.model for snapshot in self.snapshots if snapshot.name == name), name)
         found = next((model for model in self.models if model.name == tier), None)
         return found.model_copy(update={"name": name}) if found else None
 
     def cost_usd_micros(self, model: str, size: str, seconds: int, on: date | None = None) -> int | None:
-        """Return what that render would cost in micro-dollars on a day, None where it has no price then."""
+        """Return the cost of a render in micro-dollars on a day, None if it has no price then."""
         found = self.model(model)
         return found.cost_usd_micros(size, seconds, on) if found else None
 
     def retired(self, model: str) -> str | None:
-        """Return why the model is not served any more, None where it is, or is not known."""
+        """Return why the model is no longer served, None if it is served or unknown."""
         found = self.model(model)
         return found.retired if found else None
 
@@ -221,11 +221,11 @@ class Catalog(Document):
 
 
 def load_catalog(toml: bytes) -> Catalog:
-    """Read a catalog from TOML; `BadDocument` says what is wrong with it and where."""
+    """Read a catalog from TOML; `BadDocument` says what is wrong and where."""
     return Catalog.load(toml)
 
 
 @cache
 def default_catalog() -> Catalog:
-    """Return the catalog that comes with the package: the Videos API at its last state."""
+    """Return the packaged catalog: the Videos API in its final state."""
     return load_catalog(files("decision").joinpath("catalog.toml").read_bytes())

@@ -1,7 +1,7 @@
-"""What catalog and policy have in common: data from TOML, frozen, identified by its canonical bytes.
+"""Documents such as the catalog and the policy: frozen data from TOML, identified by a digest.
 
-The digest is taken over the content, not over the file: comments, order of keys and white space do not
-change it. ``model_validate_json(canonical)`` gives the document back, years later too.
+The digest covers the content, not the file: comments, order of keys and white space do not change it.
+``model_validate_json(canonical)`` restores the document, even years later.
 """
 
 import re
@@ -28,7 +28,7 @@ _DOT = re.compile(r"[ \t]*\.[ \t]*")
 
 
 def key_lines(toml: str) -> Mapping[Path, int]:
-    """Return the line, from 1, of each table, key and element of an array, by its path."""
+    """Return the line number (from 1) of each table, key and array element, by its path."""
     lines: dict[Path, int] = {}
     for path, line in _Scan(toml).entries():
         for length in range(1, len(path) + 1):
@@ -37,13 +37,13 @@ def key_lines(toml: str) -> Mapping[Path, int]:
 
 
 def line_of(lines: Mapping[Path, int], path: Path) -> int | None:
-    """Return the line of `path`, or of the nearest thing around it; None where there is none."""
+    """Return the line of `path`, or of its nearest parent; None if there is none."""
     around = (path[:length] for length in range(len(path), 0, -1))
     return next((lines[part] for part in around if part in lines), None)
 
 
 class _Scan:
-    """One pass over the text; `at` is the position that is read next."""
+    """One pass over the text; `at` is the current position."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -77,12 +77,12 @@ class _Scan:
     def _value(self, path: Path) -> Iterator[tuple[Path, int]]:
         if self._take("["):
             count = 0
-            while self._goes_on("]"):
+            while self._has_more("]"):
                 yield (*path, count), self._line()
                 yield from self._value((*path, count))
                 count += 1
         elif self._take("{"):
-            while self._goes_on("}"):
+            while self._has_more("}"):
                 yield from self._pair(path)
         elif not self._match(_STRING):
             self._match(_SCALAR)
@@ -102,7 +102,7 @@ class _Scan:
         return (*array, self.counts[array])
 
     def _resolved(self, key: Path) -> Path:
-        """Return `key` with the index of the last table wherever it names an array of tables."""
+        """Return `key` with the index of the last table inserted after each array of tables."""
         path: Path = ()
         for part in key:
             path = (*path, part)
@@ -113,8 +113,8 @@ class _Scan:
         self._match(_BLANK)
         return self.at < len(self.text)
 
-    def _goes_on(self, closing: str) -> bool:
-        """Tell whether another element comes before `closing`; never twice at one place, so it ends."""
+    def _has_more(self, closing: str) -> bool:
+        """Return whether another element comes before `closing`; it never repeats a position, so it ends."""
         stuck = self.last == self.at
         self.last = self.at
         return self._next() and not self._take(closing) and not stuck
@@ -134,13 +134,13 @@ class _Scan:
 
 
 class Entry(BaseModel):
-    """Something inside a document."""
+    """A part of a document."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Document(Entry):
-    """A whole document: `canonical` is what is kept, `digest` what decisions cite."""
+    """A whole document: `canonical` is stored, `digest` is cited by decisions."""
 
     version: int
 
@@ -148,7 +148,7 @@ class Document(Entry):
     def canonical(self) -> bytes:
         """The content as canonical JSON (RFC 8785).
 
-        What is not said is left out: a key added later leaves the bytes of older documents as they are.
+        Unset keys are left out, so a key added later does not change the bytes of older documents.
         """
         return canonical_json(self.model_dump(mode="json", by_alias=True, exclude_none=True))
 
@@ -158,11 +158,11 @@ class Document(Entry):
         return sha256_hex(self.canonical)
 
     def __hash__(self) -> int:
-        """Hash the digest: pydantic's own would go through the content, which holds dicts."""
+        """Hash the digest; pydantic would hash the content, which holds dicts."""
         return hash(self.digest)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy; it works out its own bytes and digest, which pydantic would copy along."""
+        """Return a copy that computes its own bytes and digest, which pydantic would copy."""
         copied = super().model_copy(update=update, deep=deep)
         for name in ("canonical", "digest"):
             copied.__dict__.pop(name, None)
@@ -170,7 +170,7 @@ class Document(Entry):
 
     @classmethod
     def load(cls, toml: bytes) -> Self:
-        """Read the document from `toml`, UTF-8; `BadDocument` names line and key of what is wrong."""
+        """Read the document from `toml` (UTF-8); `BadDocument` names the line and key of each fault."""
         title = cls.__name__.lower()
         try:
             text = toml.decode()
@@ -193,7 +193,7 @@ def _complaints(error: ValidationError, text: str) -> str:
 
 
 def _follows_from_others(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
-    """Tell whether a list only counts as too short because entries of it are wrong."""
+    """Return whether a list counts as too short only because some of its entries are invalid."""
     place = problem["loc"]
     return problem["type"] == "too_short" and any(
         other["loc"][: len(place)] == place and other is not problem for other in problems
@@ -201,7 +201,7 @@ def _follows_from_others(problem: ErrorDetails, problems: Sequence[ErrorDetails]
 
 
 def _wrong(problem: ErrorDetails) -> str:
-    """Say what is wrong, and what was found where that is one value."""
+    """Describe the fault, with the value that was found if it is a single one."""
     if problem["type"] == "extra_forbidden":
         return "there is no such key; check its spelling"
     if problem["type"] == "tuple_type":

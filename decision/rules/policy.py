@@ -1,7 +1,7 @@
-"""How to choose among what is allowed: weights, and the fit of each model to each purpose, as data.
+"""The policy: weights, the fit of each model for each purpose, and rules for approvals, as data.
 
-The policy scores; it opens no gate, and may only add one. Points are whole numbers, so the same policy gives
-the same choice on every machine.
+The policy scores what is allowed. It can add gates but never removes one. Points are whole numbers, so the
+same policy gives the same choice on every machine.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
 
 
 class Weights(Entry):
-    """What each feature is worth, in points of score; `decision/policy.toml` says of which unit.
+    """The points per feature; `decision/policy.toml` gives the units.
 
-    Those after the first two count only where the ledger has measured, or the request says so.
+    All but the first two count only if the ledger has measurements, or if the request provides them.
     """
 
     fit_weight: Weight
@@ -40,14 +40,14 @@ class Weights(Entry):
 
 
 class Fit(Entry):
-    """How well a model suits a purpose, 0 to 100."""
+    """How well a model suits a purpose, from 0 to 100."""
 
     model: str
     fit: Percent
 
 
 class FaceRule(StrEnum):
-    """What is made of a face in a reference image, and of one that nobody could look for."""
+    """What to do about a face in a reference image, and about an image that could not be checked."""
 
     IGNORE = "ignore"
     WARN = "warn"
@@ -56,7 +56,7 @@ class FaceRule(StrEnum):
 
 
 class Requester(StrEnum):
-    """What establishes who asks for a render that needs approval."""
+    """How the requester of a render that needs approval must be identified."""
 
     TWO_SIGNERS = "two_signers"
     IDENTIFIED = "identified"
@@ -64,13 +64,13 @@ class Requester(StrEnum):
 
 
 class Policy(Document):
-    """Weights and fits; every purpose of the vocabulary has its line.
+    """Weights, fits and rules; every purpose of the vocabulary has an entry.
 
-    With `require_attestation`, nobody renders without having confirmed the guardrails. For the purposes of
-    `require_approved_draft` a render has to come from a draft that somebody approved. `approvals` and
+    With `require_attestation`, every render needs confirmed guardrails. For the purposes in
+    `require_approved_draft`, a render must be based on an approved draft. `approvals` and
     `overridable` are `decision.engine.approval`'s; `approvers` are the keys that requests and approvals may
     be signed with, `requesters` keys for requests only. `requester` says who may ask for what needs
-    approval: somebody under a typed name too, who then takes one more signed approval (``two_signers``,
+    approval: anyone under a typed name, who then needs one more signed approval (``two_signers``,
     which None means), only under a login or signed (``identified``), or only signed.
     `reference_faces` says what a human face in the first frame means; None warns. What the catalog calls
     retired is denied, unless `allow_retired_models`.
@@ -90,26 +90,26 @@ class Policy(Document):
     allow_retired_models: StrictBool | None = None
 
     def request_keys(self, person: str) -> tuple[str, ...]:
-        """Return the keys that `person` may sign requests with."""
+        """Return the keys with which `person` may sign requests."""
         return *(self.approvers or {}).get(person, ()), *(self.requesters or {}).get(person, ())
 
     def rules_for(self, change: Change) -> tuple[ApprovalRule, ...]:
-        """Return the rules that want `change` approved."""
+        """Return the rules that require approval of `change`."""
         return tuple(rule for rule in self.approvals or () if change in (rule.operations or ()))
 
     @property
     def requesting(self) -> Approvers:
-        """The keys that requests may be signed with, by person."""
+        """The keys with which requests may be signed, by person."""
         people = dict.fromkeys((*(self.approvers or {}), *(self.requesters or {})))
         return {person: self.request_keys(person) for person in people}
 
     def features(self, model: str, purpose: str, *, cost: int, cheapest: int) -> Mapping[str, int]:
-        """Return what the score of a model is made of; `cost` and `cheapest` in micro-dollars."""
+        """Return the features of a model for its score; `cost` and `cheapest` in micro-dollars."""
         fits = {line.model: line.fit for line in self.purposes[purpose]}
         return {"fit": fits.get(model, 0), "cost_percent_of_cheapest": cost * WHOLE_PERCENT // cheapest}
 
     def score(self, features: Mapping[str, int]) -> int:
-        """Return the points of a model with these features; one that is not there counts nothing."""
+        """Return the score of a model with these features; missing features count as zero."""
         weights = self.weights
         promoted = features.get("promotes_approved") and weights.promotion_cost_weight is not None
         cost_weight = weights.promotion_cost_weight if promoted else weights.cost_weight
@@ -123,7 +123,7 @@ class Policy(Document):
         )
 
     def warnings(self, catalog: Catalog) -> tuple[str, ...]:
-        """Return what is no error and has no effect: rules that can never match, models nobody offers."""
+        """Return warnings about entries without effect: rules that never match, unknown models."""
         rules = [warning for rule in self.approvals or () for warning in rule.never_matches(catalog)]
         rules += [
             reason for rule in self.approvals or () for reason in rule.cannot_be_met(self.approvers or ())
@@ -187,11 +187,11 @@ class Policy(Document):
 
 
 def load_policy(toml: bytes) -> Policy:
-    """Read a policy from TOML; `BadDocument` says what is wrong with it and where."""
+    """Read a policy from TOML; `BadDocument` says what is wrong and where."""
     return Policy.load(toml)
 
 
 @cache
 def default_policy() -> Policy:
-    """Return the policy that comes with the package."""
+    """Return the packaged policy."""
     return load_policy(files("decision").joinpath("policy.toml").read_bytes())

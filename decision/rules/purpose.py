@@ -1,3 +1,3 @@
-"""What a render can be for: a closed vocabulary, which every policy covers."""
+"""The purposes of a render: a closed vocabulary that every policy covers."""
 
 PURPOSES = ("draft", "concept", "iteration", "social", "review", "final", "marketing", "cinematic", "client")

@@ -94,7 +94,7 @@ def test_a_denial_the_policy_lets_be_overridden_is_set_aside(remix: Parse, catal
     decided = override(denied, "SEVERAL_CHANGES", catalog=catalog, policy=PEOPLE)
     assert isinstance(decided, RenderDecided)
     assert decided.basis.inputs["overridden"] == "SEVERAL_CHANGES"
-    assert "somebody entitled to it set aside SEVERAL_CHANGES" in why(decided)
+    assert "an entitled person overrode SEVERAL_CHANGES" in why(decided)
 
 
 def test_an_override_does_not_replace_an_approval(parse: Parse, catalog: Catalog) -> None:
