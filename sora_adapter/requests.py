@@ -65,8 +65,8 @@ class SubmitCall:
     """A submission: `model` is our name for it, `seconds` whole seconds, `size` ``<width>x<height>``.
 
     A remix and an edit use only `prompt` and a source, an extension also `seconds`; the server keeps the rest
-    unchanged. The source is `source_video_id`, or for an edit `source_file`. `fields` go beyond the protocol;
-    `more_references` are sent together with an `input_reference` that is a file.
+    unchanged. The source is `source_video_id`, or for an edit `source_file`. `options` go beyond the
+    protocol; `more_references` are sent together with an `input_reference` that is a file.
     """
 
     operation: Operation
@@ -76,8 +76,8 @@ class SubmitCall:
     seconds: int
     input_reference: ReferenceFile | ReferenceUrl | ReferenceId | None = None
     more_references: tuple[ReferenceFile, ...] = ()
-    characters: tuple[str, ...] = ()
-    fields: Mapping[ExtraField, str | int | bool] = field(default_factory=dict)
+    character_ids: tuple[str, ...] = ()
+    options: Mapping[ExtraField, str | int | bool] = field(default_factory=dict)
     source_video_id: str | None = None
     source_file: ReferenceFile | None = None
 
@@ -85,10 +85,10 @@ class SubmitCall:
     def wants(self) -> tuple[Wanted, ...]:
         """What the server must offer for this call."""
         uploads = self.operation is Operation.EDIT and self.source_file is not None
-        wanted: list[Wanted] = ["edit_upload" if uploads else self.operation.value, *self.fields]
+        wanted: list[Wanted] = ["edit_upload" if uploads else self.operation.value, *self.options]
         if self.more_references:
             wanted.append("input_references")
-        if self.characters:
+        if self.character_ids:
             wanted.append("character")
         if isinstance(self.input_reference, ReferenceUrl | ReferenceId):
             wanted.append(self.input_reference.form)
@@ -155,15 +155,15 @@ def _create(call: SubmitCall, profile: Profile, upload: bytes | None, more_uploa
         "model": profile.server_model(call.model),
         "size": call.size,
         "seconds": _seconds(call, profile),
-        **dict[str, Any](call.fields.items()),
+        **dict[str, Any](call.options.items()),
     }
     file = call.upload if upload is not None else None
-    if call.characters:
-        body["characters"] = [{"id": character} for character in call.characters]
+    if call.character_ids:
+        body["characters"] = [{"id": character} for character in call.character_ids]
     if isinstance(call.input_reference, ReferenceUrl | ReferenceId):
         body.update(_reference(call.input_reference, profile))
     elif file is not None and upload is not None:
-        if profile.create_as != "json_only" and not call.characters:
+        if profile.create_as != "json_only" and not call.character_ids:
             return _upload(body, file, upload, list(zip(call.more_references, more_uploads, strict=True)))
         body["input_reference"] = {"image_url": _data_url(file, upload)}  # JSON has no place for a file
     is_json = profile.create_as in {"json", "json_only"}

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import click
 
 from decision.request.dimensions import read_size, size_of
-from decision.request.request import DEFAULT_SIZE
+from decision.request.request import DEFAULT_SIZE, RenderRequest
 from decision.rules.catalog import Catalog
 from render_service.assets.fit import Fit, Frame, as_found, first_frame, read_fit
 from render_service.assets.inputs import NOTHING, Material
@@ -77,6 +77,11 @@ class Ingredients:
         """Return the flag of the first that was typed, None where none was."""
         typed = (field.name for field in fields(self) if getattr(self, field.name) not in (None, ()))
         return next((f"--{name.replace('_', '-')}" for name in typed), None)
+
+    def named_as_asked(self) -> dict[str, Any]:
+        """Return the options that have the name of a value of a request, and so become it as they are."""
+        names = (field.name for field in fields(self) if field.name in RenderRequest.model_fields)
+        return {name: getattr(self, name) for name in names}
 
 
 class LoopCommand(click.Command):
@@ -172,8 +177,8 @@ def gather(
         "further_images": tuple(frame.image for frame in further),
         "reference_url": extra.input_reference_url,
         "reference_file_id": extra.input_reference_file_id,
-        "character_ids": extra.character_ids,
         "options": {"seed": extra.seed, "loop": extra.loop},
+        **extra.named_as_asked(),
     }
     contents = tuple(frame.content for frame in further)
     if first is None:

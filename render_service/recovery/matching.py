@@ -8,10 +8,11 @@ of another source.
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ledger.events import Operation
 from render_service.recovery.attempts import Attempt
+from render_service.submission.recorded_call import SENT, comparable
 from sora_adapter.models import Observation
 
 
@@ -79,20 +80,9 @@ def may_stand_for(one: Attempt, other: Attempt) -> bool:
     return one.prompt is not None and _essence(one) == _essence(other)
 
 
-def _essence(attempt: Attempt) -> tuple[object, ...]:
-    asked = attempt.asked
-    image, file, url = asked.input_reference, asked.source_file, asked.reference_url
-    return (
-        asked.operation,
-        attempt.prompt,
-        attempt.intent.model,
-        asked.size,
-        asked.seconds,
-        image.sha256 if image else None,
-        file.sha256 if file else None,
-        (url.text or url.commitment) if url else None,
-        asked.reference_file_id,
-        asked.character_ids,
-        tuple(sorted(asked.options.items())),
-        asked.remix_video_id,
-    )
+def _essence(attempt: Attempt) -> dict[str, Any]:
+    """Return what was sent; of a URL whose text was erased, the commitment."""
+    sent = {name: value for name, value in comparable(attempt.asked).items() if name in SENT}
+    url = attempt.asked.reference_url
+    by_url = {"reference_url": url.commitment} if url is not None and url.text is None else {}
+    return sent | by_url | {"prompt": attempt.prompt, "model": attempt.intent.model}

@@ -98,32 +98,62 @@ def _apply(fix: Fix, flags: Flags, operation: Operation) -> Operation:
     return operation
 
 
-def _asked(ruling: Considered, asked: RenderRequested) -> Flags:
-    """Return the flags the request was made with, as far as its record tells."""
+def _asked(ruling: Considered, requested: RenderRequested) -> Flags:
+    """Return the flags the request was made with, as far as its record tells.
+
+    A field that is not written out in `_typed` has the flag of its own name.
+    """
+    typed = _typed(ruling, requested)
+    flags: Flags = {flag: value for of_field in typed.values() for flag, value in of_field.items()}
+    others = (name for name in RenderRequested.model_fields if name not in typed)
+    return flags | {f"--{name.replace('_', '-')}": _value(name, requested) for name in others}
+
+
+def _typed(ruling: Considered, requested: RenderRequested) -> dict[str, Flags]:
+    """Return by field what is typed for it where that is not just its value, in the order of the line."""
     inputs = ruling.basis.inputs
-    creates, extends = asked.operation is Operation.CREATE, asked.operation is Operation.EXTEND
-    size = asked.size if creates else inputs.get("wished_size")
+    creates, extends = requested.operation is Operation.CREATE, requested.operation is Operation.EXTEND
+    size = requested.size if creates else inputs.get("wished_size")
     seconds = inputs.get("seconds") if creates or extends else inputs.get("wished_seconds")
-    limit = asked.max_cost_usd_micros
+    limit, image, url = requested.max_cost_usd_micros, requested.input_reference, requested.reference_url
     return {
-        "--id": None if creates else _source(asked),
-        "--prompt": _text(asked.prompt, "prompt"),
-        **{f"--{name.replace('_', '-')}": _text(asked.fields[name], name) for name in _given(asked)},
-        "--model": None if asked.requested_model == AUTO else asked.requested_model,
-        "--size": None if size == DEFAULT_SIZE else str(size or "") or None,
-        "--seconds": None if creates and seconds == DEFAULT_SECONDS else str(seconds or "") or None,
-        "--input-reference": _text(asked.input_reference.name, "file") if asked.input_reference else None,
-        "--input-reference-url": _text(asked.reference_url, "url") if asked.reference_url else None,
-        "--input-reference-file-id": asked.reference_file_id,
-        "--character-id": " --character-id ".join(asked.character_ids) or None,
-        "--seed": str(asked.options["seed"]) if "seed" in asked.options else None,
-        "--loop": asked.options.get("loop") is True,
-        "--purpose": None if asked.purpose == "draft" else asked.purpose,
-        "--promotes": asked.source_job if creates else None,
-        "--max-cost": None if limit is None else usd_digits(limit),
-        "--attest": asked.attested,
-        "--no-augment": inputs.get("augment") is False,
+        "operation": {"--id": None if creates else _source(requested)},
+        "prompt": {"--prompt": _text(requested.prompt, "prompt")},
+        "fields": {
+            f"--{name.replace('_', '-')}": _text(requested.fields[name], name) for name in _given(requested)
+        },
+        "requested_model": {
+            "--model": None if requested.requested_model == AUTO else requested.requested_model
+        },
+        "size": {"--size": None if size == DEFAULT_SIZE else str(size or "") or None},
+        "seconds": {
+            "--seconds": None if creates and seconds == DEFAULT_SECONDS else str(seconds or "") or None
+        },
+        "input_reference": {"--input-reference": _text(image.name, "file") if image else None},
+        "reference_url": {"--input-reference-url": _text(url, "url") if url else None},
+        "reference_file_id": {"--input-reference-file-id": requested.reference_file_id},
+        "character_ids": {"--character-id": " --character-id ".join(requested.character_ids) or None},
+        "options": {
+            "--seed": str(requested.options["seed"]) if "seed" in requested.options else None,
+            "--loop": requested.options.get("loop") is True,
+        },
+        "purpose": {"--purpose": None if requested.purpose == "draft" else requested.purpose},
+        "source_job": {"--promotes": requested.source_job if creates else None},
+        "max_cost_usd_micros": {"--max-cost": None if limit is None else usd_digits(limit)},
+        "attested": {"--attest": requested.attested},
+        "augmented_prompt": {"--no-augment": inputs.get("augment") is False},
+        **{name: {} for name in _NOT_TYPED},
     }
+
+
+_NOT_TYPED = ("request_key", "further_images", "remix_video_id", "source_file", "profile")
+
+
+def _value(name: str, requested: RenderRequested) -> str | bool | None:
+    value = getattr(requested, name)
+    if isinstance(value, Private):
+        return _text(value, name)
+    return value if value is None or isinstance(value, bool) else str(value)
 
 
 _FLAGS = frozenset(name.replace("_", "-") for name in FIELDS)

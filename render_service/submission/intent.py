@@ -1,6 +1,6 @@
 """From a request to what is recorded of it: the event, and the intent of each attempt."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from decision.request.request import RenderRequest
 from ledger.events import RenderDecided, RenderRequested, SubmissionIntended
@@ -15,46 +15,51 @@ from sora_adapter.profiles import Profile
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
+SEALED = frozenset(
+    name
+    for name, field in RenderRequested.model_fields.items()
+    if field.annotation in {Private, Private | None}
+)
+"""The texts of a request of which the record keeps a commitment."""
+
 
 def requested(assets: AssetStore | None, request: RenderRequest, material: Material) -> RenderRequested:
     """Return the event of `request`, with its files stored if there are `assets`.
 
-    Its ``seconds`` is the finished video's length.
+    A field that has one name in both is recorded as it is asked for, or sealed where the record keeps only a
+    commitment. Written out is what is recorded otherwise; ``seconds`` is the finished video's length.
     """
-    image, video = request.input_reference, request.source_file
-    sent = request.sent_prompt
-    return RenderRequested(
-        operation=request.operation,
-        request_key=request.request_key,
-        prompt=Private.seal("prompt", request.prompt),
-        fields={name: Private.seal(f"fields.{name}", text) for name, text in request.fields.items()},
-        augmented_prompt=Private.seal("augmented_prompt", sent) if sent != request.prompt else None,
-        size=request.size,
-        seconds=request.total_seconds,
-        input_reference=(
+    image, video, source, sent = (
+        request.input_reference,
+        request.source_file,
+        request.source,
+        request.sent_prompt,
+    )
+    contents = material.further if assets else (None,) * len(request.further_images)
+    otherwise: dict[str, Any] = {
+        "fields": {name: Private.seal(f"fields.{name}", text) for name, text in request.fields.items()},
+        "augmented_prompt": Private.seal("augmented_prompt", sent) if sent != request.prompt else None,
+        "seconds": request.total_seconds,
+        "input_reference": (
             keep_image(assets, image, material.reference, "input_reference", material.original)
             if image
             else None
         ),
-        further_images=tuple(
+        "further_images": tuple(
             keep_image(assets, further, content, f"further_images.{index}")
-            for index, (further, content) in enumerate(
-                zip(request.further_images, material.further, strict=True)
-            )
+            for index, (further, content) in enumerate(zip(request.further_images, contents, strict=True))
         ),
-        reference_url=Private.seal("reference_url", request.reference_url) if request.reference_url else None,
-        reference_file_id=request.reference_file_id,
-        character_ids=request.character_ids,
-        options={name: value for name, value in request.options.items()},  # noqa: C416  # a copy of its own
-        source_job=request.source.job_id if request.source else request.promotes,
-        remix_video_id=request.source.video_id if request.source else None,
-        source_file=keep_video(assets, video, material.video) if video else None,
-        attested=request.attested,
-        purpose=request.purpose,
-        requested_model=request.requested_model,
-        profile=request.profile,
-        max_cost_usd_micros=request.max_cost_usd_micros,
-    )
+        "source_job": source.job_id if source else request.promotes,
+        "remix_video_id": source.video_id if source else None,
+        "source_file": keep_video(assets, video, material.video) if video else None,
+    }
+    as_asked = {name: _recorded(name, request) for name in RenderRequested.model_fields.keys() - otherwise}
+    return RenderRequested(**as_asked, **otherwise)
+
+
+def _recorded(name: str, request: RenderRequest) -> Any:
+    value = getattr(request, name)
+    return Private.seal(name, value) if value and name in SEALED else value
 
 
 def intended(

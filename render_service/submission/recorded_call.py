@@ -7,8 +7,9 @@ their digest: those that came with the command if they are the ones, else those 
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ledger.canonical import digest
 from ledger.events import InputReference, RenderDecided, RenderRequested, SourceFile
@@ -52,31 +53,41 @@ class Files:
         return content
 
 
-def call_of(asked: RenderRequested, ruling: RenderDecided, files: Files) -> SubmitCall:
+def call_of(requested: RenderRequested, ruling: RenderDecided, files: Files) -> SubmitCall:
     """Return what is asked of the server for a request that was decided so.
 
-    `NotReady` if its text was erased, or a file it needs is missing or damaged.
+    A field that has one name in the record and in the call is sent as it was recorded. `NotReady` if its text
+    was erased, or a file it needs is missing or damaged.
     """
-    return SubmitCall(
-        operation=asked.operation,
-        prompt=text_of(files.job_id, "prompt", asked.augmented_prompt or asked.prompt),
-        model=ruling.model,
-        size=asked.size,
-        seconds=int(ruling.basis.inputs["seconds"] or asked.seconds),  # of an extension, what is added
-        input_reference=_reference(asked, files),
-        characters=asked.character_ids,
-        fields=dict(asked.options),  # type: ignore[arg-type]  # the record's vocabulary is part of the adapter's
-        source_video_id=asked.remix_video_id,
-        source_file=files.read(asked.source_file) if asked.source_file else None,
-    )
+    otherwise: dict[str, Any] = {
+        "prompt": text_of(files.job_id, "prompt", sent_prompt(requested)),
+        "model": ruling.model,
+        "seconds": int(ruling.basis.inputs["seconds"] or requested.seconds),  # of an extension, what is added
+        "input_reference": _reference(requested, files),
+        "source_video_id": requested.remix_video_id,
+        "source_file": files.read(requested.source_file) if requested.source_file else None,
+    }
+    names = {field.name for field in fields(SubmitCall)} & RenderRequested.model_fields.keys()
+    as_recorded = {name: _sent(name, requested, files.job_id) for name in names - otherwise.keys()}
+    return SubmitCall(**as_recorded, **otherwise)
 
 
-def _reference(asked: RenderRequested, files: Files) -> ReferenceFile | ReferenceUrl | ReferenceId | None:
-    if asked.input_reference is not None:
-        return files.read(asked.input_reference)
-    if asked.reference_url is not None:
-        return ReferenceUrl(text_of(files.job_id, "reference URL", asked.reference_url))
-    return ReferenceId(asked.reference_file_id) if asked.reference_file_id else None
+def _sent(name: str, requested: RenderRequested, job_id: str) -> Any:
+    value = getattr(requested, name)
+    return text_of(job_id, name.replace("_", " "), value) if isinstance(value, Private) else value
+
+
+def sent_prompt(requested: RenderRequested) -> Private:
+    """Return the prompt as it goes to the server."""
+    return requested.augmented_prompt or requested.prompt
+
+
+def _reference(requested: RenderRequested, files: Files) -> ReferenceFile | ReferenceUrl | ReferenceId | None:
+    if requested.input_reference is not None:
+        return files.read(requested.input_reference)
+    if requested.reference_url is not None:
+        return ReferenceUrl(text_of(files.job_id, "reference URL", requested.reference_url))
+    return ReferenceId(requested.reference_file_id) if requested.reference_file_id else None
 
 
 def text_of(job_id: str, what: str, private: Private) -> str:
@@ -89,25 +100,53 @@ def text_of(job_id: str, what: str, private: Private) -> str:
     return private.text
 
 
-def request_sha256(asked: RenderRequested, model: str) -> str:
+NOT_SENT = frozenset(
+    {
+        "request_key",
+        "fields",
+        "augmented_prompt",
+        "further_images",
+        "source_job",
+        "attested",
+        "purpose",
+        "requested_model",
+        "profile",
+        "max_cost_usd_micros",
+    }
+)
+"""What the record of a request has for us; everything else of it is sent."""
+
+SENT = RenderRequested.model_fields.keys() - NOT_SENT
+
+
+def request_sha256(requested: RenderRequested, model: str) -> str:
     """Return the digest of what `call_of` sends; over the prompt's commitment, never over its text."""
-    prompt = asked.augmented_prompt or asked.prompt
-    return digest(
-        {
-            "operation": asked.operation.value,
-            "prompt": prompt.commitment,
-            "model": model,
-            "size": asked.size,
-            "seconds": asked.seconds,
-            "input_reference": asked.input_reference.sha256 if asked.input_reference else None,
-            "reference_url": asked.reference_url.commitment if asked.reference_url else None,
-            "reference_file_id": asked.reference_file_id,
-            "character_ids": list(asked.character_ids),
-            "options": dict(asked.options),
-            "remix_video_id": asked.remix_video_id,
-            "source_file": asked.source_file.sha256 if asked.source_file else None,
-        }
-    )
+    payload = requested.model_dump(mode="json", include=SENT)
+    payload |= {"prompt": sent_prompt(requested).commitment, "model": model}
+    files = ((name, getattr(requested, name)) for name in ("input_reference", "source_file"))
+    return digest(payload | {name: file.sha256 for name, file in files if file})
+
+
+def comparable(requested: RenderRequested) -> dict[str, Any]:
+    """Return what a request asks for, to be compared with another: texts, and of files their digests.
+
+    A text that was erased is None.
+    """
+    return {name: _content_of(getattr(requested, name)) for name in RenderRequested.model_fields}
+
+
+def _content_of(value: Any) -> Any:
+    match value:
+        case Private():
+            return value.text
+        case InputReference() | SourceFile():
+            return value.sha256
+        case tuple():
+            return tuple(map(_content_of, value))
+        case dict():
+            return {key: _content_of(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 def _sha256(content: bytes) -> str:

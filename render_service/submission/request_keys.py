@@ -1,15 +1,19 @@
 """Requests that may be repeated: the same key gives the same job, another request under it is refused."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 
 from decision.request.request import RenderRequest
-from ledger.events import InputReference, RenderRequested
+from ledger.events import RenderRequested
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
+from render_service.assets.inputs import NOTHING
 from render_service.runtime.errors import RequestKeyTaken
 from render_service.session.event_ids import request_id
 from render_service.session.session import Session
+from render_service.submission.intent import requested
+from render_service.submission.recorded_call import comparable
 from render_service.submission.result import Placed, placed_in
 
 ANSWER_S = 5.0
@@ -65,36 +69,24 @@ def differences(before: RenderRequested, now: RenderRequest) -> list[str]:
     Where both ask for the same words with lines around them, those lines are the recorded ones: a newer
     version may word them otherwise, and what is sent is built from the record (`recorded_call`).
     """
-    url = before.reference_url.text if before.reference_url else None
-    pairs: dict[str, tuple[object, object]] = {
-        "operation": (before.operation, now.operation),
-        "prompt": (before.prompt.text, now.prompt),
-        "fields": ({k: v.text for k, v in before.fields.items()}, now.fields),
-        "size": (before.size, now.size),
-        "seconds": (before.seconds, now.total_seconds),
-        "model": (before.requested_model, now.requested_model),
-        "purpose": (before.purpose, now.purpose),
-        "profile": (before.profile, now.profile),
-        "cost limit": (before.max_cost_usd_micros, now.max_cost_usd_micros),
-        "source": (before.remix_video_id, now.source.video_id if now.source else None),
-        "draft": (None if before.remix_video_id else before.source_job, now.promotes),
-        "source file": (_digest(before.source_file), _digest(now.source_file)),
-        "input reference": (_digest(before.input_reference), _digest(now.input_reference)),
-        "reference": ((url, before.reference_file_id), (now.reference_url, now.reference_file_id)),
-        "further images": (_digests(before.further_images), [i.sha256 for i in now.further_images]),
-        "characters": (before.character_ids, now.character_ids),
-        "options": (dict(before.options), dict(now.options)),
-    }
-    differing = [name for name, (then, today) in pairs.items() if then != today]
+    then, today = comparable(before), comparable(requested(None, now, NOTHING))
+    if before.remix_video_id is not None:  # the video is compared; a job of it may have come to be known
+        then["source_job"] = today["source_job"]
+    changed = [name for name in then if then[name] != today[name] and name not in _COMPARED_APART]
+    differing = list(dict.fromkeys(_WORDS.get(name, name.replace("_", " ")) for name in changed))
     is_augmented = before.augmented_prompt is not None
     if not {"prompt", "fields"}.intersection(differing) and is_augmented != (now.sent_prompt != now.prompt):
         differing.append("augmentation")  # --no-augment, now or then
     return differing
 
 
-def _digest(file: object) -> str | None:
-    return getattr(file, "sha256", None)
-
-
-def _digests(images: tuple[InputReference, ...]) -> list[str]:
-    return [image.sha256 for image in images]
+_COMPARED_APART = frozenset({"request_key", "augmented_prompt", "attested"})
+_WORDS: Mapping[str, str] = {
+    "requested_model": "model",
+    "max_cost_usd_micros": "cost limit",
+    "remix_video_id": "source",
+    "source_job": "draft",
+    "reference_url": "reference",
+    "reference_file_id": "reference",
+    "character_ids": "characters",
+}

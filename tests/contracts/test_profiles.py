@@ -325,7 +325,7 @@ async def test_a_character_is_made_shown_and_used_or_the_server_is_not_asked(ser
         if server.profile.offers("character"):
             made = await client.create_character("Rufus", clip)
             assert await client.get_character(made.character_id) == made
-            assert await _created(client, replace(CALL, characters=(made.character_id,)))
+            assert await _created(client, replace(CALL, character_ids=(made.character_id,)))
         else:
             with pytest.raises(OperationUnsupported, match="characters"):
                 await client.create_character("Rufus", clip)
@@ -336,7 +336,7 @@ async def test_a_character_is_made_shown_and_used_or_the_server_is_not_asked(ser
 
 @every_server()
 async def test_a_field_beyond_the_protocol_is_taken_or_the_server_is_not_asked(server: Server) -> None:
-    seeded = replace(CALL, fields={"seed": 7})
+    seeded = replace(CALL, options={"seed": 7})
     async with server.client() as client:
         if server.profile.offers("seed"):
             assert await _created(client, seeded)

@@ -26,7 +26,7 @@ PARTS = {"prompt": "a fox runs", "model": "sora-2", "size": "1280x720", "seconds
 
 
 def test_a_create_is_a_form_of_text(call: SubmitCall) -> None:
-    post = post_of(replace(call, fields={"seed": 7, "loop": True}), profile("custom"))
+    post = post_of(replace(call, options={"seed": 7, "loop": True}), profile("custom"))
     assert (post.path, post.multipart, post.body) == ("/videos", True, {**PARTS, "seed": "7", "loop": "true"})
 
 
@@ -42,12 +42,12 @@ def test_an_image_the_server_fetches_is_an_object_in_json(
 
 
 def test_characters_are_a_list_of_objects_in_json(call: SubmitCall) -> None:
-    post = post_of(replace(call, characters=("char_1", "char_2")), profile("openai"))
+    post = post_of(replace(call, character_ids=("char_1", "char_2")), profile("openai"))
     assert (post.multipart, post.body["characters"]) == (False, [{"id": "char_1"}, {"id": "char_2"}])
 
 
 def test_an_upload_beside_characters_becomes_a_data_url(call: SubmitCall) -> None:
-    post = post_of(replace(call, characters=("char_1",), input_reference=FOX), profile("openai"), b"PNG")
+    post = post_of(replace(call, character_ids=("char_1",), input_reference=FOX), profile("openai"), b"PNG")
     assert (post.multipart, post.files) == (False, None)
     assert post.body["input_reference"] == {"image_url": "data:image/png;base64,UE5H"}
 
@@ -124,9 +124,9 @@ def test_an_id_that_would_leave_the_path_is_no_character(character_id: str) -> N
     [
         ("litellm", {"input_reference": URL}, "an input reference by URL: LiteLLM makes a broken upload"),
         ("sglang", {"input_reference": ReferenceId("file_1")}, "an input reference by file id"),
-        ("litellm", {"characters": ("char_1",)}, "characters: LiteLLM sends characters to api.openai.com"),
-        ("openai", {"fields": {"seed": 7}}, "a seed: its server has create, remix"),
-        ("litellm", {"fields": {"loop": True}}, "loops"),
+        ("litellm", {"character_ids": ("char_1",)}, "characters: LiteLLM sends characters to api.openai.com"),
+        ("openai", {"options": {"seed": 7}}, "a seed: its server has create, remix"),
+        ("litellm", {"options": {"loop": True}}, "loops"),
         ("openai", {"input_reference": FOX, "more_references": (FOX,)}, "several input references"),
         ("sglang", {"operation": Operation.REMIX, "source_video_id": "video_0"}, "remixes: its server has"),
         ("litellm", {"operation": Operation.EDIT, "source_file": CLIP}, "edits of an uploaded video"),

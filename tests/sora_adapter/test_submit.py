@@ -288,7 +288,7 @@ async def test_what_the_profile_does_not_offer_is_never_sent(
     server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     with pytest.raises(OperationUnsupported, match="does not offer a seed"):
-        await client.submit(intent, replace(call, fields={"seed": 7}))
+        await client.submit(intent, replace(call, options={"seed": 7}))
     assert server.connections == 0
 
 
