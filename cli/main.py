@@ -111,7 +111,7 @@ class LazyGroup(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         command = getattr(import_module(f"cli.commands.{name}"), f"{name}_command")
-        assert isinstance(command, click.Command)  # noqa: S101  # our own module
+        assert isinstance(command, click.Command)  # our own module
         return command
 
     def resolve_command(

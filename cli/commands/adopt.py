@@ -81,7 +81,7 @@ def _adopt_all(inv: Invocation) -> None:
     async def follow(session: "Session") -> "Archive":
         if not output.shows_progress():
             return await archive(session)
-        from rich.status import Status  # noqa: PLC0415
+        from rich.status import Status
 
         with Status("listing …", console=output.console(stderr=True)) as status:
             return await archive(session, lambda now: status.update(_summary(now.document())))

@@ -29,6 +29,6 @@ def completion_command(*, shell: str) -> None:
       sora-ledger completion bash
     """
     made = get_completion_class(shell)
-    assert made is not None  # noqa: S101  # click knows the three
+    assert made is not None  # click knows the three
     completion = made(cli, {}, PROGRAM, VARIABLE)
     output.print_text(completion.source_template % completion.source_vars())

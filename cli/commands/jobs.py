@@ -106,7 +106,7 @@ def jobs_command(  # noqa: PLR0913  # one parameter per option
 
 def _drawn(jobs: "list[Job]") -> "list[Tree]":
     """Draw each job that was made from none of the others, with what was made from it."""
-    from rich.tree import Tree  # noqa: PLC0415
+    from rich.tree import Tree
 
     roots: list[Tree] = []
     path: list[Tree] = []

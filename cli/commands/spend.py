@@ -64,7 +64,7 @@ def _document(spent: "Spent") -> dict[str, Any]:
 
 
 def _text(console: "Console", found: "Spending") -> None:
-    from rich.table import Table  # noqa: PLC0415  # rich: only for text
+    from rich.table import Table  # rich: only for text
 
     if not found.parts:
         console.print("nothing was spent or reserved")
@@ -94,7 +94,7 @@ def _left(usd_micros: int | None, limit_usd_micros: int | None) -> str:
 
 
 def _plain(text: str) -> Any:
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text
 
     return Text(text)
 

@@ -33,7 +33,7 @@ def progress(job: Job) -> "Iterator[Watch | None]":
     if not output.shows_progress() or job.outcome is not None:
         yield None
         return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=output.console(stderr=True)) as bar:

@@ -34,7 +34,7 @@ def progress_table(planned: "Sequence[Planned]") -> "Iterator[Watch | None]":
     if not output.shows_progress():
         yield None
         return
-    from rich.live import Live  # noqa: PLC0415
+    from rich.live import Live
 
     latest: dict[int, Member] = {}
 
@@ -54,7 +54,7 @@ def progress_table(planned: "Sequence[Planned]") -> "Iterator[Watch | None]":
 
 
 def _table(members: "Sequence[Member]", total: int) -> "Table":
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table
 
     states = Counter(member.job.state.value for member in members)
     summary = ", ".join(f"{count} {state}" for state, count in states.items())

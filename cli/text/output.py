@@ -197,7 +197,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     if not shows_progress():
         yield _progress_lines(what)
         return
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress
 
     with Progress(console=console(stderr=True)) as bar:
         task = bar.add_task(what, total=None)

@@ -92,7 +92,7 @@ def check_url(url: str) -> None:
 def _open(url: str, *, read_only: bool) -> EventStore:
     path = file_of(url)
     if path is None:
-        from ledger.store.postgres import PostgresStore  # noqa: PLC0415  # only the store in use is loaded
+        from ledger.store.postgres import PostgresStore  # only the store in use is loaded
 
         return PostgresStore(url, read_only=read_only)
     check_url(url)
@@ -103,7 +103,7 @@ def open_snapshot(url: str) -> "AbstractContextManager[Snapshot]":
     """Open one consistent look at every table of the ledger at `url`, for `ledger.verify`."""
     path = file_of(url)
     if path is None:
-        from ledger.store.postgres.snapshot import PostgresSnapshot  # noqa: PLC0415  # the store in use
+        from ledger.store.postgres.snapshot import PostgresSnapshot  # the store in use
 
         return PostgresSnapshot(url)
     from ledger.store.sqlite.snapshot import SqliteSnapshot  # noqa: PLC0415
@@ -115,7 +115,7 @@ def open_tail(url: str, since: int) -> "AbstractContextManager[Tail]":
     """Open a look at what the ledger at `url` has after position `since`, for `ledger.verify.incremental`."""
     path = file_of(url)
     if path is None:
-        from ledger.store.postgres.snapshot import PostgresTail  # noqa: PLC0415  # the store in use
+        from ledger.store.postgres.snapshot import PostgresTail  # the store in use
 
         return PostgresTail(url, since)
     from ledger.store.sqlite.snapshot import SqliteTail  # noqa: PLC0415
@@ -135,7 +135,7 @@ def label_of(url: str) -> str:
     path = file_of(url)
     if path is not None:
         return str(path)
-    from ledger.store.postgres.errors import label  # noqa: PLC0415  # the store in use
+    from ledger.store.postgres.errors import label  # the store in use
 
     return label(url)
 

@@ -68,7 +68,7 @@ def replay(ledger: Ledger) -> Replay:
         jobs += replayed is not None
         if live != replayed and (live is None or live.position <= position):
             job = live or replayed
-            assert job is not None  # noqa: S101  # they differ, so one is there
+            assert job is not None  # they differ, so one is there
             drift.append(Drift(job.job_id, live, replayed))
     return Replay(position, jobs, drift)
 

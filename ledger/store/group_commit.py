@@ -36,7 +36,7 @@ class Request(Generic[Work, Result]):
         """Return the result, or raise what went wrong."""
         if self.error is not None:
             raise self.error
-        assert self.result is not None  # noqa: S101  # set with `done`
+        assert self.result is not None  # set with `done`
         return self.result
 
 

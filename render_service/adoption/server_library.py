@@ -75,7 +75,7 @@ async def delete(session: Session, job: Job, why: str | None = None) -> Job:
 
 
 async def _delete(session: Session, client: "VideosClient", job: Job, why: str | None) -> Job:
-    assert job.video_id is not None  # noqa: S101  # checked by the caller
+    assert job.video_id is not None  # checked by the caller
     deleted = await client.delete(job.video_id)
     if deleted.answer == "not_found":
         await _check_is_gone(session, client, job)
@@ -89,7 +89,7 @@ async def _delete(session: Session, client: "VideosClient", job: Job, why: str |
 
 async def _check_is_gone(session: Session, client: "VideosClient", job: Job) -> None:
     """Raise unless the server of a refused deletion does not know the video, and may be believed."""
-    assert job.video_id is not None  # noqa: S101  # checked by the caller
+    assert job.video_id is not None  # checked by the caller
     not_deleted = f"{client.base_url} answered 404 to the deletion of {job.video_id}"
     nothing = "nothing was recorded"
     try:

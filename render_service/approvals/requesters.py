@@ -11,6 +11,8 @@ from decision.rules.policy import Policy, Requester
 from ledger.events import Event, RenderHeld, RequestSigned
 from ledger.log.ledger import Ledger
 from ledger.record import ActorSource, Draft, Provenance, draft
+from render_service.approvals.statements import request_statement, sign
+from render_service.evidence.keys import read_signer
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 
@@ -60,7 +62,6 @@ class Asker:
         first = draft(event, who, now, event_id=event_id)
         if self.signer is None:
             return [first]
-        from render_service.approvals.statements import request_statement, sign  # noqa: PLC0415
 
         text = request_statement(
             ledger.ledger_id,
@@ -90,7 +91,6 @@ def asker(settings: Settings, policy: Policy) -> Asker:
     )
     if path is None:
         return unsigned
-    from render_service.evidence.keys import read_signer  # noqa: PLC0415  # cryptography: only who signs
 
     signer = read_signer(path)
     owner = owner_of(str(signer.verifier), policy.requesting)

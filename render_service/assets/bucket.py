@@ -55,7 +55,7 @@ class ObjectPlace:
 
     def keep(self, file: Digested) -> None:
         """Send a file unless it is there, and see that it arrived."""
-        import obstore  # noqa: PLC0415  # only where there is a bucket
+        import obstore  # only where there is a bucket
 
         store, key = self._of(file.name)
         with self._usable():
@@ -107,7 +107,7 @@ class ObjectPlace:
 
     def files(self) -> Iterator[Kept]:
         """Yield the objects under the place's URL."""
-        import obstore  # noqa: PLC0415
+        import obstore
 
         store, prefix = store_and_key(f"{self.url}/{CONTENT}")
         bucket = _bucket_of(self.url)
@@ -122,7 +122,7 @@ class ObjectPlace:
 
     def remove(self, name: str) -> None:
         """Delete an object."""
-        import obstore  # noqa: PLC0415
+        import obstore
 
         store, key = self._of(name)
         with self._usable():
@@ -137,8 +137,8 @@ class ObjectPlace:
 
     def put_note(self, content: bytes, *, replace: bool) -> None:
         """Write the note; a store that does not know the condition overwrites, so the note is read again."""
-        import obstore  # noqa: PLC0415
-        from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
 
         store, key = self._of(NOTE)
         with self._usable(), suppress(AlreadyExistsError):
@@ -149,7 +149,7 @@ class ObjectPlace:
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
-        from obstore.exceptions import BaseError  # noqa: PLC0415
+        from obstore.exceptions import BaseError
 
         try:
             yield
@@ -175,7 +175,7 @@ def store_and_key(uri: str) -> "tuple[ObjectStore, str]":
 @cache
 def opened(bucket: str) -> "ObjectStore":
     """Return a bucket, ready for use; once for the process."""
-    from obstore.store import from_url  # noqa: PLC0415
+    from obstore.store import from_url
 
     options = _TIMEOUTS | {"allow_http": _is_plain()}
     return from_url(bucket, client_options=options, retry_config=_RETRY)
@@ -196,7 +196,7 @@ def _google_account() -> Path:
 
 
 def _head(store: "ObjectStore", key: str) -> "ObjectMeta | None":
-    import obstore  # noqa: PLC0415
+    import obstore
 
     try:
         return obstore.head(store, key)
@@ -209,7 +209,7 @@ def _age(there: "ObjectMeta") -> timedelta:
 
 
 def _chunks(store: "ObjectStore", key: str) -> Iterator[bytes]:
-    import obstore  # noqa: PLC0415
+    import obstore
 
     for chunk in obstore.get(store, key).stream(min_chunk_size=PART_BYTES):
         yield bytes(chunk)

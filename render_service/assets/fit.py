@@ -52,7 +52,7 @@ def look_for_faces(content: bytes) -> Faces:
     """Return what is found in an image that Pillow can read."""
     if find_spec("cv2") is None:
         return Faces.NOT_CHECKED
-    from PIL import ImageOps  # noqa: PLC0415  # only where an image is given
+    from PIL import ImageOps  # only where an image is given
 
     with opened_image(io.BytesIO(content)) as image:
         grey = image.convert("L")
@@ -63,8 +63,8 @@ def look_for_faces(content: bytes) -> Faces:
 
 
 def _shows(grey: "Image", cascade: str) -> bool:
-    import cv2  # noqa: PLC0415  # an extra, and slow to load
-    import numpy as np  # noqa: PLC0415  # comes with it
+    import cv2  # an extra, and slow to load
+    import numpy as np  # comes with it
 
     smallest = max(24, min(grey.size) * SMALLEST_PERCENT // 100)
     classifier = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / cascade))
@@ -134,7 +134,7 @@ def _described(path: Path, content: bytes, media_type: str, pixels: tuple[int, i
 
 def _changed(content: bytes, size: str | None, fit: Fit | None) -> "Image | None":
     """Return the image upright, without metadata and fitted; None if it may be sent as it is."""
-    from PIL import ImageOps  # noqa: PLC0415  # only who gives an image pays for it
+    from PIL import ImageOps  # only who gives an image pays for it
 
     with opened_image(io.BytesIO(content)) as opened:
         opened.load()
@@ -161,7 +161,7 @@ def _has_metadata(image: "Image") -> bool:
 
 def _plain(image: "Image") -> "Image":
     """Return the pixels alone: in sRGB, nothing transparent, nothing beside them."""
-    from PIL import Image, ImageCms  # noqa: PLC0415
+    from PIL import Image, ImageCms
 
     profile = image.info.get("icc_profile")
     if profile and image.mode in {"RGB", "CMYK", "L"}:
@@ -183,7 +183,7 @@ def _plain(image: "Image") -> "Image":
 
 
 def _fitted(image: "Image", pixels: tuple[int, int], fit: Fit) -> "Image":
-    from PIL import ImageFilter, ImageOps  # noqa: PLC0415
+    from PIL import ImageFilter, ImageOps
 
     if fit is Fit.COVER:
         return ImageOps.fit(image, pixels)

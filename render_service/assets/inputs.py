@@ -23,7 +23,7 @@ QUICKTIME = "qt"  # the major brand of a .mov; everything else of its family is 
 
 def read_source_file(path: Path) -> SourceFile:
     """Return what the video at `path` is, `BadInput` if it is none; its seconds are rounded up."""
-    import av  # noqa: PLC0415  # only who gives a video pays for it
+    import av  # only who gives a video pays for it
 
     try:
         if not path.is_file() and not path.is_dir() and path.exists():

@@ -31,7 +31,7 @@ MICROSECONDS_PER_MS = 1_000
 
 def read_image(path: Path) -> tuple[bytes, str, int, int]:
     """Return content, media type, width and height of a reference image; `BadInput` if it is none."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
+    from PIL import Image, UnidentifiedImageError
 
     try:
         content = _content(path)
@@ -86,7 +86,7 @@ def opened_image(source: "Path | io.BytesIO") -> "Iterator[Image]":
 
     A picture that would fill the memory raises `DecompressionBombWarning` or `DecompressionBombError`.
     """
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -106,7 +106,7 @@ def probe(path: Path, media_type: str) -> Probe:
 
 
 def _probe_image(path: Path) -> Probe:
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with opened_image(path) as image:
@@ -120,7 +120,7 @@ def _probe_image(path: Path) -> Probe:
 
 
 def _probe_video(path: Path) -> Probe:
-    import av  # noqa: PLC0415
+    import av
 
     try:
         with av.open(str(path)) as container:

@@ -19,6 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from ledger.log.ledger import Ledger
 from ledger.private_files import OPEN, NewFile, make_folders
+from render_service.assets.bucket import ObjectPlace
 from render_service.assets.folder import (
     COPY_BYTES,
     FolderPlace,
@@ -302,7 +303,6 @@ def _check_digest(storage_uri: str, found: str) -> None:
 def _place_at(url: str) -> Place:
     if url.startswith("file:"):
         return FolderPlace.at(url)
-    from render_service.assets.bucket import ObjectPlace  # noqa: PLC0415  # only where there is a bucket
 
     return ObjectPlace(url)
 

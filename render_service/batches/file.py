@@ -168,14 +168,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
     if isinstance(value, json.JSONDecodeError):
         where = f"column {value.colno}" if value.lineno == 1 else "where the line ends"
-        raise ValueError(f"it is no valid JSON ({value.msg}, {where})")  # noqa: TRY004  # bad text
+        raise ValueError(f"it is no valid JSON ({value.msg}, {where})")  # bad text
     if isinstance(value, ValueError):
         raise value
     if isinstance(value, str):
         return Entry(line, number, value)
     if not isinstance(value, dict):
         found = "a list" if isinstance(value, list) else json.dumps(value)
-        raise ValueError(f"expected an object or a prompt, found {found}")  # noqa: TRY004  # bad text
+        raise ValueError(f"expected an object or a prompt, found {found}")  # bad text
     for key in value:
         _check_key(key, KEYS)
     given = {key: item for key, item in value.items() if item is not None}
@@ -196,7 +196,7 @@ def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
 def _fields(given: Mapping[str, Any]) -> dict[str, str]:
     inner = given.get("fields", {})
     if not isinstance(inner, dict):
-        raise ValueError(f"fields: expected an object, found {inner!r}")  # noqa: TRY004  # bad text
+        raise ValueError(f"fields: expected an object, found {inner!r}")  # bad text
     for key in inner:
         _check_key(key, FIELDS)
     beside = {key: given[key] for key in FIELDS if key in given}
@@ -205,7 +205,7 @@ def _fields(given: Mapping[str, Any]) -> dict[str, str]:
 
 def _text(value: Any, key: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{key}: expected text, found {value!r}")  # noqa: TRY004  # bad text
+        raise ValueError(f"{key}: expected text, found {value!r}")  # bad text
     return value
 
 

@@ -195,8 +195,8 @@ def _to_file(path: Path, data: bytes, replacing: Callable[[bytes], bytes]) -> tu
 
 
 def _to_store(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:
-    import obstore  # noqa: PLC0415  # only who publishes to one
-    from obstore.exceptions import BaseError  # noqa: PLC0415
+    import obstore  # only who publishes to one
+    from obstore.exceptions import BaseError
 
     store, key = store_and_key(target)
     try:

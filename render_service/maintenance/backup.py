@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ledger.errors import LedgerUnusable
 from ledger.log.ledger import Ledger, file_of, label_of, open_snapshot
 from ledger.private_files import make_folders
+from ledger.store.sqlite.backup import copy_file
+from ledger.verify import verify
 from render_service.maintenance.copy import copy_ledger
 from render_service.runtime.errors import BadInput
 
@@ -52,8 +54,6 @@ def back_up(url: str, file: Path, progress: Progress) -> Backup:
         pass
     if path is None:
         return _dump(url, file)
-    from ledger.store.sqlite.backup import copy_file  # noqa: PLC0415  # only the store in use is loaded
-
     copy_file(path, file, progress, check=lambda _: True)
     with Ledger.open(str(file)) as ledger:
         head = ledger.head()
@@ -61,8 +61,8 @@ def back_up(url: str, file: Path, progress: Progress) -> Backup:
 
 
 def _dump(url: str, file: Path) -> Backup:
-    from ledger.store.postgres.backup import dump  # noqa: PLC0415
-    from ledger.store.postgres.connection import Place  # noqa: PLC0415  # only the store in use is loaded
+    from ledger.store.postgres.backup import dump
+    from ledger.store.postgres.connection import Place  # only the store in use is loaded
 
     edge = dump(Place.at(url), file)
     kind, root = "postgresql", edge.root().hex()
@@ -102,8 +102,8 @@ def _from_archive(file: Path, url: str) -> "Report":
             f"backup {file}: it is an archive of PostgreSQL, and {label_of(url)} is a file: restore it to a "
             "database, then `sora-ledger copy` makes a file of it"
         )
-    from ledger.store.postgres.backup import restore as put  # noqa: PLC0415
-    from ledger.store.postgres.connection import Place  # noqa: PLC0415  # only the store in use is loaded
+    from ledger.store.postgres.backup import restore as put
+    from ledger.store.postgres.connection import Place  # only the store in use is loaded
 
     put(Place.at(url), file)
     return _verified(url)
@@ -118,8 +118,6 @@ def _from_file_to_server(file: Path, url: str, progress: Progress) -> "Report":
 
 
 def _from_file(file: Path, path: Path, progress: Progress) -> "Report":
-    from ledger.store.sqlite.backup import copy_file  # noqa: PLC0415  # only the store in use is loaded
-
     reports: list[Report] = []
 
     def check(copy: Path) -> bool:
@@ -135,7 +133,5 @@ def _from_file(file: Path, path: Path, progress: Progress) -> "Report":
 
 
 def _verified(url: str) -> "Report":
-    from ledger.verify import verify  # noqa: PLC0415
-
     with open_snapshot(url) as snapshot:
         return verify(snapshot)

@@ -185,7 +185,7 @@ def _spool(settings: Settings) -> Finding:
 
 def _server_standing(url: str) -> str | Finding:
     """Return who is connected to which server, or what is in the way of recording there."""
-    from ledger.store.postgres.grants import standing  # noqa: PLC0415  # only the store in use is loaded
+    from ledger.store.postgres.grants import standing  # only the store in use is loaded
 
     try:
         found = standing(url)

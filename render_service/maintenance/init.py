@@ -70,6 +70,6 @@ def _check_role(role: str, url: str) -> None:
 def _grants(url: str, role: str | None, *, applies: bool) -> str | None:
     if role is None:
         return None
-    from ledger.store.postgres.grants import grants_at  # noqa: PLC0415  # only the store in use is loaded
+    from ledger.store.postgres.grants import grants_at  # only the store in use is loaded
 
     return grants_at(url, role, run=applies)

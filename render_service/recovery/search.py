@@ -186,7 +186,7 @@ def _flight(ledger: Ledger, profile: Profile, seen: Observation) -> Flight | Non
     got = next((record for record in history if _gives(record.event, seen.video_id)), None)
     if got is None or seen.created_at is None:
         return None
-    assert isinstance(got.event, SubmissionAccepted | SubmissionRecovered)  # noqa: S101  # they give a video
+    assert isinstance(got.event, SubmissionAccepted | SubmissionRecovered)  # they give a video
     attempt_id = got.event.attempt_id
     [sent] = (record for record in history if _begins(record.event, attempt_id))
     intended_at, heard_at = (datetime.fromisoformat(record.recorded_at) for record in (sent, got))

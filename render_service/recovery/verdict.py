@@ -59,7 +59,7 @@ def conclude(
         return _ask(job, "the server answered with a video that another job has, so it may have made one")
     match finding.kind:
         case "found":
-            assert finding.video is not None  # noqa: S101  # that is what found means
+            assert finding.video is not None  # that is what found means
             return _found(job, finding.video, seen)
         case "wait":
             why = "a video that may be its own fits another attempt, which has to be settled first"

@@ -220,7 +220,7 @@ def read_settings(
 
 
 def _data_folder() -> Path:
-    from platformdirs import user_data_path  # noqa: PLC0415  # only where no ledger is named
+    from platformdirs import user_data_path  # only where no ledger is named
 
     return user_data_path("sora-ledger", appauthor=False)
 

@@ -76,8 +76,8 @@ def _suspicion(link: os.stat_result, found: os.stat_result) -> str | None:
 
 
 def _parsed(path: Path, text: str) -> dict[str, str]:
-    from dotenv import dotenv_values  # noqa: PLC0415  # only where there is a file to read
-    from dotenv.parser import parse_stream  # noqa: PLC0415
+    from dotenv import dotenv_values  # only where there is a file to read
+    from dotenv.parser import parse_stream
 
     for line in parse_stream(StringIO(text)):
         if line.error and _OURS.search(line.original.string):  # else not the ledger that is meant is used

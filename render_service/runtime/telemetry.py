@@ -85,7 +85,7 @@ class Log:
 
 
 def _configured() -> Any:
-    import structlog  # noqa: PLC0415  # costs 0.1 s: only who logs pays it
+    import structlog  # costs 0.1 s: only who logs pays it
 
     renderer = (
         structlog.dev.ConsoleRenderer(colors=True)

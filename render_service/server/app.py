@@ -124,7 +124,7 @@ async def _alive(_: Request) -> Response:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  # registered for nothing else
+    assert isinstance(error, HTTPException)  # registered for nothing else
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 

@@ -72,7 +72,7 @@ async def connection(settings: Settings, trace: Trace, profile: Profile) -> Asyn
         _check_key_goes_to(settings, profile)
         if profile.name == SANDBOX:
             base_url, key = await stack.enter_async_context(embedded_sandbox(settings)), None
-        from sora_adapter.client import VideosClient  # noqa: PLC0415  # openai takes half a second
+        from sora_adapter.client import VideosClient  # openai takes half a second
 
         client = VideosClient(profile, base_url, key, traceparent=lambda: trace.traceparent)
         yield await stack.enter_async_context(client)

@@ -77,7 +77,7 @@ class Receiving:
 
     async def take(self, client: "VideosClient", job: Job, variant: Variant) -> str:
         """Receive what is missing; returns the media type to store under."""
-        assert job.video_id is not None  # noqa: S101  # a completed job has a video
+        assert job.video_id is not None  # a completed job has a video
         begun = ResumePoint(self._incoming.bytes, self._tag) if self._tag and self._incoming.bytes else None
         async with client.fetch(job.video_id, variant, begun) as content:
             media_type = _media_type(content, variant)

@@ -174,7 +174,7 @@ async def _wait(  # how to wait belongs together
     watch: Watch | None,
 ) -> Job:
     current = job
-    assert job.video_id is not None  # noqa: S101  # a running job has a video
+    assert job.video_id is not None  # a running job has a video
 
     async def on_observation(seen: "Observation") -> None:
         nonlocal current

@@ -105,7 +105,7 @@ def _left(session: Session, job: Job, spooled: Spooled, drafts: Sequence[Draft])
     if there is None:
         return list(drafts)
     accepted = drafts[0].event
-    assert isinstance(accepted, SubmissionAccepted)  # noqa: S101  # no other outcome has an id others may have
+    assert isinstance(accepted, SubmissionAccepted)  # no other outcome has an id others may have
     return [session.draft(answered_with_anothers(session.ledger, job.profile, accepted))]
 
 

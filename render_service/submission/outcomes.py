@@ -203,7 +203,7 @@ def answered_with_anothers(
 
 async def _advanced(session: Session, job: Job, drafts: list[Draft]) -> Job:
     outcome = drafts[0].event
-    assert isinstance(outcome, Submission)  # noqa: S101  # that is what is recorded here
+    assert isinstance(outcome, Submission)  # that is what is recorded here
     while True:
         if job.attempt_id != outcome.attempt_id:  # it would end an attempt that is still to be answered
             raise _too_late(job, outcome)

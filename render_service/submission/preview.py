@@ -58,7 +58,7 @@ def preview(
     if isinstance(ruling, RenderDecided):
         call = call_of(requested(None, request, material), ruling, Files("JOB", None, material))
         upload = call.upload.content if call.upload else None
-        assert not isinstance(upload, Path)  # noqa: S101  # `Files` has read it
+        assert not isinstance(upload, Path)  # `Files` has read it
         post = post_of(call, server, upload)
     ahead = outlook(settings, request, even_if_retired=even_if_retired)
     return Preview(ruling, post, address(settings, request.profile), ahead)

@@ -37,7 +37,7 @@ async def patiently(
         try:
             return await ask()
         except ServerTrouble as trouble:
-            pace = pace_after_trouble(trouble, failures, FIRST_PAUSE_S, random.random())  # noqa: S311  # jitter
+            pace = pace_after_trouble(trouble, failures, FIRST_PAUSE_S, random.random())  # jitter
             await sleep(pace.pause_s)
     return await ask()
 

@@ -183,7 +183,7 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
     `same` is a draft of the very same ruling, made for another request.
     """
     asked, ruling = placed.requested, placed.ruling
-    assert placed.under is not None  # noqa: S101  # it was decided just now
+    assert placed.under is not None  # it was decided just now
     asking = asker(session.settings, placed.under.policy).drafts(
         session.ledger,
         placed.job.job_id,
@@ -220,7 +220,7 @@ async def _recorded(session: Session, placed: Placed) -> Placed:
 
 async def _opened(session: Session, placed: Placed, drafts: Sequence[Draft]) -> Job:
     """Record what a session opens with; `PolicyReplaced` if other rules than decided it are in force."""
-    assert placed.under is not None  # noqa: S101  # as for `opening`
+    assert placed.under is not None  # as for `opening`
     with replaced_if_refused(session.in_force, placed.under):
         return await session.advance(placed.job, drafts, under=placed.under)
 

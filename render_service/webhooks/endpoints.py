@@ -19,6 +19,7 @@ from sora_adapter.capabilities import require
 from sora_adapter.endpoints import Endpoint, NewSecret
 from sora_adapter.errors import SettingsUnusable
 from sora_adapter.profiles import profiles
+from sora_adapter.webhooks import checked_secret
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
@@ -83,8 +84,6 @@ def _profile_of(variable: str, settings: Settings) -> str:
 
 
 def _secrets(variable: str, text: str) -> tuple[str, ...]:
-    from sora_adapter.webhooks import checked_secret  # noqa: PLC0415  # openai takes half a second
-
     secrets = text.replace(",", " ").split()
     if not secrets:
         raise BadInput(f"{variable} is empty: set it to what `webhook register` printed, or unset it")

@@ -125,7 +125,7 @@ class StepRunner:
         except (WrongExpectedVersion, IllegalTransition) as passed:  # somebody else works on it too
             await self._put_off(jobs, SOON_S, passed)
         except ServerTrouble as trouble:
-            pace = pace_after_trouble(trouble, 0, self._terms.interval_s, random())  # noqa: S311  # a pause
+            pace = pace_after_trouble(trouble, 0, self._terms.interval_s, random())  # a pause
             await self._put_off(jobs, pace.pause_s, trouble)
         except NotReady as asks:
             await self._put_off(jobs, NEEDS_A_PERSON_S, asks)

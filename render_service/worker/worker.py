@@ -204,7 +204,7 @@ class Worker:
 
     async def _pause(self, stopping: "asyncio.Task[bool]") -> None:
         """Wait until it is time to look at the queue again, a hand is free, or it is time to stop."""
-        idle_s = self._terms.idle_s * (0.75 + random() / 2)  # noqa: S311  # workers take turns
+        idle_s = self._terms.idle_s * (0.75 + random() / 2)  # workers take turns
         waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {stopping}
         if len(self._hands) >= self._terms.at_once:
             waiting |= self._tasks

@@ -140,8 +140,8 @@ def recognise(connection: sqlite3.Connection, path: Path, *, reading: bool = Fal
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema to `SCHEMA_VERSION`; runs inside the caller's transaction."""
-    from sqlite_utils import Database  # noqa: PLC0415  # costs 0.1 s, and only a new or old file needs it
-    from sqlite_utils.migrations import Migrations  # noqa: PLC0415
+    from sqlite_utils import Database  # costs 0.1 s, and only a new or old file needs it
+    from sqlite_utils.migrations import Migrations
 
     migrations = Migrations("sora-ledger")
     for file in _migration_files():
