@@ -12,7 +12,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.options.placement import Placing, placing
 from cli.options.prompt import needed, prompting
-from decision.request.request import RenderRequest, Source
+from decision.request.request import RenderRequest
 from render_service.assets.inputs import Material, read_source_file
 
 
@@ -53,11 +53,8 @@ def edit_command(  # one parameter per option
         raise click.UsageError(f"name a video with --id, or give its file with --video; {given} given")
     asked["prompt"] = needed(prompt)
 
-    def request_from(source: Source, profile: str) -> RenderRequest:
-        return advised_request(inv, "edit", source, profile=profile, **asked)
-
     if name is not None:
-        derive(inv, name, request_from, dry_run=dry_run, how=how)
+        derive(inv, name, "edit", asked, dry_run=dry_run, how=how)
     elif video is not None:
         place_and_show(inv, *_of_file(inv, video, asked), dry_run=dry_run, how=how)
 

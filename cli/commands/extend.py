@@ -4,13 +4,11 @@ from typing import Any
 
 import click
 
-from cli.flows.advise import advised_request
 from cli.flows.derive import derive
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.placement import Placing, placing
 from cli.options.prompt import needed, prompting
-from decision.request.request import RenderRequest, Source
 
 
 @click.command("extend", short_help="Add seconds to the end of a video.")
@@ -41,7 +39,4 @@ def extend_command(  # one parameter per option
     """
     asked["prompt"] = needed(prompt)
 
-    def request_from(source: Source, profile: str) -> RenderRequest:
-        return advised_request(inv, "extend", source, profile=profile, **asked)
-
-    derive(inv, name, request_from, dry_run=dry_run, how=how)
+    derive(inv, name, "extend", asked, dry_run=dry_run, how=how)

@@ -4,7 +4,6 @@ from typing import Any
 
 import click
 
-from cli.flows.advise import advised_request
 from cli.flows.change import change_option, changed
 from cli.flows.derive import derive
 from cli.flows.split_remix import preview_split, remix_split
@@ -12,7 +11,6 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.options.placement import Placing, placing
 from cli.options.prompt import needed, prompting
-from decision.request.request import RenderRequest, Source
 from render_service.batches.split_remix import split_of
 
 
@@ -69,10 +67,7 @@ def remix_command(  # noqa: PLR0913  # one parameter per option
         _split(inv, name, wording, asked, dry_run=dry_run, poll_interval=poll_interval, timeout=timeout)
         return
 
-    def request_from(source: Source, profile: str) -> RenderRequest:
-        return advised_request(inv, "remix", source, prompt=wording, profile=profile, **asked)
-
-    derive(inv, name, request_from, dry_run=dry_run, how=how)
+    derive(inv, name, "remix", asked | {"prompt": wording}, dry_run=dry_run, how=how)
 
 
 def _split(
@@ -86,20 +81,7 @@ def _split(
     timeout: float,
 ) -> None:
     split = split_of(prompt, asked.pop("fields"), asked.pop("request_key"))
-
-    def request_from(source: Source, profile: str, part: str, key: str) -> RenderRequest:
-        return advised_request(
-            inv,
-            "remix",
-            source,
-            prompt=part,
-            fields=split.fields,
-            profile=profile,
-            request_key=key,
-            **asked,
-        )
-
     if dry_run:
-        preview_split(inv, name, split, request_from)
+        preview_split(inv, name, split, asked)
     else:
-        remix_split(inv, name, split, request_from, interval_s=poll_interval, timeout_s=timeout)
+        remix_split(inv, name, split, asked, interval_s=poll_interval, timeout_s=timeout)

@@ -28,11 +28,16 @@ MOST_LINES_SHOWN = 10
 
 
 def advised_request(
-    inv: Invocation, operation: str = "create", source: Source | None = None, **values: Any
+    inv: Invocation,
+    operation: str = "create",
+    source: Source | None = None,
+    *,
+    reminds: bool = True,
+    **values: Any,
 ) -> RenderRequest:
-    """Parse what was asked for, ask for what is missing, and say what could be better.
+    """Parse a request, ask for what is missing, and print advice; never called in an event loop.
 
-    What changes a video the server has names it as its `source`.
+    A request that changes a video names it as its `source`.
     """
     parsed = partial(parse_request, catalog=inv.rules.catalog, operation=operation, source=source)
     request = parsed(**values)
@@ -44,7 +49,8 @@ def advised_request(
             say(f"advice: {advice.message}")
         else:
             inv.log.warning("prompt.advice", code=advice.code, field=advice.field, message=advice.message)
-    _remind(inv, request)
+    if reminds:
+        _remind(inv, request)
     return request
 
 

@@ -1,18 +1,21 @@
 """``remix --split``: the remixes as they would be, or how far they came and the command that goes on."""
 
 import shlex
-from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.exit_codes import ExitCode
+from cli.flows.advise import advised_request
 from cli.flows.outcome import end
 from cli.flows.submit import placed_document, show_placed
+from cli.flows.video import job_of
 from cli.invocation import Invocation, say
 from cli.text.decisions import show_ruling
 from cli.text.printable import printable
 from decision.money import format_usd
+from decision.request.request import RenderRequest, Source, parse_request
 from render_service.batches.split_remix import remix_one_by_one
 from render_service.submission.preview import preview
 from render_service.submission.sources import source_ahead
@@ -20,41 +23,52 @@ from render_service.submission.sources import source_ahead
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from decision.request.request import RenderRequest, Source
     from render_service.batches.split_remix import Progress, Split
     from render_service.session.session import Session
     from render_service.submission.preview import Preview
 
-RequestFrom = Callable[["Source", str, str, str], "RenderRequest"]
 
-
-def preview_split(inv: Invocation, name: str, split: "Split", request_from: RequestFrom) -> None:
+def preview_split(inv: Invocation, name: str, split: "Split", options: dict[str, Any]) -> None:
     """Emit what would be decided on each remix of `split`, and their cost; exit 3 if one would be denied.
 
-    Each is decided as if it were of the video called `name`: the results it would be of are not there yet,
+    Each is decided as if it were of the video called `name`: the results they start from do not exist yet,
     and have the same shape.
     """
-    with inv.ledger() as ledger:
-        source, profile = source_ahead(ledger, name)
-    requests = [request_from(source, profile, part, split.key) for part in split.prompts]
-    tried = inv.even_if_retired
-    seen = [(request, preview(inv.settings, request, even_if_retired=tried)) for request in requests]
-    cost = sum(getattr(one.ruling, "cost_usd_micros", 0) for _, one in seen)
-    jobs = [one.document(request) for request, one in seen]
+    requests = _advised(inv, name, split, options)
+    retired = inv.even_if_retired
+    previews = [(request, preview(inv.settings, request, even_if_retired=retired)) for request in requests]
+    cost = sum(getattr(remix.ruling, "cost_usd_micros", 0) for _, remix in previews)
+    jobs = [remix.document(request) for request, remix in previews]
     document = {"dry_run": True, "remixes": len(jobs), "cost_usd_micros": cost, "jobs": jobs}
-    inv.emit(document, lambda console: _preview_text(console, seen, cost))
-    for line in seen[0][1].outlook.lines():
+    inv.emit(document, lambda console: _preview_text(console, previews, cost))
+    for line in previews[0][1].outlook.lines():
         say(line)
-    if any(one.post is None for _, one in seen):
+    if any(remix.post is None for _, remix in previews):
         raise click.exceptions.Exit(ExitCode.DENIED)
 
 
-def _preview_text(console: "Console", seen: "list[tuple[RenderRequest, Preview]]", cost: int) -> None:
-    for number, (request, one) in enumerate(seen, 1):
-        console.print(f"[bold]{number} of {len(seen)}[/]", end=" ")
+def _advised(inv: Invocation, name: str, split: "Split", options: dict[str, Any]) -> "list[RenderRequest]":
+    """Return the remixes as requests, all of the video called `name`, after asking for what is missing."""
+    with inv.ledger() as ledger:
+        source, profile = source_ahead(ledger, name)
+    requests: list[RenderRequest] = []
+    for number, part in enumerate(split.prompts, 1):
+        values = options | {"prompt": part, "fields": requests[-1].fields if requests else split.fields}
+        key = f"{split.key}/{number}"
+        requests.append(
+            advised_request(
+                inv, "remix", source, profile=profile, request_key=key, reminds=not requests, **values
+            )
+        )
+    return requests
+
+
+def _preview_text(console: "Console", previews: "list[tuple[RenderRequest, Preview]]", cost: int) -> None:
+    for number, (request, remix) in enumerate(previews, 1):
+        console.print(f"[bold]{number} of {len(previews)}[/]", end=" ")
         console.print(printable(request.prompt), markup=False)
-        show_ruling(console, one.ruling, request)
-    console.print(f"{len(seen)} remixes, estimated to cost {format_usd(cost)} together")
+        show_ruling(console, remix.ruling, request)
+    console.print(f"{len(previews)} remixes, estimated to cost {format_usd(cost)} together")
     console.print("dry run: nothing was recorded, nothing was sent")
 
 
@@ -62,18 +76,27 @@ def remix_split(
     inv: Invocation,
     name: str,
     split: "Split",
-    request_from: RequestFrom,
+    options: dict[str, Any],
     *,
     interval_s: float,
     timeout_s: float,
 ) -> None:
     """Make the remixes of `split` and emit how far they came; ends with the code of the last job."""
+    job_id = job_of(inv, name).job_id
+    advised = _advised(inv, job_id, split, options)
+    fields = dict(advised[-1].fields)
+    split = replace(split, prompts=tuple(request.prompt for request in advised), fields=fields)
+    catalog = inv.rules.catalog
     count = len(split.prompts)
     say(f"{count} remixes, one after the other; --request-key {split.key} goes on after an interruption")
 
+    def request_from(source: Source, profile: str, prompt: str, key: str) -> RenderRequest:
+        values = options | {"prompt": prompt, "fields": split.fields, "request_key": key}
+        return parse_request(catalog=catalog, operation="remix", source=source, profile=profile, **values)
+
     async def follow(session: "Session") -> "Progress":
         return await remix_one_by_one(
-            session, name, split, request_from, interval_s=interval_s, timeout_s=timeout_s
+            session, job_id, split, request_from, interval_s=interval_s, timeout_s=timeout_s
         )
 
     progress = inv.session(follow)

@@ -1,15 +1,18 @@
 """Before a request is placed: what is missing stops it, what could be better is only said."""
 
+import asyncio
 import os
 import pty
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.flows import advise
 from ledger.events import RenderRequested
 from ledger.log.ledger import Ledger
 
@@ -80,6 +83,25 @@ def test_a_missing_detail_is_asked_for_on_a_terminal(sora: Any, folder: Path) ->
     assert process.wait(120) == 3
     assert b"what goes there? " in shown
     assert last_request(folder).prompt.text == "a red kettle on a slate"
+
+
+@pytest.mark.parametrize("words", [("remix",), ("edit",), ("extend", "--seconds", "4")])
+def test_a_question_is_asked_before_the_session_and_its_event_loop(
+    sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    server()
+    made = sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05").document["final"]
+    loops: list[object] = []
+
+    def answer(_: object) -> str:
+        with suppress(RuntimeError):  # raised outside a loop
+            loops.append(asyncio.get_running_loop())
+        return "teal"
+
+    monkeypatch.setattr(advise, "_ask", answer)
+    prompt = "Same shot and framing; shift the palette to {colour}"
+    ended = sora(*words, "--id", made["job_id"], "--prompt", prompt)
+    assert (ended.code, loops) == (0, [])
 
 
 def test_the_guardrails_are_shown_before_the_first_request_of_a_person(sora: Any) -> None:
