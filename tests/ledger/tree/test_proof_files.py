@@ -221,6 +221,11 @@ def test_signatures_of_the_same_text_are_joined_key_by_key() -> None:
     assert TreeHead(CHECKPOINT).with_signatures_of(there) == there
 
 
+def test_a_head_without_signatures_has_none_to_join() -> None:
+    head = TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER))
+    assert head.with_signatures_of(TreeHead(CHECKPOINT)) == head
+
+
 def test_signatures_of_another_text_are_not_joined() -> None:
     other = replace(CHECKPOINT, size=CHECKPOINT.size + 1)
     head = TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER))
