@@ -2,14 +2,14 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ledger.errors import RecordTooLarge
 from ledger.events import OutputAttached, RenderCancelled
 from ledger.private import Private, commit
-from ledger.record import Record, StoredRow, draft, new_event_id, new_job_id, timestamp
+from ledger.record import Record, StoredRow, draft, entries, new_event_id, new_job_id, timestamp
 
 NOTE = OutputAttached(workflow="trailer", uri="u")
 
@@ -124,3 +124,17 @@ def test_a_record_over_its_limit_is_refused(scribe: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr("ledger.record.RECORD_LIMIT_BYTES", size - 1)
     with pytest.raises(RecordTooLarge, match=f"a record has at most {size - 1} bytes, this one {size}"):
         scribe.draft(NOTE).placed("notes", 1, 1)
+
+
+@pytest.mark.parametrize("type_", ["a.type_before", "z.type_after"])
+def test_of_records_of_other_types_no_event_is_parsed(scribe: Any, type_: str) -> None:
+    class Unreadable:
+        type = type_
+
+        @property
+        def event(self) -> Any:
+            raise AssertionError("it was parsed")
+
+    wanted = scribe.draft(NOTE).placed("notes", 1, 1)
+    records = cast("Any", [Unreadable(), wanted])
+    assert [entry.event for entry in entries(records, OutputAttached)] == [NOTE]
