@@ -39,8 +39,9 @@ from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.errors import BadInput
 from render_service.session.jobs import after
 from render_service.session.session import Session
+from render_service.settlement.observe import ON_PURPOSE
 from render_service.settlement.settle import HAS_VIDEO
-from render_service.settlement.sweep import ON_PURPOSE, settle_all
+from render_service.settlement.sweep import settle_all
 from render_service.submission.intent import requested
 from render_service.submission.request_keys import differences, placed_under
 from render_service.submission.result import Placed

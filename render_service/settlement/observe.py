@@ -1,68 +1,98 @@
-"""Looking once at many videos of one server: by its list as far as that is cheaper, else one by one.
+"""One observation of many videos of one server: asked for, recorded where it is news, lost videos marked.
 
 Where the server has a list, pages of 100 are read until every video was on one, the list is at its end, or
 the videos that are left are fewer than the pages read. Those that were on no page are asked for one by one,
-and so are all where there is no list.
+and so are all where there is no list. What a sweep and a worker do after it, to wait or to finish, is theirs.
 """
 
 import asyncio
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from render_service.runtime.telemetry import Log
-from sora_adapter.errors import AnswerError, ServerTrouble, loggable
+from ledger.errors import LedgerError
+from ledger.job import Job
+from render_service.runtime.errors import ServiceError
+from render_service.session.session import Session
+from render_service.settlement.settle import mark_lost, record_observation
+from sora_adapter.errors import AdapterError, AnswerError, ServerTrouble, VideoNotFound, loggable
 from sora_adapter.models import Observation
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
 PAGE = 100
+ON_PURPOSE = (AdapterError, ServiceError, LedgerError)
+Source = Literal["poll", "list"]
 
 
-class Looked(NamedTuple):
-    """What was seen, by video id: in the list, and in answer to a question of its own."""
+class Observed(NamedTuple):
+    """A job after one observation: what the server showed, or the error there was instead.
 
-    listed: dict[str, Observation]
-    asked: dict[str, Observation | AnswerError]
+    The `source` of an error is ``poll`` too: a list says nothing of the videos that are not on it.
+    """
+
+    job: Job
+    source: Source
+    observation: Observation | None = None
+    error: Exception | None = None
 
 
-class Looking:
-    """Looks at the videos of one server; `slots` says how many single questions may be asked at a time."""
+class Observer:
+    """Observes the videos of one server; `slots` says how many may be asked for singly at a time."""
 
-    def __init__(self, client: "VideosClient", log: Log, slots: asyncio.Semaphore) -> None:
+    def __init__(self, session: Session, client: "VideosClient", slots: asyncio.Semaphore) -> None:
+        self._session = session
         self._client = client
-        self._log = log
         self._slots = slots
         self._lists = client.profile.can_list
 
-    async def at(self, video_ids: Collection[str]) -> Looked:
-        """Look at `video_ids`; raises `ServerTrouble` where the list cannot be had just now."""
-        due = frozenset(video_ids)
-        listed = await self._listed(due)
-        return Looked(listed, await self._asked([one for one in video_ids if one not in listed]))
+    async def observe(self, jobs: Collection[Job], timeout_s: float | None = None) -> list[Observed]:
+        """Observe `jobs`, which run, and record what is news; asking takes at most `timeout_s` seconds.
 
-    async def _listed(self, due: Collection[str]) -> dict[str, Observation]:
+        A video that its server knows no more is marked as lost once that may be believed. `ServerTrouble`
+        where the list cannot be had just now, `TimeoutError`: nothing is recorded then.
+        """
+        by_video = {job.video_id: job for job in jobs if job.video_id is not None}
+        async with asyncio.timeout(timeout_s):
+            listed = await self._list(frozenset(by_video))
+            polled = await self._poll([video_id for video_id in by_video if video_id not in listed])
+        # A crash here loses what was seen and nothing else: the jobs still run, and are observed again.
+        return await asyncio.gather(
+            *(self._record(by_video[video_id], answer, "list") for video_id, answer in listed.items()),
+            *(self._record(by_video[video_id], answer, "poll") for video_id, answer in polled.items()),
+        )
+
+    async def _record(self, job: Job, answer: Observation | AnswerError, source: Source) -> Observed:
+        try:
+            if isinstance(answer, Observation):
+                return Observed(await record_observation(self._session, job, answer, source), source, answer)
+            if isinstance(answer, VideoNotFound):
+                job = await mark_lost(self._session, self._client, job)
+        except ON_PURPOSE as error:
+            return Observed(await self._session.job(job.job_id), source, error=error)
+        return Observed(job, source, error=answer)
+
+    async def _list(self, due: Collection[str]) -> dict[str, Observation]:
         """Return the videos that the server's list shows, as far as reading on is worth it."""
-        seen: dict[str, Observation] = {}
+        observations: dict[str, Observation] = {}
         after, pages = None, 0
-        while self._lists and pages < len(due) - len(seen) - 1:
+        while self._lists and pages < len(due) - len(observations) - 1:
             try:
                 page = await self._client.list(limit=PAGE, after=after, order="desc")
             except ServerTrouble:
                 raise
-            except AnswerError as refused:  # a list that is none: every round would be told so again
-                self._log.warning("sweep.list_refused", **loggable(refused))
+            except AnswerError as refused:  # there is no list: it would be refused in every round
+                self._session.log.warning("sweep.list_refused", **loggable(refused))
                 self._lists = False
                 break
             pages += 1
-            found = {video.video_id: video for video in page.observations}
-            seen |= {video_id: found[video_id] for video_id in found if video_id in due}
+            observations |= {video.video_id: video for video in page.observations if video.video_id in due}
             if not page.has_more or page.last_id in {None, after}:
                 break
             after = page.last_id
-        return seen
+        return observations
 
-    async def _asked(self, video_ids: Sequence[str]) -> dict[str, Observation | AnswerError]:
+    async def _poll(self, video_ids: Sequence[str]) -> dict[str, Observation | AnswerError]:
         """Ask for videos one by one and return what was answered."""
 
         async def ask(video_id: str) -> Observation | AnswerError:

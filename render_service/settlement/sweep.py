@@ -2,7 +2,7 @@
 
 Rounds, until no job runs any more or the time is over. In each:
 
-- every running job is looked at (`looking`): 200 jobs cost two or three requests where the server has a list;
+- every running job is observed (`observe`): 200 jobs cost two or three requests where the server has a list;
 - what is news is recorded, and a job the server is done with is fetched and closed while the rounds go on.
 
 Jobs may come in while others are settled, as submissions are answered; the deadline counts from the last one.
@@ -12,17 +12,16 @@ included, is its own end and stops none of the others.
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from ledger.errors import LedgerError
 from ledger.job import Job, State
-from render_service.runtime.errors import ServiceError, WrongServer
+from render_service.runtime.errors import WrongServer
 from render_service.session.session import Session
-from render_service.settlement.observe import Looking
-from render_service.settlement.settle import HAS_VIDEO, finish, mark_lost, record_observation
-from sora_adapter.errors import AdapterError, AnswerError, PollTimeout, ServerTrouble, VideoNotFound
+from render_service.settlement.observe import ON_PURPOSE, Observer
+from render_service.settlement.settle import HAS_VIDEO, finish
+from sora_adapter.errors import PollTimeout, ServerTrouble
 from sora_adapter.models import Observation
 from sora_adapter.polling import (
     SHORTEST_POLL_S,
@@ -37,9 +36,7 @@ if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
 AT_ONCE = 16
-ON_PURPOSE = (AdapterError, ServiceError, LedgerError)
 
-Source = Literal["poll", "list"]
 Watch = Callable[[Job], None]
 
 
@@ -119,7 +116,7 @@ class Sweep:
         self._watch = watch
         self._running: dict[str, Job] = {}
         self.all_in = asyncio.Event()
-        self._looking = Looking(client, session.log, self._slots)
+        self._observer = Observer(session, client, self._slots)
 
     def begin(self, jobs: Iterable[Job]) -> None:
         """Take `jobs` in; those that run no more are finished at once."""
@@ -172,39 +169,26 @@ class Sweep:
                 task.cancel()
 
     async def _round(self, interval_s: float, left_s: float) -> Pace:
-        """Look once at every running job, record what is news, and return when to look again."""
-        due = frozenset(self._running)  # those that come in the meantime have their turn in the next round
-        async with asyncio.timeout(max(left_s, SHORTEST_POLL_S)):
-            listed, asked = await self._looking.at(due)
-        answered = {key: seen for key, seen in asked.items() if isinstance(seen, Observation)}
-        await asyncio.gather(
-            *(self._take_in(video_id, seen, "list") for video_id, seen in listed.items()),
-            *(self._take_in(video_id, seen, "poll") for video_id, seen in answered.items()),
-        )
-        await self._take_refusals(asked)
-        paces = [pace_after_look(seen, interval_s) for seen in answered.values() if not seen.is_final]
-        return min(paces, key=lambda pace: pace.pause_s, default=Pace(interval_s))
-
-    async def _take_refusals(self, asked: Mapping[str, Observation | AnswerError]) -> None:
-        """End the jobs whose question was answered for good; raise what may pass."""
-        passing = None
-        for video_id, answer in asked.items():
-            if isinstance(answer, ServerTrouble):
-                passing = answer
-            elif isinstance(answer, AnswerError):
-                job = self._running.pop(video_id)
-                is_unknown = isinstance(answer, VideoNotFound)
-                self._end(await mark_lost(self._session, self._client, job) if is_unknown else job, answer)
-        if passing:
+        """Observe every running job once, go on with what changed, and return when to observe again."""
+        due = list(self._running.values())  # those that come meanwhile have their turn in the next round
+        paces, passing = [], None
+        observed = await self._observer.observe(due, max(left_s, SHORTEST_POLL_S))
+        for job, source, observation, error in observed:
+            before = self._running[str(job.video_id)]
+            if isinstance(error, ServerTrouble):
+                passing = error
+                continue
+            if error is not None or job.state is not State.RUNNING:
+                del self._running[str(job.video_id)]
+            if error is not None:
+                self._end(job, error)
+            elif job is not before:
+                self._go_on(job)
+            if observation is not None and source == "poll" and not observation.is_final:
+                paces.append(pace_after_look(observation, interval_s))
+        if passing is not None:
             raise passing
-
-    async def _take_in(self, video_id: str, seen: Observation, source: Source) -> None:
-        job = self._running[video_id]
-        now = await self._or_end(job, record_observation(self._session, job, seen, source))
-        if now is None or now.state is not State.RUNNING:
-            del self._running[video_id]
-        if now is not None and now is not job:
-            self._go_on(now)
+        return min(paces, key=lambda pace: pace.pause_s, default=Pace(interval_s))
 
     def _go_on(self, job: Job) -> None:
         self._ends[job.job_id] = Settled(job)
@@ -216,17 +200,12 @@ class Sweep:
 
     async def _finish(self, job: Job) -> None:
         async with self._slots:
-            ended = await self._or_end(job, finish(self._session, self._client, job))
-        if ended is not None:
-            self._end(ended)
-
-    async def _or_end(self, job: Job, work: Awaitable[Job]) -> Job | None:
-        """Return what `work` makes of `job`; None if an error raised on purpose is the end of it."""
-        try:
-            return await work
-        except ON_PURPOSE as error:
-            self._end(await self._session.job(job.job_id), error)
-            return None
+            try:
+                ended = await finish(self._session, self._client, job)
+            except ON_PURPOSE as error:
+                self._end(await self._session.job(job.job_id), error)
+            else:
+                self._end(ended)
 
     def _end(self, job: Job, error: Exception | None = None) -> None:
         self._ends[job.job_id] = Settled(job, error)

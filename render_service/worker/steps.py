@@ -16,16 +16,15 @@ from ledger.job import Job, State
 from render_service.recovery.reconcile import reconcile
 from render_service.runtime.errors import AnsweredTooLate, AssetUnusable, NotReady
 from render_service.session.session import Session
-from render_service.settlement.observe import Looking
+from render_service.settlement.observe import Observed, Observer
 from render_service.settlement.overdue import is_overdue
-from render_service.settlement.settle import finish, mark_lost, record_observation
+from render_service.settlement.settle import finish
 from render_service.submission.result import placed_in
 from render_service.submission.retry import Patience
 from render_service.submission.submit import attempt, may_try_again, recorded_call
 from render_service.worker.leases import Capacity, Leases
 from render_service.worker.options import WorkerOptions
 from sora_adapter.errors import (
-    AdapterError,
     ContentTooLarge,
     ContentUnavailable,
     ServerTrouble,
@@ -93,7 +92,7 @@ class StepRunner:
         self._sending = asyncio.Semaphore(SENDING)
         self._asking = asyncio.Semaphore(ASKING)
         self._fetching = asyncio.Semaphore(FETCHING)
-        self._looking: dict[str, Looking] = {}
+        self._observers: dict[str, Observer] = {}
         self._overdue: set[str] = set()
         self.submitted = 0
         self.closed = 0
@@ -104,7 +103,7 @@ class StepRunner:
             case Step.SUBMIT:
                 await self._submit(jobs)
             case Step.OBSERVE:
-                await self._each(jobs, self._look(jobs))
+                await self._each(jobs, self._observe(jobs))
             case Step.RECONCILE:
                 await self._each(jobs, self._find(jobs))
             case Step.FINISH:
@@ -190,7 +189,7 @@ class StepRunner:
 
         await asyncio.gather(*map(one, jobs))
         if running:
-            await self._each(running, self._look(running))
+            await self._each(running, self._observe(running))
 
     async def _submit_one(self, job: Job, running: list[Job]) -> None:
         limit = self._terms.limit_of(job)
@@ -231,50 +230,32 @@ class StepRunner:
                 self._session.log.warning("job.needs_a_person", job_id=job_id, why=settlement.why)
             await self._hands.put(job_id, NEEDS_A_PERSON_S if asks else self._terms.interval_s)
 
-    # --- looking and finishing ---
+    # --- observing and finishing ---
 
-    async def _look(self, jobs: Sequence[Job]) -> None:
-        by_video = {job.video_id: job for job in jobs if job.video_id is not None}
+    async def _observe(self, jobs: Sequence[Job]) -> None:
         async with self._session.connect(self._session.profile(jobs[0].profile)) as client:
-            looking = self._looking.setdefault(
-                client.profile.name, Looking(client, self._session.log, self._asking)
-            )
-            listed, asked = await looking.at(list(by_video))
-            await asyncio.gather(
-                *(self._take_in(client, by_video[name], seen) for name, seen in listed.items()),
-                *(self._answered(client, by_video[name], answer) for name, answer in asked.items()),
-            )
+            name = client.profile.name
+            if name not in self._observers:
+                self._observers[name] = Observer(self._session, client, self._asking)
+            observed = await self._observers[name].observe(jobs)
+            await asyncio.gather(*(self._each([one.job], self._go_on(client, one)) for one in observed))
 
-    async def _answered(self, client: "VideosClient", job: Job, answer: "Observation | AdapterError") -> None:
-        if isinstance(answer, Observation):
-            await self._take_in(client, job, answer, listed=False)
-        else:
-            await self._each([job], self._refused(client, job, answer))
+    async def _go_on(self, client: "VideosClient", observed: Observed) -> None:
+        job, observation = observed.job, observed.observation
+        if observation is None:
+            raise observed.error or ValueError(f"{job.job_id}: neither observed nor refused")
+        if job.state is State.RUNNING:
+            await self._mind_age(job)
+            await self._hands.put(job.job_id, self._next_look_s(observation))
+            return
+        await self._capacity.free(job.job_id)
+        await self._finish(job, client)
 
-    async def _refused(self, client: "VideosClient", job: Job, answer: "AdapterError") -> None:
-        if isinstance(answer, VideoNotFound):
-            await mark_lost(self._session, client, job)
-        raise answer
-
-    async def _take_in(
-        self, client: "VideosClient", job: Job, seen: Observation, *, listed: bool = True
-    ) -> None:
-        async def taken_in() -> None:
-            now = await record_observation(self._session, job, seen, "list" if listed else "poll")
-            if now.state is State.RUNNING:
-                await self._mind_age(now)
-                await self._hands.put(now.job_id, self._next_look_s(seen))
-                return
-            await self._capacity.free(now.job_id)
-            await self._finish(now, client)
-
-        await self._each([job], taken_in())
-
-    def _next_look_s(self, seen: Observation) -> float:
+    def _next_look_s(self, observation: Observation) -> float:
         """Return the seconds to the next look: as the server says, else with the other jobs."""
-        if seen.poll_after_ms is None and seen.retry_after_ms is None:
+        if observation.poll_after_ms is None and observation.retry_after_ms is None:
             return self._terms.next_look_s(self._session.clock().timestamp())
-        return pace_after_look(seen, self._terms.interval_s).pause_s
+        return pace_after_look(observation, self._terms.interval_s).pause_s
 
     async def _finish(self, job: Job, client: "VideosClient | None" = None) -> None:
         """Keep the video and close the job."""

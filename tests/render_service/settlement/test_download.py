@@ -58,7 +58,7 @@ async def receive(base_url, folder, url):
             before = peak()
             with store.incoming() as incoming:
                 await drain(content, incoming)
-                uri = store.queue.keep(incoming, "video/mp4")
+                uri = store.keep(incoming, "video/mp4")
     print(incoming.bytes, store.locate(uri).bytes, peak() - before)
 
 asyncio.run(receive(*sys.argv[1:]))

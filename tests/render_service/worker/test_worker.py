@@ -256,7 +256,7 @@ async def test_a_worker_whose_ledger_fails_while_it_carries_out_a_step_ends(
     def gone(*_: Any) -> None:
         raise LedgerUnusable("the disk is gone")
 
-    monkeypatch.setattr(steps, "recorded", gone)
+    monkeypatch.setattr(steps, "placed_in", gone)
     with pytest.raises(LedgerUnusable, match="the disk is gone"):
         await here.work(until="never")
 
