@@ -1,1 +1,1 @@
-"""The append-only record: events, the jobs folded from them, proofs. Imports nothing of ours."""
+"""The append-only record: events, the jobs folded from them, proofs. Imports no other package."""

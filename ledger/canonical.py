@@ -1,9 +1,9 @@
 """Canonical JSON (RFC 8785), SHA-256 over it, and the leaf hash of a record.
 
-The full RFC 8785 needs an ECMAScript number printer and sorting by UTF-16 code units. We do not write
-values that need either: keys are ``[a-z0-9_]+``, numbers are integers below 2**53, there are no floats.
-Inside that subset the standard library's encoder gives the same bytes (a property test compares it with
-the ``rfc8785`` package), so the subset is enforced here and the fast encoder used.
+The full RFC 8785 needs an ECMAScript number printer and sorting by UTF-16 code units. Recorded values need
+neither: keys are ``[a-z0-9_]+``, numbers are integers below 2**53, there are no floats.
+Within that subset the standard library's encoder gives the same bytes (a property test compares it with
+the ``rfc8785`` package), so this module enforces the subset and uses the fast encoder.
 """
 
 import hashlib
@@ -21,17 +21,17 @@ _encode = json.JSONEncoder(
 
 
 class NotCanonicalError(ValueError):
-    """A value outside the subset: the message names the path, what was expected and what came."""
+    """A value outside the subset; the message names its path, what was expected and what was found."""
 
 
 def canonical_json(document: dict[str, Any]) -> bytes:
-    """Return `document` as canonical JSON in UTF-8; `NotCanonicalError` names what does not belong in it."""
+    """Return `document` as canonical JSON in UTF-8; `NotCanonicalError` if it is outside the subset."""
     _check(document, "$")
     return encoded(document)
 
 
 def encoded(document: dict[str, Any]) -> bytes:
-    """Return the canonical JSON of a `document` whose every value is known to lie in the subset."""
+    """Return the canonical JSON of a `document` whose values are known to be within the subset."""
     try:
         return _encode(document).encode()
     except UnicodeEncodeError as error:
@@ -66,12 +66,12 @@ def _check(value: Any, path: str) -> None:
         return
     if kind is int:
         if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-            raise NotCanonicalError(f"{path}: integers lie within ±(2**53 - 1), found {value}")
+            raise NotCanonicalError(f"{path}: integers are within ±(2**53 - 1), found {value}")
     elif kind is dict:
         for key, item in value.items():
             if type(key) is not str or not _is_key(key):
-                raise NotCanonicalError(f"{path}: keys are made of [a-z0-9_], found {key!r}")
-            if type(item) not in _PLAIN:  # most are: a call for each of them is what checking would cost
+                raise NotCanonicalError(f"{path}: keys match [a-z0-9_]+, found {key!r}")
+            if type(item) not in _PLAIN:  # most values are plain, and the call is what checking costs
                 _check(item, f"{path}.{key}")
     elif kind is list:
         for index, item in enumerate(value):

@@ -1,22 +1,22 @@
-"""The ledger's errors, drawn as a tree.
+"""The errors of the ledger, drawn as a tree.
 
 LedgerError
-├── AppendRefused            nothing was recorded; the caller decided something wrong or too late
-│   ├── EventIdConflict      these event ids stand for something else already
-│   ├── StaleFence           the lease was released, ran out or went to another holder
-│   ├── WrongExpectedVersion somebody appended to the stream in between
-│   ├── IllegalTransition    the job cannot go there from where it is
-│   ├── BudgetExceeded       the money is not there
+├── AppendRefused            nothing was recorded; the caller's decision was wrong or out of date
+│   ├── EventIdConflict      these event ids belong to other events
+│   ├── StaleFence           the lease was released, expired or went to another holder
+│   ├── WrongExpectedVersion another append to the stream came first
+│   ├── IllegalTransition    the job's state does not allow this step
+│   ├── BudgetExceeded       the budget's limit would be exceeded
 │   └── RecordTooLarge       a record or payload over its limit
 ├── LedgerUnusable           the store cannot serve: missing, foreign, newer, read-only, full, busy
-│   └── NewerFormat          what its first record says this software does not know
+│   └── NewerFormat          its first record names a format this version does not know
 ├── JobNotFound              no job has this id
 └── AmbiguousJob             several jobs have this prefix
 """
 
 
 class LedgerError(Exception):
-    """Whatever the ledger raises on purpose."""
+    """Base class of the ledger's errors."""
 
 
 class AppendRefused(LedgerError):
@@ -24,27 +24,27 @@ class AppendRefused(LedgerError):
 
 
 class EventIdConflict(AppendRefused):
-    """Some of the event ids are taken by events with other content, or only some of them are present."""
+    """Some event ids belong to events with other content, or only some of them are recorded."""
 
 
 class StaleFence(AppendRefused):
-    """The fence is not that of a live lease: it was released, ran out, or another worker holds the job."""
+    """The fence is not that of a live lease: it was released, it expired, or another worker holds the job."""
 
 
 class WrongExpectedVersion(AppendRefused):
-    """The stream is not at the version the caller decided on."""
+    """The stream is not at the version that the caller's decision was based on."""
 
 
 class IllegalTransition(AppendRefused):
-    """The table of transitions has no such step."""
+    """The table of transitions does not allow this step."""
 
 
 class BudgetExceeded(AppendRefused):
-    """A hold would take its budget over the limit."""
+    """A hold would exceed the limit of its budget."""
 
 
 class RecordTooLarge(AppendRefused):
-    """A record is over 65,535 bytes, or a payload over its limit."""
+    """A record exceeds 65,535 bytes, or a payload its limit."""
 
 
 class LedgerUnusable(LedgerError):
@@ -52,12 +52,12 @@ class LedgerUnusable(LedgerError):
 
 
 class NewerFormat(LedgerUnusable):
-    """The first record says that the ledger is of a format later than the one known here."""
+    """The ledger has a later format than this version knows, as its first record says."""
 
 
 class JobNotFound(LedgerError):
-    """No job, video or prefix of that name is in the ledger."""
+    """No job of the ledger has this id, video id or id prefix."""
 
 
 class AmbiguousJob(LedgerError):
-    """Several jobs answer to that name."""
+    """Several jobs match this name."""

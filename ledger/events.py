@@ -1,11 +1,11 @@
-"""The vocabulary: everything that can be said in a ledger, one frozen model per event, one closed union.
+"""Every event a ledger can record: one frozen model per event, one closed union.
 
 Names are stable strings with a schema version; a name or a field is never reused for something else. A
-model holds the payload only; who, when and why-caused belong to every record alike (`ledger.record`).
+model holds the payload only; actor, times and causation are part of every record (`ledger.record`).
 Money is integer micro-dollars (``*_usd_micros``), scores and features are integers, times are aware UTC
 in RFC 3339 (``*_at`` as text) except where a server's own Unix seconds are quoted. No floats.
 
-Text written freely by people or servers is `Private`: see `ledger.private`.
+Free text from people or servers is `Private`: see `ledger.private`.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ Micros = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class Kind(StrEnum):
-    """What an event is to a reviewer; the grouping is Bickford's."""
+    """The kind of an event for reviewers; the grouping is Bickford's."""
 
     INTENT = "INTENT"
     PLAN = "PLAN"
@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 
 class Operation(StrEnum):
-    """What may be asked of a server that costs."""
+    """An operation of a server that costs money."""
 
     CREATE = "create"
     REMIX = "remix"
@@ -46,7 +46,7 @@ class Operation(StrEnum):
 
 
 class Status(StrEnum):
-    """A video's status, in the words of the Videos API; a profile maps other servers' words to these."""
+    """The status of a video in the words of the Videos API; a profile maps other servers' words to these."""
 
     QUEUED = "queued"
     IN_PROGRESS = "in_progress"
@@ -55,7 +55,7 @@ class Status(StrEnum):
 
 
 class Variant(StrEnum):
-    """What can be downloaded of a completed video."""
+    """A file that can be downloaded of a completed video."""
 
     VIDEO = "video"
     THUMBNAIL = "thumbnail"
@@ -63,14 +63,14 @@ class Variant(StrEnum):
 
 
 class Part(BaseModel):
-    """Something inside a payload."""
+    """A part of a payload."""
 
-    # A model is built when it is first used: a command that reads one job needs few of them.
+    # Models are built on first use: a command that reads one job needs few of them.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class EventBase(Part):
-    """One event's payload; `type`, `schema_version` and `kind` are constants of the class."""
+    """The payload of one event; `type`, `schema_version` and `kind` are constants of the class."""
 
     type: ClassVar[str]
     schema_version: ClassVar[int] = 1
@@ -93,7 +93,7 @@ class LedgerCreated(EventBase):
 
 
 class PolicyActivated(EventBase):
-    """A policy and catalog became the ones that decide; their bytes are in ``documents``."""
+    """A policy and a catalog are in force from now on; their bytes are in ``documents``."""
 
     type: ClassVar[str] = "policy.activated"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -103,7 +103,7 @@ class PolicyActivated(EventBase):
 
 
 class BudgetSet(EventBase):
-    """The limit of one budget, from now on; lives in the stream ``budget_<name>``."""
+    """The limit of one budget from now on; recorded in the stream ``budget_<name>``."""
 
     type: ClassVar[str] = "budget.set"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -113,7 +113,7 @@ class BudgetSet(EventBase):
 
 
 class PrivateErased(EventBase):
-    """These bodies were deleted in the transaction that recorded this event."""
+    """The bodies of these commitments were deleted in the transaction that recorded this event."""
 
     type: ClassVar[str] = "private.erased"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -121,13 +121,13 @@ class PrivateErased(EventBase):
     reason_code: Name
 
 
-# --- Asking and deciding -----------------------------------------------------------------------------
+# --- Requests and decisions -----------------------------------------------------------------------------
 
 
 class InputReference(Part):
-    """An image that was given; the bytes are kept in asset storage under their digest.
+    """A reference image; its bytes are in asset storage under their digest.
 
-    `original_sha256` is set where the image was made from another one to fit the video's size.
+    `original_sha256` is set if the image was made from another one to fit the size of the video.
     """
 
     name: Private
@@ -141,7 +141,7 @@ class InputReference(Part):
 
 
 class SourceFile(Part):
-    """A video file that was given to be edited; kept in asset storage under its digest."""
+    """A video file to be edited; its bytes are in asset storage under their digest."""
 
     name: Private
     sha256: Sha256Hex
@@ -151,11 +151,11 @@ class SourceFile(Part):
 
 
 class RenderRequested(EventBase):
-    """What somebody asked for. `prompt` is theirs, `augmented_prompt` what is sent where that differs.
+    """A request. `prompt` is the requester's text, `augmented_prompt` the text that is sent if it differs.
 
-    The first frame is `input_reference`, or an image the server finds itself (`reference_url`,
-    `reference_file_id`); `further_images` were given beside it and are not sent. `options` are what some
-    servers take besides, such as ``seed``. `attested` says that the guardrails were acknowledged.
+    The first frame is `input_reference`, or an image that the server loads itself (`reference_url`,
+    `reference_file_id`); `further_images` are stored and not sent. `options` are additional parameters of
+    some servers, such as ``seed``. `attested` is true if the requester acknowledged the guardrails.
     """
 
     type: ClassVar[str] = "render.requested"
@@ -184,9 +184,9 @@ class RenderRequested(EventBase):
 
 
 class RequestSigned(EventBase):
-    """The requester signed the record before this one; the policy `policy_sha256` names their key.
+    """The requester signed the previous record; the policy `policy_sha256` names their key.
 
-    `login` is the operating system's, under which they signed.
+    `login` is the operating system login under which they signed.
     """
 
     type: ClassVar[str] = "request.signed"
@@ -198,11 +198,11 @@ class RequestSigned(EventBase):
 
 
 class ChangeProposed(EventBase):
-    """A change of the policy or of a budget that waits for approval, in a stream of its own.
+    """A change of the policy or of a budget that waits for approval, in its own stream.
 
-    `policy_sha256` and `catalog_sha256` are what ``policy.activate`` would make active, `budget` and
-    `limit_usd_micros` what ``budget.set`` would set. `required_by_sha256` is the policy that wants the
-    approval, `reason_codes` its rules.
+    `policy_sha256` and `catalog_sha256` are what ``policy.activate`` would activate, `budget` and
+    `limit_usd_micros` what ``budget.set`` would set. `required_by_sha256` is the policy that requires the
+    approval, `reason_codes` are its rules.
     """
 
     type: ClassVar[str] = "change.proposed"
@@ -219,7 +219,7 @@ class ChangeProposed(EventBase):
 
 
 class ChangeClosed(EventBase):
-    """A proposed change was carried out, in the same transaction, or will never be."""
+    """A proposed change was applied in the same transaction, or will never be."""
 
     type: ClassVar[str] = "change.closed"
     kind: ClassVar[Kind] = Kind.SESSION_COMPLETION
@@ -227,7 +227,7 @@ class ChangeClosed(EventBase):
 
 
 class GateFailure(Part):
-    """A gate that a candidate did not pass: what it needed and what it found."""
+    """A gate that a candidate did not pass: what it expected and what it found."""
 
     gate: Name
     detail_code: str
@@ -236,7 +236,7 @@ class GateFailure(Part):
 
 
 class Candidate(Part):
-    """One model as it stood in a decision; all but winners of gates have no score."""
+    """One model in a decision; only a candidate that passed all gates has a score."""
 
     model: str
     cost_usd_micros: Micros | None
@@ -254,7 +254,7 @@ class BudgetHold(Part):
 
 
 class Basis(Part):
-    """What a decision was made with, so that it can be made again: see `decision.rules.policy`."""
+    """The inputs of a decision, so that it can be reproduced: see `decision.rules.policy`."""
 
     decision_id: Sha256Hex
     policy_sha256: Sha256Hex
@@ -265,7 +265,7 @@ class Basis(Part):
 
 
 class RenderDecided(EventBase):
-    """ALLOW: this model, at this estimate, for these reasons, against these candidates."""
+    """ALLOW: the chosen model, its estimated cost, the reasons and the other candidates."""
 
     type: ClassVar[str] = "render.decided"
     kind: ClassVar[Kind] = Kind.PLAN
@@ -281,7 +281,7 @@ class RenderDecided(EventBase):
 
 
 class RenderHeld(EventBase):
-    """HOLD: a person has to answer first."""
+    """HOLD: the request needs approval first."""
 
     type: ClassVar[str] = "render.held"
     kind: ClassVar[Kind] = Kind.PLAN
@@ -292,10 +292,10 @@ class RenderHeld(EventBase):
 
 
 class ApprovalGranted(EventBase):
-    """A person other than the requester said yes; the record says how they were identified.
+    """A person other than the requester approved; the record says how they were identified.
 
-    `login` is the operating system's, under which they said it, and `policy_sha256` the policy in force.
-    The approval counts until `expires_at`. Version 1 had none of these.
+    `login` is the operating system login under which they approved, `policy_sha256` the policy in force.
+    The approval is valid until `expires_at`. Version 1 had none of these fields.
     """
 
     type: ClassVar[str] = "approval.granted"
@@ -310,7 +310,7 @@ class ApprovalGranted(EventBase):
 
 
 class ApprovalRefused(EventBase):
-    """A person said no; the fields are those of `ApprovalGranted`, and a refusal does not expire."""
+    """A person refused; the fields are those of `ApprovalGranted`, and a refusal does not expire."""
 
     type: ClassVar[str] = "approval.refused"
     schema_version: ClassVar[int] = 2
@@ -324,7 +324,7 @@ class ApprovalRefused(EventBase):
 
 
 class DenialCode(StrEnum):
-    """Bickford's seven, unchanged; ``detail_code`` refines them."""
+    """The seven denial codes of Bickford, unchanged; ``detail_code`` refines them."""
 
     MISSING_CANON_PREREQS = "MISSING_CANON_PREREQS"
     INVARIANT_VIOLATION = "INVARIANT_VIOLATION"
@@ -336,7 +336,7 @@ class DenialCode(StrEnum):
 
 
 class Change(Part):
-    """One change a remix asks for: its aspect, and where in the private prompt it stands (code points)."""
+    """One change that a remix requests: its aspect, and its span in the private prompt (code points)."""
 
     aspect: Name
     start: int
@@ -344,7 +344,7 @@ class Change(Part):
 
 
 class Fix(Part):
-    """The smallest change that would be allowed. Names a field and never repeats text."""
+    """The smallest change that would be allowed. It names a field and never repeats text."""
 
     field: Name
     action: Literal["set", "raise", "lower", "split", "wait", "drop"]
@@ -352,7 +352,7 @@ class Fix(Part):
 
 
 class DenialTrace(Part):
-    """Why not, and what now."""
+    """Why a request was denied, and what would be allowed."""
 
     code: DenialCode
     detail_code: str
@@ -364,7 +364,7 @@ class DenialTrace(Part):
 
 
 class RenderDenied(EventBase):
-    """DENY, with a trace."""
+    """DENY, with the reason and the smallest change that would be allowed."""
 
     type: ClassVar[str] = "render.denied"
     kind: ClassVar[Kind] = Kind.DENY
@@ -374,7 +374,7 @@ class RenderDenied(EventBase):
 
 
 class DecisionOverridden(EventBase):
-    """Somebody entitled to it set one denial aside."""
+    """A person who is allowed to do so overrode one denial."""
 
     type: ClassVar[str] = "decision.overridden"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -385,18 +385,18 @@ class DecisionOverridden(EventBase):
 
 
 class RenderCancelled(EventBase):
-    """Withdrawn before it was submitted."""
+    """The render was cancelled before it was submitted."""
 
     type: ClassVar[str] = "render.cancelled"
     kind: ClassVar[Kind] = Kind.ACTION
     why: Private | None = None
 
 
-# --- Submitting --------------------------------------------------------------------------------------
+# --- Submission --------------------------------------------------------------------------------------
 
 
 class ErrorDetail(Part):
-    """An error as a server put it."""
+    """An error as the server reported it."""
 
     http_status: int | None = None
     code: str | None = None
@@ -406,10 +406,10 @@ class ErrorDetail(Part):
 
 
 class SubmissionIntended(EventBase):
-    """Durable before the call: one attempt, the request by digest over commitments, and where it goes.
+    """One attempt, durable before the call: the digest of the request (over commitments) and its destination.
 
     `sent_sha256` is the SHA-256 of what is sent (`sora_adapter.wire`) as private text: the record commits to
-    it with a salt, so that a prompt cannot be guessed from it, and digest and salt can be erased.
+    it with a salt, so that the prompt cannot be guessed from it, and digest and salt can be erased.
     `key_digest` commits in the same way to the key of the call, which stands for the account.
     """
 
@@ -427,7 +427,7 @@ class SubmissionIntended(EventBase):
 
 
 class SubmissionAccepted(EventBase):
-    """The server took it and named the video."""
+    """The server accepted the request and returned a video id."""
 
     type: ClassVar[str] = "submission.accepted"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -443,7 +443,7 @@ class SubmissionAccepted(EventBase):
 
 
 class SubmissionRejected(EventBase):
-    """The server refused; nothing was created."""
+    """The server rejected the request; nothing was created."""
 
     type: ClassVar[str] = "submission.rejected"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -454,7 +454,7 @@ class SubmissionRejected(EventBase):
 
 
 class SubmissionUnknown(EventBase):
-    """The answer was lost: a video may exist. Keeps its money until it is reconciled."""
+    """The answer was lost, so a video may exist. The reserved money stays reserved until reconciliation."""
 
     type: ClassVar[str] = "submission.unknown"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -465,7 +465,7 @@ class SubmissionUnknown(EventBase):
 
 
 class SubmissionRecovered(EventBase):
-    """A lost answer was found again."""
+    """The video of a lost answer was found."""
 
     type: ClassVar[str] = "submission.recovered"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -477,7 +477,7 @@ class SubmissionRecovered(EventBase):
 
 
 class SubmissionAbsent(EventBase):
-    """It is established that the attempt created nothing; only this permits a new one."""
+    """It is established that the attempt created nothing; only this permits a new attempt."""
 
     type: ClassVar[str] = "submission.absent"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -486,10 +486,10 @@ class SubmissionAbsent(EventBase):
 
 
 class SubmissionSpooled(EventBase):
-    """An outcome that the ledger could not take when it came, and that was kept in a file until now.
+    """An outcome that the ledger could not record when it arrived, and that waited in a file until now.
 
-    `outcome` is its event type. If it is `applied`, that event is recorded too; otherwise the attempt was
-    settled by something else meanwhile, and this is all that is recorded of it.
+    `outcome` is its event type. If `applied`, that event is recorded as well; otherwise the attempt was
+    settled by another event in the meantime, and this is the only record of the outcome.
     """
 
     type: ClassVar[str] = "submission.spooled"
@@ -501,11 +501,11 @@ class SubmissionSpooled(EventBase):
     applied: bool
 
 
-# --- Observing and keeping ---------------------------------------------------------------------------
+# --- Observation and storage ---------------------------------------------------------------------------
 
 
 class StatusObserved(EventBase):
-    """What the server said; only changes are recorded, progress at most every ten points."""
+    """A status that the server reported; only changes are recorded, progress at most every ten points."""
 
     type: ClassVar[str] = "status.observed"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -520,7 +520,7 @@ class StatusObserved(EventBase):
 
 
 class WebhookReceived(EventBase):
-    """A well signed delivery, in the profile's inbox; it wakes the poller and changes no state."""
+    """A delivery with a valid signature, in the inbox of the profile; it makes the job due, no more."""
 
     type: ClassVar[str] = "webhook.received"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -531,7 +531,7 @@ class WebhookReceived(EventBase):
 
 
 class WebhookMatched(EventBase):
-    """The same delivery, tied to its job."""
+    """The same delivery, matched to its job."""
 
     type: ClassVar[str] = "webhook.matched"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -541,7 +541,7 @@ class WebhookMatched(EventBase):
 
 
 class Probe(Part):
-    """What decoding the file showed."""
+    """The properties of the decoded file."""
 
     width: int
     height: int
@@ -551,7 +551,7 @@ class Probe(Part):
 
 
 class Mismatch(Part):
-    """A property of the file that is not what was asked for."""
+    """A property of the file that differs from the request."""
 
     field: Name
     expected: str
@@ -559,7 +559,7 @@ class Mismatch(Part):
 
 
 class AssetStored(EventBase):
-    """The bytes are here, hashed and probed."""
+    """A file was downloaded, hashed, probed and stored."""
 
     type: ClassVar[str] = "asset.stored"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -573,7 +573,7 @@ class AssetStored(EventBase):
 
 
 class AssetLost(EventBase):
-    """The bytes can no longer be had."""
+    """A file is no longer available."""
 
     type: ClassVar[str] = "asset.lost"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -582,7 +582,7 @@ class AssetLost(EventBase):
 
 
 class CostSettled(EventBase):
-    """What it cost: as reported, or the estimate marked as such."""
+    """The cost: as reported by the server, or the estimate, marked as one."""
 
     type: ClassVar[str] = "cost.settled"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -593,7 +593,7 @@ class CostSettled(EventBase):
 
 
 class VideoDeleted(EventBase):
-    """The server confirmed that it no longer has the video."""
+    """The server confirmed that the video is deleted."""
 
     type: ClassVar[str] = "video.deleted"
     kind: ClassVar[Kind] = Kind.ACTION
@@ -604,7 +604,7 @@ class VideoDeleted(EventBase):
 
 
 class RenderAbandoned(EventBase):
-    """A person gave up a render that its server never finished, or whose bytes never came."""
+    """A person abandoned a render that the server never finished, or whose file never arrived."""
 
     type: ClassVar[str] = "render.abandoned"
     kind: ClassVar[Kind] = Kind.ACTION
@@ -612,7 +612,7 @@ class RenderAbandoned(EventBase):
 
 
 class RenderAdopted(EventBase):
-    """A video made by another tool, taken in; `server` is the base URL where it was found."""
+    """A video made by another tool was adopted; `server` is the base URL where it was found."""
 
     type: ClassVar[str] = "render.adopted"
     schema_version: ClassVar[int] = 2
@@ -629,7 +629,7 @@ class RenderAdopted(EventBase):
 
 
 class CharacterCreated(EventBase):
-    """A character uploaded to a server."""
+    """A character was uploaded to a server."""
 
     type: ClassVar[str] = "character.created"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -640,7 +640,7 @@ class CharacterCreated(EventBase):
 
 
 class OutputAttached(EventBase):
-    """An output was tied to a downstream workflow."""
+    """An output was attached to a downstream workflow."""
 
     type: ClassVar[str] = "output.attached"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -649,7 +649,7 @@ class OutputAttached(EventBase):
 
 
 class ExternalRecorded(EventBase):
-    """A fact of another system, in its own stream, with the field names of the Bickford integration."""
+    """A fact from another system, in its own stream, with the field names of the Bickford integration."""
 
     type: ClassVar[str] = "external.recorded"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -667,7 +667,7 @@ class ExternalRecorded(EventBase):
 
 
 class ReviewRecorded(EventBase):
-    """A person looked at the result; scores are 0 to 100."""
+    """A person reviewed the result; scores are 0 to 100."""
 
     type: ClassVar[str] = "review.recorded"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -677,7 +677,7 @@ class ReviewRecorded(EventBase):
 
 
 class NoteRecorded(EventBase):
-    """What a person said about a job, such as why an attempt was declared absent."""
+    """A note of a person about a job, such as why an attempt was declared absent."""
 
     type: ClassVar[str] = "note.recorded"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -685,7 +685,7 @@ class NoteRecorded(EventBase):
 
 
 class Outcome(StrEnum):
-    """How a session ended."""
+    """The outcome of a job."""
 
     STORED = "stored"
     FAILED = "failed"
@@ -699,7 +699,7 @@ class Outcome(StrEnum):
 
 
 class RenderClosed(EventBase):
-    """Every session completes: outcome, time taken, cost."""
+    """The job is closed: outcome, duration, cost."""
 
     type: ClassVar[str] = "render.closed"
     kind: ClassVar[Kind] = Kind.SESSION_COMPLETION
@@ -761,13 +761,13 @@ def parse_event(
 ) -> Event:
     """Build the event of `type_` from its payload as stored in schema `version`.
 
-    `bodies` (by commitment) fill the private text; one that is not there reads as erased.
-    `LedgerUnusable` if this sora-ledger knows no such type, version or payload.
+    `bodies` (by commitment) supply the private text; text without a body reads as erased.
+    `LedgerUnusable` if this version does not know the type, the version or the payload.
     """
     model = EVENT_TYPES.get(type_)
     if model is None:
         raise LedgerUnusable(
-            f"there is no event type {type_!r} in this version: it needs a newer one; {UPGRADE}"
+            f"this version does not know the event type {type_!r}: {UPGRADE}"
         )
     if version != model.schema_version:
         payload = upcast(type_, version, payload, model.schema_version)
@@ -776,5 +776,5 @@ def parse_event(
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise LedgerUnusable(
-            f"a recorded {type_} is not what its type says ({fields}): run `sora-ledger verify`"
+            f"a recorded {type_} does not have the fields of its type ({fields}): run `sora-ledger verify`"
         ) from error

@@ -1,8 +1,8 @@
-"""One job, folded from the events of its stream, and the table of which event may follow which.
+"""The job, folded from the events of its stream, and the table of transitions.
 
-The table is checked when an event is appended and again whenever a job is folded; there is no other way
-to change a job. `ledger.verify` holds its own copy of these rules and works on the stored bytes;
-`docs/FORMAT.md` states them for readers.
+The table is checked when an event is appended and again whenever a job is folded; a job changes in no other
+way. `ledger.verify` has its own copy of these rules and works on the stored bytes; `docs/FORMAT.md` states
+them for readers.
 """
 
 from enum import StrEnum
@@ -37,7 +37,7 @@ JOB_PREFIX = "job_"
 
 
 class State(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     REQUESTED = "requested"
     HELD = "held"
@@ -60,7 +60,7 @@ class State(StrEnum):
 
 
 OVER = ("denied", "refused", "stored", "failed", "lost", "abandoned", "cancelled", "deleted")
-"""States in which nobody has to do anything more about a job."""
+"""States in which a job needs no further work."""
 
 _DECISIONS = {"render.decided": State.DECIDED, "render.held": State.HELD, "render.denied": State.DENIED}
 _LATE_ANSWERS = {
@@ -69,7 +69,7 @@ _LATE_ANSWERS = {
     "submission.recovered": State.RUNNING,
     "submission.absent": State.ABSENT,
 }
-_KEPT = {  # a finished video: further variants arrive, and the server may be told to forget it
+_KEPT = {  # a stored video: further variants may arrive, and it may be deleted on the server
     "status.observed:completed": State.STORED,
     "asset.stored:video": State.STORED,
     "asset.stored:other": State.STORED,
@@ -147,7 +147,7 @@ TRANSITIONS: dict[State | None, dict[str, State]] = {
         "video.deleted": State.DELETED,
         "render.closed": State.LOST,
     },
-    State.ABANDONED: {  # as a lost one: its video may turn up after all
+    State.ABANDONED: {  # like a lost job: its video may still turn up
         "asset.stored:video": State.STORED,
         "asset.lost:other": State.ABANDONED,
         "cost.settled": State.ABANDONED,
@@ -172,10 +172,10 @@ ANNOTATIONS = frozenset(
         "submission.spooled",
     }
 )
-"""Events that say something about a job and change nothing: allowed wherever a job stands."""
+"""Events that add to a job without changing it: allowed in every state."""
 
 NOT_AFTER_CLOSING = frozenset({"submission.intended", "render.closed"})
-"""A closed session is not opened again."""
+"""A closed job is not reopened."""
 
 
 COPIED: dict[str, tuple[str, ...]] = {
@@ -289,7 +289,7 @@ def step(event: Event) -> str:
 
 
 def next_state(job: Job | None, event: Event) -> State | None:
-    """Return where `event` takes `job`, or None if the table has no such step."""
+    """Return the state that `event` leads to, or None if the table does not allow it."""
     name = step(event)
     if job is None:
         return TRANSITIONS[None].get(name)
@@ -301,7 +301,7 @@ def next_state(job: Job | None, event: Event) -> State | None:
 
 
 def fold(job: Job | None, record: Record) -> Job:
-    """Return `job` after `record`; `IllegalTransition` if the table has no such step."""
+    """Return `job` after `record`; `IllegalTransition` if the table does not allow it."""
     event = record.event
     state = next_state(job, event)
     if state is None:
@@ -357,5 +357,5 @@ def _facts(job: Job, event: Event, record: Record) -> dict[str, object]:  # noqa
         case RenderClosed():
             facts |= {"closed_at": record.occurred_at}
         case _:
-            pass  # what it says is copied, or changes nothing in the row
+            pass  # its fields are copied, or it changes nothing in the row
     return facts

@@ -1,9 +1,9 @@
-"""Text that may have to be erased: a salted commitment in the event, the body apart.
+"""Text that may have to be erased: the event holds a salted commitment, the body is stored apart.
 
-Whatever people or servers write freely (prompts, notes, error messages, file names) is `Private`. The
-payload, and with it every digest and proof, holds only ``HMAC-SHA256(salt, domain ‖ field ‖ NUL ‖ text)``;
-salt and text live in the table ``private_bodies``. Deleting the body therefore leaves every proof valid,
-and with a random salt of 32 bytes nothing can be guessed back from the commitment.
+Free text from people or servers (prompts, notes, error messages, file names) is `Private`. The payload,
+and with it every digest and proof, holds only ``HMAC-SHA256(salt, domain ‖ field ‖ NUL ‖ text)``;
+salt and text are in the table ``private_bodies``. Deleting the body therefore leaves every proof valid, and
+with a random salt of 32 bytes the text cannot be guessed from the commitment.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class PrivateBody(NamedTuple):
-    """One row of ``private_bodies``: what a commitment commits to."""
+    """One row of ``private_bodies``: the salt and text behind a commitment."""
 
     commitment: str
     field: str
@@ -37,9 +37,9 @@ def commit(field: str, text: str, salt: bytes) -> str:
 
 
 class Private(BaseModel):
-    """Text of which a record keeps only the commitment.
+    """Text of which a record holds only the commitment.
 
-    `text` is None where the body was erased, or was not read along.
+    `text` is None if the body was erased or not loaded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,12 +57,12 @@ class Private(BaseModel):
 
     @property
     def text(self) -> str | None:
-        """The text, or None when its body is not there."""
+        """The text, or None without a body."""
         return self._body.text if self._body else None
 
     @property
     def body(self) -> PrivateBody | None:
-        """Salt and text together, as they are stored."""
+        """Salt and text, as stored."""
         return self._body
 
     @model_validator(mode="after")
@@ -75,7 +75,7 @@ class Private(BaseModel):
 
 @cache
 def _fields_with_private(model: type[BaseModel]) -> tuple[str, ...]:
-    """Return the fields of `model` that can hold a `Private`, however deep; most events have none."""
+    """Return the fields of `model` that can hold a `Private` at any depth; most events have none."""
     return tuple(name for name, field in model.model_fields.items() if _can_hold_private(field.annotation))
 
 
@@ -86,13 +86,13 @@ def _can_hold_private(annotation: Any) -> bool:
 
 
 def private_values(value: Any, path: str = "") -> Iterator[tuple[str, Private]]:
-    """Yield every `Private` inside a model, dict or sequence with its dotted path in the payload."""
+    """Yield every `Private` in a model, dict or sequence, with its dotted path in the payload."""
     if isinstance(value, Private):
         yield path, value
     elif isinstance(value, BaseModel):
         for name in _fields_with_private(type(value)):
             item = getattr(value, name)
-            if item is not None and not isinstance(item, str | int):  # most fields; spares a generator each
+            if item is not None and not isinstance(item, str | int):  # most fields; saves a generator
                 yield from private_values(item, f"{path}.{name}" if path else name)
     elif isinstance(value, Mapping):
         for key, item in value.items():

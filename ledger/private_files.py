@@ -1,8 +1,9 @@
-"""New files and folders that are their owner's alone, and durable once they have their name.
+"""New files and folders that only their owner can read, and that are durable once they have their name.
 
-A new file is written under an unpredictable name and opened so that it can be neither a file that is there
-nor a link. It gets its name by a rename or a link, whose folder is flushed as well: after a crash the file is
-there whole or not at all.
+A new file is written under an unpredictable name, opened so that neither an existing file nor a link can be
+in its place. A rename or a link then gives it its name, and the folder is flushed as well: after a crash the
+file exists completely or not at all. A crash before that leaves the hidden ``.part`` file, which nothing
+reads.
 """
 
 import os
@@ -15,11 +16,11 @@ from typing import BinaryIO, Self
 FILE = 0o600
 FOLDER = 0o700
 OPEN = 0o666
-"""Of files that a person asked for under a name of their own: what their umask leaves of it."""
+"""Mode of files that a person asked for by name; the umask restricts it."""
 
 
 class NewFile:
-    """A file on its way to `target`; a context manager that removes what did not get there."""
+    """A file that will become `target`; a context manager that removes it if it does not."""
 
     def __init__(self, target: Path, mode: int = FILE) -> None:
         self.target = target
@@ -33,7 +34,7 @@ class NewFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # what could not be written has been said
+        with suppress(OSError):  # a failed write was raised before
             self._file.close()
         self.path.unlink(missing_ok=True)
 
@@ -42,7 +43,7 @@ class NewFile:
         self._file.write(content)
 
     def replace(self, *, durable: bool = True) -> None:
-        """Give it its name, in place of what has it; not `durable` where it can be made again."""
+        """Give the file its name, replacing any other; not `durable` if it can be made again."""
         if durable:
             self._flush()
         else:
@@ -52,45 +53,45 @@ class NewFile:
             sync_folder(self.target.parent)
 
     def link(self) -> None:
-        """Give it its name; `FileExistsError` if that is taken."""
+        """Give the file its name; `FileExistsError` if that is taken."""
         self._flush()
         os.link(self.path, self.target)
         sync_folder(self.target.parent)
 
     def _flush(self) -> None:
-        """Flush what was written here, or by others under `path`."""
+        """Flush what was written here, or by other programs under `path`."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
 def begin_private(path: Path) -> None:
-    """Make `path` an empty file that is its owner's alone, unless something is there."""
-    with suppress(OSError):  # whoever opens it says why not
+    """Make `path` an empty file that only its owner can read, unless it exists."""
+    with suppress(OSError):  # opening it raises the reason
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_WRONLY, FILE))
 
 
 def unguessable(target: Path) -> Path:
-    """Return a hidden, unpredictable name beside `target`."""
+    """Return a hidden, unpredictable name in the folder of `target`."""
     return target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
 
 
 def make_folders(folder: Path) -> None:
-    """Make `folder` and the folders above it that are missing, each durable in its parent."""
+    """Make `folder` and its missing parents, each durable in its own parent."""
     missing = []
     while not folder.is_dir():
         missing.append(folder)
         folder = folder.parent
-    for each in reversed(missing):
+    for path in reversed(missing):
         try:
-            each.mkdir(mode=FOLDER)
+            path.mkdir(mode=FOLDER)
         except FileExistsError:  # another process was first, or a file is in the way
-            if not each.is_dir():
+            if not path.is_dir():
                 raise
-        sync_folder(each.parent)
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what happened to the names in `folder` durable."""
+    """Make the names in `folder` durable: new ones, renamed and deleted ones."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

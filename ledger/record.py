@@ -1,8 +1,8 @@
-"""What recording adds to an event: position, ids, times, actor, trace; the bytes that are hashed.
+"""Drafts and records: an event with its ids, times, actor, trace and position, and the bytes that are hashed.
 
 A `Draft` is an event with everything the caller decides: id, times, salts. It is made once, before the
-first try, so that trying again is the same append. The store adds the position and the version in the
-stream, which makes the record's bytes, and its leaf. `docs/FORMAT.md` is the normative description.
+first attempt, so that a retry is the same append. The store adds the position and the version in the
+stream, which completes the record's bytes and its leaf. `docs/FORMAT.md` is the normative description.
 """
 
 import re
@@ -36,7 +36,7 @@ _SHAPES = {
     "stream": re.compile(_ID),
     "trace_id": re.compile("[0-9a-f]{32}"),
 }
-"""What callers write into a record: text that every database keeps as it is, and W3C ids."""
+"""The shapes of what callers supply: text that every database stores unchanged, and W3C ids."""
 
 
 class ActorSource(StrEnum):
@@ -49,7 +49,7 @@ class ActorSource(StrEnum):
 
 
 class Authority(StrEnum):
-    """By whose authority something was recorded."""
+    """The authority under which an event was recorded."""
 
     SYSTEM = "SYSTEM"
     POLICY = "POLICY"
@@ -59,7 +59,7 @@ class Authority(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Who records, and in which trace (W3C ids: 32 and 16 lower-case hex digits)."""
+    """The actor who records, and the trace (W3C ids: 32 and 16 lower-case hex digits)."""
 
     actor: str
     actor_source: ActorSource
@@ -69,7 +69,7 @@ class Provenance:
 
 
 def new_event_id() -> str:
-    """Return a new event id: a UUIDv7, so ids sort roughly by time."""
+    """Return a new event id: a UUIDv7, so that ids sort roughly by time."""
     return str(uuid7())
 
 
@@ -85,7 +85,7 @@ def timestamp(moment: datetime) -> str:
 
 @dataclass(frozen=True)
 class Draft:
-    """An event ready to be recorded: all but its place in the log."""
+    """An event ready to be recorded: everything except its position in the log."""
 
     event: Event
     event_id: str
@@ -97,24 +97,24 @@ class Draft:
     bodies: tuple[PrivateBody, ...]
 
     def again(self, now: datetime, *, causation_id: str | None) -> "Draft":
-        """Return the same event to be recorded once more, with an id and times of its own.
+        """Return the same event for a second record, with a new id and new times.
 
-        `ValueError` if it has private text, whose commitments are of one event alone.
+        `ValueError` if it has private text: a commitment belongs to one event.
         """
         if self.bodies:
-            raise ValueError(f"{self.event.type}: its text was sealed for one event; seal it again")
+            raise ValueError(f"{self.event.type}: its text was sealed for another event: seal it again")
         moment = timestamp(now)
         return replace(
             self, event_id=new_event_id(), recorded_at=moment, occurred_at=moment, causation_id=causation_id
         )
 
     def envelope(self, stream: str) -> dict[str, Any]:
-        """Return the record without its place: what two appends of the same event id must agree on."""
-        who = self.provenance
+        """Return the record without position and version: what two appends of one event id must agree on."""
+        provenance = self.provenance
         return {
-            "actor": who.actor,
-            "actor_source": who.actor_source.value,
-            "authority": who.authority.value,
+            "actor": provenance.actor,
+            "actor_source": provenance.actor_source.value,
+            "authority": provenance.authority.value,
             "causation_id": self.causation_id,
             "event_id": self.event_id,
             "kind": self.event.kind.value,
@@ -122,18 +122,18 @@ class Draft:
             "payload_sha256": sha256_hex(self.payload),
             "recorded_at": self.recorded_at,
             "schema_version": self.event.schema_version,
-            "span_id": who.span_id,
+            "span_id": provenance.span_id,
             "stream": stream,
-            "trace_id": who.trace_id,
+            "trace_id": provenance.trace_id,
             "type": self.event.type,
         }
 
     def placed(self, stream: str, position: int, version: int) -> "Record":
-        """Return the record at its place; `RecordTooLarge` if its bytes pass the limit."""
+        """Return the record at a position; `RecordTooLarge` if it exceeds the limit."""
         envelope = self.envelope(stream)
         envelope["position"], envelope["version"] = position, version
         _check_shapes(envelope)
-        record = encoded(envelope)  # the rest of it is ours: names of the vocabulary, a digest, counts
+        record = encoded(envelope)  # all other values are canonical: event names, a digest, numbers
         if len(record) > RECORD_LIMIT_BYTES:
             raise RecordTooLarge(
                 f"{self.event.type}: a record has at most {RECORD_LIMIT_BYTES} bytes, this one {len(record)}"
@@ -159,7 +159,7 @@ def draft(
     occurred_at: datetime | None = None,
     causation_id: str | None = None,
 ) -> Draft:
-    """Prepare `event` for recording; ids, salts and times are fixed from here on."""
+    """Prepare `event` for recording; ids, salts and times are fixed from now on."""
     bodies = []
     for path, private in private_values(event):
         body = private.body
@@ -188,11 +188,11 @@ def draft(
     )
 
 
-_DAMAGED = "a record is damaged: `sora-ledger verify` says which"
+_DAMAGED = "a record is damaged: `sora-ledger verify` shows which one"
 
 
 class StoredRow(NamedTuple):
-    """One row of the log as a store returns it: the bytes exactly as hashed."""
+    """One row of the log as a store returns it: exactly the bytes that were hashed."""
 
     record: bytes
     payload: bytes
@@ -201,7 +201,7 @@ class StoredRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Record:
-    """One recorded event: the envelope, the bytes as hashed, the leaf, and the event itself."""
+    """One recorded event: the envelope, the bytes that were hashed, the leaf, and the event itself."""
 
     envelope: Mapping[str, Any]
     record: bytes
@@ -221,7 +221,7 @@ class Record:
 
     @cached_property
     def event(self) -> Event:
-        """The payload as an event of the vocabulary."""
+        """The payload as an event."""
         if self._event:
             return self._event
         try:
@@ -231,24 +231,24 @@ class Record:
 
     @property
     def position(self) -> int:
-        """Place in the whole log, from 1, without gaps."""
+        """Position in the log, from 1, without gaps."""
         position: int = self.envelope["position"]
         return position
 
     @property
     def version(self) -> int:
-        """Place in the stream, from 1, without gaps."""
+        """Version in the stream, from 1, without gaps."""
         version: int = self.envelope["version"]
         return version
 
     @property
     def stream(self) -> str:
-        """The stream it belongs to: ``job_…`` for a job."""
+        """The stream of the event: ``job_…`` for a job."""
         return str(self.envelope["stream"])
 
     @property
     def event_id(self) -> str:
-        """The id made by the caller."""
+        """The event id, which the caller made."""
         return str(self.envelope["event_id"])
 
     @property
@@ -258,33 +258,33 @@ class Record:
 
     @property
     def schema_version(self) -> int:
-        """The version of the type that its payload was stored in."""
+        """The schema version in which the payload was stored."""
         version: int = self.envelope["schema_version"]
         return version
 
     @property
     def kind(self) -> Kind:
-        """The event's group."""
+        """The kind of the event."""
         return Kind(self.envelope["kind"])
 
     @property
     def recorded_at(self) -> str:
-        """When it was recorded, RFC 3339 UTC."""
+        """The time of recording, RFC 3339 UTC."""
         return str(self.envelope["recorded_at"])
 
     @property
     def occurred_at(self) -> str:
-        """When it happened, RFC 3339 UTC."""
+        """The time of the event itself, RFC 3339 UTC."""
         return str(self.envelope["occurred_at"])
 
     @property
     def actor(self) -> str:
-        """The opaque id of who recorded it."""
+        """The opaque id of the actor who recorded the event."""
         return str(self.envelope["actor"])
 
     @property
     def trace_id(self) -> str:
-        """The W3C trace it belongs to."""
+        """The W3C trace of the event."""
         return str(self.envelope["trace_id"])
 
 

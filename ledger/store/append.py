@@ -14,7 +14,7 @@ A crash before the commit leaves nothing behind, a crash after it leaves the who
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import chain
@@ -72,15 +72,19 @@ class Append(NamedTuple):
     @classmethod
     def of(cls, batches: Sequence[Batch], fence: Fence | None, documents: Sequence[Document]) -> "Append":
         """Return one append. An argument of the wrong type raises here, in the thread of the caller."""
-        drafts = list(_drafts(batches))
-        keys = Keys(
-            [draft.event_id for draft in drafts],
-            {batch.stream for batch in batches},
-            {batch.stream for batch in batches if batch.drafts and batch.stream.startswith(JOB_PREFIX)},
-            [body.commitment for draft in drafts for body in draft.bodies],
-            {fence.job_id} if fence else frozenset(),
-            {hold.budget for d in drafts if isinstance(d.event, RenderDecided) for hold in d.event.holds},
-        )
+        event_ids, commitments = list[str](), list[str]()
+        streams, jobs, budgets = set[str](), set[str](), set[str]()
+        for batch in batches:
+            streams.add(batch.stream)
+            if batch.drafts and batch.stream.startswith(JOB_PREFIX):
+                jobs.add(batch.stream)
+            for draft in batch.drafts:
+                event_ids.append(draft.event_id)
+                commitments += [body.commitment for body in draft.bodies]
+                if isinstance(draft.event, RenderDecided):
+                    budgets.update(hold.budget for hold in draft.event.holds)
+        fenced = {fence.job_id} if fence else frozenset[str]()
+        keys = Keys(event_ids, streams, jobs, commitments, fenced, budgets)
         return cls(batches, fence, documents, keys)
 
 
@@ -94,13 +98,20 @@ class BudgetRow(NamedTuple):
     limit: bytes | None
 
 
+class HoldChange(NamedTuple):
+    """A hold as an append leaves it, and the micro-dollars by which it grows."""
+
+    hold: Hold
+    growth: int
+
+
 @dataclass
 class Present:
     """The state an append is decided on: rows as read, plus what earlier appends of the group add."""
 
     tree: Frontier
     read_budget: Callable[[str], BudgetRow]
-    events: dict[str, StoredRow] = field(default_factory=dict)
+    events: dict[str, StoredRow | Record] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     commitments: set[str] = field(default_factory=set)
@@ -161,20 +172,23 @@ def decide_all(group: Sequence[AppendRequest], present: Present, database_error:
 
 def decide(append: Append, present: Present, changes: Changes) -> list[Record]:
     """Add `append` to `present` and `changes`, or raise and leave both unchanged."""
-    recorded = _already_recorded(append.batches, present)
+    recorded = _already_recorded(append, present)
     if recorded is not None:
         return recorded
-    _check_fence(append.fence, present)
+    if append.fence is not None:
+        _check_fence(append.fence, present)
     _check_versions(append.batches, present)
     records = _place(append.batches, present)
     jobs = fold_jobs(records, present)
-    holds = list(_changed_holds(jobs.values(), present))
-    _check_budgets(holds, present)
-    drafts = _drafts(append.batches)
-    bodies = [(r.position, body) for r, d in zip(records, drafts, strict=True) for body in d.bodies]
-    _check_bodies(bodies, present)
-    changes.documents.update({document.sha256: document for document in append.documents})
-    add_records(records, bodies, jobs, present, changes)
+    holds = changed_holds(jobs, present)
+    if holds:
+        _check_budgets(holds, present)
+    bodies = _bodies(append, records, present) if append.keys.commitments else []
+    add_records(records, present, changes)
+    add_jobs(jobs, holds, present, changes)
+    add_bodies(bodies, present, changes)
+    for document in append.documents:
+        changes.documents[document.sha256] = document
     return records
 
 
@@ -188,46 +202,68 @@ def fold_jobs(records: Iterable[Record], present: Present) -> dict[str, Job]:
     return jobs
 
 
-def add_records(
-    records: Sequence[Record],
-    bodies: Iterable[tuple[int, PrivateBody]],
-    jobs: Mapping[str, Job],
-    present: Present,
-    changes: Changes,
-) -> None:
-    """Add `records` with everything that follows from them: tree nodes, bodies, erasures, job rows, holds."""
-    for hold, growth in _changed_holds(jobs.values(), present):
-        changes.holds[hold.budget, hold.job_id] = hold
-        present.growth[hold.budget] += growth
+def changed_holds(jobs: Mapping[str, Job], present: Present) -> list[HoldChange]:
+    """Return the holds that `jobs` change."""
+    changed = []
+    for job_id, job in jobs.items():
+        if not job.budgets:
+            continue
+        before = present.jobs.get(job_id)
+        old = {hold.budget: hold for hold in holds_of(before)} if before else {}
+        for hold in holds_of(job):
+            previous = old.get(hold.budget)
+            if previous != hold:
+                growth = hold.usd_micros - (previous.usd_micros if previous else 0)
+                changed.append(HoldChange(hold, growth))
+    return changed
+
+
+def add_records(records: Sequence[Record], present: Present, changes: Changes) -> None:
+    """Add `records` with their tree nodes, the limits they set and the bodies they erase."""
     for record in records:
         changes.nodes += present.tree.append(record.leaf)
-        present.events[record.event_id] = StoredRow(record.record, record.payload, record.leaf)
-        present.versions[record.stream] = record.version
-        if record.type == "budget.set":
-            present.limits[record.stream.removeprefix(_BUDGET_PREFIX)] = record.payload
-        elif record.type == "private.erased" and isinstance(record.event, PrivateErased):
+        envelope = record.envelope
+        stream, type_ = envelope["stream"], envelope["type"]
+        present.events[envelope["event_id"]] = record
+        present.versions[stream] = envelope["version"]
+        if type_ == "budget.set":
+            present.limits[stream.removeprefix(_BUDGET_PREFIX)] = record.payload
+        elif type_ == "private.erased" and isinstance(record.event, PrivateErased):
             changes.erased += record.event.commitments
     changes.records += records
+
+
+def add_jobs(
+    jobs: Mapping[str, Job], holds: Iterable[HoldChange], present: Present, changes: Changes
+) -> None:
+    """Add folded jobs and the holds they change."""
+    present.jobs.update(jobs)
+    changes.jobs.update(jobs)
+    for hold, growth in holds:
+        changes.holds[hold.budget, hold.job_id] = hold
+        present.growth[hold.budget] += growth
+
+
+def add_bodies(bodies: Iterable[tuple[int, PrivateBody]], present: Present, changes: Changes) -> None:
+    """Add private bodies, each with the position of its record."""
     for position, body in bodies:
         present.commitments.add(body.commitment)
         changes.bodies.append((position, body))
-    present.jobs |= jobs
-    changes.jobs |= jobs
 
 
-def _already_recorded(batches: Sequence[Batch], present: Present) -> list[Record] | None:
+def _already_recorded(append: Append, present: Present) -> list[Record] | None:
     """Return the old records if this append was recorded before; refuse it if only a part of it was."""
-    drafts = [(batch.stream, draft) for batch in batches for draft in batch.drafts]
-    if len({draft.event_id for _, draft in drafts}) < len(drafts):
+    event_ids = append.keys.event_ids
+    if len(set(event_ids)) < len(event_ids):
         raise EventIdConflict("the append uses an event id twice; every event needs an id of its own")
-    found = [(present.events.get(draft.event_id), stream, draft) for stream, draft in drafts]
-    taken = next((draft.event_id for row, _, draft in found if row), None)
-    if taken is None:
+    if present.events.keys().isdisjoint(event_ids):
         return None
-    return [_same(row, stream, draft, taken) for row, stream, draft in found]
+    taken = next(event_id for event_id in event_ids if event_id in present.events)
+    drafts = ((batch.stream, draft) for batch in append.batches for draft in batch.drafts)
+    return [_same(present.events.get(draft.event_id), stream, draft, taken) for stream, draft in drafts]
 
 
-def _same(row: StoredRow | None, stream: str, draft: Draft, taken: str) -> Record:
+def _same(row: StoredRow | Record | None, stream: str, draft: Draft, taken: str) -> Record:
     if row is None:
         raise EventIdConflict(f"event {taken} is recorded, but {draft.event_id} of the same append is not")
     envelope = json.loads(row.record)
@@ -237,12 +273,11 @@ def _same(row: StoredRow | None, stream: str, draft: Draft, taken: str) -> Recor
             f"event id {draft.event_id} belongs to {old['type']} at position {envelope['position']}, "
             f"whose content is not that of this {draft.event.type}"
         )
-    return Record.from_row(row, {body.commitment: body for body in draft.bodies})
+    stored = StoredRow(row.record, row.payload, row.leaf)
+    return Record.from_row(stored, {body.commitment: body for body in draft.bodies})
 
 
-def _check_fence(fence: Fence | None, present: Present) -> None:
-    if fence is None:
-        return
+def _check_fence(fence: Fence, present: Present) -> None:
     current = present.tokens.get(fence.job_id)
     if current != fence.token:
         raise StaleFence(
@@ -274,19 +309,7 @@ def _place(batches: Sequence[Batch], present: Present) -> list[Record]:
     return records
 
 
-def _changed_holds(jobs: Iterable[Job], present: Present) -> Iterator[tuple[Hold, int]]:
-    """Yield the holds that `jobs` change, each with the micro-dollars by which it grows."""
-    for job in jobs:
-        if not job.budgets:
-            continue
-        before = present.jobs.get(job.job_id)
-        old = {hold.budget: hold for hold in holds_of(before)} if before else {}
-        for hold in holds_of(job):
-            if (previous := old.get(hold.budget)) != hold:
-                yield hold, hold.usd_micros - (previous.usd_micros if previous else 0)
-
-
-def _check_budgets(holds: Sequence[tuple[Hold, int]], present: Present) -> None:
+def _check_budgets(holds: Iterable[HoldChange], present: Present) -> None:
     """Refuse holds that reserve more of a budget than its limit allows; several of one budget add up."""
     growth = Counter[str]()
     reserving: set[str] = set()
@@ -303,13 +326,13 @@ def _check_budgets(holds: Sequence[tuple[Hold, int]], present: Present) -> None:
             raise BudgetExceeded(f"budget {budget}: {held} micro-dollars would be held, the limit is {limit}")
 
 
-def _check_bodies(bodies: Iterable[tuple[int, PrivateBody]], present: Present) -> None:
+def _bodies(append: Append, records: Sequence[Record], present: Present) -> list[tuple[int, PrivateBody]]:
+    """Return the private bodies of `records` by position; each text belongs to one event alone."""
+    drafts = (draft for batch in append.batches for draft in batch.drafts)
+    bodies = [(r.position, body) for r, d in zip(records, drafts, strict=True) for body in d.bodies]
     fresh: set[str] = set()
     for _, body in bodies:
         if body.commitment in fresh or body.commitment in present.commitments:
             raise ValueError(f"the text at {body.field} was sealed for another event: seal it again")
         fresh.add(body.commitment)
-
-
-def _drafts(batches: Sequence[Batch]) -> Iterator[Draft]:
-    return (draft for batch in batches for draft in batch.drafts)
+    return bodies

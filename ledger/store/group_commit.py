@@ -1,10 +1,13 @@
-"""Appends of several threads, committed together.
+"""Group commit: appends of several threads in one transaction.
 
-Who comes while nobody is committing leads: it commits everything that is waiting, its own request and the
-others' alike. Who comes meanwhile waits, and one of those leads next; the others are woken once, when theirs
-is done. Threads that append again and again come back a moment after they were woken, so a leader gives as
-many as shared the commit before a part of the time that one took. One thread alone pays nothing for any of
-it, and sixteen share one disk sync.
+A thread that arrives while no commit is under way leads: it commits all waiting requests, its own and the
+others'. Threads that arrive during the commit wait, and one of them leads next; each of the others is woken
+once, when its request is done. Threads that append repeatedly return a moment after they are woken, so a
+leader waits for as many as shared the previous commit, for a part of the time that commit took. A single
+thread pays nothing for this, and sixteen threads share one disk sync.
+
+If the process crashes before the COMMIT, the database rolls back and no request of the group is recorded;
+after it, all of them are. A caller that got no answer repeats the append with the same drafts, which is safe.
 """
 
 import threading
@@ -16,11 +19,11 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 PATIENCE = 0.25
-"""How long a leader waits for the others, in times of the commit before."""
+"""How long a leader waits for others, as a multiple of the previous commit's duration."""
 
 
 class Request(Generic[Work, Result]):
-    """One caller's work on its way to a commit."""
+    """One caller's work, until it is committed."""
 
     __slots__ = ("done", "error", "result", "turn", "work")
 
@@ -29,11 +32,11 @@ class Request(Generic[Work, Result]):
         self.done = False
         self.result: Result | None = None
         self.error: BaseException | None = None
-        self.turn = threading.Lock()  # free once this request is done, or is to lead
+        self.turn = threading.Lock()  # released once this request is done, or has to lead
         self.turn.acquire()
 
     def outcome(self) -> Result:
-        """Return the result, or raise what went wrong."""
+        """Return the result, or raise the error."""
         if self.error is not None:
             raise self.error
         assert self.result is not None  # set with `done`
@@ -41,7 +44,7 @@ class Request(Generic[Work, Result]):
 
 
 class GroupCommit(Generic[Work, Result]):
-    """Hands `commit` all waiting requests at once; `commit` settles each one's result or error."""
+    """Passes all waiting requests to `commit`, which sets the result or error of each."""
 
     def __init__(self, commit: Callable[[list[Request[Work, Result]]], None]) -> None:
         self._commit = commit
@@ -52,7 +55,7 @@ class GroupCommit(Generic[Work, Result]):
         self._last_s = 0.0
 
     def run(self, work: Work) -> Result:
-        """Return what `work` came to; blocks until its commit is through."""
+        """Return the result of `work`; blocks until it is committed."""
         request: Request[Work, Result] = Request(work)
         try:
             with self._changing:
@@ -71,7 +74,7 @@ class GroupCommit(Generic[Work, Result]):
         return request.outcome()
 
     def _gather(self, group: list[Request[Work, Result]]) -> None:
-        """Move what is waiting into `group`, after a moment in which more may come."""
+        """Move the waiting requests into `group`, after a moment in which more may arrive."""
         with self._changing:
             self._changing.wait_for(
                 lambda: len(self._waiting) >= self._last_size, timeout=PATIENCE * self._last_s
@@ -80,14 +83,14 @@ class GroupCommit(Generic[Work, Result]):
             self._waiting.clear()
 
     def _lead(self) -> None:
-        """Commit what is waiting; Ctrl-C at any line leaves nobody waiting for this group."""
+        """Commit the waiting requests; after Ctrl-C at any line, no thread waits for this group."""
         group: list[Request[Work, Result]] = []
         started = time.perf_counter()
         try:
             self._gather(group)
             started = time.perf_counter()
             self._commit(group)
-        except BaseException as error:  # the others must not wait for ever, whatever happened
+        except BaseException as error:  # the other threads must not wait for ever, whatever happened
             for request in group:
                 request.error = request.error or error
             if not isinstance(error, Exception):
@@ -103,13 +106,13 @@ class GroupCommit(Generic[Work, Result]):
                 request.turn.release()
 
     def _hand_over(self) -> None:
-        """Let the one that has waited longest lead, if there is one."""
+        """Let the request that has waited longest lead, if there is one."""
         self._leader = self._waiting[0] if self._waiting else None
         if self._leader:
             self._leader.turn.release()
 
     def _withdraw(self, request: Request[Work, Result]) -> None:
-        """Take back what Ctrl-C kept from being committed; somebody else leads."""
+        """Withdraw a request that Ctrl-C interrupted before its commit; another thread leads."""
         with self._changing:
             if request in self._waiting:
                 self._waiting.remove(request)

@@ -12,7 +12,16 @@ from ledger.errors import AppendRefused, WrongExpectedVersion
 from ledger.job import JOB_PREFIX
 from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
-from ledger.store.append import Changes, Keys, Present, add_records, fold_jobs
+from ledger.store.append import (
+    Changes,
+    Keys,
+    Present,
+    add_bodies,
+    add_jobs,
+    add_records,
+    changed_holds,
+    fold_jobs,
+)
 
 CHUNK = 1_000
 
@@ -63,6 +72,9 @@ def add_imported(
         if record.position != expected:
             raise WrongExpectedVersion(f"import: expected position {expected}, got {record.position}")
     bodies = [(record.position, body) for record in new for body in record.bodies.values()]
+    jobs = fold_jobs(new, present)
     changes = Changes()
-    add_records(new, bodies, fold_jobs(new, present), present, changes)
+    add_records(new, present, changes)
+    add_jobs(jobs, changed_holds(jobs, present), present, changes)
+    add_bodies(bodies, present, changes)
     return changes

@@ -1,4 +1,4 @@
-"""The contract of a store, in prose and as a `Protocol`. Two stores share no SQL and no base class.
+"""The contract of a store, in prose and as protocols. Stores share no SQL and no base class.
 
 *Append.* One call is one transaction over any number of streams: all of it or nothing, durable when the
 call returns. In this order: event ids (all present with the same content: the old records are returned
@@ -9,13 +9,13 @@ them, documents. A ``private.erased`` event deletes the bodies it names in the s
 appends of one process are committed together; one that is refused takes none of the others with it.
 What no store could record (an id of another shape, text sealed for another event) is a `ValueError`.
 
-*Order.* Positions are dense and in commit order, so a reader that has seen N misses nothing up to N.
+*Order.* Positions are dense and in commit order, so a reader that has read position N has missed nothing.
 
-*Who retries.* The caller, with the same drafts: ids, salts and times were fixed before the first try, so
-whether the first try was recorded or not, the second ends in "it is there". A store tries again by itself
-only where its connection broke: it looks the event ids up, and returns the records or decides it anew.
+*Retries* are up to the caller, with the same drafts: ids, salts and times were fixed before the first
+attempt, so it is recorded once, whichever attempt succeeded. A store retries by itself only if its connection
+broke: it looks up the event ids, and returns the records or decides the append again.
 
-*Absent* is None or an empty list; trouble with the store itself is `LedgerUnusable`, with the next step.
+*Absent* is None or an empty list. A failure of the store itself is `LedgerUnusable`, with the next step.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -40,14 +40,14 @@ class AnyVersion:
 
 
 ANY: Final = AnyVersion()
-"""Append at whatever version the stream is."""
+"""Append to the stream at any version."""
 
 NEW: Final = 0
 """Append to a stream that does not exist yet."""
 
 
 class Batch(NamedTuple):
-    """Events for one stream, on the condition that the stream is at `expected_version` before the append."""
+    """Events for one stream, which must be at `expected_version` before the append."""
 
     stream: str
     expected_version: int | AnyVersion
@@ -82,9 +82,9 @@ def holds_of(job: Job) -> Iterator[Hold]:
 
 
 class Fence(NamedTuple):
-    """Proof of a lease: the append goes through only while `token` is that of a live lease on the job.
+    """Proof of a lease: the append is refused unless `token` is that of a live lease on the job.
 
-    A lease that was released, has expired or went to another holder no longer writes.
+    A lease that was released, expired or went to another holder no longer writes.
     """
 
     job_id: str
@@ -92,7 +92,7 @@ class Fence(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """A claimed job: who holds it, the fencing token, until when (Unix milliseconds, the store's clock)."""
+    """A claimed job: holder, fencing token, and expiry (Unix milliseconds of the store's clock)."""
 
     job_id: str
     holder: str
@@ -101,7 +101,7 @@ class Lease(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """What all workers together may ask of one model of a server; None is no limit.
+    """What all workers together may request from one model of a server; None is unlimited.
 
     `per_minute` requests, evenly spaced; `running` jobs that hold a slot at the same time.
     """
@@ -123,14 +123,14 @@ def lost(lease: Lease) -> StaleFence:
 
 MINUTE_MS = 60_000
 SLOT_WAIT_MS = 1_000
-"""When to ask again for a slot, where all are taken: nobody knows when a render ends."""
+"""When to retry if all slots are taken: the end of a render cannot be predicted."""
 
 
 class Tally(NamedTuple):
-    """Numbers for people who watch: records by type, jobs by state, and the queue.
+    """Numbers for monitoring: records by type, jobs by state, and the queue.
 
-    `due` jobs wait for somebody, the oldest for `overdue_ms`; `waiting` ones are due later; on `leased` ones
-    somebody works. What was settled without the queue (`ledger.job.OVER`) no longer counts.
+    `due` jobs wait for a worker, the oldest for `overdue_ms`; `waiting` jobs are due later; `leased` jobs
+    have a worker. Jobs that need no further work (`ledger.job.OVER`) do not count.
     """
 
     events: Mapping[str, int]
@@ -143,19 +143,19 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """Bytes kept under their digest: policies, catalogs."""
+    """Bytes stored under their digest: policies, catalogs."""
 
     body: bytes
 
     @property
     def sha256(self) -> str:
-        """The digest it is cited by."""
+        """The digest under which records cite the document."""
         return sha256_hex(self.body)
 
 
 @dataclass(frozen=True)
 class RecordFilter:
-    """Which records to read; what is None does not restrict. Times are RFC 3339 UTC, `until` exclusive."""
+    """Which records to read; None does not restrict. Times are RFC 3339 UTC, `until` exclusive."""
 
     stream: str | None = None
     type: str | None = None
@@ -166,17 +166,17 @@ class RecordFilter:
 
 
 CREATED_AT: Final = b'"created_at":"'
-"""What stands before the time of a job in its row."""
+"""JSON key that precedes a job's creation time; used for byte search."""
 
 _SOURCES: Final = (b'"source_job":"', b'"remix_video_id":"')
-"""What stands before the source of a job in its row, where it has one."""
+"""JSON keys that precede the source of a job, if it has one; used for byte search."""
 
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs to list; what is None does not restrict.
+    """Which jobs to list; a field that is None does not restrict.
 
-    `model` may be the one asked for or the one decided on. Times are RFC 3339 UTC, `until` exclusive.
+    `model` matches the requested or the decided model. Times are RFC 3339 UTC, `until` exclusive.
     """
 
     states: tuple[State, ...] | None = None
@@ -184,7 +184,7 @@ class JobFilter:
     video_id: str | None = None
     id_prefix: str | None = None
     before: str | None = None
-    """Only jobs with an id before this one, so that a long list is read in parts."""
+    """Only jobs with an id before this one, to read a long list in parts."""
     statuses: tuple[Status, ...] | None = None
     model: str | None = None
     purpose: str | None = None
@@ -192,13 +192,13 @@ class JobFilter:
     since: str | None = None
     until: str | None = None
     derived: bool = False
-    """Only jobs that name the job or the video they were made from."""
+    """Only jobs that were made from another job or video."""
 
     def pieces(self) -> list[list[bytes]]:
-        """Return lists of bytes; the row of a job that is meant contains one of each list.
+        """Return lists of bytes; the row of a matching job contains at least one item of each list.
 
-        A row is canonical JSON, which writes a field and its value in one way only, and text within a value
-        with its quotes escaped: so a field is found without a column of its own and without reading JSON.
+        A row is canonical JSON: each field and value has one spelling, and quotes within a value are
+        escaped. So a byte search finds a field without a column for it and without parsing JSON.
         """
         wanted: list[list[tuple[str, str]]] = []
         if self.statuses is not None:
@@ -214,50 +214,52 @@ class JobFilter:
 
 
 class WorkQueue(Protocol):
-    """The jobs that are due, who works on them, and how many may run: no facts, so no events."""
+    """Due jobs, leases and slots. They are not facts, so they leave no events."""
 
     def schedule(self, job_id: str, delay_ms: int = 0) -> None:
         """Make a job due `delay_ms` from now, by the store's clock.
 
-        While somebody holds it the earliest such time is kept, and counts once the holder releases it.
+        While the job is leased, the earliest such time is stored and counts once the lease is released.
         """
 
     def wake(self, job_ids: Collection[str]) -> None:
-        """Make jobs due now, all of them in one transaction."""
+        """Make jobs due now, in one transaction."""
 
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
-        """Take up to `limit` due jobs nobody holds a live lease on; each gets a new, higher token."""
+        """Claim up to `limit` due jobs without a live lease; each gets a new, higher token."""
 
     def enqueue_stale(self, states: Collection[State], before: str) -> int:
-        """Make due what is in one of `states` and was never scheduled, or not again; returns how many jobs.
+        """Make due the jobs in one of `states` that are not scheduled; return how many.
 
-        Only jobs with an id below `before`, which are older: what was begun just now is in somebody's hands.
+        Only jobs with an id below `before`, which are older: a job that was begun just now still has a
+        process working on it.
         """
 
     def renew(self, lease: Lease, lease_ms: int) -> Lease:
-        """Extend a lease that is still the current one, else `StaleFence`."""
+        """Extend a lease that is still current, or raise `StaleFence`."""
 
     def keep(self, holder: str, lease_ms: int) -> list[Lease]:
-        """Extend every live lease of `holder` and return them; one that is missing was lost."""
+        """Extend every live lease of `holder` and return them; a missing one was lost."""
 
     def release(self, lease: Lease, delay_ms: int | None) -> None:
-        """Hand a job back, due in `delay_ms`, or done for good with None; `StaleFence` if it was lost.
+        """Release a lease: the job is due in `delay_ms`, or done with None; `StaleFence` if the lease was
+        lost.
 
-        What `schedule` asked for while the lease was held is not undone: the earlier time counts.
+        If the job was scheduled while it was leased, the earlier time counts.
         """
 
     def acquire_slot(self, job_id: str, limit: Limit) -> int:
-        """Take a turn for a request, and a slot for the job; 0, or after how many milliseconds to ask again.
+        """Acquire permission for one request, and a slot for the job; 0, or the milliseconds until a retry.
 
-        The job has the slot until `release_slots`. A job that has a slot already keeps it and needs no
+        The job has the slot until `release_slots`. A job that already has a slot keeps it and needs no
         second one.
         """
 
     def release_slots(self, job_ids: Collection[str]) -> None:
-        """Free the slots of jobs that no longer run; those that have none are none the worse."""
+        """Free the slots of jobs that no longer run; jobs without a slot are ignored."""
 
     def back_off(self, name: str, delay_ms: int) -> None:
-        """Let nobody take a turn of the limit `name` for `delay_ms`: the server is at capacity."""
+        """Permit no request under the limit `name` for `delay_ms`: the server is at capacity."""
 
     def leases(self) -> list[Lease]:
         """Return the live leases, the first to expire first."""
@@ -277,13 +279,13 @@ class EventStore(Protocol):
         fence: Fence | None = None,
         documents: Sequence[Document] = (),
     ) -> list[Record]:
-        """Record `batches` in one transaction; see the module's docstring."""
+        """Record `batches` in one transaction; see the docstring of this module."""
 
     def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
-        """Take rows of another ledger verbatim, from this one's head on; return how many were new.
+        """Add rows of another ledger verbatim after this ledger's head; return how many were new.
 
-        Rows that are here already must be the same, and every row what its hashes say. Leaves, tiles,
-        job rows and holds follow from the rows; documents and leases do not come along.
+        Rows that are already recorded must be identical, and every row must match its hashes. Leaves, tiles,
+        job rows and holds follow from the rows; documents and leases are not imported.
         """
 
     def head(self) -> Frontier:
@@ -293,13 +295,14 @@ class EventStore(Protocol):
         """Return up to `limit` rows at positions greater than `after`, in order."""
 
     def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
-        """Yield the rows up to a position of all streams that begin with `prefix`, stream by stream.
+        """Yield the rows up to a position of all streams whose names begin with `prefix`, stream by stream.
 
-        Streams come in the order of their names' bytes, rows in that of their versions, all of one moment.
+        Streams are in the order of their names' bytes, rows in the order of their versions; it is one
+        snapshot.
         """
 
     def event(self, event_id: str) -> StoredRow | None:
-        """Return the row of one event id."""
+        """Return the row with this event id."""
 
     def bodies(self, positions: Sequence[int]) -> Mapping[str, PrivateBody]:
         """Return the private bodies of these positions by commitment; erased ones are absent."""
@@ -314,37 +317,37 @@ class EventStore(Protocol):
         """Return job rows, newest first."""
 
     def all_jobs(self) -> Iterator[Job]:
-        """Yield every job row in the order of the ids' bytes, all of one moment, in little memory."""
+        """Yield every job row in the order of the ids' bytes: one snapshot, in little memory."""
 
     def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:
-        """Swap all job rows for `jobs`; refused if the head has moved past `at_position`."""
+        """Replace all job rows with `jobs`; refused if the head is no longer at `at_position`."""
 
     def holds(self, budget: str) -> list[Hold]:
-        """Return what every job holds of `budget`."""
+        """Return the holds of `budget`, by job."""
 
     def held(self, budget: str) -> int:
-        """Return what all jobs together hold of `budget`, reserved and settled, in micro-dollars."""
+        """Return the sum of all holds of `budget`, reserved and settled, in micro-dollars."""
 
     def now(self) -> datetime:
-        """Return the time (UTC) by the store's clock, which all who share it see, to the millisecond."""
+        """Return the time (UTC) of the store's clock, which all its users share, to the millisecond."""
 
     def tally(self) -> Tally:
-        """Return the numbers of `Tally`, from indexes: cheap enough to ask every few seconds."""
+        """Return the numbers of `Tally`, from indexes: cheap enough to call every few seconds."""
 
     def nodes(self, level: int, start: int, count: int) -> list[bytes]:
         """Return tree nodes: leaves at level 0, at multiples of 8 the roots of complete subtrees."""
 
     def scrub(self) -> list[str]:
-        """Take what erased bodies left behind out of the database's own files, as far as this can be done.
+        """Remove what erased bodies left behind in the database's own files, as far as this is possible.
 
-        Returns in words what is left and what to do about it. Repeating it does no harm.
+        Return messages that say what is left and what to do about it. Safe to repeat.
         """
 
     def wait_for_append(self, timeout_s: float) -> bool:
         """Return True when something was appended, or may have been; False after `timeout_s`.
 
-        Only a hint to look again: who follows the log reads by position, so a hint that is lost costs a wait.
+        This is only a hint to read again: followers read by position, so a lost hint costs one wait.
         """
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connections to the database."""

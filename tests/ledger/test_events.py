@@ -78,7 +78,7 @@ def test_a_payload_does_not_hold_private_text(vocabulary: ModuleType, type_: str
 def test_an_unknown_field_is_refused(vocabulary: ModuleType, type_: str) -> None:
     payload = vocabulary.sample(type_).model_dump(mode="json") | {"surplus": 1}
     with pytest.raises(
-        LedgerUnusable, match=r"is not what its type says \(surplus\): run `sora-ledger verify`"
+        LedgerUnusable, match=r"does not have the fields of its type \(surplus\): run `sora-ledger verify`"
     ):
         parse_event(type_, payload, {})
 
@@ -97,6 +97,6 @@ def test_no_event_has_a_float() -> None:
 
 def test_a_type_of_a_later_version_asks_for_an_upgrade() -> None:
     with pytest.raises(
-        LedgerUnusable, match=r"no event type 'render\.dreamt' .*: it needs a newer one; upgrade"
+        LedgerUnusable, match=r"does not know the event type 'render\.dreamt': upgrade"
     ):
         parse_event("render.dreamt", {}, {})
