@@ -766,9 +766,7 @@ def parse_event(
     """
     model = EVENT_TYPES.get(type_)
     if model is None:
-        raise LedgerUnusable(
-            f"this version does not know the event type {type_!r}: {UPGRADE}"
-        )
+        raise LedgerUnusable(f"this version does not know the event type {type_!r}: {UPGRADE}")
     if version != model.schema_version:
         payload = upcast(type_, version, payload, model.schema_version)
     try:

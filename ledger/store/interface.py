@@ -242,8 +242,7 @@ class WorkQueue(Protocol):
         """Extend every live lease of `holder` and return them; a missing one was lost."""
 
     def release(self, lease: Lease, delay_ms: int | None) -> None:
-        """Release a lease: the job is due in `delay_ms`, or done with None; `StaleFence` if the lease was
-        lost.
+        """Release a lease, or raise `StaleFence`; the job is due in `delay_ms`, or done with None.
 
         If the job was scheduled while it was leased, the earlier time counts.
         """

@@ -96,7 +96,5 @@ def test_no_event_has_a_float() -> None:
 
 
 def test_a_type_of_a_later_version_asks_for_an_upgrade() -> None:
-    with pytest.raises(
-        LedgerUnusable, match=r"does not know the event type 'render\.dreamt': upgrade"
-    ):
+    with pytest.raises(LedgerUnusable, match=r"does not know the event type 'render\.dreamt': upgrade"):
         parse_event("render.dreamt", {}, {})
