@@ -11,6 +11,7 @@ from cli.flows.advise import advise_batch
 from cli.flows.outcome import code_of, say_troubles, trouble_of
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.options.command import RequestCommand
 from cli.text.batches import progress_table, show_batch, show_preview
 from decision.rules.purpose import PURPOSES
 from render_service.assets.fit import read_fit
@@ -34,7 +35,7 @@ MOST_CHARACTERS = 100_000_000
 """Of a batch file, which is held in memory."""
 
 
-@click.command("create-batch", short_help="Request every render of a JSONL file.")
+@click.command("create-batch", cls=RequestCommand, short_help="Request every render of a JSONL file.")
 @click.option(
     "--input",
     "file",

@@ -11,7 +11,7 @@ from cli.flows.submit import request_of
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.inputs import LoopCommand, ingredients
-from cli.options.prompt import needed, prompting
+from cli.options.prompt import prompting, require_prompt
 from cli.text.decisions import show_candidates, show_ruling
 from decision.request.request import RenderRequest
 from render_service.reports.explain import candidates_of
@@ -90,7 +90,7 @@ def _of_video(
     """Return the request for a remix, edit or extension; what only a new render takes is refused."""
     extra = asked.pop("extra")
     only_for_create = {"--input-reference": asked.pop("input_reference"), "--promotes": asked.pop("promotes")}
-    stray = next((flag for flag, value in only_for_create.items() if value), None) or extra.given()
+    stray = next((flag for flag, value in only_for_create.items() if value), None) or extra.first_flag()
     if stray:
         raise click.UsageError(f"{stray} is for a new render; leave it out with --{operation}")
     model = asked.pop("model")
@@ -101,7 +101,7 @@ def _of_video(
         prompt, asked = changed(inv, name, changes, asked)
     with inv.ledger() as ledger:
         source, profile = source_ahead(ledger, name)
-    return advised_request(inv, operation, source, prompt=needed(prompt), profile=profile, **asked)
+    return advised_request(inv, operation, source, prompt=require_prompt(prompt), profile=profile, **asked)
 
 
 def _considered(inv: Invocation, request: RenderRequest) -> "Considered":

@@ -10,13 +10,14 @@ from cli.flows.derive import derive
 from cli.flows.submit import place_and_show
 from cli.invocation import Invocation
 from cli.options import common
+from cli.options.command import RequestCommand
 from cli.options.placement import Placing, placing
-from cli.options.prompt import needed, prompting
+from cli.options.prompt import prompting, require_prompt
 from decision.request.request import RenderRequest
 from render_service.assets.inputs import Material, read_source_file
 
 
-@click.command("edit", short_help="Change a video, by its id or from a file.")
+@click.command("edit", cls=RequestCommand, short_help="Change a video, by its id or from a file.")
 @common.maybe_job_id
 @click.option(
     "--video",
@@ -51,7 +52,7 @@ def edit_command(  # one parameter per option
     if (name is None) == (video is None):
         given = "neither was" if name is None else "both were"
         raise click.UsageError(f"name a video with --id, or give its file with --video; {given} given")
-    asked["prompt"] = needed(prompt)
+    asked["prompt"] = require_prompt(prompt)
 
     if name is not None:
         derive(inv, name, "edit", asked, dry_run=dry_run, how=how)

@@ -7,11 +7,12 @@ import click
 from cli.flows.derive import derive
 from cli.invocation import Invocation
 from cli.options import common
+from cli.options.command import RequestCommand
 from cli.options.placement import Placing, placing
-from cli.options.prompt import needed, prompting
+from cli.options.prompt import prompting, require_prompt
 
 
-@click.command("extend", short_help="Add seconds to the end of a video.")
+@click.command("extend", cls=RequestCommand, short_help="Add seconds to the end of a video.")
 @common.job_id
 @click.option("--seconds", metavar="N", help="How much to add: 4, 8, 12, 16 or 20.")
 @prompting
@@ -37,6 +38,6 @@ def extend_command(  # one parameter per option
     Example:
       sora-ledger extend --id job_01a2 --seconds 8 --prompt "The coupe drives on"
     """
-    asked["prompt"] = needed(prompt)
+    asked["prompt"] = require_prompt(prompt)
 
     derive(inv, name, "extend", asked, dry_run=dry_run, how=how)

@@ -100,6 +100,6 @@ def _text(console: "Console", page: "Page", following: str | None) -> None:
         )
         for seen in page.observations
     ]
-    columns(console, ("video", "status", "%", "render", "prompt"), rows)
+    columns(console, ("video", "status", "%", "render", "prompt"), rows, cuts=True)
     if following:
         console.print(f"next: {following}", markup=False)

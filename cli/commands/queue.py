@@ -7,6 +7,7 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.tables import columns
 from render_service.worker.worker import queue_document
 
 if TYPE_CHECKING:
@@ -24,14 +25,19 @@ def queue_command(inv: Invocation) -> None:
     """
     with inv.ledger() as ledger:
         document = queue_document(ledger)
-    inv.emit(document, lambda console: _print(document, console))
+    inv.emit(document, lambda console: print_queue(document, console))
 
 
-def _print(document: dict[str, Any], console: "Console") -> None:
+def print_queue(document: dict[str, Any], console: "Console") -> None:
+    """Print the depth of the queue and its leases."""
     console.print(
         f"{document['due']} due (the oldest for {document['oldest_due_s']:g} s), "
-        f"{document['waiting']} due later, {document['leased']} in hand"
+        f"{document['waiting']} due later, {document['leased']} leased"
     )
-    for lease in document["leases"]:
-        until = datetime.fromtimestamp(lease["until_ms"] / 1000, UTC)
-        console.print(f"{lease['job_id']}  {lease['holder']}  until {until:%H:%M:%S}Z", markup=False)
+    rows = [(lease["job_id"], _time(lease["until_ms"]), lease["holder"]) for lease in document["leases"]]
+    if rows:
+        columns(console, ("job", "until", "worker"), rows, cuts=True)
+
+
+def _time(unix_ms: int) -> str:
+    return f"{datetime.fromtimestamp(unix_ms / 1000, UTC):%H:%M:%S}Z"

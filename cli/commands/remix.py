@@ -9,12 +9,13 @@ from cli.flows.derive import derive
 from cli.flows.split_remix import preview_split, remix_split
 from cli.invocation import Invocation
 from cli.options import common
+from cli.options.command import RequestCommand
 from cli.options.placement import Placing, placing
-from cli.options.prompt import needed, prompting
+from cli.options.prompt import prompting, require_prompt
 from render_service.batches.split_remix import split_of
 
 
-@click.command("remix", short_help="Change exactly one thing in a completed video.")
+@click.command("remix", cls=RequestCommand, short_help="Change exactly one thing in a completed video.")
 @common.job_id
 @prompting
 @click.option("--model", metavar="NAME", help="A remix keeps its source's; naming another is denied.")
@@ -57,7 +58,7 @@ def remix_command(  # noqa: PLR0913  # one parameter per option
         if prompt is not None or splits:
             raise click.UsageError("--change writes the prompt; leave out --prompt, --prompt-file, --split")
         prompt, asked = changed(inv, name, changes, asked)
-    wording = needed(prompt, instead=", or one thing to change with --change KEY=VALUE")
+    wording = require_prompt(prompt, instead=", or one thing to change with --change KEY=VALUE")
     if splits:
         if how != Placing():
             raise click.UsageError(

@@ -6,17 +6,21 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
-from cli.text.printable import printable
+from cli.text.printable import escape, short
+from cli.text.tables import GAP
 from decision.money import format_usd
 from render_service.reports.spending import By, spending
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from render_service.reports.spending import Spending, Spent
 
 BAR = 32
+SHORTEST_BAR = 8
 BY = ("model", "purpose", "actor", "day", "budget")
 
 
@@ -50,7 +54,7 @@ def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
         "total": _document(found.total),
         "budgets": [left.document() for left in found.budgets],
     }
-    inv.emit(document, lambda console: _text(console, found))
+    inv.emit(document, lambda console: print_spending(console, found))
 
 
 def _document(spent: "Spent") -> dict[str, Any]:
@@ -63,22 +67,12 @@ def _document(spent: "Spent") -> dict[str, Any]:
     }
 
 
-def _text(console: "Console", found: "Spending") -> None:
-    from rich.table import Table  # rich: only for text
-
+def print_spending(console: "Console", found: "Spending") -> None:
+    """Print the spending as a table with bars, then what the budgets have left."""
     if not found.parts:
         console.print("nothing was spent or reserved")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(str(found.by), no_wrap=True)
-    for name in ("settled", "reserved", "jobs"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    most = max((part.usd_micros for part in found.parts), default=0)
-    for part in (*found.parts, found.total):
-        bar = "" if part is found.total else _bar(part, most)
-        amounts = map(format_usd, (part.settled_usd_micros, part.reserved_usd_micros))
-        table.add_row(_plain(printable(part.name)), *amounts, str(part.jobs), bar)
-    console.print(table)
+    for line in _table(found, console.width if console.is_terminal else None):
+        console.print(line)
     if found.total.estimated_usd_micros:
         estimated = format_usd(found.total.estimated_usd_micros)
         console.print(f"of what is settled, {estimated} is estimated: no server reported it")
@@ -87,25 +81,39 @@ def _text(console: "Console", found: "Spending") -> None:
         console.print(f"{left.budget}: {_left(left.usd_micros, left.limit_usd_micros)}", markup=False)
 
 
+def _table(found: "Spending", width: int | None) -> "Iterator[str]":
+    """Yield the table line by line; on a terminal of `width` the names and the bars are cut to fit."""
+    parts = (*found.parts, found.total)
+    rows = [
+        (part.name, format_usd(part.settled_usd_micros), format_usd(part.reserved_usd_micros), str(part.jobs))
+        for part in parts
+    ]
+    header = (str(found.by), "settled", "reserved", "jobs")
+    name_width, *widths = (max(map(len, cells)) for cells in zip(header, *rows, strict=True))
+    numbers = sum(widths) + len(GAP) * len(widths)
+    if width is not None:
+        name_width = min(name_width, width - numbers - len(GAP) - SHORTEST_BAR)
+    room = BAR if width is None else min(BAR, width - numbers - name_width - len(GAP))
+    most = max((part.usd_micros for part in found.parts), default=0)
+    bars = ["", *("" if part is found.total else _bar(part, most, room) for part in parts)]
+    for (name, *amounts), bar in zip((header, *rows), bars, strict=True):
+        cells = [amount.rjust(size) for amount, size in zip(amounts, widths, strict=True)]
+        line = GAP.join([escape(short(name, name_width).ljust(name_width)), *cells, bar]).rstrip()
+        yield line if bar or name != header[0] else f"[bold]{line}[/]"
+
+
 def _left(usd_micros: int | None, limit_usd_micros: int | None) -> str:
     if usd_micros is None or limit_usd_micros is None:
         return "no limit"
     return f"{format_usd(usd_micros)} left of {format_usd(limit_usd_micros)}"
 
 
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
-
-
-def _bar(part: "Spent", most: int) -> Any:
-    """Return a bar as long as the part's share of the dearest; what is not nothing shows a little."""
-    settled, reserved = (
-        max(1, amount * BAR // most) if amount else 0
-        for amount in (part.settled_usd_micros, part.reserved_usd_micros)
-    )
-    text = _plain("█" * settled + "░" * reserved)
-    text.stylize("green", 0, settled)
-    text.stylize("yellow", settled)
-    return text
+def _bar(part: "Spent", most: int, room: int) -> str:
+    """Return a bar as long as the part's share of the largest; any amount shows at least a little."""
+    if not part.usd_micros:
+        return ""
+    least_settled, least_reserved = bool(part.settled_usd_micros), bool(part.reserved_usd_micros)
+    length = max(least_settled + least_reserved, part.usd_micros * room // most)
+    share = part.settled_usd_micros * length // part.usd_micros
+    settled = min(max(share, least_settled), length - least_reserved)
+    return f"[green]{'█' * settled}[/][yellow]{'░' * (length - settled)}[/]"

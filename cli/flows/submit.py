@@ -12,7 +12,7 @@ from cli.flows.outcome import end
 from cli.invocation import Invocation, say
 from cli.options.inputs import Ingredients, gather
 from cli.options.placement import Placing
-from cli.options.prompt import needed
+from cli.options.prompt import require_prompt
 from cli.text.decisions import show_ruling
 from cli.text.jobs import show_job, show_submitting
 from cli.text.models import models_document, show_models
@@ -76,7 +76,7 @@ def request_of(  # noqa: PLR0913  # what becomes something else on the way
     request = advised_request(
         inv,
         **values,
-        prompt=needed(prompt),
+        prompt=require_prompt(prompt),
         profile=inv.settings.chosen_profile(),
         promotes=promotes and promoted_job(inv, promotes),
         **asked,

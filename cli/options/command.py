@@ -59,3 +59,39 @@ class Group(click.Group):
         while at < len(args) and args[at].startswith("-") and args[at] != "--":
             at += 2 if args[at] in with_value else 1
         return [*args[at : at + 1], *args[:at], *args[at + 1 :]]
+
+
+SECTIONS = {
+    "Batch": "--input --out-dir --poll --resume --batch --concurrency --max-attempts --fail-fast",
+    "Video": "--id --video --remix --edit --extend",
+    "Prompt": "--prompt --prompt-file --change --split --subject --action --scene --camera --lighting "
+    "--palette --style --timing --audio --dialogue --text --constraints --negative --use-case --augment",
+    "Shot": "--model --size --seconds --purpose --seed --loop --duration --width --height --list-models",
+    "Image": "--images --fit --input-reference --input-reference-url --input-reference-file-id "
+    "--character-id",
+    "Money": "--max-cost --team --project",
+    "Waiting": "--queue --poll-interval --timeout --deadline",
+    "Output": "--out --download --variant --force --dry-run --format --json --json-out --verbose",
+    "Advanced": "--profile --request-key --attest --promotes --override --reason --override-until --key "
+    "--even-if-retired --backend --ledger --actor --help",
+}
+"""The options of a request by section, the common ones first."""
+
+
+class RequestCommand(click.Command):
+    """A command that requests a render; its help shows the many options in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by section, those that no section names last."""
+        records = {}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record:
+                records[max(option.opts, key=len)] = record
+        for heading, names in SECTIONS.items():
+            rows = [records.pop(name) for name in names.split() if name in records]
+            if heading == "Advanced":
+                rows += records.values()
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)

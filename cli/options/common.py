@@ -1,4 +1,4 @@
-"""Options that several commands share, as decorators. A command function gets an `Invocation` first."""
+"""Options that several commands share, as decorators. A command's first argument is its `Invocation`."""
 
 import functools
 import sys
@@ -38,14 +38,14 @@ def read_dollars(option: str, text: str) -> int:
 F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS = ("ledger", "profile", "actor", "team", "project")
-"""The options that `read_settings` takes, on the commands that have them."""
+"""The options that are passed to `read_settings`, on the commands that have them."""
 
 DEFAULT_INTERVAL_S = 10.0
 DEFAULT_TIMEOUT_S = 1_800.0
 
 
 def moment(text: str) -> str:
-    """Read a time: RFC 3339, a date, or either without a zone, which is then this machine's."""
+    """Read a time: RFC 3339 or a date; without a zone it is in this machine's."""
     try:
         return timestamp(datetime.fromisoformat(text).astimezone(UTC))
     except (ValueError, OverflowError) as error:
@@ -69,7 +69,7 @@ def _stacked(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
-    """Add ``.json`` where there is no suffix, and make the folder, before anything is spent."""
+    """Add ``.json`` to a name without suffix, and create the folder, before anything is spent."""
     if value is None:
         return None
     path = value if value.suffix else value.with_suffix(".json")
@@ -89,13 +89,11 @@ def _max_cost(_: click.Context, __: click.Parameter, value: str | None) -> int |
 
 
 def _check_text(context: click.Context) -> None:
-    """Refuse bytes that are no text; a path may hold any."""
+    """Refuse text that is not valid UTF-8; a path may hold any bytes."""
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
         if isinstance(value, str) and not value.isascii() and _is_broken(value):
-            raise click.BadParameter(
-                "it holds bytes that are no UTF-8 text; type it again", ctx=context, param=parameter
-            )
+            raise click.BadParameter("it is not valid UTF-8; type it again", ctx=context, param=parameter)
 
 
 def _is_broken(text: str) -> bool:
@@ -140,14 +138,14 @@ def _of_every_command(*actor: Callable[[F], F]) -> Callable[[F], F]:
             metavar="FILE",
             type=click.Path(path_type=Path),
             callback=_json_path,
-            help="Also write the JSON here; .json is added to a name without suffix.",
+            help="Also write the JSON to this file; .json is added to a name without suffix.",
         ),
-        click.option("-v", "--verbose", is_flag=True, help="Log every step where a person reads."),
+        click.option("-v", "--verbose", is_flag=True, help="Log every step, on a terminal too."),
     )
 
 
 def _wants_json(form: str | None, *, as_json: bool) -> bool | None:
-    """Return what --format and --json ask for; None leaves it to the terminal."""
+    """Return whether --format and --json request JSON; None leaves it to the terminal."""
     if as_json and form == "text":
         raise click.UsageError("--json and --format text contradict each other; give one")
     return True if as_json else None if form is None else form == "json"
@@ -195,15 +193,15 @@ calling = _stacked(
         "--profile",
         metavar="NAME",
         help="Server profile: openai, sandbox, litellm, vllm-omni, sglang, trtllm, new-api, azure, custom, "
-        "or one of your file SORA_LEDGER_PROFILES.  [env: SORA_LEDGER_PROFILE]",
+        "or one from your file SORA_LEDGER_PROFILES.  [env: SORA_LEDGER_PROFILE]",
     ),
-    click.option("--even-if-retired", is_flag=True, help="Call a server that was switched off all the same."),
+    click.option("--even-if-retired", is_flag=True, help="Call a server even though it was switched off."),
 )
 queue = click.option(
-    "--queue", is_flag=True, help="Decide and record, and leave the submission to `resume` or a worker."
+    "--queue", is_flag=True, help="Decide and record; leave the submission to `resume` or a worker."
 )
 dry_run = click.option(
-    "--dry-run", is_flag=True, help="Show what would be asked; record nothing, call nothing."
+    "--dry-run", is_flag=True, help="Show what would be sent; record nothing, call nothing."
 )
 
 
@@ -228,10 +226,10 @@ def _job_id(*, required: bool) -> Callable[[F], F]:
 
 
 job_id = _job_id(required=True)
-"""Name a job as an argument or with --id; passed on as `name`."""
+"""Add the argument JOB and --id; the function gets `name`."""
 
 maybe_job_id = _job_id(required=False)
-"""The same, where something else may take its place: `name` may be None."""
+"""The same for commands that work without a job: `name` may be None."""
 
 
 shape = _stacked(
@@ -241,21 +239,19 @@ shape = _stacked(
     click.option(
         "--size",
         metavar="WxH",
-        help="Pixels; another than those offered lists them.  [default: 1280x720]",
+        help="Resolution; --list-models shows the choices.  [default: 1280x720]",
     ),
     click.option("--seconds", metavar="N", help="Length of the clip.  [default: 4]"),
     click.option(
         "--input-reference",
         metavar="FILE",
         type=click.Path(path_type=Path),
-        help="Image for the first frame: JPEG, PNG or WebP of exactly --size.",
+        help="First frame: a JPEG, PNG or WebP of exactly --size; see --fit.",
     ),
 )
 paying = _stacked(
-    click.option("--team", metavar="WORD", help="Whose money it is, for budgets.  [env: SORA_LEDGER_TEAM]"),
-    click.option(
-        "--project", metavar="WORD", help="On what project, for budgets.  [env: SORA_LEDGER_PROJECT]"
-    ),
+    click.option("--team", metavar="WORD", help="The team that pays.  [env: SORA_LEDGER_TEAM]"),
+    click.option("--project", metavar="WORD", help="The project that pays.  [env: SORA_LEDGER_PROJECT]"),
 )
 render = _stacked(
     paying,
@@ -264,39 +260,39 @@ render = _stacked(
         metavar="WORD",
         default="draft",
         show_default=True,
-        help=f"What it is for; decides the model where that is left open: {', '.join(PURPOSES)}.",
+        help=f"What the clip is for; with --model auto it decides the model: {', '.join(PURPOSES)}.",
     ),
     click.option(
         "--max-cost",
         "max_cost_usd_micros",
         metavar="USD",
         callback=_max_cost,
-        help="Deny what is estimated to cost more, such as 2.50.",
+        help="Deny a request whose estimate is higher, such as 2.50.",
     ),
     click.option(
         "--deadline",
         "deadline_minutes",
         metavar="MINUTES",
         type=click.IntRange(0, 100_000),
-        help="Prefer models that were measured here to be ready in time.",
+        help="Prefer models whose measured renders finish within this time.",
     ),
     click.option(
         "--request-key",
         metavar="KEY",
-        help="A name of yours for this request: repeated, it gives the same job, never a second render.",
+        help="Idempotency key: the same key returns the same job, never a second render.",
     ),
     click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails; recorded."),
 )
 promotes = click.option(
     "--promotes",
     metavar="JOB",
-    help="The draft this is the final of; once reviewed as approved, what was approved is worth its price.",
+    help="Draft job that this final render promotes; an approved review raises its score.",
 )
 answer_key = click.option(
     "--key",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Sign it with this key (`key new`); the policy names whose it is.",
+    help="Sign with this key (`key new` creates one); the policy names its owner.",
 )
 
 
@@ -305,9 +301,9 @@ signed_request = click.option(
     "signing_key",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Sign the request with this key; the policy names whose it is.  [env: SORA_LEDGER_KEY]",
+    help="Sign the request with this key; the policy names its owner.  [env: SORA_LEDGER_KEY]",
 )
-"""The command finds it in its settings."""
+"""The command finds the key in its settings."""
 unused_key = click.option(
     "--key",
     "signing_key",
@@ -322,7 +318,7 @@ waiting = _stacked(
         type=click.FloatRange(min=0.05),
         default=DEFAULT_INTERVAL_S,
         show_default=True,
-        help="How often to ask, unless the server says when.",
+        help="Polling interval, unless the server names one.",
     ),
     click.option(
         "--timeout",
@@ -330,31 +326,31 @@ waiting = _stacked(
         type=click.FloatRange(min=0.0),
         default=DEFAULT_TIMEOUT_S,
         show_default=True,
-        help="How long to wait; the render goes on afterwards.",
+        help="How long to wait; the render continues afterwards.",
     ),
 )
 signing = click.option(
     "--key",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Sign with the key in this file (`key new` makes one).  [env: SORA_LEDGER_KEY]",
+    help="Sign with the key in this file (`key new` creates one).  [env: SORA_LEDGER_KEY]",
 )
 by_checkpoint = click.option(
     "--checkpoint",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Prove by this checkpoint, which somebody holds already, and not by a new one.",
+    help="Prove against this existing checkpoint instead of a new one.",
 )
 verifier = click.option(
     "--verifier",
     metavar="VKEY",
     multiple=True,
-    help="A public key to check signatures with: its text, or a file that holds it; repeatable.",
+    help="Public key that checks signatures, as text or in a file; repeatable.",
 )
 
 
 def listening(port: int) -> Callable[[F], F]:
-    """Say where to listen, on `port` if nothing is said."""
+    """Add --host and --port; `port` is the default."""
     return _stacked(
         click.option(
             "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on."
@@ -365,6 +361,6 @@ def listening(port: int) -> Callable[[F], F]:
             type=click.IntRange(0, 65_535),
             default=port,
             show_default=True,
-            help="Port to listen on; 0 takes a free one.",
+            help="Port to listen on; 0 picks a free one.",
         ),
     )

@@ -1,4 +1,4 @@
-"""Which files of a job a command copies, and where; what is in the way is said before anything is spent."""
+"""Which files of a job a command copies, and where; files in the way are refused before anything is spent."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -28,17 +28,17 @@ class Copies:
     force: bool
 
     def check(self, job: Job) -> None:
-        """Refuse files that stand in the way before any is fetched; `out` was checked where it was given."""
+        """Refuse to replace files before any is fetched; `out` was checked when it was parsed."""
         if self.out is None:
             for variant in self.variants:
                 check_target(_target(job, variant), force=self.force)
 
     def not_stored(self, job: Job) -> list[Variant]:
-        """Return the variants that the server would have to give."""
+        """Return the variants that are only on the server."""
         return [variant for variant in self.variants if variant not in job.assets]
 
     async def make(self, session: "Session", job: Job) -> tuple[Job, list[Path]]:
-        """Make sure the variants are stored, and copy them."""
+        """Store the variants that are not stored yet, and copy them."""
         self.check(job)
         copied = []
         for variant in self.variants:
@@ -50,7 +50,7 @@ class Copies:
 
 
 def copying(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Take --variant, --out and --force, passed on as `copies`."""
+    """Add --variant, --out and --force; the function gets `copies`."""
 
     @click.option(
         "--variant",
@@ -64,9 +64,9 @@ def copying(function: Callable[..., Any]) -> Callable[..., Any]:
         "--out",
         metavar="FILE",
         type=click.Path(path_type=Path),
-        help="Copy the file here.  [default: VIDEO_ID and a suffix, in the working folder]",
+        help="Copy the file here.  [default: VIDEO_ID.mp4 in the working folder]",
     )
-    @click.option("--force", is_flag=True, help="Replace the file if it exists.")
+    @click.option("--force", is_flag=True, help="Replace an existing file.")
     @functools.wraps(function)
     def command(*args: Any, variants: tuple[str, ...], out: Path | None, force: bool, **rest: Any) -> Any:
         return function(*args, copies=_copies(variants, out, force=force), **rest)
@@ -86,7 +86,7 @@ def _copies(names: Sequence[str], out: Path | None, *, force: bool) -> Copies:
 
 
 def _target(job: Job, variant: Variant) -> Path:
-    """Return the file of a variant in the working folder, of the usual type where it is not here yet."""
+    """Return the path of a variant in the working folder, with the usual suffix if it is not stored yet."""
     media_type = job.assets[variant].media_type if variant in job.assets else USUAL_TYPE[variant]
     kind = "" if variant is Variant.VIDEO else f".{variant}"
     return Path(f"{job.video_id}{kind}{SUFFIXES.get(media_type, '.bin')}")

@@ -1,6 +1,6 @@
-"""What a new render may be given besides its prompt, in all the words people know for it.
+"""The options of a new render beside its prompt, under every name that people know.
 
-`options.shape` has the words of the Sora skill; here are those of image2video (``--images``,
+`common.shape` has the names of the Sora skill; these are those of image2video (``--images``,
 ``--duration``, ``--width``, ``--height``, ``--seed``, ``--loop``) and the ways to a first frame. Commands
 hand both to `gather`.
 """
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import click
 
+from cli.options.command import RequestCommand
 from decision.request.dimensions import read_size, size_of
 from decision.request.request import DEFAULT_SIZE, RenderRequest
 from decision.rules.catalog import Catalog
@@ -23,14 +24,14 @@ from render_service.assets.inputs import NOTHING, Material
 NO_MATCH = "it matches no file; check the folder, and quote the pattern so that the shell leaves it alone"
 
 
-def read_images(given: str) -> list[Path]:
-    """Return every file that is named, once; those of one pattern in the order of their names."""
-    if _at(Path(given)) == "file":  # a name may hold a comma
-        return [Path(given)]
+def read_images(text: str) -> list[Path]:
+    """Return every named file once; the files of a pattern are sorted by name."""
+    if _at(Path(text)) == "file":  # a name may hold a comma
+        return [Path(text)]
     paths: dict[Path, None] = {}
-    for part in (part.strip() for part in given.split(",")):
+    for part in (part.strip() for part in text.split(",")):
         if not part:
-            raise click.UsageError(f"--images {given!r}: nothing stands between two commas; leave one out")
+            raise click.UsageError(f"--images {text!r}: there is nothing between two commas; leave one out")
         paths |= dict.fromkeys(_files(part))
     return list(paths)
 
@@ -60,7 +61,7 @@ def _at(path: Path) -> Literal["file", "folder", "nothing"]:
 
 @dataclass(frozen=True)
 class Ingredients:
-    """The options of `ingredients`, as they were typed."""
+    """The values of the options of `ingredients`, as typed."""
 
     images: str | None
     input_reference_url: str | None
@@ -73,8 +74,8 @@ class Ingredients:
     seed: str | None
     loop: bool | None
 
-    def given(self) -> str | None:
-        """Return the flag of the first that was typed, None where none was."""
+    def first_flag(self) -> str | None:
+        """Return the flag of the first option that was typed; None if there was none."""
         typed = (field.name for field in fields(self) if getattr(self, field.name) not in (None, ()))
         return next((f"--{name.replace('_', '-')}" for name in typed), None)
 
@@ -84,11 +85,11 @@ class Ingredients:
         return {name: getattr(self, name) for name in names}
 
 
-class LoopCommand(click.Command):
+class LoopCommand(RequestCommand):
     """Takes ``--loop true`` and ``--loop false`` for ``--loop`` and ``--no-loop``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse what is left when the value of ``--loop`` is spelled as a flag."""
+        """Parse `args` with the value of ``--loop`` turned into a flag."""
         return super().parse_args(ctx, loop_as_flag(args))
 
 
@@ -110,39 +111,37 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "-i",
         "--images",
         metavar="A,B",
-        help="Images or quoted patterns, separated by commas; the first is the first frame.",
+        help="Images or quoted patterns, separated by commas; the first one becomes the first frame.",
     ),
-    click.option(
-        "--input-reference-url", metavar="URL", help="Image for the first frame: https or data URL."
-    ),
-    click.option("--input-reference-file-id", metavar="ID", help="Image the server has as a file."),
+    click.option("--input-reference-url", metavar="URL", help="First frame: an https or data URL."),
+    click.option("--input-reference-file-id", metavar="ID", help="First frame: a file on the server."),
     click.option(
         "--character-id",
         "character_ids",
         metavar="ID",
         multiple=True,
-        help="A character to appear; repeatable, two at most.",
+        help="A character that appears; repeatable, at most two.",
     ),
     click.option(
         "--fit",
         metavar="HOW",
-        help="Make the image match the size: cover (cut), contain (blurred sides) or pad (black).",
+        help="Fit the image to the size: cover (crop), contain (blurred bars) or pad (black bars).",
     ),
-    click.option("--duration", metavar="N", help="The same as --seconds."),
-    click.option("--width", metavar="PIXELS", help="With --height, the same as --size."),
-    click.option("--height", metavar="PIXELS", help="With --width, the same as --size."),
-    click.option("--seed", metavar="N", help="Repeat a render by number, where the server can."),
-    click.option("--loop/--no-loop", default=None, help="End where it begins, where the server can."),
+    click.option("--duration", metavar="N", help="Same as --seconds."),
+    click.option("--width", metavar="PIXELS", help="With --height: same as --size."),
+    click.option("--height", metavar="PIXELS", help="With --width: same as --size."),
+    click.option("--seed", metavar="N", help="Seed for a repeatable render, if the server supports it."),
+    click.option("--loop/--no-loop", default=None, help="End on the first frame, if the server supports it."),
 )
 
 
 def ingredients(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Take these options, passed on as one value, `extra`."""
+    """Add these options; the function gets them as one value, `extra`."""
 
     @functools.wraps(function)
     def command(*args: Any, **rest: Any) -> Any:
-        given = {field.name: rest.pop(field.name) for field in fields(Ingredients)}
-        return function(*args, extra=Ingredients(**given), **rest)
+        values = {field.name: rest.pop(field.name) for field in fields(Ingredients)}
+        return function(*args, extra=Ingredients(**values), **rest)
 
     decorated: Any = command
     for option in reversed(_OPTIONS):
@@ -188,7 +187,7 @@ def gather(
 
 def _one_of(flag: str, value: str | None, other_flag: str, other: str | None) -> str | None:
     if value is not None and other is not None and value != other:
-        raise click.UsageError(f"{flag} {value} and {other_flag} {other} say the same thing; give one")
+        raise click.UsageError(f"{flag} {value} and {other_flag} {other} mean the same; give one")
     return other if value is None else value
 
 

@@ -1,4 +1,4 @@
-"""How a request is placed, besides what it asks for: queued, or with a denial set aside."""
+"""How a request is placed: queued, or with a denial overridden."""
 
 import functools
 from collections.abc import Callable
@@ -20,34 +20,34 @@ FOR_AN_HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Placing:
-    """Whether the submission is left to somebody else, and what is overridden."""
+    """Whether the submission is left to `resume` or a worker, and what is overridden."""
 
     queue: bool = False
     override: "Override | None" = None
 
 
 def placing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Take --queue and what `overriding` takes, passed on as one value, `how`."""
+    """Add --queue and the options of `overriding`; the function gets one value, `how`."""
     return common.queue(overriding(function))
 
 
 def overriding(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Take --override, --reason, --override-until, passed on as `how`, and --key; for what is not queued."""
+    """Add --override, --reason and --override-until, which the function gets as `how`, and --key."""
 
     @click.option(
         "--override",
         "codes",
         metavar="CODE",
         multiple=True,
-        help="Set this denial aside, if the policy lets it be; needs --reason. Repeatable.",
+        help="Override this denial, if the policy allows it; requires --reason; repeatable.",
     )
     @common.signed_request
-    @click.option("--reason", metavar="TEXT", help="Why it is overridden; recorded with your name.")
+    @click.option("--reason", metavar="TEXT", help="Why the denial is overridden; recorded with your name.")
     @click.option(
         "--override-until",
         metavar="TIME",
         callback=common.read_moment,
-        help="Until when it may be submitted on the strength of it.  [default: for an hour]",
+        help="When the override expires.  [default: in an hour]",
     )
     @functools.wraps(function)
     def command(

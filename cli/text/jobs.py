@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cli.text.printable import escape
 from cli.text.tables import columns
-from decision.money import format_usd
+from decision.money import format_usd, usd_digits
 from ledger.events import Operation, Variant
 from ledger.job import Job, State
 
@@ -76,18 +76,20 @@ def _where(storage_uri: str, assets_url: str) -> str:
 
 
 def show_jobs(console: "Console", jobs: Iterable[Job]) -> None:
-    """Print jobs as a table."""
-    rows, styles = [], []
-    for job in jobs:
-        rows.append(_job_row(job))
-        styles.append(_STATE_STYLE.get(job.state, "red"))
-    columns(console, ("job", "state", "created", "cost", "render"), rows, styles)
+    """Print jobs as a table; a job's id is always whole, and a narrow terminal cuts the last column."""
+    listed = list(jobs)
+    years = {job.created_at[:4] for job in listed}
+    header = ("job", "state", f"in {years.pop()}" if len(years) == 1 else "created", "USD", "render")
+    dates = slice(5, 16) if header[2] != "created" else slice(10)
+    rows = [_job_row(job, job.created_at[dates].replace("T", " ")) for job in listed]
+    columns(console, header, rows, [state_style(job.state) for job in listed], cuts=True)
 
 
-def _job_row(job: Job) -> tuple[str, ...]:
+def _job_row(job: Job, created: str) -> tuple[str, ...]:
     cost = job.settled_usd_micros if job.settled_usd_micros is not None else job.reserved_usd_micros
-    price = "" if job.operation is None else format_usd(cost)  # an adopted video was paid for elsewhere
+    price = "" if job.operation is None else usd_digits(cost)  # an adopted video was paid for elsewhere
     length = f"{job.seconds} s" if job.seconds else None
-    parts = (job.operation or "adopted", job.model, job.size, length)
-    render = " ".join(str(part) for part in parts if part) + (f" · {job.verdict}" if job.verdict else "")
-    return job.job_id, job.state, job.created_at[:16].replace("T", " "), price, render
+    operation = None if job.operation is Operation.CREATE else job.operation or "adopted"
+    render = " ".join(str(part) for part in (job.model, length, job.size, operation) if part)
+    review = f" · {job.verdict}" if job.verdict else ""
+    return job.job_id, job.state, created, price, render + review

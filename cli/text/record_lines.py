@@ -24,7 +24,8 @@ STYLES = {
 LIKELY = {"#": 4, "time": 8, "stream": 13, "event": 20, "by": 4}
 """The widths that most records need, for where they are not known yet."""
 GAP = "  "
-LEAST_ROOM = 20  # for the last column to be folded in; what leaves less is folded by the terminal
+WIDE = 100
+LEAST_ROOM = 12  # for the last column to be folded in; what leaves less is folded by the terminal
 
 
 class RecordLines:
@@ -35,11 +36,13 @@ class RecordLines:
         self._columns = [name for name in STYLES if not (one_stream and name == "stream")]
         self._widths = dict(LIKELY) if following else {}
         self._day = ""
+        is_narrow = console.is_terminal and console.width < WIDE
+        self._actor_width = 8 if is_narrow else 16
         self._begun = False
 
     def show(self, records: Sequence[Record]) -> None:
         """Print `records`, the header before the first; the columns grow with what comes."""
-        rows = [_cells(record) for record in records]
+        rows = [_cells(record, self._actor_width) for record in records]
         header = {name: name for name in STYLES}
         for name in self._columns:
             widest = max(cell_len(row[name]) for row in (header, *rows))
@@ -80,13 +83,13 @@ class RecordLines:
         return parts
 
 
-def _cells(record: Record) -> dict[str, str]:
+def _cells(record: Record, actor_width: int) -> dict[str, str]:
     return {
         "#": str(record.position),
         "time": record.recorded_at[11:19],
         "stream": _short_stream(record.stream),
         "event": record.type,
-        "by": short(record.actor, 16),
+        "by": short(record.actor, actor_width),
         "what": printable(what(record.event)),
     }
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from cli.text.printable import NOTHING, escape, printable
+from cli.text.printable import NOTHING, escape, printable, short
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
@@ -12,11 +12,23 @@ if TYPE_CHECKING:
 
     from ledger.verify import Report
 
+GAP = "  "
+
 
 def columns(
-    console: "Console", header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()
+    console: "Console",
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    styles: Sequence[str] = (),
+    *,
+    cuts: bool = False,
 ) -> None:
-    """Print aligned columns that are never folded; `styles` colours the second cell of each row."""
+    """Print aligned columns that are never folded; `styles` colours the second cell of each row.
+
+    With `cuts`, the last column is cut where a terminal ends.
+    """
+    if cuts and console.is_terminal:
+        rows = _cut(rows, header, console.width)
     widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
     console.print(f"[bold]{escape(_line(header, widths))}[/]")
     if not rows:
@@ -25,7 +37,13 @@ def columns(
         cells = _padded(row, widths)
         if style:
             cells[1] = f"[{style}]{cells[1]}[/]"
-        console.print("  ".join(cells))
+        console.print(GAP.join(cells))
+
+
+def _cut(rows: Sequence[Sequence[str]], header: Sequence[str], width: int) -> list[list[str]]:
+    others = zip(header[:-1], *(row[:-1] for row in rows), strict=True)
+    room = max(width - sum(max(map(len, cells)) + len(GAP) for cells in others), len(header[-1]))
+    return [[*row[:-1], short(row[-1], room)] for row in rows]
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
@@ -34,7 +52,7 @@ def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    return GAP.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def show_findings(console: "Console", report: "Report") -> None:

@@ -57,4 +57,4 @@ def test_jobs_are_a_line_each(place: Any) -> None:
     job = place.json("create", "--prompt", "a fox")["job_id"]
     _, shown = on_a_terminal(place, "jobs")
     [line] = [line for line in shown.splitlines() if job in line]
-    assert "sora-2 1280x720 4 s" in line
+    assert "sora-2 4 s" in line

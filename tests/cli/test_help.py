@@ -12,6 +12,8 @@ import pytest
 
 from cli import commands
 from cli.main import COMMANDS, SECTIONS, SHORT_HELP, cli
+from cli.options.command import SECTIONS as OPTION_SECTIONS
+from cli.options.command import RequestCommand
 
 WIDTH = 80
 
@@ -137,3 +139,25 @@ def test_the_list_of_commands_imports_no_command() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ran.stderr.strip() == "[]"
+
+
+SECTIONED = [name for name in LEAVES if isinstance(command(name), RequestCommand)]
+
+
+def test_commands_that_request_a_render_show_their_options_in_sections() -> None:
+    assert {"create", "create-and-poll", "remix", "edit", "extend"} <= set(SECTIONED)
+
+
+@pytest.mark.parametrize("name", SECTIONED)
+def test_every_option_of_a_request_has_its_section(name: str) -> None:
+    placed = " ".join(OPTION_SECTIONS.values()).split()
+    options = [option for option in command(name).params if isinstance(option, click.Option)]
+    stray = [option.name for option in options if not option.hidden and not set(option.opts) & set(placed)]
+    assert stray == []
+
+
+def test_the_prompt_comes_first_in_the_help_of_create(sora: Any) -> None:
+    text = sora("create", "--help").out
+    headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    wanted = ["Prompt:", "Shot:", "Image:", "Money:", "Waiting:", "Output:", "Advanced:"]
+    assert (headings, text.partition("Prompt:\n")[2].split()[0]) == (wanted, "--prompt")

@@ -1,18 +1,23 @@
 """What people read: one line each, in words, with every event of the vocabulary."""
 
 import io
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from cli.text.jobs import show_job
+from cli.commands.queue import print_queue
+from cli.commands.spend import print_spending
+from cli.text.jobs import show_job, show_jobs
 from cli.text.printable import short
+from cli.text.record_lines import RecordLines
 from cli.text.record_words import describe_error, what
 from cli.text.tables import columns
 from ledger.events import ErrorDetail, StatusObserved
 from ledger.job import Job, State
 from ledger.private import Private
+from render_service.reports.spending import By, Spending, Spent
 
 WHEN = "2026-11-20T14:00:00.000000Z"
 
@@ -103,3 +108,63 @@ def test_an_error_is_one_line(error: ErrorDetail, line: str) -> None:
 def test_an_event_is_a_few_words() -> None:
     seen = StatusObserved(video_id="video_1", status="in_progress", progress=40, source="poll")
     assert what(seen) == "in_progress 40 %"
+
+
+def on_a_terminal(show: Any, *values: Any, width: int = 80) -> list[str]:
+    """Return the lines that a terminal of this width shows."""
+    stream = io.StringIO()
+    console = Console(
+        file=stream, width=width, highlight=False, soft_wrap=True, force_terminal=True, color_system=None
+    )
+    show(console, *values)
+    return stream.getvalue().splitlines()
+
+
+def test_jobs_fit_80_columns_with_the_whole_id() -> None:
+    jobs = [
+        job(state=state, model="sora-2-pro", operation="remix", settled_usd_micros=12_345_678, seconds=12)
+        for state in State
+    ]
+    lines = on_a_terminal(show_jobs, jobs)
+    assert max(map(len, lines)) <= 80
+    assert all(line.startswith(jobs[0].job_id) for line in lines[1:])
+    assert "sora-2-pro 12 s 1280x720 remix" in on_a_terminal(show_jobs, jobs, width=120)[1]
+
+
+def test_jobs_of_several_years_show_their_dates() -> None:
+    old = job(created_at="2025-01-02T14:00:00.000000Z")
+    assert [line.split()[2] for line in on_a_terminal(show_jobs, [job(), old])] == [
+        "created",
+        "2026-11-20",
+        "2025-01-02",
+    ]
+
+
+def test_the_log_fits_80_columns() -> None:
+    event = StatusObserved(video_id="video_1", status="in_progress", progress=40, source="poll")
+    record = SimpleNamespace(
+        position=123_456,
+        recorded_at=WHEN,
+        stream="job_01a1fb128a4671c8984dc5a0d6472077",
+        type="submission.intended",
+        actor="a" * 40,
+        event=event,
+    )
+    lines = on_a_terminal(lambda console: RecordLines(console).show([record]))  # type: ignore[list-item]
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_queue_fits_80_columns() -> None:
+    lease = {"job_id": job().job_id, "holder": "h" * 90, "until_ms": 1_000_000_000_000}
+    document = {"due": 1, "oldest_due_s": 2.0, "waiting": 3, "leased": 1, "leases": [lease]}
+    assert max(map(len, on_a_terminal(lambda console: print_queue(document, console)))) <= 80
+
+
+@pytest.mark.parametrize("name", ["sora-2", "n" * 90])
+def test_spending_fits_80_columns(name: str) -> None:
+    part = Spent(name, jobs=7, reserved_usd_micros=1_000_000_000, settled_usd_micros=123_456_789)
+    small = Spent("small", jobs=1, settled_usd_micros=1)
+    spending = Spending(By.MODEL, [part, small], part, [])
+    lines = on_a_terminal(print_spending, spending)
+    assert max(map(len, lines)) <= 80
+    assert "█" in lines[2]
