@@ -177,3 +177,22 @@ async def test_text_in_the_place_of_bytes_is_no_video(server: Any, client: Video
     server.sends(200, json.dumps(body).encode(), {"content-type": kind})
     with pytest.raises(ServerUnreadable, match=f"200 {kind} instead of the bytes of a video"):
         await _download(client)
+
+
+@pytest.mark.parametrize(
+    ("headers", "tag"),
+    [
+        ({"accept-ranges": "bytes", "etag": '"v1"'}, '"v1"'),
+        ({"accept-ranges": "Bytes", "etag": '"v1"'}, '"v1"'),
+        ({"accept-ranges": "bytes", "etag": 'W/"v1"'}, None),
+        ({"accept-ranges": "bytes"}, None),
+        ({"accept-ranges": "none", "etag": '"v1"'}, None),
+        ({"etag": '"v1"'}, None),
+    ],
+)
+async def test_a_file_has_a_tag_if_a_strong_one_of_it_can_be_asked_for_in_parts(
+    server: Any, client: VideosClient, headers: dict[str, str], tag: str | None
+) -> None:
+    server.sends(200, b"abc", MP4 | headers)
+    async with client.fetch("video_1") as content:
+        assert (content.tag, content.begins_at) == (tag, 0)
