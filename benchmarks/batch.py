@@ -41,6 +41,7 @@ import httpx2
 from openai import AsyncOpenAI
 
 from decision.rules.catalog import default_catalog
+from render_service.api import sessions
 from render_service.batches.file import read_batch
 from render_service.batches.folder import BatchFolder
 from render_service.batches.plan import plan
@@ -167,7 +168,7 @@ def open_session(folder: Path, base_url: str) -> Session:
     settings = read_settings(
         ledger=str(folder / "ledger.db"), actor="bench", environment=environment, folder=folder
     )
-    return Session.open(settings, TRACE, Log(TRACE, quiet=True))
+    return sessions.open_session(settings, TRACE, Log(TRACE, quiet=True))
 
 
 def write_files(folder: Path) -> float:

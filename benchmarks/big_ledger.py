@@ -14,7 +14,7 @@ from typing import Any
 
 from ledger import events as e
 from ledger.events import Operation, Outcome, Status, Variant
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_or_create
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Draft, Provenance, draft
 from ledger.store.interface import ANY, Batch
@@ -40,7 +40,7 @@ def _make(path: Path, jobs: int) -> None:
     unfinished = path.with_suffix(".part")
     for leftover in unfinished.parent.glob(f"{unfinished.name}*"):
         leftover.unlink()
-    with Ledger.open_or_create(str(unfinished), WHO, START) as ledger:
+    with open_or_create(str(unfinished), WHO, START) as ledger:
         for first in range(0, jobs, JOBS_AT_ONCE):
             numbers = range(first, min(first + JOBS_AT_ONCE, jobs))
             batches = [Batch(job_id(number), ANY, list(_drafts(number))) for number in numbers]

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from big_ledger import big_ledger
 
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.log.replay import replay
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
@@ -72,7 +72,7 @@ def bare_verify(path: Path) -> None:
 
 def our_replay(path: Path) -> None:
     """Replay as the command does."""
-    with Ledger.open(str(path)) as ledger:
+    with open_ledger(str(path)) as ledger:
         assert replay(ledger).drift == []
 
 

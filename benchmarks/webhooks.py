@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.events import RenderAdopted, Status, WebhookReceived
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger, open_or_create
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import NEW, Batch, RecordFilter
 
@@ -65,7 +65,7 @@ def main() -> None:
 def _ours(alone: list[float]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/ledger.db"
-        with Ledger.open_or_create(url, WHO, datetime.now(UTC)) as ledger:
+        with open_or_create(url, WHO, datetime.now(UTC)) as ledger:
             for number in range(JOBS):
                 adopted = RenderAdopted(profile="sandbox", video_id=f"video_{number}", status=Status.QUEUED)
                 ledger.append([Batch(f"job_{number:032x}", NEW, [draft(adopted, WHO, datetime.now(UTC))])])
@@ -77,7 +77,7 @@ def _ours(alone: list[float]) -> float:
             "SORA_LEDGER_WEBHOOK_SECRETS": SECRET,
         }
         rate = _rate(command, environment, port, "/webhooks/sandbox", alone)
-        with Ledger.open(url) as ledger:
+        with open_ledger(url) as ledger:
             recorded = sum(1 for _ in ledger.read(RecordFilter(type=WebhookReceived.type)))
         if recorded != EVENTS + ALONE:
             raise SystemExit(f"{recorded} events in the inbox, expected {EVENTS + ALONE}")

@@ -31,12 +31,12 @@ import httpx2
 from decision.request.request import parse_request
 from decision.rules.catalog import default_catalog
 from ledger.events import RenderClosed, SubmissionIntended
-from ledger.log.ledger import Ledger, open_snapshot
+from ledger.log.opening import open_ledger, open_snapshot
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify
+from render_service.api.sessions import open_session
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Session
 from render_service.submission.submit import place
 
 JOBS = 500
@@ -73,7 +73,7 @@ def main() -> None:
 async def queue(environment: dict[str, str], folder: Path, jobs: int) -> None:
     """Ask for `jobs` renders and leave them to workers."""
     settings = read_settings(actor="bench", environment=environment, folder=folder)
-    session = Session.open(settings, TRACE, Log(TRACE, quiet=True))
+    session = open_session(settings, TRACE, Log(TRACE, quiet=True))
     numbers = iter(range(jobs))
 
     async def ask() -> None:
@@ -119,7 +119,7 @@ def report(jobs: int, worked: list[dict[str, int]], took_s: float, asked: Counte
 
 def check(url: str, jobs: int, began: float) -> None:
     """Exit where a job was submitted twice, or left, or the ledger is not intact."""
-    with Ledger.open(url) as ledger:
+    with open_ledger(url) as ledger:
         intents = Counter(record.stream for record in ledger.read(RecordFilter(type=SubmissionIntended.type)))
         ends = list(ledger.read(RecordFilter(type=RenderClosed.type)))
         states = Counter(job.state.value for job in ledger.jobs())

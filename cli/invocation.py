@@ -15,9 +15,11 @@ import click
 
 from cli.text import output
 from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.record import Authority
 from render_service.api.sessions import in_session
-from render_service.rules.policies import active_rules, ledger_if_any, packaged_rules
+from render_service.rules.opening import ledger_if_any
+from render_service.rules.policies import active_rules, packaged_rules
 from render_service.runtime.documents import job_document
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
@@ -62,7 +64,7 @@ class Invocation:
         if begins and calls:
             usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
         elif not begins:
-            Ledger.open(self.settings.ledger_url).close()  # says what is wrong if there is no ledger
+            open_ledger(self.settings.ledger_url).close()  # says what is wrong if there is no ledger
         return in_session(
             self.settings,
             self.trace,
@@ -83,7 +85,7 @@ class Invocation:
 
     def ledger(self) -> Ledger:
         """Open the ledger for reading; say so if answers wait in files to be recorded."""
-        ledger = Ledger.open(self.settings.ledger_url)
+        ledger = open_ledger(self.settings.ledger_url)
         if self.settings.may_have_spool:
             self._say_what_waits(ledger)
         return ledger

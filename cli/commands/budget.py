@@ -12,7 +12,7 @@ from cli.options.common import read_dollars
 from cli.text.tables import columns
 from decision.money import format_usd
 from decision.rules.approvals import Change
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_or_create
 from render_service.approvals.changes import propose_limit
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit, standing
@@ -90,7 +90,7 @@ def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: s
     if inv.rules.policy.rules_for(Change.BUDGET):
         propose(inv, lambda office: propose_limit(office, budget, usd_micros, why))
         return
-    with Ledger.open_or_create(inv.settings.ledger_url, who, now) as ledger:
+    with open_or_create(inv.settings.ledger_url, who, now) as ledger:
         set_limit(ledger, budget, usd_micros, why, now, who)
         _show(inv, ledger)
 

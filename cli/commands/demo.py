@@ -16,7 +16,7 @@ from cli.demo.crash import FAULT, created, environment, forgetful_server, killed
 from cli.demo.policies import ANA, MARIA, write_dear_policy, write_team_policy
 from cli.exit_codes import ExitCode
 from cli.main import run
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from render_service.runtime.telemetry import begin_trace
 
 PROMPT = "Wide tracking shot of a teal coupe on a desert highway, golden hour, heat ripples"
@@ -189,7 +189,7 @@ def _show(*arguments: str) -> None:
 
 
 def _newest_job() -> str:
-    with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
+    with open_ledger(os.environ["SORA_LEDGER_URL"]) as ledger:
         return ledger.jobs(limit=1)[0].job_id
 
 

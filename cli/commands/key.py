@@ -9,7 +9,13 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.command import Group
 from cli.text import output
-from render_service.evidence.keys import default_name, new_key, read_verifier
+from ledger.errors import LedgerUnusable
+from ledger.log.opening import open_ledger
+from ledger.log.tree_head import origin_of
+from ledger.tree.checkpoint import Verifier
+from render_service.evidence.keys import new_key, read_verifier
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.tree.checkpoint import Verifier
@@ -66,3 +72,14 @@ def _emit(inv: Invocation, verifier: "Verifier") -> None:
         "verifier": str(verifier),
     }
     inv.emit(document, lambda _: output.print_text(str(verifier)))
+
+
+def default_name(settings: Settings) -> str:
+    """Return the name a key of this ledger signs under: the ledger's origin."""
+    try:
+        with open_ledger(settings.ledger_url) as ledger:
+            return origin_of(ledger)
+    except LedgerUnusable as error:
+        raise BadInput(
+            f"a key needs a name, and there is no ledger to take it from; add --name NAME ({error})"
+        ) from None

@@ -15,7 +15,8 @@ from cli.text.printable import printable
 from decision.money import format_usd
 from decision.rules.approvals import Change
 from render_service.approvals.changes import propose_activation
-from render_service.rules.policies import activate, read_rules
+from render_service.rules.opening import activate
+from render_service.rules.policies import read_rules
 from render_service.runtime.documents import counted
 from render_service.session.session import utc_now
 

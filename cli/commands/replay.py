@@ -8,7 +8,8 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_jobs
-from ledger.log.ledger import Ledger, open_store
+from ledger.log.ledger import Ledger
+from ledger.log.opening import open_store
 from ledger.log.replay import jobs_at, position_at, replay, swap
 from render_service.runtime.documents import counted, job_document
 

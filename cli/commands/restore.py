@@ -10,7 +10,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.text import output
 from cli.text.tables import show_findings
-from ledger.log.ledger import label_of
+from ledger.log.urls import label_of
 from render_service.maintenance.backup import restore
 from render_service.runtime.documents import counted
 

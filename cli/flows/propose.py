@@ -9,6 +9,7 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.text.printable import printable
 from ledger.log.ledger import Ledger
+from ledger.log.opening import open_or_create
 from render_service.approvals.changes import Office, Proposed, waits_for
 from render_service.reports.answers import answers
 from render_service.runtime.documents import counted
@@ -39,7 +40,7 @@ def answer_change(inv: Invocation, answer: "Callable[[Office], Outcome]") -> Non
 
 
 def _writing(inv: Invocation) -> "Ledger":
-    return Ledger.open_or_create(inv.settings.ledger_url, inv.settings.provenance(inv.trace), utc_now())
+    return open_or_create(inv.settings.ledger_url, inv.settings.provenance(inv.trace), utc_now())
 
 
 def _office(inv: Invocation, ledger: "Ledger") -> "Office":

@@ -7,10 +7,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from ledger.log.opening import open_or_create
 from ledger.record import Authority
+from render_service.assets.store import AssetStore
+from render_service.rules.policies import InForce
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Session
+from render_service.session.session import Session, clock_of, utc_now
 from render_service.submission.drain import drain
 
 T = TypeVar("T")
@@ -24,8 +27,23 @@ def open_session(
     even_if_retired: bool = False,
     authority: Authority = Authority.HUMAN,
 ) -> Session:
-    """Open a session, and record the answers that an earlier process could only leave in files."""
-    session = Session.open(settings, trace, log, even_if_retired=even_if_retired, authority=authority)
+    """Open the ledger for writing, beginning it if there is none; no server is called.
+
+    Answers that an earlier process could only leave in files are recorded first.
+    """
+    AssetStore.of(settings)  # wrong: begin no ledger
+    ledger = open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
+    session = Session(
+        settings=settings,
+        trace=trace,
+        log=log,
+        ledger=ledger,
+        assets=AssetStore.of(settings, ledger),
+        in_force=InForce(ledger),
+        clock=clock_of(ledger),
+        even_if_retired=even_if_retired,
+        authority=authority,
+    )
     drain(session)
     return session
 

@@ -3,13 +3,9 @@
 import os
 from pathlib import Path
 
-from ledger.errors import LedgerUnusable
-from ledger.log.ledger import Ledger
-from ledger.log.tree_head import origin_of
 from ledger.tree.checkpoint import CheckpointInvalid, Signer, Verifier
 from render_service.runtime.errors import BadInput, StorageFailed
 from render_service.runtime.files import read_file
-from render_service.runtime.settings import Settings
 
 KEY_LIMIT_BYTES = 4_096
 OWNER_ONLY = 0o600
@@ -77,17 +73,6 @@ def read_verifier(given: str) -> Verifier:
         where = f"verifier key {path}" if text != given.strip() else "--verifier"
         said = str(error).removeprefix("verifier key: ")
         raise BadInput(f"{where}: {said}; `sora-ledger key show FILE` prints one") from None
-
-
-def default_name(settings: Settings) -> str:
-    """Return the name a key of this ledger signs under: the ledger's origin."""
-    try:
-        with Ledger.open(settings.ledger_url) as ledger:
-            return origin_of(ledger)
-    except LedgerUnusable as error:
-        raise BadInput(
-            f"a key needs a name, and there is no ledger to take it from; add --name NAME ({error})"
-        ) from None
 
 
 def _is_verifier(text: str) -> bool:

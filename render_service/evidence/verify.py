@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.errors import NewerFormat
-from ledger.log.ledger import Ledger, open_snapshot, open_tail
+from ledger.log.opening import open_ledger, open_snapshot, open_tail
 from ledger.verify import Report, verify
 from ledger.verify.against import check_against
 from ledger.verify.assets import StoredFile, check_assets
@@ -74,7 +74,7 @@ def check(settings: Settings, asked: Asked) -> Checked:
 def _newer_format(settings: Settings) -> NewerFormat | None:
     """Return why the rules known here may not be the ledger's; raise why there is no ledger to read."""
     try:
-        Ledger.open(settings.ledger_url).close()
+        open_ledger(settings.ledger_url).close()
     except NewerFormat as newer:
         return newer
     return None

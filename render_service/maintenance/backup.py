@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import LedgerUnusable
-from ledger.log.ledger import Ledger, file_of, label_of, open_snapshot
+from ledger.log.opening import open_ledger, open_snapshot
+from ledger.log.urls import file_of, label_of
 from ledger.private_files import make_folders
 from ledger.store.sqlite.backup import copy_file
 from ledger.verify import verify
@@ -50,12 +51,12 @@ def back_up(url: str, file: Path, progress: Progress) -> Backup:
     if not file.parent.is_dir():
         raise BadInput(f"{file}: the folder {file.parent} does not exist; make it first")
     path = file_of(url)
-    with Ledger.open(url):  # says what is wrong if there is no ledger
+    with open_ledger(url):  # says what is wrong if there is no ledger
         pass
     if path is None:
         return _dump(url, file)
     copy_file(path, file, progress, check=lambda _: True)
-    with Ledger.open(str(file)) as ledger:
+    with open_ledger(str(file)) as ledger:
         head = ledger.head()
     return Backup(label_of(url), str(file), file.stat().st_size, "sqlite", head.size, head.root.hex())
 

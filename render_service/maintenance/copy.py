@@ -14,7 +14,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import LedgerUnusable
-from ledger.log.ledger import file_of, label_of, open_snapshot, open_store
+from ledger.log.opening import open_snapshot, open_store
+from ledger.log.urls import file_of, label_of
 from ledger.private import PrivateBody
 from ledger.record import StoredRow
 from ledger.store.interface import Document, EventStore

@@ -16,7 +16,8 @@ from typing import Any
 
 from ledger.canonical import leaf_hash
 from ledger.errors import LedgerError
-from ledger.log.ledger import Ledger, check_url, label_of
+from ledger.log.opening import open_ledger
+from ledger.log.urls import check_url, label_of
 from ledger.store.interface import RecordFilter
 from render_service.assets.names import name_of, uri_of
 from render_service.assets.store import AssetStore
@@ -153,7 +154,7 @@ def _ledger(settings: Settings) -> Finding:
     if isinstance(where, Finding):
         return where
     try:
-        with Ledger.open(settings.ledger_url) as ledger:
+        with open_ledger(settings.ledger_url) as ledger:
             size = ledger.head().size
             last = ledger.store.rows(size - 1, 2, RecordFilter())
             jobs = sum(ledger.store.tally().jobs.values())
@@ -168,7 +169,7 @@ def _ledger(settings: Settings) -> Finding:
 def _spool(settings: Settings) -> Finding:
     """Say which answers wait in files, and what is wrong with those that cannot be recorded."""
     try:
-        with Ledger.open(settings.ledger_url) as ledger:
+        with open_ledger(settings.ledger_url) as ledger:
             kept = list(waiting(settings, ledger))
     except LedgerError as error:
         return Finding("spool", Found.SKIPPED, str(error))

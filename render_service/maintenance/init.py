@@ -10,7 +10,8 @@ from typing import Any
 
 from ledger.errors import LedgerUnusable
 from ledger.events import LedgerCreated
-from ledger.log.ledger import Ledger, file_of, label_of, open_store
+from ledger.log.opening import open_or_create, open_store
+from ledger.log.urls import file_of, label_of
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
@@ -41,7 +42,7 @@ def begin(settings: Settings, trace: Trace, *, role: str | None = None, applies:
         _check_role(role, url)
     with closing(open_store(url, read_only=False)) as store:
         begun = store.head().size == 0
-    with Ledger.open_or_create(url, settings.provenance(trace), utc_now()) as ledger:
+    with open_or_create(url, settings.provenance(trace), utc_now()) as ledger:
         created = next(ledger.read(limit=1)).event
         size = ledger.head().size
     if not isinstance(created, LedgerCreated):

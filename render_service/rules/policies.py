@@ -4,10 +4,8 @@ The ones that were activated last decide; where none was, those that come with t
 ``documents`` by their digest, so finding them reads the events of the stream ``policy`` and two documents.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,16 +15,13 @@ from decision.rules.catalog import Catalog, default_catalog, load_catalog
 from decision.rules.document import Document as DecisionDocument
 from decision.rules.policy import Policy, default_policy, load_policy
 from ledger.canonical import sha256_hex
-from ledger.errors import LedgerUnusable, WrongExpectedVersion
+from ledger.errors import LedgerUnusable
 from ledger.events import PolicyActivated
 from ledger.log.ledger import Ledger
-from ledger.private import Private
-from ledger.record import Record, draft, entries
+from ledger.record import Record, entries
 from ledger.store.interface import NEW, Batch, Document, RecordFilter
 from render_service.runtime.errors import BadInput, NeedsApproval, NotReady
 from render_service.runtime.files import read_file
-from render_service.runtime.settings import Settings
-from render_service.runtime.telemetry import Trace
 
 STREAM = "policy"
 FILE_LIMIT_BYTES = 1_000_000
@@ -103,20 +98,6 @@ def packaged_rules() -> Rules:
     return Rules(default_policy(), default_catalog())
 
 
-@contextmanager
-def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
-    """Open the ledger for reading, None where there is none that can be read: a preview needs none."""
-    try:
-        ledger = Ledger.open(settings.ledger_url) if settings.may_have_ledger else None
-    except LedgerUnusable:  # said by whoever uses it
-        ledger = None
-    try:
-        yield ledger
-    finally:
-        if ledger is not None:
-            ledger.close()
-
-
 def active_rules(ledger: Ledger) -> Rules:
     """Return the policy and catalog that decide in `ledger`."""
     records = list(ledger.read(RecordFilter(stream=STREAM)))
@@ -170,32 +151,6 @@ def _read(path: Path, what: str, load: Callable[[bytes], D]) -> D:
         return load(read_file(path, f"{what} file", FILE_LIMIT_BYTES))
     except BadDocument as error:
         raise BadInput(f"{what} file {path}: {error}") from None
-
-
-def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why: str) -> Record:
-    """Make `rules` the ones that decide, and return the record that says so, who and why.
-
-    `NotReady` if they are already, or somebody else activated others in between; `NeedsApproval` where the
-    policy in force wants one.
-    """
-    provenance = settings.provenance(trace)
-    with Ledger.open_or_create(settings.ledger_url, provenance, now) as ledger:
-        event = PolicyActivated(
-            policy_sha256=rules.policy.digest,
-            catalog_sha256=rules.catalog.digest,
-            why=Private.seal("why", why),
-        )
-        active = active_rules(ledger)
-        check_new(active, rules)
-        active.check_free(Change.POLICY)
-        batch = Batch(STREAM, active.version, [draft(event, provenance, now)])
-        try:
-            return ledger.append([batch], documents=rules.documents)[0]
-        except WrongExpectedVersion:
-            raise NotReady(
-                "somebody activated a policy in this moment: look at it with `sora-ledger policy show`, "
-                "and activate yours again if it is still wanted"
-            ) from None
 
 
 def check_new(active: Rules, rules: Rules) -> None:

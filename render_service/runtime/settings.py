@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ledger.log.ledger import file_of
+from ledger.log.urls import file_of
 from ledger.record import ActorSource, Authority, Provenance
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings_file import (

@@ -125,36 +125,6 @@ class Session:
     connections: Connections = field(default_factory=Connections, repr=False)
     """Shared by the desks made from this one with `dataclasses.replace`, so that closing one closes them."""
 
-    @classmethod
-    def open(
-        cls,
-        settings: Settings,
-        trace: Trace,
-        log: Log,
-        *,
-        even_if_retired: bool = False,
-        authority: Authority = Authority.HUMAN,
-    ) -> "Session":
-        """Open the ledger for writing, beginning it if there is none; nothing is called.
-
-        What an earlier process could not record still waits in the spool: `render_service.api.sessions`
-        records that first.
-        """
-        AssetStore.of(settings)  # wrong: begin no ledger
-        ledger = Ledger.open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
-        in_force = InForce(ledger)
-        return cls(
-            settings=settings,
-            trace=trace,
-            log=log,
-            ledger=ledger,
-            assets=AssetStore.of(settings, ledger),
-            in_force=in_force,
-            clock=clock_of(ledger),
-            even_if_retired=even_if_retired,
-            authority=authority,
-        )
-
     @property
     def policy(self) -> Policy:
         """The policy in force, as it was last read."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from decision.request.request import RenderRequest
 from ledger.job import State
-from render_service.rules.policies import ledger_if_any
+from render_service.rules.opening import ledger_if_any
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.session.servers import address_in_use, check_server, usable_profile

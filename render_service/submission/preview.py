@@ -9,8 +9,9 @@ from decision.request.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided
 from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
+from render_service.rules.opening import ledger_if_any
 from render_service.rules.overrides import Override, set_aside
-from render_service.rules.policies import active_rules, ledger_if_any, packaged_rules
+from render_service.rules.policies import active_rules, packaged_rules
 from render_service.runtime.documents import Json
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.session.session import utc_now

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 
@@ -53,7 +53,7 @@ class Place:
 
     def jobs(self) -> list[dict[str, Any]]:
         """Return the ledger's jobs, newest first."""
-        with Ledger.open(str(self.folder / "ledger.db")) as ledger:
+        with open_ledger(str(self.folder / "ledger.db")) as ledger:
             return [job.model_dump(mode="json") for job in ledger.jobs()]
 
     def is_intact(self) -> bool:

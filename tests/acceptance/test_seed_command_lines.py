@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from cli.main import run
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 from sora_adapter.sandbox.server import SandboxServer
@@ -312,7 +312,7 @@ def model_of_newest(folder: Path) -> str | None:
     """Return the model of the newest job, if there is one."""
     if not (folder / "ledger.db").exists():
         return None
-    with Ledger.open(str(folder / "ledger.db")) as ledger:
+    with open_ledger(str(folder / "ledger.db")) as ledger:
         return next((job.model for job in ledger.jobs()), None)
 
 

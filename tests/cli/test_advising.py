@@ -14,7 +14,7 @@ import pytest
 
 from cli.flows import advise
 from ledger.events import RenderRequested
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 
 CREATE = ["create", "--profile", "sandbox", "--max-cost", "0"]  # denied, so nobody is called
 
@@ -24,7 +24,7 @@ def logged(ended: Any, event: str) -> list[dict[str, Any]]:
 
 
 def last_request(folder: Path) -> RenderRequested:
-    with Ledger.open(str(folder / "ledger.db")) as ledger:
+    with open_ledger(str(folder / "ledger.db")) as ledger:
         return [r.event for r in ledger.read() if isinstance(r.event, RenderRequested)][-1]
 
 

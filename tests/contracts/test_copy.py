@@ -11,7 +11,7 @@ import pytest
 
 from ledger.errors import LedgerUnusable
 from ledger.events import PrivateErased
-from ledger.log.ledger import open_snapshot, open_store
+from ledger.log.opening import open_snapshot, open_store
 from ledger.store.interface import Document, JobFilter, RecordFilter
 from ledger.verify import verify
 from render_service.maintenance.copy import Copy, copy_ledger

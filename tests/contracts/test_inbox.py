@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from ledger.events import RenderAdopted, Status, WebhookReceived
-from ledger.log.ledger import open_snapshot
+from ledger.log.opening import open_snapshot
 from ledger.store.interface import NEW, RecordFilter
 from ledger.verify import verify
+from render_service.api.sessions import open_session
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
 from render_service.session.session import Session
@@ -41,7 +42,7 @@ def process(url: str, tmp_path: Path) -> Iterator[Callable[[], Session]]:
     def begin() -> Session:
         given = {"SORA_LEDGER_ACTOR": "ana", "SORA_LEDGER_ASSETS": str(tmp_path / "assets")}
         settings = read_settings(ledger=url, profile="sandbox", environment=given, folder=tmp_path)
-        opened.append(Session.open(settings, TRACE, Log(TRACE, quiet=True)))
+        opened.append(open_session(settings, TRACE, Log(TRACE, quiet=True)))
         return opened[-1]
 
     yield begin

@@ -97,9 +97,9 @@ def _named(word: str) -> str:
     """Return the id of the job that a word such as ``{0}`` stands for, the oldest first."""
     if not (word.startswith("{") and word.endswith("}")):
         return word
-    from ledger.log.ledger import Ledger  # noqa: PLC0415  # was imported before the fork
+    from ledger.log.opening import open_ledger  # noqa: PLC0415  # was imported before the fork
 
-    with Ledger.open(os.environ["SORA_LEDGER_URL"]) as ledger:
+    with open_ledger(os.environ["SORA_LEDGER_URL"]) as ledger:
         jobs = ledger.jobs()[::-1]
     number = int(word[1:-1])
     return jobs[number].job_id if number < len(jobs) else "job_none"

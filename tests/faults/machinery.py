@@ -26,7 +26,7 @@ import psycopg
 
 from ledger.events import SubmissionIntended
 from ledger.job import Job
-from ledger.log.ledger import Ledger, open_snapshot
+from ledger.log.opening import open_ledger, open_snapshot
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify
 from sora_adapter.sandbox.server import SandboxServer
@@ -253,12 +253,12 @@ class Place:
 
     def jobs(self) -> list[Job]:
         """Return the jobs of the ledger, newest first."""
-        with Ledger.open(self.url) as ledger:
+        with open_ledger(self.url) as ledger:
             return ledger.jobs()
 
     def attempts(self) -> list[str]:
         """Return the id of every attempt that was intended."""
-        with Ledger.open(self.url) as ledger:
+        with open_ledger(self.url) as ledger:
             records = list(ledger.read(RecordFilter(type=SubmissionIntended.type)))
         return [r.event.attempt_id for r in records if isinstance(r.event, SubmissionIntended)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ledger.job import State
 from ledger.log.bundle import Scope, Wish, write_bundle
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.log.tree_head import head_of
 from ledger.tree.checkpoint import Signer
 from ledger.tree.proof import ConsistencyProof, InclusionProof
@@ -24,7 +24,7 @@ def make() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.db"
         shutil.copyfile(V1 / "ledger.db", path)
-        with Ledger.open(str(path)) as ledger:
+        with open_ledger(str(path)) as ledger:
             head = head_of(ledger, [SIGNER])
             record = next(ledger.read(after=POSITION - 1)).record
             inclusion = InclusionProof.of(ledger.store, POSITION - 1, head, record)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.tree.checkpoint import Verifier
 from ledger.tree.head import TreeHead
 from ledger.tree.proof import ConsistencyProof, InclusionProof
@@ -31,7 +31,7 @@ def test_the_checkpoint_is_the_ledgers_and_signed() -> None:
 @pytest.mark.parametrize("name", ["checkpoint", "old.checkpoint"])
 def test_the_ledger_goes_on_from_what_was_given_out(tmp_path: Path, name: str) -> None:
     copyfile(V1 / "ledger.db", tmp_path / "ledger.db")
-    with Ledger.open(str(tmp_path / "ledger.db")) as ledger:
+    with open_ledger(str(tmp_path / "ledger.db")) as ledger:
         found = compare(ledger, TreeHead.parse((V1 / name).read_bytes()), [Verifier.parse(KEY)])
     assert (found.trouble, found.signed_by) == ([], ["ledger.example"])
 

@@ -12,7 +12,7 @@ from ledger import upcast
 from ledger.canonical import canonical_json
 from ledger.errors import LedgerUnusable
 from ledger.events import EVENT_TYPES, OutputAttached, parse_event
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.private import private_values
 from ledger.record import Record, StoredRow
 from ledger.verify import rules
@@ -105,7 +105,7 @@ def test_steps_leave_the_stored_payload_alone(later: Any) -> None:
 
 
 def test_a_record_that_is_read_through_steps_keeps_its_bytes(later: Any, golden: str) -> None:
-    with Ledger.open(golden) as ledger:
+    with open_ledger(golden) as ledger:
         record = next(record for record in ledger.read() if record.type == "output.attached")
         row = ledger.store.event(record.event_id)
     assert isinstance(record.event, later)
@@ -119,7 +119,7 @@ def test_a_missing_step_is_named(later: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_newer_version_says_which_is_needed_and_where_it_stands(golden: str) -> None:
-    with Ledger.open(golden) as ledger:
+    with open_ledger(golden) as ledger:
         record = next(record for record in ledger.read() if record.type == "output.attached")
     newer = canonical_json(dict(record.envelope) | {"schema_version": 2})
     read = Record.from_row(StoredRow(newer, record.payload, record.leaf), {})

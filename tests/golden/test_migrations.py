@@ -11,7 +11,7 @@ import pytest
 
 from cli.main import run
 from ledger.errors import LedgerUnusable
-from ledger.log.ledger import Ledger, open_store
+from ledger.log.opening import open_or_create, open_store
 from ledger.record import ActorSource, Authority, Provenance
 from ledger.store.sqlite import SqliteStore, connection
 from ledger.store.sqlite.snapshot import SqliteSnapshot
@@ -114,8 +114,8 @@ def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.unlink()
     who = Provenance("ana", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)
     with monkeypatch.context() as later:
-        later.setattr("ledger.log.ledger.FORMAT", 2)
-        Ledger.open_or_create(str(path), who, datetime(2026, 1, 1, tzinfo=UTC)).close()
+        later.setattr("ledger.log.opening.FORMAT", 2)
+        open_or_create(str(path), who, datetime(2026, 1, 1, tzinfo=UTC)).close()
 
 
 @pytest.mark.parametrize(

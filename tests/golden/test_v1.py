@@ -11,6 +11,7 @@ import pytest
 
 from ledger.events import EVENT_TYPES
 from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.log.replay import jobs_at, replay
 from ledger.private import private_values
 from ledger.record import ActorSource, Authority, Provenance, draft, new_event_id
@@ -32,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ledger(path: Path) -> Iterator[Ledger]:
-    with Ledger.open(str(path)) as opened:
+    with open_ledger(str(path)) as opened:
         yield opened
 
 

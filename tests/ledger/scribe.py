@@ -13,6 +13,7 @@ from uuid import UUID
 
 from ledger import events as e
 from ledger.log.ledger import Ledger
+from ledger.log.opening import open_or_create
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Draft, Provenance, Record, draft
 from ledger.store.interface import ANY, NEW, AnyVersion, Batch, RecordFilter
@@ -326,4 +327,4 @@ class Scribe:
 
     def ledger(self, path: Any) -> Ledger:
         """Return a ledger at `path` that has its first event, for writing."""
-        return Ledger.open_or_create(str(path), provenance(), START)
+        return open_or_create(str(path), provenance(), START)

@@ -22,7 +22,7 @@ from decision.rules.catalog import default_catalog
 from decision.rules.policy import Policy, default_policy
 from ledger.events import PolicyActivated
 from ledger.log.bundle import Scope, Wish, write_bundle
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger, open_or_create
 from ledger.log.tree_head import head_of
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import ANY, Batch, Document
@@ -93,7 +93,7 @@ def found_by_all(person: Person, scope: Scope | None = None) -> list[str]:
 
 def bundle_by_a_forger(folder: Path, scope: Scope) -> None:
     """Write a bundle without looking whether it checks, as `export` does."""
-    with Ledger.open(str(folder / "ledger.db")) as ledger, (folder / "b.zip").open("wb") as file:
+    with open_ledger(str(folder / "ledger.db")) as ledger, (folder / "b.zip").open("wb") as file:
         write_bundle(file, "b.zip", ledger, scope, head_of(ledger), Wish())
 
 
@@ -199,6 +199,6 @@ def activate_past_the_commands(person: Person, name: str) -> None:
     event = PolicyActivated(policy_sha256=policy.digest, catalog_sha256=default_catalog().digest)
     who = Provenance("eve", ActorSource.OPERATING_SYSTEM, Authority.HUMAN, "1" * 32, "2" * 16)
     now = datetime.now(UTC)
-    with Ledger.open_or_create(str(person.folder / "ledger.db"), who, now) as ledger:
+    with open_or_create(str(person.folder / "ledger.db"), who, now) as ledger:
         documents = [Document(policy.canonical), Document(default_catalog().canonical)]
         ledger.append([Batch("policy", ANY, [draft(event, who, now)])], documents=documents)

@@ -13,7 +13,7 @@ from decision.rules.catalog import default_catalog
 from decision.rules.policy import Policy
 from ledger.events import Event
 from ledger.job import Job
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 from render_service.rules.policies import InForce
@@ -59,7 +59,7 @@ async def at(
     async with AsyncExitStack() as stack:
 
         def open_session(base_url: str) -> Session:
-            session = Session.open(replace(settings, base_url=base_url), TRACE, Log(TRACE, quiet=True))
+            session = open_session(replace(settings, base_url=base_url), TRACE, Log(TRACE, quiet=True))
             stack.push_async_callback(session.close)
             return session
 
@@ -99,7 +99,7 @@ def types(settings: Settings) -> Callable[[Job], list[str]]:
     """Return the types of a job's events, in order."""
 
     def read(job: Job) -> list[str]:
-        with Ledger.open(settings.ledger_url) as ledger:
+        with open_ledger(settings.ledger_url) as ledger:
             return [record.type for record in ledger.history(job.job_id)]
 
     return read
@@ -110,7 +110,7 @@ def event(settings: Settings) -> Callable[[Job, type[Event]], Any]:
     """Return the last event of a kind in a job."""
 
     def read(job: Job, kind: type[Event]) -> Event:
-        with Ledger.open(settings.ledger_url) as ledger:
+        with open_ledger(settings.ledger_url) as ledger:
             return [r.event for r in ledger.history(job.job_id) if isinstance(r.event, kind)][-1]
 
     return read

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ledger.errors import (
     WrongExpectedVersion,
 )
-from ledger.log.ledger import open_store
+from ledger.log.opening import open_store
 from ledger.store.interface import (
     EventStore,
 )
@@ -96,13 +96,14 @@ from datetime import UTC, datetime
 from ledger.errors import WrongExpectedVersion
 from ledger.events import OutputAttached
 from ledger.log.ledger import Ledger
+from ledger.log.opening import open_or_create
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import ANY, Batch, RecordFilter
 
 url, seed = sys.argv[1], int(sys.argv[2])
 who = Provenance("ana", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)
 chance = random.Random(seed)
-ledger = Ledger.open_or_create(url, who, datetime.now(UTC))
+ledger = open_or_create(url, who, datetime.now(UTC))
 for _ in range(25):
     batches = []
     for stream in chance.sample(["a", "b", "c"], chance.randint(1, 3)):

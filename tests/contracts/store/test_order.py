@@ -10,7 +10,7 @@ from ledger.canonical import leaf_hash
 from ledger.errors import (
     AppendRefused,
 )
-from ledger.log.ledger import open_tail
+from ledger.log.opening import open_tail
 from ledger.record import Record
 from ledger.store.interface import (
     EventStore,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ledger.canonical import canonical_json
 from ledger.log.bundle import Scope, Wish, write_bundle
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.log.tree_head import head_of
 from ledger.store.interface import Document
 from ledger.tree.checkpoint import Signer
@@ -56,7 +56,7 @@ def bundle(path: Path, scope: Scope, *, signed: bool = True, size: int | None = 
         "open_asset": lambda cited: io.BytesIO(VIDEO) if cited.sha256 == video else None,
         "verifier": str(SIGNER.verifier) if signed else None,
     }
-    with Ledger.open(str(path)) as ledger:
+    with open_ledger(str(path)) as ledger:
         head = head_of(ledger, [SIGNER] if signed else [], size)
         write_bundle(file, "b.zip", ledger, scope, head, Wish(**wishes | wish))
     return file.getvalue()
@@ -159,7 +159,7 @@ def test_the_same_records_under_the_same_head_give_the_same_bytes(
 def test_it_reveals_nothing_about_other_jobs(
     original: bytes, vocabulary: ModuleType, ledger_path: Path
 ) -> None:
-    with Ledger.open(str(ledger_path)) as ledger:
+    with open_ledger(str(ledger_path)) as ledger:
         others = [record for record in ledger.read() if record.stream != vocabulary.JOB]
     secrets = {vocabulary.OTHER_JOB, "a secret submarine"}
     secrets |= {body.text for record in others for body in record.bodies.values()} - {"try again", "crisp"}
@@ -173,7 +173,7 @@ def test_it_reveals_nothing_about_other_jobs(
 
 def ours(ledger_path: Path, vocabulary: ModuleType) -> str:
     """Return everything that may be in the bundle of the first job."""
-    with Ledger.open(str(ledger_path)) as ledger:
+    with open_ledger(str(ledger_path)) as ledger:
         records = ledger.history(vocabulary.JOB)
     texts = [body.text for record in records for body in record.bodies.values()]
     return " ".join([*texts, *(record.record.decode() + record.payload.decode() for record in records)])
@@ -562,7 +562,7 @@ def test_the_report_is_fit_for_a_terminal(original: bytes) -> None:
 def test_what_went_into_a_bundle_is_counted(ledger_path: Path, job_scope: Scope) -> None:
     video = hashlib.sha256(VIDEO).hexdigest()
     wish = Wish(open_asset=lambda cited: io.BytesIO(VIDEO) if cited.sha256 == video else None)
-    with Ledger.open(str(ledger_path)) as ledger:
+    with open_ledger(str(ledger_path)) as ledger:
         contents = write_bundle(io.BytesIO(), "b.zip", ledger, job_scope, head_of(ledger), wish)
         empty = write_bundle(io.BytesIO(), "b.zip", ledger, Scope(job_id="job_none"), head_of(ledger), Wish())
         history = ledger.history(str(job_scope.job_id))

@@ -13,18 +13,19 @@ import pytest
 
 from ledger.errors import LedgerUnusable
 from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 
 APPEND_FOR_EVER = """
 import sys
 from datetime import UTC, datetime
 from ledger.events import Operation, RenderRequested
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_or_create
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Provenance, draft, new_job_id
 from ledger.store.interface import NEW, Batch
 
 who = Provenance("ana", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)
-ledger = Ledger.open_or_create(sys.argv[1], who, datetime.now(UTC))
+ledger = open_or_create(sys.argv[1], who, datetime.now(UTC))
 while True:
     event = RenderRequested(
         operation=Operation.CREATE, prompt=Private.seal("prompt", "a boat " * 50), size="1280x720",
@@ -94,7 +95,7 @@ def test_a_killed_process_leaves_a_ledger_that_verifies(path: Path, check: Any, 
 
 def test_nothing_that_was_reported_is_lost_to_a_kill(path: Path) -> None:
     reported = kill_after(path, 20)
-    with Ledger.open(str(path)) as ledger:
+    with open_ledger(str(path)) as ledger:
         assert ledger.head().size >= reported
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ledger.errors import LedgerUnusable
-from ledger.log.ledger import Ledger, open_store
+from ledger.log.opening import open_ledger, open_store
 from ledger.store.sqlite.connection import APPLICATION_ID, SCHEMA_VERSION
 
 
@@ -111,7 +111,7 @@ def test_a_relative_url_starts_here(tmp_path: Path, scribe: Any, monkeypatch: py
 
 def test_a_ledger_opened_for_reading_refuses_to_append(path: Path, scribe: Any) -> None:
     scribe.ledger(path).close()
-    with Ledger.open(str(path)) as ledger, pytest.raises(LedgerUnusable, match="opened for reading only"):
+    with open_ledger(str(path)) as ledger, pytest.raises(LedgerUnusable, match="opened for reading only"):
         ledger.append([scribe.note()])
 
 
@@ -139,7 +139,7 @@ def test_a_ledger_in_a_read_only_folder_can_be_read(
     """
     scribe.ledger(path).close()
     path.with_name(path.name + "-shm").mkdir()
-    with Ledger.open(str(path)) as ledger:
+    with open_ledger(str(path)) as ledger:
         assert [record.type for record in ledger.read()] == ["ledger.created"]
 
 

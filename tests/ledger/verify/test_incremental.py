@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.store.sqlite.snapshot import SqliteTail
 from ledger.tree.merkle import root_at
 from ledger.verify.incremental import verify_since
@@ -65,7 +65,7 @@ def test_a_clean_ledger_has_no_findings_from_anywhere_on(original: Path, since: 
 
 @pytest.mark.parametrize("since", [1, 256, 300, 540])
 def test_the_root_is_the_ledgers(original: Path, since: int) -> None:
-    with SqliteTail(original, since) as tail, Ledger.open(str(original)) as ledger:
+    with SqliteTail(original, since) as tail, open_ledger(str(original)) as ledger:
         report = verify_since(tail, since, [7, 256, 530, SIZE])
         assert (report.size, report.root) == (SIZE, ledger.head().root.hex())
         assert report.roots == {size: root_at(ledger.store, size) for size in (7, 256, 530, SIZE)}

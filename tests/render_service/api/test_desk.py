@@ -20,15 +20,16 @@ from decision.rules.policy import Policy, default_policy
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.events import RenderDecided
 from ledger.job import State
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.tree.checkpoint import Signer
 from render_service import NotSubmitted, RenderDesk, SyncRenderDesk
+from render_service.api.sessions import open_session
 from render_service.approvals.approvals import approve
-from render_service.rules.policies import Rules, activate
+from render_service.rules.opening import activate
+from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Session
 from sora_adapter.errors import PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
 
@@ -71,7 +72,7 @@ def test_the_helpers_work_one_after_the_other(
 def test_a_program_pays_from_the_budget_of_its_team(at_server: dict[str, Any]) -> None:
     with SyncRenderDesk(**at_server, team="film", project="spring") as session:
         job = session.create("a fox")
-    with Ledger.open(at_server["ledger"]) as ledger:
+    with open_ledger(at_server["ledger"]) as ledger:
         decided = next(r.event for r in ledger.history(job.job_id) if isinstance(r.event, RenderDecided))
     assert (decided.basis.inputs["team"], decided.basis.inputs["project"]) == ("film", "spring")
 
@@ -198,7 +199,7 @@ async def test_what_is_held_is_told_and_submitted_once_it_is_approved(at_server:
         job = told.value.job
         with pytest.raises(NotReady, match="waits for approval"):
             await session.resume(job.job_id)
-        others = Session.open(settings, TRACE, Log(TRACE, quiet=True))
+        others = open_session(settings, TRACE, Log(TRACE, quiet=True))
         for signer in signers:  # one more than the rule says, as "ana" is a name that was typed
             await approve(others, job, signer=signer)
         await others.close()

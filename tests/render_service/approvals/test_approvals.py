@@ -25,7 +25,8 @@ from render_service.reports.answers import answers
 from render_service.reports.explain import explain
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit
-from render_service.rules.policies import InForce, Rules, activate
+from render_service.rules.opening import activate
+from render_service.rules.policies import InForce, Rules
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.history import JobHistory
 from render_service.session.session import Session

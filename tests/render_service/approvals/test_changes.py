@@ -26,7 +26,8 @@ from render_service.maintenance.erase import Selection, erase, plan
 from render_service.reports.answers import answers
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import limit_of, purse, set_limit
-from render_service.rules.policies import Rules, activate, active_rules
+from render_service.rules.opening import activate
+from render_service.rules.policies import Rules, active_rules
 from render_service.runtime.errors import BadInput, NeedsApproval, NotReady
 from render_service.session.session import Session
 from render_service.submission.context import scope_of

@@ -14,6 +14,7 @@ import pytest
 
 from ledger.events import Variant
 from ledger.job import State
+from render_service.api.sessions import open_session
 from render_service.assets import bucket as buckets
 from render_service.assets.ownership import Owner
 from render_service.assets.store import AssetStore
@@ -172,7 +173,7 @@ def test_a_place_nobody_knows_is_refused_before_a_ledger_is_begun(tmp_path: Path
         return
     trace = Trace("1" * 32, "2" * 16)
     with pytest.raises(BadInput, match=r"expected a folder, or s3://bucket/prefix"):
-        Session.open(settings, trace, Log(trace, quiet=True))
+        open_session(settings, trace, Log(trace, quiet=True))
     assert not (tmp_path / "ledger.db").exists()
 
 
@@ -181,7 +182,7 @@ def remote(settings: Settings, missing_bucket: Any, sandbox: Callable[..., Sandb
     """Return a session whose files go to a bucket that is not there yet."""
     trace = Trace("1" * 32, "2" * 16)
     at_bucket = replace(settings, base_url=sandbox().base_url, assets_url=missing_bucket.url)
-    return Session.open(at_bucket, trace, Log(trace, quiet=True))
+    return open_session(at_bucket, trace, Log(trace, quiet=True))
 
 
 @pytest.mark.anyio

@@ -12,7 +12,7 @@ from PIL import Image
 from decision.request.request import RenderRequest
 from ledger.events import AssetLost, PrivateErased, ReviewRecorded, Variant
 from ledger.job import Job, State
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.private import Private, private_values
 from ledger.record import timestamp
 from ledger.store.interface import ANY
@@ -233,7 +233,7 @@ async def test_a_file_that_came_back_is_deleted_by_erasing_again(session: Sessio
 
 async def test_planning_changes_nothing(session: Session, job: Job, settings: Settings) -> None:
     size = session.ledger.head().size
-    with Ledger.open(settings.ledger_url) as ledger:
+    with open_ledger(settings.ledger_url) as ledger:
         planned = plan(ledger, Selection(job_id=job.job_id), session.assets)
     assert (planned.texts >= 1, len(planned.uris), session.ledger.head().size) == (True, 1, size)
     assert session.assets.path(planned.uris[0]).is_file()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.job import State
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger, open_or_create
 from ledger.record import ActorSource, Authority, Provenance
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit
@@ -23,14 +23,14 @@ import asyncio, os, sys
 from decision.rules.catalog import default_catalog
 from decision.request.request import parse_request
 from render_service.submission.submit import place
-from render_service.session.session import Session
+from render_service.api.sessions import open_session
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, begin_trace
 
 async def race(ledger, ready, go):
     trace = begin_trace()
     settings = read_settings(ledger=ledger, profile="sandbox", environment={})
-    session = Session.open(settings, trace, Log(trace, quiet=True))
+    session = open_session(settings, trace, Log(trace, quiet=True))
     request = parse_request(catalog=session.catalog, operation="create", prompt="a fox", profile="sandbox")
     os.write(ready, b".")
     os.read(go, 1)  # ends when the parent closes its end
@@ -62,7 +62,7 @@ def test_fifty_processes_racing_for_the_last_five_dollars_never_overspend(
     command = [sys.executable, "-c", RACE, settings.ledger_url, str(PROCESSES)]
     raced = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert sorted(set(raced.stdout.split())) == ["decided", "denied"]
-    with Ledger.open(settings.ledger_url) as ledger:
+    with open_ledger(settings.ledger_url) as ledger:
         jobs = ledger.jobs()
         held = ledger.store.held("all")
     assert len(jobs) == PROCESSES
@@ -74,5 +74,5 @@ def test_fifty_processes_racing_for_the_last_five_dollars_never_overspend(
 
 def _allow(settings: Settings) -> None:
     who = Provenance("ana", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)
-    with Ledger.open_or_create(settings.ledger_url, who, utc_now()) as ledger:
+    with open_or_create(settings.ledger_url, who, utc_now()) as ledger:
         set_limit(ledger, read_name("all", Period.NONE), FIVE_DOLLARS, None, utc_now(), who)

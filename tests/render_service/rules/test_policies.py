@@ -12,10 +12,12 @@ from decision.rules.catalog import default_catalog
 from decision.rules.policy import default_policy
 from ledger.errors import LedgerUnusable
 from ledger.events import PolicyActivated, RenderDecided
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger
 from ledger.record import draft
 from ledger.store.interface import ANY, Batch
-from render_service.rules.policies import Rules, activate, active_rules, packaged_rules, read_rules
+from render_service.api import sessions
+from render_service.rules.opening import activate
+from render_service.rules.policies import Rules, active_rules, packaged_rules, read_rules
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
@@ -36,7 +38,7 @@ def dearer(tmp_path: Path) -> Rules:
 
 
 def open_session(settings: Settings) -> Session:
-    return Session.open(settings, TRACE, Log(TRACE, quiet=True))
+    return sessions.open_session(settings, TRACE, Log(TRACE, quiet=True))
 
 
 def test_without_an_activation_those_of_the_package_decide(settings: Settings) -> None:
@@ -48,7 +50,7 @@ def test_without_an_activation_those_of_the_package_decide(settings: Settings) -
 def test_what_is_activated_decides_from_then_on(settings: Settings, tmp_path: Path, intact: Any) -> None:
     rules = dearer(tmp_path)
     record = activate(settings, TRACE, NOW, rules, "prices rose")
-    with Ledger.open(settings.ledger_url) as ledger:
+    with open_ledger(settings.ledger_url) as ledger:
         active = active_rules(ledger)
         assert ledger.store.document(rules.policy.digest) == rules.policy.canonical
         assert ledger.store.document(rules.catalog.digest) == rules.catalog.canonical
@@ -78,7 +80,7 @@ def test_the_catalog_stays_where_only_a_policy_is_brought(settings: Settings, tm
     activate(settings, TRACE, NOW, first, "prices rose")
     file = tmp_path / "other.toml"
     file.write_text(POLICY.replace('name = "default"', 'name = "other"'))
-    with Ledger.open(settings.ledger_url) as ledger:
+    with open_ledger(settings.ledger_url) as ledger:
         second = read_rules(file, None, lambda: active_rules(ledger))
     assert second.catalog == first.catalog
 
@@ -87,7 +89,7 @@ def test_what_is_active_already_is_not_activated_again(settings: Settings, tmp_p
     activate(settings, TRACE, NOW, dearer(tmp_path), "prices rose")
     with pytest.raises(NotReady, match="are active since position 2"):
         activate(settings, TRACE, NOW, dearer(tmp_path), "again")
-    with Ledger.open(settings.ledger_url) as ledger:
+    with open_ledger(settings.ledger_url) as ledger:
         assert ledger.head().size == 2
 
 

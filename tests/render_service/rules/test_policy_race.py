@@ -21,8 +21,9 @@ from render_service.batches.file import read_batch
 from render_service.batches.plan import plan
 from render_service.batches.run import enrol
 from render_service.rules import budgets
+from render_service.rules.opening import activate
 from render_service.rules.overrides import Override
-from render_service.rules.policies import Rules, activate
+from render_service.rules.policies import Rules
 from render_service.runtime.errors import NotReady
 from render_service.session.event_ids import batch_id
 from render_service.session.session import Session

@@ -10,7 +10,8 @@ import pytest
 from freezegun import freeze_time
 
 from ledger.job import State
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger, open_or_create
+from render_service.api.sessions import open_session
 from render_service.runtime.telemetry import Log, begin_trace
 from render_service.session.session import Session, utc_now
 from render_service.settlement.settle import settle
@@ -69,7 +70,7 @@ async def test_a_deadline_does_not_see_the_wall_clock(
 @pytest.mark.parametrize("wrong", [LONG_AGO, FAR_AHEAD])
 def test_a_machine_whose_clock_is_wrong_goes_by_that_of_the_database(settings: Any, wrong: datetime) -> None:
     with freeze_time(wrong):
-        session = Session.open(settings, begin_trace(), Log(begin_trace(), quiet=True))
+        session = open_session(settings, begin_trace(), Log(begin_trace(), quiet=True))
         shown = session.clock()
         session.ledger.close()
     assert abs(shown - utc_now()) < timedelta(minutes=5)
@@ -77,7 +78,7 @@ def test_a_machine_whose_clock_is_wrong_goes_by_that_of_the_database(settings: A
 
 def test_a_ledger_may_be_begun_and_read_at_any_time(settings: Any, intact: Callable[[], bool]) -> None:
     with freeze_time(FAR_AHEAD):
-        Ledger.open_or_create(settings.ledger_url, settings.provenance(begin_trace()), utc_now()).close()
-    with freeze_time(LONG_AGO), Ledger.open(settings.ledger_url) as ledger:
+        open_or_create(settings.ledger_url, settings.provenance(begin_trace()), utc_now()).close()
+    with freeze_time(LONG_AGO), open_ledger(settings.ledger_url) as ledger:
         [created] = ledger.read()
     assert (created.recorded_at[:4], intact()) == ("2099", True)

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from ledger.events import WebhookReceived
-from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger, open_or_create
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from render_service.runtime.settings import Settings
@@ -121,7 +121,7 @@ def inbox(settings: Settings) -> Callable[[], list[Record]]:
     """Return what is in the inbox."""
 
     def read() -> list[Record]:
-        with Ledger.open(settings.ledger_url) as ledger:
+        with open_ledger(settings.ledger_url) as ledger:
             return list(ledger.read(RecordFilter(type=WebhookReceived.type)))
 
     return read
@@ -132,7 +132,7 @@ def due(settings: Settings) -> Callable[[], set[str]]:
     """Return the jobs that are due, taking them."""
 
     def read() -> set[str]:
-        with Ledger.open_or_create(settings.ledger_url, None, None) as ledger:  # type: ignore[arg-type]  # it is there
+        with open_or_create(settings.ledger_url, None, None) as ledger:  # type: ignore[arg-type]  # it is there
             return {lease.job_id for lease in ledger.store.queue.claim("test", 60_000, 100)}
 
     return read

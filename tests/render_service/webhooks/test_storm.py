@@ -14,6 +14,7 @@ import pytest
 from ledger.events import Variant
 from ledger.job import Job
 from ledger.record import Record
+from render_service.api.sessions import open_session
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
 from render_service.session.session import Session
@@ -125,7 +126,7 @@ def scene(
     folder = settings.data_folder / "calm"
     path = folder / "ledger.db"
     apart = replace(settings, ledger_url=str(path), ledger_path=path, assets_folder=folder, base_url=base_url)
-    calm, session = Session.open(apart, trace, Log(trace, quiet=True)), at(base_url)
+    calm, session = open_session(apart, trace, Log(trace, quiet=True)), at(base_url)
     yield Scene(session, calm, serving(session), delivered)
     calm.ledger.close()
 

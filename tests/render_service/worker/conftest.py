@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ledger.job import Job
+from render_service.api.sessions import open_session
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
 from render_service.session.session import Session
@@ -85,7 +86,7 @@ async def bench(settings: Settings, request_for: Any, anyio_backend: str) -> Any
 
         def begin(base_url: str, profile: str = "openai", **changes: Any) -> Bench:
             given = replace(settings, base_url=base_url, profile_name=profile)
-            session = Session.open(given, TRACE, Heard(TRACE))
+            session = open_session(given, TRACE, Heard(TRACE))
             stack.push_async_callback(session.close)
             return Bench(replace(session, **changes), request_for, profile)
 

@@ -10,7 +10,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ledger.errors import LedgerUnusable
-from ledger.log.ledger import Ledger, label_of, open_store
+from ledger.log.opening import open_ledger, open_or_create, open_store
+from ledger.log.urls import label_of
 from ledger.store.postgres import PostgresStore, connection
 from ledger.store.postgres.connection import SCHEMA_VERSION
 from ledger.store.postgres.snapshot import PostgresSnapshot
@@ -36,9 +37,9 @@ def role(execute: Any) -> Iterator[str]:
 
 
 def test_a_url_is_all_it_takes(url: str, vocabulary: Any, clean: Any) -> None:
-    with Ledger.open_or_create(url, vocabulary.provenance(), NOW) as ledger:
+    with open_or_create(url, vocabulary.provenance(), NOW) as ledger:
         assert [record.type for record in ledger.read()] == ["ledger.created"]
-    with Ledger.open(url.replace("postgresql://", "postgres://")) as ledger:
+    with open_ledger(url.replace("postgresql://", "postgres://")) as ledger:
         assert ledger.head().size == 1
     assert clean()
 
@@ -102,7 +103,7 @@ def test_two_ledgers_share_a_database(databases: Any, scribe: Any) -> None:
 
 
 def test_a_ledger_opened_for_reading_refuses_to_append(store: PostgresStore, url: str, scribe: Any) -> None:
-    with Ledger.open(url) as ledger, pytest.raises(LedgerUnusable, match="opened for reading only"):
+    with open_ledger(url) as ledger, pytest.raises(LedgerUnusable, match="opened for reading only"):
         ledger.append([scribe.note()])
 
 

@@ -1,0 +1,131 @@
+"""Opening a ledger at a URL, for reading or for writing, and looks at its tables for `ledger.verify`."""
+
+import hashlib
+import json
+from contextlib import AbstractContextManager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledger.canonical import leaf_hash
+from ledger.errors import LedgerUnusable, NewerFormat, WrongExpectedVersion
+from ledger.events import LedgerCreated
+from ledger.log.ledger import EVERYTHING, Ledger
+from ledger.log.urls import check_url, file_of, label_of
+from ledger.private_files import make_folders
+from ledger.record import Provenance, draft, new_event_id
+from ledger.store.interface import NEW, Batch, EventStore
+from ledger.upcast import UPGRADE
+
+if TYPE_CHECKING:
+    from ledger.verify.checks import Snapshot
+    from ledger.verify.incremental import Tail
+
+FORMAT = 1
+LEDGER_STREAM = "ledger"
+
+
+def open_store(url: str, *, read_only: bool) -> EventStore:
+    """Open the store at `url`: a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``postgresql://…``."""
+    store = _open(url, read_only=read_only)
+    try:
+        _check_format(store, url)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _check_format(store: EventStore, url: str) -> None:
+    """Refuse a ledger of a newer format; what else may be wrong with its first record, `verify` says.
+
+    A payload is believed only if it is the one that was recorded: whoever edits it must not be able to turn
+    away everybody who would look.
+    """
+    with suppress(IndexError, KeyError, RecursionError, TypeError, ValueError):
+        first = store.rows(0, 1, EVERYTHING)[0]
+        digest = hashlib.sha256(first.payload).hexdigest()
+        if digest != json.loads(first.record)["payload_sha256"] or first.leaf != leaf_hash(first.record):
+            return
+        format_ = json.loads(first.payload)["format"]
+        if format_ > FORMAT:
+            raise NewerFormat(
+                f"ledger {label_of(url)}: it is of format {format_}, this sora-ledger knows up to format "
+                f"{FORMAT}: it needs one that knows format {format_}; {UPGRADE}"
+            )
+
+
+def _open(url: str, *, read_only: bool) -> EventStore:
+    path = file_of(url)
+    if path is None:
+        from ledger.store.postgres import PostgresStore  # only the store in use is loaded
+
+        return PostgresStore(url, read_only=read_only)
+    check_url(url)
+    return _open_sqlite(path, read_only=read_only)
+
+
+def open_snapshot(url: str) -> "AbstractContextManager[Snapshot]":
+    """Open one consistent look at every table of the ledger at `url`, for `ledger.verify`."""
+    path = file_of(url)
+    if path is None:
+        from ledger.store.postgres.snapshot import PostgresSnapshot  # the store in use
+
+        return PostgresSnapshot(url)
+    from ledger.store.sqlite.snapshot import SqliteSnapshot  # noqa: PLC0415
+
+    return SqliteSnapshot(path)
+
+
+def open_tail(url: str, since: int) -> "AbstractContextManager[Tail]":
+    """Open a look at what the ledger at `url` has after position `since`, for `ledger.verify.incremental`."""
+    path = file_of(url)
+    if path is None:
+        from ledger.store.postgres.snapshot import PostgresTail  # the store in use
+
+        return PostgresTail(url, since)
+    from ledger.store.sqlite.snapshot import SqliteTail  # noqa: PLC0415
+
+    return SqliteTail(path, since)
+
+
+def _open_sqlite(path: Path, *, read_only: bool) -> EventStore:
+    if path.is_dir():
+        raise LedgerUnusable(
+            f"ledger {path}: it is a folder; name a file in it, such as {path / 'ledger.db'}"
+        )
+    if read_only and not path.exists():
+        raise LedgerUnusable(
+            f"ledger {path}: there is none yet; `sora-ledger create …` begins it, "
+            "--ledger or SORA_LEDGER_URL names another"
+        )
+    from ledger.store.sqlite import SqliteStore  # noqa: PLC0415  # only the store that is used is loaded
+
+    if not read_only:
+        try:
+            make_folders(path.parent)
+        except OSError as error:
+            raise LedgerUnusable(
+                f"ledger {path}: its folder cannot be made ({error.strerror}): name another with --ledger"
+            ) from error
+    return SqliteStore(path, read_only=read_only)
+
+
+def open_ledger(url: str) -> Ledger:
+    """Open the ledger at `url` for reading; `LedgerUnusable` says why not."""
+    return Ledger(open_store(url, read_only=True))
+
+
+def open_or_create(url: str, provenance: Provenance, now: datetime) -> Ledger:
+    """Open the ledger at `url` for writing; a new one begins with ``ledger.created``."""
+    ledger = Ledger(open_store(url, read_only=False))
+    if ledger.store.head().size == 0:
+        _begin(ledger, provenance, now)
+    return ledger
+
+
+def _begin(ledger: Ledger, provenance: Provenance, now: datetime) -> None:
+    ledger_id = new_event_id()
+    created = LedgerCreated(ledger_id=ledger_id, origin=f"sora-ledger/{ledger_id}", format=FORMAT)
+    with suppress(WrongExpectedVersion):  # another process began it in between
+        ledger.append([Batch(LEDGER_STREAM, NEW, [draft(created, provenance, now)])])

@@ -1,0 +1,58 @@
+"""The ledger that the settings name: read where there is one, and opened to activate a policy."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from decision.rules.approvals import Change
+from ledger.errors import LedgerUnusable, WrongExpectedVersion
+from ledger.events import PolicyActivated
+from ledger.log.ledger import Ledger
+from ledger.log.opening import open_ledger, open_or_create
+from ledger.private import Private
+from ledger.record import Record, draft
+from ledger.store.interface import Batch
+from render_service.rules.policies import STREAM, Rules, active_rules, check_new
+from render_service.runtime.errors import NotReady
+from render_service.runtime.settings import Settings
+from render_service.runtime.telemetry import Trace
+
+
+@contextmanager
+def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
+    """Open the ledger for reading, None where there is none that can be read: a preview needs none."""
+    try:
+        ledger = open_ledger(settings.ledger_url) if settings.may_have_ledger else None
+    except LedgerUnusable:  # said by whoever uses it
+        ledger = None
+    try:
+        yield ledger
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why: str) -> Record:
+    """Make `rules` the ones that decide, and return the record that says so, who and why.
+
+    `NotReady` if they are already, or somebody else activated others in between; `NeedsApproval` where the
+    policy in force wants one.
+    """
+    provenance = settings.provenance(trace)
+    with open_or_create(settings.ledger_url, provenance, now) as ledger:
+        event = PolicyActivated(
+            policy_sha256=rules.policy.digest,
+            catalog_sha256=rules.catalog.digest,
+            why=Private.seal("why", why),
+        )
+        active = active_rules(ledger)
+        check_new(active, rules)
+        active.check_free(Change.POLICY)
+        batch = Batch(STREAM, active.version, [draft(event, provenance, now)])
+        try:
+            return ledger.append([batch], documents=rules.documents)[0]
+        except WrongExpectedVersion:
+            raise NotReady(
+                "somebody activated a policy in this moment: look at it with `sora-ledger policy show`, "
+                "and activate yours again if it is still wanted"
+            ) from None
