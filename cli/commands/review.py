@@ -7,7 +7,7 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_job
-from render_service.approvals.reviews import review
+from render_service.approvals.approvals import review
 
 if TYPE_CHECKING:
     from rich.console import Console

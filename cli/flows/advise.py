@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.invocation import Invocation, say
-from decision.advice.advice import Advice, advise
-from decision.advice.guardrails import ATTESTATION, GUARDRAILS
+from decision.advice.advice import ATTESTATION, GUARDRAILS, Advice, advise
 from decision.advice.missing import Question, answered, missing_details
 from decision.request.request import RenderRequest, Source, parse_request
 from ledger.errors import LedgerUnusable

@@ -1,9 +1,13 @@
-"""Advice on a request before money is spent. It never blocks, and may be wrong.
+"""Advice on a request before money is spent, and the content rules of every server.
 
-The rules are those of the Sora skill: one main action and one camera move per shot, short dialogue for short
-clips, little on-screen text and a static camera for it, size and length by option instead of prose, and a
-remix that says what stays the same. Missing details that make a render pointless are in
-`decision.advice.missing`.
+Advice never blocks, and may be wrong. Its rules are those of the Sora skill: one main action and one camera
+move per shot, short dialogue for short clips, little on-screen text and a static camera for it, size and
+length by option instead of prose, and a remix that says what stays the same. Missing details that make a
+render pointless are in `decision.advice.missing`.
+
+Servers enforce the content rules too, but only after the request was sent and perhaps charged. Prompts are
+not searched for words: that would be a guess. A person confirms the rules (``--attest``); a policy can
+require it (`decision.rules.policy`).
 """
 
 import re
@@ -20,15 +24,23 @@ from ledger.events import Operation
 
 __all__ = ["Advice", "Question", "advise", "missing_details"]
 
+
 WORDS_IN_TWO_SECONDS = 5
 """Words spoken in two seconds at an easy pace of 150 words a minute."""
+
+
 MOST_WORDS_ON_SCREEN = 6
 """Words that viewers can read and models can spell."""
+
+
 MOST_COLOURS = 5
+
 
 _LENGTH = re.compile(
     r"\b(\d{1,3})[- ]?(?:s|sec|seconds?)[- ](?:long )?(?:ad|clip|film|spot|teaser|video)\b", re.IGNORECASE
 )
+
+
 _RESOLUTION = re.compile(r"\b(?:4k|8k|(?:720|1080|2160)p|\d{3,4} ?[x\u00d7] ?\d{3,4})\b", re.IGNORECASE)
 
 
@@ -42,6 +54,7 @@ class Advice(NamedTuple):
 
 Lines = Mapping[str, str]
 """The texts of a request by field; ``prompt`` is the primary request."""
+
 
 _Rule = Callable[[RenderRequest, Lines], Iterator[Advice]]
 
@@ -180,3 +193,45 @@ _RULES: tuple[_Rule, ...] = (
     _shape_in_prose,
     _many_colours,
 )
+
+
+class Guardrail(NamedTuple):
+    """One rule: a stable code, the rule in one line, and what it means in practice."""
+
+    code: str
+    rule: str
+    meaning: str
+
+
+GUARDRAILS = (
+    Guardrail(
+        code="SUITABLE_UNDER_18",
+        rule="Everything shown and said is suitable for people under 18.",
+        meaning="No sexual content, no gore, nothing that teaches harm; when in doubt, leave it out.",
+    ),
+    Guardrail(
+        code="NO_REAL_PEOPLE",
+        rule="No real person appears or is imitated, and no public figure either.",
+        meaning="Describe a role and a look, not a name: 'a cellist in her sixties', 'a tired courier'.",
+    ),
+    Guardrail(
+        code="NO_PROTECTED_CHARACTERS",
+        rule="No character that belongs to someone else.",
+        meaning="Figures from films, games, comics or brands need their owner's permission; invent your own.",
+    ),
+    Guardrail(
+        code="NO_PROTECTED_MUSIC",
+        rule="No music that belongs to someone else.",
+        meaning="Name a mood, tempo or instrument, not a song, a lyric or 'in the voice of' a performer.",
+    ),
+    Guardrail(
+        code="NO_FACES_IN_IMAGES",
+        rule="No human face in a reference image.",
+        meaning="Servers reject such images. Crop the face out, or describe the person in the prompt.",
+    ),
+)
+"""In display order."""
+
+
+ATTESTATION = "I have read the guardrails, and what I ask for keeps to them."
+"""The statement behind ``--attest``."""

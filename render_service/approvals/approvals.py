@@ -1,22 +1,24 @@
-"""Approving and refusing what is held. Who may is `render_service.approvals.approvers`'s to say.
+"""What people say of a job: approving and refusing what is held, and reviewing a video that came.
 
-With the last approval that is needed the render is decided again in the same transaction: by the rules,
-prices and budgets of now. Submitting it is another step, so an approval never waits for a server.
+Who may approve is `render_service.approvals.approvers`'s to say. With the last approval that is needed the
+render is decided again in the same transaction: by the rules, prices and budgets of now. Submitting it is
+another step, so an approval never waits for a server.
 
 An answer is judged by the policy in force: its append fails if another one was activated since it was read,
-and the answer is judged again.
+and the answer is judged again. A review is a verdict, scores and notes, recorded with who said it.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from decision.engine.approval import Considered, after_approval
 from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Policy
 from ledger.errors import IllegalTransition, WrongExpectedVersion
-from ledger.events import ApprovalGranted, ApprovalRefused, Outcome, RenderDenied, RenderHeld
+from ledger.events import ApprovalGranted, ApprovalRefused, Outcome, RenderDenied, RenderHeld, ReviewRecorded
 from ledger.job import Job, State
 from ledger.private import Private
 from ledger.record import Draft, draft, timestamp
@@ -184,3 +186,45 @@ def _decided_again(session: Session, case: Case, now: datetime) -> Considered:
         lapsed=case.lapsed,
         priced_on=now.astimezone(UTC).date(),
     )
+
+
+Verdict = Literal["approved", "changes_requested", "rejected"]
+
+
+REVIEWABLE = (State.COMPLETED, State.STORED, State.DELETED)
+
+
+SCORES = ("clarity", "continuity", "brand_fit")
+
+
+HIGHEST = 100
+
+
+async def review(
+    session: Session,
+    job: Job,
+    verdict: Verdict,
+    scores: Mapping[str, int] | None = None,
+    notes: str | None = None,
+) -> Job:
+    """Record a review of `job`; the last verdict counts. `NotReady` where there is no video to look at."""
+    given = dict(scores or {})
+    wrong = [name for name, score in given.items() if name not in SCORES or not 0 <= score <= HIGHEST]
+    if wrong:
+        raise BadInput(
+            f"score {wrong[0]} {given[wrong[0]]}: expected 0 to {HIGHEST} for one of {', '.join(SCORES)}"
+        )
+    if job.state not in REVIEWABLE:
+        raise NotReady(f"{job.job_id} is {job.state}, so there is no video to review; {_instead(job)}")
+    sealed = Private.seal("notes", notes) if notes else None
+    event = session.draft(ReviewRecorded(verdict=verdict, scores=given, notes=sealed))
+    try:
+        return await session.advance(job, [event])
+    except WrongExpectedVersion:  # something else was said about it in between: both stand
+        return await session.advance(await session.job(job.job_id), [event])
+
+
+def _instead(job: Job) -> str:
+    if job.state is State.RUNNING:
+        return f"wait for it with `sora-ledger poll --id {job.job_id}`"
+    return f"`sora-ledger show {job.job_id}` says why"

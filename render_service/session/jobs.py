@@ -1,12 +1,23 @@
-"""One job and what is about to be recorded of it: its fold, and the events that close it."""
+"""One job and what is about to be recorded of it: its fold, the events that close it, an odd answer."""
 
 from collections.abc import Iterable
 from datetime import datetime
 
-from ledger.events import CostSettled, Event, Outcome, RenderClosed
+from ledger.events import (
+    CostSettled,
+    ErrorDetail,
+    Event,
+    Outcome,
+    RenderClosed,
+    SubmissionAccepted,
+    SubmissionUnknown,
+)
 from ledger.job import Job, fold
+from ledger.log.ledger import Ledger
+from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import NEW
+from render_service.session.event_ids import CLAIMED, claim_id
 
 
 def after(job: Job | None, records: Iterable[Record]) -> Job:
@@ -49,3 +60,18 @@ def closed(now: datetime, job: Job, outcome: Outcome, *, cost_usd_micros: int = 
     took = now - datetime.fromisoformat(job.created_at)
     duration_ms = max(0, round(took.total_seconds() * 1000))
     return RenderClosed(outcome=outcome, duration_ms=duration_ms, cost_usd_micros=cost_usd_micros)
+
+
+def answered_with_anothers(
+    ledger: Ledger, profile: str | None, outcome: SubmissionAccepted
+) -> SubmissionUnknown:
+    """Return what is known of an attempt that the server answered with a video another job has."""
+    claim = ledger.event(claim_id(profile or "", outcome.video_id))
+    owner = claim.stream if claim else "another job"
+    said = f"{outcome.video_id} belongs to {owner}, so it may have made another video, or none"
+    return SubmissionUnknown(
+        attempt_id=outcome.attempt_id,
+        lost="unreadable",
+        error=ErrorDetail(http_status=200, code=CLAIMED, message=Private.seal("error.message", said)),
+        provider_request_id=outcome.provider_request_id,
+    )

@@ -21,9 +21,9 @@ from ledger.job import Job
 from ledger.record import Draft
 from ledger.store.interface import Batch
 from render_service.session.event_ids import spooled_id
+from render_service.session.jobs import answered_with_anothers
 from render_service.session.session import Session
 from render_service.submission import spool
-from render_service.submission.outcomes import answered_with_anothers
 from render_service.submission.spool import Spooled
 
 TRIES = 20

@@ -17,7 +17,6 @@ from ledger.errors import (
     WrongExpectedVersion,
 )
 from ledger.events import (
-    ErrorDetail,
     Event,
     Outcome,
     SubmissionAbsent,
@@ -26,12 +25,10 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.job import Job, State
-from ledger.log.ledger import Ledger
-from ledger.private import Private
 from ledger.record import Draft, timestamp
 from render_service.runtime.errors import AnsweredTooLate, AnswerSpooled
-from render_service.session.event_ids import CLAIMED, claim_id
-from render_service.session.jobs import closed
+from render_service.session.event_ids import claim_id
+from render_service.session.jobs import answered_with_anothers, closed
 from render_service.session.session import Session
 from render_service.submission import spool
 from render_service.submission.spool import Spooled, SpooledDraft
@@ -184,21 +181,6 @@ async def _recorded(session: Session, job: Job, outcome: Submission, drafts: lis
             return now
         unknown = await asyncio.to_thread(answered_with_anothers, session.ledger, now.profile, outcome)
         return await _advanced(session, now, [session.draft(unknown)])
-
-
-def answered_with_anothers(
-    ledger: Ledger, profile: str | None, outcome: SubmissionAccepted
-) -> SubmissionUnknown:
-    """Return what is known of an attempt that the server answered with a video another job has."""
-    claim = ledger.event(claim_id(profile or "", outcome.video_id))
-    owner = claim.stream if claim else "another job"
-    said = f"{outcome.video_id} belongs to {owner}, so it may have made another video, or none"
-    return SubmissionUnknown(
-        attempt_id=outcome.attempt_id,
-        lost="unreadable",
-        error=ErrorDetail(http_status=200, code=CLAIMED, message=Private.seal("error.message", said)),
-        provider_request_id=outcome.provider_request_id,
-    )
 
 
 async def _advanced(session: Session, job: Job, drafts: list[Draft]) -> Job:

@@ -1,6 +1,6 @@
 """Guardrails are data: each has a code, a rule in one line and what it means."""
 
-from decision.advice.guardrails import ATTESTATION, GUARDRAILS
+from decision.advice.advice import ATTESTATION, GUARDRAILS
 
 
 def test_every_rule_of_the_skill_has_its_guardrail() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ledger.events import ReviewRecorded
-from render_service.approvals.reviews import review
+from render_service.approvals.approvals import review
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.session import Session
 from render_service.submission.submit import place
