@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.commands.resume import submit_and_show
 from cli.flows.answer import answer_and_show, read_key
 from cli.flows.propose import CHANGE, answer_change
+from cli.flows.submit import submit_and_show
 from cli.invocation import Invocation
 from cli.options import common
 from ledger.job import State

@@ -21,7 +21,12 @@ from ledger.job import State
 from render_service.assets.inputs import Material
 from render_service.runtime.documents import Json
 from render_service.submission.preview import preview, ruling_document
+from render_service.submission.resume import resume
 from render_service.submission.submit import place
+
+if TYPE_CHECKING:
+    from render_service.session.session import Session
+    from render_service.submission.result import Placed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,3 +148,14 @@ def show_placed(
         show_submitting(console, job)
     if job.video_id and job.outcome is None and not waiting:
         console.print(f"next: sora-ledger poll --id {job.job_id}")
+
+
+def submit_and_show(inv: Invocation, name: str) -> None:
+    """Submit the job called `name` from its record, and emit what came of it."""
+
+    async def follow(session: "Session") -> "Placed":
+        return await resume(session, await session.job(name))
+
+    placed = inv.session(follow)
+    inv.emit(placed_document(inv, placed), lambda console: show_placed(console, placed))
+    end(inv, placed.job)
