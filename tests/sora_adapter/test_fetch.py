@@ -194,5 +194,5 @@ async def test_a_file_has_a_tag_if_a_strong_one_of_it_can_be_asked_for_in_parts(
     server: Any, client: VideosClient, headers: dict[str, str], tag: str | None
 ) -> None:
     server.sends(200, b"abc", MP4 | headers)
-    async with client.fetch("video_1") as content:
+    async with client.fetch("video_1", Variant.VIDEO) as content:
         assert (content.tag, content.begins_at) == (tag, 0)
