@@ -210,6 +210,13 @@ def _load(path: Path) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def forks() -> Iterator[Any]:
+    """Return a process that forks for each command; see `tests/forks.py`."""
+    with _load(Path(__file__).parent / "forks.py").forking() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
 def vocabulary() -> ModuleType:
     """Return the module `scribe`: samples of every event."""
     return _load(Path(__file__).parent / "ledger" / "scribe.py")

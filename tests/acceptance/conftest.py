@@ -25,6 +25,7 @@ class Place:
     """A folder and an environment in which commands run."""
 
     folder: Path
+    forks: Any
     environment: dict[str, str] = field(default_factory=dict)
     running: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -42,10 +43,9 @@ class Place:
         return process
 
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        process = self.start(*arguments, **more)
-        out, err = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        """Run a command to its end, in a process of its own (`tests/forks.py`)."""
+        ended = self.forks.run(arguments, self.folder, self.environment | more)
+        return subprocess.CompletedProcess(arguments, *ended)
 
     def json(self, *arguments: str, **more: str) -> Any:
         """Run a command and return its document."""
@@ -70,14 +70,14 @@ def clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, forks: Any) -> Iterator[Place]:
     """Return a new place with the embedded sandbox as the server; what still runs is ended."""
     environment = clean_environment() | {
         "SORA_LEDGER_URL": "sqlite:///ledger.db",
         "SORA_LEDGER_PROFILE": "sandbox",
         "SORA_SANDBOX_SECONDS": "0",
     }
-    made = Place(tmp_path, environment)
+    made = Place(tmp_path, forks, environment)
     yield made
     for process in made.running:
         process.kill()

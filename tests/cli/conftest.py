@@ -135,10 +135,12 @@ def faulty(faults: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def as_process(folder: Path) -> Sora:
-    """Run a command as a process."""
+def as_process(folder: Path, forks: Any) -> Sora:
+    """Run a command as a process, with `options` a new interpreter."""
 
     def command(*arguments: str, **options: Any) -> Ended:
+        if not options:
+            return Ended(*forks.run(arguments, folder, os.environ))
         ran = subprocess.run(
             [sys.executable, "-m", "cli", *arguments], check=False, capture_output=True, text=True, **options
         )

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +106,7 @@ class Person:
     """A folder with a ledger, an environment, and commands that run as processes there."""
 
     folder: Path
+    forks: Any
     environment: dict[str, str] = field(default_factory=dict)
 
     def at(self, server: Outside) -> "Person":
@@ -115,7 +115,7 @@ class Person:
 
     def with_(self, **variables: str) -> "Person":
         """Return the same person with other variables."""
-        return Person(self.folder, {**self.environment, **variables})
+        return Person(self.folder, self.forks, {**self.environment, **variables})
 
     def start(self, *arguments: str, streams: int | None = None, **options: Any) -> subprocess.Popen[str]:
         """Start a command, on the terminal `streams` if given; whoever starts it waits for it or kills it."""
@@ -131,15 +131,8 @@ class Person:
         )
 
     def __call__(self, *arguments: str) -> Ended:
-        """Run a command to its end."""
-        with self.start(*arguments) as process:
-            try:
-                out, err = process.communicate(timeout=120)
-            except BaseException:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                raise
-        return Ended(process.returncode, out, err)
+        """Run a command to its end, in a process of its own (`tests/forks.py`)."""
+        return Ended(*self.forks.run(arguments, self.folder, self.environment))
 
 
 def at_a_terminal(person: Person, answer: str, *command: str) -> tuple[int, str]:
@@ -162,7 +155,7 @@ def at_a_terminal(person: Person, answer: str, *command: str) -> tuple[int, str]
 
 
 @pytest.fixture
-def person(tmp_path: Path) -> Person:
+def person(tmp_path: Path, forks: Any) -> Person:
     """Someone at a terminal in an empty folder, with the profile `outside`, whose list proves absence."""
     folder = tmp_path / "work"
     folder.mkdir()
@@ -171,6 +164,7 @@ def person(tmp_path: Path) -> Person:
     clean = {n: v for n, v in os.environ.items() if not n.startswith(("SORA_", "OPENAI_", "TRACEPARENT"))}
     return Person(
         folder,
+        forks,
         clean
         | {
             "PYTHONPATH": str(Path(__file__).parents[2]),

@@ -10,11 +10,9 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,46 +73,10 @@ WORDS = st.sampled_from(["a fox  runs", "a café", "rain on tin", "a very long w
 
 
 @dataclass
-class Forks:
-    """The process that forks, and the files its commands print to."""
-
-    process: subprocess.Popen[str]
-
-    def start(self, **order: Any) -> int:
-        """Start commands; return the pid."""
-        return int(self._ask({"start": order}))
-
-    def wait(self, pid: int) -> int:
-        """Wait for a command; return its exit code."""
-        return int(self._ask({"wait": pid}))
-
-    def _ask(self, order: Any) -> Any:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-
-@contextmanager
-def forks() -> Iterator[Forks]:
-    """Start the process that forks."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
-    command = [sys.executable, str(HERE / "forks.py")]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline()) == "ready"
-        yield Forks(process)
-        process.kill()
-
-
-@dataclass
 class World:
     """A server, a ledger in a folder, and how to run commands on it."""
 
-    forks: Forks
+    forks: Any
     server: Any
     folder: Path
     environment: dict[str, str]
@@ -122,24 +84,25 @@ class World:
 
     def begin(
         self, *commands: Sequence[str], actor: str = "ana", largest_file: int | None = None
-    ) -> tuple[int, Path, Path]:
-        """Start commands, one after the other until one fails; return the pid and the files printed to."""
+    ) -> tuple[Any, Path, Path]:
+        """Start commands, one after the other until one fails; return them and the files printed to."""
         self.number += 1
         out, err = self.folder / f"{self.number}.out", self.folder / f"{self.number}.err"
-        pid = self.forks.start(
-            folder=str(self.folder),
-            environment={**self.environment, "SORA_LEDGER_ACTOR": actor},
-            commands=[list(command) for command in commands],
-            out=str(out),
-            err=str(err),
-            largest_file=largest_file,
-        )
-        return pid, out, err
+        with out.open("wb") as to_out, err.open("wb") as to_err:
+            running = self.forks.start(
+                commands,
+                self.folder,
+                {**self.environment, "SORA_LEDGER_ACTOR": actor},
+                to_out,
+                to_err,
+                largest_file,
+            )
+        return running, out, err
 
     def run(self, *command: str, **how: Any) -> int:
         """Run a command to its end; return its exit code."""
-        pid, _, err = self.begin(command, **how)
-        code = self.forks.wait(pid)
+        running, _, err = self.begin(command, **how)
+        code = running.wait()
         shown = f"{command} {how} ended with {code}:\n{err.read_text()[-3_000:]}"
         assert 0 <= code <= 11, shown
         assert "Traceback" not in shown, shown
@@ -147,8 +110,8 @@ class World:
 
     def documents(self, *commands: Sequence[str]) -> list[Any]:
         """Run commands that only read, none of which may fail; return their documents."""
-        pid, out, err = self.begin(*((*command, "--json") for command in commands))
-        assert self.forks.wait(pid) == 0, out.read_text()[-2_000:] + err.read_text()[-2_000:]
+        running, out, err = self.begin(*((*command, "--json") for command in commands))
+        assert running.wait() == 0, out.read_text()[-2_000:] + err.read_text()[-2_000:]
         text, decoder, found = out.read_text().strip(), json.JSONDecoder(), []
         while text:
             document, end = decoder.raw_decode(text)
@@ -278,12 +241,12 @@ class People(RuleBasedStateMachine):
         self.answer(["wait@0.3"])
         before = len(world.server.requests("POST"))
         command = ("worker", "--drain", "--lease", "1") if queue else ("create", "--prompt", text)
-        pid, *_ = world.begin(command)
+        running, *_ = world.begin(command)
         deadline = time.monotonic() + 10
         while len(world.server.requests("POST")) == before and time.monotonic() < deadline:
             time.sleep(0.01)
-        os.kill(pid, signal.SIGKILL)
-        world.forks.wait(pid)
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
 
     @rule(words=WORDS, pages=st.integers(0, 40))
     def fill_the_disk(self, words: str, pages: int) -> None:
@@ -363,7 +326,7 @@ class People(RuleBasedStateMachine):
         return sorted({stream for _, stream, *_ in self.world.records() if stream.startswith("job_")})
 
 
-def drive(outside: Any, tmp_path: Path, examples: int, steps: int) -> None:
+def drive(outside: Any, forks: Any, tmp_path: Path, examples: int, steps: int) -> None:
     """Run the machine against one server, with a new ledger for each example."""
     (tmp_path / "profiles.toml").write_text(PROFILE)
     (tmp_path / "work").mkdir()
@@ -377,21 +340,22 @@ def drive(outside: Any, tmp_path: Path, examples: int, steps: int) -> None:
         "OPENAI_BASE_URL": server.base_url,
         "XDG_DATA_HOME": str(tmp_path / "data"),
     }
-    with forks() as forking:
-        world = World(forking, server, tmp_path / "work", environment)
-        machine = type("People", (People,), {"world": world})
-        run_state_machine_as_test(
-            machine,
-            settings=settings(max_examples=examples, stateful_step_count=steps, phases=[Phase.generate]),
-        )
+    world = World(forks, server, tmp_path / "work", environment)
+    machine = type("People", (People,), {"world": world})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(max_examples=examples, stateful_step_count=steps, phases=[Phase.generate]),
+    )
 
 
 @pytest.mark.timeout(900)
-def test_no_order_of_commands_and_faults_breaks_a_promise(outside: Any, tmp_path: Path) -> None:
-    drive(outside, tmp_path, examples=12, steps=20)
+def test_no_order_of_commands_and_faults_breaks_a_promise(outside: Any, forks: Any, tmp_path: Path) -> None:
+    drive(outside, forks, tmp_path, examples=12, steps=20)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(4 * 3600)
-def test_no_order_of_many_commands_and_faults_breaks_a_promise(outside: Any, tmp_path: Path) -> None:
-    drive(outside, tmp_path, examples=400, steps=50)
+def test_no_order_of_many_commands_and_faults_breaks_a_promise(
+    outside: Any, forks: Any, tmp_path: Path
+) -> None:
+    drive(outside, forks, tmp_path, examples=400, steps=50)
