@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def test_a_ledger_that_was_copied_with_its_files_shows_hands_out_and_verifies_th
     moved = ana.folder.with_name("moved")
     shutil.copytree(ana.folder, moved)
     shutil.rmtree(ana.folder)
-    there = type(ana)(moved, ana.environment)
+    there = replace(ana, folder=moved)
     assert there("verify", "--with-assets").code == 0
     assert there("assets", "check").document["clean"]
     assert there("download", "--id", job["job_id"], "--out", "copy.mp4").code == 0
