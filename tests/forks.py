@@ -15,6 +15,7 @@ import json
 import os
 import pkgutil
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -44,9 +45,11 @@ class Running:
         self._answers = answers
         self.pid = int(answers.readline())
 
-    def wait(self) -> int:
-        """Return the exit code once the command has ended."""
+    def wait(self, patience_s: float | None = None) -> int:
+        """Return the exit code once the command has ended; SIGTERM after `patience_s` seconds ends it."""
         with self._connection, self._answers:
+            if patience_s is not None and not select.select([self._connection], [], [], patience_s)[0]:
+                os.kill(self.pid, signal.SIGTERM)
             return int(self._answers.readline())
 
 
