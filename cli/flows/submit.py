@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.session.session import Session
     from render_service.submission.result import Placed
 
 
@@ -97,11 +96,10 @@ def promoted_job(inv: Invocation, name: str) -> str:
 
 def place_in_session(inv: Invocation, request: RenderRequest, material: Material, how: Placing) -> "Placed":
     """Decide, record, and submit unless it is to be queued."""
-
-    async def follow(session: "Session") -> "Placed":
-        return await place(session, request, material, queue=how.queue, override=how.override)
-
-    return inv.session(follow, begins=True)
+    return inv.session(
+        lambda session: place(session, request, material, queue=how.queue, override=how.override),
+        begins=True,
+    )
 
 
 def show_preview(

@@ -71,7 +71,7 @@ def in_session(
         finally:
             await session.close()
 
-    return finished(use_it())
+    return asyncio.run(use_it())
 
 
 def finished(use: Coroutine[Any, Any, T]) -> T:

@@ -17,7 +17,7 @@ from typing import Literal
 from decision.engine.approval import Considered, after_approval
 from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Policy
-from ledger.errors import IllegalTransition, WrongExpectedVersion
+from ledger.errors import BudgetExceeded, IllegalTransition, WrongExpectedVersion
 from ledger.events import ApprovalGranted, ApprovalRefused, Outcome, RenderDenied, RenderHeld, ReviewRecorded
 from ledger.job import Job, State
 from ledger.private import Private
@@ -26,7 +26,7 @@ from ledger.tree.checkpoint import Signer
 from render_service.approvals.approvers import Pending, answered, read_pending
 from render_service.approvals.identities import Identity
 from render_service.rules.budget_names import Scope
-from render_service.rules.budgets import decided_until_recorded, purse
+from render_service.rules.budgets import PolicyReplaced, Races, purse
 from render_service.rules.policies import Rules, active_rules, kept_document
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.history import JobHistory
@@ -95,11 +95,12 @@ async def approve(
     The approval counts `until` then. `BadInput` if this person may not, `NotReady` if it is not held (any
     more); then nothing is recorded.
     """
-
-    async def once() -> Answered:
-        return await _approve(session, job.job_id, comment, signer, until)
-
-    return await decided_until_recorded(session.log, once)
+    races = Races(session.log)
+    while True:
+        try:
+            return await _approve(session, job.job_id, comment, signer, until)
+        except (BudgetExceeded, PolicyReplaced) as race:
+            races.lost(race)
 
 
 async def reject(session: Session, job: Job, reason: str, signer: Signer | None = None) -> Answered:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ledger.errors import EventIdConflict, LedgerUnusable, WrongExpectedVersion
+from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable, WrongExpectedVersion
 from ledger.events import RenderDecided, Variant
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
@@ -32,7 +32,7 @@ from render_service.batches.item import FAILURES, Member
 from render_service.batches.plan import Planned
 from render_service.rules.budgets import (
     PolicyReplaced,
-    decided_until_recorded,
+    Races,
     replaced_if_refused,
 )
 from render_service.runtime.coalesce import Coalescer
@@ -146,27 +146,29 @@ def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tup
 
 async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
     """Record request and decision of some entries in one transaction."""
+    races = Races(session.log)
+    while True:
+        try:
+            return await _decide_and_record(session, plan)
+        except (BudgetExceeded, PolicyReplaced) as race:
+            races.lost(race)
+        except EventIdConflict as taken:
+            raise BadInput(
+                "another process has begun this batch in between: wait for it, then go on with --resume"
+            ) from taken
 
-    async def once() -> list[Member]:
-        under = session.in_force.rules
-        placed, batches = await asyncio.to_thread(_drafted, session, plan)
-        if any(one.under is not under for one in placed):  # read again on the way: all by the newer ones
-            raise PolicyReplaced
-        with replaced_if_refused(session.in_force, under):
-            records = iter(
-                await session.append_together([*batches, under.unchanged], documents=under.documents)
-            )
-        return [
-            Member(planned, replace(one, job=after(one.job, [next(records) for _ in batch.drafts])))
-            for planned, one, batch in zip(plan, placed, batches, strict=True)
-        ]
 
-    try:
-        return await decided_until_recorded(session.log, once)
-    except EventIdConflict as taken:
-        raise BadInput(
-            "another process has begun this batch in between: wait for it, then go on with --resume"
-        ) from taken
+async def _decide_and_record(session: Session, plan: Sequence[Planned]) -> list[Member]:
+    under = session.in_force.rules
+    placed, batches = await asyncio.to_thread(_drafted, session, plan)
+    if any(one.under is not under for one in placed):  # read again on the way: all by the newer ones
+        raise PolicyReplaced
+    with replaced_if_refused(session.in_force, under):
+        records = iter(await session.append_together([*batches, under.unchanged], documents=under.documents))
+    return [
+        Member(planned, replace(one, job=after(one.job, [next(records) for _ in batch.drafts])))
+        for planned, one, batch in zip(plan, placed, batches, strict=True)
+    ]
 
 
 def _drafted(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch]]:

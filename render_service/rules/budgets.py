@@ -7,7 +7,7 @@ Deciding is the first to notice a new month or day: it records the limit of that
 held in it, on the condition that nobody has and that the limit of every month is still the one it read.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -52,19 +52,22 @@ def replaced_if_refused(in_force: InForce, under: Rules) -> Iterator[None]:
         raise PolicyReplaced from refused
 
 
-async def decided_until_recorded(log: Log, decide_and_record: Callable[[], Awaitable[T]]) -> T:
-    """Return what `decide_and_record` does once no budget refuses it, and its policy is in force still.
+class Races:
+    """How often others were quicker than a decision: they took the budget, or activated another policy."""
 
-    What is left, and the policy, are read anew each time.
-    """
-    for _ in range(MOST_RACES):
-        try:
-            return await decide_and_record()
-        except BudgetExceeded as lost:
-            log.info("budget.race_lost", because=str(lost))
-        except PolicyReplaced:
-            log.info("policy.replaced")
-    return await decide_and_record()
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._count = 0
+
+    def lost(self, race: BudgetExceeded | PolicyReplaced) -> None:
+        """Log a lost race, after which the caller decides again; raise it where there were too many."""
+        self._count += 1
+        if self._count > MOST_RACES:
+            raise race
+        if isinstance(race, PolicyReplaced):
+            self._log.info("policy.replaced")
+        else:
+            self._log.info("budget.race_lost", because=str(race))
 
 
 NO_LIMIT = 2**53 - 1

@@ -36,12 +36,16 @@ class Coalescer(Generic[T, R]):
     async def do(self, item: T) -> R:
         """Return what the work makes of `item`; it is done although the caller is cancelled meanwhile."""
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._add(item, done)
+        self._waiting.append((item, done))
+        if self._is_idle:
+            self._working = asyncio.create_task(self._run())
         return await done
 
     def put(self, item: T) -> None:
         """Have `item` worked on, and do not wait for it; `finish` raises what goes wrong with it."""
-        self._add(item, None)
+        self._waiting.append((item, None))
+        if self._is_idle:
+            self._working = asyncio.create_task(self._run())
 
     async def finish(self) -> None:
         """Wait until everything is done; raises the first error that no task has waited for."""
@@ -51,10 +55,9 @@ class Coalescer(Generic[T, R]):
             unheard, self._unheard = self._unheard, None
             raise unheard
 
-    def _add(self, item: T, done: asyncio.Future[R] | None) -> None:
-        self._waiting.append((item, done))
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._run())
+    @property
+    def _is_idle(self) -> bool:
+        return self._working is None or self._working.done()
 
     async def _run(self) -> None:
         while self._waiting:

@@ -62,43 +62,30 @@ class Append(NamedTuple):
     documents: Sequence[Document]
 
 
-class Recorder:
-    """Makes the appends of one event loop, in groups (`render_service.runtime.coalesce`).
+def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | Exception]:
+    """Make the appends of many tasks; return the records of each, or why it could not be made.
 
     Sixteen tasks so share one thread and one transaction. An append that is refused must not take the others
     with it: where the ledger refuses the whole, each is made by itself, which is the same append with the
-    same ids. Whatever else goes wrong (the disk is full, the database is gone) is raised to every task of the
-    group.
+    same ids. Whatever else goes wrong (the disk is full, the database is gone) is raised to every task.
     """
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._appends = Coalescer[Append, list[Record]](self._append_group)
-
-    async def append(self, batches: Sequence[Batch], documents: Sequence[Document] = ()) -> list[Record]:
-        """Record `batches`, all or nothing; durable on return. Raises what `Ledger.append` raises."""
-        return await self._appends.do(Append(batches, documents))
-
-    async def _append_group(self, group: Sequence[Append]) -> Sequence[list[Record] | Exception]:
-        return await asyncio.to_thread(self._append, group)
-
-    def _append(self, group: Sequence[Append]) -> list[list[Record] | Exception]:
-        if len(group) > 1:
-            with suppress(AppendRefused, ValueError):
-                return list(self._together(group))
-        return [self._alone(one) for one in group]
-
-    def _together(self, group: Sequence[Append]) -> list[list[Record]]:
-        documents = [document for one in group for document in one.documents]
-        batches = [batch for one in group for batch in one.batches]
-        records = iter(self._ledger.append(batches, documents=documents))
-        return [list(islice(records, sum(len(batch.drafts) for batch in one.batches))) for one in group]
-
-    def _alone(self, one: Append) -> list[Record] | Exception:
+    if len(group) > 1:
+        with suppress(AppendRefused, ValueError):
+            return list(_append_together(ledger, group))
+    outcomes: list[list[Record] | Exception] = []
+    for append in group:
         try:
-            return self._ledger.append(one.batches, documents=one.documents)
+            outcomes.append(ledger.append(append.batches, documents=append.documents))
         except Exception as error:  # noqa: BLE001  # raised where it is waited for
-            return error
+            outcomes.append(error)
+    return outcomes
+
+
+def _append_together(ledger: Ledger, group: Sequence[Append]) -> list[list[Record]]:
+    documents = [document for append in group for document in append.documents]
+    batches = [batch for append in group for batch in append.batches]
+    records = iter(ledger.append(batches, documents=documents))
+    return [list(islice(records, sum(len(batch.drafts) for batch in append.batches))) for append in group]
 
 
 @dataclass(frozen=True)
@@ -161,7 +148,7 @@ class Session:
         documents = under.documents if under else []
         if fence := self.fences.get(stream):
             return await self.append_together(batches, documents=documents, fence=fence)
-        return self._logged(await self._recorder.append(batches, documents))
+        return self._logged(await self.appends.do(Append(batches, documents)))
 
     async def append_together(
         self,
@@ -185,8 +172,9 @@ class Session:
         return Measuring(self.ledger)
 
     @cached_property
-    def _recorder(self) -> Recorder:
-        return Recorder(self.ledger)
+    def appends(self) -> Coalescer[Append, list[Record]]:
+        """The appends of its event loop, made in groups (`render_service.runtime.coalesce`)."""
+        return Coalescer(lambda group: asyncio.to_thread(append_each, self.ledger, group))
 
     async def advance(self, job: Job, drafts: Sequence[Draft], *, under: Rules | None = None) -> Job:
         """Record `drafts` in the stream of `job` and return the job after them, without reading it again.

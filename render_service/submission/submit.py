@@ -31,7 +31,7 @@ from ledger.store.interface import NEW
 from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
-from render_service.rules.budgets import decided_until_recorded, replaced_if_refused
+from render_service.rules.budgets import PolicyReplaced, Races, replaced_if_refused
 from render_service.rules.overrides import Override, set_aside
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, BudgetGone, NotReady
@@ -130,14 +130,15 @@ async def _place_new(
 
     So it is where another policy is in force by the time of the append, which comes before anything is sent.
     """
-
-    async def once() -> Placed:
-        placed = await asyncio.to_thread(decide, session, request, asked, override)
-        if queue or not isinstance(placed.ruling, RenderDecided):
-            return await _recorded(session, placed)
-        return await submit(session, placed, patience, material)
-
-    return await decided_until_recorded(session.log, once)
+    races = Races(session.log)
+    while True:
+        try:
+            placed = await asyncio.to_thread(decide, session, request, asked, override)
+            if queue or not isinstance(placed.ruling, RenderDecided):
+                return await _recorded(session, placed)
+            return await submit(session, placed, patience, material)
+        except (BudgetExceeded, PolicyReplaced) as race:
+            races.lost(race)
 
 
 def _overridden(placed: Placed, under: Rules, wish: Override | None) -> Placed:
@@ -212,17 +213,12 @@ async def _recorded(session: Session, placed: Placed) -> Placed:
     queued = isinstance(placed.ruling, RenderDecided)
     if queued:  # first, so that a crash after the append leaves nothing that is never due
         await asyncio.to_thread(queue.schedule, job_id, QUEUED_BY_MS)
-    job = await _opened(session, placed, opening(session, placed))
+    assert placed.under is not None  # it was decided just now
+    with replaced_if_refused(session.in_force, placed.under):
+        job = await session.advance(placed.job, opening(session, placed), under=placed.under)
     if queued:
         await asyncio.to_thread(queue.wake, [job_id])
     return replace(placed, job=job)
-
-
-async def _opened(session: Session, placed: Placed, drafts: Sequence[Draft]) -> Job:
-    """Record what a session opens with; `PolicyReplaced` if other rules than decided it are in force."""
-    assert placed.under is not None  # as for `opening`
-    with replaced_if_refused(session.in_force, placed.under):
-        return await session.advance(placed.job, drafts, under=placed.under)
 
 
 async def submit(
@@ -310,12 +306,17 @@ def _check_approvals(session: Session, job: Job) -> None:
 
 
 async def _recording(session: Session, placed: Placed, job: Job, intent: SubmissionIntended) -> Job:
-    """Record the intent, and before the first one the request and the decision it follows from."""
+    """Record the intent, and before the first one the request and the decision it follows from.
+
+    `PolicyReplaced` if other rules than decided it are in force.
+    """
     if job.version != NEW:
         return await _intended_again(session, job, intent)
+    assert placed.under is not None  # it was decided just now
     opened = opening(session, placed)
     drafts = [*opened, session.draft(intent, causation_id=opened[-1].event_id)]
-    return await _opened(session, placed, drafts)
+    with replaced_if_refused(session.in_force, placed.under):
+        return await session.advance(job, drafts, under=placed.under)
 
 
 async def _intended_again(session: Session, job: Job, intent: SubmissionIntended) -> Job:

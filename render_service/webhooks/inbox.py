@@ -67,7 +67,9 @@ class Inbox:
         self._session = session
         self._seen: OrderedDict[str, Said] = OrderedDict()
         self._receipts = Coalescer[Delivered, Reception](self._receive, most=MOST_TOGETHER)
-        self._ties = Coalescer[Unseen, None](self._tie, gather_s=GATHER_S)
+        self._ties = Coalescer[Unseen, None](
+            lambda unseen: asyncio.to_thread(self._tie, unseen), gather_s=GATHER_S
+        )
 
     async def receive(self, profile: str, event: WebhookReceived) -> Reception:
         """Record `event` in the inbox of `profile` unless it is there; durable on return."""
@@ -85,10 +87,6 @@ class Inbox:
         for each in unseen:
             self._ties.put(each)
         return receptions
-
-    async def _tie(self, unseen: Sequence[Unseen]) -> Sequence[None]:
-        await asyncio.to_thread(self._tie_all, unseen)
-        return [None] * len(unseen)
 
     def _reception(self, one: Delivered, new: set[str]) -> Reception:
         """Say what became of `one`; the first of a new event takes it out of `new`."""
@@ -140,7 +138,7 @@ class Inbox:
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
 
-    def _tie_all(self, unseen: Sequence[Unseen]) -> None:
+    def _tie(self, unseen: Sequence[Unseen]) -> Sequence[None]:
         """Tie deliveries to the jobs there are, and make those due; what fails is tied with the job's end."""
         try:
             jobs = [(self._job(each), each) for each in unseen]
@@ -151,6 +149,7 @@ class Inbox:
                 self._session.ledger.store.queue.wake(due)
         except Exception as error:  # noqa: BLE001  # a wake-up is not worth the deliveries that wait
             self._session.log.warning("webhook.not_matched", deliveries=len(unseen), because=str(error))
+        return [None] * len(unseen)
 
     def _job(self, each: Unseen) -> Job | None:
         jobs = self._session.ledger.jobs(JobFilter(profile=each.profile, video_id=each.event.video_id), 1)

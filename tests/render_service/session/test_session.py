@@ -10,7 +10,7 @@ from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.events import ExternalRecorded
 from ledger.record import Draft
 from ledger.store.interface import NEW, Batch
-from render_service.session.session import Recorder, Session
+from render_service.session.session import Session
 
 pytestmark = pytest.mark.anyio
 
@@ -78,11 +78,10 @@ async def test_trouble_with_the_store_is_raised_to_every_task_of_a_group(
 
 
 async def test_an_append_is_made_although_nobody_waits_any_more(session: Session) -> None:
-    recorder = Recorder(session.ledger)
-    gone = asyncio.create_task(recorder.append([Batch("stream-a", NEW, fact(session, "a"))]))
+    gone = asyncio.create_task(session.append("stream-a", NEW, fact(session, "a")))
     await asyncio.sleep(0)
     gone.cancel()
-    await recorder.append([Batch("stream-b", NEW, fact(session, "b"))])
+    await session.append("stream-b", NEW, fact(session, "b"))
     assert [record.stream for record in session.ledger.read()][1:] == ["stream-a", "stream-b"]
 
 
