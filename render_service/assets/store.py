@@ -156,6 +156,8 @@ class AssetStore:
         if self._owner is not None:
             self._owner.check(self.place)
         file = Digested(incoming.path, incoming.sha256, incoming.bytes, media_type)
+        # A crash before this leaves an incoming file, which `clear_stale` removes after a day; after it, a
+        # file that no record names: the job is still completed, and is stored again under the same name.
         self.place.keep(file)
         return uri_of(file.name)
 

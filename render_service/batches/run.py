@@ -89,8 +89,12 @@ async def run_batch(
     """
     if not terms.queue:
         await _connect(session, plan)
+    # A crash while entries are recorded leaves the first of them decided and nothing sent: --resume records
+    # the others.
     members = await enrol(session, plan, resume=terms.resume)
     folder.prepare(plan)
+    # A crash from here on leaves each entry where its job stands: --resume sends what was never attempted,
+    # waits for what runs, and leaves to `reconcile` what was being sent.
     run = _Run(session, folder, terms, members, watch or (lambda _: None))
     if terms.queue:
         await run.queue()

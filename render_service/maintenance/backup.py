@@ -55,6 +55,7 @@ def back_up(url: str, file: Path, progress: Progress) -> Backup:
         pass
     if path is None:
         return _dump(url, file)
+    # A crash leaves at most a temporary file, never a part under this name: the same command begins again.
     copy_file(path, file, progress, check=lambda _: True)
     with open_ledger(str(file)) as ledger:
         head = ledger.head()
@@ -113,6 +114,7 @@ def _from_archive(file: Path, url: str) -> "Report":
 def _from_file_to_server(file: Path, url: str, progress: Progress) -> "Report":
     report = _verified(str(file))
     if report.clean:
+        # A crash here leaves the beginning of the backup: `sora-ledger copy` of the file goes on with it.
         copy_ledger(str(file), url, progress)
         return _verified(url)
     return report
@@ -129,6 +131,7 @@ def _from_file(file: Path, path: Path, progress: Progress) -> "Report":
         make_folders(path.parent)
     except OSError as error:
         raise LedgerUnusable(f"ledger {path}: its folder cannot be made ({error.strerror})") from error
+    # A crash leaves at most a temporary file, and no ledger: the same command begins again.
     copy_file(file, path, progress, check)
     return reports[0]
 

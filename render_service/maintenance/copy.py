@@ -63,6 +63,7 @@ def copy_ledger(source_url: str, target_url: str, progress: Progress) -> Copy:
             begun = _common(source, tree.size, target, (label_of(source_url), label_of(target_url)))
             documents = _documents(snapshot, target)
             rows = _reporting(_rows(snapshot, begun), begun, tree.size, progress)
+            # A crash here leaves the beginning of the source, a ledger of its own: the same command goes on.
             copied = target.import_rows(rows)
             _compare(tree, target.head(), label_of(target_url))
         grown = source.head().size - tree.size

@@ -136,7 +136,10 @@ async def erase(session: Session, planned: Plan, reason_code: str) -> list[str]:
     doubtful = await asyncio.to_thread(_leave_doubtful, session.assets, planned)
     batches = iter(await asyncio.to_thread(lambda: list(_batches(session, planned, reason_code))))
     while together := list(islice(batches, STREAMS_TOGETHER)):
+        # A crash here leaves some streams erased and the rest not: the same command erases what is left.
         await session.append_together(together)
+    # A crash from here on leaves files, or pages of the database, with what is recorded as erased: the same
+    # command finds the files by their digests, deletes them, and cleans the database.
     for uri in planned.uris:
         await asyncio.to_thread(session.assets.remove, uri)
     return [*doubtful, *await asyncio.to_thread(session.ledger.store.scrub)]

@@ -75,6 +75,8 @@ async def settle(
             except VideoNotFound:
                 await mark_lost(session, client, await session.job(job.job_id))
                 raise
+        # A crash up to here leaves the job running or completed: `poll`, a batch with --resume, or a worker
+        # continues from there.
         return await finish(session, client, job)
 
 
@@ -83,9 +85,11 @@ async def finish(session: Session, client: "VideosClient", job: Job) -> Job:
     if job.state is State.COMPLETED:
         try:
             job = await _store(session, client, job, Variant.VIDEO)
-        except StorageFailed:  # ours to mend: whoever works on the queue tries again
+        except StorageFailed:  # our storage, not the server: a worker tries again
             await asyncio.to_thread(session.ledger.store.queue.schedule, job.job_id, STORAGE_PAUSE_MS)
             raise
+    # A crash here leaves the job stored, failed or lost, and not closed, its money still held: `poll` or a
+    # worker closes it.
     return await _close(session, await match_inbox(session, job) if job.state in ENDED else job)
 
 
@@ -234,6 +238,8 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
         raise
     for mismatch in stored.mismatches:
         session.log.warning("asset.mismatch", job_id=job.job_id, **mismatch.model_dump())
+    # A crash here leaves a stored file that no record names, and the job completed: whoever finishes it next
+    # stores the same bytes under the same name.
     return await record(session, job, stored)
 
 

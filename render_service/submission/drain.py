@@ -55,6 +55,7 @@ def drain(session: Session) -> list[Drained]:
         except (AppendRefused, ValueError) as refused:
             session.log.warning("spool.refused", file=str(one.path), because=str(refused))
             continue
+        # A crash here leaves the file; the next session finds ``submission.spooled``, and deletes it.
         spool.remove(one.path)
         drained.append(done)
         _say(session, done)

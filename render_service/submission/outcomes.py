@@ -141,6 +141,8 @@ async def record_outcome(session: Session, job: Job, outcome: Submission, *, goe
     drafts = [_draft(session, job, event) for event in events]
     keeping = Keeping(session, job, outcome, drafts)
     while True:
+        # A crash here loses an answer that is not in the spool yet: the job stays submitting, and `reconcile`
+        # or a worker looks for its video. One in the spool is recorded by the next session (`drain`).
         try:
             recorded = await _recorded_or_kept(session, job, outcome, drafts, keeping)
         except LedgerUnusable as trouble:
@@ -152,6 +154,7 @@ async def record_outcome(session: Session, job: Job, outcome: Submission, *, goe
                 await keeping.keep()
             raise
         else:
+            # A crash here leaves the file of a recorded answer; the next session sees that, and deletes it.
             await keeping.forget()
             return recorded
 

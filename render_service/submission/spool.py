@@ -144,6 +144,8 @@ def _written(folder: Path, name: str, content: bytes) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        # A crash before this leaves a hidden file that nothing reads, and the job submitting; after it, the
+        # answer is found here by the next session.
         Path(temporary).replace(folder / name)
     except BaseException:
         with suppress(OSError):

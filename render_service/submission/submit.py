@@ -211,12 +211,13 @@ async def _recorded(session: Session, placed: Placed) -> Placed:
     """Record what is not submitted now: denied, held, or left to a worker, for whom it is made due."""
     queue, job_id = session.ledger.store.queue, placed.job.job_id
     queued = isinstance(placed.ruling, RenderDecided)
-    if queued:  # first, so that a crash after the append leaves nothing that is never due
+    if queued:  # first: a crash before the append leaves a due id without a job, which a worker drops
         await asyncio.to_thread(queue.schedule, job_id, QUEUED_BY_MS)
     assert placed.under is not None  # it was decided just now
     with replaced_if_refused(session.in_force, placed.under):
         job = await session.advance(placed.job, opening(session, placed), under=placed.under)
     if queued:
+        # A crash here leaves the job due a little later, and a worker submits it then.
         await asyncio.to_thread(queue.wake, [job_id])
     return replace(placed, job=job)
 
@@ -349,6 +350,7 @@ async def _attempt(  # what one attempt is made of
     in_time: Callable[[], bool],
 ) -> tuple[Job, Submission, float | None]:
     """Record the intent, call once, record the outcome; a crash in between leaves the job ``submitting``."""
+    # A crash before the intent is recorded leaves the job as it was, or none: nothing was sent.
     try:
         job = await recording
     except LedgerUnusable as error:  # an answer that cannot be recorded says something else: `Keeping`
@@ -356,6 +358,8 @@ async def _attempt(  # what one attempt is made of
     try:
         if isinstance(prepared, AdapterError):
             raise prepared
+        # A crash from here on leaves the job submitting: a video may exist, so nothing is sent again, and
+        # `reconcile` or a worker looks for it on the server.
         submitted = await client.submit_prepared(intent, prepared, in_time)
     except AdapterError:  # raised only before anything was sent
         absent = SubmissionAbsent(attempt_id=intent.attempt_id, how="never_connected")

@@ -84,6 +84,8 @@ class Inbox:
         unseen, new = await asyncio.to_thread(self._record, group)
         receptions = [self._reception(one, new) for one in group]
         self._forget()
+        # A crash here leaves deliveries that are recorded and tied to no job: a sender without an answer
+        # delivers again, and each job finds its deliveries when it ends (`match_inbox`).
         for each in unseen:
             self._ties.put(each)
         return receptions

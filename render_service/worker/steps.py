@@ -200,6 +200,8 @@ class StepRunner:
         if not may_try_again(self._session, job, placed.outcome):
             await self._done(job)
             return
+        # A crash here leaves a taken slot and a lease: the lease expires, and the worker that claims the job
+        # then submits it, or looks for its video where an intent was recorded.
         patience = Patience(timeout_s=math.inf, outlasts_absence=True)
         call = await recorded_call(self._session, placed)
         placed, wait_again_s = await attempt(self._session, placed, call, patience)
@@ -261,6 +263,8 @@ class StepRunner:
         """Keep the video and close the job."""
         async with self._fetching, self._session.connect(self._session.profile(job.profile)) as connected:
             ended = await finish(self._session, client or connected, job)
+        # A crash here leaves a closed job with a lease and a slot: a worker claims it again once the lease
+        # has expired, finds nothing to do, and gives both back.
         if next_step(ended) is Step.NOTHING:
             self.closed += 1
             await self._done(ended)
