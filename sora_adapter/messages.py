@@ -72,7 +72,7 @@ MAY_EXIST = (
     "a video may have been created: `sora-ledger reconcile --all` looks for it; do that before asking again"
 )
 MAY_EXIST_UNLISTED = (
-    "a video may have been created, and this server lists none: ask whoever runs it before asking again, "
+    "a video may have been created, and this server lists none: ask its operator before submitting again, "
     "then tell `sora-ledger reconcile`"
 )
 

@@ -246,6 +246,6 @@ def _why_not(runner_up: Candidate, winner: Candidate, inputs: Inputs) -> tuple[s
 
 
 def _more(feature: str, one: Candidate, other: Candidate) -> bool:
-    """Tell whether `feature` is known of both and more for `one`."""
+    """Return whether `feature` is known of both and more for `one`."""
     known = feature in one.features and feature in other.features
     return known and one.features[feature] > other.features[feature]

@@ -1,7 +1,7 @@
 """Texts that cannot be told, which is said rather than guessed.
 
 A text in another language or in none; a change that does not say what ("make it better"); a choice that is
-left to whoever renders ("either … or …").
+left to the renderer ("either … or …").
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _LEAST_KNOWN_PERCENT = 25
 
 
 def is_unreadable(words: Sequence[str]) -> bool:
-    """Tell whether `words`, all of a text, are not English as far as it is known here."""
+    """Return whether `words`, all of a text, are not English as far as it is known here."""
     spoken = [word for word in words if word[:1].isalpha()]
     if not spoken or "->" in words:
         return False
@@ -48,12 +48,12 @@ def is_unreadable(words: Sequence[str]) -> bool:
 
 
 def says_nothing(words: Sequence[str]) -> bool:
-    """Tell whether the words of a change do not say what is to change."""
+    """Return whether the words of a change do not say what is to change."""
     return all(word in lexicon.EMPTY or word in lexicon.SOFT_STOPS for word in words)
 
 
 def leaves_a_choice(words: Sequence[str]) -> bool:
-    """Tell whether `words` ask for one of several changes, without saying which."""
+    """Return whether `words` ask for one of several changes, without saying which."""
     joints = [index for index, word in enumerate(words) if word == "or"]
     if "either" in words or any(is_imperative(words[index + 1 :]) for index in joints):
         return True

@@ -88,7 +88,7 @@ _ASPECT_OF = {word: aspect for aspect, words in reversed(tuple(ASPECTS.items()))
 def named_aspect(words: Sequence[str]) -> str | None:
     """Return the aspect of the first word that names one, None where none does.
 
-    The verb that directs ("move it …", "turn the …") is no action of somebody in the video.
+    The verb that directs ("move it …", "turn the …") is not an action of a person in the video.
     """
     directs = set(words[:1]) & (lexicon.VERBS | lexicon.NOUN_LIKE) & ASPECTS["action"]
     rest = list(words[len(directs) :])
@@ -106,7 +106,7 @@ def aspect_of_thing(words: Sequence[str]) -> str | None:
 
 
 def is_colour(word: str) -> bool:
-    """Tell whether `word` is about the palette."""
+    """Return whether `word` is about the palette."""
     return _ASPECT_OF.get(word) == "palette"
 
 

@@ -21,7 +21,7 @@ class Besides(Reading):
     """A sentence, and what is done besides in it."""
 
     def adds_to_change(self, index: int, start: int) -> bool:
-        """Tell whether words without a verb of their own change one thing more."""
+        """Return whether words without a verb of their own change one thing more."""
         if self.asks_again(index, start) or self.contrasts_besides(start) or self.is_labelled(index, start):
             return True
         so_far = self.words[self.begin : index]
@@ -39,7 +39,7 @@ class Besides(Reading):
         )
 
     def states_another(self, index: int, start: int) -> bool:
-        """Tell whether a second thing gets a state of its own; behind "with" it is part of the first."""
+        """Return whether a second thing gets a state of its own; behind "with" it is part of the first."""
         joints = set(self.words[index:start])
         elaborates = "with" in joints and not ADDING & joints
         so_far = self.words[self.begin : index]
@@ -48,7 +48,7 @@ class Besides(Reading):
         return not elaborates and parallelism.repeats_predicate(self.words, self.begin, start, self.head)
 
     def names_besides(self, index: int, start: int) -> bool:
-        """Tell whether a contrast has a thing of another aspect beside it: "…, and [a handheld camera]"."""
+        """Return whether a contrast has a thing of another aspect beside it: "…, and [a handheld camera]"."""
         so_far, item = self.words[self.begin : index], self.stretch(start)
         added = bool(ADDING & set(self.words[index:start])) and item[0] in {"a", "an"}
         opposed = not self.head and bool(set(so_far) & lexicon.CONTRASTS)
@@ -56,7 +56,7 @@ class Besides(Reading):
         return added and opposed and about not in {None, aspects.named_aspect(so_far)}
 
     def adds_a_circumstance(self, index: int, start: int) -> bool:
-        """Tell whether "and with" adds to what nobody was told to do: "wider lens and [with a blue cast]"."""
+        """Say whether "and with" adds to what nobody was told to do: "wider lens and [with a blue cast]"."""
         joints = self.words[index:start]
         added, opening = bool(ADDING & set(joints)), self.word(content(self.words, self.begin))
         if added and lexicon.is_comparative(opening) and self.word(start) in _PLACED:
@@ -69,7 +69,7 @@ class Besides(Reading):
         )
 
     def contrasts_besides(self, start: int) -> bool:
-        """Tell whether a contrast opens what is done besides: "…, and [instead of jazz use silence]"."""
+        """Return whether a contrast opens what is done besides: "…, and [instead of jazz use silence]"."""
         stretch = self.stretch(start)
         if stretch[0].endswith("ed") or stretch[0] in lexicon.MADE:  # "…, [shot from a roof instead]"
             return bool(set(stretch) & lexicon.CONTRASTS)
@@ -79,7 +79,7 @@ class Besides(Reading):
         return stretch[0] in lexicon.CONTRASTS and acts
 
     def grades_besides(self, start: int) -> bool:
-        """Tell whether a note goes on with a grade or a "no": "no music, and [a wider lens]"."""
+        """Return whether a note continues with a grade or a "no": "no music, and [a wider lens]"."""
         so_far = self.words[self.begin : start]
         takes_away = "no" in so_far
         added = so_far[-1:] == ["and"] and self.word(start) in {"a", "an"}
@@ -89,7 +89,7 @@ class Besides(Reading):
         return opened and not self.head and ":" not in so_far and self.is_graded(start)
 
     def grades_again(self, index: int, start: int) -> bool:
-        """Tell whether two things get a grade each: "we need a bigger logo and [a cleaner background]"."""
+        """Return whether two things get a grade each: "we need a bigger logo and [a cleaner background]"."""
         so_far, item = self.words[self.begin : index], self.stretch(start)
         graded = [word for word in so_far if lexicon.is_comparative(word)]
         if not graded or self.words[index] not in ADDING | {","} or {"with", "than"} & set(so_far):
@@ -98,14 +98,14 @@ class Besides(Reading):
         return told or (so_far[-1] not in graded and self.is_graded(start))
 
     def illustrates(self, index: int) -> bool:
-        """Tell whether what is to be done is only spelled out: "age the house: [peeling paint]"."""
+        """Return whether what is to be done is only spelled out: "age the house: [peeling paint]"."""
         so_far = self.words[self.begin : index + 1]
         told = list(takewhile(lambda word: word != ":", so_far))
         spelled_out = self.head and len(told) < len(so_far) and told[-1] not in _POINTING
         return "including" in so_far or bool(spelled_out)
 
     def dresses_and_acts(self, index: int, start: int) -> bool:
-        """Tell whether somebody wears one thing and does another: "have her wear a hat and [sit]"."""
+        """Return whether a person wears one thing and does another: "have her wear a hat and [sit]"."""
         if not ADDING & set(self.words[index:start]):
             return False
         so_far, word = self.words[self.begin : index], self.word(start)
@@ -113,21 +113,21 @@ class Besides(Reading):
         return word in _WEARING or (acts and bool(_WEARING & set(so_far)))
 
     def adds_to_all(self, index: int, start: int) -> bool:
-        """Tell whether the whole video gets another circumstance: "put it in a desert, [at night]"."""
+        """Return whether the whole video gets another circumstance: "put it in a desert, [at night]"."""
         so_far, placed = self.words[self.begin : index], self.word(start) in _PLACED
         whole = bool(self.head) and "it" in so_far[:3] and bool({",", "and"} & set(self.words[index:start]))
         about = {aspects.aspect_of_thing(so_far), aspects.aspect_of_thing(self.stretch(start))}
         return placed and whole and len(about) > 1 and about != {None, "setting"}
 
     def is_new_again(self, index: int) -> bool:
-        """Tell whether another new thing follows a new one: "a different coat [in a different city]"."""
+        """Return whether another new thing follows a new one: "a different coat [in a different city]"."""
         following = self.words[index + 1 : index + 4]
         placed = self.words[index] in lexicon.PREPOSITIONS and self.is_novelty(index + 1)
         again = bool(lexicon.NOVELTIES & set(self.words[self.begin : index]))
         return placed and again and not _PROPERTIES & set(following)
 
     def edits_besides(self, index: int, start: int) -> bool:
-        """Tell whether a participle does a further thing: "…, [replacing the car with a sled]"."""
+        """Return whether a participle does a further thing: "…, [replacing the car with a sled]"."""
         word, following = self.word(start), self.word(start + 1)
         opened = is_editing(self.word(content(self.words, self.begin)))
         if opened or self.words[index] == "plus":

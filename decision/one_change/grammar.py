@@ -15,7 +15,7 @@ _ADVERBS = frozenset({"away", "back", "down", "off", "out", "up"})
 
 
 def is_imperative(words: Sequence[str], *, opening: bool = False) -> bool:
-    """Tell whether `words` begin with an imperative; at the `opening` of a sentence more may be one."""
+    """Return whether `words` begin with an imperative; at the `opening` of a sentence more may be one."""
     word, following, third = (*words[:3], "", "", "")[:3]
     takes_object = following in lexicon.DETERMINERS
     if word in lexicon.NOUN_LIKE:
@@ -28,17 +28,17 @@ def is_imperative(words: Sequence[str], *, opening: bool = False) -> bool:
 
 
 def is_editing(word: str) -> bool:
-    """Tell whether `word` is a participle of directing: "while [changing] the wallpaper"."""
+    """Return whether `word` is a participle of directing: "while [changing] the wallpaper"."""
     return bool(_stems(word) & lexicon.EDITS)
 
 
 def is_directing(word: str) -> bool:
-    """Tell whether `word` is a participle of what is done to the video: "while [dimming] the lights"."""
+    """Return whether `word` is a participle of what is done to the video: "while [dimming] the lights"."""
     return bool(_stems(word) & lexicon.DIRECTING)
 
 
 def is_replacing(word: str) -> bool:
-    """Tell whether `word` is a participle that puts a thing in the place of another, or takes it away."""
+    """Return whether `word` is a participle that puts a thing in the place of another, or takes it away."""
     return bool(_stems(word) & lexicon.REPLACING)
 
 
@@ -80,7 +80,7 @@ def content(words: Sequence[str], index: int) -> int:
 
 
 def _is_finite(words: Sequence[str], index: int) -> bool:
-    """Tell whether a verb with a subject stands there; behind "now" any that ends like one."""
+    """Return whether a verb with a subject stands there; behind "now" any that ends like one."""
     behind_now = words[index - 1] == "now" and words[index].endswith("s")
     return words[index] in _FINITE or behind_now
 
@@ -95,41 +95,41 @@ class Reading:
         self.head = ""
 
     def completes_contrast(self, index: int) -> bool:
-        """Tell whether what a contrast opened is said only here: "rather than a park, [use a …]"."""
+        """Return whether what a contrast opened is said only here: "rather than a park, [use a …]"."""
         opening = self.words[content(self.words, self.begin) : index]
         verbless = not self.head and not lexicon.FINITE & set(opening)
         return verbless and opening[:1] in _OPEN_CONTRASTS and self.words[index] == ","
 
     def contrasts(self, start: int) -> bool:
-        """Tell whether a thing is to be in the place of another: "…, and [a boat instead of it]"."""
+        """Return whether a thing is to be in the place of another: "…, and [a boat instead of it]"."""
         stretch = self.stretch(start)
         return stretch[0] in lexicon.ARTICLES and bool(set(stretch) & lexicon.CONTRASTS)
 
     def opposes_again(self, index: int, start: int) -> bool:
-        """Tell whether a second contrast begins like the first: "not a fox but a hare, and [not a …]"."""
+        """Return whether a second contrast begins like the first: "not a fox but a hare, and [not a …]"."""
         word, opening = self.word(start), self.word(content(self.words, self.begin))
         alike = word == opening and word in lexicon.CONTRASTS | {"not"}
         return alike and bool(ADDING & set(self.words[index:start]))
 
     def asks_again(self, index: int, start: int) -> bool:
-        """Tell whether somebody wishes a second time: "…, and [I'd get rid of the boat]"."""
+        """Return whether a wish is expressed a second time: "…, and [I'd get rid of the boat]"."""
         between = set(self.words[index:start])
         without = self.word(start) == "without" and bool(ADDING & between)
         return without or bool(lexicon.DIRECTORS & between)
 
     def is_subordinate(self, index: int, start: int) -> bool:
-        """Tell whether two clauses are one: "when she turns, [her coat flares]", "…, [which turns red]"."""
+        """Return whether two clauses are one: "when she turns, [her coat flares]", "…, [which turns red]"."""
         opening = self.word(content(self.words, self.begin))
         led = opening in lexicon.SUBORDINATING and "," not in self.words[self.begin : index]
         return (led and self.words[index] == ",") or self.word(start) in lexicon.RELATIVES
 
     def is_labelled(self, index: int, start: int) -> bool:
-        """Tell whether an aspect and a colon follow: "palette: rust, [camera: handheld]"."""
+        """Return whether an aspect and a colon follow: "palette: rust, [camera: handheld]"."""
         end = start + len(self.stretch(start))
         return self.words[index] == "," and self.word(end) == ":" and self.is_label(start, end)
 
     def is_label(self, start: int, end: int) -> bool:
-        """Tell whether the words between only name a thing: "jacket: …", "time of day: …"."""
+        """Return whether the words between only name a thing: "jacket: …", "time of day: …"."""
         label = self.words[start:end]
         verbal = self.is_imperative(start, opening=True) or self.is_invariant(start)
         return (
@@ -139,13 +139,13 @@ class Reading:
         )
 
     def is_invariant(self, start: int) -> bool:
-        """Tell whether words follow that say what stays."""
+        """Return whether words follow that say what stays."""
         words = self.words[start:]
         imperative = is_imperative(words, opening=True)
         return invariants.says_it_stays(words, imperative=imperative)
 
     def runs_on(self, index: int) -> bool:
-        """Tell whether an imperative follows without a joint: "make it night [make] the car red"."""
+        """Return whether an imperative follows without a joint: "make it night [make] the car red"."""
         if not self.head or self.head in lexicon.CAUSATIVES or self.words[index] not in lexicon.RUN_ON:
             return False
         before = self.words[index - 1]
@@ -162,7 +162,7 @@ class Reading:
         return self.words[index] if index < len(self.words) else ""
 
     def is_imperative(self, start: int, *, opening: bool = False) -> bool:
-        """Tell whether an imperative follows that is not what somebody in the video is to do."""
+        """Return whether an imperative follows that does not direct a person in the video."""
         word, following = self.word(start), self.word(start + 1)
         directs = word in lexicon.EDITS or (word in lexicon.DIRECTING and following in lexicon.DETERMINERS)
         directs = directs or (word in lexicon.WITHDRAWING and self.is_besides_the_picture(start + 1))
@@ -175,12 +175,12 @@ class Reading:
         return is_imperative(self.words[start:], opening=opening)
 
     def is_besides_the_picture(self, start: int) -> bool:
-        """Tell whether a thing follows that nobody in the video has in hand: the camera, a sound, a text."""
+        """Say whether a thing follows that nobody in the video has in hand: the camera, a sound, a text."""
         thing = [word for word in self.stretch(start) if word not in lexicon.PREPOSITIONS]
         return aspects.named_aspect(thing) in aspects.BESIDES_THE_PICTURE
 
     def has_somebody_act(self, start: int) -> bool:
-        """Tell whether verbs are what somebody is to do: "have her turn and [smile]"."""
+        """Return whether verbs direct a person: "have her turn and [smile]"."""
         if self.head in lexicon.CAUSATIVES:
             return True
         object_ = self.words[self.begin : start]
@@ -191,7 +191,7 @@ class Reading:
         return self.head == "make" and "sure" not in object_ and bool(set(object_[2:]) & _ACTS)
 
     def is_statement(self, start: int) -> bool:
-        """Tell whether a subject and its verb follow."""
+        """Return whether a subject and its verb follow."""
         if set(self.words[self.begin : start]) & lexicon.RELATIVES:
             return False
         stretch = list(takewhile(lambda word: word not in lexicon.RELATIVES, self.stretch(start)))
@@ -203,7 +203,7 @@ class Reading:
         return (asked and named) or (bool(finite) and (named or finite[0] == 1))
 
     def is_novelty(self, start: int) -> bool:
-        """Tell whether a new or different thing follows."""
+        """Return whether a new or different thing follows."""
         word, following = self.word(start), self.word(start + 1)
         if following.endswith("ly"):  # "a completely new one"
             following = self.word(start + 2)
@@ -212,16 +212,16 @@ class Reading:
         return word in lexicon.NOVELTIES or (word in lexicon.ARTICLES and following in lexicon.NOVELTIES)
 
     def names_and_tells(self, start: int) -> bool:
-        """Tell whether a thing is named and then said how it is to be: "jacket: tweed"."""
+        """Return whether a thing is named and then said how it is to be: "jacket: tweed"."""
         end = start + len(self.stretch(start))
         return self.word(end) == ":" and end + 1 < len(self.words) and self.is_label(start, end)
 
     def takes_away(self, start: int) -> bool:
-        """Tell whether a thing is taken away: "no boats"."""
+        """Return whether a thing is taken away: "no boats"."""
         return self.word(start) == "no" and len(self.stretch(start)) > 1
 
     def sets_another_scene(self, index: int, start: int) -> bool:
-        """Tell whether one circumstance is added to another: "with a beard and [in a different room]"."""
+        """Return whether one circumstance is added to another: "with a beard and [in a different room]"."""
         behind = [word for word in self.words[index : start + 1] if word not in ADDING | {","}][:1]
         opens = self.word(self.begin) in CIRCUMSTANCES and behind and behind[0] in CIRCUMSTANCES
         if not opens or not ADDING & set(self.words[index:start]):
@@ -233,23 +233,23 @@ class Reading:
         return len(about) > 1 and not about <= aspects.PLACE_AND_LIGHT
 
     def is_graded(self, start: int) -> bool:
-        """Tell whether a comparative and its thing follow: "a wider lens"."""
+        """Return whether a comparative and its thing follow: "a wider lens"."""
         article = self.word(start) in lexicon.ARTICLES
         return lexicon.grades(self.words[start + article :])
 
     def grades_and_adds(self, index: int, start: int) -> bool:
-        """Tell whether a thing is added to a graded one: "wetter streets and [a lone cyclist]"."""
+        """Return whether a thing is added to a graded one: "wetter streets and [a lone cyclist]"."""
         added = bool(ADDING & set(self.words[index:start])) and self.word(start) in {"a", "an"}
         opened = self.is_graded(content(self.words, self.begin)) and "with" not in self.words[:start]
         return added and opened and self.word(start + 1) not in parallelism.MEASURES
 
     def is_shared_grade(self, index: int, start: int) -> bool:
-        """Tell whether two grades are of one thing: "darker, [moodier lighting]"."""
+        """Return whether two grades are of one thing: "darker, [moodier lighting]"."""
         so_far = [word for word in self.words[self.begin : index] if word not in lexicon.DEGREES]
         return len(so_far) == 1 and lexicon.is_comparative(so_far[0]) and self.is_graded(start)
 
     def is_tail(self, index: int, start: int) -> bool:
-        """Tell whether what stays ends here: "same shot [at night]", "keep everything [but the sky]"."""
+        """Return whether what stays ends here: "same shot [at night]", "keep everything [but the sky]"."""
         word, following = self.words[index], self.word(start)
         if word in lexicon.EXCEPTIONS:
             return True
@@ -260,7 +260,7 @@ class Reading:
         return same and word in lexicon.TAILS and not inside and following not in lexicon.SAME
 
     def is_fragment_of_its_own(self, index: int, start: int) -> bool:
-        """Tell whether a noun phrase stands apart: "same shot, [golden hour light]"."""
+        """Return whether a noun phrase stands apart: "same shot, [golden hour light]"."""
         rest, joints = self.words[start:], self.words[index:start]
         if self.role is Role.INVARIANT:
             listed = {"and", "&"} & set(rest) or rest[0] in lexicon.ARTICLES or rest[0].endswith("ing")
@@ -273,7 +273,7 @@ class Reading:
         return self.role is Role.FRAGMENT and self._is_item(index, start)
 
     def _is_item(self, index: int, start: int) -> bool:
-        """Tell whether another item of a list of notes follows."""
+        """Return whether another item of a list of notes follows."""
         return (
             self.is_graded(start)
             or self.grades_and_adds(index, start)

@@ -17,7 +17,7 @@ _AGAIN = frozenset("again exactly just more once one over please time".split())
 
 
 def says_it_stays(words: Sequence[str], *, imperative: bool) -> bool:
-    """Tell whether `words` begin with what stays; `imperative` if they begin with an imperative."""
+    """Return whether `words` begin with what stays; `imperative` if they begin with an imperative."""
     word, following = (*words[:2], "", "")[:2]
     stretch = list(takewhile(lambda other: other not in lexicon.SOFT_STOPS, words))
     if word in lexicon.KEEPING:
@@ -46,7 +46,7 @@ _LONGEST_LIST = 16
 
 
 def _withholds(stretch: Sequence[str]) -> bool:
-    """Tell whether a change is not wanted: "no changes", "nothing needs to change", "nothing else"."""
+    """Return whether a change is not wanted: "no changes", "nothing needs to change", "nothing else"."""
     if stretch[0] == "nothing" and {"different", *lexicon.WITHHELD} & set(stretch[1:_LATEST_VERB]):
         return True
     withheld = lexicon.WITHHELD - {"move", "moving"} if stretch[0] == "no" else lexicon.WITHHELD
@@ -54,7 +54,7 @@ def _withholds(stretch: Sequence[str]) -> bool:
 
 
 def _lists_what_stays(words: Sequence[str]) -> bool:
-    """Tell whether several things are listed and then said to stay: "light, framing and pace stay put"."""
+    """Return whether several things are listed and then said to stay: "light, framing and pace stay put"."""
     named = list(takewhile(lambda word: word not in _STAYING, words[:_LONGEST_LIST]))
     told = len(named) < min(len(words), _LONGEST_LIST)
     others = {word for word in named if word not in _LISTING}
@@ -62,7 +62,7 @@ def _lists_what_stays(words: Sequence[str]) -> bool:
 
 
 def _asks_for_the_same(stretch: Sequence[str]) -> bool:
-    """Tell whether it is only to be rendered again: "run it once more"."""
+    """Return whether it is only to be rendered again: "run it once more"."""
     return (
         stretch[:1] != []
         and stretch[0] in _RENDERING
@@ -75,7 +75,7 @@ _ASKING = lexicon.CONTRASTS | lexicon.MODALS | lexicon.VERBS - {"take"}
 
 
 def is_remark(words: Sequence[str]) -> bool:
-    """Tell whether a sentence only thanks, praises or agrees: "great take", "I love the camera move"."""
+    """Return whether a sentence only thanks, praises or agrees: "great take", "I love the camera move"."""
     first, second, *_ = (*words, "", "")
     if (
         first in lexicon.SPARING
@@ -96,7 +96,7 @@ def is_remark(words: Sequence[str]) -> bool:
 
 
 def announces_several(words: Sequence[str]) -> bool:
-    """Tell whether a list of changes is announced: "two tweaks: …"."""
+    """Return whether a list of changes is announced: "two tweaks: …"."""
     opening = list(takewhile(lambda word: word != ":", words))
     counted = any(
         number in lexicon.SEVERAL and noun in lexicon.REQUESTS for number, noun in pairwise(opening)
@@ -131,7 +131,7 @@ def _names_what_stays(words: Sequence[str], *, imperative: bool) -> bool:
 
 
 def _is_as_before(opening: Sequence[str]) -> bool:
-    """Tell whether something is as it was: "as before", "as it is"; not "as it gets dark"."""
+    """Return whether something is as it was: "as before", "as it is"; not "as it gets dark"."""
     return any(
         word == "as"
         and following in lexicon.AS_BEFORE
@@ -141,7 +141,7 @@ def _is_as_before(opening: Sequence[str]) -> bool:
 
 
 def _forbids_a_change(stretch: Sequence[str]) -> bool:
-    """Tell whether a statement denies a change: "the camera should not move differently"."""
+    """Return whether a statement denies a change: "the camera should not move differently"."""
     return any(
         word in _NOT and index > 0 and following in lexicon.WITHHELD
         for index, (word, following) in enumerate(pairwise(stretch))

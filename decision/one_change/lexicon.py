@@ -89,7 +89,7 @@ GRADABLE = _words(
 
 
 def is_comparative(word: str) -> bool:
-    """Tell whether `word` grades a thing: "more", or an adjective such as "bluer", "foggier"."""
+    """Return whether `word` grades a thing: "more", or an adjective such as "bluer", "foggier"."""
     if word in COMPARATIVES:
         return True
     stem = word.removesuffix("er")
@@ -101,7 +101,7 @@ DEGREES = _words("a bit even far little much slightly somewhat tad the touch way
 
 
 def grades(words: Sequence[str]) -> bool:
-    """Tell whether `words` begin with a comparative and the thing it grades: "slightly less grain"."""
+    """Return whether `words` begin with a comparative and the thing it grades: "slightly less grain"."""
     thing = list(dropwhile(lambda word: word in DEGREES, words))
     return len(thing) > 1 and is_comparative(thing[0]) and thing[1] not in SOFT_STOPS
 
@@ -122,19 +122,19 @@ AUXILIARIES = _words(
     won't would wouldn't
     """
 )
-# Speak of whoever directs.
+# Refer to the person who directs.
 DIRECTORS = _words("i i'd i'll let's we we'd we'll")
 # Subject and verb in one.
 CONTRACTED = _words("he's it's she's there's they're")
 # Ask for a statement to hold: "could the door creak".
 MODALS = _words("can could may might shall should would")
-# Open an action of somebody named before.
+# Begin an action of a person named before.
 SUBJECTS = _words("he she they")
 # In none of these classes can a verb be that is in no list.
 CLOSED = (
     DETERMINERS | PREPOSITIONS | RELATIVES | COMPARATIVES | CONTRASTS | FINITE | REST | WITHHOLDING | MODALS
 )
-# What only a camera does, or whoever cuts; never somebody in the video.
+# Done only by a camera or in the cut, never by a person in the video.
 FILMING = _words("dissolve dolly tilt zoom")
 # Take a subject and a bare verb: "have her pick up the cup and drink".
 CAUSATIVES = _words("have let")
@@ -153,7 +153,7 @@ EACH_APART = _words(
 COMPLEMENTED = _words("color colour dress have let make paint turn")
 # Behind a word that could be a noun, show that it is a verb: "turn off", "zoom in".
 PARTICLES = _words("away back backward backwards down forward in into left off on out right to up")
-# Verbs that direct the video itself, never what somebody in it does.
+# Verbs that direct the video itself, never the action of a person in it.
 EDITS = _words(
     """
     add adjust alter animate apply brighten change convert crop darken delete desaturate erase exchange

@@ -23,7 +23,7 @@ _ADDING_JOINTS = frozenset({"plus", "+", "also"})
 
 
 def repeats(words: Sequence[str], begin: int, index: int, start: int, head: str) -> bool:
-    """Tell whether `words` from `start` on repeat the change from `begin` on, behind the joint at `index`.
+    """Return whether `words` from `start` on repeat the change from `begin` on, behind the joint at `index`.
 
     `head` is the imperative of the clause, empty where it has none.
     """
@@ -39,7 +39,7 @@ def repeats(words: Sequence[str], begin: int, index: int, start: int, head: str)
 
 
 def _grades_apart(so_far: Sequence[str], rest: Sequence[str]) -> bool:
-    """Tell whether a grade is followed by one of another kind: "go wider and [darker]"."""
+    """Return whether a grade is followed by one of another kind: "go wider and [darker]"."""
     item, last = _stretch(rest), _last_item(so_far)[-1:]
     graded = len(item) == 1 and last and all(map(lexicon.is_comparative, [*item, *last]))
     graded = graded or (item[0] in {"less", "more"} and item[0] in so_far)
@@ -48,7 +48,7 @@ def _grades_apart(so_far: Sequence[str], rest: Sequence[str]) -> bool:
 
 
 def _names_somebody_else(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool:
-    """Tell whether the verb is said for two: "have her stand and [him sit]"."""
+    """Return whether the verb is said for two: "have her stand and [him sit]"."""
     item = _stretch(rest)
     if {"there", "there's"} & set(so_far[:2]):
         return item[0] in {"a", "an"} and bool(lexicon.PREPOSITIONS & set(item))
@@ -61,7 +61,7 @@ def _names_somebody_else(so_far: Sequence[str], rest: Sequence[str], head: str) 
 
 
 def _gives_again(rest: Sequence[str], head: str) -> bool:
-    """Tell whether somebody else is given something: "give the man a beard and [the boy a kite]"."""
+    """Return whether another person is given something: "give the man a beard and [the boy a kite]"."""
     item = _stretch(rest)
     given = [place for place, word in enumerate(item) if place and word in {"a", "an", "the"}]
     names = head == "give" and item[0] in lexicon.ARTICLES
@@ -69,7 +69,7 @@ def _gives_again(rest: Sequence[str], head: str) -> bool:
 
 
 def repeats_predicate(words: Sequence[str], begin: int, start: int, head: str) -> bool:
-    """Tell whether a second thing gets its own state: "the light brighter, [the background simpler]"."""
+    """Return whether a second thing gets its own state: "the light brighter, [the background simpler]"."""
     so_far, item = words[begin:start], _stretch(words[start:])
     before = [word for word in _last_item(so_far) if word != head]
     asked = bool(lexicon.STATING & set(so_far)) and len(before) > len(("the", "sky"))
@@ -85,18 +85,18 @@ def repeats_predicate(words: Sequence[str], begin: int, start: int, head: str) -
 
 
 def _is_placed(so_far: Sequence[str]) -> bool:
-    """Tell whether a thing is only put somewhere: "the castle in ruins"."""
+    """Return whether a thing is only put somewhere: "the castle in ruins"."""
     return so_far[0] in lexicon.DEFINITE and bool(set(so_far[2:3]) & lexicon.PREPOSITIONS - {"of"})
 
 
 def _leaves_out_to_be(so_far: Sequence[str], item: Sequence[str]) -> bool:
-    """Tell whether "to be" is said for both: "the place should be a desert, [the mood lonely]"."""
+    """Return whether "to be" is said for both: "the place should be a desert, [the mood lonely]"."""
     is_so = bool({"are", "be", "is"} & set(so_far)) and not lexicon.PREPOSITIONS & set(so_far)
     return is_so and len(item) > len(("the", "mood")) and not _is_quality(item[1])
 
 
 def _leaves_out_verb(so_far: Sequence[str], item: Sequence[str]) -> bool:
-    """Tell whether a verb is said for both: "the vase goes on the floor, [the cat on the sill]"."""
+    """Return whether a verb applies to both: "the vase goes on the floor, [the cat on the sill]"."""
     places = lexicon.PREPOSITIONS - {"of", "like"}
     said = any(word in lexicon.FINITE and following in places for word, following in pairwise(so_far))
     named = so_far[0] in lexicon.DEFINITE
@@ -104,7 +104,7 @@ def _leaves_out_verb(so_far: Sequence[str], item: Sequence[str]) -> bool:
 
 
 def denies(words: Sequence[str]) -> bool:
-    """Tell whether a text without verbs sets one thing against another: "a cello, not a violin"."""
+    """Return whether a text without verbs sets one thing against another: "a cello, not a violin"."""
     return any(word == "," and following == "not" for word, following in pairwise(words))
 
 
@@ -121,7 +121,7 @@ def _is_quality(word: str) -> bool:
 
 
 def _has_state(item: Sequence[str]) -> bool:
-    """Tell whether a noun phrase is followed by how the thing is to be: "the sky redder", "the lamps lit"."""
+    """Say whether a noun phrase is followed by how the thing is to be: "the sky redder", "the lamps lit"."""
     told = any(word.endswith("ed") for word in item[2:])
     last = item[-1] if item else ""
     return len(item) > len(("the", "sky")) and (told or _is_quality(last) or last in _WHERE)
@@ -131,7 +131,7 @@ _WHERE = lexicon.PARTICLES - {"to"} | {"around"}
 
 
 def _pairs_colours(so_far: Sequence[str], rest: Sequence[str]) -> bool:
-    """Tell whether two things get a colour each: "red coat, [blue hat]"."""
+    """Return whether two things get a colour each: "red coat, [blue hat]"."""
     before, item = _last_item(so_far), _stretch(rest)
     return all(
         len(thing) > 1 and is_colour(thing[0]) and not is_colour(thing[-1]) for thing in (before, item)
@@ -139,20 +139,20 @@ def _pairs_colours(so_far: Sequence[str], rest: Sequence[str]) -> bool:
 
 
 def reaches_elsewhere(words: Sequence[str], start: int) -> bool:
-    """Tell whether "with" brings in what no look or subject is made of: "… with [a slower camera]"."""
+    """Return whether "with" brings in what no look or subject is made of: "… with [a slower camera]"."""
     thing = _stretch(words[start:])
     graded = any(lexicon.is_comparative(word) for word in thing[:2])
     return graded and aspect_of_thing(thing) in BESIDES_THE_PICTURE
 
 
 def is_heard(so_far: Sequence[str], item: Sequence[str]) -> bool:
-    """Tell whether "with" brings a sound into a look: "… to a crane up, with [an orchestral score]"."""
+    """Return whether "with" brings a sound into a look: "… to a crane up, with [an orchestral score]"."""
     seen = aspect_of_thing(so_far) in {"camera", "lighting", "palette", "style"}
     return seen and aspect_of_thing(item) == "audio"
 
 
 def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> bool:
-    """Tell whether `rest` begins another item of a list without verbs: "anime style, [rainy weather]"."""
+    """Return whether `rest` begins another item of a list without verbs: "anime style, [rainy weather]"."""
     if joint not in lexicon.JOINERS | {","}:
         return False
     item = _stretch(rest)
@@ -172,7 +172,7 @@ def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> boo
 
 
 def _repeats_pair(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool:
-    """Tell whether a second pair follows: "… the car to a truck and [the sky to purple]"."""
+    """Return whether a second pair follows: "… the car to a truck and [the sky to purple]"."""
     openers = lexicon.ARTICLES if head in lexicon.PLACING else lexicon.DEFINITE
     links = lexicon.GAPS.get(head, frozenset())
     stretch = list(takewhile(lambda word: word not in lexicon.JOINERS, rest))
@@ -200,7 +200,7 @@ _NAMED_ALONE = frozenset({"him", "it", "them"})
 
 
 def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head: str) -> bool:
-    """Tell whether the same is done to a second thing: "add a scarf and [a hat]", "…, plus [a hat]".
+    """Return whether the same is done to a second thing: "add a scarf and [a hat]", "…, plus [a hat]".
 
     What is changed, used or switched to is a second thing where it is another aspect; behind "to" too.
     """
@@ -225,20 +225,20 @@ def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head
 
 
 def _adds_apart(so_far: Sequence[str], item: Sequence[str]) -> bool:
-    """Tell whether a thing is added beside one that has its place: "a lamp on the table, and [a chair]"."""
+    """Return whether a thing is added beside one that has its place: "a lamp on the table, and [a chair]"."""
     taken = {"between", "from", "with"} | lexicon.RELATIVES
     paused = list(so_far[-2:]) == [",", "and"] or bool(lexicon.PREPOSITIONS & set(item))
     return paused and item[0] in {"a", "an"} and not taken & set(so_far)
 
 
 def _changes_places(so_far: Sequence[str], item: Sequence[str], head: str) -> bool:
-    """Tell whether two things are put in each other's place: "swap the mug and [the bottle]"."""
+    """Return whether two things are put in each other's place: "swap the mug and [the bottle]"."""
     two = head in {"exchange", "swap"} and not lexicon.GAPS[head] & set(so_far) and so_far[-1] == "and"
     return two and "," not in so_far and aspect_of_thing(_last_item(so_far)) == aspect_of_thing(item)
 
 
 def _is_another_aspect(so_far: Sequence[str], rest: Sequence[str]) -> bool:
-    """Tell whether aspects are listed by name: "adjust the lighting, [camera angle and soundtrack]"."""
+    """Return whether aspects are listed by name: "adjust the lighting, [camera angle and soundtrack]"."""
     before, item = _last_item(so_far), _stretch(rest)
     names = aspect_of_thing(before), aspect_of_thing(item)
     whole = not set(rest) & (lexicon.PREPOSITIONS | lexicon.RELATIVES)
@@ -251,7 +251,7 @@ MEASURES = frozenset("bit dash hint note splash touch trace".split())
 
 
 def _linked_later(rest: Sequence[str], head: str) -> bool:
-    """Tell whether one link follows for both: "change the car and the van [to bikes]"."""
+    """Return whether one link follows for both: "change the car and the van [to bikes]"."""
     return bool(lexicon.GAPS.get(head, frozenset()) & set(rest))
 
 
@@ -260,7 +260,7 @@ def _describes(item: Sequence[str]) -> bool:
 
 
 def _repeats_contrast(so_far: Sequence[str], rest: Sequence[str]) -> bool:
-    """Tell whether a second contrast follows: "night instead of day and [a truck instead of the car]"."""
+    """Return whether a second contrast follows: "night instead of day and [a truck instead of the car]"."""
     if rest[0] == "not" and {"not", "but"} <= set(so_far):
         return True
     again = bool(set(_stretch(rest)) & lexicon.CONTRASTS)

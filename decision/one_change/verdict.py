@@ -48,7 +48,7 @@ class RemixVerdict(NamedTuple):
 
 
 def check_single_change(text: str) -> RemixVerdict:
-    """Tell whether `text` asks for one change, several, none (only what stays), or cannot be told."""
+    """Return whether `text` asks for one change, several, none (only what stays), or cannot be told."""
     return read_clauses(text)[0]
 
 
@@ -114,7 +114,7 @@ def _without_references(changing: Sequence[Clause]) -> list[Clause]:
 
 
 def _complains(clause: Clause) -> bool:
-    """Tell whether a clause only says what is wrong: "the second beat is too long"."""
+    """Return whether a clause only says what is wrong: "the second beat is too long"."""
     words = set(clause.words)
     named = bool(set(clause.words[:1]) & (lexicon.ARTICLES | {"it"}))
     if clause.words[:1] in (["i"], ["we"]) or clause.words[:1] == ["don't"]:
@@ -133,7 +133,7 @@ _FAULTS = frozenset("bad boring crooked misspelled misspelt odd strange too weir
 
 
 def _only_names(clause: Clause) -> bool:
-    """Tell whether a clause names what changes, not to what: "change the sky", "except the weather"."""
+    """Return whether a clause names what changes, not to what: "change the sky", "except the weather"."""
     words = set(clause.words)
     if words & {"it", "them"}:
         return False
@@ -155,7 +155,7 @@ def _adds_an_aspect(clause: Clause, aspects: set[str]) -> bool:
 
 
 def _tells_of_somebody(words: Sequence[str]) -> bool:
-    """Tell whether a sentence says what happens in the video: "the dog barks twice", "it snows"."""
+    """Return whether a sentence says what happens in the video: "the dog barks twice", "it snows"."""
     named = bool(set(words[:1]) & lexicon.ARTICLES)
     verbs = words[2:4] if named else words[1:2]
     happens = named or words[:1] in (["it"], ["he"], ["she"])

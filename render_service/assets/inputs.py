@@ -64,7 +64,7 @@ def _whole_seconds(duration_us: int) -> int:
 
 
 class Original(NamedTuple):
-    """The file somebody gave, of which another one was made to be sent."""
+    """The original file, from which the file to be sent was made."""
 
     content: bytes
     media_type: str

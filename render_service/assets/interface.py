@@ -6,7 +6,7 @@ link, a pipe or a device, is not there for any method, and is not opened.
 
 *Keeping.* A file is given whole, on this machine, with its digest. When `keep` returns, the bytes are durable
 there and have been seen to be what the digest says. If it raises, nothing is under the name that was not
-there before, and nothing is left beside it; whoever keeps the same file again does the same thing.
+there before, and nothing is left beside it; storing the same file again does the same thing.
 
 *Belonging.* A place holds one note, which names its ledger (`render_service.assets.ownership`).
 

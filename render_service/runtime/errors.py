@@ -2,7 +2,7 @@
 
 ServiceError
 ├── BadInput          what was given cannot be used: nothing was recorded
-│   ├── KeyMissing    the profile needs an API key and there is none
+│   ├── KeyMissing    the profile needs an API key, and none is set
 │   ├── ProfileRetired the server of this profile was switched off
 │   ├── WrongServer   the job belongs to another server than the one in use
 │   └── RequestKeyTaken another request was made under this key
@@ -58,7 +58,7 @@ class NotReady(ServiceError):
 
 
 class NotApproved(NotReady):
-    """The job is held until somebody approves it."""
+    """The job is held for approval."""
 
 
 class MayBeOurs(ServiceError):

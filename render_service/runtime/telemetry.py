@@ -75,7 +75,7 @@ class Log:
             self._logger().info(event, **keys)
 
     def warning(self, event: str, **keys: Any) -> None:
-        """Log what somebody should look at."""
+        """Log something that needs attention."""
         self._logger().warning(event, **keys)
 
     def _logger(self) -> Any:

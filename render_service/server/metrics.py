@@ -80,7 +80,7 @@ class LedgerMetrics(Collector):
         yield GaugeMetricFamily("sora_ledger_overdue_renders", told, len(overdue))
         yield GaugeMetricFamily("sora_ledger_queue_due", "Jobs due that nobody works on.", tally.due)
         yield GaugeMetricFamily("sora_ledger_queue_waiting", "Jobs due later.", tally.waiting)
-        yield GaugeMetricFamily("sora_ledger_queue_leased", "Jobs somebody works on.", tally.leased)
+        yield GaugeMetricFamily("sora_ledger_queue_leased", "Jobs with a lease.", tally.leased)
         lag_s = tally.overdue_ms / 1000
         yield GaugeMetricFamily("sora_ledger_queue_lag_seconds", "How long the oldest has been due.", lag_s)
 

@@ -130,7 +130,7 @@ class Capacity:
         return self._place_in_line(limit)
 
     def _place_in_line(self, limit: Limit) -> float:
-        """Return the seconds until it is the turn of whoever asks now; in a long line, to ask again."""
+        """Return the seconds until a caller's turn, or in a long queue, until the next attempt."""
         now, name = self._now(), limit.name
         step_s = (limit.interval_ms or SLOT_WAIT_MS / (limit.running or 1)) / 1000
         opens, next_place = self._opens[name], self._line_ends.get(name, 0.0) + step_s

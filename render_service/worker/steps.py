@@ -63,7 +63,7 @@ _STEPS = {
     State.ABANDONED: Step.FINISH,
 }
 NOT_TO_BE_LEFT = (State.SUBMITTING, State.UNKNOWN, State.RUNNING, State.COMPLETED)
-"""States in which a job wants somebody, whoever began it: money is at stake, or bytes that expire."""
+"""States in which a job needs a worker: money is at stake, or bytes that expire."""
 
 
 def next_step(job: Job) -> Step:
@@ -121,7 +121,7 @@ class StepRunner:
             for job in jobs:
                 self._warn(job, lost)
                 await self._hands.put(job.job_id, SOON_S)
-        except (WrongExpectedVersion, IllegalTransition) as passed:  # somebody else works on it too
+        except (WrongExpectedVersion, IllegalTransition) as passed:  # another process works on it too
             await self._put_off(jobs, SOON_S, passed)
         except ServerTrouble as trouble:
             pace = pace_after_trouble(trouble, 0, self._terms.interval_s, random())  # a pause
@@ -135,7 +135,7 @@ class StepRunner:
             AssetUnusable,
         ) as answer:  # the same question again may get the same answer
             await self._put_off(jobs, None, answer)
-        except Exception as error:  # noqa: BLE001  # also a fault of ours: it must not stop the queue
+        except Exception as error:  # noqa: BLE001  # also a bug: it must not stop the queue
             await self._put_off(jobs, AFTER_TROUBLE_S, error)
 
     async def _put_off(self, jobs: Sequence[Job], delay_s: float | None, error: Exception) -> None:

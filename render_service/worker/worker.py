@@ -145,7 +145,7 @@ class Worker:
         return len(job_ids)
 
     async def _enlist(self) -> None:
-        """Make due what nobody scheduled, unless it is so young that whoever began it is still at it."""
+        """Enqueue unscheduled jobs, unless so young that their own process may still work on them."""
         if time.monotonic() < self._enlisted_at + ENLISTING_S:
             return
         self._enlisted_at = time.monotonic()

@@ -63,7 +63,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def create_app(settings: SandboxSettings) -> Starlette:
     """Build the server of one data dir; it renders and sends webhooks until its lifespan ends.
 
-    Raises ValueError for a fault or an imitation that is none, before anything is opened.
+    Raises ValueError for an unknown fault or emulator, before anything is opened.
     """
     faults, imitated = Faults(settings.faults), imitation(settings.imitates)
     service, mail = Service(settings), Mail()
@@ -124,7 +124,7 @@ def _test_routes() -> list[Route]:
 
 
 def _guarded(endpoint: Endpoint, counted_as: str, api_key: str | None) -> Endpoint:
-    """Count a request, refused or not, and let it in if it has the key; one whose end never came is none."""
+    """Count a request, refused or not, and admit it if it has the key; incomplete ones are not counted."""
 
     async def guarded(request: Request) -> Response:
         store = _service(request).store

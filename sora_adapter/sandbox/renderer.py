@@ -3,7 +3,7 @@
 Rules kept: a file appears under its name only when it is whole (written beside it and moved into place), so
 a crash leaves at worst a `.part` file, which is swept away once it is old. Several processes may render the
 same clip; their bytes are the same, so it does not matter who is last. Rendering starts at create, one clip
-at a time, and a clip that somebody waits for does not queue behind those nobody asked for yet.
+at a time, and a clip that a request waits for does not queue behind clips not requested yet.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What the sandbox does with a request once it is understood: blocking code, run in threads by `app`.
 
 Leaves parsing to `requests` and HTTP to `app`. A job is in the store before its render is queued and before
-its answer is sent; a crash in between leaves a job whose clip is rendered when somebody asks for it.
+its answer is sent; a crash in between leaves a job whose clip is rendered on the first request for it.
 """
 
 import uuid

@@ -26,7 +26,7 @@ NAMES = tuple(_IMITATIONS)
 
 
 def imitation(name: str | None) -> list[Middleware]:
-    """Return the layer that imitates a server, none for None; raises ValueError for a name that is none."""
+    """Return the layer that emulates a server, none for None; raises ValueError for an unknown name."""
     if name is None:
         return []
     if name not in _IMITATIONS:

@@ -164,7 +164,7 @@ class Imitation:
         return {**page, "data": data, "first_id": first, "last_id": last}
 
     def forget(self, video_id: str) -> None:
-        """Let go of a video that the sandbox itself goes on with."""
+        """Forget a video that the sandbox itself continues to render."""
         self._made.discard(video_id)
 
 

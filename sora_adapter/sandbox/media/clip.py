@@ -1,6 +1,6 @@
 """A recipe to an MP4 file: the one call the rest of the sandbox makes to have a clip.
 
-A clip that continues another is that clip, picture by picture, and then goes on where it stood: the camera
+A clip that continues another is that clip, frame by frame, and then continues from its last frame: the camera
 keeps its way, and for a second the old colours and words become the new.
 """
 

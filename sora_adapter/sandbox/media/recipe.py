@@ -45,7 +45,7 @@ class Recipe:
 
     @property
     def is_continuation(self) -> bool:
-        """Whether its own prompt says how the clip before goes on (and does not change the whole)."""
+        """Whether its prompt describes how the clip continues (and does not change the whole)."""
         return self.before is not None and self.before.prompts == self.prompts[:-1]
 
     @property

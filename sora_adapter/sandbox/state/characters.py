@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS characters (
 
 @dataclass(frozen=True)
 class Character:
-    """Somebody a prompt can name."""
+    """A character that a prompt can name."""
 
     id: str
     name: str

@@ -28,7 +28,7 @@ OPERATIONS = tuple(operation for operation, _, _ in _ROUTES)
 
 
 def operation_of(scope: Scope) -> tuple[str | None, str | None]:
-    """Return the operation and the id in the path; None where there is none."""
+    """Return the operation and the id in the path, or None."""
     if scope["type"] != "http":
         return None, None
     for operation, method, path in _PATTERNS:

@@ -199,7 +199,7 @@ def _source(fields: Fields, known: Iterable[str], *, permissive: bool) -> tuple[
     refuse_unknown(fields, known)
     require(fields, "video")
     if not isinstance(fields["video"], Upload):
-        refuse_unknown(fields, set(known) - {"model"})  # a video of ours has its own
+        refuse_unknown(fields, set(known) - {"model"})  # a video of the sandbox has its own
         return _id_of(fields["video"], "video"), ""
     model = _model(fields, permissive=permissive)
     film = _film(fields["video"], permissive=permissive)
