@@ -26,7 +26,7 @@ from render_service.runtime.errors import MayBeOurs
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.event_ids import claim_id
-from render_service.session.servers import address_in_use, connection, usable_profile
+from render_service.session.servers import address_in_use, connection, server_name_in_use, usable_profile
 from render_service.session.session import Session
 from sora_adapter.models import Observation
 from sora_adapter.profiles import Profile
@@ -82,7 +82,8 @@ async def take_in(session: Session, profile: Profile, seen: Observation, *, sour
     if known is not None:
         return known, False
     await _refuse_if_ours(session, profile, seen)
-    job_id, event_id = new_job_id(), claim_id(profile.name, seen.video_id)
+    server = server_name_in_use(session.settings, profile.name)
+    job_id, event_id = new_job_id(), claim_id(server, seen.video_id)
     drafts = [session.draft(adopted(profile, seen, _found_at(session, profile)), event_id=event_id)]
     if seen.is_final:
         drafts.append(session.draft(observed(seen, source), causation_id=event_id))

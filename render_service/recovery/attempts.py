@@ -11,6 +11,7 @@ from ledger.log.ledger import Ledger
 from ledger.store.interface import JobFilter
 from render_service.runtime.settings import SANDBOX
 from render_service.session.history import JobHistory
+from render_service.session.servers import is_same_server
 from sora_adapter.profiles import TAKES_EFFECT_S
 
 OPEN = (State.SUBMITTING, State.UNKNOWN)
@@ -26,6 +27,7 @@ class Attempt:
 
     `lost` is its ``submission.unknown``; without one, somebody may be waiting for the answer.
     `takes_effect_s` is how long after its intent a call may still create a video, and the server list it.
+    `got_anothers` says that the server answered it with a video that another job has.
     """
 
     job: Job
@@ -36,6 +38,7 @@ class Attempt:
     heard_at: datetime
     lost: SubmissionUnknown | None
     takes_effect_s: float = TAKES_EFFECT_S
+    got_anothers: bool = False
 
     @property
     def prompt(self) -> str | None:
@@ -73,8 +76,10 @@ class Attempt:
         return max(0.0, effect_s, grace_s - self.silent_s(now))
 
 
-def open_attempts(ledger: Ledger, profile: str, takes_effect_s: float = TAKES_EFFECT_S) -> list[Attempt]:
-    """Return the open attempts of a profile's jobs, oldest first."""
+def open_attempts(
+    ledger: Ledger, profile: str | None, takes_effect_s: float = TAKES_EFFECT_S
+) -> list[Attempt]:
+    """Return the open attempts of a profile's jobs, or of all, oldest first."""
     jobs = ledger.jobs(JobFilter(states=OPEN, profile=profile))
     attempts = (attempt_of(ledger, job, takes_effect_s) for job in jobs)
     return sorted(attempts, key=lambda attempt: attempt.position)
@@ -82,9 +87,9 @@ def open_attempts(ledger: Ledger, profile: str, takes_effect_s: float = TAKES_EF
 
 def went_to(attempt: Attempt, profile: str, base_url: str) -> bool:
     """Say whether an attempt went to `base_url`; the embedded sandbox of `profile` changes its port."""
-    if attempt.intent.profile == profile == SANDBOX:
-        return True
-    return attempt.intent.server == base_url
+    if SANDBOX in {attempt.intent.profile, profile}:
+        return attempt.intent.profile == profile
+    return is_same_server(attempt.intent.server, base_url)
 
 
 def attempt_of(ledger: Ledger, job: Job, takes_effect_s: float = TAKES_EFFECT_S) -> Attempt:
@@ -102,4 +107,5 @@ def attempt_of(ledger: Ledger, job: Job, takes_effect_s: float = TAKES_EFFECT_S)
         heard_at=datetime.fromisoformat((lost or intent).record.recorded_at),
         lost=lost.event if lost else None,
         takes_effect_s=takes_effect_s,
+        got_anothers=history.got_video_of_another,
     )

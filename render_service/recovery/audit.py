@@ -31,11 +31,10 @@ from render_service.recovery.findings import (
     of_unclaimed,
 )
 from render_service.recovery.listing import read_list
-from render_service.recovery.search import is_claimed
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.servers import connection, server_of, usable_profile
+from render_service.session.servers import connection, is_at, is_same_server, job_of_video, usable_profile
 from render_service.session.session import clock_of
 from render_service.settlement.overdue import overdue_jobs
 from render_service.submission.spool import Waiting, waiting
@@ -155,7 +154,7 @@ def _audited(
     absent = [attempt_of(ledger, job) for job in tally.absent]
     live = [one for one in still_open if one.lost is None and one.silent_s(now) < scope.grace_s]
     overdue = overdue_jobs(ledger, now, longest_render_s)
-    unclaimed = _unclaimed(ledger, look.profile, listed, scope, live)
+    unclaimed = _unclaimed(ledger, look, listed, scope, live)
     found = [
         *of_attempts(attempts),
         *of_spool(kept),
@@ -217,7 +216,7 @@ def _not_asked(used: Iterable[tuple[str, str | None]], asked: ServerLook) -> lis
             because = f"not asked; --profile {profile} asks it"
             looks += [ServerLook(profile, because=because, server=one) for one in sorted(servers) or (None,)]
         elif asked.server is not None:
-            others = sorted(servers - {asked.server})
+            others = sorted(one for one in servers if not is_same_server(one, asked.server))
             because = "not asked; OPENAI_BASE_URL names another"
             looks += [ServerLook(profile, because=because, server=one) for one in others]
     return looks
@@ -243,18 +242,18 @@ def _missing(
         waits = job.state in {State.RUNNING, State.COMPLETED} and job.position <= before
         if waits and job.video_id not in shown:
             waiting.append(job)
-    return [job for job in waiting if server_of(ledger, job) in {look.server, None}] if shows_ours else []
+    return [job for job in waiting if is_at(ledger, job, look.profile, look.server)] if shows_ours else []
 
 
 def _unclaimed(
-    ledger: Ledger, profile: str, listed: Sequence[Observation], scope: Scope, live: Sequence[Attempt]
+    ledger: Ledger, look: ServerLook, listed: Sequence[Observation], scope: Scope, live: Sequence[Attempt]
 ) -> list[Observation]:
     """Return the videos no job has, but for those that may belong to an attempt still under way."""
     return [
         seen
         for seen in listed
         if _is_in(scope, timestamp(datetime.fromtimestamp(seen.created_at or 0, UTC)))
-        and not is_claimed(ledger, profile, seen.video_id)
+        and job_of_video(ledger, look.profile, look.server, seen.video_id) is None
         and not any(may_be_of(one, seen) for one in live)
     ]
 

@@ -15,6 +15,7 @@ from render_service.recovery.search import known_job
 from render_service.recovery.verdict import Settlement, next_steps
 from render_service.runtime.errors import BadInput
 from render_service.session.event_ids import claim_id
+from render_service.session.servers import server_name_in_use
 from render_service.session.session import Session
 
 
@@ -42,8 +43,9 @@ async def take_video(session: Session, job: Job, video_id: str, *, force: bool =
         status=video.status,
         progress=video.progress,
     )
+    server = server_name_in_use(session.settings, profile.name)
     drafts = [session.draft(event) for event in _lost_first(attempt)]
-    drafts.append(session.draft(recovered, event_id=claim_id(profile.name, video.video_id)))
+    drafts.append(session.draft(recovered, event_id=claim_id(server, video.video_id)))
     other = await known_job(session, profile, video.video_id)
     if other is not None:
         raise _taken(video_id, other)

@@ -31,6 +31,7 @@ from render_service.recovery.search import Sightings, look, with_prompts
 from render_service.recovery.verdict import Settlement, conclude, sent_elsewhere, settled, under_way
 from render_service.runtime.errors import ServiceError
 from render_service.session.event_ids import claim_id
+from render_service.session.servers import server_name_in_use
 from render_service.session.session import Session
 from sora_adapter.errors import AdapterError
 from sora_adapter.profiles import Profile
@@ -132,11 +133,11 @@ class _Search:
         self, client: "VideosClient", names: set[str], *, to_the_end: bool
     ) -> tuple[list[Attempt], Mapping[str, Finding], Sightings]:
         """Ask the server, then the ledger, and return the open attempts with what was found for each."""
-        begun = await asyncio.to_thread(self._open_attempts)
+        begun = [one for one in await asyncio.to_thread(self._open_attempts) if self._is_at(client, one)]
         first = min((one.position for one in begun), default=0)
         seen = await look(self._session, client, first, to_the_end=to_the_end)
         attempts = await asyncio.to_thread(self._open_attempts)
-        here = [attempt for attempt in attempts if went_to(attempt, self._profile.name, client.base_url)]
+        here = [attempt for attempt in attempts if self._is_at(client, attempt)]
         seen = await with_prompts(client, here, seen)
         under_way = self._may_be_answered(here, names)
         times_count = seen.times_doubt is None
@@ -144,7 +145,11 @@ class _Search:
         return attempts, findings, seen
 
     def _open_attempts(self) -> list[Attempt]:
-        return open_attempts(self._session.ledger, self._profile.name, self._profile.takes_effect_s)
+        """Return all open attempts: those of another profile may have gone to the same server."""
+        return open_attempts(self._session.ledger, None, self._profile.takes_effect_s)
+
+    def _is_at(self, client: "VideosClient", attempt: Attempt) -> bool:
+        return went_to(attempt, self._profile.name, client.base_url)
 
     def _needs_the_end(
         self, attempts: Sequence[Attempt], findings: Mapping[str, Finding], names: set[str]
@@ -190,6 +195,7 @@ class _Search:
         session, attempt_id = self._session, attempt.intent.attempt_id
         if concluded.verdict == "recovered" and finding.video is not None:
             video = finding.video
+            server = server_name_in_use(session.settings, self._profile.name)
             recovered = SubmissionRecovered(
                 attempt_id=attempt_id,
                 video_id=video.video_id,
@@ -197,7 +203,7 @@ class _Search:
                 status=video.status,
                 progress=video.progress,
             )
-            return [session.draft(recovered, event_id=claim_id(self._profile.name, video.video_id))]
+            return [session.draft(recovered, event_id=claim_id(server, video.video_id))]
         if concluded.verdict == "absent":
             absent = SubmissionAbsent(attempt_id=attempt_id, how="list")
             return [session.draft(absent)]

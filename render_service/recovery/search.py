@@ -10,14 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ledger.events import (
-    Event,
-    RenderAdopted,
     SubmissionAccepted,
     SubmissionIntended,
-    SubmissionRecovered,
     WebhookReceived,
 )
 from ledger.job import Job, State
@@ -28,7 +25,8 @@ from render_service.recovery.attempts import Attempt
 from render_service.recovery.clocks import Flight, doubt_times
 from render_service.recovery.listing import Listing, read_list
 from render_service.session.event_ids import claim_id
-from render_service.session.servers import server_of
+from render_service.session.history import JobHistory
+from render_service.session.servers import address_in_use, is_at, job_of_video, server_name
 from render_service.session.session import Session
 from render_service.submission.retry import patiently
 from render_service.webhooks.matching import inbox_of
@@ -62,10 +60,9 @@ class Sightings:
 
 
 async def known_job(session: Session, profile: Profile, video_id: str) -> Job | None:
-    """Return the job of a profile's video; None if the ledger has none."""
-    where = JobFilter(profile=profile.name, video_id=video_id)
-    jobs = await asyncio.to_thread(session.ledger.jobs, where, 1)
-    return jobs[0] if jobs else None
+    """Return the job of a video at the server of a profile; None if the ledger has none."""
+    address = address_in_use(session.settings, profile)
+    return await asyncio.to_thread(job_of_video, session.ledger, profile.name, address, video_id)
 
 
 async def look(
@@ -81,7 +78,7 @@ async def look(
 
     async def is_far_enough(page: Page) -> bool:
         ids = [seen.video_id for seen in page.observations]
-        return await asyncio.to_thread(_has_claim_before, session.ledger, profile.name, ids, after)
+        return await asyncio.to_thread(_has_claim_before, session.ledger, client, ids, after)
 
     try:
         listing = await read_list(client, None if to_the_end else is_far_enough) if profile.can_list else None
@@ -92,7 +89,7 @@ async def look(
     announced, unknown = await _announced(session, client, after, shown)
     if unknown:
         doubt = doubt or f"a webhook told of {unknown[0]}, which the server does not show"
-    sightings = await asyncio.to_thread(_sightings, session, profile, listing, announced, doubt)
+    sightings = await asyncio.to_thread(_sightings, session, client, listing, announced, doubt)
     if sightings.doubt is None:
         missing = await asyncio.to_thread(_missing, session.ledger, client, shown, before)
         sightings = replace(sightings, doubt=missing)
@@ -118,8 +115,12 @@ async def _described(client: "VideosClient", seen: Observation) -> Observation:
     return replace(asked, video_id=seen.video_id, created_at=asked.created_at or seen.created_at)
 
 
-def _has_claim_before(ledger: Ledger, profile: str, video_ids: Sequence[str], position: int) -> bool:
-    claims = (ledger.event(claim_id(profile, video_id)) for video_id in video_ids)
+def _has_claim_before(
+    ledger: Ledger, client: "VideosClient", video_ids: Sequence[str], position: int
+) -> bool:
+    profile = client.profile.name
+    names = (server_name(profile, client.base_url), profile)  # older claims have the profile's
+    claims = (ledger.event(claim_id(name, video_id)) for video_id in video_ids for name in names)
     return any(claim is not None and claim.position < position for claim in claims)
 
 
@@ -136,7 +137,10 @@ async def _announced(
     named = {r.event.video_id for r in records if isinstance(r.event, WebhookReceived)}
     found, unknown = [], []
     for video_id in sorted(named - listed):
-        if await asyncio.to_thread(is_claimed, session.ledger, client.profile.name, video_id):
+        known = await asyncio.to_thread(
+            job_of_video, session.ledger, client.profile.name, client.base_url, video_id
+        )
+        if known is not None:
             continue
         try:
             found.append(await patiently(partial(client.observe, video_id)))
@@ -147,76 +151,55 @@ async def _announced(
 
 def _sightings(
     session: Session,
-    profile: Profile,
+    client: "VideosClient",
     listing: Listing | None,
     announced: Sequence[Observation],
     doubt: str | None,
 ) -> Sightings:
-    ledger, listed = session.ledger, listing.videos if listing else ()
+    ledger, profile, listed = session.ledger, client.profile, listing.videos if listing else ()
     shown = {seen.video_id: seen for seen in (*listed, *announced)}
-    claims = {video_id: _claimed_by(ledger, profile.name, video_id) for video_id in shown}
-    known = sum(claim is not None for claim in claims.values())
-    ours = [seen for name, seen in shown.items() if claims[name] == "submission"]
-    is_accounted_for = len(ours) == len(shown)
-    all_times = [seen.created_at for seen in shown.values() if seen.created_at is not None]
+    jobs = {name: job_of_video(ledger, profile.name, client.base_url, name) for name in shown}
+    submitted = {name: job for name, job in jobs.items() if job and job.operation is not None}
+    times_doubt = None
+    if len(submitted) < len(shown):
+        ours = [(job, shown[name]) for name, job in submitted.items()]
+        times_doubt = _doubt_times(session, ours, shown.values(), profile.takes_effect_s)
     return Sightings(
-        unclaimed=tuple(seen for name, seen in shown.items() if claims[name] is None),
-        adopted=tuple(seen for name, seen in shown.items() if claims[name] == "adoption"),
+        unclaimed=tuple(seen for name, seen in shown.items() if jobs[name] is None),
+        adopted=tuple(seen for name, seen in shown.items() if jobs[name] and name not in submitted),
         by_webhook=frozenset(seen.video_id for seen in announced),
         listed=len(listed) if listing else None,
-        knows_ours=known > 0 or not _has_videos(ledger, profile.name),
+        knows_ours=any(jobs.values()) or not _has_videos(ledger, profile.name),
         doubt=doubt,
-        times_doubt=None if is_accounted_for else _doubt_times(session, profile, ours, all_times),
+        times_doubt=times_doubt,
         stopped=listing.stopped if listing else False,
     )
 
 
 def _doubt_times(
-    session: Session, profile: Profile, ours: Iterable[Observation], all_times: Sequence[int]
+    session: Session,
+    ours: Iterable[tuple[Job, Observation]],
+    shown: Iterable[Observation],
+    takes_effect_s: float,
 ) -> str | None:
     """Return why the times of a list prove nothing; `ours` are the videos that a submission claimed."""
-    flights = (_flight(session.ledger, profile, seen) for seen in ours)
-    return doubt_times([flight for flight in flights if flight], all_times, session.clock())
+    flights = [_flight(session.ledger, job, seen, takes_effect_s) for job, seen in ours]
+    times = [seen.created_at for seen in shown if seen.created_at is not None]
+    return doubt_times([flight for flight in flights if flight], times, session.clock())
 
 
-def _flight(ledger: Ledger, profile: Profile, seen: Observation) -> Flight | None:
-    """Return when the video of a submission may have been created; None where that is not recorded."""
-    jobs = ledger.jobs(JobFilter(profile=profile.name, video_id=seen.video_id), 1)
-    history = ledger.history(jobs[0].job_id) if jobs else []
-    got = next((record for record in history if _gives(record.event, seen.video_id)), None)
+def _flight(ledger: Ledger, job: Job, seen: Observation, takes_effect_s: float) -> Flight | None:
+    """Return when the video of a submission may have been created; None if the server shows no time."""
+    history = JobHistory.of(ledger, job)
+    got = next((one for one in history.claims if one.event.video_id == seen.video_id), None)
     if got is None or seen.created_at is None:
         return None
-    assert isinstance(got.event, SubmissionAccepted | SubmissionRecovered)  # they give a video
     attempt_id = got.event.attempt_id
-    [sent] = (record for record in history if _begins(record.event, attempt_id))
-    intended_at, heard_at = (datetime.fromisoformat(record.recorded_at) for record in (sent, got))
+    [sent] = (one for one in history.all_of(SubmissionIntended) if one.event.attempt_id == attempt_id)
+    intended_at, heard_at = (datetime.fromisoformat(one.record.recorded_at) for one in (sent, got))
     is_answered = isinstance(got.event, SubmissionAccepted)
-    until = heard_at if is_answered else intended_at + timedelta(seconds=profile.takes_effect_s)
-    return Flight(jobs[0].job_id, seen.video_id, seen.created_at, intended_at, until, is_answered)
-
-
-def _begins(event: Event, attempt_id: str) -> bool:
-    return isinstance(event, SubmissionIntended) and event.attempt_id == attempt_id
-
-
-def _gives(event: Event, video_id: str) -> bool:
-    return isinstance(event, SubmissionAccepted | SubmissionRecovered) and event.video_id == video_id
-
-
-def _claimed_by(ledger: Ledger, profile: str, video_id: str) -> Literal["submission", "adoption"] | None:
-    """Return how a job got the video, None if none has it; also one from before there were claims."""
-    claim = ledger.event(claim_id(profile, video_id))
-    if claim is not None:
-        return "adoption" if isinstance(claim.event, RenderAdopted) else "submission"
-    jobs = ledger.jobs(JobFilter(profile=profile, video_id=video_id), 1)
-    if not jobs:
-        return None
-    return "adoption" if jobs[0].operation is None else "submission"
-
-
-def is_claimed(ledger: Ledger, profile: str, video_id: str) -> bool:
-    """Say whether a job has the video."""
-    return _claimed_by(ledger, profile, video_id) is not None
+    until = heard_at if is_answered else intended_at + timedelta(seconds=takes_effect_s)
+    return Flight(job.job_id, seen.video_id, seen.created_at, intended_at, until, is_answered)
 
 
 def _missing(ledger: Ledger, client: "VideosClient", shown: set[str], before: int) -> str | None:
@@ -225,11 +208,11 @@ def _missing(ledger: Ledger, client: "VideosClient", shown: set[str], before: in
     A server with several replicas lists what one of them has. What was recorded after `before`, while the
     list was read, proves nothing.
     """
-    waiting = ledger.jobs(JobFilter(states=(State.RUNNING, State.COMPLETED), profile=client.profile.name))
+    waiting = ledger.jobs(JobFilter(states=(State.RUNNING, State.COMPLETED)))
     for job in waiting:
         is_asked_for = job.operation is not None and job.position <= before
         hidden = is_asked_for and job.video_id not in shown and not _may_have_expired(job, ledger)
-        if hidden and server_of(ledger, job) in {client.base_url, None}:
+        if hidden and is_at(ledger, job, client.profile.name, client.base_url):
             return f"it does not show {job.video_id}, for which {job.job_id} waits"
     return None
 

@@ -10,7 +10,6 @@ from render_service.recovery.assignment import ANOTHER_TIME, Finding
 from render_service.recovery.attempts import Attempt
 from render_service.recovery.search import Sightings
 from render_service.runtime.documents import job_document
-from render_service.session.event_ids import CLAIMED
 from render_service.session.servers import explain_key_to_set
 from sora_adapter.models import Observation
 from sora_adapter.profiles import Profile
@@ -55,7 +54,7 @@ def conclude(
     `has_key` says whether the server was asked with the key of the attempt; None where no record says.
     """
     job = attempt.job
-    if finding.kind == "nothing" and _was_answered_with_anothers(attempt):
+    if finding.kind == "nothing" and attempt.got_anothers:
         return _ask(job, "the server answered with a video that another job has, so it may have made one")
     match finding.kind:
         case "found":
@@ -87,11 +86,6 @@ def _found(job: Job, video: Observation, seen: Sightings) -> Settlement:
         return _ask(job, f"{told} a video of this shape, and the server shows no prompt to compare", (video,))
     made = datetime.fromtimestamp(video.created_at or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return Settlement(job, "recovered", f"the server made {video.video_id} at {made}, as asked")
-
-
-def _was_answered_with_anothers(attempt: Attempt) -> bool:
-    error = attempt.lost.error if attempt.lost else None
-    return error is not None and error.code == CLAIMED
 
 
 def _nothing(

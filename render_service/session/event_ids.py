@@ -14,6 +14,7 @@ CLAIMED = "video_of_another_job"
 """Error code of an attempt that a server answered with a video which another job has."""
 
 _CLAIMS = uuid.UUID("0d8a2c55-7f0e-5d0b-9a43-6f1f4b8f2e90")
+_LATE_CLAIMS = uuid.UUID("3b0f6f0e-58b5-4b43-a9d7-2a7c3c1c3f6d")
 _REQUESTS = uuid.UUID("5f0c3f0e-9c1b-5f5b-8a52-6d4a3f2f7c11")
 _SPOOLED = uuid.UUID("8c1f5f0a-0d8e-5b7c-9a54-2f3f7b1d6a90")
 _RECEIPTS = uuid.UUID("c3f0a6f4-53a5-5c44-9d0c-0b7b9f3b8f11")
@@ -23,12 +24,18 @@ _NOTES = uuid.UUID("94de8260-89b2-4f9c-a2bb-6123d485bf76")
 _BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
 
 
-def claim_id(profile: str, video_id: str) -> str:
+def claim_id(server: str, video_id: str) -> str:
     """Return the event id of the claim to a video, which belongs to one job.
 
-    It is that of ``submission.accepted``, ``submission.recovered`` and ``render.adopted`` alike.
+    It is that of ``submission.accepted``, ``submission.recovered`` and ``render.adopted`` alike. `server` is
+    what `servers.server_name` returns; older records have the name of the profile in its place.
     """
-    return _made_from(_CLAIMS, profile, video_id)
+    return _made_from(_CLAIMS, server, video_id)
+
+
+def late_claim_id(attempt_id: str) -> str:
+    """Return the event id of the note that the answer to a lost attempt named a video of another job."""
+    return _made_from(_LATE_CLAIMS, attempt_id)
 
 
 def request_id(request_key: str | None) -> str:

@@ -28,6 +28,7 @@ from ledger.events import (
     SubmissionAbsent,
     SubmissionAccepted,
     SubmissionIntended,
+    SubmissionRecovered,
     SubmissionRejected,
     SubmissionUnknown,
     Variant,
@@ -36,6 +37,7 @@ from ledger.events import (
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import E, Entry, Record, entries
+from render_service.session.event_ids import CLAIMED, late_claim_id
 
 Decision = RenderDecided | RenderDenied | RenderHeld
 AnswerEvent = ApprovalGranted | ApprovalRefused
@@ -199,6 +201,20 @@ class JobHistory(StreamHistory):
         """Where the answer to the last attempt was given up, whatever was found out after that."""
         lost = self.last_of(SubmissionUnknown)
         return lost if lost and self._is_of_last_attempt(lost.record) else None
+
+    @cached_property
+    def claims(self) -> list[Entry[SubmissionAccepted | SubmissionRecovered]]:
+        """What gave the job a video that it had asked for: an answer, or a search for a lost one."""
+        return _in_order(self.all_of(SubmissionAccepted), self.all_of(SubmissionRecovered))
+
+    @property
+    def got_video_of_another(self) -> bool:
+        """Whether the last attempt was answered with a video of another job, be it after it was lost."""
+        if self.lost is None or self.intent is None:
+            return False
+        error, note = self.lost.event.error, late_claim_id(self.intent.event.attempt_id)
+        is_said = error is not None and error.code == CLAIMED
+        return is_said or any(record.event_id == note for record in self.records)
 
     def _is_of_last_attempt(self, record: Record) -> bool:
         return self.intent is None or record.version > self.intent.record.version

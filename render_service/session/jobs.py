@@ -7,17 +7,17 @@ from ledger.events import (
     CostSettled,
     ErrorDetail,
     Event,
+    NoteRecorded,
     Outcome,
     RenderClosed,
     SubmissionAccepted,
     SubmissionUnknown,
 )
-from ledger.job import Job, fold
-from ledger.log.ledger import Ledger
+from ledger.job import Job, State, fold
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import NEW
-from render_service.session.event_ids import CLAIMED, claim_id
+from render_service.session.event_ids import CLAIMED, late_claim_id
 
 
 def after(job: Job | None, records: Iterable[Record]) -> Job:
@@ -62,16 +62,19 @@ def closed(now: datetime, job: Job, outcome: Outcome, *, cost_usd_micros: int = 
     return RenderClosed(outcome=outcome, duration_ms=duration_ms, cost_usd_micros=cost_usd_micros)
 
 
-def answered_with_anothers(
-    ledger: Ledger, profile: str | None, outcome: SubmissionAccepted
-) -> SubmissionUnknown:
-    """Return what is known of an attempt that the server answered with a video another job has."""
-    claim = ledger.event(claim_id(profile or "", outcome.video_id))
-    owner = claim.stream if claim else "another job"
+def answered_with_anothers(job: Job, outcome: SubmissionAccepted, owner: str) -> tuple[Event, str | None]:
+    """Return what is known of an attempt that was answered with a video of `owner`, and its event id.
+
+    If the attempt was recorded as unknown in the meantime, that is a note, which is made once.
+    """
     said = f"{outcome.video_id} belongs to {owner}, so it may have made another video, or none"
-    return SubmissionUnknown(
+    if job.state is State.UNKNOWN:
+        note = NoteRecorded(text=Private.seal("text", f"The answer came late: {said}."))
+        return note, late_claim_id(outcome.attempt_id)
+    unknown = SubmissionUnknown(
         attempt_id=outcome.attempt_id,
         lost="unreadable",
         error=ErrorDetail(http_status=200, code=CLAIMED, message=Private.seal("error.message", said)),
         provider_request_id=outcome.provider_request_id,
     )
+    return unknown, None

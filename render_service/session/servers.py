@@ -16,14 +16,13 @@ from urllib.parse import urlsplit
 
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
+from ledger.store.interface import JobFilter
 from render_service.runtime.errors import KeyMissing, ProfileRetired, WrongServer
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
+from render_service.session.event_ids import claim_id
 from render_service.session.history import JobHistory
 from sora_adapter.profiles import Profile, profile, profiles
-
-if TYPE_CHECKING:
-    from sora_adapter.client import VideosClient
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
@@ -166,6 +165,45 @@ def address_in_use(settings: Settings, server: Profile) -> str | None:
 def is_same_server(one: str, other: str) -> bool:
     """Say whether two base URLs name one server: scheme, host, port and path, however they are spelled."""
     return _parts(one) == _parts(other)
+
+
+def server_name(profile_name: str, address: str | None) -> str:
+    """Return the name of a server in claims: one name for all profiles and spellings of its base URL.
+
+    The embedded sandbox, whose port changes, and a server without an address have the name of the profile.
+    """
+    if profile_name == SANDBOX or address is None:
+        return profile_name
+    scheme, host, port, path = _parts(address)
+    return f"{scheme}://{host}:{port}{path}"
+
+
+def server_name_in_use(settings: Settings, profile_name: str) -> str:
+    """Return the name of the server that a call for the profile goes to."""
+    return server_name(profile_name, address_in_use(settings, profile(profile_name, settings.profiles_file)))
+
+
+def job_of_video(ledger: Ledger, profile_name: str, address: str | None, video_id: str) -> Job | None:
+    """Return the job that has a video of the server at `address`; None if none has.
+
+    Whatever profile it was submitted under: two of them may name one server. Older claims do not name the
+    server, and are found by their jobs.
+    """
+    claim = ledger.event(claim_id(server_name(profile_name, address), video_id))
+    if claim is not None:
+        return ledger.job(claim.stream)
+    jobs = ledger.jobs(JobFilter(video_id=video_id))
+    return next((job for job in jobs if is_at(ledger, job, profile_name, address)), None)
+
+
+def is_at(ledger: Ledger, job: Job, profile_name: str, address: str | None) -> bool:
+    """Say whether `job` belongs to the server at `address`; by its profile where no address is known."""
+    if SANDBOX in {job.profile, profile_name}:
+        return job.profile == profile_name
+    recorded = server_of(ledger, job)
+    if recorded is None or address is None:
+        return job.profile == profile_name
+    return is_same_server(recorded, address)
 
 
 def check_server(settings: Settings, ledger: Ledger, job: Job) -> None:

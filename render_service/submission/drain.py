@@ -107,7 +107,9 @@ def _left(session: Session, job: Job, spooled: Spooled, drafts: Sequence[Draft])
         return list(drafts)
     accepted = drafts[0].event
     assert isinstance(accepted, SubmissionAccepted)  # no other outcome has an id others may have
-    return [session.draft(answered_with_anothers(session.ledger, job.profile, accepted))]
+    event, event_id = answered_with_anothers(job, accepted, there.stream)
+    is_said = event_id is not None and session.ledger.event(event_id) is not None
+    return [] if is_said else [session.draft(event, event_id=event_id)]
 
 
 def _append(session: Session, job: Job, spooled: Spooled, left: list[Draft] | None, done_id: str) -> bool:

@@ -6,6 +6,7 @@ While the ledger cannot be written the answer is kept in the spool.
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import assert_never
 
@@ -26,13 +27,16 @@ from ledger.events import (
 )
 from ledger.job import Job, State
 from ledger.record import Draft, timestamp
+from ledger.store.interface import ANY
 from render_service.runtime.errors import AnsweredTooLate, AnswerSpooled
 from render_service.session.event_ids import claim_id
 from render_service.session.jobs import answered_with_anothers, closed
+from render_service.session.servers import address_in_use, job_of_video, server_name_in_use
 from render_service.session.session import Session
 from render_service.submission import spool
 from render_service.submission.spool import Spooled, SpooledDraft
 from sora_adapter.messages import Submission
+from sora_adapter.profiles import profile
 
 FIRST_PAUSE_S = 0.25
 
@@ -174,16 +178,35 @@ async def _recorded_or_kept(
 
 async def _recorded(session: Session, job: Job, outcome: Submission, drafts: list[Draft]) -> Job:
     try:
+        if isinstance(outcome, SubmissionAccepted):
+            await asyncio.to_thread(_check_is_free, session, job, outcome)
         return await _advanced(session, job, drafts)
     except EventIdConflict:
         now = await session.job(job.job_id)
         if _is_settled_so(now, outcome) or not isinstance(outcome, SubmissionAccepted):
             return now
         session.log.warning("video.claimed_twice", job_id=job.job_id, video_id=outcome.video_id)
-        if now.state is State.UNKNOWN:  # that is what it was recorded as in the meantime
-            return now
-        unknown = await asyncio.to_thread(answered_with_anothers, session.ledger, now.profile, outcome)
-        return await _advanced(session, now, [session.draft(unknown)])
+        owner = await asyncio.to_thread(_owner, session, now, outcome)
+        event, event_id = answered_with_anothers(now, outcome, owner.job_id if owner else "another job")
+        said = session.draft(event, event_id=event_id)
+        if now.state is not State.UNKNOWN:
+            return await _advanced(session, now, [said])
+        with suppress(EventIdConflict):  # it is recorded already
+            await session.append(job.job_id, ANY, [said])
+        return await session.job(job.job_id)
+
+
+def _owner(session: Session, job: Job, outcome: SubmissionAccepted) -> Job | None:
+    name = job.profile or ""
+    address = address_in_use(session.settings, profile(name, session.settings.profiles_file))
+    return job_of_video(session.ledger, name, address, outcome.video_id)
+
+
+def _check_is_free(session: Session, job: Job, outcome: SubmissionAccepted) -> None:
+    """Raise `EventIdConflict` if a job has the video, even if its claim is older than server names."""
+    owner = _owner(session, job, outcome)
+    if owner is not None:
+        raise EventIdConflict(f"{outcome.video_id} belongs to {owner.job_id}")
 
 
 async def _advanced(session: Session, job: Job, drafts: list[Draft]) -> Job:
@@ -230,7 +253,8 @@ def _too_late(job: Job, outcome: Submission) -> AnsweredTooLate:
 
 def _draft(session: Session, job: Job, event: Event) -> Draft:
     if isinstance(event, SubmissionAccepted):
-        return session.draft(event, event_id=claim_id(job.profile or "", event.video_id))
+        server = server_name_in_use(session.settings, job.profile or "")
+        return session.draft(event, event_id=claim_id(server, event.video_id))
     return session.draft(event)
 
 

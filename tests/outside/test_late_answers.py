@@ -72,3 +72,26 @@ def test_a_refusal_that_waited_in_a_file_does_not_end_the_next_attempt(outside: 
     assert (len(server.bills()), kept(ana)) == (1, [])
     assert json.loads(answered)["id"] == third.document["id"] == server.bills()[0]["id"]
     assert ana("verify").code == 0
+
+
+def test_a_late_answer_with_the_video_of_another_job_is_recorded_and_left_to_a_person(
+    outside: Outside, person: Any
+) -> None:
+    server = outside(same_id="video_same", creates=["ok", "slow@2"])
+    person = person.at(server)
+    owner = person("create", "--prompt", "an owl flies", "--no-augment").document["job_id"]
+    late = person.start("create", "--prompt", "a fox runs", "--no-augment")
+    arrived(server, 2)
+    late.send_signal(signal.SIGSTOP)
+    [job] = {each["job_id"] for each in person("jobs").document["jobs"]} - {owner}
+    person("reconcile", job, "--grace", "0")  # as if nobody were waiting
+    late.send_signal(signal.SIGCONT)
+    _, err = late.communicate(timeout=60)
+    assert late.returncode == 6, err
+    assert f"The answer came late: video_same belongs to {owner}" in person("show", job).out
+    [settlement] = person("reconcile", job).document["settlements"]
+    assert (settlement["verdict"], settlement["why"].split(",")[0]) == (
+        "needs_person",
+        "the server answered with a video that another job has",
+    )
+    assert person("verify").code == 0

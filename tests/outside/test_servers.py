@@ -1,6 +1,9 @@
 """A job belongs to a server: what another server says about it is neither asked for nor recorded."""
 
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from tests.outside.conftest import Outside, Person
 
@@ -170,4 +173,62 @@ def test_a_file_that_never_decodes_is_given_up(outside: Start, person: Person) -
     assert held(person) == 400_000
     assert person("give-up", job, "--reason", "it never decodes").code == 0
     assert held(person) == 0
+    verified(person)
+
+
+def with_two_profiles(person: Person) -> Person:
+    """Return the same person under a second profile that names the same server."""
+    profiles = Path(person.environment["SORA_LEDGER_PROFILES"])
+    profiles.write_text(f"{profiles.read_text()}[second]\nlike = 'custom'\nlist_proves_absence = true\n")
+    return person.with_(SORA_LEDGER_PROFILE="second")
+
+
+@pytest.mark.parametrize("command", ["poll", "adopt"])
+def test_a_video_has_one_job_under_whatever_profile_it_is_named(
+    outside: Start, person: Person, command: str
+) -> None:
+    server = outside()
+    person = person.at(server)
+    job = created(person)
+    [bill] = server.bills()
+    second = with_two_profiles(person)
+    ended = second(command, "--id", bill["id"])
+    assert (ended.code, {each["job_id"] for each in second("jobs").document["jobs"]}) == (0, {job}), ended.err
+    assert second("audit").document["findings"] == []
+    verified(person)
+
+
+def lost(person: Person) -> str:
+    ended = person("create", "--prompt", "A teal coupe in the desert", "--no-augment")
+    assert ended.code == 6, ended.err
+    return str(ended.document["job_id"])
+
+
+def verdict_for(person: Person, job: str) -> str:
+    [settlement] = person("reconcile", job, "--grace", "0").document["settlements"]
+    return str(settlement["verdict"])
+
+
+def test_a_lost_video_of_one_profile_is_not_given_to_a_job_of_another(outside: Start, person: Person) -> None:
+    server = outside(creates=["lost-answer", "lost-request"])
+    person = person.at(server)
+    second = with_two_profiles(person)
+    first, other = lost(person), lost(second)
+    assert (verdict_for(second, other), verdict_for(person, first)) == ("waiting", "recovered")
+    verified(person)
+
+
+def test_a_lost_video_is_found_under_another_spelling_of_the_address(outside: Start, person: Person) -> None:
+    server = outside(creates=["lost-answer"])
+    job = lost(person.with_(OPENAI_BASE_URL=f"{server.base_url.replace('http', 'HTTP')}/"))
+    assert verdict_for(person.at(server), job) == "recovered"
+
+
+def test_a_video_of_another_server_with_the_same_id_does_not_hide_a_lost_one(
+    outside: Start, person: Person
+) -> None:
+    first, second = outside(same_id="video_1"), outside(same_id="video_1", creates=["lost-answer"])
+    created(person.at(first))
+    person = person.at(second)
+    assert verdict_for(person, lost(person)) == "recovered"
     verified(person)

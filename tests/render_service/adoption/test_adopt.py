@@ -13,6 +13,7 @@ from render_service.adoption.adopt import adopt, take_in
 from render_service.adoption.archive import _together, archive
 from render_service.adoption.server_library import list_all
 from render_service.session.event_ids import claim_id
+from render_service.session.servers import server_name
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
@@ -82,7 +83,13 @@ async def test_the_later_of_two_adoptions_finds_the_job_of_the_earlier(
 
 
 async def test_the_same_id_at_another_server_is_another_video() -> None:
-    assert claim_id("custom", "video_1") != claim_id("sandbox", "video_1")
+    one, other = (server_name("custom", f"http://{host}/v1") for host in ("a.example", "b.example"))
+    assert claim_id(one, "video_1") != claim_id(other, "video_1")
+
+
+@pytest.mark.parametrize("spelling", ["https://a.example/v1/", "HTTPS://A.example:443/v1"])
+async def test_a_server_has_one_name_however_its_address_is_spelled(spelling: str) -> None:
+    assert server_name("openai", spelling) == server_name("custom", "https://a.example/v1")
 
 
 async def test_a_video_the_server_does_not_have_is_not_adopted(session: Session) -> None:

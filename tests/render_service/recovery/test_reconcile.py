@@ -24,6 +24,7 @@ from render_service.adoption.adopt import take_in
 from render_service.recovery.attempts import open_attempts
 from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job
 from render_service.session.event_ids import claim_id
+from render_service.session.servers import server_name
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.resume import resume
@@ -476,7 +477,7 @@ async def test_a_video_that_another_job_got_in_between_is_not_recovered(
         got = SubmissionRecovered(
             attempt_id=other.attempt_id, video_id=video["id"], how="list", status="queued"
         )
-        claim = claim_id(other.profile, video["id"])
+        claim = claim_id(server_name("openai", session.settings.base_url), video["id"])
         await session.advance(other, [session.draft(got, event_id=claim)])
 
     before_recording(claimed)

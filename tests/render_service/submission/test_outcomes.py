@@ -19,6 +19,7 @@ from ledger.record import Draft
 from ledger.store.interface import ANY
 from render_service.runtime.errors import AnsweredTooLate
 from render_service.session.event_ids import claim_id
+from render_service.session.servers import server_name
 from render_service.session.session import Session
 from render_service.submission import outcomes
 from render_service.submission.outcomes import Keeping, record_outcome
@@ -62,7 +63,8 @@ def accepted(video_id: str = "video_1") -> SubmissionAccepted:
 async def test_an_acceptance_claims_its_video(submitting: Any) -> None:
     session, job = await submitting()
     await record_outcome(session, job, accepted(), goes_on=False)
-    claim = session.ledger.event(claim_id("openai", "video_1"))
+    server = server_name("openai", session.settings.base_url)
+    claim = session.ledger.event(claim_id(server, "video_1"))
     assert (claim.type, claim.stream) == ("submission.accepted", job.job_id)
 
 
@@ -82,6 +84,18 @@ async def test_an_answer_with_the_video_of_another_job_leaves_the_outcome_unknow
         f"video_1 belongs to {first.job_id}, so it may have made another video, or none",
     )
     assert intact()
+
+
+async def test_an_older_claim_that_names_the_profile_is_respected(
+    submitting: Any, event: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, first = await submitting("a fox")
+    _, second = await submitting("an owl")
+    with monkeypatch.context() as older:
+        older.setattr("render_service.submission.outcomes.server_name_in_use", lambda _, profile: profile)
+        await record_outcome(session, first, accepted(), goes_on=False)
+    job = await record_outcome(session, second, accepted(), goes_on=False)
+    assert (job.state, event(job, SubmissionUnknown).error.code) == (State.UNKNOWN, "video_of_another_job")
 
 
 async def test_an_acceptance_follows_on_an_attempt_that_was_taken_for_lost(submitting: Any) -> None:
@@ -135,12 +149,13 @@ async def test_an_acceptance_of_an_attempt_that_got_another_video_says_how_to_ad
     await session.advance(unknown, [found(session, "video_9")])
     with pytest.raises(AnsweredTooLate, match="`sora-ledger adopt --id video_1` takes it in"):
         await record_outcome(session, job, accepted(), goes_on=False)
-    assert session.ledger.event(claim_id("openai", "video_1")) is None
+    assert session.ledger.event(claim_id(server_name("openai", session.settings.base_url), "video_1")) is None
 
 
 def found(session: Session, video_id: str) -> Draft:
     recovered = SubmissionRecovered(attempt_id="attempt_2", video_id=video_id, how="list", status="queued")  # type: ignore[arg-type]
-    return session.draft(recovered, event_id=claim_id("openai", video_id))
+    server = server_name("openai", session.settings.base_url)
+    return session.draft(recovered, event_id=claim_id(server, video_id))
 
 
 @pytest.mark.parametrize("slow", [False, True])
