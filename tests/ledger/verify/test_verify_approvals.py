@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ledger import events as e
+from ledger.job import TRANSITIONS, State
 from ledger.log.bundle import Scope
 from ledger.log.ledger import Ledger
 from ledger.record import ActorSource
@@ -263,6 +264,18 @@ def test_approved_as_an_input_alone_permits_nothing(office: Office, found: Any) 
     office.ask()
     office.decide()
     assert found() == [(NOT_PERMITTED, 4)]
+
+
+def test_a_bundle_of_a_decision_after_a_hold_that_nobody_answered_is_found_out(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRANSITIONS[State.HELD], "render.decided", State.DECIDED)  # the writer is a forger
+    office.ask()
+    office.hold()
+    office.activate(policy(approvals=[]))
+    office.decide()
+    findings = outcome(office.ledger, tmp_path, Scope()).findings
+    assert [(finding.code, finding.position) for finding in findings] == [(NOT_PERMITTED, 6)]
 
 
 UNAPPROVED: dict[str, dict[str, Any]] = {
