@@ -16,6 +16,7 @@ from ledger.job import Job
 from ledger.log.opening import open_ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
+from render_service.api import sessions
 from render_service.rules.policies import InForce
 from render_service.runtime.settings import Settings, read_settings
 from render_service.runtime.telemetry import Log, Trace
@@ -59,7 +60,9 @@ async def at(
     async with AsyncExitStack() as stack:
 
         def open_session(base_url: str) -> Session:
-            session = open_session(replace(settings, base_url=base_url), TRACE, Log(TRACE, quiet=True))
+            session = sessions.open_session(
+                replace(settings, base_url=base_url), TRACE, Log(TRACE, quiet=True)
+            )
             stack.push_async_callback(session.close)
             return session
 
