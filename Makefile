@@ -13,6 +13,7 @@ test: .venv/ready       ## every test
 
 soak: .venv/ready       ## the tests that take minutes, not seconds
 	$(BIN)/pytest -m soak --numprocesses auto --timeout 7200
+	$(BIN)/pytest -m "hypothesis and not soak" --hypothesis-profile random --numprocesses auto --timeout 1800
 
 lint: .venv/ready       ## ruff, all rules, and its formatter
 	$(BIN)/ruff check .

@@ -54,7 +54,7 @@ def test_every_name_in_the_table_belongs_to_an_event() -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 60 // 100, deadline=None)
 def test_random_walks_fold_the_same_in_the_job_and_in_verify(
     vocabulary: ModuleType, data: st.DataObject
 ) -> None:

@@ -507,7 +507,7 @@ def test_a_truncated_bundle_is_refused(original: bytes, part: float) -> None:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings.default.max_examples * 150 // 100, deadline=None)
 def test_a_bundle_with_changed_bytes_is_refused_or_reported_or_says_the_same(
     original: bytes, data: st.DataObject
 ) -> None:
@@ -532,7 +532,7 @@ LINES = st.binary(max_size=60) | st.sampled_from(
     st.integers(0, 9),
     LINES,
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings.default.max_examples * 150 // 100, deadline=None)
 def test_a_hostile_line_is_reported(original: bytes, name: str, at: int, line: bytes) -> None:
     def put(content: bytes) -> bytes:
         lines = content.split(b"\n")
@@ -545,7 +545,7 @@ def test_a_hostile_line_is_reported(original: bytes, name: str, at: int, line: b
 
 
 @given(st.dictionaries(st.sampled_from(["build", "files", "format", "scope", "verifier"]), LINES.map(repr)))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings.default.max_examples * 50 // 100, deadline=None)
 def test_a_hostile_manifest_is_refused_or_reported(original: bytes, changes: dict[str, str]) -> None:
     manifest = canonical_json(json.loads(unpacked(original)["manifest.json"]) | changes)
     try:

@@ -105,7 +105,7 @@ def outcomes(group: Sequence[AppendRequest]) -> list[Any]:
     ]
 
 
-@hypothesis_settings(max_examples=40)
+@hypothesis_settings(max_examples=hypothesis_settings.default.max_examples * 40 // 100)
 @given(wishes)
 def test_a_group_leaves_what_its_appends_leave_one_after_the_other(
     drafts: dict[tuple[str, int], Any], begin: Any, wished: list[tuple[Any, ...]]

@@ -78,14 +78,14 @@ def test_roots_are_those_of_the_cctv_vectors(size: int) -> None:
 
 
 @given(st.integers(0, 600))
-@settings(max_examples=30)
+@settings(max_examples=settings.default.max_examples * 30 // 100)
 def test_the_frontier_gives_the_root_of_the_recursive_definition(size: int) -> None:
     leaves = [leaf_hash(b"%d" % i) for i in range(size)]
     assert grown(leaves).root() == recursive_root(leaves)
 
 
 @given(st.integers(0, 600))
-@settings(max_examples=30)
+@settings(max_examples=settings.default.max_examples * 30 // 100)
 def test_the_tree_of_verify_agrees_on_root_frontier_and_tiles(size: int) -> None:
     ours, theirs = Frontier(), Tree()
     our_tiles, their_tiles = [], []

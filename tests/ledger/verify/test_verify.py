@@ -411,7 +411,7 @@ VALUES = st.binary(max_size=40) | st.text(max_size=20) | st.integers(0, 2**63 - 
         st.tuples(st.sampled_from(COLUMNS), VALUES, st.booleans(), st.integers(0, 20)), min_size=1, max_size=4
     )
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=settings.default.max_examples * 80 // 100, deadline=None)
 def test_garbage_in_any_column_never_makes_verify_raise(original: Path, garbage: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.db"
@@ -460,7 +460,7 @@ def forged(original: Path, place: int, /, **changes: Any) -> None:
 
 
 @given(st.integers(1, 14), st.dictionaries(FIELDS, JSON, min_size=1), st.sampled_from(sorted(checks.KINDS)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=settings.default.max_examples * 80 // 100, deadline=None)
 def test_a_forged_payload_never_makes_verify_raise(
     original: Path, position: int, payload: dict[str, Any], type_: str
 ) -> None:
@@ -468,7 +468,7 @@ def test_a_forged_payload_never_makes_verify_raise(
 
 
 @given(st.integers(1, 14), st.dictionaries(st.sampled_from(sorted(checks.RECORD_KEYS)), JSON, min_size=1))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=settings.default.max_examples * 80 // 100, deadline=None)
 def test_a_record_of_odd_values_never_makes_verify_raise(
     original: Path, position: int, changes: dict[str, Any]
 ) -> None:

@@ -224,7 +224,7 @@ def test_a_checkpoint_of_the_writer_is_read_and_its_signature_found() -> None:
 
 
 @given(st.integers(0, 400), st.binary(max_size=2))
-@settings(max_examples=300)
+@settings(max_examples=settings.default.max_examples * 300 // 100)
 def test_both_readers_of_checkpoints_agree(at: int, put: bytes) -> None:
     data = HEAD.to_bytes()
     data = data[: at % len(data)] + put + data[at % len(data) + 1 :]
