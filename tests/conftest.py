@@ -28,7 +28,7 @@ from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 
 # The time of an example depends on the machine. The verdict on a commit must not depend on chance, so the
-# examples are the same in every run, and few; `make soak` draws more, at random (`--hypothesis-profile random`).
+# examples are the same in every run, and few; `make soak` draws more, at random.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", settings.get_profile("random"), derandomize=True, max_examples=25)
 settings.load_profile("same")
