@@ -74,6 +74,15 @@ class Invocation:
             authority=authority,
         )
 
+    def drain_spool(self) -> None:
+        """Record the answers that wait in files; for commands that write the ledger without a session."""
+
+        async def nothing(_: "Session") -> None:
+            return
+
+        if self.settings.may_have_spool:
+            self.session(nothing, begins=True, calls=False)
+
     @cached_property
     def rules(self) -> "Rules":
         """The policy and catalog that decide: those of the ledger, or of the package where there is none.

@@ -91,6 +91,8 @@ def _adopt_all(inv: Invocation) -> None:
     inv.emit(document, lambda console: console.print(_summary(document)))
     for left in done.left:
         say(f"left alone: {left['video_id']} may be what {left['job_id']} asked for; reconcile --all tells")
+    for missing in done.missing_thumbnails:
+        say(f"note: {missing['video_id']}: its thumbnail is not archived: {missing['error']}")
     for trouble in done.troubles:
         say(f"Error: {trouble['video_id']}: {trouble['error']}")
     if not done.complete:

@@ -90,6 +90,7 @@ def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: s
     if inv.rules.policy.rules_for(Change.BUDGET):
         propose(inv, lambda office: propose_limit(office, budget, usd_micros, why))
         return
+    inv.drain_spool()
     with open_or_create(inv.settings.ledger_url, who, now) as ledger:
         set_limit(ledger, budget, usd_micros, why, now, who)
         _show(inv, ledger)

@@ -39,6 +39,7 @@ def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
     if applies and role is None:
         raise click.UsageError("--apply runs the grants of a role: add --role NAME")
     beginning = begin(inv.settings, inv.trace, role=role, applies=applies)
+    inv.drain_spool()
     inv.emit(beginning.document(), lambda console: _text(console, beginning))
     if role is not None and not applies:
         say("run these as the owner of the tables, or repeat with --apply")

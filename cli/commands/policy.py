@@ -113,6 +113,7 @@ def activate_command(inv: Invocation, *, file: Path, catalog_file: Path | None, 
     if inv.rules.policy.rules_for(Change.POLICY):
         propose(inv, lambda office: propose_activation(office, rules, why))
         return
+    inv.drain_spool()
     record = activate(inv.settings, inv.trace, utc_now(), rules, why)
     document = _document(rules) | {"activated": _activated(record)}
     inv.emit(document, lambda console: console.print(f"{_named(rules)} decides from now on", markup=False))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.exit_codes import ExitCode, of_error, of_job
+from cli.failures import Failure
 from cli.invocation import Invocation, say
 from ledger.job import Job, State
 from render_service.submission.result import denial, held_for, submission_trouble
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 
 _WAYS_OUT = {
-    State.APPROVED: "it needs one more approval: `sora-ledger approve {id}`, by somebody who has not yet",
     State.REFUSED: "somebody refused it; `sora-ledger show {id}` says who, and why",
     State.FAILED: "the server failed to render it ({code}); `sora-ledger show {id}` has its words",
     State.LOST: "its video can no longer be had; render it again",
@@ -36,7 +36,7 @@ def end(inv: Invocation, job: Job, *, told: bool = False) -> None:
     if code is ExitCode.DONE:
         return
     because = "" if told else f": {way_out(inv, job, *_WITH_A_KEY)}"
-    say(f"Error: {job.job_id} is {job.state}{because}")
+    Failure(code.name.lower(), code, f"{job.job_id} is {job.state}{because}").report()
     raise click.exceptions.Exit(code)
 
 
@@ -48,7 +48,7 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
     with inv.ledger() as ledger:
         if job.state is State.DENIED:
             return denial(ledger, job)
-        if job.state is State.HELD:
+        if job.state in {State.HELD, State.APPROVED}:
             return held_for(ledger, job)
         said = submission_trouble(ledger, job, inv.settings.profiles_file)
     if job.state not in {State.ABSENT, State.REJECTED} or job.request_key is None:

@@ -40,6 +40,7 @@ def answer_change(inv: Invocation, answer: "Callable[[Office], Outcome]") -> Non
 
 
 def _writing(inv: Invocation) -> "Ledger":
+    inv.drain_spool()
     return open_or_create(inv.settings.ledger_url, inv.settings.provenance(inv.trace), utc_now())
 
 

@@ -51,7 +51,8 @@ def _facts(job: Job, assets_url: str) -> Iterable[tuple[str, str]]:
     style = _STATE_STYLE.get(job.state, "red")
     progress = f" {job.progress} %" if job.state is State.RUNNING and job.progress is not None else ""
     code = job.detail_code or job.error_code
-    yield "state", f"[{style}]{job.state}[/]{progress}" + (f" ({escape(code)})" if code else "")
+    words = "partly approved, more approvals needed" if job.state is State.APPROVED else job.state
+    yield "state", f"[{style}]{words}[/]{progress}" + (f" ({escape(code)})" if code else "")
     length = f"{job.seconds} s" if job.seconds is not None else None
     render = (job.model or job.requested_model, job.size, length, job.purpose)
     yield "render", escape(" · ".join(word for word in render if word))  # of an adopted one not all is known

@@ -27,6 +27,7 @@ from sora_adapter.models import Observation
 from sora_adapter.profiles import Profile
 
 AT_ONCE = 4
+UNUSABLE = (AnswerError, ContentTruncated, AssetUnusable)
 FINISHED = (State.COMPLETED, State.STORED)
 
 
@@ -34,8 +35,9 @@ FINISHED = (State.COMPLETED, State.STORED)
 class Archive:
     """What an archiving did: counts of videos, and those that somebody should look at.
 
-    `listed` = `adopted` + `known` + the number of `left`. `stored` and `thumbnails` count the files that
-    were fetched now, `running` the videos to come back for.
+    `listed` = `adopted` + `known` + the number of `left`. `stored` and `thumbnails` count the files that were
+    fetched now, `running` the videos to come back for. An archive is complete without the thumbnails that
+    could not be stored: only videos are paid for.
     """
 
     listed: int = 0
@@ -48,6 +50,7 @@ class Archive:
     lost: int = 0
     left: list[dict[str, str]] = field(default_factory=list)
     troubles: list[dict[str, str]] = field(default_factory=list)
+    missing_thumbnails: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -117,7 +120,7 @@ async def _kept(  # what one video needs
             await _keep(session, profile, job, done)
         except ServerTrouble:
             raise
-        except (AnswerError, ContentTruncated, AssetUnusable) as trouble:
+        except UNUSABLE as trouble:
             done.troubles.append({"video_id": job.video_id or "", "error": str(trouble)})
         if watch:
             watch(done)
@@ -131,10 +134,24 @@ async def _keep(session: Session, profile: Profile, job: Job, done: Archive) -> 
     done.running += job.state is State.RUNNING
     done.failed += job.state is State.FAILED
     done.lost += job.state is State.LOST
-    for variant in (Variant.VIDEO, Variant.THUMBNAIL):
-        if job.status is Status.COMPLETED and job.state in FINISHED and profile.offers(variant):
-            before = job.assets.get(variant)
-            job = await patiently(partial(fetch, session, job, variant))
-            fetched = job.assets.get(variant) != before
-            done.stored += fetched and variant is Variant.VIDEO
-            done.thumbnails += fetched and variant is Variant.THUMBNAIL
+    if job.status is not Status.COMPLETED or job.state not in FINISHED:
+        return
+    if profile.offers(Variant.VIDEO):
+        job, fetched = await _fetch(session, job, Variant.VIDEO)
+        done.stored += fetched
+    if profile.offers(Variant.THUMBNAIL) and job.state in FINISHED:
+        try:
+            job, fetched = await _fetch(session, job, Variant.THUMBNAIL)
+        except ServerTrouble:
+            raise
+        except UNUSABLE as trouble:
+            done.missing_thumbnails.append({"video_id": job.video_id or "", "error": str(trouble)})
+        else:
+            done.thumbnails += fetched
+
+
+async def _fetch(session: Session, job: Job, variant: Variant) -> tuple[Job, bool]:
+    """Return the job with the variant stored, and whether it was fetched now."""
+    before = job.assets.get(variant)
+    job = await patiently(partial(fetch, session, job, variant))
+    return job, job.assets.get(variant) != before

@@ -147,9 +147,15 @@ def how_to_sign(policy: Policy) -> str:
     )
 
 
+def takes_signature(asked: Record, hold: RenderHeld, policy: Policy) -> bool:
+    """Return whether an approval of what is held has to be signed."""
+    rules = (rule for rule in policy.approvals or () if rule.code in hold.reason_codes)
+    source = asked.envelope["actor_source"]
+    return source in {*CLAIMED, ActorSource.SIGNATURE} or any(rule.wants_signature for rule in rules)
+
+
 def who_may_answer(asked: Record, hold: RenderHeld, policy: Policy) -> str:
     """Say in a sentence who may answer for what is held, and how."""
-    rules = [rule for rule in policy.approvals or () if rule.code in hold.reason_codes]
     if asked.envelope["actor_source"] in CLAIMED:
         return (
             f"it was requested as {asked.actor}, a name that anybody can take with --actor or "
@@ -157,8 +163,7 @@ def who_may_answer(asked: Record, hold: RenderHeld, policy: Policy) -> str:
             f"{how_to_sign(policy)}; "
             "requested under a login, or signed with --key FILE, it takes one fewer"
         )
-    signed = asked.envelope["actor_source"] == ActorSource.SIGNATURE
-    if signed or any(rule.wants_signature for rule in rules):
+    if takes_signature(asked, hold, policy):
         return f"another person has to approve it and {how_to_sign(policy)}"
     return f"another person has to approve it, under another login than {asked.actor}"
 

@@ -8,7 +8,7 @@ from decision.engine.explain import what_now, why
 from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.job import Job
 from ledger.log.ledger import Ledger
-from render_service.approvals.approvers import who_may_answer
+from render_service.approvals.approvers import takes_signature, who_may_answer
 from render_service.rules.overrides import Override
 from render_service.rules.policies import Rules, active_rules
 from render_service.runtime.errors import NotReady
@@ -66,9 +66,12 @@ def held_for(ledger: Ledger, job: Job) -> str:
     """Return who has to answer for `job`, which waits for a person, and with which commands."""
     history = JobHistory.of(ledger, job)
     hold = history.all_of(RenderHeld)[-1].event
-    who = who_may_answer(history.first, hold, active_rules(ledger).policy)
+    policy = active_rules(ledger).policy
+    who = who_may_answer(history.first, hold, policy)
+    key = " --key FILE" if takes_signature(history.first, hold, policy) else ""
     return (
-        f"{who}: `sora-ledger approve {job.job_id}`; `sora-ledger cancel {job.job_id}` withdraws the request"
+        f"{who}: `sora-ledger approve {job.job_id}{key}`; "
+        f"`sora-ledger cancel {job.job_id}` withdraws the request"
     )
 
 

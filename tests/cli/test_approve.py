@@ -1,5 +1,6 @@
 """Answering for what is held, on the command line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,26 @@ def test_who_asked_under_a_typed_name_is_told_at_once_that_it_takes_a_signature(
 
 def test_who_has_to_sign_is_named_when_a_render_is_held(sora: Any, held: str) -> None:
     assert "sign with --key FILE (keys of: maria)" in sora("poll", held).error
+
+
+def test_the_next_commands_of_a_held_render_sign_where_a_signature_is_needed(sora: Any, held: str) -> None:
+    failed = json.loads(sora("status", held).err.splitlines()[-1])
+    commands = [f"sora-ledger approve {held} --key FILE", f"sora-ledger cancel {held}"]
+    assert (failed["code"], failed["exit_code"], failed["next"]) == ("denied", 3, commands)
+
+
+def test_a_render_that_needs_a_second_approval_is_not_shown_as_approved(sora: Any, held: str) -> None:
+    one = Path("team.toml").read_text(encoding="utf-8")
+    two = one.replace("\nsigned = true", "\nsigned = true\npeople = 2")
+    bo = sora("key", "new", "bo.key", "--name", "bo").document["verifier"]
+    more = two.replace("\nmaria = ", f'\nbo = ["{bo}"]\nmaria = ')
+    Path("two.toml").write_text(more, encoding="utf-8")
+    assert sora("policy", "activate", "two.toml", "--reason", "finals need two").code == 0
+    job = sora("create", "--prompt", "an owl", "--purpose", "final", "--key", "ana.key").document["job_id"]
+    assert sora("approve", job, "--key", "maria.key").document["approvals_needed"] == 1
+    assert "partly approved, more approvals needed" in sora("show", job, "--format=text").out
+    assert sora("show", job).document["job"]["state"] == "approved"
+    assert f"sora-ledger approve {job} --key FILE" in sora("status", job).error
 
 
 def test_what_was_held_and_is_withdrawn_names_no_next_step(sora: Any, held: str) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Outside = Callable[..., Any]
 PROMPT = ("--prompt", "a fox runs", "--no-augment")
 
@@ -66,6 +68,28 @@ def test_an_answer_on_a_full_disk_is_kept_told_and_recorded_by_the_next_command(
     assert (polled.code, polled.document["id"]) == (0, bill["id"])
     assert (kept(ana), len(server.bills()), ana("verify").code) == ([], 1, 0)
     assert types(ana)[3:6] == ["submission.intended", "submission.accepted", "submission.spooled"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("budget", "set", "all", "--limit", "5"),
+        ("policy", "activate", "team.toml", "--reason", "agreed"),
+        ("init",),
+    ],
+    ids=" ".join,
+)
+def test_every_command_that_writes_records_the_answers_that_wait(
+    outside: Outside, person: Any, command: tuple[str, ...]
+) -> None:
+    server = outside(creates=["slow@0.7"])
+    ana = person.at(server)
+    cut_off(ana, server, "create", *PROMPT)
+    assert len(kept(ana)) == 1
+    packaged = ana("policy", "show", "--packaged", "policy").out
+    Path(ana.folder, "team.toml").write_text(packaged.replace('name = "default"', 'name = "team"'))
+    assert (ana(*command).code, kept(ana)) == (0, [])
+    assert {"submission.accepted", "submission.spooled"} <= set(types(ana))
 
 
 def test_an_answer_survives_a_kill_while_the_ledger_is_tried_again(outside: Outside, person: Any) -> None:

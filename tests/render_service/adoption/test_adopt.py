@@ -8,14 +8,15 @@ import httpx2
 import pytest
 
 from ledger.events import CostSettled, Outcome, RenderAdopted, Status, Variant
-from ledger.job import State
+from ledger.job import Job, State
 from render_service.adoption.adopt import adopt, take_in
 from render_service.adoption.archive import _together, archive
 from render_service.adoption.server_library import list_all
+from render_service.runtime.errors import AssetUnusable
 from render_service.session.event_ids import claim_id
 from render_service.session.servers import server_name
 from render_service.session.session import Session
-from render_service.settlement.settle import settle
+from render_service.settlement.settle import fetch, settle
 from render_service.submission.submit import place
 from sora_adapter.errors import OperationUnsupported, ServerUnreachable, VideoNotFound
 from sora_adapter.models import Observation
@@ -124,6 +125,21 @@ async def test_an_archive_holds_every_video_and_its_files(
     assert {job.video_id for job in session.ledger.jobs()} == ids
     assert {job.outcome for job in session.ledger.jobs()} == {Outcome.STORED, Outcome.FAILED}
     assert (done.complete, intact()) == (True, True)
+
+
+async def test_an_archive_is_complete_without_a_thumbnail_that_cannot_be_stored(
+    session: Session, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch_videos_only(session: Session, job: Job, variant: Variant) -> Job:
+        if variant is Variant.THUMBNAIL:
+            raise AssetUnusable("thumbnail: the server sent video/mp4")
+        return await fetch(session, job, variant)
+
+    monkeypatch.setattr("render_service.adoption.archive.fetch", fetch_videos_only)
+    video_id = made()
+    done = await archive(session)
+    assert (done.stored, done.thumbnails, done.troubles, done.complete) == (1, 0, [], True)
+    assert [missing["video_id"] for missing in done.missing_thumbnails] == [video_id]
 
 
 async def test_an_archive_begun_again_fetches_nothing_twice(session: Session, made: Made) -> None:
