@@ -1,9 +1,9 @@
-"""A bundle: records with all that is needed to check them, in one zip file; `docs/FORMAT.md` is normative.
+"""A bundle: records with everything needed to check them, in one zip file; `docs/FORMAT.md` is normative.
 
-It goes by one tree head. Every record in it comes with its payload, its private text as far as it may be
-shown and is still there, and the path to the root; a bundle of the whole tree needs no paths. What the
-payloads cite by digest comes along: policies and catalogs always, stored files on request. The same records
-under the same head give the same bytes.
+A bundle belongs to one tree head. It has, for every record, the payload, the private text that may be shown
+and was not erased, and the path to the root; a bundle of the whole tree needs no paths. It also has what the
+payloads cite by digest: policies and catalogs always, stored files on request. The same records under the
+same head give the same bytes.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ class Scope:
     last: int | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return the scope as the manifest states it."""
+        """Return the scope as in the manifest."""
         if self.job_id is not None:
             return {"kind": "job", "job_id": self.job_id}
         if self.first is not None:
@@ -81,7 +81,7 @@ class Scope:
         return f"positions {self.first} to {self.last}" if self.first is not None else "everything"
 
     def records(self, ledger: Ledger, size: int) -> Iterator[Record]:
-        """Yield the records, as far as they are among the first `size`."""
+        """Yield the records that are among the first `size`."""
         where = RecordFilter(stream=self.job_id)
         after, last = (self.first or 1) - 1, min(self.last or size, size)
         for record in ledger.read(where, after=after):
@@ -92,7 +92,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Cited:
-    """A stored file that a record cites; one without a URI goes by its digest."""
+    """A stored file that a record cites; without a URI it is found by its digest."""
 
     position: int
     sha256: str
@@ -101,7 +101,7 @@ class Cited:
 
 @dataclass
 class Contents:
-    """What went into a bundle; `absent` are cited files that were asked for and could not be had."""
+    """The contents of a bundle; `absent` are requested files that were not available."""
 
     records: int = 0
     texts: int = 0
@@ -112,7 +112,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Wish:
-    """What else belongs in: private text, stored files (`open_asset` gives one's bytes, or None)."""
+    """What to include as well: private text, and stored files (`open_asset` returns the bytes, or None)."""
 
     with_text: bool = True
     open_asset: Callable[[Cited], IO[bytes] | None] | None = None
@@ -123,7 +123,7 @@ class Wish:
 def write_bundle(
     file: IO[bytes], name: str, ledger: Ledger, scope: Scope, head: TreeHead, wish: Wish
 ) -> Contents:
-    """Write the bundle of `scope` under `head` into `file`, which people will call `name`."""
+    """Write the bundle of `scope` under `head` to `file`; `name` is its file name in the README."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
         bundling = _Bundling(_Writing(packed), ledger, scope, head, wish)
         bundling.write(name)
@@ -131,7 +131,7 @@ def write_bundle(
 
 
 class _Writing:
-    """A zip file being written; remembers size and digest of each file."""
+    """A zip file being written; collects the size and digest of each file."""
 
     def __init__(self, packed: zipfile.ZipFile) -> None:
         self._packed = packed
@@ -154,7 +154,7 @@ class _Writing:
 
 
 def _method(source: IO[bytes]) -> int:
-    """Return how to pack `source`: as it is if it would shrink so far that readers take it for a bomb."""
+    """Return the compression for `source`: none if it would shrink so far that readers suspect a zip bomb."""
     size = source.seek(0, io.SEEK_END)
     source.seek(0)
     packer, packed = zlib.compressobj(), 0
@@ -166,7 +166,7 @@ def _method(source: IO[bytes]) -> int:
 
 
 class _Remembered:
-    """The nodes of a log, read 256 at a time and kept for a while: neighbours share most of their paths."""
+    """A cache of a log's nodes, read 256 at a time: neighbouring records share most of their paths."""
 
     def __init__(self, log: Nodes) -> None:
         self._block = lru_cache(maxsize=_BLOCKS)(
@@ -174,13 +174,13 @@ class _Remembered:
         )
 
     def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
-        """Return `count` nodes, which lie within one block as all that proofs ask for do."""
+        """Return `count` nodes of one block; proofs never need nodes across blocks."""
         number, at = divmod(start, _BLOCK)
         return self._block(level, number)[at : at + count]
 
 
 class _Bundling:
-    """One bundle in the making; collects what the payloads cite on the way."""
+    """A bundle being written; collects what the payloads cite."""
 
     def __init__(self, writing: _Writing, ledger: Ledger, scope: Scope, head: TreeHead, wish: Wish) -> None:
         self.writing = writing
@@ -212,7 +212,7 @@ class _Bundling:
         add("manifest.json", canonical_json(manifest))
 
     def _records(self) -> None:
-        """Fill the four files of lines in one pass over the log."""
+        """Write the four JSON Lines files in one pass over the log."""
         size = self.head.checkpoint.size
         names = ["records", "payloads"]
         names += ["proofs"] if self.scope.document()["kind"] != "all" else []
@@ -270,7 +270,7 @@ def _proof_line(log: Nodes, record: Record, size: int, edge: Frontier) -> bytes:
 
 
 def _body_lines(record: Record, parts: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """Yield the private text that `parts` of the payload commit to, as far as it is still there."""
+    """Yield the private text that `parts` of the payload commit to and that was not erased."""
     for part in parts:
         body = record.bodies.get(part["commitment"]) if part.keys() == {"commitment"} else None
         if body is not None:
@@ -285,7 +285,7 @@ def _body_lines(record: Record, parts: Iterable[dict[str, Any]]) -> Iterator[byt
 
 
 def _objects(document: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object in a payload as it is stored, whatever version of its type it is."""
+    """Yield every object in a stored payload, whatever its schema version."""
     rest = [document]
     while rest:
         value = rest.pop()

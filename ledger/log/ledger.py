@@ -1,4 +1,4 @@
-"""`Ledger`: the one way in (`append`) and the ways out (`read`, `follow`, `job`, `jobs`)."""
+"""`Ledger` writes by `append` alone, and reads by `read`, `follow`, `job` and `jobs`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -25,14 +25,14 @@ _CHUNK = 500
 
 
 class Head(NamedTuple):
-    """How long the log is, and the root of its tree."""
+    """The size of the log, and the root of its tree."""
 
     size: int
     root: bytes
 
 
 class Ledger:
-    """A ledger in a store. `append` is the single write path; nothing else changes what is recorded."""
+    """A ledger in a store. `append` is the only way to record; nothing changes recorded events."""
 
     def __init__(self, store: EventStore) -> None:
         self.store = store
@@ -44,7 +44,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
         self.store.close()
 
     def append(
@@ -59,7 +59,7 @@ class Ledger:
 
     @cached_property
     def ledger_id(self) -> str:
-        """The id that the first record gave the ledger; `LedgerUnusable` if it cannot be read."""
+        """The id in the first record; `LedgerUnusable` if it cannot be read."""
         first = next(self.read(limit=1), None)
         if first is None or not isinstance(first.event, LedgerCreated):
             raise LedgerUnusable("the ledger has no id: run `sora-ledger verify`")
@@ -73,7 +73,7 @@ class Ledger:
     def read(
         self, where: RecordFilter = EVERYTHING, *, after: int = 0, limit: int | None = None
     ) -> Iterator[Record]:
-        """Yield records in order, from the position after `after`, with the private text still there."""
+        """Yield records in order, after position `after`, with the private text that was not erased."""
         left = limit
         while left is None or left > 0:
             rows = self.store.rows(after, _CHUNK if left is None else min(_CHUNK, left), where)
@@ -98,9 +98,9 @@ class Ledger:
         interval_s: float = FOLLOW_INTERVAL_S,
         wait: Callable[[float], object] | None = None,
     ) -> Iterator[Record]:
-        """Yield records as `read` does, and then for ever what is appended.
+        """Yield records as `read` does, and then new ones as they are appended, without end.
 
-        The store says when to look; after `interval_s` this looks in any case.
+        The store signals new records; after `interval_s` this reads in any case.
         """
         while True:
             for record in self.read(where, after=after):
@@ -125,14 +125,14 @@ class Ledger:
         by_video = self.store.jobs(JobFilter(video_id=name))
         prefix = name if name.startswith(JOB_PREFIX) else JOB_PREFIX + name
         matches = by_video or self.store.jobs(JobFilter(id_prefix=prefix), limit=5)
-        if not matches or prefix == JOB_PREFIX:  # nothing typed names nothing, not the only job there is
+        if not matches or prefix == JOB_PREFIX:  # an empty name matches nothing
             raise JobNotFound(
                 f"{name!r} is not a job id, a video id or the prefix of a job id in this ledger: "
-                "`sora-ledger jobs` shows what there is"
+                "`sora-ledger jobs` lists the jobs"
             )
         if len(matches) > 1:
             raise AmbiguousJob(
-                f"{name!r} stands for {', '.join(job.job_id for job in matches)}: type more of the id"
+                f"{name!r} is ambiguous: {', '.join(job.job_id for job in matches)}; type more of the id"
             )
         return matches[0]
 
@@ -141,7 +141,7 @@ class Ledger:
         return self.store.jobs(where, limit)
 
     def each_job(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> Iterator[Job]:
-        """Yield jobs, newest first, of which only a part is in memory at a time."""
+        """Yield jobs, newest first, with only a part of them in memory."""
         left = limit
         while left is None or left > 0:
             part = self.jobs(where, _CHUNK if left is None else min(_CHUNK, left))

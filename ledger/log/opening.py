@@ -1,4 +1,4 @@
-"""Opening a ledger at a URL, for reading or for writing, and looks at its tables for `ledger.verify`."""
+"""Opening a ledger at a URL, for reading or for writing, and snapshots of its tables for `ledger.verify`."""
 
 import hashlib
 import json
@@ -37,10 +37,10 @@ def open_store(url: str, *, read_only: bool) -> EventStore:
 
 
 def _check_format(store: EventStore, url: str) -> None:
-    """Refuse a ledger of a newer format; what else may be wrong with its first record, `verify` says.
+    """Refuse a ledger of a newer format; `verify` reports anything else that is wrong with its first record.
 
-    A payload is believed only if it is the one that was recorded: whoever edits it must not be able to turn
-    away everybody who would look.
+    The payload counts only if it matches its hash: an edited payload must not keep anyone from opening the
+    ledger to find the change.
     """
     with suppress(IndexError, KeyError, RecursionError, TypeError, ValueError):
         first = store.rows(0, 1, EVERYTHING)[0]
@@ -50,8 +50,8 @@ def _check_format(store: EventStore, url: str) -> None:
         format_ = json.loads(first.payload)["format"]
         if format_ > FORMAT:
             raise NewerFormat(
-                f"ledger {label_of(url)}: it is of format {format_}, this sora-ledger knows up to format "
-                f"{FORMAT}: it needs one that knows format {format_}; {UPGRADE}"
+                f"ledger {label_of(url)}: it has format {format_}, this sora-ledger knows up to format "
+                f"{FORMAT}: {UPGRADE}"
             )
 
 
@@ -66,7 +66,7 @@ def _open(url: str, *, read_only: bool) -> EventStore:
 
 
 def open_snapshot(url: str) -> "AbstractContextManager[Snapshot]":
-    """Open one consistent look at every table of the ledger at `url`, for `ledger.verify`."""
+    """Open a consistent snapshot of every table of the ledger at `url`, for `ledger.verify`."""
     path = file_of(url)
     if path is None:
         from ledger.store.postgres.snapshot import PostgresSnapshot  # the store in use
@@ -78,7 +78,7 @@ def open_snapshot(url: str) -> "AbstractContextManager[Snapshot]":
 
 
 def open_tail(url: str, since: int) -> "AbstractContextManager[Tail]":
-    """Open a look at what the ledger at `url` has after position `since`, for `ledger.verify.incremental`."""
+    """Open a snapshot of the ledger at `url` after position `since`, for `ledger.verify.incremental`."""
     path = file_of(url)
     if path is None:
         from ledger.store.postgres.snapshot import PostgresTail  # the store in use
@@ -96,17 +96,18 @@ def _open_sqlite(path: Path, *, read_only: bool) -> EventStore:
         )
     if read_only and not path.exists():
         raise LedgerUnusable(
-            f"ledger {path}: there is none yet; `sora-ledger create …` begins it, "
+            f"ledger {path}: it does not exist; `sora-ledger create …` begins it, "
             "--ledger or SORA_LEDGER_URL names another"
         )
-    from ledger.store.sqlite import SqliteStore  # noqa: PLC0415  # only the store that is used is loaded
+    from ledger.store.sqlite import SqliteStore  # noqa: PLC0415  # only the store in use is loaded
 
     if not read_only:
         try:
             make_folders(path.parent)
         except OSError as error:
             raise LedgerUnusable(
-                f"ledger {path}: its folder cannot be made ({error.strerror}): name another with --ledger"
+                f"ledger {path}: its folder cannot be created ({error.strerror}): "
+                "name another file with --ledger"
             ) from error
     return SqliteStore(path, read_only=read_only)
 
@@ -127,5 +128,5 @@ def open_or_create(url: str, provenance: Provenance, now: datetime) -> Ledger:
 def _begin(ledger: Ledger, provenance: Provenance, now: datetime) -> None:
     ledger_id = new_event_id()
     created = LedgerCreated(ledger_id=ledger_id, origin=f"sora-ledger/{ledger_id}", format=FORMAT)
-    with suppress(WrongExpectedVersion):  # another process began it in between
+    with suppress(WrongExpectedVersion):  # another process began the ledger first
         ledger.append([Batch(LEDGER_STREAM, NEW, [draft(created, provenance, now)])])

@@ -1,6 +1,6 @@
-"""Jobs folded afresh from the log: beside the live rows to find drift, or as they stood at some position.
+"""Replay: fold jobs from the log again, to compare them with the live rows or to see them at a position.
 
-Replaying has no effects: it reads, and calls nothing outside. `swap` is the one exception and says so.
+Replay has no effects: it only reads, and calls nothing outside. `swap` is the one exception.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from ledger.store.interface import RecordFilter
 
 
 class Drift(NamedTuple):
-    """A job row that is not what its events say; `live` or `replayed` is None where there is none."""
+    """A job row that differs from its events; `live` or `replayed` is None if there is no such job."""
 
     job_id: str
     live: Job | None
     replayed: Job | None
 
     def fields(self) -> dict[str, tuple[object, object]]:
-        """Return what differs, by field: (live, replayed)."""
+        """Return the differing fields: (live, replayed)."""
         live = self.live.model_dump(mode="json") if self.live else {}
         replayed = self.replayed.model_dump(mode="json") if self.replayed else {}
         names = sorted(live.keys() | replayed.keys())
@@ -28,7 +28,7 @@ class Drift(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """How many jobs the log tells of up to `position`, and how the live rows differ."""
+    """The number of jobs up to `position`, and how the live rows differ."""
 
     position: int
     jobs: int
@@ -36,7 +36,7 @@ class Replay(NamedTuple):
 
 
 def folded(ledger: Ledger, position: int) -> Iterator[Job]:
-    """Fold every job from its first record to the last at or before `position`; one by one, by id."""
+    """Fold every job up to `position`; yield them by id, one at a time."""
     job: Job | None = None
     for row in ledger.store.histories(JOB_PREFIX, position):
         record = Record.from_row(row, {})
@@ -49,7 +49,7 @@ def folded(ledger: Ledger, position: int) -> Iterator[Job]:
 
 
 def jobs_at(ledger: Ledger, position: int) -> dict[str, Job]:
-    """Return every job as it stood at `position`, by id."""
+    """Return every job as of `position`, by id."""
     return {job.job_id: job for job in folded(ledger, position)}
 
 
@@ -60,7 +60,7 @@ def position_at(ledger: Ledger, moment: str) -> int:
 
 
 def replay(ledger: Ledger) -> Replay:
-    """Fold all jobs again and compare them with the live rows; rows that moved on meanwhile are left out."""
+    """Fold all jobs again and compare them with the live rows; rows that have changed since are skipped."""
     position = ledger.head().size
     jobs = 0
     drift: list[Drift] = []
@@ -68,13 +68,13 @@ def replay(ledger: Ledger) -> Replay:
         jobs += replayed is not None
         if live != replayed and (live is None or live.position <= position):
             job = live or replayed
-            assert job is not None  # they differ, so one is there
+            assert job is not None  # they differ, so one of them exists
             drift.append(Drift(job.job_id, live, replayed))
     return Replay(position, jobs, drift)
 
 
 def _paired(lives: Iterator[Job], replays: Iterator[Job]) -> Iterator[tuple[Job | None, Job | None]]:
-    """Yield live and replayed jobs of the same id; both come by id."""
+    """Yield live and replayed jobs of the same id; both iterators are ordered by id."""
     live, replayed = next(lives, None), next(replays, None)
     while live is not None or replayed is not None:
         if replayed is None or (live is not None and live.job_id < replayed.job_id):
@@ -89,5 +89,5 @@ def _paired(lives: Iterator[Job], replays: Iterator[Job]) -> Iterator[tuple[Job 
 
 
 def swap(ledger: Ledger, result: Replay) -> None:
-    """Put replayed jobs in place of the live rows; refused if the ledger has grown since."""
+    """Replace the live rows with the replayed jobs; refused if the ledger has grown since."""
     ledger.store.replace_jobs(folded(ledger, result.position), result.position)

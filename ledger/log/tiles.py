@@ -4,8 +4,8 @@
     tile/<L>/<N>[.p/<W>]        256 hashes of subtrees of 256**L leaves, fewer (W) at the right edge
     tile/entries/<N>[.p/<W>]    the same leaves' records, each after its length (two bytes, big-endian)
 
-Full tiles never change; a folder is extended by writing what is new, and the checkpoint last, so whoever
-reads it meanwhile finds everything the checkpoint needs. Payloads and private text are no part of it.
+Full tiles never change. A folder is extended by writing the new tiles first and the checkpoint last, so a
+reader always finds every tile that the checkpoint needs. Payloads and private text are not part of it.
 """
 
 import os
@@ -33,7 +33,7 @@ class Tile(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where it lies, as the specification names it."""
+        """The path of the tile in the specification."""
         parts = [f"{self.number % 1000:03}"]
         rest = self.number // 1000
         while rest:
@@ -56,9 +56,10 @@ def tiles_between(old: int, new: int) -> Iterator[Tile]:
 
 
 def write_tiles(ledger: Ledger, folder: Path, head: TreeHead, old_size: int) -> int:
-    """Extend the tiles of the first `old_size` records in `folder` to those of `head`; return how many.
+    """Extend the tiles of `old_size` records in `folder` to those of `head`; return how many were written.
 
-    What cannot be written is an OSError; the folder is then what it was, with some tiles too many.
+    An OSError or a crash leaves the old checkpoint with some tiles that it does not need; the next run writes
+    them again.
     """
     written = 0
     for tile in tiles_between(old_size, head.checkpoint.size):
@@ -67,7 +68,7 @@ def write_tiles(ledger: Ledger, folder: Path, head: TreeHead, old_size: int) -> 
         if tile.width == WIDTH:
             shutil.rmtree(path.with_name(f"{path.name}.p"), ignore_errors=True)
         written += 1
-    os.sync()  # all tiles are on the disk before the checkpoint that needs them
+    os.sync()  # the checkpoint must not reach the disk before the tiles it needs
     _replace(folder / "checkpoint", head.to_bytes())
     return written
 

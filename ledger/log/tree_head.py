@@ -1,4 +1,4 @@
-"""The head of a ledger's tree: its size and root under the name of the log, signed where keys are at hand."""
+"""The head of a ledger's tree: size and root under the name of the log, signed if there are keys."""
 
 from collections.abc import Sequence
 

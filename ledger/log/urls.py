@@ -1,4 +1,4 @@
-"""Where a ledger is: a path, a URL of SQLite or of PostgreSQL, and how messages name it."""
+"""The location of a ledger, a path or a URL of SQLite or PostgreSQL, and its name in messages."""
 
 from pathlib import Path
 from urllib.parse import unquote
@@ -10,7 +10,7 @@ _POSTGRES = ("postgresql://", "postgres://")
 
 
 def check_url(url: str) -> None:
-    """Raise `LedgerUnusable` if `url` is of no kind that a ledger is opened at."""
+    """Raise `LedgerUnusable` if `url` is not the URL or path of a ledger."""
     scheme, separator, _ = url.partition("://")
     if separator and not url.startswith((_SQLITE, *_POSTGRES)):
         raise LedgerUnusable(
@@ -20,14 +20,14 @@ def check_url(url: str) -> None:
 
 
 def file_of(url: str) -> Path | None:
-    """Return the file of the ledger at `url`; None if it is on a database server."""
+    """Return the file of the ledger at `url`; None for a ledger on a database server."""
     if url.startswith(_POSTGRES):
         return None
     return Path(unquote(url.removeprefix(_SQLITE)) if "://" in url else url).expanduser()
 
 
 def label_of(url: str) -> str:
-    """Return how messages name the ledger at `url`: never with its password."""
+    """Return the name of the ledger at `url` for messages, without its password."""
     path = file_of(url)
     if path is not None:
         return str(path)

@@ -1,8 +1,8 @@
 """Signed tree heads: C2SP signed-note and tlog-checkpoint, with Ed25519.
 
-A *note* is text and the signatures of it; a *checkpoint* is a note that says how long a log is and what its
-root is. Parsing is strict: what parses prints back to the same bytes. Signatures by keys that nobody asked
-about are kept and ignored, so a note can gather those of witnesses.
+A *note* is text with signatures; a *checkpoint* is a note that states the size of a log and the root of its
+tree. Parsing is strict: what parses prints back to the same bytes. Signatures by unknown keys are preserved
+and ignored, so a note can collect those of witnesses.
 
     sora-ledger/01a2…                     the origin: which log
     42                                    its size
@@ -39,24 +39,24 @@ _PRIVATE = "PRIVATE+KEY+"
 
 
 class CheckpointInvalid(ValueError):
-    """The text is no note, checkpoint or key, or no signature of it stands."""
+    """The text is not a note, a checkpoint or a key, or it has no valid signature."""
 
 
 class Signature(NamedTuple):
-    """One signature line: whose it says it is, which key, and the bytes."""
+    """One signature line: the name of the signer, the key id, and the signature."""
 
     name: str
     key_id: bytes
     signature: bytes
 
     def line(self) -> str:
-        """Return the line as it stands in a note."""
+        """Return the line for a note."""
         return f"{_DASH}{self.name} {_encode(self.key_id + self.signature)}\n"
 
 
 @dataclass(frozen=True)
 class Verifier:
-    """A public key with the name it signs under."""
+    """A public key with the name of its owner."""
 
     name: str
     public_key: bytes
@@ -81,21 +81,21 @@ class Verifier:
         return f"{self.name}+{self.key_id.hex()}+{_encode(ED25519 + self.public_key)}"
 
     def has_signed(self, text: str, signature: Signature) -> bool:
-        """Say whether `signature` is this key's, over `text`; a wrong one by this key is an error."""
+        """Return True if this key made `signature` over `text`; a wrong signature by this key is an error."""
         if (signature.name, signature.key_id) != (self.name, self.key_id):
             return False
         try:
             Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature.signature, text.encode())
         except InvalidSignature:
             raise CheckpointInvalid(
-                f"the signature of {self.name} does not stand: the text was changed"
+                f"the signature of {self.name} is invalid: the text was changed"
             ) from None
         return True
 
 
 @dataclass(frozen=True)
 class Signer:
-    """A private key with the name it signs under; its text is a secret."""
+    """A private key with the name of its owner; its text is secret."""
 
     name: str
     seed: bytes
@@ -114,7 +114,9 @@ class Signer:
         name, key_id, seed = _key_parts(stripped.removeprefix(_PRIVATE), "signing key")
         signer = cls(_checked_name(name), seed)
         if signer.verifier.key_id.hex() != key_id:
-            raise CheckpointInvalid(f"signing key of {name}: its id does not fit it; the file is damaged")
+            raise CheckpointInvalid(
+                f"signing key of {name}: its id does not match the key: the file is damaged"
+            )
         return signer
 
     def __repr__(self) -> str:
@@ -122,7 +124,7 @@ class Signer:
 
     @property
     def verifier(self) -> Verifier:
-        """The public half."""
+        """The public key."""
         private = Ed25519PrivateKey.from_private_bytes(self.seed)
         return Verifier(self.name, private.public_key().public_bytes_raw())
 
@@ -153,7 +155,7 @@ class Note:
         except UnicodeDecodeError:
             raise CheckpointInvalid("a note is UTF-8 text; this is not") from None
         if _CONTROL.search(whole):
-            raise CheckpointInvalid("a note holds no control characters besides newlines; this does")
+            raise CheckpointInvalid("a note contains no control characters except newlines; this one does")
         head, blank, tail = whole.rpartition("\n\n")
         if not blank or not head or not tail.endswith("\n"):
             raise CheckpointInvalid("a note is text, an empty line, and signature lines; this is not")
@@ -168,23 +170,23 @@ class Note:
         return self
 
     def to_bytes(self) -> bytes:
-        """Return the note as it is published."""
+        """Return the note to publish."""
         return (self.text + "\n" + "".join(item.line() for item in self.signatures)).encode()
 
     def signed_by(self, verifiers: Sequence[Verifier]) -> list[Verifier]:
-        """Return who of `verifiers` has signed; `CheckpointInvalid` if none has, or one wrongly."""
+        """Return the `verifiers` that signed; `CheckpointInvalid` if none did, or if a signature is wrong."""
         signers = [
             key for key in verifiers if any(key.has_signed(self.text, item) for item in self.signatures)
         ]
         if not signers:
             names = ", ".join(sorted({item.name for item in self.signatures}))
-            raise CheckpointInvalid(f"none of the keys given has signed this; it is signed by: {names}")
+            raise CheckpointInvalid(f"not signed by any of these keys; the signatures are by: {names}")
         return signers
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How long the log `origin` is, and the root of its tree; `extensions` are lines kept as they are."""
+    """The size of the log `origin`, and the root of its tree; `extensions` are preserved lines."""
 
     origin: str
     size: int
@@ -193,7 +195,7 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the text of a checkpoint's note; what does not print back to it is refused."""
+        """Read the text of a checkpoint; text that does not print back to the same bytes is refused."""
         lines = text.removesuffix("\n").split("\n")
         whole = text.endswith("\n") and all(lines) and not _CONTROL.search(text)
         if not whole or len(lines) < 3:  # noqa: PLR2004  # origin, size, root
@@ -221,7 +223,7 @@ def _signature(line: str) -> Signature:
         raise CheckpointInvalid(f"a signature line is “{_DASH}name base64”, not {line[:60]!r}")
     data = _decode(encoded, None, "a signature")
     if len(data) <= ID_BYTES:
-        raise CheckpointInvalid("a signature holds a key id of 4 bytes and more; this one does not")
+        raise CheckpointInvalid("a signature has more than the 4 bytes of a key id; this one does not")
     return Signature(_checked_name(name), data[:ID_BYTES], data[ID_BYTES:])
 
 

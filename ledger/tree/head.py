@@ -1,7 +1,7 @@
-"""Tree heads as they stand in files: a checkpoint somebody signed, or its lines alone.
+"""Tree heads in files: a signed checkpoint, or its lines alone.
 
-Only a signed head says who vouches for it. An unsigned one is still worth keeping: it shows whether the
-ledger was changed since, to whoever knows where the file comes from.
+Only a signed head says who vouches for it. An unsigned head is still useful: it shows whether the ledger was
+changed since, if you know where the file comes from.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ MAX_LINES_BYTES = 4_096
 
 @dataclass(frozen=True)
 class TreeHead:
-    """A checkpoint, and the note that carries it; None where nobody has signed."""
+    """A checkpoint, and the note with its signatures; None if it is unsigned."""
 
     checkpoint: Checkpoint
     note: Note | None = None
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read a note that holds a checkpoint, or a checkpoint's lines; `CheckpointInvalid` if neither."""
+        """Read a note with a checkpoint, or a checkpoint's lines; `CheckpointInvalid` if it is neither."""
         if b"\n\n" in data:
             note = Note.parse(data)
             return cls(Checkpoint.parse(note.text), note)
@@ -36,13 +36,13 @@ class TreeHead:
             raise CheckpointInvalid("a checkpoint is UTF-8 text; this is not") from None
 
     def signed_by(self, verifiers: Sequence[Verifier]) -> list[Verifier]:
-        """Return who of `verifiers` has signed; `CheckpointInvalid` if none has, or one wrongly."""
+        """Return the `verifiers` that signed; `CheckpointInvalid` if none did, or if a signature is wrong."""
         if self.note is None:
-            raise CheckpointInvalid("nobody has signed this; ask for the checkpoint that was signed")
+            raise CheckpointInvalid("this checkpoint is not signed: ask for the signed one")
         return self.note.signed_by(verifiers)
 
     def with_signatures_of(self, other: Self) -> Self:
-        """Return this head with the signatures that `other` has of the same text, one set for each key.
+        """Return this head with the additional signatures of `other` over the same text, one per key.
 
         `CheckpointInvalid` if they are too many for a note.
         """
@@ -55,5 +55,5 @@ class TreeHead:
         return replace(self, note=Note(text, (*own, *others)).checked())
 
     def to_bytes(self) -> bytes:
-        """Return the bytes it is published as."""
+        """Return the bytes to publish."""
         return self.note.to_bytes() if self.note else self.checkpoint.to_text().encode()

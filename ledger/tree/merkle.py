@@ -1,12 +1,12 @@
 """The tree over the records: RFC 6962 section 2.1 (RFC 9162 keeps it), SHA-256.
 
-*Growing.* The frontier holds the roots of the perfect subtrees that make up the tree so far; with each leaf
-it gives the root, and hands out the nodes that complete a subtree of 256, 256**2 … leaves. Stored beside
-the log (`TileNode`), they let a proof read a few hundred hashes at any size.
+*Growth.* The frontier has the roots of the perfect subtrees that make up the tree. Each appended leaf returns
+the nodes that it completes, those of subtrees of 256, 256**2 … leaves. These are stored with the log
+(`TileNode`), so that a proof reads a few hundred hashes, whatever the size.
 
-*Proving.* An inclusion proof shows that a leaf is in the tree of a size and root; a consistency proof, that
-one tree is the beginning of another (RFC 9162, sections 2.1.3 and 2.1.4). Verifying needs neither log
-nor store. Hashes are 32 bytes; whatever does not fit raises `ProofInvalid`, which says what is wrong.
+*Proofs.* An inclusion proof shows that a leaf is in the tree of a size and root; a consistency proof, that
+one tree is the beginning of another (RFC 9162, sections 2.1.3 and 2.1.4). Verification needs neither
+the log nor a store. Hashes are 32 bytes. `ProofInvalid` says what is wrong with a proof.
 """
 
 import hashlib
@@ -47,11 +47,11 @@ class Frontier:
 
     @classmethod
     def from_bytes(cls, size: int, packed: bytes) -> "Frontier":
-        """Read back what `to_bytes` gave."""
+        """Read the bytes that `to_bytes` returned."""
         return cls(size, (packed[i : i + HASH_BYTES] for i in range(0, len(packed), HASH_BYTES)))
 
     def to_bytes(self) -> bytes:
-        """Return the hashes one after the other, 32 bytes each."""
+        """Return the concatenated hashes, 32 bytes each."""
         return b"".join(self.hashes)
 
     def copy(self) -> "Frontier":
@@ -82,11 +82,11 @@ class Frontier:
 
 
 class ProofInvalid(ValueError):
-    """The proof does not show what it is claimed to show."""
+    """The proof does not show what it claims."""
 
 
 class Nodes(Protocol):
-    """Where the hashes of a log are kept; `ledger.store.interface.Store` is one."""
+    """The stored hashes of a log; `ledger.store.interface.EventStore` has them."""
 
     def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
         """Return `count` roots of perfect subtrees of ``2**level`` leaves from `start` on.
@@ -96,7 +96,7 @@ class Nodes(Protocol):
 
 
 class _Blocks:
-    """Nodes of a log, read 256 at a time and once: a proof needs nearly all of a few such blocks."""
+    """The nodes of a log, read in blocks of 256: a proof needs most of the nodes in a few blocks."""
 
     def __init__(self, log: Nodes, size: int) -> None:
         self._log = log
@@ -104,7 +104,7 @@ class _Blocks:
         self._read: dict[tuple[int, int], Sequence[bytes]] = {}
 
     def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
-        """Return nodes that lie in one block, as a perfect subtree's do."""
+        """Return nodes of one block, as those of a perfect subtree are."""
         block = start >> TILE_HEIGHT
         first = block << TILE_HEIGHT
         if (level, block) not in self._read:
@@ -121,7 +121,7 @@ def root_at(log: Nodes, size: int) -> bytes:
 def inclusion_proof(log: Nodes, index: int, size: int, edge: Frontier | None = None) -> list[bytes]:
     """Return the path that shows leaf `index` (from 0) to be in the tree of `size` leaves, lowest first.
 
-    The `edge` of a tree of that size, where the caller has it, spares reading the nodes below it.
+    With the `edge` of a tree of that size, the nodes below it are not read.
     """
     if not 0 <= index < size:
         raise ProofInvalid(f"leaf {index} is not in a tree of {size} leaves; leaves count from 0")
@@ -140,9 +140,7 @@ def inclusion_proof(log: Nodes, index: int, size: int, edge: Frontier | None = N
 def consistency_proof(log: Nodes, old_size: int, new_size: int) -> list[bytes]:
     """Return the path that shows the tree of `old_size` leaves to be the beginning of that of `new_size`."""
     if not 0 < old_size <= new_size:
-        raise ProofInvalid(
-            f"from size {old_size} to {new_size} nothing can be shown; expected 0 < old <= new"
-        )
+        raise ProofInvalid(f"from size {old_size} to {new_size} there is no proof; expected 0 < old <= new")
     log = _Blocks(log, new_size)
     path: list[bytes] = []
     start, end, whole = 0, new_size, True
@@ -181,9 +179,7 @@ def verify_consistency(
 ) -> None:
     """Return if `path` shows that the tree of `old_root` is the beginning of that of `new_root`."""
     if not 0 < old_size <= new_size:
-        raise ProofInvalid(
-            f"from size {old_size} to {new_size} nothing can be shown; expected 0 < old <= new"
-        )
+        raise ProofInvalid(f"from size {old_size} to {new_size} there is no proof; expected 0 < old <= new")
     _check_hashes(old_root, new_root, *path)
     if old_size == new_size:
         if path or old_root != new_root:

@@ -1,7 +1,7 @@
-"""Proofs as files that other people's tools read.
+"""Proofs in files that other tools can read.
 
 *Inclusion* is a C2SP tlog-proof (https://c2sp.org/tlog-proof): which leaf, the path to the root, and the
-checkpoint that vouches for the root. Its line ``extra`` holds the record, so the proof says what it is of:
+checkpoint that vouches for the root. Its line ``extra`` has the record, so the proof is self-contained:
 
     c2sp.org/tlog-proof@v1
     extra eyJhY3Rvci…        the record's bytes, base64
@@ -9,8 +9,8 @@ checkpoint that vouches for the root. Its line ``extra`` holds the record, so th
     q7c…=                    the path, lowest first, base64
                              an empty line, then the checkpoint as it was issued
 
-*Consistency* is what a C2SP tlog-witness is sent (https://c2sp.org/tlog-witness): ``old`` and a size, the
-path, an empty line, the checkpoint. From size 0 the path is empty, as witnesses ask.
+*Consistency* is the request to a C2SP tlog-witness (https://c2sp.org/tlog-witness): ``old`` and a size, the
+path, an empty line, the checkpoint. From size 0 the path is empty, as witnesses expect.
 
 Parsing is strict: what parses prints back to the same bytes. Anything else is `ProofInvalid`.
 """
@@ -44,7 +44,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 @dataclass(frozen=True)
 class InclusionProof:
-    """Shows that a record is leaf `index` of the tree of `head`; `record` None where it is sent apart."""
+    """Shows that a record is leaf `index` of the tree of `head`; `record` is None if sent separately."""
 
     index: int
     path: tuple[bytes, ...]
@@ -60,7 +60,7 @@ class InclusionProof:
         record: bytes | None = None,
         edge: Frontier | None = None,
     ) -> Self:
-        """Make the proof for leaf `index` of `log`; the `edge` of the tree of `head` spares reading it."""
+        """Make the proof for leaf `index` of `log`; with the `edge` of that tree, fewer nodes are read."""
         return cls(index, tuple(inclusion_proof(log, index, head.checkpoint.size, edge)), head, record)
 
     @classmethod
@@ -104,7 +104,7 @@ class ConsistencyProof:
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read what a witness is sent; `ProofInvalid` says what is wrong with it."""
+        """Read the request to a witness; `ProofInvalid` says what is wrong with it."""
         lines, head = _parts(data)
         if not lines or not lines[0].startswith("old "):
             raise ProofInvalid("a consistency proof begins with “old” and a size; this does not")
@@ -114,7 +114,7 @@ class ConsistencyProof:
         """Return if this shows the tree of `old_root` to be the beginning of that of `head`."""
         if self.old_size == 0:
             if self.path or old_root != EMPTY_ROOT:
-                raise ProofInvalid("from size 0 the proof is empty and the root that of nothing")
+                raise ProofInvalid("from size 0 the proof is empty and the root that of the empty tree")
             return
         at = self.head.checkpoint
         verify_consistency(self.old_size, at.size, self.path, old_root, at.root)

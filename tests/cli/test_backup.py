@@ -56,7 +56,7 @@ def test_a_backup_to_a_full_disk_names_the_file_and_leaves_nothing(
     ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
     assert ended.returncode == ExitCode.LEDGER_UNUSABLE
     assert "copy b.backup: " in ended.stderr
-    assert "; nothing is left of the copy: " in ended.stderr
+    assert "; the unfinished copy was removed: " in ended.stderr
     assert "append" not in ended.stderr
     assert sorted(folder.iterdir()) == before
 
@@ -225,7 +225,10 @@ def test_the_backup_of_a_file_restores_to_a_server(sora: Any, denied: str, datab
 def test_an_archive_is_not_restored_over_a_ledger(sora: Any, programs: None, on_server: str) -> None:
     sora("backup", "b.dump")
     ended = sora("restore", "b.dump", on_server)
-    assert (ended.code, "there is one already" in ended.error) == (ExitCode.LEDGER_UNUSABLE, True)
+    assert (ended.code, "it already exists: name an empty database" in ended.error) == (
+        ExitCode.LEDGER_UNUSABLE,
+        True,
+    )
 
 
 def test_an_archive_for_another_schema_says_which_to_make(

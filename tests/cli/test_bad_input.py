@@ -96,14 +96,14 @@ def test_bad_input_begins_no_ledger_and_prints_no_data(sora: Any, folder: Path, 
 def test_an_unknown_id_says_where_to_look(sora: Any, denied: str, command: str) -> None:
     more = ["--prompt", "make it red"] if command == "remix" else []
     ended = sora(command, "--id", "nowhere", *more)
-    assert (ended.code, "`sora-ledger jobs` shows what there is" in ended.error) == (2, True)
+    assert (ended.code, "`sora-ledger jobs` lists the jobs" in ended.error) == (2, True)
 
 
 def test_an_ambiguous_prefix_lists_what_it_may_be(sora: Any, denied: str) -> None:
     sora("create", "--prompt", "an owl", "--max-cost", "0.01", "--profile", "sandbox")
     ended = sora("status", PREFIX_OF_ALL)
     assert ended.code == 2
-    assert f"'{PREFIX_OF_ALL}' stands for" in ended.error
+    assert f"'{PREFIX_OF_ALL}' is ambiguous" in ended.error
     assert denied in ended.error
 
 
@@ -129,7 +129,7 @@ def test_a_position_behind_the_end_says_where_the_end_is(sora: Any, denied: str)
 )
 def test_without_a_ledger_only_create_begins_one(sora: Any, folder: Path, command: list[str]) -> None:
     ended = sora(*command)
-    assert (ended.code, "there is none yet; `sora-ledger create …` begins it" in ended.error) == (7, True)
+    assert (ended.code, "it does not exist; `sora-ledger create …` begins it" in ended.error) == (7, True)
     assert not (folder / "ledger.db").exists()
 
 
@@ -147,9 +147,9 @@ def newer(path: Path) -> None:
 
 
 UNUSABLE = {
-    "text": (lambda path: path.write_text("no database, but text " * 9), "no SQLite database"),
+    "text": (lambda path: path.write_text("no database, but text " * 9), "not a SQLite database"),
     "folder": (lambda path: path.mkdir(), "it is a folder; name a file in it"),
-    "foreign": (foreign, "database of another program: name another file"),
+    "foreign": (foreign, "another program's SQLite database: name another file"),
     "newer": (newer, "schema is version 99, .*upgrade sora-ledger"),
 }
 

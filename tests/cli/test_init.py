@@ -122,12 +122,15 @@ def test_the_grants_keep_the_role_from_changing_the_log_and_triggers_its_owner(
 def test_a_role_that_is_not_there_says_how_to_make_it(sora: Any, owner: str) -> None:
     ended = sora("init", "--role", "nobody", "--apply")
     assert ended.code == ExitCode.LEDGER_UNUSABLE
-    assert "there is no role 'nobody': make it (psql -c 'CREATE ROLE \"nobody\" LOGIN PASSWORD" in ended.error
+    assert (
+        "the role 'nobody' does not exist: create it (psql -c 'CREATE ROLE \"nobody\" LOGIN PASSWORD"
+        in ended.error
+    )
 
 
 def test_a_role_no_grant_restricts_is_refused(sora: Any, owner: str) -> None:
     ended = sora("init", "--role", "postgres", "--apply")
-    assert (ended.code, "is a superuser, so no grant keeps it" in ended.error) == (7, True)
+    assert (ended.code, "is a superuser, so no grant prevents it" in ended.error) == (7, True)
 
 
 def test_a_role_that_may_act_as_the_owner_is_refused(
@@ -137,12 +140,15 @@ def test_a_role_that_may_act_as_the_owner_is_refused(
     begun = sora("init", "--ledger", f"{owner}&user={role.replace(' ', '%20')}")
     assert begun.code == ExitCode.DONE
     ended = sora("init", "--role", role, "--apply")
-    assert (ended.code, "owns the ledger's tables" in ended.error) == (7, True)
+    assert (ended.code, "owns the tables of the ledger" in ended.error) == (7, True)
 
 
 def test_who_may_not_grant_is_told(sora: Any, as_role: str, role: str) -> None:
     ended = sora("init", "--role", role, "--apply")
-    assert (ended.code, "does not own the ledger's tables, so it can grant nothing" in ended.error) == (
+    assert (
+        ended.code,
+        "does not own the tables of the ledger, so it cannot grant anything" in ended.error,
+    ) == (
         7,
         True,
     )

@@ -157,7 +157,7 @@ def test_a_source_without_records_makes_no_target(url: Callable[[str, str], str]
 
 
 def test_a_source_that_is_not_there_makes_no_target(url: Callable[[str, str], str]) -> None:
-    with pytest.raises(LedgerUnusable, match="there is none yet"):
+    with pytest.raises(LedgerUnusable, match="it does not exist"):
         copy((url("sqlite", "source"), url("sqlite", "target")))
     assert not Path(url("sqlite", "target")).exists()
 

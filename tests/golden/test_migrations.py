@@ -122,7 +122,7 @@ def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("newer", "says"),
     [
         ("newer_schema", "its schema is version 9, this sora-ledger knows up to version 6: upgrade"),
-        ("newer_format", "it is of format 2, this sora-ledger knows up to format 1: it needs one that knows"),
+        ("newer_format", "it has format 2, this sora-ledger knows up to format 1: upgrade"),
     ],
 )
 @pytest.mark.parametrize("read_only", [True, False], ids=["reading", "writing"])

@@ -233,6 +233,6 @@ def test_what_a_pooler_cannot_do_is_refused_by_name(cluster: Any, outside: Any, 
     person = person.at(outside()).with_(SORA_LEDGER_URL=url)
     queue(person, 1)
     backup = person("backup", "b.dump")
-    assert (backup.code, "a connection pooler is in between" in backup.err) == (LEDGER_UNUSABLE, True)
+    assert (backup.code, "there is a connection pooler in between" in backup.err) == (LEDGER_UNUSABLE, True)
     optioned = person("jobs", "--ledger", f"{url}?options=-csearch_path%3Dpublic")
     assert (optioned.code, "take `options` out of it" in optioned.err) == (LEDGER_UNUSABLE, True)

@@ -1,9 +1,9 @@
-"""A ledger on PostgreSQL as one archive, made and read by PostgreSQL's own programs.
+"""Backup of a ledger on PostgreSQL as one archive, written and read by PostgreSQL's own programs.
 
-``pg_dump`` sees the ledger of one moment while others write, and ours is the snapshot it sees, so that the
-head of the ledger in the archive is known. It has to be as new as the server, so the
-oldest that is new enough is taken of those on PATH and where packages put them. Passwords go to the programs
-in their environment, where other users of the machine do not see them.
+``pg_dump`` reads the snapshot that this module exports, so the head of the ledger in the archive is known,
+and writers are not blocked. The program has to be as new as the server: of those on PATH and in the folders
+of packages, the oldest that is new enough is used. Passwords are passed in the environment, where other users
+of the machine do not see them.
 """
 
 import os
@@ -32,7 +32,8 @@ _FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/pos
 def dump(place: Place, file: Path) -> Frontier:
     """Write the ledger at `place` to the new archive `file`, and return the right edge of its tree.
 
-    Nothing is left of an archive that fails.
+    An error removes the unfinished archive. A crash leaves it under its hidden ``.part`` name, which nothing
+    reads.
     """
     with usable(place.label), closing(outage_of(place).connect(read_only=True)) as db:
         _refuse_pooler(db, place, "pg_dump")
@@ -53,15 +54,19 @@ def _write(place: Place, file: Path, program: str, schema: str, snapshot: str) -
             _run(place, [program, *what, *where])
             part.link()
     except OSError as error:
-        raise LedgerUnusable(f"{file}: it cannot be written ({error.strerror})") from error
+        raise LedgerUnusable(f"{file}: cannot be written ({error.strerror})") from error
 
 
 def restore(place: Place, file: Path) -> None:
-    """Put the archive `file` into the empty schema at `place`, all of it or nothing."""
+    """Restore the archive `file` into the empty schema at `place`, all of it or nothing.
+
+    ``pg_restore`` works in one transaction: after a crash the schema is still empty, and a repeat begins
+    anew.
+    """
     with usable(place.label), closing(outage_of(place).connect(read_only=False)) as db:
         _refuse_pooler(db, place, "pg_restore")
         if recognise(db, place):
-            raise LedgerUnusable(f"ledger {place.label}: there is one already: name an empty database")
+            raise LedgerUnusable(f"ledger {place.label}: it already exists: name an empty database")
         (schema,) = db.execute("SELECT current_schema()").fetchone() or (None,)
         major = db.info.server_version // 10_000
     program = _program("pg_restore", major)
@@ -78,24 +83,24 @@ def restore(place: Place, file: Path) -> None:
 def _refuse_pooler(db: Connection, place: Place, program: str) -> None:
     if db.pooled:
         raise LedgerUnusable(
-            f"ledger {place.label}: a connection pooler is in between, and {program} needs a session of "
-            "its own: name the PostgreSQL server itself with --ledger"
+            f"ledger {place.label}: there is a connection pooler in between, and {program} needs its own "
+            "session: name the PostgreSQL server itself with --ledger"
         )
 
 
 def _check_schema(listed: str, schema: str, file: Path, place: Place) -> None:
     found = re.search(r"^\d+; \d+ \d+ TABLE (.+) sora_ledger_schema ", listed, re.MULTILINE)
     if found is None:
-        raise LedgerUnusable(f"backup {file}: it is an archive of another program's tables, not of a ledger")
+        raise LedgerUnusable(f"backup {file}: it is an archive of another program, not of a ledger")
     if found[1] != schema:
         raise LedgerUnusable(
-            f"backup {file}: it is of the schema {found[1]}, and {place.label} leads to {schema or 'none'}: "
+            f"backup {file}: it has the schema {found[1]}, and {place.label} leads to {schema or 'none'}: "
             f"create schema {found[1]} and add ?options=-csearch_path%3D{found[1]} to the URL"
         )
 
 
 def _program(name: str, major: int) -> str:
-    """Return the oldest program of this name that is as new as the server."""
+    """Return the oldest program of this name that is as new as the server, or newer."""
     found = {path: _major(path) for path in _candidates(name)}
     fitting = {path: version for path, version in found.items() if version >= major}
     if fitting:
@@ -118,30 +123,30 @@ def _candidates(name: str) -> Iterator[str]:
 
 
 def _major(program: str) -> int:
-    asked = [program, "--version"]
-    said = subprocess.run(asked, check=False, capture_output=True, text=True)  # noqa: S603  # found by name
-    found = re.search(r"\) (\d+)", said.stdout)
+    command = [program, "--version"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  # by name
+    found = re.search(r"\) (\d+)", ended.stdout)
     return int(found[1]) if found else 0
 
 
 def _conninfo(place: Place) -> str:
-    return make_conninfo(**{name: value for name, value in _given(place).items() if name != "password"})
+    return make_conninfo(**{name: value for name, value in _parameters(place).items() if name != "password"})
 
 
-def _given(place: Place) -> dict[str, str]:
+def _parameters(place: Place) -> dict[str, str]:
     return {name: str(value) for name, value in conninfo_to_dict(place.url).items() if value is not None}
 
 
 def _run(place: Place, command: list[str]) -> str:
-    """Run one of the programs; return what it printed, or say what it said."""
-    password = _given(place).get("password")
+    """Run one of the programs and return its output, or raise its error message."""
+    password = _parameters(place).get("password")
     environment = os.environ | ({"PGPASSWORD": password} if password else {})
-    ended = subprocess.run(  # noqa: S603  # found by name, with arguments of ours
+    ended = subprocess.run(  # noqa: S603  # found by name, with known arguments
         command, check=False, capture_output=True, text=True, env=environment
     )
     if ended.returncode:
-        said = " ".join(ended.stderr.split()) or f"it ended with {ended.returncode}"
-        if "No space left" in said:
-            said += "; nothing is left of the backup: free space there, or name another file, and repeat"
-        raise LedgerUnusable(f"ledger {place.label}: {Path(command[0]).name} failed: {said}")
+        message = " ".join(ended.stderr.split()) or f"exit code {ended.returncode}"
+        if "No space left" in message:
+            message += "; the unfinished backup was removed: free space, or name another file, and repeat"
+        raise LedgerUnusable(f"ledger {place.label}: {Path(command[0]).name} failed: {message}")
     return ended.stdout

@@ -22,7 +22,7 @@ RIGHTS = {
     "turns": "SELECT, INSERT, UPDATE",
     "slots": "SELECT, INSERT, UPDATE, DELETE",
 }
-"""Erasing deletes bodies, replaying swaps job rows; whoever owns the tables can do everything."""
+"""Erasing deletes bodies, replaying replaces job rows; the owner of the tables can do everything."""
 
 _OWNER = "SELECT relowner FROM pg_class WHERE oid = 'events'::regclass"
 MAY_GRANT = f"SELECT pg_has_role(({_OWNER}), 'USAGE'), current_user"
@@ -30,20 +30,20 @@ _ROLE = f"SELECT rolsuper, pg_has_role(oid, ({_OWNER}), 'MEMBER') FROM pg_roles 
 
 
 def grants(role: str, *, schema: str = "public") -> str:
-    """Return SQL that gives `role` these rights on a ledger and no others; its tables' owner runs it."""
+    """Return SQL that gives `role` these rights on a ledger and no others; the tables' owner runs it."""
     names = {"role": sql.Identifier(role), "schema": sql.Identifier(schema)}
     lines = [sql.SQL("GRANT USAGE ON SCHEMA {schema} TO {role};").format(**names)]
     for table, rights in RIGHTS.items():
-        given = names | {"table": sql.Identifier(schema, table)}
-        lines.append(sql.SQL("REVOKE ALL ON {table} FROM {role};").format(**given))
-        lines.append(sql.SQL(f"GRANT {rights} ON {{table}} TO {{role}};").format(**given))
+        identifiers = names | {"table": sql.Identifier(schema, table)}
+        lines.append(sql.SQL("REVOKE ALL ON {table} FROM {role};").format(**identifiers))
+        lines.append(sql.SQL(f"GRANT {rights} ON {{table}} TO {{role}};").format(**identifiers))
     return "".join(line.as_string() + "\n" for line in lines)
 
 
 def grants_at(url: str, role: str, *, run: bool) -> str:
     """Return the grants for `role` on the ledger at `url`, after running them if `run` is set.
 
-    `LedgerUnusable` if there is no such role to run them for, or it is one that no grant restricts.
+    `LedgerUnusable` if the role does not exist, or if no grant restricts it.
     """
     place = Place.at(url)
     with usable(place.label), closing(connect(place, read_only=False)) as db:
@@ -61,20 +61,21 @@ def _check(db: Connection, place: Place, role: str) -> None:
     may_grant, user = db.execute(MAY_GRANT).fetchone() or (False, "")
     if not may_grant:  # PostgreSQL would only warn that nothing was granted
         raise LedgerUnusable(
-            f"ledger {place.label}: {user!r} does not own the ledger's tables, so it can grant nothing: "
-            "connect as their owner"
+            f"ledger {place.label}: {user!r} does not own the tables of the ledger, so it cannot "
+            "grant anything: connect as their owner"
         )
     found = db.execute(_ROLE, (role,)).fetchone()
     if found is None:
         make = sql.SQL("CREATE ROLE {} LOGIN PASSWORD '…'").format(sql.Identifier(role)).as_string()
         raise LedgerUnusable(
-            f"ledger {place.label}: there is no role {role!r}: make it (psql -c {make!r}), then repeat"
+            f"ledger {place.label}: the role {role!r} does not exist: create it "
+            f"(psql -c {make!r}), then repeat"
         )
     if any(found):
-        why = "is a superuser" if found[0] else "owns the ledger's tables, or may act as who does"
+        why = "is a superuser" if found[0] else "owns the tables of the ledger, or may act as their owner"
         raise LedgerUnusable(
-            f"ledger {place.label}: role {role!r} {why}, so no grant keeps it from changing what is "
-            "recorded: name a role that is made for this alone"
+            f"ledger {place.label}: role {role!r} {why}, so no grant prevents it from changing "
+            "records: name a role that exists for this purpose alone"
         )
 
 
@@ -85,10 +86,10 @@ SELECT current_setting('server_version'), current_user,
 
 
 class Standing(NamedTuple):
-    """Who is connected to which server, whether there is a ledger yet, and what stands in the way.
+    """The user and the server, whether there is a ledger yet, and which rights are missing.
 
     `missing` are the rights that recording needs and the user lacks, such as ``INSERT on events``;
-    `may_rewrite` says that the user owns the tables, or may act as who does.
+    `may_rewrite` is True if the user owns the tables, or may act as their owner.
     """
 
     server: str
@@ -99,17 +100,17 @@ class Standing(NamedTuple):
 
 
 def standing(url: str) -> Standing:
-    """Return how the user of `url` stands to the ledger there; `LedgerUnusable` if nobody can tell."""
+    """Return what the user of `url` may do with the ledger there; `LedgerUnusable` if this cannot be read."""
     place = Place.at(url)
     with usable(place.label), closing(connect(place, read_only=True)) as db:
         server, user, may_create = db.execute(_HERE).fetchone() or ("", "", False)
         if not recognise(db, place):
             missing = () if may_create else ("CREATE on the schema",)
             return Standing(server, user, has_ledger=False, missing=missing, may_rewrite=True)
-        asked = [(table, right) for table, rights in RIGHTS.items() for right in rights.split(", ")]
-        names = [list(each) for each in zip(*asked, strict=True)]
+        wanted = [(table, right) for table, rights in RIGHTS.items() for right in rights.split(", ")]
+        names = [list(column) for column in zip(*wanted, strict=True)]
         query = (
-            "SELECT name, wanted FROM unnest(%s::text[], %s::text[]) AS asked (name, wanted) "
+            "SELECT name, wanted FROM unnest(%s::text[], %s::text[]) AS required (name, wanted) "
             "WHERE NOT has_table_privilege(quote_ident(current_schema()) || '.' || name, wanted)"
         )
         lacking = tuple(f"{right} on {table}" for table, right in db.execute(query, names))

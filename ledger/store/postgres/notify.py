@@ -1,8 +1,8 @@
-"""Hearing of appends as they are committed (LISTEN), on a connection of its own.
+"""Notifications of committed appends (LISTEN), on a connection of their own.
 
-A notification says only that there is more; what there is, is read by position. One that is lost with its
-connection costs a wait, so whoever follows looks again after each wait, heard or not. Behind a pooler nothing
-is heard, so there the wait is short and the answer always "look again".
+A notification only says that there is more to read; followers read by position. A notification that is lost
+with its connection costs one wait, so followers read after every wait. Behind a pooler there are no
+notifications: there the wait is short and the result is always True.
 """
 
 import threading
@@ -19,30 +19,30 @@ POLL_S = 1.0
 
 
 class Listener:
-    """Waits for appends to a ledger, one thread at a time; `outage` knows the way to its server."""
+    """Waits for appends to a ledger, one thread at a time; `outage` connects to its server."""
 
     def __init__(self, outage: Outage) -> None:
         self._outage = outage
         self._db: Connection | None = None
-        self._is_deaf = False
+        self._is_pooled = False
         self._schema = ""
         self._waiting = threading.Lock()
 
     def wait(self, timeout_s: float) -> bool:
         """Return True when something was appended, or may have been; False after `timeout_s`.
 
-        A connection that broke is replaced, also by one to a server that takes a while to come back.
+        A broken connection is replaced, even if the server takes a while to come back.
         """
         with self._waiting:
-            if self._is_deaf:
+            if self._is_pooled:
                 time.sleep(min(timeout_s, POLL_S))
                 return True
             if self._db is None:
                 self._listen()
-                return True  # what came before was not heard
+                return True  # earlier appends were not notified
             try:
-                with closing(self._db.notifies(timeout=timeout_s)) as heard:
-                    return any(each.payload == self._schema for each in heard)
+                with closing(self._db.notifies(timeout=timeout_s)) as notifications:
+                    return any(notification.payload == self._schema for notification in notifications)
             except psycopg.OperationalError:
                 self._db.close()
                 self._listen()
@@ -52,7 +52,7 @@ class Listener:
         db = self._outage.connect(read_only=True)
         if db.pooled:
             db.close()
-            self._db, self._is_deaf = None, True
+            self._db, self._is_pooled = None, True
             return
         self._db = db
         db.execute(f"LISTEN {CHANNEL}")

@@ -1,9 +1,9 @@
-"""Outliving an outage: a restart or a fail-over takes up to two minutes, and nobody should have to come back.
+"""Waiting out an outage: a restart or a fail-over takes up to two minutes.
 
-A connection that cannot be had now is tried again, less and less often, until `FAILOVER_S` after the outage
-was first noticed. All stores of a process share that moment, so an outage is waited for once, and what is
-asked after it has passed is refused at the first try. They share as well which host served last, and begin
-there. What no waiting mends (a wrong password, a database that is not there) is never tried again.
+A failed connection is retried, less and less often, until `FAILOVER_S` after the outage was first noticed.
+All stores of a process share that moment, so a process waits once, and requests after that time fail at their
+first attempt. The stores also share which host answered last, and begin with it. An error that waiting cannot
+fix (a wrong password, a missing database) is never retried.
 """
 
 import logging
@@ -25,25 +25,25 @@ LONGEST_S = 3_600.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _LOG = logging.getLogger("sora_ledger")
-"""Its warnings go to stderr, unless a program that uses this library sends them elsewhere."""
+"""Warnings go to stderr unless the program that uses this library redirects them."""
 
 
 def patience_s() -> float:
-    """Return how long to wait for a server: `FAILOVER_S`, or what the environment says."""
-    given = os.environ.get(VARIABLE, "").strip()
-    if not given:
+    """Return how long to wait for a server: `FAILOVER_S`, or the value in the environment."""
+    value = os.environ.get(VARIABLE, "").strip()
+    if not value:
         return FAILOVER_S
     try:
-        seconds = float(given)
+        seconds = float(value)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= LONGEST_S:
-        raise LedgerUnusable(f"{VARIABLE}: expected 0 to {LONGEST_S:g} seconds, found {given!r}")
+        raise LedgerUnusable(f"{VARIABLE}: expected 0 to {LONGEST_S:g} seconds, found {value!r}")
     return seconds
 
 
 def outage_of(place: Place) -> "Outage":
-    """Return what this process knows of the server of `place`."""
+    """Return the shared state of this process about the server of `place`."""
     return _outage_of(place, patience_s())
 
 
@@ -53,7 +53,7 @@ def _outage_of(place: Place, patience_s: float) -> "Outage":
 
 
 class Outage:
-    """What the threads of one process know of a server being away."""
+    """What the threads of one process know about an outage of a server."""
 
     def __init__(self, place: Place, patience_s: float) -> None:
         self.patience_s = patience_s
@@ -63,7 +63,7 @@ class Outage:
         self._began: float | None = None
 
     def connect(self, *, read_only: bool) -> Connection:
-        """Open a connection, as soon as there is a server that serves."""
+        """Open a connection as soon as a server accepts one."""
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
@@ -78,16 +78,16 @@ class Outage:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def noticed(self, error: psycopg.Error) -> float:
-        """Note that the server is away; return for how many seconds it has been."""
+        """Note that the server is unavailable; return for how many seconds it has been."""
         with self._changing:
             now = time.monotonic()
             if self._began is None:
                 self._began = now
                 if self.patience_s > 0:
-                    self._say(error)
+                    self._warn(error)
             return now - self._began
 
-    def _say(self, error: psycopg.Error) -> None:
+    def _warn(self, error: psycopg.Error) -> None:
         _LOG.warning(
             "ledger %s: %s; waiting up to %g s for %s (a restart or a fail-over?); Ctrl-C stops it",
             self._place.label,
@@ -101,5 +101,5 @@ class Outage:
             self._first = position_of(self._place, db)
             began, self._began = self._began, None
         if began is not None and self.patience_s > 0:
-            away_s = time.monotonic() - began
-            _LOG.warning("ledger %s: it answers again, after %.1f s", self._place.label, away_s)
+            outage_s = time.monotonic() - began
+            _LOG.warning("ledger %s: the server is available again after %.1f s", self._place.label, outage_s)

@@ -1,4 +1,4 @@
-"""The connections of one store: as many as threads use at once, kept open, replaced where they died."""
+"""The connections of one store: opened as threads need them, reused, replaced when they break."""
 
 import threading
 import time
@@ -22,11 +22,11 @@ from ledger.store.postgres.outage import outage_of
 Found = TypeVar("Found")
 
 MOST_CONNECTIONS = 8
-"""What more threads want waits for one; reading that goes through a whole ledger has one of its own."""
+"""More threads wait for a connection; a read of the whole ledger has one of its own."""
 
 
 class Pool:
-    """Connections to `place`; whoever needs one takes it, or opens another."""
+    """Connections to `place`; a thread takes an idle one or opens another."""
 
     def __init__(self, place: Place, *, read_only: bool) -> None:
         self.outage = outage_of(place)
@@ -36,10 +36,10 @@ class Pool:
         self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
 
     def run(self, use: Callable[[Connection], Found]) -> Found:
-        """Return what `use` finds, over another connection where one broke under it.
+        """Return the result of `use`, on another connection if the first one breaks.
 
-        So `use` may be done twice, of which the first may have had its effect: only what can be repeated
-        belongs here. A server that is silent twice is given up.
+        So `use` may run twice, and the first run may have had its effect: only pass functions that are safe
+        to repeat. A server that is silent twice is given up.
         """
         silences, began = 0, 0.0
         while True:
@@ -57,16 +57,16 @@ class Pool:
                         raise
 
     def _distrust(self, db: Connection) -> None:
-        """Let go of whatever was opened before `db` broke: it leads to the same server.
+        """Drop every connection that was opened before `db` broke: they lead to the same server.
 
-        Otherwise each of them would have to be waited for, where the server is silent.
+        Otherwise each of them would cost a time-out if the server is silent.
         """
         if db.generation == self._generation:
             self._generation += 1
 
     @contextmanager
     def taken(self) -> Iterator[Connection]:
-        """Lend a live connection; what it left open is rolled back."""
+        """Lend a live connection; a transaction left open on it is rolled back."""
         with self._room:
             db = self._take()
             try:
@@ -76,7 +76,7 @@ class Pool:
 
     @contextmanager
     def for_long(self) -> Iterator[Connection]:
-        """Open a connection for one long piece of work, and close it."""
+        """Open a connection for one long task, and close it."""
         db = self.outage.connect(read_only=self._read_only)
         db.answer_s = LONG_ANSWER_S
         try:
@@ -85,7 +85,7 @@ class Pool:
             db.close()
 
     def put(self, db: Connection) -> None:
-        """Take `db` in, without the transaction that may still be open; a broken one is let go."""
+        """Take `db` back after a rollback; close it if it is broken."""
         try:
             db.rollback()
         except psycopg.Error:
@@ -108,6 +108,6 @@ class Pool:
         return db
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         while self._idle:
             self._idle.pop().close()

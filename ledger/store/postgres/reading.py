@@ -1,4 +1,4 @@
-"""What a ledger on PostgreSQL is asked; each function is one SELECT."""
+"""Queries on a ledger on PostgreSQL; each function is one SELECT."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from ledger.store.postgres import queue
 from ledger.store.postgres.connection import Connection
 
 PART = 2_000
-"""Rows that a server-side cursor fetches at once."""
+"""Rows that a server-side cursor fetches at a time."""
 
 
 def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
@@ -24,11 +24,11 @@ def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[St
         "recorded_at >= %s": where.since,
         "recorded_at < %s": where.until,
     }
-    given = {clause: value for clause, value in conditions.items() if value is not None}
-    clauses = " AND ".join(["position > %s", *given])
+    bound = {clause: value for clause, value in conditions.items() if value is not None}
+    clauses = " AND ".join(["position > %s", *bound])
     order = "position" if where.stream is None else "version"  # the same order, from the stream's index
     query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY {order} LIMIT %s"
-    found = db.execute(query, (after, *given.values(), limit), binary=True)
+    found = db.execute(query, (after, *bound.values(), limit), binary=True)
     return [StoredRow(*row) for row in found]
 
 
@@ -55,7 +55,7 @@ def _in_parts(db: Connection, query: str, *values: object) -> Iterator[tuple[Any
 
 
 def event(db: Connection, event_id: str) -> StoredRow | None:
-    """Return the row of one event id."""
+    """Return the row with this event id."""
     query = "SELECT record, payload, leaf FROM events WHERE event_id = %s"
     row = db.execute(query, (event_id,), binary=True).fetchone()
     return StoredRow(*row) if row else None
@@ -121,7 +121,7 @@ def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
 
 
 def holds(db: Connection, budget: str) -> list[Hold]:
-    """Return what every job holds of `budget`."""
+    """Return the holds of `budget`, by job."""
     query = (
         "SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM holds "
         "WHERE budget = %s ORDER BY job_id"
@@ -130,7 +130,7 @@ def holds(db: Connection, budget: str) -> list[Hold]:
 
 
 def held(db: Connection, budget: str) -> int:
-    """Return what all jobs together hold of `budget`."""
+    """Return the sum of all holds of `budget`."""
     query = "SELECT SUM(reserved_usd_micros + settled_usd_micros) FROM holds WHERE budget = %s"
     row = db.execute(query, (budget,)).fetchone()
     return int(row[0] or 0) if row else 0
@@ -141,5 +141,5 @@ def nodes(db: Connection, level: int, start: int, count: int) -> list[bytes]:
     leaves = "SELECT leaf FROM events WHERE position > %s AND position <= %s ORDER BY position"
     tiles = "SELECT hash FROM tiles WHERE level = %s AND number >= %s AND number < %s ORDER BY number"
     query = tiles if level else leaves
-    asked = (level, start, start + count) if level else (start, start + count)
-    return [row[0] for row in db.execute(query, asked, binary=True)]
+    values = (level, start, start + count) if level else (start, start + count)
+    return [row[0] for row in db.execute(query, values, binary=True)]

@@ -1,6 +1,6 @@
-"""One consistent look at every table of a ledger, for verification: plain SELECTs, no meaning.
+"""A consistent snapshot of every table of a ledger, for verification: plain SELECTs, no interpretation.
 
-REPEATABLE READ gives all of them the same moment; rows come through a server-side cursor, a part at a time.
+REPEATABLE READ makes it one snapshot; rows come through a server-side cursor, a part at a time.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _HOLDS = "SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM ho
 
 
 class PostgresSnapshot:
-    """All tables of the ledger at `url` as they stand at one moment; a context manager."""
+    """All tables of the ledger at `url` in one snapshot; a context manager."""
 
     def __init__(self, url: str) -> None:
         self._place = Place.at(url)
@@ -35,7 +35,7 @@ class PostgresSnapshot:
                 check_readable(self._db, self._place)
                 self._db.answer_s = LONG_ANSWER_S
                 self._db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                # Checking takes its time between two answers.
+                # Verification may take long between two queries.
                 self._db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             except BaseException:
                 self._db.close()
@@ -52,7 +52,7 @@ class PostgresSnapshot:
             yield from cursor.execute(query)
 
     def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
-        """Yield the eight columns for searching, then record, payload, leaf, by position."""
+        """Yield the eight search columns, then record, payload and leaf, by position."""
         return self._select(f"{_EVENTS} WHERE position > {after:d} ORDER BY position")
 
     def head(self) -> tuple[int, bytes]:
@@ -70,7 +70,7 @@ class PostgresSnapshot:
 
     def jobs(self) -> Iterator[tuple[Any, ...]]:
         """Yield job_id, version, position, state, profile, video_id, body."""
-        return _told(self._select(_JOBS))
+        return _with_text(self._select(_JOBS))
 
     def holds(self) -> Iterator[tuple[Any, ...]]:
         """Yield budget, job_id, reserved_usd_micros, settled_usd_micros."""
@@ -82,7 +82,7 @@ class PostgresSnapshot:
 
 
 class PostgresTail(PostgresSnapshot):
-    """What lies after position `since`, and all of the jobs that go on after it."""
+    """The records after position `since`, and everything about the jobs that continue after it."""
 
     def __init__(self, url: str, since: int) -> None:
         super().__init__(url)
@@ -92,7 +92,7 @@ class PostgresTail(PostgresSnapshot):
         self._earlier = f"position <= {self._since} AND stream IN {self._touched}"
 
     def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
-        """Yield the earlier records of the jobs that go on, then everything after the position."""
+        """Yield the earlier records of the continuing jobs, then everything after the position."""
         earlier = f"{_EVENTS} WHERE {self._earlier} AND position > {after:d}"
         yield from self._select(f"{earlier} ORDER BY position")
         yield from super().events(max(after, self._since))
@@ -104,15 +104,15 @@ class PostgresTail(PostgresSnapshot):
         yield from super().bodies(max(after, self._since))
 
     def jobs(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of the jobs that go on."""
-        return _told(self._select(f"{_JOBS} WHERE job_id IN {self._touched}"))
+        """Yield the rows of the continuing jobs."""
+        return _with_text(self._select(f"{_JOBS} WHERE job_id IN {self._touched}"))
 
     def holds(self) -> Iterator[tuple[Any, ...]]:
-        """Yield what those jobs hold."""
+        """Yield the holds of those jobs."""
         return self._select(f"{_HOLDS} WHERE job_id IN {self._touched}")
 
     def tiles(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the tiles that are completed after the position."""
+        """Yield the tiles that were completed after the position."""
         return self._select(
             f"SELECT level, number, hash FROM tiles WHERE number >= ({self._since} >> level) "
             "ORDER BY level, number"
@@ -129,11 +129,11 @@ class PostgresTail(PostgresSnapshot):
         return [row[0] for row in self._select(query)]
 
     def first_payload(self) -> Any:
-        """Return the payload at position 1, which names the ledger; None if there is none."""
+        """Return the payload at position 1, which names the ledger; None if the log is empty."""
         return next(self._select("SELECT payload FROM events WHERE position = 1"), (None,))[0]
 
     def versions(self) -> Iterator[tuple[str, int]]:
-        """Yield the streams that go on and are no jobs, with the version they were at."""
+        """Yield the continuing streams that are not jobs, with their version at the position."""
         tail = (
             "SELECT stream, MIN(version) - 1 AS version FROM events "
             f"WHERE position > {self._since} AND NOT starts_with(stream, 'job_') GROUP BY stream"
@@ -143,11 +143,11 @@ class PostgresTail(PostgresSnapshot):
             yield row[0], row[1]
 
 
-def _told(jobs: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+def _with_text(jobs: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     for *row, video_id, body in jobs:
         yield *row, _text(video_id), body
 
 
 def _text(stored: bytes | None) -> str | None:
-    """Read text as it is stored, also where it is no UTF-8: verification has to see it to report it."""
+    """Decode text even if it is not UTF-8: verification has to read it to report it."""
     return None if stored is None else stored.decode(errors="surrogateescape")

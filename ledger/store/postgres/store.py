@@ -1,14 +1,15 @@
 """`PostgresStore`: the contract of `ledger.store.interface` on one PostgreSQL database.
 
-Appends of one process go through a group commit, one transaction for all that wait: one round trip reads
-what they are decided on, under the lock of the head row, and one writes what they came to. Nobody else can
-append in between, so a refusal is known before anything is written and needs no savepoint. Reading, and
-work on leases, takes any other connection and waits for no append.
+Appends of one process go through a group commit, one transaction for all waiting requests: one round trip
+reads the rows they depend on, under the lock of the head row, and one writes the changes. No other process
+can append in between, so a refusal is known before anything is written and needs no savepoint. Reads and the
+work queue use other connections and do not wait for appends.
 
-A connection that breaks while the COMMIT is under way leaves two possibilities. The store connects again,
-for as long as `ledger.store.postgres.outage` allows, and takes the head's lock, which waits for the lost
-transaction to end, and looks the event ids up: they are there, or the append is decided and made anew, with
-the same ids, against what is there now. A fence whose lease has run out meanwhile is refused there too.
+If the connection breaks or the server crashes during the COMMIT, the group was recorded or it was not. The
+store connects again, for as long as `ledger.store.postgres.outage` allows, takes the lock of the head, which
+waits for the lost transaction to end, and looks up the event ids: they are recorded, or the append is decided
+again with the same ids on the present state. A fence whose lease has expired in the meantime is refused there
+too.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -104,7 +105,7 @@ class PostgresStore:
 
     def _check_writable(self) -> None:
         if self.read_only:
-            raise LedgerUnusable(f"ledger {self.place.label}: it was opened for reading only")
+            raise LedgerUnusable(f"ledger {self.place.label}: it is open for reading only")
 
     @contextmanager
     def _for_long(self) -> Iterator[Connection]:
@@ -142,23 +143,23 @@ class PostgresStore:
             except psycopg.Error as error:
                 if committing:
                     raise LedgerUnusable(
-                        f"ledger {self.place.label}: the connection broke in mid-append, and the server "
-                        f"cannot say yet what was recorded ({meaning(error)}); repeating the same append is "
-                        "safe: what is there is not recorded twice"
+                        f"ledger {self.place.label}: the connection broke during an append, and it is not "
+                        f"known yet whether it was recorded ({meaning(error)}); repeating the same append is "
+                        "safe: it is never recorded twice"
                     ) from error
                 raise
 
     def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
-        """Take rows of another ledger verbatim; those at or below the head must be the same."""
+        """Add rows of another ledger verbatim; those at or below the head must be identical."""
         imported = 0
         for part in chunks(rows):
             imported += self._change(lambda db, part=part: take_in(db, part))  # type: ignore[misc]
         return imported
 
     def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:
-        """Swap all job rows for `jobs`, folded up to `at_position`."""
+        """Replace all job rows with `jobs`, folded up to `at_position`."""
         self._check_writable()
-        with self._for_long() as db, db.transaction():
+        with self._for_long() as db, db.transaction():  # a crash before the COMMIT leaves the old rows
             size = lock_head(db).size
             if size != at_position:
                 raise WrongExpectedVersion(
@@ -168,7 +169,7 @@ class PostgresStore:
             write_jobs(db, jobs)
 
     def scrub(self) -> list[str]:
-        """Write the table of bodies anew, where this user may; say where deleted ones are left."""
+        """Rewrite the table of bodies if this user may; say where deleted text remains."""
         self._check_writable()
         with self._for_long() as db:
             return scrub.rewrite_bodies(db)
@@ -176,9 +177,9 @@ class PostgresStore:
     # --- reading ---
 
     def wait_for_append(self, timeout_s: float) -> bool:
-        """Wait until somebody appends; False if nobody did for `timeout_s`.
+        """Wait until something is appended; False if nothing was for `timeout_s`.
 
-        The first call begins to listen and returns at once, so that nothing appended before is missed.
+        The first call begins to listen and returns at once, so that no earlier append is missed.
         """
         with usable(self.place.label):
             return self._listener.wait(timeout_s)
@@ -192,12 +193,12 @@ class PostgresStore:
         return self._ask(lambda db: reading.rows(db, after, limit, where))
 
     def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
-        """Yield the rows of streams that begin with `prefix`, stream by stream."""
+        """Yield the rows of streams whose names begin with `prefix`, stream by stream."""
         with self._for_long() as db, db.transaction():
             yield from reading.histories(db, prefix, up_to)
 
     def event(self, event_id: str) -> StoredRow | None:
-        """Return the row of one event id."""
+        """Return the row with this event id."""
         return self._ask(lambda db: reading.event(db, event_id))
 
     def bodies(self, positions: Sequence[int]) -> Mapping[str, PrivateBody]:
@@ -222,11 +223,11 @@ class PostgresStore:
             yield from reading.all_jobs(db)
 
     def holds(self, budget: str) -> list[Hold]:
-        """Return what every job holds of `budget`."""
+        """Return the holds of `budget`, by job."""
         return self._ask(lambda db: reading.holds(db, budget))
 
     def held(self, budget: str) -> int:
-        """Return what all jobs together hold of `budget`."""
+        """Return the sum of all holds of `budget`."""
         return self._ask(lambda db: reading.held(db, budget))
 
     def now(self) -> datetime:

@@ -1,7 +1,10 @@
-"""Opening a ledger file: pragmas, recognition, numbered migrations, and what SQLite's errors mean to people.
+"""Opening a ledger file: pragmas, recognition, numbered migrations, and messages for SQLite's errors.
 
 A ledger file carries an application id and, as ``user_version``, the number of its last migration. An
 empty file becomes a ledger; a foreign database, a newer ledger or no database at all is refused.
+
+Migrations run in one transaction together with the new version number. A crash in between leaves the file as
+it was, and the next process that opens it for writing migrates it.
 """
 
 import sqlite3
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x534C4447  # "SLDG"
 SCHEMA_VERSION = 6
 OLDEST_READABLE = 1
-"""What came later are tables that reading does not need."""
+"""Later migrations only added tables that reading does not need."""
 BUSY_TIMEOUT_MS = 30_000
 BUSY_PAUSE_S = 0.01
 
@@ -28,36 +31,36 @@ _MEANINGS = {
     "SQLITE_FULL": "the disk is full{undone}: free space on it",
     "SQLITE_IOERR": "reading or writing failed ({error}){undone}: check disk and quota",
     "SQLITE_BUSY": f"another program kept it locked for {BUSY_TIMEOUT_MS // 1000} s: wait for it or stop it",
-    "SQLITE_LOCKED": "it is locked by another connection: wait until that has ended",
+    "SQLITE_LOCKED": "it is locked by another connection: wait until that one has finished",
     "SQLITE_READONLY": "it is read-only: make file and folder writable, or name another with --ledger",
-    "SQLITE_NOTADB": "it is no SQLite database: name another file with --ledger",
+    "SQLITE_NOTADB": "it is not a SQLite database: name another file with --ledger",
     "SQLITE_CORRUPT": "the file is damaged ({error}): restore a backup, then run `sora-ledger verify`",
-    "SQLITE_CANTOPEN": "it cannot be opened: check that the folder exists and may be read and written",
-    "SQLITE_PERM": "access is not permitted: check the rights on file and folder",
+    "SQLITE_CANTOPEN": "it cannot be opened: check that the folder exists and that you may read and write it",
+    "SQLITE_PERM": "access is denied: check the permissions of file and folder",
 }
 
 
 @contextmanager
 def usable(path: Path, *, what: str = "ledger", undone: str = "") -> Iterator[None]:
-    """Turn SQLite's own errors into `LedgerUnusable`, naming the file, the cause and the next step.
+    """Turn SQLite's errors into `LedgerUnusable` with the file, the cause and the next step.
 
-    `undone` says what a failure leaves, where the caller knows it; `what` is what the file is to be.
+    `undone` says what a failure leaves, if the caller knows it; `what` is what the file should be.
     """
     try:
         yield
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", None) or ""
         meaning = next((text for prefix, text in _MEANINGS.items() if name.startswith(prefix)), "{error}")
-        if str(error).startswith("Could not decode"):  # it goes on with the text, which may be private
-            meaning = "it holds text that is no UTF-8: `sora-ledger verify` says where"
+        if str(error).startswith("Could not decode"):  # the error repeats the text, which may be private
+            meaning = "it contains text that is not UTF-8: `sora-ledger verify` says where"
         undone = f"; {undone}" if undone else ""
         raise LedgerUnusable(f"{what} {path}: {meaning.format(error=error, undone=undone)}") from error
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Open `path` with our pragmas; the caller has made sure that it is a ledger."""
+    """Open `path` and set the pragmas; the caller checks that it is a ledger."""
     if not read_only:
-        begin_private(path)  # SQLite gives what it puts beside it the same rights
+        begin_private(path)  # SQLite gives its -wal and -shm files the same permissions
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
@@ -70,10 +73,10 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
 
 
 def use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log, waiting for others as long as the busy timeout.
+    """Switch to the write-ahead log, waiting for other connections up to the busy timeout.
 
-    SQLite itself does not wait here where two connections of one new file want the switch at once: each
-    would wait for the other, so one is told at once that the file is busy.
+    SQLite does not wait here if two connections to a new file switch at the same time: each would wait for
+    the other, so one of them gets SQLITE_BUSY at once.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
@@ -88,10 +91,10 @@ def use_wal(connection: sqlite3.Connection) -> None:
 
 
 def connect_reading(path: Path) -> sqlite3.Connection:
-    """Open `path` for reading, also where its folder may not be written.
+    """Open `path` for reading, even if its folder is not writable.
 
-    WAL needs a writable ``-shm`` beside the file. Where there is no ``-wal``, nothing is pending and the
-    file alone is the whole ledger, so it can be read as immutable.
+    WAL needs a writable ``-shm`` next to the file. Without a ``-wal`` nothing is pending and the file is the
+    whole ledger, so it can be read as immutable.
     """
     connection = connect(path, read_only=True)
     try:
@@ -107,7 +110,7 @@ def connect_reading(path: Path) -> sqlite3.Connection:
 
 
 def open_reading(path: Path) -> sqlite3.Connection:
-    """Open the ledger at `path` for reading; `LedgerUnusable` if it is none."""
+    """Open the ledger at `path` for reading; `LedgerUnusable` if the file is not a ledger."""
     connection = connect_reading(path)
     try:
         is_ledger = recognise(connection, path, reading=True)
@@ -121,7 +124,7 @@ def open_reading(path: Path) -> sqlite3.Connection:
 
 
 def recognise(connection: sqlite3.Connection, path: Path, *, reading: bool = False) -> bool:
-    """Say whether `connection` holds a ledger of this version; False means it is empty or older."""
+    """Return True if `connection` is to a ledger of this version, False if it is empty or older."""
     application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if application_id == APPLICATION_ID:
@@ -133,14 +136,14 @@ def recognise(connection: sqlite3.Connection, path: Path, *, reading: bool = Fal
         return version >= (OLDEST_READABLE if reading else SCHEMA_VERSION)
     if connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
         raise LedgerUnusable(
-            f"ledger {path}: it is a SQLite database of another program: name another file with --ledger"
+            f"ledger {path}: it is another program's SQLite database: name another file with --ledger"
         )
     return False
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the schema to `SCHEMA_VERSION`; runs inside the caller's transaction."""
-    from sqlite_utils import Database  # costs 0.1 s, and only a new or old file needs it
+    """Upgrade the schema to `SCHEMA_VERSION`, inside the caller's transaction."""
+    from sqlite_utils import Database  # takes 0.1 s, and only a new or old file needs it
     from sqlite_utils.migrations import Migrations
 
     migrations = Migrations("sora-ledger")

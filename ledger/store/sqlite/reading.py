@@ -1,4 +1,4 @@
-"""What a ledger in a SQLite file is asked; each function is one SELECT, or few."""
+"""Queries on a ledger in a SQLite file; each function is one SELECT or a few."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +10,11 @@ from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Ta
 from ledger.store.sqlite import queue
 
 LAST_LETTER = "\U0010ffff"
-"""Sorts after whatever a name goes on with."""
+"""Sorts after any character with which a name may continue."""
 _VARIABLES = 500
 _ROW = "CAST(record AS BLOB), CAST(payload AS BLOB), CAST(leaf AS BLOB)"
 _BODY = "commitment, field, CAST(salt AS BLOB), CAST(text AS TEXT)"
-"""SQLite takes anything in any column; as what it is to be, it is found not to be what was hashed."""
+"""SQLite stores any type in any column. Cast to the right type, a changed value fails its hash."""
 
 
 def rows(db: sqlite3.Connection, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
@@ -27,13 +27,13 @@ def rows(db: sqlite3.Connection, after: int, limit: int, where: RecordFilter) ->
         "recorded_at >= ?": where.since,
         "recorded_at < ?": where.until,
     }
-    given = {clause: value for clause, value in conditions.items() if value is not None}
-    if where.stream is not None:  # a stream is short: with "+" SQLite takes no other index than the stream's
-        given = {clause if clause == "stream = ?" else f"+{clause}": value for clause, value in given.items()}
-    clauses = " AND ".join(["position > ?", *given])
+    bound = {clause: value for clause, value in conditions.items() if value is not None}
+    if where.stream is not None:  # a stream is short; "+" keeps SQLite to the stream's index
+        bound = {clause if clause == "stream = ?" else f"+{clause}": value for clause, value in bound.items()}
+    clauses = " AND ".join(["position > ?", *bound])
     order = "position" if where.stream is None else "version"  # the same order, from the stream's index
     query = f"SELECT {_ROW} FROM events WHERE {clauses} ORDER BY {order} LIMIT ?"
-    return [StoredRow(*row) for row in db.execute(query, (after, *given.values(), limit))]
+    return [StoredRow(*row) for row in db.execute(query, (after, *bound.values(), limit))]
 
 
 def histories(db: sqlite3.Connection, prefix: str, up_to: int) -> Iterator[StoredRow]:
@@ -47,7 +47,7 @@ def histories(db: sqlite3.Connection, prefix: str, up_to: int) -> Iterator[Store
 
 
 def event(db: sqlite3.Connection, event_id: str) -> StoredRow | None:
-    """Return the row of one event id."""
+    """Return the row with this event id."""
     query = f"SELECT {_ROW} FROM events WHERE event_id = ?"
     row = db.execute(query, (event_id,)).fetchone()
     return StoredRow(*row) if row else None
@@ -111,13 +111,13 @@ def all_jobs(db: sqlite3.Connection) -> Iterator[Job]:
 
 
 def holds(db: sqlite3.Connection, budget: str) -> list[Hold]:
-    """Return what every job holds of `budget`."""
+    """Return the holds of `budget`, by job."""
     rows = db.execute("SELECT * FROM holds WHERE budget = ? ORDER BY job_id", (budget,)).fetchall()
     return [Hold(*row) for row in rows]
 
 
 def held(db: sqlite3.Connection, budget: str) -> int:
-    """Return what all jobs together hold of `budget`."""
+    """Return the sum of all holds of `budget`."""
     query = "SELECT SUM(reserved_usd_micros + settled_usd_micros) FROM holds WHERE budget = ?"
     return int(db.execute(query, (budget,)).fetchone()[0] or 0)
 

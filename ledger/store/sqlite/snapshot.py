@@ -1,4 +1,4 @@
-"""One consistent look at every table of a ledger file, for verification: plain SELECTs, no meaning."""
+"""A consistent snapshot of every table of a ledger file, for verification: plain SELECTs."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _HOLDS = "SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM ho
 
 
 class SqliteSnapshot:
-    """All tables of the ledger at `path` as they stand at one moment; a context manager."""
+    """All tables of the ledger at `path` in one snapshot; a context manager."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,20 +33,20 @@ class SqliteSnapshot:
         self._db.close()
 
     def _select(self, query: str) -> Iterator[tuple[Any, ...]]:
-        told = 0
+        count = 0
         with usable(self._path):
             try:
                 for row in self._db.execute(query):
                     yield row
-                    told += 1
+                    count += 1
             except sqlite3.OperationalError as error:
                 if "decode" not in str(error):
                     raise
-                self._db.text_factory = _text  # takes its time, so only where there is such text
-                yield from islice(self._db.execute(query), told, None)
+                self._db.text_factory = _text  # slow, so only if there is such text
+                yield from islice(self._db.execute(query), count, None)
 
     def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
-        """Yield the eight columns for searching, then record, payload, leaf, by position."""
+        """Yield the eight search columns, then record, payload and leaf, by position."""
         return self._select(f"{_EVENTS} WHERE position > {after:d} ORDER BY position")
 
     def head(self) -> tuple[int, bytes]:
@@ -76,7 +76,7 @@ class SqliteSnapshot:
 
 
 class SqliteTail(SqliteSnapshot):
-    """What lies after position `since`, and all of the jobs that go on after it."""
+    """The records after position `since`, and everything about the jobs that continue after it."""
 
     def __init__(self, path: Path, since: int) -> None:
         super().__init__(path)
@@ -87,7 +87,7 @@ class SqliteTail(SqliteSnapshot):
         self._earlier = f"position <= {self._since} AND stream IN {self._touched}"
 
     def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
-        """Yield the earlier records of the jobs that go on, then everything after the position."""
+        """Yield the earlier records of the continuing jobs, then everything after the position."""
         earlier = f"{_EVENTS} WHERE {self._earlier} AND position > {after:d}"
         yield from self._select(f"{earlier} ORDER BY position")
         yield from super().events(max(after, self._since))
@@ -99,15 +99,15 @@ class SqliteTail(SqliteSnapshot):
         yield from super().bodies(max(after, self._since))
 
     def jobs(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of the jobs that go on."""
+        """Yield the rows of the continuing jobs."""
         return self._select(f"{_JOBS} WHERE job_id IN {self._touched}")
 
     def holds(self) -> Iterator[tuple[Any, ...]]:
-        """Yield what those jobs hold."""
+        """Yield the holds of those jobs."""
         return self._select(f"{_HOLDS} WHERE job_id IN {self._touched}")
 
     def tiles(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the tiles that are completed after the position."""
+        """Yield the tiles that were completed after the position."""
         return self._select(
             f"SELECT level, number, hash FROM tiles WHERE number >= ({self._since} >> level) "
             "ORDER BY level, number"
@@ -124,11 +124,11 @@ class SqliteTail(SqliteSnapshot):
         return [row[0] for row in self._select(query)]
 
     def first_payload(self) -> Any:
-        """Return the payload at position 1, which names the ledger; None if there is none."""
+        """Return the payload at position 1, which names the ledger; None if the log is empty."""
         return next(self._select("SELECT payload FROM events WHERE position = 1"), (None,))[0]
 
     def versions(self) -> Iterator[tuple[str, int]]:
-        """Yield the streams that go on and are no jobs, with the version they were at."""
+        """Yield the continuing streams that are not jobs, with their version at the position."""
         tail = (
             "SELECT stream, MIN(version) - 1 AS version FROM events "
             f"WHERE position > {self._since} AND NOT stream GLOB 'job_*' GROUP BY stream"
@@ -139,5 +139,5 @@ class SqliteTail(SqliteSnapshot):
 
 
 def _text(stored: bytes) -> str:
-    """Read text as it is stored, also where it is no UTF-8: verification has to see it to report it."""
+    """Decode text even if it is not UTF-8: verification has to read it to report it."""
     return stored.decode(errors="surrogateescape")

@@ -69,7 +69,7 @@ POLL_S = 0.25
 
 
 class SqliteStore:
-    """A ledger in one SQLite file at `path`; made if it is missing, unless `read_only`."""
+    """A ledger in one SQLite file at `path`, which is created if it is missing, unless `read_only`."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
@@ -89,7 +89,7 @@ class SqliteStore:
         self._writer = connect(self.path, read_only=False)
         try:
             is_ready = recognise(self._writer, self.path)
-            use_wal(self._writer)  # a copy made by VACUUM INTO has lost it
+            use_wal(self._writer)  # a copy made by VACUUM INTO is not in WAL mode
             if not is_ready:
                 with self._transaction() as db:
                     if not recognise(db, self.path):
@@ -119,7 +119,7 @@ class SqliteStore:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._writing:
             if self._writer is None:
-                raise LedgerUnusable(f"ledger {self.path}: it was opened for reading only")
+                raise LedgerUnusable(f"ledger {self.path}: it is open for reading only")
             db = self._writer
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -153,7 +153,7 @@ class SqliteStore:
                 write(db, changes, present.tree)
 
     def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
-        """Take rows of another ledger verbatim; those at or below the head must be the same."""
+        """Add rows of another ledger verbatim; those at or below the head must be identical."""
         imported = 0
         for part in chunks(rows):
             with self._changing() as db:
@@ -161,8 +161,8 @@ class SqliteStore:
         return imported
 
     def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:
-        """Swap all job rows for `jobs`, folded up to `at_position`."""
-        with self._changing() as db:
+        """Replace all job rows with `jobs`, folded up to `at_position`."""
+        with self._changing() as db:  # a crash before the COMMIT leaves the old rows
             size = read_head(db).size
             if size != at_position:
                 raise WrongExpectedVersion(
@@ -172,10 +172,10 @@ class SqliteStore:
             write_jobs(db, jobs)
 
     def scrub(self) -> list[str]:
-        """Take what erased bodies left behind out of the file and its write-ahead log."""
+        """Remove what erased bodies left behind in the file and its write-ahead log."""
         with usable(self.path), self._writing:
             if self._writer is None:
-                raise LedgerUnusable(f"ledger {self.path}: it was opened for reading only")
+                raise LedgerUnusable(f"ledger {self.path}: it is open for reading only")
             scrub.no_temporary_files(self._writer)
             with self._transaction() as db:
                 scrub.rewrite_bodies(db)
@@ -185,7 +185,7 @@ class SqliteStore:
     # --- reading ---
 
     def wait_for_append(self, timeout_s: float) -> bool:
-        """Wait a moment and say that there may be more: a file tells nobody."""
+        """Wait a moment and return True: a file cannot notify, so there may be more."""
         time.sleep(min(timeout_s, POLL_S))
         return True
 
@@ -212,12 +212,12 @@ class SqliteStore:
             return reading.rows(db, after, limit, where)
 
     def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
-        """Yield the rows of streams that begin with `prefix`, stream by stream."""
+        """Yield the rows of streams whose names begin with `prefix`, stream by stream."""
         with self._reading() as db:
             yield from reading.histories(db, prefix, up_to)
 
     def event(self, event_id: str) -> StoredRow | None:
-        """Return the row of one event id."""
+        """Return the row with this event id."""
         with self._reading() as db:
             return reading.event(db, event_id)
 
@@ -247,12 +247,12 @@ class SqliteStore:
             yield from reading.all_jobs(db)
 
     def holds(self, budget: str) -> list[Hold]:
-        """Return what every job holds of `budget`."""
+        """Return the holds of `budget`, by job."""
         with self._reading() as db:
             return reading.holds(db, budget)
 
     def held(self, budget: str) -> int:
-        """Return what all jobs together hold of `budget`."""
+        """Return the sum of all holds of `budget`."""
         with self._reading() as db:
             return reading.held(db, budget)
 

@@ -26,13 +26,13 @@ def read_only(request: pytest.FixtureRequest) -> bool:
 
 def test_a_file_that_is_no_database_is_refused(path: Path, *, read_only: bool) -> None:
     path.write_bytes(b"this is a text file, and long enough not to be an empty one " * 20)
-    with pytest.raises(LedgerUnusable, match="it is no SQLite database: name another file with --ledger"):
+    with pytest.raises(LedgerUnusable, match="it is not a SQLite database: name another file with --ledger"):
         open_store(str(path), read_only=read_only)
 
 
 def test_a_database_of_another_program_is_refused(path: Path, *, read_only: bool) -> None:
     foreign(path)
-    with pytest.raises(LedgerUnusable, match="a SQLite database of another program: name another file"):
+    with pytest.raises(LedgerUnusable, match="another program's SQLite database: name another file"):
         open_store(str(path), read_only=read_only)
 
 
@@ -60,7 +60,7 @@ def test_a_folder_is_refused_with_a_file_name_to_use(tmp_path: Path, *, read_onl
 
 
 def test_a_missing_file_is_not_made_for_reading(path: Path) -> None:
-    with pytest.raises(LedgerUnusable, match="there is none yet; `sora-ledger create …` begins it"):
+    with pytest.raises(LedgerUnusable, match="it does not exist; `sora-ledger create …` begins it"):
         open_store(str(path), read_only=True)
     assert not path.exists()
 
@@ -79,7 +79,7 @@ def test_an_empty_file_becomes_a_ledger(path: Path, scribe: Any) -> None:
 
 def test_a_folder_below_a_file_cannot_be_made(path: Path, scribe: Any) -> None:
     path.touch()
-    with pytest.raises(LedgerUnusable, match=r"its folder cannot be made .*: name another with --ledger"):
+    with pytest.raises(LedgerUnusable, match=r"folder cannot be created .*: name another file with --ledger"):
         scribe.ledger(path / "below" / "ledger.db")
 
 
@@ -111,7 +111,7 @@ def test_a_relative_url_starts_here(tmp_path: Path, scribe: Any, monkeypatch: py
 
 def test_a_ledger_opened_for_reading_refuses_to_append(path: Path, scribe: Any) -> None:
     scribe.ledger(path).close()
-    with open_ledger(str(path)) as ledger, pytest.raises(LedgerUnusable, match="opened for reading only"):
+    with open_ledger(str(path)) as ledger, pytest.raises(LedgerUnusable, match="open for reading only"):
         ledger.append([scribe.note()])
 
 
@@ -146,7 +146,9 @@ def test_a_ledger_in_a_read_only_folder_can_be_read(
 def test_a_ledger_that_cannot_be_written_says_so_when_opened(path: Path, scribe: Any) -> None:
     scribe.ledger(path).close()
     path.with_name(path.name + "-wal").mkdir()
-    with pytest.raises(LedgerUnusable, match="check that the folder exists and may be read and written"):
+    with pytest.raises(
+        LedgerUnusable, match="check that the folder exists and that you may read and write it"
+    ):
         scribe.ledger(path)
 
 

@@ -86,8 +86,8 @@ def test_a_reader_that_keeps_the_log_in_use_is_named(
     [left] = ledger.store.scrub()
     reader.close()
     assert left == (
-        f"another program is reading, so {path}-wal may still hold the text: "
-        "close it and repeat the command, which then empties that file"
+        f"another program is reading, so {path}-wal may still contain the text: "
+        "close that program and repeat the command, which then empties the file"
     )
 
 

@@ -239,7 +239,7 @@ def test_signatures_that_do_not_fit_into_a_note_are_not_joined() -> None:
 
 
 def test_a_head_without_signatures_vouches_for_nothing() -> None:
-    with pytest.raises(CheckpointInvalid, match="nobody has signed this"):
+    with pytest.raises(CheckpointInvalid, match="this checkpoint is not signed"):
         TreeHead(CHECKPOINT).signed_by([SIGNER.verifier])
 
 

@@ -87,7 +87,7 @@ def test_a_published_consistency_proof_that_was_changed_does_not(case: dict[str,
 
 
 def test_from_nothing_nothing_can_be_shown() -> None:
-    with pytest.raises(ProofInvalid, match="from size 0 to 5 nothing can be shown"):
+    with pytest.raises(ProofInvalid, match="from size 0 to 5 there is no proof"):
         consistency_proof(SMALL, 0, 5)
 
 

@@ -103,7 +103,7 @@ def test_two_ledgers_share_a_database(databases: Any, scribe: Any) -> None:
 
 
 def test_a_ledger_opened_for_reading_refuses_to_append(store: PostgresStore, url: str, scribe: Any) -> None:
-    with open_ledger(url) as ledger, pytest.raises(LedgerUnusable, match="opened for reading only"):
+    with open_ledger(url) as ledger, pytest.raises(LedgerUnusable, match="open for reading only"):
         ledger.append([scribe.note()])
 
 
