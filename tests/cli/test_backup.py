@@ -225,7 +225,7 @@ def test_the_backup_of_a_file_restores_to_a_server(sora: Any, denied: str, datab
 def test_an_archive_is_not_restored_over_a_ledger(sora: Any, programs: None, on_server: str) -> None:
     sora("backup", "b.dump")
     ended = sora("restore", "b.dump", on_server)
-    assert (ended.code, "it already exists: name an empty database" in ended.error) == (
+    assert (ended.code, "it already exists: name an empty" in ended.error) == (
         ExitCode.LEDGER_UNUSABLE,
         True,
     )
