@@ -10,6 +10,7 @@ from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.store.interface import JobFilter
 from render_service.runtime.settings import SANDBOX
+from render_service.session.event_ids import CLAIMED
 from render_service.session.history import JobHistory
 from render_service.session.servers import is_same_server
 from sora_adapter.profiles import TAKES_EFFECT_S
@@ -27,7 +28,7 @@ class Attempt:
 
     `lost` is its ``submission.unknown``; without one, somebody may be waiting for the answer.
     `takes_effect_s` is how long after its intent a call may still create a video, and the server list it.
-    `got_anothers` says that the server answered it with a video that another job has.
+    `got_anothers_late` says that an answer with the video of another job came after it was lost.
     """
 
     job: Job
@@ -38,7 +39,13 @@ class Attempt:
     heard_at: datetime
     lost: SubmissionUnknown | None
     takes_effect_s: float = TAKES_EFFECT_S
-    got_anothers: bool = False
+    got_anothers_late: bool = False
+
+    @property
+    def got_anothers(self) -> bool:
+        """Whether the server answered it with a video that another job has."""
+        error = self.lost.error if self.lost else None
+        return self.got_anothers_late or (error is not None and error.code == CLAIMED)
 
     @property
     def prompt(self) -> str | None:
@@ -107,5 +114,5 @@ def attempt_of(ledger: Ledger, job: Job, takes_effect_s: float = TAKES_EFFECT_S)
         heard_at=datetime.fromisoformat((lost or intent).record.recorded_at),
         lost=lost.event if lost else None,
         takes_effect_s=takes_effect_s,
-        got_anothers=history.got_video_of_another,
+        got_anothers_late=history.got_anothers_late,
     )

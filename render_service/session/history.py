@@ -37,7 +37,7 @@ from ledger.events import (
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import E, Entry, Record, entries
-from render_service.session.event_ids import CLAIMED, late_claim_id
+from render_service.session.event_ids import late_claim_id
 
 Decision = RenderDecided | RenderDenied | RenderHeld
 AnswerEvent = ApprovalGranted | ApprovalRefused
@@ -208,13 +208,10 @@ class JobHistory(StreamHistory):
         return _in_order(self.all_of(SubmissionAccepted), self.all_of(SubmissionRecovered))
 
     @property
-    def got_video_of_another(self) -> bool:
-        """Whether the last attempt was answered with a video of another job, be it after it was lost."""
-        if self.lost is None or self.intent is None:
-            return False
-        error, note = self.lost.event.error, late_claim_id(self.intent.event.attempt_id)
-        is_said = error is not None and error.code == CLAIMED
-        return is_said or any(record.event_id == note for record in self.records)
+    def got_anothers_late(self) -> bool:
+        """Whether the last attempt, once it was lost, was answered with a video of another job."""
+        note = late_claim_id(self.intent.event.attempt_id) if self.intent else None
+        return any(record.event_id == note for record in self.records)
 
     def _is_of_last_attempt(self, record: Record) -> bool:
         return self.intent is None or record.version > self.intent.record.version
