@@ -158,7 +158,7 @@ class Omission(ast.NodeTransformer):
         return self.which == len(self.texts) - 1
 
 
-def _shuffled(texts: Iterable[str]) -> list[int]:
+def _shuffled(texts: Iterable[str], seed: int) -> list[int]:
     """Return the numbers of `texts` in an order that looks random and is the same each time.
 
     The place of a text does not depend on the others: it stays where it was when the code around it changes.
@@ -167,18 +167,18 @@ def _shuffled(texts: Iterable[str]) -> list[int]:
     keys = []
     for text in texts:
         times[text] += 1
-        keys.append(hashlib.sha256(f"{SEED} {text} {times[text]}".encode()).digest())
+        keys.append(hashlib.sha256(f"{seed} {text} {times[text]}".encode()).digest())
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def omissions(tree: Path, module: str) -> Iterator[Mutant]:
+def omissions(tree: Path, module: str, seed: int) -> Iterator[Mutant]:
     """Yield the mutants of a module that leave something out."""
     source = (tree / module).read_text(encoding="utf-8")
     code = ast.unparse(ast.parse(source))
     places = Omission()
     places.visit(ast.parse(source))
     original = _bare(code)
-    for number in _shuffled(places.texts):
+    for number in _shuffled(places.texts, seed):
         changed = ast.unparse(ast.fix_missing_locations(Omission(number).visit(ast.parse(source))))
         if _bare(changed) != original:
             _, before, after = _difference(code, changed)
@@ -186,7 +186,7 @@ def omissions(tree: Path, module: str) -> Iterator[Mutant]:
             yield Mutant(module, name, changed, places.lines[number], f"{before}  ->  {after}")
 
 
-def replacements(tree: Path, module: str) -> Iterator[Mutant]:
+def replacements(tree: Path, module: str, seed: int) -> Iterator[Mutant]:
     """Yield cosmic-ray's mutants of a module that change what it does."""
     code = (tree / module).read_text(encoding="utf-8")
     lines = code.splitlines()
@@ -198,7 +198,7 @@ def replacements(tree: Path, module: str) -> Iterator[Mutant]:
             continue
         positions = [at for node in nodes for at in get_operator(name)().mutation_positions(node)]
         places += [(name, number, lines[at[0][0] - 1].strip()) for number, at in enumerate(positions)]
-    for place in _shuffled(f"{name} {line}" for name, _, line in places):
+    for place in _shuffled((f"{name} {line}" for name, _, line in places), seed):
         name, number, _ = places[place]
         changed = mutate_code(code, get_operator(name)(), number)
         if changed is not None and _compiles(changed) and _bare(changed) != original:
@@ -223,12 +223,12 @@ def _difference(code: str, changed: str) -> tuple[int, str, str]:
     return int(number), before, after
 
 
-def draw(tree: Path, module: str, count: int, equivalent: set[str]) -> list[Mutant]:
+def draw(tree: Path, module: str, count: int, seed: int, equivalent: set[str]) -> list[Mutant]:
     """Return a sample that is the same each time, without the mutants known to change nothing."""
     chosen: list[Mutant] = []
     for mutants, most in (
-        (omissions(tree, module), count // 2),
-        (replacements(tree, module), count - count // 2),
+        (omissions(tree, module, seed), count // 2),
+        (replacements(tree, module, seed), count - count // 2),
     ):
         new = (mutant for mutant in mutants if mutant.change not in equivalent)
         chosen += islice(new, most)
@@ -321,6 +321,7 @@ def main() -> int:
     parser.add_argument(
         "--count", type=int, help="mutants of each module (default: as modules.toml says for each)"
     )
+    parser.add_argument("--seed", type=int, default=SEED, help=f"another sample (default: {SEED})")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     modules = tomllib.loads((HERE / "modules.toml").read_text(encoding="utf-8"))
@@ -342,7 +343,7 @@ def main() -> int:
             tree = trees.get()
             try:
                 equivalent = {mutant["line"] for mutant in known.get(module, [])}
-                mutants = draw(tree, module, arguments.count or entry["mutants"], equivalent)
+                mutants = draw(tree, module, arguments.count or entry["mutants"], arguments.seed, equivalent)
                 return test_module(tree, module, entry["tests"], mutants)
             finally:
                 trees.put(tree)

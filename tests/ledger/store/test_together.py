@@ -1,10 +1,11 @@
 """A group of appends leaves what the same appends leave one after the other, refusals included."""
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ledger.errors import BudgetExceeded, WrongExpectedVersion
+from ledger.store import append
 from ledger.store.append import Append, AppendRequest
 from ledger.store.group_commit import Request
 from ledger.store.interface import ANY, NEW, Batch
@@ -150,3 +152,18 @@ def test_a_group_is_one_transaction_whatever_its_appends_touch(
         store._writer.set_trace_callback(None)
     assert (statements.count("COMMIT"), sum("UPDATE head" in text for text in statements)) == (1, 1)
     assert [type(one.error) for one in group] == [type(None)] * 4 + [WrongExpectedVersion] * 2
+
+
+def test_an_error_of_the_database_ends_the_whole_group_and_any_other_its_own_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors = {"first": ValueError("refused"), "second": sqlite3.OperationalError("disk I/O error")}
+
+    def failing(work: Any, *_: Any) -> Any:
+        raise errors[work]
+
+    monkeypatch.setattr(append, "decide", failing)
+    group: Any = [Request("first"), Request("second")]
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        append.decide_all(group, cast("Any", None), sqlite3.Error)
+    assert [request.error for request in group] == [errors["first"], None]

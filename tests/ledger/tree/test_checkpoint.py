@@ -1,3 +1,6 @@
+import base64
+import hashlib
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -229,3 +232,18 @@ def test_a_note_that_is_sound_but_too_long_is_refused() -> None:
 def test_a_line_that_is_no_signature_line_is_named(line: str) -> None:
     with pytest.raises(CheckpointInvalid, match="a signature line is"):
         Note.parse(f"text\n\n{line}\n".encode())
+
+
+def test_a_note_whose_last_line_has_no_end_is_refused() -> None:
+    data = CHECKPOINT.signed(SIGNER).to_bytes()
+    with pytest.raises(CheckpointInvalid, match="signature lines"):
+        Note.parse(data[:-1])
+
+
+@pytest.mark.parametrize("kind", [0, 2, 255])
+def test_a_key_of_another_algorithm_is_refused(kind: int) -> None:
+    data = bytes([kind]) + bytes(range(32))
+    key_id = hashlib.sha256(b"ledger.example\n" + data).hexdigest()[:8]
+    text = f"ledger.example+{key_id}+{base64.b64encode(data).decode()}"
+    with pytest.raises(CheckpointInvalid, match=f"expected Ed25519 .type 1., found type {kind}"):
+        Verifier.parse(text)
