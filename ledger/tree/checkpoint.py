@@ -33,6 +33,8 @@ ID_BYTES = 4
 MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 64
 _DASH = "— "
+_LEAST_LINES = 3  # origin, size, root
+_KEY_PARTS = 3  # name, id, key
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _PRIVATE = "PRIVATE+KEY+"
@@ -198,7 +200,7 @@ class Checkpoint:
         """Read the text of a checkpoint; text that does not print back to the same bytes is refused."""
         lines = text.removesuffix("\n").split("\n")
         whole = text.endswith("\n") and all(lines) and not _CONTROL.search(text)
-        if not whole or len(lines) < 3:  # noqa: PLR2004  # origin, size, root
+        if not whole or len(lines) < _LEAST_LINES:
             raise CheckpointInvalid(
                 "a checkpoint has an origin, a size and a root, a line each; this does not"
             )
@@ -237,7 +239,7 @@ def _checked_name(name: str) -> str:
 
 def _key_parts(text: str, what: str) -> tuple[str, str, bytes]:
     parts = text.split("+", 2)
-    if len(parts) != 3:  # noqa: PLR2004  # name, id, key
+    if len(parts) != _KEY_PARTS:
         raise CheckpointInvalid(f"{what}: expected name, id and base64 joined by plus signs")
     name, key_id, encoded = parts
     data = _decode(encoded, 1 + KEY_BYTES, what)

@@ -1,4 +1,4 @@
-"""Requests, approvals and decisions along the log, by the rules that strangers get (`verify_bundle`)."""
+"""Check requests, approvals and decisions along the log, by the rules of `verify_bundle`."""
 
 import hashlib
 import json
@@ -18,10 +18,10 @@ _RULES_AT_HAND = 32
 
 
 class Approvals:
-    """Who asked, approved and decided, stream by stream, under the policies that the documents state.
+    """Who requested, approved and decided, stream by stream, under the policies in the documents.
 
-    With `all_of_it` the reader sees every activation of a policy; else one is taken to have been in force
-    where a record says so.
+    With `all_of_it`, every activation of a policy is read; otherwise a policy counts as in force if a record
+    says so.
     """
 
     def __init__(
@@ -35,18 +35,18 @@ class Approvals:
         self._read(documents)
 
     def log(self, ledger_id: object) -> None:
-        """Take in the id that position 1 gives the ledger."""
+        """Set the id of the ledger, from position 1."""
         self._permissions.ledger_id = ledger_id
 
     def activate(self, position: int, payload: Json) -> None:
-        """Take in that a policy is in force from here on."""
+        """Set the policy in force from `position` on."""
         self._activated.append((position, str(payload["policy_sha256"])))
         for name in ("policy_sha256", "catalog_sha256"):
             if self._memory.document(str(payload[name])) is None:
                 self._report.add("DOCUMENT_MISSING", position, name, payload[name], "no such document")
 
     def follow(self, stream: Stream, record: Json, leaf: bytes, payload: Json) -> None:
-        """Check what a record says of permissions."""
+        """Check the permissions behind a record."""
         asked = stream.asked
         if record["type"] in FOLLOWED or (asked is not None and asked["signs"]):
             stream.asked = None
@@ -72,7 +72,7 @@ class Approvals:
 
 
 def _verifies(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Say the same as `ed25519_verifies`, a hundred times as fast: a long log may have many approvals."""
+    """Do the same as `ed25519_verifies`, a hundred times as fast: a long log may have many approvals."""
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415  # most logs have no signature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
-"""Stored files against the digests the log has of them; reading one is the caller's business.
+"""Check stored files against their digests in the log; the caller reads the files.
 
-A file is expected where a record says it was stored, until another says that it is no longer to be had
-(``asset.lost``), or the name it came under was erased (``private.erased``), for the file may go with it.
-What is there all the same must still be what was recorded.
+A file is expected once a record says that it was stored, until another says that it is lost (``asset.lost``),
+or until its name was erased (``private.erased``), because the file may be deleted with it. A file that still
+exists must match its digest in any case.
 """
 
 import json
@@ -16,7 +16,7 @@ TYPES = frozenset({"asset.stored", "asset.lost", "render.requested", "private.er
 
 
 class StoredFile(NamedTuple):
-    """A file a record speaks of: where it says it is (None: wherever its digest leads), digest and length."""
+    """A file that a record names: its URI (None: found by its digest), digest and length."""
 
     storage_uri: str | None
     sha256: str
@@ -24,10 +24,10 @@ class StoredFile(NamedTuple):
 
 
 Digest = Callable[[StoredFile], str | None]
-"""Reads a stored file and returns the SHA-256 of its bytes in hex, or how it differs without reading it.
+"""Reads a stored file and returns its SHA-256 in hex, or how it differs without reading it.
 
-None if there is none. What a record names may be any file of the machine: a digest reads regular files of the
-recorded length and nothing else.
+None if the file is missing. A record may name any file of the machine: implementations read only regular
+files of the recorded length.
 """
 
 
@@ -40,7 +40,7 @@ class _Cited:
 
 
 def check_assets(report: Report, events: Iterator[tuple[Any, ...]], digest: Digest) -> int:
-    """Digest every file the log cites; add what is missing or changed to `report`; return how many there are.
+    """Digest every file that the log cites; report missing and changed files; return the number of files.
 
     `events` are the rows of a snapshot. A file that several records cite is read once.
     """
@@ -58,7 +58,7 @@ def check_assets(report: Report, events: Iterator[tuple[Any, ...]], digest: Dige
 
 
 class _Log:
-    """What the log says of stored files, in order of position; of a variant stored twice, both."""
+    """The stored files that the log names, by position; both of a variant that was stored twice."""
 
     def __init__(self, events: Iterator[tuple[Any, ...]]) -> None:
         self.cited: list[_Cited] = []
@@ -76,23 +76,23 @@ class _Log:
                 self.cited.append(found)
                 self._variants.setdefault((stream, variant), []).append(found)
         elif type_ == "asset.lost":
-            _let_go(self._variants.get((stream, variant), ()))
+            _mark_may_be_gone(self._variants.get((stream, variant), ()))
         elif type_ == "private.erased":
             for commitment in _list(document.get("commitments")):
-                _let_go(self._names.get(str(commitment), ()))
+                _mark_may_be_gone(self._names.get(str(commitment), ()))
         else:
             for name, found in _inputs(position, document):
                 self.cited.append(found)
                 self._names.setdefault(name, []).append(found)
 
 
-def _let_go(files: Iterable[_Cited]) -> None:
+def _mark_may_be_gone(files: Iterable[_Cited]) -> None:
     for file in files:
         file.may_be_gone = True
 
 
 def _inputs(position: int, request: dict[str, Any]) -> Iterator[tuple[str, _Cited]]:
-    """Yield the files that came with a request, each with the commitment to its name."""
+    """Yield the input files of a request, each with the commitment to its name."""
     images = _list(request.get("further_images"))
     parts = [("input_reference", request.get("input_reference")), ("source_file", request.get("source_file"))]
     for subject, part in [*parts, *((f"further_images.{at}", image) for at, image in enumerate(images))]:
@@ -117,7 +117,7 @@ def _file(position: int, subject: str, part: dict[str, Any]) -> _Cited | None:
 
 
 def _parsed(payload: Any) -> dict[str, Any]:
-    """Return a payload as far as it can be read; that it cannot is found elsewhere."""
+    """Return the payload, or nothing if it cannot be parsed, which another check reports."""
     try:
         document = json.loads(payload)
     except (RecursionError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Private bodies against the commitments of the log: both are read by position, side by side."""
+"""Check private bodies against the commitments of the log; both are read by position, side by side."""
 
 import hashlib
 import hmac
@@ -21,9 +21,10 @@ class _Body(NamedTuple):
 
 
 class Bodies:
-    """Goes along with the log; what it finds is told when the log has been read, for only then is it known
-    what was erased.
-    """  # noqa: D205
+    """The bodies, read along with the log.
+
+    Findings are reported when the whole log has been read: only then is it known what was erased.
+    """
 
     def __init__(self, rows: Iterator[tuple[Any, ...]], memory: Memory) -> None:
         self._rows = map(_Body._make, rows)
@@ -37,20 +38,20 @@ class Bodies:
         body = self._next
         if body is None and not commitments:
             return
-        open_ones = set(commitments)
+        expected = set(commitments)
         while body is not None and isinstance(body.position, int | float) and body.position <= position:
-            committed = body.position == position and body.commitment in open_ones
-            if committed and _stands_at(payload, body.field, body.commitment):
-                open_ones.remove(body.commitment)
+            committed = body.position == position and body.commitment in expected
+            if committed and _is_at(payload, body.field, body.commitment):
+                expected.remove(body.commitment)
                 self._check(body)
             else:
                 self._unknown(body)
             body = self._next = next(self._rows, None)
-        for commitment in open_ones:
+        for commitment in expected:
             self._memory.miss(commitment, position)
 
     def finish(self, report: Report, again: Iterable[tuple[Any, ...]]) -> None:
-        """Say what was found; `again` are all bodies once more, looked at if anything was erased."""
+        """Report the findings; `again` yields all bodies once more, read only if anything was erased."""
         if self._next is not None:
             self._unknown(self._next)
         for body in self._rows:
@@ -85,11 +86,11 @@ class Bodies:
         self._found.add("BODY_UNKNOWN", body.position, str(body.field), expected, body.commitment)
 
 
-def _stands_at(payload: Any, field: Any, commitment: Any) -> bool:
-    """Say whether the commitment is at the dotted path `field` of `payload`.
+def _is_at(payload: Any, field: Any, commitment: Any) -> bool:
+    """Return True if the commitment is at the dotted path `field` of `payload`.
 
-    What is hashed is field, 0x00, text. A text may contain 0x00, so a commitment opens in one way only
-    because its field is known from elsewhere: no key of a payload contains 0x00 or a dot.
+    The hash covers field, 0x00, text. A text may contain 0x00, so a commitment is unambiguous only because
+    its field is checked here: no key of a payload contains 0x00 or a dot.
     """
     value = payload
     try:

@@ -1,7 +1,7 @@
-"""What jobs hold of each budget, added up along the log, against the budget's limit at that position.
+"""Check the holds of each budget, summed along the log, against the limit at each position.
 
-The sum over all jobs may pass a limit only by money that was spent, or because the limit was lowered later:
-what reserves more than the limit leaves is refused when it is appended.
+The sum over all jobs may exceed a limit only by money that was spent, or because the limit was lowered later:
+an append that reserves more than the limit allows is refused.
 """
 
 from typing import Any
@@ -12,18 +12,18 @@ from ledger.verify.spill import Memory
 
 PREFIX = "budget_"
 ONE_APPEND = 1_000
-"""Limits hold at the end of an append, which may free money at a later position than it takes some. Where an
-append ends is not recorded, so a sum that is within its limit again so many positions later is no finding."""
+"""Limits apply at the end of an append, which may release money at a later position than it reserves. Its end
+is not recorded, so a sum that returns below its limit within this many positions is not a finding."""
 
 
 Money = tuple[Any, Any, Json]
-"""What one job has reserved and settled, and how much of each budget it reserves."""
+"""The reserved and settled money of one job, and how much of each budget it reserves."""
 
 _NOTHING: Money = (0, None, {})
 
 
 def money(job: Json | None) -> Money:
-    """Return what `job` holds."""
+    """Return the money of `job`."""
     return (job["reserved_usd_micros"], job["settled_usd_micros"], job["budgets"]) if job else _NOTHING
 
 
@@ -36,35 +36,35 @@ def _held(money: Money, budget: str) -> int:
 
 
 class Budgets:
-    """The sums of all budgets; a budget's own is kept with its stream, whose `money` it is."""
+    """The sums of all budgets; each is stored as the `money` of the budget's stream."""
 
     def __init__(self, memory: Memory, report: Report) -> None:
         self._memory = memory
         self._report = report
 
     def limit(self, budget: str, usd_micros: int, position: int) -> None:
-        """Take in the limit of `budget` from `position` on."""
-        one = self._of(budget)
-        one["limit"] = usd_micros
-        self._settle(budget, one, position)
+        """Set the limit of `budget` from `position` on."""
+        budget_sums = self._of(budget)
+        budget_sums["limit"] = usd_micros
+        self._settle(budget, budget_sums, position)
 
     def move(self, before: Money, after: Money, position: int) -> None:
-        """Take in that a job holds what is `after` instead of what was `before`."""
+        """Replace what a job holds, `before`, with `after`."""
         for budget in {*before[2], *after[2]}:
             growth = _held(after, budget) - _held(before, budget)
             if growth:
-                one = self._of(budget)
-                one["held"] += growth
-                within = one["limit"] is None or one["held"] <= one["limit"]
-                if not within and growth > 0 and after[0] and one["over"] is None:
-                    one["over"] = [position, one["limit"], one["held"]]
-                self._settle(budget, one, position)
+                budget_sums = self._of(budget)
+                budget_sums["held"] += growth
+                within = budget_sums["limit"] is None or budget_sums["held"] <= budget_sums["limit"]
+                if not within and growth > 0 and after[0] and budget_sums["over"] is None:
+                    budget_sums["over"] = [position, budget_sums["limit"], budget_sums["held"]]
+                self._settle(budget, budget_sums, position)
 
     def finish(self) -> None:
-        """Report the budgets that are still over their limit; every stream has been put away."""
-        for stream, one in self._memory.moneys():
-            if one["over"] is not None:
-                self._over(stream.removeprefix(PREFIX), one)
+        """Report the budgets that are still over their limit; every stream must have been put away."""
+        for stream, budget_sums in self._memory.moneys():
+            if budget_sums["over"] is not None:
+                self._over(stream.removeprefix(PREFIX), budget_sums)
 
     def _of(self, budget: str) -> Json:
         stream = self._memory.stream(PREFIX + budget)
@@ -72,12 +72,12 @@ class Budgets:
             stream.money = {"held": 0, "limit": None, "over": None}
         return stream.money
 
-    def _settle(self, budget: str, one: Json, position: int) -> None:
-        if one["over"] is not None and one["held"] <= one["limit"]:
-            if position - one["over"][0] > ONE_APPEND:
-                self._over(budget, one)
-            one["over"] = None
+    def _settle(self, budget: str, budget_sums: Json, position: int) -> None:
+        if budget_sums["over"] is not None and budget_sums["held"] <= budget_sums["limit"]:
+            if position - budget_sums["over"][0] > ONE_APPEND:
+                self._over(budget, budget_sums)
+            budget_sums["over"] = None
 
-    def _over(self, budget: str, one: Json) -> None:
-        position, limit, held = one["over"]
+    def _over(self, budget: str, budget_sums: Json) -> None:
+        position, limit, held = budget_sums["over"]
         self._report.add("BUDGET_OVER", position, f"budget {budget}", f"at most {limit} micro-dollars", held)

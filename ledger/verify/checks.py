@@ -1,8 +1,8 @@
-"""`verify`: every check over one snapshot of a ledger, one pass over the log and what lies beside it.
+"""`verify`: every check over one snapshot of a ledger, in one pass over the log and the tables beside it.
 
-Each finding has a stable code, the position it is about (None for the ledger as a whole), and what was
-expected and found. Private text is never repeated in a finding. However long the log, little of it is kept
-in memory: bodies are read beside the records they belong to, and `ledger.verify.spill` has the rest.
+Each finding has a stable code, a position (None for the ledger as a whole), and what was expected and found.
+Findings never repeat private text. Memory use does not grow with the log: bodies are read along with their
+records, and `ledger.verify.spill` stores the rest.
 """
 
 import hashlib
@@ -38,21 +38,34 @@ _COLUMNS = ("position", "event_id", "stream", "version", "type", "actor", "trace
 
 
 class Snapshot(Protocol):
-    """All tables of a ledger at one moment; events and bodies come by position, those after `after`."""
+    """All tables of a ledger in one snapshot; events and bodies come by position, after `after`."""
 
-    def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
-    def head(self) -> tuple[int, bytes]: ...  # noqa: D102
-    def tiles(self) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
-    def bodies(self, after: int = 0) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
-    def jobs(self) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
-    def holds(self) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
-    def documents(self) -> Iterator[tuple[Any, ...]]: ...  # noqa: D102
+    def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
+        """Yield the eight search columns, then record, payload and leaf."""
+
+    def head(self) -> tuple[int, bytes]:
+        """Return size and frontier."""
+
+    def tiles(self) -> Iterator[tuple[Any, ...]]:
+        """Yield level, number, hash."""
+
+    def bodies(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
+        """Yield commitment, position, field, salt, text."""
+
+    def jobs(self) -> Iterator[tuple[Any, ...]]:
+        """Yield job_id, version, position, state, profile, video_id, body."""
+
+    def holds(self) -> Iterator[tuple[Any, ...]]:
+        """Yield budget, job_id, reserved_usd_micros, settled_usd_micros."""
+
+    def documents(self) -> Iterator[tuple[Any, ...]]:
+        """Yield sha256, body."""
 
 
 class Start(NamedTuple):
-    """Where to begin checking: behind the records of `tree`, which is as it is stored.
+    """Where checking begins: after the records of `tree`, which is taken from the stored hashes.
 
-    `versions` are those of the streams that go on after it; `ledger_id` is what position 1 says.
+    `versions` are those of the continuing streams; `ledger_id` is the id at position 1.
     """
 
     tree: Tree
@@ -61,9 +74,9 @@ class Start(NamedTuple):
 
 
 def verify(snapshot: Snapshot, roots_at: Collection[int] = (), start: Start | None = None) -> Report:
-    """Check everything that can be checked from the bytes in `snapshot`; report the roots at those sizes.
+    """Check everything that `snapshot` allows; report the roots at the sizes `roots_at`.
 
-    With a `start`, records up to there are read for the jobs that go on, and have no place in the tree.
+    With a `start`, earlier records are read only for the continuing jobs, and are not added to the tree.
     """
     with Memory() as memory:
         return _Verification(snapshot, memory, roots_at, start or Start(Tree(), {})).run()
@@ -135,7 +148,7 @@ class _Verification:
         self._follow(position, record, payload, computed)
 
     def _place(self, position: int, computed: bytes) -> None:
-        if position <= self.since:  # in order, though not of the tree that is recomputed here
+        if position <= self.since:  # an earlier record of a continuing job: not part of the recomputed tree
             return
         if position != self.last_position + 1:
             expected = self.last_position + 1
@@ -147,7 +160,7 @@ class _Verification:
             self._remember_root()
 
     def _follow(self, position: int, record: Json, payload: Json | None, leaf: bytes) -> None:
-        """Check what a record says against those before it."""
+        """Check a record against those before it."""
         stream = self.memory.stream(record["stream"])
         if record["version"] != stream.version + 1:
             expected = stream.version + 1
@@ -159,13 +172,13 @@ class _Verification:
             return
         try:
             self.approvals.follow(stream, record, leaf, payload)
-            if record["type"] in _BESIDE_JOBS:  # afterwards: an activation is judged by the policy before it
+            if record["type"] in _BESIDE_JOBS:  # afterwards: the previous policy counts
                 self._beside_jobs(record, payload, position)
             if record["stream"].startswith("job_"):
                 before = money(stream.job)
                 stream.job = self._step(stream.job, record, payload, position)
                 after = money(stream.job)
-                if after != before and not self.since:  # after a position the other jobs' sums are not known
+                if after != before and not self.since:  # other sums are unknown
                     self.budgets.move(before, after, position)
         except (AttributeError, KeyError, TypeError) as error:
             self.report.add("PAYLOAD_FIELDS", position, record["type"], "the fields of the format", error)
@@ -245,7 +258,7 @@ class _Verification:
                     expected = "an id of its own"
                     self.report.add("EVENT_ID_TWICE", row[0], "event_id", expected, f"that of {before}")
 
-    # --- what lies beside the log ---
+    # --- the tables beside the log ---
 
     def _head(self) -> None:
         size, frontier = self.snapshot.head()
@@ -264,13 +277,13 @@ class _Verification:
             self.report.add("TILE_MISMATCH", None, f"tile {level}/{number}", value.hex(), "missing")
 
     def _jobs(self) -> None:
-        seen = 0
+        count = 0
         for job_id, version, position, state, profile, video_id, body in self.snapshot.jobs():
             expected = self.memory.job(job_id)
             if expected is None:
                 self.report.add("JOB_ROW_EXTRA", None, job_id, "no row: no events", "a row")
                 continue
-            seen += 1
+            count += 1
             job = from_json(expected)
             self.dues += _dues(job)
             if body != expected:
@@ -279,7 +292,7 @@ class _Verification:
             for name, found in zip(_JOB_COLUMNS, columns, strict=True):
                 if found != job[name]:
                     self.report.add("JOB_COLUMN", job["position"], f"{job_id} {name}", job[name], found)
-        if seen < self.report.jobs:
+        if count < self.report.jobs:
             self._missing_jobs()
 
     def _missing_jobs(self) -> None:
@@ -291,15 +304,15 @@ class _Verification:
                 self.report.add("JOB_ROW_MISSING", job["position"], job_id, "a row", "none")
 
     def _holds(self) -> None:
-        seen = 0
+        count = 0
         for budget, job_id, reserved, settled in self.snapshot.holds():
             job = self.memory.job(job_id)
             due = dict(_due(from_json(job))) if job else {}
             expected = due.get(budget, [0, 0])
             if expected != [reserved, settled]:
                 self.report.add("HOLD", None, f"{budget} {job_id}", expected, [reserved, settled])
-            seen += expected != [0, 0]
-        if seen < self.dues:
+            count += expected != [0, 0]
+        if count < self.dues:
             self._missing_holds()
 
     def _missing_holds(self) -> None:

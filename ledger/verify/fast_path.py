@@ -1,8 +1,8 @@
-"""The quick way through a row of the log: it says yes to a row in which nothing is wrong, or nothing at all.
+"""The fast path for a row of the log: it accepts rows that are certainly correct, and decides nothing else.
 
-Nearly every row is as it must be, and a million of them have to be read. So one expression reads a whole
-record, and a compiled parser reads a payload and prints it again; what they do not say yes to goes the slow
-way (`ledger.verify.strict`), which has the last word and says what is wrong.
+Nearly every row is correct, and a log may have a million. So one regular expression reads a whole record, and
+a compiled parser reads a payload and prints it again. Rows that these do not accept take the slow path
+(`ledger.verify.strict`), which decides and says what is wrong.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ _RECORD = re.compile("{" + ",".join(map(_member, sorted(RECORD_KEYS))) + "}").fu
 
 
 class Sound(NamedTuple):
-    """What is needed of a row in order: leaf, what the record says of a job, payload, commitments in it."""
+    """The parts of a correct row: leaf, envelope, payload, and the commitments in it."""
 
     leaf: bytes
     record: Json
@@ -46,18 +46,26 @@ class Sound(NamedTuple):
 
 
 def sound(row: tuple[Any, ...]) -> Sound | None:
-    """Return what `row` holds; None if anything is or may be wrong with it."""
+    """Return the parts of `row`; None if anything may be wrong with it."""
     position, event_id, stream, version, type_, actor, trace_id, recorded_at, record, payload, stored = row
     try:
         leaf = _sha256(b"\0" + record).digest()
         found = _RECORD(record.decode())
         if found is None or leaf != stored:
             return None
-        says = found.groups()
-        _, source, cause, _, kind, occurred_at, digest, _, _, schema_version, *_ = says
-        told = (actor, source, cause, event_id, KINDS.get(type_), occurred_at, _sha256(payload).hexdigest())
+        fields = found.groups()
+        _, source, cause, _, kind, occurred_at, digest, _, _, schema_version, *_ = fields
+        columns = (
+            actor,
+            source,
+            cause,
+            event_id,
+            KINDS.get(type_),
+            occurred_at,
+            _sha256(payload).hexdigest(),
+        )
         placed = (str(position), recorded_at, schema_version, stream, trace_id, type_, str(version))
-        if says != told + placed:
+        if fields != columns + placed:
             return None
         document = from_json(payload)
         if type(document) is not dict or to_json(document) != payload:
@@ -87,7 +95,7 @@ def sound(row: tuple[Any, ...]) -> Sound | None:
 
 
 _flat: dict[tuple[Any, ...], list[str]] = {}
-"""By names and types of its members, a payload without objects, lists and floats: where its integers are."""
+"""By the names and types of a flat payload (no objects, lists, floats): the names of its integers."""
 
 
 def _commitments(payload: Json) -> list[str]:

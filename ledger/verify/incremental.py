@@ -1,7 +1,7 @@
-"""Checking only what was recorded after a position: work that grows with what is new, not with the log.
+"""Incremental verification: check only what was recorded after a position.
 
-What is new is checked in full, and so are the jobs that go on. Of the rest the stored hashes are taken as
-they are. They carry the tree, so a checkpoint of any size still shows whether they are the right ones.
+New records are checked in full, and so are the jobs that continue in them. For the rest, the stored hashes
+are used as they are: they make up the tree, so a checkpoint of any size still shows whether they are right.
 """
 
 import hashlib
@@ -18,19 +18,24 @@ _TILE_HEIGHT = 8
 
 
 class Tail(Snapshot, Protocol):
-    """What a snapshot has to show of the records after a position."""
+    """What incremental verification reads of a snapshot."""
 
-    def nodes(self, level: int, start: int, count: int) -> list[Any]: ...  # noqa: D102
-    def versions(self) -> Iterator[tuple[str, int]]: ...  # noqa: D102
-    def first_payload(self) -> Any: ...  # noqa: D102
+    def nodes(self, level: int, start: int, count: int) -> list[Any]:
+        """Return stored hashes of the tree: leaves at level 0, tiles above."""
+
+    def versions(self) -> Iterator[tuple[str, int]]:
+        """Yield the continuing streams that are not jobs, with their version at the position."""
+
+    def first_payload(self) -> Any:
+        """Return the payload at position 1; None if the log is empty."""
 
 
 class NodesMissing(ValueError):
-    """The stored hashes do not reach as far as they have to."""
+    """Stored hashes are missing that the tree needs."""
 
 
 def verify_since(tail: Tail, since: int, roots_at: Collection[int] = ()) -> Report:
-    """Check what was recorded after position `since`; report the roots at those sizes."""
+    """Check what was recorded after position `since`; report the roots at the sizes `roots_at`."""
     try:
         start = Start(_tree(tail, since), dict(tail.versions()), _ledger_id(tail.first_payload()))
         earlier = {size: _tree(tail, size).root() for size in roots_at if size < since}
@@ -75,5 +80,5 @@ def _perfect(tail: Tail, height: int, number: int) -> bytes:
 def _nodes(tail: Tail, level: int, start: int, count: int) -> list[bytes]:
     row = [as_bytes(value) for value in tail.nodes(level, start, count)]
     if len(row) != count:
-        raise NodesMissing(f"{len(row)} of {count} at level {level} from {start} on")
+        raise NodesMissing(f"{len(row)} of {count} at level {level} from number {start}")
     return row

@@ -1,4 +1,4 @@
-"""What verification says: findings with stable codes, and the size and root it came to."""
+"""The result of verification: findings with stable codes, and the recomputed size and root."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -8,7 +8,7 @@ _CHANGED_BYTES = frozenset(["LEAF_MISMATCH", "PAYLOAD_DIGEST", "COLUMN_MISMATCH"
 
 
 class Finding(NamedTuple):
-    """Something that is not as it must be."""
+    """One difference between what was expected and what was found."""
 
     code: str
     position: int | None
@@ -19,9 +19,9 @@ class Finding(NamedTuple):
 
 @dataclass
 class Report:
-    """What verification came to: size and root as recomputed, and the findings.
+    """The result of verification: the recomputed size and root, and the findings.
 
-    `roots` has the root the log had at each of the sizes that were asked for, as far as it is that long.
+    `roots` has the root at each requested size that the log reaches.
     """
 
     size: int = 0
@@ -33,25 +33,25 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """True if nothing was found."""
+        """True if there are no findings."""
         return not self.findings
 
     def first_cause(self) -> tuple[Finding, int] | None:
-        """Return the first finding about bytes that were changed, and how many others may follow from it.
+        """Return the first finding about changed bytes, and how many other findings may follow from it.
 
-        None where there is no such finding, or nothing else.
+        None if there is no such finding, or no other one.
         """
-        first = next((each for each in self.findings if each.code in _CHANGED_BYTES), None)
+        first = next((item for item in self.findings if item.code in _CHANGED_BYTES), None)
         if first is None or first.position is None:
             return None
         others = sum(
-            each is not first and (each.position is None or each.position >= first.position)
-            for each in self.findings
+            item is not first and (item.position is None or item.position >= first.position)
+            for item in self.findings
         )
         return (first, others) if others else None
 
     def add(self, code: str, position: int | None, subject: str, expected: object, found: object) -> None:
-        """Take in one finding; beyond `MAX_FINDINGS` they are only counted."""
+        """Add one finding; beyond `MAX_FINDINGS`, findings are only counted."""
         if len(self.findings) < MAX_FINDINGS:
             where = position if isinstance(position, int) else None
             texts = (_printable(subject), _printable(expected), _printable(found))

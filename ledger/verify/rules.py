@@ -1,4 +1,4 @@
-"""The rules of a job from `docs/FORMAT.md`: which step may follow, and what a row holds; over plain JSON."""
+"""The rules of a job from `docs/FORMAT.md`: the transitions, and the fields of its row; over plain JSON."""
 
 import json
 from typing import Any
@@ -119,7 +119,7 @@ def _table() -> dict[str, dict[str, str]]:
     for line in _STEPS.strip().splitlines():
         state, *words = line.split()
         for event, arrow, after in zip(words[::3], words[1::3], words[2::3], strict=True):
-            assert arrow == ">"  # the table above is ours
+            assert arrow == ">"  # the table above is written so
             table.setdefault(state, {})[event] = after
     return table
 
@@ -131,7 +131,7 @@ KINDS = {type_: line.split()[0] for line in _KINDS.strip().splitlines() for type
 
 
 def step_name(type_: str, payload: Json) -> str:
-    """Return the event's name in the table."""
+    """Return the name of the event in the table."""
     if type_ not in _SPLIT:
         return type_
     if type_ == "status.observed":
@@ -141,7 +141,7 @@ def step_name(type_: str, payload: Json) -> str:
 
 
 def state_after(job: Json | None, step: str) -> str | None:
-    """Return the state `step` leads to, or None where it may not follow."""
+    """Return the state that `step` leads to, or None if it is not allowed."""
     if job is None:
         return STEPS["-"].get(step)
     if job["outcome"] is not None and step in _ONCE_OPEN:
@@ -152,7 +152,7 @@ def state_after(job: Json | None, step: str) -> str | None:
 
 
 def folded(job: Json | None, state: str, record: Json, payload: Json) -> Json:
-    """Return the job's row after one record."""
+    """Return the row of the job after one record."""
     if job is None:
         job = {
             **_BLANK,
@@ -207,11 +207,11 @@ def _apply(job: Json, type_: str, payload: Json, record: Json) -> None:  # noqa:
 
 
 def printed(job: Json) -> bytes:
-    """Return a job as the bytes of its row; values from payloads are in order already."""
+    """Return the bytes of a job's row; values from payloads are already sorted."""
     ordered = dict(sorted(job.items()))
     for name in ("assets", "budgets"):
         ordered[name] = dict(sorted(job[name].items()))
     try:
         return to_json(ordered)
-    except ValueError:  # nested deeper than it goes
+    except ValueError:  # nested too deeply for the fast encoder
         return json.dumps(job, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

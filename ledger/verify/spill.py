@@ -1,8 +1,8 @@
-"""What verification has to remember of a log of any length, in little memory.
+"""The state of verification for a log of any length, in little memory.
 
-Where each stream stands, and which commitments still wait for their other half. The streams that were seen
-last are kept as they are; the others, and the commitments, go to a temporary database that SQLite makes in
-the folder for temporary files and deletes by itself. Private text never gets there.
+This is the state of each stream, and the commitments without a body so far. The most recent streams stay in
+memory; the others and the commitments go to a temporary database, which SQLite creates in the folder for
+temporary files and deletes itself. Private text is never written there.
 """
 
 import json
@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from ledger.verify.rules import Json, printed
 
 NEAR = 2_000
-"""How many streams are kept at hand: at most twice as many."""
+"""Streams in memory; at most twice as many."""
 
 _IDS_AT_HAND = 1 << 18
 _BUCKETS = 256
@@ -35,9 +35,9 @@ _TABLES = (
 
 
 class Stream:
-    """Where a stream stands: its last version, the job folded so far if it is one's, a budget's `money`.
+    """The state of a stream: its last version, the folded job if it is one, the sums of a budget (`money`).
 
-    `asked` is what was asked for and is not decided yet.
+    `asked` is a request that is not decided yet.
     """
 
     __slots__ = ("asked", "job", "money", "version")
@@ -80,7 +80,7 @@ class Memory:
     # --- streams ---
 
     def stream(self, name: str) -> Stream:
-        """Return where the stream stands; what is changed in it is kept."""
+        """Return the state of the stream; changes to it are preserved."""
         found = self._young.get(name)
         if found is None:
             found = self._old.pop(name, None) or self._fetch(name) or Stream()

@@ -1,4 +1,4 @@
-"""Strict reading of stored bytes: canonical JSON and nothing else, and the shape of a record."""
+"""Strict parsing of stored bytes: canonical JSON only, and the shape of a record."""
 
 import json
 import re
@@ -9,12 +9,12 @@ from ledger.verify.rules import Json
 
 
 def as_bytes(value: Any) -> bytes:
-    """Return what a column holds as bytes."""
+    """Return the value of a column as bytes."""
     return value if isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
 
 
 def as_hex(value: Any) -> str:
-    """Return bytes in hex, anything else as it is."""
+    """Return bytes in hex, any other value as text."""
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
@@ -53,7 +53,7 @@ class NotCanonicalError(ValueError):
 
 
 def odd_fields(record: Json) -> Iterator[tuple[str, str]]:
-    """Yield name and expected shape of every field of a record that has another."""
+    """Yield the name and the expected shape of every field of a record with a wrong shape."""
     for name, shape in _TEXTS.items():
         value = record[name]
         if value is None and name == "causation_id":
@@ -90,7 +90,7 @@ def parse_payload(data: Any) -> tuple[Json, list[str]]:
 def look_through(payload: Json, commitments: list[str]) -> None:
     """Collect commitments, the objects whose only key is ``commitment``, from parsed JSON.
 
-    Refuses what may not be in canonical JSON though it prints as it was read.
+    Refuses what canonical JSON forbids, even if it prints to the same bytes.
     """
     rest: list[Any] = [payload]
     while rest:
@@ -114,7 +114,7 @@ def look_through(payload: Json, commitments: list[str]) -> None:
 
 
 _good_keys: set[str] = set()
-"""Keys seen before; a vocabulary has some hundred."""
+"""Keys that are known to be valid; all events together have a few hundred."""
 
 
 def _check_keys(keys: Iterable[str]) -> None:

@@ -105,9 +105,10 @@ Found = TypeVar("Found")
 
 
 class Run(Protocol):
-    """Runs a function on a connection; it may run twice, where the first connection broke."""
+    """Runs a function on a connection, and again on another one if the first connection breaks."""
 
-    def __call__(self, use: Callable[[Connection], Found], /) -> Found: ...  # noqa: D102
+    def __call__(self, use: Callable[[Connection], Found], /) -> Found:
+        """Return the result of `use`."""
 
 
 class PostgresQueue:

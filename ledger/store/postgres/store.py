@@ -15,6 +15,7 @@ too.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Self, TypeVar
 
 import psycopg
@@ -153,7 +154,7 @@ class PostgresStore:
         """Add rows of another ledger verbatim; those at or below the head must be identical."""
         imported = 0
         for part in chunks(rows):
-            imported += self._change(lambda db, part=part: take_in(db, part))  # type: ignore[misc]
+            imported += self._change(partial(take_in, rows=part))
         return imported
 
     def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:
