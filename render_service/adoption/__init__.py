@@ -1,1 +1,1 @@
-"""Videos and characters that were made without this ledger, taken into its record."""
+"""Adopt videos created outside this ledger; create characters; record the facts of other systems."""

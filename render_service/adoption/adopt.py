@@ -1,13 +1,13 @@
-"""Videos that another tool had made: taken in as ``render.adopted``, and from then on jobs like any other.
+"""Adopt videos created outside this ledger as ``render.adopted``; from then on they are ordinary jobs.
 
-An adoption is a claim (`render_service.session.event_ids`), so a ledger holds each video once, whoever
-adopts it and however often: the later of two finds the job of the earlier (`ledger.errors.EventIdConflict`).
+An adoption is a claim (`render_service.session.event_ids`), so a ledger holds each video once, however often
+it is adopted: the later of two adoptions finds the job of the earlier (`ledger.errors.EventIdConflict`).
 
-A video that may be what an open submission created is not adopted: it would hide that submission's outcome,
-and its cost. The server is asked about the video before the ledger is asked for open submissions, so the
-intent of whoever created it is in the ledger by then.
+A video that an open submission may have created is not adopted: that would hide the outcome and the cost of
+the submission. The server is queried for the video before the ledger is queried for open submissions, so if a
+submission created the video, its intent is already in the ledger.
 
-What such a video cost was paid elsewhere and is unknown here; see `render_service.session.session`.
+The cost of an adopted video was paid elsewhere and is unknown here; see `render_service.session.session`.
 """
 
 import asyncio
@@ -35,14 +35,14 @@ from sora_adapter.profiles import Profile
 async def look_up(
     settings: Settings, trace: Trace, video_id: str, *, even_if_retired: bool = False
 ) -> Observation:
-    """Ask the server about a video; needs no ledger and records nothing."""
+    """Return the server's description of a video; needs no ledger and records nothing."""
     profile = usable_profile(settings, None, even_if_retired=even_if_retired)
     async with connection(settings, trace, profile) as client:
         return await client.observe(video_id)
 
 
 async def adopt(session: Session, video_id: str) -> tuple[Job, bool]:
-    """Return the job of a video, adopted now if the ledger does not know it, and whether it was.
+    """Return the job of a video, adopting the video if it is unknown, and whether it was adopted now.
 
     `VideoNotFound` if the server does not know it either.
     """
@@ -51,119 +51,121 @@ async def adopt(session: Session, video_id: str) -> tuple[Job, bool]:
     if known is not None:
         return known, False
     async with session.connect(profile) as client:
-        seen = await client.observe(video_id)
-    return await adopt_or_recover(session, profile, seen)
+        observation = await client.observe(video_id)
+    return await adopt_or_recover(session, profile, observation)
 
 
-async def adopt_or_recover(session: Session, profile: Profile, seen: Observation) -> tuple[Job, bool]:
-    """Adopt a video that a person named, or recover the lost submission that created it.
+async def adopt_or_recover(session: Session, profile: Profile, observation: Observation) -> tuple[Job, bool]:
+    """Adopt a video requested by id, or recover the lost submission that created it.
 
-    `MayBeOurs` names the command where it cannot be known which of them it is.
+    `MayBeOurs` if it cannot be decided which; the message names the next command.
     """
     try:
-        return await take_in(session, profile, seen, source="poll")
+        return await take_in(session, profile, observation, source="poll")
     except MayBeOurs as ours:
         if not profile.can_list:
             raise
         settlement = await reconcile_job(session, await session.job(ours.job_id))
-        if settlement.job.video_id == seen.video_id:
+        if settlement.job.video_id == observation.video_id:
             return settlement.job, False
         if settlement.is_open:
             raise MayBeOurs(f"{ours} ({settlement.why})", ours.job_id) from ours
-    return await take_in(session, profile, seen, source="poll")
+    return await take_in(session, profile, observation, source="poll")
 
 
-async def take_in(session: Session, profile: Profile, seen: Observation, *, source: str) -> tuple[Job, bool]:
-    """Record a video the server described, and that it is done if it is; `source` is ``poll`` or ``list``.
+async def take_in(
+    session: Session, profile: Profile, observation: Observation, *, source: str
+) -> tuple[Job, bool]:
+    """Adopt an observed video and, if it is final, record its status; `source` is ``poll`` or ``list``.
 
-    `MayBeOurs` if it may be what an open submission created.
+    `MayBeOurs` if an open submission may have created it.
     """
-    known = await known_job(session, profile, seen.video_id)
+    known = await known_job(session, profile, observation.video_id)
     if known is not None:
         return known, False
-    await _refuse_if_ours(session, profile, seen)
+    await _refuse_if_ours(session, profile, observation)
     server = server_name_in_use(session.settings, profile.name)
-    job_id, event_id = new_job_id(), claim_id(server, seen.video_id)
-    drafts = [session.draft(adopted(profile, seen, _found_at(session, profile)), event_id=event_id)]
-    if seen.is_final:
-        drafts.append(session.draft(observed(seen, source), causation_id=event_id))
+    job_id, event_id = new_job_id(), claim_id(server, observation.video_id)
+    drafts = [session.draft(adopted(profile, observation, _found_at(session, profile)), event_id=event_id)]
+    if observation.is_final:
+        drafts.append(session.draft(observed(observation, source), causation_id=event_id))
     try:
         await session.append(job_id, NEW, drafts)
-    except EventIdConflict:  # somebody claimed it in between
-        first = await asyncio.to_thread(session.ledger.event, event_id)
-        if first is None:
+    except EventIdConflict:  # another process adopted it concurrently
+        earlier = await asyncio.to_thread(session.ledger.event, event_id)
+        if earlier is None:
             raise
-        return await session.job(first.stream), False
+        return await session.job(earlier.stream), False
     return await session.job(job_id), True
 
 
-async def _refuse_if_ours(session: Session, profile: Profile, seen: Observation) -> None:
+async def _refuse_if_ours(session: Session, profile: Profile, observation: Observation) -> None:
     attempts = await asyncio.to_thread(_unsettled, session, profile)
     if not attempts:
         return
     async with session.connect(profile) as client:
         here = [attempt for attempt in attempts if went_to(attempt, profile.name, client.base_url)]
-    fitting = [one for one in here if doubts_about(one, seen) == ()]
-    similar = [one for one in here if one.job.state in OPEN and may_be_of(one, seen)]
-    for attempt in (*fitting, *similar):
-        raise MayBeOurs(_refusal(attempt, seen), attempt.job.job_id)
+    matching = [attempt for attempt in here if doubts_about(attempt, observation) == ()]
+    similar = [a for a in here if a.job.state in OPEN and may_be_of(a, observation)]
+    for attempt in (*matching, *similar):
+        raise MayBeOurs(_refusal(attempt, observation), attempt.job.job_id)
 
 
 def _unsettled(session: Session, profile: Profile) -> list[Attempt]:
-    """Return the attempts whose outcome is not known, and those that are taken to have created nothing.
+    """Return the attempts whose outcome is unknown, and those presumed to have created nothing.
 
-    Of every profile: two of them may name one server.
+    Attempts of all profiles are included, because two profiles may name one server.
     """
     jobs = session.ledger.jobs(JobFilter(states=(*OPEN, State.ABSENT)))
     unsettled = [job for job in jobs if job.outcome is None]
     return [attempt_of(session.ledger, job, profile.takes_effect_s) for job in unsettled]
 
 
-def _refusal(attempt: Attempt, seen: Observation) -> str:
-    name, again = attempt.job.job_id, f"`sora-ledger reconcile {attempt.job.job_id}"
-    doubts = doubts_about(attempt, seen)
-    differing = f" (it differs in {', '.join(doubts)})" if doubts else ""
-    taking = f"{again} --video-id {seen.video_id}` gives it to that job"
+def _refusal(attempt: Attempt, observation: Observation) -> str:
+    name, reconcile = attempt.job.job_id, f"`sora-ledger reconcile {attempt.job.job_id}"
+    doubts = doubts_about(attempt, observation)
+    difference = f" (it differs in {', '.join(doubts)})" if doubts else ""
+    assign = f"{reconcile} --video-id {observation.video_id}` assigns it to that job"
     if attempt.job.state is State.ABSENT:
-        what = f"{seen.video_id} fits {name}, which was taken to have created nothing"
-        return f"{what}: {taking}, `sora-ledger cancel {name}` ends that job; then repeat the command"
-    what = f"{seen.video_id} may be what {name} created, whose outcome is not known{differing}"
+        problem = f"{observation.video_id} matches {name}, which was presumed to have created nothing"
+        return f"{problem}: {assign}, `sora-ledger cancel {name}` ends that job; then repeat the command"
+    problem = f"{observation.video_id} may be the video of {name}, whose outcome is unknown{difference}"
     return (
-        f"{what}: {again}` looks for it, {taking}, "
-        f"{again} --absent --reason TEXT` says that it is another's; then repeat the command"
+        f"{problem}: {reconcile}` searches for the outcome, {assign}, "
+        f"{reconcile} --absent --reason TEXT` records that {name} created no video; then repeat the command"
     )
 
 
 def _found_at(session: Session, profile: Profile) -> str | None:
-    """Return the base URL to record; None for the embedded sandbox, which changes its port."""
+    """Return the base URL to record; None for the embedded sandbox, whose port changes."""
     return None if profile.name == SANDBOX else address_in_use(session.settings, profile)
 
 
-def adopted(profile: Profile, seen: Observation, server: str | None) -> RenderAdopted:
-    """Return the event that takes in a video as the server describes it."""
-    ours = {theirs: name for name, theirs in profile.models.items()}
+def adopted(profile: Profile, observation: Observation, server: str | None) -> RenderAdopted:
+    """Return the event that adopts a video as the server describes it."""
+    names = {server_name: name for name, server_name in profile.models.items()}
     return RenderAdopted(
         profile=profile.name,
-        video_id=seen.video_id,
-        status=seen.status,
-        model=ours.get(seen.model or "", seen.model),
-        size=seen.size,
-        seconds=int(seen.seconds) if seen.seconds and seen.seconds.isdecimal() else None,
-        prompt=Private.seal("prompt", seen.prompt) if seen.prompt else None,
-        remix_video_id=seen.remixed_from_video_id,
+        video_id=observation.video_id,
+        status=observation.status,
+        model=names.get(observation.model or "", observation.model),
+        size=observation.size,
+        seconds=int(observation.seconds) if observation.seconds and observation.seconds.isdecimal() else None,
+        prompt=Private.seal("prompt", observation.prompt) if observation.prompt else None,
+        remix_video_id=observation.remixed_from_video_id,
         server=server,
     )
 
 
-def observed(seen: Observation, source: str) -> Event:
-    """Return the event of an observation that was made by looking (``poll``) or by listing (``list``)."""
+def observed(observation: Observation, source: str) -> Event:
+    """Return the event of an observation from polling (``poll``) or from a listing (``list``)."""
     return StatusObserved(
-        video_id=seen.video_id,
-        status=seen.status,
-        progress=seen.progress,
+        video_id=observation.video_id,
+        status=observation.status,
+        progress=observation.progress,
         source="list" if source == "list" else "poll",
-        server_status=seen.server_status,
-        error=seen.error,
-        completed_at=seen.completed_at,
-        expires_at=seen.expires_at,
+        server_status=observation.server_status,
+        error=observation.error,
+        completed_at=observation.completed_at,
+        expires_at=observation.expires_at,
     )

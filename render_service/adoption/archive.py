@@ -1,10 +1,10 @@
-"""Archiving a whole account: every video the server lists is recorded, every finished one is stored.
+"""Archive a whole account: record every video the server lists, store every finished one.
 
-Nothing is remembered but what is recorded, so an archive that was interrupted is begun again and goes on: a
-video that is known is not recorded a second time, a file that is stored is not fetched a second time.
+All progress is in the ledger, so an interrupted archive is simply run again: known videos are not recorded
+again, and stored files are not downloaded again.
 
-A video that may be the answer to a submission of ours, lost or still under way, is left alone: adopted, it
-would be in the ledger twice once the answer is found.
+A video that a submission of this ledger may have created, because its answer was lost or has not arrived yet,
+is skipped: if it were adopted, it would be in the ledger twice once the submission is resolved.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ FINISHED = (State.COMPLETED, State.STORED)
 
 @dataclass
 class Archive:
-    """What an archiving did: counts of videos, and those that somebody should look at.
+    """The result of an archive run: counts of videos, and the videos that need attention.
 
-    `listed` = `adopted` + `known` + the number of `left`. `stored` and `thumbnails` count the files that were
-    fetched now, `running` the videos to come back for. An archive is complete without the thumbnails that
-    could not be stored: only videos are paid for.
+    `listed` = `adopted` + `known` + the number of `left`. `stored` and `thumbnails` count the files that
+    this run downloaded, `running` the videos that are not finished yet. Missing thumbnails do not make an
+    archive incomplete, because only videos are paid for.
     """
 
     listed: int = 0
@@ -54,11 +54,11 @@ class Archive:
 
     @property
     def complete(self) -> bool:
-        """Whether every finished video that was listed, and not left alone, is here."""
+        """Whether every finished video that was listed and not skipped is stored."""
         return not self.troubles and not self.lost
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the result as a JSON object."""
         return asdict(self) | {"complete": self.complete}
 
 
@@ -66,47 +66,47 @@ Watch = Callable[[Archive], None]
 
 
 async def archive(session: Session, watch: Watch | None = None) -> Archive:
-    """Record and store everything the server has; `OperationUnsupported` where it cannot be listed.
+    """Record and store every video of the server; `OperationUnsupported` if the server cannot list them.
 
-    `watch` is told after every video. Passing trouble is waited out for a while, then raised: begun again,
-    the archive goes on where it stopped.
+    `watch` is called after every video. Temporary errors are retried for a while, then raised; run again, the
+    archive continues where it stopped.
     """
     profile = session.profile()
     require(profile, "list")
     done, turn = Archive(), asyncio.Semaphore(AT_ONCE)
     async with session.connect(profile) as client:
         async for page in pages(client):
-            jobs = [await _taken_in(session, profile, seen, done) for seen in page.observations]
-            await _together(
-                _kept(session, profile, job, done, turn, watch) for job in jobs if job is not None
+            jobs = [await _adopt_listed(session, profile, video, done) for video in page.observations]
+            await _await_all(
+                _store_one(session, profile, job, done, turn, watch) for job in jobs if job is not None
             )
     return done
 
 
-async def _taken_in(session: Session, profile: Profile, seen: Observation, done: Archive) -> Job | None:
-    """Return the job of a listed video, adopted if need be; None if it is left alone."""
+async def _adopt_listed(session: Session, profile: Profile, video: Observation, done: Archive) -> Job | None:
+    """Return the job of a listed video, adopting it if necessary; None if it is skipped."""
     done.listed += 1
     try:
-        job, now = await take_in(session, profile, seen, source="list")
+        job, adopted_now = await take_in(session, profile, video, source="list")
     except MayBeOurs as ours:
-        done.left.append({"video_id": seen.video_id, "job_id": ours.job_id})
+        done.left.append({"video_id": video.video_id, "job_id": ours.job_id})
         return None
-    done.adopted += now
-    done.known += not now
+    done.adopted += adopted_now
+    done.known += not adopted_now
     return job
 
 
-async def _together(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Await all; the first that fails ends the others and is raised as it is."""
+async def _await_all(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Await all tasks; the first failure cancels the others and is raised unwrapped."""
     try:
         async with asyncio.TaskGroup() as group:
             for task in tasks:
                 group.create_task(task)
-    except ExceptionGroup as several:
-        raise several.exceptions[0] from several
+    except ExceptionGroup as group_error:
+        raise group_error.exceptions[0] from group_error
 
 
-async def _kept(  # what one video needs
+async def _store_one(  # the parameters of one task
     session: Session,
     profile: Profile,
     job: Job,
@@ -114,10 +114,10 @@ async def _kept(  # what one video needs
     turn: asyncio.Semaphore,
     watch: Watch | None,
 ) -> None:
-    """Store video and thumbnail of a job that is done; count what could not be had and go on."""
+    """Store video and thumbnail of a finished job; record a failure in `done.troubles` and continue."""
     async with turn:
         try:
-            await _keep(session, profile, job, done)
+            await _store_files(session, profile, job, done)
         except ServerTrouble:
             raise
         except UNUSABLE as trouble:
@@ -126,7 +126,7 @@ async def _kept(  # what one video needs
             watch(done)
 
 
-async def _keep(session: Session, profile: Profile, job: Job, done: Archive) -> None:
+async def _store_files(session: Session, profile: Profile, job: Job, done: Archive) -> None:
     if job.state is State.RUNNING:
         job = await patiently(partial(refresh, session, job))
     if job.state is State.FAILED:

@@ -1,7 +1,7 @@
-"""Characters: somebody or something, made of a short video, that prompts can have appear by name.
+"""Create and read characters: people or things from a short video that prompts can refer to by name.
 
-A character costs nothing and is asked for once. There is no event for the intent, so an answer that was
-lost leaves nothing recorded: see docs/decisions/0020-characters.md.
+Creating a character is free and is attempted once. No intent is recorded, so a lost answer leaves nothing in
+the ledger: see docs/decisions/0020-characters.md.
 """
 
 import asyncio
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 SECONDS = (2, 4)
 PIXELS = (720, 1_080)
-"""What the film of a character has: its length, and its shorter side (docs/servers.md, 3)."""
+"""Limits of the source video of a character: its length and its shorter side (docs/servers.md, 3)."""
 
 MAY_EXIST = (
-    "if the request arrived, there may be a character under an id that nobody knows, since no server lists "
-    "them: making it again costs nothing and leaves that one unused"
+    "if the request arrived, the server may have created a character with an unknown id, because no server "
+    "lists characters: creating it again costs nothing and leaves that one unused"
 )
 
 
 @dataclass(frozen=True)
 class KnownCharacter:
-    """A character: what the ledger recorded, and what the server says; None where one says nothing."""
+    """A character as recorded in the ledger and as described by the server; None if unknown there."""
 
     character_id: str
     record: Record | None
@@ -55,32 +55,32 @@ class KnownCharacter:
 
     @property
     def name(self) -> str | None:
-        """What it is called, in the server's words where they are known."""
+        """Its name, as the server returned it if the server was asked."""
         recorded = self.created.name.text if self.created else None
         return (self.seen.name if self.seen else None) or recorded
 
 
 def stream_of(profile: str) -> str:
-    """Return the stream in which the characters of a profile's server are recorded."""
+    """Return the stream that records the characters of a profile's server."""
     return f"characters_{profile}"
 
 
 def check_film(film: SourceFile) -> None:
-    """Refuse a film that no server makes a character of, before it is sent; `BadInput` says why."""
+    """Raise `BadInput`, before anything is sent, for a video that no server accepts for a character."""
     short, long = sorted(int(side) for side in film.size.split("x"))
     if film.media_type != "video/mp4":
-        wrong = f"is made of an MP4 file, this is {film.media_type}; convert it first"
+        wrong = f"needs an MP4 file, found {film.media_type}; convert it first"
     elif not SECONDS[0] <= film.seconds <= SECONDS[1]:
-        wrong = f"is made of {SECONDS[0]} to {SECONDS[1]} seconds, this has {film.seconds}; cut it first"
+        wrong = f"needs {SECONDS[0]} to {SECONDS[1]} seconds, found {film.seconds}; cut it first"
     elif short * 16 != long * 9 or not PIXELS[0] <= short <= PIXELS[1]:
-        wrong = f"is made of 16:9 or 9:16 from 720p to 1080p, this has {film.size}; scale or crop it first"
+        wrong = f"needs 16:9 or 9:16 from 720p to 1080p, found {film.size}; scale or crop it first"
     else:
         return
     raise BadInput(f"video {film.name}: a character {wrong}")
 
 
 async def create_character(session: Session, name: str, file: SourceFile, path: Path) -> KnownCharacter:
-    """Keep the video, make a character of it on the server, and record it; raises `AnswerError`."""
+    """Store the video, create a character from it on the server, and record it; raises `AnswerError`."""
     profile = session.profile()
     require(profile, "character")
     await asyncio.to_thread(session.assets.put_file, path, file.media_type)
@@ -107,9 +107,9 @@ async def _create(
 
 
 def find_character(ledger: Ledger, character_id: str) -> Record | None:
-    """Return the record of a character, if this ledger has it."""
-    made = ledger.read(RecordFilter(type=CharacterCreated.type))
-    return next((r for r in made if _id_in(r) == character_id), None)
+    """Return the record of a character, or None if this ledger has none."""
+    records = ledger.read(RecordFilter(type=CharacterCreated.type))
+    return next((r for r in records if _id_in(r) == character_id), None)
 
 
 def _id_in(record: Record) -> str | None:
@@ -124,14 +124,14 @@ def profile_of(record: Record | None) -> str | None:
 async def see_character(
     settings: Settings, trace: Trace, character_id: str, recorded: Record | None, *, even_if_retired: bool
 ) -> KnownCharacter:
-    """Ask the server that made the character, or the chosen one where the ledger does not know it."""
+    """Return a character from the server that created it, or from the chosen server if it is unrecorded."""
     profile = usable_profile(settings, profile_of(recorded), even_if_retired=even_if_retired)
     async with connection(settings, trace, profile) as client:
         return KnownCharacter(character_id, recorded, await client.get_character(character_id))
 
 
 def character_document(character: KnownCharacter) -> dict[str, Any]:
-    """Return a character as the API shows it, with what the ledger recorded beside it."""
+    """Return a character in the form of the API, and the recorded fields under ``recorded``."""
     created, record = character.created, character.record
     recorded = None
     if created and record:

@@ -1,7 +1,7 @@
-"""Facts of other systems, taken into a stream of their own, and outputs tied to what happens to them next.
+"""Record the facts of other systems in streams of their own, and attach outputs to workflows.
 
 The field names are those of the Bickford integration (``recordSoraVideoEvent``), in either spelling,
-``videoId`` or ``video_id``. Streams that this product writes itself are closed to others.
+``videoId`` or ``video_id``. Streams that sora-ledger writes itself are reserved.
 """
 
 import asyncio
@@ -38,17 +38,17 @@ _LONGEST = 2_048
 
 @dataclass(frozen=True)
 class Fact:
-    """What was recorded, or had been before."""
+    """A recorded fact; `repeated` if it had been recorded before."""
 
     record: Record
     repeated: bool
 
 
 def checked_stream(stream: str) -> str:
-    """Return `stream` if others may record into it."""
+    """Return `stream` if external facts may be recorded in it, or raise `BadInput`."""
     if stream in RESERVED_NAMES or stream.startswith(RESERVED):
         raise BadInput(
-            f"stream {stream} is written by sora-ledger itself; take a name of yours, such as media-renders"
+            f"stream {stream} is reserved for sora-ledger itself; choose another name, such as media-renders"
         )
     if not _STREAM.match(stream):
         raise BadInput(f"stream {stream!r}: expected 1 to 64 of a-z, 0-9, -, _ and ., such as media-renders")
@@ -56,40 +56,40 @@ def checked_stream(stream: str) -> str:
 
 
 def external_event(values: Mapping[str, Any]) -> ExternalRecorded:
-    """Return the event made of `values`, by either spelling of the names; `BadInput` names what is wrong."""
+    """Return the event for `values`, with names in either spelling; `BadInput` names the invalid field."""
     named: dict[str, Any] = {}
-    for given, value in values.items():
-        name = _field(given)
+    for key, value in values.items():
+        name = _field(key)
         if name in named:
-            raise BadInput(f"{name} is given twice, as {given} and in the other spelling; give it once")
+            raise BadInput(f"{name} appears twice, once as {key}; use one spelling only")
         if value is not None:
             named[name] = _value(name, value)
     if not named:
-        raise BadInput(f"there is nothing to record; give at least one of {', '.join(FIELDS)}")
+        raise BadInput(f"nothing to record: expected at least one of {', '.join(FIELDS)}")
     return ExternalRecorded(**named)
 
 
 async def record_external(
     session: Session, stream: str, values: Mapping[str, Any], *, event_id: str | None = None
 ) -> Fact:
-    """Record a fact in `stream`; the same `event_id` (or ``webhook_event_id``) records it once.
+    """Record a fact in `stream`, once for each `event_id` (or ``webhook_event_id``).
 
-    `BadInput` if that id stands for another fact.
+    `BadInput` if that id is already recorded with another fact.
     """
     event, stream = external_event(values), checked_stream(stream)
     key = event_id or event.webhook_event_id
     if key is not None and not _ID.match(key):
         raise BadInput(f"event id {key!r}: expected 1 to 128 visible ASCII characters, such as evt_123")
-    ours = fact_id(stream, key)
-    if known := await _known(session, ours, key, event):
+    record_id = fact_id(stream, key)
+    if known := await _known(session, record_id, key, event):
         return known
     made = draft(
-        event, replace(session.provenance, authority=Authority.EXTERNAL), session.clock(), event_id=ours
+        event, replace(session.provenance, authority=Authority.EXTERNAL), session.clock(), event_id=record_id
     )
     try:
         [recorded] = await asyncio.to_thread(session.ledger.append, [Batch(stream, ANY, [made])])
-    except EventIdConflict:  # somebody recorded it in between
-        known = await _known(session, ours, key, event)
+    except EventIdConflict:  # another process recorded it concurrently
+        known = await _known(session, record_id, key, event)
         if known is None:
             raise
         return known
@@ -98,7 +98,7 @@ async def record_external(
 
 
 async def attach(session: Session, job: Job, workflow: str, uri: str) -> tuple[Job, bool]:
-    """Tie the output of `job` to a workflow; returns whether that is new. The same again records nothing."""
+    """Attach the output of `job` to a workflow; return the job and whether the attachment is new."""
     if job.video_id is None:
         raise NotReady(
             f"{job.job_id} is {job.state} and has no output to attach: "
@@ -114,27 +114,29 @@ async def attach(session: Session, job: Job, workflow: str, uri: str) -> tuple[J
     return await session.job(job.job_id), True
 
 
-async def _known(session: Session, ours: str, key: str | None, event: ExternalRecorded) -> Fact | None:
-    before = await asyncio.to_thread(session.ledger.event, ours)
+async def _known(session: Session, record_id: str, key: str | None, event: ExternalRecorded) -> Fact | None:
+    before = await asyncio.to_thread(session.ledger.event, record_id)
     if before is None:
         return None
     if _plain(before.event) != _plain(event):
-        raise BadInput(f"event id {key} stands for another fact, at position {before.position}: use another")
+        raise BadInput(
+            f"event id {key} is recorded with another fact at position {before.position}: use another id"
+        )
     return Fact(before, repeated=True)
 
 
 def _plain(event: BaseModel) -> dict[str, Any]:
-    """Return an event's values with private text in place of its commitment, which differs every time."""
+    """Return an event's values with private text instead of its commitment, which is salted."""
     return event.model_dump() | {name: private.text for name, private in private_values(event)}
 
 
-def _field(given: str) -> str:
-    name = _HUMP.sub(lambda match: f"_{match[1].lower()}", given)
+def _field(key: str) -> str:
+    name = _HUMP.sub(lambda match: f"_{match[1].lower()}", key)
     if name in FIELDS:
         return name
     near = get_close_matches(name, FIELDS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(FIELDS)}"
-    raise BadInput(f"field {given!r} is unknown; {hint}")
+    raise BadInput(f"unknown field {key!r}; {hint}")
 
 
 def _value(name: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a server has: list it, and have it delete what is no longer needed."""
+"""List and delete the videos of a server."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DELETABLE = (State.RUNNING, State.COMPLETED, State.STORED, State.FAILED, State.LOST, State.ABANDONED)
 
 
-async def list_videos(  # what can be asked of a list
+async def list_videos(  # one parameter per option of a listing
     settings: Settings,
     trace: Trace,
     *,
@@ -33,7 +33,7 @@ async def list_videos(  # what can be asked of a list
     order: Literal["asc", "desc"],
     even_if_retired: bool = False,
 ) -> Page:
-    """Return one page of what the server has; needs no ledger and records nothing."""
+    """Return one page of the server's videos; needs no ledger and records nothing."""
     profile = usable_profile(settings, None, even_if_retired=even_if_retired)
     async with connection(settings, trace, profile) as client:
         return await client.list(limit=limit, after=after, order=order)
@@ -47,21 +47,21 @@ async def list_all(
     order: Literal["asc", "desc"],
     even_if_retired: bool = False,
 ) -> Page:
-    """Return everything the server has as one page; needs no ledger and records nothing."""
+    """Return all videos of the server as one page; needs no ledger and records nothing."""
     profile = usable_profile(settings, None, even_if_retired=even_if_retired)
     async with connection(settings, trace, profile) as client:
-        found = [seen async for page in pages(client, after=after, order=order) for seen in page.observations]
-    return Page(tuple(found), has_more=False, last_id=found[-1].video_id if found else None)
+        videos = [v async for page in pages(client, after=after, order=order) for v in page.observations]
+    return Page(tuple(videos), has_more=False, last_id=videos[-1].video_id if videos else None)
 
 
 async def delete(session: Session, job: Job, why: str | None = None) -> Job:
-    """Have the server delete the job's video; what is stored here and what is recorded stays.
+    """Delete the job's video on the server; stored files and records are not touched.
 
-    A deletion is recorded when the server confirms it. A 404 proves none: the server may have no such route,
-    be asked with another account's key, or have replicas that know only their own videos. So the server is
-    asked for the video: one that is still there was not deleted, and one that is unknown counts as gone once
-    its time is over, as after every 404 (`settle.is_over`), and never under another key than the job's own. A
-    lost answer leaves nothing recorded.
+    A deletion is recorded when the server confirms it. A 404 proves nothing: the server may not implement
+    deletion, the key may be that of another account, or replicas may know only their own videos. After a 404
+    the video is therefore read: if it is still there, it was not deleted; if it is unknown, it counts as gone
+    once it must have expired, as after every 404 (`settle.is_over`), and only with the key that submitted the
+    job. A lost answer leaves nothing recorded.
     """
     if job.state is State.DELETED:
         return job
@@ -88,19 +88,19 @@ async def _delete(session: Session, client: "VideosClient", job: Job, why: str |
 
 
 async def _check_is_gone(session: Session, client: "VideosClient", job: Job) -> None:
-    """Raise unless the server of a refused deletion does not know the video, and may be believed."""
+    """Raise unless the video is gone: the server does not know it, and its 404 is conclusive."""
     assert job.video_id is not None  # checked by the caller
     not_deleted = f"{client.base_url} answered 404 to the deletion of {job.video_id}"
     nothing = "nothing was recorded"
     try:
-        seen = await client.observe(job.video_id)
+        video = await client.observe(job.video_id)
     except VideoNotFound as unknown:
         if await asyncio.to_thread(has_other_key, session.ledger, job, client):
             why = f"{job.job_id} was submitted with another key; {explain_key_to_set(client.profile)}"
         elif is_over(session, job):
             return
         else:
-            may_know = "another replica of the server may know it"
+            may_know = "another replica of the server may have it"
             why = f"{may_know}; it counts as gone from {over_at(job):%Y-%m-%d %H:%M} UTC"
         raise VideoNotFound(
             f"{not_deleted} and does not know it, which proves nothing yet ({nothing}): {why}; "
@@ -109,38 +109,38 @@ async def _check_is_gone(session: Session, client: "VideosClient", job: Job) -> 
             provider_request_id=unknown.provider_request_id,
         ) from unknown
     raise ServerRefused(
-        f"{not_deleted} and still has it ({seen.status}): {nothing}; the server may have no deletions, so "
-        "ask its operator to remove it"
+        f"{not_deleted} and still has it ({video.status}): {nothing}; the server may not support deletion, "
+        "so ask its operator to remove the video"
     )
 
 
-def observation_document(seen: Observation) -> dict[str, Any]:
-    """Return a video as the server described it."""
+def observation_document(video: Observation) -> dict[str, Any]:
+    """Return a video as the server described it, in the form of the API."""
     return {
-        "id": seen.video_id,
+        "id": video.video_id,
         "object": "video",
-        "status": seen.status.value,
-        "progress": seen.progress,
-        "model": seen.model,
-        "size": seen.size,
-        "seconds": seen.seconds,
-        "prompt": seen.prompt,
-        "created_at": seen.created_at,
-        "completed_at": seen.completed_at,
-        "expires_at": seen.expires_at,
-        "remixed_from_video_id": seen.remixed_from_video_id,
-        "error": {"code": seen.error.code, "message": _message(seen)} if seen.error else None,
+        "status": video.status.value,
+        "progress": video.progress,
+        "model": video.model,
+        "size": video.size,
+        "seconds": video.seconds,
+        "prompt": video.prompt,
+        "created_at": video.created_at,
+        "completed_at": video.completed_at,
+        "expires_at": video.expires_at,
+        "remixed_from_video_id": video.remixed_from_video_id,
+        "error": {"code": video.error.code, "message": _message(video)} if video.error else None,
     }
 
 
-def _message(seen: Observation) -> str | None:
-    message = seen.error.message if seen.error else None
+def _message(video: Observation) -> str | None:
+    message = video.error.message if video.error else None
     return message.text if message else None
 
 
 def page_document(page: Page) -> dict[str, Any]:
-    """Return a page of a server's list, as the API lists."""
-    data = [observation_document(seen) for seen in page.observations]
+    """Return a page of a server's list in the form of the API."""
+    data = [observation_document(video) for video in page.observations]
     first_id = data[0]["id"] if data else None
     return {
         "object": "list",

@@ -1,9 +1,9 @@
-"""The desk for programs: the helpers of the Bickford integration, in Python, with a ledger behind them.
+"""The Python API: the helpers of the Bickford integration, backed by a ledger.
 
 Import it from `render_service` itself.
 
 ==========================  ==================================
-there                       here
+Bickford                    sora-ledger
 ==========================  ==================================
 createSoraVideoJob          `RenderDesk.create`
 createSoraVideoJobAndPoll   `RenderDesk.create_and_poll`
@@ -13,7 +13,7 @@ deleteSoraVideo             `RenderDesk.delete`
 recordSoraVideoEvent        `RenderDesk.record`
 ==========================  ==================================
 
-A job is named by its job id or its video id. A video the ledger does not know is adopted. Errors are those of
-the packages behind it (`render_service.runtime.errors`, `decision.errors`, `sora_adapter.errors`,
-`ledger.errors`); their messages end with the next step.
+Methods accept a job id or a video id. A video that the ledger does not know is adopted. Errors come from
+`render_service.runtime.errors`, `decision.errors`, `sora_adapter.errors` and `ledger.errors`; their messages
+end with the next step.
 """

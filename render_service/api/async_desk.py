@@ -1,4 +1,4 @@
-"""The desk for programs that await."""
+"""`RenderDesk`, the Python API for async programs."""
 
 import asyncio
 from collections.abc import Mapping
@@ -47,8 +47,8 @@ INTERVAL_S = 10.0
 TIMEOUT_S = 1_800.0
 
 
-class Asked(TypedDict, total=False):
-    """What `create` takes besides the prompt; a model left out is decided, the rest is 1280x720 and 4 s."""
+class CreateOptions(TypedDict, total=False):
+    """Options of `create`. Without `model` the policy chooses one; the defaults are 1280x720 and 4 s."""
 
     model: str
     size: str
@@ -65,7 +65,7 @@ class Asked(TypedDict, total=False):
 
 
 class NotSubmitted(ServiceError):
-    """Denied, held, refused, or the answer was lost: `job` says which, the message why and what to do."""
+    """The job was denied, held or refused, or the answer was lost; the message says why and what to do."""
 
     def __init__(self, message: str, job: Job) -> None:
         super().__init__(message)
@@ -73,10 +73,10 @@ class NotSubmitted(ServiceError):
 
 
 class RenderDesk:
-    """A ledger and a server, for programs that await; use as ``async with RenderDesk(…) as desk``.
+    """A ledger and a server for async programs; use as ``async with RenderDesk(…) as desk``.
 
-    What is None comes from the environment and ``.env``, as for the command line
-    (`render_service.runtime.settings`). The ledger is begun if there is none.
+    Arguments that are None come from the environment and ``.env``, as on the command line
+    (`render_service.runtime.settings`). A missing ledger is created.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class RenderDesk:
             await self._opened.close()
             self._opened = None
 
-    async def create(self, prompt: str, **asked: Unpack[Asked]) -> Job:
-        """Decide, record and submit; return the running job. `NotSubmitted` if nothing is being rendered."""
-        return await self._create(prompt, Patience(), asked)
+    async def create(self, prompt: str, **options: Unpack[CreateOptions]) -> Job:
+        """Decide, record and submit a render; return the running job, or raise `NotSubmitted`."""
+        return await self._create(prompt, Patience(), options)
 
     async def create_and_poll(
         self,
@@ -114,19 +114,19 @@ class RenderDesk:
         *,
         poll_interval_s: float = INTERVAL_S,
         timeout_s: float = TIMEOUT_S,
-        **asked: Unpack[Asked],
+        **options: Unpack[CreateOptions],
     ) -> Job:
-        """Do what `create` does, wait, and store the video; `PollTimeout` after `timeout_s` seconds.
+        """Create a render, wait for it, and store the video; `PollTimeout` after `timeout_s` seconds.
 
-        A render that failed is returned as well: its `state` is ``failed``.
+        A failed render does not raise: the returned job has the `state` ``failed``.
         """
-        job = await self._create(prompt, Patience(timeout_s=timeout_s), asked)
+        job = await self._create(prompt, Patience(timeout_s=timeout_s), options)
         return await settle(self._session, job, interval_s=poll_interval_s, timeout_s=timeout_s)
 
     async def resume(self, name: str) -> Job:
-        """Submit a job that was held and is approved now, or queued; return the running job.
+        """Submit an approved or queued job; return the running job.
 
-        `NotReady` if it cannot be submitted (any more), `NotSubmitted` if the server does not take it.
+        `NotReady` if it cannot be submitted (any more), `NotSubmitted` if the server does not accept it.
         """
         placed = await resume(self._session, await self._session.job(name))
         if placed.job.state not in SUBMITTED:
@@ -134,16 +134,16 @@ class RenderDesk:
         return placed.job
 
     async def reconcile(self, name: str, *, grace_s: float = GRACE_S) -> Settlement:
-        """Find out what became of a submission whose answer was lost; nothing is sent a second time.
+        """Determine the outcome of a submission whose answer was lost; nothing is submitted again.
 
-        `verdict` of what is returned says it, `job` is the job as it stands, `commands` what a person can do.
+        The result has the `verdict`, the updated `job`, and the `commands` that can resolve an open case.
         """
         return await reconcile_job(self._session, await self._session.job(name), grace_s=grace_s)
 
     async def poll(
         self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S
     ) -> Job:
-        """Wait for a job that was created before, and store its video."""
+        """Wait for an existing job, and store its video."""
         job = await self.job(name)
         return await settle(self._session, job, interval_s=poll_interval_s, timeout_s=timeout_s)
 
@@ -164,7 +164,7 @@ class RenderDesk:
         to: Path | str | None = None,
         force: bool = False,
     ) -> bytes:
-        """Return the bytes of a completed video, stored and checked; also written to `to`, if given."""
+        """Store and verify a completed video and return its bytes; also write them to `to`, if given."""
         if to is not None:
             check_target(Path(to), force=force)
         job = await fetch(self._session, await self.job(name), Variant(variant))
@@ -176,18 +176,18 @@ class RenderDesk:
     async def list(
         self, *, limit: int = 20, after: str | None = None, order: Literal["asc", "desc"] = "desc"
     ) -> dict[str, Any]:
-        """Return one page of the server's videos, as the API lists: ``data``, ``has_more``, ``last_id``."""
+        """Return one page of the server's videos in the form of the API (``data``, ``has_more``, …)."""
         async with self._session.connect(self._session.profile()) as client:
             return page_document(await client.list(limit=limit, after=after, order=order))
 
     async def delete(self, name: str, *, reason: str | None = None) -> Job:
-        """Have the server delete a video; the record, and the file if it is stored here, stay."""
+        """Delete a video on the server; its records and its stored file are not touched."""
         return await delete(self._session, await self.job(name), reason)
 
     async def record(
         self, stream: str, fact: Mapping[str, Any], *, event_id: str | None = None
     ) -> dict[str, Any]:
-        """Record another system's fact, such as ``{"videoId": …, "status": …}``; return the record."""
+        """Record a fact of another system, such as ``{"videoId": …, "status": …}``; return the record."""
         recorded = await record_external(self._session, stream, fact, event_id=event_id)
         return record_document(recorded.record) | {"repeated": recorded.repeated}
 
@@ -197,9 +197,9 @@ class RenderDesk:
             raise RuntimeError("the desk is not open: use `async with RenderDesk(…) as desk`")
         return self._opened
 
-    async def _create(self, prompt: str, patience: Patience, asked: Asked) -> Job:
+    async def _create(self, prompt: str, patience: Patience, options: CreateOptions) -> Job:
         session = self._session
-        values: dict[str, Any] = {**asked}
+        values: dict[str, Any] = {**options}
         image, material = await asyncio.to_thread(_reference, values.pop("input_reference", None))
         values |= {"input_reference": image, "profile": session.profile().name}
 
@@ -208,8 +208,8 @@ class RenderDesk:
 
         request = await asyncio.to_thread(session.in_force.judge, parsed, (DecisionError,))
         if questions := missing_details(request):
-            asked_for = "; ".join(question.question for question in questions)
-            raise BadInput(f"{asked_for} (say it in the prompt)")
+            text = "; ".join(question.question for question in questions)
+            raise BadInput(f"{text} (answer it in the prompt)")
         placed = await place(session, request, material, patience)
         if placed.job.state not in SUBMITTED:
             raise await asyncio.to_thread(_not_submitted, session, placed)
@@ -224,12 +224,12 @@ def _reference(path: Path | str | None) -> tuple[ReferenceImage | None, Material
 
 
 def _not_submitted(session: Session, placed: Placed) -> NotSubmitted:
-    job, said = placed.job, ""
+    job, reason = placed.job, ""
     if job.state is State.DENIED:
-        said = denial(session.ledger, job)
+        reason = denial(session.ledger, job)
     elif isinstance(placed.ruling, RenderHeld):
-        said = "; ".join([why(placed.ruling)[0], what_now(placed.ruling, job_id=job.job_id)[0]])
+        reason = "; ".join([why(placed.ruling)[0], what_now(placed.ruling, job_id=job.job_id)[0]])
     else:
-        said = str(submission_trouble(session.ledger, job, session.settings.profiles_file) or "")
-    because = said or f"`sora-ledger show {job.job_id}` says why"
+        reason = str(submission_trouble(session.ledger, job, session.settings.profiles_file) or "")
+    because = reason or f"`sora-ledger show {job.job_id}` says why"
     return NotSubmitted(f"{job.job_id} is {job.state}: {because}", job)

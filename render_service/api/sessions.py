@@ -1,6 +1,6 @@
-"""Sessions as commands and programs begin them: what waits in the spool is recorded first.
+"""Open sessions for commands and programs; answers in the spool are recorded first.
 
-`open_session` opens one; `in_session` runs one use case in it, for callers that do not await.
+`open_session` opens one; `in_session` runs one use case in a session, for synchronous callers.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ def open_session(
     even_if_retired: bool = False,
     authority: Authority = Authority.HUMAN,
 ) -> Session:
-    """Open the ledger for writing, beginning it if there is none; no server is called.
+    """Open the ledger for writing, creating it if it does not exist; no server is called.
 
-    Answers that an earlier process could only leave in files are recorded first.
+    Answers that an earlier process could only save to the spool are recorded first.
     """
-    AssetStore.of(settings)  # wrong: begin no ledger
+    AssetStore.of(settings)  # raises on invalid settings before a ledger is created
     ledger = open_or_create(settings.ledger_url, settings.provenance(trace), utc_now())
     session = Session(
         settings=settings,
@@ -57,9 +57,9 @@ def in_session(
     even_if_retired: bool = False,
     authority: Authority = Authority.HUMAN,
 ) -> T:
-    """Return what `use` returns, given a session that is closed afterwards whatever happens.
+    """Run `use` in a session that is always closed afterwards, and return its result.
 
-    Ctrl-C cancels `use`, which finishes a submission that is under way, and raises KeyboardInterrupt.
+    Ctrl-C cancels `use`, which finishes a submission in progress, and raises KeyboardInterrupt.
     """
 
     async def use_it() -> T:
@@ -75,5 +75,5 @@ def in_session(
 
 
 def finished(use: Coroutine[Any, Any, T]) -> T:
-    """Return what `use` returns; Ctrl-C cancels it and raises KeyboardInterrupt."""
+    """Run a coroutine and return its result; Ctrl-C cancels it and raises KeyboardInterrupt."""
     return asyncio.run(use)

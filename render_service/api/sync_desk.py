@@ -1,4 +1,4 @@
-"""The same desk for programs that do not await."""
+"""`SyncRenderDesk`, the Python API for synchronous programs."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, Unpack
 
 from ledger.job import Job
-from render_service.api.async_desk import INTERVAL_S, TIMEOUT_S, Asked, RenderDesk
+from render_service.api.async_desk import INTERVAL_S, TIMEOUT_S, CreateOptions, RenderDesk
 from render_service.recovery.attempts import GRACE_S
 from render_service.recovery.verdict import Settlement
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class SyncRenderDesk:
-    """`RenderDesk` for programs that do not await; use as ``with SyncRenderDesk(…) as desk``.
+    """`RenderDesk` for synchronous programs; use as ``with SyncRenderDesk(…) as desk``.
 
     Not for use inside a running event loop, nor from several threads at once.
     """
@@ -45,9 +45,9 @@ class SyncRenderDesk:
         self._open.close()
         self._runner = None
 
-    def create(self, prompt: str, **asked: Unpack[Asked]) -> Job:
+    def create(self, prompt: str, **options: Unpack[CreateOptions]) -> Job:
         """See `RenderDesk.create`."""
-        return self._run(self._session.create(prompt, **asked))
+        return self._run(self._session.create(prompt, **options))
 
     def create_and_poll(
         self,
@@ -55,12 +55,12 @@ class SyncRenderDesk:
         *,
         poll_interval_s: float = INTERVAL_S,
         timeout_s: float = TIMEOUT_S,
-        **asked: Unpack[Asked],
+        **options: Unpack[CreateOptions],
     ) -> Job:
         """See `RenderDesk.create_and_poll`."""
         return self._run(
             self._session.create_and_poll(
-                prompt, poll_interval_s=poll_interval_s, timeout_s=timeout_s, **asked
+                prompt, poll_interval_s=poll_interval_s, timeout_s=timeout_s, **options
             )
         )
 

@@ -54,7 +54,7 @@ def test_every_field_name_of_the_bickford_helper_is_understood(
 
 def test_both_spellings_of_a_name_are_one_field(sora: Any, written: Callable[[Any], list[str]]) -> None:
     ended = sora(*written({"video_id": "video_1", "videoId": "video_1"}))
-    assert (ended.code, "video_id is given twice" in ended.error) == (2, True)
+    assert (ended.code, "video_id appears twice" in ended.error) == (2, True)
 
 
 @pytest.mark.parametrize("key", [["--event-id", "e-1"], ["--webhook-event-id", "evt_1"]])
@@ -68,7 +68,10 @@ def test_a_fact_with_an_id_is_recorded_once(sora: Any, key: list[str]) -> None:
 def test_an_id_that_stands_for_another_fact_is_refused(sora: Any) -> None:
     sora(*RECORD, "--video-id", "video_1", "--event-id", "e-1")
     ended = sora(*RECORD, "--video-id", "video_2", "--event-id", "e-1")
-    assert (ended.code, "event id e-1 stands for another fact, at position 2" in ended.error) == (2, True)
+    assert (ended.code, "event id e-1 is recorded with another fact at position 2" in ended.error) == (
+        2,
+        True,
+    )
 
 
 def test_the_same_id_in_another_stream_is_another_fact(sora: Any) -> None:
@@ -87,7 +90,7 @@ def test_processes_that_record_the_same_fact_at_once_record_it_once(as_process: 
 @pytest.mark.parametrize("stream", ["ledger", "policy", "job_1", "budget_x", "inbox_openai", "characters_x"])
 def test_a_stream_of_ours_is_closed_to_others(sora: Any, folder: Path, stream: str) -> None:
     ended = sora("record", stream, "--video-id", "video_1")
-    assert (ended.code, "is written by sora-ledger itself" in ended.error) == (2, True)
+    assert (ended.code, "is reserved for sora-ledger itself" in ended.error) == (2, True)
     assert not (folder / "ledger.db").exists()
 
 
@@ -99,7 +102,7 @@ def test_a_stream_of_ours_is_closed_to_others(sora: Any, folder: Path, stream: s
         ({"progress": "half"}, "progress: expected a whole number"),
         ({"status": ["x"]}, "status: expected 1 to 2048 printable characters"),
         ({"inputReference": {"ratio": 1.5}}, "input_reference: expected text, or JSON without fractions"),
-        ({}, "there is nothing to record"),
+        ({}, "nothing to record"),
         ([1], "expected a JSON object"),
         ("{", "expected a JSON object"),
         ("[" * 100_000, "expected a JSON object"),
@@ -118,7 +121,7 @@ def test_a_wrong_document_says_what_was_expected_and_begins_no_ledger(
     [
         (["record", "Media Renders", "--video-id", "x"], "expected 1 to 64 of a-z"),
         ([*RECORD, "--video-id", "x", "--event-id", "a b"], "expected 1 to 128 visible ASCII"),
-        ([*RECORD], "there is nothing to record"),
+        ([*RECORD], "nothing to record"),
     ],
 )
 def test_a_wrong_name_says_what_one_looks_like(sora: Any, arguments: list[str], said: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from ledger.events import CostSettled, Outcome, RenderAdopted, Status, Variant
 from ledger.job import Job, State
 from render_service.adoption.adopt import adopt, take_in
-from render_service.adoption.archive import _together, archive
+from render_service.adoption.archive import _await_all, archive
 from render_service.adoption.server_library import list_all
 from render_service.runtime.errors import AssetUnusable
 from render_service.session.event_ids import claim_id
@@ -216,7 +216,7 @@ async def test_trouble_with_the_server_ends_an_archive_as_what_it_is() -> None:
             ended.append("cancelled")
 
     with pytest.raises(ServerUnreachable, match="gone"):
-        await _together([goes_on(), fails()])
+        await _await_all([goes_on(), fails()])
     assert ended == ["cancelled"]
 
 

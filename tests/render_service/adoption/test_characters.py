@@ -21,11 +21,11 @@ def test_a_film_of_the_right_shape_is_taken(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"seconds": 1}, "is made of 2 to 4 seconds, this has 1; cut it"),
-        ({"seconds": 5}, "is made of 2 to 4 seconds, this has 5; cut it"),
-        ({"size": "1080x1080"}, "from 720p to 1080p, this has 1080x1080; scale or crop it"),
-        ({"size": "3840x2160"}, "from 720p to 1080p, this has 3840x2160; scale or crop it"),
-        ({"media_type": "video/webm"}, "is made of an MP4 file, this is video/webm; convert it"),
+        ({"seconds": 1}, "needs 2 to 4 seconds, found 1; cut it"),
+        ({"seconds": 5}, "needs 2 to 4 seconds, found 5; cut it"),
+        ({"size": "1080x1080"}, "from 720p to 1080p, found 1080x1080; scale or crop it"),
+        ({"size": "3840x2160"}, "from 720p to 1080p, found 3840x2160; scale or crop it"),
+        ({"media_type": "video/webm"}, "needs an MP4 file, found video/webm; convert it"),
     ],
 )
 def test_another_is_refused_with_what_to_do(changes: dict[str, Any], said: str) -> None:

@@ -104,7 +104,7 @@ async def test_a_video_that_fits_what_was_taken_for_absent_is_not_adopted(
 ) -> None:
     job = await lost(session, kept=False)
     await reconcile_job(later(session, seconds=601), job)
-    with pytest.raises(MayBeOurs, match=f"{job.job_id}, which was taken to have created nothing"):
+    with pytest.raises(MayBeOurs, match=f"{job.job_id}, which was presumed to have created nothing"):
         await adopt(session, someone_else())
 
 
