@@ -74,14 +74,14 @@ def _answer(office: Office, name: str, answer: A, signer: Signer | None) -> Outc
     for _ in range(MOST_RACES):
         now = office.clock()
         case, proposed = read_proposed(office.ledger, name, now)
-        said, who = answered(office.settings, office.ledger, case, answer, office.who, signer)
-        drafts = [draft(said, who, now)]
+        answered_event, who = answered(office.settings, office.ledger, case, answer, office.who, signer)
+        drafts = [draft(answered_event, who, now)]
         needed = 0
         effects: list[Batch] = []
         documents: list[Document] = []
-        if isinstance(said, ApprovalGranted):
+        if isinstance(answered_event, ApprovalGranted):
             needed = case.missing_after(Identity(who.actor, who.actor_source, office.settings.login))
-        if isinstance(said, ApprovalRefused):
+        if isinstance(answered_event, ApprovalRefused):
             drafts.append(draft(ChangeClosed(outcome="refused"), office.who, now))
         elif not needed:
             effects, documents = _effect(office, proposed, now, drafts[0].event_id)

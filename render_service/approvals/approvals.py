@@ -209,16 +209,16 @@ async def review(
     notes: str | None = None,
 ) -> Job:
     """Record a review of `job`; the last verdict counts. `NotReady` where there is no video to look at."""
-    given = dict(scores or {})
-    wrong = [name for name, score in given.items() if name not in SCORES or not 0 <= score <= HIGHEST]
+    scored = dict(scores or {})
+    wrong = [name for name, score in scored.items() if name not in SCORES or not 0 <= score <= HIGHEST]
     if wrong:
         raise BadInput(
-            f"score {wrong[0]} {given[wrong[0]]}: expected 0 to {HIGHEST} for one of {', '.join(SCORES)}"
+            f"score {wrong[0]} {scored[wrong[0]]}: expected 0 to {HIGHEST} for one of {', '.join(SCORES)}"
         )
     if job.state not in REVIEWABLE:
         raise NotReady(f"{job.job_id} is {job.state}, so there is no video to review; {_instead(job)}")
     sealed = Private.seal("notes", notes) if notes else None
-    event = session.draft(ReviewRecorded(verdict=verdict, scores=given, notes=sealed))
+    event = session.draft(ReviewRecorded(verdict=verdict, scores=scored, notes=sealed))
     try:
         return await session.advance(job, [event])
     except WrongExpectedVersion:  # something else was said about it in between: both stand

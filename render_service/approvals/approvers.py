@@ -33,7 +33,7 @@ class Pending:
     pending: Record
     rules: tuple[ApprovalRule, ...]
     under: Rules
-    asked: Identity
+    requester: Identity
     approved: tuple[Identity, ...]
 
     @property
@@ -41,9 +41,9 @@ class Pending:
         """The job or change."""
         return self.pending.stream
 
-    def missing_after(self, one: Identity) -> int:
-        """Return how many approvals are missing once `one` has approved."""
-        return missing(self.rules, self.asked, [*self.approved, one])
+    def missing_after(self, identity: Identity) -> int:
+        """Return how many approvals are missing once `identity` has approved."""
+        return missing(self.rules, self.requester, [*self.approved, identity])
 
 
 def read_pending(
@@ -56,7 +56,9 @@ def read_pending(
 ) -> Pending:
     """Return what waits as `pending`, with who asked and whose approval counts at `now`."""
     asked = requester(ledger, history, under.policy)
-    valid = [one for one in history.approvals_since(pending) if not has_expired(one.event, now)]
+    valid = [
+        approval for approval in history.approvals_since(pending) if not has_expired(approval.event, now)
+    ]
     who = [answerer(ledger, history, answer, under.policy) for answer in valid]
     return Pending(history, pending, rules, under, asked, tuple(that_count(asked, who)))
 
@@ -75,9 +77,9 @@ def answered(
     if signer is not None:
         actor = _owner(settings, policy, signer)
         who = replace(who, actor=actor, actor_source=ActorSource.SIGNATURE)
-    one = Identity(who.actor, who.actor_source, settings.login)
-    _check_another(case, one)
-    _check_wanted(case, one)
+    identity = Identity(who.actor, who.actor_source, settings.login)
+    _check_another(case, identity)
+    _check_wanted(case, identity)
     if signer is not None:
         text = answer_statement(ledger.ledger_id, case.history.first, case.pending, who.actor, answer)
         key_id, signature = sign(signer, text)
@@ -98,42 +100,49 @@ def _owner(settings: Settings, policy: Policy, signer: Signer) -> str:
     return owner
 
 
-def _check_another(case: Pending, one: Identity) -> None:
-    policy, asked = case.under.policy, case.asked
-    if asked.actor == one.actor:
+def _check_another(case: Pending, identity: Identity) -> None:
+    policy, requested_by = case.under.policy, case.requester
+    if requested_by.actor == identity.actor:
         raise BadInput(
-            f"{case.name} was requested by {asked.actor}: another person has to answer; "
+            f"{case.name} was requested by {requested_by.actor}: another person has to answer; "
             f"`sora-ledger cancel {case.name}` withdraws it"
         )
-    if one.claimed:
-        also = f", and {case.name} was requested in the same way, as {asked.actor}" if asked.claimed else ""
-        instead = "" if asked.claimed else "leave it out and answer under your own login, or "
-        raise BadInput(
-            f"{_claim(one)} says who you want to be, not who you are{also}: {instead}{how_to_sign(policy)}"
+    if identity.claimed:
+        also = (
+            f", and {case.name} was requested in the same way, as {requested_by.actor}"
+            if requested_by.claimed
+            else ""
         )
-    if asked.claimed and not one.signed:
+        instead = "" if requested_by.claimed else "leave it out and answer under your own login, or "
         raise BadInput(
-            f"{case.name} was requested as {asked.actor}, a name that anybody can take with --actor or "
-            f"SORA_LEDGER_ACTOR, {one.actor} included: {how_to_sign(policy)}"
+            f"{_claim(identity)} says who you want to be, not who you are{also}: "
+            f"{instead}{how_to_sign(policy)}"
         )
-    if not asked.claimed and not one.is_another_than(asked):
-        raise BadInput(_same_login(case.name, "requested", asked, one, policy))
+    if requested_by.claimed and not identity.signed:
+        raise BadInput(
+            f"{case.name} was requested as {requested_by.actor}, a name that anybody can take with --actor "
+            f"or SORA_LEDGER_ACTOR, {identity.actor} included: {how_to_sign(policy)}"
+        )
+    if not requested_by.claimed and not identity.is_another_than(requested_by):
+        raise BadInput(_same_login(case.name, "requested", requested_by, identity, policy))
     for other in case.approved:
-        if one.actor == other.actor:
-            raise BadInput(f"{one.actor} has approved {case.name} already; it takes another person")
-        if not one.is_another_than(other):
-            raise BadInput(_same_login(case.name, "approved", other, one, policy))
+        if identity.actor == other.actor:
+            raise BadInput(f"{identity.actor} has approved {case.name} already; it takes another person")
+        if not identity.is_another_than(other):
+            raise BadInput(_same_login(case.name, "approved", other, identity, policy))
 
 
-def _same_login(name: str, done: str, before: Identity, one: Identity, policy: Policy) -> str:
+def _same_login(name: str, done: str, before: Identity, identity: Identity, policy: Policy) -> str:
     """Say that two actions under one login are one person's, unless both are signed."""
     where = (
-        f"under the login {before.login}, like this answer" if before.login == one.login else "under no login"
+        f"under the login {before.login}, like this answer"
+        if before.login == identity.login
+        else "under no login"
     )
     signing = "the request too (--key FILE where it is made)" if done == "requested" else "both answers"
     return (
-        f"{name} was {done} by {before.actor} {where}, so nothing shows that {one.actor} is another person: "
-        f"answer under another login, or sign {signing}; {how_to_sign(policy)}"
+        f"{name} was {done} by {before.actor} {where}, so nothing shows that {identity.actor} is another "
+        f"person: answer under another login, or sign {signing}; {how_to_sign(policy)}"
     )
 
 
@@ -154,30 +163,30 @@ def takes_signature(asked: Record, hold: RenderHeld, policy: Policy) -> bool:
     return source in {*CLAIMED, ActorSource.SIGNATURE} or any(rule.wants_signature for rule in rules)
 
 
-def who_may_answer(asked: Record, hold: RenderHeld, policy: Policy) -> str:
+def who_may_answer(request: Record, hold: RenderHeld, policy: Policy) -> str:
     """Say in a sentence who may answer for what is held, and how."""
-    if asked.envelope["actor_source"] in CLAIMED:
+    if request.envelope["actor_source"] in CLAIMED:
         return (
-            f"it was requested as {asked.actor}, a name that anybody can take with --actor or "
+            f"it was requested as {request.actor}, a name that anybody can take with --actor or "
             f"SORA_LEDGER_ACTOR, so it takes {hold.approvals_needed} signed approvals: "
             f"{how_to_sign(policy)}; "
             "requested under a login, or signed with --key FILE, it takes one fewer"
         )
-    if takes_signature(asked, hold, policy):
+    if takes_signature(request, hold, policy):
         return f"another person has to approve it and {how_to_sign(policy)}"
-    return f"another person has to approve it, under another login than {asked.actor}"
+    return f"another person has to approve it, under another login than {request.actor}"
 
 
-def _claim(one: Identity) -> str:
-    flag = one.source is ActorSource.FLAG
-    return f"--actor {one.actor}" if flag else f"SORA_LEDGER_ACTOR={one.actor}"
+def _claim(identity: Identity) -> str:
+    flag = identity.source is ActorSource.FLAG
+    return f"--actor {identity.actor}" if flag else f"SORA_LEDGER_ACTOR={identity.actor}"
 
 
-def _check_wanted(case: Pending, one: Identity) -> None:
+def _check_wanted(case: Pending, identity: Identity) -> None:
     """Refuse an answer that no rule waits for."""
-    open_rules = [rule for rule in case.rules if lacking(rule, case.asked, case.approved)] or case.rules
-    after = [*case.approved, one]
-    if any(one.satisfies(rule) or _brings(rule, case, after) for rule in open_rules):
+    open_rules = [rule for rule in case.rules if lacking(rule, case.requester, case.approved)] or case.rules
+    after = [*case.approved, identity]
+    if any(identity.satisfies(rule) or _brings(rule, case, after) for rule in open_rules):
         return
     rule = open_rules[0]
     people = (
@@ -190,4 +199,4 @@ def _check_wanted(case: Pending, one: Identity) -> None:
 
 
 def _brings(rule: ApprovalRule, case: Pending, after: Sequence[Identity]) -> bool:
-    return lacking(rule, case.asked, after) < lacking(rule, case.asked, case.approved)
+    return lacking(rule, case.requester, after) < lacking(rule, case.requester, case.approved)

@@ -58,14 +58,14 @@ class Identity:
 
 def requester(ledger: Ledger, history: StreamHistory, policy: Policy) -> Identity:
     """Return who asked for what `history` begins with; a signature that does not hold is a typed name."""
-    asked = history.first
-    source = ActorSource(asked.envelope["actor_source"])
+    request = history.first
+    source = ActorSource(request.envelope["actor_source"])
     if source is not ActorSource.SIGNATURE:
-        return Identity(asked.actor, source, _login_of(asked, source))
+        return Identity(request.actor, source, _login_of(request, source))
     signed = signed_request(ledger, history)
-    if signed is None or not _holds(signed, policy.request_keys(asked.actor)):
-        return Identity(asked.actor, ActorSource.FLAG)
-    return Identity(asked.actor, source, getattr(signed.record.event, "login", None))
+    if signed is None or not _holds(signed, policy.request_keys(request.actor)):
+        return Identity(request.actor, ActorSource.FLAG)
+    return Identity(request.actor, source, getattr(signed.record.event, "login", None))
 
 
 def answerer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent], policy: Policy) -> Identity:
@@ -88,26 +88,26 @@ def _login_of(record: Record, source: ActorSource) -> str | None:
     return record.actor if source is ActorSource.OPERATING_SYSTEM else None
 
 
-def that_count(asked: Identity, approvals: Sequence[Identity]) -> list[Identity]:
+def that_count(requester: Identity, approvals: Sequence[Identity]) -> list[Identity]:
     """Return those of `approvals` that are by people other than the requester and each other.
 
     Where a typed name asked, that may have been any of them, so only those count who signed; and one of
     them counts for nobody, see `lacking`.
     """
-    kept: list[Identity] = []
-    for one in approvals:
-        somebody_else = one.signed if asked.claimed else one.is_another_than(asked)
-        if somebody_else and all(one.is_another_than(other) for other in kept):
-            kept.append(one)
-    return kept
+    counting: list[Identity] = []
+    for identity in approvals:
+        somebody_else = identity.signed if requester.claimed else identity.is_another_than(requester)
+        if somebody_else and all(identity.is_another_than(other) for other in counting):
+            counting.append(identity)
+    return counting
 
 
-def lacking(rule: ApprovalRule, asked: Identity, kept: Sequence[Identity]) -> int:
+def lacking(rule: ApprovalRule, requester: Identity, counting: Sequence[Identity]) -> int:
     """Return how many more approvals `rule` wants, one more than its people where a typed name asked."""
-    wanted = sum(one.satisfies(rule) for one in kept)
-    return max(rule.people - wanted, rule.people + asked.claimed - len(kept), 0)
+    wanted = sum(identity.satisfies(rule) for identity in counting)
+    return max(rule.people - wanted, rule.people + requester.claimed - len(counting), 0)
 
 
-def missing(rules: Sequence[ApprovalRule], asked: Identity, kept: Sequence[Identity]) -> int:
+def missing(rules: Sequence[ApprovalRule], requester: Identity, counting: Sequence[Identity]) -> int:
     """Return how many more approvals it takes until every rule has those it wants."""
-    return max((lacking(rule, asked, kept) for rule in rules), default=0)
+    return max((lacking(rule, requester, counting) for rule in rules), default=0)

@@ -103,9 +103,9 @@ def asker(settings: Settings, policy: Policy) -> Asker:
             "leave out --key"
         )
     if settings.actor_source in CLAIMED and settings.actor != owner:
-        given = "--actor" if settings.actor_source is ActorSource.FLAG else "SORA_LEDGER_ACTOR"
+        source = "--actor" if settings.actor_source is ActorSource.FLAG else "SORA_LEDGER_ACTOR"
         raise BadInput(
-            f"{given} says {settings.actor}, but the key in {path}, which would sign this "
+            f"{source} says {settings.actor}, but the key in {path}, which would sign this "
             f"request, is that of {owner}: leave out one of them"
         )
     return Asker(settings, policy, owner, ActorSource.SIGNATURE, signer)

@@ -24,10 +24,12 @@ BINDS_LEAVES = 2
 Verdict = Literal["granted", "refused"]
 
 
-def answer_statement(ledger_id: str, asked: Record, pending: Record, actor: str, answer: AnswerEvent) -> str:
+def answer_statement(
+    ledger_id: str, requested: Record, pending: Record, actor: str, answer: AnswerEvent
+) -> str:
     """Return what `actor` signs to give `answer`, in version 2.
 
-    `asked` is the first record of the stream, `pending` the one that waits for the answer: the last
+    `requested` is the first record of the stream, `pending` the one that waits for the answer: the last
     ``render.held``, or the ``change.proposed`` itself.
     """
     return _text(
@@ -38,7 +40,7 @@ def answer_statement(ledger_id: str, asked: Record, pending: Record, actor: str,
             "login": answer.login,
             "pending_leaf": leaf_hash(pending.record).hex(),
             "policy_sha256": answer.policy_sha256,
-            "requested_leaf": leaf_hash(asked.record).hex(),
+            "requested_leaf": leaf_hash(requested.record).hex(),
             "statement": ANSWER_2,
             "stream": pending.stream,
             "verdict": verdict_of(answer),
@@ -88,14 +90,14 @@ def request_statement(  # one parameter per key
     )
 
 
-def recorded_request_statement(ledger_id: str, asked: Record, signed: Entry[RequestSigned]) -> str:
-    """Return what the recorded ``request.signed`` had to sign about `asked`, the record before it."""
+def recorded_request_statement(ledger_id: str, requested: Record, signed: Entry[RequestSigned]) -> str:
+    """Return what the recorded ``request.signed`` had to sign about `requested`, the record before it."""
     return request_statement(
         ledger_id,
-        stream=asked.stream,
-        event_id=asked.event_id,
-        payload_sha256=asked.envelope["payload_sha256"],
-        actor=asked.actor,
+        stream=requested.stream,
+        event_id=requested.event_id,
+        payload_sha256=requested.envelope["payload_sha256"],
+        actor=requested.actor,
         login=signed.event.login,
         policy_sha256=signed.event.policy_sha256,
     )

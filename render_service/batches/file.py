@@ -65,7 +65,7 @@ class BatchInvalid(BadInput):
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         lines = {problem.line for problem in problems}
         count = counted(len(lines), "entry", "entries")
-        listed = "\n".join(f"  {problem}" for problem in sorted(problems, key=lambda each: each.line))
+        listed = "\n".join(f"  {problem}" for problem in sorted(problems, key=lambda problem: problem.line))
         super().__init__(f"{name}: {count} cannot be used, so nothing was sent:\n{listed}")
         self.problems = problems
 
@@ -158,11 +158,11 @@ def _error_in(line: str) -> ValueError:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of its keys and values, none of which may be overruled by another of its name."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    keys = dict(pairs)
+    if len(keys) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(name for name in found if names.count(name) > 1)!r} is given twice")
-    return found
+        raise ValueError(f"key {next(name for name in keys if names.count(name) > 1)!r} is given twice")
+    return keys
 
 
 def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
@@ -174,32 +174,32 @@ def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
     if isinstance(value, str):
         return Entry(line, number, value)
     if not isinstance(value, dict):
-        found = "a list" if isinstance(value, list) else json.dumps(value)
-        raise ValueError(f"expected an object or a prompt, found {found}")  # bad text
+        kind = "a list" if isinstance(value, list) else json.dumps(value)
+        raise ValueError(f"expected an object or a prompt, found {kind}")  # bad text
     for key in value:
         _check_key(key, KEYS)
-    given = {key: item for key, item in value.items() if item is not None}
-    if "prompt" not in given:
+    values = {key: item for key, item in value.items() if item is not None}
+    if "prompt" not in values:
         raise ValueError("it has no prompt; the key prompt holds the text")
-    image = given.get("input_reference")
+    image = values.get("input_reference")
     return Entry(
         line=line,
         number=number,
-        prompt=_text(given["prompt"], "prompt"),
-        values={key: given[key] for key in ("model", "size", "seconds", "purpose") if key in given},
-        fields=_fields(given),
+        prompt=_text(values["prompt"], "prompt"),
+        values={key: values[key] for key in ("model", "size", "seconds", "purpose") if key in values},
+        fields=_fields(values),
         input_reference=folder / Path(_text(image, "input_reference")) if image is not None else None,
-        out=_out(given.get("out")),
+        out=_out(values.get("out")),
     )
 
 
-def _fields(given: Mapping[str, Any]) -> dict[str, str]:
-    inner = given.get("fields", {})
+def _fields(values: Mapping[str, Any]) -> dict[str, str]:
+    inner = values.get("fields", {})
     if not isinstance(inner, dict):
         raise ValueError(f"fields: expected an object, found {inner!r}")  # bad text
     for key in inner:
         _check_key(key, FIELDS)
-    beside = {key: given[key] for key in FIELDS if key in given}
+    beside = {key: values[key] for key in FIELDS if key in values}
     return {key: _text(item, key) for key, item in {**beside, **inner}.items() if item is not None}
 
 

@@ -165,13 +165,16 @@ async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
 async def _decide_and_record(session: Session, plan: Sequence[Planned]) -> list[Member]:
     under = session.in_force.rules
     placed, batches = await asyncio.to_thread(_drafted, session, plan)
-    if any(one.under is not under for one in placed):  # read again on the way: all by the newer ones
+    if any(decided.under is not under for decided in placed):  # read again on the way: all by the newer ones
         raise PolicyReplaced
     with replaced_if_refused(session.in_force, under):
         records = iter(await session.append_together([*batches, under.unchanged], documents=under.documents))
     return [
-        Member(planned, replace(one, job=after(one.job, [next(records) for _ in batch.drafts])))
-        for planned, one, batch in zip(plan, placed, batches, strict=True)
+        Member(
+            planned,
+            replace(decided, job=after(decided.job, [next(records) for _ in batch.drafts])),
+        )
+        for planned, decided, batch in zip(plan, placed, batches, strict=True)
     ]
 
 
@@ -182,13 +185,15 @@ def _drafted(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], l
     drafted: dict[int, Draft] = {}  # by ruling; `placed` keeps all of them, so no two have one id
     for planned in plan:
         request = planned.request
-        asked = requested(session.assets, request, planned.material)
-        one = decide(session, request, asked, taken=taken)
-        batch = Batch(one.job.job_id, NEW, opening(session, one, drafted.get(id(one.ruling))))
-        drafted[id(one.ruling)] = next(each for each in batch.drafts if each.event is one.ruling)
-        if isinstance(one.ruling, RenderDecided):
-            taken.update({hold.budget: hold.usd_micros for hold in one.ruling.holds})
-        placed.append(one)
+        event = requested(session.assets, request, planned.material)
+        decided = decide(session, request, event, taken=taken)
+        batch = Batch(decided.job.job_id, NEW, opening(session, decided, drafted.get(id(decided.ruling))))
+        drafted[id(decided.ruling)] = next(
+            candidate for candidate in batch.drafts if candidate.event is decided.ruling
+        )
+        if isinstance(decided.ruling, RenderDecided):
+            taken.update({hold.budget: hold.usd_micros for hold in decided.ruling.holds})
+        placed.append(decided)
         batches.append(batch)
     return placed, batches
 

@@ -74,11 +74,11 @@ class Answer(NamedTuple):
 
 def answers(ledger: Ledger, history: StreamHistory) -> list[Answer]:
     """Return the answers in the history of a job or change, in order; first its request if it is signed."""
-    given = [
+    answered = [
         *(_answer(ledger, history, entry) for entry in history.answers),
         *(_set_aside(entry) for entry in history.overrides),
     ]
-    return [*_request(ledger, history), *sorted(given, key=lambda answer: answer.record.position)]
+    return [*_request(ledger, history), *sorted(answered, key=lambda answer: answer.record.position)]
 
 
 def _request(ledger: Ledger, history: StreamHistory) -> Iterator[Answer]:
@@ -91,8 +91,8 @@ def _request(ledger: Ledger, history: StreamHistory) -> Iterator[Answer]:
 
 def _answer(ledger: Ledger, history: StreamHistory, entry: Entry[AnswerEvent]) -> Answer:
     event = entry.event
-    said = "approved" if isinstance(event, ApprovalGranted) else "refused"
-    answer = Answer(entry.record, said, event.key_id, expires_at=event.expires_at)
+    verdict = "approved" if isinstance(event, ApprovalGranted) else "refused"
+    answer = Answer(entry.record, verdict, event.key_id, expires_at=event.expires_at)
     return _with(signed_answer(ledger, history, entry), answer)
 
 

@@ -207,14 +207,14 @@ def _unproven(ledger: Ledger, history: JobHistory) -> dict[int, str]:
         return {}
     from render_service.reports.answers import answers  # noqa: PLC0415  # cryptography
 
-    found = {}
+    identified = {}
     for answer in answers(ledger, history):
         if answer.key_id is not None or answer.record.envelope["actor_source"] == "signature":
             about = history.first if isinstance(answer.record.event, RequestSigned) else answer.record
-            found[about.position] = answer.how if not answer.is_proven else "signature"
+            identified[about.position] = answer.how if not answer.is_proven else "signature"
             if answer.is_proven and not answer.binds_request:
-                found[about.position] = "signature, of version 1, which does not bind what was asked"
-    return found
+                identified[about.position] = "signature, of version 1, which does not bind what was asked"
+    return identified
 
 
 def _says_signed(record: Record) -> bool:
@@ -233,8 +233,8 @@ def _who(record: Record, unproven: Mapping[int, str] = NOBODY) -> Json:
 def _named(ledger: Ledger, sha256: str) -> str | None:
     """Return the name a policy or catalog gives itself; None where the recorded one is not kept."""
     body = ledger.store.document(sha256)
-    found = json.loads(body) if body and sha256_hex(body) == sha256 else {}
-    return str(found["name"]) if "name" in found else None
+    document = json.loads(body) if body and sha256_hex(body) == sha256 else {}
+    return str(document["name"]) if "name" in document else None
 
 
 def _activation(ledger: Ledger, decided: Record, policy_sha256: str) -> Json | None:
@@ -245,11 +245,11 @@ def _activation(ledger: Ledger, decided: Record, policy_sha256: str) -> Json | N
 
 def _answer(record: Record, unproven: Mapping[int, str]) -> Json:
     more = {name: getattr(record.event, name, None) for name in ("key_id", "detail_code", "expires_at")}
-    said = _words(record, "comment") or _words(record, "why")
+    words = _words(record, "comment") or _words(record, "why")
     return (
         {"event": record.type}
         | _who(record, unproven)
-        | {"said": said}
+        | {"said": words}
         | {k: v for k, v in more.items() if v}
     )
 

@@ -38,35 +38,35 @@ _WAITS = {
 _SET = {"model": "--model", "size": "--size", "seconds": "--seconds"}
 
 
-def commands_after(denied: RenderDenied, asked: RenderRequested) -> list[str]:
+def commands_after(denied: RenderDenied, requested: RenderRequested) -> list[str]:
     """Return what to type, in this order, to be allowed; nothing where no command can do it."""
     fixes = denied.denial_trace.minimal_fix
     if any(fix.field in {"catalog", "budget_left_usd_micros"} for fix in fixes):
         return []
     if any(fix.action == "split" for fix in fixes):
-        return list(_one_by_one(denied, asked, fixes))
-    operation, flags = asked.operation, _asked(denied, asked)
+        return list(_one_by_one(denied, requested, fixes))
+    operation, flags = requested.operation, _asked(denied, requested)
     for fix in fixes:
         operation = _apply(fix, flags, operation)
-    waits = [_WAITS[fix.field].format(source=_source(asked)) for fix in fixes if fix.field in _WAITS]
+    waits = [_WAITS[fix.field].format(source=_source(requested)) for fix in fixes if fix.field in _WAITS]
     return [*waits, _line(operation, flags)]
 
 
-def command_again(ruling: Considered, asked: RenderRequested) -> str:
+def command_again(ruling: Considered, requested: RenderRequested) -> str:
     """Return the command that asks for the same render once more, as a new job."""
-    return _line(asked.operation, _asked(ruling, asked))
+    return _line(requested.operation, _asked(ruling, requested))
 
 
-def _one_by_one(denied: RenderDenied, asked: RenderRequested, fixes: tuple[Fix, ...]) -> Iterator[str]:
+def _one_by_one(denied: RenderDenied, requested: RenderRequested, fixes: tuple[Fix, ...]) -> Iterator[str]:
     """Yield one remix for each change, each of the result of the one before."""
-    texts = {name: _text(field, name) for name, field in asked.fields.items()}
-    source = _source(asked)
-    for text in split_request(_text(asked.prompt, "prompt"), texts):
-        flags = {name: value for name, value in _asked(denied, asked).items() if name[2:] not in _FLAGS}
+    texts = {name: _text(field, name) for name, field in requested.fields.items()}
+    source = _source(requested)
+    for text in split_request(_text(requested.prompt, "prompt"), texts):
+        flags = {name: value for name, value in _asked(denied, requested).items() if name[2:] not in _FLAGS}
         for fix in fixes:
             if fix.action != "split":
-                _apply(fix, flags, asked.operation)
-        yield _line(asked.operation, flags | {"--id": source, "--prompt": text})
+                _apply(fix, flags, requested.operation)
+        yield _line(requested.operation, flags | {"--id": source, "--prompt": text})
         source = BEFORE
 
 
@@ -159,12 +159,12 @@ def _value(name: str, requested: RenderRequested) -> str | bool | None:
 _FLAGS = frozenset(name.replace("_", "-") for name in FIELDS)
 
 
-def _given(asked: RenderRequested) -> list[str]:
-    return [name for name in FIELDS if name in asked.fields]
+def _given(requested: RenderRequested) -> list[str]:
+    return [name for name in FIELDS if name in requested.fields]
 
 
-def _source(asked: RenderRequested) -> str:
-    return asked.source_job or asked.remix_video_id or "DRAFT"
+def _source(requested: RenderRequested) -> str:
+    return requested.source_job or requested.remix_video_id or "DRAFT"
 
 
 def _text(private: Private, name: str) -> str:

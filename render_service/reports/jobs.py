@@ -38,12 +38,12 @@ def lineage(ledger: Ledger, job: Job) -> list[Job]:
     ancestors = [job]
     while (source := _source(ledger, ancestors[-1])) and source not in ancestors:
         ancestors.append(source)
-    jobs = {each.job_id: each for each in (*ledger.jobs(JobFilter(derived=True)), *ancestors)}
+    jobs = {job.job_id: job for job in (*ledger.jobs(JobFilter(derived=True)), *ancestors)}
     made_from = _made_from(sources_in(jobs.values()))
     descendants = list(made_from.get(job.job_id, ()))
-    for each in descendants:  # grows while it is read: children of children
-        descendants += [child for child in made_from.get(each, ()) if child not in descendants]
-    return [jobs[name] for name in sorted({*(each.job_id for each in ancestors), *descendants})]
+    for descendant in descendants:  # grows while it is read: children of children
+        descendants += [child for child in made_from.get(descendant, ()) if child not in descendants]
+    return [jobs[name] for name in sorted({*(ancestor.job_id for ancestor in ancestors), *descendants})]
 
 
 def _source(ledger: Ledger, job: Job) -> Job | None:
@@ -65,12 +65,12 @@ def sources_in(jobs: Iterable[Job]) -> Mapping[str, str]:
     by_video: dict[tuple[str | None, str | None], str] = {
         (job.profile, job.video_id): job.job_id for job in jobs if job.video_id
     }
-    found = {
+    sources = {
         job.job_id: job.source_job or by_video.get((job.profile, job.remix_video_id))
         for job in jobs
         if job.source_job or job.remix_video_id
     }
-    return {child: source for child, source in found.items() if source in known and source != child}
+    return {child: source for child, source in sources.items() if source in known and source != child}
 
 
 def trees(jobs: Iterable[Job]) -> list[tuple[int, Job]]:

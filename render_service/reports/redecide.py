@@ -79,7 +79,7 @@ class Summary:
             "position": self.position,
             "decisions": self.counts.total(),
             "counts": {verdict.value: self.counts[verdict] for verdict in Verdict},
-            "findings": [one.document() for one in self.shown],
+            "findings": [remade.document() for remade in self.shown],
         }
 
 
@@ -112,10 +112,10 @@ def remake_all(ledger: Ledger) -> Iterator[Remade]:
 def remake_summary(ledger: Ledger) -> Summary:
     """Make every recorded decision again, and count; of drift at least as much is shown as of the others."""
     summary = Summary(ledger.head().size)
-    for one in remake_all(ledger):
-        summary.counts[one.verdict] += 1
-        if one.verdict is not Verdict.SAME and summary.counts[one.verdict] <= MOST_SHOWN:
-            summary.shown.append(one)
+    for remade in remake_all(ledger):
+        summary.counts[remade.verdict] += 1
+        if remade.verdict is not Verdict.SAME and summary.counts[remade.verdict] <= MOST_SHOWN:
+            summary.shown.append(remade)
     return summary
 
 
@@ -134,13 +134,13 @@ def remake(ledger: Ledger, decision: Entry[Decision], documents: Documents) -> R
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
         return Remade(record, Verdict.DECISION_DRIFT, f"its inputs cannot be read: {problem}")
-    found = _found_in_prompt(ledger, record, inputs)
-    changes = found.changes if found and _has_trace_of_changes(ruling) else ()
+    verdict = _found_in_prompt(ledger, record, inputs)
+    changes = verdict.changes if verdict and _has_trace_of_changes(ruling) else ()
     remade = consider_inputs(inputs, catalog=catalog, policy=policy, changes=changes)
-    differences = _differences(ruling, remade, inputs, found)
+    differences = _differences(ruling, remade, inputs, verdict)
     if differences:
         return Remade(record, Verdict.DECISION_DRIFT, "", differences)
-    if inputs.change_verdict is not None and found is None:
+    if inputs.change_verdict is not None and verdict is None:
         return _unable(record, "the text was erased; from what was found in it the decision is the same")
     return Remade(record, Verdict.SAME)
 
@@ -166,17 +166,17 @@ def _has_trace_of_changes(ruling: Decision) -> bool:
 
 
 def _differences(
-    ruling: Decision, remade: Considered, inputs: Inputs, found: RemixVerdict | None
+    ruling: Decision, remade: Considered, inputs: Inputs, verdict: RemixVerdict | None
 ) -> dict[str, tuple[object, object]]:
     before, after = _compared(ruling.model_dump(mode="json")), _compared(remade.model_dump(mode="json"))
-    if inputs.change_verdict is not None and found is None:
+    if inputs.change_verdict is not None and verdict is None:
         for document in (before, after):  # where the changes stand is in the text alone
             trace = document.get("denial_trace")
             document["denial_trace"] = trace and {**trace, "changes": None}
     names = sorted(before.keys() | after.keys())
     differing = {n: (before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)}
-    if found is not None and found.verdict != inputs.change_verdict:
-        differing["change_verdict"] = (inputs.change_verdict, found.verdict)
+    if verdict is not None and verdict.verdict != inputs.change_verdict:
+        differing["change_verdict"] = (inputs.change_verdict, verdict.verdict)
     return differing
 
 

@@ -22,8 +22,8 @@ def spec_at(ledger: Ledger, job: Job) -> Spec:
     while line[-1].operation in (Operation.REMIX, Operation.EDIT) and line[-1].source_job:
         line.append(ledger.job(line[-1].source_job))
     spec: Spec = {}
-    for each in reversed(line):
-        spec = _after(ledger, each, spec)
+    for ancestor in reversed(line):
+        spec = _after(ledger, ancestor, spec)
     return spec
 
 

@@ -68,28 +68,28 @@ class Tally:
     held_after_usd_micros: int = 0
     shown: list[Differing] = field(default_factory=list)
 
-    def add(self, one: Differing) -> None:
+    def add(self, differing: Differing) -> None:
         """Count one decision."""
         self.decisions += 1
-        for outlook, when in ((one.before, "before"), (one.after, "after")):
+        for outlook, when in ((differing.before, "before"), (differing.after, "after")):
             name = f"held_{when}_usd_micros" if outlook.decision == "HOLD" else f"{when}_usd_micros"
             setattr(self, name, getattr(self, name) + outlook.cost_usd_micros)
-        if one.before == one.after:
+        if differing.before == differing.after:
             return
         self.different += 1
-        self.kinds[f"{one.before.decision} to {one.after.decision}"] += 1
+        self.kinds[f"{differing.before.decision} to {differing.after.decision}"] += 1
         if len(self.shown) < MOST_SHOWN:
-            self.shown.append(one)
+            self.shown.append(differing)
 
 
 def what_if(ledger: Ledger, policy: Policy, catalog: Catalog | None, since: str | None = None) -> Tally:
     """Decide anew what was asked since `since` under `policy`; `catalog` None is the one each cited."""
     tally = Tally()
-    for one in _compared(ledger, policy, catalog, since):
-        if one is None:
+    for differing in _compared(ledger, policy, catalog, since):
+        if differing is None:
             tally.unreadable += 1
         else:
-            tally.add(one)
+            tally.add(differing)
     return tally
 
 

@@ -154,9 +154,9 @@ def purse(
     """
     if not any(True for _ in ledger.read(RecordFilter(type=BudgetSet.type), limit=1)):
         return ApplicableBudgets(())
-    found = (_current(ledger, name, now, who) for name in scope.names())
+    current = (_current(ledger, name, now, who) for name in scope.names())
     return ApplicableBudgets(
-        tuple(_left(ledger, limit, budget, taken) for budget, limit in filter(None, found))
+        tuple(_left(ledger, limit, budget, taken) for budget, limit in filter(None, current))
     )
 
 
@@ -232,13 +232,13 @@ def standing(ledger: Ledger, now: datetime, *, past: bool = False) -> list[Left]
 
     A month or day in which nothing was decided yet stands with the limit it will get.
     """
-    found = limits(ledger)
+    all_limits = limits(ledger)
     standing_now: dict[str, Limit] = {}
-    for budget, limit in found.items():
+    for budget, limit in all_limits.items():
         name = parse_name(budget)
         if name and name.is_limit_only:
             current = str(name.at(now))
-            standing_now[current] = found.get(current, limit)
+            standing_now[current] = all_limits.get(current, limit)
         elif past or name is None or name.dated is None:
             standing_now[budget] = limit
     return [_left(ledger, limit, budget, NOTHING) for budget, limit in sorted(standing_now.items())]

@@ -92,7 +92,7 @@ class StreamHistory:
         waiting: list[Entry[RenderHeld | ChangeProposed]] = _in_order(
             self.all_of(RenderHeld), self.all_of(ChangeProposed)
         )
-        return next((one for one in reversed(waiting) if one.record.version < answer.version), None)
+        return next((entry for entry in reversed(waiting) if entry.record.version < answer.version), None)
 
     def approvals_since(self, waiting: Record) -> list[Entry[ApprovalGranted]]:
         """Return the approvals recorded after `waiting`, a hold or a proposed change."""
@@ -171,7 +171,11 @@ class JobHistory(StreamHistory):
     def lapsed_overrides(self, now: datetime) -> list[str]:
         """Return the denials whose overriding has run out."""
         overrides = (entry.event for entry in self.overrides)
-        return [one.detail_code for one in overrides if datetime.fromisoformat(one.expires_at) <= now]
+        return [
+            override.detail_code
+            for override in overrides
+            if datetime.fromisoformat(override.expires_at) <= now
+        ]
 
     # --- attempted ---
 
@@ -244,10 +248,10 @@ class JobHistory(StreamHistory):
     @property
     def lost_variants(self) -> set[Variant]:
         """The files that are no longer here, and were not stored again since."""
-        told: list[Entry[AssetLost | AssetStored]] = _in_order(
+        files: list[Entry[AssetLost | AssetStored]] = _in_order(
             self.all_of(AssetLost), self.all_of(AssetStored)
         )
-        is_lost = {entry.event.variant: entry.event.type == AssetLost.type for entry in told}
+        is_lost = {entry.event.variant: entry.event.type == AssetLost.type for entry in files}
         return {variant for variant, lost in is_lost.items() if lost}
 
 

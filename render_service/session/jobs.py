@@ -67,14 +67,14 @@ def answered_with_anothers(job: Job, outcome: SubmissionAccepted, owner: str) ->
 
     If the attempt was recorded as unknown in the meantime, that is a note, which is made once.
     """
-    said = f"{outcome.video_id} belongs to {owner}, so it may have made another video, or none"
+    message = f"{outcome.video_id} belongs to {owner}, so it may have made another video, or none"
     if job.state is State.UNKNOWN:
-        note = NoteRecorded(text=Private.seal("text", f"The answer came late: {said}."))
+        note = NoteRecorded(text=Private.seal("text", f"The answer came late: {message}."))
         return note, late_claim_id(outcome.attempt_id)
     unknown = SubmissionUnknown(
         attempt_id=outcome.attempt_id,
         lost="unreadable",
-        error=ErrorDetail(http_status=200, code=CLAIMED, message=Private.seal("error.message", said)),
+        error=ErrorDetail(http_status=200, code=CLAIMED, message=Private.seal("error.message", message)),
         provider_request_id=outcome.provider_request_id,
     )
     return unknown, None

@@ -162,9 +162,9 @@ def address_in_use(settings: Settings, server: Profile) -> str | None:
     return settings.base_url or server.base_url
 
 
-def is_same_server(one: str, other: str) -> bool:
+def is_same_server(first: str, second: str) -> bool:
     """Say whether two base URLs name one server: scheme, host, port and path, however they are spelled."""
-    return _parts(one) == _parts(other)
+    return _parts(first) == _parts(second)
 
 
 def server_name(profile_name: str, address: str | None) -> str:

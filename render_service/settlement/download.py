@@ -105,7 +105,7 @@ async def _kept(
     session: Session, job: Job, variant: Variant, incoming: Incoming, media_type: str
 ) -> AssetStored:
     await asyncio.to_thread(incoming.flush)
-    found = await asyncio.to_thread(probe, incoming.path, media_type)
+    probed = await asyncio.to_thread(probe, incoming.path, media_type)
     uri = await asyncio.to_thread(session.assets.keep, incoming, media_type)
     return AssetStored(
         variant=variant,
@@ -113,8 +113,8 @@ async def _kept(
         sha256=incoming.sha256,
         bytes=incoming.bytes,
         media_type=media_type,
-        probe=found,
-        mismatches=mismatches(found, job.size, _length_of(job)) if variant is Variant.VIDEO else (),
+        probe=probed,
+        mismatches=mismatches(probed, job.size, _length_of(job)) if variant is Variant.VIDEO else (),
     )
 
 

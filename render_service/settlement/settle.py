@@ -165,8 +165,8 @@ async def record(session: Session, job: Job, *events: Event) -> Job:
 
 
 def _is_as_before(job: Job, now: Job) -> bool:
-    told = {name: getattr(now, name) for name in ("version", "position", "updated_at", "verdict")}
-    return job.model_copy(update=told) == now
+    noted = {name: getattr(now, name) for name in ("version", "position", "updated_at", "verdict")}
+    return job.model_copy(update=noted) == now
 
 
 async def _wait(  # how to wait belongs together
@@ -180,11 +180,11 @@ async def _wait(  # how to wait belongs together
     current = job
     assert job.video_id is not None  # a running job has a video
 
-    async def on_observation(seen: "Observation") -> None:
+    async def on_observation(observation: "Observation") -> None:
         nonlocal current
-        current = await record_observation(session, current, seen)
+        current = await record_observation(session, current, observation)
         if watch:
-            watch(current, seen)
+            watch(current, observation)
 
     observed: Callable[[Observation], Awaitable[None]] = on_observation
     await poll(client, job.video_id, interval_s=interval_s, timeout_s=timeout_s, on_observation=observed)
@@ -192,33 +192,33 @@ async def _wait(  # how to wait belongs together
 
 
 async def record_observation(
-    session: Session, job: Job, seen: "Observation", source: Literal["poll", "list"] = "poll"
+    session: Session, job: Job, observation: "Observation", source: Literal["poll", "list"] = "poll"
 ) -> Job:
-    """Record `seen` if it says something new: a status, or ten more points of progress."""
-    if not _is_news(job, seen):
+    """Record `observation` if it says something new: a status, or ten more points of progress."""
+    if not _is_news(job, observation):
         return job
     return await record(
         session,
         job,
         StatusObserved(
-            video_id=seen.video_id,
-            status=seen.status,
-            progress=seen.progress,
+            video_id=observation.video_id,
+            status=observation.status,
+            progress=observation.progress,
             source=source,
-            server_status=seen.server_status,
-            error=seen.error,
-            completed_at=seen.completed_at,
-            expires_at=seen.expires_at,
+            server_status=observation.server_status,
+            error=observation.error,
+            completed_at=observation.completed_at,
+            expires_at=observation.expires_at,
         ),
     )
 
 
-def _is_news(job: Job, seen: "Observation") -> bool:
+def _is_news(job: Job, observation: "Observation") -> bool:
     if job.state is not State.RUNNING:
         return False
-    if seen.status != job.status or seen.status in {Status.COMPLETED, Status.FAILED}:
+    if observation.status != job.status or observation.status in {Status.COMPLETED, Status.FAILED}:
         return True
-    return (seen.progress or 0) >= (job.progress or 0) + PROGRESS_STEP
+    return (observation.progress or 0) >= (job.progress or 0) + PROGRESS_STEP
 
 
 async def _store(session: Session, client: "VideosClient", job: Job, variant: Variant) -> Job:

@@ -94,9 +94,9 @@ def _draft_approved(ledger: Ledger, request: RenderRequest) -> bool | None:
     name = _made_from(request)
     if name is None:
         return None
-    seen: set[str] = set()
-    while name is not None and name not in seen:
-        seen.add(name)
+    visited: set[str] = set()
+    while name is not None and name not in visited:
+        visited.add(name)
         try:
             job = ledger.job(name)
         except JobNotFound:  # it was made from a video that is not in this ledger

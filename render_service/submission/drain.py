@@ -44,19 +44,19 @@ def drain(session: Session) -> list[Drained]:
     cannot be written.
     """
     drained = []
-    for one in spool.waiting(session.settings, session.ledger):
-        if one.spooled is None:
-            session.log.warning("spool.unusable", file=str(one.path), because=one.problem)
+    for file in spool.waiting(session.settings, session.ledger):
+        if file.spooled is None:
+            session.log.warning("spool.unusable", file=str(file.path), because=file.problem)
             continue
         try:
-            done = _record(session, one.spooled)
+            done = _record(session, file.spooled)
         except LedgerUnusable:
             raise
         except (AppendRefused, ValueError) as refused:
-            session.log.warning("spool.refused", file=str(one.path), because=str(refused))
+            session.log.warning("spool.refused", file=str(file.path), because=str(refused))
             continue
         # A crash here leaves the file; the next session finds ``submission.spooled``, and deletes it.
-        spool.remove(one.path)
+        spool.remove(file.path)
         drained.append(done)
         _say(session, done)
     return drained
@@ -73,7 +73,7 @@ def _say(session: Session, done: Drained) -> None:
 
 
 def _record(session: Session, spooled: Spooled) -> Drained:
-    drafts = [one.draft() for one in spooled.drafts]
+    drafts = [spooled_draft.draft() for spooled_draft in spooled.drafts]
     done_id = spooled_id(spooled.attempt_id)
     for _ in range(TRIES):
         if (before := session.ledger.event(done_id)) is not None:

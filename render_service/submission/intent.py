@@ -65,7 +65,7 @@ def _recorded(name: str, request: RenderRequest) -> Any:
 def intended(
     client: "VideosClient",
     profile: Profile,
-    asked: RenderRequested,
+    request: RenderRequested,
     ruling: RenderDecided,
     fence: Fence | None = None,
     sent_sha256: str | None = None,
@@ -74,7 +74,7 @@ def intended(
     attempt_id = f"attempt_{new_event_id().replace('-', '')}"
     return SubmissionIntended(
         attempt_id=attempt_id,
-        request_sha256=request_sha256(asked, ruling.model),
+        request_sha256=request_sha256(request, ruling.model),
         profile=profile.name,
         server=client.base_url,
         model=profile.server_model(ruling.model),

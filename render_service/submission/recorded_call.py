@@ -31,8 +31,8 @@ class Files:
     def read(self, file: InputReference | SourceFile) -> ReferenceFile:
         """Return `file` with the bytes that the record names; `NotReady` if they are not to be had."""
         name = text_of(self.job_id, "name of the file", file.name)
-        given = self.at_hand.reference if isinstance(file, InputReference) else self.at_hand.video
-        content = given.read_bytes() if isinstance(given, Path) and given.is_file() else given
+        at_hand = self.at_hand.reference if isinstance(file, InputReference) else self.at_hand.video
+        content = at_hand.read_bytes() if isinstance(at_hand, Path) and at_hand.is_file() else at_hand
         if not isinstance(content, bytes) or _sha256(content) != file.sha256:
             content = self._stored(file)
         return ReferenceFile(name=name, media_type=file.media_type, content=content)
@@ -45,10 +45,10 @@ class Files:
                 f"({file.storage_uri}): put it back, or `sora-ledger cancel {self.job_id}` and ask again"
             )
         content = path.read_bytes()
-        if (found := _sha256(content)) != file.sha256:
+        if (actual := _sha256(content)) != file.sha256:
             raise NotReady(
                 f"{self.job_id}: the stored file {path} is not the one it was asked with "
-                f"(sha256 {found[:12]}…, recorded {file.sha256[:12]}…): nothing was sent"
+                f"(sha256 {actual[:12]}…, recorded {file.sha256[:12]}…): nothing was sent"
             )
         return content
 

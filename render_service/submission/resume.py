@@ -65,8 +65,8 @@ def _why_not(job: Job) -> str:
             f"is closed ({job.outcome}): `sora-ledger show {job.job_id}` says why; "
             "to try again, make a new request"
         )
-    said = _REASONS.get(job.state, f"is {job.state}; `sora-ledger show {{id}}` says why")
-    return said.format(id=job.job_id)
+    reason = _REASONS.get(job.state, f"is {job.state}; `sora-ledger show {{id}}` says why")
+    return reason.format(id=job.job_id)
 
 
 WITHDRAWABLE = (State.HELD, State.APPROVED, State.DECIDED, State.ABSENT)

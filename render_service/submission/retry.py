@@ -81,9 +81,9 @@ class Patience:
         absent = self.outlasts_absence and isinstance(outcome, SubmissionAbsent)
         if not absent and not is_at_capacity(outcome, profile):
             return None
-        asked = (outcome.retry_after_ms or 0) / 1000 if isinstance(outcome, SubmissionRejected) else 0.0
+        demanded_s = (outcome.retry_after_ms or 0) / 1000 if isinstance(outcome, SubmissionRejected) else 0.0
         backoff = min(FIRST_WAIT_S * 2 ** (self.made - 1), LONGEST_WAIT_S) * (1 - self.jitter() / 2)
-        wait_s = max(asked, backoff)
+        wait_s = max(demanded_s, backoff)
         return wait_s if self.now() + wait_s <= began + self.timeout_s else None
 
 

@@ -68,7 +68,7 @@ class SpooledDraft(_Model):
             type=draft.event.type,
             schema_version=draft.event.schema_version,
             payload=draft.event.model_dump(mode="json"),
-            bodies=tuple((one.commitment, one.field, one.salt.hex(), one.text) for one in draft.bodies),
+            bodies=tuple((body.commitment, body.field, body.salt.hex(), body.text) for body in draft.bodies),
             event_id=draft.event_id,
             recorded_at=draft.recorded_at,
             occurred_at=draft.occurred_at,

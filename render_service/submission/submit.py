@@ -62,7 +62,7 @@ QUEUED_BY_MS = 30_000
 def decide(
     session: Session,
     request: RenderRequest,
-    asked: RenderRequested,
+    event: RenderRequested,
     override: Override | None = None,
     taken: Mapping[str, int] = NOTHING_TAKEN,
 ) -> Placed:
@@ -76,7 +76,7 @@ def decide(
         who = asker(session.settings, under.policy)
         context = who.known_to(context_of(session, request, profile, taken))
         ruling = consider(request, catalog=under.catalog, policy=under.policy, context=context)
-        placed = _overridden(Placed(unrecorded(), asked, ruling, under=under), under, override)
+        placed = _overridden(Placed(unrecorded(), event, ruling, under=under), under, override)
         who.check(placed.ruling)
         return placed
 
@@ -104,9 +104,9 @@ async def place(
     patience = patience or Patience()
     repeated = await find_repeated(session, request)
     if repeated is None:
-        asked = await asyncio.to_thread(requested, session.assets, request, material)
+        event = await asyncio.to_thread(requested, session.assets, request, material)
         try:
-            return await _place_new(session, request, asked, material, patience, queue, override)
+            return await _place_new(session, request, event, material, patience, queue, override)
         except EventIdConflict:  # another process used the key in between
             repeated = await find_repeated(session, request)
             if repeated is None:
@@ -120,7 +120,7 @@ async def place(
 async def _place_new(
     session: Session,
     request: RenderRequest,
-    asked: RenderRequested,
+    event: RenderRequested,
     material: Material,
     patience: Patience,
     queue: bool,  # noqa: FBT001
@@ -133,7 +133,7 @@ async def _place_new(
     races = Races(session.log)
     while True:
         try:
-            placed = await asyncio.to_thread(decide, session, request, asked, override)
+            placed = await asyncio.to_thread(decide, session, request, event, override)
             if queue or not isinstance(placed.ruling, RenderDecided):
                 return await _recorded(session, placed)
             return await submit(session, placed, patience, material)
@@ -183,15 +183,15 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
 
     `same` is a draft of the very same ruling, made for another request.
     """
-    asked, ruling = placed.requested, placed.ruling
+    request, ruling = placed.requested, placed.ruling
     assert placed.under is not None  # it was decided just now
     asking = asker(session.settings, placed.under.policy).drafts(
         session.ledger,
         placed.job.job_id,
-        asked,
+        request,
         session.provenance,
         session.clock(),
-        request_id(asked.request_key),
+        request_id(request.request_key),
     )
     first = asking[0]
     set_aside_now = placed.override.events() if placed.override else []

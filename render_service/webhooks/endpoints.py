@@ -67,11 +67,11 @@ def secrets_variable(profile: str) -> str:
 
 def webhook_secrets(settings: Settings) -> Mapping[str, tuple[str, ...]]:
     """Return the secrets by profile; `BadInput` names a variable that is empty, broken, or of no profile."""
-    found: dict[str, tuple[str, ...]] = {}
+    secrets: dict[str, tuple[str, ...]] = {}
     for variable, text in sorted(settings.webhook_secrets.items()):
         name = _profile_of(variable, settings)
-        found[name] = tuple(dict.fromkeys((*found.get(name, ()), *_secrets(variable, text))))
-    return found
+        secrets[name] = tuple(dict.fromkeys((*secrets.get(name, ()), *_secrets(variable, text))))
+    return secrets
 
 
 def _profile_of(variable: str, settings: Settings) -> str:

@@ -82,20 +82,20 @@ class Inbox:
 
     async def _receive(self, group: Sequence[Delivered]) -> list[Reception]:
         unseen, new = await asyncio.to_thread(self._record, group)
-        receptions = [self._reception(one, new) for one in group]
+        receptions = [self._reception(delivered, new) for delivered in group]
         self._forget()
         # A crash here leaves deliveries that are recorded and tied to no job: a sender without an answer
         # delivers again, and each job finds its deliveries when it ends (`match_inbox`).
-        for each in unseen:
-            self._ties.put(each)
+        for delivery in unseen:
+            self._ties.put(delivery)
         return receptions
 
-    def _reception(self, one: Delivered, new: set[str]) -> Reception:
-        """Say what became of `one`; the first of a new event takes it out of `new`."""
-        if one.event_id in new:
-            new.remove(one.event_id)
+    def _reception(self, delivered: Delivered, new: set[str]) -> Reception:
+        """Say what became of `delivered`; the first of a new event takes it out of `new`."""
+        if delivered.event_id in new:
+            new.remove(delivered.event_id)
             return Reception.RECORDED
-        if self._seen[one.event_id] != _said(one.event):
+        if self._seen[delivered.event_id] != _said(delivered.event):
             return Reception.CONFLICTING
         return Reception.REPEATED
 
@@ -104,9 +104,11 @@ class Inbox:
     def _record(self, group: Sequence[Delivered]) -> tuple[list[Unseen], set[str]]:
         """Record what is new; return what this process had not seen, and the event ids of what is new."""
         unseen: dict[str, Unseen] = {}
-        for one in group:
-            if one.event_id not in self._seen and one.event_id not in unseen:
-                unseen[one.event_id] = Unseen(one.profile, one.event, self._draft(one))
+        for delivered in group:
+            if delivered.event_id not in self._seen and delivered.event_id not in unseen:
+                unseen[delivered.event_id] = Unseen(
+                    delivered.profile, delivered.event, self._draft(delivered)
+                )
         new = dict(unseen)
         while new:
             try:
@@ -117,24 +119,24 @@ class Inbox:
                 if not known:
                     raise
                 self._seen.update(known)
-                new = {event_id: each for event_id, each in new.items() if event_id not in known}
-        self._seen.update({event_id: _said(each.event) for event_id, each in new.items()})
+                new = {event_id: delivery for event_id, delivery in new.items() if event_id not in known}
+        self._seen.update({event_id: _said(delivery.event) for event_id, delivery in new.items()})
         return list(unseen.values()), set(new)
 
-    def _draft(self, one: Delivered) -> Draft:
+    def _draft(self, delivered: Delivered) -> Draft:
         who = replace(self._session.provenance, authority=Authority.EXTERNAL)
-        return draft(one.event, who, self._session.clock(), event_id=one.event_id)
+        return draft(delivered.event, who, self._session.clock(), event_id=delivered.event_id)
 
     def _append(self, new: Iterable[Unseen]) -> None:
         by_profile: dict[str, list[Draft]] = {}
-        for each in new:
-            by_profile.setdefault(each.profile, []).append(each.received)
+        for delivery in new:
+            by_profile.setdefault(delivery.profile, []).append(delivery.received)
         batches = [Batch(inbox_of(profile), ANY, drafts) for profile, drafts in by_profile.items()]
         self._session.ledger.append(batches)
 
     def _known(self, event_ids: Iterable[str]) -> dict[str, Said]:
-        found = {event_id: self._session.ledger.event(event_id) for event_id in event_ids}
-        return {event_id: _said(record.event) for event_id, record in found.items() if record is not None}
+        records = {event_id: self._session.ledger.event(event_id) for event_id in event_ids}
+        return {event_id: _said(record.event) for event_id, record in records.items() if record is not None}
 
     def _forget(self) -> None:
         while len(self._seen) > REMEMBERED:
@@ -143,22 +145,24 @@ class Inbox:
     def _tie(self, unseen: Sequence[Unseen]) -> Sequence[None]:
         """Tie deliveries to the jobs there are, and make those due; what fails is tied with the job's end."""
         try:
-            jobs = [(self._job(each), each) for each in unseen]
-            found = [(job, each) for job, each in jobs if job is not None]
-            tie(self._session.ledger, [(job.job_id, self._match(each)) for job, each in found])
-            due = {job.job_id for job, _ in found if job.outcome is None}
+            jobs = [(self._job(delivery), delivery) for delivery in unseen]
+            matches = [(job, delivery) for job, delivery in jobs if job is not None]
+            tie(self._session.ledger, [(job.job_id, self._match(delivery)) for job, delivery in matches])
+            due = {job.job_id for job, _ in matches if job.outcome is None}
             if due:
                 self._session.ledger.store.queue.wake(due)
         except Exception as error:  # noqa: BLE001  # a wake-up is not worth the deliveries that wait
             self._session.log.warning("webhook.not_matched", deliveries=len(unseen), because=str(error))
         return [None] * len(unseen)
 
-    def _job(self, each: Unseen) -> Job | None:
-        jobs = self._session.ledger.jobs(JobFilter(profile=each.profile, video_id=each.event.video_id), 1)
+    def _job(self, delivery: Unseen) -> Job | None:
+        jobs = self._session.ledger.jobs(
+            JobFilter(profile=delivery.profile, video_id=delivery.event.video_id), 1
+        )
         return jobs[0] if jobs else None
 
-    def _match(self, each: Unseen) -> Draft:
-        return match(self._session, each.profile, each.event, each.received.event_id)
+    def _match(self, delivery: Unseen) -> Draft:
+        return match(self._session, delivery.profile, delivery.event, delivery.received.event_id)
 
 
 def _said(event: Event) -> Said:

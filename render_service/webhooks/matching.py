@@ -71,4 +71,4 @@ def tie(ledger: Ledger, matches: Sequence[tuple[str, Draft]]) -> int:
     try:
         return len(ledger.append(batches)) if batches else 0
     except EventIdConflict:  # somebody else has said one of them: each by itself
-        return 0 if len(matches) == 1 else sum(tie(ledger, [each]) for each in matches)
+        return 0 if len(matches) == 1 else sum(tie(ledger, [single]) for single in matches)

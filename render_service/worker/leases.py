@@ -78,8 +78,8 @@ class Leases:
             await asyncio.sleep(self._lease_s / RENEWALS)
             if self._leases:
                 until, lease_ms = elapsing() + self._lease_s, round(self._lease_s * 1000)
-                kept = await asyncio.to_thread(self._queue.keep, self.holder, lease_ms)
-                in_hand = (lease.job_id for lease in kept if lease.job_id in self._leases)
+                renewed = await asyncio.to_thread(self._queue.keep, self.holder, lease_ms)
+                in_hand = (lease.job_id for lease in renewed if lease.job_id in self._leases)
                 self._session.held_until.update(dict.fromkeys(in_hand, until))
 
 

@@ -45,14 +45,14 @@ class WorkerOptions:
         return ahead_s if ahead_s > self.interval_s / 2 else ahead_s + self.interval_s
 
 
-def read_limits(flag: str, given: Iterable[str]) -> dict[str, int]:
+def read_limits(flag: str, options: Iterable[str]) -> dict[str, int]:
     """Read ``MODEL=N`` limits; `BadInput` names the one that is none."""
-    found: dict[str, int] = {}
-    for text in given:
+    limits: dict[str, int] = {}
+    for text in options:
         match = _LIMIT.fullmatch(text)
         if match is None:
             raise BadInput(
                 f"{flag} {text}: expected MODEL=N with N from 1 to 999999, such as {flag} sora-2=5"
             )
-        found[match["model"]] = int(match["number"])
-    return found
+        limits[match["model"]] = int(match["number"])
+    return limits

@@ -143,8 +143,8 @@ class StepRunner:
 
         Without a delay it is longer and longer, as nothing new is heard of a job.
         """
-        for given in jobs:
-            job = await self._session.job(given.job_id)
+        for earlier in jobs:
+            job = await self._session.job(earlier.job_id)
             self._warn(job, error)
             step = next_step(job)
             if step in {Step.NOTHING, Step.SUBMIT}:
@@ -240,7 +240,9 @@ class StepRunner:
             if name not in self._observers:
                 self._observers[name] = Observer(self._session, client, self._asking)
             observed = await self._observers[name].observe(jobs)
-            await asyncio.gather(*(self._each([one.job], self._go_on(client, one)) for one in observed))
+            await asyncio.gather(
+                *(self._each([result.job], self._go_on(client, result)) for result in observed)
+            )
 
     async def _go_on(self, client: "VideosClient", observed: Observed) -> None:
         job, observation = observed.job, observed.observation

@@ -152,9 +152,9 @@ class Worker:
         await asyncio.to_thread(drain, self._session)
         before = round((self._session.clock().timestamp() - ENLISTING_S) * 1000)
         enqueue_stale = self._session.ledger.store.queue.enqueue_stale
-        found = await asyncio.to_thread(enqueue_stale, NOT_TO_BE_LEFT, f"job_{before:012x}")
-        if found:
-            self._session.log.info("worker.enlisted", jobs=found)
+        stale = await asyncio.to_thread(enqueue_stale, NOT_TO_BE_LEFT, f"job_{before:012x}")
+        if stale:
+            self._session.log.info("worker.enlisted", jobs=stale)
 
     async def _begin(self, job_ids: Sequence[str]) -> None:
         groups: dict[tuple[Step, str | None], list[Job]] = defaultdict(list)
