@@ -250,6 +250,11 @@ def test_a_number_alone_does_not_begin_a_consistency_proof() -> None:
         ConsistencyProof.parse(b"3\n\n" + head)
 
 
+def test_a_number_alone_is_no_index() -> None:
+    with pytest.raises(ProofInvalid, match="a line “index” and a number"):
+        InclusionProof.parse(FOREIGN.replace("index 73894", "73894").encode())
+
+
 def test_a_tree_has_no_size_below_0() -> None:
     with pytest.raises(ProofInvalid):
         ConsistencyProof(-1, (), TreeHead(CHECKPOINT)).verify(EMPTY_ROOT)

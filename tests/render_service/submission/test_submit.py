@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from ledger.canonical import sha256_hex
-from ledger.errors import EventIdConflict
+from ledger.errors import BudgetExceeded, EventIdConflict
 from ledger.events import (
     Outcome,
     RenderClosed,
@@ -21,11 +21,12 @@ from ledger.events import (
     SubmissionRejected,
     SubmissionUnknown,
 )
-from ledger.job import State
+from ledger.job import Job, State
 from render_service.assets.inputs import Material
 from render_service.assets.probe import read_image
-from render_service.runtime.errors import KeyMissing, ProfileRetired
+from render_service.runtime.errors import BudgetGone, KeyMissing, ProfileRetired
 from render_service.session.session import Session
+from render_service.submission import submit
 from render_service.submission.submit import Placed, place
 from sora_adapter.errors import UnknownProfile, VideoNotFound
 
@@ -229,3 +230,40 @@ async def test_a_conflict_that_no_repeated_request_explains_is_raised(
     monkeypatch.setattr(session.ledger, "append", conflict)
     with pytest.raises(EventIdConflict, match="recorded otherwise"):
         await place(session, request_for(request_key=key), queue=True)
+
+
+@pytest.mark.parametrize(
+    ("state", "key", "is_closed"),
+    [
+        (State.REJECTED, None, True),
+        (State.REJECTED, "teaser", False),
+        (State.ABSENT, None, False),
+        (State.ABSENT, "teaser", False),
+    ],
+)
+async def test_only_a_rejected_job_without_a_key_ends_where_its_money_is_gone(
+    session: Session,
+    request_for: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    state: State,
+    key: str | None,
+    is_closed: bool,
+) -> None:
+    queued = (await place(session, request_for(), queue=True)).job
+    job = queued.model_copy(update={"state": state, "request_key": key})
+    intent = SubmissionIntended(
+        attempt_id="attempt_2", request_sha256="0" * 64, profile="openai", server="", model="sora-2"
+    )
+    recorded: list[str] = []
+
+    async def advance(_: Session, job: Job, drafts: Any, **__: Any) -> Job:
+        if drafts[0].event.type == "submission.intended":
+            raise BudgetExceeded("budget all is used up")
+        recorded.extend(draft.event.type for draft in drafts)
+        return job
+
+    monkeypatch.setattr(Session, "advance", advance)
+    with pytest.raises(BudgetGone, match="was not sent again: budget all is used up"):
+        await submit._intended_again(session, job, intent)
+    assert recorded == (["render.closed"] if is_closed else [])
