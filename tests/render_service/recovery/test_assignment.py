@@ -176,3 +176,9 @@ def test_an_adopted_video_without_a_time_is_not_nothing() -> None:
 def test_an_adopted_video_of_another_time_and_the_same_text_is_not_nothing() -> None:
     one, adopted = attempt(0, "a fox runs", "1280x720", 0), video(7, "a fox runs", "1280x720", 600)
     assert assign([one], [], (), [adopted])["job_0"].kind == "several"
+
+
+def test_an_attempt_that_waits_names_the_videos_it_waits_for() -> None:
+    one, seen = attempt(0, "a fox runs", "1280x720", 0), video(0, "a fox runs", "1280x720", 1)
+    finding = assign([one], [seen], ["job_0"])["job_0"]
+    assert (finding.kind, finding.candidates) == ("wait", (seen,))
