@@ -105,7 +105,7 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
         position = as_of if isinstance(as_of, int) else position_at(ledger, as_of)
         size = ledger.head().size
         if position > size:
-            raise click.UsageError(f"--as-of {position}: expected at most {size}, where the ledger ends")
+            raise click.UsageError(f"--as-of {position}: expected at most {size}, the end of the ledger")
         jobs = sorted(jobs_at(ledger, position).values(), key=lambda job: job.job_id, reverse=True)
         documents = [job_document(job, ledger) for job in jobs]
 

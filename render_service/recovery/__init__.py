@@ -1,1 +1,1 @@
-"""What became of submissions whose answer was lost, and whether everything recorded adds up."""
+"""Recover submissions whose answer was lost, and audit whether all records add up."""

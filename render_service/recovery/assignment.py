@@ -1,12 +1,12 @@
-"""Which video belongs to which open attempt. Pure; `docs/decisions/0121` and `0125` give the reasons.
+"""Assign videos to open attempts. Pure; `docs/decisions/0121` and `0125` give the reasons.
 
-Attempts that may have created the same videos are looked at together: one attempt with one video is certain;
-attempts that asked for the very same are interchangeable, so their videos are shared out in order; anything
-else is for a person. An attempt that may still be answered makes those beside it wait.
+Attempts that may have created the same videos are considered together. One attempt with one video is certain.
+Attempts with identical requests are interchangeable, so their videos are assigned in order. Anything else is
+left to a person. An attempt that may still be answered makes the others in its group wait.
 
-Nothing was found for an attempt only if submissions account for every video of its time: one that is adopted,
-or that nobody has claimed, may be its own, however differently it is described. Where the server's times
-prove nothing (`clocks`), that holds for every video it lists.
+An attempt counts as *nothing* only if submissions account for every video of its time: an adopted or
+unclaimed video may belong to it, however differently the server describes it. If the server's times prove
+nothing (`clocks`), this applies to every video it lists.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,16 +17,16 @@ from render_service.recovery.attempts import Attempt
 from render_service.recovery.matching import likeness, may_stand_for
 from sora_adapter.models import Observation
 
-ANOTHER_TIME = "the time (by the clocks it was made before or long after)"
+ANOTHER_TIME = "the time (by the clocks it was created before or long after)"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found for one attempt.
+    """The result for one attempt.
 
-    *found*: `video` is its own. *nothing*: no video may be its own. *several*: some of `candidates` may be,
-    and `doubts` say why that is not certain, and which adopted videos may be. *wait*: a video may be its own
-    that is still to be given to another attempt.
+    *found*: `video` belongs to it. *nothing*: no video can belong to it. *several*: some of `candidates` may
+    belong to it; `doubts` say why that is uncertain, and which adopted videos may. *wait*: a video may belong
+    to it, but another attempt has to be settled first.
     """
 
     kind: Literal["found", "nothing", "several", "wait"]
@@ -43,24 +43,23 @@ def assign(
     *,
     times_count: bool = True,
 ) -> Mapping[str, Finding]:
-    """Return what was found for each attempt, by job id.
+    """Return the finding for each attempt, by job id.
 
-    `videos` are those nobody has claimed, `adopted` those that were taken in without a submission;
-    `under_way` names the jobs whose attempts may still be answered. Unless `times_count`, the time of a video
-    does not rule it out.
+    `videos` are unclaimed, `adopted` were imported without a submission; `under_way` are the jobs whose
+    attempts may still be answered. Unless `times_count`, the creation time does not rule out a video.
     """
     waiting = set(under_way)
-    videos = sorted(videos, key=lambda seen: (seen.created_at or 0, seen.video_id))
+    videos = sorted(videos, key=lambda video: (video.created_at or 0, video.video_id))
     fitting = {attempt.job.job_id: _fitting(attempt, videos) for attempt in attempts}
     findings: dict[str, Finding] = {}
     for group in _groups(attempts, fitting):
         findings |= _shared_out(group, fitting, waiting)
-    spoken_for = {seen.video_id for some in fitting.values() for seen in some}
+    spoken_for = {video.video_id for some in fitting.values() for video in some}
     return {
         attempt.job.job_id: _unless_unaccounted(
             findings[attempt.job.job_id],
-            [(seen, doubts_about(attempt, seen, times_count=times_count)) for seen in videos],
-            [_doubts_about_adopted(attempt, seen, times_count=times_count) for seen in adopted],
+            [(video, doubts_about(attempt, video, times_count=times_count)) for video in videos],
+            [_doubts_about_adopted(attempt, video, times_count=times_count) for video in adopted],
             spoken_for,
         )
         for attempt in attempts
@@ -68,32 +67,32 @@ def assign(
 
 
 def _fitting(attempt: Attempt, videos: Sequence[Observation]) -> list[Observation]:
-    return [seen for seen in videos if doubts_about(attempt, seen) == ()]
+    return [video for video in videos if doubts_about(attempt, video) == ()]
 
 
-def doubts_about(attempt: Attempt, seen: Observation, *, times_count: bool = True) -> tuple[str, ...] | None:
-    """Return why `seen` is not certainly of this attempt; None if it certainly is not.
+def doubts_about(attempt: Attempt, video: Observation, *, times_count: bool = True) -> tuple[str, ...] | None:
+    """Return the doubts whether `video` belongs to `attempt`; None if it certainly does not.
 
-    Within the time of an attempt nothing a server says of a video is certain to rule it out. At another time,
-    where the clocks would have to be wrong, another text or source does, if times count.
+    Within the time of an attempt, nothing that a server says about a video rules it out for certain. Outside
+    that time, which would require wrong clocks, a different text or source does, if times count.
     """
-    compared = likeness(attempt, seen)
-    if seen.created_at is None or attempt.may_have_created_at(seen.created_at):
+    compared = likeness(attempt, video)
+    if video.created_at is None or attempt.may_have_created_at(video.created_at):
         return compared.differences
     if times_count and (compared.verdict == "other" or compared.text_differs):
         return None
     return (*compared.differences, ANOTHER_TIME)
 
 
-def may_be_of(attempt: Attempt, seen: Observation) -> bool:
-    """Say whether `seen` is so much like what `attempt` asked for that it must not be taken for another's.
+def may_be_of(attempt: Attempt, video: Observation) -> bool:
+    """Return whether `video` resembles the request of `attempt` too closely to be attributed to another one.
 
-    Its text is that of the attempt, or not shown, or the text is all that differs.
+    Its text matches the attempt, is not shown, or is the only difference.
     """
-    doubts, compared = doubts_about(attempt, seen), likeness(attempt, seen)
+    doubts, compared = doubts_about(attempt, video), likeness(attempt, video)
     if doubts is None or compared.verdict == "other":
         return False
-    if seen.prompt is not None and not compared.text_differs:
+    if video.prompt is not None and not compared.text_differs:
         return True
     telling = [doubt for doubt in doubts if not doubt.startswith("the time (the server")]
     return len(telling) <= 1 and ANOTHER_TIME not in telling
@@ -102,14 +101,16 @@ def may_be_of(attempt: Attempt, seen: Observation) -> bool:
 def _groups(
     attempts: Sequence[Attempt], fitting: Mapping[str, Sequence[Observation]]
 ) -> Iterator[list[Attempt]]:
-    """Yield attempts that share videos, directly or through others."""
+    """Yield groups of attempts that share videos, directly or through others."""
     left = list(attempts)
     while left:
         group, shared = [left.pop(0)], set[str]()
-        for attempt in group:  # grows while it is read
-            shared |= {seen.video_id for seen in fitting[attempt.job.job_id]}
+        for attempt in group:  # the loop extends the group
+            shared |= {video.video_id for video in fitting[attempt.job.job_id]}
             joining = [
-                other for other in left if any(seen.video_id in shared for seen in fitting[other.job.job_id])
+                other
+                for other in left
+                if any(video.video_id in shared for video in fitting[other.job.job_id])
             ]
             group += joining
             left = [other for other in left if other not in joining]
@@ -120,7 +121,7 @@ def _shared_out(
     group: Sequence[Attempt], fitting: Mapping[str, Sequence[Observation]], under_way: set[str]
 ) -> dict[str, Finding]:
     names = [attempt.job.job_id for attempt in group]
-    videos = {seen.video_id: seen for name in names for seen in fitting[name]}
+    videos = {video.video_id: video for name in names for video in fitting[name]}
     if not videos:
         return dict.fromkeys(names, Finding("nothing"))
     if under_way.intersection(names):
@@ -135,14 +136,14 @@ def _shared_out(
 def _in_order(
     group: Sequence[Attempt], fitting: Mapping[str, Sequence[Observation]]
 ) -> dict[str, Observation]:
-    """Give each attempt, oldest first, the oldest video that fits and that no other has."""
-    given: dict[str, Observation] = {}
+    """Assign to each attempt, oldest first, the oldest matching video that is still free."""
+    assigned: dict[str, Observation] = {}
     for attempt in group:
-        name, taken = attempt.job.job_id, {seen.video_id for seen in given.values()}
-        free = [seen for seen in fitting[name] if seen.video_id not in taken]
+        name, taken = attempt.job.job_id, {video.video_id for video in assigned.values()}
+        free = [video for video in fitting[name] if video.video_id not in taken]
         if free:
-            given[name] = free[0]
-    return given
+            assigned[name] = free[0]
+    return assigned
 
 
 def _unless_unaccounted(
@@ -151,29 +152,29 @@ def _unless_unaccounted(
     adopted: Sequence[str | None],
     spoken_for: set[str],
 ) -> Finding:
-    """Leave an attempt to a person where nothing fits it and no submission accounts for what may be its own.
+    """Leave an attempt to a person if nothing matches it but an unaccounted video may belong to it.
 
-    `videos` and `adopted` come with what is in doubt about them, None if they are certainly another's. A
-    video that fits another attempt, `spoken_for`, is waited for: it may be given to that one.
+    `videos` and `adopted` are paired with their doubts, None if they certainly belong to others. A video that
+    matches another attempt (`spoken_for`) makes this one wait: it may be assigned to the other.
     """
     if finding.kind != "nothing":
         return finding
-    near = [(seen, doubts) for seen, doubts in videos if doubts is not None]
-    free = [(seen, doubts) for seen, doubts in near if seen.video_id not in spoken_for]
-    free.sort(key=lambda pair: len(pair[1]))  # what is most like it first
-    taken_in = [doubts for doubts in adopted if doubts is not None]
-    if free or taken_in:
-        doubts = (*(f"{seen.video_id}: {', '.join(doubts)}" for seen, doubts in free), *taken_in)
-        return Finding("several", candidates=tuple(seen for seen, _ in free), doubts=doubts)
+    near = [(video, doubts) for video, doubts in videos if doubts is not None]
+    free = [(video, doubts) for video, doubts in near if video.video_id not in spoken_for]
+    free.sort(key=lambda pair: len(pair[1]))  # most similar first
+    adopted_doubts = [doubts for doubts in adopted if doubts is not None]
+    if free or adopted_doubts:
+        doubts = (*(f"{video.video_id}: {', '.join(doubts)}" for video, doubts in free), *adopted_doubts)
+        return Finding("several", candidates=tuple(video for video, _ in free), doubts=doubts)
     if near:
-        return Finding("wait", candidates=tuple(seen for seen, _ in near))
+        return Finding("wait", candidates=tuple(video for video, _ in near))
     return finding
 
 
-def _doubts_about_adopted(attempt: Attempt, seen: Observation, *, times_count: bool) -> str | None:
-    """Return why an adopted video may be of the attempt; None if neither its time nor its text is."""
-    is_in_time = seen.created_at is None or attempt.may_have_created_at(seen.created_at)
-    doubts = doubts_about(attempt, seen, times_count=times_count)
-    if doubts is None or not (is_in_time or not times_count or may_be_of(attempt, seen)):
+def _doubts_about_adopted(attempt: Attempt, video: Observation, *, times_count: bool) -> str | None:
+    """Return the doubts about an adopted video; None if neither its time nor its text matches the attempt."""
+    is_in_time = video.created_at is None or attempt.may_have_created_at(video.created_at)
+    doubts = doubts_about(attempt, video, times_count=times_count)
+    if doubts is None or not (is_in_time or not times_count or may_be_of(attempt, video)):
         return None
-    return f"{seen.video_id}: {', '.join((*doubts, 'it was adopted without a submission'))}"
+    return f"{video.video_id}: {', '.join((*doubts, 'it was adopted without a submission'))}"

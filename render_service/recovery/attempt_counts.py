@@ -1,8 +1,9 @@
-"""Whether every attempt is accounted for.
+"""Check that every attempt is accounted for.
 
 intended = accepted + rejected + recovered + absent + unknown + in flight.
 
-It holds at any position of the ledger, because an attempt is whatever was last said about it up to there.
+The equation holds at any position of the ledger: an attempt counts by the last event recorded about it up to
+that position.
 """
 
 import heapq
@@ -44,10 +45,10 @@ _SAYS: Mapping[type[AttemptEvent], Standing] = {
 
 @dataclass(frozen=True)
 class Attempts:
-    """How many attempts were intended up to `position`, where each stands, and what does not add up.
+    """The attempts intended up to `position`, counted by standing, and records that do not add up.
 
-    `strays` are records about attempts that nobody intended, and intents whose id was used before; `servers`
-    the profiles and addresses that anything was intended for.
+    `strays` are records about attempts without an intent, and intents that reuse an id; `servers` are the
+    profiles and addresses of all intents.
     """
 
     position: int
@@ -58,7 +59,7 @@ class Attempts:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every intent has exactly one standing, and every standing an intent."""
+        """Whether every intent has exactly one standing and every standing belongs to an intent."""
         return not self.strays and self.intended == sum(self.standing.values())
 
     def document(self) -> dict[str, int]:
@@ -67,7 +68,7 @@ class Attempts:
 
 
 def count_attempts(ledger: Ledger, position: int) -> Attempts:
-    """Count what was said about attempts up to `position`."""
+    """Count the attempts recorded up to `position`, by their last event."""
     intended, standing, strays = 0, dict[tuple[str, str], Standing](), list[Record]()
     servers = set[tuple[str, str]]()
     for entry in _in_order(ledger, position):
@@ -85,8 +86,8 @@ def count_attempts(ledger: Ledger, position: int) -> Attempts:
 
 
 def _in_order(ledger: Ledger, position: int) -> Iterator[Entry[AttemptEvent]]:
-    """Yield what was recorded about attempts up to `position`, in order."""
-    by_type = (ledger.entries(kind) for kind in _SAYS)  # each is in order by itself
+    """Yield the attempt events up to `position`, in order."""
+    by_type = (ledger.entries(kind) for kind in _SAYS)  # each is already in order
     for entry in heapq.merge(*by_type, key=lambda entry: entry.record.position):
         if entry.record.position > position:
             return

@@ -1,4 +1,4 @@
-"""An attempt whose outcome is not known: what was sent, when, and since when nothing was heard of it."""
+"""An attempt with an unknown outcome: what was sent, when, and how long there has been no news."""
 
 import math
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from sora_adapter.profiles import TAKES_EFFECT_S
 
 OPEN = (State.SUBMITTING, State.UNKNOWN)
 GRACE_S = 300.0
-"""How long an attempt may be silent before it counts as lost."""
+"""Attempts without news for this long count as lost."""
 
 CLOCKS_DIFFER = timedelta(seconds=300)
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One open attempt of a job; `position` is where its intent stands in the ledger.
+    """One open attempt of a job; `position` is the position of its intent.
 
-    `lost` is its ``submission.unknown``; without one, somebody may be waiting for the answer.
+    `lost` is its ``submission.unknown``; without one, a process may still be waiting for the answer.
     `takes_effect_s` is how long after its intent a call may still create a video, and the server list it.
-    `got_anothers_late` says that an answer with the video of another job came after it was lost.
+    `got_anothers_late` means that an answer with the video of another job came after it was lost.
     """
 
     job: Job
@@ -49,24 +49,25 @@ class Attempt:
 
     @property
     def prompt(self) -> str | None:
-        """The text that was sent; None once it is erased."""
+        """The prompt that was sent; None once it is erased."""
         return (self.asked.augmented_prompt or self.asked.prompt).text
 
     def silent_s(self, now: datetime) -> float:
-        """Return the seconds since something was last recorded about it; 0 where a clock was set back.
+        """Return the seconds since the last record about it; 0 if a clock was set back.
 
-        Where it was begun in the future, by a clock that was wrong, nobody waits until that time has come:
-        it counts as begun long ago, and its loss is recorded, from when on time is measured again.
+        An attempt whose recorded start is in the future, because of a wrong clock, counts as begun long ago:
+        nobody waits for that time. Its loss is recorded, and time is measured from that record.
         """
         if self.lost is None and self.intended_at > now + CLOCKS_DIFFER:
             return math.inf
         return max(0.0, (now - self.heard_at).total_seconds())
 
     def may_have_created_at(self, created_at: int) -> bool:
-        """Say whether something a server created at `created_at` (Unix seconds) falls into its time.
+        """Return whether a video created at `created_at` (Unix seconds) may come from this attempt.
 
-        That is from the intent until a call may take effect no more, or until its answer was given up, if
-        that was later; a crash leaves nobody to give up. Clocks are believed up to `CLOCKS_DIFFER`.
+        The window starts at the intent. It ends when the call can no longer take effect or when its answer
+        was given up, whichever is later; after a crash, no giving up is recorded. Clocks are trusted to
+        within `CLOCKS_DIFFER`.
         """
         gave_up = self.heard_at if self.lost and self.lost.lost != "crash" else self.intended_at
         until = max(self.intended_at + timedelta(seconds=self.takes_effect_s), gave_up)
@@ -74,11 +75,11 @@ class Attempt:
         return since_s <= created_at <= (until + CLOCKS_DIFFER).timestamp()
 
     def unproven_s(self, now: datetime, grace_s: float) -> float:
-        """Return the seconds until a list without its video can prove that there is none; 0 from then on.
+        """Return the seconds until a list without its video can prove absence; 0 from then on.
 
-        The call may take effect until then, whatever the `grace_s` for its answer.
+        The call may take effect until then, regardless of the `grace_s` for its answer.
         """
-        begun_at = min(self.intended_at, self.heard_at)  # the intent's clock may have been ahead
+        begun_at = min(self.intended_at, self.heard_at)  # the clock of the intent may have been ahead
         effect_s = self.takes_effect_s - (now - begun_at).total_seconds()
         return max(0.0, effect_s, grace_s - self.silent_s(now))
 
@@ -86,14 +87,14 @@ class Attempt:
 def open_attempts(
     ledger: Ledger, profile: str | None, takes_effect_s: float = TAKES_EFFECT_S
 ) -> list[Attempt]:
-    """Return the open attempts of a profile's jobs, or of all, oldest first."""
+    """Return the open attempts of a profile's jobs, or of all jobs, oldest first."""
     jobs = ledger.jobs(JobFilter(states=OPEN, profile=profile))
     attempts = (attempt_of(ledger, job, takes_effect_s) for job in jobs)
     return sorted(attempts, key=lambda attempt: attempt.position)
 
 
 def went_to(attempt: Attempt, profile: str, base_url: str) -> bool:
-    """Say whether an attempt went to `base_url`; the embedded sandbox of `profile` changes its port."""
+    """Return whether an attempt was sent to `base_url`; the port of the embedded sandbox does not matter."""
     if SANDBOX in {attempt.intent.profile, profile}:
         return attempt.intent.profile == profile
     return is_same_server(attempt.intent.server, base_url)

@@ -1,8 +1,8 @@
-"""The audit: whether every attempt is accounted for, every video has a job, and every dollar a file.
+"""Audit whether every attempt is accounted for, every video has a job, and every expense a file.
 
-Reads the ledger and asks the server for its list; records nothing. What somebody has to look at is a
-`Finding`, unless somebody has said what they did about it (`dealt_with`). What cannot be known, because a
-server has no list or was not asked, is said beside them: one server is asked, the one the key is for.
+The audit reads the ledger and asks the server for its list; it records nothing. Each problem is a `Finding`,
+unless a person has recorded how it was resolved (`dealt_with`). Servers without a list, or that were not
+asked, are reported as unknown: only one server is asked, the one that the key is for.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from sora_adapter.models import Observation
 
 @dataclass(frozen=True)
 class Scope:
-    """What is audited: all, or what was begun `since` (RFC 3339 UTC); an intent may be open for `grace_s`."""
+    """The scope of an audit: all jobs, or those begun `since` (RFC 3339 UTC); `grace_s` for open intents."""
 
     since: str | None = None
     grace_s: float = GRACE_S
@@ -53,10 +53,10 @@ class Scope:
 
 @dataclass(frozen=True)
 class ServerLook:
-    """Whether a server was asked for its list, how many videos it has, or why it was not asked.
+    """Whether a server was asked for its list, and how many videos it listed or why it was not asked.
 
-    `server` is its address; None where it is not known, or where it is the embedded sandbox. `doubt` is why
-    its list may not have shown everything.
+    `server` is its address; None if unknown, or for the embedded sandbox. `doubt` is why its list may be
+    incomplete.
     """
 
     profile: str
@@ -66,13 +66,13 @@ class ServerLook:
     doubt: str | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the entry as JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found, up to the ledger's end at `attempts.position`; `dealt_with` is left out of it."""
+    """The result of an audit up to the end of the ledger; `findings` exclude `dealt_with`."""
 
     attempts: Attempts
     open: Sequence[Attempt]
@@ -84,7 +84,7 @@ class Audit:
     reserved_usd_micros: int
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the audit as JSON."""
         return {
             "clean": not self.findings,
             "position": self.attempts.position,
@@ -101,34 +101,37 @@ class Audit:
             ],
             "settled_usd_micros": self.settled_usd_micros,
             "reserved_usd_micros": self.reserved_usd_micros,
-            "servers": [one.document() for one in self.servers],
+            "servers": [server.document() for server in self.servers],
             "findings": [finding.document() for finding in self.findings],
             "dealt_with": [finding.document() for finding in self.dealt_with],
         }
 
 
 async def audit(ledger: Ledger, settings: Settings, trace: Trace, scope: Scope) -> Audit:
-    """Audit `ledger`, and the server that `settings` name; raises `AdapterError` where it cannot be asked.
+    """Audit `ledger` and the server in `settings`; raises `AdapterError` if the server cannot be asked.
 
-    The server is asked before the ledger is read, so that what begins meanwhile is not taken for unknown.
+    The server is asked before the ledger is read, so that renders that begin meanwhile are not reported as
+    unknown.
     """
     before = (await asyncio.to_thread(ledger.head)).size
-    look, listed = await _asked(settings, trace, scope)
+    look, listed = await _ask_server(settings, trace, scope)
     kept = await asyncio.to_thread(lambda: list(waiting(settings, ledger)))
     longest_s = settings.longest_render_s
     return await asyncio.to_thread(_audited, ledger, scope, before, look, listed, longest_s, kept)
 
 
-async def _asked(settings: Settings, trace: Trace, scope: Scope) -> tuple[ServerLook, Sequence[Observation]]:
+async def _ask_server(
+    settings: Settings, trace: Trace, scope: Scope
+) -> tuple[ServerLook, Sequence[Observation]]:
     name = settings.chosen_profile()
     if scope.offline:
         return ServerLook(name, because="not asked (--offline)"), []
     if name == SANDBOX and not settings.sandbox_folder.exists():
-        return ServerLook(name, because="there is no sandbox beside this ledger"), []
+        return ServerLook(name, because="this ledger has no sandbox"), []
     try:
         profile = usable_profile(settings, None, even_if_retired=False)
         if not profile.can_list:
-            return ServerLook(name, because=profile.unsupported.get("list") or "it has no list"), []
+            return ServerLook(name, because=profile.unsupported.get("list") or "it offers no list"), []
         async with connection(settings, trace, profile) as client:
             listing = await read_list(client)
             server = None if name == SANDBOX else client.base_url
@@ -152,14 +155,20 @@ def _audited(
     about_jobs = list(of_jobs(tally.begun(ledger.each_job()), now))
     still_open = [attempt for name in tally.profiles for attempt in open_attempts(ledger, name)]
     absent = [attempt_of(ledger, job) for job in tally.absent]
-    live = [one for one in still_open if one.lost is None and one.silent_s(now) < scope.grace_s]
+    live = [
+        open_attempt
+        for open_attempt in still_open
+        if open_attempt.lost is None and open_attempt.silent_s(now) < scope.grace_s
+    ]
     overdue = overdue_jobs(ledger, now, longest_render_s)
     unclaimed = _unclaimed(ledger, look, listed, scope, live)
     found = [
         *of_attempts(attempts),
         *of_spool(kept),
         *of_open_attempts(
-            (one for one in still_open if _is_in(scope, one.job.created_at)), now, scope.grace_s
+            (open_attempt for open_attempt in still_open if _is_in(scope, open_attempt.job.created_at)),
+            now,
+            scope.grace_s,
         ),
         *of_unclaimed(look.profile, unclaimed, still_open, absent),
         *of_missing(_missing(ledger, look, listed, scope, before), now),
@@ -180,7 +189,7 @@ def _audited(
 
 
 class _Tally:
-    """What is needed of all jobs, of which only some are in memory at a time."""
+    """Aggregates over all jobs, of which only some are in memory at a time."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -189,7 +198,7 @@ class _Tally:
         self.settled_usd_micros = self.reserved_usd_micros = 0
 
     def begun(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Yield those that were begun in the scope, and count on the way."""
+        """Yield the jobs that were begun in the scope, and count all of them."""
         for job in jobs:
             if job.profile:
                 self.profiles[job.profile] = None
@@ -206,7 +215,7 @@ def _is_in(scope: Scope, created_at: str) -> bool:
 
 
 def _not_asked(used: Iterable[tuple[str, str | None]], asked: ServerLook) -> list[ServerLook]:
-    """Say which servers have jobs in this ledger and were not asked: a command has one server and one key."""
+    """Return the servers of this ledger that were not asked: a command has one server and one key."""
     by_profile: dict[str, set[str]] = defaultdict(set)
     for profile, server in used:
         by_profile[profile] |= {server} if server and profile != SANDBOX else set()
@@ -214,11 +223,13 @@ def _not_asked(used: Iterable[tuple[str, str | None]], asked: ServerLook) -> lis
     for profile, servers in sorted(by_profile.items()):
         if profile != asked.profile:
             because = f"not asked; --profile {profile} asks it"
-            looks += [ServerLook(profile, because=because, server=one) for one in sorted(servers) or (None,)]
+            looks += [
+                ServerLook(profile, because=because, server=address) for address in sorted(servers) or (None,)
+            ]
         elif asked.server is not None:
-            others = sorted(one for one in servers if not is_same_server(one, asked.server))
-            because = "not asked; OPENAI_BASE_URL names another"
-            looks += [ServerLook(profile, because=because, server=one) for one in others]
+            others = sorted(address for address in servers if not is_same_server(address, asked.server))
+            because = "not asked; OPENAI_BASE_URL names another server"
+            looks += [ServerLook(profile, because=because, server=address) for address in others]
     return looks
 
 
@@ -227,11 +238,10 @@ def _missing(
 ) -> list[Job]:
     """Return the jobs that wait for a video which the list does not show.
 
-    Nothing follows from a list that may not have shown everything, or shows none of our videos (another
-    account's), for a job that went to another server, or for one about which something was recorded after
-    `before`, while the list was read.
+    A list proves nothing if it may be incomplete or shows none of our videos (another account). Jobs on
+    another server are skipped, and so are jobs with records after `before`, made while the list was read.
     """
-    shown = {seen.video_id for seen in listed}
+    shown = {video.video_id for video in listed}
     if look.doubt is not None or not shown:
         return []
     waiting, shows_ours = [], False
@@ -248,19 +258,19 @@ def _missing(
 def _unclaimed(
     ledger: Ledger, look: ServerLook, listed: Sequence[Observation], scope: Scope, live: Sequence[Attempt]
 ) -> list[Observation]:
-    """Return the videos no job has, but for those that may belong to an attempt still under way."""
+    """Return the videos without a job, except those that may belong to an attempt still under way."""
     return [
-        seen
-        for seen in listed
-        if _is_in(scope, timestamp(datetime.fromtimestamp(seen.created_at or 0, UTC)))
-        and job_of_video(ledger, look.profile, look.server, seen.video_id) is None
-        and not any(may_be_of(one, seen) for one in live)
+        video
+        for video in listed
+        if _is_in(scope, timestamp(datetime.fromtimestamp(video.created_at or 0, UTC)))
+        and job_of_video(ledger, look.profile, look.server, video.video_id) is None
+        and not any(may_be_of(attempt, video) for attempt in live)
     ]
 
 
 def audited_at(ledger: Ledger, position: int) -> Attempts:
-    """Count the attempts as they stood at `position`; `BadInput` if the ledger is not that long."""
+    """Count the attempts as of `position`; `BadInput` if the ledger is not that long."""
     size = ledger.head().size
     if position > size:
-        raise BadInput(f"--as-of {position}: expected at most {size}, where the ledger ends")
+        raise BadInput(f"--as-of {position}: expected at most {size}, the end of the ledger")
     return count_attempts(ledger, position)

@@ -1,8 +1,8 @@
-"""Whether the times a server gives its videos can be compared with ours. Pure.
+"""Check whether a server's video times can be compared with ours. Pure.
 
-A server stamps videos by a clock of its own, so its times are believed only once it has stamped one of our
-submissions rightly, and none wrongly. The HTTP header ``Date`` shows neither: a proxy in front of it, with
-another clock, may have written that (docs/decisions/0134).
+A server stamps videos with its own clock. Its times are trusted only once it has stamped one of our
+submissions correctly and none incorrectly. The HTTP header ``Date`` proves neither: a proxy with another
+clock may have written it (docs/decisions/0134).
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ COARSE_S = 300
 
 @dataclass(frozen=True)
 class Flight:
-    """A submission and the time its listed video shows.
+    """A submission and the creation time its listed video shows.
 
     The video was created between `intended_at` and `until`, which is when its answer was recorded or, if the
     answer was lost (`is_answered` is False), when the call could no longer take effect.
@@ -35,13 +35,13 @@ class Flight:
 
     @property
     def is_impossible(self) -> bool:
-        """Whether no clock that agrees with ours can have shown this time."""
+        """Whether a clock that agrees with ours cannot have shown this time."""
         since = int((self.intended_at - CLOCKS_DIFFER).timestamp())
         return not since <= self.created_at <= (self.until + CLOCKS_DIFFER).timestamp()
 
     @property
     def proves_the_clock(self) -> bool:
-        """Whether the clock agreed with ours, whenever within the flight the video was created."""
+        """Whether the clock agreed with ours, at whatever moment of the flight the video was created."""
         may_differ = (CLOCKS_DIFFER - ROUNDED).total_seconds()
         behind, ahead = (
             self.until.timestamp() - self.created_at,
@@ -51,7 +51,7 @@ class Flight:
 
 
 def doubt_times(flights: Sequence[Flight], times: Iterable[int], now: datetime) -> str | None:
-    """Return why times of a server prove nothing; None if they can be believed.
+    """Return why the times of a server prove nothing; None if they can be trusted.
 
     `flights` are all submissions whose videos it lists with a time, `times` those of all videos it lists.
     """
@@ -66,7 +66,7 @@ def doubt_times(flights: Sequence[Flight], times: Iterable[int], now: datetime) 
     if times and all(time % COARSE_S == 0 for time in times):
         return f"all of them are multiples of {COARSE_S} s, so they may be rounded"
     if not any(flight.proves_the_clock for flight in flights):
-        return "it lists no video submitted by this ledger that shows that its clock agrees with ours"
+        return "none of this ledger's videos in its list proves that its clock agrees with ours"
     return None
 
 

@@ -1,20 +1,21 @@
-"""What an audit finds in the jobs of a ledger; each finding has a stable code and says what to do. Pure.
+"""Findings of an audit about the jobs of a ledger; each has a stable code and names the next step. Pure.
 
 ======================  =================================================================================
-code                    means
+code                    meaning
 ======================  =================================================================================
-ATTEMPTS_DO_NOT_ADD_UP  an outcome without its intent, or an intent that is there twice
-INTENT_OPEN             an attempt was begun, and nothing was heard of it for the grace period
+ATTEMPTS_DO_NOT_ADD_UP  an outcome without its intent, or a duplicate intent
+INTENT_OPEN             an attempt was begun, and has had no news for the grace period
 OUTCOME_UNKNOWN         an answer was lost: a video may exist
 VIDEO_UNCLAIMED         the server has a video that the ledger does not know
 VIDEO_CLAIMED_TWICE     two jobs have the same video
-VIDEO_MISSING           a job waits for a video that its server does not list any more
+VIDEO_MISSING           a job waits for a video that its server no longer lists
 SPEND_WITHOUT_ASSET     money was spent, and there is no video for it
-ASSET_EXPIRED           a video is gone before anybody fetched it
-ANSWER_NOT_RECORDED     an answer the ledger could not take waits in a file
+ASSET_EXPIRED           a video expired before it was downloaded
+RENDER_OVERDUE          a render has been running, or waiting to be stored, for too long
+ANSWER_NOT_RECORDED     an answer the ledger could not record waits in a file
 ======================  =================================================================================
 
-`docs/operations.md` says what to do for each; `dealt_with`, how those end that nothing can be done about.
+`docs/operations.md` says what to do for each; `deal_with` ends findings whose cause cannot be removed.
 """
 
 import asyncio
@@ -60,9 +61,9 @@ Code = Literal[
 
 @dataclass(frozen=True)
 class Finding:
-    """Something somebody has to look at: `subject` is a job, a video or an event, `do` the next step.
+    """A problem for a person to look at: `subject` is a job, a video or an event, `do` is the next step.
 
-    `job_id` is the job it is about, if it is about one.
+    `job_id` is the job concerned, if any.
     """
 
     code: Code
@@ -72,19 +73,19 @@ class Finding:
     job_id: str | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the finding as JSON."""
         return asdict(self)
 
 
 def of_attempts(attempts: Attempts) -> Iterator[Finding]:
-    """Find what does not add up."""
+    """Yield a finding for each record that does not add up."""
     for record in attempts.strays:
-        found = f"{record.type} at position {record.position} belongs to no attempt, or to one that is there"
+        found = f"{record.type} at position {record.position} has no intent, or repeats one"
         yield Finding("ATTEMPTS_DO_NOT_ADD_UP", record.event_id, found, "sora-ledger verify")
 
 
 def of_open_attempts(attempts: Iterable[Attempt], now: datetime, grace_s: float) -> Iterator[Finding]:
-    """Find attempts nobody has heard of, and those whose answer was lost."""
+    """Yield findings for attempts without news, and for those whose answer was lost."""
     for attempt in attempts:
         name, age_s = attempt.job.job_id, attempt.silent_s(now)
         if attempt.lost is not None:
@@ -92,33 +93,33 @@ def of_open_attempts(attempts: Iterable[Attempt], now: datetime, grace_s: float)
             yield Finding("OUTCOME_UNKNOWN", name, found, f"sora-ledger reconcile {name}", name)
         elif age_s >= grace_s:
             begun = f"{attempt.intended_at:%Y-%m-%d %H:%M:%S} UTC"
-            found = f"begun at {begun}, and nothing was heard of it since: a video may exist"
+            found = f"begun at {begun}, and no news since: a video may exist"
             yield Finding("INTENT_OPEN", name, found, f"sora-ledger reconcile {name}", name)
 
 
 def of_unclaimed(
     profile: str, videos: Iterable[Observation], lost: Sequence[Attempt], absent: Sequence[Attempt]
 ) -> Iterator[Finding]:
-    """Find videos that no job has: a lost attempt's, a mistaken absence's, somebody else's."""
-    for seen in videos:
-        made = datetime.fromtimestamp(seen.created_at or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        found = f"{profile} made it at {made}, and no job has it"
-        do = f"sora-ledger {_taking_in(seen, lost, absent)}"
-        yield Finding("VIDEO_UNCLAIMED", seen.video_id, found, do)
+    """Yield findings for videos without a job: of a lost attempt, a mistaken absence, or another client."""
+    for video in videos:
+        made = datetime.fromtimestamp(video.created_at or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        found = f"{profile} created it at {made}, and no job has it"
+        do = f"sora-ledger {_command_to_claim(video, lost, absent)}"
+        yield Finding("VIDEO_UNCLAIMED", video.video_id, found, do)
 
 
-def _taking_in(seen: Observation, lost: Sequence[Attempt], absent: Sequence[Attempt]) -> str:
-    for one in lost:
-        if may_be_of(one, seen):
-            return f"reconcile {one.job.job_id}"
-    for one in absent:
-        if doubts_about(one, seen) == ():
-            return f"reconcile {one.job.job_id} --video-id {seen.video_id}"
-    return f"adopt --id {seen.video_id}"
+def _command_to_claim(video: Observation, lost: Sequence[Attempt], absent: Sequence[Attempt]) -> str:
+    for attempt in lost:
+        if may_be_of(attempt, video):
+            return f"reconcile {attempt.job.job_id}"
+    for attempt in absent:
+        if doubts_about(attempt, video) == ():
+            return f"reconcile {attempt.job.job_id} --video-id {video.video_id}"
+    return f"adopt --id {video.video_id}"
 
 
 def of_jobs(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
-    """Find videos that belong to two jobs, videos that expired, and money without a video."""
+    """Yield findings for videos that belong to two jobs, expired videos, and money without a video."""
     owners: dict[tuple[str | None, str], list[str]] = defaultdict(list)
     for job in jobs:
         if job.video_id is not None:
@@ -128,33 +129,33 @@ def of_jobs(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
         if len(names) > 1:
             found = f"it belongs to {' and '.join(sorted(names))}"
             later = max(names)
-            do = f"sora-ledger show {later}: tell which of them the server made it for; {_then(later)}"
+            do = f"sora-ledger show {later}: find out which of them the server made it for; {_then(later)}"
             yield Finding("VIDEO_CLAIMED_TWICE", video_id, found, do, later)
 
 
 def of_overdue(jobs: Iterable[Job], longest_s: float) -> Iterator[Finding]:
-    """Find renders that run, or wait to be stored, for longer than any should."""
+    """Yield findings for renders that run, or wait to be stored, for longer than `longest_s`."""
     for job in jobs:
         name, hours = job.job_id, longest_s / 3600
-        waits = "and its file was never stored" if job.state is State.COMPLETED else "with no end of it"
-        found = f"it is {job.state} {hours:g} hours and more after it was submitted, {waits}"
-        do = f"sora-ledger poll {name}; if its server never ends it: sora-ledger give-up {name} --reason TEXT"
+        waits = "and its file was never stored" if job.state is State.COMPLETED else "and it has not ended"
+        found = f"it is {job.state} more than {hours:g} hours after it was submitted, {waits}"
+        do = f"sora-ledger poll {name}; if it never ends: sora-ledger give-up {name} --reason TEXT"
         yield Finding("RENDER_OVERDUE", name, found, do, name)
 
 
 def of_missing(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
-    """Find jobs that wait for a video their server does not list, though it has not expired."""
+    """Yield findings for jobs whose video is not listed by their server although it has not expired."""
     for job in jobs:
         if _has_expired(job, now):
             continue
         name = job.job_id
-        found = f"it is {job.state}, and {job.profile} lists {job.video_id} no more"
+        found = f"it is {job.state}, and {job.profile} no longer lists {job.video_id}"
         do = f"sora-ledger poll {name}; if it never comes back: sora-ledger give-up {name} --reason TEXT"
         yield Finding("VIDEO_MISSING", name, found, do, name)
 
 
 def _has_expired(job: Job, now: datetime) -> bool:
-    """Say whether the time is over for which the server promised the bytes of `job`."""
+    """Return whether the time is over for which the server promised the bytes of `job`."""
     return job.expires_at is not None and job.expires_at <= now.timestamp()
 
 
@@ -163,8 +164,8 @@ def _of_job(job: Job, now: datetime) -> Iterator[Finding]:
         return
     is_waiting = job.state in {State.RUNNING, State.COMPLETED}
     if job.state is State.LOST or (is_waiting and _has_expired(job, now)):
-        unseen = "is gone, and nobody had seen it completed"
-        unfetched = "was completed and is gone, and nobody had fetched it"
+        unseen = "is gone, and was never seen completed"
+        unfetched = "was completed, and expired before it was downloaded"
         found = f"{job.video_id} {unfetched if job.status is Status.COMPLETED else unseen}"
         ended = _then(job.job_id) if job.outcome else f"sora-ledger poll {job.job_id} records it"
         do = f"render it again, and poll it at once or run a worker; {ended}"
@@ -172,7 +173,7 @@ def _of_job(job: Job, now: datetime) -> Iterator[Finding]:
     elif job.settled_usd_micros:
         spent = f"{format_usd(job.settled_usd_micros)} ({job.cost_basis})"
         found = f"{spent} for a render that is {job.state}, and there is no video"
-        do = f"ask whoever runs {job.profile} whether it was billed; {_then(job.job_id)}"
+        do = f"ask the operator of {job.profile} whether it was billed; {_then(job.job_id)}"
         yield Finding("SPEND_WITHOUT_ASSET", job.job_id, found, do, job.job_id)
 
 
@@ -182,20 +183,20 @@ def _then(name: str) -> str:
 
 def of_spool(files: Iterable[Waiting]) -> Iterator[Finding]:
     """Yield a finding for each answer that waits in a file, usable or not."""
-    for one in files:
-        if one.spooled is None:
-            found = f"the file of an answer that is not recorded cannot be used: {one.problem}"
-            do = "keep it; mend what keeps it from being used, or move it to the ledger it is of"
-            yield Finding("ANSWER_NOT_RECORDED", str(one.path), found, do)
+    for file in files:
+        if file.spooled is None:
+            found = f"this file of an unrecorded answer is unusable: {file.problem}"
+            do = "keep it; fix the problem, or move it to the ledger it belongs to"
+            yield Finding("ANSWER_NOT_RECORDED", str(file.path), found, do)
             continue
-        made = f" ({one.spooled.video_id})" if one.spooled.video_id else ""
-        found = f"the answer to {one.spooled.attempt_id}{made} waits in a file to be recorded"
-        do = f"`sora-ledger poll --id {one.spooled.job_id}` records it"
-        yield Finding("ANSWER_NOT_RECORDED", str(one.path), found, do, one.spooled.job_id)
+        made = f" ({file.spooled.video_id})" if file.spooled.video_id else ""
+        found = f"the answer to {file.spooled.attempt_id}{made} is in a file, waiting to be recorded"
+        do = f"`sora-ledger poll --id {file.spooled.job_id}` records it"
+        yield Finding("ANSWER_NOT_RECORDED", str(file.path), found, do, file.spooled.job_id)
 
 
 LASTING = ("SPEND_WITHOUT_ASSET", "ASSET_EXPIRED", "VIDEO_CLAIMED_TWICE")
-"""What stays true whatever anybody does; every other finding ends when its cause does."""
+"""Findings that do not disappear by themselves; every other finding ends with its cause."""
 
 
 def _note_id(finding: Finding) -> str:
@@ -203,26 +204,26 @@ def _note_id(finding: Finding) -> str:
 
 
 def is_dealt_with(ledger: Ledger, finding: Finding) -> bool:
-    """Say whether somebody has recorded that `finding` was dealt with."""
+    """Return whether a person has recorded that `finding` was dealt with."""
     return finding.code in LASTING and ledger.event(_note_id(finding)) is not None
 
 
 async def deal_with(session: "Session", name: str, why: str) -> list[Finding]:
-    """Record that what an audit finds in the job `name` was dealt with, and how; return those findings.
+    """Record how the audit findings of the job `name` were dealt with, and return those findings.
 
-    `BadInput` where it finds nothing, or where the job is not over: then it can still be ended.
+    `BadInput` if there are none, or if the job is not over and can still be ended.
     """
     job = await session.job(name)
     jobs = await asyncio.to_thread(session.ledger.jobs)
     found = [finding for finding in of_jobs(jobs, session.clock()) if finding.job_id == job.job_id]
     left = [one for one in found if not await asyncio.to_thread(is_dealt_with, session.ledger, one)]
     if not left:
-        done = "was dealt with already" if found else "has no finding that lasts"
-        raise BadInput(f"{job.job_id} {done}: `sora-ledger show {job.job_id}` tells what is recorded")
+        done = "was already dealt with" if found else "has no finding to deal with"
+        raise BadInput(f"{job.job_id} {done}: `sora-ledger show {job.job_id}` shows what is recorded")
     if job.outcome is None:
         raise BadInput(f"{job.job_id} is {job.state}, not over: `sora-ledger poll {job.job_id}` comes first")
     for finding in left:
         note = session.draft(NoteRecorded(text=Private.seal("text", why)), event_id=_note_id(finding))
-        with suppress(EventIdConflict):  # somebody said so in between
+        with suppress(EventIdConflict):  # another process recorded it in between
             await session.append(job.job_id, ANY, [note])
     return left

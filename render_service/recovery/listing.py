@@ -1,7 +1,7 @@
-"""A server's list, read to its end, and whether it can be taken for everything the server has.
+"""Read a server's list to its end, and judge whether it is complete.
 
-Servers ignore `order`, cut pages short, leave fields out and begin again. So a list counts as whole only if
-every page said whether there is more, the last one said no, and no page repeated what came before.
+Servers ignore `order`, cut pages short, omit fields and start over. So a list counts as complete only if
+every page says whether there is more, the last one says no, and no page repeats earlier ones.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 PAGE = 100
 DISTINCT_SECONDS = 2
 SILENT = "it does not say whether there is more (has_more is missing)"
-REPEATING = "it says that there is more and shows nothing new"
+REPEATING = "it says that there is more but shows nothing new"
 
 
 @dataclass(frozen=True)
 class Listing:
     """The videos a server listed, each once.
 
-    `doubt` says why there may be more of them, None where there are not; `stopped` that reading ended early,
-    on purpose.
+    `doubt` says why there may be more of them, None if the list is complete; `stopped` means that reading
+    ended early, on purpose.
     """
 
     videos: tuple[Observation, ...]
@@ -38,10 +38,10 @@ class Listing:
 async def pages(
     client: "VideosClient", *, after: str | None = None, order: Literal["asc", "desc"] = "asc"
 ) -> AsyncIterator[Page]:
-    """Yield a server's pages to the last one.
+    """Yield a server's pages up to the last one.
 
-    Where a page does not say whether there is more, that is an empty one; a server that shows nothing new
-    begins again, and is asked no further.
+    If pages do not say whether there is more, the last one is an empty page. A server that shows nothing new
+    has started over, and is not asked again.
     """
     shown: set[str] = set()
     while True:
@@ -57,10 +57,10 @@ async def pages(
 async def read_list(
     client: "VideosClient", is_far_enough: Callable[[Page], Awaitable[bool]] | None = None
 ) -> Listing:
-    """Read a list newest first, to its end, or to the page that `is_far_enough`.
+    """Read a list newest first, to its end or to the page that `is_far_enough`.
 
-    `is_far_enough` is asked only about a list that is seen to be newest first: all times known and falling
-    over all pages so far, and at least two distinct seconds among them.
+    `is_far_enough` is called only if the list is evidently newest first: all times are known and descend over
+    all pages so far, with at least two distinct seconds among them.
     """
     found: dict[str, Observation] = {}
     times: list[int | None] = []

@@ -1,6 +1,6 @@
-"""What a person knows of a lost submission: the id of its video, or that there is none.
+"""Settle a lost submission with what a person knows: the id of its video, or that there is none.
 
-The server is asked about the id; that nothing was created is the person's word alone, with their reason.
+The server is asked about the id. That nothing was created rests on the person's word alone, with a reason.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from render_service.session.session import Session
 
 
 async def take_video(session: Session, job: Job, video_id: str, *, force: bool = False) -> Settlement:
-    """Give `job` the video a person names, if the server has it and nothing about it contradicts the request.
+    """Give `job` the video a person names, if the server has it and describes it as requested.
 
-    `force` takes it although the server describes it otherwise; never a video another job has.
+    `force` accepts a video that the server describes differently, but never one that another job has.
     """
     if job.state is State.ABSENT and job.outcome is not None:
-        raise BadInput(f"{job.job_id} is closed: `sora-ledger adopt --id {video_id}` takes the video in")
+        raise BadInput(f"{job.job_id} is closed: `sora-ledger adopt --id {video_id}` imports the video")
     attempt = await _attempt(session, job, (*OPEN, State.ABSENT))
     profile = session.profile(job.profile)
     async with session.connect_to(job) as client:
@@ -33,8 +33,8 @@ async def take_video(session: Session, job: Job, video_id: str, *, force: bool =
     compared = likeness(attempt, video)
     if compared.differences and not force:
         raise BadInput(
-            f"{video_id} differs from what {job.job_id} asked for in {', '.join(compared.differences)}; "
-            "look at it with `sora-ledger list`, and add --force if it is the one all the same"
+            f"{video_id} differs from the request of {job.job_id} in {', '.join(compared.differences)}; "
+            "check it with `sora-ledger list`, and add --force if it is the right one"
         )
     recovered = SubmissionRecovered(
         attempt_id=attempt.intent.attempt_id,
@@ -53,36 +53,36 @@ async def take_video(session: Session, job: Job, video_id: str, *, force: bool =
         now = await session.advance(job, drafts)
     except EventIdConflict:
         raise _taken(video_id, await known_job(session, profile, video_id)) from None
-    except WrongExpectedVersion as passed:
-        raise _moved_on(job) from passed
+    except WrongExpectedVersion as conflict:
+        raise _moved_on(job) from conflict
     return Settlement(now, "recovered", f"a person named {video.video_id}, which the server has")
 
 
 async def declare_absent(session: Session, job: Job, why: str) -> Settlement:
-    """Record on a person's word that the attempt created nothing, with their reason; it may be sent again."""
+    """Record a person's word that the attempt created nothing, with the reason; it may then be retried."""
     attempt = await _attempt(session, job, OPEN)
     absent = SubmissionAbsent(attempt_id=attempt.intent.attempt_id, how="person")
     note = NoteRecorded(text=Private.seal("text", why))
     events = [*_lost_first(attempt), note, absent]
     try:
         now = await session.advance(job, [session.draft(event) for event in events])
-    except WrongExpectedVersion as passed:
-        raise _moved_on(job) from passed
-    said = f"a person says that nothing was created: {why}"
-    return Settlement(now, "absent", said, commands=next_steps(now))
+    except WrongExpectedVersion as conflict:
+        raise _moved_on(job) from conflict
+    reason = f"a person says that nothing was created: {why}"
+    return Settlement(now, "absent", reason, commands=next_steps(now))
 
 
 async def _attempt(session: Session, job: Job, states: tuple[State, ...]) -> Attempt:
     if job.state not in states:
         raise BadInput(
             f"{job.job_id} is {job.state}, so there is no lost submission to settle: "
-            f"`sora-ledger show {job.job_id}` tells what is recorded"
+            f"`sora-ledger show {job.job_id}` shows what is recorded"
         )
     return await asyncio.to_thread(attempt_of, session.ledger, job)
 
 
 def _lost_first(attempt: Attempt) -> list[Event]:
-    """Return what has to be said before an attempt that was cut off can be settled."""
+    """Return the event that has to precede the settlement of an attempt that was cut off."""
     if attempt.job.state is not State.SUBMITTING:
         return []
     return [SubmissionUnknown(attempt_id=attempt.intent.attempt_id, lost="crash")]
@@ -90,8 +90,8 @@ def _lost_first(attempt: Attempt) -> list[Event]:
 
 def _taken(video_id: str, other: Job | None) -> BadInput:
     owner = other.job_id if other else "another job"
-    return BadInput(f"{video_id} belongs to {owner} already, see `sora-ledger show {owner}`: name another")
+    return BadInput(f"{video_id} belongs to {owner}: see `sora-ledger show {owner}`, and name another video")
 
 
 def _moved_on(job: Job) -> BadInput:
-    return BadInput(f"{job.job_id} was changed in between: look at it with `sora-ledger show {job.job_id}`")
+    return BadInput(f"{job.job_id} was changed in the meantime: `sora-ledger show {job.job_id}` shows how")

@@ -1,17 +1,16 @@
-"""Settling what was lost: attempts that were cut off, and attempts whose answer never came.
+"""Settle attempts that were cut off, and attempts whose answer was lost.
 
-Nothing is sent that costs. In order:
+Nothing that costs money is sent. In order:
 
-1. An attempt that nobody has heard of for the grace period is recorded as lost in a crash. Until then
-   somebody may be waiting for its answer. If somebody is all the same, no harm is done: an answer may follow
-   on ``unknown``.
-2. The server is asked what it has, then the ledger what is claimed and what is open (`sightings`).
-3. Each open attempt gets its finding (`assignment`), and what may be concluded (`conclusion`): its video is
-   *recovered*; there is none, and it is *absent*, if this server's list proves that: it was asked for with
-   the attempt's own key, read to its end, and submissions account for every video of that time, which is
-   over; anything else is said, with the command for a person.
+1. An attempt without news for the grace period is recorded as lost in a crash. Until then a process may be
+   waiting for its answer. If one still is, no harm is done: an answer may follow ``unknown``.
+2. The server is asked what it has, then the ledger what is claimed and what is open (`search`).
+3. Each open attempt gets its finding (`assignment`) and a verdict (`verdict`). If its video was found, it is
+   *recovered*. If its server's list proves that there is none, it is *absent*: the list was requested with
+   the attempt's own key and read to its end, submissions account for every video of that time, and that time
+   is over. Otherwise the reason is reported, with the command for a person.
 
-Only ``submission.absent`` permits another attempt. It is recorded here, by a person (`by_hand`), and where no
+Only ``submission.absent`` permits another attempt. It is recorded here, by a person (`manual`), and where no
 connection was made.
 """
 
@@ -50,14 +49,14 @@ async def open_jobs(session: Session) -> list[Job]:
 
 
 async def reconcile_job(session: Session, job: Job, *, grace_s: float = GRACE_S) -> Settlement:
-    """Settle one job; see the module's docstring. Raises `AdapterError` where the server cannot be asked."""
+    """Settle one job; see the module docstring. Raises `AdapterError` if the server cannot be asked."""
     return (await reconcile(session, [job], grace_s=grace_s))[0]
 
 
 async def reconcile(session: Session, jobs: Sequence[Job], *, grace_s: float = GRACE_S) -> list[Settlement]:
-    """Settle `jobs`, in their order; each server is searched once for all of its own.
+    """Settle `jobs`, in their order; each server is searched once for all of its jobs.
 
-    A server that cannot be asked keeps only its own jobs waiting; the error is raised if that is all of them.
+    If a server cannot be asked, only its own jobs wait; the error is raised if that leaves no others.
     """
     done: dict[str, Settlement] = {}
     for name in dict.fromkeys(job.profile for job in jobs):
@@ -72,7 +71,7 @@ async def reconcile(session: Session, jobs: Sequence[Job], *, grace_s: float = G
 
 
 class _Search:
-    """The search for what one server made of the jobs of one profile."""
+    """The search of one server for the results of the jobs of one profile."""
 
     def __init__(self, session: Session, profile: Profile, grace_s: float) -> None:
         self._session = session
@@ -80,7 +79,7 @@ class _Search:
         self._grace_s = grace_s
 
     async def settle(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
-        """Settle `jobs`; where one was recovered, another may be in doubt no longer, so look again."""
+        """Settle `jobs`; each recovery may remove the doubts about another job, so search again."""
         done: dict[str, Settlement] = {}
         left = list(jobs)
         for _ in range(ROUNDS):
@@ -105,7 +104,7 @@ class _Search:
         return done | (await self._searched(lost) if lost else {})
 
     async def _given_up(self, job: Job) -> Job:
-        """Record an attempt as lost that nobody can be waiting for any more."""
+        """Record an attempt as lost once no process can be waiting for it."""
         if job.state is not State.SUBMITTING:
             return job
         attempt = await asyncio.to_thread(attempt_of, self._session.ledger, job)
@@ -132,7 +131,7 @@ class _Search:
     async def _found(
         self, client: "VideosClient", names: set[str], *, to_the_end: bool
     ) -> tuple[list[Attempt], Mapping[str, Finding], Sightings]:
-        """Ask the server, then the ledger, and return the open attempts with what was found for each."""
+        """Ask the server, then the ledger, and return the open attempts with their findings."""
         begun = [one for one in await asyncio.to_thread(self._open_attempts) if self._is_at(client, one)]
         first = min((one.position for one in begun), default=0)
         seen = await look(self._session, client, first, to_the_end=to_the_end)
@@ -154,7 +153,7 @@ class _Search:
     def _needs_the_end(
         self, attempts: Sequence[Attempt], findings: Mapping[str, Finding], names: set[str]
     ) -> bool:
-        """Say whether something is to be concluded from what the list does not show."""
+        """Return whether a conclusion depends on what the list does not show."""
         unsure = [one for one in attempts if one.job.job_id in names and one.job.job_id in findings]
         return any(
             findings[one.job.job_id].kind in {"nothing", "several"}
@@ -166,7 +165,7 @@ class _Search:
         return attempt.unproven_s(self._session.clock(), self._grace_s)
 
     def _may_be_answered(self, attempts: Sequence[Attempt], names: set[str]) -> list[str]:
-        """Name the other jobs whose answer may still come; a shorter grace was not asked for them."""
+        """Name the other jobs whose answer may still come; a shorter grace period does not apply to them."""
         now, grace_s = self._session.clock(), max(GRACE_S, self._grace_s)
         under_way = [one for one in attempts if one.lost is None and one.silent_s(now) < grace_s]
         return [one.job.job_id for one in under_way if one.job.job_id not in names]
@@ -184,7 +183,7 @@ class _Search:
         except EventIdConflict:  # the video was claimed in between
             job = await self._session.job(attempt.job.job_id)
         if job.state in OPEN:
-            why = "another job got its video just now"
+            why = "another job has just claimed its video"
             return replace(concluded, job=job, verdict="waiting", why=why)
         expected = State.ABSENT if concluded.verdict == "absent" else State.RUNNING
         return replace(concluded, job=job) if job.state is expected else settled(job)
@@ -210,7 +209,7 @@ class _Search:
         return []
 
     async def _recorded(self, job: Job, drafts: Sequence[Draft]) -> Job:
-        """Append to the open attempt of `job`, or return the job that somebody else has settled meanwhile."""
+        """Append to the open attempt of `job`, or return the job if it was settled in the meantime."""
         for _ in range(APPENDS):
             try:
                 return await self._session.advance(job, drafts)
@@ -218,5 +217,5 @@ class _Search:
                 now = await self._session.job(job.job_id)
             if now.state is not job.state or now.attempt_id != job.attempt_id:
                 return now
-            job = now  # somebody said something else about it
+            job = now  # another record about it came first
         return job

@@ -1,8 +1,8 @@
-"""What a server has that no submission of this ledger accounts for.
+"""Find what a server has that no submission of this ledger accounts for.
 
-The server is asked before the ledger is read: whatever it shows by then was asked for by an intent that is
-in the ledger by then, so an attempt that has only just begun is seen as open, and its video is not taken for
-a lost one.
+The server is asked before the ledger is read: anything that it shows by then was requested by an intent that
+is in the ledger by then. So an attempt that has only just begun appears as open, and its video is not taken
+for a lost one.
 """
 
 import asyncio
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sightings:
-    """The videos no submission accounts for, and what the list that showed them is worth.
+    """The videos no submission accounts for, and how far the list that showed them can be trusted.
 
-    `unclaimed` belong to no job, `adopted` to one that was taken in without a submission. `by_webhook` names
-    those that only a webhook told of. `listed` is None where the server cannot be searched, else how many
-    videos it showed. `knows_ours` is False where none of the videos this ledger has from it was among them:
-    then it may be another account's list. `doubt` is why there may be more than this, `times_doubt` why the
-    times of these prove nothing; `stopped` that the list was not read to its end on purpose.
+    `unclaimed` belong to no job, `adopted` to one that was imported without a submission. `by_webhook` are
+    known from webhooks only. `listed` is the number of videos listed, None if the server cannot be searched.
+    `knows_ours` is False if the list contains none of the videos this ledger has from that server: it may be
+    another account's. `doubt` is why there may be more videos than these, `times_doubt` why their times prove
+    nothing; `stopped` means that the list was deliberately not read to its end.
     """
 
     unclaimed: tuple[Observation, ...]
@@ -68,9 +68,9 @@ async def known_job(session: Session, profile: Profile, video_id: str) -> Job | 
 async def look(
     session: Session, client: "VideosClient", after: int, *, to_the_end: bool = False
 ) -> Sightings:
-    """Look for everything that may have been created since position `after` of the ledger.
+    """Search for everything that may have been created since position `after` of the ledger.
 
-    A list that is seen to be newest first is read to the first page with a video claimed before `after`,
+    A list that is evidently newest first is read to the first page with a video claimed before `after`,
     unless `to_the_end`.
     """
     profile = client.profile
@@ -83,12 +83,12 @@ async def look(
     try:
         listing = await read_list(client, None if to_the_end else is_far_enough) if profile.can_list else None
         doubt = listing.doubt if listing else None
-    except (VideoNotFound, ServerUnreadable) as error:  # there is no list, whatever the profile says
+    except (VideoNotFound, ServerUnreadable) as error:  # it has no list, despite its profile
         listing, doubt = None, str(error)
     shown = {seen.video_id for seen in listing.videos} if listing else set()
     announced, unknown = await _announced(session, client, after, shown)
     if unknown:
-        doubt = doubt or f"a webhook told of {unknown[0]}, which the server does not show"
+        doubt = doubt or f"a webhook announced {unknown[0]}, which the server does not show"
     sightings = await asyncio.to_thread(_sightings, session, client, listing, announced, doubt)
     if sightings.doubt is None:
         missing = await asyncio.to_thread(_missing, session.ledger, client, shown, before)
@@ -99,7 +99,7 @@ async def look(
 async def with_prompts(
     client: "VideosClient", attempts: Sequence[Attempt], sightings: Sightings
 ) -> Sightings:
-    """Ask for each unclaimed video that may be of an attempt and was listed without its prompt."""
+    """Fetch each unclaimed video that may belong to an attempt and was listed without its prompt."""
     described = []
     for seen in sightings.unclaimed:
         is_like_ours = any(doubts_about(attempt, seen) is not None for attempt in attempts)
@@ -110,7 +110,7 @@ async def with_prompts(
 async def _described(client: "VideosClient", seen: Observation) -> Observation:
     try:
         asked = await patiently(partial(client.observe, seen.video_id))
-    except (VideoNotFound, ServerUnreadable, ServerRefused):  # it stays without a prompt: a person decides
+    except (VideoNotFound, ServerUnreadable, ServerRefused):  # without a prompt, a person decides
         return seen
     return replace(asked, video_id=seen.video_id, created_at=asked.created_at or seen.created_at)
 
@@ -119,7 +119,7 @@ def _has_claim_before(
     ledger: Ledger, client: "VideosClient", video_ids: Sequence[str], position: int
 ) -> bool:
     profile = client.profile.name
-    names = (server_name(profile, client.base_url), profile)  # older claims have the profile's
+    names = (server_name(profile, client.base_url), profile)  # older claims have the name of the profile
     claims = (ledger.event(claim_id(name, video_id)) for video_id in video_ids for name in names)
     return any(claim is not None and claim.position < position for claim in claims)
 
@@ -127,10 +127,10 @@ def _has_claim_before(
 async def _announced(
     session: Session, client: "VideosClient", after: int, listed: set[str]
 ) -> tuple[list[Observation], list[str]]:
-    """Ask about the videos that webhooks named since `after`, and that neither list nor ledger knows.
+    """Fetch the videos that webhooks announced since `after` and that neither list nor ledger knows.
 
-    Returns what the server said of them, and the ids it does not know: it may have deleted such a video, or
-    another replica of it may have it.
+    Returns the server's answers and the ids it does not know: it may have deleted such a video, or another
+    replica may have it.
     """
     inbox = RecordFilter(stream=inbox_of(client.profile.name), type=WebhookReceived.type)
     records = await asyncio.to_thread(lambda: list(session.ledger.read(inbox, after=after)))
@@ -203,17 +203,17 @@ def _flight(ledger: Ledger, job: Job, seen: Observation, takes_effect_s: float) 
 
 
 def _missing(ledger: Ledger, client: "VideosClient", shown: set[str], before: int) -> str | None:
-    """Say which video of a job that waits for it was not shown: then not everything was.
+    """Return that a video which a job waits for was not shown, which means that the list is incomplete.
 
-    A server with several replicas lists what one of them has. What was recorded after `before`, while the
-    list was read, proves nothing.
+    A server with several replicas lists the videos of one of them. Anything recorded after `before`, while
+    the list was read, proves nothing.
     """
     waiting = ledger.jobs(JobFilter(states=(State.RUNNING, State.COMPLETED)))
     for job in waiting:
         is_asked_for = job.operation is not None and job.position <= before
         hidden = is_asked_for and job.video_id not in shown and not _may_have_expired(job, ledger)
         if hidden and is_at(ledger, job, client.profile.name, client.base_url):
-            return f"it does not show {job.video_id}, for which {job.job_id} waits"
+            return f"it does not show {job.video_id}, which {job.job_id} waits for"
     return None
 
 

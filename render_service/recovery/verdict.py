@@ -1,4 +1,4 @@
-"""What may be concluded from what was found, and what is left to a person. Pure."""
+"""Decide what follows from a finding, and what is left to a person. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from sora_adapter.profiles import Profile
 Verdict = Literal["recovered", "absent", "waiting", "needs_person", "settled"]
 
 SHOWN = 10
-"""How many videos a message names, and has a command for."""
+"""Limit of the videos that a message names and has a command for."""
 
 
 @dataclass(frozen=True)
 class Settlement:
-    """What came of looking for one attempt: the job as it stands, why, and what a person can do.
+    """The verdict on one attempt: the job as it is now, the reason, and what a person can do.
 
-    *recovered* and *absent* are recorded, *settled* means that there was nothing open, *waiting*
-    that it has to be looked at again later, *needs_person* that somebody has to choose one of `commands`.
+    *recovered* and *absent* are recorded; *settled* means that there was nothing open; *waiting* means that
+    it has to be checked again later; *needs_person* means that a person has to choose one of `commands`.
     """
 
     job: Job
@@ -36,7 +36,7 @@ class Settlement:
 
     @property
     def is_open(self) -> bool:
-        """Whether the outcome is still not known."""
+        """Whether the outcome is still unknown."""
         return self.verdict in {"waiting", "needs_person"}
 
 
@@ -49,19 +49,21 @@ def conclude(
     *,
     has_key: bool | None,
 ) -> Settlement:
-    """Return what follows for `attempt`; `missing_s` is how long absence does not count yet.
+    """Return the verdict on `attempt`; `missing_s` is how long absence cannot be concluded yet.
 
-    `has_key` says whether the server was asked with the key of the attempt; None where no record says.
+    `has_key` says whether the server was asked with the key of the attempt; None if no key is recorded.
     """
     job = attempt.job
     if finding.kind == "nothing" and attempt.got_anothers:
-        return _ask(job, "the server answered with a video that another job has, so it may have made one")
+        return _ask(
+            job, "the server answered with a video of another job, so it may have created another one"
+        )
     match finding.kind:
         case "found":
-            assert finding.video is not None  # that is what found means
+            assert finding.video is not None  # implied by "found"
             return _found(job, finding.video, seen)
         case "wait":
-            why = "a video that may be its own fits another attempt, which has to be settled first"
+            why = "a video that may belong to it also matches another attempt, which has to be settled first"
             return Settlement(job, "waiting", why, commands=(_again(job),))
         case "several":
             return _ask(job, _what_differs(finding, seen), finding.candidates)
@@ -74,7 +76,7 @@ def conclude(
 def _what_differs(finding: Finding, seen: Sightings) -> str:
     shown, more = finding.doubts[:SHOWN], len(finding.doubts) - SHOWN
     doubts = "; ".join([*shown, *([f"and {more} more (`sora-ledger list` shows them)"] if more > 0 else [])])
-    videos = "these videos may be its own" + (f"; what differs: {doubts}" if doubts else "")
+    videos = "these videos may belong to it" + (f"; what differs: {doubts}" if doubts else "")
     if seen.times_doubt and any(ANOTHER_TIME in doubt for doubt in finding.doubts):
         videos += f". The server's times prove nothing: {seen.times_doubt}"
     return videos
@@ -82,40 +84,38 @@ def _what_differs(finding: Finding, seen: Sightings) -> str:
 
 def _found(job: Job, video: Observation, seen: Sightings) -> Settlement:
     if video.prompt is None:
-        told = "a webhook told of" if video.video_id in seen.by_webhook else "the server lists"
-        return _ask(job, f"{told} a video of this shape, and the server shows no prompt to compare", (video,))
+        source = "a webhook announced" if video.video_id in seen.by_webhook else "the server lists"
+        return _ask(job, f"{source} a matching video without a prompt to compare", (video,))
     made = datetime.fromtimestamp(video.created_at or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return Settlement(job, "recovered", f"the server made {video.video_id} at {made}, as asked")
+    return Settlement(job, "recovered", f"the server created {video.video_id} at {made}, as requested")
 
 
 def _nothing(
     job: Job, seen: Sightings, profile: Profile, missing_s: float, *, has_key: bool | None
 ) -> Settlement:
-    """Conclude absence where it is proven: a list proves it here, late enough, and it shows everything."""
+    """Conclude absence if the list is complete, old enough, and of a server whose lists prove it."""
     if seen.listed is None:
         because = profile.unsupported.get("list") or seen.doubt or f"profile {profile.name} has no list"
         return _ask(job, f"this server cannot be searched: {because}")
     if not profile.list_proves_absence:
-        why = f"nothing that {profile.title} lists fits, which proves nothing: it may forget what it made"
+        why = f"nothing in the list of {profile.title} matches, which proves nothing: it may forget videos"
         return _ask(job, why)
     if doubt := _account_doubt(seen, profile, has_key=has_key):
-        why = f"nothing the list shows fits, which proves nothing, as it may be another account's: {doubt}"
+        why = f"nothing in the list matches, which proves nothing: it may be of another account; {doubt}"
         return _ask(job, why)
     if missing_s > 0:
-        why = (
-            f"nothing the server lists fits; that counts in {missing_s:.0f} s, as it may create or list late"
-        )
+        why = f"nothing in the list matches; that counts in {missing_s:.0f} s, as a video may appear late"
         return Settlement(job, "waiting", why, commands=(_again(job), _declaring_absent(job)))
     if seen.doubt is not None:
-        return _ask(job, f"nothing the server lists fits, which proves nothing: {seen.doubt}")
-    why = "submissions of this ledger account for all the server has of that time, so nothing was created"
+        return _ask(job, f"nothing in the list matches, which proves nothing: {seen.doubt}")
+    why = "submissions of this ledger account for all videos of that time, so nothing was created"
     return Settlement(job, "absent", why, commands=next_steps(job))
 
 
 def _account_doubt(seen: Sightings, profile: Profile, *, has_key: bool | None) -> str | None:
-    """Say why a list may be another account's than the attempt's; None where it is not.
+    """Return why a list may be of another account than the attempt's; None if there is no doubt.
 
-    A rotated key is another key of the same account, which no record shows: a person decides.
+    A rotated key belongs to the same account, which no record shows: a person decides.
     """
     if has_key is None:
         return "no key is recorded for this attempt"
@@ -125,7 +125,7 @@ def _account_doubt(seen: Sightings, profile: Profile, *, has_key: bool | None) -
 
 
 def next_steps(job: Job) -> tuple[str, ...]:
-    """Return what can be done with a job whose attempt is known to have created nothing."""
+    """Return the commands for a job whose attempt is known to have created nothing."""
     return f"sora-ledger resume {job.job_id}", f"sora-ledger cancel {job.job_id}"
 
 
@@ -144,7 +144,7 @@ def _again(job: Job) -> str:
 
 
 def under_way(job: Job, grace_s: float) -> Settlement:
-    """Return the settlement of an attempt that somebody may still be waiting for."""
+    """Return the settlement of an attempt whose answer may still come."""
     why = f"its answer may still come: the attempt is younger than {grace_s:g} s"
     return Settlement(job, "waiting", why, commands=(_again(job), f"{_again(job)} --grace 0"))
 
@@ -155,9 +155,9 @@ def settled(job: Job) -> Settlement:
 
 
 def sent_elsewhere(attempt: Attempt, asked: str) -> Settlement:
-    """Return the settlement of an attempt that went to another server than `asked`."""
+    """Return the settlement of an attempt that was sent to another server than the one in use."""
     server = attempt.intent.server
-    why = f"it was sent to {server}, and {asked} is the server now: its list says nothing about this one"
+    why = f"it was sent to {server}, but {asked} is in use: its list says nothing about this attempt"
     return Settlement(attempt.job, "needs_person", why, commands=(f"export OPENAI_BASE_URL={server}",))
 
 

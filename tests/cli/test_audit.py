@@ -60,7 +60,7 @@ def test_the_equation_of_an_earlier_position_can_be_asked_for(sora: Sora, at_ope
 
 def test_a_position_beyond_the_end_is_refused(sora: Sora, denied: str) -> None:
     ended = sora("audit", "--as-of", "99")
-    assert (ended.code, "where the ledger ends" in ended.error) == (2, True)
+    assert (ended.code, "the end of the ledger" in ended.error) == (2, True)
 
 
 def test_a_failed_render_rests_once_somebody_says_what_was_done(sora: Sora, at_openai: Any) -> None:
@@ -85,7 +85,7 @@ def test_what_was_dealt_with_needs_a_job_and_a_reason(
 
 def test_a_job_without_a_lasting_finding_cannot_be_dealt_with(sora: Sora, denied: str) -> None:
     ended = sora("audit", "--dealt-with", denied, "--reason", "nothing")
-    assert (ended.code, "has no finding that lasts" in ended.error) == (2, True)
+    assert (ended.code, "has no finding to deal with" in ended.error) == (2, True)
 
 
 def test_a_server_that_cannot_be_used_is_said(sora: Sora, denied: str) -> None:

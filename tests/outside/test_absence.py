@@ -49,7 +49,7 @@ def test_no_list_proves_absence_while_a_call_may_still_take_effect(
     person = person.at(server)
     job = person("create", *FOX).document["job_id"]
     said, why = verdict(person("reconcile", job, "--grace", "0"))
-    assert (said, "as it may create or list late" in why) == ("waiting", True)
+    assert (said, "as a video may appear late" in why) == ("waiting", True)
     with person.start("worker", "--drain", "--interval", "0.1", "--grace", "0") as worker:
         with suppress(subprocess.TimeoutExpired):
             worker.wait(2)
@@ -190,7 +190,7 @@ def test_where_the_server_shows_no_prompt_at_all_a_person_decides(outside: Outsi
     asked = ana("reconcile", job)
     assert verdict(asked) == (
         "needs_person",
-        "the server lists a video of this shape, and the server shows no prompt to compare",
+        "the server lists a matching video without a prompt to compare",
     )
     assert ana("reconcile", job, "--video-id", video["id"]).code == 0
 
@@ -231,7 +231,7 @@ def test_a_server_that_answers_with_one_id_gives_one_job_a_video_and_asks_about_
     assert (first.code, second.code, second.document["state"]) == (0, 6, "unknown")
     assert f"video_same belongs to {owner}" in second.err
     said, why = verdict(ana("reconcile", job, "--grace", "0"))
-    assert (said, why.startswith("the server answered with a video that another job has")) == (
+    assert (said, why.startswith("the server answered with a video of another job")) == (
         "needs_person",
         True,
     )

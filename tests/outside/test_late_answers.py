@@ -92,6 +92,6 @@ def test_a_late_answer_with_the_video_of_another_job_is_recorded_and_left_to_a_p
     [settlement] = person("reconcile", job).document["settlements"]
     assert (settlement["verdict"], settlement["why"].split(",")[0]) == (
         "needs_person",
-        "the server answered with a video that another job has",
+        "the server answered with a video of another job",
     )
     assert person("verify").code == 0

@@ -135,7 +135,7 @@ async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiti
     settlement = await reconcile_job(session, job)
     assert (settlement.verdict, settlement.why, settlement.job.state) == (
         "waiting",
-        "another job got its video just now",
+        "another job has just claimed its video",
         State.UNKNOWN,
     )
     assert settlement.job == session.ledger.job(job.job_id)

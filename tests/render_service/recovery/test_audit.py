@@ -161,7 +161,7 @@ async def test_another_address_of_the_same_profile_is_said_to_be_unasked(
     await stored(session)
     await cut_off(at("http://127.0.0.1:9/v1"))
     looks = [(one.server, one.because) for one in (await audited(session)).servers]
-    assert looks[1:] == [("http://127.0.0.1:9/v1", "not asked; OPENAI_BASE_URL names another")]
+    assert looks[1:] == [("http://127.0.0.1:9/v1", "not asked; OPENAI_BASE_URL names another server")]
 
 
 async def test_a_server_without_a_list_is_said_to_have_none(session: Session, stored: Any) -> None:
@@ -224,7 +224,7 @@ async def test_a_video_that_was_lost_before_it_was_done_is_not_said_to_have_been
     job = (await place(session, request_for())).job
     await session.advance(job, [session.draft(AssetLost(variant=Variant.VIDEO, cause="gone"))])
     [finding] = (await audited(session)).findings
-    assert (finding.code, "nobody had seen it completed" in finding.found) == ("ASSET_EXPIRED", True)
+    assert (finding.code, "was never seen completed" in finding.found) == ("ASSET_EXPIRED", True)
 
 
 async def test_a_running_job_whose_video_is_listed_no_more_is_found_with_the_way_out(
@@ -270,7 +270,7 @@ async def test_a_video_that_expired_is_dealt_with_once_it_is_recorded_as_lost(
 async def test_a_finding_is_dealt_with_once(session: Session, stored: Any) -> None:
     job = await stored(session, prompt="a fox [fail]")
     await deal_with(session, job.job_id, "not billed")
-    with pytest.raises(BadInput, match="dealt with already"):
+    with pytest.raises(BadInput, match="already dealt with"):
         await deal_with(session, job.job_id, "not billed")
 
 

@@ -8,7 +8,7 @@ from render_service.recovery.clocks import Flight, doubt_times
 
 SENT = datetime(2026, 11, 21, 12, 0, 7, tzinfo=UTC)
 NOW = SENT + timedelta(hours=1)
-NOTHING_SHOWS_IT = "it lists no video submitted by this ledger that shows that its clock agrees with ours"
+NOTHING_SHOWS_IT = "none of this ledger's videos in its list proves that its clock agrees with ours"
 
 
 def flight(shown_s: int, until_s: float = 2, *, is_answered: bool = True) -> Flight:

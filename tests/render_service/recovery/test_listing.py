@@ -79,7 +79,7 @@ async def test_a_list_that_does_not_say_whether_there_is_more_is_read_to_an_empt
 )
 async def test_a_list_that_says_there_is_more_and_shows_nothing_new_is_not_whole(pages: list[Page]) -> None:
     listing, asked = await read(*pages)
-    assert (listing.doubt, asked) == ("it says that there is more and shows nothing new", len(pages))
+    assert (listing.doubt, asked) == ("it says that there is more but shows nothing new", len(pages))
 
 
 async def test_pages_that_overlap_are_read_on() -> None:

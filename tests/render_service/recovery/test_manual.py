@@ -32,7 +32,7 @@ async def test_a_video_the_server_does_not_have_is_refused(session: Session, los
 
 
 async def test_a_video_of_another_prompt_is_refused(session: Session, lost: Any, someone_else: Any) -> None:
-    with pytest.raises(BadInput, match=r"differs from what job_.* asked for in the prompt"):
+    with pytest.raises(BadInput, match=r"differs from the request of job_.* in the prompt"):
         await take_video(session, await lost(session), someone_else(prompt="a horse"))
 
 
@@ -46,7 +46,7 @@ async def test_a_video_of_another_job_is_refused_also_to_who_insists(
     session: Session, lost: Any, request_for: Any
 ) -> None:
     other = (await place(session, request_for())).job
-    with pytest.raises(BadInput, match=f"belongs to {other.job_id} already"):
+    with pytest.raises(BadInput, match=f"belongs to {other.job_id}: see"):
         await take_video(session, await lost(session), other.video_id or "", force=True)
 
 

@@ -109,7 +109,7 @@ def test_one_difference_makes_it_similar(changes: dict[str, Any], difference: st
 
 def test_a_text_beside_an_erased_one_is_similar() -> None:
     compared = likeness(attempt(None), video())
-    assert (compared.verdict, compared.differences) == ("similar", ("the prompt (ours is erased)",))
+    assert (compared.verdict, compared.differences) == ("similar", ("the prompt (ours was erased)",))
     assert not compared.text_differs
 
 
@@ -188,7 +188,7 @@ def test_absence_is_not_proven_before_the_call_can_take_effect_no_more(
 
 
 OLD = {"created_at": NOON_S - 86_400}
-TIME = "the time (by the clocks it was made before or long after)"
+TIME = "the time (by the clocks it was created before or long after)"
 
 
 @pytest.mark.parametrize(

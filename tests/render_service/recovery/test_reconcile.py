@@ -216,7 +216,7 @@ async def test_without_a_video_of_our_own_no_time_keeps_a_video_from_being_ours(
     job = await lost(later(session, days=1), kept=False)
     settlement = await reconcile_job(later(session, days=2), job)
     assert (settlement.verdict, settlement.candidates) == ("needs_person", (other,))
-    assert "it lists no video submitted by this ledger that shows" in settlement.why
+    assert "none of this ledger's videos in its list proves" in settlement.why
 
 
 async def test_a_message_names_ten_of_many_videos_and_says_how_many_more_there_are(
@@ -250,7 +250,7 @@ async def test_a_clock_that_was_wrong_keeps_absence_from_counting(
     job = await lost(later(session, days=1))
     settlement = await reconcile_job(later(session, days=3), job)
     assert settlement.verdict == "needs_person"
-    assert "by the clocks it was made before or long after" in settlement.why
+    assert "by the clocks it was created before or long after" in settlement.why
 
 
 async def test_a_claimed_video_is_no_candidate(
@@ -393,7 +393,7 @@ async def test_a_webhook_about_a_video_the_list_does_not_show_keeps_absence_from
     await told(session, "video_unseen")
     settlement = await reconcile_job(later(session, seconds=601), job)
     assert settlement.verdict == "needs_person"
-    assert "a webhook told of video_unseen, which the server does not show" in settlement.why
+    assert "a webhook announced video_unseen, which the server does not show" in settlement.why
 
 
 async def test_a_list_without_a_video_that_another_job_waits_for_proves_nothing(
@@ -408,7 +408,7 @@ async def test_a_list_without_a_video_that_another_job_waits_for_proves_nothing(
     forget(other.video_id or "")
     settlement = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
     assert settlement.verdict == "needs_person"
-    assert f"it does not show {other.video_id}, for which {other.job_id} waits" in settlement.why
+    assert f"it does not show {other.video_id}, which {other.job_id} waits for" in settlement.why
 
 
 async def test_a_webhook_alone_names_no_video_where_the_server_shows_no_prompt(
@@ -482,7 +482,7 @@ async def test_a_video_that_another_job_got_in_between_is_not_recovered(
 
     before_recording(claimed)
     settlement = await reconcile_job(session, job)
-    assert (settlement.verdict, settlement.why) == ("waiting", "another job got its video just now")
+    assert (settlement.verdict, settlement.why) == ("waiting", "another job has just claimed its video")
     assert settlement.job == await session.job(job.job_id)
 
 

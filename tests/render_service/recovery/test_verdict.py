@@ -39,17 +39,17 @@ def concluded(finding: Finding, profile: Profile = PROFILE, missing_s: float = 0
 def test_a_video_of_the_same_prompt_is_recovered() -> None:
     settlement = concluded(Finding("found", video()))
     assert (settlement.verdict, settlement.commands, settlement.is_open) == ("recovered", (), False)
-    assert settlement.why == "the server made video_1 at 2026-11-21 12:00:00 UTC, as asked"
+    assert settlement.why == "the server created video_1 at 2026-11-21 12:00:00 UTC, as requested"
 
 
 @pytest.mark.parametrize(
-    ("by_webhook", "told"), [({"video_1"}, "a webhook told of"), (set(), "the server lists")]
+    ("by_webhook", "told"), [({"video_1"}, "a webhook announced"), (set(), "the server lists")]
 )
 def test_a_video_without_a_prompt_is_left_to_a_person(by_webhook: set[str], told: str) -> None:
     settlement = concluded(Finding("found", video(prompt=None)), by_webhook=frozenset(by_webhook))
     assert (settlement.verdict, settlement.candidates) == ("needs_person", ("video_1",))
     assert settlement.commands == (f"{AGAIN} --video-id video_1", ABSENT)
-    assert settlement.why.startswith(f"{told} a video of this shape")
+    assert settlement.why.startswith(f"{told} a matching video")
 
 
 def test_a_video_that_fits_another_attempt_is_waited_for() -> None:
@@ -62,7 +62,7 @@ def test_several_videos_are_left_to_a_person_with_a_command_for_each() -> None:
     settlement = concluded(Finding("several", candidates=some, doubts=("video_2: the size",)))
     assert (settlement.verdict, settlement.candidates) == ("needs_person", ("video_1", "video_2"))
     assert settlement.commands == (f"{AGAIN} --video-id video_1", f"{AGAIN} --video-id video_2", ABSENT)
-    assert settlement.why == "these videos may be its own; what differs: video_2: the size"
+    assert settlement.why == "these videos may belong to it; what differs: video_2: the size"
 
 
 @pytest.mark.parametrize(
@@ -110,16 +110,16 @@ def test_absence_does_not_count_while_the_call_may_take_effect() -> None:
             {"listed": None, "doubt": "it is down"},
             "this server cannot be searched: the list is for administrators",
         ),
-        ({"list_proves_absence": False}, {}, "nothing that Studio lists fits, which proves nothing"),
+        ({"list_proves_absence": False}, {}, "nothing in the list of Studio matches, which proves nothing"),
         (
             {},
             {"knows_ours": False},
             (
-                "nothing the list shows fits, which proves nothing, as it may be another account's: "
+                "nothing in the list matches, which proves nothing: it may be of another account; "
                 "it shows none of our videos"
             ),
         ),
-        ({}, {"doubt": "pages repeat"}, "nothing the server lists fits, which proves nothing: pages repeat"),
+        ({}, {"doubt": "pages repeat"}, "nothing in the list matches, which proves nothing: pages repeat"),
     ],
 )
 def test_nothing_in_a_list_that_proves_nothing_is_left_to_a_person(
