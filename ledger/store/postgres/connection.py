@@ -3,6 +3,8 @@
 A ledger lives in the first schema of the connection's search path (``public`` unless the URL says
 ``?options=-csearch_path%3Dname``), and is known by its table ``sora_ledger_schema``, one row per migration.
 An empty schema becomes a ledger; one with other tables, a newer ledger or an old server is refused.
+Migrations run in one transaction: after a crash the schema is as before, and the next process that writes
+migrates it.
 """
 
 import selectors
@@ -20,14 +22,14 @@ from ledger.store.postgres.errors import NO_SCHEMA, label
 
 SCHEMA_VERSION = 6
 OLDEST_READABLE = 1
-"""What came later are tables that reading does not need."""
+"""Later migrations only added tables that reading does not need."""
 OLDEST_SERVER = 140_000
 LOCK_TIMEOUT_MS = 15_000
 ANSWER_S = 20.0
-"""Longest wait for one answer: a server that is frozen acknowledges everything and answers nothing. Longer
-than `LOCK_TIMEOUT_MS`, so that a server that is only busy says so first."""
+"""Longest wait for one answer: a frozen server still acknowledges packets but never answers. Longer than
+`LOCK_TIMEOUT_MS`, so that a server that is only busy reports that first."""
 LONG_ANSWER_S = 600.0
-"""The same for what reads or rewrites a whole ledger."""
+"""The same for a statement that reads or rewrites a whole ledger."""
 
 _DEFAULTS: dict[str, Any] = {
     "application_name": "sora-ledger",
@@ -46,8 +48,8 @@ _SESSION = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
 }
-"""The statements of an append are planned once, not each time: that is a fifth of a single append. They are
-planned while the tables are still small, where reading them whole would look cheaper than their indexes."""
+"""The statements of an append are planned once, which saves a fifth of a single append, and while the
+tables are still small, when a sequential scan would look cheaper than an index."""
 _SYNCHRONOUS = """
 SELECT set_config('synchronous_commit', 'on', %s) WHERE current_setting('synchronous_commit') = 'off'
 """
@@ -64,18 +66,18 @@ Result = TypeVar("Result")
 
 
 class ServerSilent(psycopg.OperationalError):
-    """The server took a statement and did not answer in time."""
+    """The server accepted a statement and did not answer in time."""
 
 
 class Standby(psycopg.OperationalError):
-    """The server only follows another one; it may be about to be promoted."""
+    """The server is a standby; it may be about to be promoted."""
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection on which every answer has a deadline; one that misses it is closed.
+    """A connection with a deadline for every answer; if it is missed, the connection is closed.
 
-    `pooled` says that a pooler such as pgbouncer is in between: each transaction may meet another session of
-    the server, so nothing may be left in one.
+    `pooled` is True behind a pooler such as pgbouncer: each transaction may run in another session of the
+    server, so no session state may be relied on.
     """
 
     answer_s = ANSWER_S
@@ -83,7 +85,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     generation = 0
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
-        """Wait for an answer, `answer_s` at most; what sets its own `timeout` handles it itself."""
+        """Wait for an answer, at most `answer_s`; a caller with its own `timeout` handles it itself."""
         started = time.monotonic()
         try:
             return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
@@ -95,30 +97,30 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
 
 class Place(NamedTuple):
-    """Where a ledger is: the URL to connect to, and the name it has in messages."""
+    """The place of a ledger: the URL to connect to, and its name in messages."""
 
     url: str
     label: str
 
     @classmethod
     def at(cls, url: str) -> "Place":
-        """Return the place `url` names, or `LedgerUnusable` if it cannot be read."""
+        """Return the place of `url`; `LedgerUnusable` if it cannot be parsed."""
         return cls(url, label(url))
 
 
 def connect(place: Place, *, read_only: bool, first: int = 0) -> Connection:
-    """Open a connection with our settings, trying the hosts from the one at `first` on.
+    """Open a connection with the settings of a ledger, trying the hosts from index `first` on.
 
-    The caller turns psycopg's errors into words.
+    The caller turns psycopg's errors into messages.
     """
-    given = {**_DEFAULTS, **conninfo_to_dict(place.url), "client_encoding": "utf8"}
+    parameters = {**_DEFAULTS, **conninfo_to_dict(place.url), "client_encoding": "utf8"}
     for name in _LISTED:
-        each = str(given.get(name) or "").split(",")
-        if len(each) > 1:
-            given[name] = ",".join(each[first:] + each[:first])
+        hosts = str(parameters.get(name) or "").split(",")
+        if len(hosts) > 1:
+            parameters[name] = ",".join(hosts[first:] + hosts[:first])
             if not read_only:
-                given.setdefault("target_session_attrs", "read-write")  # the others are standbys
-    db = Connection.connect(**given, autocommit=True)
+                parameters.setdefault("target_session_attrs", "read-write")  # the others are standbys
+    db = Connection.connect(**parameters, autocommit=True)
     try:
         _check_server(db, place)
         if not read_only:
@@ -131,7 +133,7 @@ def connect(place: Place, *, read_only: bool, first: int = 0) -> Connection:
 
 
 def position_of(place: Place, db: Connection) -> int:
-    """Return which of the hosts of `place` a connection leads to."""
+    """Return the index of the host of `place` that a connection leads to."""
     parts = conninfo_to_dict(place.url)
     names = str(parts.get("host") or parts.get("hostaddr") or "").split(",")
     ports = str(parts.get("port") or "").split(",")
@@ -149,9 +151,9 @@ def _check_primary(db: Connection) -> None:
 
 
 def _begin_session(db: Connection, *, read_only: bool) -> None:
-    """Set what every statement relies on, or nothing where the session is not ours alone.
+    """Set what every statement relies on, unless the session is shared through a pooler.
 
-    A pooler makes up the process id that its clients see, so the server says another one.
+    A pooler invents the process id that its clients see, so the server reports another one.
     """
     (db.pooled,) = db.execute(_POOLED, (db.info.backend_pid,)).fetchone() or (True,)
     if db.pooled:
@@ -176,9 +178,9 @@ def _set(db: Connection, settings: Mapping[str, str], *, is_local: bool) -> None
 
 
 def is_alive(db: Connection) -> bool:
-    """Say whether an idle connection still stands; costs no round trip.
+    """Return True if an idle connection is still open; costs no round trip.
 
-    A server has nothing to say to one unless it hangs up, and then there is its reason to read.
+    A server sends nothing on an idle connection unless it closes it, and then its reason is readable.
     """
     if db.closed:
         return False
@@ -203,7 +205,7 @@ def _check_server(db: Connection, place: Place) -> None:
 
 
 def recognise(db: Connection, place: Place, *, reading: bool = False) -> bool:
-    """Say whether `db` holds a ledger of this version; False means it is empty or older."""
+    """Return True if `db` has a ledger of this version, False if it is empty or older."""
     tables = {name for (name,) in db.execute(_TABLES)}
     if "sora_ledger_schema" in tables:
         version = _version(db)
@@ -215,7 +217,7 @@ def recognise(db: Connection, place: Place, *, reading: bool = False) -> bool:
         return version >= (OLDEST_READABLE if reading else SCHEMA_VERSION)
     if tables:
         raise LedgerUnusable(
-            f"ledger {place.label}: it is a database of another program: "
+            f"ledger {place.label}: it is another program's database: "
             "create an empty one (createdb) and name it in SORA_LEDGER_URL"
         )
     if db.execute("SELECT current_schema()").fetchone() == (None,):
@@ -224,7 +226,7 @@ def recognise(db: Connection, place: Place, *, reading: bool = False) -> bool:
 
 
 def check_readable(db: Connection, place: Place) -> None:
-    """Raise `LedgerUnusable` if there is no ledger to read."""
+    """Raise `LedgerUnusable` if there is no ledger."""
     if not recognise(db, place, reading=True):
         raise LedgerUnusable(
             f"ledger {place.label}: it is empty: `sora-ledger create` or `demo` begins a ledger"
@@ -232,19 +234,19 @@ def check_readable(db: Connection, place: Place) -> None:
 
 
 def make_writable(db: Connection, place: Place) -> None:
-    """Make an empty schema, or an older ledger, one of this version."""
+    """Turn an empty schema, or an older ledger, into a ledger of this version."""
     if not recognise(db, place):
         migrate(db, place)
 
 
 def migrate(db: Connection, place: Place) -> None:
-    """Bring the schema to `SCHEMA_VERSION`, in one transaction that others wait for."""
+    """Upgrade the schema to `SCHEMA_VERSION`, in one transaction that other processes wait for."""
     with db.transaction():
         db.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         db.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATING,))
         if recognise(db, place):
-            return  # another process did it in between
-        # What functions keep as their own search path: temporary tables, which anyone may make, come last.
+            return  # another process migrated it first
+        # The search path that functions keep: temporary tables, which anyone may create, come last.
         db.execute("SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)")
         done = _version(db) if db.execute(_TABLES).fetchone() else 0
         for number, name, script in _migrations():

@@ -1,6 +1,6 @@
-"""What PostgreSQL's errors mean to people: `LedgerUnusable` with the cause and the next step.
+"""Messages for PostgreSQL's errors: `LedgerUnusable` with the cause and the next step.
 
-The server's own words are kept; the URL is named without its password.
+The message repeats the server's own words; the URL appears without its password.
 """
 
 import logging
@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ledger.errors import LedgerUnusable
 
-NO_SCHEMA = "the schema it is to live in does not exist: create it, or set search_path to one that does"
+NO_SCHEMA = "its schema does not exist: create it, or set search_path to one that does"
 _NOTHING = "nothing of this append was recorded"
 _SERVER_SAYS = {
     "28": "the server does not let this user in ({error}): check user and password in SORA_LEDGER_URL",
@@ -43,9 +43,9 @@ _LIBPQ_SAYS = {
     'role "': _SERVER_SAYS["28"],
     'database "': _SERVER_SAYS["3D000"],
 }
-"""By what a connection that was refused says, the first that fits: libpq gives no SQLSTATE there."""
+"""By the text of a refused connection, the first match: libpq gives no SQLSTATE there."""
 
-logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it has to say is raised as well
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # whatever psycopg logs is raised as well
 
 _LIBPQ_SAYS |= {
     "unsupported startup parameter": (
@@ -66,12 +66,12 @@ _STANDBY = (
     "the server cannot be reached for writing ({error}): has a fail-over not been finished? Promote a "
     "standby, or name the primary server in SORA_LEDGER_URL, or all of them (host1:5432,host2:5432)"
 )
-_SILENT = "the server is silent ({error}): frozen, or a fail-over? Look at it"
+_SILENT = "the server is silent ({error}): it may be frozen or failing over: check it"
 _BROKEN = "the connection to the server broke ({error}): check that it runs and can be reached"
 
 
 def label(url: str) -> str:
-    """Return how messages name the ledger at `url`: without password and options."""
+    """Return the name of the ledger at `url` for messages: without password and options."""
     try:
         parts = conninfo_to_dict(url)
     except psycopg.Error:
@@ -85,7 +85,7 @@ def label(url: str) -> str:
 
 
 def hosts(url: str) -> str:
-    """Return the hosts of `url` with their ports, as they stand in a URL."""
+    """Return the hosts of `url` with their ports, as in a URL."""
     parts = conninfo_to_dict(url)
     names = str(parts.get("host") or parts.get("hostaddr") or "localhost").split(",")
     ports = str(parts.get("port") or "").split(",")
@@ -103,27 +103,29 @@ def usable(name: str) -> Iterator[None]:
 
 
 def meaning(error: psycopg.Error, *, advise: bool = True) -> str:
-    """Return cause and next step of `error`, or the cause alone."""
-    said = _said(error)
+    """Return the cause and the next step of `error`, or only the cause."""
+    message = _message(error)
     state = error.sqlstate
     if state:
         text = next((text for prefix, text in _SERVER_SAYS.items() if state.startswith(prefix)), "{error}")
     elif isinstance(error, psycopg.OperationalError):
-        text = next((text for words, text in _LIBPQ_SAYS.items() if words in said), _otherwise(error, said))
+        text = next(
+            (text for words, text in _LIBPQ_SAYS.items() if words in message), _otherwise(error, message)
+        )
     else:
         text = "{error}"
     if not advise:
         text = text.partition("):")[0] + ")" if "):" in text else text
-    return text.format(error=said)
+    return text.format(error=message)
 
 
 def may_pass(error: psycopg.Error) -> bool:
-    """Say whether a server that could not be reached so may be reached later."""
+    """Return True if a server that failed with `error` may be reachable later."""
     return not any(words in str(error) for words in _NEEDS_A_PERSON)
 
 
 def is_broken(error: psycopg.OperationalError) -> bool:
-    """Say whether `error` came from a connection that broke, rather than from the server's judgement."""
+    """Return True if `error` is a broken connection rather than a refusal by the server."""
     return error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
 
 
@@ -131,21 +133,21 @@ _NEVER_CONNECTED = ("connection failed", "connection timeout", "resolve", "Is th
 _INNER_WORDS = ("pipeline", "sending query", "another command", "the connection is")
 
 
-def _otherwise(error: psycopg.OperationalError, said: str) -> str:
-    if "it has not answered" in said:
+def _otherwise(error: psycopg.OperationalError, message: str) -> str:
+    if "it has not answered" in message:
         return _SILENT
-    if "session is read-only" in said or "standby" in said:
+    if "session is read-only" in message or "standby" in message:
         return _STANDBY
     return _UNREACHABLE if any(words in str(error) for words in _NEVER_CONNECTED) else _BROKEN
 
 
-def _said(error: psycopg.Error) -> str:
-    """Return what the server or the system said: once for each host, and nothing that only psycopg knows."""
+def _message(error: psycopg.Error) -> str:
+    """Return the message of the server or the system, once for each host, without psycopg's additions."""
     lines = str(error).splitlines()
     of_hosts = [line for line in lines if line.startswith("- host: ")]
-    each = [re.sub(r"^- host: .*?, hostaddr: [^:]*: ", "", line) for line in of_hosts]
-    said = " ".join("; ".join(each).split() if each else " ".join(lines).split())
-    said = said.replace("connection failed: connection to server", "connection to server")
-    if error.sqlstate is None and any(words in said for words in _INNER_WORDS):
+    reasons = [re.sub(r"^- host: .*?, hostaddr: [^:]*: ", "", line) for line in of_hosts]
+    message = " ".join("; ".join(reasons).split() if reasons else " ".join(lines).split())
+    message = message.replace("connection failed: connection to server", "connection to server")
+    if error.sqlstate is None and any(words in message for words in _INNER_WORDS):
         return "it was cut off"
-    return said
+    return message

@@ -95,7 +95,7 @@ def wait_for_a_lock(url: str, of: str) -> None:
 def test_a_connection_killed_between_deciding_and_writing_is_replaced(
     store: PostgresStore, scribe: Any, kill: Any, clean: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide, kills = store_module.decide, [kill]
+    decide, kills = store_module.decide_all, [kill]
 
     def decide_and_die(*given: Any) -> Any:
         decided = decide(*given)
@@ -103,7 +103,7 @@ def test_a_connection_killed_between_deciding_and_writing_is_replaced(
             kills.pop()()
         return decided
 
-    monkeypatch.setattr(store_module, "decide", decide_and_die)
+    monkeypatch.setattr(store_module, "decide_all", decide_and_die)
     assert [record.position for record in store.append([scribe.note()])] == [2]
     assert clean()
 
@@ -113,7 +113,7 @@ def test_an_append_made_again_after_its_lease_ended_is_refused(
 ) -> None:
     store.queue.schedule("job_1")
     [lease] = store.queue.claim("w1", 60_000)
-    decide, cuts = store_module.decide, [True]
+    decide, cuts = store_module.decide_all, [True]
 
     def decide_and_be_cut_off(*given: Any) -> Any:
         decided = decide(*given)
@@ -123,7 +123,7 @@ def test_an_append_made_again_after_its_lease_ended_is_refused(
             store.queue.release(lease, None)
         return decided
 
-    monkeypatch.setattr(store_module, "decide", decide_and_be_cut_off)
+    monkeypatch.setattr(store_module, "decide_all", decide_and_be_cut_off)
     with pytest.raises(StaleFence):
         store.append([scribe.note()], fence=Fence("job_1", lease.token))
     assert store.head().size == 1
@@ -290,7 +290,7 @@ def test_a_server_that_stays_away_leaves_it_open_and_says_so(
 ) -> None:
     monkeypatch.setattr(over._pool.outage, "patience_s", 0.0)
     line.cut("request")
-    with pytest.raises(LedgerUnusable, match=r"cannot say yet what .* repeating the same append is safe"):
+    with pytest.raises(LedgerUnusable, match=r"it is not known yet whether .* repeating the same append is safe"):
         over.append([scribe.note()])
 
 

@@ -56,7 +56,7 @@ def test_verifying_an_empty_schema_says_that_it_is_empty(url: str) -> None:
 
 def test_a_schema_of_another_program_is_refused(url: str, execute: Any, *, read_only: bool) -> None:
     execute("CREATE TABLE theirs (x INTEGER)")
-    with pytest.raises(LedgerUnusable, match="a database of another program: create an empty one"):
+    with pytest.raises(LedgerUnusable, match="another program's database: create an empty one"):
         open_store(url, read_only=read_only)
     assert execute("SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace") == [
         ("theirs",)
@@ -73,7 +73,7 @@ def test_a_ledger_of_a_newer_version_is_refused(
 
 
 def test_a_schema_that_does_not_exist_is_named_as_the_trouble(databases: Any) -> None:
-    with pytest.raises(LedgerUnusable, match="the schema it is to live in does not exist: create it"):
+    with pytest.raises(LedgerUnusable, match="its schema does not exist: create it"):
         open_store(databases.at("nowhere"), read_only=False)
 
 
