@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """What the process says when it ends."""
+    """The exit code of the process."""
 
     DONE = 0
     FAILED = 1
@@ -34,7 +34,7 @@ MEANINGS = {
     ExitCode.BAD_INPUT: "usage or bad input; nothing was recorded",
     ExitCode.DENIED: "denied or held; recorded with the reason",
     ExitCode.RENDER_FAILED: "the render failed, or its video was lost",
-    ExitCode.TIMED_OUT: "timed out waiting; the render goes on",
+    ExitCode.TIMED_OUT: "timed out waiting; the render continues",
     ExitCode.UNKNOWN: "outcome unknown: a video may exist",
     ExitCode.LEDGER_UNUSABLE: "the ledger cannot be used",
     ExitCode.SERVER: "the server is unreachable or refuses",
@@ -56,7 +56,7 @@ OF_STATE = {
     "rejected": ExitCode.SERVER,
     "absent": ExitCode.SERVER,
 }
-"""By `ledger.job.State`; a state that is not here is no trouble."""
+"""By `ledger.job.State`; any other state ends with 0."""
 
 WORST_FIRST = (
     ExitCode.LEDGER_UNUSABLE,
@@ -69,16 +69,16 @@ WORST_FIRST = (
     ExitCode.DENIED,
     ExitCode.DONE,
 )
-"""In which order the ends of many jobs count: what needs a person soonest comes first."""
+"""The order of the codes of many jobs: the one that needs a person soonest comes first."""
 
 
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
-    """Return the code of a command that ended in all of these."""
+    """Return the exit code of a command whose jobs ended with `codes`."""
     return min(codes, key=WORST_FIRST.index, default=ExitCode.DONE)
 
 
 def of_job(job: "Job") -> ExitCode:
-    """Return the exit code of a command that leaves `job` as it is."""
+    """Return the exit code of a command whose job is in this state."""
     return OF_STATE.get(job.state.value, ExitCode.DONE)
 
 

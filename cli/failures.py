@@ -1,4 +1,4 @@
-"""What is printed when a command fails: a sentence for people; for programs a code and what to type next."""
+"""What is printed when a command fails: a sentence for people; a code and the next commands for programs."""
 
 import io
 import re
@@ -15,7 +15,7 @@ from cli.exit_codes import ExitCode, of_error
 from cli.text import output
 
 NO_JSON = frozenset({"completion", "demo", "sandbox"})
-"""Commands without --json: what they print is a script, a show, or lines to paste."""
+"""Commands without --json: they print a script, a demonstration, or lines to paste."""
 
 _COMMAND = re.compile(r"`(sora-ledger [^`]+)`")
 _INTERRUPTED = (
@@ -26,7 +26,7 @@ _INTERRUPTED = (
 
 @dataclass(frozen=True)
 class Failure:
-    """How a command failed; `shown` is what people read where it is not the message alone."""
+    """How a command failed; `shown` replaces the message in text."""
 
     code: str
     exit_code: int
@@ -36,14 +36,14 @@ class Failure:
     more: dict[str, Any] = field(default_factory=dict)
 
     def report(self) -> None:
-        """Print it where it belongs."""
+        """Print the failure."""
         commands = list(dict.fromkeys([*self.next, *_COMMAND.findall(self.message)]))
         facts = {"code": self.code, "exit_code": int(self.exit_code), "next": commands, **self.more}
         output.fail(self.message, shown=self.shown, **facts)
 
 
 def explain_error(error: BaseException) -> Failure | None:
-    """Return how a command failed that raised `error`; None for what was not raised on purpose."""
+    """Return the failure that `error` means; None if it was not raised on purpose."""
     if isinstance(error, click.UsageError):
         return _usage(error)
     if isinstance(error, click.ClickException):
@@ -55,7 +55,7 @@ def explain_error(error: BaseException) -> Failure | None:
 
 
 def unexpected(error: Exception) -> Failure:
-    """Return how a command failed for which nothing was foreseen, with where that was."""
+    """Return the failure of an unexpected error, with its traceback."""
     where = "".join(traceback.format_exception(error))
     message = f"{type(error).__name__}: {error}; this is a defect of sora-ledger"
     return Failure("internal", ExitCode.FAILED, message, shown=where, more={"traceback": where})
@@ -71,9 +71,9 @@ def _usage(error: click.UsageError) -> Failure:
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Say whether a command line asks for JSON, before it is understood and even if it cannot be.
+    """Return whether a command line requests JSON, before it is parsed and even if it is invalid.
 
-    Once the command runs, its options say so.
+    Once the command runs, its parsed options decide.
     """
     before = arguments[: arguments.index("--")] if "--" in arguments else arguments
     command = next((word for word in before if not word.startswith("-")), None)
@@ -81,6 +81,6 @@ def wants_json(arguments: Sequence[str]) -> bool:
         return False
     if "--json" in before or command is None:
         return "--json" in before
-    asked = [word.removeprefix("--format=") for word in before if word.startswith("--format=")]
-    asked += [word for option, word in pairwise(before) if option == "--format"]
-    return asked[-1] == "json" if asked else not sys.stdout.isatty()
+    formats = [word.removeprefix("--format=") for word in before if word.startswith("--format=")]
+    formats += [word for option, word in pairwise(before) if option == "--format"]
+    return formats[-1] == "json" if formats else not sys.stdout.isatty()

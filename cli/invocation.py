@@ -40,7 +40,7 @@ ERROR = "Error: "
 
 @dataclass(frozen=True)
 class Invocation:
-    """What every command gets. `as_json` None lets the terminal decide."""
+    """The first argument of every command. `as_json` None lets the terminal decide."""
 
     settings: Settings
     trace: Trace
@@ -64,7 +64,7 @@ class Invocation:
         if begins and calls:
             usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
         elif not begins:
-            open_ledger(self.settings.ledger_url).close()  # says what is wrong if there is no ledger
+            open_ledger(self.settings.ledger_url).close()  # reports a missing ledger
         return in_session(
             self.settings,
             self.trace,
@@ -93,7 +93,7 @@ class Invocation:
             return active_rules(ledger) if ledger else packaged_rules()
 
     def ledger(self) -> Ledger:
-        """Open the ledger for reading; say so if answers wait in files to be recorded."""
+        """Open the ledger for reading; print a note if answers wait in files to be recorded."""
         ledger = open_ledger(self.settings.ledger_url)
         if self.settings.may_have_spool:
             self._say_what_waits(ledger)
@@ -108,13 +108,13 @@ class Invocation:
             )
 
     def job_document(self, job: "Job") -> "Json":
-        """Return `job` as every command shows it, with what only its events have."""
+        """Return `job` as JSON, with the fields that only its events have."""
         with self.ledger() as ledger:
             return job_document(job, ledger)
 
     @cached_property
     def console(self) -> "Console":
-        """Where text for reading goes."""
+        """The console for text."""
         return output.console()
 
     @property
@@ -124,11 +124,11 @@ class Invocation:
 
     @property
     def shows_text(self) -> bool:
-        """Whether what is printed is read on a terminal right now."""
+        """Whether stdout is text on a terminal."""
         return not self.prints_json and sys.stdout.isatty()
 
     def emit(self, document: Any, text: "Callable[[Console], None]") -> None:
-        """Put out one result: `document` as JSON, or what `text` prints; and into --json-out, if given."""
+        """Print one result, `document` as JSON or with `text`, and write it to --json-out."""
         if self.json_out:
             write_json(self.json_out, document)
         with output.stdout_trouble():
@@ -144,7 +144,7 @@ class Invocation:
         document: Callable[[T], Any],
         text: "Callable[[Console, Iterable[T]], None]",
     ) -> None:
-        """Put out a list called `name` as `emit` does, each of `things` as it comes."""
+        """Print a list called `name` as `emit` does, each of `things` as it comes."""
         with output.stdout_trouble(), ExitStack() as opened:
             lists = [opened.enter_context(output.filed_list(self.json_out, name))] if self.json_out else []
             if self.prints_json:
@@ -158,7 +158,7 @@ class Invocation:
 
 
 def announce(log: Log, command: str) -> None:
-    """Say which trace this is, before anything can go wrong."""
+    """Print or log the trace id, before anything can fail."""
     if log.quiet:
         click.secho(f"trace {log.trace.trace_id}", fg="bright_black", err=True)
     else:
@@ -166,7 +166,7 @@ def announce(log: Log, command: str) -> None:
 
 
 def announce_settings(log: Log, settings: Settings) -> None:
-    """Say what ``.env`` set, by name and never by value, or why it was ignored."""
+    """Report which settings ``.env`` set, by name and never by value, or why it was ignored."""
     file = settings.file
     if file is None or not (file.ignored or settings.from_file):
         return
@@ -183,7 +183,7 @@ def announce_settings(log: Log, settings: Settings) -> None:
 
 
 def say(message: str) -> None:
-    """Tell the person something that is no data; one that begins with ``Error: `` is told as an error."""
+    """Print a note on stderr; a message that begins with ``Error: `` is an error."""
     if message.startswith(ERROR):
         output.complain(message.removeprefix(ERROR))
     else:
@@ -198,7 +198,7 @@ def write_json(path: Path, document: Any) -> None:
 def _passing(
     things: Iterable[T], document: Callable[[T], Any], lists: Sequence[Callable[[Any], None]]
 ) -> Iterator[T]:
-    """Yield `things`, each after it was added to `lists`."""
+    """Yield `things`, adding each to `lists` first."""
     for thing in things:
         if lists:
             described = document(thing)

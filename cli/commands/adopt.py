@@ -1,4 +1,4 @@
-"""``adopt``: take in videos that another tool had made."""
+"""``adopt``: import videos made with another tool."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 _COUNTS = ("listed", "adopted", "known", "stored", "thumbnails", "running", "failed", "lost")
-_SHOWN = {"failed": "failed to render"}  # else a reader takes it for a failure of the archive
+_SHOWN = {"failed": "failed to render"}  # not a failure of the archive
 
 
 @click.command("adopt", short_help="Import videos made with another tool.")
-@click.option("--id", "video_id", metavar="VIDEO_ID", help="The video to take in.")
-@click.option("--all", "everything", is_flag=True, help="Every video of the account, with their files.")
+@click.option("--id", "video_id", metavar="VIDEO_ID", help="The video to import.")
+@click.option("--all", "everything", is_flag=True, help="Import every video of the account, with its files.")
 @common.dry_run
 @common.calling
 @common.invocation
 def adopt_command(inv: Invocation, *, video_id: str | None, everything: bool, dry_run: bool) -> None:
-    """Take in a video that another tool had made, or with --all archive a whole account.
+    """Import a video made with another tool, or with --all archive a whole account.
 
-    An archive that was interrupted goes on when it is begun again.
+    Run it again to continue an interrupted archive.
 
     \b
     Example:
@@ -69,7 +69,7 @@ def _adopt_one(inv: Invocation, video_id: str) -> None:
 
     def text(console: "Console") -> None:
         if not now:
-            console.print("the ledger knows this video already")
+            console.print("the ledger has this video already")
         show_job(console, job, inv.settings.place_url)
         if job.outcome is None:
             console.print(f"next: sora-ledger poll --id {job.job_id}")
@@ -90,7 +90,7 @@ def _adopt_all(inv: Invocation) -> None:
     document = done.document()
     inv.emit(document, lambda console: console.print(_summary(document)))
     for left in done.left:
-        say(f"left alone: {left['video_id']} may be what {left['job_id']} asked for; reconcile --all tells")
+        say(f"left alone: {left['video_id']} may answer {left['job_id']}: sora-ledger reconcile --all")
     for missing in done.missing_thumbnails:
         say(f"note: {missing['video_id']}: its thumbnail is not archived: {missing['error']}")
     for trouble in done.troubles:

@@ -1,4 +1,4 @@
-"""``approve``: say yes to what is held."""
+"""``approve``: approve a held render or a proposed change."""
 
 from datetime import datetime
 from pathlib import Path
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     help="When the approval expires.  [default: in a week]",
 )
 @common.answer_key
-@click.option("--submit", is_flag=True, help="Submit it too, if that was the last approval it needs.")
+@click.option("--submit", is_flag=True, help="Also submit the job, if this was the last approval.")
 @common.calling
 @common.invocation
 def approve_command(
     inv: Invocation, *, name: str, reason: str | None, until: str | None, key: Path | None, submit: bool
 ) -> None:
-    """Say yes to a render that another person requested and the policy holds.
+    """Approve a render that another person requested and that the policy holds.
 
     Approve under your own login, or sign with a key that the policy names as yours. A name from `--actor`
-    does not count, nor does a signature under the requester's login, unless the request is signed too. With
-    the last approval it is decided again; `resume` or a worker then submits it. A proposed change of the
-    policy or of a budget (`changes`) is approved the same way, and carried out with the last approval.
+    does not count, nor does a signature under the requester's login unless the request is signed too. The
+    last approval triggers a new decision; `resume` or a worker then submits the job. A proposed change of the
+    policy or of a budget (`changes`) is approved the same way, and applied with the last approval.
 
     \b
     Example:

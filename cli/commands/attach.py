@@ -1,4 +1,4 @@
-"""``attach``: tie an output to what happens to it next."""
+"""``attach``: attach an output to a workflow."""
 
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 @click.command("attach", short_help="Attach an output to a workflow.")
 @common.job_id
-@click.option("--workflow", metavar="NAME", required=True, help="Distribution, QA review, an edit suite …")
-@click.option("--uri", metavar="URI", required=True, help="Where it is found there.")
+@click.option(
+    "--workflow",
+    metavar="NAME",
+    required=True,
+    help="Name of the workflow: distribution, QA review, an edit suite …",
+)
+@click.option("--uri", metavar="URI", required=True, help="Its address in the workflow.")
 @common.invocation
 def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> None:
-    """Tie the output of a job to the workflow that takes it on; the same again records nothing.
+    """Attach the output of a job to a workflow; repeating it records nothing.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``audit``: say whether everything that was begun and paid for is accounted for."""
+"""``audit``: check that every attempt, video and dollar is accounted for."""
 
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
 @click.command("audit", short_help="Check that every attempt and dollar is accounted for.")
 @click.option(
-    "--since", callback=common.read_moment, metavar="TIME", help="Only what was begun at or after this."
+    "--since", callback=common.read_moment, metavar="TIME", help="Only what began at or after this time."
 )
-@click.option(
-    "--offline", is_flag=True, help="Ask no server; what it has and the ledger has not is not seen."
-)
+@click.option("--offline", is_flag=True, help="Ask no server; videos that only the server has are not found.")
 @click.option(
     "--grace",
     "grace_s",
@@ -38,16 +36,16 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0.0),
     default=GRACE_S,
     show_default=True,
-    help="How long an attempt may be under way before it is a finding.",
+    help="Age from which an open attempt is a finding.",
 )
 @click.option(
     "--as-of",
     metavar="POSITION",
     type=click.IntRange(min=1),
-    help="Only count the attempts as they stood at this position of the ledger.",
+    help="Only count the attempts up to this position of the ledger.",
 )
 @click.option(
-    "--dealt-with", "dealt_with", metavar="JOB", help="Record that what was found in this job is dealt with."
+    "--dealt-with", "dealt_with", metavar="JOB", help="Record that the findings of this job are dealt with."
 )
 @common.reason("What was done about it; recorded with --dealt-with.")
 @common.calling
@@ -64,8 +62,8 @@ def audit_command(
 ) -> None:
     """Check that every attempt has its outcome, every video its job, and every dollar its file.
 
-    Exit code 0 if there is nothing to look at, 11 with findings; each says what to do. What nothing can be
-    done about any more, such as a failed render that was billed, rests once somebody has said so.
+    Exit code 0 without findings, 11 with findings; each says what to do. A finding that cannot be changed any
+    more, such as a failed render that was billed, is settled with --dealt-with.
 
     \b
     Example:
@@ -139,4 +137,4 @@ def _text(console: "Console", done: "Audit") -> None:
     if done.dealt_with:
         console.print(f"{len(done.dealt_with)} more dealt with before: --json has them")
     if not done.findings:
-        console.print("[green]nothing to look at[/]")
+        console.print("[green]no findings[/]")

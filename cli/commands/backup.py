@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @common.invocation
 def backup_command(inv: Invocation, *, file: Path) -> None:
-    """Write the ledger as it stands into the new FILE, while others go on recording.
+    """Write the whole ledger to the new FILE, while others keep recording.
 
-    Of a ledger in a file it is a ledger again; of one on PostgreSQL an archive made by pg_dump, which has to
-    be installed in the server's version or a newer one. FILE holds the private texts: keep it as you keep
-    the ledger, and delete it when what was erased since must be gone. Stored videos are not in it.
+    The backup of an SQLite ledger is a ledger; that of a PostgreSQL ledger is an archive made by pg_dump,
+    which must be installed in the server's version or newer. FILE contains the private texts: protect it like
+    the ledger, and delete it when texts erased since then must be gone. Stored videos are not included.
 
     \b
     Example:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @common.reason("Why it is withdrawn; recorded.")
 @common.invocation
 def cancel_command(inv: Invocation, *, name: str, reason: str | None) -> None:
-    """Withdraw a job that waits for approval or to be submitted; its money is free again.
+    """Withdraw a job that waits for approval or submission; its reservation is released.
 
-    A proposed change of the policy or of a budget (`changes`) is withdrawn too. A video that the server
-    has is not withdrawn by this: `delete` has it deleted.
+    It also withdraws a proposed change of the policy or of a budget (`changes`). It does not remove a video
+    from the server; `delete` does.
 
     \b
     Example:

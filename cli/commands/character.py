@@ -1,4 +1,4 @@
-"""``character``: what the ledger and the server know of a character."""
+"""``character``: what the ledger and the server know about a character."""
 
 from typing import TYPE_CHECKING
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @click.command("character", short_help="Show what is known about a character.")
 @click.option("--id", "character_id", metavar="CHAR_ID", required=True, help="The id of the character.")
-@click.option("--offline", is_flag=True, help="Say what the ledger knows; ask no server.")
+@click.option("--offline", is_flag=True, help="Show what the ledger knows; ask no server.")
 @common.dry_run
 @common.calling
 @common.invocation
 def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_run: bool) -> None:
-    """Say what the ledger recorded of a character, and what its server says now.
+    """Show the record of a character, and what its server says now.
 
     \b
     Example:

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 )
 @common.invocation
 def check_remix_command(inv: Invocation, *, prompt: str | None, file: Path | None) -> None:
-    """Tell whether a prompt asks for one change, several or none, or cannot be told, and name each change.
+    """Check whether a prompt asks for one change, several or none, or is ambiguous, and name each change.
 
     The answer is `verdict` (single, multiple, none or ambiguous) and `changes`, each with its aspect, its
-    words and where they stand; of a file, one such answer a line. Nothing is recorded.
+    words and their position; for a file, one such answer per line. Nothing is recorded.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``checkpoint``: the ledger's tree head, signed; and whether the ledger goes on from an old one."""
+"""``checkpoint``: the ledger's tree head, signed; and whether the ledger extends an old one."""
 
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from render_service.evidence.checkpoints import Comparison
 
-UNSIGNED = "not signed: no --key was given, so it says nothing about who vouches for it"
+UNSIGNED = "not signed: no --key was given, so it does not show who vouches for it"
 NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could have written this checkpoint"
 
 
@@ -31,14 +31,14 @@ NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could h
 @click.option(
     "--publish",
     metavar="FILE|URI",
-    help="Also put it there: a file, s3://bucket/key, gs://bucket/key or az://…. A checkpoint that is there "
-    "is replaced if the ledger extends it; at the same size its other signatures are kept.",
+    help="Also write it to a file, s3://bucket/key, gs://bucket/key or az://…. An existing checkpoint "
+    "is replaced if the ledger extends it; at the same size its other signatures stay.",
 )
 @click.option(
     "--check",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Is this ledger an extension of that checkpoint?  Exit code 10 if not.",
+    help="Check that the ledger extends this checkpoint.  Exit code 10 if not.",
 )
 @common.verifier
 @common.invocation
@@ -47,8 +47,8 @@ def checkpoint_command(
 ) -> None:
     """Print the ledger's tree head, signed: its name, its size, its root (C2SP tlog-checkpoint).
 
-    Whoever keeps one elsewhere can tell later, with --check, whether anything recorded until then was
-    changed, removed or inserted.
+    A checkpoint kept elsewhere shows later, with --check, whether any record up to then was changed,
+    removed or inserted.
 
     \b
     Example:
@@ -109,11 +109,11 @@ def comparison_document(found: "Comparison") -> dict[str, Any]:
 def _text(console: "Console", found: "Comparison") -> None:
     old, new = found.given.checkpoint, found.now.checkpoint
     for trouble in found.trouble:
-        console.print(f"not as it was: {printable(trouble)}", markup=False, style="red")
+        console.print(f"changed: {printable(trouble)}", markup=False, style="red")
     if not found.trouble:
         console.print(
-            f"the ledger goes on where the checkpoint stands: {counted(old.size, 'record')} then, "
-            f"{new.size:,} now, and the first {old.size:,} are the same"
+            f"the ledger extends the checkpoint: {counted(old.size, 'record')} then, {new.size:,} now; "
+            f"the first {old.size:,} are unchanged"
         )
     signed = f"signed by {', '.join(found.signed_by)}" if found.signed_by else NOT_CHECKED
     if found.signed_by or not any(trouble.startswith("signature") for trouble in found.trouble):

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def copy_command(inv: Invocation, *, source: str, target: str) -> None:
     """Copy the ledger SOURCE to TARGET, each a file, sqlite:///… or postgresql://…, and compare the roots.
 
-    Records, private texts and documents are copied as they are; job rows follow from them. Leases, due times
-    and stored files stay behind. Interrupted, run it again: it goes on where it stopped. What is appended to
-    SOURCE meanwhile is copied by the next run. A TARGET that holds another ledger is refused.
+    Records, private texts and documents are copied unchanged; job rows follow from them. Leases, due times
+    and stored files are not copied. After an interruption, run it again: it continues where it stopped. The
+    next run also copies what was appended to SOURCE meanwhile. A TARGET with another ledger is refused.
 
     \b
     Example:
@@ -37,7 +37,7 @@ def copy_command(inv: Invocation, *, source: str, target: str) -> None:
     inv.emit(copied.document(), lambda console: _text(console, copied))
     if copied.grown:
         grown = counted(copied.grown, "record")
-        say(f"{grown} came to {copied.source} meanwhile; run the same command again for them")
+        say(f"{grown} were appended to {copied.source} meanwhile; run the same command again to copy them")
 
 
 def _text(console: "Console", copied: "Copy") -> None:

@@ -24,7 +24,7 @@ from cli.options.prompt import prompting
 @common.calling
 @common.invocation
 def create_command(inv: Invocation, *, models: bool, dry_run: bool, how: Placing, **asked: Any) -> None:
-    """Ask for a render and return at once; `poll` waits for it.
+    """Request a render and return immediately; `poll` waits for it.
 
     \b
     Example:

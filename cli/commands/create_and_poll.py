@@ -1,4 +1,4 @@
-"""``create-and-poll``: ask for a render, wait for it, keep its video."""
+"""``create-and-poll``: request a render, wait for it, save its video."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
     timeout: float,
     **asked: Any,
 ) -> None:
-    """Ask for a render, wait for it, and keep its video.
+    """Request a render, wait for it, and save its video.
 
     \b
     Example:
@@ -73,7 +73,7 @@ def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
 def render_and_keep(
     inv: Invocation, request: RenderRequest, material: Material, how: Placing, wishes: Wishes
 ) -> None:
-    """Place a request, wait for its video, store it, copy it out, and emit how it ended."""
+    """Place a request, wait for its video, store and copy it, and emit the result."""
 
     async def follow(session: "Session") -> "tuple[Placed, Finished]":
         patience = Patience(timeout_s=wishes.timeout_s)

@@ -42,21 +42,21 @@ MOST_CHARACTERS = 100_000_000
     required=True,
     metavar="JSONL",
     type=click.Path(allow_dash=True),
-    help="Objects with a prompt, or raw prompts; - is stdin. Every entry is checked before any is sent.",
+    help="JSON objects with a prompt, or plain prompts; - is stdin. All are checked before any is sent.",
 )
 @click.option(
     "--out-dir",
     required=True,
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="Where each job's JSON goes, NNN-<prompt-slug>.json or the entry's own out.",
+    help="Folder for each job's JSON: NNN-<prompt-slug>.json, or the entry's out.",
 )
 @click.option(
     "--batch",
     "batch_name",
     metavar="NAME",
-    help="Name of the batch, repeated with --resume; default: the path of --out-dir. "
-    "Set it if several machines share a ledger.",
+    help="Name of the batch, needed again with --resume. Set it if several machines share a ledger.  "
+    "[default: path of --out-dir]",
 )
 @click.option(
     "--concurrency",
@@ -64,7 +64,7 @@ MOST_CHARACTERS = 100_000_000
     type=click.IntRange(1, MOST_AT_ONCE),
     default=3,
     show_default=True,
-    help="How many are sent at once.",
+    help="Requests in flight at the same time.",
 )
 @click.option(
     "--max-attempts",
@@ -73,39 +73,41 @@ MOST_CHARACTERS = 100_000_000
     type=click.IntRange(1, 100),
     default=3,
     show_default=True,
-    help="How often an entry is tried where the server is at capacity and its profile knows that this "
-    "creates nothing; with profile custom nobody knows, so it is tried once.",
+    help="Attempts per entry if the server is at capacity and its profile says that such an answer "
+    "creates nothing; with profile custom there is one attempt.",
 )
-@click.option("--fail-fast", is_flag=True, help="Send no new ones after the first that fails.")
-@click.option("--resume", is_flag=True, help="Go on with the batch of this folder; nothing is sent twice.")
+@click.option("--fail-fast", is_flag=True, help="Stop sending after the first failure.")
+@click.option("--resume", is_flag=True, help="Continue the batch of this folder; nothing is sent twice.")
 @common.paying
 @common.queue
-@click.option("--poll", is_flag=True, help="Wait for all of them and keep their videos.")
+@click.option("--poll", is_flag=True, help="Wait for all renders and store their videos.")
 @click.option("--download", is_flag=True, help="Also copy each video beside its JSON; implies --poll.")
-@click.option("--force", is_flag=True, help="Replace files in --out-dir that exist.")
-@click.option("--model", metavar="NAME", help="For entries that name none: auto, sora-2 or sora-2-pro.")
-@click.option("--size", metavar="WxH", help="For entries that name none.  [default: 1280x720]")
-@click.option("--seconds", metavar="N", help="For entries that name none.  [default: 4]")
+@click.option("--force", is_flag=True, help="Replace existing files in --out-dir.")
+@click.option("--model", metavar="NAME", help="Default for entries without one: auto, sora-2 or sora-2-pro.")
+@click.option("--size", metavar="WxH", help="Default for entries without one.  [default: 1280x720]")
+@click.option("--seconds", metavar="N", help="Default for entries without one.  [default: 4]")
 @click.option(
     "--purpose",
     metavar="WORD",
-    help=f"For entries that name none, of {', '.join(PURPOSES)}.  [default: draft]",
+    help=f"Default for entries without one: {', '.join(PURPOSES)}.  [default: draft]",
 )
 @click.option(
-    "--augment/--no-augment", default=True, help="Send prompts with labelled lines, or as they are."
+    "--augment/--no-augment",
+    default=True,
+    help="Append the fields to the prompts as labelled lines.  [default: augment]",
 )
 @click.option(
     "--fit",
     metavar="HOW",
-    help="Make each image match its entry's size: cover (cut), contain (blurred sides) or pad (black).",
+    help="Fit each image to its entry's size: cover (crop), contain (blurred bars) or pad (black bars).",
 )
-@click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails for all; recorded.")
+@click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails for all entries; recorded.")
 @click.option(
     "--deadline",
     "deadline_minutes",
     metavar="MINUTES",
     type=click.IntRange(0, 100_000),
-    help="Prefer models that were measured here to be ready in time.",
+    help="Prefer models whose measured renders finish within this time.",
 )
 @common.waiting
 @common.dry_run
@@ -130,10 +132,10 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     fit: str | None,
     **terms: Any,
 ) -> None:
-    """Ask for the renders of a JSONL file, each decided and recorded on its own.
+    """Request every render of a JSONL file; each is decided and recorded on its own.
 
     Entries may override model, size, seconds and purpose, and name an input_reference and an out; parts of a
-    structured prompt stand beside the prompt or under "fields". Lines that begin with # are passed over.
+    structured prompt stand beside the prompt or under "fields". Lines that begin with # are ignored.
 
     \b
     Example:
@@ -150,7 +152,7 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
     folder = BatchFolder(out_dir)
     folder.check(planned, force=force or terms["resume"])
     _say_if_tried_once(inv)
-    if not terms["resume"]:  # who goes on was told before
+    if not terms["resume"]:  # the first run printed it
         advise_batch(inv, planned)
     if dry_run:
         _preview(inv, planned, folder)
@@ -213,7 +215,7 @@ def _carry_out(
                 lambda session: run_batch(session, planned, folder, terms, watch), begins=True
             )
     except KeyboardInterrupt:
-        say("what was in flight is recorded; the same command with --resume goes on")
+        say("requests in flight are recorded; the same command with --resume continues")
         raise
     troubles = [trouble_of(inv, member, queued=terms.queue) for member in members]
     with inv.ledger() as ledger:

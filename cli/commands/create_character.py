@@ -1,4 +1,4 @@
-"""``create-character``: make a character of a short video, to appear in later renders."""
+"""``create-character``: create a character from a short video, for later renders."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ NAME_CHARACTERS = 80
 
 
 @click.command("create-character", short_help="Create a character from a short video.")
-@click.option("--name", metavar="NAME", required=True, help="What prompts will call it.")
+@click.option("--name", metavar="NAME", required=True, help="The name prompts use.")
 @click.option(
     "--video-file",
     metavar="FILE",
@@ -35,7 +35,7 @@ NAME_CHARACTERS = 80
 @common.calling
 @common.invocation
 def create_character_command(inv: Invocation, *, name: str, video_file: Path, dry_run: bool) -> None:
-    """Make a character of a short video; `create --character-id` lets it appear.
+    """Create a character from a short video; `create --character-id` uses it.
 
     \b
     Example:

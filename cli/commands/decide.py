@@ -1,4 +1,4 @@
-"""``decide``: the decision on a request, without the request being made."""
+"""``decide``: the decision on a request, without making it."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def decide_command(
     prompt: str | None,
     **asked: Any,
 ) -> None:
-    """Show what would be decided on a request, with every candidate. Records nothing, calls nothing.
+    """Show the decision on a request, with every candidate. Records nothing, calls nothing.
 
     The options are those of `create`; exit code 3 if it would be denied or held.
 

@@ -1,4 +1,4 @@
-"""``delete``: have the server delete a video; what is recorded and stored here stays."""
+"""``delete``: delete a video from the server; the record and the stored file stay."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @click.command("delete", short_help="Delete a video from the server.")
 @common.job_id
-@click.option("--reason", metavar="TEXT", help="Why; recorded.")
+@click.option("--reason", metavar="TEXT", help="Why it is deleted; recorded.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation on a terminal.")
 @common.dry_run
 @common.calling
 @common.invocation
 def delete_command(inv: Invocation, *, name: str, reason: str | None, yes: bool, dry_run: bool) -> None:
-    """Have the server delete a video; the record, and the file if it is stored here, stay.
+    """Delete a video from the server; the record and the stored file stay.
 
-    On a terminal it asks first, because the server cannot bring a video back.
+    On a terminal it asks first, because this cannot be undone.
 
     \b
     Example:

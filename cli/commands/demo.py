@@ -1,4 +1,4 @@
-"""``demo``: the main job, done once before your eyes with the very commands you would type."""
+"""``demo``: a complete demonstration with the commands you would type."""
 
 import os
 import re
@@ -28,33 +28,33 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Transcript:
-    """A stream that goes on to where it went, and into a file without colours."""
+    """A stream that writes to the original stream and, without colours, to a file."""
 
-    def __init__(self, shown: TextIO, kept: TextIO) -> None:
-        self._shown, self._kept = shown, kept
+    def __init__(self, terminal: TextIO, file: TextIO) -> None:
+        self._terminal, self._file = terminal, file
 
     def write(self, text: str) -> int:
         """Write to both."""
-        self._kept.write(_COLOUR.sub("", text))
-        return self._shown.write(text)
+        self._file.write(_COLOUR.sub("", text))
+        return self._terminal.write(text)
 
     def flush(self) -> None:
         """Flush both."""
-        self._kept.flush()
-        self._shown.flush()
+        self._file.flush()
+        self._terminal.flush()
 
     def isatty(self) -> bool:
-        """Say whether a person reads along."""
-        return self._shown.isatty()
+        """Return whether a person reads along."""
+        return self._terminal.isatty()
 
     @property
     def encoding(self) -> str:
-        """The encoding of what is shown."""
-        return self._shown.encoding
+        """The encoding of the terminal."""
+        return self._terminal.encoding
 
     def fileno(self) -> int:
-        """Return the descriptor of what is shown."""
-        return self._shown.fileno()
+        """Return the descriptor of the terminal."""
+        return self._terminal.fileno()
 
 
 @click.command("demo", short_help="Run a complete demonstration; needs no key or network.")
@@ -64,10 +64,10 @@ class Transcript:
     type=click.Path(path_type=Path, file_okay=False),
     default="demo-output",
     show_default=True,
-    help="Where everything goes.",
+    help="Folder for everything the demo makes.",
 )
 def demo_command(*, out: Path) -> None:
-    """Show the main job on our own sandbox, without key or network: decide, render, remix, refuse, verify.
+    """Demonstrate everything on the local sandbox, without key or network: decide, render, remix, verify.
 
     \b
     Example:
@@ -81,13 +81,13 @@ def demo_command(*, out: Path) -> None:
 
 @contextmanager
 def _transcript(path: Path) -> Iterator[None]:
-    shown = sys.stdout
-    with path.open("w", encoding="utf-8") as kept:
-        sys.stdout = Transcript(shown, kept)
+    terminal = sys.stdout
+    with path.open("w", encoding="utf-8") as file:
+        sys.stdout = Transcript(terminal, file)
         try:
             yield
         finally:
-            sys.stdout = shown
+            sys.stdout = terminal
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def _scenes(out: Path, trace_id: str) -> None:
     _run("replay")
     _say("6  A crash in the middle of a paid call: found again, not paid for twice")
     _crash(out)
-    _say("7  A final that somebody else has to say yes to")
+    _say("7  A final that another person has to approve")
     with environment({"SORA_SANDBOX_SECONDS": "1"}):
         _hold(out)
     _say("8  What would another policy have made of all this?")
@@ -173,7 +173,7 @@ def _crash(out: Path) -> None:
 
 
 def _run(*arguments: str, expect: ExitCode = ExitCode.DONE) -> None:
-    """Show a command and run it; the demo ends where one does not end as it must."""
+    """Show a command and run it; the demo stops if it ends with an unexpected code."""
     _show(*arguments)
     code = run([*arguments, "--format=text"])
     if code != expect:
@@ -210,7 +210,7 @@ def _farewell(out: Path) -> None:
         ("demo.txt", "what you have just read"),
     ):
         click.echo(f"  {out / name}  {what}")
-    _say("Go on from here")
+    _say("Next steps")
     click.echo(f"  export SORA_LEDGER_URL=sqlite:///{out / 'ledger.db'} SORA_LEDGER_PROFILE=sandbox")
     click.echo(f"  {command} jobs")
     click.echo(f"  {command} show {_newest_job()}")

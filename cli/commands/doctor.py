@@ -1,4 +1,4 @@
-"""``doctor``: is everything here that a render needs, and what to do where it is not."""
+"""``doctor``: check everything that a render needs, and suggest fixes."""
 
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ _STYLES = {"ok": "green", "wrong": "bold red", "skipped": "bright_black"}
 def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
     """Check profile, key, server, clock, ledger, storage and sandbox; say what to fix.
 
-    Costs nothing and records nothing. Ends with 0 if nothing is wrong, else with 1.
+    Costs nothing and records nothing. Exit code 0 if nothing is wrong, else 1.
 
     \b
     Example:

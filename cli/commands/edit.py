@@ -26,7 +26,7 @@ from render_service.assets.inputs import Material, read_source_file
     help="An MP4 to upload and change, instead of --id.",
 )
 @prompting
-@click.option("--model", metavar="NAME", help="For --video; a video of the server keeps its model.")
+@click.option("--model", metavar="NAME", help="For --video; a video on the server keeps its model.")
 @common.render
 @placing
 @common.dry_run
@@ -42,7 +42,7 @@ def edit_command(  # one parameter per option
     how: Placing,
     **asked: Any,
 ) -> None:
-    """Change a completed video, or one in a file; unlike a remix it may change several things at once.
+    """Change a completed video, or one in a file; unlike a remix, an edit may change several things.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``erase``: delete what people wrote; the record stays provable."""
+"""``erase``: erase private text; the record stays provable."""
 
 import re
 import sys
@@ -39,12 +39,12 @@ def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
     "--reason", required=True, metavar="CODE", callback=_reason, help="A code, such as subject_request."
 )
 @click.option(
-    "--older-than", metavar="DAYS", type=click.IntRange(0, 36_500), help="Only what was recorded before that."
+    "--older-than", metavar="DAYS", type=click.IntRange(0, 36_500), help="Only texts recorded before that."
 )
 @click.option("--by-actor", metavar="ACTOR", help="Only what this actor wrote.")
 @click.option("--actor", "former_actor", hidden=True, help="The former name of --by-actor.")
 @common.with_assets("Delete the stored files as well.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @common.dry_run
 @common.invocation_without_actor
 def erase_command(
@@ -110,7 +110,7 @@ def _selection(job_id: str | None, actor: str | None, older_than: int | None) ->
 
 def _confirm(planned: "Plan") -> None:
     if not sys.stdin.isatty():
-        raise click.UsageError("erasing cannot be undone: look with --dry-run, then add --yes")
+        raise click.UsageError("erasing cannot be undone: check with --dry-run, then add --yes")
     files = f" and {counted(len(planned.uris), 'file')}" if planned.files else ""
     if not click.confirm(f"Erase {counted(planned.texts, 'text')}{files} for good?", err=True):
         raise click.ClickException("nothing was erased")

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 @common.job_id
 @common.invocation
 def explain_command(inv: Invocation, *, name: str) -> None:
-    """Say what was decided on a job, why, by whose authority, and whether the record can be trusted.
+    """Explain what was decided on a job, why, by whose authority, and whether the record can be trusted.
 
     Digests, leaves and the path to the root of every record of the job are recomputed from the stored bytes;
-    exit code 10 if one does not fit. `verify` checks the whole ledger.
+    exit code 10 if one is wrong. `verify` checks the whole ledger.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``export``: evidence that leaves the house."""
+"""``export``: evidence for others."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @click.command("export", short_help="Export evidence that others can check.")
 @click.argument("job", required=False)
-@click.option("--range", "positions", metavar="A..B", help="The records of these positions.")
-@click.option("--all", "everything", is_flag=True, help="All records.")
+@click.option("--range", "positions", metavar="A..B", help="Export the records of these positions.")
+@click.option("--all", "everything", is_flag=True, help="Export all records.")
 @click.option(
     "--tiles",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="The whole log as C2SP tlog-tiles, to serve and to check with other people's tools; extends DIR.",
+    help="Export the whole log as C2SP tlog-tiles, to serve and check with other tools; extends DIR.",
 )
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The zip file to write.")
-@click.option("--without-text", is_flag=True, help="Leave private text out; the records still check.")
+@click.option("--without-text", is_flag=True, help="Omit private text; the records can still be checked.")
 @common.with_assets("Include the stored files.")
 @common.signing
 @common.by_checkpoint
-@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @common.invocation
 def export_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
@@ -50,10 +50,10 @@ def export_command(  # noqa: PLR0913  # one parameter per option
     checkpoint: Path | None,
     force: bool,
 ) -> None:
-    """Write a bundle: the records of a job, a range or everything, with all that is needed to check them.
+    """Export a bundle: the records of a job, a range or everything, with all that is needed to check them.
 
-    A bundle holds a program, verify_bundle.py, that checks it with nothing but Python and says what it
-    shows and what it does not. A bundle of a job reveals nothing about other jobs.
+    A bundle contains verify_bundle.py, which checks it with nothing but Python and says what it proves and
+    what it does not. A bundle of one job reveals nothing about other jobs.
 
     \b
     Example:
@@ -69,7 +69,7 @@ def export_command(  # noqa: PLR0913  # one parameter per option
         _export_tiles(inv, tiles, key or inv.settings.key_file)
         return
     if out is None:
-        raise click.UsageError("where to? add --out FILE, such as --out evidence.zip")
+        raise click.UsageError("name the file to write: --out FILE, such as --out evidence.zip")
     with inv.ledger() as ledger:
         wanted = bundles.Export(
             target=out,

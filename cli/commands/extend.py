@@ -14,7 +14,7 @@ from cli.options.prompt import prompting, require_prompt
 
 @click.command("extend", cls=RequestCommand, short_help="Add seconds to the end of a video.")
 @common.job_id
-@click.option("--seconds", metavar="N", help="How much to add: 4, 8, 12, 16 or 20.")
+@click.option("--seconds", metavar="N", help="Seconds to add: 4, 8, 12, 16 or 20.")
 @prompting
 @click.option("--model", metavar="NAME", help="An extension keeps its source's; naming another is denied.")
 @click.option("--size", metavar="WxH", help="An extension keeps its source's; naming another is denied.")
@@ -32,7 +32,7 @@ def extend_command(  # one parameter per option
     how: Placing,
     **asked: Any,
 ) -> None:
-    """Add seconds to the end of a completed video; the result is the whole, old and new in one file.
+    """Add seconds to the end of a completed video; the result contains the old and the new part.
 
     \b
     Example:

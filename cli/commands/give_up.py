@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @click.command("give-up", short_help="Close a job whose render never finishes.")
 @common.job_id
-@click.option("--reason", metavar="TEXT", required=True, help="Why you give it up; recorded.")
+@click.option("--reason", metavar="TEXT", required=True, help="Why it is given up; recorded.")
 @common.invocation
 def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
     """End a job whose render never finishes, or whose file never comes; no server is asked.
 
-    The estimate is booked as spent, because the server may bill it, and the job's place among the
-    running renders is freed. If the video turns up after all, `download` still stores it.
+    The estimate counts as spent, because the server may bill it, and the job no longer counts as running. If
+    the video appears later, `download` still stores it.
     For an attempt whose outcome is unknown use `reconcile`; for a job that was not submitted, `cancel`.
 
     \b
@@ -32,7 +32,7 @@ def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
       sora-ledger give-up job_01a2 --reason "the machine is gone"
     """
     if not reason.strip():
-        raise click.UsageError("--reason needs words: it is what the record says about the money")
+        raise click.UsageError("--reason must not be empty: the record explains the money with it")
 
     async def follow(session: "Session") -> "Job":
         return await give_up(session, await session.job(name), reason)

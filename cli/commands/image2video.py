@@ -52,9 +52,9 @@ def image2video_command(  # noqa: PLR0913  # one parameter per option
     timeout: float,
     **asked: Any,
 ) -> None:
-    """Take image2video's command lines: render, wait, and write VIDEO_ID.mp4 into the working folder.
+    """Accept the command lines of image2video: render, wait, and write VIDEO_ID.mp4 to the working folder.
 
-    The prompt is sent as it is typed; lengths and sizes that are not on offer are refused with the nearest.
+    The prompt is sent as typed; lengths and sizes that are not offered are refused, with the nearest offer.
 
     \b
     Example:

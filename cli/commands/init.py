@@ -1,4 +1,4 @@
-"""``init``: begin a ledger on purpose."""
+"""``init``: create a ledger explicitly."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 @click.command("init", short_help="Create a ledger, or grant a database role access to it.")
-@click.option("--role", metavar="NAME", help="PostgreSQL: the role that is to use it, and to own nothing.")
+@click.option(
+    "--role", metavar="NAME", help="PostgreSQL: the role that will use the ledger and owns nothing."
+)
 @click.option(
     "--apply/--print",
     "applies",
@@ -26,10 +28,10 @@ if TYPE_CHECKING:
 )
 @common.invocation
 def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
-    """Begin the ledger that --ledger or SORA_LEDGER_URL names; one that is there is left as it is.
+    """Create the ledger that --ledger or SORA_LEDGER_URL names; an existing one is not changed.
 
-    A role that was given the grants may add to the log and read it; it can change, delete or empty nothing
-    there. Run this as the owner of the database, and everything else as that role.
+    A role with the grants can append to the log and read it, but change, delete or truncate nothing. Run this
+    as the owner of the database, and everything else as that role.
 
     \b
     Example:
@@ -53,4 +55,4 @@ def _text(console: "Console", beginning: "Beginning") -> None:
         return
     console.print(line, markup=False)
     if beginning.applied:
-        console.print("the role has its grants: it adds to the log, and changes nothing there")
+        console.print("the role has its grants: it can append to the log, and change nothing there")

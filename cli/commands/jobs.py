@@ -1,4 +1,4 @@
-"""``jobs``: what the ledger knows."""
+"""``jobs``: the ledger's jobs."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -43,23 +43,23 @@ MOST = 1_000_000
     type=click.Choice([status.value for status in Status]),
     help="Only videos the server called queued, in_progress, completed or failed; repeatable.",
 )
-@click.option("--model", metavar="NAME", help="Only of this model, asked for or decided on.")
-@click.option("--purpose", metavar="WORD", help="Only for this purpose.")
+@click.option("--model", metavar="NAME", help="Only jobs of this model, requested or decided.")
+@click.option("--purpose", metavar="WORD", help="Only jobs for this purpose.")
 @common.by_actor("Only requests of this actor.")
 @click.option(
     "--profile", "server", cls=Renamed, old=["--on"], metavar="NAME", help="Only jobs of this server profile."
 )
 @click.option("--since", callback=common.read_moment, metavar="TIME", help="Begun at or after this time.")
 @click.option("--until", callback=common.read_moment, metavar="TIME", help="Begun before this time.")
-@click.option("--of", metavar="JOB", help="Only this job, what it was made from, and what was made from it.")
-@click.option("--tree", is_flag=True, help="Draw what was made from what.")
+@click.option("--of", metavar="JOB", help="Only this job, its sources, and the jobs derived from it.")
+@click.option("--tree", is_flag=True, help="Draw the jobs as a tree of sources and derived jobs.")
 @click.option(
     "--limit",
     metavar="N",
     type=click.IntRange(1, MOST),
     default=50,
     show_default=True,
-    help="How many at most.",
+    help="Maximum number.",
 )
 @common.invocation
 def jobs_command(  # noqa: PLR0913  # one parameter per option
@@ -105,7 +105,7 @@ def jobs_command(  # noqa: PLR0913  # one parameter per option
 
 
 def _drawn(jobs: "list[Job]") -> "list[Tree]":
-    """Draw each job that was made from none of the others, with what was made from it."""
+    """Draw each job that has no source among the others, with the jobs derived from it."""
     from rich.tree import Tree
 
     roots: list[Tree] = []

@@ -1,4 +1,4 @@
-"""``list``: what the server has."""
+"""``list``: the server's videos."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -29,12 +29,16 @@ USUAL = 20
     type=click.IntRange(0, MOST),
     default=USUAL,
     show_default=True,
-    help="How many at most, 0 to 100.",
+    help="Maximum number, 0 to 100.",
 )
 @click.option("--all", "everything", is_flag=True, help="All pages, whatever --limit says.")
 @click.option("--after", metavar="VIDEO_ID", help="Begin after this video.")
 @click.option(
-    "--order", type=click.Choice(["asc", "desc"]), default="desc", show_default=True, help="By creation."
+    "--order",
+    type=click.Choice(["asc", "desc"]),
+    default="desc",
+    show_default=True,
+    help="Order by creation time.",
 )
 @common.dry_run
 @common.calling
@@ -82,7 +86,7 @@ def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None
 
 
 def _next(page: "Page", *, limit: int | None, order: str) -> str | None:
-    """Return the command that shows the next page, asked for like this one; None where it cannot be."""
+    """Return the command for the next page; None if there is none."""
     if not page.has_more or page.last_id is None:
         return None
     limited = "" if limit in {None, USUAL} else f" --limit {limit}"

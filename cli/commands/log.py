@@ -41,10 +41,10 @@ LAST = 2**53 - 1  # no ledger has a position after this one
 @click.option(
     "--after", type=click.IntRange(0, LAST), default=0, metavar="POSITION", help="Begin after this position."
 )
-@click.option("--limit", metavar="N", type=click.IntRange(1, LAST), help="How many at most.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is appended; one JSON document a line.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print a table for spreadsheets.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the --csv table here.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, LAST), help="Maximum number.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new records; one JSON document per line.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV for spreadsheets.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the CSV to this file.")
 @common.invocation
 def log_command(  # noqa: PLR0913  # one parameter per option
     inv: Invocation,
@@ -64,8 +64,8 @@ def log_command(  # noqa: PLR0913  # one parameter per option
 ) -> None:
     """Show the records of the ledger, in order.
 
-    With --csv, one row each for a spreadsheet: a cell that one would take for a formula begins with an
-    apostrophe. A FILE begins with the mark by which spreadsheets know UTF-8.
+    With --csv, each record is a row for spreadsheets: a cell that looks like a formula begins with an
+    apostrophe, and a FILE begins with a byte order mark.
 
     \b
     Example:
@@ -90,7 +90,7 @@ def log_command(  # noqa: PLR0913  # one parameter per option
 
 def _check_csv(inv: Invocation, *, as_csv: bool, out: Path | None, follow: bool) -> None:
     if as_csv and (inv.as_json or inv.json_out):
-        raise click.UsageError("--csv and JSON are two forms of the same; give one")
+        raise click.UsageError("--csv and JSON exclude each other; give one")
     if out and not as_csv:
         raise click.UsageError("--out is for --csv; --json-out FILE writes JSON")
     if out and follow:

@@ -1,4 +1,4 @@
-"""``poll``: wait for a render, keep its video, close the job."""
+"""``poll``: wait for a render, store its video, close the job."""
 
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ def poll_command(
     copies: Copies,
     dry_run: bool,
 ) -> None:
-    """Wait for a render and keep its video; goes on wherever an earlier command stopped.
+    """Wait for a render and store its video; continues where an earlier command stopped.
 
     \b
     Example:

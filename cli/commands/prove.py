@@ -1,4 +1,4 @@
-"""``prove``: proofs that leave the house, and checking one without the ledger."""
+"""``prove``: proofs for others, and checking one without the ledger."""
 
 import json
 from pathlib import Path
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
     metavar="OLD NEW",
     nargs=2,
     type=int,
-    help="Prove that the ledger of NEW records begins with the ledger of OLD ones.",
+    help="Prove that the ledger of NEW records extends the ledger of OLD records.",
 )
 @common.signing
 @common.by_checkpoint
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the proof to this file.")
-@click.option("--force", is_flag=True, help="Replace the file of --out if it exists.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option(
     "--check",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Check a proof; needs no ledger.  Exit code 10 if it does not show what it claims.",
+    help="Check a proof; needs no ledger.  Exit code 10 if it is invalid.",
 )
 @click.option(
     "--record",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="With --check: the record's bytes, in place of those in the proof.",
+    help="With --check: the record's bytes, instead of those in the proof.",
 )
 @click.option(
     "--against",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="With --check: the old checkpoint a consistency proof begins at.",
+    help="With --check: the older checkpoint of a consistency proof.",
 )
 @common.verifier
 @common.invocation
@@ -103,8 +103,8 @@ def prove_command(  # noqa: PLR0913  # one parameter per option
         write_file(out, made.to_bytes())
     if made.head.note is None:
         say(UNSIGNED)
-    told = f"wrote {out}\n" if out else made.to_bytes().decode()
-    inv.emit(proof_document(made), lambda _: output.print_text(told, newline=False))
+    text = f"wrote {out}\n" if out else made.to_bytes().decode()
+    inv.emit(proof_document(made), lambda _: output.print_text(text, newline=False))
 
 
 def _check(
@@ -135,7 +135,7 @@ def _checked_document(checked: "Checked") -> dict[str, Any]:
     try:
         record = json.loads(checked.record) if checked.record is not None else None
     except (ValueError, RecursionError):
-        record = None  # no record of ours; the proof may still be right about it
+        record = None  # not one of our records; the proof may still be valid
     return {
         "proved": not checked.trouble,
         "signature_checked": bool(checked.signed_by),

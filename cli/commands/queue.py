@@ -1,4 +1,4 @@
-"""``queue``: what waits for a worker, and who works on what."""
+"""``queue``: the jobs that wait for a worker, and the leases."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command("queue", short_help="Show the jobs that wait for a worker.")
 @common.invocation
 def queue_command(inv: Invocation) -> None:
-    """Show how many jobs are due, for how long the oldest has been, and who works on what.
+    """Show how many jobs are due, the age of the oldest, and the workers' leases.
 
     \b
     Example:

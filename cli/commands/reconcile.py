@@ -1,4 +1,4 @@
-"""``reconcile``: find out what became of a submission whose answer was lost."""
+"""``reconcile``: find the outcome of a submission whose answer was lost."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0.0),
     default=GRACE_S,
     show_default=True,
-    help="How long an attempt must be silent before it counts as lost; 0 if you know that nothing is being "
-    "submitted. It does not shorten the wait for absence.",
+    help="Age from which an attempt counts as lost; 0 if nothing is being submitted. It does not shorten "
+    "the wait for proof of absence.",
 )
-@click.option("--video-id", metavar="ID", help="This is its video; the server is asked whether it can be.")
-@click.option("--force", is_flag=True, help="Take it although the server describes it otherwise.")
-@click.option("--absent", is_flag=True, help="Nothing was created, on your word: it may be sent again.")
+@click.option("--video-id", metavar="ID", help="Assign this video; the server is asked whether it fits.")
+@click.option("--force", is_flag=True, help="Assign it although the server describes it differently.")
+@click.option(
+    "--absent", is_flag=True, help="Declare that nothing was created; the request may be sent again."
+)
 @common.reason("How you know that; recorded with --absent.")
 @common.calling
 @common.invocation

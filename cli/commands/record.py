@@ -1,4 +1,4 @@
-"""``record``: another system's fact, in a stream of its own."""
+"""``record``: a fact from another system, in a stream of its own."""
 
 import json
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 _HELP = {
-    "video_id": "The video it is about.",
-    "status": "What the other system says of it.",
+    "video_id": "The video.",
+    "status": "Its status in the other system.",
     "progress": "0 to 100.",
-    "model": "Which model.",
-    "seconds": "How long.",
+    "model": "The model.",
+    "seconds": "Length of the clip.",
     "size": "Pixels, WxH.",
-    "prompt": "The prompt; kept apart, so that it can be erased.",
+    "prompt": "The prompt; erasable.",
     "remix_video_id": "The video it was made from.",
-    "input_reference": "What is known of the reference image; kept apart too.",
+    "input_reference": "A description of the reference image; erasable.",
     "storage_uri": "Where the file is.",
-    "webhook_event_id": "The webhook it came with; the same one is recorded once.",
+    "webhook_event_id": "Id of the webhook event; recorded once.",
 }
 
 
 def _fields(function: Any) -> Any:
-    for name, told in reversed(_HELP.items()):
+    for name, text in reversed(_HELP.items()):
         kind = click.IntRange(0, 100) if name == "progress" else str
-        function = click.option(f"--{name.replace('_', '-')}", name, metavar="VALUE", type=kind, help=told)(
+        function = click.option(f"--{name.replace('_', '-')}", name, metavar="VALUE", type=kind, help=text)(
             function
         )
     return function
@@ -49,9 +49,7 @@ def _fields(function: Any) -> Any:
     type=click.File(encoding="utf-8"),
     help="Read the fields from a JSON object instead, - is stdin; videoId and video_id are the same.",
 )
-@click.option(
-    "--event-id", metavar="ID", help="A name of yours for this fact: repeated, it is recorded once."
-)
+@click.option("--event-id", metavar="ID", help="Idempotency key: a fact with the same id is recorded once.")
 @click.option("--dry-run", is_flag=True, help="Check it and show what would be recorded.")
 @common.invocation
 def record_command(
@@ -63,7 +61,7 @@ def record_command(
     dry_run: bool,
     **fields: Any,
 ) -> None:
-    """Record another system's fact in STREAM, a name of yours such as media-renders.
+    """Record a fact from another system in STREAM, such as media-renders.
 
     \b
     Example:

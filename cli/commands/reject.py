@@ -1,4 +1,4 @@
-"""``reject``: say no to what is held."""
+"""``reject``: reject a held render or a proposed change."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @common.answer_key
 @common.invocation
 def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None) -> None:
-    """Say no to a render that another person requested and the policy holds; this closes it.
+    """Reject a render that another person requested and that the policy holds; this closes it.
 
     A proposed change of the policy or of a budget (`changes`) is rejected the same way.
 

@@ -22,7 +22,7 @@ from render_service.batches.split_remix import split_of
 @click.option("--size", metavar="WxH", help="A remix keeps its source's; naming another is denied.")
 @click.option("--seconds", metavar="N", help="A remix keeps its source's; naming another is denied.")
 @change_option
-@click.option("--split", "splits", is_flag=True, help="Make several changes as one remix each, in turn.")
+@click.option("--split", "splits", is_flag=True, help="Make several changes as a series of remixes.")
 @common.waiting
 @common.render
 @placing
@@ -44,9 +44,9 @@ def remix_command(  # noqa: PLR0913  # one parameter per option
 ) -> None:
     """Change exactly one thing in a completed video.
 
-    With --change the prompt is written from what is known of the shot, and names all that stays. With --split
-    a prompt for several changes becomes one remix each, every one of the result of the last; it waits for
-    each, and the same command with the --request-key it names goes on after anything.
+    With --change, the prompt is written from the recorded shot and names everything that stays. With --split,
+    a prompt for several changes becomes one remix per change, each of the previous result; it waits for each,
+    and the same command with the --request-key it prints continues after an interruption.
 
     \b
     Example:

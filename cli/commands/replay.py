@@ -1,4 +1,4 @@
-"""``replay``: fold all jobs again from position 1."""
+"""``replay``: rebuild every job from its records."""
 
 from typing import TYPE_CHECKING
 
@@ -27,23 +27,23 @@ def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) 
 
 @click.command("replay", short_help="Rebuild every job from its records and compare.")
 @click.option(
-    "--as-of", metavar="POSITION|TIME", callback=_position_or_time, help="Show the jobs as they stood then."
+    "--as-of", metavar="POSITION|TIME", callback=_position_or_time, help="Show the jobs as they were then."
 )
-@click.option("--swap", is_flag=True, help="Put the replayed jobs in place of the live rows.")
+@click.option("--swap", is_flag=True, help="Replace the live rows with the replayed jobs.")
 @click.option(
     "--decisions",
     "remaking",
     is_flag=True,
-    help="Make every recorded decision again instead.",
+    help="Repeat every recorded decision instead.",
 )
 @common.invocation
 def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, remaking: bool) -> None:
-    """Fold every job again from position 1 and compare with the live rows. Calls nothing, changes nothing.
+    """Rebuild every job from its records and compare with the live rows. Calls nothing, changes nothing.
 
-    With --decisions, every recorded decision is made again under the policy and catalog it cites. One that
-    comes out differently is DECISION_DRIFT; NOT_RECOMPUTABLE is one that nothing can be said of any more.
+    With --decisions, every recorded decision is repeated under the policy and catalog it cites. A different
+    result is DECISION_DRIFT; NOT_RECOMPUTABLE means that the inputs are gone.
 
-    Exit code 0 if they agree, 10 if they have drifted apart.
+    Exit code 0 if they agree, 10 with drift.
 
     \b
     Example:

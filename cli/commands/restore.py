@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="TARGET")
 @common.invocation
 def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
-    """Make the ledger TARGET, where there is none yet, from the backup FILE; verify it and print its root.
+    """Restore the backup FILE to the new ledger TARGET, verify it and print its root.
 
-    The backup of a file can be restored to a file or to PostgreSQL, that of a PostgreSQL ledger to the same
-    schema of another database. Exit code 10 if verifying finds something; see docs/keeping.md for what
-    checkpoints made after the backup say.
+    The backup of an SQLite ledger can be restored to a file or to PostgreSQL, that of a PostgreSQL ledger to
+    the same schema of another database. Exit code 10 if verification has findings.
 
     \b
     Example:

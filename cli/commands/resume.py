@@ -1,4 +1,4 @@
-"""``resume``: submit what was decided before."""
+"""``resume``: submit a job that was decided before."""
 
 import click
 
@@ -12,9 +12,9 @@ from cli.options import common
 @common.calling
 @common.invocation
 def resume_command(inv: Invocation, *, name: str) -> None:
-    """Submit a job that was decided and not sent yet: queued, approved, or known to have created nothing.
+    """Submit a job that was decided but not sent: queued, approved, or known to have created nothing.
 
-    What is sent comes from the record alone. A job that may have been submitted is never submitted again.
+    The request is built from the record alone. A job that may have been submitted is never submitted again.
 
     \b
     Example:

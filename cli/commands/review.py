@@ -1,4 +1,4 @@
-"""``review``: what somebody thinks of a video that came."""
+"""``review``: a person's verdict on a video."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,10 @@ SCORE = click.IntRange(0, 100)
     type=click.Choice(["approved", "changes_requested", "rejected"]),
     help="approved, changes_requested or rejected; the last one counts.",
 )
-@click.option("--clarity", metavar="N", type=SCORE, help="0 to 100: is it clear what is shown?")
-@click.option("--continuity", metavar="N", type=SCORE, help="0 to 100: does it fit what comes before it?")
-@click.option("--brand-fit", metavar="N", type=SCORE, help="0 to 100: does it fit who it is for?")
-@click.option("--notes", metavar="TEXT", help="Recorded with it; can be erased.")
+@click.option("--clarity", metavar="N", type=SCORE, help="0 to 100: is the content clear?")
+@click.option("--continuity", metavar="N", type=SCORE, help="0 to 100: does it match the preceding shot?")
+@click.option("--brand-fit", metavar="N", type=SCORE, help="0 to 100: does it fit the brand?")
+@click.option("--notes", metavar="TEXT", help="Notes, recorded with the review; erasable.")
 @common.invocation
 def review_command(
     inv: Invocation, *, name: str, verdict: Any, notes: str | None, **scores: int | None

@@ -1,4 +1,4 @@
-"""``sandbox``: run our own server of the Videos API."""
+"""``sandbox``: run a local server of the Videos API."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ LOOK_S = 0.1
 
 
 def _faults(_: click.Context, __: click.Parameter, specs: tuple[str, ...]) -> tuple[str, ...]:
-    """Read every fault now: a server with a plan nobody understands is not started."""
+    """Parse every fault, so that a server with an invalid plan is not started."""
     if specs:
         for spec in specs:
             try:
@@ -46,7 +46,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
     type=click.Path(path_type=Path, file_okay=False),
     default="sandbox-data",
     show_default=True,
-    help="Where jobs and clips are kept.",
+    help="Folder for jobs and clips.",
 )
 @click.option(
     "--render-seconds",
@@ -54,7 +54,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
     type=click.FloatRange(min=0),
     default=8.0,
     show_default=True,
-    help="How long a job takes, 0 allowed.",
+    help="Duration of a render; 0 is allowed.",
 )
 @click.option(
     "--media",
@@ -79,7 +79,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
 @click.option(
     "--permissive",
     is_flag=True,
-    help="Know video_123 and char_123, and take uploads that are no images: for other people's tests.",
+    help="Know video_123 and char_123, and accept uploads that are not images; for others' tests.",
 )
 @click.option(
     "--fault",
@@ -87,14 +87,14 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
     metavar="SPEC",
     multiple=True,
     callback=_faults,
-    help="Let something go wrong, such as create=kept-but-answer-lost:1; repeatable.",
+    help="Inject a fault, such as create=kept-but-answer-lost:1; repeatable.",
 )
 @click.option(
     "--profile",
     "imitates",
     metavar="NAME",
     callback=_imitated,
-    help="Behave as that server does: litellm, vllm-omni, sglang, trtllm, new-api, merge.",
+    help="Imitate a server: litellm, vllm-omni, sglang, trtllm, new-api or merge.",
 )
 def sandbox_command(  # noqa: PLR0913  # one parameter per option
     *,
@@ -130,12 +130,12 @@ def sandbox_command(  # noqa: PLR0913  # one parameter per option
     )
     try:
         data.mkdir(parents=True, exist_ok=True)
-        with _told_to_stop() as told, SandboxServer(settings, host, port) as server:
+        with _stop_signals() as signals, SandboxServer(settings, host, port) as server:
             output.print_text(f"export OPENAI_BASE_URL={server.base_url}")
             output.print_text(f"export OPENAI_API_KEY={'<the key you set>' if api_key else 'sandbox'}")
             output.note("serving until Ctrl-C; paste the two lines into another shell")
-            while not told:
-                time.sleep(LOOK_S)  # a signal that another thread gets wakes no lock of this one
+            while not signals:
+                time.sleep(LOOK_S)  # a signal delivered to another thread does not wake a lock of this one
     except OSError as error:
         number = error.errno or 0  # below 0 for a host that is not found, which has words of its own
         reason = os.strerror(number) if number > 0 else error.strerror or str(error)
@@ -144,13 +144,13 @@ def sandbox_command(  # noqa: PLR0913  # one parameter per option
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[list[int]]:
-    """Yield a list that SIGINT and SIGTERM add to; whoever reads the two lines may send one at once."""
-    told: list[int] = []
+def _stop_signals() -> Iterator[list[int]]:
+    """Yield a list that SIGINT and SIGTERM append to; a signal may come as soon as the lines are printed."""
+    signals: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda got, _: told.append(got)) for number in numbers]
+    before = [signal.signal(number, lambda number, _: signals.append(number)) for number in numbers]
     try:
-        yield told
+        yield signals
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""``serve``: receive webhooks, and say how things are, over HTTP."""
+"""``serve``: receive webhooks, and serve health checks and metrics."""
 
 import contextlib
 from typing import TYPE_CHECKING
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @click.command("serve", short_help="Receive webhooks; serve health checks and metrics.")
 @common.listening(port=8780)
-@click.option("--no-webhooks", is_flag=True, help="Receive none: only /healthz, /readyz and /metrics.")
+@click.option("--no-webhooks", is_flag=True, help="Serve only /healthz, /readyz and /metrics.")
 @common.calling
 @common.invocation
 def serve_command(inv: Invocation, *, host: str, port: int, no_webhooks: bool) -> None:
     """Receive webhooks at POST /webhooks/PROFILE, each event recorded once; /healthz, /readyz, /metrics.
 
-    Deliveries are checked with the secrets in SORA_LEDGER_WEBHOOK_SECRETS, or for one more profile in
-    SORA_LEDGER_WEBHOOK_SECRETS_PROFILE; several, while one replaces another, are separated by commas.
-    Ctrl-C or SIGTERM ends it once what came in is recorded.
+    Deliveries are checked with the secrets in SORA_LEDGER_WEBHOOK_SECRETS, or for another profile in
+    SORA_LEDGER_WEBHOOK_SECRETS_PROFILE; during a rotation, separate them with commas. Ctrl-C or SIGTERM stops
+    the server after received events are recorded.
 
     \b
     Example:

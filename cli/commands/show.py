@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @common.job_id
 @common.invocation
 def show_command(inv: Invocation, *, name: str) -> None:
-    """Show one job: what was asked, what was decided and why, and every record of it.
+    """Show one job: the request, the decision and its reasons, and every record.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``spend``: what was spent, what is reserved, what is left."""
+"""``spend``: money spent, reserved and left."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +31,16 @@ BY = ("model", "purpose", "actor", "day", "budget")
     type=click.Choice(BY),
     default="model",
     show_default=True,
-    help=f"In parts: {', '.join(BY)}.",
+    help=f"Group by {', '.join(BY)}.",
 )
-@click.option("--since", callback=common.read_moment, metavar="TIME", help="Only of renders asked for since.")
+@click.option(
+    "--since", callback=common.read_moment, metavar="TIME", help="Only renders requested since this time."
+)
 @common.invocation
 def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
-    """Show what is reserved and settled, and what the budgets have left. Reads the ledger only.
+    """Show reserved and settled money, and what the budgets have left. Reads the ledger only.
 
-    Settled is what was reported, or the estimate where nobody reported; reserved may still be spent.
+    Settled is the reported cost, or the estimate if none was reported; reserved may still be spent.
 
     \b
     Example:

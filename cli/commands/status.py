@@ -1,4 +1,4 @@
-"""``status``: where a job stands; asks the server only while it is running."""
+"""``status``: the state of a job; the server is asked only while it is running."""
 
 from typing import TYPE_CHECKING
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @click.command("status", short_help="Show the state of a job.")
 @common.job_id
-@click.option("--offline", is_flag=True, help="Say what the ledger knows; ask no server.")
+@click.option("--offline", is_flag=True, help="Show what the ledger knows; ask no server.")
 @common.dry_run
 @common.calling
 @common.invocation
 def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) -> None:
-    """Say where a job stands; a running one is looked at on the server first.
+    """Show the state of a job; a running job is refreshed from the server first.
 
-    A video that only the server knows is adopted, as by `poll`, `download` and `delete`.
+    A video that only the server knows is adopted, as with `poll`, `download` and `delete`.
 
     \b
     Example:

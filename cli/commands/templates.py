@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     "filled",
     metavar="BLANK=TEXT",
     multiple=True,
-    help="Fill a blank of the template; repeatable. What stays blank is asked for by `create`.",
+    help="Fill a blank of the template; repeatable. `create` asks for the remaining blanks.",
 )
-@click.option("--example", is_flag=True, help="Fill every other blank with its example.")
+@click.option("--example", is_flag=True, help="Fill the remaining blanks with their examples.")
 @common.invocation
 def templates_command(inv: Invocation, *, name: str | None, filled: tuple[str, ...], example: bool) -> None:
     """List the templates, or print one as a structured prompt to save and fill.

@@ -1,4 +1,4 @@
-"""``verify``: say whether the record is intact."""
+"""``verify``: check that the record is intact."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     "--against",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A checkpoint kept elsewhere: also finds a tail that was cut or rewritten.",
+    help="A checkpoint kept elsewhere; finds a removed or rewritten tail too.",
 )
 @common.verifier
 @click.option(
     "--since",
     metavar="POSITION",
     type=int,
-    help="Check what was recorded after this position, and the jobs that go on; takes the rest as it is.",
+    help="Check only the records after this position, and the jobs that continue there.",
 )
 @common.with_assets("Also check the digest of every stored file.")
 @common.invocation
@@ -41,8 +41,8 @@ def verify_command(
 ) -> None:
     """Recompute every digest, leaf, root, transition and job row from the stored bytes.
 
-    Exit code 0 if all is as it must be, 10 with findings. Somebody who may write the ledger can make it
-    anew, and it will be intact: only --against a checkpoint kept elsewhere shows that.
+    Exit code 0 if the record is intact, 10 with findings. A ledger that was rebuilt from scratch is intact as
+    well; only --against a checkpoint kept elsewhere shows that it was replaced.
 
     \b
     Example:
@@ -83,10 +83,10 @@ def _text(console: "Console", checked: "Checked") -> None:
         if checked.held:
             by = f", signed by {printable(', '.join(checked.signed_by))}" if checked.signed_by else ""
             held = counted(checked.held.size, "record")
-            console.print(f"goes on from the checkpoint of {held}{by}", markup=False)
+            console.print(f"extends the checkpoint of {held}{by}", markup=False)
         if checked.files is not None:
             files = counted(checked.files, "stored file")
             console.print(f"{files} checked: each as recorded, or let go as recorded")
         return
     show_findings(console, report)
-    console.print("keep this file as it is: it is the evidence")
+    console.print("keep this file unchanged: it is the evidence")

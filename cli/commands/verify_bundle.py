@@ -1,4 +1,4 @@
-"""``verify-bundle``: check evidence that somebody else exported."""
+"""``verify-bundle``: check evidence exported by others."""
 
 from pathlib import Path
 
@@ -18,17 +18,17 @@ from render_service.evidence.bundles import check_received
     "--checkpoint",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A checkpoint you hold, of the same size as the bundle's.",
+    help="Your own checkpoint of the same size as the bundle's.",
 )
 @common.verifier
 @common.invocation
 def verify_bundle_command(
     inv: Invocation, *, file: Path, checkpoint: Path | None, verifier: tuple[str, ...]
 ) -> None:
-    """Check a bundle as the verify_bundle.py in it would, and say what it shows and what it does not.
+    """Check a bundle like the verify_bundle.py in it, and say what it proves and what it does not.
 
-    The bundle is taken for hostile: nothing is unpacked and nothing in it is run. Needs no ledger. Exit
-    code 0 if nothing is wrong with it, 10 if something is, 2 if it is no bundle.
+    The bundle is treated as hostile: nothing is unpacked and nothing in it is run. Needs no ledger. Exit
+    code 0 if the bundle is valid, 10 with findings, 2 if the file is not a bundle.
 
     \b
     Example:

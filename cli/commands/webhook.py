@@ -144,7 +144,7 @@ def _register(inv: Invocation, url: str, name: str) -> None:
 def _rotate(inv: Invocation, endpoint_id: str, *, keep_old: bool) -> None:
     _show_secret(inv, _ask(inv, lambda client: rotate(client, endpoint_id, keep_old=keep_old)))
     if keep_old:
-        say("the server signs with both for 24 hours: give `serve` the new one beside the old, new,old")
+        say("the server signs with both for 24 hours: give `serve` both, as new,old")
     else:
         say("the old secret is void: what is delivered before `serve` has the new one is refused")
 

@@ -28,25 +28,23 @@ LISTED = 20
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The policy to try; it does not become active.",
+    help="The policy to try; it is not activated.",
 )
 @click.option(
     "--catalog",
     "catalog_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A catalog to try with it.  [default: the one each decision cites]",
+    help="A catalog to try with it.  [default: the one of each decision]",
 )
-@click.option(
-    "--since", callback=common.read_moment, metavar="TIME", help="Only what was decided since then."
-)
+@click.option("--since", callback=common.read_moment, metavar="TIME", help="Only decisions since this time.")
 @common.invocation
 def what_if_command(
     inv: Invocation, *, policy_file: Path, catalog_file: Path | None, since: str | None
 ) -> None:
-    """Show which past decisions would come out differently under another policy, and what that costs.
+    """Show which past decisions another policy would change, and what that costs.
 
-    Every job counts once, by the first decision on it. Nothing is recorded and nothing changes.
+    Every job counts once, with its first decision. Nothing is recorded and nothing changes.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``whynot``: why a request was refused, and what to type now."""
+"""``whynot``: why a request was denied, and what to type now."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 @common.job_id
 @common.invocation
 def whynot_command(inv: Invocation, *, name: str) -> None:
-    """Say what stood in the way of a job: each candidate with its gates, and the commands to type instead.
+    """Explain why a job was denied: each candidate with its gates, and the commands to type instead.
 
-    For a failed render it shows the reason and the command that requests it again; for an allowed job,
-    why no other model was chosen.
+    For a failed render it shows the reason and the command that requests it again; for an allowed job, why
+    no other model was chosen.
 
     \b
     Example:

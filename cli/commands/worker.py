@@ -1,4 +1,4 @@
-"""``worker``: do what is due, until told to stop."""
+"""``worker``: work on due jobs until stopped."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, MOST_AT_ONCE),
     default=100,
     show_default=True,
-    help="Jobs in hand at the same time.",
+    help="Jobs at the same time.",
 )
 @click.option(
     "--interval",
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0.1, 3_600),
     default=10.0,
     show_default=True,
-    help="Between two looks at a running render.",
+    help="Polling interval for a running render.",
 )
 @click.option(
     "--lease",
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(1, 3_600),
     default=60.0,
     show_default=True,
-    help="After which others take over the jobs of a worker that stalls.",
+    help="Time after which other workers take over the jobs of a stalled one.",
 )
 @click.option(
     "--grace",
@@ -50,28 +50,31 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 86_400),
     default=GRACE_S,
     show_default=True,
-    help="After which the answer to an attempt that was cut off is searched for, as by `reconcile`.",
+    help="Age at which an interrupted attempt is reconciled.",
 )
 @click.option(
     "--per-minute",
     metavar="MODEL=N",
     multiple=True,
-    help="Requests per minute for a model, of all workers together; give each the same.",
+    help="Requests per minute for a model, all workers together; set the same on each.",
 )
 @click.option(
-    "--running", metavar="MODEL=N", multiple=True, help="Jobs of a model that may run at once; the same."
+    "--running",
+    metavar="MODEL=N",
+    multiple=True,
+    help="Running jobs of a model, all workers together; set the same on each.",
 )
-@click.option("--drain", is_flag=True, help="End once nothing is due, waiting or held by a worker.")
+@click.option("--drain", is_flag=True, help="Exit when no job is due, waiting or leased.")
 @common.calling
 @common.invocation
 def worker_command(
     inv: Invocation, *, per_minute: tuple[str, ...], running: tuple[str, ...], **rest: Any
 ) -> None:
-    """Do what is due: submit what was queued, watch what runs, store what is done, find what was lost.
+    """Work on due jobs: submit queued ones, observe running ones, store videos, find lost submissions.
 
     Any number of workers share one ledger; on PostgreSQL they may run on several machines. `create --queue`
-    and an approval leave jobs to them, and they take up what a crashed command left behind. SIGTERM or Ctrl-C
-    finishes or hands back what is in hand, within ten seconds.
+    and an approval leave jobs to them, and they continue what a crashed command left. SIGTERM or Ctrl-C ends
+    a worker within ten seconds; it finishes or hands back its jobs.
 
     \b
     Example:

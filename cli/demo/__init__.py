@@ -1,1 +1,1 @@
-"""What `demo` needs besides the commands it shows."""
+"""The parts of `demo` that are not commands."""

@@ -1,4 +1,4 @@
-"""The demo's crash: a paid create whose answer is held back, a process that is killed, and no second bill."""
+"""The demo's crash: a paid create whose answer is delayed, a killed process, and no second bill."""
 
 import json
 import os
@@ -23,7 +23,7 @@ FAULT = f"create=kept-but-slow@{HELD_BACK_S}:1"
 
 @contextmanager
 def forgetful_server(out: Path) -> "Iterator[SandboxServer]":
-    """Run a server that carries out the next create and keeps its answer back; make it the server."""
+    """Run a server that delays the answer to the next create; make it the server in use."""
     settings = SandboxSettings(out / "sandbox-2", render_seconds=RENDER_SECONDS, faults=(FAULT,))
     with SandboxServer(settings) as server:
         ours = {
@@ -37,7 +37,7 @@ def forgetful_server(out: Path) -> "Iterator[SandboxServer]":
 
 @contextmanager
 def environment(ours: dict[str, str]) -> Iterator[None]:
-    """Set variables of the environment for a while."""
+    """Set environment variables in this context."""
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:
@@ -51,7 +51,7 @@ def environment(ours: dict[str, str]) -> Iterator[None]:
 
 
 def killed_in_the_call(server: "SandboxServer", arguments: list[str]) -> None:
-    """Run a command as a process, and kill it when the server has created the video and not yet said so."""
+    """Run a command as a process, and kill it once the server has created the video but not answered."""
     already = created(server)
     process = subprocess.Popen(  # noqa: S603  # our own program
         [sys.executable, "-m", "cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""The demo's people: keys for Maria and Ana, a policy that wants Maria's word on finals, one to try out."""
+"""The demo's policies: one that requires Maria's signature on finals, and one to try out."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +24,7 @@ DEAR_DRAFTS = 'draft = [{ model = "sora-2", fit = 40 }, { model = "sora-2-pro", 
 
 
 def write_team_policy(path: Path, maria: Path, ana: Path) -> None:
-    """Write the packaged policy with a rule that wants people for finals, and with these people's keys."""
+    """Write the packaged policy with an approval rule for finals and the keys of both people."""
     named = _packaged().replace('name = "default"', 'name = "team"')
     path.write_text(
         named + RULE.format(maria=read_verifier(str(maria)), ana=read_verifier(str(ana))), encoding="utf-8"
@@ -32,7 +32,7 @@ def write_team_policy(path: Path, maria: Path, ana: Path) -> None:
 
 
 def write_dear_policy(path: Path) -> None:
-    """Write the packaged policy with drafts on the dearer model."""
+    """Write the packaged policy with drafts on the more expensive model."""
     lines = (DEAR_DRAFTS if line.startswith("draft =") else line for line in _packaged().splitlines())
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -1,1 +1,1 @@
-"""Steps that several commands share: submit, wait, finish, answer an approval, end with a code."""
+"""Steps that several commands share: advise, submit, wait, finish, answer an approval, exit."""

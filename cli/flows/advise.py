@@ -1,7 +1,7 @@
-"""What is said about a request before it is placed: what is missing, what could be better, the guardrails.
+"""Before a request is placed: questions about what is missing, advice, and the guardrails.
 
-Only what is missing stops anything. On a terminal it is asked for; elsewhere it is an error. Advice and
-guardrails go to stderr and block nothing; a policy may require ``--attest``, and that is its to say.
+Only a missing detail stops a request: on a terminal it is asked for, elsewhere it is an error. Advice and
+guardrails go to stderr and block nothing; a policy may require ``--attest``.
 """
 
 import shutil
@@ -54,17 +54,17 @@ def advised_request(
 
 
 def advise_batch(inv: Invocation, planned: "Sequence[Planned]") -> None:
-    """Say what could be better in the entries of a batch, each thing once with its lines."""
+    """Print advice on the entries of a batch, each piece once with its lines."""
     lines: dict[Advice, list[int]] = {}
-    for each in planned:
-        for advice in advise(each.request):
-            lines.setdefault(advice, []).append(each.entry.line)
-    for advice, found in lines.items():
+    for item in planned:
+        for advice in advise(item.request):
+            lines.setdefault(advice, []).append(item.entry.line)
+    for advice, numbers in lines.items():
         if inv.log.quiet:
-            say(f"advice ({_named(found)}): {advice.message}")
+            say(f"advice ({_named(numbers)}): {advice.message}")
         else:
             inv.log.warning(
-                "prompt.advice", code=advice.code, field=advice.field, message=advice.message, lines=found
+                "prompt.advice", code=advice.code, field=advice.field, message=advice.message, lines=numbers
             )
     _remind(inv, planned[0].request)
 
@@ -76,25 +76,25 @@ def _named(lines: list[int]) -> str:
 
 
 def _remind(inv: Invocation, request: RenderRequest) -> None:
-    """Show the guardrails to who has neither confirmed them nor asked for anything before."""
+    """Show the guardrails to a person who has neither confirmed them nor requested anything before."""
     if not request.attested and not _has_asked_before(inv):
         _show_guardrails(inv)
 
 
 def _ask(questions: tuple[Question, ...]) -> str:
-    """Ask the first question on a terminal; elsewhere say all of them and give up."""
+    """Ask the first question on a terminal; elsewhere raise an error that lists all of them."""
     if sys.stdin.isatty() and sys.stderr.isatty():
         try:
             return str(click.prompt(questions[0].question, prompt_suffix=" ", err=True))
         except click.Abort:
-            say("")  # what comes next begins a line
+            say("")  # the next output begins a line
             raise
-    asked = "; ".join(question.question for question in questions)
-    raise click.UsageError(f"{asked} (say it in the prompt; on a terminal you would be asked)")
+    text = "; ".join(question.question for question in questions)
+    raise click.UsageError(f"{text} (say it in the prompt; on a terminal you would be asked)")
 
 
 def _has_asked_before(inv: Invocation) -> bool:
-    """Say whether this ledger has a request of this actor, to whom the guardrails were shown then."""
+    """Return whether this ledger has a request of this actor, who was shown the guardrails then."""
     where = RecordFilter(type=RenderRequested.type, actor=inv.settings.actor)
     try:
         with inv.ledger() as ledger:
@@ -108,8 +108,8 @@ def _show_guardrails(inv: Invocation) -> None:
         inv.log.info("guardrails.shown", rules=[guardrail.rule for guardrail in GUARDRAILS])
         return
     width = shutil.get_terminal_size().columns
-    say("What nobody may ask for, whatever the server:")
+    say("Never allowed, on any server:")
     for guardrail in GUARDRAILS:
         say(click.wrap_text(f"{guardrail.rule} {guardrail.meaning}", width, "  - ", "    "))
-    say("This is shown until a request of yours is recorded. --attest records:")
+    say("This is shown until your first request is recorded. --attest records:")
     say(f'  "{ATTESTATION}"')

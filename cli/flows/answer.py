@@ -1,4 +1,4 @@
-"""What approve and reject share: the key, the answer, and what is told of it."""
+"""What approve and reject share: the key, the answer, and its output."""
 
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -38,7 +38,7 @@ def answer_and_show(
 ) -> Job:
     """Answer for the job called `name`, signed with `key` if there is one; return the job after it.
 
-    What came of it is emitted, unless the job goes on and `silent` leaves that to who goes on with it.
+    The result is emitted, unless the job was allowed and `silent` leaves that to the caller.
     """
     signer = read_key(key)
 

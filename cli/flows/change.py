@@ -1,4 +1,4 @@
-"""``remix --change KEY=VALUE``: the prompt of a remix, written from what is known of the shot."""
+"""``remix --change KEY=VALUE``: the prompt of a remix, written from the recorded shot."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ change_option = click.option(
     "changes",
     metavar="KEY=VALUE",
     multiple=True,
-    help=f"Change one line of the shot, known from its request: {', '.join(NAMES)}.",
+    help=f"Change one line of the recorded shot: {', '.join(NAMES)}.",
 )
 
 
@@ -28,8 +28,8 @@ def changed(
 ) -> tuple[str, dict[str, Any]]:
     """Return prompt and options of the remix of the video called `name` that makes `changes`.
 
-    Several changes, and one of what a remix keeps, are asked for as they are: the decision denies them with
-    what to do instead.
+    Several changes, or a change of what a remix keeps, are passed on: the decision denies them and names
+    the alternative.
     """
     given = dict(map(_pair, changes))
     if len(given) < len(changes):

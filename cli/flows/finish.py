@@ -1,4 +1,4 @@
-"""What commands that follow a render share: waiting for it, keeping its files, and telling how it stands."""
+"""What commands that follow a render share: waiting, storing its files, and showing the result."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +57,7 @@ class Wishes:
 
 
 def raise_trouble(finished: "Finished") -> None:
-    """Raise what kept a job from more; where that was the loss of its video, say it and exit with 4."""
+    """Raise the error that stopped a job; if its video was lost, print that and exit with 4."""
     if finished.trouble is None:
         return
     if finished.job.state is State.LOST:
@@ -68,7 +68,7 @@ def raise_trouble(finished: "Finished") -> None:
 
 @dataclass(frozen=True)
 class Finished:
-    """A job as the command leaves it, the copies that were made, and what kept it from more."""
+    """A job as the command leaves it, the copies that were made, and the error that stopped it."""
 
     job: Job
     copies: Sequence[Path]
@@ -79,17 +79,17 @@ class Finished:
         return inv.job_document(self.job) | {"files": [str(path) for path in self.copies]}
 
     def show(self, console: "Console", inv: Invocation) -> None:
-        """Print the job, and where the copies are."""
+        """Print the job and the paths of its copies."""
         show_job(console, self.job, inv.settings.place_url)
         for path in self.copies:
             console.print(f"wrote {path}", markup=False)
 
 
 async def finish(session: "Session", job: Job, wishes: Wishes) -> Finished:
-    """Wait for `job`, store its video, and copy out what is wished for.
+    """Wait for `job`, store its video, and make the copies.
 
-    A waiting time that is over, and any other trouble, is returned with the job as it stands then: it was
-    paid for, and whoever asked needs its id.
+    A timeout or any other error is returned with the job in its current state: it was paid for, and the
+    caller needs its id.
     """
     interval_s, timeout_s = wishes.interval_s, wishes.timeout_s
     copies: list[Path] = []

@@ -1,4 +1,4 @@
-"""How a command ends on a job that is not as it was asked for: the code of its state, and the way out."""
+"""How a command ends for a job that did not succeed: the exit code of its state, and the way out."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 _WAYS_OUT = {
-    State.REFUSED: "somebody refused it; `sora-ledger show {id}` says who, and why",
-    State.FAILED: "the server failed to render it ({code}); `sora-ledger show {id}` has its words",
-    State.LOST: "its video can no longer be had; render it again",
-    State.ABANDONED: "somebody gave it up; `sora-ledger show {id}` says why",
+    State.REFUSED: "it was rejected; `sora-ledger show {id}` says by whom and why",
+    State.FAILED: "the server failed to render it ({code}); `sora-ledger show {id}` shows its message",
+    State.LOST: "its video is no longer available; render it again",
+    State.ABANDONED: "it was given up; `sora-ledger show {id}` says why",
     State.SUBMITTING: "a submission is under way or was cut off, so a video may exist: "
     "`sora-ledger reconcile {id}` looks for it; nothing is sent again",
 }
 
 _WITH_A_KEY = (
     "the same command with the same --request-key tries again",
-    "this request is closed: to ask again, take another --request-key",
+    "this request is closed: to request it again, use another --request-key",
 )
 
 
 def end(inv: Invocation, job: Job, *, told: bool = False) -> None:
-    """Exit with the job's code, after a line that says the way out where it is not 0 and was not `told`."""
+    """Exit with the job's code unless it is 0, after an error that names the way out, unless `told`."""
     code = of_job(job)
     if code is ExitCode.DONE:
         return
@@ -41,7 +41,7 @@ def end(inv: Invocation, job: Job, *, told: bool = False) -> None:
 
 
 def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
-    """Say why `job` stands where it does and what now: `again` where it may be sent, `over` where not."""
+    """Return why `job` is in its state and what to do: `again` if it may be sent again, else `over`."""
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
 
@@ -59,7 +59,7 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
 
 
 _AGAIN = "--resume tries again"
-_OVER = "it is closed: to ask again, put it into another batch"
+_OVER = "it is closed: to request it again, use another batch"
 
 
 def code_of(member: "Member") -> ExitCode:
@@ -72,17 +72,17 @@ def code_of(member: "Member") -> ExitCode:
 
 
 def trouble_of(inv: Invocation, member: "Member", *, queued: bool = False) -> str | None:
-    """Say what kept an entry from its video; None if nothing did, or it was `queued` on purpose."""
+    """Return why an entry has no video; None if it has one, or was `queued` on purpose."""
     if member.error is not None:
         return str(member.error)
     if member.has_failed:
         return way_out(inv, member.job, _AGAIN, _OVER)
     was_left = member.job.state is State.DECIDED and not queued
-    return "not sent, because another failed (--fail-fast); --resume goes on" if was_left else None
+    return "not sent, because another failed (--fail-fast); --resume continues" if was_left else None
 
 
 def say_troubles(members: "Sequence[Member]", troubles: Sequence[str | None]) -> None:
-    """List the entries that did not come to a video, by line."""
+    """Print the entries that have no video, by line."""
     for member, trouble in zip(members, troubles, strict=True):
         if trouble is not None:
             job, line = member.job, member.planned.entry.line

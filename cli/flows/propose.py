@@ -1,4 +1,4 @@
-"""Changes of policy and budgets that wait for approval: proposing, answering, and what is shown of them."""
+"""Changes of policy and budgets that wait for approval: proposing, answering and showing them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ CHANGE = "change_"
 
 
 def propose(inv: Invocation, make: "Callable[[Office], Proposed]") -> None:
-    """Propose a change, show it, and end as what is held ends, saying who has to approve it."""
+    """Propose a change, show it, and exit like a held request, naming who has to approve it."""
     with _writing(inv) as ledger:
         proposed = make(_office(inv, ledger))
         _show(inv, ledger, proposed, proposed.event.approvals_needed)
@@ -32,8 +32,8 @@ def propose(inv: Invocation, make: "Callable[[Office], Proposed]") -> None:
 
 
 def answer_change(inv: Invocation, answer: "Callable[[Office], Outcome]") -> None:
-    """Answer for a proposed change and show what came of it."""
-    inv.ledger().close()  # says what is wrong if there is no ledger
+    """Answer a proposed change and show the result."""
+    inv.ledger().close()  # reports a missing ledger
     with _writing(inv) as ledger:
         outcome = answer(_office(inv, ledger))
         _show(inv, ledger, outcome.proposed, outcome.needed)

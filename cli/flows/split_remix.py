@@ -1,4 +1,4 @@
-"""``remix --split``: the remixes as they would be, or how far they came and the command that goes on."""
+"""``remix --split``: the remixes as they would be, or how far they came and the command that continues."""
 
 import shlex
 from dataclasses import replace
@@ -81,14 +81,14 @@ def remix_split(
     interval_s: float,
     timeout_s: float,
 ) -> None:
-    """Make the remixes of `split` and emit how far they came; ends with the code of the last job."""
+    """Make the remixes of `split` and emit how far they came; end with the code of the last job."""
     job_id = job_of(inv, name).job_id
     advised = _advised(inv, job_id, split, options)
     fields = dict(advised[-1].fields)
     split = replace(split, prompts=tuple(request.prompt for request in advised), fields=fields)
     catalog = inv.rules.catalog
     count = len(split.prompts)
-    say(f"{count} remixes, one after the other; --request-key {split.key} goes on after an interruption")
+    say(f"{count} remixes, one after the other; --request-key {split.key} continues after an interruption")
 
     def request_from(source: Source, profile: str, prompt: str, key: str) -> RenderRequest:
         values = options | {"prompt": prompt, "fields": split.fields, "request_key": key}
@@ -117,7 +117,7 @@ def remix_split(
 def next_command(progress: "Progress") -> str | None:
     """Return the command for what was not done, from the last video there is.
 
-    None where all of it was, and where the last render goes on: asked for anew it would be paid for twice.
+    None if all were done, or if the last render still runs: requested again, it would be paid for twice.
     """
     rest = progress.rest
     if not rest or progress.trouble:
@@ -134,7 +134,7 @@ def _text(console: "Console", progress: "Progress", document: dict[str, Any]) ->
         show_placed(console, placed, waiting=True)
     undone = f"not done: {len(document['rest'])} of {document['remixes']}"
     if progress.trouble:
-        console.print(f"{undone}; the same command with --request-key {document['request_key']} goes on")
+        console.print(f"{undone}; the same command with --request-key {document['request_key']} continues")
     elif document["next"]:
-        console.print(f"{undone}; once the reason is gone:")
+        console.print(f"{undone}; once the cause is fixed:")
         console.print(f"  {document['next']}", markup=False)

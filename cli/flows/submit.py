@@ -1,4 +1,4 @@
-"""Request, decide and submit: the steps that every command shares that asks for a new render."""
+"""Request, decide and submit: the steps that the commands for new renders share."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ def list_models(inv: Invocation) -> None:
 def place_and_show(
     inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool, how: Placing
 ) -> None:
-    """Place a request that needs nothing from the ledger, and emit what came of it."""
+    """Place a request that needs nothing from the ledger, and emit the result."""
     if dry_run:
         show_preview(inv, request, material, how)
         return
@@ -54,14 +54,14 @@ def place_and_show(
 
 
 def end_placed(inv: Invocation, placed: "Placed") -> None:
-    """Exit as the job stands, after saying why an override was not honoured."""
+    """Exit with the code of the job, after reporting an override that was refused."""
     if placed.override_refused:
         say(f"Error: {placed.override_refused}")
     ruled = placed.job.state in {State.DENIED, State.HELD}
     end(inv, placed.job, told=ruled and inv.shows_text)
 
 
-def request_of(  # noqa: PLR0913  # what becomes something else on the way
+def request_of(  # noqa: PLR0913  # options that are converted on the way
     inv: Invocation,
     *,
     prompt: str | None,
@@ -73,7 +73,7 @@ def request_of(  # noqa: PLR0913  # what becomes something else on the way
     promotes: str | None = None,
     **asked: Any,
 ) -> tuple[RenderRequest, Material]:
-    """Return the request the options describe, and its files."""
+    """Return the request that the options describe, and its files."""
     values, material = gather(
         extra, inv.rules.catalog, model=model, size=size, seconds=seconds, input_reference=input_reference
     )
@@ -95,7 +95,7 @@ def promoted_job(inv: Invocation, name: str) -> str:
 
 
 def place_in_session(inv: Invocation, request: RenderRequest, material: Material, how: Placing) -> "Placed":
-    """Decide, record, and submit unless it is to be queued."""
+    """Decide, record and, unless it is queued, submit the request."""
     return inv.session(
         lambda session: place(session, request, material, queue=how.queue, override=how.override),
         begins=True,
@@ -105,7 +105,7 @@ def place_in_session(inv: Invocation, request: RenderRequest, material: Material
 def show_preview(
     inv: Invocation, request: RenderRequest, material: Material, how: Placing | None = None
 ) -> None:
-    """Emit what would happen; exit 3 if it would be denied."""
+    """Emit the decision and the request without recording them; exit 3 if it would be denied."""
     override = how.override if how else None
     seen = preview(inv.settings, request, material, override, even_if_retired=inv.even_if_retired)
     document = seen.document(request)
@@ -136,7 +136,7 @@ def placed_document(inv: Invocation, placed: "Placed", request: RenderRequest | 
 def show_placed(
     console: "Console", placed: "Placed", request: RenderRequest | None = None, *, waiting: bool = False
 ) -> None:
-    """Print the decision, the job, and what to type next unless somebody is `waiting` for it already."""
+    """Print the decision, the job and, unless a command is `waiting` for it already, the next command."""
     if placed.repeated and request is not None:
         console.print("this request key was used before: this is the same job")
     job = placed.job

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def job_of(inv: Invocation, name: str) -> Job:
-    """Return the job called `name`; what only the server knows is adopted, and begins a ledger if need be."""
+    """Return the job of `name`; a video that only the server has is adopted, into a new ledger if needed."""
     try:
         with inv.ledger() as ledger:
             return ledger.job(name)
@@ -37,7 +37,7 @@ def job_of(inv: Invocation, name: str) -> Job:
 
 
 def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
-    """Ask the server, and only if it has the video record anything; else say both: `unknown`, and why not."""
+    """Ask the server and adopt the video if it exists; else raise `unknown` with the server's answer."""
     try:
         seen = finished(look_up(inv.settings, inv.trace, name, even_if_retired=inv.even_if_retired))
     except VideoNotFound as absent:
@@ -46,7 +46,7 @@ def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
         BadInput,
         SettingsUnusable,
         OperationUnsupported,
-    ):  # no server could be asked
+    ):  # there is no server to ask
         raise unknown from None
 
     async def record(session: "Session") -> Job:
@@ -57,7 +57,7 @@ def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
 
 
 def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
-    """Emit the request that would be made for one video; an unknown video id is taken as it is."""
+    """Emit the request that would be sent for one video; an unknown video id is used as it is."""
     from render_service.submission.preview import address  # noqa: PLC0415
     from render_service.submission.sources import video_in  # noqa: PLC0415
 
@@ -77,12 +77,12 @@ def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "
 
 
 def check_variants(settings: Settings, profile_name: str | None, variants: Sequence[Variant]) -> None:
-    """Refuse what the server of the profile cannot give, before anything is sent; the message says why."""
+    """Refuse variants that the server of the profile does not offer, before anything is sent."""
     beside_the_video = [variant for variant in variants if variant is not Variant.VIDEO]
     if beside_the_video:
         check_offered(settings, profile_name, *beside_the_video)
 
 
 def check_offered(settings: Settings, profile_name: str | None, *wanted: "Wanted") -> None:
-    """Refuse what the server of the profile does not offer, also where nothing would be sent anyway."""
+    """Refuse operations that the server of the profile does not offer, even if nothing would be sent."""
     require(profile(profile_name or settings.chosen_profile(), settings.profiles_file), *wanted)

@@ -1,1 +1,1 @@
-"""What people read, in text; the same as JSON is the business of each command."""
+"""Everything people read; each command makes its own JSON."""

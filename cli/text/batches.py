@@ -1,4 +1,4 @@
-"""A batch as people see it: a table that lives while it is carried out, and how it ended."""
+"""A batch in text: a live table while it runs, and its result."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ def progress_table(planned: "Sequence[Planned]") -> "Iterator[Watch | None]":
 
         def watch(member: "Member") -> None:
             latest.pop(member.number, None)
-            latest[member.number] = member  # the last that changed comes last
+            latest[member.number] = member  # the entry that changed last comes last
 
         yield watch
 
@@ -78,7 +78,7 @@ def _percent(job: Job) -> str:
 
 
 def show_batch(console: "Console", members: "Sequence[Member]", folder: "BatchFolder") -> None:
-    """Print every entry with its job, and what they cost together."""
+    """Print every entry with its job, and the total cost."""
     rows = [
         (
             str(member.planned.entry.line),

@@ -1,4 +1,4 @@
-"""A console on which what was written by others commands nothing."""
+"""A rich console that text from others cannot control."""
 
 from collections.abc import Iterator
 
@@ -16,10 +16,10 @@ def safe_console(*, stderr: bool, width: int | None) -> Console:
 
 
 class _Printable(RenderHook):
-    """Sees everything that is printed, after markup and before colours become escape sequences."""
+    """Filters everything printed, after markup and before colours become escape sequences."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_Shown(each) for each in renderables]
+        return [_Shown(renderable) for renderable in renderables]
 
 
 class _Shown:

@@ -1,4 +1,4 @@
-"""A decision as people read it: the ruling, the four questions, the candidates, what to type now."""
+"""A decision in text: the ruling, the four questions, the candidates, the next commands."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ def show_ruling(
     draft: str | None = None,
     answered: bool = False,
 ) -> None:
-    """Print what was decided, why, and what to do now where it was not allowed; nothing where `answered`."""
+    """Print a decision with its reasons and, unless it was allowed or `answered`, the next steps."""
     console.print(RULINGS[ruling.decision])
     for reason in why(ruling):
         console.print(f"  {escape(printable(reason))}")
@@ -42,7 +42,7 @@ def show_ruling(
 
 
 def show_explanation(console: "Console", document: Json) -> None:
-    """Print the answers to the four questions."""
+    """Print the answers to a reviewer's four questions."""
     _question(console, "What was decided?", _decided(document))
     reasons = document["why"]
     _question(console, "Why?", reasons["reasons"])
@@ -54,7 +54,7 @@ def show_explanation(console: "Console", document: Json) -> None:
 
 
 def show_why_not(console: "Console", document: Json) -> None:
-    """Print what stood in the way, and the commands that would be allowed."""
+    """Print why a job was denied, and the commands that would be allowed."""
     ruling, state = RULINGS[document["decision"]], document["state"]
     since = f"; the job is {state} now" if document["people"] and state != ruling else ""
     console.print(f"{document['job_id']}: {ruling}{since}")
@@ -71,7 +71,7 @@ def show_why_not(console: "Console", document: Json) -> None:
 
 
 def _failed(failure: Json | None) -> Iterable[str]:
-    """Say what became of a job that was allowed and came to nothing."""
+    """Yield how an allowed job failed."""
     if failure is None:
         return
     status = f"HTTP {failure['http_status']} " if failure["http_status"] else ""
@@ -148,4 +148,4 @@ def _trust(record: Json) -> Iterable[str]:
         yield f"NO: {trouble}"
     yield f"position {record['position']}, leaf {record['leaf']}"
     yield f"root {record['root']}"
-    yield "only a root that somebody else keeps is a guarantee; the whole ledger: sora-ledger verify"
+    yield "only a root kept by another party is a guarantee; check the whole ledger with: sora-ledger verify"

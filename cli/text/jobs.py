@@ -1,4 +1,4 @@
-"""A job as people read it: a short list of facts, or a line among others."""
+"""A job in text: a short list of facts, or one line of a table."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ def state_style(state: State) -> str:
 
 
 def show_job(console: "Console", job: Job, assets_url: str = "") -> None:
-    """Print one job as a short list of facts, its files with the place `assets_url` where they are."""
+    """Print one job as a short list of facts; `assets_url` is where its files are."""
     facts = list(_facts(job, assets_url))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:  # a line each, never folded, so that an id or a path can be copied
@@ -40,7 +40,7 @@ def show_job(console: "Console", job: Job, assets_url: str = "") -> None:
 
 
 def show_submitting(console: "Console", job: Job) -> None:
-    """Print who can submit a job that was decided and not sent."""
+    """Print how a job that was decided but not sent gets submitted."""
     console.print(f"next: a worker submits it (sora-ledger worker), or: sora-ledger resume {job.job_id}")
 
 

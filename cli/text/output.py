@@ -1,8 +1,8 @@
-"""Everything that a command prints goes through here: data to stdout, everything else to stderr.
+"""All output of a command: data to stdout, everything else to stderr.
 
 Where stdout gets JSON it gets one document, also when the command fails (`fail`), and stderr gets JSON log
-lines unless a person reads it. What people or servers wrote can command no terminal: in text every character
-that a terminal would obey is replaced (`printable`), in JSON it is written as its escape (`to_json`).
+lines unless it is a terminal. Text from people and servers cannot control the terminal: control characters
+are replaced in text (`printable`) and escaped in JSON (`to_json`).
 """
 
 import json
@@ -29,22 +29,22 @@ WIDTH = 140  # of text that goes to a file
 INDENT = 2
 PROGRESS_LINES = 10
 _CHUNK = 1 << 16  # characters of a long document that are written at a time
-_MARGIN = "    "  # of what stands in the list of a document
+_MARGIN = "    "  # indent of the members of a list
 
 
 @dataclass
 class Output:
-    """Where the output of one command goes, and how much of its document is there."""
+    """The output of one command, and how much of its document was printed."""
 
     is_json: bool
     trace: "Trace | None" = None
     has_document: bool = False
     open_list: bool = False
-    """Whether the document is a list that has not ended: an error then becomes its last member."""
+    """Whether the document is an unfinished list: an error then becomes its last member."""
 
     @property
     def logs_json(self) -> bool:
-        """Whether stderr gets log lines for programs."""
+        """Whether stderr gets JSON log lines."""
         return self.is_json and not sys.stderr.isatty()
 
 
@@ -52,7 +52,7 @@ _CURRENT: ContextVar[Output] = ContextVar("output")
 
 
 def current() -> Output:
-    """Return the output of the command that runs; text where none does."""
+    """Return the output of the running command; text output if there is none."""
     return _CURRENT.get(Output(is_json=False))
 
 
@@ -71,13 +71,13 @@ def begin(*, is_json: bool) -> Iterator[Output]:
 
 
 def to_json(document: Any, indent: int | None = INDENT) -> str:
-    """Return `document` as JSON in which no character commands a terminal or turns the line around."""
+    """Return `document` as JSON without characters that control a terminal or reverse a line."""
     return escaped(json.dumps(document, indent=indent, ensure_ascii=False))
 
 
 @contextmanager
 def stdout_trouble() -> Iterator[None]:
-    """Say that stdout cannot be written, where it cannot; a reader that went away is no trouble."""
+    """Report that stdout cannot be written; a reader that closed the pipe is not an error."""
     try:
         yield
     except OSError as error:
@@ -95,13 +95,13 @@ def print_document(document: Any, indent: int | None = INDENT) -> None:
 
 
 def print_text(text: str, *, newline: bool = True) -> None:
-    """Print text for reading, or for another program, to stdout."""
+    """Print text to stdout."""
     click.echo(printable(text), nl=newline)
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Return where text for reading goes, in colours and columns."""
-    from cli.text.console import safe_console  # noqa: PLC0415  # rich: only who prints text pays for it
+    """Return the rich console for text."""
+    from cli.text.console import safe_console  # noqa: PLC0415  # rich: JSON needs none
 
     return safe_console(stderr=stderr, width=None if stderr or sys.stdout.isatty() else WIDTH)
 
@@ -159,7 +159,7 @@ def _listing(name: str, write: Callable[[str], object]) -> Iterator[Callable[[An
 
 @contextmanager
 def _whole_file(path: Path) -> Iterator[Callable[[str], None]]:
-    """Yield what appends text to a new file, which gets its name once all of it is there."""
+    """Yield a function that appends text to a new file, which gets its name when it is complete."""
     from ledger.private_files import OPEN, NewFile  # noqa: PLC0415  # no command waits for it
 
     with _file_trouble(path):
@@ -218,7 +218,7 @@ def _progress_lines(what: str) -> Callable[[int, int], None]:
 
 
 def note(message: str) -> None:
-    """Tell the person, or the log, something that is no data."""
+    """Print a note on stderr, or log it."""
     if current().logs_json:
         if message:
             _log("note", "info", {"message": message})
@@ -227,7 +227,7 @@ def note(message: str) -> None:
 
 
 def complain(message: str, **facts: Any) -> None:
-    """Tell what went wrong, on stderr."""
+    """Print an error on stderr, or log it."""
     if current().logs_json:
         _log("command.failed", "error", {"message": message, **facts})
     else:
@@ -235,9 +235,9 @@ def complain(message: str, **facts: Any) -> None:
 
 
 def fail(message: str, *, shown: str | None = None, **facts: Any) -> None:
-    """Tell that the command failed: on stderr, and where it has none yet as the document on stdout.
+    """Report that the command failed: on stderr, and as the document on stdout if there is none yet.
 
-    `facts` are the code, the exit code and what to type next; `shown` is what people read instead.
+    `facts` are the code, the exit code and the next commands; `shown` replaces the message in text.
     """
     output = current()
     if shown is None or output.logs_json:

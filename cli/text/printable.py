@@ -1,4 +1,4 @@
-"""Words made fit for people; above all those that others wrote: prompts, servers' messages, file names.
+"""Text made safe for a terminal, above all text from others: prompts, servers' messages, file names.
 
 What is not printable, such as the escape sequences that move a cursor or rename a window, or the marks that
 turn the direction of a line, is shown as ``�`` in text, and as its escape in JSON. `cli.text.output` and its
@@ -15,14 +15,14 @@ _JOINERS = "\u200c\u200d"  # Persian and emoji need them, and they command nothi
 _OBEYED = re.compile(
     "[\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
-"""Delete, C1, marks of direction, line separators and what is not seen; JSON escapes C0 by itself."""
+"""Delete, C1, direction marks, line separators and invisible characters; JSON escapes C0 by itself."""
 
 
 _MARKUP = re.compile(r"(\\*)(\[[a-z#/@][^[]*?])")
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything that a terminal would obey replaced."""
+    """Return `text` with control characters replaced."""
     if text.isprintable():
         return text
     return "".join(letter if _is_shown(letter) else "\ufffd" for letter in text)
@@ -35,7 +35,7 @@ def _is_shown(letter: str) -> bool:
 
 
 def escaped(document: str) -> str:
-    """Return JSON with everything escaped that a terminal would obey and JSON allows: the same document."""
+    """Return the same JSON document with control characters escaped that JSON itself allows."""
     return document if document.isascii() and "\x7f" not in document else _OBEYED.sub(_escape, document)
 
 

@@ -1,4 +1,4 @@
-"""Records as people read them: a line each under one header, and the day above those of a day."""
+"""Records in text: one line each under a header, grouped by day."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -22,14 +22,14 @@ STYLES = {
     "what": "",
 }
 LIKELY = {"#": 4, "time": 8, "stream": 13, "event": 20, "by": 4}
-"""The widths that most records need, for where they are not known yet."""
+"""The usual widths, used while following, when later records are not known yet."""
 GAP = "  "
 WIDE = 100
-LEAST_ROOM = 12  # for the last column to be folded in; what leaves less is folded by the terminal
+LEAST_ROOM = 12  # least width to fold the last column into
 
 
 class RecordLines:
-    """Prints records as they come; without their stream, where they are all of `one_stream`."""
+    """Prints records as they come; records of `one_stream` are shown without it."""
 
     def __init__(self, console: "Console", *, one_stream: bool = False, following: bool = False) -> None:
         self._console = console
@@ -41,7 +41,7 @@ class RecordLines:
         self._begun = False
 
     def show(self, records: Sequence[Record]) -> None:
-        """Print `records`, the header before the first; the columns grow with what comes."""
+        """Print `records`, with the header before the first; columns only grow."""
         rows = [_cells(record, self._actor_width) for record in records]
         header = {name: name for name in STYLES}
         for name in self._columns:
@@ -73,7 +73,7 @@ class RecordLines:
             line = indent
 
     def _folded(self, text: "Text", indent: int) -> "Iterable[Text]":
-        """Fold the last column under itself on a terminal; elsewhere a record is one line."""
+        """Wrap the last column on a terminal; elsewhere a record is one line."""
         room = self._console.width - indent
         if not self._console.is_terminal or room < LEAST_ROOM:
             return [text]
@@ -95,5 +95,5 @@ def _cells(record: Record, actor_width: int) -> dict[str, str]:
 
 
 def _short_stream(stream: str) -> str:
-    """Return a stream's name, a job's by the end of its id, where two jobs of one moment differ."""
+    """Return a short stream name; a job's is the end of its id, which differs between simultaneous jobs."""
     return f"job_…{stream[-8:]}" if stream.startswith("job_") else stream

@@ -1,4 +1,4 @@
-"""What an event holds, in a few words."""
+"""A summary of an event in a few words."""
 
 from cli.text.printable import short
 from decision.money import format_usd
@@ -35,7 +35,7 @@ from render_service.runtime.documents import counted
 
 
 def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per event
-    """Say in a few words what an event holds."""
+    """Return a summary of an event in a few words."""
     match event:
         case LedgerCreated():
             return str(event.origin)

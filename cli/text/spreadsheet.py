@@ -1,7 +1,7 @@
 """Records as CSV (RFC 4180), for people with spreadsheets.
 
 A spreadsheet runs a cell that begins like a formula, and prompts, notes and servers' messages are text that
-anyone may have written. Such a cell gets an apostrophe before it, which a spreadsheet shows as text.
+anyone may have written. Such a cell is prefixed with an apostrophe, which makes it text.
 """
 
 import csv
@@ -38,7 +38,7 @@ FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  # their full-width fo
 
 
 def print_rows(records: Iterable[Record]) -> None:
-    """Write `records` to stdout, each as it comes."""
+    """Write `records` to stdout as they come."""
     _write(sys.stdout, records)
 
 
@@ -72,5 +72,5 @@ def _write(file: TextIO, records: Iterable[Record]) -> int:
 
 
 def guarded(cell: object) -> object:
-    """Return `cell`, made text where a spreadsheet would take it for a formula."""
+    """Return `cell`, as text if a spreadsheet would read it as a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA) else cell

@@ -82,7 +82,7 @@ def test_the_transcript_has_no_colours(demo: Demo) -> None:
         "approval.granted",
         "decisions would come out differently",
         "+0.80 USD",
-        "Go on from here",
+        "Next steps",
     ],
 )
 def test_the_demo_shows_the_main_job(demo: Demo, said: str) -> None:

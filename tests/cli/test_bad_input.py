@@ -69,7 +69,7 @@ WRONG = [
     (["status", "a", "--id", "b"], "two ids were given: a and --id b"),
     (["nonsense"], "No such command 'nonsense'"),
     (["crate", *PROMPT], "No such command 'crate'; did you mean 'create'?"),
-    (["status", "job_\udcff"], "it holds bytes that are no UTF-8 text"),
+    (["status", "job_\udcff"], "it is not valid UTF-8"),
     ([*CREATE, *PROMPT, "--actor", "a\nb"], "--actor: expected 1 to 256 printable characters"),
     ([*CREATE, *PROMPT, "--actor", "a" * 257], "--actor: expected 1 to 256 printable characters"),
     (["log", "--after", "9" * 30], "is not in the range"),
@@ -252,7 +252,7 @@ def test_a_closed_request_key_says_to_take_another(
     server(api_key="right")
     for _ in range(2):
         ended = sora("create", *PROMPT, "--request-key", "teaser")
-    assert "this request is closed: to ask again, take another --request-key" in ended.error
+    assert "this request is closed: to request it again, use another --request-key" in ended.error
 
 
 READ_ONLY = """

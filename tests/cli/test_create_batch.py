@@ -195,7 +195,7 @@ def test_fail_fast_leaves_the_rest_for_resume(
     running = server(faults=("create=429:1",))
     ended = sora(*BATCH, "--fail-fast", "--concurrency", "1", "--max-attempts", "1")
     assert (ended.code, ended.document["counts"]) == (8, {"entries": 3, "decided": 2, "rejected": 1})
-    assert "not sent, because another failed (--fail-fast); --resume goes on" in ended.error
+    assert "not sent, because another failed (--fail-fast); --resume continues" in ended.error
     assert "--resume tries again" in ended.error
     assert sora(*BATCH, "--resume").document["counts"] == {"entries": 3, "running": 3}
     assert creates(running) == 3
