@@ -94,7 +94,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
     "imitates",
     metavar="NAME",
     callback=_imitated,
-    help="Imitate a server: litellm, vllm-omni, sglang, trtllm, new-api or merge.",
+    help="Imitate a server: litellm, vllm-omni, sglang, trtllm, new-api, merge.",
 )
 def sandbox_command(  # noqa: PLR0913  # one parameter per option
     *,

@@ -79,7 +79,7 @@ def test_a_bad_fault_is_told_the_grammar(sora: Any) -> None:
 
 def test_the_help_names_every_server_it_imitates() -> None:
     helped = {option.name: getattr(option, "help", "") for option in sandbox_command.params}
-    named = re.findall(r"[a-z-]+", helped["imitates"].partition("does:")[2])
+    named = re.findall(r"[a-z-]+", helped["imitates"].partition("server:")[2])
     assert set(named) == set(NAMES)
 
 
