@@ -290,7 +290,7 @@ def test_a_server_that_stays_away_leaves_it_open_and_says_so(
 ) -> None:
     monkeypatch.setattr(over._pool.outage, "patience_s", 0.0)
     line.cut("request")
-    with pytest.raises(LedgerUnusable, match=r"it is not known yet whether .* repeating the same append is safe"):
+    with pytest.raises(LedgerUnusable, match=r"not known yet whether .* repeating the same append is safe"):
         over.append([scribe.note()])
 
 
