@@ -23,7 +23,7 @@ from render_service.rules.policies import active_rules, packaged_rules
 from render_service.runtime.documents import job_document
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.servers import usable_profile
+from render_service.session.connections import usable_profile
 from render_service.submission.spool import waiting
 
 if TYPE_CHECKING:

@@ -25,8 +25,9 @@ from render_service.recovery.search import known_job
 from render_service.runtime.errors import MayBeOurs
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
+from render_service.session.connections import connection, usable_profile
 from render_service.session.event_ids import claim_id
-from render_service.session.servers import address_in_use, connection, server_name_in_use, usable_profile
+from render_service.session.servers import address_in_use, server_name_in_use
 from render_service.session.session import Session
 from sora_adapter.models import Observation
 from sora_adapter.profiles import Profile

@@ -18,7 +18,7 @@ from ledger.store.interface import ANY, RecordFilter
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.servers import connection, usable_profile
+from render_service.session.connections import connection, usable_profile
 from render_service.session.session import Session
 from render_service.submission.submit import uninterrupted
 from sora_adapter.capabilities import require

@@ -10,8 +10,9 @@ from render_service.recovery.listing import pages
 from render_service.runtime.errors import NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
+from render_service.session.connections import connection, usable_profile
 from render_service.session.jobs import closing
-from render_service.session.servers import connection, explain_key_to_set, has_other_key, usable_profile
+from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session
 from render_service.settlement.settle import is_over, over_at, record
 from render_service.submission.submit import uninterrupted

@@ -25,7 +25,7 @@ from render_service.runtime.documents import counted
 from render_service.runtime.errors import ServiceError
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.servers import connection, usable_profile
+from render_service.session.connections import connection, usable_profile
 from render_service.session.session import utc_now
 from render_service.submission.preview import address
 from render_service.submission.spool import waiting

@@ -27,8 +27,9 @@ from render_service.rules.policies import InForce, Rules
 from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
+from render_service.session.connections import Connections, usable_profile
 from render_service.session.jobs import after
-from render_service.session.servers import Connections, check_server, is_bound, usable_profile
+from render_service.session.servers import check_server, is_bound
 from sora_adapter.profiles import Profile
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from ledger.job import State
 from render_service.rules.opening import ledger_if_any
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import SANDBOX, Settings
-from render_service.session.servers import address_in_use, check_server, usable_profile
+from render_service.session.connections import usable_profile
+from render_service.session.servers import address_in_use, check_server
 from render_service.submission.sources import UNDER_WAY
 from sora_adapter.capabilities import checked_base_url, checked_key
 from sora_adapter.errors import SettingsUnusable

@@ -1,0 +1,101 @@
+"""Connecting to a server, when a call is made; one client per profile serves a session until it is closed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from render_service.runtime.errors import KeyMissing, ProfileRetired
+from render_service.runtime.settings import SANDBOX, Settings
+from render_service.runtime.telemetry import Trace
+from sora_adapter.profiles import Profile, profile, profiles
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+
+
+KEY_MISSING = """\
+OPENAI_API_KEY is not set.
+  1. Create a key: for OpenAI at https://platform.openai.com/api-keys, for another server with its operator.
+  2. Set it in your own shell, and never paste it into a chat or a prompt:
+       export OPENAI_API_KEY=…          (or a line OPENAI_API_KEY=… in .env)
+  3. Name the server if it is not OpenAI's: export OPENAI_BASE_URL=https://host/v1
+OpenAI switched its own Videos API off on 2026-09-24. To try everything now, without key or network:
+       add --profile sandbox"""
+
+
+class Connections:
+    """One client per profile, made when it is first needed."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._clients: dict[str, VideosClient] = {}
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is a client for the profile of this name."""
+        return name in self._clients
+
+    async def get(self, settings: Settings, trace: Trace, profile: Profile) -> "VideosClient":
+        """Return the client for `profile`."""
+        async with self._lock:
+            if profile.name not in self._clients:
+                made = connection(settings, trace, profile)
+                self._clients[profile.name] = await self._stack.enter_async_context(made)
+            return self._clients[profile.name]
+
+    async def close(self) -> None:
+        """Close all of them."""
+        self._clients.clear()
+        await self._stack.aclose()
+
+
+@asynccontextmanager
+async def connection(settings: Settings, trace: Trace, profile: Profile) -> AsyncIterator["VideosClient"]:
+    """Connect to the server of `profile`; the embedded sandbox runs for as long as the connection."""
+    async with AsyncExitStack() as stack:
+        base_url, key = settings.base_url, settings.api_key
+        _check_key_goes_to(settings, profile)
+        if profile.name == SANDBOX:
+            base_url, key = await stack.enter_async_context(embedded_sandbox(settings)), None
+        from sora_adapter.client import VideosClient  # openai takes half a second
+
+        client = VideosClient(profile, base_url, key, traceparent=lambda: trace.traceparent)
+        yield await stack.enter_async_context(client)
+
+
+def usable_profile(settings: Settings, name: str | None, *, even_if_retired: bool) -> Profile:
+    """Return the profile `name` (None: the one for new requests); say what to do where it cannot be used."""
+    chosen = profile(name or settings.chosen_profile(), settings.profiles_file)
+    retired = chosen.is_retired_at(settings.base_url) and not even_if_retired
+    needs_key = chosen.needs_key and not settings.api_key
+    if needs_key and not (
+        retired and chosen.base_url is None
+    ):  # what is said of the key tells of OpenAI's end
+        raise KeyMissing(KEY_MISSING)
+    _check_key_goes_to(settings, chosen)
+    if retired:
+        raise ProfileRetired(
+            f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries all the same)"
+        )
+    return chosen
+
+
+def _check_key_goes_to(settings: Settings, profile: Profile) -> None:
+    if profile.name != SANDBOX:
+        settings.check_key_goes_to(own_profile=profile.name not in profiles())
+
+
+@asynccontextmanager
+async def embedded_sandbox(settings: Settings) -> AsyncIterator[str]:
+    """Run the sandbox inside this process, its state kept beside the ledger; yield its base URL."""
+    from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415  # a web server: only where it runs
+    from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
+
+    sandbox = SandboxSettings(data_dir=settings.sandbox_folder, render_seconds=settings.sandbox_seconds)
+    server = SandboxServer(sandbox)
+    await asyncio.to_thread(server.__enter__)
+    try:
+        yield server.base_url
+    finally:
+        await asyncio.to_thread(server.__exit__, None, None, None)
