@@ -1,1 +1,1 @@
-"""Approvals by another person: who may answer, signatures, pending requests, changes, reviews."""
+"""Approvals by another person: identities, signatures, held renders, proposed changes, and reviews."""

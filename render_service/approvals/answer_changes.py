@@ -1,7 +1,7 @@
-"""Approving, refusing and withdrawing a proposed change of the policy or of a budget.
+"""Approve, reject or withdraw a proposed change of the policy or of a budget.
 
-The last approval that is needed carries the change out in the same transaction. An answer is judged by the
-policy in force, on the condition that it is in force still when the answer is recorded.
+The last required approval applies the change in the same transaction. An answer is judged by the policy in
+force; the append fails if that policy is no longer in force when the answer is recorded.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from render_service.runtime.errors import BadInput, NotReady
 
 @dataclass(frozen=True)
 class Outcome:
-    """A change after an answer, and how many more approvals it takes."""
+    """A change after an answer, and the number of approvals still needed."""
 
     proposed: Proposed
     needed: int = 0
@@ -44,7 +44,7 @@ def approve_change(
     signer: Signer | None = None,
     until: datetime | None = None,
 ) -> Outcome:
-    """Approve a proposed change, and carry it out if that was the last approval it needed."""
+    """Approve a proposed change, and apply it if this was the last required approval."""
     now = office.clock()
     check_until(until, now)
     answer = ApprovalGranted(
@@ -55,9 +55,9 @@ def approve_change(
 
 
 def reject_change(office: Office, name: str, reason: str, signer: Signer | None = None) -> Outcome:
-    """Refuse a proposed change, which closes it."""
+    """Reject a proposed change, which closes it."""
     if not reason.strip():
-        raise BadInput(f"say why {name} is rejected; nothing was recorded")
+        raise BadInput(f"{name}: a rejection needs a reason; nothing was recorded")
     return _answer(office, name, ApprovalRefused(comment=Private.seal("comment", reason)), signer)
 
 
@@ -70,18 +70,18 @@ def cancel_change(office: Office, name: str) -> Outcome:
 
 
 def _answer(office: Office, name: str, answer: A, signer: Signer | None) -> Outcome:
-    """Record an answer, judged by the policy in force; once more if that, or the change, moved meanwhile."""
+    """Record an answer, judged by the policy in force; retry if the policy or the change was modified."""
     for _ in range(MOST_RACES):
         now = office.clock()
         case, proposed = read_proposed(office.ledger, name, now)
-        answered_event, who = answered(office.settings, office.ledger, case, answer, office.who, signer)
-        drafts = [draft(answered_event, who, now)]
+        recorded, who = answered(office.settings, office.ledger, case, answer, office.who, signer)
+        drafts = [draft(recorded, who, now)]
         needed = 0
         effects: list[Batch] = []
         documents: list[Document] = []
-        if isinstance(answered_event, ApprovalGranted):
+        if isinstance(recorded, ApprovalGranted):
             needed = case.missing_after(Identity(who.actor, who.actor_source, office.settings.login))
-        if isinstance(answered_event, ApprovalRefused):
+        if isinstance(recorded, ApprovalRefused):
             drafts.append(draft(ChangeClosed(outcome="refused"), office.who, now))
         elif not needed:
             effects, documents = _effect(office, proposed, now, drafts[0].event_id)
@@ -92,18 +92,20 @@ def _answer(office: Office, name: str, answer: A, signer: Signer | None) -> Outc
         with suppress(WrongExpectedVersion):
             office.ledger.append(batches, documents=documents)
             return Outcome(read_change(office.ledger, proposed.name), needed)
-    raise NotReady(f"{name}: others kept changing it or the policy; look at it with `sora-ledger changes`")
+    raise NotReady(
+        f"{name}: it or the policy kept changing while it was answered; see `sora-ledger changes`, then retry"
+    )
 
 
 def _under(effects: Sequence[Batch], under: Rules) -> list[Batch]:
-    """Return `effects` on the condition that the policy they were judged by is in force."""
+    """Return `effects`, conditional on the policy that judged them still being in force."""
     activating = [Batch(STREAM, under.version, batch.drafts) for batch in effects if batch.stream == STREAM]
     others = [batch for batch in effects if batch.stream != STREAM]
     return [*(activating or [Batch(STREAM, under.version, [])]), *others]
 
 
 def read_proposed(ledger: Ledger, name: str, now: datetime) -> tuple[Pending, Proposed]:
-    """Return what waits as the change `name`; the rules are those in force now, and those that held it."""
+    """Return the pending change `name`; its rules are those in force now and those that held it."""
     proposed = open_change(ledger, name)
     under = active_rules(ledger)
     then = kept_document(ledger, Policy, proposed.event.required_by_sha256)
@@ -118,13 +120,13 @@ def read_proposed(ledger: Ledger, name: str, now: datetime) -> tuple[Pending, Pr
 def _effect(
     office: Office, proposed: Proposed, now: datetime, cause: str
 ) -> tuple[list[Batch], list[Document]]:
-    """Return what carries out a change, caused by its last approval."""
+    """Return the batches and documents that apply a change, caused by its last approval."""
     event = proposed.event
     why = event.why.text if event.why else None
     if proposed.change is Change.BUDGET:
         name = parse_name(event.budget or "")
         if name is None:
-            raise NotReady(f"{proposed.name}: {event.budget} is no budget: reject it")
+            raise NotReady(f"{proposed.name}: {event.budget} is not a valid budget name: reject the change")
         return limit_batches(name, event.limit_usd_micros, why, now, office.who, cause), []
     policy = kept_document(office.ledger, Policy, event.policy_sha256 or "")
     catalog = kept_document(office.ledger, Catalog, event.catalog_sha256 or "")

@@ -1,11 +1,11 @@
-"""What people say of a job: approving and refusing what is held, and reviewing a video that came.
+"""Approve or reject a held render, and review a finished video.
 
-Who may approve is `render_service.approvals.approvers`'s to say. With the last approval that is needed the
-render is decided again in the same transaction: by the rules, prices and budgets of now. Submitting it is
-another step, so an approval never waits for a server.
+`render_service.approvals.approvers` decides who may approve. The last required approval decides the render
+again in the same transaction, by the current rules, prices and budgets. Submission is a separate step, so an
+approval never waits for a server.
 
-An answer is judged by the policy in force: its append fails if another one was activated since it was read,
-and the answer is judged again. A review is a verdict, scores and notes, recorded with who said it.
+An answer is judged by the policy in force: if another policy was activated since it was read, the append
+fails and the answer is judged again. A review is a verdict with scores and notes, recorded with its author.
 """
 
 import asyncio
@@ -34,14 +34,14 @@ from render_service.session.jobs import closed
 from render_service.session.session import Session
 
 VALID_FOR = timedelta(days=7)
-"""How long an approval counts, unless the approver says another time."""
+"""Default validity of an approval."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A job after an answer: how it was decided, None while `needed` more approvals are.
+    """A job after an answer; `ruling` is None as long as approvals are still `needed`.
 
-    It is held again where what would be rendered now is not what was approved: another model, or dearer.
+    The job is held again if the render is no longer the approved one: another model, or a higher price.
     """
 
     job: Job
@@ -51,7 +51,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Case:
-    """A hold as people find it: the job, what waits for an answer, and the overrides that have run out."""
+    """A held job: its hold, the pending approval, and the overrides that have expired."""
 
     job: Job
     hold: RenderHeld
@@ -60,13 +60,13 @@ class Case:
 
 
 def read_case(session: Session, job_id: str) -> Case:
-    """Return what is held as `job_id`, under the policy in force now; `NotReady` if it is not held."""
+    """Return the held job `job_id`, under the policy in force now; `NotReady` if it is not held."""
     job = session.ledger.job(job_id)
     history = JobHistory.of(session.ledger, job)
     if history.hold is None or job.state not in {State.HELD, State.APPROVED}:
         raise NotReady(
-            f"{job.job_id} is {job.state}, not held, so there is nothing to answer: "
-            f"`sora-ledger show {job.job_id}` tells what became of it"
+            f"{job.job_id} is {job.state}, not held, so there is nothing to approve or reject: "
+            f"`sora-ledger show {job.job_id}` shows its history"
         )
     under = active_rules(session.ledger)
     hold = history.hold.event
@@ -77,7 +77,7 @@ def read_case(session: Session, job_id: str) -> Case:
 
 
 def _rules(session: Session, hold: RenderHeld, under: Rules) -> tuple[ApprovalRule, ...]:
-    """Return the rules that hold it: as the policy in force has them, else as they were."""
+    """Return the rules that hold the job: as in the policy in force, or as at the time of the hold."""
     then = kept_document(session.ledger, Policy, hold.basis.policy_sha256)
     by_code = {rule.code: rule for rule in (*(then.approvals or ()), *(under.policy.approvals or ()))}
     return tuple(by_code[code] for code in hold.reason_codes)
@@ -90,10 +90,10 @@ async def approve(
     signer: Signer | None = None,
     until: datetime | None = None,
 ) -> Answered:
-    """Approve what is held, and decide it again if that was the last approval needed; nothing is sent.
+    """Approve a held job, and decide it again if this was the last required approval; nothing is submitted.
 
-    The approval counts `until` then. `BadInput` if this person may not, `NotReady` if it is not held (any
-    more); then nothing is recorded.
+    The approval expires at `until`. `BadInput` if this person may not approve, `NotReady` if the job is not
+    held (any more); in both cases nothing is recorded.
     """
     races = Races(session.log)
     while True:
@@ -104,9 +104,9 @@ async def approve(
 
 
 async def reject(session: Session, job: Job, reason: str, signer: Signer | None = None) -> Answered:
-    """Refuse what is held, which closes it; the same people may as for `approve`."""
+    """Reject a held job, which closes it; the same people may reject as may approve."""
     if not reason.strip():
-        raise BadInput(f"say why {job.job_id} is rejected; nothing was recorded")
+        raise BadInput(f"{job.job_id}: a rejection needs a reason; nothing was recorded")
     case = await asyncio.to_thread(read_case, session, job.job_id)
     answer = ApprovalRefused(comment=Private.seal("comment", reason))
     answer, who = await asyncio.to_thread(
@@ -118,7 +118,7 @@ async def reject(session: Session, job: Job, reason: str, signer: Signer | None 
     ]
     try:
         return Answered(await _recorded(session, case, drafts), None)
-    except (WrongExpectedVersion, IllegalTransition):  # answered, or the policy changed, in between
+    except (WrongExpectedVersion, IllegalTransition):  # another answer, or another policy, was recorded first
         if not await _has_changed(session, case):
             raise
         return await reject(session, job, reason, signer)
@@ -146,7 +146,7 @@ async def _approve(
         drafts.append(session.draft(closed(session.clock(), case.job, Outcome.DENIED)))
     try:
         job = await _recorded(session, case, drafts)
-    except (WrongExpectedVersion, IllegalTransition):  # answered, or the policy changed, in between
+    except (WrongExpectedVersion, IllegalTransition):  # another answer, or another policy, was recorded first
         if not await _has_changed(session, case):
             raise
         return await _approve(session, job_id, comment, signer, until)
@@ -156,18 +156,18 @@ async def _approve(
 
 
 def check_until(until: datetime | None, now: datetime) -> None:
-    """Refuse an end that is over."""
+    """Raise `BadInput` if an approval would already have expired."""
     if until is not None and until <= now:
-        raise BadInput(f"--until {timestamp(until)[:19]}Z is over: name a time to come")
+        raise BadInput(f"--until {timestamp(until)[:19]}Z is in the past: name a future time")
 
 
 async def _recorded(session: Session, case: Case, drafts: Sequence[Draft]) -> Job:
-    """Record the answer if the job is as it was read, and the policy that judged it still in force."""
+    """Record an answer if the job is unchanged and the policy that judged it is still in force."""
     return await session.advance(case.job, drafts, under=case.pending.under)
 
 
 async def _has_changed(session: Session, case: Case) -> bool:
-    """Say whether job or policy have changed since `case` was read; `NotReady` if it is held no more."""
+    """Return whether job or policy changed since `case` was read; `NotReady` if it is no longer held."""
     now = await asyncio.to_thread(read_case, session, case.job.job_id)
     before = case.job.version, case.pending.under.version
     return (now.job.version, now.pending.under.version) != before
@@ -208,20 +208,20 @@ async def review(
     scores: Mapping[str, int] | None = None,
     notes: str | None = None,
 ) -> Job:
-    """Record a review of `job`; the last verdict counts. `NotReady` where there is no video to look at."""
-    scored = dict(scores or {})
-    wrong = [name for name, score in scored.items() if name not in SCORES or not 0 <= score <= HIGHEST]
+    """Record a review of `job`; the last verdict counts. `NotReady` if there is no video to review."""
+    recorded = dict(scores or {})
+    wrong = [name for name, score in recorded.items() if name not in SCORES or not 0 <= score <= HIGHEST]
     if wrong:
         raise BadInput(
-            f"score {wrong[0]} {scored[wrong[0]]}: expected 0 to {HIGHEST} for one of {', '.join(SCORES)}"
+            f"score {wrong[0]} {recorded[wrong[0]]}: expected 0 to {HIGHEST} for one of {', '.join(SCORES)}"
         )
     if job.state not in REVIEWABLE:
         raise NotReady(f"{job.job_id} is {job.state}, so there is no video to review; {_instead(job)}")
     sealed = Private.seal("notes", notes) if notes else None
-    event = session.draft(ReviewRecorded(verdict=verdict, scores=scored, notes=sealed))
+    event = session.draft(ReviewRecorded(verdict=verdict, scores=recorded, notes=sealed))
     try:
         return await session.advance(job, [event])
-    except WrongExpectedVersion:  # something else was said about it in between: both stand
+    except WrongExpectedVersion:  # another event was recorded first, which does not affect a review
         return await session.advance(await session.job(job.job_id), [event])
 
 

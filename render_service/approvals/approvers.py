@@ -1,4 +1,7 @@
-"""Who may answer for what is pending, and what they record; `identities` says who counts as somebody else."""
+"""Check who may answer a pending request, and complete the answer that is recorded.
+
+`identities` decides which two identities are two people.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +26,10 @@ A = TypeVar("A", ApprovalGranted, ApprovalRefused)
 
 @dataclass(frozen=True)
 class Pending:
-    """What waits for an answer: its records, the rules it waits for, and who asked and approved so far.
+    """A pending request: its records, the rules that require approval, its requester and its approvers.
 
-    `under` are the policy and catalog in force, by which the answer is judged. `approved` are those who
-    count now: a signature holds, its key is named still, and the approval has not expired.
+    `under` are the policy and catalog in force, by which an answer is judged. `approved` are the approvers
+    who count now: the signature is valid, the policy still names its key, and the approval has not expired.
     """
 
     history: StreamHistory
@@ -38,12 +41,12 @@ class Pending:
 
     @property
     def name(self) -> str:
-        """The job or change."""
+        """The id of the job or change."""
         return self.pending.stream
 
-    def missing_after(self, identity: Identity) -> int:
-        """Return how many approvals are missing once `identity` has approved."""
-        return missing(self.rules, self.requester, [*self.approved, identity])
+    def missing_after(self, approver: Identity) -> int:
+        """Return the number of approvals still missing after `approver` has approved."""
+        return missing(self.rules, self.requester, [*self.approved, approver])
 
 
 def read_pending(
@@ -54,31 +57,29 @@ def read_pending(
     under: Rules,
     now: str,
 ) -> Pending:
-    """Return what waits as `pending`, with who asked and whose approval counts at `now`."""
-    asked = requester(ledger, history, under.policy)
-    valid = [
-        approval for approval in history.approvals_since(pending) if not has_expired(approval.event, now)
-    ]
-    who = [answerer(ledger, history, answer, under.policy) for answer in valid]
-    return Pending(history, pending, rules, under, asked, tuple(that_count(asked, who)))
+    """Return the pending request with its requester and the approvers who count at `now`."""
+    requested_by = requester(ledger, history, under.policy)
+    valid = [entry for entry in history.approvals_since(pending) if not has_expired(entry.event, now)]
+    approvers = [answerer(ledger, history, answer, under.policy) for answer in valid]
+    return Pending(history, pending, rules, under, requested_by, tuple(that_count(requested_by, approvers)))
 
 
 def has_expired(approval: ApprovalGranted, now: str) -> bool:
-    """Say whether an approval counts no longer at `now`; those of version 1 had no end."""
+    """Return whether an approval has expired at `now`; approvals of version 1 do not expire."""
     return approval.expires_at is not None and approval.expires_at <= now
 
 
 def answered(
     settings: Settings, ledger: Ledger, case: Pending, answer: A, who: Provenance, signer: Signer | None
 ) -> tuple[A, Provenance]:
-    """Return `answer` with login, policy and signature, and who records it; `BadInput` if they may not."""
+    """Return `answer` with login, policy and signature, and its actor; `BadInput` if they may not answer."""
     policy = case.under.policy
     answer = answer.model_copy(update={"login": settings.login, "policy_sha256": policy.digest})
     if signer is not None:
         actor = _owner(settings, policy, signer)
         who = replace(who, actor=actor, actor_source=ActorSource.SIGNATURE)
     identity = Identity(who.actor, who.actor_source, settings.login)
-    _check_another(case, identity)
+    _check_is_another(case, identity)
     _check_wanted(case, identity)
     if signer is not None:
         text = answer_statement(ledger.ledger_id, case.history.first, case.pending, who.actor, answer)
@@ -91,68 +92,68 @@ def _owner(settings: Settings, policy: Policy, signer: Signer) -> str:
     owner = owner_of(str(signer.verifier), policy.approvers or {})
     if owner is None:
         raise BadInput(
-            f"the key of {signer.name} ({signer.verifier.key_id.hex()}) is not one the policy "
-            f"{policy.name} names under [approvers], so it does not say who you are"
+            f"the key of {signer.name} ({signer.verifier.key_id.hex()}) is not one of the keys "
+            f"that the policy {policy.name} names under [approvers], so it does not identify you"
         )
     claimed = settings.actor if settings.actor_source is ActorSource.FLAG else owner
     if claimed != owner:
-        raise BadInput(f"--actor {claimed}, but the key is that of {owner}; leave out --actor")
+        raise BadInput(f"--actor {claimed}, but the key belongs to {owner}; leave out --actor")
     return owner
 
 
-def _check_another(case: Pending, identity: Identity) -> None:
+def _check_is_another(case: Pending, approver: Identity) -> None:
     policy, requested_by = case.under.policy, case.requester
-    if requested_by.actor == identity.actor:
+    if requested_by.actor == approver.actor:
         raise BadInput(
-            f"{case.name} was requested by {requested_by.actor}: another person has to answer; "
+            f"{case.name} was requested by {requested_by.actor}: another person has to answer it; "
             f"`sora-ledger cancel {case.name}` withdraws it"
         )
-    if identity.claimed:
+    if approver.claimed:
         also = (
             f", and {case.name} was requested in the same way, as {requested_by.actor}"
             if requested_by.claimed
             else ""
         )
-        instead = "" if requested_by.claimed else "leave it out and answer under your own login, or "
+        alternative = "" if requested_by.claimed else "leave it out and answer under your own login, or "
         raise BadInput(
-            f"{_claim(identity)} says who you want to be, not who you are{also}: "
-            f"{instead}{how_to_sign(policy)}"
+            f"{_claim(approver)} does not prove who you are{also}: {alternative}{how_to_sign(policy)}"
         )
-    if requested_by.claimed and not identity.signed:
+    if requested_by.claimed and not approver.signed:
         raise BadInput(
-            f"{case.name} was requested as {requested_by.actor}, a name that anybody can take with --actor "
-            f"or SORA_LEDGER_ACTOR, {identity.actor} included: {how_to_sign(policy)}"
+            f"{case.name} was requested as {requested_by.actor}, a name that anyone, including "
+            f"{approver.actor}, can set with --actor or SORA_LEDGER_ACTOR: {how_to_sign(policy)}"
         )
-    if not requested_by.claimed and not identity.is_another_than(requested_by):
-        raise BadInput(_same_login(case.name, "requested", requested_by, identity, policy))
+    if not requested_by.claimed and not approver.is_another_than(requested_by):
+        raise BadInput(_same_login(case.name, "requested", requested_by, approver, policy))
     for other in case.approved:
-        if identity.actor == other.actor:
-            raise BadInput(f"{identity.actor} has approved {case.name} already; it takes another person")
-        if not identity.is_another_than(other):
-            raise BadInput(_same_login(case.name, "approved", other, identity, policy))
+        if approver.actor == other.actor:
+            raise BadInput(f"{approver.actor} has already approved {case.name}; another person has to")
+        if not approver.is_another_than(other):
+            raise BadInput(_same_login(case.name, "approved", other, approver, policy))
 
 
-def _same_login(name: str, done: str, before: Identity, identity: Identity, policy: Policy) -> str:
-    """Say that two actions under one login are one person's, unless both are signed."""
+def _same_login(name: str, done: str, before: Identity, approver: Identity, policy: Policy) -> str:
+    """Return the error for two actions under one login, which count as one person's unless signed."""
     where = (
         f"under the login {before.login}, like this answer"
-        if before.login == identity.login
-        else "under no login"
+        if before.login == approver.login
+        else "without a login"
     )
-    signing = "the request too (--key FILE where it is made)" if done == "requested" else "both answers"
+    signing = "the request too (with its own --key FILE)" if done == "requested" else "both answers"
     return (
-        f"{name} was {done} by {before.actor} {where}, so nothing shows that {identity.actor} is another "
+        f"{name} was {done} by {before.actor} {where}, so nothing proves that {approver.actor} is another "
         f"person: answer under another login, or sign {signing}; {how_to_sign(policy)}"
     )
 
 
 def how_to_sign(policy: Policy) -> str:
-    """Say how an answer is signed, and what is missing for it where the policy names nobody's key."""
+    """Return how to sign an answer, including the setup if the policy names no keys yet."""
     if policy.approvers:
         return f"sign with --key FILE (keys of: {', '.join(sorted(policy.approvers))})"
     return (
         f"sign with --key FILE, once the policy names your key under [approvers] ({policy.name} names none): "
-        "`sora-ledger key new FILE --name NAME` makes one, `sora-ledger policy activate` names it"
+        "`sora-ledger key new FILE --name NAME` creates one, `sora-ledger policy activate` activates a "
+        "policy that names it"
     )
 
 
@@ -164,29 +165,29 @@ def takes_signature(asked: Record, hold: RenderHeld, policy: Policy) -> bool:
 
 
 def who_may_answer(request: Record, hold: RenderHeld, policy: Policy) -> str:
-    """Say in a sentence who may answer for what is held, and how."""
+    """Return a sentence that says who may approve a held job, and how."""
     if request.envelope["actor_source"] in CLAIMED:
         return (
-            f"it was requested as {request.actor}, a name that anybody can take with --actor or "
-            f"SORA_LEDGER_ACTOR, so it takes {hold.approvals_needed} signed approvals: "
+            f"it was requested as {request.actor}, a name that anyone can set with --actor or "
+            f"SORA_LEDGER_ACTOR, so it needs {hold.approvals_needed} signed approvals: "
             f"{how_to_sign(policy)}; "
-            "requested under a login, or signed with --key FILE, it takes one fewer"
+            "a request under a login, or signed with --key FILE, needs one fewer"
         )
     if takes_signature(request, hold, policy):
         return f"another person has to approve it and {how_to_sign(policy)}"
-    return f"another person has to approve it, under another login than {request.actor}"
+    return f"another person has to approve it, under a login other than {request.actor}"
 
 
-def _claim(identity: Identity) -> str:
-    flag = identity.source is ActorSource.FLAG
-    return f"--actor {identity.actor}" if flag else f"SORA_LEDGER_ACTOR={identity.actor}"
+def _claim(approver: Identity) -> str:
+    flag = approver.source is ActorSource.FLAG
+    return f"--actor {approver.actor}" if flag else f"SORA_LEDGER_ACTOR={approver.actor}"
 
 
-def _check_wanted(case: Pending, identity: Identity) -> None:
-    """Refuse an answer that no rule waits for."""
+def _check_wanted(case: Pending, approver: Identity) -> None:
+    """Raise `BadInput` for an answer that satisfies no rule."""
     open_rules = [rule for rule in case.rules if lacking(rule, case.requester, case.approved)] or case.rules
-    after = [*case.approved, identity]
-    if any(identity.satisfies(rule) or _brings(rule, case, after) for rule in open_rules):
+    after = [*case.approved, approver]
+    if any(approver.satisfies(rule) or _brings(rule, case, after) for rule in open_rules):
         return
     rule = open_rules[0]
     people = (
@@ -194,7 +195,7 @@ def _check_wanted(case: Pending, identity: Identity) -> None:
         or "a person under [approvers]"
     )
     raise BadInput(
-        f"rule {rule.code} wants the signature of {people}: sign with --key FILE; nothing was recorded"
+        f"rule {rule.code} requires the signature of {people}: sign with --key FILE; nothing was recorded"
     )
 
 

@@ -1,8 +1,8 @@
-"""Changes of the policy and of budgets that wait for another person, as the policy in force demands.
+"""Propose changes of the policy and of budgets that need another person's approval.
 
-A change that is proposed has a stream of its own: ``change.proposed``, its signature if there is one, the
-answers, and ``change.closed``. The last approval that is needed carries it out in the same transaction. Who
-may answer is the same as for renders: `render_service.approvals.approvers`.
+Each proposed change has its own stream: ``change.proposed``, its signature if there is one, the answers, and
+``change.closed``. The last required approval applies it in the same transaction. The rules for approvers are
+those for renders: `render_service.approvals.approvers`.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ PENDING = "pending"
 
 @dataclass(frozen=True)
 class Office:
-    """What it takes to propose and to answer: the ledger, who does it, and the clock."""
+    """The context for proposing and answering changes: ledger, settings and clock."""
 
     ledger: Ledger
     settings: Settings
@@ -48,35 +48,35 @@ class Office:
 
     @property
     def who(self) -> Provenance:
-        """Who records."""
+        """The provenance of records made here."""
         return self.settings.provenance(self.trace)
 
 
 @dataclass(frozen=True)
 class Proposed:
-    """A proposed change as it stands: ``pending``, or how it was closed."""
+    """A proposed change and its history."""
 
     history: ChangeHistory
     event: ChangeProposed
 
     @property
     def name(self) -> str:
-        """Its stream."""
+        """The name of its stream."""
         return self.history.first.stream
 
     @property
     def change(self) -> Change:
-        """What kind of change it is."""
+        """The kind of change."""
         return Change(self.event.operation)
 
     @property
     def state(self) -> str:
-        """Where it stands."""
+        """``pending``, or the outcome of a closed change."""
         return self.history.closed.outcome if self.history.closed else PENDING
 
     @property
     def words(self) -> str:
-        """What it would change."""
+        """A short description of the change."""
         event = self.event
         if self.change is Change.POLICY:
             policy, catalog = (event.policy_sha256 or "")[:12], (event.catalog_sha256 or "")[:12]
@@ -87,7 +87,7 @@ class Proposed:
 
 
 def propose_activation(office: Office, rules: Rules, why: str) -> Proposed:
-    """Propose that `rules` decide; `NotReady` if they do already."""
+    """Propose the activation of `rules`; `NotReady` if they are already active."""
     check_new(active_rules(office.ledger), rules)
     documents = [Document(rules.policy.canonical), Document(rules.catalog.canonical)]
     cited = {"policy_sha256": rules.policy.digest, "catalog_sha256": rules.catalog.digest}
@@ -95,7 +95,7 @@ def propose_activation(office: Office, rules: Rules, why: str) -> Proposed:
 
 
 def propose_limit(office: Office, name: BudgetName, usd_micros: int | None, why: str | None) -> Proposed:
-    """Propose a limit for a budget, None to lift it."""
+    """Propose a limit for a budget; None removes the limit."""
     amount = NO_LIMIT if usd_micros is None else usd_micros
     return _propose(office, Change.BUDGET, {"budget": str(name), "limit_usd_micros": amount}, why, [])
 
@@ -103,7 +103,7 @@ def propose_limit(office: Office, name: BudgetName, usd_micros: int | None, why:
 def _propose(
     office: Office, change: Change, content: dict[str, Any], why: str | None, documents: list[Document]
 ) -> Proposed:
-    """Record a proposal under the policy in force; once more if that was replaced meanwhile."""
+    """Record a proposal under the policy in force; retry if that was replaced concurrently."""
     for _ in range(MOST_RACES):
         active = active_rules(office.ledger)
         rules = active.policy.rules_for(change)
@@ -125,16 +125,16 @@ def _propose(
         with suppress(WrongExpectedVersion):
             office.ledger.append(batches, documents=documents)
             return read_change(office.ledger, stream)
-    raise NotReady(f"the policy in force changed and wants no approval of {change}: repeat the command")
+    raise NotReady(f"the policy in force changed and requires no approval for {change}: repeat the command")
 
 
 def changes(ledger: Ledger) -> list[Proposed]:
-    """Return every change that was proposed, in order."""
+    """Return all proposed changes, in order."""
     return [_read(ledger, proposed) for proposed in list(ledger.entries(ChangeProposed))]
 
 
 def read_change(ledger: Ledger, name: str) -> Proposed:
-    """Return the change called `name`, or by a beginning that only one has."""
+    """Return the change called `name`, which may be a unique prefix."""
     matches = {
         proposed.record.stream: proposed
         for proposed in ledger.entries(ChangeProposed)
@@ -143,7 +143,9 @@ def read_change(ledger: Ledger, name: str) -> Proposed:
     if len(matches) == 1 or name in matches:
         return _read(ledger, matches.get(name) or next(iter(matches.values())))
     problem = (
-        f"{len(matches)} proposed changes begin with it" if matches else "there is no such proposed change"
+        f"the id is ambiguous ({len(matches)} proposed changes match)"
+        if matches
+        else "no such proposed change"
     )
     raise BadInput(f"{name}: {problem}; `sora-ledger changes` lists them")
 
@@ -153,7 +155,7 @@ def _read(ledger: Ledger, proposed: Entry[ChangeProposed]) -> Proposed:
 
 
 def waits_for(proposed: Proposed, ledger: Ledger) -> str:
-    """Say in a sentence who may answer for a change, and with which commands."""
+    """Return a sentence that says who may answer a change, and with which commands."""
     name, request = proposed.name, proposed.history.first
     needed = counted(proposed.event.approvals_needed, "approval")
     signing = how_to_sign(active_rules(ledger).policy)
@@ -165,10 +167,10 @@ def waits_for(proposed: Proposed, ledger: Ledger) -> str:
 
 
 def open_change(ledger: Ledger, name: str) -> Proposed:
-    """Return the change called `name`; `NotReady` if it waits for no answer any more."""
+    """Return the change called `name`; `NotReady` if it is already closed."""
     proposed = read_change(ledger, name)
     if proposed.state != PENDING:
         raise NotReady(
-            f"{proposed.name} is {proposed.state}: nothing waits for an answer; `sora-ledger changes`"
+            f"{proposed.name} is already {proposed.state}; `sora-ledger changes` lists all changes"
         )
     return proposed

@@ -1,13 +1,13 @@
-"""Who asked and who approved, by what establishes it, and whether two of them are two people.
+"""Identify requesters and approvers, and decide whether two identities are two people.
 
-A name that was typed establishes nothing. What does:
+A typed name proves nothing. An identity is established by
 
-- a signature, by a key that the policy names for a person;
-- the login of the operating system, which is asked of the system.
+- a signature with a key that the policy names for a person, or
+- the login, as reported by the operating system.
 
-Two signatures are compared by the people whose keys they are. Where one of two has no signature, the login is
-all there is to compare, so a signature that was made under the requester's login is the requester's: whoever
-sits there may have found the key.
+Two signed identities are compared by the owners of the keys. If one of the two is not signed, only the logins
+can be compared, so a signature made under the requester's login counts as the requester's: anyone at that
+login may have had access to the key.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from render_service.session.history import AnswerEvent, StreamHistory
 
 @dataclass(frozen=True)
 class Identity:
-    """Somebody who asks or answers; `login` is None where none was recorded."""
+    """The identity of a requester or approver; `login` is None if none was recorded."""
 
     actor: str
     source: ActorSource
@@ -33,16 +33,16 @@ class Identity:
 
     @property
     def signed(self) -> bool:
-        """Whether a signature establishes who it is."""
+        """Whether a signature establishes the identity."""
         return self.source is ActorSource.SIGNATURE
 
     @property
     def claimed(self) -> bool:
-        """Whether nothing establishes who it is."""
+        """Whether the name was only typed, so that nothing establishes the identity."""
         return self.source in CLAIMED
 
     def is_another_than(self, other: Self) -> bool:
-        """Say whether these two are established to be two people."""
+        """Return whether the two identities are established to be two people."""
         if self.claimed or other.claimed or self.actor == other.actor:
             return False
         if self.signed and other.signed:
@@ -50,14 +50,14 @@ class Identity:
         return self.login is not None and other.login is not None and self.login != other.login
 
     def satisfies(self, rule: ApprovalRule) -> bool:
-        """Say whether theirs is an approval that `rule` wants."""
+        """Return whether an approval by this identity satisfies `rule`."""
         if rule.wants_signature and not self.signed:
             return False
         return rule.signed_by is None or self.actor in rule.signed_by
 
 
 def requester(ledger: Ledger, history: StreamHistory, policy: Policy) -> Identity:
-    """Return who asked for what `history` begins with; a signature that does not hold is a typed name."""
+    """Return the requester of the stream; an invalid signature counts as a typed name."""
     request = history.first
     source = ActorSource(request.envelope["actor_source"])
     if source is not ActorSource.SIGNATURE:
@@ -69,7 +69,7 @@ def requester(ledger: Ledger, history: StreamHistory, policy: Policy) -> Identit
 
 
 def answerer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent], policy: Policy) -> Identity:
-    """Return who gave `answer`; a signature that does not hold, or no longer, is a typed name."""
+    """Return the author of `answer`; a signature that is not valid (any more) counts as a typed name."""
     record = answer.record
     source = ActorSource(record.envelope["actor_source"])
     signed = signed_answer(ledger, history, answer)
@@ -81,33 +81,33 @@ def answerer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent],
 
 
 def _holds(signed: Signed, keys: Sequence[str]) -> bool:
-    return signed.signature_stands and any(key.split("+")[1] == signed.key_id for key in keys)
+    return signed.signature_valid and any(key.split("+")[1] == signed.key_id for key in keys)
 
 
 def _login_of(record: Record, source: ActorSource) -> str | None:
     return record.actor if source is ActorSource.OPERATING_SYSTEM else None
 
 
-def that_count(requester: Identity, approvals: Sequence[Identity]) -> list[Identity]:
-    """Return those of `approvals` that are by people other than the requester and each other.
+def that_count(requested_by: Identity, approvals: Sequence[Identity]) -> list[Identity]:
+    """Return the approvals by people other than the requester and other than each other.
 
-    Where a typed name asked, that may have been any of them, so only those count who signed; and one of
-    them counts for nobody, see `lacking`.
+    If the requester is a typed name, it may be any of the approvers, so only signed approvals count, and one
+    approval more is needed, see `lacking`.
     """
-    counting: list[Identity] = []
-    for identity in approvals:
-        somebody_else = identity.signed if requester.claimed else identity.is_another_than(requester)
-        if somebody_else and all(identity.is_another_than(other) for other in counting):
-            counting.append(identity)
-    return counting
+    counted: list[Identity] = []
+    for approver in approvals:
+        is_another = approver.signed if requested_by.claimed else approver.is_another_than(requested_by)
+        if is_another and all(approver.is_another_than(other) for other in counted):
+            counted.append(approver)
+    return counted
 
 
-def lacking(rule: ApprovalRule, requester: Identity, counting: Sequence[Identity]) -> int:
-    """Return how many more approvals `rule` wants, one more than its people where a typed name asked."""
-    wanted = sum(identity.satisfies(rule) for identity in counting)
-    return max(rule.people - wanted, rule.people + requester.claimed - len(counting), 0)
+def lacking(rule: ApprovalRule, requested_by: Identity, approved: Sequence[Identity]) -> int:
+    """Return how many more approvals `rule` needs; a request under a typed name needs one extra."""
+    satisfying = sum(approver.satisfies(rule) for approver in approved)
+    return max(rule.people - satisfying, rule.people + requested_by.claimed - len(approved), 0)
 
 
-def missing(rules: Sequence[ApprovalRule], requester: Identity, counting: Sequence[Identity]) -> int:
-    """Return how many more approvals it takes until every rule has those it wants."""
-    return max((lacking(rule, requester, counting) for rule in rules), default=0)
+def missing(rules: Sequence[ApprovalRule], requested_by: Identity, approved: Sequence[Identity]) -> int:
+    """Return how many more approvals are needed to satisfy all rules."""
+    return max((lacking(rule, requested_by, approved) for rule in rules), default=0)

@@ -1,4 +1,4 @@
-"""Who requests what may need approval: what establishes it, what the policy wants, signing the request."""
+"""Identify the requester of something that may need approval, check it, and sign the request."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,7 +24,7 @@ CLAIMED = (ActorSource.FLAG, ActorSource.ENVIRONMENT)
 
 @dataclass(frozen=True)
 class Asker:
-    """Who asks under `policy`; `signer` is their key where they sign."""
+    """The requester under `policy`; `signer` is their key if they sign."""
 
     settings: Settings
     policy: Policy
@@ -34,17 +34,17 @@ class Asker:
 
     @property
     def claimed(self) -> bool:
-        """Whether nothing but a typed name says who asks."""
+        """Whether the requester is identified only by a typed name."""
         return self.source in CLAIMED
 
     def known_to(self, context: DecisionContext) -> DecisionContext:
-        """Return `context` with what the decision has to know of who asks; nothing where nobody approves."""
+        """Return `context` with the requester input of the decision, which only approval rules need."""
         if not (self.policy.approvals and self.claimed):
             return context
         return context.model_copy(update={"requester_claimed": True})
 
     def check(self, ruling: Considered) -> None:
-        """Refuse to ask for what is held where the policy wants to know better who asks."""
+        """Raise `BadInput` for a hold if the policy requires a better established requester."""
         if isinstance(ruling, RenderHeld):
             check_requester(self, ", ".join(ruling.reason_codes))
 
@@ -57,7 +57,7 @@ class Asker:
         now: datetime,
         event_id: str | None = None,
     ) -> list[Draft]:
-        """Return the first record of `stream`, and its signature where the request is signed."""
+        """Return the first record of `stream`, and its signature if the request is signed."""
         who = replace(who, actor=self.actor, actor_source=self.source)
         first = draft(event, who, now, event_id=event_id)
         if self.signer is None:
@@ -80,10 +80,10 @@ class Asker:
 
 
 def asker(settings: Settings, policy: Policy) -> Asker:
-    """Return who asks: the owner of the key in SORA_LEDGER_KEY where the policy names it, else who runs this.
+    """Return the requester: the owner of the key in SORA_LEDGER_KEY if the policy names it, else the actor.
 
-    That key is read only where the policy has approval rules. One that the policy does not name signs
-    checkpoints and says nothing here; a key that was named with ``--key`` has to be one the policy names.
+    That key is read only if the policy has approval rules. If the policy does not name it, it only signs
+    checkpoints and is ignored here; a key given with ``--key`` must be one the policy names.
     """
     unsigned = Asker(settings, policy, settings.actor, settings.actor_source)
     path = settings.request_key_file or (
@@ -98,21 +98,21 @@ def asker(settings: Settings, policy: Policy) -> Asker:
         return unsigned
     if owner is None:
         raise BadInput(
-            f"the key of {signer.name} ({signer.verifier.key_id.hex()}) is not one the policy "
-            f"{policy.name} names under [approvers] or [requesters], so it does not say who you are: "
-            "leave out --key"
+            f"the key of {signer.name} ({signer.verifier.key_id.hex()}) is not one of the keys "
+            f"that the policy {policy.name} names under [approvers] or [requesters], so it does not identify "
+            "you: leave out --key"
         )
     if settings.actor_source in CLAIMED and settings.actor != owner:
-        source = "--actor" if settings.actor_source is ActorSource.FLAG else "SORA_LEDGER_ACTOR"
+        option = "--actor" if settings.actor_source is ActorSource.FLAG else "SORA_LEDGER_ACTOR"
         raise BadInput(
-            f"{source} says {settings.actor}, but the key in {path}, which would sign this "
-            f"request, is that of {owner}: leave out one of them"
+            f"{option} names {settings.actor}, but the key in {path}, which would sign this "
+            f"request, belongs to {owner}: leave out one of them"
         )
     return Asker(settings, policy, owner, ActorSource.SIGNATURE, signer)
 
 
 def check_requester(asker: Asker, rules: str) -> None:
-    """Refuse who asks for what `rules` hold where the policy wants to know better who it is."""
+    """Raise `BadInput` if the policy requires a better established requester for what `rules` hold."""
     wanted = asker.policy.requester
     if wanted in {None, Requester.TWO_SIGNERS}:
         return
@@ -120,15 +120,17 @@ def check_requester(asker: Asker, rules: str) -> None:
         return
     if wanted is Requester.SIGNED and asker.signer is not None:
         return
-    keys = ", ".join(sorted(asker.policy.requesting)) or "nobody yet: [approvers] or [requesters]"
+    keys = (
+        ", ".join(sorted(asker.policy.requesting)) or "none yet: add them under [approvers] or [requesters]"
+    )
     how = f"sign it with --key FILE (keys of: {keys})"
     if wanted is Requester.IDENTIFIED:
-        how = f"leave the name out and ask under your own login, or {how}"
+        how = f"leave the name out and request it under your own login, or {how}"
     raise BadInput(
-        f"this needs approval by rule {rules}, and the policy {asker.policy.name} wants the requester "
-        f"{wanted}; {asker.actor} is {_established(asker)}: {how}; nothing was recorded"
+        f"this needs approval by rule {rules}, and the policy {asker.policy.name} requires the requester "
+        f"to be {wanted}; {asker.actor} is {_established(asker)}: {how}; nothing was recorded"
     )
 
 
 def _established(asker: Asker) -> str:
-    return "a name that was typed" if asker.claimed else "a login"
+    return "only a typed name" if asker.claimed else "only a login"

@@ -1,4 +1,4 @@
-"""Checking recorded signatures: whether the key was named for this person, and signed exactly this."""
+"""Check recorded signatures: the policy named the key for this person, and it signed exactly this text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from render_service.approvals.statements import (
     answer_statement,
     answer_statement_1,
     recorded_request_statement,
-    stands,
+    verify_signature,
 )
 from render_service.rules.policies import STREAM, kept_document
 from render_service.session.history import AnswerEvent, StreamHistory
@@ -21,32 +21,32 @@ from render_service.session.history import AnswerEvent, StreamHistory
 
 @dataclass(frozen=True)
 class Signed:
-    """A recorded answer or request and what its signature is worth."""
+    """A signed answer or request, and the result of checking its signature."""
 
     record: Record
     key_id: str
-    signature_stands: bool
+    signature_valid: bool
     binds_request: bool
-    """False for version 1 of an answer, which names ids and nothing of what was asked."""
+    """False for version 1 of an answer, which names only ids and not the content of the request."""
 
 
 def signed_answer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent]) -> Signed | None:
-    """Return what the signature of `answer`, one of `history`, is worth; None where there is none."""
+    """Check the signature of `answer`, an entry of `history`; None if it is unsigned."""
     event, record = answer.event, answer.record
     if event.signature is None:
         return None
-    good = any(
+    valid = any(
         _signed_by((policy.approvers or {}).get(record.actor, ()), event.key_id, text, event.signature)
         for text, policies in _statements(ledger, history, answer)
         for policy in policies
     )
-    return Signed(record, event.key_id or "", good, record.schema_version >= BINDS_LEAVES)
+    return Signed(record, event.key_id or "", valid, record.schema_version >= BINDS_LEAVES)
 
 
 def _statements(
     ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent]
 ) -> Iterator[tuple[str, Iterator[Policy]]]:
-    """Yield what had to be signed to give `answer`, and the policies that may have named the key."""
+    """Yield the text that `answer` had to sign, and the policies that may have named the key."""
     event, record = answer.event, answer.record
     waiting = history.waiting_before(record)
     if waiting is None:
@@ -60,21 +60,21 @@ def _statements(
 
 
 def signed_request(ledger: Ledger, history: StreamHistory) -> Signed | None:
-    """Return what the signature of the request that `history` begins with is worth; None without one."""
+    """Check the signature of the request that `history` begins with; None if it is unsigned."""
     signed = history.signed_request
     if signed is None:
         return None
     event, record = signed.event, signed.record
     text = recorded_request_statement(ledger.ledger_id, history.first, signed)
-    good = False
+    valid = False
     if event.policy_sha256 in _digests_before(ledger, record.position):
         policy = kept_document(ledger, Policy, event.policy_sha256)
-        good = _signed_by(policy.request_keys(record.actor), event.key_id, text, event.signature)
-    return Signed(record, event.key_id, good and record.actor == history.first.actor, binds_request=True)
+        valid = _signed_by(policy.request_keys(record.actor), event.key_id, text, event.signature)
+    return Signed(record, event.key_id, valid and record.actor == history.first.actor, binds_request=True)
 
 
 def _signed_by(keys: Sequence[str], key_id: str | None, text: str, signature: str) -> bool:
-    return any(stands(key, text, signature) for key in keys if key.split("+")[1] == key_id)
+    return any(verify_signature(key, text, signature) for key in keys if key.split("+")[1] == key_id)
 
 
 def _digests_before(ledger: Ledger, position: int) -> list[str]:
@@ -87,15 +87,15 @@ def _digests_before(ledger: Ledger, position: int) -> list[str]:
 
 
 def _in_force(ledger: Ledger, answer: Record, cited: str | None) -> Iterator[Policy]:
-    """Yield the policy an answer cites, if it was in force there."""
+    """Yield the policy that an answer cites, if it was in force at that position."""
     if cited == _digests_before(ledger, answer.position)[-1]:
         yield kept_document(ledger, Policy, cited)
 
 
 def _since(ledger: Ledger, held: Record, hold: RenderHeld, answer: Record) -> Iterator[Policy]:
-    """Yield the policies that may have named the key of version 1: the hold's, and those up to the answer.
+    """Yield the policies that may have named the key of version 1: from the hold up to the answer.
 
-    One that came later makes no answer good.
+    A policy activated later cannot make an answer valid.
     """
     digests = {hold.basis.policy_sha256}
     for activated in ledger.entries(PolicyActivated, RecordFilter(stream=STREAM)):

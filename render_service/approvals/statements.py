@@ -1,8 +1,8 @@
-"""What is signed by people who ask, approve and refuse: the text of each statement, and checking a signature.
+"""The statements that requesters and approvers sign, and the check of a signature.
 
 A statement is canonical JSON and a newline, signed with Ed25519, as in `docs/FORMAT.md`. Version 2 of an
-answer names the leaves of the request and of what made it pending, so it binds prompt, files, model and cost;
-version 1 named their ids only, which somebody who rewrites a ledger can give to another request.
+answer names the leaves of the request and of the record that made it pending, so it binds prompt, files,
+model and cost. Version 1 named only ids, which a rewritten ledger could assign to another request.
 """
 
 import base64
@@ -19,7 +19,7 @@ ANSWER_1 = "sora-ledger/approval/1"
 ANSWER_2 = "sora-ledger/approval/2"
 REQUEST_1 = "sora-ledger/request/1"
 BINDS_LEAVES = 2
-"""The schema version of an answer from which on its statement names the leaves."""
+"""The first schema version of an answer whose statement names the leaves."""
 
 Verdict = Literal["granted", "refused"]
 
@@ -27,9 +27,9 @@ Verdict = Literal["granted", "refused"]
 def answer_statement(
     ledger_id: str, requested: Record, pending: Record, actor: str, answer: AnswerEvent
 ) -> str:
-    """Return what `actor` signs to give `answer`, in version 2.
+    """Return the statement that `actor` signs for `answer`, in version 2.
 
-    `requested` is the first record of the stream, `pending` the one that waits for the answer: the last
+    `requested` is the first record of the stream, `pending` the record that is answered: the last
     ``render.held``, or the ``change.proposed`` itself.
     """
     return _text(
@@ -51,7 +51,7 @@ def answer_statement(
 def answer_statement_1(
     ledger_id: str, held: Record, hold: RenderHeld, actor: str, answer: AnswerEvent
 ) -> str:
-    """Return what `actor` signed to give `answer` in version 1, which is only read."""
+    """Return the statement that `actor` signed for `answer` in version 1, which is only verified."""
     return _text(
         {
             "actor": actor,
@@ -75,7 +75,7 @@ def request_statement(  # one parameter per key
     login: str,
     policy_sha256: str,
 ) -> str:
-    """Return what `actor` signs to request what the first record, with this id and payload, asks for."""
+    """Return the statement that `actor` signs for the request in the first record of `stream`."""
     return _text(
         {
             "actor": actor,
@@ -91,7 +91,7 @@ def request_statement(  # one parameter per key
 
 
 def recorded_request_statement(ledger_id: str, requested: Record, signed: Entry[RequestSigned]) -> str:
-    """Return what the recorded ``request.signed`` had to sign about `requested`, the record before it."""
+    """Return the statement of the recorded ``request.signed`` about `requested`, the record before it."""
     return request_statement(
         ledger_id,
         stream=requested.stream,
@@ -104,18 +104,18 @@ def recorded_request_statement(ledger_id: str, requested: Record, signed: Entry[
 
 
 def verdict_of(answer: AnswerEvent) -> Verdict:
-    """Return the verdict as statements name it."""
+    """Return the verdict of an answer, named as in statements."""
     return "granted" if isinstance(answer, ApprovalGranted) else "refused"
 
 
 def sign(signer: Signer, text: str) -> tuple[str, str]:
-    """Return key id (hex) and signature (base64) of `text`, as the events have them."""
+    """Sign `text`; return key id (hex) and signature (base64), encoded as in events."""
     signed = signer.sign(text)
     return signed.key_id.hex(), base64.b64encode(signed.signature).decode()
 
 
-def stands(key: str, text: str, signature: str) -> bool:
-    """Say whether `signature` (base64) over `text` is that of the public `key`."""
+def verify_signature(key: str, text: str, signature: str) -> bool:
+    """Return whether `signature` (base64) is a valid signature of `text` by the public `key`."""
     verifier = Verifier.parse(key)
     try:
         raw = base64.b64decode(signature, validate=True)

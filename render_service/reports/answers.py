@@ -105,5 +105,5 @@ def _with(signed: Signed | None, answer: Answer) -> Answer:
     if signed is None:
         return answer
     return answer._replace(
-        key_id=signed.key_id, signature_stands=signed.signature_stands, binds_request=signed.binds_request
+        key_id=signed.key_id, signature_stands=signed.signature_valid, binds_request=signed.binds_request
     )

@@ -66,7 +66,7 @@ def test_another_name_alone_is_refused_and_nothing_recorded(sora: Any, held: str
     size = len(sora("log").document["records"])
     ended = sora("approve", held, "--actor", "bob")
     assert ended.code == 2
-    assert "says who you want to be" in ended.error
+    assert "does not prove who you are" in ended.error
     assert len(sora("log").document["records"]) == size
 
 
@@ -85,7 +85,7 @@ def test_who_asked_under_a_typed_name_is_told_at_once_that_it_takes_a_signature(
     (folder / "team.toml").write_text(packaged + UNSIGNED)
     assert sora("policy", "activate", "team.toml", "--reason", "second eyes").code == 0
     ended = sora("create", "--prompt", "a fox", "--purpose", "final", "--actor", "ana")
-    assert "requested as ana, a name that anybody can take" in ended.error
+    assert "requested as ana, a name that anyone" in ended.error
     answered = sora("approve", ended.document["job_id"], "--actor", "bob")
     for told in (ended.error, answered.error):
         assert "once the policy names your key under [approvers]" in told

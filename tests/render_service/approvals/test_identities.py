@@ -53,7 +53,7 @@ KEYLESS = "once the policy names your key under [approvers]"
 @pytest.mark.parametrize(
     ("source", "rule", "said"),
     [
-        (LOGIN, FINALS, "another person has to approve it, under another login than ana"),
+        (LOGIN, FINALS, "another person has to approve it, under a login other than ana"),
         (
             LOGIN,
             {**FINALS, "signed": True},
@@ -62,11 +62,11 @@ KEYLESS = "once the policy names your key under [approvers]"
         (
             LOGIN,
             {"code": "OTHER", "signed": True},
-            "another person has to approve it, under another login than ana",
+            "another person has to approve it, under a login other than ana",
         ),
         (SIGNED, FINALS, f"another person has to approve it and sign with --key FILE, {KEYLESS}"),
-        (FLAG, FINALS, "it was requested as ana, a name that anybody can take"),
-        (ActorSource.ENVIRONMENT, FINALS, "so it takes 2 signed approvals"),
+        (FLAG, FINALS, "it was requested as ana, a name that anyone"),
+        (ActorSource.ENVIRONMENT, FINALS, "so it needs 2 signed approvals"),
     ],
 )
 def test_who_may_answer_depends_on_what_establishes_who_asked(
