@@ -312,7 +312,7 @@ def _place_at(url: str) -> Place:
 def check_target(target: Path, *, force: bool) -> None:
     """Refuse a target that cannot be written, before anything is spent on it; `BadInput` says why."""
     if not target.parent.is_dir():
-        raise BadInput(f"output file {target}: the folder {target.parent} does not exist; make it first")
+        raise BadInput(f"output file {target}: the folder {target.parent} does not exist; create it first")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise BadInput(f"output file {target}: the folder {target.parent} cannot be written; name another")
     if target.is_dir():

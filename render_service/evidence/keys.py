@@ -26,7 +26,7 @@ def new_key(path: Path, name: str) -> Verifier:
     except CheckpointInvalid as error:
         raise BadInput(f"--name: {error}") from None
     if not path.parent.is_dir():
-        raise BadInput(f"key file {path}: the folder {path.parent} does not exist; make it first")
+        raise BadInput(f"key file {path}: the folder {path.parent} does not exist; create it first")
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, OWNER_ONLY)
     except FileExistsError:

@@ -49,7 +49,7 @@ def back_up(url: str, file: Path, progress: Progress) -> Backup:
     if file.exists():
         raise BadInput(f"{file}: it exists already, and a backup replaces nothing: name a new file")
     if not file.parent.is_dir():
-        raise BadInput(f"{file}: the folder {file.parent} does not exist; make it first")
+        raise BadInput(f"{file}: the folder {file.parent} does not exist; create it first")
     path = file_of(url)
     with open_ledger(url):  # says what is wrong if there is no ledger
         pass

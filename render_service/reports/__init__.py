@@ -1,1 +1,1 @@
-"""What the record says: explanations, spending, comparisons of policies, lists of jobs."""
+"""Report on the record: explanations, spending, comparisons of policies, lists of jobs."""

@@ -1,6 +1,6 @@
-"""Who asked and answered, how they were identified, and what their signatures are worth. Reads only.
+"""Report who made a request and who answered it, how they were identified, and whether signatures are valid.
 
-Nobody is called identified by a signature before it was checked.
+Reads only. No person is reported as identified by a signature that was not checked.
 """
 
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ from render_service.approvals.signatures import Signed, signed_answer, signed_re
 from render_service.session.history import AnswerEvent, StreamHistory
 
 HOW = {
-    "flag": "named with --actor, which anybody can",
-    "environment": "named in the environment, which anybody can",
+    "flag": "named with --actor, which anyone can set",
+    "environment": "named in the environment, which anyone can set",
     "operating_system": "identified by their login",
     "signature": "identified by their signature",
 }
-NOT_IDENTIFIED = "NOT IDENTIFIED: the record says signed, and there is no signature"
+NOT_IDENTIFIED = "NOT IDENTIFIED: the record says signed, but there is no signature"
 _NOT_BOUND = "; version 1, which binds neither prompt, files and cost nor policy and time"
 
 
 class Answer(NamedTuple):
-    """One answer, or a signed request; `signature_stands` is None where there is no signature."""
+    """One answer, or a signed request; `signature_stands` is None if there is no signature."""
 
     record: Record
     said: str
@@ -34,31 +34,31 @@ class Answer(NamedTuple):
 
     @property
     def how(self) -> str:
-        """How they were identified; in capitals where the record says signed and no signature holds."""
+        """How the person was identified; in capitals if the record says signed but no signature is valid."""
         source = self.record.envelope["actor_source"]
         if self.signature_stands is None:
             return NOT_IDENTIFIED if source == "signature" else HOW[source]
         if not self.signature_stands:
             return (
-                f"NOT IDENTIFIED: the signature with key {self.key_id} DOES NOT STAND under any key that "
+                f"NOT IDENTIFIED: the signature with key {self.key_id} IS NOT VALID under any key that "
                 "a policy in force named"
             )
         bound = "" if self.binds_request else _NOT_BOUND
-        return f"{HOW[source]} (key {self.key_id}; it stands{bound})"
+        return f"{HOW[source]} (key {self.key_id}; valid{bound})"
 
     @property
     def is_proven(self) -> bool:
-        """Whether a signature stands."""
+        """Whether the signature is valid."""
         return bool(self.signature_stands)
 
     @property
     def sentence(self) -> str:
-        """The answer in one line."""
+        """The answer as one line."""
         until = f", until {self.expires_at[:16]}Z" if self.expires_at else ""
         return f"{self.said} by {self.record.actor}{until}, {self.how}"
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the answer as JSON."""
         return {
             "position": self.record.position,
             "said": self.said,
@@ -73,7 +73,7 @@ class Answer(NamedTuple):
 
 
 def answers(ledger: Ledger, history: StreamHistory) -> list[Answer]:
-    """Return the answers in the history of a job or change, in order; first its request if it is signed."""
+    """Return the answers in the history of a job or change, in order; first its request if that is signed."""
     answered = [
         *(_answer(ledger, history, entry) for entry in history.answers),
         *(_set_aside(entry) for entry in history.overrides),
@@ -82,7 +82,7 @@ def answers(ledger: Ledger, history: StreamHistory) -> list[Answer]:
 
 
 def _request(ledger: Ledger, history: StreamHistory) -> Iterator[Answer]:
-    """Yield the request if it is signed, or says so and is not."""
+    """Yield the request if it is signed, or recorded as signed."""
     if history.signed_request is not None:
         yield _with(signed_request(ledger, history), Answer(history.signed_request.record, "requested"))
     elif history.first.envelope["actor_source"] == "signature":

@@ -1,7 +1,7 @@
-"""One decision on one screen: what was decided, why, by whose authority, and can the record be trusted.
+"""Explain a decision: what was decided, why, by whose authority, and whether the record is intact.
 
-`explain` answers all four; `why_not` answers the one question of who was refused: what stood in the way, and
-what to do now. Both read the ledger and nothing else.
+`explain` answers all four questions. `why_not` answers those of a person whose request was refused: what
+prevented it, and what to do now. Both read only the ledger.
 """
 
 import json
@@ -38,7 +38,7 @@ _CAME_TO_NOTHING = frozenset({State.FAILED, State.LOST, State.ABANDONED, State.R
 
 @dataclass(frozen=True)
 class Explained:
-    """A job, its request, and the last decision on it with its record; `document` is all of it as JSON."""
+    """A job, its request, and the last decision on it with its record; `document` is all of this as JSON."""
 
     job: Job
     requested: RenderRequested
@@ -48,7 +48,7 @@ class Explained:
 
 
 def explain(ledger: Ledger, name: str) -> Explained:
-    """Return the last decision on the job called `name`; `NotReady` for one that nobody decided on."""
+    """Return the last decision on the job called `name`; `NotReady` if no decision was made on it."""
     job = ledger.job(name)
     history, requested, decided = _decided(ledger, job)
     ruling = decided.event
@@ -69,7 +69,7 @@ def explain(ledger: Ledger, name: str) -> Explained:
 
 
 def why_not(ledger: Ledger, name: str) -> Explained:
-    """Return why the job called `name` was not allowed, and what to do; of one that was, why no other."""
+    """Return why the job called `name` was not allowed, and what to do; if it was, why no other was."""
     job = ledger.job(name)
     history, requested, decided = _decided(ledger, job)
     ruling = decided.event
@@ -90,7 +90,7 @@ def why_not(ledger: Ledger, name: str) -> Explained:
 
 
 def _failure(job: Job, history: JobHistory) -> Json | None:
-    """Return why a job that was allowed came to nothing, in the server's words; None for every other."""
+    """Return why an allowed job failed, in the server's words; None for all other jobs."""
     if job.state not in _CAME_TO_NOTHING:
         return None
     errors = (getattr(record.event, "error", None) for record in reversed(history.records))
@@ -104,16 +104,16 @@ def _failure(job: Job, history: JobHistory) -> Json | None:
 
 
 def _again(job: Job, ruling: Considered, requested: RenderRequested) -> list[str]:
-    """Return what to type to try again what came to nothing."""
+    """Return the commands that retry a failed job."""
     if job.state in {State.REJECTED, State.ABSENT} and job.outcome is None:
         return [f"sora-ledger resume {job.job_id}"]
     return [command_again(ruling, requested)] if job.state in _CAME_TO_NOTHING else []
 
 
 def _steps(job: Job, ruling: Considered) -> list[str]:
-    """Return what to do now: nothing of what was allowed, or was held and is withdrawn."""
+    """Return the next steps; none for a job that was allowed, or was held and has been withdrawn."""
     if isinstance(ruling, RenderHeld) and job.outcome is Outcome.REFUSED:
-        return ["ask for another render, changed so that they agree: this job is closed"]
+        return ["make a new request that resolves the contradiction: this job is closed"]
     over = isinstance(ruling, RenderHeld) and job.outcome is not None
     if over or isinstance(ruling, RenderDecided):
         return []
@@ -124,8 +124,8 @@ def _decided(ledger: Ledger, job: Job) -> tuple[JobHistory, RenderRequested, Ent
     history = JobHistory.of(ledger, job)
     if history.requested is None or history.decision is None:
         raise NotReady(
-            f"{job.job_id} was made by another tool, so nothing was decided here: "
-            f"`sora-ledger show {job.job_id}` has what is recorded"
+            f"{job.job_id} was made by another tool, so there is no decision: "
+            f"`sora-ledger show {job.job_id}` shows what is recorded"
         )
     return history, history.requested, history.decision
 
@@ -153,7 +153,7 @@ def _what(decided: Entry[Decision], history: JobHistory) -> Json:
 
 
 def candidates_of(ruling: Considered) -> list[Json]:
-    """Return every candidate of a decision as it stood: gates, score, and why it was not chosen."""
+    """Return every candidate of a decision as recorded: gates, score, and why it was not chosen."""
     return [_candidate(candidate, ruling) for candidate in ruling.basis.candidates]
 
 
@@ -199,9 +199,9 @@ def _people(ledger: Ledger, history: JobHistory) -> list[Json]:
 
 
 def _unproven(ledger: Ledger, history: JobHistory) -> dict[int, str]:
-    """Return, by position, how people are identified whose signature is missing or false, or binds little.
+    """Return, by position, how people are identified whose signature is missing, invalid or weak.
 
-    What is wrong with the signature of a request is said of the request.
+    A problem with the signature of a request is reported for the request.
     """
     if not any(map(_says_signed, history.records)):
         return {}
@@ -213,7 +213,7 @@ def _unproven(ledger: Ledger, history: JobHistory) -> dict[int, str]:
             about = history.first if isinstance(answer.record.event, RequestSigned) else answer.record
             identified[about.position] = answer.how if not answer.is_proven else "signature"
             if answer.is_proven and not answer.binds_request:
-                identified[about.position] = "signature, of version 1, which does not bind what was asked"
+                identified[about.position] = "signature, of version 1, which does not bind the request"
     return identified
 
 
@@ -231,14 +231,14 @@ def _who(record: Record, unproven: Mapping[int, str] = NOBODY) -> Json:
 
 
 def _named(ledger: Ledger, sha256: str) -> str | None:
-    """Return the name a policy or catalog gives itself; None where the recorded one is not kept."""
+    """Return the name that a policy or catalog gives itself; None if that document is not stored."""
     body = ledger.store.document(sha256)
     document = json.loads(body) if body and sha256_hex(body) == sha256 else {}
     return str(document["name"]) if "name" in document else None
 
 
 def _activation(ledger: Ledger, decided: Record, policy_sha256: str) -> Json | None:
-    """Return who made the policy the one that decides; None for one that comes with the package."""
+    """Return who activated the policy that decided; None for one that comes with the package."""
     record = activation_before(ledger, decided.position, policy_sha256)
     return None if record is None else _who(record) | {"why": _words(record, "why")}
 
@@ -291,7 +291,7 @@ def _trouble(ledger: Ledger, record: Record, edge: Frontier, root: bytes) -> lis
     where = f"position {record.position} ({record.type})"
     trouble = []
     if sha256_hex(record.payload) != record.envelope["payload_sha256"]:
-        trouble.append(f"{where}: its payload is not the one it was recorded with")
+        trouble.append(f"{where}: its payload differs from what was recorded")
     index = record.position - 1
     try:
         path = inclusion_proof(ledger.store, index, edge.size, edge)

@@ -1,7 +1,7 @@
-"""After a denial: the command line to type, made from the recorded request and the fixes of the denial.
+"""Build the command lines that fix a denial, from the recorded request and the fixes of the denial.
 
-All fixes belong together, so one command applies all of them; a request for several changes becomes one
-command for each. What the record no longer holds is named in capitals, for the person to fill in.
+All fixes are applied together in one command; a request for several changes becomes one command for each
+change. Values that are no longer in the record appear in capitals, for the person to fill in.
 """
 
 import shlex
@@ -16,7 +16,7 @@ from ledger.events import Fix, Operation, RenderDenied, RenderRequested
 from ledger.private import Private
 
 Flags = dict[str, str | bool | None]
-"""Flags with their values; True stands alone, None and False are left out."""
+"""Options with their values; True is printed without a value, None and False are left out."""
 
 BEFORE = "ID_OF_THE_REMIX_BEFORE"
 _DROPPED = {
@@ -39,7 +39,7 @@ _SET = {"model": "--model", "size": "--size", "seconds": "--seconds"}
 
 
 def commands_after(denied: RenderDenied, requested: RenderRequested) -> list[str]:
-    """Return what to type, in this order, to be allowed; nothing where no command can do it."""
+    """Return the commands, in order, that would be allowed; none if no command can fix the denial."""
     fixes = denied.denial_trace.minimal_fix
     if any(fix.field in {"catalog", "budget_left_usd_micros"} for fix in fixes):
         return []
@@ -53,12 +53,12 @@ def commands_after(denied: RenderDenied, requested: RenderRequested) -> list[str
 
 
 def command_again(ruling: Considered, requested: RenderRequested) -> str:
-    """Return the command that asks for the same render once more, as a new job."""
+    """Return the command that requests the same render once more, as a new job."""
     return _line(requested.operation, _asked(ruling, requested))
 
 
 def _one_by_one(denied: RenderDenied, requested: RenderRequested, fixes: tuple[Fix, ...]) -> Iterator[str]:
-    """Yield one remix for each change, each of the result of the one before."""
+    """Yield one remix for each change, each starting from the result of the previous one."""
     texts = {name: _text(field, name) for name, field in requested.fields.items()}
     source = _source(requested)
     for text in split_request(_text(requested.prompt, "prompt"), texts):
@@ -71,7 +71,7 @@ def _one_by_one(denied: RenderDenied, requested: RenderRequested, fixes: tuple[F
 
 
 def _apply(fix: Fix, flags: Flags, operation: Operation) -> Operation:
-    """Change `flags` as `fix` says, and return the operation after it."""
+    """Apply `fix` to `flags`, and return the resulting operation."""
     value = fix.value
     match fix.field, fix.action:
         case "operation", "set":
@@ -88,7 +88,7 @@ def _apply(fix: Fix, flags: Flags, operation: Operation) -> Operation:
         case "draft", "wait" if operation is Operation.CREATE:
             flags["--promotes"] = flags["--promotes"] or "DRAFT"
         case (("source" | "draft" | "reference_faces"), _):
-            pass  # nothing to type on this line
+            pass  # this fix needs no option
         case field, "drop" if field in _DROPPED:
             flags[_DROPPED[field]] = None
         case field, "set" if field in _SET:
@@ -99,9 +99,9 @@ def _apply(fix: Fix, flags: Flags, operation: Operation) -> Operation:
 
 
 def _asked(ruling: Considered, requested: RenderRequested) -> Flags:
-    """Return the flags the request was made with, as far as its record tells.
+    """Return the options of the request, as far as they are recorded.
 
-    A field that is not written out in `_typed` has the flag of its own name.
+    A field without an entry in `_typed` has an option of the same name.
     """
     typed = _typed(ruling, requested)
     flags: Flags = {flag: value for of_field in typed.values() for flag, value in of_field.items()}
@@ -110,7 +110,7 @@ def _asked(ruling: Considered, requested: RenderRequested) -> Flags:
 
 
 def _typed(ruling: Considered, requested: RenderRequested) -> dict[str, Flags]:
-    """Return by field what is typed for it where that is not just its value, in the order of the line."""
+    """Return, by field, the options that are not just the value of the field, in command-line order."""
     inputs = ruling.basis.inputs
     creates, extends = requested.operation is Operation.CREATE, requested.operation is Operation.EXTEND
     size = requested.size if creates else inputs.get("wished_size")

@@ -1,4 +1,4 @@
-"""Finding jobs in the ledger: by what they are, by time, and by what they were made from. Reads only."""
+"""Find jobs in the ledger: by their properties, by time, and by their source. Reads only."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -10,7 +10,7 @@ from ledger.store.interface import JobFilter
 def find_jobs(
     ledger: Ledger, where: JobFilter, limit: int | None = None, *, of: str | None = None
 ) -> list[Job]:
-    """Return the jobs that `where` describes, newest first; with `of` those in the line of that job."""
+    """Return the jobs that `where` describes, newest first; with `of`, only those of the same lineage."""
     if of is None:
         return list(each_found(ledger, where, limit))
     line = lineage(ledger, ledger.job(of))[::-1]
@@ -23,31 +23,31 @@ def find_jobs(
 def each_found(
     ledger: Ledger, where: JobFilter, limit: int | None = None, *, of: str | None = None
 ) -> Iterator[Job]:
-    """Yield the same jobs; those of no line are read as they are wanted, for there may be many."""
+    """Yield the same jobs; without `of` they are read lazily, because there may be many."""
     return ledger.each_job(where, limit) if of is None else iter(find_jobs(ledger, where, limit, of=of))
 
 
 def source_of(ledger: Ledger, job: Job) -> str | None:
-    """Return of which job `job` was made, as far as the ledger has it."""
+    """Return the source job of `job`, if it is in the ledger."""
     source = None if job.source_job else _source(ledger, job)
     return job.source_job or (source.job_id if source and source.job_id != job.job_id else None)
 
 
 def lineage(ledger: Ledger, job: Job) -> list[Job]:
-    """Return `job` with all it was made from and all that was made from it, oldest first."""
+    """Return `job` with all its sources and everything made from it, oldest first."""
     ancestors = [job]
     while (source := _source(ledger, ancestors[-1])) and source not in ancestors:
         ancestors.append(source)
     jobs = {job.job_id: job for job in (*ledger.jobs(JobFilter(derived=True)), *ancestors)}
     made_from = _made_from(sources_in(jobs.values()))
     descendants = list(made_from.get(job.job_id, ()))
-    for descendant in descendants:  # grows while it is read: children of children
+    for descendant in descendants:  # the loop extends the list: children of children
         descendants += [child for child in made_from.get(descendant, ()) if child not in descendants]
     return [jobs[name] for name in sorted({*(ancestor.job_id for ancestor in ancestors), *descendants})]
 
 
 def _source(ledger: Ledger, job: Job) -> Job | None:
-    """Return the job that `job` was made from, as `sources_in` tells; None if it is not in the ledger."""
+    """Return the job that `job` was made from, according to `sources_in`; None if it is not in the ledger."""
     if job.source_job:
         return ledger.store.job(job.source_job)
     if job.remix_video_id is None:
@@ -56,9 +56,9 @@ def _source(ledger: Ledger, job: Job) -> Job | None:
 
 
 def sources_in(jobs: Iterable[Job]) -> Mapping[str, str]:
-    """Return of which job each one was made, as far as both are in `jobs`.
+    """Return the source of each job, where both are in `jobs`.
 
-    An adopted remix names only its source's video; that video's job may have been adopted as well.
+    An adopted remix names only the video of its source, whose job may have been adopted as well.
     """
     jobs = list(jobs)
     known = {job.job_id for job in jobs}
@@ -74,12 +74,12 @@ def sources_in(jobs: Iterable[Job]) -> Mapping[str, str]:
 
 
 def trees(jobs: Iterable[Job]) -> list[tuple[int, Job]]:
-    """Return `jobs` as a forest, each with its depth; the newest tree first, in a tree the oldest."""
+    """Return `jobs` as a forest, each with its depth; the newest tree first, oldest first within a tree."""
     by_id = {job.job_id: job for job in jobs}
     sources = sources_in(by_id.values())
     made_from = _made_from(sources)
     drawn: list[tuple[int, Job]] = []
-    waiting = [(0, name) for name in sorted(by_id) if name not in sources]  # the last is taken first
+    waiting = [(0, name) for name in sorted(by_id) if name not in sources]  # popped from the end
     while waiting:
         depth, name = waiting.pop()
         drawn.append((depth, by_id[name]))

@@ -1,8 +1,8 @@
-"""Recorded decisions made again: from their own inputs, under the policy and catalog they cite.
+"""Repeat recorded decisions from their own inputs, under the policy and catalog they cite.
 
-Nothing but the record is asked: no clock, no server, no measurement of today. What comes out differently is
-`DECISION_DRIFT`. `NOT_RECOMPUTABLE` says what stands in the way: another version of the engine, a document
-that is not kept, or a text that was erased, without which what was found in it cannot be checked.
+Only the record is read: no clock, no server, no current measurements. A different result is `DECISION_DRIFT`.
+`NOT_RECOMPUTABLE` names the obstacle: another version of the engine, a document that is not stored, or an
+erased text whose analysis cannot be checked.
 """
 
 from collections import Counter
@@ -30,14 +30,14 @@ from render_service.rules.policies import kept_document
 from render_service.session.history import Decision
 
 MOST_SHOWN = 1_000
-"""How many findings of one kind are listed."""
+"""Limit of the findings listed per kind."""
 
 KEPT_DOCUMENTS = 32
-"""How many policies and how many catalogs are held in memory while many decisions are made again."""
+"""Limit of the policies, and of the catalogs, cached while many decisions are repeated."""
 
 
 class Verdict(StrEnum):
-    """What came of making one decision again."""
+    """The result of repeating one decision."""
 
     SAME = "SAME"
     DECISION_DRIFT = "DECISION_DRIFT"
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Remade:
-    """One recorded decision, and what it is today; `differences` are (recorded, remade) by field."""
+    """One recorded decision and its repetition; `differences` are (recorded, remade) by field."""
 
     record: Record
     verdict: Verdict
@@ -54,7 +54,7 @@ class Remade:
     differences: Mapping[str, tuple[object, object]] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the result as JSON."""
         return {
             "code": self.verdict.value,
             "position": self.record.position,
@@ -67,14 +67,14 @@ class Remade:
 
 @dataclass
 class Summary:
-    """What came of making all decisions again; all are counted, the first that are not the same shown."""
+    """The result of repeating all decisions; all are counted, and the first that differ are listed."""
 
     position: int
     counts: Counter[Verdict] = field(default_factory=Counter)
     shown: list[Remade] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the summary as JSON."""
         return {
             "position": self.position,
             "decisions": self.counts.total(),
@@ -84,7 +84,7 @@ class Summary:
 
 
 class Documents:
-    """The policies and catalogs a ledger's decisions cite, the last ones used at hand."""
+    """The policies and catalogs that a ledger's decisions cite; recently used ones are cached."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.policy = lru_cache(KEPT_DOCUMENTS)(lambda sha256: kept_document(ledger, Policy, sha256))
@@ -92,7 +92,7 @@ class Documents:
 
 
 def decisions(ledger: Ledger, since: str | None = None) -> Iterator[Entry[Decision]]:
-    """Yield all decisions in order, those recorded at or after `since` (RFC 3339 UTC)."""
+    """Yield the decisions in order, starting with those recorded at `since` (RFC 3339 UTC)."""
     where = RecordFilter(since=since)
     by_type: tuple[Iterator[Entry[Decision]], ...] = (
         ledger.entries(RenderDecided, where),
@@ -103,14 +103,14 @@ def decisions(ledger: Ledger, since: str | None = None) -> Iterator[Entry[Decisi
 
 
 def remake_all(ledger: Ledger) -> Iterator[Remade]:
-    """Make every recorded decision again, one at a time."""
+    """Repeat every recorded decision, one at a time."""
     documents = Documents(ledger)
     for decision in decisions(ledger):
         yield remake(ledger, decision, documents)
 
 
 def remake_summary(ledger: Ledger) -> Summary:
-    """Make every recorded decision again, and count; of drift at least as much is shown as of the others."""
+    """Repeat every recorded decision and count the results; drift is listed first."""
     summary = Summary(ledger.head().size)
     for remade in remake_all(ledger):
         summary.counts[remade.verdict] += 1
@@ -120,11 +120,11 @@ def remake_summary(ledger: Ledger) -> Summary:
 
 
 def remake(ledger: Ledger, decision: Entry[Decision], documents: Documents) -> Remade:
-    """Make one recorded decision again."""
+    """Repeat one recorded decision."""
     record, ruling = decision.record, decision.event
     basis = ruling.basis
     if basis.engine != ENGINE:
-        return _unable(record, f"it was made by the engine {basis.engine}, this is {ENGINE}")
+        return _unable(record, f"it was made by engine {basis.engine}, and this is {ENGINE}")
     try:
         policy, catalog = documents.policy(basis.policy_sha256), documents.catalog(basis.catalog_sha256)
     except LedgerUnusable as error:
@@ -141,7 +141,7 @@ def remake(ledger: Ledger, decision: Entry[Decision], documents: Documents) -> R
     if differences:
         return Remade(record, Verdict.DECISION_DRIFT, "", differences)
     if inputs.change_verdict is not None and verdict is None:
-        return _unable(record, "the text was erased; from what was found in it the decision is the same")
+        return _unable(record, "the text was erased; with its recorded analysis, the decision is the same")
     return Remade(record, Verdict.SAME)
 
 
@@ -150,7 +150,7 @@ def _unable(record: Record, why: str) -> Remade:
 
 
 def _found_in_prompt(ledger: Ledger, record: Record, inputs: Inputs) -> RemixVerdict | None:
-    """Return what the prompt of a remix or edit asks for; None for others, and where it was erased."""
+    """Return the changes that a prompt of a remix or edit asks for; None for others, or if erased."""
     if inputs.operation not in (Operation.REMIX, Operation.EDIT):
         return None
     request = next(ledger.entries(RenderRequested, RecordFilter(stream=record.stream), limit=1)).event
@@ -161,7 +161,7 @@ def _found_in_prompt(ledger: Ledger, record: Record, inputs: Inputs) -> RemixVer
 
 
 def _has_trace_of_changes(ruling: Decision) -> bool:
-    """Tell whether a denial says where the changes stand; one that a person looked at again does not."""
+    """Return whether a denial says where the changes are in the text; one that a person reviewed does not."""
     return isinstance(ruling, RenderDenied) and bool(ruling.denial_trace.changes)
 
 
@@ -170,7 +170,7 @@ def _differences(
 ) -> dict[str, tuple[object, object]]:
     before, after = _compared(ruling.model_dump(mode="json")), _compared(remade.model_dump(mode="json"))
     if inputs.change_verdict is not None and verdict is None:
-        for document in (before, after):  # where the changes stand is in the text alone
+        for document in (before, after):  # positions of changes depend on the text alone
             trace = document.get("denial_trace")
             document["denial_trace"] = trace and {**trace, "changes": None}
     names = sorted(before.keys() | after.keys())
@@ -181,6 +181,6 @@ def _differences(
 
 
 def _compared(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a decision with those of its basis beside them, to be named one by one."""
+    """Return the fields of a decision merged with those of its basis, to be compared one by one."""
     basis: dict[str, Any] = document.pop("basis")
     return document | basis

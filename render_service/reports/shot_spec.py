@@ -1,8 +1,7 @@
-"""The spec of a shot, followed along the remixes that led to it.
+"""Derive the spec of a shot from the remixes that led to it.
 
-A remix that was asked for with `decision.one_change.shot_spec.change_spec` changes one known line. Of one
-asked for in other words only the aspect is known that it changes, so that line is not known any more;
-nothing is guessed.
+A remix requested with `decision.one_change.shot_spec.change_spec` changes one known line. For a remix in
+other words, only the changed aspect is known, so that line becomes unknown; nothing is guessed.
 """
 
 from decision.one_change.shot_spec import asked_key, spec_of
@@ -17,7 +16,7 @@ Spec = dict[str, str]
 
 
 def spec_at(ledger: Ledger, job: Job) -> Spec:
-    """Return what is known of the shot that `job` shows; nothing of one that another tool made."""
+    """Return what is known of the shot that `job` shows; an empty spec for a job of another tool."""
     line = [job]
     while line[-1].operation in (Operation.REMIX, Operation.EDIT) and line[-1].source_job:
         line.append(ledger.job(line[-1].source_job))

@@ -1,8 +1,8 @@
-"""What was spent and what is reserved, by model, purpose, actor, day or budget. Reads job rows only.
+"""Report what was spent and what is reserved, by model, purpose, actor, day or budget. Reads job rows only.
 
-A job's day is that of its request, in UTC. What it reserves is money that may still be spent, an unknown
-outcome included; what it settled is what was reported, or the estimate. Videos that were adopted were paid
-for elsewhere, and are not in it.
+The day of a job is that of its request, in UTC. Reserved money may still be spent, which includes jobs with
+an unknown outcome; settled money is the reported cost, or the estimate. Adopted videos were paid for
+elsewhere and are not included.
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ UNDECIDED = "not decided"
 
 
 class By(StrEnum):
-    """What spending can be told by."""
+    """What spending can be grouped by."""
 
     MODEL = "model"
     PURPOSE = "purpose"
@@ -30,7 +30,7 @@ class By(StrEnum):
 
 @dataclass(frozen=True)
 class Spent:
-    """The money of some jobs; `estimated_usd_micros` is the part of what is settled that nobody reported."""
+    """The money of some jobs; `estimated_usd_micros` is the settled part that no server reported."""
 
     name: str
     jobs: int = 0
@@ -40,11 +40,11 @@ class Spent:
 
     @property
     def usd_micros(self) -> int:
-        """Reserved and settled together."""
+        """The sum of reserved and settled money."""
         return self.reserved_usd_micros + self.settled_usd_micros
 
     def plus(self, job: Job, reserved_usd_micros: int) -> "Spent":
-        """Return the same with one more job."""
+        """Return the sum with one more job."""
         settled = job.settled_usd_micros or 0
         return replace(
             self,
@@ -58,7 +58,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Spending:
-    """Everything spent since a time, in parts and together, and what is left of each budget now."""
+    """Everything spent since a time, in groups and in total, and what is left of each budget now."""
 
     by: By
     parts: tuple[Spent, ...]
@@ -67,10 +67,10 @@ class Spending:
 
 
 def spending(ledger: Ledger, by: By, now: datetime, since: str | None = None) -> Spending:
-    """Return what the jobs asked for since `since` (RFC 3339 UTC) hold, in parts `by` something.
+    """Return what the jobs requested since `since` (RFC 3339 UTC) cost, grouped `by`.
 
-    Parts are the dearest first, days in their order. A render may be paid from several budgets, whose parts
-    then come to more than the total.
+    The most expensive group comes first; days are in order. A render may be paid from several budgets, whose
+    groups then add up to more than the total.
     """
     jobs = (job for job in ledger.each_job() if job.operation is not None and (since or "") <= job.created_at)
     total = Spent("total")
@@ -87,7 +87,7 @@ _ORDER: dict[By, Callable[[Spent], tuple[int, str]]] = {By.DAY: lambda part: (0,
 
 
 def _shares(job: Job, by: By) -> Iterable[tuple[str, int]]:
-    """Return in which parts a job is, and what it reserves in each."""
+    """Return the groups of a job, and what it reserves in each."""
     if by is By.BUDGET:
         return _budgets(job)
     names: dict[By, str] = {

@@ -1,7 +1,7 @@
-"""What another policy would have made of the past: the same requests, decided from their recorded inputs.
+"""Apply another policy to the past: the same requests, decided from their recorded inputs.
 
-Each job counts once, by the first decision on it: what the rules said before any person did. Nothing is
-recorded, and what would have come of an approval is nobody's to say; what would be held is counted apart.
+Each job counts once, by the first decision on it, before any person intervened. Nothing is recorded. The
+outcome of an approval cannot be predicted, so what would be held is counted separately.
 """
 
 from collections import Counter
@@ -23,15 +23,15 @@ from render_service.reports.redecide import Documents, decisions
 from render_service.session.history import Decision
 
 FIRST_DECISION = 2
-"""The version of it in the stream of its job, behind the request."""
+"""The version of the first decision in the stream of its job, after the request."""
 
 MOST_SHOWN = 1_000
-"""How many differing decisions are listed; all are counted."""
+"""Limit of the differing decisions that are listed; all are counted."""
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """How a request comes out: the decision, and what it would cost; nothing where it is denied."""
+    """The result for one request: the decision, and its cost; no cost if it is denied."""
 
     decision: str
     model: str | None
@@ -41,7 +41,7 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Differing:
-    """One past decision that would come out differently."""
+    """One past decision that would have a different result."""
 
     record: Record
     inputs: Inputs
@@ -50,13 +50,13 @@ class Differing:
 
     @property
     def difference_usd_micros(self) -> int:
-        """What more it would cost, negative where it would cost less."""
+        """The additional cost, negative if it would cost less."""
         return self.after.cost_usd_micros - self.before.cost_usd_micros
 
 
 @dataclass
 class Tally:
-    """What all of it comes to; money is that of what is allowed, and of what is held apart."""
+    """The totals; money is counted separately for what is allowed and what is held."""
 
     decisions: int = 0
     different: int = 0
@@ -83,7 +83,7 @@ class Tally:
 
 
 def what_if(ledger: Ledger, policy: Policy, catalog: Catalog | None, since: str | None = None) -> Tally:
-    """Decide anew what was asked since `since` under `policy`; `catalog` None is the one each cited."""
+    """Repeat the decisions since `since` under `policy`; `catalog` None uses the one each of them cited."""
     tally = Tally()
     for differing in _compared(ledger, policy, catalog, since):
         if differing is None:
@@ -121,7 +121,7 @@ def _recorded(ruling: Decision, inputs: Inputs, catalog: Catalog, documents: Doc
 
 
 def _outlook(considered: Considered, without_people: Considered) -> Outlook:
-    """Return how it comes out; `without_people` has the model and cost of what is held."""
+    """Return the result; `without_people` has the model and cost of what is held."""
     if isinstance(considered, RenderDenied):
         return Outlook(considered.decision, None, 0, considered.denial_trace.detail_code)
     why = ", ".join(considered.reason_codes) if isinstance(considered, RenderHeld) else None

@@ -1,1 +1,1 @@
-"""The policy and budgets in force, what overrides them, and what a decision is made from."""
+"""The policy and budgets in force, overrides, and measurements for decisions."""

@@ -1,16 +1,16 @@
-"""What a budget is called says what it is for: whose money, and for how long.
+"""Names of budgets, which define their scope: whose money, and for how long.
 
 =============================================  =======================================================
 name                                           holds what is spent
 =============================================  =======================================================
-``all``                                        by everybody
+``all``                                        by everyone
 ``team_film``                                  by the team ``film``
-``project_spring__purpose_final``              on finals of the project ``spring``: every part has to fit
-``team_film__month``                           nothing itself: the limit of every month
+``project_spring__purpose_final``              on finals of the project ``spring``: all parts have to match
+``team_film__month``                           nothing itself: it limits every month
 ``team_film__2026_11``, ``…__2026_11_21``      by the team in that month, on that day (UTC)
 =============================================  =======================================================
 
-A month or day gets a budget of its own, with a limit of its own in the ledger, when the first render is
+A month or day gets its own budget, with its own limit in the ledger, when the first render is
 decided in it. So the store enforces every budget in the same way, and what was held in a month is there to
 be read for ever.
 """
@@ -43,14 +43,14 @@ class Period(StrEnum):
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose money a render is paid with; what is None belongs to nobody."""
+    """Whose money pays for a render; None where no team, project or purpose applies."""
 
     team: str | None
     project: str | None
     purpose: str | None
 
     def names(self) -> Iterator["BudgetName"]:
-        """Yield what budgets that apply may be called, those for a period by the name of their limit."""
+        """Yield the possible names of budgets that apply; a budget for a period by the name of its limit."""
         choices = [dict.fromkeys((None, getattr(self, part))) for part in _PARTS]
         for team, project, purpose in product(*choices):
             for period in Period:
@@ -59,7 +59,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class BudgetName:
-    """A name in its parts; `dated` is set for one month or day, `period` says of what kind it is."""
+    """The parts of a name; `dated` is set for one month or day, `period` is its kind."""
 
     team: str | None = None
     project: str | None = None
@@ -73,13 +73,13 @@ class BudgetName:
         return "__".join([*(parts or [EVERYBODY]), *([ending] if ending else [])])
 
     def at(self, now: datetime) -> "BudgetName":
-        """Return the budget of the month or day of `now`; one without a period stays as it is."""
+        """Return the budget of the month or day of `now`; without a period, the budget itself."""
         form = {Period.MONTH: "%Y_%m", Period.DAY: "%Y_%m_%d"}.get(self.period)
         return replace(self, dated=now.astimezone(UTC).strftime(form)) if form else self
 
     @property
     def is_limit_only(self) -> bool:
-        """Whether nothing is held in it: it is the limit of every month or day."""
+        """Whether it holds no money because it is the limit of every month or day."""
         return self.period is not Period.NONE and self.dated is None
 
 
@@ -89,10 +89,10 @@ def stream_of(budget: str) -> str:
 
 
 def read_name(text: str, period: Period) -> BudgetName:
-    """Return the budget called `text`, for every `period`; `BadInput` shows how they are called."""
+    """Return the budget called `text`, for every `period`; `BadInput` explains the names."""
     name = parse_name(text)
     if name is None or name.dated or name.period is not Period.NONE:
-        hint = "; the period is said with --period" if name else ""
+        hint = "; give the period with --period" if name else ""
         raise BadInput(f"budget {text!r}: expected {_EXAMPLES}{hint}")
     name = replace(name, period=period)
     longest = str(name.at(datetime(2000, 1, 1, tzinfo=UTC)))
@@ -102,7 +102,7 @@ def read_name(text: str, period: Period) -> BudgetName:
 
 
 def parse_name(text: str) -> BudgetName | None:
-    """Return the parts of a name, None for one that was not made here: it applies to nothing by itself."""
+    """Return the parts of a name; None for a foreign name, which applies to nothing by itself."""
     *first, last = text.split("__")
     ending: dict[str, object] = {}
     if last in (Period.MONTH, Period.DAY):

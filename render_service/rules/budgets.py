@@ -1,10 +1,11 @@
-"""Budgets: setting limits, and what is left of those that a render is paid from.
+"""Set the limits of budgets, and report what is left in those that a render is paid from.
 
-The limit is enforced by the store, inside the append that reserves; what is read here is an input of the
-decision, and may be old by then. Who loses such a race decides again with what is left.
+The store enforces the limit, inside the append that reserves the money. What is read here is an input of the
+decision, and may be out of date by then. If the append loses such a race, the decision is repeated with what
+is left.
 
-Deciding is the first to notice a new month or day: it records the limit of that month before anything is
-held in it, on the condition that nobody has and that the limit of every month is still the one it read.
+The first decision in a new month or day records the limit of that period before any money is held in it, on
+condition that it is not recorded yet and that the limit of every period is still the one it read.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,21 +30,19 @@ from render_service.runtime.telemetry import Log
 T = TypeVar("T")
 
 MOST_RACES = 100
-"""How often is decided again. Each race that is lost was won by somebody, so budgets end before this does."""
+"""Limit of repeated decisions. Each lost race was won by another render, so budgets run out first."""
 
 
 class PolicyReplaced(NotReady):
-    """Another policy is in force than the one that decided; nothing was recorded, and nothing sent."""
+    """Another policy is in force than the one that decided; nothing was recorded or sent."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "the policy was replaced while this was decided; nothing was sent: repeat the command"
-        )
+        super().__init__("the policy was replaced during this decision; nothing was sent: repeat the command")
 
 
 @contextmanager
 def replaced_if_refused(in_force: InForce, under: Rules) -> Iterator[None]:
-    """Raise `PolicyReplaced` where the append within is refused because `under` are not in force any more."""
+    """Raise `PolicyReplaced` if the append within is refused because `under` is no longer in force."""
     try:
         yield
     except WrongExpectedVersion as refused:
@@ -53,14 +52,14 @@ def replaced_if_refused(in_force: InForce, under: Rules) -> Iterator[None]:
 
 
 class Races:
-    """How often others were quicker than a decision: they took the budget, or activated another policy."""
+    """Count the races a decision lost: others took the budget, or activated another policy."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._count = 0
 
     def lost(self, race: BudgetExceeded | PolicyReplaced) -> None:
-        """Log a lost race, after which the caller decides again; raise it where there were too many."""
+        """Log a lost race, after which the caller decides again; raise it after too many."""
         self._count += 1
         if self._count > MOST_RACES:
             raise race
@@ -71,25 +70,25 @@ class Races:
 
 
 NO_LIMIT = 2**53 - 1
-"""The largest amount there is: how lifting a limit is recorded."""
+"""The largest possible amount: it is recorded when a limit is lifted."""
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The limit of a budget as it stands, in micro-dollars; None once it was lifted."""
+    """The limit of a budget, in micro-dollars; None once it was lifted."""
 
     budget: str
     usd_micros: int | None
     record: Record
     version: int
-    """Of the stream: an erasure may have come after the limit."""
+    """The version of the stream, where an erasure may follow the limit."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """What a budget allows and holds, in micro-dollars; `limit_usd_micros` None allows everything."""
+    """What a budget allows and holds, in micro-dollars; `limit_usd_micros` None means no limit."""
 
     budget: str
     limit_usd_micros: int | None
@@ -97,11 +96,11 @@ class Left:
 
     @property
     def usd_micros(self) -> int | None:
-        """What is left, 0 where more was spent than allowed; None without a limit."""
+        """What is left, 0 if the limit was exceeded; None without a limit."""
         return None if self.limit_usd_micros is None else max(0, self.limit_usd_micros - self.held_usd_micros)
 
     def document(self) -> dict[str, Any]:
-        """Return the budget as JSON; null where it has no limit."""
+        """Return the budget as JSON; null if it has no limit."""
         return {
             "budget": self.budget,
             "limit_usd_micros": self.limit_usd_micros,
@@ -118,17 +117,17 @@ class ApplicableBudgets:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What they are called."""
+        """The names of the budgets."""
         return tuple(left.budget for left in self.budgets)
 
     @property
     def left_usd_micros(self) -> int | None:
-        """The least that is left of any of them; None where none has a limit."""
+        """The smallest amount left in any of them; None if none has a limit."""
         return min((left.usd_micros for left in self.budgets if left.usd_micros is not None), default=None)
 
 
 def limit_of(ledger: Ledger, budget: str) -> Limit | None:
-    """Return the limit of one budget, None where none was ever set."""
+    """Return the limit of one budget; None if none was ever set."""
     records = list(ledger.read(RecordFilter(stream=stream_of(budget))))
     last = next(entries(reversed(records), BudgetSet), None)
     return _limit(last, records[-1].version) if last else None
@@ -150,7 +149,7 @@ def purse(
     """Return the budgets that apply to `scope`, with what is left of each.
 
     A month or day that has no limit yet gets it, recorded by `who`; with None nothing is recorded. `taken` is
-    what decisions that are not recorded yet take of each.
+    the amount that unrecorded decisions take from each.
     """
     if not any(True for _ in ledger.read(RecordFilter(type=BudgetSet.type), limit=1)):
         return ApplicableBudgets(())
@@ -163,7 +162,7 @@ def purse(
 def _current(
     ledger: Ledger, name: BudgetName, now: datetime, who: Provenance | None
 ) -> tuple[str, Limit] | None:
-    """Return the budget and limit that hold now for what is called `name`, None where there is none."""
+    """Return the budget and limit that apply now under `name`; None if there is none."""
     every = limit_of(ledger, str(name))
     if every is None or not name.is_limit_only:
         return (str(name), every) if every else None
@@ -176,7 +175,7 @@ def _current(
 
 
 def _begin(ledger: Ledger, dated: str, every: Limit, now: datetime, who: Provenance) -> None:
-    """Record the limit of a new month or day; somebody who does so at the same moment is as good."""
+    """Record the limit of a new month or day; another process doing so at the same moment is fine."""
     amount = NO_LIMIT if every.usd_micros is None else every.usd_micros
     event = BudgetSet(budget=dated, limit_usd_micros=amount)
     begun = draft(event, replace(who, authority=Authority.SYSTEM), now, causation_id=every.record.event_id)
@@ -192,9 +191,9 @@ def _left(ledger: Ledger, limit: Limit, budget: str, taken: Mapping[str, int]) -
 def set_limit(
     ledger: Ledger, name: BudgetName, usd_micros: int | None, why: str | None, now: datetime, who: Provenance
 ) -> list[Record]:
-    """Record the limit of `name`, None to lift it, and of the month or day that runs; return the records.
+    """Record the limit of `name`, None to lift it, and of the current month or day; return the records.
 
-    `NeedsApproval` where the policy in force wants one.
+    `NeedsApproval` if the policy in force requires one.
     """
     while True:
         active = active_rules(ledger)
@@ -215,7 +214,7 @@ def limit_batches(
     who: Provenance,
     causation_id: str | None = None,
 ) -> list[Batch]:
-    """Return what records the limit of `name`, and of the month or day that runs."""
+    """Return the batches that record the limit of `name`, and of the current month or day."""
     names = [str(name), *([str(name.at(now))] if name.is_limit_only else [])]
     amount = NO_LIMIT if usd_micros is None else usd_micros
     batches = []
@@ -228,9 +227,9 @@ def limit_batches(
 
 
 def standing(ledger: Ledger, now: datetime, *, past: bool = False) -> list[Left]:
-    """Return the budgets a render may be paid from now, in the order of their names; with `past` all of them.
+    """Return the budgets a render may be paid from now, sorted by name; with `past` all of them.
 
-    A month or day in which nothing was decided yet stands with the limit it will get.
+    A month or day without decisions so far is listed with the limit it will get.
     """
     all_limits = limits(ledger)
     standing_now: dict[str, Limit] = {}

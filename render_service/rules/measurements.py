@@ -1,8 +1,8 @@
-"""How long renders take and how often they fail, measured in this very ledger.
+"""Measure how long renders take and how often they fail, from this ledger.
 
-Read from the rows of the newest finished jobs, so that it costs the same however many there are. The time is
-that from the request to the stored video, as this session lived it: waiting for a person or a poll is in it,
-which is why the median is taken. Few renders say little: below `LEAST_RENDERS` of a model nothing is claimed.
+Read from the rows of the newest finished jobs, so that the cost does not depend on the size of the ledger.
+The time runs from the request to the stored video and includes waiting for a person or a poll, which is why
+the median is used. A few renders prove little: below `LEAST_RENDERS` of a model nothing is reported.
 """
 
 from collections import defaultdict
@@ -16,10 +16,10 @@ from ledger.log.ledger import Ledger
 from ledger.store.interface import JobFilter
 
 LEAST_RENDERS = 10
-"""Of one model at one server; with fewer nothing is measured."""
+"""Finished renders of one model at one server; with fewer, nothing is measured."""
 
 WINDOW = 200
-"""How many of the newest jobs of each final state are looked at."""
+"""Limit of the newest jobs read of each final state."""
 
 FRESH_FOR = timedelta(minutes=1)
 MILLION = 1_000_000
@@ -27,7 +27,7 @@ _FINAL = (State.STORED, State.DELETED, State.FAILED)
 
 
 class Measured(NamedTuple):
-    """What was measured at one server, by model: whole seconds, and failures of a million renders."""
+    """Measurements of one server, by model: whole seconds, and failures per million renders."""
 
     median_seconds: Mapping[str, int]
     failure_ppm: Mapping[str, int]
@@ -51,14 +51,14 @@ def measure(ledger: Ledger, profile: str) -> Measured:
 
 
 class Measuring:
-    """Measures for one session; what is younger than `FRESH_FOR` is not measured again."""
+    """Caches measurements for one session; they are repeated once older than `FRESH_FOR`."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._measured: dict[str, tuple[datetime, Measured]] = {}
 
     def of(self, profile: str, now: datetime) -> Measured:
-        """Return what is measured at the server of `profile`, as of `now` or little before."""
+        """Return the measurements of the server of `profile`, as of `now` or shortly before."""
         taken_at, measured = self._measured.get(profile, (None, NOTHING_MEASURED))
         if taken_at is None or now - taken_at >= FRESH_FOR:
             measured = measure(self._ledger, profile)
@@ -67,7 +67,7 @@ class Measuring:
 
 
 def _newest(ledger: Ledger) -> list[Job]:
-    """Return the newest finished jobs, as far back as every final state is known: no state counts double."""
+    """Return the newest finished jobs, back to where all final states are known: no state counts double."""
     by_state = [ledger.jobs(JobFilter(states=(state,)), WINDOW) for state in _FINAL]
     oldest = max((jobs[-1].job_id for jobs in by_state if len(jobs) == WINDOW), default="")
     return [job for jobs in by_state for job in jobs if job.outcome and job.job_id >= oldest]
@@ -79,7 +79,7 @@ def _median_seconds(jobs: Iterable[Job]) -> int | None:
 
 
 def _seconds(job: Job) -> int:
-    """Return whole seconds from the request to the end; a clock that was set back counts as no time."""
+    """Return whole seconds from the request to the end; 0 if a clock was set back."""
     begun, ended = datetime.fromisoformat(job.created_at), datetime.fromisoformat(job.closed_at or "")
     return max(0, round((ended - begun).total_seconds()))
 

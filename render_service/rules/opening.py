@@ -1,4 +1,4 @@
-"""The ledger that the settings name: read where there is one, and opened to activate a policy."""
+"""Open the ledger that the settings name: for reading if there is one, or to activate a policy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +20,10 @@ from render_service.runtime.telemetry import Trace
 
 @contextmanager
 def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
-    """Open the ledger for reading, None where there is none that can be read: a preview needs none."""
+    """Open the ledger for reading; None if it cannot be read, since a preview needs none."""
     try:
         ledger = open_ledger(settings.ledger_url) if settings.may_have_ledger else None
-    except LedgerUnusable:  # said by whoever uses it
+    except LedgerUnusable:  # reported by the command that needs the ledger
         ledger = None
     try:
         yield ledger
@@ -33,10 +33,10 @@ def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
 
 
 def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why: str) -> Record:
-    """Make `rules` the ones that decide, and return the record that says so, who and why.
+    """Put `rules` in force, and return the record of who did so and why.
 
-    `NotReady` if they are already, or somebody else activated others in between; `NeedsApproval` where the
-    policy in force wants one.
+    `NotReady` if they already are, or if others were activated in the meantime; `NeedsApproval` if the policy
+    in force requires one.
     """
     provenance = settings.provenance(trace)
     with open_or_create(settings.ledger_url, provenance, now) as ledger:
@@ -53,6 +53,6 @@ def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why:
             return ledger.append([batch], documents=rules.documents)[0]
         except WrongExpectedVersion:
             raise NotReady(
-                "somebody activated a policy in this moment: look at it with `sora-ledger policy show`, "
-                "and activate yours again if it is still wanted"
+                "another policy was activated just now: check it with `sora-ledger policy show`, "
+                "and activate yours again if you still want it"
             ) from None

@@ -1,8 +1,8 @@
-"""Setting a denial aside: by name, with a reason, for a while, and only where the policy lets it.
+"""Override a denial: by name, with a reason, until a time, and only where the policy permits it.
 
-An override opens the gates it names and no other; what it opens may still be held, or denied for something
-else. It is recorded before the decision it leads to, with who and until when. What is not submitted by then
-is not submitted on its strength.
+An override opens only the gates it names; the request may still be held, or denied for another reason. It is
+recorded before the decision it leads to, with the actor and the expiry. It does not permit a submission after
+it has expired.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ from render_service.runtime.errors import BadInput
 
 @dataclass(frozen=True)
 class Override:
-    """Which denials somebody sets aside, why, and until when."""
+    """The denials to override, the reason, and the expiry."""
 
     codes: tuple[str, ...]
     reason: str
     until: datetime
 
     def events(self) -> list[DecisionOverridden]:
-        """Return what is recorded of it, sealed anew each time."""
+        """Return the events that record the override, sealed anew each time."""
         until = timestamp(self.until)
         return [
             DecisionOverridden(detail_code=code, why=Private.seal("why", self.reason), expires_at=until)
@@ -39,21 +39,23 @@ class Override:
 
 
 def read_override(codes: Sequence[str], reason: str, until: datetime, now: datetime) -> Override:
-    """Return an override; `BadRequest` for a denial there is none of, `BadInput` for a time that is over."""
+    """Return an override; `BadRequest` for an unknown denial, `BadInput` for a time in the past."""
     for code in codes:
         validators.word("denial", code, sorted(REFUSALS))
     if until <= now:
-        raise BadInput(f"--override-until {timestamp(until)[:19]}Z is over: name a time to come")
+        raise BadInput(f"--override-until {timestamp(until)[:19]}Z is in the past: name a future time")
     return Override(tuple(dict.fromkeys(codes)), reason, until)
 
 
 def set_aside(ruling: Considered, wish: Override, *, catalog: Catalog, policy: Policy) -> Considered:
-    """Return what is ruled with the denials of `wish` set aside.
+    """Return the ruling with the denials of `wish` overridden.
 
-    `BadRequest` where the policy does not let them be, or nothing was denied for one of them.
+    `BadRequest` if the policy does not permit that, or if one of them was not denied.
     """
     for code in wish.codes:
         if not isinstance(ruling, RenderDenied):
-            raise BadRequest(f"nothing is denied for {code}, so there is nothing to override; leave it out")
+            raise BadRequest(
+                f"the request is not denied for {code}, so there is nothing to override; leave it out"
+            )
         ruling = override(ruling, code, catalog=catalog, policy=policy)
     return ruling

@@ -1,7 +1,7 @@
-"""Policy and catalog as files a team brings: read, checked, activated, and found again by who decides.
+"""Read, check and activate a team's policy and catalog files, and find those in force.
 
-The ones that were activated last decide; where none was, those that come with the package. They are kept in
-``documents`` by their digest, so finding them reads the events of the stream ``policy`` and two documents.
+The rules activated last are in force, or else those that come with the package. They are stored in
+``documents`` by digest, so finding them reads the events of the stream ``policy`` and two documents.
 """
 
 from collections.abc import Callable
@@ -32,16 +32,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides: policy and catalog, and the record that made them; None for those of the package."""
+    """The policy and catalog, and the record that activated them; None for those of the package."""
 
     policy: Policy
     catalog: Catalog
     activated: Record | None = None
     version: int = NEW
-    """Of the stream ``policy`` when these were read: an append that expects it is made under these rules."""
+    """Version of the stream ``policy`` as read: an append that expects it is made under these rules."""
 
     def check_free(self, change: Change) -> None:
-        """Refuse `change` as it is where the policy wants it approved."""
+        """Refuse `change` if the policy requires approval for it."""
         rules = self.policy.rules_for(change)
         if rules:
             raise NeedsApproval(
@@ -51,25 +51,25 @@ class Rules:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is no error and has no effect."""
+        """Settings that are valid but have no effect."""
         return self.policy.warnings(self.catalog)
 
     @property
     def documents(self) -> list[Document]:
-        """Policy and catalog as decisions and answers cite them."""
+        """The policy and catalog as decisions and answers cite them."""
         return [Document(self.policy.canonical), Document(self.catalog.canonical)]
 
     @property
     def unchanged(self) -> Batch:
-        """The condition that makes an append fail once other rules are in force; it records nothing."""
+        """A condition without records: the append fails if other rules are in force."""
         return Batch(STREAM, self.version, [])
 
 
 class InForce:
-    """The rules that decide in a ledger, as this process last read them.
+    """The rules in force in a ledger, as this process last read them.
 
-    What is decided by them is recorded on the condition that they are `Rules.unchanged`. So they are read
-    again only when another process has activated others, not for every decision.
+    Decisions are recorded on condition that the rules are `Rules.unchanged`. So they are read again only
+    after another process has activated others, not for every decision.
     """
 
     def __init__(self, ledger: Ledger, rules: Rules | None = None) -> None:
@@ -77,13 +77,13 @@ class InForce:
         self.rules = rules or active_rules(ledger)
 
     def renew(self, old: Rules) -> bool:
-        """Read the rules again unless that was done since `old`; say whether there are newer ones."""
+        """Read the rules again unless that was done since `old`; return whether there are newer ones."""
         if self.rules.version == old.version:
             self.rules = active_rules(self._ledger)
         return self.rules.version != old.version
 
     def judge(self, by: Callable[[Rules], T], refusals: tuple[type[Exception], ...]) -> T:
-        """Return what `by` makes of the rules; what it refuses by old ones is judged again by newer ones."""
+        """Return `by` applied to the rules; if old rules refuse, `by` is repeated with newer ones."""
         while True:
             rules = self.rules
             try:
@@ -99,7 +99,7 @@ def packaged_rules() -> Rules:
 
 
 def active_rules(ledger: Ledger) -> Rules:
-    """Return the policy and catalog that decide in `ledger`."""
+    """Return the policy and catalog in force in `ledger`."""
     records = list(ledger.read(RecordFilter(stream=STREAM)))
     version = records[-1].version if records else NEW  # an erasure is in the stream too
     last = next(entries(reversed(records), PolicyActivated), None)
@@ -110,7 +110,7 @@ def active_rules(ledger: Ledger) -> Rules:
 
 
 def activation_before(ledger: Ledger, position: int, policy_sha256: str) -> Record | None:
-    """Return the last activation before `position` if it made that policy decide, else None."""
+    """Return the last activation before `position` if it activated that policy, else None."""
     activations = ledger.entries(PolicyActivated, RecordFilter(stream=STREAM))
     before = [entry for entry in activations if entry.record.position < position]
     is_cited = before and before[-1].event.policy_sha256 == policy_sha256
@@ -118,28 +118,28 @@ def activation_before(ledger: Ledger, position: int, policy_sha256: str) -> Reco
 
 
 def kept_document(ledger: Ledger, kind: type[D], sha256: str) -> D:
-    """Return a document of the ledger by its digest; `LedgerUnusable` if it is not there, or was changed."""
+    """Return a document of the ledger by its digest; `LedgerUnusable` if it is missing or was changed."""
     for packaged in (default_policy(), default_catalog()):
         if isinstance(packaged, kind) and packaged.digest == sha256:
             return packaged
     body = ledger.store.document(sha256)
     if body is None:
         raise LedgerUnusable(
-            f"the {kind.__name__.lower()} {sha256[:12]}… is cited in this ledger and not kept in it: "
-            "bring its file, or another, with `sora-ledger policy activate FILE`"
+            f"the {kind.__name__.lower()} {sha256[:12]}… is cited in this ledger but not stored in it: "
+            "activate its file, or another one, with `sora-ledger policy activate FILE`"
         )
     if sha256_hex(body) != sha256:
         raise LedgerUnusable(
-            f"the {kind.__name__.lower()} {sha256[:12]}… that is kept in this ledger is not the one that was "
-            "recorded, so nothing is decided by it: `sora-ledger verify` finds it; restore a backup"
+            f"the {kind.__name__.lower()} {sha256[:12]}… stored in this ledger is not the one that was "
+            "recorded, so it is not used: `sora-ledger verify` reports it; restore a backup"
         )
     return kind.model_validate_json(body)
 
 
 def read_rules(policy_file: Path, catalog_file: Path | None, active: Callable[[], Rules]) -> Rules:
-    """Return the rules in these files, with the catalog of the `active` ones where there is no file for it.
+    """Return the rules in these files; without a catalog file, with the catalog of the `active` rules.
 
-    `BadInput` says what is wrong, with file, line and key.
+    `BadInput` names the problem with file, line and key.
     """
     policy = _read(policy_file, "policy", load_policy)
     catalog = _read(catalog_file, "catalog", load_catalog) if catalog_file else active().catalog
@@ -154,7 +154,7 @@ def _read(path: Path, what: str, load: Callable[[bytes], D]) -> D:
 
 
 def check_new(active: Rules, rules: Rules) -> None:
-    """Refuse to activate what is active."""
+    """Refuse to activate rules that are already in force."""
     last = active.activated
     if last and _cites(last) == (rules.policy.digest, rules.catalog.digest):
         raise NotReady(

@@ -1,1 +1,1 @@
-"""What every use case needs from its process: settings, logging, errors, files, threads."""
+"""The shared basis of all use cases: settings, logging, errors, files, threads."""

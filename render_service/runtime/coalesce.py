@@ -1,7 +1,7 @@
-"""Work of many tasks done in groups: while one group is under way the next items gather, then go as one.
+"""Process the items of many tasks in groups: while one group is processed, the next items gather.
 
-One item alone never waits for others. What goes wrong with a group is raised to every task that waits for one
-of its items, so that none of them waits for ever.
+A single item never waits for others. If a group fails, the error is raised in every task that waits for one
+of its items, so that no task waits for ever.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ R = TypeVar("R")
 
 
 class Coalescer(Generic[T, R]):
-    """Hands items to `work` in groups, one group at a time and in order; for one event loop.
+    """Passes items to `work` in groups, one group at a time and in order; for one event loop.
 
-    `work` returns the outcome of each item, in their order; an exception among them is raised to the task
-    that waits for that item. A group has at most `most` items, and gathers for `gather_s` seconds.
+    `work` returns the outcome of each item, in order; an exception among them is raised in the task that
+    waits for that item. A group has at most `most` items, and gathers for `gather_s` seconds.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Coalescer(Generic[T, R]):
         self._unheard: Exception | None = None
 
     async def do(self, item: T) -> R:
-        """Return what the work makes of `item`; it is done although the caller is cancelled meanwhile."""
+        """Return the outcome of `item`; it is processed even if the caller is cancelled meanwhile."""
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
         if self._is_idle:
@@ -42,13 +42,13 @@ class Coalescer(Generic[T, R]):
         return await done
 
     def put(self, item: T) -> None:
-        """Have `item` worked on, and do not wait for it; `finish` raises what goes wrong with it."""
+        """Queue `item` without waiting for it; `finish` raises its error, if any."""
         self._waiting.append((item, None))
         if self._is_idle:
             self._working = asyncio.create_task(self._run())
 
     async def finish(self) -> None:
-        """Wait until everything is done; raises the first error that no task has waited for."""
+        """Wait until all items are processed; raises the first error that no task waited for."""
         if self._working is not None:
             await self._working
         if self._unheard is not None:
@@ -67,9 +67,9 @@ class Coalescer(Generic[T, R]):
             del self._waiting[: self._most]
             try:
                 outcomes: Sequence[R | Exception] = await self._work([item for item, _ in group])
-            except Exception as error:  # noqa: BLE001  # raised where each of them is waited for
+            except Exception as error:  # noqa: BLE001  # raised in the tasks that wait for them
                 outcomes = [error] * len(group)
-            except BaseException:  # cancelled as the loop ends: nobody may wait for what nobody makes
+            except BaseException:  # cancelled as the loop ends: no task may wait for ever
                 for _, done in (*group, *self._waiting):
                     if done is not None:
                         done.cancel()
@@ -81,7 +81,7 @@ class Coalescer(Generic[T, R]):
         if done is None:
             if isinstance(outcome, Exception):
                 self._unheard = self._unheard or outcome
-        elif done.done():  # its caller was cancelled; the work was done all the same
+        elif done.done():  # its caller was cancelled; the work was done anyway
             return
         elif isinstance(outcome, Exception):
             done.set_exception(outcome)

@@ -1,9 +1,9 @@
-"""Jobs and records as JSON documents: the shapes of ``--json``. Fields are only ever added.
+"""Build JSON documents of jobs and records: the format of ``--json``. Fields are only ever added.
 
-A job's document is a video object of the Videos API with what the ledger knows besides, so that a script
-written for the API's answers finds ``id``, ``status``, ``prompt``, ``size`` and ``created_at`` where it
-expects them, of the API's types; ``id`` is the server's, ``job_id`` ours. A name of the API never holds
-anything else: the ledger's own times are text and called ``begun_at``, ``updated_at`` and ``closed_at``.
+A job's document is a video object of the Videos API with facts from the ledger, so that a script written for
+the API's answers finds ``id``, ``status``, ``prompt``, ``size`` and ``created_at`` where it expects them,
+with the API's types; ``id`` is the server's, ``job_id`` ours. A name of the API never has another meaning:
+the ledger's own times are text and called ``begun_at``, ``updated_at`` and ``closed_at``.
 """
 
 from datetime import datetime
@@ -18,7 +18,7 @@ from ledger.store.interface import RecordFilter
 
 
 def counted(number: int, thing: str, things: str | None = None) -> str:
-    """Return the number and its noun: ``1 job``, ``2,048 jobs``; `things` is a plural that takes no ``s``."""
+    """Return a number with its noun: ``1 job``, ``2,048 jobs``; `things` is an irregular plural."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
@@ -27,9 +27,9 @@ ERASED = "[erased]"
 
 
 def job_document(job: Job, ledger: Ledger | None = None) -> Json:
-    """Return a job as a video object with the ledger's facts beside it.
+    """Return a job as a video object with facts from the ledger.
 
-    A row has neither prompt nor time of completion: with `ledger` they are read from the events of the job.
+    A row has neither prompt nor completion time: with `ledger` they are read from the events of the job.
     """
     row = job.model_dump(mode="json")
     video = {
@@ -51,7 +51,7 @@ def job_document(job: Job, ledger: Ledger | None = None) -> Json:
 
 
 def _recorded(job: Job, ledger: Ledger) -> Json:
-    """Return what the API shows of a video and only the events of its job have."""
+    """Return the fields of the API's video that only the events of the job contain."""
     begun = next(ledger.read(RecordFilter(stream=job.job_id), limit=1)).event
     asked = begun.prompt if isinstance(begun, RenderRequested | RenderAdopted) else None
     if isinstance(begun, RenderRequested):
@@ -69,7 +69,7 @@ def _seconds(moment: str) -> int | None:
 
 
 def record_document(record: Record) -> Json:
-    """Return a record with its payload; private text stands beside its commitment, or ``[erased]``."""
+    """Return a record with its payload; private text appears beside its commitment, or as ``[erased]``."""
     event = record.event
     payload = event.model_dump(mode="json")
     for path, private in private_values(event):

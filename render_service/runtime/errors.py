@@ -1,20 +1,20 @@
-"""What the service refuses or cannot do, drawn as a tree; each message ends with the next step.
+"""Errors of the service, as a tree; each message ends with the next step.
 
 ServiceError
-├── BadInput          what was given cannot be used: nothing was recorded
+├── BadInput          the input is unusable: nothing was recorded
 │   ├── KeyMissing    the profile needs an API key, and none is set
 │   ├── ProfileRetired the server of this profile was switched off
 │   ├── WrongServer   the job belongs to another server than the one in use
-│   └── RequestKeyTaken another request was made under this key
+│   └── RequestKeyTaken this idempotency key was used for another request
 ├── BudgetGone        a budget does not allow another attempt; nothing was sent
-├── NotReady          the job is not where this can be done
-│   └── NotApproved   it waits for the approval of a person
-├── MayBeOurs         a video may be what an open submission created: that has to be settled first
-├── AnswerSpooled     the ledger cannot take an answer, which is kept in a file; also a `LedgerUnusable`
+├── NotReady          the job is not in a state that allows this
+│   └── NotApproved   it is pending approval
+├── MayBeOurs         a video may be what an open submission created: settle that first
+├── AnswerSpooled     the ledger cannot record an answer, which is in a file; also a `LedgerUnusable`
 ├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
-├── AssetUnusable     the bytes that came are not the file that was promised; the job can be settled again
-├── NotIntact         the ledger is damaged where it should prove something
-└── StorageFailed     a file could not be written; nothing half-written stays
+├── AssetUnusable     the downloaded bytes are not the expected file; the job can be settled again
+├── NotIntact         the ledger is damaged and cannot prove what was asked
+└── StorageFailed     a file could not be written; no partial file stays
     └── PlaceTaken    the files there are another ledger's
 """
 
@@ -22,15 +22,15 @@ from ledger.errors import LedgerUnusable
 
 
 class ServiceError(Exception):
-    """Whatever the service raises on purpose."""
+    """Base class of the errors raised by the service."""
 
 
 class BadInput(ServiceError):
-    """Something that was given cannot be used."""
+    """The input cannot be used."""
 
 
 class KeyMissing(BadInput):
-    """No API key where one is needed."""
+    """An API key is needed and none is set."""
 
 
 class ProfileRetired(BadInput):
@@ -38,7 +38,7 @@ class ProfileRetired(BadInput):
 
 
 class WrongServer(BadInput):
-    """The job belongs to `server`, and another one is in use: nothing was sent."""
+    """The job belongs to `server`, but another one is in use: nothing was sent."""
 
     def __init__(self, message: str, *, server: str) -> None:
         super().__init__(message)
@@ -46,19 +46,19 @@ class WrongServer(BadInput):
 
 
 class RequestKeyTaken(BadInput):
-    """The request key stands for another request."""
+    """The idempotency key was used for another request."""
 
 
 class BudgetGone(ServiceError):
-    """The money of an attempt that came to nothing has gone to another render since."""
+    """Another render has since taken the money of a failed attempt."""
 
 
 class NotReady(ServiceError):
-    """The job has no video, or not yet, or no longer."""
+    """The job has no video, not yet, or no longer."""
 
 
 class NotApproved(NotReady):
-    """The job is held for approval."""
+    """The job is pending approval."""
 
 
 class MayBeOurs(ServiceError):
@@ -70,15 +70,15 @@ class MayBeOurs(ServiceError):
 
 
 class NeedsApproval(NotReady):
-    """The policy wants this change approved by another person first."""
+    """The policy requires another person to approve this change first."""
 
 
 class AnswerSpooled(LedgerUnusable, ServiceError):
-    """An answer came that the ledger cannot record; the message says where it is kept, and what to run."""
+    """An answer arrived that the ledger cannot record; the message says where it is and what to run."""
 
 
 class AnsweredTooLate(ServiceError):
-    """An answer came after the attempt had been settled otherwise."""
+    """An answer arrived after its attempt had been settled otherwise."""
 
 
 class AssetUnusable(ServiceError):
@@ -88,7 +88,7 @@ class AssetUnusable(ServiceError):
 
 
 class NotIntact(ServiceError):
-    """The ledger cannot prove what was asked: it is not as it was recorded."""
+    """The ledger cannot prove what was asked: it was changed after it was recorded."""
 
 
 class StorageFailed(ServiceError):

@@ -1,4 +1,4 @@
-"""Files that a person names: read whole within a limit, written whole or not at all."""
+"""Files named by a person: read completely within a limit, written completely or not at all."""
 
 import os
 import tempfile
@@ -9,23 +9,23 @@ from render_service.runtime.errors import BadInput, StorageFailed
 
 
 def read_file(path: Path, what: str, limit: int) -> bytes:
-    """Return the bytes of the file at `path`, which is to be `what`; `BadInput` says why not."""
+    """Return the bytes of the file at `path`, described as `what`; `BadInput` says why it cannot be read."""
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise BadInput(f"{what} {path}: cannot be read ({error.strerror}); name another file") from error
     if len(data) > limit:
-        raise BadInput(f"{what} {path}: it has more than {limit} bytes, so it is none; name another file")
+        raise BadInput(f"{what} {path}: expected at most {limit} bytes; name another file")
     return data
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all, durable on return."""
+    """Write `data` to `path`, completely or not at all; durable on return."""
     if path.is_dir():
         raise BadInput(f"{path}: it is a folder; name a file in it")
     if not path.parent.is_dir():
-        raise BadInput(f"{path}: the folder {path.parent} does not exist; make it first")
+        raise BadInput(f"{path}: the folder {path.parent} does not exist; create it first")
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

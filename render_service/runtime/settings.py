@@ -1,29 +1,29 @@
-"""Where things are and who is asking: flags, then environment, then ``.env`` in the working folder.
+"""Settings from options, then the environment, then ``.env`` in the working folder.
 
 =========================  ==============================================  ============================
-variable                   means                                           default
+variable                   meaning                                         default
 =========================  ==============================================  ============================
 OPENAI_API_KEY             the key, as for the SDK                         none
 OPENAI_BASE_URL            the server, as for the SDK                      the profile's
 SORA_LEDGER_URL            a path, ``sqlite:///…`` or ``postgresql://…``   in the user data folder
 SORA_LEDGER_PROFILE        the server profile                              ``custom`` with a base URL
 SORA_LEDGER_PROFILES       a TOML file of your own profiles                none
-SORA_LEDGER_ACTOR          who is asking                                   the login name
-SORA_LEDGER_TEAM           whose money it is, for budgets                  nobody's
-SORA_LEDGER_PROJECT        on what project, for budgets                    none
-SORA_LEDGER_ASSETS         where stored files go: a folder, or             ``assets`` beside the ledger
+SORA_LEDGER_ACTOR          who acts                                        the login name
+SORA_LEDGER_TEAM           the team that pays, for budgets                 none
+SORA_LEDGER_PROJECT        the project, for budgets                        none
+SORA_LEDGER_ASSETS         where files are stored: a folder, or            ``assets`` beside the ledger
                            ``s3://``, ``gs://``, ``az://bucket/prefix``
 SORA_LEDGER_KEY            file of the key that signs checkpoints, and     none: they are not signed
                            requests where the policy names it
 SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
 SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
 SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600 (six hours)
-SORA_LEDGER_RETRY_SECONDS  how long an answer that the ledger cannot take  20
-                           is tried again, before the command ends
+SORA_LEDGER_RETRY_SECONDS  how long to retry recording an answer that the  20
+                           ledger cannot take, before the command ends
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 =========================  ==============================================  ============================
 
-What `.env` may do is in `render_service.runtime.settings_file`.
+`render_service.runtime.settings_file` describes what `.env` may do.
 """
 
 import getpass
@@ -53,24 +53,24 @@ OPENAI_HOST = "api.openai.com"
 SANDBOX = "sandbox"
 DEFAULT_SANDBOX_SECONDS = 6.0
 DEFAULT_LONGEST_RENDER_S = 21_600.0
-"""Renders of a hosted server take minutes, those of one's own machines with long queues an hour or two."""
+"""Hosted servers render in minutes; your own machines with long queues may take an hour or two."""
 DEFAULT_RETRY_SECONDS = 20.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 _READ = re.compile(rf"{KEY}|{BASE_URL}|SORA_[A-Z0-9_]+")
-"""What is taken from ``.env``."""
+"""Variables read from ``.env``."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the service needs to know of its surroundings.
+    """The environment of the service.
 
     `profile_name` None means not chosen, `ledger_path` None that the ledger is on a database server.
-    `webhook_secrets` are the variables that hold some, unread: see `render_service.webhooks.endpoints`.
+    `webhook_secrets` are the unread variables that hold secrets: see `render_service.webhooks.endpoints`.
     `request_key_file` was named to sign this request; without it `key_file` does, if the policy names it.
-    `assets_url` is the bucket where stored files go, None if they stay in `assets_folder`.
-    `from_file` are the names that ``.env`` set.
+    `assets_url` is the bucket for stored files, None if they are in `assets_folder`. `from_file` are the
+    names that ``.env`` set.
     """
 
     ledger_url: str
@@ -96,7 +96,7 @@ class Settings:
     from_file: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Leave key and password out: a settings object may end up in a log or traceback."""
+        """Omit key and password: a settings object may end up in a log or traceback."""
         where = self.ledger_path or "postgresql://…"
         return f"Settings(ledger={str(where)!r}, profile_name={self.profile_name!r})"
 
@@ -110,15 +110,15 @@ class Settings:
         return self.ledger_path.with_name(f"{self.ledger_path.name}.spool") if self.ledger_path else None
 
     def spool_folders(self, ledger_id: str) -> list[Path]:
-        """Return where answers are kept that the ledger could not take, the first choice first."""
+        """Return the folders for answers that the ledger could not record, in order of preference."""
         return [*filter(None, [self._spool_beside]), _data_folder() / "spool" / ledger_id]
 
     @property
     def may_have_spool(self) -> bool:
-        """Whether answers may be kept there: nearly always there are none, and nothing has to be read."""
+        """Whether answers may be there: nearly always there are none, and nothing has to be read."""
         beside = self._spool_beside
         folders = [_data_folder() / "spool", *([beside] if beside else [])]
-        return any(map(os.path.isdir, folders))  # False too for what this user may not look into
+        return any(map(os.path.isdir, folders))  # also False for folders this user may not access
 
     @property
     def place_url(self) -> str:
@@ -139,13 +139,13 @@ class Settings:
 
     @property
     def login(self) -> str:
-        """The login of the operating system that this runs under, whatever name is used."""
+        """The login of the operating system, regardless of the actor's name."""
         return self.actor if self.actor_source is ActorSource.OPERATING_SYSTEM else login_name()
 
     def check_key_goes_to(self, *, own_profile: bool) -> None:
-        """Raise `BadInput` if the key would go where ``.env`` says and does not come from there too.
+        """Raise `BadInput` if ``.env`` directs the key to a server but does not contain that key.
 
-        `own_profile`: the profile is one of the file SORA_LEDGER_PROFILES, which may name the server.
+        `own_profile`: the profile is from the file SORA_LEDGER_PROFILES, which may name the server.
         """
         if self.file is None or self.api_key is None or KEY in self.from_file:
             return
@@ -155,7 +155,7 @@ class Settings:
             raise BadInput(refusal(self.file, PROFILES))
 
     def provenance(self, trace: Trace) -> Provenance:
-        """Return who records, in which trace."""
+        """Return the actor and trace to record."""
         return Provenance(self.actor, self.actor_source, Authority.HUMAN, trace.trace_id, trace.span_id)
 
 
@@ -169,7 +169,7 @@ def read_settings(
     environment: Mapping[str, str] = os.environ,
     folder: Path = Path(),
 ) -> Settings:
-    """Gather the settings; what is given as an argument (a flag) wins over the environment and ``.env``."""
+    """Read the settings; arguments (command-line options) override the environment and ``.env``."""
     file = read_settings_file(folder / ".env")
     given = {
         name: text for name, text in file.values.items() if _READ.fullmatch(name) and name not in environment
@@ -234,7 +234,7 @@ def _actor(flag: str | None, variable: str | None) -> tuple[str, ActorSource]:
 
 
 def login_name() -> str:
-    """Return who the operating system says we are; LOGNAME and USER are anybody's to set, and not asked."""
+    """Return the operating system's login name; LOGNAME and USER are ignored: anyone can set them."""
     try:
         import pwd  # noqa: PLC0415  # not on Windows
     except ImportError:

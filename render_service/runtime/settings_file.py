@@ -1,8 +1,8 @@
-"""``.env`` of the working folder: who may have written it, what it sets, and where it may send a secret.
+"""Read ``.env`` of the working folder: who may have written it, what it sets, and where it may send a secret.
 
-The folder may have been cloned or unpacked, so its file is read as what a stranger suggests. It is ignored if
-another user could have written it. Values are taken as they are written: ``${NAME}`` stays what it is, or the
-file could read any variable of the environment. An address in it gets no secret that is not in it too.
+The folder may have been cloned or unpacked, so the file is treated as untrusted. It is ignored if another
+user could have written it. Values are literal: ``${NAME}`` is not expanded, or the file could read any
+environment variable. An address in the file gets only secrets that are also in the file.
 """
 
 import os
@@ -28,7 +28,7 @@ _TRUSTED = "or, if you trust it, set it in your own shell: export {name}=…"
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """What a ``.env`` sets, under the names that count; `ignored` says why it was not read."""
+    """The relevant settings in a ``.env``; `ignored` says why it was not read."""
 
     path: Path
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -67,7 +67,7 @@ def _unreadable(path: Path, error: Exception) -> BadInput:
 
 
 def _suspicion(link: os.stat_result, found: os.stat_result) -> str | None:
-    """Return why another user could have written the file; root could in any case."""
+    """Return why another user could have written the file; root always could."""
     if not {link.st_uid, found.st_uid} <= {os.geteuid(), 0}:
         return "it belongs to another user"
     if found.st_mode & stat.S_IWOTH:
@@ -80,7 +80,7 @@ def _parsed(path: Path, text: str) -> dict[str, str]:
     from dotenv.parser import parse_stream
 
     for line in parse_stream(StringIO(text)):
-        if line.error and _OURS.search(line.original.string):  # else not the ledger that is meant is used
+        if line.error and _OURS.search(line.original.string):  # otherwise the wrong ledger would be used
             raise BadInput(f"settings file {path}, line {line.original.line}: expected NAME=value")
     found = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in found.items() if value is not None and _OURS.match(name)}
@@ -100,7 +100,7 @@ def check_ledger(file: SettingsFile, url: str, environment: Mapping[str, str]) -
 
 
 def refusal(file: SettingsFile, name: str) -> str:
-    """Say why the key is not sent to the server that `file` names by its line `name`."""
+    """Return why the key is not sent to the server that `file` names with `name`."""
     return (
         f"settings file {file.path}: it names the server ({name}), and the key comes from your environment; "
         f"nothing was sent, for a file in a folder must not choose where your key goes. Put the {KEY} of "

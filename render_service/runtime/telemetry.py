@@ -1,7 +1,7 @@
-"""Traces and log lines. Every invocation is one W3C trace; every log line and every event carries its id.
+"""Traces and log lines. Every invocation is one W3C trace, whose id is in every log line and every event.
 
-structlog is imported at the first line that is logged. Lines are JSON where stderr is no terminal, and
-readable where it is. Keys are never logged; `redact` stands between all values and the line as a net.
+structlog is imported when the first line is logged. Lines are JSON if stderr is not a terminal, and readable
+otherwise. Keys are never logged; as a safety net, `redact` is applied to all values.
 """
 
 import json
@@ -21,7 +21,7 @@ _SECRET_NAMES = ("key", "secret", "authorization", "token", "password")
 
 
 class Trace(NamedTuple):
-    """A W3C trace: 32 and 16 lower-case hex digits, and the span we continue from, if any."""
+    """A W3C trace: 32 and 16 lower-case hex digits, and the parent span, if any."""
 
     trace_id: str
     span_id: str
@@ -29,12 +29,12 @@ class Trace(NamedTuple):
 
     @property
     def traceparent(self) -> str:
-        """The header that lets the server's spans join this trace."""
+        """The header that joins the server's spans to this trace."""
         return f"00-{self.trace_id}-{self.span_id}-01"
 
 
 def begin_trace(environment: Mapping[str, str] = os.environ) -> Trace:
-    """Continue the trace in ``TRACEPARENT``, or begin one; a malformed value counts as none."""
+    """Continue the trace in ``TRACEPARENT``, or begin one; a malformed value is ignored."""
     match = _TRACEPARENT.match(environment.get("TRACEPARENT", ""))
     span_id = secrets.token_hex(8)
     if match and set(match[1]) != {"0"} and set(match[2]) != {"0"}:
@@ -43,7 +43,7 @@ def begin_trace(environment: Mapping[str, str] = os.environ) -> Trace:
 
 
 def redact(value: Any) -> Any:
-    """Return `value` without anything that looks like an API key, or that a terminal would obey."""
+    """Return `value` without anything that looks like an API key or a terminal control sequence."""
     return _CONTROL.sub("\ufffd", _KEY.sub("sk-[redacted]", value)) if isinstance(value, str) else value
 
 
@@ -58,7 +58,7 @@ class Log:
     def started(self, command: str) -> None:
         """Log the beginning of the trace.
 
-        As JSON it is written without structlog: a command that only reads logs nothing else.
+        In JSON it is written without structlog: a command that only reads logs nothing else.
         """
         keys = {"command": command, "parent_span_id": self.trace.parent_span_id}
         if sys.stderr.isatty():
@@ -85,7 +85,7 @@ class Log:
 
 
 def _configured() -> Any:
-    import structlog  # costs 0.1 s: only who logs pays it
+    import structlog  # takes 0.1 s, so only if something is logged
 
     renderer = (
         structlog.dev.ConsoleRenderer(colors=True)

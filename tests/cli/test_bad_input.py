@@ -56,7 +56,7 @@ WRONG = [
     ([*CREATE, *PROMPT, "--input-reference", "text.png"], "text.png: expected a JPEG.*convert it"),
     ([*CREATE, *PROMPT, "--input-reference", "small.png"], "is 100x100, the video's size is 1280x720"),
     ([*CREATE, *PROMPT, "--request-key", " "], "request_key must be 1 to 200 printable"),
-    (["create-and-poll", *PROMPT, "--out", "no/clip.mp4"], "the folder no does not exist; make it first"),
+    (["create-and-poll", *PROMPT, "--out", "no/clip.mp4"], "the folder no does not exist; create it first"),
     (["create-and-poll", *PROMPT, "--out", "taken.mp4"], "taken.mp4: it exists already; .*--force"),
     (["create-and-poll", *PROMPT, "--out", "folder"], "folder: it is a folder; name a file in it"),
     (["create-and-poll", *PROMPT, "--poll-interval", "0"], "0.0 is not in the range"),

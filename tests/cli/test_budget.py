@@ -61,7 +61,7 @@ def test_a_batch_is_decided_entry_by_entry_within_the_budget(sora: Any, server: 
         (["set", "studio", "--limit", "5"], "expected all, team_film"),
         (["set", "all", "--limit", "-5"], "--limit -5: expected dollars"),
         (["set", "all", "--limit", "much"], "--limit much: expected dollars"),
-        (["set", "all__month", "--limit", "5"], "the period is said with --period"),
+        (["set", "all__month", "--limit", "5"], "give the period with --period"),
         (["list", "all"], "unexpected extra argument (all)"),
     ],
 )

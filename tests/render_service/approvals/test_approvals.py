@@ -498,7 +498,7 @@ async def test_an_answer_of_version_1_is_read_and_says_what_it_does_not_bind(
     assert (found.signature_stands, found.binds_request) == (True, False)
     assert "binds neither prompt, files and cost nor policy and time" in found.sentence
     [person] = explain(strict.ledger, job.job_id).document["authority"]["people"]
-    assert person["identified_by"] == "signature, of version 1, which does not bind what was asked"
+    assert person["identified_by"] == "signature, of version 1, which does not bind the request"
 
 
 async def test_a_signature_of_version_1_is_worth_nothing_in_an_answer_of_version_2(

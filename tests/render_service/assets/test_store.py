@@ -143,7 +143,7 @@ def test_a_file_that_was_changed_in_storage_is_handed_to_nobody(store: AssetStor
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing/copy.mp4", "the folder .*missing does not exist; make it first"),
+        ("missing/copy.mp4", "the folder .*missing does not exist; create it first"),
         ("folder", "it is a folder; name a file in it"),
         ("taken.mp4", "it exists already; name another"),
     ],

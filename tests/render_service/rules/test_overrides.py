@@ -69,7 +69,7 @@ async def test_what_is_denied_for_something_else_stays_denied(lenient: Session, 
 
 
 async def test_where_nothing_is_denied_nothing_is_recorded(lenient: Session, request_for: Any) -> None:
-    with pytest.raises(BadRequest, match="nothing is denied for COST_ABOVE_LIMIT"):
+    with pytest.raises(BadRequest, match="the request is not denied for COST_ABOVE_LIMIT"):
         await place(lenient, request_for(), override=COST)
     assert lenient.ledger.jobs() == []
 

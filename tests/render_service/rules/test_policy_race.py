@@ -121,7 +121,7 @@ async def test_a_policy_that_is_replaced_again_and_again_ends_in_an_error(
     monkeypatch.setattr(budgets, "MOST_RACES", 3)
     actions = [lambda n=n: put_in_force(session, name=f"policy-{n}") for n in range(9)]
     before_append(monkeypatch, session, *actions)
-    with pytest.raises(NotReady, match="the policy was replaced while this was decided; nothing was sent"):
+    with pytest.raises(NotReady, match="the policy was replaced during this decision; nothing was sent"):
         await place(session, request_for())
     assert (session.ledger.jobs(), creates(server)) == ([], 0)
 
