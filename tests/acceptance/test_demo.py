@@ -76,7 +76,7 @@ def test_the_transcript_has_no_colours(demo: Demo) -> None:
         "render.denied",
         "recovered  job_",
         "the server's own count of what it created for this: 1\n",
-        "nothing to look at",
+        "no findings",
         "held",
         "PRO_FINALS",
         "approval.granted",
