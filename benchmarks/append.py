@@ -26,7 +26,7 @@ finished bytes into a table with one index, nothing hashed, encoded or folded. T
 
 Taken out: a statement run over nothing, a list of one event id sent as JSON, checking a job row's values a
 second time (without the disk, 100, 90 and 21 were left); then the savepoints and most statements of sixteen
-threads, whose appends are decided together and written as one (of the processor's time, 80 instead of 97). Left untried on
+threads, whose appends are written as one (of the processor's time, 80 instead of 97). Left untried on
 purpose: printing records with another encoder (2 of 90), which would put a second printer behind bytes that
 are hashed; dropping an index that commands search by.
 """
