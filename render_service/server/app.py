@@ -1,7 +1,8 @@
-"""The ASGI app: which path is answered by whom, and the log line every answer leaves.
+"""The ASGI app: routes, and a log line for every answer.
 
-``POST /webhooks/{profile}`` receives; ``GET /healthz`` says that the process lives, ``GET /readyz`` that the
-ledger can be reached and the server is not stopping; ``GET /metrics`` is for Prometheus.
+``POST /webhooks/{profile}`` receives webhooks. ``GET /healthz`` says that the process is alive;
+``GET /readyz`` says that the ledger can be reached and the server is not stopping. ``GET /metrics`` is for
+Prometheus.
 """
 
 import asyncio
@@ -33,14 +34,14 @@ LONGEST_PATH = 200
 
 
 class AccessLog:
-    """Logs ``http.answered``, and what the answering function adds to ``request.state.logged``."""
+    """Logs ``http.answered`` with the keys that the handler added to ``request.state.logged``."""
 
     def __init__(self, app: ASGIApp, log: Log) -> None:
         self._app = app
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and log how."""
+        """Answer the request and log the answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -71,11 +72,11 @@ UNREADY = "the ledger cannot be used now; the log of this server says why"
 
 
 READY_S = 5.0
-"""A ledger that is waited for, as in a fail-over, is not ready."""
+"""A ledger that answers more slowly, as in a fail-over, is not ready."""
 
 
 def create_app(session: Session, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
-    """Build the app of one session; it receives webhooks of the profiles that `secrets` names."""
+    """Build the app of one session; it receives webhooks for the profiles in `secrets`."""
     inbox, metrics = Inbox(session), Metrics(session.ledger, session.settings.longest_render_s)
     verifiers = {profile: Verifier(those) for profile, those in secrets.items()}
     receiver = WebhookReceiver(verifiers, inbox, metrics, session.log)
@@ -124,7 +125,7 @@ async def _alive(_: Request) -> Response:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # registered for nothing else
+    assert isinstance(error, HTTPException)  # registered only for this type
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
@@ -132,7 +133,7 @@ MOST_BYTES = 64 * 1024
 
 
 LONGEST_S = 10.0
-"""Bytes of a body, and seconds it may take to arrive; what the Videos API sends has some 200 bytes."""
+"""Limits of a body: its bytes, and the seconds it may take to arrive; the Videos API sends some 200 bytes."""
 
 
 RETRY_AFTER = {"Retry-After": "30"}
@@ -151,11 +152,11 @@ class _TooLarge(Exception):
 
 
 class WebhookReceiver:
-    """Answers deliveries of the profiles in `verifiers`: from the bytes on the wire to an event in the inbox.
+    """Handles deliveries for the profiles in `verifiers`, from the bytes on the wire to the inbox.
 
-    What is not proved to come from the server is answered with a 4xx, counted and not recorded; a signed
-    event of another type is answered with 200 and counted, or it would come again for three days. Only a
-    ledger that cannot be written is a 503: the sender tries again.
+    A delivery that is not proved to come from the server is answered with a 4xx and counted, but not
+    recorded. A signed event of another type is answered with 200 and counted; otherwise it would be resent
+    for three days. Only a ledger that cannot be written is answered with a 503: the sender retries.
     """
 
     def __init__(self, verifiers: Mapping[str, Verifier], inbox: Inbox, metrics: Metrics, log: Log) -> None:
@@ -195,7 +196,7 @@ class WebhookReceiver:
 
     async def _receive(self, profile: str, delivery: Delivery) -> tuple[str, Response]:
         try:
-            async with asyncio.timeout(LONGEST_S):  # one that is recorded later is a repeated one then
+            async with asyncio.timeout(LONGEST_S):  # if it is recorded later, the retry is a duplicate
                 reception = await self._inbox.receive(profile, WebhookReceived(**delivery.model_dump()))
         except (LedgerError, TimeoutError) as error:
             self._log.warning("webhook.not_recorded", profile=profile, because=str(error))
@@ -208,7 +209,7 @@ class WebhookReceiver:
 
 
 async def _body(request: Request) -> bytes:
-    """Return the body; stops reading where it is too large."""
+    """Return the body; stop reading if it is too large."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > MOST_BYTES:
         raise _TooLarge

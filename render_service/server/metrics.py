@@ -1,7 +1,7 @@
-"""What ``/metrics`` says: counters of this process, and what the ledger is asked at each scrape.
+"""Metrics for ``/metrics``: counters of this process, and values read from the ledger at each scrape.
 
-The ledger answers with counts from indexes (`ledger.store.interface.Tally`). Money is summed from the
-``cost.settled`` events since the last scrape. No number here is recorded anywhere: the ledger is the record.
+The ledger returns counts from indexes (`ledger.store.interface.Tally`). Money is summed from the
+``cost.settled`` events since the last scrape. No metric is recorded: the ledger is the record.
 """
 
 import threading
@@ -29,7 +29,7 @@ class Metrics:
         self.registry.register(LedgerMetrics(ledger, longest_render_s))
         self._webhooks = Counter(
             "sora_ledger_webhook_deliveries",
-            "Deliveries answered by this process, by what became of them.",
+            "Deliveries answered by this process, by outcome.",
             ["profile", "outcome"],
             registry=self.registry,
         )
@@ -40,7 +40,7 @@ class Metrics:
 
 
 class LedgerMetrics(Collector):
-    """What the ledger says at a scrape."""
+    """Reads the ledger at each scrape."""
 
     def __init__(self, ledger: Ledger, longest_render_s: float) -> None:
         self._ledger = ledger
@@ -51,11 +51,11 @@ class LedgerMetrics(Collector):
         self._closed: Tallied[str] = Tallied()
 
     def describe(self) -> Iterator[Metric]:
-        """Name nothing beforehand: registering must not ask the ledger."""
+        """Return no metrics in advance: registering must not query the ledger."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Ask the ledger."""
+        """Query the ledger."""
         tally = self._ledger.store.tally()
         with self._lock:
             self._add_up()
@@ -69,23 +69,25 @@ class LedgerMetrics(Collector):
             jobs.add_metric([state.value], tally.jobs.get(state.value, 0))
         yield jobs
         gauges = {
-            "open_intents": ("Submissions under way or broken off in the middle.", State.SUBMITTING),
+            "open_intents": ("Submissions under way or cut off.", State.SUBMITTING),
             "unknown_outcomes": ("Submissions whose answer was lost: a video may exist.", State.UNKNOWN),
         }
         for name, (told, state) in gauges.items():
             yield GaugeMetricFamily(f"sora_ledger_{name}", told, tally.jobs.get(state.value, 0))
         now = self._ledger.store.now()
         overdue = overdue_jobs(self._ledger, now, self._longest_render_s)
-        told = "Renders that run, or wait to be stored, for longer than any should."
+        told = "Renders that have been running, or waiting to be stored, for too long."
         yield GaugeMetricFamily("sora_ledger_overdue_renders", told, len(overdue))
-        yield GaugeMetricFamily("sora_ledger_queue_due", "Jobs due that nobody works on.", tally.due)
+        yield GaugeMetricFamily("sora_ledger_queue_due", "Due jobs without a lease.", tally.due)
         yield GaugeMetricFamily("sora_ledger_queue_waiting", "Jobs due later.", tally.waiting)
         yield GaugeMetricFamily("sora_ledger_queue_leased", "Jobs with a lease.", tally.leased)
         lag_s = tally.overdue_ms / 1000
-        yield GaugeMetricFamily("sora_ledger_queue_lag_seconds", "How long the oldest has been due.", lag_s)
+        yield GaugeMetricFamily(
+            "sora_ledger_queue_lag_seconds", "How long the oldest due job has been due.", lag_s
+        )
 
     def _add_up(self) -> None:
-        """Read what was settled and closed since the last scrape."""
+        """Add what was settled and closed since the last scrape."""
         size = self._ledger.head().size
         for type_ in (CostSettled.type, RenderClosed.type):
             for record in self._ledger.read(RecordFilter(type=type_), after=self._read_to):

@@ -1,12 +1,12 @@
-"""Serving until told to stop: which connections there may be, and how what is under way is finished.
+"""Serve until told to stop, within limits on connections and on the time a request may take to arrive.
 
-uvicorn limits how many connections there are, and not how long a request takes to arrive: a thousand half
-requests shut everybody out. Here a header has 10 s to arrive and the rest of a request 15 s more. A new
-connection always gets in while others only wait: over the limit of one address, the connection of that
-address that has waited longest is closed; over the limit in total, the one of all. A connection whose request
-is being answered is never closed; uvicorn answers 503 when all are of that kind.
+uvicorn limits the number of connections, but not how long a request takes to arrive, so a thousand incomplete
+requests would shut everyone out. Here a header has 10 s to arrive and the rest of a request 15 s more. A new
+connection can always displace idle ones: over the limit of one address, that address's connection that has
+waited longest is closed; over the total limit, the one that has waited longest of all. A connection whose
+request is being answered is never closed; if all of them are, uvicorn answers 503.
 
-The socket is bound first, and what is under way is finished at the end.
+The socket is bound first, and requests under way are finished at the end.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ HEADER_S = 10.0
 
 
 REST_S = 15.0
-"""Longer than the body of a webhook may take, so that one that is too slow there is told so."""
+"""Longer than the body of a webhook may take, so that a slow sender gets an answer from there."""
 
 
 MOST_HEADER_BYTES = 16 * 1024
@@ -39,7 +39,7 @@ MOST_CONNECTIONS = 800
 
 
 MOST_OF_ONE_ADDRESS = 400
-"""Behind a proxy every connection comes from its address."""
+"""Behind a proxy, every connection has the proxy's address."""
 
 
 SPARE_DESCRIPTORS = 200
@@ -55,7 +55,7 @@ _BACKLOG = 2048
 
 
 _ACCEPTED_AT_ONCE = 50
-"""asyncio accepts as many before it looks at any, and each is an open file."""
+"""asyncio accepts this many before it handles any, and each is an open file."""
 
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -67,7 +67,7 @@ async def serve(
     secrets: Mapping[str, tuple[str, ...]],
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Answer on `listening` until SIGINT or SIGTERM; `started` is called when everything is ready."""
+    """Serve on `listening` until SIGINT or SIGTERM; `started` is called when the server is ready."""
     config = uvicorn.Config(
         create_app(session, secrets),
         access_log=False,
@@ -87,7 +87,7 @@ async def serve(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind `host` and `port` (0: a free one); `BadInput` says why it cannot be had."""
+    """Bind `host` and `port` (0: a free one); `BadInput` says why that failed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Without the protocol asyncio would leave Nagle's algorithm on, and every answer would take 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -103,7 +103,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that SIGINT and SIGTERM end as if it had been asked: the exit code is ours."""
+    """A uvicorn server whose exit code after SIGINT and SIGTERM is ours."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
         super().__init__(config)
@@ -113,12 +113,12 @@ class _Server(uvicorn.Server):
         """Begin to answer."""
         await super().startup(sockets)
         for each in sockets or ():
-            each.listen(_BACKLOG)  # which uvicorn set to what is accepted at once
+            each.listen(_BACKLOG)  # uvicorn set it to the number accepted at once
         self._started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let signals end the serving and nothing else."""
+        """Let signals stop the server and have no other effect."""
         loop = asyncio.get_running_loop()
         for number in _STOPS:
             loop.add_signal_handler(number, self._stop)
@@ -129,12 +129,12 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _stop(self) -> None:
-        self.force_exit = self.should_exit  # the second time at once
+        self.force_exit = self.should_exit  # a second signal stops at once
         self.should_exit = True
 
 
 def most_connections() -> int:
-    """Return how many connections there may be: fewer where the process may open few files."""
+    """Return the limit of connections, which is lower if the process may open few files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_CONNECTIONS if soft < 0 else max(1, min(MOST_CONNECTIONS, soft - SPARE_DESCRIPTORS))
 
@@ -148,7 +148,7 @@ class Room:
         self._of: dict[str | None, dict[BoundedConnection, None]] = {}
 
     def enter(self, connection: "BoundedConnection") -> None:
-        """Add a connection; others make room for it."""
+        """Add a connection, closing others to make room."""
         same = self._of.setdefault(connection.address, {})
         if len(same) >= MOST_OF_ONE_ADDRESS:
             _close_one(same)
@@ -158,7 +158,7 @@ class Room:
         self._all[connection] = None
 
     def leave(self, connection: "BoundedConnection") -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._all.pop(connection, None)
         same = self._of.get(connection.address, {})
         same.pop(connection, None)
@@ -166,7 +166,7 @@ class Room:
             self._of.pop(connection.address, None)
 
     def renew(self, connection: "BoundedConnection") -> None:
-        """Put a connection that was of use behind those that were not."""
+        """Move a connection that completed a request behind those that did not."""
         if connection in self._all:
             self.leave(connection)
             self._all[connection] = self._of.setdefault(connection.address, {})[connection] = None
@@ -179,7 +179,7 @@ def _close_one(connections: "dict[BoundedConnection, None]") -> None:
 
 
 class BoundedConnection(H11Protocol):
-    """uvicorn's protocol within those limits."""
+    """uvicorn's HTTP protocol with these limits."""
 
     room: Room
 
@@ -190,20 +190,20 @@ class BoundedConnection(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
-        """Make room for the new connection, and give its header time."""
+        """Make room for the new connection, and start the deadline of its header."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else None
         self.room.enter(self)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Leave room for another."""
+        """Free the place for another connection."""
         self.room.leave(self)
         self._stop_watching()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read in small parts, so that the limit of a header does not depend on how it arrives."""
+        """Read in small parts, so that the header limit does not depend on how the header arrives."""
         for start in range(0, len(data), _PART):
             if self.transport.is_closing():
                 return
@@ -212,17 +212,17 @@ class BoundedConnection(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether the client has not sent a whole request."""
+        """Whether the client has not yet sent a complete request."""
         return self.conn.their_state in {h11.IDLE, h11.SEND_BODY}
 
     def cut(self) -> None:
-        """Close the connection at once, whatever is on its way."""
+        """Close the connection immediately, discarding unsent data."""
         self.room.leave(self)
         self._stop_watching()
         self.transport.abort()
 
     def _watch(self) -> None:
-        """Give a request that has begun until its deadline; each part of it has one of its own."""
+        """Set a deadline for a request that has begun; header and body each have their own."""
         phase = self.conn.their_state if self.waits else None
         if phase is self._phase and (phase is None or self._deadline):
             return
@@ -240,7 +240,7 @@ class BoundedConnection(H11Protocol):
 
 
 def bounded_connections() -> type[BoundedConnection]:
-    """Return the protocol of one server, whose connections share the room there is."""
+    """Return the protocol of one server, whose connections share one limit."""
 
     class Connection(BoundedConnection):
         room = Room()

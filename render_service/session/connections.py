@@ -1,4 +1,4 @@
-"""Connecting to a server, when a call is made; one client per profile serves a session until it is closed."""
+"""Connect to servers; one client per profile serves a session until it is closed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ OpenAI switched its own Videos API off on 2026-09-24. To try everything now, wit
 
 
 class Connections:
-    """One client per profile, made when it is first needed."""
+    """One client per profile, created when first needed."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -33,7 +33,7 @@ class Connections:
         self._clients: dict[str, VideosClient] = {}
 
     def __contains__(self, name: object) -> bool:
-        """Say whether there is a client for the profile of this name."""
+        """Return whether there is a client for the profile of this name."""
         return name in self._clients
 
     async def get(self, settings: Settings, trace: Trace, profile: Profile) -> "VideosClient":
@@ -45,7 +45,7 @@ class Connections:
             return self._clients[profile.name]
 
     async def close(self) -> None:
-        """Close all of them."""
+        """Close all clients."""
         self._clients.clear()
         await self._stack.aclose()
 
@@ -58,25 +58,25 @@ async def connection(settings: Settings, trace: Trace, profile: Profile) -> Asyn
         _check_key_goes_to(settings, profile)
         if profile.name == SANDBOX:
             base_url, key = await stack.enter_async_context(embedded_sandbox(settings)), None
-        from sora_adapter.client import VideosClient  # openai takes half a second
+        from sora_adapter.client import VideosClient  # importing openai takes half a second
 
         client = VideosClient(profile, base_url, key, traceparent=lambda: trace.traceparent)
         yield await stack.enter_async_context(client)
 
 
 def usable_profile(settings: Settings, name: str | None, *, even_if_retired: bool) -> Profile:
-    """Return the profile `name` (None: the one for new requests); say what to do where it cannot be used."""
+    """Return the profile `name` (None: the one for new requests); errors say what to do if it is unusable."""
     chosen = profile(name or settings.chosen_profile(), settings.profiles_file)
     retired = chosen.is_retired_at(settings.base_url) and not even_if_retired
     needs_key = chosen.needs_key and not settings.api_key
     if needs_key and not (
         retired and chosen.base_url is None
-    ):  # what is said of the key tells of OpenAI's end
+    ):  # the message about the key mentions the end of OpenAI's API
         raise KeyMissing(KEY_MISSING)
     _check_key_goes_to(settings, chosen)
     if retired:
         raise ProfileRetired(
-            f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries all the same)"
+            f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries anyway)"
         )
     return chosen
 
@@ -89,7 +89,7 @@ def _check_key_goes_to(settings: Settings, profile: Profile) -> None:
 @asynccontextmanager
 async def embedded_sandbox(settings: Settings) -> AsyncIterator[str]:
     """Run the sandbox inside this process, its state kept beside the ledger; yield its base URL."""
-    from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415  # a web server: only where it runs
+    from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415  # a web server, imported only if it runs
     from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
 
     sandbox = SandboxSettings(data_dir=settings.sandbox_folder, render_seconds=settings.sandbox_seconds)

@@ -1,7 +1,7 @@
-"""Ids that are made from what they stand for, so that the ledger refuses to record the same thing twice.
+"""Deterministic event ids, so that the ledger refuses to record the same fact twice.
 
-Event ids are unique in a store. Of two processes that record the same fact at the same moment, one is refused
-(`EventIdConflict`) and reads what the other recorded. The ids are in ledgers, so how they are made never
+Event ids are unique in a store. If two processes record the same fact at the same moment, one is refused
+(`EventIdConflict`) and reads the other's record. The ids are stored in ledgers, so their derivation never
 changes.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from ledger.record import new_event_id
 
 CLAIMED = "video_of_another_job"
-"""Error code of an attempt that a server answered with a video which another job has."""
+"""Error code of an attempt that the server answered with a video of another job."""
 
 _CLAIMS = uuid.UUID("0d8a2c55-7f0e-5d0b-9a43-6f1f4b8f2e90")
 _LATE_CLAIMS = uuid.UUID("3b0f6f0e-58b5-4b43-a9d7-2a7c3c1c3f6d")
@@ -27,8 +27,8 @@ _BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
 def claim_id(server: str, video_id: str) -> str:
     """Return the event id of the claim to a video, which belongs to one job.
 
-    It is that of ``submission.accepted``, ``submission.recovered`` and ``render.adopted`` alike. `server` is
-    what `servers.server_name` returns; older records have the name of the profile in its place.
+    It is the same for ``submission.accepted``, ``submission.recovered`` and ``render.adopted``. `server`
+    comes from `servers.server_name`; older records have the name of the profile in its place.
     """
     return _made_from(_CLAIMS, server, video_id)
 
@@ -39,12 +39,12 @@ def late_claim_id(attempt_id: str) -> str:
 
 
 def request_id(request_key: str | None) -> str:
-    """Return the event id of a request, which is made once under its key; without a key, a new one."""
+    """Return the event id of a request, unique under its idempotency key; without a key, a new id."""
     return _made_from(_REQUESTS, request_key) if request_key else new_event_id()
 
 
 def spooled_id(attempt_id: str) -> str:
-    """Return the event id of the answer to an attempt that was kept in a file."""
+    """Return the event id of the spooled answer to an attempt."""
     return _made_from(_SPOOLED, attempt_id)
 
 
@@ -54,25 +54,25 @@ def receipt_id(profile: str, webhook_event_id: str) -> str:
 
 
 def match_id(profile: str, webhook_event_id: str) -> str:
-    """Return the event id by which a webhook event is tied to its job."""
+    """Return the event id of the match between a webhook event and its job."""
     return _made_from(_MATCHES, profile, webhook_event_id)
 
 
 def fact_id(stream: str, key: str | None) -> str:
-    """Return the event id of another system's fact under that system's own id; without one, a new one."""
+    """Return the event id of another system's fact under that system's id; without one, a new id."""
     return _made_from(_FACTS, stream, key) if key else new_event_id()
 
 
 def note_id(code: str, job_id: str | None, subject: str) -> str:
-    """Return the event id of the note that a finding of an audit was dealt with."""
+    """Return the event id of the note that an audit finding was dealt with."""
     return _made_from(_NOTES, code, str(job_id), subject)
 
 
 def batch_id(out_dir: Path, name: str | None = None) -> str:
-    """Return the id of the batch called `name`, or of the one that is made for `out_dir`.
+    """Return the id of the batch called `name`, or of the one created for `out_dir`.
 
-    A path is the same wherever it is named from, and also on another machine that uses the same ledger: there
-    a name tells two batches apart, or lets one be resumed from another folder.
+    A path identifies the same batch from any folder, and also from another machine that uses the same ledger:
+    there a name distinguishes two batches, or lets one be resumed from another folder.
     """
     if name is not None:
         return _made_from(_BATCHES, "name", name)

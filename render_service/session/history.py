@@ -1,6 +1,6 @@
-"""What the events of a stream say, each of its type: the one place where a history is searched.
+"""Read the events of a stream by type: the only place where a history is searched.
 
-A stream is read once and sorted by type in one pass; an event is parsed when it is asked for.
+A stream is read once and sorted by type in one pass; an event is parsed on first use.
 """
 
 from collections import defaultdict
@@ -46,7 +46,7 @@ ByPeople = AnswerEvent | DecisionOverridden | RenderCancelled | RenderAbandoned
 
 
 class StreamHistory:
-    """The records of a stream in which a person asks for something and others answer."""
+    """The records of a stream that contains a person's request and the answers to it."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = tuple(records)
@@ -69,7 +69,7 @@ class StreamHistory:
 
     @property
     def first(self) -> Record:
-        """What the stream begins with."""
+        """The first record of the stream."""
         return self.records[0]
 
     @property
@@ -79,16 +79,16 @@ class StreamHistory:
 
     @property
     def signed_request(self) -> Entry[RequestSigned] | None:
-        """The signature of the request, which stands right behind it."""
+        """The signature of the request, which directly follows it."""
         return next(entries(self.records[1:2], RequestSigned), None)
 
     @cached_property
     def answers(self) -> list[Entry[AnswerEvent]]:
-        """The approvals and refusals, in order."""
+        """The approvals and rejections, in order."""
         return _in_order(self.all_of(ApprovalGranted), self.all_of(ApprovalRefused))
 
     def waiting_before(self, answer: Record) -> Entry[RenderHeld | ChangeProposed] | None:
-        """Return what `answer` answers: the last hold before it, or the proposed change."""
+        """Return the hold or proposed change that `answer` refers to: the last one before it."""
         waiting: list[Entry[RenderHeld | ChangeProposed]] = _in_order(
             self.all_of(RenderHeld), self.all_of(ChangeProposed)
         )
@@ -101,12 +101,12 @@ class StreamHistory:
 
     @cached_property
     def overrides(self) -> list[Entry[DecisionOverridden]]:
-        """The denials that were set aside, in order."""
+        """The overrides of denials, in order."""
         return self.all_of(DecisionOverridden)
 
     @cached_property
     def by_people(self) -> list[Entry[ByPeople]]:
-        """What people said about it: answers, overrides, its withdrawal or being given up, in order."""
+        """The events by people, in order: answers, overrides, withdrawal, giving up."""
         return _in_order(
             self.answers,
             self.overrides,
@@ -120,13 +120,13 @@ class ChangeHistory(StreamHistory):
 
     @property
     def closed(self) -> ChangeClosed | None:
-        """How it ended; None while it waits."""
+        """The event that closed the change; None while it is pending."""
         closed = self.last_of(ChangeClosed)
         return closed.event if closed else None
 
 
 class JobHistory(StreamHistory):
-    """The records of a job: what was asked, decided, attempted, answered and kept."""
+    """The records of a job: its request, decisions, attempts, answers and files."""
 
     @classmethod
     def of(cls, ledger: Ledger, job: Job) -> Self:
@@ -137,23 +137,23 @@ class JobHistory(StreamHistory):
 
     @cached_property
     def requested(self) -> RenderRequested | None:
-        """The request; None of a video that another tool made."""
+        """The request; None for a video that another tool made."""
         requested = self.last_of(RenderRequested)
         return requested.event if requested else None
 
     @cached_property
     def adopted(self) -> RenderAdopted | None:
-        """The adoption of a video that another tool made; None of a request."""
+        """The adoption of a video that another tool made; None for a request."""
         return self._adoption.event if self._adoption else None
 
     @cached_property
     def decisions(self) -> list[Entry[Decision]]:
-        """The decisions, in order: one, and one more after each hold that was approved."""
+        """The decisions, in order: the first one, and one after each approved hold."""
         return _in_order(self.all_of(RenderDecided), self.all_of(RenderDenied), self.all_of(RenderHeld))
 
     @property
     def decision(self) -> Entry[Decision] | None:
-        """The last decision, which counts; None of a video that another tool made."""
+        """The last decision, which is in force; None for a video that another tool made."""
         return self.decisions[-1] if self.decisions else None
 
     @property
@@ -163,13 +163,13 @@ class JobHistory(StreamHistory):
 
     @property
     def approved_until(self) -> str | None:
-        """When the first of the approvals of the last hold expires; None where none does."""
+        """The earliest expiry among the approvals of the last hold; None if none expires."""
         approvals = self.approvals_since(self.hold.record) if self.hold else []
         ends = (approval.event.expires_at for approval in approvals)
         return min((end for end in ends if end is not None), default=None)
 
     def lapsed_overrides(self, now: datetime) -> list[str]:
-        """Return the denials whose overriding has run out."""
+        """Return the denials whose override has expired."""
         overrides = (entry.event for entry in self.overrides)
         return [
             override.detail_code
@@ -186,7 +186,7 @@ class JobHistory(StreamHistory):
 
     @cached_property
     def outcomes(self) -> list[Entry[OutcomeEvent]]:
-        """What came of the attempts, in order, as they were answered."""
+        """The outcomes of the attempts, in the order of their records."""
         return _in_order(
             self.all_of(SubmissionAccepted),
             self.all_of(SubmissionRejected),
@@ -196,19 +196,19 @@ class JobHistory(StreamHistory):
 
     @property
     def outcome(self) -> Entry[OutcomeEvent] | None:
-        """What came of the last attempt; None where there was none, or it is not answered."""
+        """The outcome of the last attempt; None if there was no attempt, or it is unanswered."""
         last = self.outcomes[-1] if self.outcomes else None
         return last if last and self._is_of_last_attempt(last.record) else None
 
     @property
     def lost(self) -> Entry[SubmissionUnknown] | None:
-        """Where the answer to the last attempt was given up, whatever was found out after that."""
+        """The event that gave up the answer to the last attempt, regardless of later findings."""
         lost = self.last_of(SubmissionUnknown)
         return lost if lost and self._is_of_last_attempt(lost.record) else None
 
     @cached_property
     def claims(self) -> list[Entry[SubmissionAccepted | SubmissionRecovered]]:
-        """What gave the job a video that it had asked for: an answer, or a search for a lost one."""
+        """The events that gave the job a video it had requested: an answer, or the recovery of a lost one."""
         return _in_order(self.all_of(SubmissionAccepted), self.all_of(SubmissionRecovered))
 
     @property
@@ -222,12 +222,12 @@ class JobHistory(StreamHistory):
 
     @property
     def server(self) -> str | None:
-        """The base URL of its server: of the last attempt, or where the video was adopted."""
+        """The base URL of its server: of the last attempt, or of the adoption."""
         return self._began.event.server if self._began else None
 
     @property
     def began_at(self) -> str | None:
-        """When the render was asked for last, or its video adopted."""
+        """When the render was last requested, or its video adopted."""
         return self._began.record.recorded_at if self._began else None
 
     @property
@@ -242,12 +242,12 @@ class JobHistory(StreamHistory):
 
     @property
     def matched_webhooks(self) -> set[str]:
-        """The ids of the webhook events that are tied to it."""
+        """The ids of the webhook events matched to the job."""
         return {entry.event.webhook_event_id for entry in self.all_of(WebhookMatched)}
 
     @property
     def lost_variants(self) -> set[Variant]:
-        """The files that are no longer here, and were not stored again since."""
+        """The files that are no longer stored here and were not stored again."""
         files: list[Entry[AssetLost | AssetStored]] = _in_order(
             self.all_of(AssetLost), self.all_of(AssetStored)
         )
@@ -256,5 +256,5 @@ class JobHistory(StreamHistory):
 
 
 def _in_order(*kinds: Sequence[Entry[E]]) -> list[Entry[E]]:
-    """Merge events of several types by their place in the stream."""
+    """Merge events of several types in stream order."""
     return sorted((entry for kind in kinds for entry in kind), key=lambda entry: entry.record.version)

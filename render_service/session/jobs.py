@@ -1,4 +1,4 @@
-"""One job and what is about to be recorded of it: its fold, the events that close it, an odd answer."""
+"""Fold a job, close it, and handle an answer that names another job's video."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -21,7 +21,7 @@ from render_service.session.event_ids import CLAIMED, late_claim_id
 
 
 def after(job: Job | None, records: Iterable[Record]) -> Job:
-    """Return `job` after `records`, which are next in its stream: the fold of which its row is made."""
+    """Return `job` after `records`, which follow in its stream: the fold that also makes its row."""
     folded = None if job is None or job.version == NEW else job
     for record in records:
         folded = fold(folded, record)
@@ -33,9 +33,9 @@ def after(job: Job | None, records: Iterable[Record]) -> Job:
 def closing(now: datetime, job: Job, outcome: Outcome) -> list[Event]:
     """Return the events that close `job` at `now`: the cost, unless it is booked, and ``render.closed``.
 
-    What the server reported is booked, where one does (LiteLLM); else the estimate, marked as such. What a
-    failed or deleted video costs was never documented; the estimate stands for it too. For an adopted video
-    nothing is booked: it was paid for elsewhere, and a cost of 0 would be a claim nobody computed.
+    The cost is what the server reported, if it does (LiteLLM), else the estimate, marked as such. The cost of
+    a failed or deleted video is undocumented, so the estimate is used for it too. An adopted video has no
+    cost event: it was paid for elsewhere, and a cost of 0 would be an invented figure.
     """
     events: list[Event] = []
     cost = job.settled_usd_micros
@@ -56,16 +56,16 @@ def closing(now: datetime, job: Job, outcome: Outcome) -> list[Event]:
 
 
 def closed(now: datetime, job: Job, outcome: Outcome, *, cost_usd_micros: int = 0) -> RenderClosed:
-    """Return ``render.closed`` for a job that ends at `now`; a clock that was set back counts as no time."""
+    """Return ``render.closed`` for a job that ends at `now`; the duration is 0 if a clock was set back."""
     took = now - datetime.fromisoformat(job.created_at)
     duration_ms = max(0, round(took.total_seconds() * 1000))
     return RenderClosed(outcome=outcome, duration_ms=duration_ms, cost_usd_micros=cost_usd_micros)
 
 
 def answered_with_anothers(job: Job, outcome: SubmissionAccepted, owner: str) -> tuple[Event, str | None]:
-    """Return what is known of an attempt that was answered with a video of `owner`, and its event id.
+    """Return the event for an attempt that was answered with a video of `owner`, and its event id.
 
-    If the attempt was recorded as unknown in the meantime, that is a note, which is made once.
+    If the attempt was recorded as unknown in the meantime, the event is a note, which is recorded once.
     """
     message = f"{outcome.video_id} belongs to {owner}, so it may have made another video, or none"
     if job.state is State.UNKNOWN:

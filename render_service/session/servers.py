@@ -1,11 +1,11 @@
-"""The server a job belongs to.
+"""Determine which server a job belongs to.
 
-It is where its last attempt went, or where an adopted video was found. Only the server
-that made a video knows it. What another server says about its id is false or worse: a 404 that reads like a
-deletion, or a stranger's video under the same id. So every call about a recorded job goes to the recorded
-address, or is refused before anything is sent (docs/decisions/0130).
+A job belongs to the server of its last attempt, or of its adopted video. Only the server that made a video
+knows it. What another server says about its id is wrong, or worse: a 404 that looks like a deletion, or
+another client's video under the same id. So every call about a recorded job goes to the recorded address, or
+is refused before anything is sent (docs/decisions/0130).
 
-Records made before servers were written down (older adoptions) name none, and nothing is refused for them.
+Older records, made before servers were recorded, name none; for them nothing is refused.
 """
 
 from typing import TYPE_CHECKING
@@ -31,10 +31,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def server_of(ledger: Ledger, job: Job) -> str | None:
-    """Return the base URL `job` belongs to; None where no record says.
+    """Return the base URL `job` belongs to; None if no record names it.
 
-    A job that was not submitted yet belongs to the server of the video it starts from, if there is one. The
-    embedded sandbox changes its port and is always the one beside the ledger, so it has no address here.
+    A job that was not submitted yet belongs to the server of its source video, if any. The embedded sandbox
+    changes its port and is always the one beside the ledger, so it has no address here.
     """
     if not is_bound(job):
         return None
@@ -44,7 +44,7 @@ def server_of(ledger: Ledger, job: Job) -> str | None:
 
 
 def has_other_key(ledger: Ledger, job: Job, client: "VideosClient") -> bool:
-    """Say whether the record shows that `job` was submitted with another key than `client` has.
+    """Return whether the record shows that `job` was submitted with another key than that of `client`.
 
     Another key may be of another account, which does not know the video: its 404 proves nothing. It may also
     be a rotated key of the same account, so what it finds counts.
@@ -54,13 +54,13 @@ def has_other_key(ledger: Ledger, job: Job, client: "VideosClient") -> bool:
 
 
 def explain_key_to_set(server: Profile) -> str:
-    """Say what to set where another key was used than the one of a job."""
+    """Return the advice for a job that was submitted with another key."""
     others = "OPENAI_ORG_ID and OPENAI_PROJECT_ID, if you use them"
     return f"set {server.key_variable} (and {others}) to what the job was submitted with"
 
 
 def is_bound(job: Job) -> bool:
-    """Say whether `job` may belong to a server, which takes its history to find out."""
+    """Return whether `job` may belong to a server; only its history shows whether it does."""
     if job.profile in {SANDBOX, None}:
         return False
     starts_from_a_video = job.remix_video_id is not None and job.source_job is not None
@@ -68,19 +68,19 @@ def is_bound(job: Job) -> bool:
 
 
 def address_in_use(settings: Settings, server: Profile) -> str | None:
-    """Return the base URL that a call to `server` would go to; None where none is set."""
+    """Return the base URL that a call to `server` would use; None if none is set."""
     return settings.base_url or server.base_url
 
 
 def is_same_server(first: str, second: str) -> bool:
-    """Say whether two base URLs name one server: scheme, host, port and path, however they are spelled."""
+    """Return whether two base URLs name one server: scheme, host, port and path, regardless of spelling."""
     return _parts(first) == _parts(second)
 
 
 def server_name(profile_name: str, address: str | None) -> str:
     """Return the name of a server in claims: one name for all profiles and spellings of its base URL.
 
-    The embedded sandbox, whose port changes, and a server without an address have the name of the profile.
+    The embedded sandbox, whose port changes, and a server without an address are named by their profile.
     """
     if profile_name == SANDBOX or address is None:
         return profile_name
@@ -89,15 +89,15 @@ def server_name(profile_name: str, address: str | None) -> str:
 
 
 def server_name_in_use(settings: Settings, profile_name: str) -> str:
-    """Return the name of the server that a call for the profile goes to."""
+    """Return the name of the server that calls for the profile use."""
     return server_name(profile_name, address_in_use(settings, profile(profile_name, settings.profiles_file)))
 
 
 def job_of_video(ledger: Ledger, profile_name: str, address: str | None, video_id: str) -> Job | None:
     """Return the job that has a video of the server at `address`; None if none has.
 
-    Whatever profile it was submitted under: two of them may name one server. Older claims do not name the
-    server, and are found by their jobs.
+    Two profiles may name one server, so the job may have been submitted under another profile. Older claims
+    do not name the server, and are found through their jobs.
     """
     claim = ledger.event(claim_id(server_name(profile_name, address), video_id))
     if claim is not None:
@@ -107,7 +107,7 @@ def job_of_video(ledger: Ledger, profile_name: str, address: str | None, video_i
 
 
 def is_at(ledger: Ledger, job: Job, profile_name: str, address: str | None) -> bool:
-    """Say whether `job` belongs to the server at `address`; by its profile where no address is known."""
+    """Return whether `job` belongs to the server at `address`; by profile if the address is unknown."""
     if SANDBOX in {job.profile, profile_name}:
         return job.profile == profile_name
     recorded = server_of(ledger, job)
@@ -117,7 +117,7 @@ def is_at(ledger: Ledger, job: Job, profile_name: str, address: str | None) -> b
 
 
 def check_server(settings: Settings, ledger: Ledger, job: Job) -> None:
-    """Refuse to call a server about a job of another; `WrongServer` says what to set."""
+    """Refuse to call a server about another server's job; `WrongServer` says what to set."""
     recorded = server_of(ledger, job)
     if recorded is None or job.profile is None:
         return

@@ -1,7 +1,7 @@
-"""`Session`: what every use case works with.
+"""`Session`: the shared context of all use cases.
 
-The ledger is synchronous; here it is reached through threads, so that concurrent appends are committed
-together and the event loop never waits for a disk.
+The ledger is synchronous and is called in threads, so that concurrent appends are committed together and the
+event loop never waits for a disk.
 """
 
 import asyncio
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
 CLOCKS_AGREE = timedelta(seconds=1)
-"""How much of a difference is none: asking takes time too."""
+"""Clock skew below this is ignored, because the query itself takes time."""
 
 
 def utc_now() -> datetime:
-    """Return the time; the one place where the service reads the clock."""
+    """Return the time; the only place where the service reads the clock."""
     return datetime.now(UTC)
 
 
 def clock_of(ledger: Ledger) -> Callable[[], datetime]:
-    """Return the clock for whoever works on `ledger`: this machine's, put right by that of its database.
+    """Return the clock for `ledger`: this machine's, corrected by that of its database.
 
-    What is left to a later process (a grace period, the age of an attempt) is measured between times that
-    several machines recorded, and theirs need not agree.
+    Grace periods and the age of attempts are measured between times that several machines recorded, whose
+    clocks may differ.
     """
     ahead = ledger.store.now() - utc_now()
     if abs(ahead) < CLOCKS_AGREE:
@@ -57,18 +57,18 @@ def clock_of(ledger: Ledger) -> Callable[[], datetime]:
 
 
 class Append(NamedTuple):
-    """What one task has recorded, all or nothing."""
+    """One task's records, appended all or nothing."""
 
     batches: Sequence[Batch]
     documents: Sequence[Document]
 
 
 def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | Exception]:
-    """Make the appends of many tasks; return the records of each, or why it could not be made.
+    """Make the appends of many tasks; return the records of each, or why its append failed.
 
-    Sixteen tasks so share one thread and one transaction. An append that is refused must not take the others
-    with it: where the ledger refuses the whole, each is made by itself, which is the same append with the
-    same ids. Whatever else goes wrong (the disk is full, the database is gone) is raised to every task.
+    This lets sixteen tasks share one thread and one transaction. A refused append must not fail the others:
+    if the ledger refuses the whole group, each append is repeated separately, with the same ids. Any other
+    error (a full disk, a lost database) is raised in every task.
     """
     if len(group) > 1:
         with suppress(AppendRefused, ValueError):
@@ -77,7 +77,7 @@ def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | 
     for append in group:
         try:
             outcomes.append(ledger.append(append.batches, documents=append.documents))
-        except Exception as error:  # noqa: BLE001  # raised where it is waited for
+        except Exception as error:  # noqa: BLE001  # raised in the task that waits for it
             outcomes.append(error)
     return outcomes
 
@@ -91,7 +91,7 @@ def _append_together(ledger: Ledger, group: Sequence[Append]) -> list[list[Recor
 
 @dataclass(frozen=True)
 class Session:
-    """The ledger, the assets, the rules, who is asking, and how to reach servers."""
+    """The ledger, the assets, the rules, the actor, and the connections to servers."""
 
     settings: Settings
     trace: Trace
@@ -99,33 +99,33 @@ class Session:
     ledger: Ledger
     assets: AssetStore
     in_force: InForce
-    """The policy and catalog that decide; shared by the desks made from this one."""
+    """The policy and catalog in force; shared by sessions derived from this one."""
     clock: Callable[[], datetime] = utc_now
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     even_if_retired: bool = False
     authority: Authority = Authority.HUMAN
     fences: dict[str, Fence] = field(default_factory=dict)
-    """Of the jobs it holds a lease on; what it says about one of them is refused once the lease is lost."""
+    """Fences of the leased jobs; records about a job are refused once its lease is lost."""
     held_until: dict[str, float] = field(default_factory=dict)
-    """When those leases end, by `submission.retry.elapsing`; nothing is sent for a job after that."""
+    """When the leases expire, by `submission.retry.elapsing`; nothing is sent for a job after that."""
     checked: set[tuple[str, str | None, str | None]] = field(default_factory=set, repr=False)
     """Job, attempt and video that are known to belong to the server in use."""
     connections: Connections = field(default_factory=Connections, repr=False)
-    """Shared by the desks made from this one with `dataclasses.replace`, so that closing one closes them."""
+    """Shared by sessions derived with `dataclasses.replace`, so that closing one closes them."""
 
     @property
     def policy(self) -> Policy:
-        """The policy in force, as it was last read."""
+        """The policy in force, as last read."""
         return self.in_force.rules.policy
 
     @property
     def catalog(self) -> Catalog:
-        """The catalog in force, as it was last read."""
+        """The catalog in force, as last read."""
         return self.in_force.rules.catalog
 
     @property
     def provenance(self) -> Provenance:
-        """Who records, in which trace."""
+        """The actor and trace to record."""
         return replace(self.settings.provenance(self.trace), authority=self.authority)
 
     def draft(self, event: Event, *, event_id: str | None = None, causation_id: str | None = None) -> Draft:
@@ -140,10 +140,10 @@ class Session:
         *,
         under: Rules | None = None,
     ) -> list[Record]:
-        """Record `drafts` in one stream; durable on return. `StaleFence` where its lease was lost.
+        """Record `drafts` in one stream; durable on return. `StaleFence` if its lease was lost.
 
-        With `under` it is a decision or an answer made by these rules: they are kept with it, and
-        `WrongExpectedVersion` says that others are in force.
+        `under` marks a decision or an answer made under these rules: the rules are stored with it, and
+        `WrongExpectedVersion` means that others are in force.
         """
         batches = [Batch(stream, expected_version, drafts), *([under.unchanged] if under else [])]
         documents = under.documents if under else []
@@ -169,12 +169,12 @@ class Session:
 
     @cached_property
     def measuring(self) -> Measuring:
-        """What this ledger has measured of its servers."""
+        """The measurements of servers in this ledger."""
         return Measuring(self.ledger)
 
     @cached_property
     def appends(self) -> Coalescer[Append, list[Record]]:
-        """The appends of its event loop, made in groups (`render_service.runtime.coalesce`)."""
+        """The appends of its event loop, batched by `render_service.runtime.coalesce`."""
         return Coalescer(lambda group: asyncio.to_thread(append_each, self.ledger, group))
 
     async def advance(self, job: Job, drafts: Sequence[Draft], *, under: Rules | None = None) -> Job:
@@ -189,14 +189,14 @@ class Session:
         return await asyncio.to_thread(self.ledger.job, name)
 
     async def close(self) -> None:
-        """Let go of servers and ledger."""
+        """Close servers and ledger."""
         await self.connections.close()
         await asyncio.to_thread(self.ledger.close)
 
     # --- servers ---
 
     def profile(self, name: str | None = None) -> Profile:
-        """Return the profile `name`, or the one for new requests; refuse one whose server is gone."""
+        """Return the profile `name`, or the one for new requests; refuse one whose server was shut down."""
         return usable_profile(self.settings, name, even_if_retired=self.even_if_retired)
 
     async def check_server(self, job: Job) -> None:
@@ -215,7 +215,7 @@ class Session:
 
     @asynccontextmanager
     async def connect(self, profile: Profile) -> AsyncIterator["VideosClient"]:
-        """Connect to the server of `profile`; one connection serves the session until it is closed."""
-        if profile.name not in self.connections:  # before anything is paid for that could not be kept
+        """Connect to the server of `profile`; the connection stays open until the session is closed."""
+        if profile.name not in self.connections:  # before anything is paid for that could not be stored
             await asyncio.to_thread(self.assets.check_owner)
         yield await self.connections.get(self.settings, self.trace, profile)

@@ -1,1 +1,1 @@
-"""From an accepted job to its stored file: observe, download, settle, give up."""
+"""Take an accepted job to its stored file: observe, download, settle, give up."""

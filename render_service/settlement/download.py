@@ -1,7 +1,7 @@
-"""Downloading one variant of a video: received, looked into, kept.
+"""Download one variant of a video: receive, check, store.
 
-A server that offers ranges is asked for the rest where a download breaks off, any other for the whole again.
-Memory stays at one chunk. Nothing is recorded here.
+After an interruption, a server that supports ranges is asked for the rest, any other for the whole file
+again. Memory stays at one chunk. Nothing is recorded here.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 TRIES = 3
 PROGRESS_BYTES = 1 << 20
-"""A try that broke off and brought this much does not count; a whole file that is unusable always does."""
+"""An interrupted try that received this much is not counted; a complete but unusable file always is."""
 
 PATIENCE_S = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Pauses after answers that there are no bytes of a completed video yet."""
+"""Pauses after a completed video is reported to have no bytes yet."""
 
 MEDIA_TYPES = {
     Variant.VIDEO: ("video/",),
@@ -37,9 +37,9 @@ USUAL_TYPE = {Variant.VIDEO: "video/mp4", Variant.THUMBNAIL: "image/webp", Varia
 
 
 async def download(session: Session, client: "VideosClient", job: Job, variant: Variant) -> AssetStored:
-    """Fetch `variant` until it is whole, and keep it; raises what the last try raised.
+    """Download `variant` completely and store it; raises the error of the last try.
 
-    Bytes that are missing right after completion are asked for again, `PATIENCE_S` apart.
+    Bytes that are missing right after completion are requested again, `PATIENCE_S` apart.
     """
     with session.assets.incoming() as incoming:
         receiving, tries, pauses = Receiving(incoming), TRIES, iter(PATIENCE_S)
@@ -69,14 +69,14 @@ async def download(session: Session, client: "VideosClient", job: Job, variant: 
 
 
 class Receiving:
-    """A file that comes in, possibly in several goes."""
+    """A file being received, possibly in several requests."""
 
     def __init__(self, incoming: Incoming) -> None:
         self._incoming = incoming
         self._tag: str | None = None
 
     async def take(self, client: "VideosClient", job: Job, variant: Variant) -> str:
-        """Receive what is missing; returns the media type to store under."""
+        """Receive what is missing; return the media type to store under."""
         assert job.video_id is not None  # a completed job has a video
         begun = ResumePoint(self._incoming.bytes, self._tag) if self._tag and self._incoming.bytes else None
         async with client.fetch(job.video_id, variant, begun) as content:
@@ -84,13 +84,13 @@ class Receiving:
             if content.begins_at != self._incoming.bytes:
                 self.restart()
             if content.begins_at != self._incoming.bytes:
-                raise AssetUnusable(f"{job.video_id}: the server sent a part that was not asked for")
+                raise AssetUnusable(f"{job.video_id}: the server sent a range that was not requested")
             self._tag = content.tag
             await drain(content, self._incoming)
         return media_type
 
     def restart(self) -> None:
-        """Begin with nothing."""
+        """Start over with an empty file."""
         self._incoming.restart()
         self._tag = None
 
@@ -119,19 +119,19 @@ async def _kept(
 
 
 def _length_of(job: Job) -> int | None:
-    """Return the seconds the video of `job` has to have; None of an edited file, which nobody promises."""
+    """Return the expected length of the video of `job`; None for an edited file, whose length is unknown."""
     is_of_file = job.operation is Operation.EDIT and job.remix_video_id is None
     return None if is_of_file else job.seconds
 
 
 def _media_type(content: "Content", variant: Variant) -> str:
-    """Return the media type to store under; refuse bytes announced as something else than the variant."""
+    """Return the media type to store under; refuse bytes whose announced type does not match the variant."""
     announced = content.content_type
     if announced == OPAQUE:
         return USUAL_TYPE[variant]
     if not announced.startswith(MEDIA_TYPES[variant]):
         raise AssetUnusable(
-            f"asked for the {variant}, the server sent {announced}: this server may not know variants; "
-            "`--variant video` is what every server has"
+            f"requested the {variant}, the server sent {announced}: this server may not support variants; "
+            "every server has `--variant video`"
         )
     return announced

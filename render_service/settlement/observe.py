@@ -1,8 +1,8 @@
-"""One observation of many videos of one server: asked for, recorded where it is news, lost videos marked.
+"""Observe many videos of one server once: query, record what is new, mark lost videos.
 
-Where the server has a list, pages of 100 are read until every video was on one, the list is at its end, or
-the videos that are left are fewer than the pages read. Those that were on no page are asked for one by one,
-and so are all where there is no list. What a sweep and a worker do after it, to wait or to finish, is theirs.
+If the server has a list, pages of 100 are read until every video has appeared, the list ends, or fewer videos
+remain than pages were read. The remaining videos are queried singly, and so are all if there is no list.
+Waiting and finishing afterwards is left to the caller, a sweep or a worker.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ Source = Literal["poll", "list"]
 
 
 class Observed(NamedTuple):
-    """A job after one observation: what the server showed, or the error there was instead.
+    """A job after one observation: what the server showed, or the error instead.
 
-    The `source` of an error is ``poll`` too: a list says nothing of the videos that are not on it.
+    The `source` of an error is always ``poll``: a list says nothing about videos that are not on it.
     """
 
     job: Job
@@ -38,7 +38,7 @@ class Observed(NamedTuple):
 
 
 class Observer:
-    """Observes the videos of one server; `slots` says how many may be asked for singly at a time."""
+    """Observes the videos of one server; `slots` limits how many are queried singly at a time."""
 
     def __init__(self, session: Session, client: "VideosClient", slots: asyncio.Semaphore) -> None:
         self._session = session
@@ -47,10 +47,10 @@ class Observer:
         self._lists = client.profile.can_list
 
     async def observe(self, jobs: Collection[Job], timeout_s: float | None = None) -> list[Observed]:
-        """Observe `jobs`, which run, and record what is news; asking takes at most `timeout_s` seconds.
+        """Observe the running `jobs` and record what is new; querying takes at most `timeout_s` seconds.
 
-        A video that its server knows no more is marked as lost once that may be believed. `ServerTrouble`
-        where the list cannot be had just now, `TimeoutError`: nothing is recorded then.
+        A video that its server no longer knows is marked as lost once that can be trusted. `ServerTrouble` if
+        the list is temporarily unavailable, `TimeoutError`: in both cases nothing is recorded.
         """
         by_video = {job.video_id: job for job in jobs if job.video_id is not None}
         async with asyncio.timeout(timeout_s):
@@ -73,7 +73,7 @@ class Observer:
         return Observed(job, source, error=answer)
 
     async def _list(self, due: Collection[str]) -> dict[str, Observation]:
-        """Return the videos that the server's list shows, as far as reading on is worth it."""
+        """Return the videos on the server's list, as far as reading on is worthwhile."""
         observations: dict[str, Observation] = {}
         after, pages = None, 0
         while self._lists and pages < len(due) - len(observations) - 1:
@@ -81,7 +81,7 @@ class Observer:
                 page = await self._client.list(limit=PAGE, after=after, order="desc")
             except ServerTrouble:
                 raise
-            except AnswerError as refused:  # there is no list: it would be refused in every round
+            except AnswerError as refused:  # it has no list, and would refuse it in every round
                 self._session.log.warning("sweep.list_refused", **loggable(refused))
                 self._lists = False
                 break
@@ -93,7 +93,7 @@ class Observer:
         return observations
 
     async def _poll(self, video_ids: Sequence[str]) -> dict[str, Observation | AnswerError]:
-        """Ask for videos one by one and return what was answered."""
+        """Query videos one by one and return the answers."""
 
         async def ask(video_id: str) -> Observation | AnswerError:
             async with self._slots:

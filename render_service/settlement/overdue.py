@@ -1,7 +1,7 @@
-"""Renders that take too long, and giving them up.
+"""Find renders that take too long, and give them up.
 
-Their server may have forgotten them, or never hands over a usable file. Nothing is concluded from age alone,
-so such a job keeps its money. But after `Settings.longest_render_s` it no longer takes up a place among the
+Their server may have forgotten them, or may never return a usable file. Age alone proves nothing, so such a
+job keeps its money reserved. But after `Settings.longest_render_s` it no longer takes up a slot among the
 running renders, and `audit` and ``/metrics`` report it; a person can give it up.
 """
 
@@ -24,12 +24,12 @@ NOT_DONE = (State.RUNNING, State.COMPLETED)
 
 
 def started_at(ledger: Ledger, job: Job) -> datetime:
-    """Return when the render of `job` was asked for last, or its video adopted."""
+    """Return when the render of `job` was last requested, or its video adopted."""
     return datetime.fromisoformat(JobHistory.of(ledger, job).began_at or job.created_at)
 
 
 def is_overdue(ledger: Ledger, job: Job, now: datetime, longest_s: float) -> bool:
-    """Say whether `job` runs, or waits to be stored, for longer than `longest_s`."""
+    """Return whether `job` has been running, or waiting to be stored, for longer than `longest_s`."""
     if job.state not in NOT_DONE or job.outcome is not None:
         return False
     since = now - timedelta(seconds=longest_s)
@@ -37,7 +37,7 @@ def is_overdue(ledger: Ledger, job: Job, now: datetime, longest_s: float) -> boo
 
 
 def overdue_jobs(ledger: Ledger, now: datetime, longest_s: float) -> list[Job]:
-    """Return the overdue jobs; reads the history of those only that were requested long enough ago."""
+    """Return the overdue jobs; only the history of jobs requested long enough ago is read."""
     until = timestamp(now - timedelta(seconds=longest_s))
     jobs = ledger.jobs(JobFilter(states=NOT_DONE, until=until))
     return [job for job in jobs if is_overdue(ledger, job, now, longest_s)]
@@ -53,10 +53,10 @@ _NOT_SUBMITTED = (State.HELD, State.APPROVED, State.DECIDED, State.ABSENT)
 
 
 async def give_up(session: Session, job: Job, reason: str) -> Job:
-    """Close `job` as abandoned, book its estimate, and free its place among the running renders.
+    """Close `job` as abandoned, book its estimate, and free its slot among the running renders.
 
-    Asks no server. `NotReady` where it is not running or has ended: an open attempt is never given up, since
-    its money and a second attempt depend on what became of the first.
+    No server is asked. `NotReady` if the job is not running or has ended: an open attempt is never given up,
+    since its money and a second attempt depend on the outcome of the first.
     """
     if job.state is State.ABANDONED:
         return job
@@ -66,12 +66,12 @@ async def give_up(session: Session, job: Job, reason: str) -> Job:
     events: list[Event] = [abandoned, *closing(session.clock(), job, Outcome.ABANDONED)]
     try:
         now = await session.advance(job, [session.draft(event) for event in events])
-    except (WrongExpectedVersion, IllegalTransition):  # something was recorded about it in between
+    except (WrongExpectedVersion, IllegalTransition):  # another record came in between
         now = await session.job(job.job_id)
         if now.version == job.version:
             raise
         return await give_up(session, now, reason)
-    # A crash here leaves the place taken until a worker meets the closed job and frees it.
+    # A crash here leaves the slot taken until a worker finds the closed job and frees it.
     await asyncio.to_thread(session.ledger.store.queue.release_slots, [job.job_id])
     await asyncio.to_thread(session.ledger.store.queue.wake, [job.job_id])
     return now

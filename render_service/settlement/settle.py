@@ -1,8 +1,8 @@
-"""Settling: observe until the server is done, fetch the bytes, check them, keep them, close.
+"""Settle a job: observe until the server is done, download the bytes, check and store them, close.
 
-Every step records what it found before the next begins, and begins from what is recorded, so it can be
-interrupted anywhere and taken up again by anybody. Two who settle the same job find out at the append
-(`WrongExpectedVersion`) and the later one goes on from what the earlier recorded.
+Every step records its result before the next begins, and starts from what is recorded, so it can be
+interrupted anywhere and resumed by any process. If two processes settle the same job, the later one finds out
+at its append (`WrongExpectedVersion`) and continues from what the earlier one recorded.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 PROGRESS_STEP = 10
 EXPIRY_GRACE_S = 300
 KEPT_FOR_S = 86_400
-"""How long a server that names no end is taken to keep a video, from the last that was heard of it."""
+"""How long a server without an expiry is assumed to keep a video, counted from its last news."""
 STORAGE_PAUSE_MS = 60_000
 ENDED = (State.STORED, State.FAILED, State.LOST, State.ABANDONED)
 HAS_VIDEO = (State.RUNNING, State.COMPLETED, *ENDED)
@@ -62,9 +62,9 @@ Watch = Callable[[Job, "Observation"], None]
 async def settle(
     session: Session, job: Job, *, interval_s: float, timeout_s: float, watch: Watch | None = None
 ) -> Job:
-    """Wait until `job` is done, keep its video, and close it; `PollTimeout` after `timeout_s` seconds.
+    """Wait until `job` is done, store its video, and close it; `PollTimeout` after `timeout_s` seconds.
 
-    `watch` is told of every observation. A job without a video, or one that is closed, is returned as it is.
+    `watch` is called with every observation. A job without a video, or a closed one, is returned unchanged.
     """
     if job.state not in HAS_VIDEO or job.outcome is not None:
         return job
@@ -81,11 +81,11 @@ async def settle(
 
 
 async def finish(session: Session, client: "VideosClient", job: Job) -> Job:
-    """Keep the video of a job the server is done with, and close it; one that still runs is left alone."""
+    """Store the video of a finished job, and close the job; one that still runs is left unchanged."""
     if job.state is State.COMPLETED:
         try:
             job = await _store(session, client, job, Variant.VIDEO)
-        except StorageFailed:  # our storage, not the server: a worker tries again
+        except StorageFailed:  # our storage failed, not the server: a worker retries
             await asyncio.to_thread(session.ledger.store.queue.schedule, job.job_id, STORAGE_PAUSE_MS)
             raise
     # A crash here leaves the job stored, failed or lost, and not closed, its money still held: `poll` or a
@@ -94,11 +94,11 @@ async def finish(session: Session, client: "VideosClient", job: Job) -> Job:
 
 
 async def mark_lost(session: Session, client: "VideosClient", job: Job) -> Job:
-    """Record as lost the video of a job that its server knows no more, once that may be believed.
+    """Record the video of `job` as lost if its server no longer knows it and that can be trusted.
 
-    A server may be restarting, so not before the video's time is over: what the server said of it, else a day
-    after anything new was heard of it; and never under another key than the job was submitted with. The cost
-    is booked as the estimate: nothing says that it was not billed.
+    A server may be restarting, so this is not recorded before the video expires: when the server said, or a
+    day after the last news; and never under another key than that of the submission. The estimate is booked
+    as the cost, because the video may have been billed.
     """
     if job.state not in {State.RUNNING, State.COMPLETED}:
         return job
@@ -112,7 +112,7 @@ async def mark_lost(session: Session, client: "VideosClient", job: Job) -> Job:
 
 
 async def refresh(session: Session, job: Job) -> Job:
-    """Ask the server once how a running job is doing, and record what changed."""
+    """Ask the server once for the status of a running job, and record what changed."""
     if job.state is not State.RUNNING or job.video_id is None:
         return job
     async with session.connect_to(job) as client:
@@ -120,7 +120,7 @@ async def refresh(session: Session, job: Job) -> Job:
 
 
 async def fetch(session: Session, job: Job, variant: Variant) -> Job:
-    """Make sure that `variant` of a completed job is stored here; a lost video may have turned up again."""
+    """Make sure that `variant` of a completed job is stored here; a lost video may have reappeared."""
     if variant in job.assets and await asyncio.to_thread(session.assets.has, job.assets[variant].storage_uri):
         return job
     if job.state is State.RUNNING:
@@ -144,10 +144,10 @@ def _at(job: Job) -> str:
 
 
 async def record(session: Session, job: Job, *events: Event) -> Job:
-    """Append `events` to `job`, or return the job as somebody else made it in the meantime.
+    """Append `events` to `job`, or return the job if another process changed it in the meantime.
 
-    What was only said about the job in between (`ledger.job.ANNOTATIONS`: a webhook, a review) keeps nobody
-    from going on.
+    Mere annotations of the job in between (`ledger.job.ANNOTATIONS`: a webhook, a review) do not prevent the
+    append.
     """
     drafts = [session.draft(event) for event in events]
     while True:
@@ -169,7 +169,7 @@ def _is_as_before(job: Job, now: Job) -> bool:
     return job.model_copy(update=noted) == now
 
 
-async def _wait(  # how to wait belongs together
+async def _wait(  # all parameters describe the wait
     session: Session,
     client: "VideosClient",
     job: Job,
@@ -194,7 +194,7 @@ async def _wait(  # how to wait belongs together
 async def record_observation(
     session: Session, job: Job, observation: "Observation", source: Literal["poll", "list"] = "poll"
 ) -> Job:
-    """Record `observation` if it says something new: a status, or ten more points of progress."""
+    """Record `seen` if it is news: a new status, or ten more points of progress."""
     if not _is_news(job, observation):
         return job
     return await record(
@@ -222,7 +222,7 @@ def _is_news(job: Job, observation: "Observation") -> bool:
 
 
 async def _store(session: Session, client: "VideosClient", job: Job, variant: Variant) -> Job:
-    """Fetch one variant, check it, keep it, record it; a video that is gone is recorded as lost."""
+    """Download one variant, check it, store it, record it; record the video as lost if it is gone."""
     try:
         stored = await download(session, client, job, variant)
     except (ContentExpired, ContentGone) as gone:
@@ -238,25 +238,25 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
         raise
     for mismatch in stored.mismatches:
         session.log.warning("asset.mismatch", job_id=job.job_id, **mismatch.model_dump())
-    # A crash here leaves a stored file that no record names, and the job completed: whoever finishes it next
+    # A crash here leaves a stored file that no record names, and the job completed: the next process
     # stores the same bytes under the same name.
     return await record(session, job, stored)
 
 
 def is_over(session: Session, job: Job) -> bool:
-    """Say whether the server has promised the bytes no longer; clocks may differ."""
+    """Return whether the server no longer promises the bytes; allows for clock skew."""
     return session.clock() > over_at(job)
 
 
 def over_at(job: Job) -> datetime:
-    """Return when a server that does not know the video of `job` is believed."""
-    if job.expires_at is not None:  # earlier versions recorded times in milliseconds as they came
+    """Return the time from which a server that does not know the video of `job` is trusted."""
+    if job.expires_at is not None:  # earlier versions recorded milliseconds unchanged
         return datetime.fromtimestamp(min(job.expires_at, LATEST_S) + EXPIRY_GRACE_S, UTC)
     return datetime.fromisoformat(job.updated_at) + timedelta(seconds=KEPT_FOR_S)
 
 
 async def _close(session: Session, job: Job) -> Job:
-    """Book the cost and record how it ended, once it has ended."""
+    """Book the cost and record the outcome of a job that has ended."""
     outcome = _OUTCOMES.get(job.state)
     if outcome is None or job.outcome is not None:
         return job

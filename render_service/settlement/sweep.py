@@ -1,13 +1,13 @@
-"""Settling many jobs of one server at once: what the server's list tells, nobody has to ask for one by one.
+"""Settle many jobs of one server at once, using the server's list instead of one query for each.
 
-Rounds, until no job runs any more or the time is over. In each:
+It works in rounds, until no job is running or the time is up. In each round:
 
-- every running job is observed (`observe`): 200 jobs cost two or three requests where the server has a list;
-- what is news is recorded, and a job the server is done with is fetched and closed while the rounds go on.
+- every running job is observed (`observe`): 200 jobs cost two or three requests if the server has a list;
+- news is recorded, and finished jobs are downloaded and closed while the rounds continue.
 
-Jobs may come in while others are settled, as submissions are answered; the deadline counts from the last one.
-Pauses, backoff and the deadline are those of `sora_adapter.polling`. What ends a single job, an error
-included, is its own end and stops none of the others.
+Jobs may be added while others are settled, as submissions are answered; the deadline counts from the last
+one. Pauses, backoff and the deadline come from `sora_adapter.polling`. An error of one job, or any other end,
+affects no other job.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ Watch = Callable[[Job], None]
 
 @dataclass(frozen=True)
 class Settled:
-    """Where a job ended, and what kept it from going on, if anything did."""
+    """A job after settling, and the error that stopped it, if any."""
 
     job: Job
     error: Exception | None = None
@@ -58,14 +58,14 @@ async def settle_all(
     clock: Clock | None = None,
     coming: AsyncIterable[Job] | None = None,
 ) -> dict[str, Settled]:
-    """Settle `jobs`, all of one profile, as `settle` does one; return how each ended, by job id.
+    """Settle `jobs`, all of one profile, as `settle` settles one; return the result of each, by job id.
 
-    Those of `coming` are taken in as they come, and `timeout_s` counts from the last of them. `watch` is told
-    of every job that has changed.
+    Jobs from `coming` are added as they arrive, and `timeout_s` counts from the last of them. `watch` is
+    called with every changed job.
     """
     ends = {job.job_id: Settled(job) for job in jobs}
     here = await _of_this_server(session, jobs, ends)
-    if coming is not None or any(map(_goes_on, here)):
+    if coming is not None or any(map(_continues, here)):
         profile = session.profile(jobs[0].profile if jobs else None)
         async with session.connect(profile) as client, asyncio.TaskGroup() as tasks:
             sweep = Sweep(session, client, tasks, ends, watch=watch or (lambda _: None))
@@ -79,11 +79,11 @@ async def settle_all(
 
 
 async def _of_this_server(session: Session, jobs: Iterable[Job], ends: dict[str, Settled]) -> list[Job]:
-    """Return those of `jobs` that belong to the server in use; the others end with what to set, untouched."""
+    """Return the `jobs` of the server in use; the others end unchanged, with advice on what to set."""
     here = []
     for job in jobs:
         try:
-            if _goes_on(job):
+            if _continues(job):
                 await session.check_server(job)
         except WrongServer as elsewhere:
             ends[job.job_id] = Settled(job, elsewhere)
@@ -92,14 +92,14 @@ async def _of_this_server(session: Session, jobs: Iterable[Job], ends: dict[str,
     return here
 
 
-def _goes_on(job: Job) -> bool:
+def _continues(job: Job) -> bool:
     return job.state in HAS_VIDEO and job.outcome is None
 
 
 class Sweep:
-    """The jobs that still run, by video id, and the ends of the others."""
+    """The running jobs, by video id, and the results of the others."""
 
-    def __init__(  # what a sweep is made of
+    def __init__(  # the parts of a sweep
         self,
         session: Session,
         client: "VideosClient",
@@ -119,20 +119,20 @@ class Sweep:
         self._observer = Observer(session, client, self._slots)
 
     def begin(self, jobs: Iterable[Job]) -> None:
-        """Take `jobs` in; those that run no more are finished at once."""
+        """Add `jobs`; those that no longer run are finished at once."""
         for job in jobs:
             self._ends[job.job_id] = Settled(job)
-            if _goes_on(job):
-                self._go_on(job)
+            if _continues(job):
+                self._advance(job)
 
     async def take_in_all(self, coming: AsyncIterable[Job]) -> None:
-        """Take in the jobs that come, until there are no more."""
+        """Add the jobs that arrive, until there are no more."""
         async for job in coming:
             self.begin(await _of_this_server(self._session, [job], self._ends))
         self.all_in.set()
 
     async def rounds(self, interval_s: float, timeout_s: float, clock: Clock) -> None:
-        """Look again and again until no job runs or the time is over; those that still run end with that."""
+        """Observe until no job is running or the time is up; jobs still running then end with a timeout."""
         deadline = math.inf
         trouble: ServerTrouble | None = None
         failures = 0
@@ -157,7 +157,7 @@ class Sweep:
             self._end(job, _timed_out(video_id, job, timeout_s, trouble))
 
     async def _pause(self, seconds: float, clock: Clock) -> None:
-        """Wait for the next round, which is due at once when the last job has come."""
+        """Wait for the next round, which is due at once when the last job has arrived."""
         if self.all_in.is_set():
             await clock.sleep(seconds)
             return
@@ -169,8 +169,8 @@ class Sweep:
                 task.cancel()
 
     async def _round(self, interval_s: float, left_s: float) -> Pace:
-        """Observe every running job once, go on with what changed, and return when to observe again."""
-        due = list(self._running.values())  # those that come meanwhile have their turn in the next round
+        """Observe every running job once, process what changed, and return when to observe again."""
+        due = list(self._running.values())  # later arrivals wait for the next round
         paces, passing = [], None
         observed = await self._observer.observe(due, max(left_s, SHORTEST_POLL_S))
         for job, source, observation, error in observed:
@@ -183,14 +183,14 @@ class Sweep:
             if error is not None:
                 self._end(job, error)
             elif job is not before:
-                self._go_on(job)
+                self._advance(job)
             if observation is not None and source == "poll" and not observation.is_final:
                 paces.append(pace_after_look(observation, interval_s))
         if passing is not None:
             raise passing
         return min(paces, key=lambda pace: pace.pause_s, default=Pace(interval_s))
 
-    def _go_on(self, job: Job) -> None:
+    def _advance(self, job: Job) -> None:
         self._ends[job.job_id] = Settled(job)
         self._watch(job)
         if job.state is State.RUNNING and job.video_id is not None:

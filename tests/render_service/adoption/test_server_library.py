@@ -81,7 +81,7 @@ async def test_a_variant_the_server_answers_with_a_video_is_refused(
     faults.then(200, video()).then(200, video()).then(200, clip, kind="video/mp4")
     session = at(faults.base_url)
     job = await stored(session)
-    with pytest.raises(AssetUnusable, match="this server may not know variants"):
+    with pytest.raises(AssetUnusable, match="this server may not support variants"):
         await fetch(session, job, Variant.THUMBNAIL)
 
 

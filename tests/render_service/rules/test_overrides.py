@@ -109,5 +109,5 @@ def test_a_denial_there_is_none_of_is_refused_with_those_there_are() -> None:
 
 
 def test_a_time_that_is_over_is_refused() -> None:
-    with pytest.raises(BadInput, match="is over"):
+    with pytest.raises(BadInput, match="is in the past"):
         read_override(["COST_ABOVE_LIMIT"], "because", NOW, NOW)

@@ -111,7 +111,7 @@ async def test_what_a_replaced_policy_refuses_is_asked_of_the_one_in_force(
     assert (await place(session, request, override=wish)).override_refused
     put_in_force(session, overridable=["COST_ABOVE_LIMIT"])
     assert (await place(session, request, override=wish)).job.state is State.RUNNING
-    with pytest.raises(BadRequest, match="nothing is denied"):
+    with pytest.raises(BadRequest, match="is not denied"):
         await place(session, request_for(), override=wish)
 
 
