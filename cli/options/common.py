@@ -76,7 +76,7 @@ def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Pat
     if path.is_dir():
         raise click.BadParameter(f"{path} is a folder; name a file in it")
     if what := irreplaceable(path):
-        raise click.BadParameter(f"at {path} is {what}, which nothing replaces; name another")
+        raise click.BadParameter(f"at {path} is {what}, which is never replaced; name another")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

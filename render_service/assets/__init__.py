@@ -1,1 +1,1 @@
-"""Input files and stored videos: probing, fitting, and the folder or bucket they are kept in."""
+"""Probe, fit, store and retrieve input files and videos, in a local folder or a bucket."""

@@ -1,12 +1,13 @@
-"""A place in a bucket, through obstore: ``s3://bucket/prefix``, ``gs://…``, ``az://container/…``.
+"""A storage place in a bucket, through obstore: ``s3://bucket/prefix``, ``gs://…``, ``az://container/…``.
 
-Credentials, region and endpoint come from each cloud's usual environment (``AWS_*``, ``GOOGLE_*``,
-``AZURE_*``, or what the machine is given by its cloud). Large files go up in parts, a few at a time, so that
-memory stays flat; an object appears under its name only when its last part is there, and what was begun is
-taken back when an upload fails. Then it is read back and hashed; what is not what its name says is removed.
+Credentials, region and endpoint come from the usual environment of each cloud (``AWS_*``, ``GOOGLE_*``,
+``AZURE_*``, or the identity of the machine). Large files are uploaded in parts, a few at a time, to bound
+memory use. An object appears under its name only when its last part has arrived, and a failed upload is
+aborted. Each object is read back and hashed after the upload, and removed if its digest does not match its
+name.
 
-An object that is there already is not sent again. One that has been there for long is: who removes old ones
-that no record names (`render_service.assets.maintenance`) must not take one that is just about to be named.
+An existing object is not uploaded again unless it is old: the removal of old objects that no record names
+(`render_service.assets.maintenance`) must not delete one that is about to be named.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 3
 SENT_AGAIN_AFTER = timedelta(hours=12)
 _RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
-_TIMEOUTS: Any = {  # of one request: a large object may take long, as long as something comes
+_TIMEOUTS: Any = {  # per request: a large object may take long as long as data keeps arriving
     "timeout": timedelta(hours=2),
     "read_timeout": timedelta(minutes=2),
 }
@@ -42,7 +43,7 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_
 
 
 class ObjectPlace:
-    """Objects under `url`; nothing is asked before the first file."""
+    """The objects under `url`; no request is sent before the first file is needed."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -54,8 +55,8 @@ class ObjectPlace:
         self.url = url.rstrip("/")
 
     def keep(self, file: Digested) -> None:
-        """Send a file unless it is there, and see that it arrived."""
-        import obstore  # only where there is a bucket
+        """Upload a file unless it exists, and verify the upload."""
+        import obstore  # only if a bucket is configured
 
         store, key = self._of(file.name)
         with self._usable():
@@ -75,19 +76,19 @@ class ObjectPlace:
                 return
             obstore.delete(store, key)
         raise StorageFailed(
-            f"{self.url}/{file.name}: what arrived is not what was sent, and was removed: "
-            "`sora-ledger poll` sends it again"
+            f"{self.url}/{file.name}: the uploaded bytes differ from those that were sent, so the object was "
+            "removed: `sora-ledger poll` uploads it again"
         )
 
     def size(self, name: str) -> int | None:
-        """Return the size of an object."""
+        """Return the size of an object; None if it does not exist."""
         store, key = self._of(name)
         with self._usable():
             there = _head(store, key)
         return there["size"] if there else None
 
     def fetch(self, name: str, target: Path) -> str | None:
-        """Copy an object to a local file."""
+        """Copy an object to a local file and return its digest; None if it does not exist."""
         store, key = self._of(name)
         digest = hashlib.sha256()
         with self._usable(), writing(target.parent), target.open("wb") as copy:
@@ -100,13 +101,13 @@ class ObjectPlace:
         return digest.hexdigest()
 
     def digest(self, name: str) -> str | None:
-        """Read an object and hash it."""
+        """Return the digest of an object's bytes; None if it does not exist."""
         store, key = self._of(name)
         with self._usable():
             return _digest(store, key) if _head(store, key) else None
 
     def files(self) -> Iterator[Kept]:
-        """Yield the objects under the place's URL."""
+        """Yield the stored files under the URL, ordered by path."""
         import obstore
 
         store, prefix = store_and_key(f"{self.url}/{CONTENT}")
@@ -136,7 +137,7 @@ class ObjectPlace:
             return next(_chunks(store, key), b"")[:MOST_NOTE_BYTES] if there else None
 
     def put_note(self, content: bytes, *, replace: bool) -> None:
-        """Write the note; a store that does not know the condition overwrites, so the note is read again."""
+        """Write the note; a store without conditional writes overwrites it, so callers read it again."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
@@ -153,12 +154,12 @@ class ObjectPlace:
 
         try:
             yield
-        except (BaseError, FileNotFoundError) as error:  # the second: no such bucket
+        except (BaseError, FileNotFoundError) as error:  # FileNotFoundError: no such bucket
             missing = isinstance(error, FileNotFoundError)
-            said = f"is {_bucket_of(self.url)} there?" if missing else str(error).splitlines()[0]
+            reason = f"does {_bucket_of(self.url)} exist?" if missing else str(error).splitlines()[0]
             raise StorageFailed(
-                f"{self.url}: the bucket cannot be used ({said}); nothing half-written is left: check name, "
-                "credentials and network; `sora-ledger poll` then stores what the server still has"
+                f"{self.url}: the bucket cannot be used ({reason}); nothing half-written is left: check "
+                "name, credentials and network; `sora-ledger poll` then stores what the server still has"
             ) from error
 
 
@@ -168,13 +169,13 @@ def _bucket_of(url: str) -> str:
 
 
 def store_and_key(uri: str) -> "tuple[ObjectStore, str]":
-    """Return the bucket a URI is of, ready for use, and the name of the object in it."""
+    """Return the opened bucket of a URI, and the key of the object in it."""
     return opened(_bucket_of(uri)), urlsplit(uri).path.lstrip("/")
 
 
 @cache
 def opened(bucket: str) -> "ObjectStore":
-    """Return a bucket, ready for use; once for the process."""
+    """Return the opened bucket, cached for the process."""
     from obstore.store import from_url
 
     options = _TIMEOUTS | {"allow_http": _is_plain()}
@@ -182,7 +183,7 @@ def opened(bucket: str) -> "ObjectStore":
 
 
 def _is_plain() -> bool:
-    """Say whether the environment leads to a server without TLS, such as an emulator."""
+    """Return whether the environment names a server without TLS, such as an emulator."""
     addresses = [os.environ.get(name, "") for name in _ENDPOINTS]
     with suppress(OSError, ValueError, AttributeError):
         text = os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY") or _google_account().read_text()

@@ -1,15 +1,15 @@
-"""The first frame of a video, made of an image as people have them: turned, of another size, with metadata.
+"""Prepare an image as the first frame of a video: upright, in the size of the video, without metadata.
 
-A camera's rotation (EXIF) is applied, and no metadata is ever sent: where an image came from, when and with
-which device is nobody's business. An image that needs none of this is sent byte for byte. One that was
-changed is a PNG, which loses nothing, in sRGB and without transparency (black shows through).
+The EXIF rotation of a camera is applied, and no metadata is ever sent, because place, time and device of an
+image are private. An image that needs no change is sent byte for byte. A changed image is sent as a PNG,
+which is lossless, in sRGB and without transparency (on black).
 
 ==========  ========================================================================================
-fit         what becomes of an image of another shape
+fit         effect on an image with another aspect ratio
 ==========  ========================================================================================
-cover       scaled until it fills the frame; what stands out is cut off, equally on both sides
-contain     scaled until all of it is inside; the rest is filled with the image itself, blurred
-pad         scaled until all of it is inside; the rest is black
+cover       scaled to fill the frame; the excess is cropped, equally on both sides
+contain     scaled to fit inside the frame; the rest is filled with a blurred copy of the image
+pad         scaled to fit inside the frame; the rest is black
 ==========  ========================================================================================
 """
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 LARGEST = 1_280
-"""Pixels of the longer side; a larger picture is looked at in this size."""
+"""Longer side in pixels; larger images are scaled down to this for face detection."""
 
 SMALLEST_PERCENT = 4
-"""Of the shorter side; a smaller face is not looked for."""
+"""Size of the smallest face to detect, in percent of the shorter side."""
 
 _SCALE_STEP = 1.1
 _NEIGHBOURS = 5
@@ -49,22 +49,22 @@ _SIDE = "haarcascade_profileface.xml"
 
 
 def look_for_faces(content: bytes) -> Faces:
-    """Return what is found in an image that Pillow can read."""
+    """Return whether an image that Pillow can read shows a face."""
     if find_spec("cv2") is None:
         return Faces.NOT_CHECKED
-    from PIL import ImageOps  # only where an image is given
+    from PIL import ImageOps  # slow to load, needed only for images
 
     with opened_image(io.BytesIO(content)) as image:
         grey = image.convert("L")
     grey.thumbnail((LARGEST, LARGEST))
-    sides = (grey, ImageOps.mirror(grey))  # the cascade knows profiles that look to one side
+    sides = (grey, ImageOps.mirror(grey))  # the cascade detects profiles facing one side only
     found = _shows(grey, _FRONT) or any(_shows(side, _SIDE) for side in sides)
     return Faces.FOUND if found else Faces.NONE
 
 
 def _shows(grey: "Image", cascade: str) -> bool:
     import cv2  # an extra, and slow to load
-    import numpy as np  # comes with it
+    import numpy as np  # installed with cv2
 
     smallest = max(24, min(grey.size) * SMALLEST_PERCENT // 100)
     classifier = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / cascade))
@@ -80,12 +80,12 @@ _HARMLESS = frozenset(
     "jfif jfif_version jfif_unit jfif_density dpi adobe adobe_transform progressive progression gamma srgb "
     "chromaticity transparency interlace aspect background loop timestamp duration default_image".split()
 )
-"""What Pillow reads of an image besides its pixels and says nothing about where it comes from."""
-_HARMLESS_SEGMENTS = frozenset({"APP0", "APP14"})  # JFIF and Adobe: how to read the pixels
+"""Image properties that Pillow reports in addition to the pixels and that reveal nothing about the origin."""
+_HARMLESS_SEGMENTS = frozenset({"APP0", "APP14"})  # JFIF and Adobe: how to decode the pixels
 
 
 class Fit(StrEnum):
-    """How an image is made to fit a frame."""
+    """How an image is fitted to a frame."""
 
     COVER = "cover"
     CONTAIN = "contain"
@@ -94,7 +94,7 @@ class Fit(StrEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """An image as it is sent; `original` is the file it was made of, where that is another one."""
+    """An image as it is sent; `original` is the file it was made from, if it was changed."""
 
     image: ReferenceImage
     content: bytes
@@ -102,7 +102,7 @@ class Frame:
 
 
 def first_frame(path: Path, size: str | None = None, fit: Fit | None = None) -> Frame:
-    """Return the image at `path` as it is sent, with `fit` in exactly `size`; `BadInput` if it is none."""
+    """Return the image at `path` as it is sent, with `fit` in exactly `size`; `BadInput` if not an image."""
     content, media_type, width, height = read_image(path)
     changed = _changed(content, size if fit else None, fit)
     if changed is None:
@@ -116,7 +116,7 @@ def first_frame(path: Path, size: str | None = None, fit: Fit | None = None) -> 
 
 
 def as_found(path: Path) -> Frame:
-    """Return the image at `path` as it is, to be recorded and not sent; `BadInput` if it is none."""
+    """Return the unchanged image at `path`, to be recorded and not sent; `BadInput` if it is no image."""
     content, media_type, width, height = read_image(path)
     return Frame(_described(path, content, media_type, (width, height)), content)
 
@@ -133,8 +133,8 @@ def _described(path: Path, content: bytes, media_type: str, pixels: tuple[int, i
 
 
 def _changed(content: bytes, size: str | None, fit: Fit | None) -> "Image | None":
-    """Return the image upright, without metadata and fitted; None if it may be sent as it is."""
-    from PIL import ImageOps  # only who gives an image pays for it
+    """Return the image upright, without metadata and fitted; None if it can be sent unchanged."""
+    from PIL import ImageOps  # slow to load, needed only for images
 
     with opened_image(io.BytesIO(content)) as opened:
         opened.load()
@@ -153,14 +153,14 @@ def _pixels(size: str) -> tuple[int, int]:
 
 
 def _has_metadata(image: "Image") -> bool:
-    """Say whether the file holds anything but pixels and how to read them."""
+    """Return whether the file contains anything but the pixels and how to decode them."""
     segments = {name for name, _ in getattr(image, "applist", [])}
     chunks = getattr(image, "private_chunks", [])
     return bool(set(image.info) - _HARMLESS or segments - _HARMLESS_SEGMENTS or chunks)
 
 
 def _plain(image: "Image") -> "Image":
-    """Return the pixels alone: in sRGB, nothing transparent, nothing beside them."""
+    """Return only the pixels: in sRGB, opaque, without metadata."""
     from PIL import Image, ImageCms
 
     profile = image.info.get("icc_profile")
@@ -170,7 +170,7 @@ def _plain(image: "Image") -> "Image":
             converted = ImageCms.profileToProfile(
                 image, inside, ImageCms.createProfile("sRGB"), outputMode="RGB"
             )
-        except (ImageCms.PyCMSError, OSError):  # a broken profile: the pixels are what there is
+        except (ImageCms.PyCMSError, OSError):  # a broken profile: use the pixels as they are
             converted = None
         image = converted or image
     if image.has_transparency_data:
@@ -202,7 +202,7 @@ def _as_png(image: "Image") -> bytes:
 
 
 def read_fit(word: str | None) -> Fit | None:
-    """Return the fit called `word`; `BadInput` lists them."""
+    """Return the fit called `word`; `BadInput` lists the valid ones."""
     if word is None:
         return None
     if word not in set(Fit):

@@ -1,7 +1,7 @@
-"""A place in a local folder: written to a temporary name, flushed to disk, renamed to its final one.
+"""A storage place in a local folder: write to a temporary name, flush to disk, rename to the final name.
 
-A crash leaves at most a temporary file, which `clear_stale` removes once it is a day old. Folders and files
-are their owner's alone. Links are not followed, but for the folder itself, which may be one.
+A crash leaves at most a temporary file, which `clear_stale` removes once it is a day old. Only the owner has
+access to folders and files. Links are not followed, except for the folder itself, which may be a link.
 """
 
 import errno
@@ -28,11 +28,11 @@ _BEGINNINGS = {
     b"PRIVATE+KEY+": "a signing key",
 }
 _BESIDE = ("-wal", "-shm")
-"""What SQLite calls the files that belong to a database; the first holds what was recorded last."""
+"""Suffixes of the files beside an SQLite database; the first holds the latest records."""
 
 
 def irreplaceable(path: Path) -> str | None:
-    """Return what the file at `path` is, or belongs to, if nothing may replace it; None for any other."""
+    """Return what the file at `path` is, or belongs to, if it must not be replaced; None for any other."""
     for suffix in _BESIDE:
         path = path.with_name(path.name.removesuffix(suffix) or path.name)
     with suppress(OSError), path.open("rb") as file:
@@ -46,7 +46,7 @@ COPY_BYTES = 1 << 20
 
 
 class FolderPlace:
-    """Files under `folder`, made on the first write; the temporary names must be on the same disk."""
+    """The files under `folder`, created on the first write; temporary files must be on the same disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
@@ -58,17 +58,17 @@ class FolderPlace:
         return cls(Path(unquote(urlsplit(url).path)))
 
     def keep(self, file: Digested) -> None:
-        """Give the file its final name; it was flushed before."""
+        """Rename the file, which was flushed before, to its final name."""
         target = self.folder / file.name
         with writing(self.folder):
             make_folders(target.parent)
             if self.path(file.name) is None and os.path.lexists(target):
-                raise FileExistsError(errno.EEXIST, "what is there is not a regular file", str(target))
+                raise FileExistsError(errno.EEXIST, "the target is not a regular file", str(target))
             file.path.replace(target)
             sync_folder(target.parent)
 
     def path(self, name: str) -> Path | None:
-        """Return the path of a regular file that lies in this folder; None if there is none."""
+        """Return the path of a regular file in this folder; None if there is none."""
         path = self.folder / name
         try:
             if not is_name(name) or not stat.S_ISREG(path.lstat().st_mode):
@@ -78,10 +78,10 @@ class FolderPlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StorageFailed(f"{path}: cannot be looked at ({error.strerror})") from error
+            raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from error
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file."""
+        """Return the size of a file; None if it does not exist."""
         path = self.path(name)
         try:
             return None if path is None else path.lstat().st_size
@@ -89,7 +89,7 @@ class FolderPlace:
             return None
 
     def fetch(self, name: str, target: Path) -> str | None:
-        """Copy a file."""
+        """Copy a file to `target` and return its digest; None if it does not exist."""
         source = self._open(name)
         if source is None:
             return None
@@ -99,7 +99,7 @@ class FolderPlace:
             return hashlib.file_digest(copied, "sha256").hexdigest()
 
     def digest(self, name: str) -> str | None:
-        """Hash a file."""
+        """Return the digest of a file's bytes; None if it does not exist."""
         file = self._open(name)
         if file is None:
             return None
@@ -121,7 +121,7 @@ class FolderPlace:
             raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from error
 
     def files(self) -> Iterator[Kept]:
-        """Yield what has a final name."""
+        """Yield the files that have a final name."""
         for path in sorted((self.folder / CONTENT).glob("*/*")):
             name = path.relative_to(self.folder).as_posix()
             with suppress(FileNotFoundError):
@@ -151,7 +151,7 @@ class FolderPlace:
             raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from error
 
     def put_note(self, content: bytes, *, replace: bool) -> None:
-        """Write the note under another name first."""
+        """Write the note, atomically."""
         with writing(self.folder):
             make_folders(self.folder)
             with NewFile(self.folder / NOTE) as part:
@@ -165,7 +165,7 @@ class FolderPlace:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn what goes wrong with files into `StorageFailed`."""
+    """Raise `StorageFailed` for any `OSError`."""
     try:
         yield
     except OSError as error:
@@ -173,18 +173,18 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def unwritable(place: Path, error: OSError) -> str:
-    """Say that a place cannot be written, and what to do."""
+    """Return the message for a place that cannot be written, with the next step."""
     is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    next_step = "make room" if is_full else "check its path and rights"
+    next_step = "make room" if is_full else "check its path and permissions"
     return (
         f"{place}: cannot be written ({error.strerror or error}); nothing half-written is left: {next_step}"
     )
 
 
 def clear_stale(folder: Path) -> None:
-    """Remove files that nobody has touched for a day."""
+    """Remove files that were not modified for a day."""
     for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # another has just moved its own away
+        with suppress(FileNotFoundError):  # another process has just moved or removed it
             found = path.lstat()
             if stat.S_ISREG(found.st_mode) and found.st_mtime < time.time() - STALE_AFTER_S:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""The files that go with a request: kept in asset storage before anything is recorded, sent as they are."""
+"""Input files of a request: stored before anything is recorded, and sent unchanged."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 
 MS_PER_SECOND = 1_000
-QUICKTIME = "qt"  # the major brand of a .mov; everything else of its family is an MP4
+QUICKTIME = "qt"  # the major brand of a .mov; every other brand is an MP4
 
 
 def read_source_file(path: Path) -> SourceFile:
-    """Return what the video at `path` is, `BadInput` if it is none; its seconds are rounded up."""
-    import av  # only who gives a video pays for it
+    """Return the properties of the video at `path`, seconds rounded up; `BadInput` if it is no video."""
+    import av  # slow to load, needed only for videos
 
     try:
         if not path.is_file() and not path.is_dir() and path.exists():
-            raise BadInput(f"video {path}: it is no regular file, and is read more than once; save it first")
+            raise BadInput(
+                f"video {path}: expected a regular file, because it is read more than once; save it first"
+            )
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with av.open(str(path)) as container:
@@ -40,9 +42,9 @@ def read_source_file(path: Path) -> SourceFile:
                 size=f"{container.streams.video[0].width}x{container.streams.video[0].height}",
                 seconds=_whole_seconds(container.duration or 0),
             )
-    except (av.FFmpegError, IndexError, StopIteration) as error:  # first: FFmpeg's may be OSErrors as well
+    except (av.FFmpegError, IndexError, StopIteration) as error:  # before OSError: FFmpegError may be one
         raise BadInput(
-            f"video {path}: expected an MP4 file with a picture, but it does not decode as a video; "
+            f"video {path}: expected an MP4 file with a video track, but it does not decode as a video; "
             "convert it first"
         ) from error
     except OSError as error:
@@ -58,13 +60,13 @@ def _media_type(container: "InputContainer") -> str:
 
 
 def _whole_seconds(duration_us: int) -> int:
-    """Round up, but for the tenth of a second that sound may end later than the picture."""
+    """Round up, ignoring the tenth of a second by which audio may outlast the picture."""
     beyond_ms = duration_us // MICROSECONDS_PER_MS - DURATION_TOLERANCE_MS
     return max(1, -(-beyond_ms // MS_PER_SECOND))
 
 
 class Original(NamedTuple):
-    """The original file, from which the file to be sent was made."""
+    """The original file that a fitted image was made from."""
 
     content: bytes
     media_type: str
@@ -72,7 +74,7 @@ class Original(NamedTuple):
 
 @dataclass(frozen=True)
 class Material:
-    """Contents: of the first frame, of what it was made of, of the images beside it; the video to edit."""
+    """File contents: the first frame, its original, further images, and the path of the video to edit."""
 
     reference: bytes | None = None
     original: Original | None = None
@@ -90,10 +92,10 @@ def keep_image(
     field: str,
     original: Original | None = None,
 ) -> InputReference:
-    """Store an image under its digest and return how a record speaks of it; `field` is its path there.
+    """Store an image under its digest and return its reference for the record; `field` is its path there.
 
-    The `original` is stored too, under the digest that the record has as ``original_sha256``. Without
-    `assets` nothing is stored.
+    The `original` is stored too, under the digest recorded as ``original_sha256``. Without `assets` nothing
+    is stored.
     """
     if assets is not None and original is not None:
         assets.put(original.content, original.media_type)
@@ -111,7 +113,7 @@ def keep_image(
 
 
 def keep_video(assets: AssetStore | None, file: SourceFile, path: Path | None) -> RecordedFile:
-    """Store a video file under its digest, if there are `assets`; return how a record speaks of it."""
+    """Store a video file under its digest, if there are `assets`; return its reference for the record."""
     return RecordedFile(
         name=Private.seal("source_file.name", file.name),
         sha256=file.sha256,

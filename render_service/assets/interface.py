@@ -1,19 +1,19 @@
-"""The contract of a place for files, in prose and as a `Protocol`. Two places share no code but the names.
+"""The contract of a storage place, in prose and as a `Protocol`. Its implementations share only the names.
 
-*Content-addressed.* A file lies under the digest of its bytes (`render_service.assets.names`); what is under
-a final name is whole. The same bytes are kept once. What is not a regular file under such a name, such as a
-link, a pipe or a device, is not there for any method, and is not opened.
+*Content addressing.* A file is stored under the digest of its bytes (`render_service.assets.names`); a file
+with a final name is complete. The same bytes are stored once. Anything under such a name that is not a
+regular file, such as a link, a pipe or a device, is treated as absent by all methods and never opened.
 
-*Keeping.* A file is given whole, on this machine, with its digest. When `keep` returns, the bytes are durable
-there and have been seen to be what the digest says. If it raises, nothing is under the name that was not
-there before, and nothing is left beside it; storing the same file again does the same thing.
+*Durability.* `keep` gets a complete local file with its digest. When it returns, the bytes are durable and
+were verified against the digest. If it raises, nothing new exists under the name and no temporary object is
+left; storing the same file again is safe.
 
-*Belonging.* A place holds one note, which names its ledger (`render_service.assets.ownership`).
+*Ownership.* A place holds one note, which names its ledger (`render_service.assets.ownership`).
 
-*Who retries.* A place rides out short trouble by itself (seconds). Longer trouble is `StorageFailed`: the job
-stays ``completed`` and is settled again.
+*Retries.* A place retries short failures itself (seconds). Longer failures raise `StorageFailed`: the job
+stays ``completed`` and is settled again later.
 
-*Absent* is None or False; `StorageFailed` says what was wrong with the place itself, and the next step.
+*Absence* is None or False; `StorageFailed` reports a failure of the place itself, and the next step.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ MOST_NOTE_BYTES = 10_000
 
 
 class Digested(NamedTuple):
-    """A whole file on this machine, and what it is."""
+    """A complete local file with its digest, size and media type."""
 
     path: Path
     sha256: str
@@ -37,12 +37,12 @@ class Digested(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Where it lies in a place."""
+        """The name of the file in a place."""
         return name_of(self.sha256, self.media_type)
 
 
 class Kept(NamedTuple):
-    """A file in a place; `storage_uri` says where it is, with the place."""
+    """A file in a place; `storage_uri` includes the place."""
 
     name: str
     storage_uri: str
@@ -52,31 +52,31 @@ class Kept(NamedTuple):
 
 
 class Place(Protocol):
-    """What keeping files needs of a folder or a bucket."""
+    """A folder or bucket that stores files."""
 
     url: str
-    """Where it is."""
+    """The URL of the place."""
 
     def keep(self, file: Digested) -> None:
-        """Keep `file` under its name; the path is empty afterwards, or still holds the file."""
+        """Store `file` under its name; the local file may be moved."""
 
     def size(self, name: str) -> int | None:
-        """Return how many bytes a file has; None if there is no such file."""
+        """Return the size of a file in bytes; None if there is no such file."""
 
     def fetch(self, name: str, target: Path) -> str | None:
-        """Copy a file to `target` and return the digest of what came; None if there is no such file."""
+        """Copy a file to `target` and return the digest of the copy; None if there is no such file."""
 
     def digest(self, name: str) -> str | None:
-        """Read a file and return the digest of its bytes; None if there is no such file."""
+        """Return the digest of a file's bytes; None if there is no such file."""
 
     def files(self) -> Iterator[Kept]:
-        """Yield every file, in the order of their digests."""
+        """Yield all files, ordered by digest."""
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file, if it exists."""
 
     def note(self) -> bytes | None:
-        """Return the note; None if there is none. Longer ones are cut."""
+        """Return the note, truncated to `MOST_NOTE_BYTES`; None if there is none."""
 
     def put_note(self, content: bytes, *, replace: bool) -> None:
-        """Write the note, whole; without `replace` nothing is done if there is one."""
+        """Write the note, atomically; without `replace` an existing note is left unchanged."""

@@ -1,9 +1,9 @@
-"""Stored files against the record: what the ledger names, whether that is there and whole, what nobody names.
+"""Compare stored files with the ledger: check the files it names, and remove those that no event names.
 
-Nothing here writes to the ledger. Removing goes by digests: a file stays as long as its digest stands
-anywhere in any event, whatever the event says about it. Files are written before the event that names them,
-so one that is young stays too. A place is cleared for the ledger it belongs to and for no other
-(`render_service.assets.ownership`); what has other bytes than its name says is left there.
+Nothing here writes to the ledger. Removal goes by digest: a file is kept if its digest appears anywhere in
+any event, whatever the event says about it. Because files are written before the event that names them, young
+files are kept too. Files are removed only for the ledger that owns the place
+(`render_service.assets.ownership`), and never if their bytes do not match their name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,9 +22,9 @@ YOUNG = timedelta(days=1)
 
 
 class Named(NamedTuple):
-    """A file that an event names; `what` is the variant of a video, or what was given for it.
+    """A file that an event names; `what` is the variant of a video, or ``given`` for an input file.
 
-    `may_be_gone` if a later event says that it was lost or deleted, or erases the name it was given under.
+    `may_be_gone` if a later event records its loss or deletion, or erases its file name.
     """
 
     job_id: str
@@ -37,19 +37,19 @@ class Named(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """What no event names: removed, or to be removed."""
+    """The files that no event names, removed or (in a dry run) to be removed; the number of others."""
 
     removed: list[Kept]
     kept: int
 
     @property
     def bytes(self) -> int:
-        """How much room that makes."""
+        """The total size of the removed files."""
         return sum(file.bytes for file in self.removed)
 
 
 def named_files(ledger: Ledger) -> Iterator[Named]:
-    """Yield every stored file the ledger names, in the order of the record."""
+    """Yield the stored files that the ledger names, in the order of the records."""
     erased, lost = _erased(ledger), _lost(ledger)
     for record in ledger.read(RecordFilter(type=RenderRequested.type)):
         event = record.event
@@ -67,13 +67,13 @@ def named_files(ledger: Ledger) -> Iterator[Named]:
 
 
 def _erased(ledger: Ledger) -> set[str]:
-    """Return the commitments whose text was erased."""
+    """Return the commitments of erased texts."""
     events = (record.event for record in ledger.read(RecordFilter(type=PrivateErased.type)))
     return {name for event in events if isinstance(event, PrivateErased) for name in event.commitments}
 
 
 def _lost(ledger: Ledger) -> dict[tuple[str, str], int]:
-    """Return where each variant of a job was last said to be lost or deleted."""
+    """Return the last position at which each variant of a job was recorded as lost or deleted."""
     records = ledger.read(RecordFilter(type=AssetLost.type))
     return {(r.stream, r.event.variant.value): r.position for r in records if isinstance(r.event, AssetLost)}
 
@@ -89,15 +89,15 @@ def check(assets: AssetStore, files: Sequence[Named], *, quick: bool) -> Iterato
 
     `quick` compares sizes and reads no bytes.
     """
-    seen: dict[str, str] = {}
+    states: dict[str, str] = {}
     for file in files:
-        if file.storage_uri not in seen:
-            seen[file.storage_uri] = _look(assets, file, quick=quick)
-        state = seen[file.storage_uri]
+        if file.storage_uri not in states:
+            states[file.storage_uri] = _state_of(assets, file, quick=quick)
+        state = states[file.storage_uri]
         yield file, "let_go" if state == "missing" and file.may_be_gone else state
 
 
-def _look(assets: AssetStore, file: Named, *, quick: bool) -> str:
+def _state_of(assets: AssetStore, file: Named, *, quick: bool) -> str:
     found = assets.locate(file.storage_uri)
     if found is None:
         return "missing"
@@ -107,17 +107,17 @@ def _look(assets: AssetStore, file: Named, *, quick: bool) -> str:
 
 
 def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run: bool) -> Removal:
-    """Remove what no event names and is a day old; `PlaceTaken` where it may be another ledger's.
+    """Remove files that no event names and that are a day old; `PlaceTaken` if another ledger may own them.
 
-    The files are listed before the ledger is read: what is named meanwhile is young.
+    The files are listed before the ledger is read, so a file that is named in the meantime is in the list.
     """
     there = list(assets.place.files())
     named = named_digests(ledger)
     kept = [file for file in there if file.sha256 in named]
     if there and not kept:
         raise BadInput(
-            f"{assets.place.url}: this ledger names none of the {len(there)} files there, which are probably "
-            "another ledger's: name that one with --ledger, or other files with SORA_LEDGER_ASSETS"
+            f"{assets.place.url}: this ledger names none of the {len(there)} files there, which probably "
+            "belong to another ledger: name that with --ledger, or another place with SORA_LEDGER_ASSETS"
         )
     if not dry_run:
         assets.check_removing(assets.place)
@@ -127,7 +127,7 @@ def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run
 
 
 def _removed(assets: AssetStore, file: Kept) -> bool:
-    """Remove a file unless it has other bytes than its name says: then it is not one that was stored here."""
+    """Remove a file and return True, unless its bytes do not match its name: then it was not stored here."""
     if assets.place.digest(file.name) != file.sha256:
         return False
     assets.place.remove(file.name)
@@ -135,5 +135,5 @@ def _removed(assets: AssetStore, file: Kept) -> bool:
 
 
 def file_document(file: Named, state: str | None = None) -> dict[str, Any]:
-    """Return a named file as JSON."""
+    """Return a named file as a JSON object."""
     return file._asdict() | ({} if state is None else {"state": state})

@@ -1,9 +1,9 @@
-"""Names of stored files, and the URIs that records hold of them.
+"""Names of stored files, and their URIs in records.
 
-A file is called ``sha256/ab/<digest>.<suffix>`` wherever it lies. Records hold ``asset:`` and that name,
-which leads to a file in the asset place of the ledger, wherever that is; so ledger and files can be moved.
-Older records hold the place as well (``file:///home/ana/assets/sha256/…``, ``s3://bucket/prefix/sha256/…``).
-A URI of any other form names no stored file: it is neither opened nor removed.
+A file is named ``sha256/ab/<digest>.<suffix>`` in every place. Records contain ``asset:`` and that name,
+which is resolved in the current asset place of the ledger, so ledger and files can be moved. Older records
+contain the place as well (``file:///home/ana/assets/sha256/…``, ``s3://bucket/prefix/sha256/…``). A URI of
+any other form does not name a stored file: it is neither opened nor removed.
 """
 
 import re
@@ -28,7 +28,7 @@ _ABSOLUTE = ("file", "s3", "gs", "az")
 
 
 class Cited(NamedTuple):
-    """What a URI says: a name, its digest, and the place of an older record (None: the ledger's)."""
+    """A parsed URI: name, digest, and the place named by an older record (None: the place of the ledger)."""
 
     name: str
     sha256: str
@@ -36,27 +36,27 @@ class Cited(NamedTuple):
 
 
 def name_of(sha256: str, media_type: str | None) -> str:
-    """Return the name of a file."""
+    """Return the name of the file with this digest and media type."""
     return f"{CONTENT}/{sha256[:2]}/{sha256}{SUFFIXES.get(media_type or '', OTHER)}"
 
 
 def names_of(sha256: str) -> list[str]:
-    """Return every name a file of this digest can have."""
+    """Return all names that a file with this digest can have."""
     return [name_of(sha256, media_type) for media_type in (*SUFFIXES, None)]
 
 
 def is_name(name: str) -> bool:
-    """Say whether `name` is that of a stored file."""
+    """Return whether `name` is a valid name of a stored file."""
     return _NAME.fullmatch(name) is not None
 
 
 def uri_of(name: str) -> str:
-    """Return the URI that a record holds."""
+    """Return the URI for a record."""
     return f"{SCHEME}:{name}"
 
 
 def read_uri(storage_uri: str) -> Cited | None:
-    """Return what a URI says; None if it names no stored file."""
+    """Parse a URI; None if it does not name a stored file."""
     try:
         parts = urlsplit(storage_uri)
     except ValueError:

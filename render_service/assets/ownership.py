@@ -1,12 +1,12 @@
-"""Which ledger a place is of: a note in the place says so, and files are removed for that ledger alone.
+"""The owner of a storage place: a note in the place names its ledger, and only that ledger may remove files.
 
-The note holds the id of the ledger and where that lies. The id decides who may add files: another ledger is
-refused. Where it lies decides who may remove some: a copy of the ledger, restored from a backup beside the
-live one or elsewhere, has the same id and names fewer files. For a ledger file and a folder it is the path
-from one to the other, so that both can be moved or copied together.
+The note contains the id of the ledger and its location. The id decides which ledger may add files. The
+location decides which ledger may remove files: a copy of the ledger, restored from a backup, has the same id
+but names fewer files. For a ledger file and a folder, the location is the relative path, so that both can be
+moved or copied together.
 
-A place without a note becomes that of the first ledger that adds or removes files, if that ledger names every
-file in it. Otherwise a person says whose it is: ``assets claim``.
+A place without a note is claimed by the first ledger that adds or removes files, if that ledger names every
+file in it. Otherwise the user has to claim it with ``assets claim``.
 """
 
 import json
@@ -29,33 +29,33 @@ from render_service.runtime.errors import PlaceTaken
 _CHUNK = 1_000
 _DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
 CLAIM = "`sora-ledger assets claim`"
-ELSEWHERE = "name a folder or bucket of its own with SORA_LEDGER_ASSETS"
+ELSEWHERE = "name another folder or bucket with SORA_LEDGER_ASSETS"
 
 
 class Note(NamedTuple):
-    """What the note says: the id of a ledger, and where that lies."""
+    """The content of the note: id and location of a ledger."""
 
     ledger_id: str
     ledger: str
 
     def content(self) -> bytes:
-        """Return it as it is written."""
+        """Return the note as it is written."""
         return json.dumps(self._asdict(), indent=2).encode() + b"\n"
 
 
 @dataclass
 class Owner:
-    """The ledger in use, `digests` of which are those that any of its events names."""
+    """The open ledger; `digests` returns the digests that its events name."""
 
     ledger_id: str
     url: str
     digests: Callable[[], set[str]]
     _sure: set[str] = field(default_factory=set)
-    """Places whose note was read and is right."""
+    """URLs of places whose note was checked."""
 
     @classmethod
     def of(cls, ledger: Ledger, url: str) -> "Owner":
-        """Return the ledger that is open, which was opened at `url`."""
+        """Return the owner for `ledger`, which was opened at `url`."""
         created = next(ledger.read(limit=1)).event
         if not isinstance(created, LedgerCreated):
             raise LedgerUnusable(
@@ -64,7 +64,7 @@ class Owner:
         return cls(created.ledger_id, url, lambda: named_digests(ledger))
 
     def check(self, place: Place) -> None:
-        """Raise `PlaceTaken` if `place` is another ledger's, or may be; one without a note becomes ours."""
+        """Raise `PlaceTaken` if another ledger owns `place` or may own it; claim a place without a note."""
         if place.url in self._sure:
             return
         note = _read(place)
@@ -73,24 +73,24 @@ class Owner:
             note = _read(place) or self._note(place)
         if note.ledger_id != self.ledger_id:
             raise PlaceTaken(
-                f"{place.url}: its files are those of another ledger, {note.ledger} (id {note.ledger_id}), "
-                f"and a place belongs to one ledger: {ELSEWHERE}"
+                f"{place.url}: its files belong to another ledger, {note.ledger} (id {note.ledger_id}), "
+                f"and a place can have only one owner: {ELSEWHERE}"
             )
         self._sure.add(place.url)
 
     def check_removing(self, place: Place) -> None:
-        """Raise `PlaceTaken` as well if `place` is used by the ledger that this one is a copy of."""
+        """Do what `check` does; raise `PlaceTaken` also if this ledger is a copy of the owner of `place`."""
         self.check(place)
         note, ours = _read(place), self._note(place)
         if note is not None and note != ours:
             raise PlaceTaken(
-                f"{place.url}: its files are in use by the ledger at {note.ledger}, of which this one at "
-                f"{ours.ledger} is a copy: nothing is removed for a copy. If this one replaces the other, "
+                f"{place.url}: its files are in use by the ledger at {note.ledger}, and this ledger at "
+                f"{ours.ledger} is a copy of it: a copy removes nothing. If this one replaces the other, "
                 f"run {CLAIM} first"
             )
 
     def claim(self, place: Place) -> None:
-        """Make `place` this ledger's, whatever its note says."""
+        """Make this ledger the owner of `place`, whatever its note says."""
         place.put_note(self._note(place).content(), replace=True)
 
     def _take(self, place: Place) -> None:
@@ -99,7 +99,7 @@ class Owner:
         if unknown:
             raise PlaceTaken(
                 f"{place.url}: this ledger does not name {len(unknown)} of the {len(there)} files there, "
-                f"which may be another ledger's: {ELSEWHERE}, or, if they are this ledger's, run {CLAIM}"
+                f"which may belong to another ledger: {ELSEWHERE}, or run {CLAIM} if they belong to this one"
             )
         place.put_note(self._note(place).content(), replace=False)
 
@@ -116,13 +116,13 @@ def _read(place: Place) -> Note | None:
         return Note(str(found["ledger_id"])[:100], str(found["ledger"])[:1000])
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise PlaceTaken(
-            f"{place.url}/{NOTE}: it should say which ledger the files are of, and cannot be read: if they "
-            f"are this ledger's, run {CLAIM}"
+            f"{place.url}/{NOTE}: the note that names the owner of the files is damaged: if they belong to "
+            f"this ledger, run {CLAIM}"
         ) from error
 
 
 def _whereabouts(url: str, place: Place) -> str:
-    """Return where a ledger lies, as seen from a place; never with a user's name or password."""
+    """Return the location of a ledger relative to a place, without user name and password."""
     path = file_of(url)
     if path is None:
         return f"postgresql://{label_of(url).removeprefix('postgresql://').rpartition('@')[2]}"
@@ -132,7 +132,7 @@ def _whereabouts(url: str, place: Place) -> str:
 
 
 def named_digests(ledger: Ledger) -> set[str]:
-    """Return whatever could be a digest in any payload."""
+    """Return everything that could be a digest in any payload."""
     found: set[str] = set()
     after = 0
     while rows := ledger.store.rows(after, _CHUNK, RecordFilter()):

@@ -1,6 +1,6 @@
-"""What a file really is: images read with Pillow before they are sent, downloads probed with PyAV or Pillow.
+"""Determine the real format of a file: read images before they are sent, and probe downloads.
 
-Both are imported where they are used: commands that only read the ledger never pay for them.
+Pillow and PyAV are imported where they are used, so that commands that only read the ledger start fast.
 """
 
 import io
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 IMAGE_TYPES = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-"""MPO is what Pillow calls the JPEG of a telephone that holds a second picture behind the first."""
+"""MPO is Pillow's name for a phone's JPEG that contains a second picture."""
 
 MOST_BYTES = 100_000_000
-"""Of a reference image. Servers take far less; a larger file is a mistake, and would be held in memory."""
+"""Size limit of a reference image, which is read into memory. Servers accept far less."""
 
 DURATION_TOLERANCE_MS = 100
 MICROSECONDS_PER_MS = 1_000
 
 
 def read_image(path: Path) -> tuple[bytes, str, int, int]:
-    """Return content, media type, width and height of a reference image; `BadInput` if it is none."""
+    """Return content, media type, width and height of a reference image; `BadInput` if it is no image."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         content = _content(path)
     except OSError as error:
-        is_address = str(path).startswith(("http:/", "https:/"))  # of its two slashes a path keeps one
+        is_address = str(path).startswith(("http:/", "https:/"))  # Path collapses the two slashes
         fix = "save it as a file, or give --input-reference-url" if is_address else "check the path"
         raise BadInput(f"input reference {path}: cannot be read ({error.strerror}); {fix}") from error
     try:
@@ -46,8 +46,8 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         most = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise BadInput(
-            f"input reference {path}: it would be more than {most} million pixels, as a decompression bomb "
-            "is; scale it down first"
+            f"input reference {path}: it has more than {most} million pixels, like a decompression bomb; "
+            "scale it down first"
         ) from error
     except UnidentifiedImageError as error:
         raise BadInput(
@@ -61,7 +61,7 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
 
 
 def _content(path: Path) -> bytes:
-    """Read a regular file of limited size; a device or a pipe may never end, and is not waited for."""
+    """Read a regular file of limited size; a device or a pipe is refused, because it may never end."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         found = os.fstat(file.fileno())
         if stat.S_ISDIR(found.st_mode):
@@ -82,9 +82,9 @@ def _content(path: Path) -> bytes:
 
 @contextmanager
 def opened_image(source: "Path | io.BytesIO") -> "Iterator[Image]":
-    """Open an image of one of `FORMATS` only: Pillow hands others to programs such as Ghostscript.
+    """Open an image, only in one of `FORMATS`: Pillow passes others to programs such as Ghostscript.
 
-    A picture that would fill the memory raises `DecompressionBombWarning` or `DecompressionBombError`.
+    A picture that would exhaust memory raises `DecompressionBombWarning` or `DecompressionBombError`.
     """
     from PIL import Image
 
@@ -95,13 +95,13 @@ def opened_image(source: "Path | io.BytesIO") -> "Iterator[Image]":
 
 
 def probe(path: Path, media_type: str) -> Probe:
-    """Decode enough of the file at `path` to say what it is; `AssetUnusable` if it is not `media_type`."""
+    """Return the properties of the file at `path`; `AssetUnusable` if it does not decode as `media_type`."""
     try:
         return _probe_image(path) if media_type.startswith("image/") else _probe_video(path)
     except (OSError, ValueError, SyntaxError) as error:
         raise AssetUnusable(
             f"the server sent {media_type} that does not decode ({error}); "
-            "the video is still there: `sora-ledger poll` fetches it again"
+            "the server still has the video: `sora-ledger poll` downloads it again"
         ) from error
 
 
@@ -116,7 +116,7 @@ def _probe_image(path: Path) -> Probe:
     except UnidentifiedImageError as error:
         raise ValueError("it is not a JPEG, PNG or WebP image") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ValueError("it would fill the memory, as a decompression bomb does") from error
+        raise ValueError("it would exhaust memory, like a decompression bomb") from error
 
 
 def _probe_video(path: Path) -> Probe:
@@ -135,20 +135,20 @@ def _probe_video(path: Path) -> Probe:
                 audio_codec=audio.codec_context.name if audio else None,
             )
     except av.FFmpegError as error:
-        raise ValueError(error.strerror or "it is no video") from error
+        raise ValueError(error.strerror or "it is not a video") from error
     except (IndexError, StopIteration) as error:
-        raise ValueError("it holds no picture") from error
+        raise ValueError("it has no video track") from error
 
 
 def mismatches(found: Probe, size: str | None, seconds: int | None) -> tuple[Mismatch, ...]:
-    """Compare a probed video with what was asked for."""
-    differing = []
+    """Return the differences between a probed video and the request."""
+    differences = []
     found_size = f"{found.width}x{found.height}"
     if size is not None and found_size != size:
-        differing.append(Mismatch(field="size", expected=size, found=found_size))
+        differences.append(Mismatch(field="size", expected=size, found=found_size))
     if seconds is not None and found.duration_ms is not None:
         expected_ms = seconds * 1_000
         if abs(found.duration_ms - expected_ms) > DURATION_TOLERANCE_MS:
             found_ms = str(found.duration_ms)
-            differing.append(Mismatch(field="duration_ms", expected=str(expected_ms), found=found_ms))
-    return tuple(differing)
+            differences.append(Mismatch(field="duration_ms", expected=str(expected_ms), found=found_ms))
+    return tuple(differences)

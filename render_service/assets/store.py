@@ -1,10 +1,10 @@
-"""Stored files, for everybody: written while they are hashed, kept under their digest, found again by URI.
+"""The asset store: hash files while they are written, store them under their digest, find them by URI.
 
-What comes in is written to a temporary file of the local folder first, hashed on the way; the file is looked
-into there, and then kept in a place: that folder, or a bucket (`render_service.assets.interface` is the
-contract). A URI names a file, which is looked for in the local folder, in the bucket, and then where an older
-URI says that it was. One from a bucket is copied into the local folder, checked against its digest, and
-cleared away a day after its last use. Files are added and removed in places of the ledger alone
+Incoming bytes are hashed while they are written to a temporary file in the local folder. The file is probed
+there, and then stored in a place: that folder, or a bucket (`render_service.assets.interface` is the
+contract). A URI is resolved in the local folder, in the bucket, and then in the place that an older URI
+names. A file from a bucket is copied into a local cache, verified against its digest, and removed a day after
+its last use. Files are added and removed only in places that the ledger owns
 (`render_service.assets.ownership`).
 """
 
@@ -36,7 +36,7 @@ from render_service.runtime.settings import Settings
 
 
 def uris(storage_uri: str | None, sha256: str) -> list[str]:
-    """Return the URIs to try; an original that was sent in another form was stored without one."""
+    """Return the URIs to try; the URI of an original that was sent in another form is not recorded."""
     return [storage_uri] if storage_uri is not None else [uri_of(name) for name in names_of(sha256)]
 
 
@@ -46,7 +46,7 @@ __all__ = ["AssetStore", "Incoming", "check_target"]
 
 
 class Located(NamedTuple):
-    """A file that is there: where, what its name says its digest is, and how large it is."""
+    """An existing file: its place, name, the digest in its name, and its size."""
 
     place: Place
     name: str
@@ -55,7 +55,7 @@ class Located(NamedTuple):
 
 
 class Incoming:
-    """A file being written: every byte goes through the digest; `path` is its temporary name."""
+    """A file being written and hashed; `path` is its temporary name."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
@@ -70,28 +70,28 @@ class Incoming:
         self.bytes += len(chunk)
 
     def restart(self) -> None:
-        """Forget what was written."""
+        """Discard everything written so far."""
         self._file.seek(0)
         self._file.truncate()
         self._digest = hashlib.sha256()
         self.bytes = 0
 
     def flush(self) -> None:
-        """Make what was written durable."""
+        """Make the written bytes durable."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
     @property
     def sha256(self) -> str:
-        """The digest of what was written so far."""
+        """The digest of the bytes written so far."""
         return self._digest.hexdigest()
 
 
 class AssetStore:
-    """Files kept in `folder`, or in the bucket at `url`; `folder` is made on the first write.
+    """Files stored in `folder`, or in the bucket at `url`; `folder` is created on the first write.
 
-    `owner` is the ledger whose files these are. Without it nothing is removed, and nobody is asked whose the
-    place is before something is added.
+    `owner` is the ledger that owns the files. Without an owner nothing is removed, and files are added
+    without checking who owns the place.
     """
 
     def __init__(self, folder: Path, url: str | None = None, owner: Owner | None = None) -> None:
@@ -103,14 +103,14 @@ class AssetStore:
 
     @classmethod
     def of(cls, settings: Settings, ledger: Ledger | None = None) -> "AssetStore":
-        """Return the files of `settings`, those of the open ledger; without one they are only read."""
+        """Return the store of `settings` for an open ledger; without a ledger it is only read."""
         owner = Owner.of(ledger, settings.ledger_url) if ledger else None
         return cls(settings.assets_folder, settings.assets_url, owner)
 
     def check_owner(self) -> None:
-        """Raise `PlaceTaken` if new files would go where another ledger's are; makes no folder.
+        """Raise `PlaceTaken` if another ledger owns the place of new files; creates no folder.
 
-        A bucket that cannot be reached is found when there is something to put there.
+        A bucket that cannot be reached is reported only when a file is stored.
         """
         if self._owner is not None and (self.place is not self._local or self.folder.is_dir()):
             try:
@@ -121,13 +121,13 @@ class AssetStore:
                 return
 
     def check_removing(self, place: Place) -> None:
-        """Raise `PlaceTaken` if nothing may be removed from `place` for this ledger."""
+        """Raise `PlaceTaken` if this ledger may not remove files from `place`."""
         if self._owner is None:
-            raise PlaceTaken(f"{place.url}: nothing is removed where no ledger is open")
+            raise PlaceTaken(f"{place.url}: no files are removed without an open ledger")
         self._owner.check_removing(place)
 
     def claim(self) -> None:
-        """Make the places of this store the ledger's, whatever was noted there."""
+        """Make the ledger the owner of the places of this store, whatever their notes say."""
         if self._owner is not None:
             for place in self._own:
                 if place is self.place or self.folder.is_dir():
@@ -139,7 +139,7 @@ class AssetStore:
 
     @contextmanager
     def incoming(self) -> Iterator[Incoming]:
-        """Open a temporary file to write into; it is gone afterwards unless it was kept by `keep`."""
+        """Open a temporary file for writing; it is removed afterwards unless `keep` has stored it."""
         with writing(self.folder):
             descriptor, name = tempfile.mkstemp(dir=self._scratch("tmp"))
         path = Path(name)
@@ -150,7 +150,7 @@ class AssetStore:
             path.unlink(missing_ok=True)
 
     def keep(self, incoming: Incoming, media_type: str) -> str:
-        """Keep the file under its digest and return its URI; the bytes are durable when this returns."""
+        """Store the file under its digest and return its URI; the bytes are durable when this returns."""
         with writing(self.folder):
             incoming.flush()
         if self._owner is not None:
@@ -162,13 +162,13 @@ class AssetStore:
         return uri_of(file.name)
 
     def put(self, content: bytes, media_type: str) -> str:
-        """Store `content` that is already in memory; return its URI."""
+        """Store `content` from memory; return its URI."""
         with self.incoming() as incoming:
             incoming.write(content)
             return self.keep(incoming, media_type)
 
     def put_file(self, path: Path, media_type: str) -> str:
-        """Store the file at `path`, however large; return its URI."""
+        """Store a copy of the file at `path`; return its URI."""
         with self.incoming() as incoming:
             with path.open("rb") as source:
                 while chunk := source.read(COPY_BYTES):
@@ -176,11 +176,11 @@ class AssetStore:
             return self.keep(incoming, media_type)
 
     def has(self, storage_uri: str) -> bool:
-        """Say whether there is a file behind `storage_uri`."""
+        """Return whether the file of `storage_uri` exists."""
         return self.locate(storage_uri) is not None
 
     def locate(self, storage_uri: str) -> Located | None:
-        """Find the file that a URI names; None if there is none, or it names no stored file."""
+        """Find the file of a URI; None if it does not exist, or the URI does not name a stored file."""
         cited = read_uri(storage_uri)
         if cited is None:
             return None
@@ -194,9 +194,9 @@ class AssetStore:
         return None
 
     def path(self, storage_uri: str) -> Path:
-        """Return a local file with the bytes behind `storage_uri`; where there are none, a path to nothing.
+        """Return a local path to the bytes of `storage_uri`; if there are none, a path that does not exist.
 
-        `StorageFailed` if a bucket cannot be read, or holds other bytes than the name says.
+        `StorageFailed` if a bucket cannot be read, or its bytes do not match the name.
         """
         found = self.locate(storage_uri)
         if found is None:
@@ -205,7 +205,7 @@ class AssetStore:
             return found.place.folder / found.name
         with writing(self.folder):
             copy = self._scratch("cache") / found.name.rpartition("/")[2]
-            with suppress(FileNotFoundError):  # it was never here, or has just been cleared away
+            with suppress(FileNotFoundError):  # not cached, or just removed
                 os.utime(copy)
                 return copy
         with self.incoming() as fetched:
@@ -214,28 +214,30 @@ class AssetStore:
                 with writing(self.folder):
                     fetched.path.replace(copy)
             elif digest is not None:
-                raise StorageFailed(f"{storage_uri}: the bytes there are not what the name says")
+                raise StorageFailed(f"{storage_uri}: the stored bytes do not match the name")
         return copy
 
     def find(self, sha256: str) -> str | None:
-        """Return the URI of the file with this digest, of whatever media type; None if it is not here."""
+        """Return the URI of the file with this digest, of any media type; None if it is not stored."""
         return next((uri for uri in map(uri_of, names_of(sha256)) if self.has(uri)), None)
 
     def doubt(self, storage_uri: str, sha256: str) -> str | None:
-        """Say why the file behind `storage_uri` may not be removed as the one with this digest."""
+        """Return why the file of `storage_uri` must not be removed as the one with this digest, or None."""
         found = self.locate(storage_uri)
         if found is None:
             return None
         if found.place not in self._own:
-            return f"outside {self.place.url}, where the files of this ledger are"
+            return f"outside {self.place.url}, the storage of this ledger"
         return (
-            None if found.place.digest(found.name) == sha256 else "its bytes are not those that were stored"
+            None
+            if found.place.digest(found.name) == sha256
+            else "its bytes differ from those that were stored"
         )
 
     def remove(self, storage_uri: str) -> None:
-        """Delete the file behind `storage_uri`, and the copy that was made of it here.
+        """Delete the file of `storage_uri` and its cached copy.
 
-        Files outside this ledger's places stay where they are.
+        Files outside this ledger's places are not touched.
         """
         cited = read_uri(storage_uri)
         if cited is None:
@@ -248,7 +250,7 @@ class AssetStore:
             (self.folder / "cache" / cited.name.rpartition("/")[2]).unlink(missing_ok=True)
 
     def copy_out(self, storage_uri: str, target: Path, *, force: bool) -> None:
-        """Copy a stored file to `target`, whole and as it was stored, or not at all."""
+        """Copy a stored file to `target`, atomically and verified."""
         check_target(target, force=force)
         source = self.path(storage_uri)
         try:
@@ -263,13 +265,13 @@ class AssetStore:
             raise StorageFailed(unwritable(target, error)) from error
 
     def read(self, storage_uri: str) -> bytes:
-        """Return a stored file as it was stored; `StorageFailed` where it is not that any more."""
+        """Return the bytes of a stored file; `StorageFailed` if they do not match their digest."""
         content = self.path(storage_uri).read_bytes()
         _check_digest(storage_uri, hashlib.sha256(content).hexdigest())
         return content
 
     def _scratch(self, name: str) -> Path:
-        """Return a folder for files that may go, clear of those that nobody has touched for a day."""
+        """Return a folder for temporary files, after removing those that were not used for a day."""
         folder = self.folder / name
         make_folders(folder)
         clear_stale(folder)
@@ -279,12 +281,12 @@ class AssetStore:
         return folder
 
     def _sweep_cache(self) -> None:
-        """Remove copies of what is no longer in the bucket: it was erased, perhaps by another machine."""
+        """Remove cached copies of files that are gone from the bucket, erased perhaps by another machine."""
         copies = [path for path in (self.folder / "cache").glob("*") if is_name(_name(path))]
         if not copies or self.place is self._local:
             return
-        with ThreadPoolExecutor(SWEEPERS) as asking, suppress(StorageFailed):  # which it may be later
-            for copy, size in zip(copies, asking.map(self.place.size, map(_name, copies)), strict=True):
+        with ThreadPoolExecutor(SWEEPERS) as pool, suppress(StorageFailed):  # the next sweep tries again
+            for copy, size in zip(copies, pool.map(self.place.size, map(_name, copies)), strict=True):
                 if size is None:
                     copy.unlink(missing_ok=True)
 
@@ -297,8 +299,8 @@ def _check_digest(storage_uri: str, found: str) -> None:
     cited = read_uri(storage_uri)
     if cited is None or found != cited.sha256:
         raise StorageFailed(
-            f"{storage_uri}: its bytes are not those that were stored; move it away, "
-            "and `sora-ledger download` fetches it again if the server still has it"
+            f"{storage_uri}: its bytes differ from those that were stored; move it away, "
+            "and `sora-ledger download` downloads it again if the server still has it"
         )
 
 
@@ -310,7 +312,7 @@ def _place_at(url: str) -> Place:
 
 
 def check_target(target: Path, *, force: bool) -> None:
-    """Refuse a target that cannot be written, before anything is spent on it; `BadInput` says why."""
+    """Raise `BadInput` for a target that cannot be written, before anything is spent on it."""
     if not target.parent.is_dir():
         raise BadInput(f"output file {target}: the folder {target.parent} does not exist; create it first")
     if not os.access(target.parent, os.W_OK | os.X_OK):
@@ -318,6 +320,6 @@ def check_target(target: Path, *, force: bool) -> None:
     if target.is_dir():
         raise BadInput(f"output file {target}: it is a folder; name a file in it with --out")
     if what := irreplaceable(target):
-        raise BadInput(f"output file {target}: {what} is there, which nothing replaces; name another")
+        raise BadInput(f"output file {target}: it holds {what}, which is never replaced; name another")
     if target.exists() and not force:
         raise BadInput(f"output file {target}: it exists already; name another with --out or add --force")

@@ -111,7 +111,7 @@ def test_gc_clears_nothing_for_a_ledger_that_names_none_of_it(made: Any, sora: A
     )
     assert denied.code == 3, denied.error
     ended = sora("assets", "gc", "--ledger", "other.db")
-    assert (ended.code, "probably another ledger's" in ended.error) == (2, True)
+    assert (ended.code, "probably belong to another ledger" in ended.error) == (2, True)
     assert files(folder) == before
 
 

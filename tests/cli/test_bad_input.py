@@ -319,5 +319,5 @@ def test_no_output_takes_the_place_of_a_ledger_or_a_key(
     sora("key", "new", "signing.key")
     before = (folder / "ledger.db").read_bytes(), (folder / "signing.key").read_bytes()
     ended = sora(*command, file)
-    assert (ended.code, "which nothing replaces; name another" in ended.error) == (2, True)
+    assert (ended.code, "which is never replaced; name another" in ended.error) == (2, True)
     assert ((folder / "ledger.db").read_bytes(), (folder / "signing.key").read_bytes()) == before

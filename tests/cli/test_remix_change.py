@@ -70,9 +70,9 @@ def test_a_dry_edit_of_a_file_needs_no_ledger(sora: Any, folder: Path, film: Pat
         (["--id", "job_1", "--video", "clip.mp4"], "both were given"),
         (["--video", "nowhere.mp4"], "video nowhere.mp4: cannot be read (No such file or directory)"),
         (["--video", "."], "video .: cannot be read (Is a directory)"),
-        (["--video", "pipe.mp4"], "video pipe.mp4: it is no regular file"),
-        (["--video", "text.mp4"], "video text.mp4: expected an MP4 file with a picture"),
-        (["--video", "sound.wav"], "video sound.wav: expected an MP4 file with a picture"),
+        (["--video", "pipe.mp4"], "video pipe.mp4: expected a regular file"),
+        (["--video", "text.mp4"], "video text.mp4: expected an MP4 file with a video track"),
+        (["--video", "sound.wav"], "video sound.wav: expected an MP4 file with a video track"),
     ],
 )
 def test_an_edit_of_nothing_usable_is_refused(
@@ -155,7 +155,7 @@ def test_a_server_without_characters_is_not_asked(sora: Any, film: Path, faulty:
 def test_a_lost_answer_about_a_character_says_what_it_means(sora: Any, server: Any, film: Path) -> None:
     server(faults=("character=kept-but-answer-lost",))
     ended = sora("create-character", "--name", "Mossy", "--video-file", str(film))
-    assert (ended.code, "making it again costs nothing" in ended.error) == (8, True)
+    assert (ended.code, "creating it again costs nothing" in ended.error) == (8, True)
 
 
 def test_the_result_of_an_edit_can_be_written_to_a_file(sora: Any, made: str, folder: Path) -> None:

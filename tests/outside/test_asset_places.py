@@ -74,7 +74,7 @@ def test_another_ledger_is_refused_before_anything_is_paid_for(outside: Outside,
     rendered(ana)
     refused = ana("create", "--prompt", "a hare", "--ledger", "other.db")
     assert (refused.code, len(server.bills())) == (1, 1)
-    assert "those of another ledger" in refused.err
+    assert "belong to another ledger" in refused.err
     assert "SORA_LEDGER_ASSETS" in refused.err
     apart = ana.with_(SORA_LEDGER_ASSETS="apart")
     assert apart("create", "--prompt", "a hare", "--ledger", "other.db").code == 0

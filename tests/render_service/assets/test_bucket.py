@@ -109,7 +109,7 @@ def test_half_an_object_is_replaced(store: AssetStore, bucket: Any) -> None:
 
 def test_what_arrives_spoiled_is_removed_and_said(store: AssetStore, bucket: Any, between: Any) -> None:
     between.spoil = lambda method, _, body: body.replace(b"p", b"q") if method == "PUT" else body
-    with pytest.raises(StorageFailed, match="what arrived is not what was sent, and was removed"):
+    with pytest.raises(StorageFailed, match="the uploaded bytes differ from those that were sent"):
         store.put(b"a picture", "image/png")
     assert bucket.keys() == []
 
@@ -134,7 +134,7 @@ def test_an_object_that_was_changed_there_is_not_believed(store: AssetStore, buc
     uri = store.put(b"a picture", "image/png")
     key = uri.replace("asset:", "clips/")
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"b picture")
-    with pytest.raises(StorageFailed, match="the bytes there are not what the name says"):
+    with pytest.raises(StorageFailed, match="the stored bytes do not match the name"):
         store.path(uri)
     assert local_files(store) == []
 
@@ -245,16 +245,16 @@ def test_a_bucket_belongs_to_the_first_ledger_that_keeps_a_file_there(bucket: An
     first = owned(bucket, tmp_path, "ledger.db")
     uri = first.put(b"a picture", "image/png")
     assert {"clips/ledger.json"} <= set(bucket.keys())
-    with pytest.raises(PlaceTaken, match="those of another ledger"):
+    with pytest.raises(PlaceTaken, match="belong to another ledger"):
         owned(bucket, tmp_path, "other.db", id_="l2").put(b"another", "image/png")
     restored = owned(bucket, tmp_path, "restored.db")
     restored.put(b"another", "image/png")
-    with pytest.raises(PlaceTaken, match="nothing is removed for a copy"):
+    with pytest.raises(PlaceTaken, match="a copy removes nothing"):
         restored.remove(uri)
     restored.claim()
     restored.remove(uri)
     assert not first.has(uri)
-    with pytest.raises(PlaceTaken, match="nothing is removed for a copy"):
+    with pytest.raises(PlaceTaken, match="a copy removes nothing"):
         first.check_removing(first.place)
 
 

@@ -72,7 +72,7 @@ def test_files_are_listed_over_pages_and_removed(bucket: Bucket, tmp_path: Path)
 
 def test_a_bucket_belongs_to_one_ledger(bucket: Bucket, tmp_path: Path) -> None:
     store(tmp_path).put(b"a picture", "image/png")
-    with pytest.raises(PlaceTaken, match="those of another ledger"):
+    with pytest.raises(PlaceTaken, match="belong to another ledger"):
         store(tmp_path, "l2").put(b"another", "image/png")
 
 

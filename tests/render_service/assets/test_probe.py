@@ -39,7 +39,7 @@ def test_text_called_png_is_refused_with_what_is_expected(tmp_path: Path) -> Non
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
     path = tmp_path / "bomb.png"
     Image.new("1", (side, side)).save(path)
-    with pytest.raises(BadInput, match="89 million pixels, as a decompression bomb is; scale it down"):
+    with pytest.raises(BadInput, match="89 million pixels, like a decompression bomb; scale it down"):
         read_image(path)
 
 
@@ -168,5 +168,5 @@ def test_no_program_is_run_for_an_image_that_a_server_sent(
 def test_an_image_of_a_server_that_would_fill_the_memory_is_unusable(tmp_path: Path, side: int) -> None:
     path = tmp_path / "thumbnail.webp"
     Image.new("1", (side, side)).save(path, "PNG")
-    with pytest.raises(AssetUnusable, match="it would fill the memory"):
+    with pytest.raises(AssetUnusable, match="it would exhaust memory"):
         probe(path, "image/webp")

@@ -50,5 +50,7 @@ def test_the_kind_of_file_is_told_from_its_bytes(tmp_path: Path, container: str,
 def test_a_picture_is_no_film(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 100)
-    with pytest.raises(BadInput, match=r"film\.mp4: expected an MP4 file with a picture.*convert it first"):
+    with pytest.raises(
+        BadInput, match=r"film\.mp4: expected an MP4 file with a video track.*convert it first"
+    ):
         read_source_file(path)

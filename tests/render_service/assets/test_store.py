@@ -104,7 +104,7 @@ def test_a_full_disk_says_so_and_leaves_no_half_file(store: AssetStore) -> None:
 
 def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageFailed, match=r"cannot be written .*: check its path and rights"):
+    with pytest.raises(StorageFailed, match=r"cannot be written .*: check its path and permissions"):
         AssetStore(tmp_path / "file" / "assets").put(b"a", "image/png")
 
 
@@ -133,9 +133,9 @@ def test_a_copy_of_a_file_that_vanished_leaves_nothing(store: AssetStore, tmp_pa
 def test_a_file_that_was_changed_in_storage_is_handed_to_nobody(store: AssetStore, tmp_path: Path) -> None:
     uri = store.put(b"a picture", "image/png")
     store.path(uri).write_bytes(b"another")
-    with pytest.raises(StorageFailed, match="its bytes are not those that were stored; move it away"):
+    with pytest.raises(StorageFailed, match="its bytes differ from those that were stored; move it away"):
         store.copy_out(uri, tmp_path / "copy.png", force=False)
-    with pytest.raises(StorageFailed, match="its bytes are not those that were stored"):
+    with pytest.raises(StorageFailed, match="its bytes differ from those that were stored"):
         store.read(uri)
     assert [path.name for path in tmp_path.iterdir()] == ["assets"]
 

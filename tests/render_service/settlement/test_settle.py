@@ -188,7 +188,7 @@ async def test_bytes_that_are_no_video_are_not_kept(
     faults.then(200, video()).then(200, video()).then(200, b"\0" * 5_000, kind="video/mp4")
     session = at(faults.base_url)
     placed = await place(session, request_for())
-    with pytest.raises(AssetUnusable, match=r"does not decode .*: `sora-ledger poll` fetches it again"):
+    with pytest.raises(AssetUnusable, match=r"does not decode .*: `sora-ledger poll` downloads it again"):
         await settle(session, placed.job, **NO_WAIT)
     assert not (session.assets.folder / "sha256").exists()
     assert session.ledger.job(placed.job.job_id).state is State.COMPLETED
