@@ -1,6 +1,6 @@
-"""What a decision has to know besides the request: the server, and what this ledger says.
+"""Gather the context of a decision: the server, and the relevant facts in this ledger.
 
-`context_in` is the one place where it is gathered, for what is placed and for what is only shown.
+`context_in` is the only place that gathers it, both for real requests and for previews.
 """
 
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ from sora_adapter.profiles import Profile
 
 APPROVED = "approved"
 FINAL_PURPOSES = frozenset({"final", "marketing", "cinematic", "client"})
-"""What a draft is promoted to."""
+"""The purpose to which a draft is promoted."""
 
 
 def context_of(
     session: Session, request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING
 ) -> DecisionContext:
-    """Return what the decision on `request` has to know, in a session that is open for writing.
+    """Return the context of the decision on `request`, in a session that is open for writing.
 
-    `taken` is what decisions that are not recorded yet take of each budget.
+    `taken` is the amount that unrecorded decisions take from each budget.
     """
     now = session.clock()
     measured = session.measuring.of(profile.name, now)
@@ -48,11 +48,11 @@ def context_in(
 
 
 def scope_of(settings: Settings, purpose: str) -> Scope:
-    """Return whose money a render for `purpose` is paid with."""
+    """Return whose money pays for a render for `purpose`."""
     return Scope(settings.team, settings.project, purpose)
 
 
-def _context(  # what a decision is told
+def _context(  # the inputs of a decision
     settings: Settings,
     ledger: Ledger | None,
     request: RenderRequest,
@@ -78,7 +78,7 @@ def _context(  # what a decision is told
 
 
 def _promotes_approved(ledger: Ledger, request: RenderRequest) -> bool | None:
-    """Tell whether a final is made of a draft that somebody approved; None where it is made of nothing."""
+    """Return whether a final render is made from an approved draft; None if it has no source."""
     named = _made_from(request)
     if named is None or request.purpose not in FINAL_PURPOSES:
         return None
@@ -90,7 +90,7 @@ def _made_from(request: RenderRequest) -> str | None:
 
 
 def _draft_approved(ledger: Ledger, request: RenderRequest) -> bool | None:
-    """Tell whether the job a request is made from, or one that job came from, was approved by a review."""
+    """Return whether a review approved the source job of a request, or one that it was made from."""
     name = _made_from(request)
     if name is None:
         return None
@@ -99,7 +99,7 @@ def _draft_approved(ledger: Ledger, request: RenderRequest) -> bool | None:
         visited.add(name)
         try:
             job = ledger.job(name)
-        except JobNotFound:  # it was made from a video that is not in this ledger
+        except JobNotFound:  # its source video is not in this ledger
             break
         if job.verdict == APPROVED:
             return True

@@ -1,9 +1,9 @@
-"""Recording what waits in the spool: each answer once, whichever process comes to it first.
+"""Record the spooled answers: each once, whichever process reads it first.
 
-Whatever happened meanwhile, one append ends it: the outcome with ``submission.spooled``, or that event alone
-where the attempt was settled by something else. Its id is made from the attempt's, so of two processes that
-drain the same file one is refused, and sees that it is done. A crash after the append leaves the file, which
-the next process deletes.
+Whatever happened in the meantime, a single append settles the file: the outcome with ``submission.spooled``,
+or only that event if the attempt was settled otherwise. Its id is derived from the attempt's, so if two
+processes drain the same file, one is refused and sees that the answer is recorded. A crash after the append
+leaves the file, which the next process deletes.
 """
 
 from collections.abc import Sequence
@@ -31,16 +31,16 @@ TRIES = 20
 
 @dataclass(frozen=True)
 class Drained:
-    """An answer that was recorded from a file."""
+    """An answer recorded from a file."""
 
     spooled: Spooled
     applied: bool
 
 
 def drain(session: Session) -> list[Drained]:
-    """Record the answers that wait for this ledger, and delete their files.
+    """Record the answers spooled for this ledger, and delete their files.
 
-    A file that cannot be read, or recorded, stays, and is named in the log. `LedgerUnusable` where the ledger
+    A file that cannot be read or recorded stays, and is named in the log. `LedgerUnusable` if the ledger
     cannot be written.
     """
     drained = []
@@ -86,27 +86,27 @@ def _record(session: Session, spooled: Spooled) -> Drained:
             return Drained(
                 spooled, _append(session, job, spooled, _left(session, job, spooled, drafts), done_id)
             )
-        except (WrongExpectedVersion, EventIdConflict):  # something came in between: look again
+        except (WrongExpectedVersion, EventIdConflict):  # another record came in between: try again
             continue
-    raise WrongExpectedVersion(f"{spooled.job_id} changes too often: its answer is recorded next time")
+    raise WrongExpectedVersion(f"{spooled.job_id} changes too often: its answer will be recorded next time")
 
 
 def _left(session: Session, job: Job, spooled: Spooled, drafts: Sequence[Draft]) -> list[Draft] | None:
-    """Return what is left to record of the outcome: nothing if it is there, None if it may not be recorded.
+    """Return the part of the outcome not recorded yet: empty if none, None if it must not be recorded.
 
-    So it is where the job has its video already, or has begun another attempt.
+    It must not be if the job already has its video, or has begun another attempt.
     """
     there = session.ledger.event(drafts[0].event_id)
     if there is not None and there.stream == job.job_id:
         return []
     if spooled.video_id is not None and spooled.video_id == job.video_id:
         return None
-    if job.attempt_id != spooled.attempt_id:  # it would end an attempt that is still to be answered
+    if job.attempt_id != spooled.attempt_id:  # it would end an attempt that is still unanswered
         return None
     if there is None:
         return list(drafts)
     accepted = drafts[0].event
-    assert isinstance(accepted, SubmissionAccepted)  # no other outcome has an id others may have
+    assert isinstance(accepted, SubmissionAccepted)  # only its event id may be taken by others
     event, event_id = answered_with_anothers(job, accepted, there.stream)
     is_said = event_id is not None and session.ledger.event(event_id) is not None
     return [] if is_said else [session.draft(event, event_id=event_id)]

@@ -1,4 +1,4 @@
-"""From a request to what is recorded of it: the event, and the intent of each attempt."""
+"""Build the records of a request: its event, and the intent of each attempt."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,14 @@ SEALED = frozenset(
     for name, field in RenderRequested.model_fields.items()
     if field.annotation in {Private, Private | None}
 )
-"""The texts of a request of which the record keeps a commitment."""
+"""The texts of a request that are recorded with a commitment."""
 
 
 def requested(assets: AssetStore | None, request: RenderRequest, material: Material) -> RenderRequested:
     """Return the event of `request`, with its files stored if there are `assets`.
 
-    A field that has one name in both is recorded as it is asked for, or sealed where the record keeps only a
-    commitment. Written out is what is recorded otherwise; ``seconds`` is the finished video's length.
+    A field with the same name in both is recorded unchanged, or sealed if only its commitment is recorded.
+    Fields that are recorded differently are written out; ``seconds`` is the length of the finished video.
     """
     image, video, source, sent = (
         request.input_reference,
@@ -70,7 +70,7 @@ def intended(
     fence: Fence | None = None,
     sent_sha256: str | None = None,
 ) -> SubmissionIntended:
-    """Return the intent of one attempt, with an id of its own; it commits to what is sent, and to the key."""
+    """Return the intent of one attempt, with its own id; it commits to the request and to the key."""
     attempt_id = f"attempt_{new_event_id().replace('-', '')}"
     return SubmissionIntended(
         attempt_id=attempt_id,

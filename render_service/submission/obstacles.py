@@ -1,7 +1,7 @@
-"""What would stop a request before it is sent, and what a preview takes for granted; nothing is called.
+"""Report what would prevent a request from being sent, and what a preview assumes; nothing is called.
 
 A decision says whether the policy allows a request. Whether it can be sent is another question: the profile
-may be retired, the key or the address missing, the video it starts from on another server.
+may be retired, the key or the address missing, the source video on another server.
 """
 
 from dataclasses import dataclass
@@ -21,23 +21,23 @@ from sora_adapter.errors import SettingsUnusable
 
 @dataclass(frozen=True)
 class Outlook:
-    """Why the run would be refused as things are, and what it would find out first; None where nothing."""
+    """Why the run would be refused at present, and what it would check first; None if nothing applies."""
 
     refused: str | None = None
     assumes: str | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return it as fields of a preview."""
+        """Return the outlook as fields of a preview."""
         return {"refused": self.refused, "assumes": self.assumes}
 
     def lines(self) -> list[str]:
-        """Return what a person should know besides the decision."""
+        """Return what a person should know in addition to the decision."""
         refused = [f"the run would be refused: {self.refused}"] if self.refused else []
         return [*refused, *([self.assumes] if self.assumes else [])]
 
 
 def outlook(settings: Settings, request: RenderRequest, *, even_if_retired: bool = False) -> Outlook:
-    """Return what stands in the way of `request`, and what is assumed of the video it starts from."""
+    """Return what prevents `request` from being sent, and what is assumed about its source video."""
     assumes = None
     try:
         server = usable_profile(settings, request.profile, even_if_retired=even_if_retired)
@@ -61,5 +61,5 @@ def _look_at_source(settings: Settings, job_id: str) -> str | None:
         return None
     return (
         f"this assumes that {job.video_id} is completed by then: it was last seen {job.status}, "
-        "and the run asks the server first"
+        "and the run checks with the server first"
     )

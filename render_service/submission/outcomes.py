@@ -1,6 +1,6 @@
-"""Recording what came of an attempt, whatever was said about the job while the call was under way.
+"""Record the outcome of an attempt, whatever was recorded about the job during the call.
 
-While the ledger cannot be written the answer is kept in the spool.
+While the ledger cannot be written, the answer is in the spool.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Keeping:
         return self._outcome.video_id if isinstance(self._outcome, SubmissionAccepted) else None
 
     async def keep(self) -> None:
-        """Write the answer to the spool, unless it is there; log where it is, with all ids."""
+        """Write the answer to the spool, unless it is there; log its path and all ids."""
         if self._file is not None:
             return
         first = self._trouble is None
@@ -93,7 +93,7 @@ class Keeping:
         return spool.write(self._session.settings.spool_folders(spooled.ledger_id), spooled)
 
     async def may_try_again(self) -> bool:
-        """Wait a moment and return True, or False once the time for it is over."""
+        """Wait briefly and return True, or False once the time is over."""
         self._until = self._until or time.monotonic() + self._session.settings.retry_seconds
         if time.monotonic() + self._pause_s > self._until:
             return False
@@ -107,38 +107,38 @@ class Keeping:
             await asyncio.to_thread(spool.remove, self._file)
 
     def unrecorded(self, cause: LedgerUnusable) -> AnswerSpooled:
-        """Say what came, that it is not recorded, where it is kept, and which command records it."""
+        """Return an error that says what arrived, where it is, and which command records it."""
         job_id, attempt_id, video_id = self._job.job_id, self._outcome.attempt_id, self._video_id
-        came = f"the server made {video_id}" if video_id else f"it ended as {self._outcome.type}"
+        came = f"the server created {video_id}" if video_id else f"it ended as {self._outcome.type}"
         what = f"{job_id}: {came} for {attempt_id}, and the ledger cannot record it: {cause}"
         if self._file is not None:
             return AnswerSpooled(
-                f"{what}. The answer is kept in {self._file}; the next command that records something takes "
+                f"{what}. The answer is kept in {self._file}; the next command that records something reads "
                 f"it from there: once the ledger can be written, `sora-ledger poll --id {job_id}`. "
                 "Do not send the request again"
             )
         because = self._trouble.strerror if self._trouble else "unknown"
         command = f"reconcile {job_id}" + (f" --video-id {video_id}" if video_id else "")
         return AnswerSpooled(
-            f"{what}. Nor can it be kept in a file ({because}): note both ids, and once the ledger can be "
-            f"written run `sora-ledger {command}`. Do not send the request again"
+            f"{what}. It cannot be kept in a file either ({because}): note both ids, and once the ledger "
+            f"can be written, run `sora-ledger {command}`. Do not send the request again"
         )
 
 
 SLOW_S = 2.0
-"""A ledger that takes longer may not come back before this process ends."""
+"""A ledger that is slower than this may not return before the process ends."""
 
 
 async def record_outcome(session: Session, job: Job, outcome: Submission, *, goes_on: bool) -> Job:
     """Record `outcome`, and the end of the session unless it `goes_on`; return the job after it.
 
-    An acceptance claims its video. If another job has that video already, the server has not said what it
-    made for this one: its outcome is recorded as unknown, for a person. `AnsweredTooLate` if the attempt was
-    settled in the meantime, and otherwise than by this answer, or if the lease that it was made under was
-    lost.
+    An acceptance claims its video. If another job already has that video, the server has not said what it
+    created for this one, so the outcome is recorded as unknown, for a person to settle. `AnsweredTooLate` if
+    the attempt was settled differently in the meantime, or if its lease was lost.
 
-    A ledger that cannot be written is tried again for a while, and the answer is in the spool from the first
-    failure on, so that not even a kill loses it. `AnswerSpooled` says where it is if that did not help.
+    If the ledger cannot be written, the append is retried for a while. The answer is in the spool from the
+    first failure on, so that not even a kill loses it. If retrying fails, `AnswerSpooled` says where the
+    answer is.
     """
     end = None if goes_on else _end_of(session, job, outcome)
     events: list[Event] = [outcome] if end is None else [outcome, closed(session.clock(), job, end)]
@@ -154,7 +154,7 @@ async def record_outcome(session: Session, job: Job, outcome: Submission, *, goe
             if not await keeping.may_try_again():
                 raise keeping.unrecorded(trouble) from trouble
         except AnsweredTooLate:
-            if isinstance(outcome, SubmissionAccepted):  # recorded beside what the attempt was settled as
+            if isinstance(outcome, SubmissionAccepted):  # recorded in addition to the settlement
                 await keeping.keep()
             raise
         else:
@@ -166,14 +166,14 @@ async def record_outcome(session: Session, job: Job, outcome: Submission, *, goe
 async def _recorded_or_kept(
     session: Session, job: Job, outcome: Submission, drafts: list[Draft], keeping: Keeping
 ) -> Job:
-    """Record the answer; while the ledger keeps it waiting, as in a fail-over, it is in the spool."""
+    """Record the answer; if the ledger keeps it waiting, as in a fail-over, write it to the spool."""
     recording = asyncio.ensure_future(_recorded(session, job, outcome, drafts))
     try:
         if not (await asyncio.wait({recording}, timeout=SLOW_S))[0]:
             await keeping.keep()
         return await recording
     finally:
-        recording.cancel()  # does nothing to one that is done
+        recording.cancel()  # no effect if it is done
 
 
 async def _recorded(session: Session, job: Job, outcome: Submission, drafts: list[Draft]) -> Job:
@@ -191,7 +191,7 @@ async def _recorded(session: Session, job: Job, outcome: Submission, drafts: lis
         said = session.draft(event, event_id=event_id)
         if now.state is not State.UNKNOWN:
             return await _advanced(session, now, [said])
-        with suppress(EventIdConflict):  # it is recorded already
+        with suppress(EventIdConflict):  # it is already recorded
             await session.append(job.job_id, ANY, [said])
         return await session.job(job.job_id)
 
@@ -203,7 +203,7 @@ def _owner(session: Session, job: Job, outcome: SubmissionAccepted) -> Job | Non
 
 
 def _check_is_free(session: Session, job: Job, outcome: SubmissionAccepted) -> None:
-    """Raise `EventIdConflict` if a job has the video, even if its claim is older than server names."""
+    """Raise `EventIdConflict` if a job has the video, including claims older than server names."""
     owner = _owner(session, job, outcome)
     if owner is not None:
         raise EventIdConflict(f"{outcome.video_id} belongs to {owner.job_id}")
@@ -211,7 +211,7 @@ def _check_is_free(session: Session, job: Job, outcome: SubmissionAccepted) -> N
 
 async def _advanced(session: Session, job: Job, drafts: list[Draft]) -> Job:
     outcome = drafts[0].event
-    assert isinstance(outcome, Submission)  # that is what is recorded here
+    assert isinstance(outcome, Submission)  # only outcomes are recorded here
     while True:
         if job.attempt_id != outcome.attempt_id:  # it would end an attempt that is still to be answered
             raise _too_late(job, outcome)
@@ -221,18 +221,18 @@ async def _advanced(session: Session, job: Job, drafts: list[Draft]) -> Job:
             raise AnsweredTooLate(_unrecorded(job, outcome)) from lost
         except IllegalTransition as late:
             raise _too_late(job, outcome) from late
-        except WrongExpectedVersion:  # something was said about the job meanwhile: read it and try again
+        except WrongExpectedVersion:  # the job has a new record: read it and try again
             job = await session.job(job.job_id)
 
 
 def _unrecorded(job: Job, outcome: Event) -> str:
-    """Say what an answer was that may not be recorded any more, as whoever took the job over will find it."""
+    """Return a message about an answer that must no longer be recorded, for the new owner of the job."""
     what = f"{job.job_id}: the lease was lost while its answer was on the way, so it is not recorded"
     if isinstance(outcome, SubmissionAccepted):
         taking = f"sora-ledger reconcile {job.job_id} --video-id {outcome.video_id}"
-        made = f"the server has made {outcome.video_id}"
-        return f"{what}; {made}: a worker will look for it, or `{taking}` takes it in"
-    return f"{what}; it was {outcome.type}: a worker finds out what there is"
+        made = f"the server has created {outcome.video_id}"
+        return f"{what}; {made}: a worker will look for it, or `{taking}` claims it"
+    return f"{what}; it was {outcome.type}: a worker will find out what exists"
 
 
 def _is_settled_so(job: Job, outcome: Submission) -> bool:
@@ -240,15 +240,15 @@ def _is_settled_so(job: Job, outcome: Submission) -> bool:
 
 
 def _too_late(job: Job, outcome: Submission) -> AnsweredTooLate:
-    what = f"{job.job_id} was settled as {job.state} while its answer was still on the way"
+    what = f"{job.job_id} was settled as {job.state} while its answer was still under way"
     if job.attempt_id != outcome.attempt_id:
-        what = f"{job.job_id} was sent again while the answer to {outcome.attempt_id} was still on the way"
+        what = f"{job.job_id} was sent again while the answer to {outcome.attempt_id} was still under way"
     if isinstance(outcome, SubmissionAccepted):
         taking = f"sora-ledger reconcile {job.job_id} --video-id {outcome.video_id}"
         if job.video_id is not None or job.outcome is not None:
             taking = f"sora-ledger adopt --id {outcome.video_id}"
-        return AnsweredTooLate(f"{what}; the server has made {outcome.video_id}: `{taking}` takes it in")
-    return AnsweredTooLate(f"{what}: `sora-ledger show {job.job_id}` tells how")
+        return AnsweredTooLate(f"{what}; the server has created {outcome.video_id}: `{taking}` claims it")
+    return AnsweredTooLate(f"{what}: `sora-ledger show {job.job_id}` shows how")
 
 
 def _draft(session: Session, job: Job, event: Event) -> Draft:
@@ -259,7 +259,7 @@ def _draft(session: Session, job: Job, event: Event) -> Draft:
 
 
 def _end_of(session: Session, job: Job, outcome: Submission) -> Outcome | None:
-    """Return how the session ends with `outcome`; None if it goes on, or its key may be used to try again."""
+    """Return how the session ends with `outcome`; None if it continues, or its key may be used to retry."""
     match outcome:
         case SubmissionRejected():
             again = job.request_key is not None and session.profile(job.profile).is_free(outcome)

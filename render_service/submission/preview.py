@@ -1,4 +1,4 @@
-"""What would happen, without it happening: the decision and the request. Needs no key and no network."""
+"""Show what a request would do, without doing it: the decision and the call. Needs no key and no network."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ EMBEDDED = "http://127.0.0.1:<free port>/v1"
 
 @dataclass(frozen=True)
 class Preview:
-    """A ruling, and the request that would be sent if it allows one."""
+    """A ruling, and the request that would be sent if allowed."""
 
     ruling: Considered
     post: Post | None
@@ -49,9 +49,9 @@ def preview(
     *,
     even_if_retired: bool = False,
 ) -> Preview:
-    """Decide on `request`, show what would be sent and what would keep it from that; calls nothing.
+    """Decide on `request`, and return what would be sent and what would prevent that; calls nothing.
 
-    `BadRequest` if what `override` names cannot be set aside.
+    `BadRequest` if `override` names a denial that cannot be overridden.
     """
     server = profile(request.profile, settings.profiles_file)
     ruling = ruling_on(settings, request, override)
@@ -66,7 +66,7 @@ def preview(
 
 
 def ruling_on(settings: Settings, request: RenderRequest, override: Override | None = None) -> Considered:
-    """Decide on `request` with all that this ledger says, if there is one; records nothing."""
+    """Decide on `request` with the facts in this ledger, if there is one; records nothing."""
     server = profile(request.profile, settings.profiles_file)
     with ledger_if_any(settings) as ledger:
         rules = active_rules(ledger) if ledger else packaged_rules()
@@ -80,7 +80,7 @@ def ruling_on(settings: Settings, request: RenderRequest, override: Override | N
 
 
 def preview_character(settings: Settings, name: str, file: SourceFile, path: Path) -> Json:
-    """Return the request that would make a character; `OperationUnsupported` where there are none."""
+    """Return the request that would create a character; `OperationUnsupported` if the server has none."""
     chosen = settings.chosen_profile()
     upload = ReferenceFile(name=file.name, media_type=file.media_type, content=path)
     post = character_post(name, upload, path.read_bytes(), profile(chosen, settings.profiles_file))
@@ -101,9 +101,9 @@ def ruling_document(
     job_id: str = "JOB",
     draft: str | None = None,
 ) -> Json:
-    """Return a decision: the event's payload, and the same in sentences.
+    """Return a decision: the event's payload, and its explanation in sentences.
 
-    `job_id`, and the `draft` it was made from, are named in what to do.
+    `job_id`, and the `draft` it was made from, appear in the suggested commands.
     """
     document = ruling.model_dump(mode="json") | {"why": why(ruling)}
     if not isinstance(ruling, RenderDecided):
@@ -112,7 +112,7 @@ def ruling_document(
 
 
 def request_document(post: Post, base_url: str) -> Json:
-    """Return the HTTP request that would be sent; of a file only its name and size."""
+    """Return the HTTP request that would be sent; files appear only with name and size."""
     files = {
         field: {"name": name, "bytes": len(content), "media_type": media_type}
         for field, (name, content, media_type) in [*(post.files or {}).items(), *post.more_files]

@@ -1,9 +1,9 @@
-"""What a record asks of a server: the one way from a recorded request to a call.
+"""Derive a call from a recorded request: the only way to build one.
 
-A first submission, a retry, `resume`, a repeated request key, a resumed batch and a worker all send what
-`call_of` returns, so that no flag, file or newer version can make it differ from what is recorded. The prompt
-is the one that was recorded as sent, whatever a newer version would make of the fields. Files are found by
-their digest: those that came with the command if they are the ones, else those in asset storage.
+A first submission, a retry, `resume`, a repeated idempotency key, a resumed batch and a worker all send what
+`call_of` returns, so that no option, file or newer version can make the call differ from the record. The
+prompt is the recorded one, whatever a newer version would build from the fields. Files are found by digest:
+the files passed with the command if they match, else those in asset storage.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from sora_adapter.requests import ReferenceFile, ReferenceId, ReferenceUrl, Subm
 
 @dataclass(frozen=True)
 class Files:
-    """Where the bytes of a job's files come from; `at_hand` are those that came with the command."""
+    """The source of a job's file contents; `at_hand` are the files passed with the command."""
 
     job_id: str
     assets: AssetStore | None
     at_hand: Material = NOTHING
 
     def read(self, file: InputReference | SourceFile) -> ReferenceFile:
-        """Return `file` with the bytes that the record names; `NotReady` if they are not to be had."""
+        """Return `file` with the bytes that match the record; `NotReady` if they are not available."""
         name = text_of(self.job_id, "name of the file", file.name)
         at_hand = self.at_hand.reference if isinstance(file, InputReference) else self.at_hand.video
         content = at_hand.read_bytes() if isinstance(at_hand, Path) and at_hand.is_file() else at_hand
@@ -41,28 +41,30 @@ class Files:
         path = self.assets.path(file.storage_uri) if self.assets and file.storage_uri else None
         if path is None or not path.is_file():
             raise NotReady(
-                f"{self.job_id}: the file it was asked with is not in asset storage any more "
-                f"({file.storage_uri}): put it back, or `sora-ledger cancel {self.job_id}` and ask again"
+                f"{self.job_id}: the file of its request is no longer in asset storage ({file.storage_uri}): "
+                f"put it back, or `sora-ledger cancel {self.job_id}` and repeat the request"
             )
         content = path.read_bytes()
         if (actual := _sha256(content)) != file.sha256:
             raise NotReady(
-                f"{self.job_id}: the stored file {path} is not the one it was asked with "
+                f"{self.job_id}: the stored file {path} differs from that of its request "
                 f"(sha256 {actual[:12]}…, recorded {file.sha256[:12]}…): nothing was sent"
             )
         return content
 
 
 def call_of(requested: RenderRequested, ruling: RenderDecided, files: Files) -> SubmitCall:
-    """Return what is asked of the server for a request that was decided so.
+    """Return the call for a request with this decision.
 
-    A field that has one name in the record and in the call is sent as it was recorded. `NotReady` if its text
-    was erased, or a file it needs is missing or damaged.
+    A field with the same name in the record and in the call is sent as recorded. `NotReady` if its text was
+    erased, or a file it needs is missing or damaged.
     """
     otherwise: dict[str, Any] = {
         "prompt": text_of(files.job_id, "prompt", sent_prompt(requested)),
         "model": ruling.model,
-        "seconds": int(ruling.basis.inputs["seconds"] or requested.seconds),  # of an extension, what is added
+        "seconds": int(
+            ruling.basis.inputs["seconds"] or requested.seconds
+        ),  # for an extension, the added length
         "input_reference": _reference(requested, files),
         "source_video_id": requested.remix_video_id,
         "source_file": files.read(requested.source_file) if requested.source_file else None,
@@ -78,7 +80,7 @@ def _sent(name: str, requested: RenderRequested, job_id: str) -> Any:
 
 
 def sent_prompt(requested: RenderRequested) -> Private:
-    """Return the prompt as it goes to the server."""
+    """Return the prompt as sent to the server."""
     return requested.augmented_prompt or requested.prompt
 
 
@@ -94,8 +96,8 @@ def text_of(job_id: str, what: str, private: Private) -> str:
     """Return a recorded text; `NotReady` if it was erased."""
     if private.text is None:
         raise NotReady(
-            f"{job_id}: the {what} was erased, so there is nothing to send: "
-            f"`sora-ledger cancel {job_id}` withdraws it; ask again"
+            f"{job_id}: the {what} was erased, so it cannot be sent: "
+            f"`sora-ledger cancel {job_id}` withdraws it; make a new request"
         )
     return private.text
 
@@ -114,7 +116,7 @@ NOT_SENT = frozenset(
         "max_cost_usd_micros",
     }
 )
-"""What the record of a request has for us; everything else of it is sent."""
+"""The recorded fields that are not sent; all others are."""
 
 SENT = RenderRequested.model_fields.keys() - NOT_SENT
 
@@ -128,9 +130,9 @@ def request_sha256(requested: RenderRequested, model: str) -> str:
 
 
 def comparable(requested: RenderRequested) -> dict[str, Any]:
-    """Return what a request asks for, to be compared with another: texts, and of files their digests.
+    """Return the content of a request for comparison: texts, and files by digest.
 
-    A text that was erased is None.
+    An erased text is None.
     """
     return {name: _content_of(getattr(requested, name)) for name in RenderRequested.model_fields}
 

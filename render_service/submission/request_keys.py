@@ -1,4 +1,4 @@
-"""Requests that may be repeated: the same key gives the same job, another request under it is refused."""
+"""Idempotency keys: the same key returns the same job; a different request under it is refused."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ LONGEST_CALL_S = 60.0
 
 
 async def find_repeated(session: Session, request: RenderRequest) -> Placed | None:
-    """Return what came of the request made under this key before; `RequestKeyTaken` if it was another one."""
+    """Return the result of the earlier request under this key; `RequestKeyTaken` if that one differs."""
     if request.request_key is None:
         return None
     return await asyncio.to_thread(repeated_in, session.ledger, request)
 
 
 async def answered_repeat(session: Session, request: RenderRequest, repeated: Placed) -> Placed:
-    """Return `repeated` once its call is answered, if another caller is in the middle of it; waits a little.
+    """Return `repeated` once its call is answered, if another caller is in the middle of it; waits briefly.
 
-    An intent that is older than a call lasts is that of a caller who is gone: nobody waits for that.
+    An intent older than the longest call belongs to a caller that is gone, and is not waited for.
     """
     looks = round(ANSWER_S / LOOK_S)
     while looks and repeated.job.state is State.SUBMITTING and _is_recent(session, repeated.job):
@@ -51,26 +51,26 @@ def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:
     repeated = placed_under(ledger, request.request_key)
     if repeated is not None and (differing := differences(repeated.requested, request)):
         raise RequestKeyTaken(
-            f"request key {request.request_key!r} stands for {repeated.job.job_id}, which was asked for with "
-            f"other {', '.join(differing)}: use another --request-key, or repeat exactly that request"
+            f"request key {request.request_key!r} belongs to {repeated.job.job_id}, which was requested with "
+            f"other {', '.join(differing)}: use another --request-key, or repeat that request exactly"
         )
     return repeated
 
 
 def placed_under(ledger: Ledger, request_key: str | None) -> Placed | None:
-    """Return what came of the request that was made under this key, whatever it asks for."""
+    """Return the result of the request under this key, whatever it requests."""
     first = ledger.event(request_id(request_key)) if request_key else None
     return placed_in(ledger, ledger.job(first.stream), repeated=True) if first else None
 
 
 def differences(before: RenderRequested, now: RenderRequest) -> list[str]:
-    """Name what `now` asks differently; text that was erased cannot be the same any more.
+    """Return the fields that differ in `now`; erased text always differs.
 
-    Where both ask for the same words with lines around them, those lines are the recorded ones: a newer
-    version may word them otherwise, and what is sent is built from the record (`recorded_call`).
+    If both have the same prompt and only the added template lines differ, they are the same: a newer version
+    may word those lines differently, and what is sent is built from the record (`recorded_call`).
     """
     then, today = comparable(before), comparable(requested(None, now, NOTHING))
-    if before.remix_video_id is not None:  # the video is compared; a job of it may have come to be known
+    if before.remix_video_id is not None:  # the video is compared; its job may have become known since
         then["source_job"] = today["source_job"]
     changed = [name for name in then if then[name] != today[name] and name not in _COMPARED_APART]
     differing = list(dict.fromkeys(_WORDS.get(name, name.replace("_", " ")) for name in changed))

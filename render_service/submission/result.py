@@ -1,4 +1,4 @@
-"""What came of a request, and what to tell a person about it."""
+"""The result of a request, and what to tell a person about it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ from sora_adapter.profiles import profile
 
 @dataclass(frozen=True)
 class Placed:
-    """A request that went through the session: the job, what was asked, and the ruling.
+    """A placed request: the job, the request, and the ruling.
 
-    `under` are the rules that made the ruling, None where it was read from the ledger. `override` is what was
-    set aside for it; `override_refused` why nothing was, although that was asked for.
+    `under` are the rules of the ruling, None if it was read from the ledger. `override` is the applied
+    override; `override_refused` says why a requested one was not applied.
     """
 
     job: Job
@@ -37,14 +37,14 @@ class Placed:
 
     @property
     def allowed(self) -> RenderDecided:
-        """The decision that allows it; `NotReady` where it was not allowed."""
+        """The decision that allows the request; `NotReady` if it was not allowed."""
         if isinstance(self.ruling, RenderDecided):
             return self.ruling
         raise NotReady(f"{self.job.job_id} was not allowed: `sora-ledger show {self.job.job_id}` says why")
 
 
 def placed_in(ledger: Ledger, job: Job, *, repeated: bool = False) -> Placed:
-    """Return what the record says of a request that was placed: the one way to go on with it.
+    """Return the recorded request of `job`, from which it can be continued.
 
     `NotReady` for a video that another tool made.
     """
@@ -56,14 +56,14 @@ def placed_in(ledger: Ledger, job: Job, *, repeated: bool = False) -> Placed:
 
 
 def denial(ledger: Ledger, job: Job) -> str:
-    """Return the first reason why `job` was denied, and the first thing that would be allowed."""
+    """Return the first reason for the denial of `job`, and the first alternative that would be allowed."""
     ruling = JobHistory.of(ledger, job).all_of(RenderDenied)[-1].event
     reasons, steps = why(ruling), what_now(ruling, job_id=job.job_id, draft=job.source_job)
     return "; ".join([reasons[0], *steps[:1]])
 
 
 def held_for(ledger: Ledger, job: Job) -> str:
-    """Return who has to answer for `job`, which waits for a person, and with which commands."""
+    """Return who has to approve `job`, which is pending approval, and with which commands."""
     history = JobHistory.of(ledger, job)
     hold = history.all_of(RenderHeld)[-1].event
     policy = active_rules(ledger).policy
@@ -76,7 +76,7 @@ def held_for(ledger: Ledger, job: Job) -> str:
 
 
 def submission_trouble(ledger: Ledger, job: Job, profiles_file: Path | None) -> AnswerError | None:
-    """Return what to tell about the last submission of `job`; None if it was accepted or never made."""
+    """Return the error of the last submission of `job`; None if it was accepted or never made."""
     history = JobHistory.of(ledger, job)
     if history.outcome is None:
         return None

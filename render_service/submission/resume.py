@@ -1,6 +1,6 @@
-"""What becomes of a job that was decided and not sent: it is submitted later, or withdrawn.
+"""Submit a job that was decided but not sent, or withdraw it.
 
-It is submitted by `resume`, by an approval, or by a worker. What is withdrawn frees its money.
+It is submitted by `resume`, by an approval, or by a worker. Withdrawing it releases its money.
 """
 
 import asyncio
@@ -18,22 +18,21 @@ from render_service.submission.submit import may_try_again, submit
 
 
 async def resume(session: Session, job: Job, patience: Patience | None = None) -> Placed:
-    """Submit `job` as it was decided; `NotReady` says why it cannot be, and what to do.
+    """Submit `job` as it was decided; `NotReady` says why that is impossible, and what to do.
 
-    Of what waits for a person, that is a `NotApproved`.
-
-    It can be where nothing was attempted yet, or the last attempt is known to have created nothing.
+    For a job that is pending approval, the error is `NotApproved`. A job can be submitted if no attempt was
+    made, or if the last one is known to have created nothing.
     """
     placed = await asyncio.to_thread(placed_in, session.ledger, job)
     if not may_try_again(session, job, placed.outcome):
         raise _not_ready(job)
     try:
         return await submit(session, placed, patience or Patience())
-    except WrongExpectedVersion:  # a worker, or another person, was quicker
+    except WrongExpectedVersion:  # a worker, or another person, was faster
         raise _not_ready(await session.job(job.job_id)) from None
 
 
-_WAITS = "waits for approval: somebody else can `sora-ledger approve {id}`"
+_WAITS = "is pending approval: another person can run `sora-ledger approve {id}`"
 
 
 _MAY_BE_OUT = "may have been submitted already: `sora-ledger reconcile {id}` finds out; nothing is sent again"
@@ -49,7 +48,7 @@ _REASONS = {
     State.UNKNOWN: _MAY_BE_OUT,
     State.RUNNING: _OUT,
     State.COMPLETED: _OUT,
-    State.REJECTED: "was refused, and trying again might cost; `sora-ledger show {id}` says why",
+    State.REJECTED: "was refused, and a retry might cost money; `sora-ledger show {id}` says why",
 }
 
 
@@ -59,7 +58,7 @@ def _not_ready(job: Job) -> NotReady:
 
 
 def _why_not(job: Job) -> str:
-    """Say why `job` cannot be submitted as it stands, and what to do."""
+    """Return why `job` cannot be submitted in its state, and what to do."""
     if job.outcome is not None:
         return (
             f"is closed ({job.outcome}): `sora-ledger show {job.job_id}` says why; "
@@ -73,7 +72,7 @@ WITHDRAWABLE = (State.HELD, State.APPROVED, State.DECIDED, State.ABSENT)
 
 
 async def cancel(session: Session, job: Job, why: str | None = None) -> Job:
-    """Withdraw `job`, which waits for a person or to be submitted; `NotReady` if it does not."""
+    """Withdraw `job`, which is pending approval or submission; `NotReady` if it is not."""
     if job.state not in WITHDRAWABLE or job.outcome is not None:
         raise NotReady(f"{job.job_id} is {job.state}: {_instead(job)}")
     events = (

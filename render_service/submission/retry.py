@@ -1,6 +1,6 @@
-"""When something may be sent again, and until when what was intended may be sent at all.
+"""Decide when a request may be retried, and how long an intent may still be sent.
 
-A server that is at capacity is waited out, and only after a rejection that is known to have created nothing.
+A server at capacity is retried, but only after a rejection that is known to have created nothing.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ FIRST_PAUSE_S = 0.5
 async def patiently(
     ask: Callable[[], Awaitable[T]], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> T:
-    """Return the answer of `ask`, asked up to four times; the last `ServerTrouble` is raised.
+    """Return the answer of `ask`, called up to four times; the last `ServerTrouble` is raised.
 
-    The pause doubles, with jitter; what the server demands (``Retry-After``) is never undercut.
+    The pause doubles, with jitter, and is never shorter than the server demands (``Retry-After``).
     """
     for failures in range(1, TRIES):
         try:
@@ -50,11 +50,11 @@ LONGEST_WAIT_S = 60.0
 
 @dataclass
 class Patience:
-    """How long and how often to try again; the default is not at all.
+    """How long and how often to retry; by default not at all.
 
     `timeout_s` counts from the first attempt, `attempts` includes it (None: as often as time allows). With
-    `outlasts_absence` a server that cannot be reached is asked again too: nothing was sent to it. `over` is
-    called once no attempt will follow, before the last outcome is recorded.
+    `outlasts_absence` an unreachable server is retried too: nothing was sent to it. `over` is called once no
+    attempt will follow, before the last outcome is recorded.
     """
 
     timeout_s: float = 0.0
@@ -88,7 +88,7 @@ class Patience:
 
 
 def is_at_capacity(outcome: Submission, profile: Profile) -> bool:
-    """Say whether `outcome` is a 429 that passes, and that the profile knows to have created nothing."""
+    """Return whether `outcome` is a temporary 429 that, according to the profile, created nothing."""
     return (
         isinstance(outcome, SubmissionRejected)
         and outcome.error.http_status == HTTPStatus.TOO_MANY_REQUESTS
@@ -98,11 +98,11 @@ def is_at_capacity(outcome: Submission, profile: Profile) -> bool:
 
 
 LATEST_S = 30.0
-"""An attempt is sent this soon after its intent, or not at all; well within the grace of `reconcile`."""
+"""An attempt is sent within this time after its intent, or not at all; less than the grace period."""
 
 
 def elapsing() -> float:
-    """Return seconds that never jump, and go on while a machine is suspended where the system can tell."""
+    """Return monotonic seconds, including time while the machine is suspended if the system can tell."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
@@ -111,15 +111,15 @@ def elapsing() -> float:
 def may_send(
     job_id: str, held_until: Mapping[str, float], now: Callable[[], float] = elapsing
 ) -> Callable[[], bool]:
-    """Return what says whether an attempt that begins now may still be sent.
+    """Return a function that tells whether an attempt that begins now may still be sent.
 
-    An intent is followed by its call at once. A process that is stopped in between (by a signal, with its
-    machine) may wake up long after others have declared the attempt absent and sent it again; it must not
-    send it then. So the connection asks here, right before the first byte of the request. `held_until` are
-    the ends of the leases that are held, by the clock `now`; they may be moved.
+    An intent is immediately followed by its call. A process that is stopped in between (by a signal, or with
+    its machine) may wake up long after others have declared the attempt absent and retried it; then it must
+    not send. So the connection calls this function right before the first byte of the request. `held_until`
+    are the expiry times of the leases held, by the clock `now`; they may be extended.
 
-    BUG: a process that is stopped after this last look and before the write, some microseconds, sends what it
-    should not. Only a server that knows idempotency keys could close that; the protocol has none.
+    BUG: a process that is stopped between this last check and the write, a matter of microseconds, still
+    sends. Only a server with idempotency keys could prevent that; the protocol has none.
     """
     latest = now() + LATEST_S
     return lambda: now() < min(latest, held_until.get(job_id, latest))

@@ -1,4 +1,4 @@
-"""The video that a remix, an edit or an extension starts from, as the ledger knows it."""
+"""Find the source video of a remix, edit or extension in the ledger."""
 
 import asyncio
 
@@ -17,9 +17,9 @@ UNDER_WAY = (Status.QUEUED, Status.IN_PROGRESS)
 async def source_of(session: Session, name: str) -> tuple[Source, str]:
     """Return the source called `name`, and the profile whose server has it.
 
-    A source that was last seen running is looked at first, and what is new is recorded: nobody may have
-    polled since it was completed. `WrongServer` if its server is not the one in use, `AnswerError` if that
-    cannot be asked; nothing about the request is recorded then.
+    A source last seen running is polled first, and news is recorded, since it may have completed unnoticed.
+    `WrongServer` if its server is not the one in use, `AnswerError` if that cannot be asked; nothing about
+    the request is recorded then.
     """
     job = await session.job(name)
     video_in(job)
@@ -51,7 +51,7 @@ def source_in(ledger: Ledger, name: str) -> tuple[Source, str]:
 
 
 def source_ahead(ledger: Ledger, name: str) -> tuple[Source, str]:
-    """Return the source as a run may find it, which asks the server first: one that ran is completed."""
+    """Return the source as a run may find it after asking the server: a running one counts as completed."""
     source, profile = source_in(ledger, name)
     if source.status in UNDER_WAY and not source.deleted:
         source = source.model_copy(update={"status": Status.COMPLETED})
@@ -68,7 +68,7 @@ def video_in(job: Job) -> tuple[str, str]:
 
 
 def _extensions(ledger: Ledger, job: Job) -> int:
-    """Count how often the video was extended, along the line of jobs it was extended from."""
+    """Count how often the video was extended, along its chain of source jobs."""
     count = 0
     while job.operation is Operation.EXTEND and job.source_job is not None:
         count += 1

@@ -1,13 +1,13 @@
-"""Answers the ledger could not take, each in a file of its own until a process can record it.
+"""Answers the ledger could not record, each in its own file until a process can record it.
 
-A server that accepted a request bills for it, whatever became of the ledger meanwhile: its disk is full,
-another program keeps it locked, PostgreSQL is gone. So the events that say what came of the attempt are
-written to a file, with the ids, times and salts they were drafted with, and `draining` appends them later.
+A server bills an accepted request even if the ledger is unavailable by then: its disk is full, another
+program has locked it, PostgreSQL is down. So the events with the outcome of the attempt are written to a
+file, with the ids, times and salts they were drafted with, and `drain` appends them later.
 
-The files lie beside a ledger on SQLite (``ledger.db.spool/``), or where that fails, and for a ledger on a
-database server, in the user's data folder under the ledger's id. A file is readable by its owner alone, named
-after its attempt, complete or not there, and durable when `write` returns. Its first line is the SHA-256 of
-the second, which is JSON. What cannot be read, or is of another ledger, is reported and stays where it is.
+The files are beside a SQLite ledger (``ledger.db.spool/``). If that fails, and for a ledger on a database
+server, they are in the user's data folder under the ledger's id. A file is readable only by its owner, named
+after its attempt, either complete or absent, and durable when `write` returns. Its first line is the SHA-256
+of the second, which is JSON. A file that is unreadable or of another ledger is reported and left in place.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class SpoolBroken(Exception):
-    """A file of the spool cannot be used; the message says why."""
+    """A spool file is unusable; the message says why."""
 
 
 class _Model(BaseModel):
@@ -44,7 +44,7 @@ class _Model(BaseModel):
 
 
 class SpooledDraft(_Model):
-    """A draft as it was made before the first try; its payload is that of its schema version."""
+    """A draft as made before the first try; its payload has the format of its schema version."""
 
     type: str
     schema_version: int
@@ -62,7 +62,7 @@ class SpooledDraft(_Model):
 
     @classmethod
     def of(cls, draft: Draft) -> "SpooledDraft":
-        """Return what a file holds of `draft`."""
+        """Return the file's representation of `draft`."""
         who = draft.provenance
         return cls(
             type=draft.event.type,
@@ -81,7 +81,7 @@ class SpooledDraft(_Model):
         )
 
     def draft(self) -> Draft:
-        """Return the draft again: an append of it is the one that failed."""
+        """Return the original draft: appending it repeats the failed append."""
         bodies = [
             PrivateBody(name, field, bytes.fromhex(salt), text) for name, field, salt, text in self.bodies
         ]
@@ -101,7 +101,7 @@ class SpooledDraft(_Model):
 
 
 class Spooled(_Model):
-    """What one file holds: the outcome of one attempt, first of its `drafts`, and whose it is."""
+    """The contents of one file: the outcome of one attempt, first of its `drafts`, and its job."""
 
     format: Literal["sora-ledger/spool/1"] = "sora-ledger/spool/1"
     ledger_id: str
@@ -115,7 +115,7 @@ class Spooled(_Model):
 
 @dataclass(frozen=True)
 class Waiting:
-    """A file of the spool: what it holds, or why it cannot be recorded here."""
+    """A spool file: its contents, or why it cannot be recorded here."""
 
     path: Path
     spooled: Spooled | None
@@ -123,7 +123,7 @@ class Waiting:
 
 
 def write(folders: Sequence[Path], spooled: Spooled) -> Path:
-    """Write a file into the first of `folders` that takes it; durable on return. `OSError` if none does."""
+    """Write a file to the first usable one of `folders`; durable on return. `OSError` if none is usable."""
     body = spooled.model_dump_json().encode()
     content = hashlib.sha256(body).hexdigest().encode() + b"\n" + body + b"\n"
     trouble: OSError | None = None
@@ -138,7 +138,7 @@ def write(folders: Sequence[Path], spooled: Spooled) -> Path:
 def _written(folder: Path, name: str, content: bytes) -> Path:
     is_new = not folder.exists()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".")  # for the owner alone
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".")  # readable only by the owner
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -158,14 +158,14 @@ def _written(folder: Path, name: str, content: bytes) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Delete a file whose answer is recorded; that another process has deleted it is no trouble."""
+    """Delete a file whose answer is recorded; another process may already have deleted it."""
     with suppress(FileNotFoundError):
         path.unlink()
         sync_folder(path.parent)
 
 
 def waiting(settings: Settings, ledger: Ledger) -> Iterator[Waiting]:
-    """Yield the files that wait for `ledger`, readable or not, oldest attempt first."""
+    """Yield the spool files of `ledger`, readable or not, oldest attempt first."""
     if not settings.may_have_spool:
         return
     for folder in settings.spool_folders(ledger.ledger_id):
@@ -193,9 +193,9 @@ def _read(path: Path, ledger_id: str) -> Spooled:
     try:
         spooled = Spooled.model_validate_json(body)
     except ValidationError as error:
-        raise SpoolBroken("it is not what this version of sora-ledger writes") from error
+        raise SpoolBroken("it does not have the format of this version of sora-ledger") from error
     if spooled.ledger_id != ledger_id:
-        raise SpoolBroken(f"it is of another ledger ({spooled.ledger_id}), this one is {ledger_id}")
+        raise SpoolBroken(f"it belongs to ledger {spooled.ledger_id}, and this is {ledger_id}")
     try:
         drafts = [draft.draft() for draft in spooled.drafts]
     except (LedgerError, ValueError) as error:

@@ -1,8 +1,8 @@
-"""Asking for a render: decide, record, call once, record what came of it.
+"""Request a render: decide, record, call once, record the outcome.
 
-The order is the guarantee. Request, decision and intent are durable before the call; a crash between the
-call and its outcome leaves the job ``submitting``, which says that a video may exist. Nothing here sends
-anything a second time unless the last attempt is known to have created nothing.
+The order is the guarantee. Request, decision and intent are durable before the call; a crash between the call
+and its outcome leaves the job ``submitting``, which means that a video may exist. Nothing is sent a second
+time unless the last attempt is known to have created nothing.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 QUEUED_BY_MS = 30_000
-"""By when a request that is left to a worker is recorded, if it ever is."""
+"""Time by which a request left to a worker is recorded, if at all."""
 
 
 def decide(
@@ -68,7 +68,8 @@ def decide(
 ) -> Placed:
     """Decide on `request` by the policy in force; nothing is recorded.
 
-    `taken` is what unrecorded decisions take of each budget. `BadInput` or `BadRequest` refuse it as it is.
+    `taken` is the amount that unrecorded decisions take from each budget. `BadInput` or `BadRequest` if the
+    request itself is invalid.
     """
     profile = session.profile(request.profile)
 
@@ -94,12 +95,14 @@ async def place(
 ) -> Placed:
     """Decide on `request`, record it, and submit it if it is allowed; `material` are its files.
 
-    What the policy wants a person for is held. With `queue`, what is allowed is left to `resume` or a worker.
-    What is denied is set aside as `override` says; where the policy does not let it be, the denial is
-    recorded and `Placed.override_refused` says so. `BadRequest` if nothing is denied; nothing is recorded.
-    A request key that was used before gives the job it was used for; `RequestKeyTaken` if that job was
-    asked for something else; while its first caller waits for the server, so does this one, some seconds.
-    A server at capacity is asked again as `patience` allows.
+    If the policy requires approval, it is held. With `queue`, an allowed request is left to `resume` or a
+    worker. A denial is overridden as `override` says; if the policy does not permit that, the denial is
+    recorded and `Placed.override_refused` says why. `BadRequest`, without any record, if there is no denial
+    to override.
+
+    An idempotency key that was used before returns its job, or raises `RequestKeyTaken` if that was a
+    different request; if the first caller is still waiting for the server, this one waits too, for some
+    seconds. A server at capacity is retried as `patience` allows.
     """
     patience = patience or Patience()
     repeated = await find_repeated(session, request)
@@ -126,9 +129,9 @@ async def _place_new(
     queue: bool,  # noqa: FBT001
     override: Override | None,
 ) -> Placed:
-    """Decide and record, and submit what is allowed; decide again where others took the money in between.
+    """Decide and record, and submit if allowed; decide again if another render took the money in between.
 
-    So it is where another policy is in force by the time of the append, which comes before anything is sent.
+    The same applies if another policy is in force at the append, which comes before anything is sent.
     """
     races = Races(session.log)
     while True:
@@ -142,7 +145,7 @@ async def _place_new(
 
 
 def _overridden(placed: Placed, under: Rules, wish: Override | None) -> Placed:
-    """Return `placed` with its denial set aside, or with why it cannot be."""
+    """Return `placed` with its denial overridden, or with the reason why it cannot be."""
     if wish is None:
         return placed
     try:
@@ -155,13 +158,13 @@ def _overridden(placed: Placed, under: Rules, wish: Override | None) -> Placed:
 
 
 def may_try_again(session: Session, job: Job, outcome: Submission | None) -> bool:
-    """Say whether there was no attempt, or the last is known to have created nothing and cost nothing."""
+    """Return whether there was no attempt, or the last one is known to have created and cost nothing."""
     if job.outcome is not None:
         return False
     if job.state in {State.DECIDED, State.ABSENT}:
         return True
     rejected = job.state is State.REJECTED and isinstance(outcome, SubmissionRejected)
-    return rejected and session.profile(job.profile).is_free(outcome)  # type: ignore[arg-type]  # rejected says so
+    return rejected and session.profile(job.profile).is_free(outcome)  # type: ignore[arg-type]  # checked by `rejected`
 
 
 def unrecorded() -> Job:
@@ -179,9 +182,9 @@ def unrecorded() -> Job:
 
 
 def opening(session: Session, placed: Placed, same: Draft | None = None) -> list[Draft]:
-    """Return what a session opens with: the request, overrides, its decision, and after a denial its end.
+    """Return the first events of a session: the request, overrides, its decision, and after a denial its end.
 
-    `same` is a draft of the very same ruling, made for another request.
+    `same` is a draft of an identical ruling, made for another request.
     """
     request, ruling = placed.requested, placed.ruling
     assert placed.under is not None  # it was decided just now
@@ -208,7 +211,7 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
 
 
 async def _recorded(session: Session, placed: Placed) -> Placed:
-    """Record what is not submitted now: denied, held, or left to a worker, for whom it is made due."""
+    """Record a request that is not submitted now: denied, held, or queued, and so made due for a worker."""
     queue, job_id = session.ledger.store.queue, placed.job.job_id
     queued = isinstance(placed.ruling, RenderDecided)
     if queued:  # first: a crash before the append leaves a due id without a job, which a worker drops
@@ -225,11 +228,11 @@ async def _recorded(session: Session, placed: Placed) -> Placed:
 async def submit(
     session: Session, placed: Placed, patience: Patience, material: Material = NOTHING
 ) -> Placed:
-    """Attempt what was allowed until there is an outcome that lasts; every attempt has an intent of its own.
+    """Attempt an allowed request until an outcome is final; every attempt has its own intent.
 
-    `placed` is not in the ledger yet, or was never attempted, or `may_try_again`. What is sent is what it
-    says was requested; `material` are its files where they are at hand. What was not allowed is returned as
-    it is.
+    `placed` is not in the ledger yet, or was never attempted, or `may_try_again`. The call is built from its
+    recorded request; `material` are its files, if available. A request that was not allowed is returned
+    unchanged.
     """
     if not isinstance(placed.ruling, RenderDecided):
         return placed
@@ -244,7 +247,7 @@ async def submit(
 
 
 async def recorded_call(session: Session, placed: Placed, material: Material = NOTHING) -> SubmitCall:
-    """Return the call for what was allowed; `NotReady` if a text or a file that it needs is gone."""
+    """Return the call for an allowed request; `NotReady` if a text or a file that it needs is gone."""
     files = Files(placed.job.job_id, session.assets, material)
     return await asyncio.to_thread(call_of, placed.requested, placed.allowed, files)
 
@@ -252,9 +255,9 @@ async def recorded_call(session: Session, placed: Placed, material: Material = N
 async def attempt(
     session: Session, placed: Placed, call: SubmitCall, patience: Patience
 ) -> tuple[Placed, float | None]:
-    """Attempt once what was allowed; return what came of it, and the seconds after which to try again.
+    """Make one attempt of an allowed request; return its outcome, and the seconds to wait before a retry.
 
-    None where there is an outcome that lasts. Otherwise the session stays open.
+    None means that the outcome is final. Otherwise the session stays open.
     """
     ruling, job = placed.allowed, placed.job
     profile = session.profile(placed.requested.profile)
@@ -265,7 +268,7 @@ async def attempt(
     if job.version != NEW:
         await session.check_server(job)
     async with session.connect(profile) as client:
-        await asyncio.to_thread(lambda: session.ledger.ledger_id)  # known before the ledger may be gone
+        await asyncio.to_thread(lambda: session.ledger.ledger_id)  # cached while the ledger is available
         prepared = await _prepared(client, call)
         sent_sha256 = prepared.sent_sha256 if isinstance(prepared, Prepared) else None
         fence = session.fences.get(job.job_id)
@@ -278,7 +281,7 @@ async def attempt(
 
 
 async def _prepared(client: "VideosClient", call: SubmitCall) -> Prepared | AdapterError:
-    """Return what will be sent, or why nothing can be; that is recorded like an attempt that went nowhere."""
+    """Return what will be sent, or why nothing can be; the latter is recorded like a failed connection."""
     try:
         return await client.prepare(call)
     except AdapterError as error:
@@ -286,30 +289,30 @@ async def _prepared(client: "VideosClient", call: SubmitCall) -> Prepared | Adap
 
 
 def _check_overrides(session: Session, job: Job, overridden: Sequence[str]) -> None:
-    """Refuse to submit on the strength of an override that has run out."""
+    """Refuse to submit on the basis of an expired override."""
     lapsed = set(JobHistory.of(session.ledger, job).lapsed_overrides(session.clock()))
     over = [code for code in overridden if code in lapsed]
     if over:
         raise NotReady(
-            f"{job.job_id} was allowed by an override of {', '.join(over)} that has run out: "
-            f"`sora-ledger cancel {job.job_id}`, and ask again"
+            f"{job.job_id} was allowed by an override of {', '.join(over)} that has expired: "
+            f"`sora-ledger cancel {job.job_id}`, and make a new request"
         )
 
 
 def _check_approvals(session: Session, job: Job) -> None:
-    """Refuse to submit on the strength of an approval that has expired."""
+    """Refuse to submit on the basis of an expired approval."""
     until = JobHistory.of(session.ledger, job).approved_until
     if until is not None and until <= timestamp(session.clock()):
         raise NotReady(
-            f"{job.job_id} was approved until {until[:19]}Z, which is over: "
-            f"`sora-ledger cancel {job.job_id}`, and ask again"
+            f"{job.job_id} was approved until {until[:19]}Z, which is past: "
+            f"`sora-ledger cancel {job.job_id}`, and make a new request"
         )
 
 
 async def _recording(session: Session, placed: Placed, job: Job, intent: SubmissionIntended) -> Job:
     """Record the intent, and before the first one the request and the decision it follows from.
 
-    `PolicyReplaced` if other rules than decided it are in force.
+    `PolicyReplaced` if rules other than those of the decision are in force.
     """
     if job.version != NEW:
         return await _intended_again(session, job, intent)
@@ -321,7 +324,7 @@ async def _recording(session: Session, placed: Placed, job: Job, intent: Submiss
 
 
 async def _intended_again(session: Session, job: Job, intent: SubmissionIntended) -> Job:
-    """Record another intent; its money was free in between, and may have gone to somebody else."""
+    """Record another intent; its money was free in between, and another render may have taken it."""
     try:
         return await session.advance(job, [session.draft(intent)])
     except BudgetExceeded as gone:
@@ -331,7 +334,7 @@ async def _intended_again(session: Session, job: Job, intent: SubmissionIntended
 
 
 async def _wait(session: Session, job: Job, wait_s: float) -> None:
-    """Wait to try again; who stops waiting leaves no session open that no key can open again."""
+    """Wait before a retry; if the wait is cancelled, end the session unless its key can reopen it."""
     try:
         await session.sleep(wait_s)
     except asyncio.CancelledError:
@@ -340,7 +343,7 @@ async def _wait(session: Session, job: Job, wait_s: float) -> None:
         raise
 
 
-async def _attempt(  # what one attempt is made of
+async def _attempt(  # the parts of one attempt
     session: Session,
     client: "VideosClient",
     recording: Awaitable[Job],
@@ -353,8 +356,8 @@ async def _attempt(  # what one attempt is made of
     # A crash before the intent is recorded leaves the job as it was, or none: nothing was sent.
     try:
         job = await recording
-    except LedgerUnusable as error:  # an answer that cannot be recorded says something else: `Keeping`
-        raise LedgerUnusable(f"{error}; nothing was sent: repeat the command after that") from error
+    except LedgerUnusable as error:  # for an answer that cannot be recorded, see `Keeping`
+        raise LedgerUnusable(f"{error}; nothing was sent: then repeat the command") from error
     try:
         if isinstance(prepared, AdapterError):
             raise prepared
@@ -373,7 +376,7 @@ async def _attempt(  # what one attempt is made of
 
 
 async def uninterrupted(session: Session, work: Coroutine[Any, Any, T]) -> T:
-    """Finish `work` although somebody pressed Ctrl-C: an answer that is on its way is recorded first."""
+    """Finish `work` even after Ctrl-C: an answer under way is recorded first."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

@@ -1,5 +1,5 @@
-"""Webhooks as the service sees them: secrets, receiving, tying to jobs, endpoints at a server.
+"""Webhooks in the service: secrets, receiving, matching to jobs, endpoints at a server.
 
-A delivery is recorded in the profile's inbox once, however often it comes, and makes its job due. It never
-changes where a job stands: the server's own answer does. `render_service.server` speaks HTTP.
+A delivery is recorded once in the profile's inbox, however often it arrives, and makes its job due. It never
+changes the state of a job; only the server's own answer does. `render_service.server` speaks HTTP.
 """

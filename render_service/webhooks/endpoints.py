@@ -1,11 +1,11 @@
-"""Endpoints at a server, which announces finished videos there, and the secrets it signs with.
+"""Manage endpoints at a server, which announces finished videos there, and the secrets it signs with.
 
-Endpoints are registered, listed, tested and rotated; nothing is recorded. Secrets go to whoever asked and
-nowhere else: into no log and no ledger.
+Endpoints are registered, listed, tested and rotated; nothing is recorded. Secrets are returned to the caller
+only, and never appear in a log or ledger.
 
 ``SORA_LEDGER_WEBHOOK_SECRETS`` holds those of the chosen profile, ``SORA_LEDGER_WEBHOOK_SECRETS_NEW_API``
-those of the profile ``new-api``: in capitals, with ``_`` for ``-``. Blanks or commas separate several, while
-one replaces another.
+those of the profile ``new-api``: in capitals, with ``_`` for ``-``. Several are separated by blanks or
+commas, as during a rotation.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -34,7 +34,7 @@ async def asked(
     *,
     even_if_retired: bool = False,
 ) -> R:
-    """Return what `ask` gets from the server of the chosen profile; `OperationUnsupported` if it has none."""
+    """Return the result of `ask` at the chosen profile's server; `OperationUnsupported` if it has none."""
     profile = usable_profile(settings, None, even_if_retired=even_if_retired)
     require(profile, "webhooks")
     async with connection(settings, trace, profile) as client:
@@ -42,7 +42,7 @@ async def asked(
 
 
 def checked_url(url: str) -> str:
-    """Return `url` if a server could post to it."""
+    """Return `url` if a server can post to it."""
     if not url.startswith(("https://", "http://")) or not url.isascii() or " " in url:
         raise BadInput(f"--url {url!r}: expected https://host/webhooks/PROFILE, where `serve` is reached")
     return url
@@ -66,7 +66,7 @@ def secrets_variable(profile: str) -> str:
 
 
 def webhook_secrets(settings: Settings) -> Mapping[str, tuple[str, ...]]:
-    """Return the secrets by profile; `BadInput` names a variable that is empty, broken, or of no profile."""
+    """Return the secrets by profile; `BadInput` names an invalid variable, or one of an unknown profile."""
     secrets: dict[str, tuple[str, ...]] = {}
     for variable, text in sorted(settings.webhook_secrets.items()):
         name = _profile_of(variable, settings)
@@ -79,7 +79,7 @@ def _profile_of(variable: str, settings: Settings) -> str:
         return settings.chosen_profile()
     known = {secrets_variable(name): name for name in profiles(settings.profiles_file)}
     if variable not in known:
-        raise BadInput(f"{variable}: there is no such profile; expected one of {', '.join(known)}")
+        raise BadInput(f"{variable}: unknown profile; expected one of {', '.join(known)}")
     return known[variable]
 
 

@@ -1,9 +1,8 @@
-"""The inbox of a process that receives webhooks: each event durable once, answered as soon as it is.
+"""The inbox of a process that receives webhooks: each event is recorded once, and answered when durable.
 
-What comes while one transaction is under way goes as the next one. What is new is tied to its
-jobs, and those are made due, after the answer, and beside what comes next. A process that dies in between has
-lost a wake-up and nothing else: the job is looked at in its own time, and tied then
-(`render_service.webhooks.matching`).
+Deliveries that arrive during one transaction form the next one. New ones are matched to their jobs, which
+become due, after the answer and concurrently with later deliveries. A process that dies in between loses only
+a wake-up: the job is observed at its scheduled time, and matched then (`render_service.webhooks.matching`).
 """
 
 import asyncio
@@ -26,11 +25,11 @@ from render_service.webhooks.matching import inbox_of, match, tie
 REMEMBERED = 20_000
 MOST_TOGETHER = 500
 GATHER_S = 0.05
-"""How long ties gather: each round of them costs two commits, which the next deliveries would wait for."""
+"""How long matches gather: each round takes two commits, which would delay the next deliveries."""
 
 
 class Reception(StrEnum):
-    """What became of a delivery; the words are those of the metrics."""
+    """The result of a delivery; the words are those of the metrics."""
 
     RECORDED = "recorded"
     REPEATED = "repeated"
@@ -38,7 +37,7 @@ class Reception(StrEnum):
 
 
 class Unseen(NamedTuple):
-    """A delivery this process meets for the first time, ready to be recorded."""
+    """A delivery that is new to this process, ready to be recorded."""
 
     profile: str
     event: WebhookReceived
@@ -46,14 +45,14 @@ class Unseen(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What every delivery of one event agrees on."""
+    """The content that every delivery of one event shares."""
 
     webhook_type: str
     video_id: str
 
 
 class Delivered(NamedTuple):
-    """A delivery as it came; `event_id` is the same for every delivery of its event."""
+    """A delivery as received; `event_id` is the same for every delivery of its event."""
 
     profile: str
     event: WebhookReceived
@@ -72,7 +71,7 @@ class Inbox:
         )
 
     async def receive(self, profile: str, event: WebhookReceived) -> Reception:
-        """Record `event` in the inbox of `profile` unless it is there; durable on return."""
+        """Record `event` in the inbox of `profile` unless it is already there; durable on return."""
         return await self._receipts.do(Delivered(profile, event, receipt_id(profile, event.webhook_event_id)))
 
     async def close(self) -> None:
@@ -91,7 +90,7 @@ class Inbox:
         return receptions
 
     def _reception(self, delivered: Delivered, new: set[str]) -> Reception:
-        """Say what became of `delivered`; the first of a new event takes it out of `new`."""
+        """Return the result for `one`; the first delivery of a new event removes it from `new`."""
         if delivered.event_id in new:
             new.remove(delivered.event_id)
             return Reception.RECORDED
@@ -102,7 +101,7 @@ class Inbox:
     # --- in a thread ---
 
     def _record(self, group: Sequence[Delivered]) -> tuple[list[Unseen], set[str]]:
-        """Record what is new; return what this process had not seen, and the event ids of what is new."""
+        """Record new events; return those that this process had not seen, and the ids of new events."""
         unseen: dict[str, Unseen] = {}
         for delivered in group:
             if delivered.event_id not in self._seen and delivered.event_id not in unseen:
@@ -143,7 +142,7 @@ class Inbox:
             self._seen.popitem(last=False)
 
     def _tie(self, unseen: Sequence[Unseen]) -> Sequence[None]:
-        """Tie deliveries to the jobs there are, and make those due; what fails is tied with the job's end."""
+        """Match deliveries to existing jobs and make those due; failures are matched when the job ends."""
         try:
             jobs = [(self._job(delivery), delivery) for delivery in unseen]
             matches = [(job, delivery) for job, delivery in jobs if job is not None]
@@ -151,7 +150,7 @@ class Inbox:
             due = {job.job_id for job, _ in matches if job.outcome is None}
             if due:
                 self._session.ledger.store.queue.wake(due)
-        except Exception as error:  # noqa: BLE001  # a wake-up is not worth the deliveries that wait
+        except Exception as error:  # noqa: BLE001  # a lost wake-up must not block later deliveries
             self._session.log.warning("webhook.not_matched", deliveries=len(unseen), because=str(error))
         return [None] * len(unseen)
 
@@ -166,5 +165,5 @@ class Inbox:
 
 
 def _said(event: Event) -> Said:
-    assert isinstance(event, WebhookReceived)  # nothing else has such an event id
+    assert isinstance(event, WebhookReceived)  # no other event has such an id
     return Said(event.webhook_type, event.video_id)

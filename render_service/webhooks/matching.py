@@ -1,9 +1,9 @@
-"""Ties deliveries in the inbox to their jobs: ``webhook.matched``, once for each event, at once or later.
+"""Match deliveries in the inbox to their jobs: ``webhook.matched``, once for each event, at once or later.
 
-A webhook may overtake the answer to the create that it is about; then no job has its video yet. So two look
-for each other, each after its own fact is durable: who receives (`Inbox`) looks for the job, and who is done
-with a job looks into the inbox (`match_inbox`). At least one of them sees both. Where both do, the event id,
-made from profile and webhook event, lets the second find that it was said.
+A webhook may arrive before the answer to the create call; then no job has its video yet. So both sides look
+for each other, after their own record is durable: the receiver (`Inbox`) looks for the job, and the process
+that finishes a job looks into the inbox (`match_inbox`). At least one finds the other. If both do, the event
+id, derived from profile and webhook event, tells the second that the match is recorded.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from render_service.session.session import Session
 
 
 def inbox_of(profile: str) -> str:
-    """Return the stream of a profile's deliveries, as they came."""
+    """Return the stream of a profile's deliveries, in order of arrival."""
     return f"inbox_{profile}"
 
 
 def match(session: Session, profile: str, received: WebhookReceived, received_id: str) -> Draft:
-    """Return the event that ties a delivery to its job, the same id for the same webhook event."""
+    """Return the event that matches a delivery to its job; its id is derived from the webhook event."""
     event = WebhookMatched(
         webhook_event_id=received.webhook_event_id,
         webhook_type=received.webhook_type,
@@ -39,10 +39,10 @@ def match(session: Session, profile: str, received: WebhookReceived, received_id
 
 
 async def match_inbox(session: Session, job: Job) -> Job:
-    """Tie what the inbox holds about the video of `job` to it, and return the job after that.
+    """Match the inbox events about the video of `job` to it, and return the job after that.
 
-    Looks at what came since the job began: nobody can announce a video before it is asked for. One that was
-    adopted was asked for by others, at a time nobody here knows, so all of the inbox is looked at.
+    Only events since the job began are read: no video can be announced before it is requested. An adopted
+    video was requested elsewhere at an unknown time, so the whole inbox is read.
     """
     if job.profile is None or job.video_id is None:
         return job
@@ -66,9 +66,9 @@ def _match_late(session: Session, job: Job, profile: str) -> int:
 
 
 def tie(ledger: Ledger, matches: Sequence[tuple[str, Draft]]) -> int:
-    """Record matches in their jobs; returns how many are new."""
+    """Record matches in their jobs; return how many are new."""
     batches = [Batch(job_id, ANY, [matched]) for job_id, matched in matches]
     try:
         return len(ledger.append(batches)) if batches else 0
-    except EventIdConflict:  # somebody else has said one of them: each by itself
+    except EventIdConflict:  # another process recorded one of them: append each separately
         return 0 if len(matches) == 1 else sum(tie(ledger, [single]) for single in matches)

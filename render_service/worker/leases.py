@@ -1,7 +1,7 @@
-"""What a worker holds before it acts: the lease on a job, and a place under its server's limit.
+"""What a worker needs before it acts: the lease on a job, and a slot under its server's limit.
 
-A lease that was lost stays in hand until the work on its job has ended, so that whatever that work still
-tries to record is refused.
+A lost lease stays registered until the work on its job has ended, so that anything this work still tries to
+record is refused.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from render_service.session.session import Session
 from render_service.submission.retry import elapsing
 
 RENEWALS = 3
-"""How often a lease is renewed while it lasts."""
+"""Renewals during the term of a lease."""
 
 
 AGAIN_MS = 1_000
@@ -24,7 +24,7 @@ AGAIN_MS = 1_000
 class Leases:
     """The leases of one worker, `holder`, each for `lease_s` seconds of the store's clock.
 
-    They are taken, kept alive and given back. What a worker says about their jobs carries the fence.
+    They are claimed, renewed and released. Records about the leased jobs carry the fence.
     """
 
     def __init__(self, session: Session, holder: str, lease_s: float) -> None:
@@ -44,7 +44,7 @@ class Leases:
         leases = await asyncio.to_thread(self._queue.claim, self.holder, lease_ms, limit)
         taken = []
         for lease in leases:
-            if lease.job_id in self._leases:  # it was lost, and the work done under it has not ended
+            if lease.job_id in self._leases:  # it was lost, but the work under it has not ended
                 await asyncio.to_thread(self._queue.release, lease, AGAIN_MS)
                 continue
             self._leases[lease.job_id] = lease
@@ -54,7 +54,7 @@ class Leases:
         return taken
 
     async def put(self, job_id: str, delay_s: float | None) -> None:
-        """Give a job back, due after `delay_s` seconds, or done for good with None."""
+        """Release a job, due after `delay_s` seconds, or not scheduled again with None."""
         if lease := self._leases.get(job_id):
             await self._release(lease, None if delay_s is None else round(delay_s * 1000))
             self._leases.pop(job_id, None)
@@ -62,7 +62,7 @@ class Leases:
             self._session.held_until.pop(job_id, None)
 
     async def put_all(self) -> None:
-        """Give back whatever is in hand, due at once; what still works on it can record nothing more."""
+        """Release all jobs, due at once; work still running on them can no longer record anything."""
         await asyncio.gather(*(self._release(lease, 0) for lease in self._leases.values()))
         self._leases.clear()
 
@@ -93,15 +93,15 @@ _MOST_DOUBLINGS = 5
 
 
 class Capacity:
-    """What the server can take, as far as this worker was told; the pauses are everybody's.
+    """Slots and turns at a server; pauses apply to all workers.
 
-    One worker is told, and through the store all of them slow down. Pauses double while a server continues
-    to refuse, to a minute at most, and are up to a half shorter by chance, so that workers do not come back
-    all at once. A server that says when to come back is obeyed. Until it takes something again it is asked at
-    most once a second, whatever waits.
+    If one worker is refused, all of them slow down, through the store. Pauses double while a server keeps
+    refusing, to a minute at most, and are shortened by up to half at random, so that workers do not return
+    all at once. A server that says when to return is obeyed. Until it accepts a request again, it is asked at
+    most once a second, however many jobs wait.
 
-    Jobs that wait for a turn stand in line, as long as the turns before them take: nobody asks for all of
-    them every second.
+    Waiting jobs form a queue and wait as long as the turns before them take, so that they are not all retried
+    every second.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Capacity:
         self._line_ends: dict[str, float] = {}
 
     async def turn(self, job_id: str, limit: Limit) -> float:
-        """Take a turn for a job: 0.0, or the seconds after which to ask again."""
+        """Take a turn for a job: 0.0, or the seconds after which to try again."""
         if limit.name in self._strikes:
             limit = limit._replace(per_minute=min(limit.per_minute or PROBES_PER_MINUTE, PROBES_PER_MINUTE))
         if self._now() >= self._opens.get(limit.name, 0.0):
@@ -138,9 +138,9 @@ class Capacity:
         return (self._line_ends[name] - now) * (1 + self._jitter() / 4)
 
     async def refused(self, job_id: str, limit: Limit, wait_s: float) -> float:
-        """Slow everybody down: the server wants nothing for `wait_s`; returns for how long nobody asks.
+        """Slow all workers down: the server accepts nothing for `wait_s`; return the length of the pause.
 
-        Requests that were under way together count as one refusal.
+        Refusals of requests that were under way together count as one.
         """
         name, now = limit.name, self._now()
         if now >= self._paused_until.get(name, now):
@@ -153,9 +153,9 @@ class Capacity:
         return pause_s
 
     def accepted(self, limit: Limit) -> None:
-        """Forget the refusals: the server takes requests again."""
+        """Reset the refusals: the server accepts requests again."""
         self._strikes.pop(limit.name, None)
 
     async def free(self, job_id: str) -> None:
-        """Give back the slot of a job that does not run, or no longer."""
+        """Release the slot of a job that does not run, or no longer runs."""
         await asyncio.to_thread(self._queue.release_slots, [job_id])

@@ -1,4 +1,4 @@
-"""The terms a worker works by, and the limits it keeps together with the others."""
+"""Options of a worker, and the limits it shares with other workers."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,11 +15,11 @@ _LIMIT = re.compile(r"(?P<model>[^=\s]+)=(?P<number>[1-9][0-9]{0,5})")
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How a worker works; `drain` ends it once nothing is due, waiting or held by anybody.
+    """The options of a worker; `drain` ends it once no job is due, waiting or leased.
 
-    `at_once` jobs in hand, looked at every `interval_s`; a lease lasts `lease_s` and is renewed three times
-    while it lasts; where nothing is due, the next look at the queue is after `idle_s`. An attempt that was
-    cut off is searched for after `grace_s`.
+    `at_once` limits the jobs in hand; running ones are polled every `interval_s`. A lease lasts `lease_s` and
+    is renewed three times in that time. If no job is due, the queue is read again after `idle_s`. An attempt
+    that was cut off is searched for after `grace_s`.
     """
 
     at_once: int = 100
@@ -32,21 +32,21 @@ class WorkerOptions:
     running: Mapping[str, int] = field(default_factory=dict)
 
     def limit_of(self, job: Job) -> Limit:
-        """Return what all workers together may ask for jobs of this kind: one server's one model."""
+        """Return the limit that all workers share for jobs of this kind: one model at one server."""
         model = job.model or ""
         return Limit(f"{job.profile}/{model}", self.per_minute.get(model), self.running.get(model))
 
     def next_look_s(self, now_s: float) -> float:
-        """Return the seconds until running jobs are next looked at, a half to one and a half intervals.
+        """Return the seconds until running jobs are next polled, a half to one and a half intervals.
 
-        It is the same moment for all of them, so that one list shows many.
+        All of them get the same moment, so that one list shows many.
         """
         ahead_s = self.interval_s - now_s % self.interval_s
         return ahead_s if ahead_s > self.interval_s / 2 else ahead_s + self.interval_s
 
 
 def read_limits(flag: str, options: Iterable[str]) -> dict[str, int]:
-    """Read ``MODEL=N`` limits; `BadInput` names the one that is none."""
+    """Read ``MODEL=N`` limits; `BadInput` names an invalid one."""
     limits: dict[str, int] = {}
     for text in options:
         match = _LIMIT.fullmatch(text)

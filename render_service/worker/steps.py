@@ -1,7 +1,7 @@
-"""Carrying out the next step of a job: the same use cases that the commands call, under a lease.
+"""Carry out the next step of a job: the same use cases that the commands call, under a lease.
 
-Each method ends with the job given back, and says when it is due again. Nothing here decides what is true:
-what a server answered is recorded by `renders`, `settle` and `recovery`, as after a command that was typed.
+Each method ends by releasing the job with its next due time. Nothing here interprets answers: they are
+recorded by `submission`, `settlement` and `recovery`, as for a command.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from enum import Enum, auto
 
 
 class Step(Enum):
-    """The next thing to do."""
+    """The next step of a job."""
 
     SUBMIT = auto()
     RECONCILE = auto()
@@ -63,11 +63,11 @@ _STEPS = {
     State.ABANDONED: Step.FINISH,
 }
 NOT_TO_BE_LEFT = (State.SUBMITTING, State.UNKNOWN, State.RUNNING, State.COMPLETED)
-"""States in which a job needs a worker: money is at stake, or bytes that expire."""
+"""States in which a job needs a worker: money is at stake, or bytes may expire."""
 
 
 def next_step(job: Job) -> Step:
-    """Return what is to be done next with `job`: nothing where it is closed, or a person has to answer."""
+    """Return the next step of `job`: none if it is closed, or pending approval."""
     if job.outcome is not None:
         return Step.NOTHING
     return _STEPS.get(job.state, Step.NOTHING)
@@ -82,7 +82,7 @@ NEEDS_A_PERSON_S = 600.0
 
 
 class StepRunner:
-    """What a worker does with the jobs in its `hands`."""
+    """Carries out steps for the jobs that a worker has leased (`hands`)."""
 
     def __init__(self, session: Session, hands: Leases, terms: WorkerOptions) -> None:
         self._session = session
@@ -98,7 +98,7 @@ class StepRunner:
         self.closed = 0
 
     async def carry_out(self, step: Step, jobs: Sequence[Job]) -> None:
-        """Do `step` for `jobs`, all of one profile, and give every one of them back."""
+        """Do `step` for `jobs`, all of one profile, and release all of them."""
         match step:
             case Step.SUBMIT:
                 await self._submit(jobs)
@@ -112,12 +112,12 @@ class StepRunner:
                 await asyncio.gather(*(self._done(job) for job in jobs))
 
     async def _each(self, jobs: Sequence[Job], work: Awaitable[None]) -> None:
-        """Do the `work` on `jobs`; what goes wrong with it puts them off and ends nothing else."""
+        """Await `work` on `jobs`; if it fails, reschedule them without affecting anything else."""
         try:
             await work
         except LedgerUnusable:
             raise
-        except (StaleFence, AnsweredTooLate) as lost:  # the job is another's now, and so is its slot
+        except (StaleFence, AnsweredTooLate) as lost:  # another worker owns the job and its slot now
             for job in jobs:
                 self._warn(job, lost)
                 await self._hands.put(job.job_id, SOON_S)
@@ -133,15 +133,15 @@ class StepRunner:
             ContentUnavailable,
             ContentTooLarge,
             AssetUnusable,
-        ) as answer:  # the same question again may get the same answer
+        ) as answer:  # repeating the request may get the same answer
             await self._put_off(jobs, None, answer)
-        except Exception as error:  # noqa: BLE001  # also a bug: it must not stop the queue
+        except Exception as error:  # noqa: BLE001  # even a bug must not stop the queue
             await self._put_off(jobs, AFTER_TROUBLE_S, error)
 
     async def _put_off(self, jobs: Sequence[Job], delay_s: float | None, error: Exception) -> None:
-        """Give `jobs` back for later, unless what went wrong was the end of them.
+        """Release `jobs` for later, unless the error ended them.
 
-        Without a delay it is longer and longer, as nothing new is heard of a job.
+        Without `delay_s`, the delay grows while there is no news about a job.
         """
         for earlier in jobs:
             job = await self._session.job(earlier.job_id)
@@ -154,7 +154,7 @@ class StepRunner:
             await self._hands.put(job.job_id, None if step is Step.NOTHING else later_s)
 
     def _patience_s(self, job: Job) -> float:
-        """Return half of the time in which nothing new was heard of `job`, within bounds."""
+        """Return half of the time without news about `job`, within bounds."""
         silent = self._session.clock() - datetime.fromisoformat(job.updated_at)
         return min(max(AFTER_TROUBLE_S, silent.total_seconds() / 2), NEEDS_A_PERSON_S)
 
@@ -162,7 +162,7 @@ class StepRunner:
         self._session.log.warning("job.trouble", job_id=job.job_id, **loggable(error))
 
     async def _mind_age(self, job: Job) -> None:
-        """Give the place of a render that takes too long to others, once, and say so; it is still watched."""
+        """Free the slot of an overdue render once, and log it; it is still polled."""
         if job.job_id in self._overdue:
             return
         ledger, longest_s = self._session.ledger, self._session.settings.longest_render_s
@@ -173,14 +173,14 @@ class StepRunner:
             self._session.log.warning("job.overdue", job_id=job.job_id, state=job.state, ends_it=next_command)
 
     async def _done(self, job: Job) -> None:
-        """Let go of a job for good; whatever is asked for it later makes it due again."""
+        """Release a job without scheduling it again; any later request for it makes it due."""
         await self._capacity.free(job.job_id)
         await self._hands.put(job.job_id, None)
 
     # --- submitting ---
 
     async def _submit(self, jobs: Sequence[Job]) -> None:
-        """Submit what may be submitted, and look at once at what runs: some servers are quick."""
+        """Submit what may be submitted, and poll at once what runs: some servers are fast."""
         running: list[Job] = []
 
         async def one(job: Job) -> None:
@@ -214,7 +214,7 @@ class StepRunner:
         self._capacity.accepted(limit)
         if placed.job.state is State.RUNNING:
             running.append(placed.job)
-        elif placed.job.state is State.UNKNOWN:  # it may run: its slot stays taken until it is found
+        elif placed.job.state is State.UNKNOWN:  # it may be running: its slot stays taken until it is found
             await self._hands.put(job.job_id, self._terms.interval_s)
         else:
             await self._done(placed.job)
@@ -256,13 +256,13 @@ class StepRunner:
         await self._finish(job, client)
 
     def _next_look_s(self, observation: Observation) -> float:
-        """Return the seconds to the next look: as the server says, else with the other jobs."""
+        """Return the seconds to the next poll: as the server says, else together with the other jobs."""
         if observation.poll_after_ms is None and observation.retry_after_ms is None:
             return self._terms.next_look_s(self._session.clock().timestamp())
         return pace_after_look(observation, self._terms.interval_s).pause_s
 
     async def _finish(self, job: Job, client: "VideosClient | None" = None) -> None:
-        """Keep the video and close the job."""
+        """Store the video and close the job."""
         async with self._fetching, self._session.connect(self._session.profile(job.profile)) as connected:
             ended = await finish(self._session, client or connected, job)
         # A crash here leaves a closed job with a lease and a slot: a worker claims it again once the lease

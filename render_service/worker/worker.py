@@ -1,17 +1,18 @@
-"""A worker: claims due jobs from the ledger, carries out what is next for each, and hands it back.
+"""A worker: claim due jobs from the ledger, carry out the next step of each, and release it.
 
-Any number may work on one ledger, on PostgreSQL from any number of machines. A job belongs to the worker
-that holds its lease; what a worker says about a job whose lease it has lost is refused (by the fence, see
-`ledger.store.interface`), so one that stalled and wakes up can do no harm. Leases are no facts: they leave no
-event.
+Any number of workers may share a ledger, on PostgreSQL from any number of machines. A job belongs to the
+worker that owns its lease; records about a job whose lease was lost are refused (by the fence, see
+`ledger.store.interface`), so a worker that stalls and wakes up does no harm. Leases are not facts and leave
+no event.
 
-Due are jobs that were queued, running ones whose next look has come, and any job a webhook spoke of. Now and
-then a worker also takes up what nobody scheduled and nobody should leave: renders that run, finished ones
-that are not stored, attempts whose outcome is not known. A job that belongs to another server than the one
-in use (`render_service.session.servers`) is left alone, with its money. Where the address of a server is set
-(``OPENAI_BASE_URL``), it is that of the chosen profile: what other profiles have queued is left to others.
+Due jobs are those that were queued, running ones that are to be polled, and any job that a webhook announced.
+From time to time a worker also enlists jobs that nothing scheduled but that must not be left: running
+renders, finished ones that are not stored, attempts with an unknown outcome. A job of another server than the
+one in use (`render_service.session.servers`) is left alone, with its money. If the address of a server is set
+(``OPENAI_BASE_URL``), it is that of the chosen profile; queued jobs of other profiles are left to other
+workers.
 
-On SIGTERM it claims nothing more, and finishes or hands back what it holds within ten seconds.
+On SIGTERM it claims no more jobs, and finishes or releases those it has within ten seconds.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ from render_service.worker.steps import NOT_TO_BE_LEFT, Step, StepRunner, next_s
 
 
 def queue_document(ledger: Ledger) -> dict[str, Any]:
-    """Return depth, age and lease holders; times are Unix milliseconds of the store's clock."""
+    """Return depth, age and lease owners; times are Unix milliseconds of the store's clock."""
     tally = ledger.store.tally()
     return {
         "due": tally.due,
@@ -52,7 +53,7 @@ def queue_document(ledger: Ledger) -> dict[str, Any]:
 
 @contextmanager
 def stop_signals() -> Iterator[asyncio.Event]:
-    """Yield an event that SIGTERM and SIGINT set; a second one of them ends the process at once."""
+    """Yield an event that SIGTERM and SIGINT set; a second signal ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     names = (signal.SIGTERM, signal.SIGINT)
@@ -79,7 +80,7 @@ NOT_RECORDED_YET_S = 60.0
 
 @dataclass(frozen=True)
 class Worked:
-    """What a worker did while it ran."""
+    """The totals of a worker's run."""
 
     holder: str
     claimed: int
@@ -88,7 +89,7 @@ class Worked:
 
 
 def new_holder() -> str:
-    """Return a name for a worker that tells people where it runs."""
+    """Return a unique name for a worker that shows where it runs."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
@@ -135,7 +136,7 @@ class Worker:
                 await self._pause(stopping)
 
     async def _claim(self) -> int:
-        """Take up what is due, as far as there is a hand free; return how many jobs that are."""
+        """Claim due jobs, as far as there is capacity; return how many were claimed."""
         await self._enlist()
         free = self._terms.at_once - len(self._hands)
         job_ids = await self._hands.take(free) if free > 0 else []
@@ -145,7 +146,7 @@ class Worker:
         return len(job_ids)
 
     async def _enlist(self) -> None:
-        """Enqueue unscheduled jobs, unless so young that their own process may still work on them."""
+        """Enqueue unscheduled jobs, except recent ones that their own process may still be working on."""
         if time.monotonic() < self._enlisted_at + ENLISTING_S:
             return
         self._enlisted_at = time.monotonic()
@@ -159,7 +160,7 @@ class Worker:
     async def _begin(self, job_ids: Sequence[str]) -> None:
         groups: dict[tuple[Step, str | None], list[Job]] = defaultdict(list)
         for job_id, job in zip(job_ids, await asyncio.to_thread(self._read, job_ids), strict=True):
-            if job is None:  # its request is about to be recorded; or never was
+            if job is None:  # its request is not recorded yet, or never was
                 await self._hands.put(job_id, NOT_RECORDED_YET_S if self._is_young(job_id) else None)
             elif not await self._serves(job):
                 self._elsewhere.add(job_id)
@@ -170,7 +171,7 @@ class Worker:
             self._start(step, jobs)
 
     async def _serves(self, job: Job) -> bool:
-        """Say whether this worker's server is that of `job`; of each other server, say once what to set."""
+        """Return whether `job` belongs to this worker's server; for other servers, log once what to set."""
         if next_step(job) is Step.NOTHING:
             return True
         settings = self._session.settings
@@ -198,12 +199,12 @@ class Worker:
         task.add_done_callback(self._failed_with)
 
     def _failed_with(self, task: asyncio.Task[None]) -> None:
-        """Note what no job can be blamed for: the store cannot be used, and so nobody can work on."""
+        """Note an error that is not caused by a job: the store is unusable, so the worker cannot continue."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = error
 
     async def _pause(self, stopping: "asyncio.Task[bool]") -> None:
-        """Wait until it is time to look at the queue again, a hand is free, or it is time to stop."""
+        """Wait until the queue is due to be read, there is capacity, or the worker has to stop."""
         idle_s = self._terms.idle_s * (0.75 + random() / 2)  # workers take turns
         waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {stopping}
         if len(self._hands) >= self._terms.at_once:
@@ -219,7 +220,7 @@ class Worker:
         return tally.due + tally.waiting + tally.leased <= len(self._elsewhere)
 
     async def _end(self) -> None:
-        """Let what is under way come to its end, for a while; then hand back what is left."""
+        """Let running work finish, for a limited time; then release the remaining jobs."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=FINISHING_S)
         for task in self._tasks:

@@ -61,7 +61,7 @@ def served(**environment: str) -> Iterator[tuple[subprocess.Popen[str], dict[str
         ({}, "there is no secret to check webhooks with: set SORA_LEDGER_WEBHOOK_SECRETS"),
         ({SECRETS: ""}, "SORA_LEDGER_WEBHOOK_SECRETS is empty"),
         ({SECRETS: "whsec_"}, "anyone could sign"),
-        ({f"{SECRETS}_NOBODY": SECRET}, "there is no such profile"),
+        ({f"{SECRETS}_NOBODY": SECRET}, "unknown profile"),
     ],
 )
 def test_without_secrets_that_are_some_nothing_is_served_or_begun(

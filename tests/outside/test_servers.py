@@ -117,7 +117,7 @@ def test_a_dry_remix_and_a_decision_say_what_the_run_would_find_out(outside: Sta
     asked = ("--id", job, "--prompt", "Make it night", "--dry-run")
     seen = ana("remix", *asked)
     assert (seen.code, seen.document["refused"]) == (0, None)
-    assert "last seen queued, and the run asks the server first" in seen.document["assumes"]
+    assert "last seen queued, and the run checks with the server first" in seen.document["assumes"]
     decided = ana("decide", "--remix", job, "--prompt", "Make it night")
     assert (decided.code, decided.document["decision"]) == (0, "ALLOW")
     assert f"belongs to {server.base_url}" in person.at(other)("remix", *asked).document["refused"]

@@ -112,7 +112,7 @@ def test_a_repeated_key_with_no_augment_is_refused_and_the_recorded_text_is_sent
     ana(*asked, "--queue")
     refused = ana(*asked, "--no-augment")
     assert (refused.code, server.bills()) == (2, [])
-    assert "asked for with other augmentation" in refused.err
+    assert "requested with other augmentation" in refused.err
     assert ana(*asked).code == 0
     [bill] = server.bills()
     assert bill["prompt"] == recorded_text(person, "augmented_prompt") != "a fox runs"

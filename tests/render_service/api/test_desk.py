@@ -197,7 +197,7 @@ async def test_what_is_held_is_told_and_submitted_once_it_is_approved(at_server:
         with pytest.raises(NotSubmitted, match=r"is held: 2 people have to approve it.*approve job_") as told:
             await session.create("a fox runs")
         job = told.value.job
-        with pytest.raises(NotReady, match="waits for approval"):
+        with pytest.raises(NotReady, match="is pending approval"):
             await session.resume(job.job_id)
         others = open_session(settings, TRACE, Log(TRACE, quiet=True))
         for signer in signers:  # one more than the rule says, as "ana" is a name that was typed

@@ -446,7 +446,7 @@ async def test_what_was_approved_is_not_submitted_once_the_approval_expired(
 ) -> None:
     now = ana.clock()
     job = (await approve(bob, await held(ana), until=now + timedelta(hours=1))).job
-    with pytest.raises(NotReady, match=r"was approved until .* which is over"):
+    with pytest.raises(NotReady, match=r"was approved until .* which is past"):
         await resume(replace(bob, clock=lambda: now + timedelta(hours=2)), job)
 
 

@@ -78,7 +78,7 @@ async def test_an_override_that_has_run_out_submits_nothing(
     lenient: Session, request_for: Any, types: Any
 ) -> None:
     job = (await place(lenient, request_for(max_cost_usd_micros=1), override=COST, queue=True)).job
-    with pytest.raises(NotReady, match="an override of COST_ABOVE_LIMIT that has run out"):
+    with pytest.raises(NotReady, match="an override of COST_ABOVE_LIMIT that has expired"):
         await resume(at_time(lenient, LATER), job)
     assert types(job)[-1] == "render.decided"
     assert (await resume(at_time(lenient, LATER - timedelta(minutes=1)), job)).job.state is State.RUNNING

@@ -124,7 +124,7 @@ async def test_an_acceptance_is_recorded_however_often_the_job_is_annotated_mean
 async def test_an_acceptance_of_what_was_declared_absent_says_how_to_take_it_in(submitting: Any) -> None:
     session, job = await submitting()
     await session.advance(job, [session.draft(SubmissionAbsent(attempt_id="attempt_2", how="person"))])
-    with pytest.raises(AnsweredTooLate, match=r"reconcile job_.* --video-id video_1` takes it in"):
+    with pytest.raises(AnsweredTooLate, match=r"reconcile job_.* --video-id video_1` claims it"):
         await record_outcome(session, job, accepted(), goes_on=False)
 
 
@@ -147,7 +147,7 @@ async def test_an_acceptance_of_an_attempt_that_got_another_video_says_how_to_ad
     lost = SubmissionUnknown(attempt_id="attempt_2", lost="crash")
     unknown = await session.advance(job, [session.draft(lost)])
     await session.advance(unknown, [found(session, "video_9")])
-    with pytest.raises(AnsweredTooLate, match="`sora-ledger adopt --id video_1` takes it in"):
+    with pytest.raises(AnsweredTooLate, match="`sora-ledger adopt --id video_1` claims it"):
         await record_outcome(session, job, accepted(), goes_on=False)
     assert session.ledger.event(claim_id(server_name("openai", session.settings.base_url), "video_1")) is None
 

@@ -100,7 +100,7 @@ async def test_a_key_refuses_another_request_and_names_the_difference(
     session: Session, request_for: Any, change: dict[str, Any], named: str
 ) -> None:
     await place(session, request_for(request_key="teaser"))
-    with pytest.raises(RequestKeyTaken, match=f"asked for with other {named}: use another --request-key"):
+    with pytest.raises(RequestKeyTaken, match=f"requested with other {named}: use another --request-key"):
         await place(session, request_for(request_key="teaser", **change))
 
 
@@ -108,7 +108,7 @@ async def test_a_key_refuses_the_same_words_without_the_lines_around_them(
     session: Session, request_for: Any
 ) -> None:
     await place(session, request_for(request_key="teaser", augment=True), queue=True)
-    with pytest.raises(RequestKeyTaken, match="asked for with other augmentation: use"):
+    with pytest.raises(RequestKeyTaken, match="requested with other augmentation: use"):
         await place(session, request_for(request_key="teaser", augment=False))
     assert creates(session) == 0
 

@@ -107,10 +107,10 @@ async def test_a_stored_file_that_was_changed_is_not_sent(
     job = await queued(session, request_for(input_reference=frame.image), Material(reference=frame.content))
     [kept] = (path for path in session.settings.assets_folder.rglob("*.png"))
     kept.write_bytes(b"something else")
-    with pytest.raises(NotReady, match="is not the one it was asked with"):
+    with pytest.raises(NotReady, match="differs from that of its request"):
         await resume(session, job)
     kept.unlink()
-    with pytest.raises(NotReady, match="not in asset storage any more"):
+    with pytest.raises(NotReady, match="no longer in asset storage"):
         await resume(session, job)
 
 
@@ -157,7 +157,7 @@ async def test_what_the_policy_wants_a_person_for_is_held_with_the_rules_it_cite
 async def test_what_is_held_is_not_submitted(session: Session, request_for: Any) -> None:
     session = decide_by(session, PEOPLE)
     held = (await place(session, request_for(purpose="final"))).job
-    with pytest.raises(NotReady, match="waits for approval"):
+    with pytest.raises(NotReady, match="is pending approval"):
         await resume(session, held)
 
 

@@ -47,7 +47,7 @@ def test_secrets_may_stand_in_the_settings_file(tmp_path: Path) -> None:
         ({NAME: " , "}, f"{NAME} is empty: set it"),
         ({NAME: "whsec_"}, f"{NAME}: expected a webhook secret"),
         ({NAME: f"{ONE},whsec_abc"}, f"{NAME}: expected a webhook secret"),
-        ({f"{NAME}_NOBODY": ONE}, f"{NAME}_NOBODY: there is no such profile"),
+        ({f"{NAME}_NOBODY": ONE}, f"{NAME}_NOBODY: unknown profile"),
     ],
 )
 def test_what_is_no_secret_is_refused(tmp_path: Path, variables: dict[str, str], message: str) -> None:
