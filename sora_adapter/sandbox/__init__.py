@@ -7,5 +7,5 @@
 - `media`: how the video, thumbnail and spritesheet files are made; `renderer` decides which exist.
 - `webhooks`: endpoints, the outbox of deliveries, and the sender.
 - `emulators`: the ways in which other servers differ from the protocol.
-- `faults`, `fault_middleware` and `webhook_faults`: what can be made to go wrong.
+- `faults` and `fault_middleware`: what can be made to go wrong.
 """

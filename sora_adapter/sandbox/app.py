@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from sora_adapter.sandbox.emulators import imitation
-from sora_adapter.sandbox.fault_middleware import Mishaps, fault_routes
+from sora_adapter.sandbox.fault_middleware import FaultyMail, Mishaps, fault_routes
 from sora_adapter.sandbox.faults import Faults
 from sora_adapter.sandbox.renderer import MEDIA_TYPES
 from sora_adapter.sandbox.service import Caller, Service
@@ -36,13 +36,10 @@ from sora_adapter.sandbox.state.resources import (
     list_resource,
     video_resource,
 )
-from sora_adapter.sandbox.webhook_faults import FaultyMail
-from sora_adapter.sandbox.webhooks.resources import delivery_record
-from sora_adapter.sandbox.webhooks.routes import WebhookRoutes
+from sora_adapter.sandbox.webhooks.routes import WebhookRoutes, delivery_record
 from sora_adapter.sandbox.webhooks.sender import Mail, send_what_is_due
-from sora_adapter.sandbox.wire.answers import DressedAnswers, request_id_of
 from sora_adapter.sandbox.wire.bodies import read_fields
-from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.sandbox.wire.errors import ApiError, DressedAnswers, request_id_of
 from sora_adapter.sandbox.wire.requests import (
     parse_character,
     parse_create,

@@ -4,8 +4,12 @@ What it refuses or loses before carrying it out never reaches a route, so the sa
 (`/_sandbox/requests`) tell what was carried out.
 """
 
+import asyncio
+import json
 from asyncio import sleep
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
@@ -13,10 +17,50 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sora_adapter.sandbox.faults import ANSWER_LOST, ANSWER_SLOW, FATES, KEPT, Fault, Faults
+from sora_adapter.sandbox.faults import ANSWER_LOST, ANSWER_SLOW, FATES, KEPT, WEBHOOK, Fault, Faults
+from sora_adapter.sandbox.webhooks.outbox import Letter
 from sora_adapter.sandbox.wire.connection import hang_up, reset
 from sora_adapter.sandbox.wire.errors import REFUSALS, ApiError
 from sora_adapter.sandbox.wire.relay import Json, Relay, Told, operation_of
+
+Post = Callable[[Letter], Awaitable[int | None]]
+_SIGNATURE = "webhook-signature"
+_NOT_OURS = "v1,bm90IHNpZ25lZCBieSB0aGUgc2FuZGJveA=="
+
+
+class FaultyMail:
+    """Posts letters as `post` does, but for the planned faults."""
+
+    def __init__(self, post: Post, faults: Faults) -> None:
+        self._post, self._faults = post, faults
+        self._held: list[Letter] = []
+
+    async def __call__(self, letter: Letter) -> int | None:
+        """Send a letter, and after it those that were held for it; return the status it was answered with."""
+        if self._faults.fate_of(json.loads(letter.body)["data"]["id"]) is not None:
+            return HTTPStatus.OK
+        fault = self._faults.next(WEBHOOK)
+        if fault is not None and fault.kind == "out-of-order":
+            self._held.append(letter)
+            return HTTPStatus.OK
+        status = await self._sent(letter, fault)
+        held, self._held = self._held, []
+        for late in held:
+            await self._post(late)
+        return status
+
+    async def _sent(self, letter: Letter, fault: Fault | None) -> int | None:
+        kind = fault.kind if fault else "none"
+        if kind == "lost":
+            return HTTPStatus.OK
+        if kind == "doubled":
+            await self._post(letter)
+        if fault is not None and kind == "late":
+            await asyncio.sleep(fault.number)
+        if kind == "badly-signed":
+            letter = replace(letter, headers={**letter.headers, _SIGNATURE: _NOT_OURS})
+        return await self._post(letter)
+
 
 _BLOCKED = "moderation_blocked"
 Break = Callable[[Scope, Receive], Awaitable[None]]

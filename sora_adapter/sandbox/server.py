@@ -2,7 +2,7 @@
 
 The socket is bound here, before anything starts, so the port is known without a race and a port in use is
 an OSError of the caller's. Nothing is printed; an exception in an answer is logged to
-`sora_adapter.sandbox.wire.answers`.
+`sora_adapter.sandbox.wire.errors`.
 """
 
 import asyncio

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from operator import add
 from pathlib import Path
 
-from sora_adapter.sandbox.media.footage import Footage
 from sora_adapter.sandbox.media.landscape import Landscape
 from sora_adapter.sandbox.media.panel import panel_of
 from sora_adapter.sandbox.media.planes import Picture
 from sora_adapter.sandbox.media.recipe import Recipe, dice
-from sora_adapter.sandbox.media.still import Still, of_reference
+from sora_adapter.sandbox.media.still import Footage, Still, of_reference
 from sora_adapter.sandbox.media.video import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, encode
 
 _CHORDS = ((0, 7, 16, 23), (0, 7, 15, 22), (0, 7, 14, 19), (0, 12, 16, 21))

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -9,13 +10,66 @@ from starlette.responses import JSONResponse, Response
 
 from sora_adapter.sandbox.state.resources import list_resource
 from sora_adapter.sandbox.webhooks import requests as asked
-from sora_adapter.sandbox.webhooks import resources
-from sora_adapter.sandbox.webhooks.endpoints import Endpoint
+from sora_adapter.sandbox.webhooks.deliveries import Delivery
+from sora_adapter.sandbox.webhooks.endpoints import Endpoint, hint_of
 from sora_adapter.sandbox.webhooks.fixtures import STAND_IN_ENDPOINT
 from sora_adapter.sandbox.webhooks.outbox import Outbox, event_body, letter_to
+from sora_adapter.sandbox.webhooks.requests import EVENT_TYPES
 from sora_adapter.sandbox.webhooks.sender import Post
 from sora_adapter.sandbox.wire.bodies import read_fields
 from sora_adapter.sandbox.wire.errors import ApiError
+
+
+def endpoint_resource(endpoint: Endpoint) -> dict[str, Any]:
+    """Show an endpoint; times are whole seconds since 1970."""
+    return {
+        "id": endpoint.id,
+        "object": "webhook_endpoint",
+        "name": endpoint.name,
+        "url": endpoint.url,
+        "event_types": list(endpoint.event_types),
+        "signing_secret_hint": hint_of(endpoint.secret),
+        "created_at": int(endpoint.created_at),
+        "updated_at": int(endpoint.updated_at),
+    }
+
+
+def with_secret(endpoint: Endpoint) -> dict[str, Any]:
+    """Show an endpoint whose secret is new."""
+    return {**endpoint_resource(endpoint), "signing_secret": endpoint.secret}
+
+
+def test_resource(endpoint: Endpoint, event_type: str, status: int) -> dict[str, Any]:
+    """Tell how a receiver answered a sample event."""
+    return {
+        "object": "webhook_endpoint.test",
+        "webhook_endpoint_id": endpoint.id,
+        "event_type": event_type,
+        "status_code": status,
+        "success": True,
+    }
+
+
+def deleted_endpoint(endpoint_id: str) -> dict[str, Any]:
+    """Confirm a deletion."""
+    return {"id": endpoint_id, "deleted": True, "object": "webhook_endpoint.deleted"}
+
+
+def event_type_list() -> dict[str, Any]:
+    """Show every type of event an endpoint may ask for."""
+    return {"object": "list", "data": list(EVENT_TYPES)}
+
+
+def delivery_record(delivery: Delivery) -> dict[str, Any]:
+    """Show a delivery to a test; `next_at` is null once it was taken or given up."""
+    return {
+        "id": delivery.id,
+        "webhook_endpoint_id": delivery.endpoint_id,
+        "event_id": delivery.event_id,
+        "attempts": delivery.attempts,
+        "last_status": delivery.last_status,
+        "next_at": delivery.next_at,
+    }
 
 
 class WebhookRoutes:
@@ -42,39 +96,39 @@ class WebhookRoutes:
 
     async def event_types(self, _request: Request) -> Response:
         """List every type of event."""
-        return JSONResponse(resources.event_type_list())
+        return JSONResponse(event_type_list())
 
     async def create(self, request: Request) -> Response:
         """Make an endpoint; the answer is the one place its secret is shown."""
         wanted = asked.parse_endpoint(await read_fields(request), permissive=self._permissive)
         endpoint = await run_in_threadpool(lambda: self._endpoints.add(**wanted, now=self._clock()))
-        return JSONResponse(resources.with_secret(endpoint))
+        return JSONResponse(with_secret(endpoint))
 
     async def list_page(self, request: Request) -> Response:
         """List endpoints, newest first."""
         wanted = asked.parse_page(request.query_params)
         found = await run_in_threadpool(self._endpoints.all)
         start = self._start(found, wanted.after)
-        page = [resources.endpoint_resource(each) for each in found[start : start + wanted.limit]]
+        page = [endpoint_resource(each) for each in found[start : start + wanted.limit]]
         return JSONResponse(list_resource(page, has_more=len(found) > start + wanted.limit))
 
     async def retrieve(self, request: Request) -> Response:
         """Show an endpoint."""
-        return JSONResponse(resources.endpoint_resource(await self._found(request)))
+        return JSONResponse(endpoint_resource(await self._found(request)))
 
     async def update(self, request: Request) -> Response:
         """Change what is given; everything else stays."""
         changes = asked.parse_changes(await read_fields(request), permissive=self._permissive)
         endpoint = (await self._found(request)).changed(changes, self._clock())
         await run_in_threadpool(self._endpoints.put, endpoint)
-        return JSONResponse(resources.endpoint_resource(endpoint))
+        return JSONResponse(endpoint_resource(endpoint))
 
     async def rotate_secret(self, request: Request) -> Response:
         """Give an endpoint a new secret, and show it."""
         keep_old = asked.parse_rotation(await read_fields(request))
         endpoint = (await self._found(request)).rotated(self._clock(), keep_old=keep_old)
         await run_in_threadpool(self._endpoints.put, endpoint)
-        return JSONResponse(resources.with_secret(endpoint))
+        return JSONResponse(with_secret(endpoint))
 
     async def delete(self, request: Request) -> Response:
         """Forget an endpoint and what was not delivered to it."""
@@ -82,7 +136,7 @@ class WebhookRoutes:
         if not (self._permissive and endpoint.id == STAND_IN_ENDPOINT):
             await run_in_threadpool(self._endpoints.delete, endpoint.id)
             await run_in_threadpool(self._outbox.deliveries.forget, endpoint.id)
-        return JSONResponse(resources.deleted_endpoint(endpoint.id))
+        return JSONResponse(deleted_endpoint(endpoint.id))
 
     async def test(self, request: Request) -> Response:
         """Send a sample event now, once, and tell how the receiver answered."""
@@ -92,7 +146,7 @@ class WebhookRoutes:
         if status is None:
             message = f"The webhook endpoint at '{endpoint.url}' gave no answer."
             raise ApiError.invalid(message, code="webhook_endpoint_unreachable", param="webhook_endpoint_id")
-        return JSONResponse(resources.test_resource(endpoint, event_type, status))
+        return JSONResponse(test_resource(endpoint, event_type, status))
 
     async def _post_sample(self, endpoint: Endpoint, event_type: str) -> int | None:
         if self._permissive and not asked.is_postable(endpoint.url):
