@@ -1,1 +1,1 @@
-"""Batches: a file of requests, checked whole, decided together, sent a few at a time."""
+"""Batches: a file of requests, validated and decided as a whole, and submitted a few at a time."""

@@ -1,11 +1,11 @@
-"""Reading a batch: JSON objects or raw prompts, as the Sora skill's ``create-batch`` takes them.
+"""Read a batch file: JSON objects or raw prompts, in the format of the Sora skill's ``create-batch``.
 
-- An object has ``prompt`` and may override model, size, seconds, purpose, input_reference and out; the parts
-  of a structured prompt stand beside it or under ``fields``. It may run over several lines.
-- A line that begins neither an object nor a JSON string is a raw prompt.
-- Blank lines and lines that begin with ``#`` are passed over.
+- An object has ``prompt`` and may override model, size, seconds, purpose, input_reference and out; the fields
+  of a structured prompt are keys of the object or of ``fields``. It may span several lines.
+- A line that starts neither an object nor a JSON string is a raw prompt.
+- Blank lines and lines that start with ``#`` are skipped.
 
-Everything wrong is collected, so that a person sees all of it at once and before anything is spent.
+All problems are collected, so that the user sees them at once and before anything is spent.
 """
 
 import json
@@ -25,19 +25,19 @@ OVERRIDES = ("model", "size", "seconds", "purpose", "input_reference", "out")
 KEYS = ("prompt", "fields", *OVERRIDES, *FIELDS)
 SLUG_CHARACTERS = 40
 NO_PATH = PurePosixPath()
-_NO_PROMPTS = frozenset({"null", "true", "false"})  # what a program writes by mistake, and nobody means
+_NO_PROMPTS = frozenset({"null", "true", "false"})  # written by a buggy program, never meant as a prompt
 MOST_CHARACTERS = 1_000_000
-"""Of one entry, over all its lines; a prompt has a small part of that."""
+"""Limit for one entry, over all its lines; far above any real prompt."""
 DEEPEST = 64
-"""How deep brackets of an entry may be nested."""
+"""Limit for the nesting of brackets in an entry."""
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]')
-_GOES_ON = ("{", "[", ",", ":")
+_CONTINUES = ("{", "[", ",", ":")
 _NOT_A_WORD = re.compile(r"[^\w]+")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One render of a batch: where it stands (both counted from 1), what is asked, and its file."""
+    """One render of a batch: its line and number (both from 1), its request, and its output file."""
 
     line: int
     number: int
@@ -50,7 +50,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with the entry that begins in `line`."""
+    """A problem with the entry that starts in `line`."""
 
     line: int
     message: str
@@ -60,7 +60,7 @@ class Problem:
 
 
 class BatchInvalid(BadInput):
-    """Some entries cannot be used; nothing of the batch was sent or recorded."""
+    """Some entries are invalid; nothing of the batch was sent or recorded."""
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         lines = {problem.line for problem in problems}
@@ -72,14 +72,14 @@ class BatchInvalid(BadInput):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a batch file holds: the entries that can be used, and what is wrong with the others."""
+    """The content of a batch file: the valid entries, and the problems of the others."""
 
     entries: tuple[Entry, ...]
     problems: tuple[Problem, ...] = ()
 
 
 def read_batch(text: str, folder: Path) -> Reading:
-    """Read the entries of `text`; image paths are taken from `folder`."""
+    """Read the entries of `text`; image paths are relative to `folder`."""
     entries: list[Entry] = []
     problems: list[Problem] = []
     for number, (line, value) in enumerate(_values(text), 1):
@@ -92,8 +92,8 @@ def read_batch(text: str, folder: Path) -> Reading:
 
 
 def _values(text: str) -> Iterator[tuple[int, Any]]:
-    """Yield the line each entry begins in, and its value or the error in reading it."""
-    lines = text.lstrip("\ufeff").split("\n")  # and nowhere else: a prompt may hold other line separators
+    """Yield the first line of each entry, and its value or the error from parsing it."""
+    lines = text.lstrip("\ufeff").split("\n")  # not splitlines: a prompt may contain other line separators
     at = 0
     while at < len(lines):
         stripped = lines[at].strip()
@@ -109,28 +109,28 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _document(lines: list[str], at: int) -> tuple[Any, int]:
-    """Read a JSON value that begins in ``lines[at]`` and may go on; return it and the line after it.
+    """Parse the JSON value that starts in ``lines[at]``; return it and the index of the line after it.
 
-    What is wrong with it is returned in its place.
+    An error is returned in place of the value.
     """
     depth = length = 0
     for end in range(at, len(lines)):
         line = lines[end]
-        if end > at and line.lstrip().startswith("{") and not lines[end - 1].rstrip().endswith(_GOES_ON):
-            break  # the next entry begins here, so this one is broken
+        if end > at and line.lstrip().startswith("{") and not lines[end - 1].rstrip().endswith(_CONTINUES):
+            break  # the next entry starts here, so this one is incomplete
         length += len(line) + 1
         if length > MOST_CHARACTERS:
             return ValueError(f"it has more than {MOST_CHARACTERS:,} characters"), end + 1
         depth, deepest = _nested(line, depth)
         if deepest > DEEPEST:
             return ValueError(f"its brackets are nested deeper than {DEEPEST}"), end + 1
-        if depth <= 0:  # only now is it worth reading: it is complete, or it never will be
+        if depth <= 0:  # parse only now: either it is complete, or it never will be
             return _parsed(lines, at, end + 1)
     return _error_in(lines[at]), at + 1
 
 
 def _nested(line: str, depth: int) -> tuple[int, int]:
-    """Return how deep brackets are nested after `line`, and how deep they were at most."""
+    """Return the nesting depth of brackets after `line`, and the maximum depth within it."""
     deepest = depth
     for token in _TOKENS.finditer(line):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
@@ -148,27 +148,27 @@ def _parsed(lines: list[str], at: int, end: int) -> tuple[Any, int]:
 
 
 def _error_in(line: str) -> ValueError:
-    """Return what is wrong with an entry whose first line is `line`."""
+    """Return the error of an incomplete entry whose first line is `line`."""
     try:
         json.loads(f"{line}\n")
     except ValueError as error:
         return error
-    return ValueError("it is no valid JSON")
+    return ValueError("invalid JSON")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its keys and values, none of which may be overruled by another of its name."""
+    """Return an object for its keys and values; raise ValueError for a duplicate key."""
     keys = dict(pairs)
     if len(keys) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(name for name in keys if names.count(name) > 1)!r} is given twice")
+        raise ValueError(f"key {next(name for name in keys if names.count(name) > 1)!r} appears twice")
     return keys
 
 
 def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
     if isinstance(value, json.JSONDecodeError):
         where = f"column {value.colno}" if value.lineno == 1 else "where the line ends"
-        raise ValueError(f"it is no valid JSON ({value.msg}, {where})")  # bad text
+        raise ValueError(f"invalid JSON ({value.msg}, {where})")  # bad text
     if isinstance(value, ValueError):
         raise value
     if isinstance(value, str):
@@ -180,7 +180,7 @@ def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
         _check_key(key, KEYS)
     values = {key: item for key, item in value.items() if item is not None}
     if "prompt" not in values:
-        raise ValueError("it has no prompt; the key prompt holds the text")
+        raise ValueError("the key prompt is missing; it holds the text")
     image = values.get("input_reference")
     return Entry(
         line=line,
@@ -212,7 +212,7 @@ def _text(value: Any, key: str) -> str:
 def _check_key(key: str, known: tuple[str, ...]) -> None:
     if key not in known:
         near = get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         raise ValueError(f"unknown key {key!r}; {hint}")
 
 
@@ -226,7 +226,7 @@ def _out(value: Any) -> PurePosixPath:
 
 
 def _named(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
-    """Give every entry a file: its own `out`, or ``NNN-<prompt-slug>.json``; two may not share one."""
+    """Assign each entry a file: its own `out`, or ``NNN-<prompt-slug>.json``; report duplicates."""
     width = max(3, len(str(len(entries))))
     named: list[Entry] = []
     problems: list[Problem] = []
@@ -236,7 +236,9 @@ def _named(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
         path = entry.out if entry.out.name else default
         owner = taken.setdefault(str(path).casefold(), entry.line)
         if owner != entry.line:
-            problems.append(Problem(entry.line, f"out {str(path)!r} is taken by the entry in line {owner}"))
+            problems.append(
+                Problem(entry.line, f"out {str(path)!r} is already used by the entry in line {owner}")
+            )
         named.append(replace(entry, out=path))
     problems += [
         Problem(entry.line, f"out {str(entry.out)!r}: {str(folder)!r} is the file of line {taken[name]}")
@@ -248,7 +250,7 @@ def _named(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
 
 
 def slug(prompt: str) -> str:
-    """Return words of `prompt` as a file name: letters and digits of any script, joined by hyphens."""
+    """Return the words of `prompt` as a file name: letters and digits of any script, joined by hyphens."""
     words = _NOT_A_WORD.sub("-", unicodedata.normalize("NFKC", prompt).casefold()).strip("-_")
     cut = words.encode()[: SLUG_CHARACTERS * 2].decode(errors="ignore")[:SLUG_CHARACTERS].strip("-_")
     return cut or "prompt"

@@ -1,6 +1,7 @@
-"""The folder a batch is made for: one JSON document per job, and its video beside it.
+"""The output folder of a batch: one JSON document per job, with its video beside it.
 
-Files are copies for people and scripts. What was sent is in the ledger; nothing here is ever asked.
+The files are copies for people and scripts. The ledger records what was submitted; these files are never
+read.
 """
 
 import os
@@ -22,13 +23,13 @@ from render_service.runtime.errors import BadInput, StorageFailed
 
 
 class BatchFolder:
-    """Where the files of a batch go; made by `prepare`."""
+    """The output folder of a batch; `prepare` creates it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def check(self, plan: Sequence[Planned], *, force: bool) -> None:
-        """Refuse a folder that cannot be written, and files that would be replaced; makes nothing."""
+        """Raise `BadInput` if the folder cannot be written or files would be replaced; creates nothing."""
         there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         if not there.is_dir():
             raise BadInput(f"--out-dir {self.path}: {there} is a file; name a folder")
@@ -36,31 +37,33 @@ class BatchFolder:
             raise BadInput(f"--out-dir {self.path}: {there} cannot be written; name another folder")
         taken = [target for target in map(self.document, plan) if target.exists()]
         if folder := next((target for target in taken if target.is_dir()), None):
-            raise BadInput(f"--out-dir {self.path}: {folder} is a folder, and would be a file; move it")
-        if taken and not force:
-            are = f"and {len(taken) - 1} more exist" if len(taken) > 1 else "exists"
             raise BadInput(
-                f"--out-dir {self.path}: {taken[0]} {are} already; "
-                "go on with that batch with --resume, name another folder, or add --force to replace it"
+                f"--out-dir {self.path}: {folder} is a folder where a file has to be written; move it"
+            )
+        if taken and not force:
+            exist = f"and {len(taken) - 1} more already exist" if len(taken) > 1 else "already exists"
+            raise BadInput(
+                f"--out-dir {self.path}: {taken[0]} {exist}; "
+                "continue that batch with --resume, name another folder, or add --force to replace it"
             )
 
     def prepare(self, plan: Sequence[Planned]) -> None:
-        """Make the folder and those inside it that entries name; `BadInput` says which cannot be made."""
+        """Create the folder and the subfolders that entries name; `BadInput` if one cannot be created."""
         for folder in dict.fromkeys([self.path, *(self.document(planned).parent for planned in plan)]):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise BadInput(
-                    f"--out-dir {self.path}: the folder {folder} cannot be made ({error.strerror}); "
+                    f"--out-dir {self.path}: the folder {folder} cannot be created ({error.strerror}); "
                     "name another"
                 ) from error
 
     def document(self, planned: Planned) -> Path:
-        """Return the file for an entry's job document."""
+        """Return the path of an entry's job document."""
         return self.path / planned.entry.out
 
     def write_all(self, members: Iterable[Member], ledger: Ledger) -> list[StorageFailed | None]:
-        """Write the jobs' documents, each whole or not at all; return what went wrong with each."""
+        """Write the job documents, each atomically; return the error of each, or None."""
         return [self._write(self.document(member.planned), member.document(ledger)) for member in members]
 
     def _write(self, target: Path, document: Json) -> StorageFailed | None:
@@ -71,7 +74,7 @@ class BatchFolder:
         except OSError as error:
             return StorageFailed(
                 f"{target}: cannot be written ({error.strerror}); the job itself is in the ledger: "
-                "make room, then go on with --resume"
+                "make room, then continue with --resume"
             )
         return None
 

@@ -1,4 +1,4 @@
-"""One entry of a batch and what became of it."""
+"""One entry of a batch and its result."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +24,12 @@ FAILURES = frozenset(
         State.ABANDONED,
     }
 )
-"""Where an entry stands that did not come to a video."""
+"""States of jobs that did not produce a video."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """An entry, its job, the error that ended it if one did, and the files copied out."""
+    """An entry with its job, the error that stopped it, if any, and the files copied out."""
 
     planned: Planned
     placed: Placed
@@ -43,19 +43,19 @@ class Member:
 
     @property
     def job(self) -> Job:
-        """Its job as it stands."""
+        """Its job in its latest known state."""
         return self.placed.job
 
     @property
     def has_failed(self) -> bool:
-        """Whether it did not come to a video."""
+        """Whether it did not produce a video."""
         return self.error is not None or self.job.state in FAILURES
 
     def at(self, job: Job) -> Self:
-        """Return the same entry with its job as it stands now."""
+        """Return the same entry with its job updated."""
         return replace(self, placed=replace(self.placed, job=job))
 
     def document(self, ledger: Ledger) -> Json:
-        """Return its job as a document, with the entry it comes from."""
+        """Return the job document, with line and files of the entry."""
         more = {"line": self.planned.entry.line, "files": [str(path) for path in self.files]}
         return job_document(self.job, ledger) | more

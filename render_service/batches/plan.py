@@ -1,9 +1,9 @@
-"""From the entries of a batch to requests that can be decided, each under a key of its own.
+"""Turn the entries of a batch into requests that can be decided, each with its own idempotency key.
 
-The key says which entry of which batch it is: the batch's name, or else the folder it is made for, and the
-number. So the ledger knows after a crash what was sent, whatever files are there. No word of a prompt is in
-it, because a key is not erasable. Everything wrong with any entry is told at once, before anything is
-recorded or sent.
+The key consists of the name of the batch, or else its output folder, and the number of the entry. After a
+crash the ledger therefore knows what was sent, whichever files exist. The key contains no part of the prompt,
+because a key cannot be erased. All problems of all entries are reported at once, before anything is recorded
+or sent.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,7 +24,7 @@ from render_service.runtime.errors import BadInput
 
 @dataclass(frozen=True)
 class Planned:
-    """An entry with the request that it asks for, and its files."""
+    """An entry with its request and files."""
 
     entry: Entry
     request: RenderRequest
@@ -40,12 +40,12 @@ def plan(
     catalog: Catalog,
     fit: Fit | None = None,
 ) -> list[Planned]:
-    """Return what the entries of the batch with the id `batch` ask for, `defaults` where they say nothing.
+    """Return the requests for the entries of the batch with the id `batch`; `defaults` fill missing values.
 
-    `BatchInvalid` has all problems.
+    `BatchInvalid` lists all problems.
 
-    A missing detail is a problem on a terminal too: --resume reads the file again, and there it belongs.
-    Images are made to match their entry's size as `fit` says, and refused where it says nothing.
+    A missing detail is a problem on a terminal too: it belongs in the file, which --resume reads again.
+    Images are fitted to the size of their entry with `fit`, and refused if they differ from it without `fit`.
     """
     read = cache(partial(_read_reference, catalog.sizes))
     planned: list[Planned] = []
@@ -72,20 +72,20 @@ def plan(
         raise BatchInvalid(name, problems)
     if not planned:
         raise BadInput(
-            f"{name}: there is no entry in it; each line is a JSON object with a prompt, or a prompt"
+            f"{name}: it contains no entries; each line is a JSON object with a prompt, or a prompt"
         )
     return planned
 
 
 def request_key(batch: str, number: int) -> str:
-    """Return the key of one entry."""
+    """Return the idempotency key of one entry."""
     return f"batch:{batch}:{number:03d}"
 
 
 def _read_reference(
     sizes: Collection[str], path: Path | None, size: str, fit: Fit | None
 ) -> tuple[ReferenceImage | None, Material]:
-    """Return an entry's image and its content; a size that is none is left to the request to refuse."""
+    """Return an entry's image and its content; an invalid size is left for `parse_request` to refuse."""
     if path is None:
         return None, NOTHING
     frame = first_frame(path, size, fit if size in sizes else None)

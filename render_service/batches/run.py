@@ -1,16 +1,17 @@
-"""A batch: many requests decided and recorded together, sent a few at a time, settled in sweeps.
+"""Run a batch: decide and record many requests together, submit them a few at a time, settle them in sweeps.
 
 1. *Enrol.* Every entry is decided and recorded, in transactions of many entries; nothing is sent yet. The
-   event ids come from the entries' keys, so the ledger itself refuses a batch that was begun before. With
-   `resume` what is there is taken up where it stands, and an entry that was changed since is refused.
+   event ids are derived from the entries' keys, so the ledger itself refuses a batch that was started before.
+   With `resume`, recorded entries continue from their current state, and a changed entry is refused.
 2. *Send*, `concurrency` at a time: each intent is durable before its call, and may share a transaction with
-   the outcome of the call before it. What the ledger knows to have been attempted is not sent again, unless
-   that attempt is known to have created nothing.
-3. *Settle*, if asked to, what was sent while the rest is being sent: `render_service.settlement.sweep`.
+   the outcome of the previous call. An entry with a recorded attempt is not sent again, unless that attempt
+   is known to have created nothing.
+3. *Settle*, with `poll`, the entries that were sent, while the rest is being sent:
+   `render_service.settlement.sweep`.
 
 A crash anywhere leaves entries decided, submitting (a video may exist; never sent again) or running; the
-same three steps with `resume` go on from there. What befalls one entry stops none of the others, unless
-`fail_fast` says so.
+same three steps with `resume` continue from there. The failure of one entry does not stop the others, unless
+`fail_fast` is set.
 """
 
 import asyncio
@@ -51,16 +52,16 @@ from render_service.submission.submit import decide, may_try_again, opening, sub
 T = TypeVar("T")
 
 TOGETHER = 100
-"""How many entries are recorded in one transaction: enough to share its cost, few enough to be short."""
+"""Entries per transaction: enough to share its cost, few enough to keep it short."""
 
 Watch = Callable[[Member], None]
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How a batch is carried out; `attempts` is per entry, after refusals that created nothing.
+    """Options of a batch; `attempts` is per entry, for retries after refusals that created nothing.
 
-    With `queue` nothing is sent: what is allowed is made due for a worker, or for `resume` one by one.
+    With `queue` nothing is sent: allowed entries are scheduled for a worker, or for `resume` one by one.
     """
 
     concurrency: int = 3
@@ -81,20 +82,20 @@ async def run_batch(
     terms: BatchOptions,
     watch: Watch | None = None,
 ) -> list[Member]:
-    """Carry out a batch and return what became of each entry, in their order.
+    """Run a batch and return the result of each entry, in their order.
 
-    `watch` is told of every entry that has changed. `BatchInvalid` lists the entries that were changed since
-    the batch was begun, `BadInput` says that it was begun before, `SettingsUnusable` what no server can be
-    reached with; all come before anything is recorded.
+    `watch` is called for every entry whose state has changed. Before anything is recorded, `BatchInvalid`
+    lists the entries that were changed since the batch was started, `BadInput` means that it was started
+    before, and `SettingsUnusable` that the settings cannot reach a server.
     """
     if not terms.queue:
         await _connect(session, plan)
-    # A crash while entries are recorded leaves the first of them decided and nothing sent: --resume records
-    # the others.
+    # A crash while entries are recorded leaves some of them decided and nothing sent: --resume records the
+    # others.
     members = await enrol(session, plan, resume=terms.resume)
     folder.prepare(plan)
-    # A crash from here on leaves each entry where its job stands: --resume sends what was never attempted,
-    # waits for what runs, and leaves to `reconcile` what was being sent.
+    # A crash from here on leaves each entry in the state of its job: --resume sends those never attempted,
+    # waits for those running, and leaves those being sent to `reconcile`.
     run = _Run(session, folder, terms, members, watch or (lambda _: None))
     if terms.queue:
         await run.queue()
@@ -106,14 +107,14 @@ async def run_batch(
 
 
 async def _connect(session: Session, plan: Sequence[Planned]) -> None:
-    """Connect to the server of every entry, which finds out what is wrong with address and key."""
+    """Connect to the server of every entry, to find errors in address and key early."""
     for name in {planned.request.profile for planned in plan}:
         async with session.connect(session.profile(name)):
             pass
 
 
 async def enrol(session: Session, plan: Sequence[Planned], *, resume: bool) -> list[Member]:
-    """Decide on every entry that is not in the ledger and record it; return all entries as they stand."""
+    """Decide and record every entry that is not in the ledger yet; return all entries with their jobs."""
     known = await asyncio.to_thread(_known, session.ledger, plan, resume=resume)
     members = {planned.entry.number: Member(planned, placed) for planned, placed in known}
     new = [planned for planned in plan if planned.entry.number not in members]
@@ -127,9 +128,9 @@ def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tup
     begun = [(planned, placed) for planned, placed in recorded if placed]
     if begun and not resume:
         raise BadInput(
-            f"this batch was begun before: {len(begun)} of its {len(plan)} entries are in the ledger; "
-            "go on with it with --resume, or begin another in another --out-dir, or with --batch NAME if "
-            "that one was begun on another machine with the same path"
+            f"this batch was started before: {len(begun)} of its {len(plan)} entries are in the ledger; "
+            "continue it with --resume, or start another in another --out-dir, or with --batch NAME if "
+            "the recorded one was started on another machine with the same path"
         )
     problems = []
     for planned, placed in begun:
@@ -139,17 +140,17 @@ def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tup
                 Problem(
                     planned.entry.line,
                     f"it is {placed.job.job_id}, recorded with another {' and another '.join(differing)}; "
-                    "put it back as it was and add what is new at the end, or name another --out-dir "
-                    "(or --batch NAME, if that is a batch of another machine with the same path)",
+                    "restore it and add new entries at the end, or name another --out-dir "
+                    "(or --batch NAME, if the recorded batch is that of another machine with the same path)",
                 )
             )
     if problems:
-        raise BatchInvalid("the batch was changed since it was begun", problems)
+        raise BatchInvalid("the batch was changed since it was started", problems)
     return begun
 
 
 async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
-    """Record request and decision of some entries in one transaction."""
+    """Record request and decision of several entries in one transaction."""
     races = Races(session.log)
     while True:
         try:
@@ -158,14 +159,14 @@ async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
             races.lost(race)
         except EventIdConflict as taken:
             raise BadInput(
-                "another process has begun this batch in between: wait for it, then go on with --resume"
+                "another process has just started this batch: wait for it, then continue with --resume"
             ) from taken
 
 
 async def _decide_and_record(session: Session, plan: Sequence[Planned]) -> list[Member]:
     under = session.in_force.rules
     placed, batches = await asyncio.to_thread(_drafted, session, plan)
-    if any(decided.under is not under for decided in placed):  # read again on the way: all by the newer ones
+    if any(decided.under is not under for decided in placed):  # rules reloaded meanwhile: decide all again
         raise PolicyReplaced
     with replaced_if_refused(session.in_force, under):
         records = iter(await session.append_together([*batches, under.unchanged], documents=under.documents))
@@ -179,7 +180,7 @@ async def _decide_and_record(session: Session, plan: Sequence[Planned]) -> list[
 
 
 def _drafted(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch]]:
-    """Decide on some entries, each after what those before it take of the budgets."""
+    """Decide several entries, each with the budgets reduced by the entries before it."""
     placed, batches = [], []
     taken = Counter[str]()
     drafted: dict[int, Draft] = {}  # by ruling; `placed` keeps all of them, so no two have one id
@@ -199,7 +200,7 @@ def _drafted(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], l
 
 
 class _Run:
-    """A batch under way: its entries as they stand, and what is done with them."""
+    """A running batch: its entries and the operations on them."""
 
     def __init__(
         self, session: Session, folder: BatchFolder, terms: BatchOptions, members: list[Member], watch: Watch
@@ -214,7 +215,7 @@ class _Run:
         self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
 
     async def send(self) -> None:
-        """Send what may be sent, `concurrency` at a time; after a failure with `fail_fast` nothing new."""
+        """Send all allowed entries, `concurrency` at a time; with `fail_fast` start none after a failure."""
         waiting = iter(range(len(self.members)))
 
         async def worker() -> None:
@@ -228,7 +229,7 @@ class _Run:
         await self._documents.finish()
 
     async def queue(self) -> None:
-        """Leave what may be sent to a worker."""
+        """Schedule the allowed entries for a worker."""
         for index, member in enumerate(self.members):
             if member.job.state is State.DECIDED:
                 await asyncio.to_thread(self._session.ledger.store.queue.schedule, member.job.job_id)
@@ -238,7 +239,7 @@ class _Run:
     async def _begin(self, group: asyncio.TaskGroup, index: int) -> None:
         """Send an entry and return when its outcome is known; with `fail_fast`, when that is recorded.
 
-        The next intent is then on its way to the ledger behind this outcome, often in one transaction.
+        The next intent then follows this outcome to the ledger, often in the same transaction.
         """
         over = asyncio.Event()
         sending = group.create_task(self._send(index, over.set))
@@ -268,7 +269,7 @@ class _Run:
         return replace(member, placed=placed)
 
     async def send_and_settle(self) -> None:
-        """Send, wait for everything that runs, keep the videos, and copy them out if that was asked for."""
+        """Send, wait for running renders, store the videos, and copy them out with `download`."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settle())
             await self.send()
@@ -312,11 +313,11 @@ class _Run:
         return replace(member, files=(copy,))
 
     async def _settled(self, member: Member, work: Awaitable[Member]) -> Member:
-        """Return what `work` makes of `member`; an error raised on purpose is kept with it."""
+        """Return the result of `work`; an expected error is recorded in the returned member."""
         try:
             return await work
         except ON_PURPOSE as error:
-            with suppress(LedgerUnusable):  # then it stays as it was last seen
+            with suppress(LedgerUnusable):  # keep its last known state
                 member = member.at(await self._session.job(member.job.job_id))
             return replace(member, error=error)
 
@@ -326,7 +327,7 @@ class _Run:
         self._documents.put(index)
 
     async def _write(self, indexes: Sequence[int]) -> Sequence[None]:
-        """Write the documents that are due, behind the work that goes on."""
+        """Write the due documents in the background."""
         due = list(dict.fromkeys(indexes))
         members = [self.members[index] for index in due]
         errors = await asyncio.to_thread(self._folder.write_all, members, self._session.ledger)
@@ -341,7 +342,7 @@ def _chunks(plan: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def counts(members: Sequence[Member]) -> dict[str, int]:
-    """Return how many entries there are, and how many in each state."""
+    """Return the number of entries, in total and by state."""
     states = [member.job.state for member in members]
     return {"entries": len(members)} | {
         state.value: states.count(state) for state in State if state in states

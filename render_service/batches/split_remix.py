@@ -1,8 +1,8 @@
-"""Several changes as several remixes, one after the other, each of the result of the last.
+"""Make several changes as a chain of remixes, each of the result of the previous one.
 
-Each is a job of its own, placed under a request key made from one key and its number; so the same split with
-the same key goes on where it stopped, and nothing is rendered twice. The first one that does not come to a
-video ends it.
+Each remix is a separate job whose request key consists of the key of the split and its number, so the same
+split with the same key continues where it stopped, and nothing is rendered twice. The first remix without a
+video ends the chain.
 """
 
 import uuid
@@ -24,12 +24,12 @@ from sora_adapter.errors import AdapterError
 UNDER_WAY = (State.RUNNING, State.COMPLETED, State.STORED)
 
 RequestFrom = Callable[[Source, str, str, str], RenderRequest]
-"""Makes a remix of a source, for a profile, with a prompt, under a request key."""
+"""Returns a remix request for a source, a profile, a prompt, and a request key."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The prompts, in order, what the remixes have in common, and the key they are made under."""
+    """The prompts in order, the fields that all remixes share, and the key of the split."""
 
     prompts: tuple[str, ...]
     fields: dict[str, str]
@@ -38,10 +38,10 @@ class Split:
 
 @dataclass
 class Progress:
-    """How far it came: a job for each prompt that was asked for, `rest` the prompts that were not done.
+    """The progress of a split: a job for each prompt that was submitted, and the remaining prompts in `rest`.
 
-    `trouble` is what kept it from waiting for the last job, as a waiting time that is over: that render goes
-    on, and so does the split with the same key.
+    `trouble` is the error that interrupted the wait for the last job, such as a timeout: that render
+    continues, and the split continues with the same key.
     """
 
     split: Split
@@ -51,15 +51,15 @@ class Progress:
 
     @property
     def rest(self) -> tuple[str, ...]:
-        """What is still to do, that of the last job included where it came to no video."""
-        done = sum(each.job.state is State.STORED for each in self.placed)
+        """The remaining prompts, including that of a last job without a video."""
+        done = sum(placed.job.state is State.STORED for placed in self.placed)
         return self.split.prompts[done:]
 
 
 def split_of(prompt: str, fields: dict[str, str], key: str | None) -> Split:
-    """Return the remixes that `prompt` and `fields` ask for; `key` None begins a new split."""
-    kept = {name: text for name, text in fields.items() if name not in FIELD_ASPECTS}
-    return Split(split_request(prompt, fields), kept, key or f"split-{uuid.uuid4().hex[:12]}")
+    """Return the split of `prompt` and `fields` into remixes; `key` None starts a new split."""
+    shared = {name: text for name, text in fields.items() if name not in FIELD_ASPECTS}
+    return Split(split_request(prompt, fields), shared, key or f"split-{uuid.uuid4().hex[:12]}")
 
 
 async def remix_one_by_one(
@@ -71,7 +71,7 @@ async def remix_one_by_one(
     interval_s: float,
     timeout_s: float,
 ) -> Progress:
-    """Make the remixes of `split`, the first of the video called `name`; return how far it came."""
+    """Make the remixes of `split`, starting from the video `name`; return the progress."""
     progress = Progress(split, last_video=name)
     for number, prompt in enumerate(split.prompts, 1):
         source, profile = await source_of(session, progress.last_video)

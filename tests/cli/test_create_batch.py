@@ -133,7 +133,7 @@ def test_bytes_that_are_no_text_are_said(sora: Any, prompts: Path) -> None:
 def test_a_file_without_entries_says_what_one_is(sora: Any, prompts: Path) -> None:
     prompts.write_text("# nothing yet\n\n")
     ended = sora(*BATCH)
-    assert (ended.code, "there is no entry in it; each line is" in ended.error) == (2, True)
+    assert (ended.code, "it contains no entries; each line is" in ended.error) == (2, True)
 
 
 def test_files_that_are_there_are_replaced_only_with_force(
@@ -144,7 +144,7 @@ def test_files_that_are_there_are_replaced_only_with_force(
     (folder / "out").mkdir()
     (folder / "out" / "001-a-fox.json").write_text("mine")
     ended = sora(*BATCH)
-    assert (ended.code, "001-a-fox.json exists already; go on" in ended.error) == (2, True)
+    assert (ended.code, "001-a-fox.json already exists; continue" in ended.error) == (2, True)
     assert sora(*BATCH, "--force").code == 0
 
 
@@ -154,7 +154,7 @@ def test_a_second_run_is_refused_and_resume_sends_nothing_twice(
     running = server()
     sora(*BATCH)
     refused = sora(*BATCH, "--force")
-    assert (refused.code, "go on with it with --resume" in refused.error) == (2, True)
+    assert (refused.code, "continue it with --resume" in refused.error) == (2, True)
     resumed = sora(*BATCH, "--resume")
     assert (resumed.code, [job["repeated"] for job in resumed.document["jobs"]]) == (0, [True, True])
     assert creates(running) == 2

@@ -86,13 +86,13 @@ def test_an_entry_may_name_its_file_with_folders() -> None:
     [
         ('a fox\n{"prompt": "an owl", "secnds": 4}', 2, "unknown key 'secnds'; did you mean 'seconds'?"),
         ('{"prompt": "a fox", "fields": {"lightning": "soft"}}', 1, "did you mean 'lighting'?"),
-        ('{"prompt": "a fox"', 1, "it is no valid JSON (Expecting ',' delimiter, where the line ends)"),
-        ('{"prompt" "a fox"}', 1, "it is no valid JSON (Expecting ':' delimiter, column 11)"),
-        ('{"prompt": "a fox"\n{"prompt": "an owl"}', 1, "it is no valid JSON"),
-        ('{"size": "1280x720"}', 1, "it has no prompt"),
-        ('{"prompt": null}', 1, "it has no prompt"),
+        ('{"prompt": "a fox"', 1, "invalid JSON (Expecting ',' delimiter, where the line ends)"),
+        ('{"prompt" "a fox"}', 1, "invalid JSON (Expecting ':' delimiter, column 11)"),
+        ('{"prompt": "a fox"\n{"prompt": "an owl"}', 1, "invalid JSON"),
+        ('{"size": "1280x720"}', 1, "the key prompt is missing"),
+        ('{"prompt": null}', 1, "the key prompt is missing"),
         ('{"prompt": 4}', 1, "prompt: expected text, found 4"),
-        ('{"prompt": "a fox",\n "prompt": "an owl"}', 1, "key 'prompt' is given twice"),
+        ('{"prompt": "a fox",\n "prompt": "an owl"}', 1, "key 'prompt' appears twice"),
         ("a fox\nnull\nan owl", 2, "expected an object or a prompt, found null"),
         ('["a fox"]', 1, "expected an object or a prompt, found a list"),
         ('{"prompt": "a fox", "fields": "soft"}', 1, "fields: expected an object, found 'soft'"),
@@ -102,7 +102,7 @@ def test_an_entry_may_name_its_file_with_folders() -> None:
         (
             '{"prompt": "a fox", "out": "a"}\n{"prompt": "an owl", "out": "A.json"}',
             2,
-            "taken by the entry in line 1",
+            "already used by the entry in line 1",
         ),
         (
             '{"prompt": "a fox", "out": "a.json/b"}\n{"prompt": "an owl", "out": "A"}',
@@ -129,7 +129,7 @@ def test_a_broken_entry_does_not_hide_the_mistakes_of_those_after_it() -> None:
         ("[\n" * 20_000, "its brackets are nested deeper than 64"),
         ('{"prompt": "' + "a" * 1_000_000 + '"}', "it has more than 1,000,000 characters"),
         ('{"prompt": [\n' + "1234,\n" * 200_000, "it has more than 1,000,000 characters"),
-        ('{"prompt": "a fox",\n' + '"x": 1,\n' * 20_000, "it is no valid JSON"),
+        ('{"prompt": "a fox",\n' + '"x": 1,\n' * 20_000, "invalid JSON"),
     ],
     ids=["nested", "objects", "lines of brackets", "long line", "long entry", "never closed"],
 )

@@ -159,7 +159,7 @@ async def test_a_batch_that_was_begun_is_not_begun_again(
     session: Session, server: SandboxServer, planned: Any, run: Any
 ) -> None:
     await run(session, planned())
-    with pytest.raises(BadInput, match="8 of its 8 entries are in the ledger; go on with it with --resume"):
+    with pytest.raises(BadInput, match="8 of its 8 entries are in the ledger; continue it with --resume"):
         await run(session, planned())
     assert creates(server) == 8
 
@@ -197,7 +197,8 @@ async def test_an_entry_that_was_changed_is_refused_with_its_line(
 ) -> None:
     await run(session, planned())
     with pytest.raises(
-        BatchInvalid, match=r"line 3: it is job_\w+, recorded with another prompt and another seconds; put"
+        BatchInvalid,
+        match=r"line 3: it is job_\w+, recorded with another prompt and another seconds; restore",
     ):
         await run(session, planned(FOXES.replace("fox 2", '{"prompt": "an owl", "seconds": 8}')), AGAIN)
     assert creates(server) == 8
