@@ -1,1 +1,1 @@
-"""Use cases for reviewers: keys, checkpoints, proofs, tiles, bundles, and checking all of them."""
+"""Use cases for auditors: create and check keys, checkpoints, proofs, tiles and bundles."""

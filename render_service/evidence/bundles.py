@@ -1,7 +1,7 @@
-"""Exporting bundles and tiles.
+"""Export bundles and tiles.
 
-A bundle is asked for, written beside the target, checked as a stranger would, then named. Tiles of the log go
-into a new folder, or extend one to what the ledger is now.
+A bundle is written to a temporary file beside the target, checked by the independent verifier, then renamed.
+Tiles of the log are written to a new folder, or extend a folder to the current ledger.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _RANGE = re.compile(r"([1-9][0-9]{0,17})\.\.([1-9][0-9]{0,17})")
 
 @dataclass(frozen=True)
 class Export:
-    """What is to go where. `key` signs a new head, `checkpoint` is one that somebody holds already."""
+    """An export to perform. `key` signs a new head; `checkpoint` is an existing one to use instead."""
 
     target: Path
     scope: Scope
@@ -56,14 +56,14 @@ class Exported:
 
 
 def scope_of(ledger: Ledger, job: str | None, positions: str | None) -> Scope:
-    """Return what is to be exported: a job, positions ``A..B``, or everything."""
+    """Return the scope of an export: a job, positions ``A..B``, or everything."""
     if job is not None:
         return Scope(job_id=ledger.job(job).job_id)
     if positions is None:
         return Scope()
-    found = _RANGE.fullmatch(positions)
+    match = _RANGE.fullmatch(positions)
     newest = ledger.head().size
-    first, last = (int(found[1]), int(found[2])) if found else (0, 0)
+    first, last = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 0 < first <= last <= newest:
         raise BadInput(
             f"--range {positions}: expected A..B with positions from 1 to {newest}, such as 1..{newest}"
@@ -72,7 +72,7 @@ def scope_of(ledger: Ledger, job: str | None, positions: str | None) -> Scope:
 
 
 def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exported:
-    """Write the bundle to ``wanted.target``, whole or not at all, once it was checked."""
+    """Write the bundle to ``wanted.target``, atomically and only after it was checked."""
     check_target(wanted.target, force=wanted.force)
     head = given_head(ledger, wanted.checkpoint) if wanted.checkpoint else tree_head(ledger, wanted.key)
     wish = Wish(
@@ -92,7 +92,7 @@ def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exporte
         _check(temporary, wanted.scope)
         size = Path(temporary).stat().st_size
         Path(temporary).replace(wanted.target)
-    except (RecursionError, ValueError) as error:  # nobody can make sense of a record, a payload, the tree
+    except (RecursionError, ValueError) as error:  # a record, a payload or the tree is damaged
         raise NotIntact(f"{wanted.scope}: {error}; `sora-ledger verify` says what is wrong") from error
     except OSError as error:
         raise StorageFailed(
@@ -106,35 +106,35 @@ def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exporte
 
 
 def build_information() -> dict[str, str]:
-    """Return with what a bundle was made."""
+    """Return the versions of the software that made a bundle."""
     try:
-        ours = version("sora-ledger")
+        own_version = version("sora-ledger")
     except PackageNotFoundError:
-        ours = "unknown"
+        own_version = "unknown"
     return {
-        "sora_ledger": ours,
+        "sora_ledger": own_version,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
     }
 
 
 def _check(path: str, scope: Scope) -> None:
-    found = verify_bundle.check_bundle(path).findings
-    if found:
-        code, position, subject, *_ = found[0]
+    findings = verify_bundle.check_bundle(path).findings
+    if findings:
+        code, position, subject, *_ = findings[0]
         where = subject if position is None else f"position {position}, {subject}"
         raise NotIntact(
-            f"{scope}: not exported, for it would not check: {code} at {where}; "
+            f"{scope}: not exported, because the bundle would fail verification: {code} at {where}; "
             "`sora-ledger verify` says what is wrong"
         )
 
 
 def _opener(assets: AssetStore) -> Callable[[Cited], IO[bytes] | None]:
-    """Return what opens a stored file if it is the one that was recorded."""
+    """Return a function that opens a stored file if its bytes match the record."""
 
     def open_asset(cited: Cited) -> IO[bytes] | None:
         for uri in uris(cited.storage_uri, cited.sha256):
-            with suppress(OSError, ServiceError):  # not there, or not what its name says
+            with suppress(OSError, ServiceError):  # missing, or its bytes do not match its name
                 file = assets.path(uri).open("rb")
                 if hashlib.file_digest(file, "sha256").hexdigest() == cited.sha256:
                     file.seek(0)
@@ -146,7 +146,7 @@ def _opener(assets: AssetStore) -> Callable[[Cited], IO[bytes] | None]:
 
 
 def check_received(path: Path, verifiers: Sequence[str], checkpoint: Path | None) -> Outcome:
-    """Check the bundle at `path` against public keys and a checkpoint held; `BadInput` if it is none."""
+    """Check the bundle at `path` against public keys and a checkpoint; `BadInput` if it is not a bundle."""
     keys = [read_key(str(read_verifier(text))) for text in verifiers]
     held = read_head(read_checkpoint(checkpoint).to_bytes()) if checkpoint else None
     try:
@@ -158,12 +158,12 @@ def check_received(path: Path, verifiers: Sequence[str], checkpoint: Path | None
 CHECKPOINT = "checkpoint"
 
 
-OURS = {CHECKPOINT, "tile"}
+TILE_NAMES = {CHECKPOINT, "tile"}
 
 
 @dataclass(frozen=True)
 class Tiled:
-    """A folder of tiles that goes up to `head`; `old_size` is what it held before."""
+    """A folder of tiles up to `head`; `old_size` is the number of records before this export."""
 
     folder: Path
     head: TreeHead
@@ -172,10 +172,10 @@ class Tiled:
 
 
 def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
-    """Write `ledger` as tiles into `folder`, or extend the tiles of it that are there."""
+    """Write `ledger` as tiles into `folder`, or extend its tiles that are already there."""
     if key is None:
         raise BadInput(
-            "tiles need a signed checkpoint: add --key FILE (`sora-ledger key new FILE` makes one)"
+            "tiles need a signed checkpoint: add --key FILE (`sora-ledger key new FILE` creates one)"
         )
     head = tree_head(ledger, key)
     there = _there(ledger, folder)
@@ -188,20 +188,24 @@ def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
         raise NotIntact(f"{error}; `sora-ledger verify` says what is wrong") from error
     except OSError as error:
         raise StorageFailed(
-            f"{folder}: cannot be written ({error.strerror}); the checkpoint there is what it was: make room"
+            f"{folder}: cannot be written ({error.strerror}); the checkpoint there is unchanged: make room"
         ) from error
     return Tiled(folder, head, old_size, written)
 
 
 def _there(ledger: Ledger, folder: Path) -> TreeHead | None:
-    """Return the head of the tiles of `ledger` in `folder`; refuse a folder of something else."""
+    """Return the head of the tiles of `ledger` in `folder`; `BadInput` if it contains something else."""
     if not folder.exists():
         return None
     if not folder.is_dir():
         raise BadInput(f"--tiles {folder}: it is a file; name a folder")
-    odd = sorted(path.name for path in folder.iterdir() if path.name not in OURS and path.name[:1] != ".")
+    odd = sorted(
+        path.name for path in folder.iterdir() if path.name not in TILE_NAMES and path.name[:1] != "."
+    )
     if odd:
-        raise BadInput(f"--tiles {folder}: it holds {odd[0]}, which is no part of a log; name a new folder")
+        raise BadInput(
+            f"--tiles {folder}: it contains {odd[0]}, which does not belong to a log; name a new folder"
+        )
     if not (folder / CHECKPOINT).exists():
         return None
     return given_head(ledger, folder / CHECKPOINT)

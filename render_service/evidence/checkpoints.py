@@ -1,4 +1,4 @@
-"""Checkpoints: signing today's tree head, comparing an old one with today's ledger, and publishing one."""
+"""Sign the current tree head, compare a checkpoint with the ledger, and publish checkpoints."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,14 +22,14 @@ from render_service.evidence.keys import read_signer
 from render_service.runtime.errors import BadInput, NotIntact, StorageFailed
 from render_service.runtime.files import read_file, write_file
 
-_ODD_HEAD = "the ledger's head is not that of its records"
+_ODD_HEAD = "the ledger's head does not match its records"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of holding a checkpoint against a ledger: `signed_by` names the keys that were checked.
+    """The result of comparing a checkpoint with a ledger; `signed_by` names the keys with valid signatures.
 
-    `trouble` is empty if the ledger goes on where the checkpoint stands; `proof` then shows it.
+    `trouble` is empty if the ledger extends the checkpoint; `proof` is then the consistency proof.
     """
 
     given: TreeHead
@@ -40,7 +40,7 @@ class Comparison:
 
 
 def read_head(path: Path) -> TreeHead:
-    """Return the checkpoint in the file at `path`, signed or not; `BadInput` if it holds none."""
+    """Return the checkpoint in the file at `path`, signed or not; `BadInput` if it contains none."""
     data = read_file(path, "checkpoint", MAX_NOTE_BYTES)
     try:
         return TreeHead.parse(data)
@@ -51,16 +51,16 @@ def read_head(path: Path) -> TreeHead:
 
 
 def tree_head(ledger: Ledger, key: Path | None, size: int | None = None) -> TreeHead:
-    """Return the head of `ledger`, or that of its first `size` records, signed if there is a `key`.
+    """Return the head of `ledger`, or of its first `size` records, signed if a `key` is given.
 
-    `NotIntact` if the head is not that of the stored hashes: a log signs nothing it could not prove later.
+    `NotIntact` if the head does not match the stored hashes: a log must not sign what it cannot prove later.
     """
     newest = ledger.head().size
     if size is not None and not 0 <= size <= newest:
         raise BadInput(f"size {size}: the ledger has {newest} records; name a size from 0 to {newest}")
     head = head_of(ledger, [read_signer(key)] if key else [], size)
     if key and head.checkpoint.root != _stored_root(ledger, head.checkpoint.size):
-        raise NotIntact(f"{_ODD_HEAD}, so it is not signed: `sora-ledger verify` says more")
+        raise NotIntact(f"{_ODD_HEAD}, so it is not signed: `sora-ledger verify` has details")
     return head
 
 
@@ -72,7 +72,7 @@ def _stored_root(ledger: Ledger, size: int) -> bytes | None:
 
 
 def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> Comparison:
-    """Say whether `ledger` goes on where `given` stands, and who of `verifiers` signed that."""
+    """Return whether `ledger` extends the checkpoint `given`, and which of `verifiers` signed it."""
     now = head_of(ledger)
     trouble: list[str] = []
     signed_by: list[str] = []
@@ -87,7 +87,7 @@ def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> C
             f"this ledger is {now.checkpoint.origin}"
         )
     if now.checkpoint.root != _stored_root(ledger, now.checkpoint.size):
-        trouble.append(f"head: {_ODD_HEAD}; `sora-ledger verify` says more")
+        trouble.append(f"head: {_ODD_HEAD}; `sora-ledger verify` has details")
     try:
         proof = _extension(ledger, given.checkpoint, now.checkpoint)
     except ProofInvalid as error:
@@ -96,51 +96,55 @@ def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> C
 
 
 def given_head(ledger: Ledger, path: Path) -> TreeHead:
-    """Return the checkpoint in `path` to prove things by.
+    """Return the checkpoint in `path` as the basis of proofs.
 
-    `BadInput` if it is of another log; `NotIntact` if this ledger does not go on from it.
+    `BadInput` if it belongs to another log; `NotIntact` if this ledger does not extend it.
     """
-    found = compare(ledger, read_head(path), [])
-    if found.trouble:
-        another = found.given.checkpoint.origin != found.now.checkpoint.origin
+    comparison = compare(ledger, read_head(path), [])
+    if comparison.trouble:
+        another = comparison.given.checkpoint.origin != comparison.now.checkpoint.origin
         raise (BadInput if another else NotIntact)(
-            f"checkpoint {path}: nothing of this ledger can be proved by it: {'; '.join(found.trouble)}"
+            f"checkpoint {path}: it cannot prove anything about this ledger: {'; '.join(comparison.trouble)}"
         )
-    return found.given
+    return comparison.given
 
 
 def replacing(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:
-    """Return what may be published in place of `there`, a checkpoint that the ledger extends.
+    """Return the bytes that may replace `there`, a published checkpoint that the ledger extends.
 
-    It is `head`, and where both have one size also the signatures that were added to what is there, such as
-    those of witnesses. `BadInput` if `there` is something else; `NotIntact` if the ledger is not what was
-    published.
+    The result is `head`; if both have the same size, it includes the signatures that were added to the
+    published one, such as those of witnesses. `BadInput` if `there` is not a checkpoint; `NotIntact` if the
+    ledger does not extend it.
     """
     try:
         published = TreeHead.parse(there)
     except CheckpointInvalid:
-        raise BadInput("--publish: what is there is no checkpoint, and is kept; name another place") from None
+        raise BadInput(
+            "--publish: the target is not a checkpoint and was not replaced; name another target"
+        ) from None
     trouble = compare(ledger, published, []).trouble
     if trouble:
         raise NotIntact(
-            f"--publish: the checkpoint there is kept, for this ledger does not go on from it: "
+            f"--publish: the checkpoint there was not replaced, because this ledger does not extend it: "
             f"{'; '.join(trouble)}"
         )
     return cosigned(head, published, "--publish").to_bytes()
 
 
 def cosigned(head: TreeHead, there: TreeHead, what: str) -> TreeHead:
-    """Return `head` with the signatures of the same checkpoint `there`; `BadInput` if one would be lost."""
+    """Return `head` with the signatures of `there`, the same checkpoint; `BadInput` if one would be lost."""
     same = (there.checkpoint.origin, there.checkpoint.size) == (head.checkpoint.origin, head.checkpoint.size)
     if same and there.note and there.checkpoint.extensions:
         raise BadInput(
-            f"{what}: the checkpoint there is of this size and has lines besides origin, size and root, so "
-            "its signatures would be lost: it is kept; name another place"
+            f"{what}: the checkpoint there has the same size and extension lines, so its signatures would be "
+            "lost: it was not replaced; name another target"
         )
     try:
         return head.with_signatures_of(there)
     except CheckpointInvalid as error:
-        raise BadInput(f"{what}: the checkpoint there is kept: {error}; name another place") from None
+        raise BadInput(
+            f"{what}: the checkpoint there was not replaced: {error}; name another target"
+        ) from None
 
 
 def _extension(ledger: Ledger, old: Checkpoint, new: Checkpoint) -> list[bytes]:
@@ -150,28 +154,26 @@ def _extension(ledger: Ledger, old: Checkpoint, new: Checkpoint) -> list[bytes]:
         )
     if old.size == 0:
         if old.root != EMPTY_ROOT:
-            raise ProofInvalid(
-                "root: the checkpoint says that nothing was recorded, with the root of something"
-            )
+            raise ProofInvalid("root: the checkpoint has size 0, but not the root of an empty log")
         return []
     proof = consistency_proof(ledger.store, old.size, new.size)
     try:
         verify_consistency(old.size, new.size, proof, old.root, new.root)
     except ProofInvalid:
-        found = root_at(ledger.store, old.size)
+        current = root_at(ledger.store, old.size)
         raise ProofInvalid(
-            f"root: at {old.size} records this ledger has {found.hex()}, the checkpoint "
-            f"{old.root.hex()}: something among the first {old.size} records is not what it was"
+            f"root: at {old.size} records this ledger has {current.hex()}, the checkpoint "
+            f"{old.root.hex()}: the first {old.size} records were changed"
         ) from None
     return proof
 
 
 def publish(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:
-    """Put `data` at `target`, whole or not at all; return where that is as a URI, and what was put there.
+    """Write `data` to `target`, atomically; return the URI of the target, and the bytes written.
 
     `target` is a path, ``file:///path``, ``s3://bucket/key``, ``gs://bucket/key`` or
-    ``az://container/key``; credentials come from where the provider's own tools find them. Where something
-    is there already, `replacing` gets it and returns what to put in its place, or raises why not.
+    ``az://container/key``; credentials come from the usual environment of the provider. If the target exists,
+    `replacing` is called with its content and returns the bytes to write, or raises.
     """
     if "://" not in target:
         return _to_file(Path(target), data, replacing)
@@ -195,15 +197,17 @@ def _to_file(path: Path, data: bytes, replacing: Callable[[bytes], bytes]) -> tu
 
 
 def _to_store(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:
-    import obstore  # only who publishes to one
+    import obstore  # slow to load, needed only for buckets
     from obstore.exceptions import BaseError
 
     store, key = store_and_key(target)
     try:
-        with suppress(FileNotFoundError):  # nothing is there yet
+        with suppress(FileNotFoundError):  # nothing published yet
             data = replacing(bytes(obstore.get_range(store, key, start=0, length=MAX_NOTE_BYTES)))
         obstore.put(store, key, data)
     except (BaseError, OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise StorageFailed(f"--publish {target}: {first}; check bucket, rights and credentials") from error
+        raise StorageFailed(
+            f"--publish {target}: {first}; check bucket, permissions and credentials"
+        ) from error
     return target, data

@@ -1,4 +1,4 @@
-"""Signing keys in files that only their owner can read, and the public keys others check with."""
+"""Signing keys, in files that only their owner can read, and public keys for verification."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ _FOREIGN = {
 
 
 def new_key(path: Path, name: str) -> Verifier:
-    """Make an Ed25519 key that signs as `name`, in a new file of mode 0600; return its public half."""
+    """Create an Ed25519 key that signs as `name`, in a new file of mode 0600; return its public key."""
     try:
         signer = Signer.generate(name)
     except CheckpointInvalid as error:
@@ -30,9 +30,9 @@ def new_key(path: Path, name: str) -> Verifier:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, OWNER_ONLY)
     except FileExistsError:
-        raise BadInput(f"key file {path}: it exists already and is kept; name another") from None
+        raise BadInput(f"key file {path}: it already exists and is never replaced; name another") from None
     except OSError as error:
-        raise StorageFailed(f"key file {path}: cannot be made ({error.strerror}); name another") from error
+        raise StorageFailed(f"key file {path}: cannot be created ({error.strerror}); name another") from error
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(signer.secret() + "\n")
@@ -47,32 +47,34 @@ def new_key(path: Path, name: str) -> Verifier:
 
 
 def read_signer(path: Path) -> Signer:
-    """Return the signing key in the file at `path`; an error never repeats any of it."""
+    """Return the signing key in the file at `path`; errors never contain any part of it."""
     text = _key_text(path, "signing key")
     if not text.startswith("PRIVATE+KEY+") and _is_verifier(text):
         raise BadInput(
-            f"signing key {path}: this is a public key, which only checks; name the file of `key new`"
+            f"signing key {path}: this is a public key, which cannot sign; name the file that `key new` wrote"
         )
     try:
         signer = Signer.parse(text)
     except CheckpointInvalid as error:
-        said = str(error).removeprefix("signing key: ")
-        raise BadInput(f"signing key {path}: {said}; `sora-ledger key new FILE` makes one") from None
+        detail = str(error).removeprefix("signing key: ")
+        raise BadInput(f"signing key {path}: {detail}; `sora-ledger key new FILE` creates one") from None
     if path.stat().st_mode & OTHERS:
-        raise BadInput(f"signing key {path}: others may read it; `chmod 600 {path}`, or make a new one")
+        raise BadInput(
+            f"signing key {path}: other users can read it; run `chmod 600 {path}`, or create a new one"
+        )
     return signer
 
 
-def read_verifier(given: str) -> Verifier:
-    """Return a public key from its text, from a file that holds it, or from the file of a signing key."""
-    path = Path(given)
-    text = _key_text(path, "verifier key") if "+" not in given or path.is_file() else given.strip()
+def read_verifier(value: str) -> Verifier:
+    """Return a public key from its text, from a file that contains it, or from a signing key file."""
+    path = Path(value)
+    text = _key_text(path, "verifier key") if "+" not in value or path.is_file() else value.strip()
     try:
         return Signer.parse(text).verifier if text.startswith("PRIVATE+KEY+") else Verifier.parse(text)
     except CheckpointInvalid as error:
-        where = f"verifier key {path}" if text != given.strip() else "--verifier"
-        said = str(error).removeprefix("verifier key: ")
-        raise BadInput(f"{where}: {said}; `sora-ledger key show FILE` prints one") from None
+        where = f"verifier key {path}" if text != value.strip() else "--verifier"
+        detail = str(error).removeprefix("verifier key: ")
+        raise BadInput(f"{where}: {detail}; `sora-ledger key show FILE` prints one") from None
 
 
 def _is_verifier(text: str) -> bool:
@@ -89,9 +91,9 @@ def _key_text(path: Path, what: str) -> str:
         if data.lstrip().startswith(beginning):
             raise BadInput(
                 f"{what} {path}: expected an Ed25519 key in signed-note form, found {kind}; "
-                "`sora-ledger key new FILE` makes one"
+                "`sora-ledger key new FILE` creates one"
             )
     try:
         return data.decode().strip()
     except UnicodeDecodeError:
-        raise BadInput(f"{what} {path}: expected one line of text, found other bytes") from None
+        raise BadInput(f"{what} {path}: expected one line of text, found binary data") from None

@@ -1,4 +1,4 @@
-"""Making proofs from a ledger, and checking them without one."""
+"""Create proofs from a ledger, and check them without one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ Proof = InclusionProof | ConsistencyProof
 
 @dataclass(frozen=True)
 class Checked:
-    """What a proof was found to show; `trouble` is empty if it shows it."""
+    """The result of checking a proof; `trouble` is empty if the proof is valid."""
 
     proof: Proof
     signed_by: list[str] = field(default_factory=list)
@@ -35,7 +35,7 @@ def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path |
     if record.position > head.checkpoint.size:
         raise BadInput(
             f"position {record.position}: the checkpoint {checkpoint} ends at {head.checkpoint.size}; "
-            "prove it by a newer one"
+            "use a newer checkpoint"
         )
     try:
         edge = ledger.store.head()
@@ -49,7 +49,7 @@ def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path |
 def prove_consistency(
     ledger: Ledger, sizes: tuple[int, int], key: Path | None, checkpoint: Path | None
 ) -> ConsistencyProof:
-    """Prove that the first `sizes[0]` records of the ledger are the beginning of the first `sizes[1]`."""
+    """Prove that the log of size `sizes[1]` extends the log of size `sizes[0]`."""
     old, new = sizes
     if not 0 <= old <= new:
         raise BadInput(f"--consistency {old} {new}: expected two sizes, 0 <= OLD <= NEW")
@@ -63,20 +63,20 @@ def prove_consistency(
 
 
 def read_proof(path: Path) -> Proof:
-    """Return the proof in the file at `path`; `BadInput` if it holds none."""
+    """Return the proof in the file at `path`; `BadInput` if it contains none."""
     data = read_file(path, "proof", MAX_PROOF_BYTES)
     try:
         if data.startswith(b"old "):
             return ConsistencyProof.parse(data)
         return InclusionProof.parse(data)
     except ProofInvalid as error:
-        raise BadInput(f"proof {path}: {error}; `sora-ledger prove` makes one ({VERSION})") from None
+        raise BadInput(f"proof {path}: {error}; `sora-ledger prove` creates one ({VERSION})") from None
 
 
 def check_proof(
     proof: Proof, record: Path | None, old_checkpoint: Path | None, verifiers: Sequence[Verifier]
 ) -> Checked:
-    """Say whether `proof` shows what it claims, of `record` or from `old_checkpoint` on."""
+    """Check `proof`, an inclusion proof of `record` or a consistency proof from `old_checkpoint`."""
     trouble: list[str] = []
     if isinstance(proof, InclusionProof):
         shown = _shown(proof, record)
@@ -101,7 +101,9 @@ def check_proof(
 def _consistency_trouble(proof: ConsistencyProof, old: TreeHead) -> list[str]:
     trouble = []
     if old.checkpoint.origin != proof.head.checkpoint.origin:
-        trouble.append(f"origin: {old.checkpoint.origin} and {proof.head.checkpoint.origin} are two logs")
+        trouble.append(
+            f"origin: {old.checkpoint.origin} and {proof.head.checkpoint.origin} are different logs"
+        )
     if old.checkpoint.size != proof.old_size:
         trouble.append(
             f"size: the checkpoint has {old.checkpoint.size}, the proof begins at {proof.old_size}"
@@ -135,11 +137,11 @@ def _shown(proof: InclusionProof, record: Path | None) -> bytes:
     if record is not None:
         return read_file(record, "record", RECORD_LIMIT_BYTES)
     if proof.record is None:
-        raise BadInput("this proof does not hold its record: name the file that does with --record")
+        raise BadInput("this proof does not contain its record: name the record file with --record")
     return proof.record
 
 
 def _old_head(path: Path | None) -> TreeHead:
     if path is None:
-        raise BadInput("a consistency proof begins at a checkpoint: name its file with --against")
+        raise BadInput("a consistency proof starts at a checkpoint: name its file with --against")
     return read_head(path)

@@ -1,4 +1,4 @@
-"""``verify`` with everything it can be asked: all or what is new, against a checkpoint, stored files too."""
+"""``verify`` with its options: everything or only new records, against a checkpoint, with stored files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from render_service.runtime.files import read_file
 from render_service.runtime.settings import Settings
 
 _REWRITTEN = ("HEAD_", "CHECKPOINT_")
-"""What is found where a first record does not belong to the tree, or to the one that somebody held."""
+"""Findings of a rewritten ledger: its first record is not in its tree, or not in that of the checkpoint."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What to check besides the record itself."""
+    """Options of a verification."""
 
     against: Path | None = None
     verifiers: Sequence[str] = ()
@@ -33,7 +33,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Checked:
-    """The report, where it begins, the checkpoint it was held against, its signers, the files read."""
+    """The report, its first position, the checkpoint it was checked against, its signers, the files read."""
 
     report: Report
     since: int | None = None
@@ -43,9 +43,9 @@ class Checked:
 
 
 def check(settings: Settings, asked: Asked) -> Checked:
-    """Check the ledger of `settings`; `BadInput` if what it is to be held against is no checkpoint.
+    """Verify the ledger of `settings`; `BadInput` if the file to check it against is not a checkpoint.
 
-    `NewerFormat` if it is of a format that is not known here, unless it was made that by rewriting it.
+    `NewerFormat` if the format of the ledger is newer than this version, unless the ledger was rewritten.
     """
     held = _held(asked.against) if asked.against else None
     keys = [read_key(str(read_verifier(text))) for text in asked.verifiers]
@@ -72,7 +72,7 @@ def check(settings: Settings, asked: Asked) -> Checked:
 
 
 def _newer_format(settings: Settings) -> NewerFormat | None:
-    """Return why the rules known here may not be the ledger's; raise why there is no ledger to read."""
+    """Return the error if the format of the ledger is newer; raise if there is no readable ledger."""
     try:
         open_ledger(settings.ledger_url).close()
     except NewerFormat as newer:
@@ -81,9 +81,9 @@ def _newer_format(settings: Settings) -> NewerFormat | None:
 
 
 def _beginning(settings: Settings, since: int, held: Head | None) -> int | None:
-    """Return `since`; None, for everything, where the ledger does not reach as far as the checkpoint says.
+    """Return `since`, or None (verify everything) if the ledger is shorter than the checkpoint.
 
-    A tail that was cut is a finding, and must not look like a position that somebody mistyped.
+    A truncated ledger is a finding, and must not be reported as an invalid position.
     """
     with open_snapshot(settings.ledger_url) as snapshot:
         if since > 0 and next(iter(snapshot.events(since - 1)), None):
@@ -105,7 +105,7 @@ def _held(path: Path) -> Head:
 
 
 class _Digests:
-    """Reads what a record says was stored."""
+    """A function that returns the digest of the stored file that a record names."""
 
     def __init__(self, assets: AssetStore) -> None:
         self._assets = assets
@@ -115,6 +115,6 @@ class _Digests:
         there = next(filter(None, found), None)
         if there is None:
             return None
-        if file.bytes not in (None, there.bytes):  # so no more is read than was recorded
+        if file.bytes not in (None, there.bytes):  # never read more bytes than were recorded
             return f"{there.bytes} bytes, not {file.bytes}"
         return there.place.digest(there.name)

@@ -1,1 +1,1 @@
-"""Keeping a ledger: create, check, back up, copy, erase."""
+"""Create, check, back up, restore and copy a ledger, and erase private text."""

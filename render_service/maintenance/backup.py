@@ -1,8 +1,8 @@
-"""Backups: one file that holds a whole ledger of one moment, and a ledger made from such a file.
+"""Back up a ledger to one file, a consistent snapshot, and restore a ledger from such a file.
 
-Of a ledger in a file it is a file of the same kind, of one on PostgreSQL an archive of ``pg_dump``. What is
-restored is verified before anybody relies on it. Backups keep private text that is erased afterwards, and
-no stored files.
+The backup of a ledger file is a file of the same kind, that of a ledger on PostgreSQL an archive of
+``pg_dump``. A restored ledger is verified before it is used. Backups contain private text that was erased
+after the backup, and no stored files.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that was made, and the head of the ledger in it."""
+    """A completed backup, and the head of the ledger in it."""
 
     ledger: str
     file: str
@@ -40,22 +40,22 @@ class Backup:
     root: str
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the backup as a JSON object."""
         return asdict(self)
 
 
 def back_up(url: str, file: Path, progress: Progress) -> Backup:
     """Write the ledger at `url` to the new file `file`."""
     if file.exists():
-        raise BadInput(f"{file}: it exists already, and a backup replaces nothing: name a new file")
+        raise BadInput(f"{file}: it already exists, and a backup replaces nothing: name a new file")
     if not file.parent.is_dir():
         raise BadInput(f"{file}: the folder {file.parent} does not exist; create it first")
     path = file_of(url)
-    with open_ledger(url):  # says what is wrong if there is no ledger
+    with open_ledger(url):  # raises if there is no readable ledger
         pass
     if path is None:
         return _dump(url, file)
-    # A crash leaves at most a temporary file, never a part under this name: the same command begins again.
+    # A crash leaves at most a temporary file, never a partial backup: the same command starts again.
     copy_file(path, file, progress, check=lambda _: True)
     with open_ledger(str(file)) as ledger:
         head = ledger.head()
@@ -72,13 +72,13 @@ def _dump(url: str, file: Path) -> Backup:
 
 
 def restore(file: Path, url: str, progress: Progress) -> "Report":
-    """Make a ledger at `url`, where there is none, from the backup `file`; return what verifying it found.
+    """Restore the backup `file` to a new ledger at `url`; return the report of its verification.
 
-    A file with findings becomes no ledger in a file; on PostgreSQL it is there to be looked at.
+    A backup with findings does not become a ledger file; on PostgreSQL the restored ledger can be inspected.
     """
     kind, path = _kind(file), file_of(url)
     if path is not None and path.exists():
-        raise LedgerUnusable(f"ledger {path}: it is there already; a backup replaces nothing: name another")
+        raise LedgerUnusable(f"ledger {path}: it already exists, and a backup replaces nothing: name another")
     if kind == POSTGRES_MAGIC:
         return _from_archive(file, url)
     if path is None:
@@ -91,18 +91,18 @@ def _kind(file: Path) -> bytes:
         with file.open("rb") as opened:
             start = opened.read(len(SQLITE_MAGIC))
     except OSError as error:
-        raise BadInput(f"backup {file}: it cannot be read ({error.strerror})") from error
+        raise BadInput(f"backup {file}: cannot be read ({error.strerror})") from error
     for magic in (SQLITE_MAGIC, POSTGRES_MAGIC):
         if start.startswith(magic):
             return magic
-    raise BadInput(f"backup {file}: expected a file of `sora-ledger backup`, which this is not")
+    raise BadInput(f"backup {file}: expected a file that `sora-ledger backup` wrote")
 
 
 def _from_archive(file: Path, url: str) -> "Report":
     if file_of(url) is not None:
         raise BadInput(
             f"backup {file}: it is an archive of PostgreSQL, and {label_of(url)} is a file: restore it to a "
-            "database, then `sora-ledger copy` makes a file of it"
+            "database, then `sora-ledger copy` copies it to a file"
         )
     from ledger.store.postgres.backup import restore as put
     from ledger.store.postgres.connection import Place  # only the store in use is loaded
@@ -114,7 +114,7 @@ def _from_archive(file: Path, url: str) -> "Report":
 def _from_file_to_server(file: Path, url: str, progress: Progress) -> "Report":
     report = _verified(str(file))
     if report.clean:
-        # A crash here leaves the beginning of the backup: `sora-ledger copy` of the file goes on with it.
+        # A crash here leaves the first part of the backup: `sora-ledger copy` of the file completes it.
         copy_ledger(str(file), url, progress)
         return _verified(url)
     return report
@@ -130,8 +130,8 @@ def _from_file(file: Path, path: Path, progress: Progress) -> "Report":
     try:
         make_folders(path.parent)
     except OSError as error:
-        raise LedgerUnusable(f"ledger {path}: its folder cannot be made ({error.strerror})") from error
-    # A crash leaves at most a temporary file, and no ledger: the same command begins again.
+        raise LedgerUnusable(f"ledger {path}: its folder cannot be created ({error.strerror})") from error
+    # A crash leaves at most a temporary file, and no ledger: the same command starts again.
     copy_file(file, path, progress, check)
     return reports[0]
 

@@ -1,10 +1,10 @@
-"""Moving a ledger to another store: the same rows, the same bodies and documents, the same root.
+"""Copy a ledger to another store: the same rows, the same bodies and documents, the same root.
 
-The source is read at one moment, so what is copied is a whole ledger however fast the source grows. Rows go
-in order, a thousand to a transaction: what a copy leaves behind that was stopped at any line, by Ctrl-C or
-``kill -9``, is the beginning of the ledger, and the next one goes on from its end. Documents go first, so no
-row names one that is not there. Job rows, holds and tiles follow from the rows; leases and due times, which
-are no part of the record, stay behind, and so do stored files.
+The source is read in one snapshot, so the copy is a consistent ledger however fast the source grows. Rows are
+copied in order, a thousand per transaction: a copy that is interrupted anywhere, by Ctrl-C or ``kill -9``,
+leaves a prefix of the ledger, and the next run continues at its end. Documents are copied first, so no row
+names a missing one. Job rows, holds and tiles are derived from the rows. Leases and due times, which are not
+part of the record, and stored files are not copied.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from ledger.verify.checks import Snapshot
 
 STEP = 1_000
-"""How many rows go between two reports of progress."""
+"""Rows between two progress reports."""
 
 Progress = Callable[[int, int], object]
-"""Is told how many records are there, and how many there will be."""
+"""Called with the number of records copied so far and in total."""
 
 Row = tuple[StoredRow, Sequence[PrivateBody]]
 
 
 @dataclass(frozen=True)
 class Copy:
-    """What a copy came to: `copied` records were new there, `grown` came to the source meanwhile."""
+    """The result: `copied` records were new in the target; `grown` were added to the source meanwhile."""
 
     source: str
     target: str
@@ -47,15 +47,15 @@ class Copy:
     grown: int
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the result as a JSON object."""
         return asdict(self)
 
 
 def copy_ledger(source_url: str, target_url: str, progress: Progress) -> Copy:
-    """Copy the ledger at `source_url` to `target_url`, or go on; `LedgerUnusable` if that holds another."""
+    """Copy a ledger to `target_url`, or continue a copy; `LedgerUnusable` if that is another ledger."""
     _refuse_itself(source_url, target_url)
     with closing(open_store(source_url, read_only=True)) as source, open_snapshot(source_url) as snapshot:
-        source.head()  # says what is wrong with one that cannot be read
+        source.head()  # raises if the source cannot be read
         tree = Frontier.from_bytes(*snapshot.head())
         if tree.size == 0:
             raise LedgerUnusable(f"ledger {label_of(source_url)}: it has no records; nothing was copied")
@@ -63,7 +63,7 @@ def copy_ledger(source_url: str, target_url: str, progress: Progress) -> Copy:
             begun = _common(source, tree.size, target, (label_of(source_url), label_of(target_url)))
             documents = _documents(snapshot, target)
             rows = _reporting(_rows(snapshot, begun), begun, tree.size, progress)
-            # A crash here leaves the beginning of the source, a ledger of its own: the same command goes on.
+            # A crash here leaves a prefix of the source, itself a valid ledger: the same command continues.
             copied = target.import_rows(rows)
             _compare(tree, target.head(), label_of(target_url))
         grown = source.head().size - tree.size
@@ -82,16 +82,16 @@ def _refuse_itself(source_url: str, target_url: str) -> None:
     source, target = file_of(source_url), file_of(target_url)
     same_file = source and target and source.resolve() == target.resolve()
     if same_file or source_url == target_url:
-        raise BadInput(f"ledger {label_of(target_url)}: it is source and target: name another target")
+        raise BadInput(f"ledger {label_of(target_url)}: source and target are the same: name another target")
 
 
 def _common(source: EventStore, size: int, target: EventStore, names: tuple[str, str]) -> int:
-    """Return how many records are there already; they have to be the beginning of the source."""
+    """Return the number of records in the target, which must be a prefix of the source."""
     there = target.head().size
     common = min(size, there)
     if root_at(source, common) != root_at(target, common):
         raise LedgerUnusable(
-            f"ledger {names[1]}: it holds {there} records of another ledger than {names[0]}, "
+            f"ledger {names[1]}: it contains {there} records of a ledger other than {names[0]}, "
             "so nothing was copied: name an empty database or a new file"
         )
     if there > size:
@@ -103,7 +103,7 @@ def _common(source: EventStore, size: int, target: EventStore, names: tuple[str,
 
 
 def _documents(snapshot: "Snapshot", target: EventStore) -> int:
-    """Copy the documents that are missing; return how many those were."""
+    """Copy the missing documents; return their number."""
     missing = [
         Document(_bytes(body, f"document {sha256}"))
         for sha256, body in snapshot.documents()
@@ -115,7 +115,7 @@ def _documents(snapshot: "Snapshot", target: EventStore) -> int:
 
 
 def _rows(snapshot: "Snapshot", after: int) -> Iterator[Row]:
-    """Yield the rows after position `after`, each with the bodies that are still there."""
+    """Yield the rows after position `after`, each with its bodies that were not erased."""
     bodies = snapshot.bodies(after)
     body = next(bodies, None)
     for position, *_, record, payload, leaf in snapshot.events(after):
@@ -128,16 +128,16 @@ def _rows(snapshot: "Snapshot", after: int) -> Iterator[Row]:
 
 
 def _bytes(stored: object, what: str) -> bytes:
-    """Return what a column of bytes holds; SQLite lets it hold anything."""
+    """Return a value of a bytes column, checked because SQLite stores any type."""
     if not isinstance(stored, bytes):
-        raise LedgerUnusable(f"{what} of the source is damaged: `sora-ledger verify` says how")
+        raise LedgerUnusable(f"{what} of the source is damaged: `sora-ledger verify` has details")
     return stored
 
 
 def _text(stored: str | bytes) -> str:
     text = stored.decode(errors="surrogateescape") if isinstance(stored, bytes) else stored
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise LedgerUnusable("a private text of the source is damaged: `sora-ledger verify` says which")
+        raise LedgerUnusable("a private text of the source is damaged: `sora-ledger verify` has details")
     return text
 
 

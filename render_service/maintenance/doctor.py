@@ -1,7 +1,7 @@
-"""Is everything here that a render needs? Each thing is looked at for itself, and costs nothing.
+"""Check everything that a render needs, without cost.
 
-A check never raises for what it finds: it says what is wrong and what to do. What depends on something that
-is wrong already is skipped. No key is ever part of what is said, and nothing is left behind.
+Each check is independent and never raises for a problem: it reports the problem and the next step. A check
+that depends on a failed one is skipped. Findings never contain a key, and the checks leave no files.
 """
 
 import os
@@ -40,7 +40,7 @@ GIGABYTE = 1 << 30
 
 
 class Found(StrEnum):
-    """How a check ended."""
+    """The result of a check."""
 
     OK = "ok"
     WRONG = "wrong"
@@ -49,7 +49,7 @@ class Found(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked; `fix` is the next step where it is wrong."""
+    """The finding of one check; `fix` is the next step if something is wrong."""
 
     check: str
     found: Found
@@ -57,14 +57,14 @@ class Finding:
     fix: str | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the finding as a JSON object."""
         return asdict(self) | {"found": self.found.value}
 
 
 async def checkup(
     settings: Settings, trace: Trace, *, asks: bool = True, even_if_retired: bool = False
 ) -> AsyncIterator[Finding]:
-    """Yield one finding after the other; with `asks` False no server is asked and no sandbox started."""
+    """Yield the finding of each check; with `asks` False no server is contacted and no sandbox started."""
     named = _profile(settings)
     yield named
     usable = (
@@ -74,9 +74,9 @@ async def checkup(
     yield key
     url = address(settings, usable.name) if usable else ""
     if not asks or usable is None or key.found is Found.WRONG:
-        why = f"{url or 'the server'} was not asked" + ("" if asks else " (dry run)")
+        why = f"{url or 'the server'} was not contacted" + ("" if asks else " (dry run)")
         yield Finding("server", Found.SKIPPED, why)
-        yield Finding("clock", Found.SKIPPED, "compared with the server's, which was not asked")
+        yield Finding("clock", Found.SKIPPED, "needs the time of the server, which was not contacted")
     else:
         server, their_time = await _server(settings, trace, usable, url)
         yield server
@@ -105,22 +105,22 @@ def _profile(settings: Settings) -> Finding:
 
 def _key(settings: Settings, chosen: Profile | None, *, even_if_retired: bool) -> Finding:
     if chosen is None:
-        return Finding("key", Found.SKIPPED, "which key is needed depends on the profile")
+        return Finding("key", Found.SKIPPED, "depends on the profile")
     try:
         usable_profile(settings, chosen.name, even_if_retired=even_if_retired)
     except ServiceError as error:
         first, *rest = str(error).splitlines()
-        return Finding("key", Found.WRONG, first, "\n".join(rest).strip() or "take another --profile")
+        return Finding("key", Found.WRONG, first, "\n".join(rest).strip() or "use another --profile")
     if settings.api_key and chosen.name != SANDBOX:
         return Finding("key", Found.OK, f"{chosen.key_variable} is set")
-    return Finding("key", Found.OK, f"profile {chosen.name} needs none")
+    return Finding("key", Found.OK, f"profile {chosen.name} needs no key")
 
 
 async def _server(
     settings: Settings, trace: Trace, chosen: Profile, url: str
 ) -> tuple[Finding, datetime | None]:
     try:
-        with tempfile.TemporaryDirectory() as folder:  # where the embedded sandbox keeps its state meanwhile
+        with tempfile.TemporaryDirectory() as folder:  # temporary state of the embedded sandbox
             apart = replace(settings, data_folder=Path(folder))
             async with connection(apart, trace, chosen) as client:
                 their_time = await client.ping()
@@ -133,12 +133,12 @@ async def _server(
 
 def _clock(theirs: datetime | None, ours: datetime) -> Finding:
     if theirs is None:
-        return Finding("clock", Found.SKIPPED, "the server did not say what time it is")
+        return Finding("clock", Found.SKIPPED, "the server did not send its time")
     skew_s = round((ours - theirs).total_seconds())
     if abs(skew_s) <= MOST_SKEW_S:
         return Finding("clock", Found.OK, f"within {MOST_SKEW_S} s of the server's")
     where = "ahead of" if skew_s > 0 else "behind"
-    fix = "set the clock of this machine (timedatectl set-ntp true): webhooks and expiry go by it"
+    fix = "set the clock of this machine (timedatectl set-ntp true): webhooks and expiry depend on it"
     return Finding("clock", Found.WRONG, f"{abs(skew_s)} s {where} the server's", fix)
 
 
@@ -149,7 +149,7 @@ def _ledger(settings: Settings) -> Finding:
         return Finding("ledger", Found.WRONG, str(error), "name another with --ledger or SORA_LEDGER_URL")
     path = settings.ledger_path.absolute() if settings.ledger_path else None
     if path is not None and not path.exists():
-        return _writable("ledger", path, "there is none yet; the first `create` begins it")
+        return _writable("ledger", path, "no ledger yet; the first `create` creates it")
     where = str(path) if path else _server_standing(settings.ledger_url)
     if isinstance(where, Finding):
         return where
@@ -161,31 +161,37 @@ def _ledger(settings: Settings) -> Finding:
     except LedgerError as error:
         return Finding("ledger", Found.WRONG, str(error), "name another with --ledger, or restore a backup")
     if [leaf_hash(row.record) for row in last] != [row.leaf for row in last] or len(last) != min(size, 1):
-        return Finding("ledger", Found.WRONG, "its end is not what its head says", "run `sora-ledger verify`")
-    says = f"{where}: {counted(size, 'record')}, {counted(jobs, 'job')}; `verify` checks all of it"
+        return Finding(
+            "ledger", Found.WRONG, "its last record does not match its head", "run `sora-ledger verify`"
+        )
+    says = f"{where}: {counted(size, 'record')}, {counted(jobs, 'job')}; `verify` checks everything"
     return _writable("ledger", path, says) if path else Finding("ledger", Found.OK, says)
 
 
 def _spool(settings: Settings) -> Finding:
-    """Say which answers wait in files, and what is wrong with those that cannot be recorded."""
+    """Report answers that wait in the spool, and problems of those that cannot be recorded."""
     try:
         with open_ledger(settings.ledger_url) as ledger:
-            kept = list(waiting(settings, ledger))
+            answers = list(waiting(settings, ledger))
     except LedgerError as error:
         return Finding("spool", Found.SKIPPED, str(error))
-    broken = [one for one in kept if one.spooled is None]
+    broken = [answer for answer in answers if answer.spooled is None]
     if broken:
-        says = "\n".join(f"{one.path}: {one.problem}" for one in broken)
+        says = "\n".join(f"{answer.path}: {answer.problem}" for answer in broken)
         return Finding("spool", Found.WRONG, says, "keep the file: it may name a video that was paid for")
-    if kept:
-        says = f"{counted(len(kept), 'answer')} not recorded yet, in {kept[0].path.parent}"
-        fix = f"`sora-ledger poll --id {kept[0].spooled.job_id}`" if kept[0].spooled else "run any command"
+    if answers:
+        says = f"{counted(len(answers), 'answer')} not recorded yet, in {answers[0].path.parent}"
+        fix = (
+            f"`sora-ledger poll --id {answers[0].spooled.job_id}`"
+            if answers[0].spooled
+            else "run any command"
+        )
         return Finding("spool", Found.WRONG, says, fix)
     return Finding("spool", Found.OK, "every answer is recorded")
 
 
 def _server_standing(url: str) -> str | Finding:
-    """Return who is connected to which server, or what is in the way of recording there."""
+    """Return a description of the database connection, or a finding if recording would fail."""
     from ledger.store.postgres.grants import standing  # only the store in use is loaded
 
     try:
@@ -198,8 +204,12 @@ def _server_standing(url: str) -> str | Finding:
         fix = "have the owner run `sora-ledger init --apply --role` for this user"
         return Finding("ledger", Found.WRONG, f"{where}: lacks {', '.join(found.missing)}", fix)
     if not found.has_ledger:
-        return Finding("ledger", Found.OK, f"{where}: there is none yet; the first `create` begins it")
-    return f"{where}, who owns it; `init --role` is for one who need not" if found.may_rewrite else where
+        return Finding("ledger", Found.OK, f"{where}: no ledger yet; the first `create` creates it")
+    return (
+        f"{where}, which owns it; `init --role` sets up a role with fewer rights"
+        if found.may_rewrite
+        else where
+    )
 
 
 def _storage(folder: Path) -> Finding:
@@ -214,7 +224,7 @@ def _storage(folder: Path) -> Finding:
 
 
 def _bucket(url: str) -> Finding:
-    """Say whether the bucket can be asked for what it has; whether it can be written shows the first file."""
+    """Check that the bucket can be read; whether it can be written is known only after the first file."""
     try:
         AssetStore(Path(), url).has(uri_of(name_of("0" * 64, None)))
     except ServiceError as error:
@@ -223,15 +233,15 @@ def _bucket(url: str) -> Finding:
 
 
 def _unasked(check: str, url: str) -> Finding:
-    return Finding(check, Found.SKIPPED, f"{url} was not asked (dry run)")
+    return Finding(check, Found.SKIPPED, f"{url} was not contacted (dry run)")
 
 
 def _writable(check: str, path: Path, says: str) -> Finding:
-    """Say whether `path`, or the folder that it would be made in, can be written."""
+    """Check that `path`, or the folder in which it would be created, can be written."""
     place = _existing(path)
     folder = place if place.is_dir() else place.parent
     if place != path and not place.is_dir():
-        return Finding(check, Found.WRONG, f"{place} is no folder", f"name another place than {path}")
+        return Finding(check, Found.WRONG, f"{place} is not a folder", f"name a path other than {path}")
     if not (os.access(place, os.W_OK) and os.access(folder, os.W_OK | os.X_OK)):
         return Finding(check, Found.WRONG, f"{place} cannot be written", "make file and folder writable")
     return Finding(check, Found.OK, says)
@@ -246,5 +256,5 @@ def _sandbox() -> Finding:
         with tempfile.TemporaryDirectory() as folder, SandboxServer(SandboxSettings(data_dir=Path(folder))):
             return Finding("sandbox", Found.OK, "starts; --profile sandbox needs neither key nor network")
     except OSError as error:
-        fix = "let this program listen on 127.0.0.1 and write to the temporary folder"
+        fix = "allow this program to listen on 127.0.0.1 and to write to the temporary folder"
         return Finding("sandbox", Found.WRONG, f"does not start ({error.strerror or error})", fix)

@@ -1,12 +1,12 @@
-"""Erasing what people wrote: the text goes, the record of it stays, and every old proof with it.
+"""Erase private text: the text is deleted, its record stays, and all existing proofs stay valid.
 
-Whose text it is, which job's, or how old, selects the records; what of their private text is still there is
-deleted in the transaction that records ``private.erased`` in the same stream. A text that a job needs before
-it is submitted, or to find out what became of a submission, stays until the job has come that far.
+Records are selected by actor, job or age. Their remaining private text is deleted in the transaction that
+records ``private.erased`` in the same stream. Text that a job needs to be submitted, or to determine the
+outcome of a submission, is kept until then.
 
-Files are deleted after that is recorded: a crash in between leaves files, and the same command deletes them.
-Only files in the ledger's own place go, and only if their bytes are those that were recorded: a record can
-name any file of the machine.
+Files are deleted after the erasure is recorded: a crash in between leaves files, which the same command
+deletes. Only files in the ledger's own place are deleted, and only if their bytes match the record, because a
+record can name any file of the machine.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from render_service.session.history import JobHistory
 from render_service.session.session import Session
 
 MOST_IN_ONE_EVENT = 5_000
-"""Commitments: a third of what a payload may hold."""
+"""Limit of commitments per event: a third of what fits into a payload."""
 
 STREAMS_TOGETHER = 100
 NEEDED = frozenset(
@@ -50,19 +50,19 @@ NEEDED = frozenset(
         State.ABSENT,
     }
 )
-"""Where a job that is not closed may still need its text."""
+"""States in which a job that is not closed may still need its text."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which text: of one job, recorded by an actor, recorded before a time (RFC 3339 UTC); None is any."""
+    """The text to erase: of one job, by one actor, recorded before a time (RFC 3339 UTC); None means any."""
 
     job_id: str | None = None
     actor: str | None = None
     before: str | None = None
 
     def takes(self, job: Job) -> bool:
-        """Say whether the files of `job` are meant."""
+        """Return whether the files of `job` are selected."""
         return (
             self.job_id in {None, job.job_id}
             and self.actor in {None, job.actor}
@@ -71,7 +71,7 @@ class Selection:
 
 
 class File(NamedTuple):
-    """A stored file: a video, or what was given with a request."""
+    """A stored file: a video, or an input file of a request."""
 
     storage_uri: str
     sha256: str
@@ -79,7 +79,7 @@ class File(NamedTuple):
 
 @dataclass
 class Plan:
-    """What would be erased, by stream; jobs that still need their text; files that go, and that stay."""
+    """What would be erased, by stream; jobs that still need their text; files to delete, and shared files."""
 
     commitments: dict[str, list[str]] = field(default_factory=dict)
     needed: list[str] = field(default_factory=list)
@@ -88,16 +88,16 @@ class Plan:
 
     @property
     def texts(self) -> int:
-        """How many texts."""
+        """The number of texts to erase."""
         return sum(map(len, self.commitments.values()))
 
     @property
     def uris(self) -> list[str]:
-        """The files that go, each once."""
+        """The URIs of the files to delete, each once."""
         return list(dict.fromkeys(file.storage_uri for files in self.files.values() for file in files))
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the plan as a JSON object."""
         return {
             "texts": self.texts,
             "streams": list(self.commitments),
@@ -108,9 +108,9 @@ class Plan:
 
 
 def plan(ledger: Ledger, selection: Selection, assets: AssetStore | None = None) -> Plan:
-    """Find what `selection` means, with its files in `assets` if they are to go as well; changes nothing.
+    """Return the plan for `selection`, including its files in `assets` if given; changes nothing.
 
-    `NotReady` if it is one job that still needs its text.
+    `NotReady` if one job is selected that still needs its text.
     """
     found = Plan()
     waiting = _still_needed(ledger, selection)
@@ -129,16 +129,16 @@ def plan(ledger: Ledger, selection: Selection, assets: AssetStore | None = None)
 
 
 async def erase(session: Session, planned: Plan, reason_code: str) -> list[str]:
-    """Erase what was planned; returns in words where some of it may be left.
+    """Erase what was planned; return descriptions of what could not be erased.
 
-    The record is durable before a file is deleted. Repeated, it goes on where it was interrupted.
+    The record is durable before a file is deleted. Run again, it continues where it was interrupted.
     """
     doubtful = await asyncio.to_thread(_leave_doubtful, session.assets, planned)
     batches = iter(await asyncio.to_thread(lambda: list(_batches(session, planned, reason_code))))
     while together := list(islice(batches, STREAMS_TOGETHER)):
-        # A crash here leaves some streams erased and the rest not: the same command erases what is left.
+        # A crash here leaves some streams erased and others not: the same command erases the rest.
         await session.append_together(together)
-    # A crash from here on leaves files, or pages of the database, with what is recorded as erased: the same
+    # A crash from here on leaves files or database pages whose content is recorded as erased: the same
     # command finds the files by their digests, deletes them, and cleans the database.
     for uri in planned.uris:
         await asyncio.to_thread(session.assets.remove, uri)
@@ -146,9 +146,9 @@ async def erase(session: Session, planned: Plan, reason_code: str) -> list[str]:
 
 
 def _leave_doubtful(assets: AssetStore, planned: Plan) -> list[str]:
-    """Take files out of the plan that may not be removed, and return them in words.
+    """Remove files from the plan that must not be deleted, and return their descriptions.
 
-    `PlaceTaken` if nothing may be removed here for this ledger.
+    `PlaceTaken` if this ledger must not delete files in its place.
     """
     left: dict[str, str] = {}
     for job_id, files in planned.files.items():
@@ -163,16 +163,16 @@ def _leave_doubtful(assets: AssetStore, planned: Plan) -> list[str]:
 
 
 def reminders(planned: Plan, jobs: Iterable[Job], sandbox_folder: Path) -> Iterator[str]:
-    """Yield what erasing here cannot reach."""
+    """Yield descriptions of copies that erasing cannot reach."""
     rendered = [job for job in jobs if job.job_id in planned.commitments and job.video_id]
     if any(job.profile == "sandbox" for job in rendered) and sandbox_folder.exists():
-        yield f"{sandbox_folder}, where the embedded sandbox, which plays a server, keeps what it was sent"
+        yield f"{sandbox_folder}, where the embedded sandbox, which acts as a server, stores what it was sent"
     there = [job for job in rendered if job.state is not State.DELETED and job.profile != "sandbox"]
     if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         command = f"`sora-ledger delete --id {there[0].job_id}`{more}"
-        yield f"the server, which was sent it; {command} has it delete the video"
-    yield "files written at somebody's request: --json-out, --out, batch folders, bundles, backups, copies"
+        yield f"the server, which received it; {command} deletes the video there"
+    yield "files written by commands: --json-out, --out, batch folders, bundles, backups, copies"
 
 
 def _still_needed(ledger: Ledger, selection: Selection) -> frozenset[str]:
@@ -181,7 +181,7 @@ def _still_needed(ledger: Ledger, selection: Selection) -> frozenset[str]:
         if _needs_text(job):
             raise NotReady(
                 f"{job.job_id} is {job.state}, so its text is still needed: "
-                f"`sora-ledger cancel {job.job_id}` withdraws what was not submitted, `poll` settles the rest"
+                f"`sora-ledger cancel {job.job_id}` withdraws it before submission, `poll` settles it after"
             )
         return frozenset()
     return frozenset(job.job_id for job in ledger.jobs() if _needs_text(job))
@@ -192,7 +192,7 @@ def _needs_text(job: Job) -> bool:
 
 
 def _private_text(ledger: Ledger, selection: Selection) -> Iterator[tuple[str, str]]:
-    """Yield stream and commitment of every private text that is meant and still there."""
+    """Yield stream and commitment of every selected private text that was not erased yet."""
     where = RecordFilter(stream=selection.job_id, actor=selection.actor, until=selection.before)
     for record in ledger.read(where):
         for _, private in private_values(record.event):
@@ -201,7 +201,7 @@ def _private_text(ledger: Ledger, selection: Selection) -> Iterator[tuple[str, s
 
 
 def _files(ledger: Ledger, job: Job, assets: AssetStore) -> Iterator[File]:
-    """Yield the files of a job that are here."""
+    """Yield the stored files of a job."""
     for record in ledger.history(job.job_id):
         for sha256, recorded_uri in _mentioned(record):
             uri = recorded_uri if recorded_uri and assets.has(recorded_uri) else assets.find(sha256)
@@ -210,7 +210,7 @@ def _files(ledger: Ledger, job: Job, assets: AssetStore) -> Iterator[File]:
 
 
 def _mentioned(record: Record) -> Iterator[tuple[str, str | None]]:
-    """Yield digest and URI of the files that an event is about; of some only the digest is recorded."""
+    """Yield digest and URI of the files that an event names; for some only the digest is recorded."""
     match record.event:
         case AssetStored(sha256=sha256, storage_uri=uri):
             yield sha256, uri
@@ -229,7 +229,7 @@ def _mentioned(record: Record) -> Iterator[tuple[str, str | None]]:
 
 
 def _keep_shared(ledger: Ledger, found: Plan) -> None:
-    """Take files that somebody else needs out of the plan: the same bytes are stored once."""
+    """Remove files from the plan that other jobs need: the same bytes are stored only once."""
     wanted = {file.sha256 for files in found.files.values() for file in files}
     users = dict(_other_users(ledger, found, wanted)) if wanted else {}
     for job_id, files in found.files.items():
@@ -239,7 +239,7 @@ def _keep_shared(ledger: Ledger, found: Plan) -> None:
 
 
 def _other_users(ledger: Ledger, found: Plan, wanted: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield digest and stream of everything outside the plan that needs one of the `wanted` files."""
+    """Yield digest and stream of everything outside the plan that uses one of the `wanted` files."""
     for type_ in (AssetStored.type, RenderRequested.type, CharacterCreated.type):
         for record in ledger.read(RecordFilter(type=type_)):
             if record.stream not in found.files:
@@ -262,10 +262,10 @@ def _batches(session: Session, planned: Plan, reason_code: str) -> Iterator[Batc
 
 
 def _losses(ledger: Ledger, job_id: str, files: Iterable[File]) -> Iterator[Event]:
-    """Yield what is to be recorded of the files of a job; not a second time where it was recorded before."""
+    """Yield the loss events for the files of a job, except those already recorded."""
     job, lost = ledger.job(job_id), JobHistory.read(ledger, job_id).lost_variants
-    going = {file.sha256 for file in files}
+    deleted = {file.sha256 for file in files}
     for variant, asset in job.assets.items():
         event = AssetLost(variant=variant, cause="deleted")
-        if asset.sha256 in going and variant not in lost and job.allows(event):
+        if asset.sha256 in deleted and variant not in lost and job.allows(event):
             yield event

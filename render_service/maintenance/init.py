@@ -1,7 +1,8 @@
-"""Beginning a ledger on purpose, and the rights of the role that will use it.
+"""Create a ledger explicitly, and grant rights to the role that will use it.
 
-Who begins a ledger on PostgreSQL owns its tables and can do everything. What runs day by day need not: it
-gets a role that may add to `events` and read it, and no more; the grants say the same of every other table.
+The role that creates a ledger on PostgreSQL owns its tables and has all rights. Daily operation does not need
+them: it can use a role that may only insert into `events` and read it; the grants limit the other tables
+likewise.
 """
 
 from contextlib import closing
@@ -20,7 +21,7 @@ from render_service.session.session import utc_now
 
 @dataclass(frozen=True)
 class Beginning:
-    """A ledger as it was found or begun, and the grants for a role, as SQL, if one was named."""
+    """An existing or new ledger, and the grants for a role, as SQL, if a role was named."""
 
     ledger: str
     ledger_id: str
@@ -31,12 +32,12 @@ class Beginning:
     applied: bool
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the result as a JSON object."""
         return asdict(self)
 
 
 def begin(settings: Settings, trace: Trace, *, role: str | None = None, applies: bool = False) -> Beginning:
-    """Begin the ledger if there is none; with `applies`, run the grants for `role` too."""
+    """Create the ledger if it does not exist; with `applies`, also run the grants for `role`."""
     url = settings.ledger_url
     if role is not None:
         _check_role(role, url)
@@ -63,8 +64,8 @@ def _check_role(role: str, url: str) -> None:
         raise BadInput("--role: expected the name of a role, found nothing")
     if file_of(url) is not None:
         raise BadInput(
-            f"--role {role}: {label_of(url)} is a file, and SQLite has no roles: leave --role out and let "
-            "the rights of the file decide, or name a ledger with --ledger postgresql://…"
+            f"--role {role}: {label_of(url)} is a file, and SQLite has no roles: leave --role out and use "
+            "file permissions, or name a ledger with --ledger postgresql://…"
         )
 
 

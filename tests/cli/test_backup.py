@@ -245,7 +245,7 @@ def test_an_archive_is_not_restored_to_a_file(
 ) -> None:
     sora("backup", "b.dump")
     ended = sora("restore", "b.dump", "there.db")
-    assert (ended.code, "`sora-ledger copy` makes a file of it" in ended.error) == (ExitCode.BAD_INPUT, True)
+    assert (ended.code, "`sora-ledger copy` copies it to a file" in ended.error) == (ExitCode.BAD_INPUT, True)
     assert not (folder / "there.db").exists()
 
 

@@ -220,7 +220,7 @@ def test_a_bucket_that_is_not_there_is_an_error_with_the_next_step(
     sora: Any, denied: str, bucket: str
 ) -> None:
     ended = sora("checkpoint", "--publish", "s3://elsewhere/latest")
-    assert (ended.code, "check bucket, rights and credentials" in ended.error) == (1, True)
+    assert (ended.code, "check bucket, permissions and credentials" in ended.error) == (1, True)
 
 
 @pytest.mark.parametrize("target", ["ftp://host/x", "s3://bucket", "file://host/x"])

@@ -29,7 +29,7 @@ def test_a_newcomer_is_told_how_to_begin(sora: Any, folder: Path) -> None:
     found = findings(ended)
     assert (ended.code, found["key"]["found"], found["server"]["found"]) == (1, "wrong", "skipped")
     assert "--profile sandbox" in found["key"]["fix"]
-    assert "there is none yet" in found["ledger"]["says"]
+    assert "no ledger yet" in found["ledger"]["says"]
     assert not (folder / "ledger.db").exists()
 
 
@@ -110,7 +110,7 @@ def test_a_ledger_of_a_kind_there_is_not_is_said(sora: Any, folder: Path) -> Non
 def test_a_ledger_folder_that_is_a_file_is_said(sora: Any, folder: Path) -> None:
     (folder / "file").write_text("")
     ended = sora("doctor", "--profile", "sandbox", "--ledger", "file/ledger.db")
-    assert (ended.code, "is no folder" in findings(ended)["ledger"]["says"]) == (1, True)
+    assert (ended.code, "is not a folder" in findings(ended)["ledger"]["says"]) == (1, True)
 
 
 def test_a_full_disk_is_said_before_it_is_full(sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:

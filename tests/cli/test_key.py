@@ -62,7 +62,7 @@ def test_a_public_key_can_be_shown_again(sora: Any, folder: Path) -> None:
     [
         (b"-----BEGIN PRIVATE KEY-----\n", "found a PEM key"),
         (b"ssh-ed25519 AAAA", "found an SSH key"),
-        (b"\xff\xfe", "found other bytes"),
+        (b"\xff\xfe", "found binary data"),
         (b"", "expected name, id and base64"),
         (b"hello", "expected name, id and base64"),
         (RSA.encode(), "expected Ed25519 (type 1), found type 2"),
@@ -94,7 +94,7 @@ def test_a_key_that_others_may_read_signs_nothing(sora: Any, denied: str, folder
     sora("key", "new", "k", "--name", "n")
     (folder / "k").chmod(0o644)
     ended = sora("checkpoint", "--key", "k")
-    assert (ended.code, "others may read it" in ended.error) == (2, True)
+    assert (ended.code, "other users can read it" in ended.error) == (2, True)
 
 
 def test_a_name_that_cannot_be_a_keys_is_refused(sora: Any, folder: Path) -> None:

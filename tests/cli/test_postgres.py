@@ -49,7 +49,7 @@ def ledger(ended: Any) -> tuple[str, str, str | None]:
 
 def test_the_doctor_says_that_there_is_none_yet(sora: Any, url: str) -> None:
     found, says, _ = ledger(sora("doctor", "--dry-run"))
-    assert (found, "there is none yet; the first `create` begins it" in says) == ("ok", True)
+    assert (found, "no ledger yet; the first `create` creates it" in says) == ("ok", True)
 
 
 def test_the_doctor_names_server_user_and_size(sora: Any, url: str) -> None:
@@ -57,7 +57,10 @@ def test_the_doctor_names_server_user_and_size(sora: Any, url: str) -> None:
     found, says, _ = ledger(sora("doctor", "--dry-run"))
     assert found == "ok"
     assert "(PostgreSQL 18" in says
-    assert "as postgres), who owns it; `init --role` is for one who need not: 1 record, 0 jobs" in says
+    assert (
+        "as postgres), which owns it; `init --role` sets up a role with fewer rights: 1 record, 0 jobs"
+        in says
+    )
 
 
 def test_the_doctor_finds_nothing_wrong_with_a_role_that_has_its_grants(

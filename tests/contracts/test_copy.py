@@ -136,7 +136,7 @@ def test_another_ledger_is_refused_and_left_as_it_is(way: tuple[str, str], fille
     filled(way[0])
     filled(way[1], notes=1)
     before = contents(way[1])
-    with pytest.raises(LedgerUnusable, match=r"records of another ledger than .*: name an empty database"):
+    with pytest.raises(LedgerUnusable, match=r"records of a ledger other than .*: name an empty database"):
         copy(way)
     assert contents(way[1]) == before
 
@@ -165,7 +165,7 @@ def test_a_source_that_is_not_there_makes_no_target(url: Callable[[str, str], st
 @pytest.mark.parametrize("other", ["{}", "sqlite:///{}"])
 def test_a_ledger_is_not_copied_to_itself(url: Callable[[str, str], str], filled: Any, other: str) -> None:
     filled(url("sqlite", "source"))
-    with pytest.raises(BadInput, match="it is source and target"):
+    with pytest.raises(BadInput, match="source and target are the same"):
         copy((url("sqlite", "source"), other.format(url("sqlite", "source"))))
 
 
