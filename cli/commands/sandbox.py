@@ -34,7 +34,7 @@ def _faults(_: click.Context, __: click.Parameter, specs: tuple[str, ...]) -> tu
 
 def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
     if name is not None and name not in NAMES:
-        raise click.BadParameter(f"the sandbox cannot imitate {name!r} (it can: {', '.join(NAMES)})")
+        raise click.BadParameter(f"the sandbox cannot imitate {name!r} (known: {', '.join(NAMES)})")
     return name
 
 

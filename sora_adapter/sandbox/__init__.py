@@ -4,8 +4,8 @@
 
 - `wire`: routes, request bodies and their fields, the error envelope, the headers of every answer.
 - `state`: jobs and their life cycle, characters and uploads in one database, and their API documents.
-- `media`: how the video, thumbnail and spritesheet files are made; `renderer` decides which exist.
+- `media`: creates the video, thumbnail and spritesheet files; `renderer` decides which exist.
 - `webhooks`: endpoints, the outbox of deliveries, and the sender.
 - `emulators`: the ways in which other servers differ from the protocol.
-- `faults` and `fault_middleware`: what can be made to go wrong.
+- `faults` and `fault_middleware`: failures on demand.
 """

@@ -1,7 +1,7 @@
-"""The routes: one function for each operation of the API, which parses, asks the desk, and answers.
+"""The routes: one function for each operation of the API, which parses, calls the service, and answers.
 
 To add an operation: a request type in `requests`, a method of `Service`, a function and a route here. Nothing
-here blocks; the desk's work is done in threads. `/_sandbox` is for tests and needs no key.
+here blocks; the service is called in threads. `/_sandbox` is for tests and needs no key.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ from sora_adapter.sandbox.wire.requests import (
 )
 
 CLIP_PATIENCE_S = 3.0
-"""How long a question after a video waits for its clip, where only that is missing."""
+"""How long a request for a video waits if only its clip is missing."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -121,7 +121,7 @@ def _test_routes() -> list[Route]:
 
 
 def _guarded(endpoint: Endpoint, counted_as: str, api_key: str | None) -> Endpoint:
-    """Count a request, refused or not, and admit it if it has the key; incomplete ones are not counted."""
+    """Count a request, whether refused or not, and require the key; incomplete requests are not counted."""
 
     async def guarded(request: Request) -> Response:
         store = _service(request).store
@@ -209,7 +209,7 @@ async def _retrieve(request: Request) -> Response:
     service, video_id = _service(request), _video_id(request)
     job, moment = await run_in_threadpool(service.shown, video_id)
     if moment.is_held_back:
-        with suppress(Exception):  # one that cannot be rendered is told by /content
+        with suppress(Exception):  # a clip that cannot be rendered is reported by /content
             await asyncio.wait_for(_patiently(service.clip(job)), CLIP_PATIENCE_S)
         job, moment = await run_in_threadpool(service.shown, video_id)
     headers = None if moment.is_over else {"openai-poll-after-ms": str(moment.poll_after_ms)}
@@ -235,7 +235,7 @@ async def _content(request: Request) -> Response:
 
 
 async def _patiently(making: Future[Path]) -> Path:
-    """Wait for a file that others may wait for too: who goes away does not stop the work."""
+    """Wait for a file that other requests may wait for too: a cancelled wait does not stop the work."""
     waiting = asyncio.wrap_future(making)
     waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
     return await asyncio.shield(waiting)
@@ -261,7 +261,7 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 
 async def _refused_by_router(request: Request, error: Exception) -> Response:
-    """Answer for a route or a method that is not there."""
+    """Answer for an unknown route or method."""
     assert isinstance(error, HTTPException)
     code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     message = f"{error.detail}: {request.method} {request.url.path}"
@@ -271,7 +271,7 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> str:
-    """Return all methods of a path; Starlette names those of the first of its routes only."""
+    """Return all methods of a path; Starlette names only those of the first matching route."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     path = next(route.path for route in routes if route.path_regex.match(request.url.path))
     return ", ".join(

@@ -1,7 +1,7 @@
-"""Carries out what `faults` has planned: a layer around the routes, and the routes to plan by.
+"""Carry out the faults that `faults` has planned: a layer around the routes, and the routes for planning.
 
-What it refuses or loses before carrying it out never reaches a route, so the sandbox's own counters
-(`/_sandbox/requests`) tell what was carried out.
+A request that is refused or lost before it is carried out never reaches a route, so the sandbox's own
+counters (`/_sandbox/requests`) show what was carried out.
 """
 
 import asyncio
@@ -29,14 +29,19 @@ _NOT_OURS = "v1,bm90IHNpZ25lZCBieSB0aGUgc2FuZGJveA=="
 
 
 class FaultyMail:
-    """Posts letters as `post` does, but for the planned faults."""
+    """Posts letters with `post`, applying the planned faults.
+
+    The sender does not notice a fault: like a network or proxy that loses data, this layer reports a lost or
+    delayed delivery as successful, so it is not retried. A job with a fate is not announced, because its real
+    state differs from the sender's.
+    """
 
     def __init__(self, post: Post, faults: Faults) -> None:
         self._post, self._faults = post, faults
         self._held: list[Letter] = []
 
     async def __call__(self, letter: Letter) -> int | None:
-        """Send a letter, and after it those that were held for it; return the status it was answered with."""
+        """Send a letter, then those that were held back for it; return the status of its answer."""
         if self._faults.fate_of(json.loads(letter.body)["data"]["id"]) is not None:
             return HTTPStatus.OK
         fault = self._faults.next(WEBHOOK)
@@ -67,13 +72,13 @@ Break = Callable[[Scope, Receive], Awaitable[None]]
 
 
 class Mishaps:
-    """Lets the planned faults happen to requests, and jobs have the fates they were planned."""
+    """Applies the planned faults to requests, and the planned fates to jobs."""
 
     def __init__(self, app: ASGIApp, faults: Faults) -> None:
         self._app, self._faults = app, faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or not."""
+        """Answer one request, or leave it unanswered."""
         operation, video_id = operation_of(scope)
         fault = self._faults.next(operation) if operation else None
         app = self._fated(operation, video_id)
@@ -85,7 +90,7 @@ class Mishaps:
             await _happen(fault, app, scope, receive, send)
 
     def _fated(self, operation: str | None, video_id: str | None) -> ASGIApp:
-        """Return the app as it is for jobs that have a fate."""
+        """Return the app as it behaves for jobs with a fate."""
         fate = self._faults.fate_of(video_id) if video_id else None
         if operation == "content" and fate is not None:
             refusal = _no_content(fate, str(video_id))
@@ -130,11 +135,11 @@ async def _happen(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, se
 
 
 async def _unheard(_message: Message) -> None:
-    """Let an answer go nowhere."""
+    """Discard an answer."""
 
 
 async def _held_back(seconds: float, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Carry out a request at once, and send the answer after some time."""
+    """Carry out a request at once, and send the answer after a delay."""
     answer: list[Message] = []
 
     async def hold(message: Message) -> None:
@@ -147,7 +152,7 @@ async def _held_back(seconds: float, app: ASGIApp, scope: Scope, receive: Receiv
 
 
 async def _broken_off(app: ASGIApp, break_off: Break, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the first half of the body that content-length announces, and then nothing."""
+    """Send the first half of the announced body, and then nothing."""
     left = 0
     is_broken = False
 
@@ -175,7 +180,7 @@ def _refusal(fault: Fault) -> Response:
         refusal = REFUSALS[str(fault.detail)]
         return JSONResponse(refusal.envelope, refusal.status)
     status = int(fault.kind.removeprefix(KEPT))
-    if status == 429:  # noqa: PLR2004 - the word in the specification
+    if status == 429:  # noqa: PLR2004 - as in the specification
         message = "Rate limit reached: you asked the sandbox for this refusal."
         error = ApiError(message, code="rate_limit_exceeded", status=status, kind="requests")
         headers = {"retry-after": fault.detail} if fault.detail else {}
@@ -193,7 +198,7 @@ def _no_content(fate: Fault, video_id: str) -> ApiError:
 
 
 def _as_fated(video: Json, fate: Fault) -> Json:
-    """Return what is different about a job with a fate; until its fate is due, nothing."""
+    """Return the changed fields of a job with a fate; none until the fate is due."""
     if fate.kind == "stuck":
         at = int(fate.number)
         if video["progress"] < at:
@@ -206,7 +211,7 @@ def _as_fated(video: Json, fate: Fault) -> Json:
 
 
 def fault_routes(faults: Faults) -> list[Route]:
-    """Return the routes by which tests plan: POST ``{"faults": [SPEC, …]}``, GET and DELETE."""
+    """Return the routes for planning: POST ``{"faults": [SPEC, …]}``, GET and DELETE."""
 
     async def planned(request: Request) -> Response:
         if request.method == "DELETE":

@@ -1,39 +1,39 @@
-"""Faults on demand: which one befalls the next request of an operation, the next job, the next delivery.
+"""Faults on demand, for the next request of an operation, the next job, or the next delivery.
 
-A fault is asked for as ``OPERATION=FAULT[@DETAIL][:TIMES]``; without TIMES it lasts until it is taken back.
-Those of one operation happen one after the other, in the order they were asked for.
+A fault is planned as ``OPERATION=FAULT[@DETAIL][:TIMES]``; without TIMES it lasts until it is cleared.
+The faults of one operation happen one after the other, in the planned order.
 
 ==========================  =========================================================================
 any operation               what happens to the request
 ==========================  =========================================================================
 none                        nothing: lets TIMES requests through before the next fault
 lost                        the connection is reset before anything is read or carried out
-kept-but-answer-lost        it is carried out, and the connection is reset in the place of an answer
-429[@SECONDS]               refused before it is carried out, perhaps with Retry-After
-refused@CODE                refused for its key, account or model: one of `refusals.REFUSALS`
+kept-but-answer-lost        it is carried out, and the connection is reset instead of an answer
+429[@SECONDS]               refused before it is carried out, with Retry-After if given
+refused@CODE                refused for its key, account or model: one of `errors.REFUSALS`
 500, 502, 503, 504          the server fails before it is carried out
-kept-but-500, …             it is carried out, and the answer says that the server failed
-slow@SECONDS                it is carried out after that time, if the caller is still there
+kept-but-500, …             it is carried out, but the answer is a server error
+slow@SECONDS                it is carried out after that time, if the caller still waits
 kept-but-slow@SECONDS       it is carried out, and answered after that time
 reset                       the connection is reset in the middle of the answer's body
-truncated                   the body ends in its middle, although content-length announces more
+truncated                   the body ends halfway, although content-length announces more
 ==========================  =========================================================================
 
 ==========================  =========================================================================
-create remix edit extend    what becomes of the job
+create remix edit extend    what happens to the job
 ==========================  =========================================================================
-stuck@PERCENT               it never gets further
+stuck@PERCENT               it never proceeds beyond this
 failing[@CODE]              it fails when it would have been completed
 ==========================  =========================================================================
 
 ==========================  =========================================================================
-webhook                     what the sender of webhooks has to do with a delivery
+webhook                     what happens to a delivery
 ==========================  =========================================================================
 lost, doubled, late@SECONDS, out-of-order, badly-signed
 ==========================  =========================================================================
 
-The plan lives as long as the server; `mishaps` carries out what concerns requests and jobs, `webhook_faults`
-what concerns deliveries. A job that is stuck or failing is not announced by webhook.
+The plan lives as long as the server; `fault_middleware` carries them
+out. A job that is stuck or failing is not announced by webhook.
 """
 
 import re
@@ -63,7 +63,7 @@ _SPEC = re.compile(r"(?P<operation>[a-z-]+)=(?P<kind>[a-z0-9-]+)(?:@(?P<detail>[
 
 @dataclass(frozen=True)
 class Fault:
-    """What is to happen, once more or `times` (None: always); `detail` is a number or an error code."""
+    """A planned fault, for `times` more occurrences (None: always); `detail` is a number or an error code."""
 
     operation: str
     kind: str
@@ -72,7 +72,7 @@ class Fault:
 
     @property
     def number(self) -> float:
-        """The detail of a fault that has a number for one: seconds or percent."""
+        """The numeric detail of a fault: seconds or percent."""
         return float(self.detail or 0)
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class Fault:
 
 
 class Faults:
-    """What is still to happen, in order, and what became of which job; safe to ask from any thread."""
+    """The faults that are still planned, in order, and the fates of jobs; thread-safe."""
 
     def __init__(self, specs: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
@@ -90,24 +90,24 @@ class Faults:
         self.add(specs)
 
     def add(self, specs: Iterable[str]) -> None:
-        """Plan faults behind those that wait already, all of them or none; raises ValueError."""
+        """Plan faults after those already planned, all of them or none; raises ValueError."""
         faults = [parse_fault(spec) for spec in specs]
         with self._lock:
             self._waiting.extend(faults)
 
     def clear(self) -> None:
-        """Let everything go well from now on, also for the jobs that were stuck or failing."""
+        """Remove all faults, including the fates of jobs that were stuck or failing."""
         with self._lock:
             self._waiting.clear()
             self._fates.clear()
 
     def waiting(self) -> list[str]:
-        """Return what is still to happen, as it would be asked for."""
+        """Return the planned faults, as specifications."""
         with self._lock:
             return [str(fault) for fault in self._waiting]
 
     def next(self, operation: str) -> Fault | None:
-        """Return the fault that befalls this request or delivery, and count it; None if all goes well."""
+        """Return the fault of this request or delivery, and count it; None if there is none."""
         with self._lock:
             for index, fault in enumerate(self._waiting):
                 if fault.operation == operation:
@@ -117,35 +117,35 @@ class Faults:
         return None
 
     def befall(self, job_id: str, fate: Fault) -> None:
-        """Note what becomes of a job."""
+        """Record the fate of a job."""
         with self._lock:
             self._fates[job_id] = fate
 
     def fate_of(self, job_id: str) -> Fault | None:
-        """Return what becomes of a job: a fault that is one of FATES, or None."""
+        """Return the fate of a job: a fault that is one of FATES, or None."""
         with self._lock:
             return self._fates.get(job_id)
 
 
 def parse_fault(spec: str) -> Fault:
-    """Read one fault; raises ValueError with what was expected."""
+    """Parse one fault; raises ValueError with what was expected."""
     read = _SPEC.fullmatch(spec)
     if read is None:
-        raise ValueError(f"{spec!r} is no fault; expected one like create=kept-but-answer-lost:1")
+        raise ValueError(f"{spec!r} is not a fault; expected one like create=kept-but-answer-lost:1")
     operation, kind, detail, times = read.group("operation", "kind", "detail", "times")
     if operation not in (*OPERATIONS, WEBHOOK):
         offered = ", ".join((*OPERATIONS, WEBHOOK))
-        raise ValueError(f"{spec!r}: there is no operation {operation} (there are: {offered})")
+        raise ValueError(f"{spec!r}: unknown operation {operation} (known: {offered})")
     if kind not in _kinds_of(operation):
         raise ValueError(
-            f"{spec!r}: {operation} knows no {kind} (it knows: {', '.join(_kinds_of(operation))})"
+            f"{spec!r}: {operation} has no fault {kind} (known: {', '.join(_kinds_of(operation))})"
         )
     if (kind in _WITH_NUMBER and detail is None) or (
         kind in (*_WITH_NUMBER, "429") and not _is_number(detail)
     ):
         raise ValueError(f"{spec!r}: {kind} needs a number, as in {operation}={kind}@2")
     if kind == "refused" and detail not in REFUSALS:
-        raise ValueError(f"{spec!r}: refused needs a code (there are: {', '.join(REFUSALS)})")
+        raise ValueError(f"{spec!r}: refused needs a code (known: {', '.join(REFUSALS)})")
     return Fault(operation, kind, detail, None if times is None else int(times))
 
 
@@ -160,6 +160,6 @@ def _is_number(detail: str | None) -> bool:
 
 
 def _one_less(fault: Fault) -> list[Fault]:
-    """Return what is left of a fault that has just happened."""
-    assert fault.times is not None  # only counted faults come here
+    """Return a fault with one occurrence less."""
+    assert fault.times is not None  # only called for counted faults
     return [replace(fault, times=fault.times - 1)] if fault.times > 1 else []

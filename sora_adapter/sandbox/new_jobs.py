@@ -1,7 +1,7 @@
-"""Drafts of jobs: what is asked for, worked out from the request and the source; pure.
+"""Drafts of jobs, derived from the request and the source; pure.
 
-A draft is a job without id, time and caller, which `service` adds. An extension is the source's acts and one
-more: each at most 20 seconds, at most six of them, at most 120 seconds in all.
+A draft is a job without id, time and caller, which `service` adds. An extension consists of the source's acts
+and one more: each at most 20 seconds, at most six of them, at most 120 seconds in total.
 """
 
 import math
@@ -21,7 +21,7 @@ _MINUTE_S = 60.0
 
 
 class Limits:
-    """The door new jobs go through; `running` counts the jobs of a model that are not over."""
+    """Admits new jobs; `running` counts the jobs of a model that have not ended."""
 
     def __init__(
         self, requests_per_minute: int | None, running_jobs: int | None, running: Callable[[str, float], int]
@@ -36,7 +36,7 @@ class Limits:
 
     @contextmanager
     def admitted(self, model: str, now: float) -> Iterator[None]:
-        """Let one job in, which has to be in the store when the block ends; raises ApiError."""
+        """Admit one job, which must be in the store when the block ends; raises ApiError."""
         with self._door:
             if self._requests_per_minute is not None:
                 self._check_minute(model, now, self._requests_per_minute)
@@ -59,7 +59,7 @@ MAX_SECONDS = 120
 
 
 def drawn_up(wanted: CreateRequest, cast: Sequence[Character]) -> Job:
-    """Draft a clip from nothing or from an image."""
+    """Return a draft of a clip made from the prompt alone or from an image."""
     draft = _blank(wanted.model, wanted.size, wanted.seconds, (wanted.prompt,))
     return replace(
         draft,
@@ -70,13 +70,13 @@ def drawn_up(wanted: CreateRequest, cast: Sequence[Character]) -> Job:
 
 
 def drawn_from(film: Film, model: str) -> Job:
-    """Draft an upload as the source of another job: it has no prompt, and never becomes a job itself."""
+    """Return a draft of an upload as the source of another job: it has no prompt, and never becomes a job."""
     draft = _blank(model, film.size, str(film.whole_seconds), ())
     return replace(draft, footage_sha256=sha256_of(film.body or None))
 
 
 def changed(source: Job, prompt: str) -> Job:
-    """Draft a change of the whole of a source: the same acts, each with one more prompt."""
+    """Return a draft that changes the whole source: the same acts, each with one more prompt."""
     return replace(
         source,
         prompts=(*source.prompts, prompt),
@@ -86,7 +86,7 @@ def changed(source: Job, prompt: str) -> Job:
 
 
 def extended(source: Job, prompt: str, seconds: int) -> Job:
-    """Draft a source and what follows it; raises ApiError beyond the limits."""
+    """Return a draft of a source and its continuation; raises ApiError beyond the limits."""
     total = int(source.seconds) + seconds
     if len(source.earlier) >= MAX_EXTENSIONS:
         message = f"A video can be extended at most {MAX_EXTENSIONS} times; '{source.id}' was."

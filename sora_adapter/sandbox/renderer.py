@@ -1,9 +1,9 @@
-"""Which files exist: renders every job's clip at most once and keeps the previews made from it.
+"""Render every job's clip at most once, and keep the previews made from it.
 
-Rules kept: a file appears under its name only when it is whole (written beside it and moved into place), so
-a crash leaves at worst a `.part` file, which is swept away once it is old. Several processes may render the
-same clip; their bytes are the same, so it does not matter who is last. Rendering starts at create, one clip
-at a time, and a clip that a request waits for does not queue behind clips not requested yet.
+Rules: a file appears under its name only when complete (written beside it and renamed), so a crash leaves at
+worst a `.part` file, which is removed once it is old. Several processes may render the same clip; their bytes
+are identical, so the order does not matter. Rendering starts at create, one clip at a time, and a clip that a
+request waits for is rendered before clips that are not requested yet.
 """
 
 import os
@@ -29,7 +29,7 @@ MEDIA_TYPES: dict[Variant, str] = {
     "spritesheet": "image/jpeg",
 }
 _STALE_PART_S = 600
-_PREVIEW_WORKERS = 4  # they mostly wait for a clip
+_PREVIEW_WORKERS = 4  # they mostly wait for clips
 _CACHED_PROMPT = "One clip for every size and length: this sandbox runs with cached media"
 
 
@@ -48,30 +48,30 @@ class Studio:
         self._sweep()
 
     def close(self) -> None:
-        """Stop at the next frame; what is half done is thrown away, and done again if asked for."""
+        """Stop at the next frame; partial files are discarded, and rendered again if requested."""
         self._closed.set()
         for pool in (self._ahead, self._wanted, self._previews):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def start(self, job: Job) -> None:
-        """Put a new job's clip in the queue."""
+        """Queue the clip of a new job."""
         if self._media == "rendered" and not job.will_fail:
             self.clip(job)
 
     def clip(self, job: Job) -> Future[Path]:
-        """Return a job's clip, made in its turn if it is not there yet."""
+        """Return a job's clip, rendered in its turn if it does not exist."""
         path = self._path(job, "video")
         return self._once(path, self._ahead, lambda: self._render(job, path))
 
     def has(self, job: Job) -> bool:
-        """Whether a job's clip is there; one that should be is put in the queue."""
+        """Return whether a job's clip exists; a missing one is queued."""
         if self._media == "cached" or self._path(job, "video").exists():
             return True
         self.start(job)
         return False
 
     def asset(self, job: Job, variant: Variant) -> Future[Path]:
-        """Return the file of a job, made before anything nobody waits for if it is not there yet."""
+        """Return the file of a job, created with priority if it does not exist."""
         path = self._path(job, variant)
         if path.exists():
             return _done(path)
@@ -80,7 +80,7 @@ class Studio:
         return self._once(path, self._previews, lambda: self._preview(job, variant, path))
 
     def discard(self, job: Job) -> None:
-        """Remove a deleted job's files; a render of it that is under way finds out at its next frame."""
+        """Remove a deleted job's files; a render under way stops at its next frame."""
         if self._media == "rendered":
             for variant in SUFFIXES:
                 self._path(job, variant).unlink(missing_ok=True)
@@ -90,7 +90,7 @@ class Studio:
         return self._folder / (name + SUFFIXES[variant])
 
     def _once(self, path: Path, pool: Executor, make: Callable[[], Path]) -> Future[Path]:
-        """Have a file made, unless it is being made; what waits in the queue ahead is pulled forward."""
+        """Create a file unless that is under way; a queued one gets priority."""
         with self._lock:
             future, where = self._under_way.get(path.name, (None, pool))
             pulled_forward = (
@@ -142,18 +142,18 @@ class Studio:
         return recipe
 
     def _put(self, path: Path, write: Callable[[Path], object]) -> Path:
-        """Write a file beside its place, then move it there."""
+        """Write a temporary file, then rename it."""
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
         try:
             write(part)
             part.chmod(0o600)
-            os.replace(part, path)  # noqa: PTH105 - the name says that it overwrites
+            os.replace(part, path)  # noqa: PTH105 - the name shows that it overwrites
         finally:
             part.unlink(missing_ok=True)
         return path
 
     def _sweep(self) -> None:
-        """Remove what a crash left half written; younger parts may be another process's work in progress."""
+        """Remove partial files of a crash; recent ones may be another process's work in progress."""
         for part in self._folder.glob(".*.part"):
             with suppress(FileNotFoundError):  # another process swept it first
                 if time.time() - part.stat().st_mtime > _STALE_PART_S:

@@ -1,7 +1,7 @@
-"""How a sandbox is run: in a thread, for a test, a demo or the command line.
+"""Run a sandbox in a thread, for a test, a demo or the command line.
 
-The socket is bound here, before anything starts, so the port is known without a race and a port in use is
-an OSError of the caller's. Nothing is printed; an exception in an answer is logged to
+The socket is bound here, before anything starts, so that the port is known without a race and a port in use
+raises OSError in the caller. Nothing is printed; an exception in an answer is logged to
 `sora_adapter.sandbox.wire.errors`.
 """
 
@@ -24,13 +24,13 @@ _BACKLOG = 2048
 _GRACE_S = 1  # for answers under way when the server is told to stop
 _START_S = 30.0
 _TICKS_IN_A_SECOND = 10  # uvicorn counts tenths, and renews its Date header at every tenth of them
-_LOOK_S = 0.002  # between two looks whether the last connection has closed
+_LOOK_S = 0.002  # interval of checks for the last connection
 
 
 class SandboxServer:
-    """A sandbox in a daemon thread, from `with` to its end; `base_url` is what clients are given.
+    """A sandbox in a daemon thread, for the duration of a `with` block; clients use `base_url`.
 
-    `port` 0 takes a free one. Raises OSError at construction if the port is in use. Leaves signals alone.
+    `port` 0 takes a free one. Raises OSError at construction if the port is in use. Does not handle signals.
     """
 
     def __init__(self, settings: SandboxSettings, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -58,7 +58,7 @@ class SandboxServer:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that leaves signals alone, says when it answers, and is told at once when to stop."""
+    """A uvicorn server that ignores signals, reports when it is ready, and stops without delay."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -89,7 +89,7 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self._told_to_stop.wait(), 1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Do as uvicorn does, without the tenth of a second it waits whether or not there is a reason."""
+        """Shut down as uvicorn does, without its unconditional pause of a tenth of a second."""
         for listening in (*self.servers, *(sockets or ())):
             listening.close()
         for connection in list(self.server_state.connections):

@@ -1,7 +1,7 @@
-"""What the sandbox does with a request once it is understood: blocking code, run in threads by `app`.
+"""Carry out parsed requests: blocking code, run in threads by `app`.
 
-Leaves parsing to `requests` and HTTP to `app`. A job is in the store before its render is queued and before
-its answer is sent; a crash in between leaves a job whose clip is rendered on the first request for it.
+Parsing is in `requests` and HTTP in `app`. A job is in the store before its render is queued and before its
+answer is sent; a crash in between leaves a job whose clip is rendered on the first request for it.
 """
 
 import uuid
@@ -37,7 +37,7 @@ _EVERYTHING = 1_000_000
 
 @dataclass(frozen=True)
 class Caller:
-    """Which request it was, as the sandbox and the client name it."""
+    """The request, as identified by the sandbox and by the client."""
 
     request_id: str
     client_request_id: str | None
@@ -45,7 +45,7 @@ class Caller:
 
 
 class Service:
-    """The jobs and files of one data dir, and what may be done with them."""
+    """The jobs and files of one data dir, and the operations on them."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
@@ -61,16 +61,16 @@ class Service:
 
     @property
     def permissive(self) -> bool:
-        """Whether what other servers would refuse is taken, for other people's tests."""
+        """Whether input that other servers would refuse is accepted, for third-party tests."""
         return self._settings.permissive
 
     def close(self) -> None:
-        """Stop rendering and let go of the store."""
+        """Stop rendering and close the store."""
         self._studio.close()
         self._database.close()
 
     def create(self, wanted: CreateRequest, caller: Caller) -> Job:
-        """Take in a new job."""
+        """Add a new job."""
         cast = [
             self._member(character_id, f"characters[{index}].id")
             for index, character_id in enumerate(wanted.character_ids)
@@ -79,12 +79,12 @@ class Service:
         return self._taken_in(drawn_up(wanted, cast), caller, files)
 
     def remix(self, source_id: str, wanted: RemixRequest, caller: Caller) -> Job:
-        """Take in a job that changes a completed one."""
+        """Add a job that changes a completed one."""
         source = self._completed(source_id, "remixed", "video_id")
         return self._taken_in(changed(source, wanted.prompt), caller, self._files(source))
 
     def edit(self, wanted: EditRequest, caller: Caller) -> Job:
-        """Take in a job that changes a completed one, or an upload."""
+        """Add a job that changes a completed one, or an upload."""
         if isinstance(wanted.source, Film):
             upload = drawn_from(wanted.source, wanted.model)
             draft = replace(changed(upload, wanted.prompt), remixed_from_video_id=None)
@@ -93,7 +93,7 @@ class Service:
         return self._taken_in(changed(source, wanted.prompt), caller, self._files(source))
 
     def extend(self, wanted: ExtendRequest, caller: Caller) -> Job:
-        """Take in a job that continues a completed one, or an upload."""
+        """Add a job that continues a completed one, or an upload."""
         if isinstance(wanted.source, Film):
             upload = drawn_from(wanted.source, wanted.model)
             draft = extended(upload, wanted.prompt, wanted.seconds)
@@ -103,7 +103,7 @@ class Service:
         return self._taken_in(draft, caller, self._files(source))
 
     def create_character(self, wanted: CharacterRequest) -> Character:
-        """Make a character."""
+        """Create a character."""
         return self._characters.create(wanted.name, self._settings.clock())
 
     def character(self, character_id: str) -> Character:
@@ -111,7 +111,7 @@ class Service:
         return self._member(character_id, "character_id")
 
     def upload(self, file: Upload, purpose: str) -> UploadedFile:
-        """Keep a file that a later request may name."""
+        """Store a file that a later request may name."""
         return self._uploads.add(file, purpose, self._settings.clock())
 
     def uploaded(self, file_id: str) -> UploadedFile:
@@ -122,32 +122,32 @@ class Service:
         return file
 
     def uploaded_bytes(self, file_id: str) -> bytes | None:
-        """Return the bytes of an uploaded file, None if there is none."""
+        """Return the bytes of an uploaded file, None if it does not exist."""
         return self._uploads.body(file_id)
 
     def remove_upload(self, file_id: str) -> None:
-        """Forget an uploaded file."""
+        """Delete an uploaded file."""
         if not self._uploads.delete(file_id):
             raise _no_such_file(file_id)
 
     def find(self, job_id: str, param: str = "video_id") -> tuple[Job, Moment]:
-        """Return a job and where it stands now."""
+        """Return a job and its current state."""
         job = self.store.get(job_id)
         if job is None:
             raise ApiError.no_such_video(job_id, param)
         return job, self._now(job)
 
     def shown(self, job_id: str) -> tuple[Job, Moment]:
-        """Return a job as a server shows it: completed once its clip is there to be fetched.
+        """Return a job as a server shows it: completed once its clip is ready for download.
 
-        By the clock it may be over earlier, as clips are rendered one after the other. Asking for one that a
-        crash left out has it rendered.
+        By the clock it may be finished earlier, because clips are rendered one after the other. Requesting a
+        job whose render was lost in a crash queues it again.
         """
         job, moment = self.find(job_id)
         return job, self._shown(job, moment)
 
     def clip(self, job: Job) -> Future[Path]:
-        """Return the clip of a job, perhaps still being made in its turn."""
+        """Return the clip of a job, which may still be queued."""
         return self._studio.clip(job)
 
     def page(self, wanted: ListRequest) -> tuple[list[tuple[Job, Moment]], bool]:
@@ -166,7 +166,7 @@ class Service:
         return [(job, self._now(job)) for job in self.store.page(limit=_EVERYTHING, newest_first=False) or []]
 
     def delete(self, job_id: str) -> None:
-        """Forget a job that is over, and its files; its webhook is sent nevertheless."""
+        """Delete a finished job and its files; its webhook is sent nevertheless."""
         job, moment = self.find(job_id)
         if not moment.is_over:
             message = f"Only a completed or failed video can be deleted; '{job_id}' is {moment.status}."
@@ -179,7 +179,7 @@ class Service:
         self._studio.discard(job)
 
     def asset(self, job_id: str, variant: Variant) -> Future[Path]:
-        """Return the file of a completed job that has not expired, perhaps still being made."""
+        """Return the file of a completed job that has not expired; it may still be in the making."""
         job, moment = self.find(job_id)
         if moment.done_at is None:
             raise _not_ready(job, moment)
@@ -211,7 +211,7 @@ class Service:
         return character
 
     def _files(self, source: Job) -> tuple[bytes, ...]:
-        """Return what a job is made from, which its source may lose meanwhile."""
+        """Return the files that a job is made from, which its source may lose meanwhile."""
         files = (self.store.file(sha256) for sha256 in (source.reference_sha256, source.footage_sha256))
         return tuple(body for body in files if body is not None)
 

@@ -1,4 +1,4 @@
-"""What a sandbox is told when it starts; two sandboxes with the same `data_dir` serve the same jobs."""
+"""Settings of a sandbox; two sandboxes with the same `data_dir` serve the same jobs."""
 
 import time
 from collections.abc import Callable
@@ -11,18 +11,18 @@ Media = Literal["rendered", "cached"]
 
 @dataclass(frozen=True)
 class SandboxSettings:
-    """How a sandbox behaves.
+    """The behaviour of a sandbox.
 
-    `render_seconds` is how long the life of a new job takes by `clock` (seconds since 1970); a job keeps the
-    value it was made with. `api_key` None accepts any Bearer key. `media` "cached" serves one real clip for
-    every size and length instead of one for every job. Content is gone `expire_seconds` after completion.
+    `render_seconds` is how long a new job takes by `clock` (seconds since 1970); a job keeps the value it was
+    created with. `api_key` None accepts any Bearer key. `media` "cached" serves one real clip for every size
+    and length instead of one for every job. Content expires `expire_seconds` after completion.
 
     `requests_per_minute` and `running_jobs` limit the new jobs of each model; None is no limit. `permissive`
-    is for other people's tests: video_123, char_123 and whe_123 exist and stay, unknown models and uploads
-    that are no images or videos are taken.
+    is for third-party tests: video_123, char_123 and whe_123 always exist, and unknown models and uploads
+    that are not images or videos are accepted.
 
-    `faults` are specifications of `sora_adapter.sandbox.faults`, as they would be planned; `imitates` names a
-    server whose departures from the protocol are imitated, one of `sora_adapter.sandbox.emulators.NAMES`.
+    `faults` are specifications of `sora_adapter.sandbox.faults`; `imitates` names a server whose deviations
+    from the protocol are imitated, one of `sora_adapter.sandbox.emulators.NAMES`.
     """
 
     data_dir: Path

@@ -56,13 +56,13 @@ def ask(base_url: str, **body: Any) -> httpx2.Response:
     [
         (
             ["--fault", "everything"],
-            "'everything' is no fault; expected one like create=kept-but-answer-lost:1",
+            "'everything' is not a fault; expected one like create=kept-but-answer-lost:1",
         ),
-        (["--fault", "make=lost"], "there is no operation make (there are: create"),
-        (["--fault", "create=late@2"], "create knows no late (it knows: none, lost"),
+        (["--fault", "make=lost"], "unknown operation make (known: create"),
+        (["--fault", "create=late@2"], "create has no fault late (known: none, lost"),
         (["--fault", "create=slow"], "slow needs a number, as in create=slow@2"),
-        (["--fault", "create=refused@bad_mood"], "refused needs a code (there are: invalid_api_key"),
-        (["--profile", "runway"], "the sandbox cannot imitate 'runway' (it can: litellm, vllm-omni"),
+        (["--fault", "create=refused@bad_mood"], "refused needs a code (known: invalid_api_key"),
+        (["--profile", "runway"], "the sandbox cannot imitate 'runway' (known: litellm, vllm-omni"),
         (["--requests-per-minute", "0"], "0 is not in the range"),
         (["--running-jobs", "none"], "'none' is not a valid integer"),
     ],

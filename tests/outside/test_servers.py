@@ -102,7 +102,7 @@ def test_a_404_to_deletion_and_question_alike_proves_nothing_while_the_video_is_
 
 
 def test_the_source_of_a_remix_is_looked_at_before_the_decision(outside: Start, person: Person) -> None:
-    server = outside(render_s=0.3)
+    server = outside(render_s=0)
     job = created(person.at(server))
     remixed = person.at(server)("remix", "--id", job, "--prompt", "Make it night")
     assert remixed.code == 0, remixed.err

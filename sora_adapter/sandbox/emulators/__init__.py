@@ -1,7 +1,7 @@
-"""Servers that speak the protocol in their own way, imitated by layers around the sandbox.
+"""Imitations of servers that deviate from the protocol, as layers around the sandbox.
 
-One module for each, with its departures from the protocol; the section of docs/servers.md that established
-one stands beside it. What that page does not say is left as the sandbox has it. `layer` is what they share.
+Each module covers one server; comments cite the section of docs/servers.md that documents a deviation.
+Anything that this page does not describe stays as in the sandbox. `base` has the shared code.
 """
 
 from starlette.middleware import Middleware
@@ -30,5 +30,5 @@ def imitation(name: str | None) -> list[Middleware]:
     if name is None:
         return []
     if name not in _IMITATIONS:
-        raise ValueError(f"the sandbox cannot imitate {name!r} (it can: {', '.join(NAMES)})")
+        raise ValueError(f"the sandbox cannot imitate {name!r} (known: {', '.join(NAMES)})")
     return [Middleware(_IMITATIONS[name])]

@@ -1,8 +1,8 @@
-"""What the imitations share: a request is understood, changed or refused, and its answer changed on its way.
+"""The shared code of the imitations: a request is parsed, changed or refused, and its answer changed.
 
-The sandbox behind it stays what it is: it is asked in JSON, with its own ids, and counts what reaches it. Ids
-are translated by two functions, so nothing needs to be remembered. Only a server that keeps its jobs in the
-memory of its process remembers which it has made, and forgets them with the layer.
+The sandbox behind it is unchanged: it receives JSON with its own ids, and counts the requests that reach it.
+Ids are translated by two functions, so nothing needs to be remembered. Only for a server that keeps its jobs
+in process memory does the layer remember which it created, and forgets them when it ends.
 """
 
 import base64
@@ -24,7 +24,7 @@ PROTOCOL_FIELDS = ("prompt", "model", "size", "seconds", "input_reference", "cha
 
 
 class Refused(Exception):
-    """An answer of the imitated server's own; the sandbox behind it is not asked."""
+    """An answer of the imitated server itself; the sandbox behind it is not called."""
 
     def __init__(self, status: int, body: Json) -> None:
         super().__init__(status)
@@ -33,7 +33,7 @@ class Refused(Exception):
 
 @dataclass
 class Asked:
-    """A request, in the words of the sandbox once `Imitation.ask` is through with it."""
+    """A request, in the sandbox's terms after `Imitation.ask`."""
 
     operation: str
     video_id: str | None
@@ -43,10 +43,10 @@ class Asked:
 
 
 class Imitation:
-    """One server's ways; a subclass says what is different about it.
+    """The behaviour of one server; a subclass defines the differences.
 
-    `absent` are the operations it has no route for, `is_open` whether it asks for no key, `forgets` whether
-    its jobs are gone when it is started again.
+    `absent` are the operations without a route, `is_open` whether it needs no key, `forgets` whether its jobs
+    are lost on a restart.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset()
@@ -57,16 +57,16 @@ class Imitation:
         self._app = app
         self._made: set[str] = set()
 
-    # --- what a subclass may say differently ---
+    # --- what a subclass may override ---
 
     def no_route(self, operation: str) -> Refused:
-        """Return what is said where there is no such route; this is FastAPI's answer."""
+        """Return the answer for a missing route; this is FastAPI's."""
         is_other_method = operation in {"list", "delete", "edit", "extend", "character"}
         status, detail = (405, "Method Not Allowed") if is_other_method else (404, "Not Found")
         return Refused(status, {"detail": detail})
 
     def no_video(self, video_id: str) -> Refused:
-        """Return what is said about a video that is not there."""
+        """Return the answer for an unknown video."""
         return Refused(404, self.error(Told(404, ApiError.no_such_video(video_id).envelope, {})).body)
 
     async def read(self, request: Request) -> Fields:
@@ -74,7 +74,7 @@ class Imitation:
         return await read_fields(request)
 
     def ask(self, asked: Asked) -> None:
-        """Change a request into what the sandbox is asked, or raise `Refused`."""
+        """Translate a request for the sandbox, or raise `Refused`."""
 
     def id_in(self, video_id: str) -> str:
         """Return the sandbox's id of a video."""
@@ -85,21 +85,21 @@ class Imitation:
         return video_id
 
     def video(self, video: Json) -> Json:
-        """Return a video as the server shows it; its ids are translated already."""
+        """Return a video in the server's format; its ids are already translated."""
         return video
 
     def error(self, told: Told) -> Told:
-        """Return a refusal as the server words it."""
+        """Return a refusal in the server's format."""
         return told
 
     def tell(self, told: Told, asked: Asked) -> Told:  # noqa: ARG002 - for subclasses
-        """Return an answer as the server sends it; what is in it is the server's already."""
+        """Return an answer as the server sends it; its content is already in the server's format."""
         return told
 
     def head(self, headers: MutableHeaders) -> None:
         """Change the headers of a download."""
 
-    # --- the way there and back ---
+    # --- the request and its answer ---
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -173,7 +173,7 @@ def _nothing(operation: str) -> Asked:
 
 
 def _put(asked: Asked, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-    """Return what the sandbox is given in the place of a request."""
+    """Return the request that replaces the original one for the sandbox."""
     headers = {name: value for name, value in asked.headers.items() if name != "content-length"}
     body = b""
     if scope["method"] == "POST":
@@ -199,11 +199,11 @@ def _put(asked: Asked, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
 
 
 def _data_url(value: Any) -> Json:
-    """Say an upload in JSON."""
-    assert isinstance(value, Upload)  # whatever else is in fields came out of JSON
+    """Return an upload as JSON."""
+    assert isinstance(value, Upload)  # all other values came from JSON
     return {"image_url": f"data:{value.media_type};base64,{base64.b64encode(value.body).decode()}"}
 
 
 def keep_fields(asked: Asked) -> None:
-    """Drop what goes beyond the protocol: the sandbox refuses what it does not know."""
+    """Drop fields beyond the protocol: the sandbox refuses unknown ones."""
     asked.fields = {name: value for name, value in asked.fields.items() if name in PROTOCOL_FIELDS}

@@ -1,4 +1,4 @@
-"""LiteLLM proxy, as docs/servers.md 1.1 has it: a gateway that rewrites ids, errors and headers."""
+"""LiteLLM proxy (docs/servers.md 1.1): a gateway that rewrites ids, errors and headers."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ class LiteLLM(Imitation):
     absent: ClassVar[frozenset[str]] = frozenset({"delete"})  # 1.1: "No DELETE -> 405"
 
     def id_in(self, video_id: str) -> str:
-        """Decode an id; 1.1: a raw one is looked for at api.openai.com, which ends in a 500."""
+        """Decode an id; 1.1: a raw one is requested from api.openai.com, which ends in a 500."""
         try:
             decoded = base64.b64decode(video_id.removeprefix("video_"), validate=True).decode()
             return decoded.split(";video_id:")[1].split(";")[0]
@@ -39,11 +39,11 @@ class LiteLLM(Imitation):
             raise _sent_to_openai() from None
 
     def id_out(self, video_id: str) -> str:
-        """Encode an id; 1.1, create. Every other answer leaves the model out of it (seen with 1.106.2)."""
+        """Encode an id; 1.1, create. All other answers omit the model from it (seen with 1.106.2)."""
         return _encoded(video_id, "")
 
     def ask(self, asked: Asked) -> None:
-        """Pass on what can be passed on."""
+        """Forward what can be forwarded."""
         if asked.operation == "list":  # 1.1, list
             raise Refused(_REFUSAL, _envelope(_REFUSAL, "LLM Provider NOT provided."))
         if asked.operation in {"character", "get-character"}:  # 1.1, edit with uploaded file, …
@@ -70,13 +70,13 @@ class LiteLLM(Imitation):
         return {**shown, "usage": {"duration_seconds": float(video["seconds"])}}
 
     def error(self, told: Told) -> Told:
-        """Put the original error into the message; 1.1, errors. A wrong key is a 400, without a database."""
+        """Put the original error into the message; 1.1, errors. Without a database, a wrong key is a 400."""
         status = _REFUSAL if told.status == _WRONG_KEY else told.status
         message = f"litellm.APIError: OpenAIException - {json.dumps(told.body)}"
         return Told(status, _envelope(status, message), told.headers)
 
     def tell(self, told: Told, asked: Asked) -> Told:
-        """Rename or drop the headers of the server behind it, say what a call cost; 1.1, create, errors."""
+        """Rename or drop headers of the server behind it, and add the cost of a call; 1.1, create, errors."""
         headers = {name: value for name, value in told.headers.items() if name not in _UPSTREAM_HEADERS}
         if not told.is_success:
             headers |= {
@@ -106,7 +106,7 @@ def _encoded(video_id: str, model: str) -> str:
 
 
 def _envelope(status: int, message: str) -> Json:
-    """Word an error; 1.1, errors: "`code` = the HTTP status as a string"."""
+    """Build an error; 1.1, errors: "`code` = the HTTP status as a string"."""
     usual = "internal_server_error" if status >= _FAILURE else "invalid_request_error"
     error = {"message": message, "type": _TYPES.get(status, usual), "param": None, "code": str(status)}
     return {"error": error}

@@ -1,4 +1,4 @@
-"""Merge Gateway, as docs/servers.md 1.7 has it: JSON only, 202, ids `vid_`, the cost in the completed job."""
+"""Merge Gateway (docs/servers.md 1.7): JSON only, 202, ids `vid_`, the cost in the completed job."""
 
 from typing import ClassVar
 

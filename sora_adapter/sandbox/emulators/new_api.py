@@ -1,4 +1,4 @@
-"""new-api and its re-sellers, as docs/servers.md 1.6 has it: task ids, milliseconds, nothing empty."""
+"""new-api and its re-sellers (docs/servers.md 1.6): task ids, milliseconds, no empty fields."""
 
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ class NewApi(Imitation):
     )
 
     def no_route(self, operation: str) -> Refused:
-        """Say it as OpenAI does; 1.6: "No list, no DELETE, no edits/extensions/characters"."""
+        """Answer as OpenAI does; 1.6: "No list, no DELETE, no edits/extensions/characters"."""
         error = ApiError.not_found(f"Invalid URL ({operation})", code="unknown_url")
         return Refused(404, error.envelope)
 

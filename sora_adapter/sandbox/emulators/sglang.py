@@ -1,4 +1,4 @@
-"""SGLang diffusion, as docs/servers.md 1.3 has it: integer seconds, a variant as an index, jobs in memory."""
+"""SGLang diffusion (docs/servers.md 1.3): integer seconds, a variant as an index, jobs in memory."""
 
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ class SGLang(Imitation):
         self._last_seen: dict[str, Json] = {}
 
     async def read(self, request: Request) -> Fields:
-        """Read a form or JSON; 1.3, request: "seconds int", which a form can only write as text."""
+        """Read a form or JSON; 1.3, request: "seconds int", which a form can only express as text."""
         fields = await super().read(request)
         seconds = fields.get("seconds", 4)
         is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
@@ -33,7 +33,7 @@ class SGLang(Imitation):
         return {**fields, "seconds": str(seconds)}
 
     def ask(self, asked: Asked) -> None:
-        """Take its own fields, and its own rules for lists and downloads."""
+        """Accept its own fields, and apply its own rules for lists and downloads."""
         if asked.operation == "list" and asked.query.get("limit") == "0":  # 1.3, quirks: "limit 1..100"
             raise Refused(422, {"detail": "limit must be at least 1"})
         variant = asked.query.pop("variant", "0")
@@ -71,5 +71,5 @@ class SGLang(Imitation):
 
 
 def _is_gone(told: Told) -> bool:
-    """Whether the sandbox has let go of the video, or refused only because it is not finished."""
-    return told.is_success or told.status == 400  # noqa: PLR2004 - what the sandbox says to an unfinished one
+    """Whether the sandbox deleted the video, or refused only because it is not finished."""
+    return told.is_success or told.status == 400  # noqa: PLR2004 - the sandbox's answer for an unfinished one

@@ -1,4 +1,4 @@
-"""TensorRT-LLM's trtllm-serve, as docs/servers.md 1.4 has it: two words of its own for a job under way."""
+"""TensorRT-LLM's trtllm-serve (docs/servers.md 1.4): two statuses of its own for a running job."""
 
 from typing import ClassVar
 

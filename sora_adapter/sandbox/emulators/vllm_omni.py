@@ -1,4 +1,4 @@
-"""vLLM-Omni, as docs/servers.md 1.2 has it: multipart only, failed jobs as HTTP errors, jobs in memory."""
+"""vLLM-Omni (docs/servers.md 1.2): multipart only, failed jobs as HTTP errors, jobs in memory."""
 
 import json
 from typing import ClassVar
@@ -47,7 +47,7 @@ class VLLMOmni(Imitation):
         return _THEIRS + video_id.removeprefix(_OURS)
 
     def ask(self, asked: Asked) -> None:
-        """Take its own fields for images, and its own rules for lists."""
+        """Accept its own fields for images, and apply its own rules for lists."""
         asked.query.pop("variant", None)  # 1.2, quirks: "no variant parameter (ignored)"
         if asked.operation == "list":
             self._ask_for_page(asked)
@@ -74,7 +74,7 @@ class VLLMOmni(Imitation):
         return {**shown, "progress": progress, "quality": "default", "inference_time_s": None, "fps": None}
 
     def tell(self, told: Told, asked: Asked) -> Told:
-        """Answer failed jobs as errors, and let running ones be deleted; 1.2, quirks."""
+        """Answer failed jobs as errors, and allow deleting running ones; 1.2, quirks."""
         body = told.body
         if asked.operation == "retrieve" and body.get("status") == "failed":
             status = 400 if body["error"]["code"] == _BLOCKED else 500

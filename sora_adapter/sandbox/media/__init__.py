@@ -1,1 +1,1 @@
-"""From a recipe to files: scenes drawn in Pillow, encoded by PyAV; knows nothing of HTTP or jobs."""
+"""From a recipe to files: scenes drawn in Pillow, encoded by PyAV; independent of HTTP and jobs."""

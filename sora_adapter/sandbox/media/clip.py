@@ -1,7 +1,7 @@
-"""A recipe to an MP4 file: the one call the rest of the sandbox makes to have a clip.
+"""Render a recipe to an MP4 file: the only function of `media` that the sandbox needs for a clip.
 
-A clip that continues another is that clip, frame by frame, and then continues from its last frame: the camera
-keeps its way, and for a second the old colours and words become the new.
+A clip that continues another consists of that clip, frame by frame, and a continuation from its last frame:
+the camera keeps moving, and colours and captions are cross-faded for a second.
 """
 
 import math
@@ -55,7 +55,7 @@ _FADE_S = 1.0
 
 
 def render(recipe: Recipe, path: Path, stopped: Callable[[], bool] = lambda: False) -> None:
-    """Render a clip; raises RenderStoppedError, leaving half a file, once `stopped` says so."""
+    """Render a clip; raises RenderStoppedError, leaving a partial file, once `stopped` returns True."""
     encode(path, recipe.size, _frames(recipe), chord(recipe.root, recipe.seconds), stopped)
 
 
@@ -73,7 +73,7 @@ def _frames(recipe: Recipe) -> Iterator[Picture]:
 
 
 class _Shot:
-    """The pictures of one act with their caption; uploaded footage has none.
+    """The pictures of one act with their caption; uploaded footage has no caption.
 
     On a reference image the caption fades in, so that the first picture is the image itself.
     """

@@ -1,8 +1,7 @@
-"""Colour arithmetic and the words that name colours.
+"""Colour arithmetic and colour names.
 
-The table is CSS's 148 names (they come with Pillow), the words film people use that CSS lacks, and softer
-versions of the few that no screen should show pure. Moods are weaker: they count only where no colour is
-named.
+The table contains CSS's 148 names (included in Pillow), film terms that CSS lacks, and softer versions of the
+few colours too strong for a screen. Moods have lower priority: they apply only if no colour is named.
 """
 
 import colorsys
@@ -59,7 +58,7 @@ _WORD = re.compile(r"[a-z]+")
 
 
 def named(text: str) -> list[Colour]:
-    """Return the colours named in the text, in its order, each once; "dark green" is one colour."""
+    """Return the colours named in the text, in order, without duplicates; "dark green" is one colour."""
     words = [*_WORD.findall(text.lower()), ""]
     found: list[Colour] = []
     position = 0
@@ -73,7 +72,7 @@ def named(text: str) -> list[Colour]:
 
 
 def mood(text: str) -> list[Colour]:
-    """Return the colours of the first word that evokes some ("sunset", "neon"), or none."""
+    """Return the colours of the first word that evokes some ("sunset", "neon"), if any."""
     for word in _WORD.findall(text.lower()):
         if word in _MOODS:
             return [_parse(colour) for colour in _MOODS[word]]

@@ -1,7 +1,7 @@
 """The scene of a clip without a reference image: a sky and ridges that slide past each other.
 
-Everything is drawn once, larger than the frame; a frame is crops of it. The camera sways from side to side,
-so a clip may be of any length. Layout and motion come from the root prompt, colours and weather from the
+Everything is drawn once, larger than the frame; a frame is cropped from it. The camera sways from side to
+side, so a clip may have any length. Layout and motion come from the root prompt, colours and weather from the
 clip's own.
 """
 
@@ -21,7 +21,7 @@ from sora_adapter.sandbox.media.weather import Weather
 _SWAY_S = 11.0
 _FIRST_RIDGE = 0.36
 _RIDGE_STEP = 0.13
-_SKY_REACH = 0.03  # of the frame's width; every ridge nearer reaches farther
+_SKY_REACH = 0.03  # share of the frame's width; nearer ridges reach farther
 _RIDGE_REACH = 0.11
 _STARS = 160
 _CLOUDS = 9
@@ -51,7 +51,7 @@ class Landscape:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A strip wider than the frame by twice its reach; `swell` is how far it rises and sinks, in pixels."""
+    """A strip wider than the frame by twice its reach; `swell` is its vertical movement in pixels."""
 
     picture: Picture
     mask: Mask
@@ -75,7 +75,7 @@ def _layers(recipe: Recipe) -> list[_Layer]:
 
 
 def _ridge(kind: str, step: int, palette: Palette, recipe: Recipe) -> _Layer:
-    """Draw one ridge, no lower than what the next one leaves to be seen."""
+    """Draw one ridge, down to where the next one hides it."""
     width, height = recipe.size
     unit, throw = min(recipe.size), dice("ridge", str(step), recipe.root)
     relief, swell = even(unit * (0.2 - 0.01 * step)), even(unit * 0.012) if kind == "waves" else 0
@@ -125,7 +125,7 @@ def _hang_sun(picture: Picture, colour: Colour, throw: random.Random, unit: int)
 
 
 def _hang_clouds(picture: Picture, colour: Colour, throw: random.Random, unit: int) -> None:
-    """Draw clouds small, blur them and blow them up: soft edges for little work."""
+    """Draw small clouds, blur them and enlarge them: soft edges at low cost."""
     width, height = picture.y.size
     small = Image.new("L", (width // 8, height // 16), 0)
     draw = ImageDraw.Draw(small)
@@ -154,7 +154,7 @@ def _sow_stars(picture: Picture, throw: random.Random) -> None:
 
 
 def _light_windows(picture: Picture, colour: Colour, throw: random.Random, unit: int) -> None:
-    """Light some windows of a grid; what is above the roofs the mask hides."""
+    """Light some windows of a grid; the mask hides those above the roofs."""
     width, height = picture.y.size
     pitch, wide, tall = even(unit * 0.022), even(unit * 0.008), even(unit * 0.011)
     values = plane_values(colour)

@@ -1,8 +1,8 @@
-"""Which colour goes where in a scene, read from the prompts.
+"""Choose the colours of a scene from the prompts.
 
-Rules kept: a colour the prompt names is really used, and covers more of the picture than any other; where
-none is named, a mood word decides, and else the prompt's hash. A remix that names no colour keeps its
-parent's, visibly shifted.
+Rules: a colour that the prompt names is always used, and covers more of the picture than any other. If none
+is named, a mood word decides, or else the prompt's hash. A remix that names no colour keeps its parent's,
+visibly shifted.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from sora_adapter.sandbox.media.colours import (
 )
 from sora_adapter.sandbox.media.recipe import dice
 
-_REMIX_SHIFT = 0.3  # how far a remix without colours of its own moves from its parent's
+_REMIX_SHIFT = 0.3  # shift of a remix that names no colours
 _RIDGES = 4
 _DARK = 100  # the brightest part of a night sky's colour
 _PALE = 200
@@ -28,7 +28,7 @@ _PALE = 200
 
 @dataclass(frozen=True)
 class Palette:
-    """The roles of a scene; `ridges` runs from the farthest to the nearest."""
+    """The colours of a scene by role; `ridges` runs from the farthest to the nearest."""
 
     sky: Colour
     horizon: Colour
@@ -43,7 +43,7 @@ class Palette:
 
 
 def palette_of(prompts: Sequence[str]) -> Palette:
-    """Return the palette of the last of a line of prompts (root first)."""
+    """Return the palette of the last of a chain of prompts (root first)."""
     return _roles(_colours(prompts))
 
 
@@ -60,7 +60,7 @@ def _colours(prompts: Sequence[str]) -> list[Colour]:
 
 
 def _hashed(prompt: str) -> list[Colour]:
-    """Return neighbours on the colour wheel, which go together wherever the dice start."""
+    """Return neighbouring hues, which match wherever the random choice starts."""
     throw = dice("palette", prompt)
     hue, turn = throw.random(), throw.choice((-0.12, -0.08, 0.08, 0.12))
     return [from_hue(hue, 0.52, 0.42), from_hue(hue + turn, 0.72, 0.62), from_hue(hue - turn / 2, 0.3, 0.4)]
@@ -76,7 +76,7 @@ def _roles(colours: list[Colour]) -> Palette:
 
 
 def _horizon(sky: Colour, second: Colour) -> Colour:
-    """Return a colour the sky can fade to and still be seen to fade."""
+    """Return a colour that differs visibly from the sky that fades into it."""
     if brightness(second) > _PALE and brightness(sky) > _PALE:
         return mix(second, BLACK, 0.22)
     return mix(second, WHITE, 0.5 if second == sky else 0.2)

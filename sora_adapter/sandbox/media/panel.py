@@ -1,7 +1,7 @@
-"""The lower third: the prompt in words, and what was rendered in small print.
+"""The lower third: the prompt, and details of the render in small print.
 
-Drawn once for a clip and laid on every frame. A prompt longer than the panel ends in an ellipsis; a remix
-or an extension names its parent's prompt beneath its own.
+It is drawn once for a clip and placed on every frame. A prompt longer than the panel ends in an ellipsis; a
+remix or an extension shows its parent's prompt beneath its own.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _PROBE_SIZE = 24
 
 
 def font_for(text: str, size: int) -> Font:
-    """Return the font at `size` pixels that shows most of the text."""
+    """Return the font at `size` pixels that can show most of the text."""
     letters = frozenset(text) - {" "}
     if not _lacking("", letters):
         return _font("", size)
@@ -40,7 +40,7 @@ def _lacking(name: str, letters: frozenset[str]) -> int:
 
 @lru_cache(maxsize=20_000)
 def _has(name: str, letter: str) -> bool:
-    """Tell whether a font has a glyph: whether it differs from what it draws for no character at all."""
+    """Return whether a font has a glyph: whether it differs from the glyph for missing characters."""
     font = _font(name, _PROBE_SIZE)
     return bytes(font.getmask(letter)) != bytes(font.getmask(_NO_GLYPH))
 
@@ -73,14 +73,14 @@ _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 @dataclass(frozen=True)
 class Panel:
-    """A caption ready to be laid on frames; `at` is its place."""
+    """A caption ready to be placed on frames; `at` is its position."""
 
     picture: Picture
     mask: Mask
     at: tuple[int, int]
 
     def show(self, frame: Picture, share: float = 1.0) -> None:
-        """Lay the caption on a frame, at `share` (0..1) of its strength."""
+        """Place the caption on a frame, at `share` (0..1) of its opacity."""
         frame.lay(self.picture, self.mask if share >= 1 else self.mask.faded(share), self.at)
 
 
@@ -154,7 +154,7 @@ def _tidy(text: str) -> str:
 
 
 def wrapped(text: str, font: Font, room: int, most: int) -> list[str]:
-    """Break a text into at most `most` lines no wider than `room`; what is left over becomes an ellipsis."""
+    """Break a text into at most `most` lines no wider than `room`; the rest becomes an ellipsis."""
     lines: list[str] = []
     rest = text
     while rest and len(lines) < most:
@@ -166,7 +166,7 @@ def wrapped(text: str, font: Font, room: int, most: int) -> list[str]:
 
 
 def _first_line(text: str, font: Font, room: int) -> tuple[str, str]:
-    """Split off what fits, at a space if there is one (some scripts have none)."""
+    """Split off the first line, at a space if there is one (some scripts have none)."""
     fits = _fitting(text, font, room)
     if fits == len(text):
         return text, ""
@@ -176,7 +176,7 @@ def _first_line(text: str, font: Font, room: int) -> tuple[str, str]:
 
 
 def _fitting(text: str, font: Font, room: int) -> int:
-    """Return how many characters fit, at least one; texts are long, so by halving."""
+    """Return how many characters fit, at least one, by binary search since texts are long."""
     low, high = 1, min(len(text), room)
     while low < high:
         middle = (low + high + 1) // 2

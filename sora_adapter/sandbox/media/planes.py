@@ -1,9 +1,8 @@
-"""Pictures as the encoder wants them: three planes, luma at full size and chroma at half.
+"""Pictures in the encoder's format: three planes, luma at full size and chroma at half.
 
-Drawing straight into the planes spares every frame a conversion from RGB; that is most of what makes a clip
-cheap. The numbers are ITU-R BT.709 in limited range, which is what players assume of HD video. Positions
-and sizes are even numbers of luma pixels; an odd position is drawn with its chroma half a pixel off, which
-nobody sees.
+Drawing directly into the planes avoids converting every frame from RGB, which would be most of the cost of a
+clip. The values are ITU-R BT.709 in limited range, which players assume for HD video. Positions and sizes are
+even numbers of luma pixels; an odd position shifts its chroma by half a pixel, which is invisible.
 """
 
 from collections.abc import Sequence
@@ -25,14 +24,14 @@ _BT709 = (
 
 @dataclass(frozen=True)
 class Mask:
-    """How much of a picture shows, 0..255, at both resolutions."""
+    """The opacity of a picture, 0..255, at both resolutions."""
 
     full: Image.Image
     half: Image.Image
 
     @classmethod
     def of(cls, full: Image.Image) -> Self:
-        """Make a mask from one greyscale image."""
+        """Return a mask made from one greyscale image."""
         return cls(full, full.reduce(2))
 
     def crop(self, left: int, width: int) -> Self:
@@ -40,7 +39,7 @@ class Mask:
         return type(self)(_strip(self.full, left, width), _strip(self.half, left // 2, width // 2))
 
     def faded(self, share: float) -> Self:
-        """Return the mask at `share` (0..1) of its strength."""
+        """Return the mask at `share` (0..1) of its opacity."""
         table = [round(value * share) for value in range(256)]
         return type(self)(self.full.point(table), self.half.point(table))
 
@@ -61,7 +60,7 @@ class Picture:
 
     @classmethod
     def gradient(cls, size: Size, stops: Sequence[tuple[float, Colour]]) -> Self:
-        """Fill a picture from top to bottom through colours at given heights (0..1, rising)."""
+        """Return a picture filled from top to bottom with colours at given heights (0..1, rising)."""
         width, height = size
         column = Image.new("RGB", (1, height))
         column.putdata([_at(stops, row / max(1, height - 1)) for row in range(height)])
@@ -81,14 +80,14 @@ class Picture:
         return type(self)(*(Image.blend(one, two, share) for one, two in planes))
 
     def lay(self, other: "Picture", mask: Mask, at: tuple[int, int] = (0, 0)) -> None:
-        """Lay another picture on this one where the mask lets it."""
+        """Place another picture on this one, through the mask."""
         chroma = (at[0] // 2, at[1] // 2)
         self.y.paste(other.y, at, mask.full)
         self.u.paste(other.u, chroma, mask.half)
         self.v.paste(other.v, chroma, mask.half)
 
     def paint(self, colour: Colour, mask: Mask, at: tuple[int, int] = (0, 0)) -> None:
-        """Lay a plain colour on this picture where the mask lets it."""
+        """Paint a plain colour on this picture, through the mask."""
         y, u, v = plane_values(colour)
         chroma = (at[0] // 2, at[1] // 2)
         _fill(self.y, y, at, mask.full)

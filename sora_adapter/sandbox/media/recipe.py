@@ -1,6 +1,6 @@
-"""What a clip is made from, and nothing else.
+"""The complete input of a clip.
 
-Rule kept: the same recipe gives the same bytes, so a recipe holds no id, no time and no path. Every random
+Rule: the same recipe produces the same bytes, so a recipe contains no id, no time and no path. Every random
 choice of the other modules comes from `dice`, which is seeded by text alone.
 """
 
@@ -13,10 +13,10 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Recipe:
-    """One clip; `size` is (width, height), `prompts` runs from the root's to its own.
+    """One clip; `size` is (width, height), `prompts` runs from the root prompt to its own.
 
     `seconds` is the length of the whole clip, and `before` the recipe of the clip it continues. Without
-    prompts it is the `footage` as it was uploaded.
+    prompts it is the `footage` as uploaded.
     """
 
     model: str
@@ -30,31 +30,31 @@ class Recipe:
 
     @property
     def root(self) -> str:
-        """The prompt that laid out the scene; every remix down the line keeps its layout and motion."""
+        """The prompt that defines the scene; all remixes derived from it keep its layout and motion."""
         return self.prompts[0]
 
     @property
     def prompt(self) -> str:
-        """The clip's own prompt: its caption, its palette, its weather."""
+        """The clip's own prompt, for its caption, palette and weather."""
         return self.prompts[-1]
 
     @property
     def parent(self) -> str | None:
-        """The prompt of the clip this one changes or continues, if it does."""
+        """The prompt of the clip that this one changes or continues, if any."""
         return self.prompts[-2] if len(self.prompts) > 1 else None
 
     @property
     def is_continuation(self) -> bool:
-        """Whether its prompt describes how the clip continues (and does not change the whole)."""
+        """Whether its prompt describes a continuation (and not a change of the whole clip)."""
         return self.before is not None and self.before.prompts == self.prompts[:-1]
 
     @property
     def acts(self) -> "tuple[Recipe, ...]":
-        """The clips it is stitched from, the first first; the last is itself."""
+        """The clips it is composed of, in order; the last is itself."""
         return (*self.before.acts, self) if self.before is not None else (self,)
 
 
 def dice(*parts: str) -> random.Random:
-    """Return a generator that throws the same numbers for the same text, on every machine and run."""
+    """Return a random generator that is deterministic for a text, on every machine and run."""
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
     return random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - scenery, not secrets

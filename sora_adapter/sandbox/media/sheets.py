@@ -1,4 +1,4 @@
-"""Still pictures of a clip that is already a file: the thumbnail and the spritesheet."""
+"""Still pictures from a finished clip: the thumbnail and the spritesheet."""
 
 import io
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def thumbnail(clip: Path) -> bytes:
 
 
 def spritesheet(clip: Path) -> bytes:
-    """Return a JPEG of four by three frames, evenly spaced from the first on, in reading order."""
+    """Return a JPEG of four by three frames, evenly spaced from the first one, in reading order."""
     with av.open(clip) as container:
         stream = container.streams.video[0]
         assert stream.duration is not None and stream.time_base is not None  # noqa: PT018 - our own MP4

@@ -1,6 +1,6 @@
-"""A picture that moves although it stands still: the camera breathes in and out on it.
+"""A still picture in motion: the camera slowly zooms in and out.
 
-The first frame is the picture itself. The zoom is left to FFmpeg's scaler, a fifth of the price of Pillow's.
+The first frame is the picture itself. The zoom uses FFmpeg's scaler, at a fifth of the cost of Pillow's.
 """
 
 import io
@@ -21,7 +21,7 @@ _TINT = 96
 
 
 class Veil:
-    """The palette of a recipe as a tint from above and one from below."""
+    """The palette of a recipe as one tint from above and one from below."""
 
     def __init__(self, recipe: Recipe) -> None:
         width, height = recipe.size
@@ -46,7 +46,7 @@ _CLOSEST = 0.08
 
 
 class Still:
-    """The moving picture of a recipe that starts from a picture, without its caption."""
+    """The moving picture of a recipe that starts from an image, without its caption."""
 
     def __init__(self, recipe: Recipe, first: Picture) -> None:
         self._size = recipe.size
@@ -55,7 +55,7 @@ class Still:
         self._source = as_frame(first)
 
     def frame(self, moment_s: float) -> Picture:
-        """Draw the picture at `moment_s` from the start; at 0 it is the first and nothing else."""
+        """Draw the picture at `moment_s` from the start; at 0 it is exactly the first picture."""
         closer = 1 + _CLOSEST * (1 - math.cos(math.tau * moment_s / _BREATH_S)) / 2
         width, height = self._size
         zoomed = self._scaler.reformat(self._source, even(width * closer), even(height * closer), "yuv420p")
@@ -82,7 +82,10 @@ def open_rgb(image: bytes) -> Image.Image:
 
 
 class Footage:
-    """The moving picture of an upload, without a caption; moments must be asked for in their order."""
+    """The moving picture of an upload, without a caption; moments must be requested in order.
+
+    If the upload ends before the clip does, its last picture stays, with a slow zoom.
+    """
 
     def __init__(self, recipe: Recipe, film: bytes) -> None:
         self._recipe = recipe

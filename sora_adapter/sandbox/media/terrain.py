@@ -1,8 +1,8 @@
-"""Silhouettes: what stands on the ridges of a landscape, chosen by the words of the prompt.
+"""Silhouettes of the ridges of a landscape, chosen by the words of the prompt.
 
-Each outline is a list of points over the width, x in units (the shorter side of the frame) and y from 0
-(the top of the relief) to 1 (its foot). Only the root prompt throws the dice, so a remix stands on its
-parent's ground.
+Each outline is a list of points over the width, x in units (the shorter side of the frame) and y from 0 (the
+top of the relief) to 1 (its foot). Only the root prompt seeds the random choices, so a remix keeps its
+parent's terrain.
 """
 
 import math
@@ -22,7 +22,7 @@ _ANTENNAS = 0.3
 
 
 def kind_of(prompt: str) -> str:
-    """Return the kind of ground the prompt speaks of, or one the dice choose."""
+    """Return the kind of terrain that the prompt mentions, or a random one."""
     chosen = dice("ground", prompt).choice(("hills", "peaks", "waves"))
     words = set(re.findall(r"[a-z]+", prompt.lower()))
     return next((kind for kind, cues in _CUES.items() if words & cues), chosen)

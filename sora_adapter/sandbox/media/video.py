@@ -1,9 +1,9 @@
-"""Pictures and sound to an MP4 file: H.264 and AAC, exactly as long as asked, the same bytes every time.
+"""Encode pictures and sound to an MP4 file: H.264 and AAC, with exact length and reproducible bytes.
 
-Rules kept: one encoder thread and no creation time, so the bytes depend on the pictures alone (and on the
-FFmpeg that PyAV brings along). 24 frames and 32,000 samples a second: both divide every length on offer,
-and four seconds are exactly 125 AAC packets, so sound and picture end together. The index stands at the
-head of the file (faststart).
+Rules: one encoder thread and no creation time, so the bytes depend only on the pictures (and on the FFmpeg
+version in PyAV). 24 frames and 32,000 samples a second: both divide every length on offer, and four seconds
+are exactly 125 AAC packets, so sound and picture end together. The index is at the beginning of the file
+(faststart).
 """
 
 from array import array
@@ -29,13 +29,13 @@ _X264 = {"preset": "ultrafast", "crf": "21", "threads": "1", "g": str(FRAMES_PER
 
 
 class RenderStoppedError(Exception):
-    """The encoder was told to stop before the clip was done; the file is of no use."""
+    """The encoder was told to stop before the clip was finished; the file is unusable."""
 
 
 def encode(
     path: Path, size: Size, pictures: Iterable[Picture], sound: "array[float]", stopped: Callable[[], bool]
 ) -> None:
-    """Write the clip to `path`; raises RenderStoppedError at the frame before which `stopped` says so."""
+    """Write the clip to `path`; raises RenderStoppedError as soon as `stopped` returns True."""
     with av.open(path, "w", format="mp4", options=_CONTAINER) as container:
         video, audio = _add_video(container, size), _add_audio(container)
         packets = _sound_frames(sound)
@@ -51,7 +51,7 @@ def encode(
 
 
 def as_frame(picture: Picture) -> av.VideoFrame:
-    """Copy a picture into a frame of FFmpeg's, whose lines may be longer than the picture is wide."""
+    """Copy a picture into an FFmpeg frame, whose lines may be longer than the picture is wide."""
     frame = av.VideoFrame(*picture.y.size, "yuv420p")
     frame.colorspace, frame.color_range = _BT709, _LIMITED_RANGE
     for plane, image in zip(frame.planes, (picture.y, picture.u, picture.v), strict=True):

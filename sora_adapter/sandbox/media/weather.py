@@ -1,6 +1,6 @@
-"""What floats through the picture: motes of light, or the snow or rain the prompt asks for.
+"""Particles in the picture: motes of light, or the snow or rain that the prompt mentions.
 
-Drawn on luma alone, which costs a third and looks like light.
+They are drawn on luma alone, which takes a third of the time and looks like light.
 """
 
 import random
@@ -18,7 +18,7 @@ _LIGHT = 225
 
 @dataclass(frozen=True)
 class _Drop:
-    """One thing that floats: where it starts, its way in a second (in frame sizes), its picture."""
+    """One particle: its start, its movement per second (in frame sizes), its picture."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class _Drop:
 
 
 class Weather:
-    """All that floats in one clip; `fall` paints it at a moment."""
+    """The particles of one clip; `fall` paints them at a moment."""
 
     def __init__(self, prompts: Sequence[str], size: Size) -> None:
         throw = dice("weather", prompts[0])
@@ -37,7 +37,7 @@ class Weather:
         self._drops = make(throw, min(size))
 
     def fall(self, picture: Picture, moment_s: float) -> None:
-        """Paint every drop where it is at `moment_s`; what leaves on one side comes back on the other."""
+        """Paint every particle where it is at `moment_s`; those leaving on one side return on the other."""
         width, height = self._size
         for drop in self._drops:
             room = (width + drop.sprite.width, height + drop.sprite.height)

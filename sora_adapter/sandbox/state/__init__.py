@@ -1,1 +1,1 @@
-"""What the sandbox remembers: jobs and their life, characters, uploads, and their documents."""
+"""The stored state: jobs and their life cycle, characters, uploads, and their API documents."""

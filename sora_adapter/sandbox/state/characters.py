@@ -1,4 +1,4 @@
-"""The characters made from uploaded videos: an id and a name; the API has no way to list or delete them."""
+"""Characters made from uploaded videos: an id and a name; the API cannot list or delete them."""
 
 import uuid
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ class Character:
 
 
 class CharacterStore:
-    """All characters; safe to call from any thread."""
+    """All characters; thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         database.prepare(_SCHEMA)
 
     def create(self, name: str, now: float, character_id: str | None = None) -> Character:
-        """Keep a new character; one whose id is taken stays as it is."""
+        """Store a new character; an existing id is left unchanged."""
         character = Character(character_id or f"char_{uuid.uuid4().hex}", name, now)
         values = (character.id, character.name, character.created_at)
         self._database.change("INSERT OR IGNORE INTO characters VALUES (?, ?, ?)", values)
         return character
 
     def get(self, character_id: str) -> Character | None:
-        """Return a character, or None if there is none of that id."""
+        """Return a character, or None if the id is unknown."""
         rows = self._database.rows(
             "SELECT id, name, created_at FROM characters WHERE id = ?", (character_id,)
         )

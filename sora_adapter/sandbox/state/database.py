@@ -1,7 +1,7 @@
 """One SQLite file in the data dir, shared by every sandbox process that serves it.
 
-Each call is one transaction and on disk when it returns, so `kill -9` loses nothing that was answered. The
-stores on top (`jobs`, `characters`, `endpoints`, `deliveries`) own their tables; none reads another's.
+Each call is one transaction and on disk when it returns, so `kill -9` loses nothing that was answered. Each
+store on top (`jobs`, `characters`, `endpoints`, `deliveries`) owns its tables and reads no others.
 """
 
 import os
@@ -17,11 +17,11 @@ _BUSY_TIMEOUT_S = 30.0
 
 
 class Database:
-    """A connection that any thread may use."""
+    """A thread-safe connection."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # what SQLite puts beside it gets the same rights
+        with suppress(FileExistsError):  # files that SQLite creates beside it get the same permissions
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600))
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(
@@ -31,12 +31,12 @@ class Database:
         self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def close(self) -> None:
-        """Let go of the file; the database is of no use afterwards."""
+        """Close the file; the database is unusable afterwards."""
         with self._lock:
             self._connection.close()
 
     def prepare(self, schema: str) -> None:
-        """Create what is not there yet."""
+        """Create missing tables and indexes."""
         with self._lock:
             self._connection.executescript(schema)
 
@@ -46,13 +46,13 @@ class Database:
             return self._connection.execute(query, values).fetchall()
 
     def change(self, statement: str, values: Row = ()) -> int:
-        """Run one statement, a transaction of its own; returns how many rows it changed."""
+        """Run one statement as a transaction; return how many rows it changed."""
         with self._lock:
             return self._connection.execute(statement, values).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run several statements that count together or not at all."""
+        """Run several statements, all or nothing."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -64,5 +64,5 @@ class Database:
 
 
 def marks(columns: str) -> str:
-    """Return a placeholder for each of a list of columns."""
+    """Return a placeholder for each column of a list."""
     return ", ".join("?" for _ in columns.split(","))

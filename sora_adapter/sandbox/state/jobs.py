@@ -1,8 +1,8 @@
-"""The jobs: what was asked for, never a status, which is `life`'s to compute.
+"""The jobs: what was requested, never a status, which `lifecycle` computes.
 
-A job carries all it is made from: the prompts of its whole line, and the acts of the clip it continues; so it
-can be rendered after its parents are deleted. Reference images and uploaded videos live here too, once each,
-as long as a job needs them.
+A job contains everything it is made from: the prompts of its whole chain, and the acts of the clip it
+continues; so it can be rendered after its parents are deleted. Reference images and uploaded videos are
+stored here too, once each, as long as a job needs them.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ ALTER TABLE jobs ADD COLUMN earlier TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE jobs ADD COLUMN cast_ids TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE jobs ADD COLUMN cast_names TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE jobs ADD COLUMN is_announced INTEGER NOT NULL DEFAULT 0;
-"""  # for a data dir made before there were extensions and characters
+"""  # for a data dir from before extensions and characters
 _FORGET_UNUSED_FILES = """
 DELETE FROM files WHERE sha256 NOT IN (
     SELECT reference_sha256 FROM jobs WHERE reference_sha256 IS NOT NULL
@@ -68,7 +68,7 @@ DELETE FROM files WHERE sha256 NOT IN (
 
 @dataclass(frozen=True)
 class Act:
-    """A stretch of a clip; `prompts` runs from the root's to its own, and is empty in uploaded footage."""
+    """A section of a clip; `prompts` runs from the root prompt to its own, empty for uploaded footage."""
 
     prompts: tuple[str, ...]
     seconds: int
@@ -76,9 +76,9 @@ class Act:
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked for, when, and how long it takes; `prompts` runs from the root's to the job's own.
+    """What was requested, when, and how long it takes; `prompts` runs from the root prompt to the job's own.
 
-    `seconds` is the length of the whole clip. `earlier` holds the acts of the clip this job continues.
+    `seconds` is the length of the whole clip. `earlier` contains the acts of the clip this job continues.
     """
 
     id: str
@@ -101,7 +101,7 @@ class Job:
 
     @property
     def prompt(self) -> str:
-        """The prompt this job was made with."""
+        """The prompt of this job."""
         return self.prompts[-1]
 
     @property
@@ -117,18 +117,18 @@ class Job:
 
     @property
     def over_at(self) -> float:
-        """When the job will have completed or failed."""
+        """The time at which the job completes or fails."""
         return self.created_at + self.render_seconds
 
     def at(self, now: float) -> Moment:
-        """Return where the job stands at `now`."""
+        """Return the state of the job at `now`."""
         return moment_of(
             created_at=self.created_at, render_seconds=self.render_seconds, will_fail=self.will_fail, now=now
         )
 
 
 class JobStore:
-    """All jobs, newest last; safe to call from any thread."""
+    """All jobs, newest last; thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -138,19 +138,19 @@ class JobStore:
         database.prepare(_SCHEMA)
 
     def add(self, job: Job, *files: bytes) -> None:
-        """Keep a new job, and the files it brings."""
+        """Store a new job, and its files."""
         with self._database.transaction() as database:
             for body in files:
                 database.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", (sha256_of(body), body))
             database.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({marks(_COLUMNS)})", _row(job))
 
     def get(self, job_id: str) -> Job | None:
-        """Return a job, or None if there is none of that id (any more)."""
+        """Return a job, or None if the id is unknown or deleted."""
         rows = self._rows("WHERE id = ?", (job_id,))
         return _job(rows[0]) if rows else None
 
     def page(self, *, limit: int, newest_first: bool, after: str | None = None) -> list[Job] | None:
-        """Return up to `limit` jobs beyond the job `after`, or None if that is unknown."""
+        """Return up to `limit` jobs after the job `after`, or None if that is unknown."""
         start = self._position(after) if after is not None else None
         if after is not None and start is None:
             return None
@@ -161,45 +161,45 @@ class JobStore:
         ]
 
     def unannounced(self, now: float) -> list[Job]:
-        """Return the jobs that are over and whose webhooks have not been put down, oldest first."""
+        """Return the finished jobs whose webhooks are not in the outbox, oldest first."""
         clause = "WHERE NOT is_announced AND created_at + render_seconds <= ? ORDER BY position"
         return [_job(row) for row in self._rows(clause, (now,))]
 
     def mark_announced(self, jobs: Iterable[Job]) -> None:
-        """Note that the webhooks of jobs have been put down."""
+        """Record that the webhooks of jobs are in the outbox."""
         ids = [(job.id,) for job in jobs]
         if ids:
             with self._database.transaction() as database:
                 database.executemany("UPDATE jobs SET is_announced = 1 WHERE id = ?", ids)
 
     def running(self, model: str, now: float) -> int:
-        """Return how many jobs of a model are not over."""
+        """Return how many jobs of a model have not ended."""
         query = "SELECT count(*) FROM jobs WHERE created_at + render_seconds > ? AND model = ?"
         ((number,),) = self._database.rows(query, (now, model))
         return int(str(number))
 
     def delete(self, job_id: str) -> bool:
-        """Forget a job, and its files with the last job that needs them; tells whether it was there."""
+        """Delete a job, and files that no other job needs; return whether it existed."""
         with self._database.transaction() as database:
             gone = database.execute("DELETE FROM jobs WHERE id = ?", (job_id,)).rowcount
             database.execute(_FORGET_UNUSED_FILES)
         return gone == 1
 
     def file(self, sha256: str | None) -> bytes | None:
-        """Return a file a job starts from, if there is one."""
+        """Return a file that a job starts from, if it exists."""
         rows = self._database.rows("SELECT body FROM files WHERE sha256 = ?", (sha256,))
         body = rows[0][0] if rows else None
         return body if isinstance(body, bytes) else None
 
     def count(self, name: str, number: int = 1) -> None:
-        """Note that the sandbox was asked for something, one of COUNTED; -1 takes one back."""
+        """Count requests to the sandbox under one of COUNTED; -1 subtracts one."""
         statement = (
             "INSERT INTO counts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET asked = asked + excluded.asked"
         )
         self._database.change(statement, (name, number))
 
     def counts(self) -> dict[str, int]:
-        """Return what the sandbox was asked for since the data dir was made."""
+        """Return the request counts since the data dir was created."""
         rows = self._database.rows("SELECT name, asked FROM counts")
         return dict.fromkeys(COUNTED, 0) | {str(name): int(str(asked)) for name, asked in rows}
 
@@ -212,7 +212,7 @@ class JobStore:
 
 
 def sha256_of(file: bytes | None) -> str | None:
-    """Return the name a file is kept under."""
+    """Return the name under which a file is stored."""
     return hashlib.sha256(file).hexdigest() if file is not None else None
 
 

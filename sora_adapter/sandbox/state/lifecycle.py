@@ -1,8 +1,8 @@
-"""What the clock makes of a job: a pure function of when it was created, how long it takes, and now.
+"""The state of a job over time: a pure function of its creation time, its duration, and now.
 
-Nothing moves a job but time, so its life needs no worker and survives every restart. The first tenth of it
-is spent in the queue. A prompt that contains "[fail]" makes a job that is blocked at the moment it would
-have completed.
+Only time changes the state of a job, so it needs no worker and survives every restart. The first tenth of the
+duration is spent in the queue. A prompt that contains "[fail]" makes a job that is blocked at the moment it
+would have completed.
 """
 
 import math
@@ -16,14 +16,14 @@ BLOCKED = {"code": "moderation_blocked", "message": "Your request was blocked by
 _QUEUED_SHARE = 0.1
 _LAST_PROGRESS = 99
 _POLL_MS = 1000
-_RENDER_S = 0.25  # until a clip that is late is asked for again
+_RENDER_S = 0.25  # until a late clip is requested again
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One job at one time; `remaining_s` is 0 once it is over, `done_at` None unless it completed.
+    """The state of one job at one time; `remaining_s` is 0 once it ended, `done_at` None unless it completed.
 
-    `is_held_back` where only its clip is missing.
+    `is_held_back` if only its clip is missing.
     """
 
     status: Status
@@ -39,12 +39,12 @@ class Moment:
 
     @property
     def held_back(self) -> "Moment":
-        """The same job while its clip is still being rendered."""
+        """The same state while the clip is still being rendered."""
         return Moment("in_progress", _LAST_PROGRESS, _RENDER_S, None, is_held_back=True)
 
     @property
     def poll_after_ms(self) -> int:
-        """When to ask again: in a second, or as soon as the job is over."""
+        """When to poll again: in a second, or as soon as the job ends."""
         return max(1, min(_POLL_MS, math.ceil(self.remaining_s * 1000)))
 
 
@@ -52,7 +52,7 @@ BIRTH = Moment("queued", 0, 0.0, None)
 
 
 def moment_of(*, created_at: float, render_seconds: float, will_fail: bool, now: float) -> Moment:
-    """Return where a job stands at `now`; all times in seconds since 1970."""
+    """Return the state of a job at `now`; all times in seconds since 1970."""
     done_at = created_at + render_seconds
     if now >= done_at:
         return (

@@ -1,4 +1,4 @@
-"""Jobs as the API shows them: the official VideoResource, all its thirteen fields always there."""
+"""Jobs in the API's format: the official VideoResource, always with all thirteen fields."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from sora_adapter.sandbox.state.uploads import UploadedFile
 
 
 def video_resource(job: Job, moment: Moment) -> dict[str, Any]:
-    """Show a job as it stands at a moment; times are whole seconds since 1970."""
+    """Return a job's state in the API's format; times are whole seconds since 1970."""
     done_at = None if moment.done_at is None else int(moment.done_at)
     return {
         "id": job.id,
@@ -29,23 +29,23 @@ def video_resource(job: Job, moment: Moment) -> dict[str, Any]:
 
 
 def list_resource(data: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
-    """Show a page of jobs."""
+    """Return a page of jobs in the API's format."""
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
     return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more}
 
 
 def deleted_resource(job_id: str) -> dict[str, Any]:
-    """Confirm a deletion."""
+    """Return the confirmation of a deletion."""
     return {"id": job_id, "deleted": True, "object": "video.deleted"}
 
 
 def character_resource(character: Character) -> dict[str, Any]:
-    """Show a character."""
+    """Return a character in the API's format."""
     return {"id": character.id, "name": character.name, "created_at": int(character.created_at)}
 
 
 def file_resource(file: UploadedFile) -> dict[str, Any]:
-    """Show an uploaded file."""
+    """Return an uploaded file in the API's format."""
     return {
         "id": file.id,
         "object": "file",
@@ -58,12 +58,12 @@ def file_resource(file: UploadedFile) -> dict[str, Any]:
 
 
 def deleted_file(file_id: str) -> dict[str, Any]:
-    """Confirm that a file is gone."""
+    """Return the confirmation that a file was deleted."""
     return {"id": file_id, "object": "file", "deleted": True}
 
 
 def job_record(job: Job, moment: Moment) -> dict[str, Any]:
-    """Show a job with what only a test asks for: which request made it, and how long it takes."""
+    """Return a job with details for tests: its request, and how long it takes."""
     return {
         **video_resource(job, moment),
         "render_seconds": job.render_seconds,

@@ -1,6 +1,6 @@
-"""Webhooks: endpoints, and the events of jobs that are over, sent to them until they answer.
+"""Webhooks: endpoints, and the events of finished jobs, sent to them until they are accepted.
 
-Where things are: `endpoints` who wants which events, `deliveries` the durable outbox, `outbox` which events
-are due, `signing` the standard-webhooks signature, `courier` the background task that sends, `requests`,
-`resources` and `routes` the API of endpoints.
+`endpoints` stores the endpoints and signs deliveries (standard-webhooks), `deliveries` is the durable outbox,
+`outbox` determines which events are due, `sender` is the background task that sends, and `requests`,
+`resources` and `routes` are the API of endpoints.
 """

@@ -1,9 +1,8 @@
 """The durable outbox: one delivery for each event and endpoint, until a 2xx or for 72 hours.
 
-Rules kept: an event is put down for an endpoint once, however often it is announced. What is taken out to be
-sent is leased, so that a crash in mid-delivery costs a wait and not the event, and nobody sends it meanwhile.
-Attempts follow each other after 1, 2, 4, 8 … seconds. Where a receiver answered and the answer was lost, it
-gets the same delivery again, under the same id.
+Rules: an event is added once for each endpoint, however often it is announced. A delivery being sent is
+leased, so that a crash only delays it, and no other process sends it meanwhile. Attempts are repeated after
+1, 2, 4, 8 … seconds. If a receiver's answer was lost, it gets the same delivery again, under the same id.
 """
 
 import uuid
@@ -35,7 +34,7 @@ _COLUMNS = "id, endpoint_id, event_id, body, created_at, attempts, last_status, 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One event for one endpoint; `next_at` is None once it was taken or given up."""
+    """One event for one endpoint; `next_at` is None once it was accepted or given up."""
 
     id: str
     endpoint_id: str
@@ -48,14 +47,14 @@ class Delivery:
 
 
 class DeliveryStore:
-    """All deliveries; safe to call from any thread and process."""
+    """All deliveries; safe to use from any thread and process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         database.prepare(_SCHEMA)
 
     def add(self, endpoint_id: str, event_id: str, body: str, now: float) -> None:
-        """Put an event down for an endpoint, unless it was."""
+        """Add an event for an endpoint, unless it is already there."""
         statement = (
             "INSERT OR IGNORE INTO webhook_deliveries (id, endpoint_id, event_id, body, created_at, next_at) "
             "VALUES (?, ?, ?, ?, ?, ?)"
@@ -64,7 +63,7 @@ class DeliveryStore:
         self._database.change(statement, values)
 
     def lease(self, now: float) -> list[Delivery]:
-        """Take out what is due, each for one attempt."""
+        """Lease the due deliveries, each for one attempt."""
         query = (
             f"SELECT {_COLUMNS} FROM webhook_deliveries WHERE next_at <= ? ORDER BY next_at, rowid LIMIT ?"
         )
@@ -79,7 +78,7 @@ class DeliveryStore:
         return due
 
     def settle(self, delivery: Delivery, status: int | None, now: float) -> None:
-        """Note how an attempt went: a status, or None for no answer."""
+        """Record the result of an attempt: a status, or None for no answer."""
         is_taken = status is not None and 200 <= status < 300  # noqa: PLR2004 - the class of HTTP's successes
         next_at = now + FIRST_WAIT_S * 2**delivery.attempts
         is_over = is_taken or next_at > delivery.created_at + GIVE_UP_S
@@ -94,5 +93,5 @@ class DeliveryStore:
         return [Delivery(*row) for row in self._database.rows(query)]  # type: ignore[arg-type]  # the table is STRICT
 
     def forget(self, endpoint_id: str) -> None:
-        """Drop what was meant for an endpoint."""
+        """Delete the deliveries of an endpoint."""
         self._database.change("DELETE FROM webhook_deliveries WHERE endpoint_id = ?", (endpoint_id,))

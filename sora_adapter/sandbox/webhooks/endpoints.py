@@ -1,4 +1,4 @@
-"""The endpoints: who wants to be told what, where, and with which secret it is signed."""
+"""The endpoints: which events they receive, where, and with which secret they are signed."""
 
 import base64
 import hashlib
@@ -18,12 +18,12 @@ _SHOWN = 4
 
 
 def new_secret() -> str:
-    """Make a signing secret."""
+    """Return a new signing secret."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 def hint_of(secret: str) -> str:
-    """Return what a secret can be recognised by and not guessed from."""
+    """Return a hint that identifies a secret without revealing it."""
     return f"{_PREFIX}...{secret[-_SHOWN:]}"
 
 
@@ -64,7 +64,7 @@ CREATE TABLE IF NOT EXISTS webhook_endpoints (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A receiver of events; the secret before the last rotation may be valid for a while."""
+    """A receiver of events; the secret before the last rotation may stay valid for a while."""
 
     id: str
     name: str
@@ -82,7 +82,7 @@ class Endpoint:
         return (self.secret, str(self.old_secret)) if is_kept else (self.secret,)
 
     def changed(self, changes: dict[str, Any], now: float) -> "Endpoint":
-        """Return the endpoint with changes; `updated_at` moves only if something did."""
+        """Return the endpoint with changes; `updated_at` changes only if something else did."""
         after = replace(self, **changes)
         return after if after == self else replace(after, updated_at=now)
 
@@ -97,7 +97,7 @@ _SETTERS = ", ".join(f"{field.name} = ?" for field in fields(Endpoint))
 
 
 class EndpointStore:
-    """All endpoints; safe to call from any thread."""
+    """All endpoints; thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -106,7 +106,7 @@ class EndpointStore:
     def add(
         self, name: str, url: str, event_types: tuple[str, ...], now: float, endpoint_id: str | None = None
     ) -> Endpoint:
-        """Keep a new endpoint, with a secret of its own; one whose id is taken stays as it is."""
+        """Store a new endpoint with its own secret; an existing id is left unchanged."""
         new_id = endpoint_id or f"whe_{uuid.uuid4().hex}"
         endpoint = Endpoint(new_id, name, url, event_types, now, now, new_secret())
         statement = f"INSERT OR IGNORE INTO webhook_endpoints ({_COLUMNS}) VALUES ({marks(_COLUMNS)})"
@@ -114,12 +114,12 @@ class EndpointStore:
         return endpoint
 
     def put(self, endpoint: Endpoint) -> None:
-        """Keep an endpoint as it is now."""
+        """Store the current state of an endpoint."""
         statement = f"UPDATE webhook_endpoints SET {_SETTERS} WHERE id = ?"
         self._database.change(statement, (*_row(endpoint), endpoint.id))
 
     def get(self, endpoint_id: str) -> Endpoint | None:
-        """Return an endpoint, or None if there is none of that id (any more)."""
+        """Return an endpoint, or None if the id is unknown or deleted."""
         found = self._rows("WHERE id = ?", (endpoint_id,))
         return found[0] if found else None
 
@@ -128,7 +128,7 @@ class EndpointStore:
         return self._rows("ORDER BY position DESC", ())
 
     def delete(self, endpoint_id: str) -> bool:
-        """Forget an endpoint; tells whether it was there."""
+        """Delete an endpoint; return whether it existed."""
         return self._database.change("DELETE FROM webhook_endpoints WHERE id = ?", (endpoint_id,)) == 1
 
     def _rows(self, clause: str, values: Row) -> list[Endpoint]:

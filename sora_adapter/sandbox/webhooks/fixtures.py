@@ -1,4 +1,4 @@
-"""What a permissive sandbox starts with and never loses: the ids of the SDK's own tests."""
+"""The permanent objects of a permissive sandbox: the ids in the SDK's own tests."""
 
 from sora_adapter.sandbox.state.characters import CharacterStore
 from sora_adapter.sandbox.state.jobs import Job, JobStore
@@ -11,7 +11,7 @@ _FOR_EVER_S = 10**9
 
 
 def provide(jobs: JobStore, characters: CharacterStore, endpoints: EndpointStore, now: float) -> None:
-    """Put the stand-ins where they are not yet."""
+    """Create the permanent objects that are missing."""
     if jobs.get(STAND_IN_VIDEO) is None:
         jobs.add(_video(now))
     characters.create("Stand-in", now, STAND_IN_CHARACTER)

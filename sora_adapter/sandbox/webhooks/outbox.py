@@ -1,8 +1,8 @@
-"""Which events are due: a job that is over has one, for every endpoint that was there when it ended.
+"""Determine which events are due: one for each finished job and each endpoint that existed when it ended.
 
-An event's id comes from its job's, so that it is the same for all endpoints and for a second announcement.
-Deliveries are put down before the job is marked, so a crash in between repeats the announcement and not the
-deliveries.
+An event's id is derived from its job's, so that it is the same for all endpoints and for a second
+announcement. Deliveries are added before the job is marked, so a crash in between repeats the announcement
+but not the deliveries.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ class Letter:
 
 
 class Outbox:
-    """The events of one data dir and who is to be told; blocking code."""
+    """The events of one data dir and their receivers; blocking code."""
 
     def __init__(self, database: Database, jobs: JobStore, clock: Callable[[], float]) -> None:
         self.endpoints, self.deliveries = EndpointStore(database), DeliveryStore(database)
         self._jobs, self._clock = jobs, clock
 
     def announce(self) -> None:
-        """Put down the events of the jobs that are over by now."""
+        """Add the events of jobs that have ended by now."""
         now = self._clock()
         over = self._jobs.unannounced(now)
         endpoints = self.endpoints.all() if over else []
@@ -46,7 +46,7 @@ class Outbox:
         self._jobs.mark_announced(over)
 
     def due(self) -> list[tuple[Delivery, Letter]]:
-        """Announce, and take out what is to be sent now."""
+        """Announce, and lease the deliveries to send now."""
         self.announce()
         now = self._clock()
         taken = [
@@ -59,12 +59,12 @@ class Outbox:
         ]
 
     def settle(self, delivery: Delivery, status: int | None) -> None:
-        """Note how an attempt went."""
+        """Record the result of an attempt."""
         self.deliveries.settle(delivery, status, self._clock())
 
 
 def event_type_of(job: Job, now: float) -> str:
-    """Return what a job that is over is announced as."""
+    """Return the event type that announces a finished job."""
     return f"video.{job.at(now).status}"
 
 
@@ -74,7 +74,7 @@ def event_id_of(job_id: str) -> str:
 
 
 def event_body(event_id: str, kind: str, subject_id: str, at: float) -> str:
-    """Write an event as it is sent."""
+    """Return an event as it is sent."""
     event = {
         "id": event_id,
         "object": "event",
@@ -86,7 +86,7 @@ def event_body(event_id: str, kind: str, subject_id: str, at: float) -> str:
 
 
 def letter_to(endpoint: Endpoint, delivery_id: str, body: str, now: float) -> Letter:
-    """Sign an event for an endpoint."""
+    """Return a signed letter with an event for an endpoint."""
     sent = body.encode()
     signature = signed_headers(delivery_id, int(now), sent, endpoint.valid_secrets(now))
     headers = {"content-type": "application/json", "user-agent": "OpenAI/1.0", **signature}

@@ -1,4 +1,4 @@
-"""Requests about webhook endpoints parsed once. Unlike the real server this one takes http URLs too."""
+"""Parse requests about webhook endpoints. Unlike the real server, this one accepts http URLs too."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,21 +25,21 @@ _KEEP_OLD = "keep_old_secret_active_for_24_hours"
 
 @dataclass(frozen=True)
 class EndpointPage:
-    """A page asked for, newest first; `after` is the last id of the page before."""
+    """A requested page, newest first; `after` is the last id of the previous page."""
 
     limit: int
     after: str | None
 
 
 def parse_endpoint(fields: Fields, *, permissive: bool) -> dict[str, Any]:
-    """Check a create request: returns name, url and event_types."""
+    """Check a create request; return name, url and event_types."""
     for param in ("event_types", "name", "url"):
         require(fields, param)
     return parse_changes(fields, permissive=permissive)
 
 
 def parse_changes(fields: Fields, *, permissive: bool) -> dict[str, Any]:
-    """Check an update request: returns those of name, url and event_types that are there."""
+    """Check an update request; return the given ones of name, url and event_types."""
     refuse_unknown(fields, ("event_types", "name", "url"))
     changes: dict[str, Any] = {}
     if "event_types" in fields:
@@ -52,7 +52,7 @@ def parse_changes(fields: Fields, *, permissive: bool) -> dict[str, Any]:
 
 
 def parse_rotation(fields: Fields) -> bool:
-    """Check a rotation: returns whether the old secret stays valid for a day."""
+    """Check a rotation; return whether the old secret stays valid for a day."""
     refuse_unknown(fields, (_KEEP_OLD,))
     keep_old = fields.get(_KEEP_OLD, False)
     if not isinstance(keep_old, bool):
@@ -61,7 +61,7 @@ def parse_rotation(fields: Fields) -> bool:
 
 
 def parse_test(fields: Fields) -> str:
-    """Check a test: returns the type of the event to send."""
+    """Check a test; return the type of the event to send."""
     refuse_unknown(fields, ("event_type",))
     return one_of(fields, "event_type", EVENT_TYPES)
 
@@ -72,7 +72,7 @@ def parse_page(query: Mapping[str, str]) -> EndpointPage:
 
 
 def is_postable(url: str) -> bool:
-    """Tell whether something can be sent to a URL: it has a host, and a port there is."""
+    """Return whether a URL can be posted to: it has a host and a valid port."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -1,4 +1,4 @@
-"""The API of webhook endpoints, as the SDK of 3.52 calls it: one function for each operation."""
+"""The API of webhook endpoints, as SDK 3.52 calls it: one function for each operation."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ from sora_adapter.sandbox.wire.errors import ApiError
 
 
 def endpoint_resource(endpoint: Endpoint) -> dict[str, Any]:
-    """Show an endpoint; times are whole seconds since 1970."""
+    """Return an endpoint in the API's format; times are whole seconds since 1970."""
     return {
         "id": endpoint.id,
         "object": "webhook_endpoint",
@@ -35,12 +35,12 @@ def endpoint_resource(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def with_secret(endpoint: Endpoint) -> dict[str, Any]:
-    """Show an endpoint whose secret is new."""
+    """Return an endpoint with its new secret."""
     return {**endpoint_resource(endpoint), "signing_secret": endpoint.secret}
 
 
 def test_resource(endpoint: Endpoint, event_type: str, status: int) -> dict[str, Any]:
-    """Tell how a receiver answered a sample event."""
+    """Return how a receiver answered a sample event."""
     return {
         "object": "webhook_endpoint.test",
         "webhook_endpoint_id": endpoint.id,
@@ -51,17 +51,17 @@ def test_resource(endpoint: Endpoint, event_type: str, status: int) -> dict[str,
 
 
 def deleted_endpoint(endpoint_id: str) -> dict[str, Any]:
-    """Confirm a deletion."""
+    """Return the confirmation of a deletion."""
     return {"id": endpoint_id, "deleted": True, "object": "webhook_endpoint.deleted"}
 
 
 def event_type_list() -> dict[str, Any]:
-    """Show every type of event an endpoint may ask for."""
+    """Return all event types that an endpoint may subscribe to."""
     return {"object": "list", "data": list(EVENT_TYPES)}
 
 
 def delivery_record(delivery: Delivery) -> dict[str, Any]:
-    """Show a delivery to a test; `next_at` is null once it was taken or given up."""
+    """Return a delivery for a test; `next_at` is null once it was accepted or given up."""
     return {
         "id": delivery.id,
         "webhook_endpoint_id": delivery.endpoint_id,
@@ -73,7 +73,7 @@ def delivery_record(delivery: Delivery) -> dict[str, Any]:
 
 
 class WebhookRoutes:
-    """The operations on the endpoints of an outbox; sample events go through `post` at once."""
+    """The operations on the endpoints of an outbox; sample events are posted at once."""
 
     def __init__(self, outbox: Outbox, post: Post, clock: Callable[[], float], *, permissive: bool) -> None:
         self._outbox, self._post, self._clock, self._permissive = outbox, post, clock, permissive
@@ -99,7 +99,7 @@ class WebhookRoutes:
         return JSONResponse(event_type_list())
 
     async def create(self, request: Request) -> Response:
-        """Make an endpoint; the answer is the one place its secret is shown."""
+        """Create an endpoint; only this answer shows its secret."""
         wanted = asked.parse_endpoint(await read_fields(request), permissive=self._permissive)
         endpoint = await run_in_threadpool(lambda: self._endpoints.add(**wanted, now=self._clock()))
         return JSONResponse(with_secret(endpoint))
@@ -113,25 +113,25 @@ class WebhookRoutes:
         return JSONResponse(list_resource(page, has_more=len(found) > start + wanted.limit))
 
     async def retrieve(self, request: Request) -> Response:
-        """Show an endpoint."""
+        """Return an endpoint."""
         return JSONResponse(endpoint_resource(await self._found(request)))
 
     async def update(self, request: Request) -> Response:
-        """Change what is given; everything else stays."""
+        """Change the given fields; all others stay."""
         changes = asked.parse_changes(await read_fields(request), permissive=self._permissive)
         endpoint = (await self._found(request)).changed(changes, self._clock())
         await run_in_threadpool(self._endpoints.put, endpoint)
         return JSONResponse(endpoint_resource(endpoint))
 
     async def rotate_secret(self, request: Request) -> Response:
-        """Give an endpoint a new secret, and show it."""
+        """Give an endpoint a new secret, and return it."""
         keep_old = asked.parse_rotation(await read_fields(request))
         endpoint = (await self._found(request)).rotated(self._clock(), keep_old=keep_old)
         await run_in_threadpool(self._endpoints.put, endpoint)
         return JSONResponse(with_secret(endpoint))
 
     async def delete(self, request: Request) -> Response:
-        """Forget an endpoint and what was not delivered to it."""
+        """Delete an endpoint and its pending deliveries."""
         endpoint = await self._found(request)
         if not (self._permissive and endpoint.id == STAND_IN_ENDPOINT):
             await run_in_threadpool(self._endpoints.delete, endpoint.id)
@@ -139,7 +139,7 @@ class WebhookRoutes:
         return JSONResponse(deleted_endpoint(endpoint.id))
 
     async def test(self, request: Request) -> Response:
-        """Send a sample event now, once, and tell how the receiver answered."""
+        """Send a sample event now, once, and return how the receiver answered."""
         event_type = asked.parse_test(await read_fields(request))
         endpoint = await self._found(request)
         status = await self._post_sample(endpoint, event_type)

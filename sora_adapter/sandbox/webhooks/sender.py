@@ -1,6 +1,6 @@
-"""The background task that sends what is due; it follows the sandbox's clock, so a test may move it.
+"""The background task that sends due deliveries; it follows the sandbox's clock, so that a test may move it.
 
-Redirects are not followed: whatever is not a 2xx is tried again.
+Redirects are not followed: any status but 2xx is retried.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Mail:
             await self._client.aclose()
 
     async def __call__(self, letter: Letter) -> int | None:
-        """Send a letter; a sandbox without webhooks never gets here and makes no client."""
+        """Send a letter; the HTTP client is created only here, on first use."""
         if not is_postable(letter.url):
             return None
         self._client = self._client or httpx2.AsyncClient(timeout=_PATIENCE_S)
@@ -52,7 +52,7 @@ class Mail:
 
 
 async def send_what_is_due(outbox: Outbox, post: Post) -> None:
-    """Send for ever, several at once, each settled by its own answer."""
+    """Send due deliveries for ever, several at once, each settled by its own answer."""
     hands = asyncio.Semaphore(_AT_ONCE)
 
     async def deliver(delivery: Delivery, letter: Letter) -> None:

@@ -1,1 +1,1 @@
-"""What goes over the wire: routes, bodies, the fields of requests, answers and errors."""
+"""The wire format: routes, bodies, the fields of requests, answers and errors."""

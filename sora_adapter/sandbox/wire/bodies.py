@@ -1,7 +1,7 @@
-"""What came over the wire, as plain fields: a multipart form, or JSON under any Content-Type.
+"""Decode request bodies to plain fields: a multipart form, or JSON under any Content-Type.
 
-Leaves to `requests` what the fields mean. The SDKs write objects into forms as `name[key]` and lists of
-objects as `name[][key]`; the official description would write them as JSON text; both become JSON here.
+`requests` interprets the fields. The SDKs write objects into forms as `name[key]` and lists of objects as
+`name[][key]`; the official description would write them as JSON text; both become JSON here.
 """
 
 import json
@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from sora_adapter.sandbox.wire.errors import ApiError
 
-logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # what it warns of is answered
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # its warnings become error answers
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 _JSON_FIELDS = {"input_reference": "{", "video": "{", "characters": "["}
@@ -26,7 +26,7 @@ _LIST_BRACKETS = re.compile(r"(\w+)\[\d*\]\[(\w+)\]")
 
 @dataclass(frozen=True)
 class Upload:
-    """A file of a form."""
+    """A file in a form."""
 
     name: str
     media_type: str
@@ -37,7 +37,7 @@ Fields = dict[str, Any]
 
 
 async def read_fields(request: Request) -> Fields:
-    """Return the fields of a request, none if it has no body; values are JSON values or Uploads."""
+    """Return the fields of a request, empty if it has no body; values are JSON values or Uploads."""
     _check_length(request)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await _form_fields(request)
@@ -85,7 +85,7 @@ async def _form_fields(request: Request) -> Fields:
 
 
 async def _merged(form: FormData) -> Fields:
-    """Turn the parts of a form into fields, refusing one that comes twice."""
+    """Convert the parts of a form to fields; refuse duplicates."""
     fields: Fields = {}
     for name, value in form.multi_items():
         if in_list := _LIST_BRACKETS.fullmatch(name):
@@ -100,7 +100,7 @@ async def _merged(form: FormData) -> Fields:
 
 
 def _append(fields: Fields, in_list: re.Match[str], value: UploadFile | str) -> None:
-    """Add an object of one key to a list: no object of the API's lists has more."""
+    """Append an object with one key to a list: no object in the API's lists has more."""
     target = fields.setdefault(in_list[1], [])
     if not isinstance(target, list) or isinstance(value, UploadFile):
         raise ApiError.duplicate_parameter(in_list[0])
@@ -112,7 +112,7 @@ async def _upload(file: UploadFile) -> Upload:
 
 
 def _json_or_text(name: str, value: str) -> Any:
-    """Read a field that is an object or a list as one, if it is written as JSON; all others are text."""
+    """Parse a field that is an object or a list if it is written as JSON; all others are text."""
     if name not in _JSON_FIELDS or not value.startswith(_JSON_FIELDS[name]):
         return value
     try:
@@ -122,7 +122,7 @@ def _json_or_text(name: str, value: str) -> Any:
 
 
 def type_name(value: object) -> str:
-    """Return the JSON type of a value with its article, as the API's messages have it."""
+    """Return the JSON type of a value with its article, as in the API's messages."""
     if isinstance(value, Upload):
         return "a file"
     names = {

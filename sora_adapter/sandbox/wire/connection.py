@@ -1,7 +1,7 @@
-"""A connection that the app can break off: what a server does that crashes, or a network that fails.
+"""A connection that the app can abort, like a server that crashes or a network that fails.
 
-ASGI has no word for it, so the protocol of our server adds one to the scope's extensions. Under another
-server the extension is missing, and asking for it is an error that says so.
+ASGI has no such operation, so the protocol of our server adds one to the scope's extensions. Under another
+server the extension is missing, and using it raises an error that says so.
 """
 
 import socket
@@ -12,14 +12,14 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _EXTENSION = "sandbox.connection"
-_LINGER_NOT = struct.pack("ii", 1, 0)  # on close: no farewell, and what is unsent is thrown away
+_LINGER_NOT = struct.pack("ii", 1, 0)  # on close: reset, and discard unsent data
 
 
 class BreakableProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it; every scope carries the connection it came over."""
+    """uvicorn's HTTP/1.1 protocol; every scope carries its connection."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
-        """Put the connection within reach of the app."""
+        """Make the connection accessible to the app."""
         super().connection_made(transport)
         app, connection = self.app, _Connection(transport)
 
@@ -35,24 +35,24 @@ class _Connection:
         self._transport = transport
 
     def reset(self) -> None:
-        """Break it off: the other side gets a reset, and nothing that was still to be sent."""
+        """Abort the connection: the other side gets a reset, and unsent data is discarded."""
         bare: socket.socket = self._transport.get_extra_info("socket")
         bare.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         self._transport.abort()
 
     def hang_up(self) -> None:
-        """End it after what was sent so far."""
+        """Close the connection after sending what was written so far."""
         self._transport.close()
 
 
 async def reset(scope: Scope, receive: Receive) -> None:
-    """Reset the connection of a request, and return when it is gone."""
+    """Reset the connection of a request, and return when it is closed."""
     _connection(scope).reset()
     await _gone(receive)
 
 
 async def hang_up(scope: Scope, receive: Receive) -> None:
-    """End the connection of a request after what was sent so far, and return when it is gone."""
+    """Close the connection of a request after the data written so far, and return when it is closed."""
     _connection(scope).hang_up()
     await _gone(receive)
 
@@ -60,7 +60,7 @@ async def hang_up(scope: Scope, receive: Receive) -> None:
 def _connection(scope: Scope) -> _Connection:
     connection = scope.get("extensions", {}).get(_EXTENSION)
     if not isinstance(connection, _Connection):
-        raise RuntimeError("this fault needs the sandbox's own server (SandboxServer)")  # noqa: TRY004 - no caller's argument is wrong
+        raise RuntimeError("this fault needs the sandbox's own server (SandboxServer)")  # noqa: TRY004 - not caused by an argument
     return connection
 
 

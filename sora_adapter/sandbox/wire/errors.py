@@ -1,4 +1,4 @@
-"""Every refusal of the sandbox, as one exception that knows its envelope.
+"""Every refusal of the sandbox, as one exception with its error envelope.
 
     ApiError
         .missing_parameter  .unknown_parameter  .duplicate_parameter  .wrong_type  .not_offered
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class ApiError(Exception):
-    """A refusal: an HTTP status, the four fields of the envelope, and when to ask again."""
+    """A refusal: an HTTP status, the four fields of the envelope, and when to retry."""
 
     def __init__(
         self,
@@ -46,60 +46,60 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of the answer that belong to the refusal."""
+        """The headers of the refusal."""
         return {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
 
     @classmethod
     def missing_parameter(cls, param: str) -> Self:
-        """Refuse a request without something it must have."""
+        """Return the refusal of a request without a required parameter."""
         return cls(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
 
     @classmethod
     def unknown_parameter(cls, param: str) -> Self:
-        """Refuse a parameter that is not in the official description."""
+        """Return the refusal of a parameter that is not in the official description."""
         return cls(f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
 
     @classmethod
     def duplicate_parameter(cls, param: str) -> Self:
-        """Refuse a form that says the same thing twice."""
+        """Return the refusal of a form with a duplicate parameter."""
         return cls(f"Duplicate parameter: '{param}'.", code="duplicate_parameter", param=param)
 
     @classmethod
     def wrong_type(cls, param: str, expected: str, got: str) -> Self:
-        """Refuse a value of the wrong JSON type; both types are named with their article."""
+        """Return the refusal of a value of the wrong JSON type; both types are named with their article."""
         message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
         return cls(message, code="invalid_type", param=param)
 
     @classmethod
     def not_offered(cls, param: str, value: str, offered: Iterable[str]) -> Self:
-        """Refuse a value outside a closed list, and name the list."""
+        """Return the refusal of a value outside a closed list, with that list."""
         supported = ", ".join(f"'{one}'" for one in offered)
         message = f"Invalid value: '{value}'. Supported values are: {supported}."
         return cls(message, code="invalid_value", param=param)
 
     @classmethod
     def invalid(cls, message: str, *, code: str, param: str | None = None) -> Self:
-        """Refuse a request for a reason of its own."""
+        """Return the refusal of a request for another reason."""
         return cls(message, code=code, param=param)
 
     @classmethod
     def unauthorized(cls, message: str) -> Self:
-        """Refuse a caller without the key."""
+        """Return the refusal of a caller without the key."""
         return cls(message, code="invalid_api_key", status=401)
 
     @classmethod
     def no_such_video(cls, video_id: str, param: str = "video_id") -> Self:
-        """Answer for a job that is not there (or not any more)."""
+        """Return the answer for an unknown or deleted job."""
         return cls(f"Video with id '{video_id}' not found.", code="video_not_found", param=param, status=404)
 
     @classmethod
     def not_found(cls, message: str, *, code: str, param: str | None = None) -> Self:
-        """Answer for something else that is not there."""
+        """Return the answer for another unknown object."""
         return cls(message, code=code, param=param, status=404)
 
     @classmethod
     def too_many_requests(cls, model: str, limit: int, wait_s: int) -> Self:
-        """Refuse a job over the rate; it would be taken in after a wait."""
+        """Return the refusal of a job over the rate limit, with the time to wait."""
         message = (
             f"Rate limit reached for {model} on requests per min (RPM): Limit {limit}, Used {limit}, "
             f"Requested 1. Please try again in {wait_s}s."
@@ -108,12 +108,12 @@ class ApiError(Exception):
 
     @classmethod
     def too_many_running(cls) -> Self:
-        """Refuse a job beside too many others, in the words of a real server; it names no time to wait."""
+        """Return the refusal of one running job too many, in a real server's words, with no time to wait."""
         return cls("Too many running tasks", code=None, status=429, kind="video_generation_user_error")
 
     @classmethod
     def failed(cls, cause: Exception) -> Self:
-        """Answer for a fault of the sandbox's own; its cause is no secret on the reader's machine."""
+        """Return the answer for an internal error; its cause is not secret on the reader's machine."""
         message = f"The sandbox failed: {type(cause).__name__}: {cause}"
         return cls(message, code="server_error", status=500, kind="server_error")
 
@@ -151,7 +151,10 @@ _log = logging.getLogger(__name__)
 
 
 class DressedAnswers:
-    """Adds `x-request-id` and `openai-processing-ms`, and turns exceptions into envelopes."""
+    """Adds `x-request-id` and `openai-processing-ms`, and turns exceptions into error envelopes.
+
+    It is the outermost layer, so that a 404, a 405 and an unexpected exception get the same headers.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -176,7 +179,7 @@ class DressedAnswers:
         try:
             await self._app(scope, receive, dressed)
         except ClientDisconnect:
-            return  # nobody is left to be answered
+            return  # the client is gone
         except Exception as error:
             if has_begun:
                 raise
@@ -186,5 +189,5 @@ class DressedAnswers:
 
 
 def request_id_of(request: Request) -> str:
-    """Return the id the answer to a request will carry."""
+    """Return the id that the answer to a request will have."""
     return str(request.state.request_id)

@@ -1,4 +1,4 @@
-"""Checks of one field, in the API's words; all raise ApiError and return what they let through."""
+"""Checks of single fields, with the API's messages; all raise ApiError or return the value."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,13 +17,13 @@ def refuse_unknown(fields: Fields, known: Iterable[str], prefix: str = "") -> No
 
 
 def require(fields: Fields, param: str) -> None:
-    """Refuse a request without a field it must have."""
+    """Refuse a request without a required field."""
     if param not in fields:
         raise ApiError.missing_parameter(param)
 
 
 def text(fields: Fields, param: str, prefix: str = "") -> str:
-    """Return a string that must be there, of any length."""
+    """Return a required string of any length."""
     require(fields, param)
     value = fields[param]
     if not isinstance(value, str):
@@ -32,7 +32,7 @@ def text(fields: Fields, param: str, prefix: str = "") -> str:
 
 
 def text_up_to(fields: Fields, param: str, most: int) -> str:
-    """Return a string that must be there, of 1 to `most` characters."""
+    """Return a required string of 1 to `most` characters."""
     value = text(fields, param)
     if not value:
         message = (
@@ -52,7 +52,7 @@ def text_up_to(fields: Fields, param: str, most: int) -> str:
 
 
 def one_of(fields: Fields, param: str, offered: Iterable[str], default: str | None = None) -> str:
-    """Return a string of a closed list; without a default it must be there."""
+    """Return a string from a closed list; it is required unless there is a default."""
     value = default if default is not None and param not in fields else text(fields, param)
     if value not in offered:
         raise ApiError.not_offered(param, value, offered)
@@ -60,7 +60,7 @@ def one_of(fields: Fields, param: str, offered: Iterable[str], default: str | No
 
 
 def limit(query: Mapping[str, str], least: int = 0) -> int:
-    """Return how many items of a list are wanted."""
+    """Return the requested number of items in a list."""
     written = query.get("limit", str(DEFAULT_LIMIT))
     if not (written.isascii() and written.isdecimal() and least <= int(written[:9]) <= MAX_LIMIT):
         message = (

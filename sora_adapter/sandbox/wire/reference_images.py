@@ -1,8 +1,8 @@
-"""The image a clip may start from: an uploaded file, or an object with a data URL.
+"""The reference image of a clip: an uploaded file, or an object with a data URL.
 
-Rule kept: what passes is a jpeg, png or webp that decodes to the last row and measures exactly the size
-asked for. It may be uploaded before (`POST /v1/files`) and named by its id. The sandbox fetches nothing, so
-http URLs are refused and say so.
+Rule: an accepted image is a jpeg, png or webp that decodes completely and has exactly the requested size. It
+may be uploaded before (`POST /v1/files`) and named by its id. The sandbox fetches nothing, so http URLs are
+refused with a message that says so.
 """
 
 import base64
@@ -22,11 +22,11 @@ _FORMATS = ("JPEG", "PNG", "WEBP")
 _MAX_URL = 20_971_520
 
 Files = Callable[[str], bytes | None]
-"""The bytes of an uploaded file by its id."""
+"""Returns the bytes of an uploaded file by its id."""
 
 
 def read_reference(value: Any, size: str, file: Files) -> bytes:
-    """Return the bytes of the image, from `file` where it names one; raises ApiError."""
+    """Return the bytes of the image, from `file` if it is named by id; raises ApiError."""
     if isinstance(value, Upload):
         image = value.body
     elif isinstance(value, dict):
@@ -79,7 +79,7 @@ def _from_url(url: str) -> bytes:
 
 
 def _measured(body: bytes) -> tuple[int, int]:
-    """Decode the image in full and return its width and height; a broken one fails here."""
+    """Decode the image completely and return its width and height; this detects a damaged one."""
     try:
         with Image.open(io.BytesIO(body), formats=_FORMATS) as image:
             image.load()

@@ -1,4 +1,4 @@
-"""An answer on its way out, for layers that change it: JSON is held until it is whole, files stream."""
+"""Layers that change an answer: JSON is buffered until complete, files are streamed."""
 
 import json
 import re
@@ -49,7 +49,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Told:
-    """An answer in JSON; `headers` are all but those of the body."""
+    """An answer in JSON; `headers` exclude those of the body."""
 
     status: int
     body: Json
@@ -62,7 +62,7 @@ class Told:
 
     @property
     def response(self) -> JSONResponse:
-        """The answer, ready to be sent."""
+        """The answer as a response to send."""
         return JSONResponse(self.body, self.status, headers=self.headers)
 
 
@@ -71,12 +71,12 @@ def _same(told: Told) -> Told:
 
 
 def _as_it_is(_headers: MutableHeaders) -> None:
-    """Leave the headers of a stream alone."""
+    """Leave the headers of a stream unchanged."""
 
 
 @dataclass(frozen=True)
 class Relay:
-    """Sends on what an app answers: JSON as `rewrite` has it, the rest under headers as `head` has them."""
+    """Forwards the answers of an app: JSON after `rewrite`, all others with headers changed by `head`."""
 
     app: ASGIApp
     rewrite: Callable[[Told], Told] = _same

@@ -1,7 +1,7 @@
-"""Requests parsed once: behind this door they are frozen types, and everything in them is on offer.
+"""Parse requests once: the results are frozen types that contain only offered values.
 
-The lists are those of the API's last state (guide and price list), which the official description lags
-behind. A permissive door also takes unknown models, and uploads that are no images or videos.
+The lists are those of the API's last state (guide and price list), which is newer than the official
+description. In permissive mode, unknown models are accepted, and uploads that are not images or videos.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ Variant = Literal["video", "thumbnail", "spritesheet"]
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """A clip asked for from nothing, or from an image that is decodable and exactly of `size`."""
+    """A request for a clip made from the prompt alone, or from a decodable image of exactly `size`."""
 
     prompt: str
     model: str
@@ -48,14 +48,14 @@ class CreateRequest:
 
 @dataclass(frozen=True)
 class RemixRequest:
-    """A change asked for; all else is the source's."""
+    """A request for a change; all else comes from the source."""
 
     prompt: str
 
 
 @dataclass(frozen=True)
 class EditRequest:
-    """A change of a video, which is one of the sandbox's (its id) or an upload; `model` is for uploads."""
+    """A request to change a video: one of the sandbox's (by id) or an upload; `model` is for uploads."""
 
     prompt: str
     source: str | Film
@@ -64,7 +64,7 @@ class EditRequest:
 
 @dataclass(frozen=True)
 class ExtendRequest:
-    """More of a video: `seconds` is what is added."""
+    """A request to extend a video; `seconds` is the added length."""
 
     prompt: str
     source: str | Film
@@ -74,14 +74,14 @@ class ExtendRequest:
 
 @dataclass(frozen=True)
 class CharacterRequest:
-    """A character asked for, from a video that one can be made from."""
+    """A request for a character, with a video that is suitable for one."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class ListRequest:
-    """A page asked for; `after` is the last id of the page before."""
+    """A requested page; `after` is the last id of the previous page."""
 
     limit: int
     order: Order
@@ -93,7 +93,7 @@ def _no_files(_: str) -> None:
 
 
 def parse_create(fields: Fields, *, permissive: bool = False, file: Files = _no_files) -> CreateRequest:
-    """Check a create request; an image may be the `file` of an id; raises ApiError."""
+    """Check a create request, whose image may be a `file` by id; raises ApiError."""
     refuse_unknown(fields, ("prompt", "model", "size", "seconds", "input_reference", "characters"))
     prompt = text_up_to(fields, "prompt", MAX_PROMPT)
     model = _model(fields, permissive=permissive)
@@ -104,7 +104,7 @@ def parse_create(fields: Fields, *, permissive: bool = False, file: Files = _no_
 
 
 def parse_file(fields: Fields) -> tuple[Upload, str]:
-    """Check an upload; returns the file and its purpose; raises ApiError."""
+    """Check an upload; return the file and its purpose; raises ApiError."""
     refuse_unknown(fields, ("file", "purpose", "expires_after"))
     require(fields, "file")
     if not isinstance(fields["file"], Upload):
@@ -152,7 +152,7 @@ def parse_list(query: Mapping[str, str]) -> ListRequest:
 
 
 def parse_variant(query: Mapping[str, str]) -> Variant:
-    """Check which asset of a video is wanted; raises ApiError."""
+    """Return the requested asset of a video; raises ApiError."""
     chosen = one_of(dict(query), "variant", VARIANTS, "video")
     return next(variant for variant in _VARIANTS if variant == chosen)
 
@@ -195,11 +195,11 @@ def _character_ids(fields: Fields) -> tuple[str, ...]:
 
 
 def _source(fields: Fields, known: Iterable[str], *, permissive: bool) -> tuple[str | Film, str]:
-    """Return the video that is edited or extended, and the model of an uploaded one."""
+    """Return the video to edit or extend, and the model of an uploaded one."""
     refuse_unknown(fields, known)
     require(fields, "video")
     if not isinstance(fields["video"], Upload):
-        refuse_unknown(fields, set(known) - {"model"})  # a video of the sandbox has its own
+        refuse_unknown(fields, set(known) - {"model"})  # a video of the sandbox has its own model
         return _id_of(fields["video"], "video"), ""
     model = _model(fields, permissive=permissive)
     film = _film(fields["video"], permissive=permissive)
@@ -218,7 +218,7 @@ def _film(value: Any, *, permissive: bool) -> Film:
 
 
 def _id_of(value: Any, param: str) -> str:
-    """Return the id of an object that holds nothing else."""
+    """Return the id of an object that contains nothing else."""
     if not isinstance(value, dict):
         raise ApiError.wrong_type(param, "an object", type_name(value))
     refuse_unknown(value, ("id",), f"{param}.")

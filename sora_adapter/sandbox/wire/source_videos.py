@@ -1,7 +1,7 @@
-"""Uploaded videos, measured before anything is made of them.
+"""Measure uploaded videos before they are used.
 
-What becomes a character must be an MP4 of 2 to 4 seconds, 16:9 or 9:16, 720p to 1080p. What is edited or
-extended must be an MP4 of a size the model makes, at most as long as the longest clip it makes.
+A video for a character must be an MP4 of 2 to 4 seconds, 16:9 or 9:16, 720p to 1080p. A video to be edited or
+extended must be an MP4 of a size that the model produces, at most as long as the longest clip it produces.
 """
 
 import io
@@ -22,7 +22,7 @@ _MP4 = "mp4"
 _CHARACTER_S = (2, 4)
 _CHARACTER_LINES = (720, 1080)
 _WIDE = (16, 9)
-_SLACK_S = 0.1  # the last frame, or sound that ends a packet late
+_SLACK_S = 0.1  # for the last frame, or sound that ends one packet late
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Film:
 
     @property
     def size(self) -> str:
-        """Width and height as the API writes them."""
+        """Width and height in the API's format."""
         return f"{self.width}x{self.height}"
 
     @property
     def whole_seconds(self) -> int:
-        """The length of a clip made of it: rounded up to one the model makes."""
+        """The length of a clip made from it: rounded up to one that the model produces."""
         return max(_STEP_S, math.ceil((self.duration_s - _SLACK_S) / _STEP_S) * _STEP_S)
 
 
-BLANK = Film(b"", 720, 1280, float(_STEP_S))  # stands for an upload that is no video, where one is taken
+BLANK = Film(b"", 720, 1280, float(_STEP_S))  # replaces an upload that is not a video, in permissive mode
 
 
 def read_film(value: Any) -> Film:
@@ -67,7 +67,7 @@ def check_source(film: Film, sizes: Iterable[str]) -> None:
 
 
 def check_character(film: Film) -> None:
-    """Refuse a video that no character can be made from; raises ApiError."""
+    """Refuse a video that is unsuitable for a character; raises ApiError."""
     shortest, longest = _CHARACTER_S
     if not shortest - _SLACK_S <= film.duration_s <= longest + _SLACK_S:
         raise _refused(f"expected {shortest} to {longest} seconds, but got {film.duration_s:.1f}")

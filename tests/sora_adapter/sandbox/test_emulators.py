@@ -29,7 +29,7 @@ def retrieve(api: httpx2.Client, video: dict[str, Any]) -> httpx2.Response:
 
 
 def test_a_server_nobody_imitates_is_refused_with_those_there_are(tmp_path: Any) -> None:
-    with pytest.raises(ValueError, match=r"cannot imitate 'sorra' \(it can: litellm, vllm-omni"):
+    with pytest.raises(ValueError, match=r"cannot imitate 'sorra' \(known: litellm, vllm-omni"):
         create_app(SandboxSettings(tmp_path, imitates="sorra"))
 
 

@@ -32,10 +32,10 @@ def test_a_fault_is_written_as_it_is_read(spec: str) -> None:
     [
         ("lost", "expected one like create=kept-but-answer-lost:1"),
         ("create=lost:often", "expected one like"),
-        ("destroy=lost", r"there is no operation destroy \(there are: create, list"),
-        ("create=melted", r"create knows no melted \(it knows: none, lost"),
-        ("retrieve=stuck@40", "retrieve knows no stuck"),
-        ("webhook=429", r"webhook knows no 429 \(it knows: none, lost, doubled"),
+        ("destroy=lost", r"unknown operation destroy \(known: create, list"),
+        ("create=melted", r"create has no fault melted \(known: none, lost"),
+        ("retrieve=stuck@40", "retrieve has no fault stuck"),
+        ("webhook=429", r"webhook has no fault 429 \(known: none, lost, doubled"),
         ("create=slow", "slow needs a number, as in create=slow@2"),
         ("create=429@soon", "429 needs a number"),
     ],
@@ -47,7 +47,7 @@ def test_what_cannot_happen_is_refused_with_what_can(spec: str, told: str) -> No
 
 def test_a_plan_with_a_mistake_plans_nothing() -> None:
     faults = Faults()
-    with pytest.raises(ValueError, match="no fault"):
+    with pytest.raises(ValueError, match="not a fault"):
         faults.add(["create=lost", "oops"])
     assert faults.waiting() == []
 
@@ -98,5 +98,5 @@ def test_a_refusal_is_asked_for_by_its_code(code: str) -> None:
 
 @pytest.mark.parametrize("spec", ["create=refused", "create=refused@bad_mood"])
 def test_a_refusal_without_a_code_it_knows_lists_them(spec: str) -> None:
-    with pytest.raises(ValueError, match=r"refused needs a code .there are: invalid_api_key, not_verified"):
+    with pytest.raises(ValueError, match=r"refused needs a code .known: invalid_api_key, not_verified"):
         parse_fault(spec)
