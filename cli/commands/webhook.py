@@ -11,7 +11,7 @@ from cli.options import common
 from cli.options.command import Group
 from cli.text import output
 from render_service.api.sessions import finished
-from render_service.webhooks.endpoints import asked, checked_url, endpoint_document, secret_document
+from render_service.webhooks.endpoints import call_server, checked_url, endpoint_document, secret_document
 from sora_adapter.endpoints import endpoints, register, remove, rotate, send_sample
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _needed_id(command: str, endpoint_id: str | None) -> str:
 
 
 def _ask(inv: Invocation, ask: "Callable[[VideosClient], Awaitable[Any]]") -> Any:
-    return finished(asked(inv.settings, inv.trace, ask, even_if_retired=inv.even_if_retired))
+    return finished(call_server(inv.settings, inv.trace, ask, even_if_retired=inv.even_if_retired))
 
 
 def _register(inv: Invocation, url: str, name: str) -> None:

@@ -118,7 +118,7 @@ async def audit(ledger: Ledger, settings: Settings, trace: Trace, scope: Scope) 
     look, listed = await _ask_server(settings, trace, scope)
     kept = await asyncio.to_thread(lambda: list(waiting(settings, ledger)))
     longest_s = settings.longest_render_s
-    return await asyncio.to_thread(_audited, ledger, scope, before, look, listed, longest_s, kept)
+    return await asyncio.to_thread(_audit_ledger, ledger, scope, before, look, listed, longest_s, kept)
 
 
 async def _ask_server(
@@ -141,7 +141,7 @@ async def _ask_server(
     return ServerLook(name, len(listing.videos), server=server, doubt=listing.doubt), listing.videos
 
 
-def _audited(
+def _audit_ledger(
     ledger: Ledger,
     scope: Scope,
     before: int,

@@ -83,27 +83,27 @@ class _Search:
         done: dict[str, Settlement] = {}
         left = list(jobs)
         for _ in range(ROUNDS):
-            now = await self._round(left)
+            now = await self._settle_once(left)
             done |= now
             left = [one.job for one in now.values() if one.is_open]
             if not left or not any(one.verdict == "recovered" for one in now.values()):
                 break
         return done
 
-    async def _round(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
+    async def _settle_once(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
         done: dict[str, Settlement] = {}
         lost = []
         for given in jobs:
-            job = await self._given_up(await self._session.job(given.job_id))
+            job = await self._record_loss(await self._session.job(given.job_id))
             if job.state is State.UNKNOWN:
                 lost.append(job)
             elif job.state is State.SUBMITTING:
                 done[job.job_id] = under_way(job, self._grace_s)
             else:
                 done[job.job_id] = settled(job)
-        return done | (await self._searched(lost) if lost else {})
+        return done | (await self._search_server(lost) if lost else {})
 
-    async def _given_up(self, job: Job) -> Job:
+    async def _record_loss(self, job: Job) -> Job:
         """Record an attempt as lost once no process can be waiting for it."""
         if job.state is not State.SUBMITTING:
             return job
@@ -111,24 +111,24 @@ class _Search:
         if attempt.silent_s(self._session.clock()) < self._grace_s:
             return job
         lost = SubmissionUnknown(attempt_id=attempt.intent.attempt_id, lost="crash")
-        return await self._recorded(job, [self._session.draft(lost)])
+        return await self._append(job, [self._session.draft(lost)])
 
-    async def _searched(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
+    async def _search_server(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
         names = {job.job_id for job in jobs}
         async with self._session.connect(self._profile) as client:
-            attempts, findings, seen = await self._found(client, names, to_the_end=False)
+            attempts, findings, seen = await self._match_videos(client, names, to_the_end=False)
             if seen.stopped and self._needs_the_end(attempts, findings, names):
-                attempts, findings, seen = await self._found(client, names, to_the_end=True)
+                attempts, findings, seen = await self._match_videos(client, names, to_the_end=True)
         done = {name: settled(await self._session.job(name)) for name in names}
         for attempt in attempts:
             name = attempt.job.job_id
             if name in names and name not in findings:
                 done[name] = sent_elsewhere(attempt, client.base_url)
             elif name in names:
-                done[name] = await self._concluded(client, attempt, findings[name], seen)
+                done[name] = await self._conclude(client, attempt, findings[name], seen)
         return done
 
-    async def _found(
+    async def _match_videos(
         self, client: "VideosClient", names: set[str], *, to_the_end: bool
     ) -> tuple[list[Attempt], Mapping[str, Finding], Sightings]:
         """Ask the server, then the ledger, and return the open attempts with their findings."""
@@ -170,7 +170,7 @@ class _Search:
         under_way = [one for one in attempts if one.lost is None and one.silent_s(now) < grace_s]
         return [one.job.job_id for one in under_way if one.job.job_id not in names]
 
-    async def _concluded(
+    async def _conclude(
         self, client: "VideosClient", attempt: Attempt, finding: Finding, seen: Sightings
     ) -> Settlement:
         missing_s, has_key = self._unproven_s(attempt), client.has_key_of(attempt.intent)
@@ -179,7 +179,7 @@ class _Search:
         if not drafts:
             return concluded
         try:
-            job = await self._recorded(attempt.job, drafts)
+            job = await self._append(attempt.job, drafts)
         except EventIdConflict:  # the video was claimed in between
             job = await self._session.job(attempt.job.job_id)
         if job.state in OPEN:
@@ -208,7 +208,7 @@ class _Search:
             return [session.draft(absent)]
         return []
 
-    async def _recorded(self, job: Job, drafts: Sequence[Draft]) -> Job:
+    async def _append(self, job: Job, drafts: Sequence[Draft]) -> Job:
         """Append to the open attempt of `job`, or return the job if it was settled in the meantime."""
         for _ in range(APPENDS):
             try:

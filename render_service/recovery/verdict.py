@@ -61,19 +61,19 @@ def conclude(
     match finding.kind:
         case "found":
             assert finding.video is not None  # implied by "found"
-            return _found(job, finding.video, seen)
+            return _recover(job, finding.video, seen)
         case "wait":
             why = "a video that may belong to it also matches another attempt, which has to be settled first"
             return Settlement(job, "waiting", why, commands=(_again(job),))
         case "several":
-            return _ask(job, _what_differs(finding, seen), finding.candidates)
+            return _ask(job, _describe_doubts(finding, seen), finding.candidates)
         case "nothing":
-            return _nothing(job, seen, profile, missing_s, has_key=has_key)
+            return _conclude_absence(job, seen, profile, missing_s, has_key=has_key)
         case _:
             assert_never(finding.kind)
 
 
-def _what_differs(finding: Finding, seen: Sightings) -> str:
+def _describe_doubts(finding: Finding, seen: Sightings) -> str:
     shown, more = finding.doubts[:SHOWN], len(finding.doubts) - SHOWN
     doubts = "; ".join([*shown, *([f"and {more} more (`sora-ledger list` shows them)"] if more > 0 else [])])
     videos = "these videos may belong to it" + (f"; what differs: {doubts}" if doubts else "")
@@ -82,7 +82,7 @@ def _what_differs(finding: Finding, seen: Sightings) -> str:
     return videos
 
 
-def _found(job: Job, video: Observation, seen: Sightings) -> Settlement:
+def _recover(job: Job, video: Observation, seen: Sightings) -> Settlement:
     if video.prompt is None:
         source = "a webhook announced" if video.video_id in seen.by_webhook else "the server lists"
         return _ask(job, f"{source} a matching video without a prompt to compare", (video,))
@@ -90,7 +90,7 @@ def _found(job: Job, video: Observation, seen: Sightings) -> Settlement:
     return Settlement(job, "recovered", f"the server created {video.video_id} at {made}, as requested")
 
 
-def _nothing(
+def _conclude_absence(
     job: Job, seen: Sightings, profile: Profile, missing_s: float, *, has_key: bool | None
 ) -> Settlement:
     """Conclude absence if the list is complete, old enough, and of a server whose lists prove it."""

@@ -72,12 +72,12 @@ class LedgerMetrics(Collector):
             "open_intents": ("Submissions under way or cut off.", State.SUBMITTING),
             "unknown_outcomes": ("Submissions whose answer was lost: a video may exist.", State.UNKNOWN),
         }
-        for name, (told, state) in gauges.items():
-            yield GaugeMetricFamily(f"sora_ledger_{name}", told, tally.jobs.get(state.value, 0))
+        for name, (description, state) in gauges.items():
+            yield GaugeMetricFamily(f"sora_ledger_{name}", description, tally.jobs.get(state.value, 0))
         now = self._ledger.store.now()
         overdue = overdue_jobs(self._ledger, now, self._longest_render_s)
-        told = "Renders that have been running, or waiting to be stored, for too long."
-        yield GaugeMetricFamily("sora_ledger_overdue_renders", told, len(overdue))
+        description = "Renders that have been running, or waiting to be stored, for too long."
+        yield GaugeMetricFamily("sora_ledger_overdue_renders", description, len(overdue))
         yield GaugeMetricFamily("sora_ledger_queue_due", "Due jobs without a lease.", tally.due)
         yield GaugeMetricFamily("sora_ledger_queue_waiting", "Jobs due later.", tally.waiting)
         yield GaugeMetricFamily("sora_ledger_queue_leased", "Jobs with a lease.", tally.leased)
@@ -100,8 +100,8 @@ class LedgerMetrics(Collector):
         self._read_to = size
 
 
-def _by(name: str, told: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(name, told, labels=[label])
+def _by(name: str, description: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(name, description, labels=[label])
     for value, number in sorted(values.items()):
         family.add_metric([value], number)
     return family

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-async def asked(
+async def call_server(
     settings: Settings,
     trace: Trace,
     ask: "Callable[[VideosClient], Awaitable[R]]",

@@ -21,7 +21,7 @@ from sora_adapter.sandbox.faults import ANSWER_LOST, ANSWER_SLOW, FATES, KEPT, W
 from sora_adapter.sandbox.webhooks.outbox import Letter
 from sora_adapter.sandbox.wire.connection import hang_up, reset
 from sora_adapter.sandbox.wire.errors import REFUSALS, ApiError
-from sora_adapter.sandbox.wire.relay import Json, Relay, Told, operation_of
+from sora_adapter.sandbox.wire.relay import Json, JsonAnswer, Relay, operation_of
 
 Post = Callable[[Letter], Awaitable[int | None]]
 _SIGNATURE = "webhook-signature"
@@ -85,7 +85,7 @@ class Mishaps:
         if fault is None:
             await app(scope, receive, send)
         elif fault.kind in FATES:
-            await Relay(self._app, lambda told: self._noted(told, fault))(scope, receive, send)
+            await Relay(self._app, lambda answer: self._noted(answer, fault))(scope, receive, send)
         else:
             await _happen(fault, app, scope, receive, send)
 
@@ -97,19 +97,19 @@ class Mishaps:
             return JSONResponse(refusal.envelope, refusal.status)
         return Relay(self._app, self._shown) if operation in {"retrieve", "list"} else self._app
 
-    def _noted(self, told: Told, fate: Fault) -> Told:
-        if told.is_success:
-            self._faults.befall(str(told.body["id"]), fate)
-        return told
+    def _noted(self, answer: JsonAnswer, fate: Fault) -> JsonAnswer:
+        if answer.is_success:
+            self._faults.befall(str(answer.body["id"]), fate)
+        return answer
 
-    def _shown(self, told: Told) -> Told:
-        if not told.is_success:
-            return told
-        videos = told.body["data"] if told.body.get("object") == "list" else [told.body]
+    def _shown(self, answer: JsonAnswer) -> JsonAnswer:
+        if not answer.is_success:
+            return answer
+        videos = answer.body["data"] if answer.body.get("object") == "list" else [answer.body]
         for video in videos:
             fate = self._faults.fate_of(video["id"])
             video.update(_as_fated(video, fate) if fate else {})
-        return told
+        return answer
 
 
 async def _happen(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

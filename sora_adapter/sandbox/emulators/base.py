@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sora_adapter.sandbox.wire.bodies import Fields, Upload, read_fields
 from sora_adapter.sandbox.wire.errors import ApiError
-from sora_adapter.sandbox.wire.relay import Json, Relay, Told, operation_of, path_of
+from sora_adapter.sandbox.wire.relay import Json, JsonAnswer, Relay, operation_of, path_of
 
 CREATORS = ("create", "remix", "edit", "extend")
 PROTOCOL_FIELDS = ("prompt", "model", "size", "seconds", "input_reference", "characters", "video")
@@ -28,7 +28,7 @@ class Refused(Exception):
 
     def __init__(self, status: int, body: Json) -> None:
         super().__init__(status)
-        self.told = Told(status, body, {})
+        self.answer = JsonAnswer(status, body, {})
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Imitation:
 
     def no_video(self, video_id: str) -> Refused:
         """Return the answer for an unknown video."""
-        return Refused(404, self.error(Told(404, ApiError.no_such_video(video_id).envelope, {})).body)
+        return Refused(404, self.error(JsonAnswer(404, ApiError.no_such_video(video_id).envelope, {})).body)
 
     async def read(self, request: Request) -> Fields:
         """Read the body of a request."""
@@ -88,13 +88,13 @@ class Imitation:
         """Return a video in the server's format; its ids are already translated."""
         return video
 
-    def error(self, told: Told) -> Told:
+    def error(self, answer: JsonAnswer) -> JsonAnswer:
         """Return a refusal in the server's format."""
-        return told
+        return answer
 
-    def tell(self, told: Told, asked: Asked) -> Told:  # noqa: ARG002 - for subclasses
+    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:  # noqa: ARG002 - for subclasses
         """Return an answer as the server sends it; its content is already in the server's format."""
-        return told
+        return answer
 
     def head(self, headers: MutableHeaders) -> None:
         """Change the headers of a download."""
@@ -111,13 +111,13 @@ class Imitation:
         try:
             asked = await self._understood(request, operation, video_id)
         except Refused as refused:
-            await self.tell(refused.told, _nothing(operation)).response(scope, receive, send)
+            await self.tell(refused.answer, _nothing(operation)).response(scope, receive, send)
             return
         except ApiError as refusal:
-            told = self.error(Told(refusal.status, refusal.envelope, {}))
-            await told.response(scope, receive, send)
+            answer = self.error(JsonAnswer(refusal.status, refusal.envelope, {}))
+            await answer.response(scope, receive, send)
             return
-        relay = Relay(self._app, lambda told: self._shown(told, asked), self.head)
+        relay = Relay(self._app, lambda answer: self._shown(answer, asked), self.head)
         await relay(*_put(asked, scope, receive), send)
 
     async def _understood(self, request: Request, operation: str, video_id: str | None) -> Asked:
@@ -135,17 +135,17 @@ class Imitation:
         self.ask(asked)
         return asked
 
-    def _shown(self, told: Told, asked: Asked) -> Told:
-        if not told.is_success:
-            return self.tell(self.error(told), asked)
-        body = told.body
+    def _shown(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
+        if not answer.is_success:
+            return self.tell(self.error(answer), asked)
+        body = answer.body
         if body.get("object") == "video":
             body = self._video(body, asked)
         elif body.get("object") == "list":
             body = self._page(body, asked)
         elif asked.operation == "delete":
             body = {**body, "id": self.id_out(body["id"])}
-        return self.tell(Told(told.status, body, told.headers), asked)
+        return self.tell(JsonAnswer(answer.status, body, answer.headers), asked)
 
     def _video(self, video: Json, asked: Asked) -> Json:
         if asked.operation in CREATORS:

@@ -8,7 +8,7 @@ from starlette.datastructures import MutableHeaders
 
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
 from sora_adapter.sandbox.wire.bodies import Upload
-from sora_adapter.sandbox.wire.relay import Json, Told
+from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
 
 _BEHIND = "litellm:custom_llm_provider:openai;model_id:{};video_id:{};deployment_id:9f31c2"
 _DROPPED = ("x-client-request-id", "traceparent")
@@ -69,31 +69,31 @@ class LiteLLM(Imitation):
             shown["remixed_from_video_id"] = self.id_in(shown["remixed_from_video_id"])
         return {**shown, "usage": {"duration_seconds": float(video["seconds"])}}
 
-    def error(self, told: Told) -> Told:
+    def error(self, answer: JsonAnswer) -> JsonAnswer:
         """Put the original error into the message; 1.1, errors. Without a database, a wrong key is a 400."""
-        status = _REFUSAL if told.status == _WRONG_KEY else told.status
-        message = f"litellm.APIError: OpenAIException - {json.dumps(told.body)}"
-        return Told(status, _envelope(status, message), told.headers)
+        status = _REFUSAL if answer.status == _WRONG_KEY else answer.status
+        message = f"litellm.APIError: OpenAIException - {json.dumps(answer.body)}"
+        return JsonAnswer(status, _envelope(status, message), answer.headers)
 
-    def tell(self, told: Told, asked: Asked) -> Told:
+    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
         """Rename or drop headers of the server behind it, and add the cost of a call; 1.1, create, errors."""
-        headers = {name: value for name, value in told.headers.items() if name not in _UPSTREAM_HEADERS}
-        if not told.is_success:
+        headers = {name: value for name, value in answer.headers.items() if name not in _UPSTREAM_HEADERS}
+        if not answer.is_success:
             headers |= {
                 f"llm_provider-{name}": value
-                for name, value in told.headers.items()
+                for name, value in answer.headers.items()
                 if name in _UPSTREAM_HEADERS
             }
         headers["x-litellm-call-id"] = "00000000-0000-4000-8000-000000000000"
-        if not told.is_success:
-            return Told(told.status, told.body, {**headers, _COST: "0"})  # seen with 1.106.2
+        if not answer.is_success:
+            return JsonAnswer(answer.status, answer.body, {**headers, _COST: "0"})  # seen with 1.106.2
         if asked.operation in {"create", "remix"}:
-            per_second = _USD_PER_SECOND.get(told.body["model"], 0.1)
-            headers[_COST] = str(per_second * float(told.body["seconds"]))
+            per_second = _USD_PER_SECOND.get(answer.body["model"], 0.1)
+            headers[_COST] = str(per_second * float(answer.body["seconds"]))
         if asked.operation == "create":
-            named = _encoded(self.id_in(told.body["id"]), told.body["model"])
-            return Told(told.status, {**told.body, "id": named}, headers)
-        return Told(told.status, told.body, headers)
+            named = _encoded(self.id_in(answer.body["id"]), answer.body["model"])
+            return JsonAnswer(answer.status, {**answer.body, "id": named}, headers)
+        return JsonAnswer(answer.status, answer.body, headers)
 
     def head(self, headers: MutableHeaders) -> None:
         """Drop the headers of the server behind it; 1.1, create."""

@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
 from sora_adapter.sandbox.wire.bodies import Fields, read_fields
-from sora_adapter.sandbox.wire.relay import Json, Told
+from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
 
 _OURS, _THEIRS = "video_", "vid_"
 _ACCEPTED = 202
@@ -47,7 +47,7 @@ class Merge(Imitation):
         progress = {"progress": None} if video["status"] == "queued" else {}
         return {**video, **progress, **({"cost": 0.1 * float(video["seconds"])} if is_done else {})}
 
-    def tell(self, told: Told, asked: Asked) -> Told:
+    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
         """1.7: "202 Accepted"."""
-        is_new = asked.operation == "create" and told.is_success
-        return Told(_ACCEPTED, told.body, told.headers) if is_new else told
+        is_new = asked.operation == "create" and answer.is_success
+        return JsonAnswer(_ACCEPTED, answer.body, answer.headers) if is_new else answer

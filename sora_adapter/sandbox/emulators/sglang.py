@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
 from sora_adapter.sandbox.wire.bodies import Fields
-from sora_adapter.sandbox.wire.relay import Json, Told
+from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
 
 _NOT_SHOWN = {"prompt", "remixed_from_video_id"}
 
@@ -57,19 +57,19 @@ class SGLang(Imitation):
         self._last_seen[video["id"]] = shown
         return {**shown, **extras, "expires_at": None, "error": error}
 
-    def error(self, told: Told) -> Told:
+    def error(self, answer: JsonAnswer) -> JsonAnswer:
         """1.3, quirks: "Errors are FastAPI `{"detail":..}`"."""
-        return Told(told.status, {"detail": told.body["error"]["message"]}, told.headers)
+        return JsonAnswer(answer.status, {"detail": answer.body["error"]["message"]}, answer.headers)
 
-    def tell(self, told: Told, asked: Asked) -> Told:
+    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
         """1.3, quirks: DELETE "answers the video object with `status:"deleted"`", also of a running job."""
-        if asked.operation != "delete" or asked.video_id not in self._made or not _is_gone(told):
-            return told
+        if asked.operation != "delete" or asked.video_id not in self._made or not _is_gone(answer):
+            return answer
         self.forget(asked.video_id)
         video = self._last_seen.pop(asked.video_id)
-        return Told(200, {**video, "status": "deleted"}, told.headers)
+        return JsonAnswer(200, {**video, "status": "deleted"}, answer.headers)
 
 
-def _is_gone(told: Told) -> bool:
+def _is_gone(answer: JsonAnswer) -> bool:
     """Whether the sandbox deleted the video, or refused only because it is not finished."""
-    return told.is_success or told.status == 400  # noqa: PLR2004 - the sandbox's answer for an unfinished one
+    return answer.is_success or answer.status == 400  # noqa: PLR2004 - the sandbox's answer for an unfinished one

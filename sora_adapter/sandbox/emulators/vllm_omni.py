@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
 from sora_adapter.sandbox.wire.bodies import Fields, Upload
-from sora_adapter.sandbox.wire.relay import Json, Told
+from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
 
 _OURS, _THEIRS = "video_", "video_gen_"
 _BLOCKED = "moderation_blocked"
@@ -73,20 +73,20 @@ class VLLMOmni(Imitation):
         progress = 100 if video["status"] == "completed" else 0
         return {**shown, "progress": progress, "quality": "default", "inference_time_s": None, "fps": None}
 
-    def tell(self, told: Told, asked: Asked) -> Told:
+    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
         """Answer failed jobs as errors, and allow deleting running ones; 1.2, quirks."""
-        body = told.body
+        body = answer.body
         if asked.operation == "retrieve" and body.get("status") == "failed":
             status = 400 if body["error"]["code"] == _BLOCKED else 500
-            return Told(status, body, told.headers)
+            return JsonAnswer(status, body, answer.headers)
         code = body["error"]["code"] if isinstance(body.get("error"), dict) else None
         if asked.operation == "content" and code == "video_failed":
-            return Told(_NO_CONTENT_OF_FAILED, body, told.headers)
+            return JsonAnswer(_NO_CONTENT_OF_FAILED, body, answer.headers)
         if asked.operation == "delete" and code == "video_not_finished" and asked.video_id:
             self.forget(asked.video_id)
             deleted = {"id": self.id_out(asked.video_id), "deleted": True, "object": "video.deleted"}
-            return Told(200, deleted, told.headers)
-        return told
+            return JsonAnswer(200, deleted, answer.headers)
+        return answer
 
 
 def _with_image(fields: Fields) -> Fields:

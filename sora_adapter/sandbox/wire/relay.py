@@ -48,7 +48,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Told:
+class JsonAnswer:
     """An answer in JSON; `headers` exclude those of the body."""
 
     status: int
@@ -66,8 +66,8 @@ class Told:
         return JSONResponse(self.body, self.status, headers=self.headers)
 
 
-def _same(told: Told) -> Told:
-    return told
+def _same(answer: JsonAnswer) -> JsonAnswer:
+    return answer
 
 
 def _as_it_is(_headers: MutableHeaders) -> None:
@@ -79,7 +79,7 @@ class Relay:
     """Forwards the answers of an app: JSON after `rewrite`, all others with headers changed by `head`."""
 
     app: ASGIApp
-    rewrite: Callable[[Told], Told] = _same
+    rewrite: Callable[[JsonAnswer], JsonAnswer] = _same
     head: Callable[[MutableHeaders], None] = _as_it_is
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,12 +101,12 @@ class Relay:
             else:
                 body.extend(message.get("body", b""))
                 if not message.get("more_body", False):
-                    await self.rewrite(_told(held, bytes(body))).response(scope, receive, send)
+                    await self.rewrite(_json_answer(held, bytes(body))).response(scope, receive, send)
 
         await self.app(scope, receive, relayed)
 
 
-def _told(start: Message, body: bytes) -> Told:
+def _json_answer(start: Message, body: bytes) -> JsonAnswer:
     headers = dict(MutableHeaders(scope=start))
     kept = {name: value for name, value in headers.items() if name not in {"content-length", "content-type"}}
-    return Told(start["status"], json.loads(body), kept)
+    return JsonAnswer(start["status"], json.loads(body), kept)
