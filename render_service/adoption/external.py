@@ -81,7 +81,7 @@ async def record_external(
     if key is not None and not _ID.match(key):
         raise BadInput(f"event id {key!r}: expected 1 to 128 visible ASCII characters, such as evt_123")
     record_id = fact_id(stream, key)
-    if known := await _known(session, record_id, key, event):
+    if known := await _find_recorded(session, record_id, key, event):
         return known
     made = draft(
         event, replace(session.provenance, authority=Authority.EXTERNAL), session.clock(), event_id=record_id
@@ -89,7 +89,7 @@ async def record_external(
     try:
         [recorded] = await asyncio.to_thread(session.ledger.append, [Batch(stream, ANY, [made])])
     except EventIdConflict:  # another process recorded it concurrently
-        known = await _known(session, record_id, key, event)
+        known = await _find_recorded(session, record_id, key, event)
         if known is None:
             raise
         return known
@@ -114,7 +114,9 @@ async def attach(session: Session, job: Job, workflow: str, uri: str) -> tuple[J
     return await session.job(job.job_id), True
 
 
-async def _known(session: Session, record_id: str, key: str | None, event: ExternalRecorded) -> Fact | None:
+async def _find_recorded(
+    session: Session, record_id: str, key: str | None, event: ExternalRecorded
+) -> Fact | None:
     before = await asyncio.to_thread(session.ledger.event, record_id)
     if before is None:
         return None

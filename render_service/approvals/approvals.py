@@ -117,7 +117,7 @@ async def reject(session: Session, job: Job, reason: str, signer: Signer | None 
         session.draft(closed(session.clock(), case.job, Outcome.REFUSED)),
     ]
     try:
-        return Answered(await _recorded(session, case, drafts), None)
+        return Answered(await _record_answer(session, case, drafts), None)
     except (WrongExpectedVersion, IllegalTransition):  # another answer, or another policy, was recorded first
         if not await _has_changed(session, case):
             raise
@@ -139,13 +139,13 @@ async def _approve(
     )
     drafts = [draft(answer, who, now)]
     needed = case.pending.missing_after(Identity(who.actor, who.actor_source, session.settings.login))
-    ruling = None if needed else await asyncio.to_thread(_decided_again, session, case, now)
+    ruling = None if needed else await asyncio.to_thread(_decide_again, session, case, now)
     if ruling is not None:
         drafts.append(draft(ruling, session.provenance, now, causation_id=drafts[0].event_id))
     if isinstance(ruling, RenderDenied):
         drafts.append(session.draft(closed(session.clock(), case.job, Outcome.DENIED)))
     try:
-        job = await _recorded(session, case, drafts)
+        job = await _record_answer(session, case, drafts)
     except (WrongExpectedVersion, IllegalTransition):  # another answer, or another policy, was recorded first
         if not await _has_changed(session, case):
             raise
@@ -161,7 +161,7 @@ def check_until(until: datetime | None, now: datetime) -> None:
         raise BadInput(f"--until {timestamp(until)[:19]}Z is in the past: name a future time")
 
 
-async def _recorded(session: Session, case: Case, drafts: Sequence[Draft]) -> Job:
+async def _record_answer(session: Session, case: Case, drafts: Sequence[Draft]) -> Job:
     """Record an answer if the job is unchanged and the policy that judged it is still in force."""
     return await session.advance(case.job, drafts, under=case.pending.under)
 
@@ -173,7 +173,7 @@ async def _has_changed(session: Session, case: Case) -> bool:
     return (now.job.version, now.pending.under.version) != before
 
 
-def _decided_again(session: Session, case: Case, now: datetime) -> Considered:
+def _decide_again(session: Session, case: Case, now: datetime) -> Considered:
     inputs = case.hold.basis.inputs
     team, project, purpose = (str(inputs.get(part) or "") or None for part in ("team", "project", "purpose"))
     scope = Scope(team, project, purpose)
@@ -216,7 +216,7 @@ async def review(
             f"score {wrong[0]} {recorded[wrong[0]]}: expected 0 to {HIGHEST} for one of {', '.join(SCORES)}"
         )
     if job.state not in REVIEWABLE:
-        raise NotReady(f"{job.job_id} is {job.state}, so there is no video to review; {_instead(job)}")
+        raise NotReady(f"{job.job_id} is {job.state}, so there is no video to review; {_next_step(job)}")
     sealed = Private.seal("notes", notes) if notes else None
     event = session.draft(ReviewRecorded(verdict=verdict, scores=recorded, notes=sealed))
     try:
@@ -225,7 +225,7 @@ async def review(
         return await session.advance(await session.job(job.job_id), [event])
 
 
-def _instead(job: Job) -> str:
+def _next_step(job: Job) -> str:
     if job.state is State.RUNNING:
         return f"wait for it with `sora-ledger poll --id {job.job_id}`"
     return f"`sora-ledger show {job.job_id}` says why"

@@ -80,7 +80,7 @@ def answered(
         who = replace(who, actor=actor, actor_source=ActorSource.SIGNATURE)
     identity = Identity(who.actor, who.actor_source, settings.login)
     _check_is_another(case, identity)
-    _check_wanted(case, identity)
+    _check_rules(case, identity)
     if signer is not None:
         text = answer_statement(ledger.ledger_id, case.history.first, case.pending, who.actor, answer)
         key_id, signature = sign(signer, text)
@@ -116,7 +116,7 @@ def _check_is_another(case: Pending, approver: Identity) -> None:
         )
         alternative = "" if requested_by.claimed else "leave it out and answer under your own login, or "
         raise BadInput(
-            f"{_claim(approver)} does not prove who you are{also}: {alternative}{how_to_sign(policy)}"
+            f"{_claimed_by(approver)} does not prove who you are{also}: {alternative}{how_to_sign(policy)}"
         )
     if requested_by.claimed and not approver.signed:
         raise BadInput(
@@ -178,16 +178,16 @@ def who_may_answer(request: Record, hold: RenderHeld, policy: Policy) -> str:
     return f"another person has to approve it, under a login other than {request.actor}"
 
 
-def _claim(approver: Identity) -> str:
+def _claimed_by(approver: Identity) -> str:
     flag = approver.source is ActorSource.FLAG
     return f"--actor {approver.actor}" if flag else f"SORA_LEDGER_ACTOR={approver.actor}"
 
 
-def _check_wanted(case: Pending, approver: Identity) -> None:
+def _check_rules(case: Pending, approver: Identity) -> None:
     """Raise `BadInput` for an answer that satisfies no rule."""
     open_rules = [rule for rule in case.rules if lacking(rule, case.requester, case.approved)] or case.rules
     after = [*case.approved, approver]
-    if any(approver.satisfies(rule) or _brings(rule, case, after) for rule in open_rules):
+    if any(approver.satisfies(rule) or _reduces_missing(rule, case, after) for rule in open_rules):
         return
     rule = open_rules[0]
     people = (
@@ -199,5 +199,5 @@ def _check_wanted(case: Pending, approver: Identity) -> None:
     )
 
 
-def _brings(rule: ApprovalRule, case: Pending, after: Sequence[Identity]) -> bool:
+def _reduces_missing(rule: ApprovalRule, case: Pending, after: Sequence[Identity]) -> bool:
     return lacking(rule, case.requester, after) < lacking(rule, case.requester, case.approved)

@@ -63,7 +63,7 @@ def requester(ledger: Ledger, history: StreamHistory, policy: Policy) -> Identit
     if source is not ActorSource.SIGNATURE:
         return Identity(request.actor, source, _login_of(request, source))
     signed = signed_request(ledger, history)
-    if signed is None or not _holds(signed, policy.request_keys(request.actor)):
+    if signed is None or not _is_valid(signed, policy.request_keys(request.actor)):
         return Identity(request.actor, ActorSource.FLAG)
     return Identity(request.actor, source, getattr(signed.record.event, "login", None))
 
@@ -75,12 +75,12 @@ def answerer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent],
     signed = signed_answer(ledger, history, answer)
     if (source is ActorSource.SIGNATURE) != (signed is not None):
         return Identity(record.actor, ActorSource.FLAG)
-    if signed is not None and not _holds(signed, (policy.approvers or {}).get(record.actor, ())):
+    if signed is not None and not _is_valid(signed, (policy.approvers or {}).get(record.actor, ())):
         return Identity(record.actor, ActorSource.FLAG)
     return Identity(record.actor, source, answer.event.login or _login_of(record, source))
 
 
-def _holds(signed: Signed, keys: Sequence[str]) -> bool:
+def _is_valid(signed: Signed, keys: Sequence[str]) -> bool:
     return signed.signature_valid and any(key.split("+")[1] == signed.key_id for key in keys)
 
 

@@ -128,9 +128,9 @@ def check_requester(asker: Asker, rules: str) -> None:
         how = f"leave the name out and request it under your own login, or {how}"
     raise BadInput(
         f"this needs approval by rule {rules}, and the policy {asker.policy.name} requires the requester "
-        f"to be {wanted}; {asker.actor} is {_established(asker)}: {how}; nothing was recorded"
+        f"to be {wanted}; {asker.actor} is {_identified_by(asker)}: {how}; nothing was recorded"
     )
 
 
-def _established(asker: Asker) -> str:
+def _identified_by(asker: Asker) -> str:
     return "only a typed name" if asker.claimed else "only a login"

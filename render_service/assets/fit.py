@@ -48,7 +48,7 @@ _FRONT = "haarcascade_frontalface_alt2.xml"
 _SIDE = "haarcascade_profileface.xml"
 
 
-def look_for_faces(content: bytes) -> Faces:
+def detect_faces(content: bytes) -> Faces:
     """Return whether an image that Pillow can read shows a face."""
     if find_spec("cv2") is None:
         return Faces.NOT_CHECKED
@@ -58,11 +58,11 @@ def look_for_faces(content: bytes) -> Faces:
         grey = image.convert("L")
     grey.thumbnail((LARGEST, LARGEST))
     sides = (grey, ImageOps.mirror(grey))  # the cascade detects profiles facing one side only
-    found = _shows(grey, _FRONT) or any(_shows(side, _SIDE) for side in sides)
+    found = _detects(grey, _FRONT) or any(_detects(side, _SIDE) for side in sides)
     return Faces.FOUND if found else Faces.NONE
 
 
-def _shows(grey: "Image", cascade: str) -> bool:
+def _detects(grey: "Image", cascade: str) -> bool:
     import cv2  # an extra, and slow to load
     import numpy as np  # installed with cv2
 
@@ -104,24 +104,24 @@ class Frame:
 def first_frame(path: Path, size: str | None = None, fit: Fit | None = None) -> Frame:
     """Return the image at `path` as it is sent, with `fit` in exactly `size`; `BadInput` if not an image."""
     content, media_type, width, height = read_image(path)
-    changed = _changed(content, size if fit else None, fit)
+    changed = _transform(content, size if fit else None, fit)
     if changed is None:
-        image = _described(path, content, media_type, (width, height))
-        return Frame(image.model_copy(update={"faces": look_for_faces(content)}), content)
+        image = _describe(path, content, media_type, (width, height))
+        return Frame(image.model_copy(update={"faces": detect_faces(content)}), content)
     sent = _as_png(changed)
-    image = _described(path, sent, PNG, changed.size)
+    image = _describe(path, sent, PNG, changed.size)
     original = hashlib.sha256(content).hexdigest()
-    more = {"original_sha256": original, "faces": look_for_faces(sent)}
+    more = {"original_sha256": original, "faces": detect_faces(sent)}
     return Frame(image.model_copy(update=more), sent, Original(content, media_type))
 
 
 def as_found(path: Path) -> Frame:
     """Return the unchanged image at `path`, to be recorded and not sent; `BadInput` if it is no image."""
     content, media_type, width, height = read_image(path)
-    return Frame(_described(path, content, media_type, (width, height)), content)
+    return Frame(_describe(path, content, media_type, (width, height)), content)
 
 
-def _described(path: Path, content: bytes, media_type: str, pixels: tuple[int, int]) -> ReferenceImage:
+def _describe(path: Path, content: bytes, media_type: str, pixels: tuple[int, int]) -> ReferenceImage:
     return ReferenceImage(
         name=path.name,
         sha256=hashlib.sha256(content).hexdigest(),
@@ -132,7 +132,7 @@ def _described(path: Path, content: bytes, media_type: str, pixels: tuple[int, i
     )
 
 
-def _changed(content: bytes, size: str | None, fit: Fit | None) -> "Image | None":
+def _transform(content: bytes, size: str | None, fit: Fit | None) -> "Image | None":
     """Return the image upright, without metadata and fitted; None if it can be sent unchanged."""
     from PIL import ImageOps  # slow to load, needed only for images
 
@@ -143,8 +143,8 @@ def _changed(content: bytes, size: str | None, fit: Fit | None) -> "Image | None
         pixels = _pixels(size) if size else upright.size
         if not has_metadata and upright.size == pixels:
             return None
-        plain = _plain(upright)
-    return plain if fit is None or plain.size == pixels else _fitted(plain, pixels, fit)
+        plain = _strip_metadata(upright)
+    return plain if fit is None or plain.size == pixels else _fit_to(plain, pixels, fit)
 
 
 def _pixels(size: str) -> tuple[int, int]:
@@ -159,7 +159,7 @@ def _has_metadata(image: "Image") -> bool:
     return bool(set(image.info) - _HARMLESS or segments - _HARMLESS_SEGMENTS or chunks)
 
 
-def _plain(image: "Image") -> "Image":
+def _strip_metadata(image: "Image") -> "Image":
     """Return only the pixels: in sRGB, opaque, without metadata."""
     from PIL import Image, ImageCms
 
@@ -182,7 +182,7 @@ def _plain(image: "Image") -> "Image":
     return bare
 
 
-def _fitted(image: "Image", pixels: tuple[int, int], fit: Fit) -> "Image":
+def _fit_to(image: "Image", pixels: tuple[int, int], fit: Fit) -> "Image":
     from PIL import ImageFilter, ImageOps
 
     if fit is Fit.COVER:

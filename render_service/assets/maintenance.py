@@ -122,11 +122,11 @@ def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run
     if not dry_run:
         assets.check_removing(assets.place)
     unnamed = [file for file in there if file.sha256 not in named and file.kept_at < now - YOUNG]
-    removed = [file for file in unnamed if dry_run or _removed(assets, file)]
+    removed = [file for file in unnamed if dry_run or _remove_verified(assets, file)]
     return Removal(removed, len(there) - len(removed))
 
 
-def _removed(assets: AssetStore, file: Kept) -> bool:
+def _remove_verified(assets: AssetStore, file: Kept) -> bool:
     """Remove a file and return True, unless its bytes do not match its name: then it was not stored here."""
     if assets.place.digest(file.name) != file.sha256:
         return False

@@ -50,7 +50,7 @@ class Owner:
     ledger_id: str
     url: str
     digests: Callable[[], set[str]]
-    _sure: set[str] = field(default_factory=set)
+    _checked: set[str] = field(default_factory=set)
     """URLs of places whose note was checked."""
 
     @classmethod
@@ -65,7 +65,7 @@ class Owner:
 
     def check(self, place: Place) -> None:
         """Raise `PlaceTaken` if another ledger owns `place` or may own it; claim a place without a note."""
-        if place.url in self._sure:
+        if place.url in self._checked:
             return
         note = _read(place)
         if note is None:
@@ -76,7 +76,7 @@ class Owner:
                 f"{place.url}: its files belong to another ledger, {note.ledger} (id {note.ledger_id}), "
                 f"and a place can have only one owner: {ELSEWHERE}"
             )
-        self._sure.add(place.url)
+        self._checked.add(place.url)
 
     def check_removing(self, place: Place) -> None:
         """Do what `check` does; raise `PlaceTaken` also if this ledger is a copy of the owner of `place`."""
@@ -104,7 +104,7 @@ class Owner:
         place.put_note(self._note(place).content(), replace=False)
 
     def _note(self, place: Place) -> Note:
-        return Note(self.ledger_id, _whereabouts(self.url, place))
+        return Note(self.ledger_id, _location(self.url, place))
 
 
 def _read(place: Place) -> Note | None:
@@ -121,7 +121,7 @@ def _read(place: Place) -> Note | None:
         ) from error
 
 
-def _whereabouts(url: str, place: Place) -> str:
+def _location(url: str, place: Place) -> str:
     """Return the location of a ledger relative to a place, without user name and password."""
     path = file_of(url)
     if path is None:

@@ -82,16 +82,16 @@ def read_batch(text: str, folder: Path) -> Reading:
     """Read the entries of `text`; image paths are relative to `folder`."""
     entries: list[Entry] = []
     problems: list[Problem] = []
-    for number, (line, value) in enumerate(_values(text), 1):
+    for number, (line, value) in enumerate(_read_values(text), 1):
         try:
             entries.append(_entry(line, number, value, folder))
         except ValueError as error:
             problems.append(Problem(line, str(error)))
-    entries, clashes = _named(entries)
+    entries, clashes = _assign_files(entries)
     return Reading(tuple(entries), (*problems, *clashes))
 
 
-def _values(text: str) -> Iterator[tuple[int, Any]]:
+def _read_values(text: str) -> Iterator[tuple[int, Any]]:
     """Yield the first line of each entry, and its value or the error from parsing it."""
     lines = text.lstrip("\ufeff").split("\n")  # not splitlines: a prompt may contain other line separators
     at = 0
@@ -101,14 +101,14 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
         if not stripped or stripped.startswith("#"):
             at += 1
         elif stripped[0] in '{["' or stripped in _NO_PROMPTS:
-            value, at = _document(lines, at)
+            value, at = _read_document(lines, at)
             yield begin, value
         else:
             yield begin, stripped
             at += 1
 
 
-def _document(lines: list[str], at: int) -> tuple[Any, int]:
+def _read_document(lines: list[str], at: int) -> tuple[Any, int]:
     """Parse the JSON value that starts in ``lines[at]``; return it and the index of the line after it.
 
     An error is returned in place of the value.
@@ -121,15 +121,15 @@ def _document(lines: list[str], at: int) -> tuple[Any, int]:
         length += len(line) + 1
         if length > MOST_CHARACTERS:
             return ValueError(f"it has more than {MOST_CHARACTERS:,} characters"), end + 1
-        depth, deepest = _nested(line, depth)
+        depth, deepest = _nesting(line, depth)
         if deepest > DEEPEST:
             return ValueError(f"its brackets are nested deeper than {DEEPEST}"), end + 1
         if depth <= 0:  # parse only now: either it is complete, or it never will be
-            return _parsed(lines, at, end + 1)
+            return _parse(lines, at, end + 1)
     return _error_in(lines[at]), at + 1
 
 
-def _nested(line: str, depth: int) -> tuple[int, int]:
+def _nesting(line: str, depth: int) -> tuple[int, int]:
     """Return the nesting depth of brackets after `line`, and the maximum depth within it."""
     deepest = depth
     for token in _TOKENS.finditer(line):
@@ -138,9 +138,9 @@ def _nested(line: str, depth: int) -> tuple[int, int]:
     return depth, deepest
 
 
-def _parsed(lines: list[str], at: int, end: int) -> tuple[Any, int]:
+def _parse(lines: list[str], at: int, end: int) -> tuple[Any, int]:
     try:
-        return json.loads("\n".join([*lines[at:end], ""]), object_pairs_hook=_once), end
+        return json.loads("\n".join([*lines[at:end], ""]), object_pairs_hook=_without_duplicates), end
     except json.JSONDecodeError as error:
         return (error if end == at + 1 else _error_in(lines[at])), at + 1
     except ValueError as error:
@@ -156,7 +156,7 @@ def _error_in(line: str) -> ValueError:
     return ValueError("invalid JSON")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object for its keys and values; raise ValueError for a duplicate key."""
     keys = dict(pairs)
     if len(keys) < len(pairs):
@@ -225,7 +225,7 @@ def _out(value: Any) -> PurePosixPath:
     return path if path.suffix == ".json" else path.with_name(path.name + ".json")
 
 
-def _named(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
+def _assign_files(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
     """Assign each entry a file: its own `out`, or ``NNN-<prompt-slug>.json``; report duplicates."""
     width = max(3, len(str(len(entries))))
     named: list[Entry] = []

@@ -115,7 +115,7 @@ async def _connect(session: Session, plan: Sequence[Planned]) -> None:
 
 async def enrol(session: Session, plan: Sequence[Planned], *, resume: bool) -> list[Member]:
     """Decide and record every entry that is not in the ledger yet; return all entries with their jobs."""
-    known = await asyncio.to_thread(_known, session.ledger, plan, resume=resume)
+    known = await asyncio.to_thread(_find_recorded, session.ledger, plan, resume=resume)
     members = {planned.entry.number: Member(planned, placed) for planned, placed in known}
     new = [planned for planned in plan if planned.entry.number not in members]
     for some in _chunks(new, TOGETHER):
@@ -123,17 +123,17 @@ async def enrol(session: Session, plan: Sequence[Planned], *, resume: bool) -> l
     return [members[planned.entry.number] for planned in plan]
 
 
-def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tuple[Planned, Placed]]:
+def _find_recorded(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tuple[Planned, Placed]]:
     recorded = [(planned, placed_under(ledger, planned.request.request_key)) for planned in plan]
-    begun = [(planned, placed) for planned, placed in recorded if placed]
-    if begun and not resume:
+    known = [(planned, placed) for planned, placed in recorded if placed]
+    if known and not resume:
         raise BadInput(
-            f"this batch was started before: {len(begun)} of its {len(plan)} entries are in the ledger; "
+            f"this batch was started before: {len(known)} of its {len(plan)} entries are in the ledger; "
             "continue it with --resume, or start another in another --out-dir, or with --batch NAME if "
             "the recorded one was started on another machine with the same path"
         )
     problems = []
-    for planned, placed in begun:
+    for planned, placed in known:
         differing = differences(placed.requested, planned.request)
         if differing:
             problems.append(
@@ -146,7 +146,7 @@ def _known(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> list[tup
             )
     if problems:
         raise BatchInvalid("the batch was changed since it was started", problems)
-    return begun
+    return known
 
 
 async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
@@ -165,7 +165,7 @@ async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
 
 async def _decide_and_record(session: Session, plan: Sequence[Planned]) -> list[Member]:
     under = session.in_force.rules
-    placed, batches = await asyncio.to_thread(_drafted, session, plan)
+    placed, batches = await asyncio.to_thread(_draft_entries, session, plan)
     if any(decided.under is not under for decided in placed):  # rules reloaded meanwhile: decide all again
         raise PolicyReplaced
     with replaced_if_refused(session.in_force, under):
@@ -179,7 +179,7 @@ async def _decide_and_record(session: Session, plan: Sequence[Planned]) -> list[
     ]
 
 
-def _drafted(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch]]:
+def _draft_entries(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch]]:
     """Decide several entries, each with the budgets reduced by the entries before it."""
     placed, batches = [], []
     taken = Counter[str]()
@@ -221,7 +221,7 @@ class _Run:
         async def worker() -> None:
             for index in waiting:
                 if not self._stopped:
-                    await self._begin(group, index)
+                    await self._start(group, index)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._terms.concurrency, len(self.members))):
@@ -233,10 +233,10 @@ class _Run:
         for index, member in enumerate(self.members):
             if member.job.state is State.DECIDED:
                 await asyncio.to_thread(self._session.ledger.store.queue.schedule, member.job.job_id)
-            self._keep(index, member)
+            self._update(index, member)
         await self._documents.finish()
 
-    async def _begin(self, group: asyncio.TaskGroup, index: int) -> None:
+    async def _start(self, group: asyncio.TaskGroup, index: int) -> None:
         """Send an entry and return when its outcome is known; with `fail_fast`, when that is recorded.
 
         The next intent then follows this outcome to the ledger, often in the same transaction.
@@ -248,13 +248,13 @@ class _Run:
 
     async def _send(self, index: int, over: Callable[[], None]) -> None:
         """Send an entry; `over` is called as soon as its outcome is known, before that is recorded."""
-        member = await self._settled(self.members[index], self._submitted(self.members[index], over))
-        self._keep(index, member)
+        member = await self._with_error(self.members[index], self._submit(self.members[index], over))
+        self._update(index, member)
         self._stopped |= self._terms.fail_fast and member.has_failed
         if member.error is None and member.job.state in HAS_VIDEO:
             self._sent.put_nowait(member.job)
 
-    async def _submitted(self, member: Member, over: Callable[[], None]) -> Member:
+    async def _submit(self, member: Member, over: Callable[[], None]) -> Member:
         session, placed, planned = self._session, member.placed, member.planned
         if not may_try_again(session, placed.job, placed.outcome) or not isinstance(
             placed.ruling, RenderDecided
@@ -275,7 +275,7 @@ class _Run:
             await self.send()
             self._sent.put_nowait(None)
 
-    async def _coming(self) -> AsyncIterator[Job]:
+    async def _sent_jobs(self) -> AsyncIterator[Job]:
         while (job := await self._sent.get()) is not None:
             yield job
 
@@ -286,7 +286,7 @@ class _Run:
             self._watch(self.members[by_job[job.job_id]].at(job))
             self._stopped |= self._terms.fail_fast and job.state in FAILURES
 
-        terms, coming = self._terms, self._coming()
+        terms, coming = self._terms, self._sent_jobs()
         first = await anext(coming, None)
         if first is None:
             return
@@ -302,17 +302,17 @@ class _Run:
             index = by_job[job_id]
             member = replace(self.members[index].at(end.job), error=end.error)
             if terms.download and Variant.VIDEO in end.job.assets:
-                member = await self._settled(member, self._downloaded(member))
+                member = await self._with_error(member, self._download(member))
             if member != self.members[index]:
-                self._keep(index, member)
+                self._update(index, member)
         await self._documents.finish()
 
-    async def _downloaded(self, member: Member) -> Member:
+    async def _download(self, member: Member) -> Member:
         copying = self._folder.copy_video
         copy = await asyncio.to_thread(copying, self._session.assets, member.planned, member.job)
         return replace(member, files=(copy,))
 
-    async def _settled(self, member: Member, work: Awaitable[Member]) -> Member:
+    async def _with_error(self, member: Member, work: Awaitable[Member]) -> Member:
         """Return the result of `work`; an expected error is recorded in the returned member."""
         try:
             return await work
@@ -321,7 +321,7 @@ class _Run:
                 member = member.at(await self._session.job(member.job.job_id))
             return replace(member, error=error)
 
-    def _keep(self, index: int, member: Member) -> None:
+    def _update(self, index: int, member: Member) -> None:
         self.members[index] = member
         self._watch(member)
         self._documents.put(index)

@@ -178,7 +178,7 @@ def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
             "tiles need a signed checkpoint: add --key FILE (`sora-ledger key new FILE` creates one)"
         )
     head = tree_head(ledger, key)
-    there = _there(ledger, folder)
+    there = _existing_head(ledger, folder)
     old_size = there.checkpoint.size if there else 0
     if there:
         head = cosigned(head, there, f"--tiles {folder}")
@@ -193,7 +193,7 @@ def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
     return Tiled(folder, head, old_size, written)
 
 
-def _there(ledger: Ledger, folder: Path) -> TreeHead | None:
+def _existing_head(ledger: Ledger, folder: Path) -> TreeHead | None:
     """Return the head of the tiles of `ledger` in `folder`; `BadInput` if it contains something else."""
     if not folder.exists():
         return None

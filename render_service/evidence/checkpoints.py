@@ -89,7 +89,7 @@ def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> C
     if now.checkpoint.root != _stored_root(ledger, now.checkpoint.size):
         trouble.append(f"head: {_ODD_HEAD}; `sora-ledger verify` has details")
     try:
-        proof = _extension(ledger, given.checkpoint, now.checkpoint)
+        proof = _prove_extension(ledger, given.checkpoint, now.checkpoint)
     except ProofInvalid as error:
         return Comparison(given, now, signed_by, [*trouble, str(error)])
     return Comparison(given, now, signed_by, trouble, proof)
@@ -147,7 +147,7 @@ def cosigned(head: TreeHead, there: TreeHead, what: str) -> TreeHead:
         ) from None
 
 
-def _extension(ledger: Ledger, old: Checkpoint, new: Checkpoint) -> list[bytes]:
+def _prove_extension(ledger: Ledger, old: Checkpoint, new: Checkpoint) -> list[bytes]:
     if old.size > new.size:
         raise ProofInvalid(
             f"size: the checkpoint has {old.size} records, this ledger only {new.size}: its tail was cut"
@@ -176,19 +176,19 @@ def publish(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tu
     `replacing` is called with its content and returns the bytes to write, or raises.
     """
     if "://" not in target:
-        return _to_file(Path(target), data, replacing)
+        return _publish_to_file(Path(target), data, replacing)
     parts = urlsplit(target)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return _to_file(Path(unquote(parts.path)), data, replacing)
+        return _publish_to_file(Path(unquote(parts.path)), data, replacing)
     if parts.scheme not in SCHEMES or not parts.netloc or not parts.path.strip("/"):
         raise BadInput(
             f"--publish {target}: expected a path, file:///path, s3://bucket/key, gs://bucket/key "
             "or az://container/key"
         )
-    return _to_store(target, data, replacing)
+    return _publish_to_store(target, data, replacing)
 
 
-def _to_file(path: Path, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:
+def _publish_to_file(path: Path, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:
     place = path.expanduser()
     if place.is_file():
         data = replacing(read_file(place, "--publish", MAX_NOTE_BYTES))
@@ -196,7 +196,7 @@ def _to_file(path: Path, data: bytes, replacing: Callable[[bytes], bytes]) -> tu
     return place.absolute().as_uri(), data
 
 
-def _to_store(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:
+def _publish_to_store(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:
     import obstore  # slow to load, needed only for buckets
     from obstore.exceptions import BaseError
 

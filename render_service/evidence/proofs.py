@@ -14,7 +14,7 @@ from render_service.evidence.checkpoints import given_head, read_head, tree_head
 from render_service.runtime.errors import BadInput, NotIntact
 from render_service.runtime.files import read_file
 
-LOOK = "`sora-ledger verify` says what is wrong"
+NEXT_STEP = "`sora-ledger verify` says what is wrong"
 Proof = InclusionProof | ConsistencyProof
 
 
@@ -30,7 +30,7 @@ class Checked:
 
 def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path | None) -> InclusionProof:
     """Prove that the record at position or event id `name` is in the tree of `checkpoint`, or of today."""
-    record = _record(ledger, name)
+    record = _find_record(ledger, name)
     head = given_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key)
     if record.position > head.checkpoint.size:
         raise BadInput(
@@ -42,7 +42,7 @@ def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path |
         proof = InclusionProof.of(ledger.store, record.position - 1, head, record.record, edge)
         proof.verify(record.record)
     except ProofInvalid as error:
-        raise NotIntact(f"position {record.position}: {error}; {LOOK}") from error
+        raise NotIntact(f"position {record.position}: {error}; {NEXT_STEP}") from error
     return proof
 
 
@@ -59,7 +59,7 @@ def prove_consistency(
             raise BadInput(f"checkpoint {checkpoint}: it has {head.checkpoint.size} records, not {new}")
         return ConsistencyProof.of(ledger.store, old, head)
     except ProofInvalid as error:
-        raise NotIntact(f"sizes {old} and {new}: {error}; {LOOK}") from error
+        raise NotIntact(f"sizes {old} and {new}: {error}; {NEXT_STEP}") from error
 
 
 def read_proof(path: Path) -> Proof:
@@ -79,15 +79,15 @@ def check_proof(
     """Check `proof`, an inclusion proof of `record` or a consistency proof from `old_checkpoint`."""
     trouble: list[str] = []
     if isinstance(proof, InclusionProof):
-        shown = _shown(proof, record)
+        record_bytes = _record_bytes(proof, record)
         heads = [proof.head]
         try:
-            proof.verify(shown)
+            proof.verify(record_bytes)
         except ProofInvalid as error:
             trouble.append(f"inclusion: {error}")
     else:
-        shown = None
-        heads = [proof.head, _old_head(old_checkpoint)]
+        record_bytes = None
+        heads = [proof.head, _read_old_head(old_checkpoint)]
         trouble += _consistency_trouble(proof, heads[1])
     signed_by: list[str] = []
     for head in heads if verifiers else []:
@@ -95,7 +95,7 @@ def check_proof(
             signed_by = [key.name for key in head.signed_by(verifiers)]
         except CheckpointInvalid as error:
             trouble.append(f"signature: {error}")
-    return Checked(proof, signed_by, trouble, shown)
+    return Checked(proof, signed_by, trouble, record_bytes)
 
 
 def _consistency_trouble(proof: ConsistencyProof, old: TreeHead) -> list[str]:
@@ -116,7 +116,7 @@ def _consistency_trouble(proof: ConsistencyProof, old: TreeHead) -> list[str]:
     return trouble
 
 
-def _record(ledger: Ledger, name: str) -> Record:
+def _find_record(ledger: Ledger, name: str) -> Record:
     newest = ledger.head().size
     if name.isascii() and name.isdigit() and len(name) < len(str(2**63)):
         position = int(name)
@@ -133,7 +133,7 @@ def _record(ledger: Ledger, name: str) -> Record:
     return record
 
 
-def _shown(proof: InclusionProof, record: Path | None) -> bytes:
+def _record_bytes(proof: InclusionProof, record: Path | None) -> bytes:
     if record is not None:
         return read_file(record, "record", RECORD_LIMIT_BYTES)
     if proof.record is None:
@@ -141,7 +141,7 @@ def _shown(proof: InclusionProof, record: Path | None) -> bytes:
     return proof.record
 
 
-def _old_head(path: Path | None) -> TreeHead:
+def _read_old_head(path: Path | None) -> TreeHead:
     if path is None:
         raise BadInput("a consistency proof starts at a checkpoint: name its file with --against")
     return read_head(path)

@@ -47,11 +47,11 @@ def check(settings: Settings, asked: Asked) -> Checked:
 
     `NewerFormat` if the format of the ledger is newer than this version, unless the ledger was rewritten.
     """
-    held = _held(asked.against) if asked.against else None
+    held = _read_checkpoint(asked.against) if asked.against else None
     keys = [read_key(str(read_verifier(text))) for text in asked.verifiers]
     newer = _newer_format(settings)
     sizes = [held.size] if held else []
-    since = None if asked.since is None else _beginning(settings, asked.since, held)
+    since = None if asked.since is None else _check_since(settings, asked.since, held)
     if since is None:
         with open_snapshot(settings.ledger_url) as snapshot:
             report = verify(snapshot, sizes)
@@ -80,7 +80,7 @@ def _newer_format(settings: Settings) -> NewerFormat | None:
     return None
 
 
-def _beginning(settings: Settings, since: int, held: Head | None) -> int | None:
+def _check_since(settings: Settings, since: int, held: Head | None) -> int | None:
     """Return `since`, or None (verify everything) if the ledger is shorter than the checkpoint.
 
     A truncated ledger is a finding, and must not be reported as an invalid position.
@@ -94,7 +94,7 @@ def _beginning(settings: Settings, since: int, held: Head | None) -> int | None:
     raise BadInput(f"--since {since}: expected a position from 1 to {newest}")
 
 
-def _held(path: Path) -> Head:
+def _read_checkpoint(path: Path) -> Head:
     data = read_file(path, "checkpoint", MAX_NOTE_BYTES)
     try:
         return read_head(data)

@@ -54,7 +54,7 @@ def back_up(url: str, file: Path, progress: Progress) -> Backup:
     with open_ledger(url):  # raises if there is no readable ledger
         pass
     if path is None:
-        return _dump(url, file)
+        return _dump_database(url, file)
     # A crash leaves at most a temporary file, never a partial backup: the same command starts again.
     copy_file(path, file, progress, check=lambda _: True)
     with open_ledger(str(file)) as ledger:
@@ -62,7 +62,7 @@ def back_up(url: str, file: Path, progress: Progress) -> Backup:
     return Backup(label_of(url), str(file), file.stat().st_size, "sqlite", head.size, head.root.hex())
 
 
-def _dump(url: str, file: Path) -> Backup:
+def _dump_database(url: str, file: Path) -> Backup:
     from ledger.store.postgres.backup import dump
     from ledger.store.postgres.connection import Place  # only the store in use is loaded
 
@@ -76,17 +76,17 @@ def restore(file: Path, url: str, progress: Progress) -> "Report":
 
     A backup with findings does not become a ledger file; on PostgreSQL the restored ledger can be inspected.
     """
-    kind, path = _kind(file), file_of(url)
+    kind, path = _detect_kind(file), file_of(url)
     if path is not None and path.exists():
         raise LedgerUnusable(f"ledger {path}: it already exists, and a backup replaces nothing: name another")
     if kind == POSTGRES_MAGIC:
-        return _from_archive(file, url)
+        return _restore_archive(file, url)
     if path is None:
-        return _from_file_to_server(file, url, progress)
-    return _from_file(file, path, progress)
+        return _restore_to_server(file, url, progress)
+    return _restore_file(file, path, progress)
 
 
-def _kind(file: Path) -> bytes:
+def _detect_kind(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             start = opened.read(len(SQLITE_MAGIC))
@@ -98,7 +98,7 @@ def _kind(file: Path) -> bytes:
     raise BadInput(f"backup {file}: expected a file that `sora-ledger backup` wrote")
 
 
-def _from_archive(file: Path, url: str) -> "Report":
+def _restore_archive(file: Path, url: str) -> "Report":
     if file_of(url) is not None:
         raise BadInput(
             f"backup {file}: it is an archive of PostgreSQL, and {label_of(url)} is a file: restore it to a "
@@ -108,23 +108,23 @@ def _from_archive(file: Path, url: str) -> "Report":
     from ledger.store.postgres.connection import Place  # only the store in use is loaded
 
     put(Place.at(url), file)
-    return _verified(url)
+    return _verify(url)
 
 
-def _from_file_to_server(file: Path, url: str, progress: Progress) -> "Report":
-    report = _verified(str(file))
+def _restore_to_server(file: Path, url: str, progress: Progress) -> "Report":
+    report = _verify(str(file))
     if report.clean:
         # A crash here leaves the first part of the backup: `sora-ledger copy` of the file completes it.
         copy_ledger(str(file), url, progress)
-        return _verified(url)
+        return _verify(url)
     return report
 
 
-def _from_file(file: Path, path: Path, progress: Progress) -> "Report":
+def _restore_file(file: Path, path: Path, progress: Progress) -> "Report":
     reports: list[Report] = []
 
     def check(copy: Path) -> bool:
-        reports.append(_verified(str(copy)))
+        reports.append(_verify(str(copy)))
         return reports[0].clean
 
     try:
@@ -136,6 +136,6 @@ def _from_file(file: Path, path: Path, progress: Progress) -> "Report":
     return reports[0]
 
 
-def _verified(url: str) -> "Report":
+def _verify(url: str) -> "Report":
     with open_snapshot(url) as snapshot:
         return verify(snapshot)

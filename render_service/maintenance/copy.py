@@ -53,19 +53,21 @@ class Copy:
 
 def copy_ledger(source_url: str, target_url: str, progress: Progress) -> Copy:
     """Copy a ledger to `target_url`, or continue a copy; `LedgerUnusable` if that is another ledger."""
-    _refuse_itself(source_url, target_url)
+    _check_target(source_url, target_url)
     with closing(open_store(source_url, read_only=True)) as source, open_snapshot(source_url) as snapshot:
         source.head()  # raises if the source cannot be read
         tree = Frontier.from_bytes(*snapshot.head())
         if tree.size == 0:
             raise LedgerUnusable(f"ledger {label_of(source_url)}: it has no records; nothing was copied")
         with closing(open_store(target_url, read_only=False)) as target:
-            begun = _common(source, tree.size, target, (label_of(source_url), label_of(target_url)))
-            documents = _documents(snapshot, target)
-            rows = _reporting(_rows(snapshot, begun), begun, tree.size, progress)
+            copied_so_far = _count_common(
+                source, tree.size, target, (label_of(source_url), label_of(target_url))
+            )
+            documents = _copy_documents(snapshot, target)
+            rows = _with_progress(_read_rows(snapshot, copied_so_far), copied_so_far, tree.size, progress)
             # A crash here leaves a prefix of the source, itself a valid ledger: the same command continues.
             copied = target.import_rows(rows)
-            _compare(tree, target.head(), label_of(target_url))
+            _check_copy(tree, target.head(), label_of(target_url))
         grown = source.head().size - tree.size
     return Copy(
         source=label_of(source_url),
@@ -78,14 +80,14 @@ def copy_ledger(source_url: str, target_url: str, progress: Progress) -> Copy:
     )
 
 
-def _refuse_itself(source_url: str, target_url: str) -> None:
+def _check_target(source_url: str, target_url: str) -> None:
     source, target = file_of(source_url), file_of(target_url)
     same_file = source and target and source.resolve() == target.resolve()
     if same_file or source_url == target_url:
         raise BadInput(f"ledger {label_of(target_url)}: source and target are the same: name another target")
 
 
-def _common(source: EventStore, size: int, target: EventStore, names: tuple[str, str]) -> int:
+def _count_common(source: EventStore, size: int, target: EventStore, names: tuple[str, str]) -> int:
     """Return the number of records in the target, which must be a prefix of the source."""
     there = target.head().size
     common = min(size, there)
@@ -102,7 +104,7 @@ def _common(source: EventStore, size: int, target: EventStore, names: tuple[str,
     return there
 
 
-def _documents(snapshot: "Snapshot", target: EventStore) -> int:
+def _copy_documents(snapshot: "Snapshot", target: EventStore) -> int:
     """Copy the missing documents; return their number."""
     missing = [
         Document(_bytes(body, f"document {sha256}"))
@@ -114,7 +116,7 @@ def _documents(snapshot: "Snapshot", target: EventStore) -> int:
     return len(missing)
 
 
-def _rows(snapshot: "Snapshot", after: int) -> Iterator[Row]:
+def _read_rows(snapshot: "Snapshot", after: int) -> Iterator[Row]:
     """Yield the rows after position `after`, each with its bodies that were not erased."""
     bodies = snapshot.bodies(after)
     body = next(bodies, None)
@@ -141,16 +143,16 @@ def _text(stored: str | bytes) -> str:
     return text
 
 
-def _reporting(rows: Iterable[Row], begun: int, size: int, progress: Progress) -> Iterator[Row]:
+def _with_progress(rows: Iterable[Row], copied_so_far: int, size: int, progress: Progress) -> Iterator[Row]:
     left = iter(rows)
-    progress(begun, size)
+    progress(copied_so_far, size)
     while part := list(islice(left, STEP)):
         yield from part
-        begun += len(part)
-        progress(begun, size)
+        copied_so_far += len(part)
+        progress(copied_so_far, size)
 
 
-def _compare(expected: Frontier, found: Frontier, name: str) -> None:
+def _check_copy(expected: Frontier, found: Frontier, name: str) -> None:
     if (expected.size, expected.root()) != (found.size, found.root()):
         raise LedgerUnusable(
             f"ledger {name}: after copying it has {found.size} records and root {found.root().hex()}, "

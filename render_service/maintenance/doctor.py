@@ -65,12 +65,12 @@ async def checkup(
     settings: Settings, trace: Trace, *, asks: bool = True, even_if_retired: bool = False
 ) -> AsyncIterator[Finding]:
     """Yield the finding of each check; with `asks` False no server is contacted and no sandbox started."""
-    named = _profile(settings)
+    named = _check_profile(settings)
     yield named
     usable = (
         None if named.found is Found.WRONG else profile(settings.chosen_profile(), settings.profiles_file)
     )
-    key = _key(settings, usable, even_if_retired=even_if_retired)
+    key = _check_key(settings, usable, even_if_retired=even_if_retired)
     yield key
     url = address(settings, usable.name) if usable else ""
     if not asks or usable is None or key.found is Found.WRONG:
@@ -78,20 +78,20 @@ async def checkup(
         yield Finding("server", Found.SKIPPED, why)
         yield Finding("clock", Found.SKIPPED, "needs the time of the server, which was not contacted")
     else:
-        server, their_time = await _server(settings, trace, usable, url)
+        server, their_time = await _check_server(settings, trace, usable, url)
         yield server
-        yield _clock(their_time, utc_now())
-    ledger = _ledger(settings)
+        yield _check_clock(their_time, utc_now())
+    ledger = _check_ledger(settings)
     yield ledger
     if ledger.found is Found.OK and settings.may_have_ledger and settings.may_have_spool:
-        yield _spool(settings)
-    yield _storage(settings.assets_folder.absolute())
+        yield _check_spool(settings)
+    yield _check_storage(settings.assets_folder.absolute())
     if settings.assets_url:
-        yield _bucket(settings.assets_url) if asks else _unasked("bucket", settings.assets_url)
-    yield _sandbox() if asks else Finding("sandbox", Found.SKIPPED, "not started (dry run)")
+        yield _check_bucket(settings.assets_url) if asks else _skipped("bucket", settings.assets_url)
+    yield _check_sandbox() if asks else Finding("sandbox", Found.SKIPPED, "not started (dry run)")
 
 
-def _profile(settings: Settings) -> Finding:
+def _check_profile(settings: Settings) -> Finding:
     name = settings.chosen_profile()
     try:
         chosen = profile(name, settings.profiles_file)
@@ -103,7 +103,7 @@ def _profile(settings: Settings) -> Finding:
     return Finding("profile", Found.OK, f"{name}, {how}: {chosen.description}")
 
 
-def _key(settings: Settings, chosen: Profile | None, *, even_if_retired: bool) -> Finding:
+def _check_key(settings: Settings, chosen: Profile | None, *, even_if_retired: bool) -> Finding:
     if chosen is None:
         return Finding("key", Found.SKIPPED, "depends on the profile")
     try:
@@ -116,7 +116,7 @@ def _key(settings: Settings, chosen: Profile | None, *, even_if_retired: bool) -
     return Finding("key", Found.OK, f"profile {chosen.name} needs no key")
 
 
-async def _server(
+async def _check_server(
     settings: Settings, trace: Trace, chosen: Profile, url: str
 ) -> tuple[Finding, datetime | None]:
     try:
@@ -131,7 +131,7 @@ async def _server(
     return Finding("server", Found.OK, f"{url} {how}"), their_time
 
 
-def _clock(theirs: datetime | None, ours: datetime) -> Finding:
+def _check_clock(theirs: datetime | None, ours: datetime) -> Finding:
     if theirs is None:
         return Finding("clock", Found.SKIPPED, "the server did not send its time")
     skew_s = round((ours - theirs).total_seconds())
@@ -142,15 +142,15 @@ def _clock(theirs: datetime | None, ours: datetime) -> Finding:
     return Finding("clock", Found.WRONG, f"{abs(skew_s)} s {where} the server's", fix)
 
 
-def _ledger(settings: Settings) -> Finding:
+def _check_ledger(settings: Settings) -> Finding:
     try:
         check_url(settings.ledger_url)
     except LedgerError as error:
         return Finding("ledger", Found.WRONG, str(error), "name another with --ledger or SORA_LEDGER_URL")
     path = settings.ledger_path.absolute() if settings.ledger_path else None
     if path is not None and not path.exists():
-        return _writable("ledger", path, "no ledger yet; the first `create` creates it")
-    where = str(path) if path else _server_standing(settings.ledger_url)
+        return _check_writable("ledger", path, "no ledger yet; the first `create` creates it")
+    where = str(path) if path else _check_database(settings.ledger_url)
     if isinstance(where, Finding):
         return where
     try:
@@ -165,10 +165,10 @@ def _ledger(settings: Settings) -> Finding:
             "ledger", Found.WRONG, "its last record does not match its head", "run `sora-ledger verify`"
         )
     says = f"{where}: {counted(size, 'record')}, {counted(jobs, 'job')}; `verify` checks everything"
-    return _writable("ledger", path, says) if path else Finding("ledger", Found.OK, says)
+    return _check_writable("ledger", path, says) if path else Finding("ledger", Found.OK, says)
 
 
-def _spool(settings: Settings) -> Finding:
+def _check_spool(settings: Settings) -> Finding:
     """Report answers that wait in the spool, and problems of those that cannot be recorded."""
     try:
         with open_ledger(settings.ledger_url) as ledger:
@@ -190,7 +190,7 @@ def _spool(settings: Settings) -> Finding:
     return Finding("spool", Found.OK, "every answer is recorded")
 
 
-def _server_standing(url: str) -> str | Finding:
+def _check_database(url: str) -> str | Finding:
     """Return a description of the database connection, or a finding if recording would fail."""
     from ledger.store.postgres.grants import standing  # only the store in use is loaded
 
@@ -212,8 +212,8 @@ def _server_standing(url: str) -> str | Finding:
     )
 
 
-def _storage(folder: Path) -> Finding:
-    writable = _writable("storage", folder, str(folder))
+def _check_storage(folder: Path) -> Finding:
+    writable = _check_writable("storage", folder, str(folder))
     if writable.found is Found.WRONG:
         return writable
     free = shutil.disk_usage(_existing(folder)).free
@@ -223,7 +223,7 @@ def _storage(folder: Path) -> Finding:
     return Finding("storage", Found.OK, says)
 
 
-def _bucket(url: str) -> Finding:
+def _check_bucket(url: str) -> Finding:
     """Check that the bucket can be read; whether it can be written is known only after the first file."""
     try:
         AssetStore(Path(), url).has(uri_of(name_of("0" * 64, None)))
@@ -232,11 +232,11 @@ def _bucket(url: str) -> Finding:
     return Finding("bucket", Found.OK, f"{url} answers")
 
 
-def _unasked(check: str, url: str) -> Finding:
+def _skipped(check: str, url: str) -> Finding:
     return Finding(check, Found.SKIPPED, f"{url} was not contacted (dry run)")
 
 
-def _writable(check: str, path: Path, says: str) -> Finding:
+def _check_writable(check: str, path: Path, says: str) -> Finding:
     """Check that `path`, or the folder in which it would be created, can be written."""
     place = _existing(path)
     folder = place if place.is_dir() else place.parent
@@ -251,7 +251,7 @@ def _existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.exists())
 
 
-def _sandbox() -> Finding:
+def _check_sandbox() -> Finding:
     try:
         with tempfile.TemporaryDirectory() as folder, SandboxServer(SandboxSettings(data_dir=Path(folder))):
             return Finding("sandbox", Found.OK, "starts; --profile sandbox needs neither key nor network")

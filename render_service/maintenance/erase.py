@@ -114,7 +114,7 @@ def plan(ledger: Ledger, selection: Selection, assets: AssetStore | None = None)
     """
     found = Plan()
     waiting = _still_needed(ledger, selection)
-    for stream, commitment in _private_text(ledger, selection):
+    for stream, commitment in _find_private_text(ledger, selection):
         if stream in waiting:
             if stream not in found.needed:
                 found.needed.append(stream)
@@ -123,8 +123,8 @@ def plan(ledger: Ledger, selection: Selection, assets: AssetStore | None = None)
     if assets is not None:
         for job in ledger.jobs():
             if selection.takes(job) and job.job_id not in waiting:
-                found.files[job.job_id] = list(_files(ledger, job, assets))
-        _keep_shared(ledger, found)
+                found.files[job.job_id] = list(_find_files(ledger, job, assets))
+        _exclude_shared(ledger, found)
     return found
 
 
@@ -133,8 +133,8 @@ async def erase(session: Session, planned: Plan, reason_code: str) -> list[str]:
 
     The record is durable before a file is deleted. Run again, it continues where it was interrupted.
     """
-    doubtful = await asyncio.to_thread(_leave_doubtful, session.assets, planned)
-    batches = iter(await asyncio.to_thread(lambda: list(_batches(session, planned, reason_code))))
+    doubtful = await asyncio.to_thread(_exclude_doubtful, session.assets, planned)
+    batches = iter(await asyncio.to_thread(lambda: list(_erasure_batches(session, planned, reason_code))))
     while together := list(islice(batches, STREAMS_TOGETHER)):
         # A crash here leaves some streams erased and others not: the same command erases the rest.
         await session.append_together(together)
@@ -145,7 +145,7 @@ async def erase(session: Session, planned: Plan, reason_code: str) -> list[str]:
     return [*doubtful, *await asyncio.to_thread(session.ledger.store.scrub)]
 
 
-def _leave_doubtful(assets: AssetStore, planned: Plan) -> list[str]:
+def _exclude_doubtful(assets: AssetStore, planned: Plan) -> list[str]:
     """Remove files from the plan that must not be deleted, and return their descriptions.
 
     `PlaceTaken` if this ledger must not delete files in its place.
@@ -191,7 +191,7 @@ def _needs_text(job: Job) -> bool:
     return job.state in NEEDED and job.outcome is None
 
 
-def _private_text(ledger: Ledger, selection: Selection) -> Iterator[tuple[str, str]]:
+def _find_private_text(ledger: Ledger, selection: Selection) -> Iterator[tuple[str, str]]:
     """Yield stream and commitment of every selected private text that was not erased yet."""
     where = RecordFilter(stream=selection.job_id, actor=selection.actor, until=selection.before)
     for record in ledger.read(where):
@@ -200,16 +200,16 @@ def _private_text(ledger: Ledger, selection: Selection) -> Iterator[tuple[str, s
                 yield record.stream, private.commitment
 
 
-def _files(ledger: Ledger, job: Job, assets: AssetStore) -> Iterator[File]:
+def _find_files(ledger: Ledger, job: Job, assets: AssetStore) -> Iterator[File]:
     """Yield the stored files of a job."""
     for record in ledger.history(job.job_id):
-        for sha256, recorded_uri in _mentioned(record):
+        for sha256, recorded_uri in _named_files(record):
             uri = recorded_uri if recorded_uri and assets.has(recorded_uri) else assets.find(sha256)
             if uri is not None:
                 yield File(uri, sha256)
 
 
-def _mentioned(record: Record) -> Iterator[tuple[str, str | None]]:
+def _named_files(record: Record) -> Iterator[tuple[str, str | None]]:
     """Yield digest and URI of the files that an event names; for some only the digest is recorded."""
     match record.event:
         case AssetStored(sha256=sha256, storage_uri=uri):
@@ -228,7 +228,7 @@ def _mentioned(record: Record) -> Iterator[tuple[str, str | None]]:
             pass
 
 
-def _keep_shared(ledger: Ledger, found: Plan) -> None:
+def _exclude_shared(ledger: Ledger, found: Plan) -> None:
     """Remove files from the plan that other jobs need: the same bytes are stored only once."""
     wanted = {file.sha256 for files in found.files.values() for file in files}
     users = dict(_other_users(ledger, found, wanted)) if wanted else {}
@@ -243,10 +243,10 @@ def _other_users(ledger: Ledger, found: Plan, wanted: set[str]) -> Iterator[tupl
     for type_ in (AssetStored.type, RenderRequested.type, CharacterCreated.type):
         for record in ledger.read(RecordFilter(type=type_)):
             if record.stream not in found.files:
-                yield from ((sha256, record.stream) for sha256, _ in _mentioned(record) if sha256 in wanted)
+                yield from ((sha256, record.stream) for sha256, _ in _named_files(record) if sha256 in wanted)
 
 
-def _batches(session: Session, planned: Plan, reason_code: str) -> Iterator[Batch]:
+def _erasure_batches(session: Session, planned: Plan, reason_code: str) -> Iterator[Batch]:
     for stream in dict.fromkeys([*planned.commitments, *planned.files]):
         commitments = planned.commitments.get(stream, [])
         events: list[Event] = [
@@ -256,12 +256,12 @@ def _batches(session: Session, planned: Plan, reason_code: str) -> Iterator[Batc
             for start in range(0, len(commitments), MOST_IN_ONE_EVENT)
         ]
         if stream.startswith(JOB_PREFIX):
-            events += _losses(session.ledger, stream, planned.files.get(stream, []))
+            events += _loss_events(session.ledger, stream, planned.files.get(stream, []))
         if events:
             yield Batch(stream, ANY, [session.draft(event) for event in events])
 
 
-def _losses(ledger: Ledger, job_id: str, files: Iterable[File]) -> Iterator[Event]:
+def _loss_events(ledger: Ledger, job_id: str, files: Iterable[File]) -> Iterator[Event]:
     """Yield the loss events for the files of a job, except those already recorded."""
     job, lost = ledger.job(job_id), JobHistory.read(ledger, job_id).lost_variants
     deleted = {file.sha256 for file in files}

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from decision.request.attachments import Faces
-from render_service.assets.fit import first_frame, look_for_faces
+from render_service.assets.fit import detect_faces, first_frame
 
 SIZE = (1280, 720)
 GREY, SKIN, SOCKET, WHITE, DARK, LIPS = (
@@ -62,21 +62,21 @@ def a_house() -> Image.Image:
 
 @pytest.mark.parametrize("image", [drawn_face(), drawn_face(0.6, (300, 250))], ids=["large", "small"])
 def test_a_face_is_found(image: Image.Image) -> None:
-    assert look_for_faces(png(image)) is Faces.FOUND
+    assert detect_faces(png(image)) is Faces.FOUND
 
 
 @pytest.mark.parametrize("image", [a_house(), Image.new("L", SIZE, 9)], ids=["house", "plain"])
 def test_a_picture_without_a_face_has_none(image: Image.Image) -> None:
-    assert look_for_faces(png(image)) is Faces.NONE
+    assert detect_faces(png(image)) is Faces.NONE
 
 
 def test_a_picture_of_telephone_size_is_looked_at(tmp_path: Path) -> None:
-    assert look_for_faces(png(drawn_face().resize((5120, 2880)))) is Faces.FOUND
+    assert detect_faces(png(drawn_face().resize((5120, 2880)))) is Faces.FOUND
 
 
 def test_without_the_extra_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("render_service.assets.fit.find_spec", lambda _: None)
-    assert look_for_faces(png(drawn_face())) is Faces.NOT_CHECKED
+    assert detect_faces(png(drawn_face())) is Faces.NOT_CHECKED
 
 
 def test_a_first_frame_says_what_was_found(tmp_path: Path) -> None:
