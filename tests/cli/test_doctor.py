@@ -97,7 +97,7 @@ def test_a_clock_that_is_off_is_said_by_how_much(
 def test_a_ledger_that_is_none_is_said(sora: Any, folder: Path) -> None:
     (folder / "ledger.db").write_text("no database, but text " * 9)
     found = findings(sora("doctor", "--profile", "sandbox"))["ledger"]
-    assert (found["found"], "no SQLite database" in found["says"]) == ("wrong", True)
+    assert (found["found"], "it is not a SQLite database" in found["says"]) == ("wrong", True)
 
 
 def test_a_ledger_of_a_kind_there_is_not_is_said(sora: Any, folder: Path) -> None:

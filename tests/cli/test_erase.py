@@ -112,7 +112,7 @@ def test_bad_input_says_what_is_expected(sora: Any, job: str, arguments: list[st
 
 def test_without_a_terminal_it_has_to_be_confirmed(sora: Any, job: str) -> None:
     ended = sora("erase", job, "--reason", "x")
-    assert (ended.code, "look with --dry-run, then add --yes" in ended.error) == (2, True)
+    assert (ended.code, "check with --dry-run, then add --yes" in ended.error) == (2, True)
     assert PROMPT in sora("show", job).out
 
 

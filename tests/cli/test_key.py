@@ -66,7 +66,7 @@ def test_a_public_key_can_be_shown_again(sora: Any, folder: Path) -> None:
         (b"", "expected name, id and base64"),
         (b"hello", "expected name, id and base64"),
         (RSA.encode(), "expected Ed25519 (type 1), found type 2"),
-        (b"x" * 5_000, "more than 4096 bytes"),
+        (b"x" * 5_000, "expected at most 4096 bytes"),
     ],
 )
 def test_a_file_that_holds_another_kind_of_key_is_refused(
