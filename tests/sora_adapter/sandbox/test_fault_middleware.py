@@ -182,7 +182,7 @@ def test_a_plan_that_makes_no_sense_is_refused(start: Start, body: Any) -> None:
 
 
 def test_a_setting_that_makes_no_sense_is_refused_before_anything_starts(tmp_path: Any) -> None:
-    with pytest.raises(ValueError, match="no fault"):
+    with pytest.raises(ValueError, match="not a fault"):
         create_app(SandboxSettings(tmp_path, faults=("oops",)))
 
 
