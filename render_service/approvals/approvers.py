@@ -158,7 +158,7 @@ def how_to_sign(policy: Policy) -> str:
 
 
 def takes_signature(asked: Record, hold: RenderHeld, policy: Policy) -> bool:
-    """Return whether an approval of what is held has to be signed."""
+    """Return whether approving a held job requires a signature."""
     rules = (rule for rule in policy.approvals or () if rule.code in hold.reason_codes)
     source = asked.envelope["actor_source"]
     return source in {*CLAIMED, ActorSource.SIGNATURE} or any(rule.wants_signature for rule in rules)

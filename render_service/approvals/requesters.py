@@ -112,7 +112,7 @@ def asker(settings: Settings, policy: Policy) -> Asker:
 
 
 def check_requester(asker: Asker, rules: str) -> None:
-    """Raise `BadInput` if the policy requires a better established requester for what `rules` hold."""
+    """Raise `BadInput` if the policy requires a better established requester for a hold by `rules`."""
     wanted = asker.policy.requester
     if wanted in {None, Requester.TWO_SIGNERS}:
         return

@@ -183,7 +183,7 @@ def _draft_entries(session: Session, plan: Sequence[Planned]) -> tuple[list[Plac
     """Decide several entries, each with the budgets reduced by the entries before it."""
     placed, batches = [], []
     taken = Counter[str]()
-    drafted: dict[int, Draft] = {}  # by ruling; `placed` keeps all of them, so no two have one id
+    drafted: dict[int, Draft] = {}  # keyed by the ruling's id(), unique because `placed` keeps it alive
     for planned in plan:
         request = planned.request
         event = requested(session.assets, request, planned.material)
