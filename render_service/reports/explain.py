@@ -113,7 +113,9 @@ def _again(job: Job, ruling: Considered, requested: RenderRequested) -> list[str
 def _steps(job: Job, ruling: Considered) -> list[str]:
     """Return the next steps; none for a job that was allowed, or was held and has been withdrawn."""
     if isinstance(ruling, RenderHeld) and job.outcome is Outcome.REFUSED:
-        return ["make a new request that resolves the contradiction: this job is closed"]
+        return [
+            "change the render so that an approver accepts it, and make a new request: this job is closed"
+        ]
     over = isinstance(ruling, RenderHeld) and job.outcome is not None
     if over or isinstance(ruling, RenderDecided):
         return []

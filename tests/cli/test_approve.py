@@ -136,7 +136,7 @@ def test_a_rejected_render_is_closed_and_says_so(sora: Any, held: str) -> None:
     told = sora("whynot", held, "--format=text").out
     assert "approval.refused by maria (identified by signature)" in told
     assert "not yet" in told
-    assert "ask for another render" in told
+    assert "make a new request" in told
 
 
 @pytest.mark.parametrize("command", ["approve", "reject"])
