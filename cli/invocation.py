@@ -17,14 +17,8 @@ from cli.text import output
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_ledger
 from ledger.record import Authority
-from render_service.api.sessions import in_session
-from render_service.rules.opening import ledger_if_any
-from render_service.rules.policies import active_rules, packaged_rules
-from render_service.runtime.documents import job_document
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.connections import usable_profile
-from render_service.submission.spool import waiting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,6 +55,9 @@ class Invocation:
 
         One that begins a ledger and `calls` a server does not begin it for a server that cannot be used.
         """
+        from render_service.api.sessions import in_session  # noqa: PLC0415  # reading needs none of it
+        from render_service.session.connections import usable_profile  # noqa: PLC0415
+
         if begins and calls:
             usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
         elif not begins:
@@ -89,6 +86,9 @@ class Invocation:
 
         What is wrong with a ledger is said when it is used; `LedgerUnusable` if its policy cannot be read.
         """
+        from render_service.rules.opening import ledger_if_any  # noqa: PLC0415  # reading needs none of it
+        from render_service.rules.policies import active_rules, packaged_rules  # noqa: PLC0415
+
         with ledger_if_any(self.settings) as ledger:
             return active_rules(ledger) if ledger else packaged_rules()
 
@@ -100,6 +100,8 @@ class Invocation:
         return ledger
 
     def _say_what_waits(self, ledger: Ledger) -> None:
+        from render_service.submission.spool import waiting  # noqa: PLC0415  # few ledgers have a spool
+
         if found := [one.path for one in waiting(self.settings, ledger)]:
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             say(
@@ -109,6 +111,8 @@ class Invocation:
 
     def job_document(self, job: "Job") -> "Json":
         """Return `job` as JSON, with the fields that only its events have."""
+        from render_service.runtime.documents import job_document  # noqa: PLC0415  # only few commands
+
         with self.ledger() as ledger:
             return job_document(job, ledger)
 

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from cli.flows.advise import advised_request
+from cli.flows.derive import derive
 from cli.flows.submit import place_and_show
-from cli.flows.video import derive
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.command import RequestCommand

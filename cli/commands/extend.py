@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from cli.flows.video import derive
+from cli.flows.derive import derive
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.command import RequestCommand

@@ -8,7 +8,6 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.tables import columns
-from render_service.worker.worker import queue_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +22,8 @@ def queue_command(inv: Invocation) -> None:
     Example:
       sora-ledger queue
     """
+    from render_service.worker.worker import queue_document  # noqa: PLC0415  # loads the whole worker
+
     with inv.ledger() as ledger:
         document = queue_document(ledger)
     inv.emit(document, lambda console: print_queue(document, console))

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from cli.flows.change import change_option, changed
+from cli.flows.derive import derive
 from cli.flows.split_remix import preview_split, remix_split
-from cli.flows.video import derive
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.command import RequestCommand

@@ -10,7 +10,6 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_job
 from ledger.job import State
-from render_service.settlement.settle import refresh
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +49,8 @@ def _known(inv: Invocation, name: str) -> "Job":
 
 
 async def _refreshed(session: "Session", job_id: str) -> "Job":
+    from render_service.settlement.settle import refresh  # noqa: PLC0415  # only a running job
+
     return await refresh(session, await session.job(job_id))
 
 

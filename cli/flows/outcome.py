@@ -9,7 +9,6 @@ from cli.exit_codes import ExitCode, of_error, of_job
 from cli.failures import Failure
 from cli.invocation import Invocation, say
 from ledger.job import Job, State
-from render_service.submission.result import denial, held_for, submission_trouble
 
 if TYPE_CHECKING:
     from render_service.batches.item import Member
@@ -44,13 +43,14 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
     """Return why `job` is in its state and what to do: `again` if it may be sent again, else `over`."""
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
+    from render_service.submission import result  # noqa: PLC0415  # loads the decision rules; few jobs need it
 
     with inv.ledger() as ledger:
         if job.state is State.DENIED:
-            return denial(ledger, job)
+            return result.denial(ledger, job)
         if job.state in {State.HELD, State.APPROVED}:
-            return held_for(ledger, job)
-        said = submission_trouble(ledger, job, inv.settings.profiles_file)
+            return result.held_for(ledger, job)
+        said = result.submission_trouble(ledger, job, inv.settings.profiles_file)
     if job.state not in {State.ABSENT, State.REJECTED} or job.request_key is None:
         return str(said)
     if job.outcome is None:

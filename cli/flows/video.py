@@ -7,31 +7,13 @@ from cli.invocation import Invocation
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.events import Variant
 from ledger.job import JOB_PREFIX, Job
-from render_service.adoption.adopt import adopt_or_recover, look_up
-from render_service.api.sessions import finished
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
-from render_service.session.servers import check_server
-from sora_adapter.capabilities import require
 from sora_adapter.errors import OperationUnsupported, SettingsUnusable, VideoNotFound
-from sora_adapter.profiles import profile
 
 if TYPE_CHECKING:
     from render_service.session.session import Session
     from sora_adapter.profiles import Wanted
-from typing import TYPE_CHECKING, Any
-
-from cli.flows.advise import advised_request
-from cli.flows.submit import end_placed, placed_document, show_placed, show_preview
-from cli.options.placement import Placing
-from decision.request.request import RenderRequest, parse_request
-from render_service.assets.inputs import NOTHING
-from render_service.submission.sources import source_ahead, source_of
-from render_service.submission.submit import place
-
-if TYPE_CHECKING:
-    from render_service.session.session import Session
-    from render_service.submission.result import Placed
 
 
 def job_of(inv: Invocation, name: str) -> Job:
@@ -51,6 +33,9 @@ def job_of(inv: Invocation, name: str) -> Job:
 
 def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
     """Ask the server and adopt the video if it exists; else raise `unknown` with the server's answer."""
+    from render_service.adoption.adopt import adopt_or_recover, look_up  # noqa: PLC0415  # rarely needed
+    from render_service.api.sessions import finished  # noqa: PLC0415
+
     try:
         seen = finished(look_up(inv.settings, inv.trace, name, even_if_retired=inv.even_if_retired))
     except VideoNotFound as absent:
@@ -71,6 +56,7 @@ def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
 
 def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
     """Emit the request that would be sent for one video; an unknown video id is used as it is."""
+    from render_service.session.servers import check_server  # noqa: PLC0415  # only a dry run
     from render_service.submission.preview import address  # noqa: PLC0415
     from render_service.submission.sources import video_in  # noqa: PLC0415
 
@@ -98,34 +84,7 @@ def check_variants(settings: Settings, profile_name: str | None, variants: Seque
 
 def check_offered(settings: Settings, profile_name: str | None, *wanted: "Wanted") -> None:
     """Refuse operations that the server of the profile does not offer, even if nothing would be sent."""
+    from sora_adapter.capabilities import require  # noqa: PLC0415  # not for a job that is known
+    from sora_adapter.profiles import profile  # noqa: PLC0415
+
     require(profile(profile_name or settings.chosen_profile(), settings.profiles_file), *wanted)
-
-
-def derive(
-    inv: Invocation, name: str, operation: str, values: dict[str, Any], *, dry_run: bool, how: Placing
-) -> None:
-    """Place the request that makes `operation` of the video called `name`, and emit what came of it.
-
-    A video that only the server knows is adopted first; in a dry run it stays unknown. Questions are asked
-    before the session is opened: its event loop never waits for a person.
-    """
-    job_name = name if dry_run else job_of(inv, name).job_id
-    with inv.ledger() as ledger:
-        source, profile = source_ahead(ledger, job_name)
-    advised = advised_request(inv, operation, source, profile=profile, **values)
-    if dry_run:
-        show_preview(inv, advised, NOTHING, how)
-        return
-    answered = values | {"prompt": advised.prompt, "fields": dict(advised.fields)}
-    catalog = inv.rules.catalog
-
-    async def follow(session: "Session") -> "tuple[Placed, RenderRequest]":
-        source, profile = await source_of(session, job_name)
-        request = parse_request(
-            catalog=catalog, operation=operation, source=source, profile=profile, **answered
-        )
-        return await place(session, request, queue=how.queue, override=how.override), request
-
-    placed, request = inv.session(follow)
-    inv.emit(placed_document(inv, placed, request), lambda console: show_placed(console, placed, request))
-    end_placed(inv, placed)

@@ -22,7 +22,8 @@ from decision.rules.catalog import default_catalog
 from decision.rules.policy import Policy, default_policy
 from ledger.events import PolicyActivated
 from ledger.log.bundle import Scope, Wish, write_bundle
-from ledger.log.opening import head_of, open_ledger, open_or_create
+from ledger.log.opening import open_ledger, open_or_create
+from ledger.log.tree_head import head_of
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import ANY, Batch, Document
 from tests.outside.conftest import Person
