@@ -133,7 +133,7 @@ async def carry_out(session: Session, out_dir: Path) -> list[str]:
     planned = plan(
         read_batch("\n".join(PROMPTS), Path()),
         name="bench",
-        out_dir=out_dir,
+        batch=str(out_dir),
         defaults=defaults,
         catalog=default_catalog(),
     )
