@@ -48,7 +48,7 @@ def test_a_dry_run_shows_the_decision_with_the_override(sora: Any, lenient: None
         (["--override", "COST_ABOVE_LIMIT"], "say why"),
         (["--reason", "because"], "are for --override"),
         (["--override", "NOTHING_SUCH", "--reason", "because"], "NOTHING_SUCH"),
-        ([*WISH, "--override-until", "2020-01-01"], "is over"),
+        ([*WISH, "--override-until", "2020-01-01"], "is in the past"),
         ([*WISH, "--override-until", "soon"], "expected a time"),
     ],
 )

@@ -155,7 +155,7 @@ def test_files_of_another_ledger_and_damaged_ones_are_reported_and_stay(
     foreign.write_bytes(file.read_bytes())
 
     [finding] = other("audit", "--offline").document["findings"]
-    assert "of another ledger" in finding["found"]
+    assert "it belongs to ledger" in finding["found"]
     other("create", *PROMPT, "--queue")
     assert foreign.exists()
 
