@@ -54,7 +54,7 @@ To check it:
 
     python3 verify_bundle.py {name}
 
-Take verify_bundle.py from somebody you trust rather than from here, and name the public key you were given
+Take verify_bundle.py from a person you trust rather than from here, and name the public key you were given
 (--verifier KEY) or the checkpoint you hold (--checkpoint FILE): the bundle cannot vouch for itself.
 """
 

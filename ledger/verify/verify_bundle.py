@@ -3,7 +3,7 @@
     python3 verify_bundle.py bundle.zip [--verifier VKEY] [--checkpoint FILE]
 
 Needs Python 3.9 or newer and nothing else: no network, no ledger, and none of the program that made the
-bundle. Take this file from somebody you trust; the copy inside a bundle is as trustworthy as the bundle.
+bundle. Take this file from a person you trust; the copy inside a bundle is as trustworthy as the bundle.
 
 --verifier VKEY     a public key you were given by another way: NAME+ID+BASE64 (C2SP signed-note, Ed25519)
 --checkpoint FILE   a checkpoint you hold, of the same size as the bundle's
@@ -81,7 +81,7 @@ UNREADABLE = (
 
 
 class NotABundle(Exception):
-    """The file is none, or cannot be read as one; the message says why."""
+    """The file is not a bundle, or cannot be read; the message says why."""
 
 
 class Damaged(Exception):
@@ -259,7 +259,7 @@ def read_key(text: str) -> Key:
 
 
 def read_head(data: bytes) -> Head:
-    """Read a checkpoint, signed or its lines alone; ValueError says why it is none."""
+    """Read a checkpoint, signed or its lines alone; ValueError says why it is invalid."""
     if len(data) > MAX_NOTE_BYTES:
         raise ValueError(f"more than {MAX_NOTE_BYTES} bytes")
     try:
@@ -438,7 +438,7 @@ def _matches(rule: dict[str, Any], render: dict[str, Any], cost: int) -> bool:
 
 
 class Person(NamedTuple):
-    """Somebody who asked or approved; `source` is “typed” where nothing establishes who it was."""
+    """A requester or approver; `source` is “typed” if nothing establishes who it was."""
 
     actor: str
     source: str
@@ -1056,7 +1056,7 @@ class Outcome:
 
 
 def check_bundle(path: str, keys: Sequence[Key] = (), held: Head | None = None) -> Outcome:
-    """Check the bundle at `path`; `NotABundle` if it is none."""
+    """Check the bundle at `path`; `NotABundle` if it is not one."""
     try:
         with open(path, "rb") as file:
             packed_bytes = file.seek(0, 2)

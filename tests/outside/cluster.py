@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -108,7 +109,8 @@ class Server:
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for pid in (self.process.pid, *map(int, children)):
-            os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
+            with suppress(ProcessLookupError):  # one that served a connection may just have ended
+                os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def promote(self) -> None:
         """Make a standby the primary."""

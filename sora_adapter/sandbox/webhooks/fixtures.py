@@ -24,7 +24,7 @@ def _video(now: float) -> Job:
         model="sora-2",
         size="720x1280",
         seconds="4",
-        prompts=("A stand-in for the video of somebody else's test",),
+        prompts=("A stand-in for the video of another test",),
         reference_sha256=None,
         remixed_from_video_id=None,
         created_at=now,
