@@ -115,9 +115,9 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
         for file in wrong:
             line = f"{file['state']} {file['job_id']} {file['what']} {file['storage_uri']}"
             console.print(line, markup=False)
-        said = f"{counted(len(looked), 'file')} checked, {mark_lost} let go as recorded"
+        result = f"{counted(len(looked), 'file')} checked, {mark_lost} let go as recorded"
         found = f"[red]{counted(len(wrong), 'finding')}[/]" if wrong else "[green]all there[/]"
-        console.print(f"{found}: {said}")
+        console.print(f"{found}: {result}")
 
     inv.emit(document, text)
     if wrong:

@@ -125,12 +125,12 @@ def _text(console: "Console", done: "Audit") -> None:
     spent, held = format_usd(done.settled_usd_micros), format_usd(done.reserved_usd_micros)
     console.print(f"spent {spent}, reserved {held}")
     for server in done.servers:
-        said = server.because or f"{server.listed} listed"
-        if server.listed is None and not said.startswith("not asked"):
-            said = f"not searched: {said}"
-        said += f", and perhaps more: {server.doubt}" if server.doubt else ""
+        status = server.because or f"{server.listed} listed"
+        if server.listed is None and not status.startswith("not asked"):
+            status = f"not searched: {status}"
+        status += f", and perhaps more: {server.doubt}" if server.doubt else ""
         at = f" at {server.server}" if server.server else ""
-        console.print(f"{server.profile}{at}: {said}", markup=False)
+        console.print(f"{server.profile}{at}: {status}", markup=False)
     for finding in done.findings:
         console.print(f"[red]{finding.code}[/]", end=" ")
         console.print(printable(f"{finding.subject}\n  {finding.found}\n  → {finding.do}"), markup=False)

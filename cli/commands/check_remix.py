@@ -39,8 +39,8 @@ def check_remix_command(inv: Invocation, *, prompt: str | None, file: Path | Non
       sora-ledger check-remix --file prompts.jsonl --json
     """
     if (prompt is None) == (file is None):
-        given = "neither was" if prompt is None else "both were"
-        raise click.UsageError(f"give the prompt with --prompt, or many with --file; {given} given")
+        which = "neither was" if prompt is None else "both were"
+        raise click.UsageError(f"give the prompt with --prompt, or many with --file; {which} given")
     if file is None:
         answer = _answer(_checked("--prompt", prompt))
         inv.emit(answer, lambda console: _text(console, answer))

@@ -100,14 +100,14 @@ def comparison_document(found: "Comparison") -> dict[str, Any]:
         "signature_checked": bool(found.signed_by),
         "signed_by": found.signed_by,
         "trouble": found.trouble,
-        "given": head_document(found.given),
+        "given": head_document(found.earlier),
         "now": head_document(found.now),
         "proof": [value.hex() for value in found.proof],
     }
 
 
 def _text(console: "Console", found: "Comparison") -> None:
-    old, new = found.given.checkpoint, found.now.checkpoint
+    old, new = found.earlier.checkpoint, found.now.checkpoint
     for trouble in found.trouble:
         console.print(f"changed: {printable(trouble)}", markup=False, style="red")
     if not found.trouble:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @common.dry_run
 @common.calling
 @common.invocation
-def create_and_poll_command(  # noqa: PLR0913  # one parameter per option
+def create_and_poll_command(  # one parameter per option
     inv: Invocation,
     *,
     models: bool,

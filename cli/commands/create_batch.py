@@ -113,7 +113,7 @@ MOST_CHARACTERS = 100_000_000
 @common.dry_run
 @common.calling
 @common.invocation
-def create_batch_command(  # noqa: PLR0913  # one parameter per option
+def create_batch_command(  # one parameter per option
     inv: Invocation,
     *,
     file: str,
@@ -162,9 +162,9 @@ def create_batch_command(  # noqa: PLR0913  # one parameter per option
 
 def _say_if_tried_once(inv: Invocation) -> None:
     """Say that ``--max-attempts`` was given in vain where no refusal is known to have created nothing."""
-    given = click.get_current_context().get_parameter_source("attempts") is ParameterSource.COMMANDLINE
+    is_set = click.get_current_context().get_parameter_source("attempts") is ParameterSource.COMMANDLINE
     name = inv.settings.chosen_profile()
-    if given and not profile(name, inv.settings.profiles_file).capacity_is_free:
+    if is_set and not profile(name, inv.settings.profiles_file).capacity_is_free:
         say(
             f"--max-attempts has no effect here: the profile {name} does not say that a server at capacity "
             "has created nothing, so every entry is tried once; if you know it, say so in a profile of your "
@@ -238,16 +238,16 @@ def _document(member: "Member", folder: "BatchFolder", ledger: "Ledger") -> dict
 
 def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder") -> None:
     """Emit what would be decided and sent for each entry; exit 3 if one would be denied."""
-    seen = [(each, preview(inv.settings, each.request, each.material)) for each in planned]
+    previews = [(each, preview(inv.settings, each.request, each.material)) for each in planned]
     jobs = [
         one.document(each.request) | {"line": each.entry.line, "out": str(folder.document(each))}
-        for each, one in seen
+        for each, one in previews
     ]
-    denied = sum(one.post is None for _, one in seen)
-    tally = {"entries": len(seen), "allowed": len(seen) - denied, "denied": denied}
+    denied = sum(one.post is None for _, one in previews)
+    tally = {"entries": len(previews), "allowed": len(previews) - denied, "denied": denied}
 
     def text(console: "Console") -> None:
-        show_preview(console, seen, folder)
+        show_preview(console, previews, folder)
 
     inv.emit({"dry_run": True, "out_dir": str(folder.path), "jobs": jobs, "counts": tally}, text)
     if denied:

@@ -59,14 +59,14 @@ def decide_command(
       sora-ledger decide --remix job_01a2 --change palette="teal, sand, rust"
     """
     named = {"remix": remix, "edit": edit, "extend": extend}
-    given = [(operation, name) for operation, name in named.items() if name]
-    if len(given) > 1:
-        raise click.UsageError(f"--{given[0][0]} and --{given[1][0]} are two requests; give one")
+    chosen = [(operation, name) for operation, name in named.items() if name]
+    if len(chosen) > 1:
+        raise click.UsageError(f"--{chosen[0][0]} and --{chosen[1][0]} are two requests; give one")
     if changes and not remix:
         raise click.UsageError("--change is for --remix ID: it changes one line of that shot")
     request = (
-        _of_video(inv, *given[0], changes, prompt, **asked)
-        if given
+        _of_video(inv, *chosen[0], changes, prompt, **asked)
+        if chosen
         else request_of(inv, prompt=prompt, **asked)[0]
     )
     ruling = _considered(inv, request)

@@ -50,8 +50,8 @@ def edit_command(  # one parameter per option
       sora-ledger edit --video clip.mp4 --prompt "Make it dusk"
     """
     if (name is None) == (video is None):
-        given = "neither was" if name is None else "both were"
-        raise click.UsageError(f"name a video with --id, or give its file with --video; {given} given")
+        which = "neither was" if name is None else "both were"
+        raise click.UsageError(f"name a video with --id, or give its file with --video; {which} given")
     asked["prompt"] = require_prompt(prompt)
 
     if name is not None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @common.by_checkpoint
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @common.invocation
-def export_command(  # noqa: PLR0913  # one parameter per option
+def export_command(  # one parameter per option
     inv: Invocation,
     *,
     job: str | None,
@@ -114,8 +114,8 @@ def _export_tiles(inv: Invocation, folder: Path, key: Path | None) -> None:
     }
     size = done.head.checkpoint.size
     tiles = counted(done.written, "tile")
-    said = f"{folder}: {counted(size, 'record')}, {size - done.old_size:,} of them new; {tiles} written"
-    inv.emit(document, lambda console: console.print(said, markup=False))
+    text = f"{folder}: {counted(size, 'record')}, {size - done.old_size:,} of them new; {tiles} written"
+    inv.emit(document, lambda console: console.print(text, markup=False))
 
 
 def _text(console: "Console", done: "Exported") -> None:

@@ -40,7 +40,7 @@ def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
 @common.dry_run
 @common.calling
 @common.invocation
-def image2video_command(  # noqa: PLR0913  # one parameter per option
+def image2video_command(  # one parameter per option
     inv: Invocation,
     *,
     backend: str,  # noqa: ARG001  # checked when it is read

@@ -62,7 +62,7 @@ MOST = 1_000_000
     help="Maximum number.",
 )
 @common.invocation
-def jobs_command(  # noqa: PLR0913  # one parameter per option
+def jobs_command(  # one parameter per option
     inv: Invocation,
     *,
     states: tuple[str, ...],

@@ -96,13 +96,18 @@ def _next(page: "Page", *, limit: int | None, order: str) -> str | None:
 def _text(console: "Console", page: "Page", following: str | None) -> None:
     rows = [
         (
-            seen.video_id,
-            seen.status.value,
-            "" if seen.progress is None else str(seen.progress),
-            " ".join(filter(None, (seen.model, seen.size, seen.seconds and f"{seen.seconds} s"))),
-            short(seen.prompt or "", 50),
+            entry.video_id,
+            entry.status.value,
+            "" if entry.progress is None else str(entry.progress),
+            " ".join(
+                filter(
+                    None,
+                    (entry.model, entry.size, entry.seconds and f"{entry.seconds} s"),
+                )
+            ),
+            short(entry.prompt or "", 50),
         )
-        for seen in page.observations
+        for entry in page.observations
     ]
     columns(console, ("video", "status", "%", "render", "prompt"), rows, cuts=True)
     if following:

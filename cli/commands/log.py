@@ -46,7 +46,7 @@ LAST = 2**53 - 1  # no ledger has a position after this one
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV for spreadsheets.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the CSV to this file.")
 @common.invocation
-def log_command(  # noqa: PLR0913  # one parameter per option
+def log_command(  # one parameter per option
     inv: Invocation,
     *,
     job: str | None,

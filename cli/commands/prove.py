@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 )
 @common.verifier
 @common.invocation
-def prove_command(  # noqa: PLR0913  # one parameter per option
+def prove_command(  # one parameter per option
     inv: Invocation,
     *,
     name: str | None,

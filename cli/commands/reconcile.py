@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @common.reason("How you know that; recorded with --absent.")
 @common.calling
 @common.invocation
-def reconcile_command(  # noqa: PLR0913  # one parameter per option
+def reconcile_command(  # one parameter per option
     inv: Invocation,
     *,
     name: str | None,

@@ -68,10 +68,10 @@ def record_command(
       sora-ledger record media-renders --video-id video_123 --status completed
       sora-ledger record media-renders --json-in - --event-id evt_123
     """
-    given = {name: value for name, value in fields.items() if value is not None}
-    if json_in is not None and given:
+    fields_set = {name: value for name, value in fields.items() if value is not None}
+    if json_in is not None and fields_set:
         raise click.UsageError("give the fields with --json-in or with options, not both")
-    values = given if json_in is None else _read(json_in)
+    values = fields_set if json_in is None else _read(json_in)
     if dry_run:
         _preview(inv, stream, values)
         return

@@ -29,7 +29,7 @@ from render_service.batches.split_remix import split_of
 @common.dry_run
 @common.calling
 @common.invocation
-def remix_command(  # noqa: PLR0913  # one parameter per option
+def remix_command(  # one parameter per option
     inv: Invocation,
     *,
     name: str,

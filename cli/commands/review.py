@@ -41,10 +41,10 @@ def review_command(
     Example:
       sora-ledger review job_01a2 --verdict approved --notes "the light is right"
     """
-    given = {score: value for score, value in scores.items() if value is not None}
+    named_scores = {score: value for score, value in scores.items() if value is not None}
 
     async def follow(session: "Session") -> "Job":
-        return await review(session, await session.job(name), verdict, given, notes)
+        return await review(session, await session.job(name), verdict, named_scores, notes)
 
     job = inv.session(follow)
 

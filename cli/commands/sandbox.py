@@ -96,7 +96,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
     callback=_imitated,
     help="Imitate a server: litellm, vllm-omni, sglang, trtllm, new-api, merge.",
 )
-def sandbox_command(  # noqa: PLR0913  # one parameter per option
+def sandbox_command(  # one parameter per option
     *,
     host: str,
     port: int,

@@ -68,10 +68,10 @@ def _show(inv: Invocation, name: str, template: "Template", filled: Sequence[str
 
 def _values(filled: Sequence[str]) -> dict[str, str]:
     values = {}
-    for given in filled:
-        name, equals, value = given.partition("=")
+    for filling in filled:
+        name, equals, value = filling.partition("=")
         if not equals or not name:
-            raise click.UsageError(f"--fill {given}: expected BLANK=TEXT, such as product='a red kettle'")
+            raise click.UsageError(f"--fill {filling}: expected BLANK=TEXT, such as product='a red kettle'")
         values[name] = value
     return values
 

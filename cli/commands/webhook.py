@@ -166,17 +166,17 @@ def _list(inv: Invocation) -> None:
 def _delete(inv: Invocation, endpoint_id: str) -> None:
     removed = _ask(inv, lambda client: remove(client, endpoint_id))
     document = {"id": removed.id or endpoint_id, "object": removed.object, "deleted": True}
-    said = (
+    summary = (
         f"{endpoint_id} is gone: the server sends it nothing more; take its secret out of what `serve` reads"
     )
-    inv.emit(document, lambda console: console.print(said, markup=False))
+    inv.emit(document, lambda console: console.print(summary, markup=False))
 
 
 def _test(inv: Invocation, endpoint_id: str, event_type: str) -> None:
     tested = _ask(inv, lambda client: send_sample(client, endpoint_id, event_type))
     taken = tested.status_code // 100 == HTTPStatus.OK // 100
     document = {"id": endpoint_id, "event_type": tested.event_type, "status_code": tested.status_code}
-    said = f"the endpoint answered a {tested.event_type} with {tested.status_code}"
-    inv.emit(document | {"taken": taken}, lambda console: console.print(said, markup=False))
+    summary = f"the endpoint answered a {tested.event_type} with {tested.status_code}"
+    inv.emit(document | {"taken": taken}, lambda console: console.print(summary, markup=False))
     if not taken:
         raise click.exceptions.Exit(ExitCode.FAILED)

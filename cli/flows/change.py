@@ -31,11 +31,11 @@ def changed(
     Several changes, or a change of what a remix keeps, are passed on: the decision denies them and names
     the alternative.
     """
-    given = dict(map(_pair, changes))
-    if len(given) < len(changes):
+    wanted = dict(map(_pair, changes))
+    if len(wanted) < len(changes):
         raise click.UsageError("--change names one key twice; a remix changes exactly one thing")
-    wishes = {key: value for key, value in given.items() if key in FIXED}
-    lines = {key: value for key, value in given.items() if key not in FIXED}
+    wishes = {key: value for key, value in wanted.items() if key in FIXED}
+    lines = {key: value for key, value in wanted.items() if key not in FIXED}
     if wishes or len(lines) > 1:
         unknown = [key for key in lines if key not in FIELDS]
         if unknown:

@@ -39,8 +39,8 @@ def progress(job: Job) -> "Iterator[Watch | None]":
     with Progress(*columns, console=output.console(stderr=True)) as bar:
         task = bar.add_task(job.status or "queued", total=100, completed=job.progress or 0)
 
-        def watch(now: Job, seen: object) -> None:
-            percent = getattr(seen, "progress", None) or 0
+        def watch(now: Job, observation: object) -> None:
+            percent = getattr(observation, "progress", None) or 0
             done = 100 if now.state is State.COMPLETED else percent
             bar.update(task, completed=done, description=str(now.status))
 

@@ -50,12 +50,12 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
             return result.denial(ledger, job)
         if job.state in {State.HELD, State.APPROVED}:
             return result.held_for(ledger, job)
-        said = result.submission_trouble(ledger, job, inv.settings.profiles_file)
+        problem = result.submission_trouble(ledger, job, inv.settings.profiles_file)
     if job.state not in {State.ABSENT, State.REJECTED} or job.request_key is None:
-        return str(said)
+        return str(problem)
     if job.outcome is None:
-        return f"{said}; {again}"
-    return f"{said}; {over}"
+        return f"{problem}; {again}"
+    return f"{problem}; {over}"
 
 
 _AGAIN = "--resume tries again"

@@ -107,18 +107,18 @@ def show_preview(
 ) -> None:
     """Emit the decision and the request without recording them; exit 3 if it would be denied."""
     override = how.override if how else None
-    seen = preview(inv.settings, request, material, override, even_if_retired=inv.even_if_retired)
-    document = seen.document(request)
+    previewed = preview(inv.settings, request, material, override, even_if_retired=inv.even_if_retired)
+    document = previewed.document(request)
 
     def text(console: "Console") -> None:
-        show_ruling(console, seen.ruling, request)
+        show_ruling(console, previewed.ruling, request)
         console.print_json(data=document["request"])
         console.print("dry run: nothing was recorded, nothing was sent")
 
     inv.emit(document, text)
-    for line in seen.outlook.lines():
+    for line in previewed.outlook.lines():
         say(line)
-    if seen.post is None:
+    if previewed.post is None:
         raise click.exceptions.Exit(ExitCode.DENIED)
 
 

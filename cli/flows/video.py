@@ -37,7 +37,7 @@ def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
     from render_service.api.sessions import finished  # noqa: PLC0415
 
     try:
-        seen = finished(look_up(inv.settings, inv.trace, name, even_if_retired=inv.even_if_retired))
+        found = finished(look_up(inv.settings, inv.trace, name, even_if_retired=inv.even_if_retired))
     except VideoNotFound as absent:
         raise type(unknown)(f"{unknown} (nor does the server know such a video)") from absent
     except (
@@ -48,7 +48,7 @@ def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
         raise unknown from None
 
     async def record(session: "Session") -> Job:
-        job, _ = await adopt_or_recover(session, session.profile(), seen)
+        job, _ = await adopt_or_recover(session, session.profile(), found)
         return job
 
     return inv.session(record, begins=True)

@@ -68,6 +68,11 @@ def _stacked(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def _file_option(flag: str, text: str, *names: str, hidden: bool = False) -> Callable[[F], F]:
+    path = click.Path(path_type=Path)
+    return click.option(flag, *names, metavar="FILE", type=path, hidden=hidden, help=text)
+
+
 def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
     """Add ``.json`` to a name without suffix, and create the folder, before anything is spent."""
     if value is None:
@@ -288,28 +293,17 @@ promotes = click.option(
     metavar="JOB",
     help="Draft job that this final render promotes; an approved review raises its score.",
 )
-answer_key = click.option(
-    "--key",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Sign with this key (`key new` creates one); the policy names its owner.",
-)
+answer_key = _file_option("--key", "Sign with this key (`key new` creates one); the policy names its owner.")
 
 
-signed_request = click.option(
+signed_request = _file_option(
     "--key",
+    "Sign the request with this key; the policy names its owner.  [env: SORA_LEDGER_KEY]",
     "signing_key",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Sign the request with this key; the policy names its owner.  [env: SORA_LEDGER_KEY]",
 )
 """The command finds the key in its settings."""
-unused_key = click.option(
-    "--key",
-    "signing_key",
-    hidden=True,
-    type=click.Path(path_type=Path),
-    help="Signs nothing; accepted for one more version.",
+unused_key = _file_option(
+    "--key", "Signs nothing; accepted for one more version.", "signing_key", hidden=True
 )
 waiting = _stacked(
     click.option(
@@ -329,18 +323,10 @@ waiting = _stacked(
         help="How long to wait; the render continues afterwards.",
     ),
 )
-signing = click.option(
-    "--key",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Sign with the key in this file (`key new` creates one).  [env: SORA_LEDGER_KEY]",
+signing = _file_option(
+    "--key", "Sign with the key in this file (`key new` creates one).  [env: SORA_LEDGER_KEY]"
 )
-by_checkpoint = click.option(
-    "--checkpoint",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Prove against this existing checkpoint instead of a new one.",
-)
+by_checkpoint = _file_option("--checkpoint", "Prove against this existing checkpoint instead of a new one.")
 verifier = click.option(
     "--verifier",
     metavar="VKEY",

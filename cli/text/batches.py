@@ -107,7 +107,7 @@ def _cost(job: Job) -> int:
 
 
 def show_preview(
-    console: "Console", seen: "Sequence[tuple[Planned, Preview]]", folder: "BatchFolder"
+    console: "Console", previews: "Sequence[tuple[Planned, Preview]]", folder: "BatchFolder"
 ) -> None:
     """Print what would be decided for each entry."""
     rows = [
@@ -117,7 +117,7 @@ def show_preview(
             short(why(one.ruling)[0], 70),
             str(folder.document(planned)),
         )
-        for planned, one in seen
+        for planned, one in previews
     ]
     columns(console, ("line", "decision", "because", "file"), rows)
     console.print("dry run: nothing was recorded, nothing was sent")

@@ -126,8 +126,8 @@ def _people(answers: Iterable[Json]) -> Iterable[str]:
     for answer in answers:
         more = f" [{answer['detail_code']}]" if "detail_code" in answer else ""
         key = f", signed with {answer['key_id']}" if "key_id" in answer else ""
-        said = f": {answer['said']}" if answer["said"] else ""
-        yield f"{answer['event']}{more} by {_who(answer)}{key}{said}"
+        comment = f": {answer['said']}" if answer["said"] else ""
+        yield f"{answer['event']}{more} by {_who(answer)}{key}{comment}"
 
 
 def _who(who: Json) -> str:

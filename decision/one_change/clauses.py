@@ -73,12 +73,12 @@ class _Cutter(Besides):
 
     def _promoted(self, index: int, start: int, following: Role) -> Role:
         """Return the role of the open clause: what stands beside a change changes something too."""
-        told = self.words[content(self.words, self.begin) : index]
+        phrase = self.words[content(self.words, self.begin) : index]
         beside = following is Role.CHANGE and bool((ADDING | {"while"}) & set(self.words[index:start]))
-        only_names = self.role is Role.FRAGMENT and told[0] in lexicon.DEFINITE
+        only_names = self.role is Role.FRAGMENT and phrase[0] in lexicon.DEFINITE
         if only_names and self.words[index:start] in (["but"], [",", "but"]):
             return Role.INVARIANT  # "the kitchen, but messier"
-        whole = len(told) > len(("a", "sky")) and told[0] not in CIRCUMSTANCES | lexicon.SUBORDINATING
+        whole = len(phrase) > len(("a", "sky")) and phrase[0] not in CIRCUMSTANCES | lexicon.SUBORDINATING
         return Role.CHANGE if self.role is Role.FRAGMENT and beside and whole else self.role
 
     def _clause(self, end: int) -> Clause:

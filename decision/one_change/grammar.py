@@ -264,8 +264,8 @@ class Reading:
         rest, joints = self.words[start:], self.words[index:start]
         if self.role is Role.INVARIANT:
             listed = {"and", "&"} & set(rest) or rest[0] in lexicon.ARTICLES or rest[0].endswith("ing")
-            told = len(rest) > 1 or lexicon.is_comparative(rest[0]) or rest[0].endswith("ed")
-            return self.words[index] == "," and not listed and told
+            is_described = len(rest) > 1 or lexicon.is_comparative(rest[0]) or rest[0].endswith("ed")
+            return self.words[index] == "," and not listed and is_described
         if ("with" in joints and not ADDING & set(joints)) or self.is_shared_grade(index, start):
             return False  # elaborates what it follows
         if self.sets_another_scene(index, start):

@@ -56,9 +56,9 @@ def _withholds(stretch: Sequence[str]) -> bool:
 def _lists_what_stays(words: Sequence[str]) -> bool:
     """Return whether several things are listed and then said to stay: "light, framing and pace stay put"."""
     named = list(takewhile(lambda word: word not in _STAYING, words[:_LONGEST_LIST]))
-    told = len(named) < min(len(words), _LONGEST_LIST)
+    is_list = len(named) < min(len(words), _LONGEST_LIST)
     others = {word for word in named if word not in _LISTING}
-    return told and bool({"and", "&", ","} & set(named)) and not others & _NOT_LISTED
+    return is_list and bool({"and", "&", ","} & set(named)) and not others & _NOT_LISTED
 
 
 def _asks_for_the_same(stretch: Sequence[str]) -> bool:

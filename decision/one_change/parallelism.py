@@ -56,8 +56,8 @@ def _names_somebody_else(so_far: Sequence[str], rest: Sequence[str], head: str) 
     begun = len(_last_item(so_far)) > len(("have", "her"))
     if begun and head in lexicon.CAUSATIVES and item[0] in lexicon.DEFINITE and acts:
         return not item[2].endswith("ing")
-    told = item[0] in lexicon.SUBJECTS and bool(lexicon.PREPOSITIONS & set(item[1:2]))
-    return told or (head != "" and item[0] in {"him", "them"} and len(item) > 1)
+    is_statement = item[0] in lexicon.SUBJECTS and bool(lexicon.PREPOSITIONS & set(item[1:2]))
+    return is_statement or (head != "" and item[0] in {"him", "them"} and len(item) > 1)
 
 
 def _gives_again(rest: Sequence[str], head: str) -> bool:
@@ -77,10 +77,10 @@ def repeats_predicate(words: Sequence[str], begin: int, start: int, head: str) -
         asked or (not head and _is_placed(so_far)) or bool(lexicon.FINITE & set(so_far)) or _has_state(before)
     )
     if item[0] in lexicon.DEFINITE:
-        told = (
+        is_statement = (
             stated and (_has_state(item) or bool({"less", "more"} & set(item[2:-1])))
         ) or _leaves_out_to_be(so_far, item)
-        return told or (not head and _leaves_out_verb(so_far, item))
+        return is_statement or (not head and _leaves_out_verb(so_far, item))
     return not head and _has_bare_state(before) and _has_bare_state(item)
 
 
@@ -98,9 +98,9 @@ def _leaves_out_to_be(so_far: Sequence[str], item: Sequence[str]) -> bool:
 def _leaves_out_verb(so_far: Sequence[str], item: Sequence[str]) -> bool:
     """Return whether a verb applies to both: "the vase goes on the floor, [the cat on the sill]"."""
     places = lexicon.PREPOSITIONS - {"of", "like"}
-    said = any(word in lexicon.FINITE and following in places for word, following in pairwise(so_far))
+    is_finite = any(word in lexicon.FINITE and following in places for word, following in pairwise(so_far))
     named = so_far[0] in lexicon.DEFINITE
-    return named and said and len(item) > len(("the", "cat", "on")) and item[2] in places
+    return named and is_finite and len(item) > len(("the", "cat", "on")) and item[2] in places
 
 
 def denies(words: Sequence[str]) -> bool:
@@ -122,9 +122,9 @@ def _is_quality(word: str) -> bool:
 
 def _has_state(item: Sequence[str]) -> bool:
     """Say whether a noun phrase is followed by how the thing is to be: "the sky redder", "the lamps lit"."""
-    told = any(word.endswith("ed") for word in item[2:])
+    is_statement = any(word.endswith("ed") for word in item[2:])
     last = item[-1] if item else ""
-    return len(item) > len(("the", "sky")) and (told or _is_quality(last) or last in _WHERE)
+    return len(item) > len(("the", "sky")) and (is_statement or _is_quality(last) or last in _WHERE)
 
 
 _WHERE = lexicon.PARTICLES - {"to"} | {"around"}

@@ -111,5 +111,5 @@ def _asking(key: str) -> str:
 def _kept(parent: Spec, key: str) -> str:
     """Return the invariants in words: what every shot has, and what is known of this one."""
     known = {name for name, line in parent.items() if line.strip()} | set(_ALWAYS_KEPT)
-    kept = ", ".join(noun for name, noun in NAMES.items() if name in known - {key})
-    return f"keep everything else unchanged: {kept}"
+    unchanged = ", ".join(noun for name, noun in NAMES.items() if name in known - {key})
+    return f"keep everything else unchanged: {unchanged}"

@@ -17,10 +17,10 @@ def split(prompt: str) -> tuple[str, ...]:
     verdict, found = read_clauses(prompt)
     if verdict.verdict != "multiple":
         return (prompt,)
-    kept = [_capital(_written(prompt, clause)) for clause in found if _says_what_stays(clause)]
+    sentences = [_capital(_written(prompt, clause)) for clause in found if _says_what_stays(clause)]
     places = {change.start for change in verdict.changes}
     parts = _changes(prompt, found, places)
-    return tuple(". ".join([*kept, _capital(part)]) for part in parts)
+    return tuple(". ".join([*sentences, _capital(part)]) for part in parts)
 
 
 def split_request(prompt: str, fields: Mapping[str, str]) -> tuple[str, ...]:

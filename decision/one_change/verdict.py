@@ -58,11 +58,11 @@ def read_clauses(text: str) -> tuple[RemixVerdict, list[Clause]]:
     words = [token.word for clause in found for token in clause.tokens]
     wanted = [token.word for clause in found if clause.role is not Role.INVARIANT for token in clause.tokens]
     changing = _without_references(_changing(found))
-    told = [clause for clause in changing if not ambiguity.says_nothing(clause.words)]
-    if ambiguity.is_unreadable(words) or ambiguity.leaves_a_choice(wanted) or (changing and not told):
+    meaningful = [clause for clause in changing if not ambiguity.says_nothing(clause.words)]
+    if ambiguity.is_unreadable(words) or ambiguity.leaves_a_choice(wanted) or (changing and not meaningful):
         return RemixVerdict("ambiguous", _changes(changing)), found
-    if told:
-        return RemixVerdict("single" if len(told) == 1 else "multiple", _changes(told)), found
+    if meaningful:
+        return RemixVerdict("single" if len(meaningful) == 1 else "multiple", _changes(meaningful)), found
     return _verdict_on_fragments([clause for clause in found if clause.role is Role.FRAGMENT]), found
 
 
@@ -72,8 +72,8 @@ def check_remix(prompt: str, fields: Mapping[str, str]) -> RemixVerdict:
     A field about an aspect the prompt changes anyway elaborates it.
     """
     verdict, changes = check_single_change(prompt)
-    told = {change.aspect for change in changes}
-    aspects = {FIELD_ASPECTS[name] for name in fields if name in FIELD_ASPECTS} - told
+    changed = {change.aspect for change in changes}
+    aspects = {FIELD_ASPECTS[name] for name in fields if name in FIELD_ASPECTS} - changed
     added = tuple(Change(aspect=aspect, start=0, end=0) for aspect in sorted(aspects))
     if not added:
         return RemixVerdict(verdict, changes)
@@ -99,18 +99,18 @@ def _changing(found: Sequence[Clause]) -> list[Clause]:
 
 def _without_references(changing: Sequence[Clause]) -> list[Clause]:
     """Leave out what says how the thing just named is to be: "change the sky. It should be red"."""
-    kept: list[Clause] = []
+    merged: list[Clause] = []
     for clause in changing:
-        names_it = bool(kept) and _only_names(kept[-1])
+        names_it = bool(merged) and _only_names(merged[-1])
         words = clause.words
         refers = words[:1] in _REFERRING and bool(lexicon.FINITE & set(words[1:3]))
         refers |= words[1:2] in _REFERRING and words[0] in lexicon.COMPLEMENTED - lexicon.CAUSATIVES
         refers |= words[:2] == ["the", "new"] and bool(lexicon.FINITE & set(words))
-        if kept and _complains(kept[-1]) and set(words[:3]) & _NAMED_BEFORE:
-            kept[-1] = clause  # what is to be done about it
+        if merged and _complains(merged[-1]) and set(words[:3]) & _NAMED_BEFORE:
+            merged[-1] = clause  # what is to be done about it
         elif not (names_it and refers):
-            kept.append(clause)
-    return kept
+            merged.append(clause)
+    return merged
 
 
 def _complains(clause: Clause) -> bool:
@@ -164,14 +164,14 @@ def _tells_of_somebody(words: Sequence[str]) -> bool:
 
 def _verdict_on_fragments(fragments: Sequence[Clause]) -> RemixVerdict:
     """Judge a text without verbs: things of different aspects, or with subjects of their own, are several."""
-    told = [clause for clause in fragments if not ambiguity.says_nothing(clause.words)]
-    changes = _changes(told or fragments)
-    if len(told) > 1:
+    meaningful = [clause for clause in fragments if not ambiguity.says_nothing(clause.words)]
+    changes = _changes(meaningful or fragments)
+    if len(meaningful) > 1:
         apart = len({change.aspect for change in changes}) == len(changes)
-        named = sum(clause.words[0] in lexicon.DETERMINERS for clause in told if clause.words)
-        listed = any(clause.lead is None for clause in told)
+        named = sum(clause.words[0] in lexicon.DETERMINERS for clause in meaningful if clause.words)
+        listed = any(clause.lead is None for clause in meaningful)
         return RemixVerdict("multiple" if apart or listed or named > 1 else "ambiguous", changes)
-    if not told:
+    if not meaningful:
         return RemixVerdict("ambiguous" if changes else "none", changes)
     return RemixVerdict("single", changes)
 

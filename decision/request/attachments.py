@@ -146,17 +146,17 @@ class Material(NamedTuple):
     options: dict[str, int | bool]
 
 
-def read_material(operation: Operation, given: Mapping[str, object], catalog: Catalog) -> Material:
+def read_material(operation: Operation, values: Mapping[str, object], catalog: Catalog) -> Material:
     """Return the attachments of a request, complete and consistent for its `operation`, or `BadRequest`."""
     material = Material(
-        source=read_part(Source, "source", given.get("source")),
-        source_file=read_part(SourceFile, "source_file", given.get("source_file")),
-        input_reference=read_part(ReferenceImage, "input_reference", given.get("input_reference")),
-        further_images=_further_images(given.get("further_images", ())),
-        reference_url=_reference_url(given.get("reference_url"), catalog),
-        reference_file_id=_reference_file_id(given.get("reference_file_id")),
-        character_ids=_character_ids(given.get("character_ids", ()), catalog),
-        options=_options(given.get("options", {})),
+        source=read_part(Source, "source", values.get("source")),
+        source_file=read_part(SourceFile, "source_file", values.get("source_file")),
+        input_reference=read_part(ReferenceImage, "input_reference", values.get("input_reference")),
+        further_images=_further_images(values.get("further_images", ())),
+        reference_url=_reference_url(values.get("reference_url"), catalog),
+        reference_file_id=_reference_file_id(values.get("reference_file_id")),
+        character_ids=_character_ids(values.get("character_ids", ()), catalog),
+        options=_options(values.get("options", {})),
     )
     _check_taken(operation, material)
     _check_one_beginning(operation, material)

@@ -29,36 +29,36 @@ def size_of(width: object, height: object, catalog: Catalog, model: object = Non
 
 def read_size(value: object, catalog: Catalog, model: object = None) -> str:
     """Return `value` if a model offers it."""
-    given = validators.text("size", value)
-    if given in catalog.sizes:
-        return given
+    wanted = validators.text("size", value)
+    if wanted in catalog.sizes:
+        return wanted
     offers = "; ".join(f"{', '.join(offer.sizes)} by {offer.name}" for offer in catalog.models)
     wished = catalog.model(model) if isinstance(model, str) else None
-    near = nearest_size(given, wished.sizes if wished else catalog.sizes)
+    near = nearest_size(wanted, wished.sizes if wished else catalog.sizes)
     raise BadRequest(
-        f"size {validators.shown(given)} is offered by no model (offered: {offers}); use --size {near}"
+        f"size {validators.shown(wanted)} is offered by no model (offered: {offers}); use --size {near}"
     )
 
 
 def seconds_of(value: object, catalog: Catalog) -> int:
     """Return the length of a new clip, from an integer or a string of digits, if a model offers it."""
-    given = validators.whole_number("seconds", value, "--seconds 8")
-    if given in catalog.seconds:
-        return given
-    raise BadRequest(f"seconds {given} is offered by no model {_nearest_seconds(given, catalog.seconds)}")
+    wanted = validators.whole_number("seconds", value, "--seconds 8")
+    if wanted in catalog.seconds:
+        return wanted
+    raise BadRequest(f"seconds {wanted} is offered by no model {_nearest_seconds(wanted, catalog.seconds)}")
 
 
 def extension_seconds_of(value: object, catalog: Catalog) -> int:
     """Return the length that an extension adds, from an integer or a string of digits, if it is offered."""
-    given = validators.whole_number("seconds", value, "--seconds 8")
-    if given in catalog.extension.seconds:
-        return given
-    offered = _nearest_seconds(given, catalog.extension.seconds)
-    raise BadRequest(f"seconds {given} is not offered for an extension {offered}")
+    wanted = validators.whole_number("seconds", value, "--seconds 8")
+    if wanted in catalog.extension.seconds:
+        return wanted
+    offered = _nearest_seconds(wanted, catalog.extension.seconds)
+    raise BadRequest(f"seconds {wanted} is not offered for an extension {offered}")
 
 
-def _nearest_seconds(given: int, offered: tuple[int, ...]) -> str:
-    near = min(offered, key=lambda offer: abs(offer - given))
+def _nearest_seconds(wanted: int, offered: tuple[int, ...]) -> str:
+    near = min(offered, key=lambda offer: abs(offer - wanted))
     return f"(offered: {', '.join(map(str, offered))}); use --seconds {near}"
 
 

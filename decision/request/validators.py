@@ -48,20 +48,20 @@ def text(thing: str, value: object) -> str:
 def word(thing: str, value: object, offered: Iterable[str]) -> str:
     """Return `value` if it is one of `offered`, or say which is nearest."""
     offered = tuple(offered)
-    given = text(thing, value)
-    if given in offered:
-        return given
-    near = get_close_matches(given.lower(), offered, n=1, cutoff=0.5)
+    checked = text(thing, value)
+    if checked in offered:
+        return checked
+    near = get_close_matches(checked.lower(), offered, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else "; use one of these"
-    raise BadRequest(f"{thing} {shown(given)} is unknown (known: {', '.join(offered)}){hint}")
+    raise BadRequest(f"{thing} {shown(checked)} is unknown (known: {', '.join(offered)}){hint}")
 
 
 def name(thing: str, value: object) -> str:
     """Return `value` if it can name a profile in the record: [a-z0-9_-], at most 64 of them."""
-    given = text(thing, value)
-    if not _NAME.match(given):
-        raise BadRequest(f"{thing} {shown(given)} is no name; use 1 to 64 of a-z, 0-9, - and _")
-    return given
+    checked = text(thing, value)
+    if not _NAME.match(checked):
+        raise BadRequest(f"{thing} {shown(checked)} is no name; use 1 to 64 of a-z, 0-9, - and _")
+    return checked
 
 
 def whole_number(thing: str, value: object, example: str) -> int:
@@ -83,11 +83,11 @@ def yes_or_no(thing: str, value: object) -> bool:
 
 def label(thing: str, value: object, example: str, most: int = _LABEL_CHARACTERS) -> str:
     """Return `value` if it is 1 to `most` printable characters, such as a key or an id."""
-    given = text(thing, value)
-    if given.strip() and given.isprintable() and len(given) <= most:
-        return given
+    checked = text(thing, value)
+    if checked.strip() and checked.isprintable() and len(checked) <= most:
+        return checked
     raise BadRequest(
-        f"{thing} must be 1 to {most} printable characters, found {shown(given)}; use for example {example}"
+        f"{thing} must be 1 to {most} printable characters, found {shown(checked)}; use for example {example}"
     )
 
 

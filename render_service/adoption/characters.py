@@ -45,7 +45,7 @@ class KnownCharacter:
 
     character_id: str
     record: Record | None
-    seen: Character | None
+    shown: Character | None
 
     @property
     def created(self) -> CharacterCreated | None:
@@ -57,7 +57,7 @@ class KnownCharacter:
     def name(self) -> str | None:
         """Its name, as the server returned it if the server was asked."""
         recorded = self.created.name.text if self.created else None
-        return (self.seen.name if self.seen else None) or recorded
+        return (self.shown.name if self.shown else None) or recorded
 
 
 def stream_of(profile: str) -> str:
@@ -146,6 +146,6 @@ def character_document(character: KnownCharacter) -> dict[str, Any]:
         "id": character.character_id,
         "object": "character",
         "name": character.name,
-        "created_at": character.seen.created_at if character.seen else None,
+        "created_at": character.shown.created_at if character.shown else None,
         "recorded": recorded,
     }

@@ -32,7 +32,7 @@ class Comparison:
     `trouble` is empty if the ledger extends the checkpoint; `proof` is then the consistency proof.
     """
 
-    given: TreeHead
+    earlier: TreeHead
     now: TreeHead
     signed_by: list[str] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
@@ -71,28 +71,28 @@ def _stored_root(ledger: Ledger, size: int) -> bytes | None:
         return None
 
 
-def compare(ledger: Ledger, given: TreeHead, verifiers: Sequence[Verifier]) -> Comparison:
-    """Return whether `ledger` extends the checkpoint `given`, and which of `verifiers` signed it."""
+def compare(ledger: Ledger, earlier: TreeHead, verifiers: Sequence[Verifier]) -> Comparison:
+    """Return whether `ledger` extends the checkpoint `earlier`, and which of `verifiers` signed it."""
     now = head_of(ledger)
     trouble: list[str] = []
     signed_by: list[str] = []
     if verifiers:
         try:
-            signed_by = [key.name for key in given.signed_by(verifiers)]
+            signed_by = [key.name for key in earlier.signed_by(verifiers)]
         except CheckpointInvalid as error:
             trouble.append(f"signature: {error}")
-    if given.checkpoint.origin != now.checkpoint.origin:
+    if earlier.checkpoint.origin != now.checkpoint.origin:
         trouble.append(
-            f"origin: the checkpoint is of the log {given.checkpoint.origin}, "
+            f"origin: the checkpoint is of the log {earlier.checkpoint.origin}, "
             f"this ledger is {now.checkpoint.origin}"
         )
     if now.checkpoint.root != _stored_root(ledger, now.checkpoint.size):
         trouble.append(f"head: {_ODD_HEAD}; `sora-ledger verify` has details")
     try:
-        proof = _prove_extension(ledger, given.checkpoint, now.checkpoint)
+        proof = _prove_extension(ledger, earlier.checkpoint, now.checkpoint)
     except ProofInvalid as error:
-        return Comparison(given, now, signed_by, [*trouble, str(error)])
-    return Comparison(given, now, signed_by, trouble, proof)
+        return Comparison(earlier, now, signed_by, [*trouble, str(error)])
+    return Comparison(earlier, now, signed_by, trouble, proof)
 
 
 def given_head(ledger: Ledger, path: Path) -> TreeHead:
@@ -102,11 +102,11 @@ def given_head(ledger: Ledger, path: Path) -> TreeHead:
     """
     comparison = compare(ledger, read_head(path), [])
     if comparison.trouble:
-        another = comparison.given.checkpoint.origin != comparison.now.checkpoint.origin
+        another = comparison.earlier.checkpoint.origin != comparison.now.checkpoint.origin
         raise (BadInput if another else NotIntact)(
             f"checkpoint {path}: it cannot prove anything about this ledger: {'; '.join(comparison.trouble)}"
         )
-    return comparison.given
+    return comparison.earlier
 
 
 def replacing(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:

@@ -116,9 +116,9 @@ async def audit(ledger: Ledger, settings: Settings, trace: Trace, scope: Scope) 
     """
     before = (await asyncio.to_thread(ledger.head)).size
     look, listed = await _ask_server(settings, trace, scope)
-    kept = await asyncio.to_thread(lambda: list(waiting(settings, ledger)))
+    spooled = await asyncio.to_thread(lambda: list(waiting(settings, ledger)))
     longest_s = settings.longest_render_s
-    return await asyncio.to_thread(_audit_ledger, ledger, scope, before, look, listed, longest_s, kept)
+    return await asyncio.to_thread(_audit_ledger, ledger, scope, before, look, listed, longest_s, spooled)
 
 
 async def _ask_server(
@@ -148,7 +148,7 @@ def _audit_ledger(
     look: ServerLook,
     listed: Sequence[Observation],
     longest_render_s: float,
-    kept: Sequence[Waiting],
+    spooled: Sequence[Waiting],
 ) -> Audit:
     now = clock_of(ledger)()
     attempts = count_attempts(ledger, ledger.head().size)
@@ -165,7 +165,7 @@ def _audit_ledger(
     unclaimed = _unclaimed(ledger, look, listed, scope, live)
     found = [
         *of_attempts(attempts),
-        *of_spool(kept),
+        *of_spool(spooled),
         *of_open_attempts(
             (open_attempt for open_attempt in still_open if _is_in(scope, open_attempt.job.created_at)),
             now,

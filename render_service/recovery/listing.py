@@ -47,7 +47,7 @@ async def pages(
     while True:
         page = await patiently(partial(client.list, limit=PAGE, after=after, order=order))
         yield page
-        new = {seen.video_id for seen in page.observations} - shown
+        new = {video.video_id for video in page.observations} - shown
         if page.has_more is False or page.last_id is None or not new:
             return
         shown |= new
@@ -66,14 +66,14 @@ async def read_list(
     times: list[int | None] = []
     doubt = None
     async for page in pages(client, order="desc"):
-        new = {seen.video_id: seen for seen in page.observations if seen.video_id not in found}
+        new = {video.video_id: video for video in page.observations if video.video_id not in found}
         says_more_than_it_shows = not new and (page.has_more is True or bool(found))
         if page.has_more is None:
             doubt = SILENT
         elif says_more_than_it_shows or (page.has_more and page.last_id is None):
             doubt = doubt or REPEATING
         found |= new
-        times += [seen.created_at for seen in page.observations]
+        times += [video.created_at for video in page.observations]
         if is_far_enough and _is_newest_first(times) and await is_far_enough(page):
             return Listing(tuple(found.values()), "it was not read to its end", stopped=True)
     return Listing(tuple(found.values()), doubt)

@@ -93,8 +93,8 @@ class _Search:
     async def _settle_once(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
         done: dict[str, Settlement] = {}
         lost = []
-        for given in jobs:
-            job = await self._record_loss(await self._session.job(given.job_id))
+        for pending in jobs:
+            job = await self._record_loss(await self._session.job(pending.job_id))
             if job.state is State.UNKNOWN:
                 lost.append(job)
             elif job.state is State.SUBMITTING:
@@ -116,16 +116,16 @@ class _Search:
     async def _search_server(self, jobs: Sequence[Job]) -> dict[str, Settlement]:
         names = {job.job_id for job in jobs}
         async with self._session.connect(self._profile) as client:
-            attempts, findings, seen = await self._match_videos(client, names, to_the_end=False)
-            if seen.stopped and self._needs_the_end(attempts, findings, names):
-                attempts, findings, seen = await self._match_videos(client, names, to_the_end=True)
+            attempts, findings, sightings = await self._match_videos(client, names, to_the_end=False)
+            if sightings.stopped and self._needs_the_end(attempts, findings, names):
+                attempts, findings, sightings = await self._match_videos(client, names, to_the_end=True)
         done = {name: settled(await self._session.job(name)) for name in names}
         for attempt in attempts:
             name = attempt.job.job_id
             if name in names and name not in findings:
                 done[name] = sent_elsewhere(attempt, client.base_url)
             elif name in names:
-                done[name] = await self._conclude(client, attempt, findings[name], seen)
+                done[name] = await self._conclude(client, attempt, findings[name], sightings)
         return done
 
     async def _match_videos(
@@ -134,14 +134,14 @@ class _Search:
         """Ask the server, then the ledger, and return the open attempts with their findings."""
         begun = [one for one in await asyncio.to_thread(self._open_attempts) if self._is_at(client, one)]
         first = min((one.position for one in begun), default=0)
-        seen = await look(self._session, client, first, to_the_end=to_the_end)
+        sightings = await look(self._session, client, first, to_the_end=to_the_end)
         attempts = await asyncio.to_thread(self._open_attempts)
         here = [attempt for attempt in attempts if self._is_at(client, attempt)]
-        seen = await with_prompts(client, here, seen)
+        sightings = await with_prompts(client, here, sightings)
         under_way = self._may_be_answered(here, names)
-        times_count = seen.times_doubt is None
-        findings = assign(here, seen.unclaimed, under_way, seen.adopted, times_count=times_count)
-        return attempts, findings, seen
+        times_count = sightings.times_doubt is None
+        findings = assign(here, sightings.unclaimed, under_way, sightings.adopted, times_count=times_count)
+        return attempts, findings, sightings
 
     def _open_attempts(self) -> list[Attempt]:
         """Return all open attempts: those of another profile may have gone to the same server."""
@@ -171,11 +171,11 @@ class _Search:
         return [one.job.job_id for one in under_way if one.job.job_id not in names]
 
     async def _conclude(
-        self, client: "VideosClient", attempt: Attempt, finding: Finding, seen: Sightings
+        self, client: "VideosClient", attempt: Attempt, finding: Finding, sightings: Sightings
     ) -> Settlement:
         missing_s, has_key = self._unproven_s(attempt), client.has_key_of(attempt.intent)
-        concluded = conclude(attempt, finding, seen, self._profile, missing_s, has_key=has_key)
-        drafts = self._drafts(concluded, attempt, finding, seen)
+        concluded = conclude(attempt, finding, sightings, self._profile, missing_s, has_key=has_key)
+        drafts = self._drafts(concluded, attempt, finding, sightings)
         if not drafts:
             return concluded
         try:
@@ -189,7 +189,7 @@ class _Search:
         return replace(concluded, job=job) if job.state is expected else settled(job)
 
     def _drafts(
-        self, concluded: Settlement, attempt: Attempt, finding: Finding, seen: Sightings
+        self, concluded: Settlement, attempt: Attempt, finding: Finding, sightings: Sightings
     ) -> list[Draft]:
         session, attempt_id = self._session, attempt.intent.attempt_id
         if concluded.verdict == "recovered" and finding.video is not None:
@@ -198,7 +198,7 @@ class _Search:
             recovered = SubmissionRecovered(
                 attempt_id=attempt_id,
                 video_id=video.video_id,
-                how="webhook" if video.video_id in seen.by_webhook else "list",
+                how="webhook" if video.video_id in sightings.by_webhook else "list",
                 status=video.status,
                 progress=video.progress,
             )

@@ -77,7 +77,7 @@ async def look(
     before = (await asyncio.to_thread(session.ledger.head)).size
 
     async def is_far_enough(page: Page) -> bool:
-        ids = [seen.video_id for seen in page.observations]
+        ids = [video.video_id for video in page.observations]
         return await asyncio.to_thread(_has_claim_before, session.ledger, client, ids, after)
 
     try:
@@ -85,7 +85,7 @@ async def look(
         doubt = listing.doubt if listing else None
     except (VideoNotFound, ServerUnreadable) as error:  # it has no list, despite its profile
         listing, doubt = None, str(error)
-    shown = {seen.video_id for seen in listing.videos} if listing else set()
+    shown = {video.video_id for video in listing.videos} if listing else set()
     announced, unknown = await _announced(session, client, after, shown)
     if unknown:
         doubt = doubt or f"a webhook announced {unknown[0]}, which the server does not show"
@@ -101,18 +101,18 @@ async def with_prompts(
 ) -> Sightings:
     """Fetch each unclaimed video that may belong to an attempt and was listed without its prompt."""
     described = []
-    for seen in sightings.unclaimed:
-        is_like_ours = any(doubts_about(attempt, seen) is not None for attempt in attempts)
-        described.append(await _described(client, seen) if seen.prompt is None and is_like_ours else seen)
+    for video in sightings.unclaimed:
+        is_like_ours = any(doubts_about(attempt, video) is not None for attempt in attempts)
+        described.append(await _described(client, video) if video.prompt is None and is_like_ours else video)
     return replace(sightings, unclaimed=tuple(described))
 
 
-async def _described(client: "VideosClient", seen: Observation) -> Observation:
+async def _described(client: "VideosClient", video: Observation) -> Observation:
     try:
-        asked = await patiently(partial(client.observe, seen.video_id))
+        asked = await patiently(partial(client.observe, video.video_id))
     except (VideoNotFound, ServerUnreadable, ServerRefused):  # without a prompt, a person decides
-        return seen
-    return replace(asked, video_id=seen.video_id, created_at=asked.created_at or seen.created_at)
+        return video
+    return replace(asked, video_id=video.video_id, created_at=asked.created_at or video.created_at)
 
 
 def _has_claim_before(
@@ -157,7 +157,7 @@ def _sightings(
     doubt: str | None,
 ) -> Sightings:
     ledger, profile, listed = session.ledger, client.profile, listing.videos if listing else ()
-    shown = {seen.video_id: seen for seen in (*listed, *announced)}
+    shown = {video.video_id: video for video in (*listed, *announced)}
     jobs = {name: job_of_video(ledger, profile.name, client.base_url, name) for name in shown}
     submitted = {name: job for name, job in jobs.items() if job and job.operation is not None}
     times_doubt = None
@@ -165,9 +165,9 @@ def _sightings(
         ours = [(job, shown[name]) for name, job in submitted.items()]
         times_doubt = _doubt_times(session, ours, shown.values(), profile.takes_effect_s)
     return Sightings(
-        unclaimed=tuple(seen for name, seen in shown.items() if jobs[name] is None),
-        adopted=tuple(seen for name, seen in shown.items() if jobs[name] and name not in submitted),
-        by_webhook=frozenset(seen.video_id for seen in announced),
+        unclaimed=tuple(video for name, video in shown.items() if jobs[name] is None),
+        adopted=tuple(video for name, video in shown.items() if jobs[name] and name not in submitted),
+        by_webhook=frozenset(video.video_id for video in announced),
         listed=len(listed) if listing else None,
         knows_ours=any(jobs.values()) or not _has_videos(ledger, profile.name),
         doubt=doubt,
@@ -183,23 +183,23 @@ def _doubt_times(
     takes_effect_s: float,
 ) -> str | None:
     """Return why the times of a list prove nothing; `ours` are the videos that a submission claimed."""
-    flights = [_flight(session.ledger, job, seen, takes_effect_s) for job, seen in ours]
-    times = [seen.created_at for seen in shown if seen.created_at is not None]
+    flights = [_flight(session.ledger, job, video, takes_effect_s) for job, video in ours]
+    times = [video.created_at for video in shown if video.created_at is not None]
     return doubt_times([flight for flight in flights if flight], times, session.clock())
 
 
-def _flight(ledger: Ledger, job: Job, seen: Observation, takes_effect_s: float) -> Flight | None:
+def _flight(ledger: Ledger, job: Job, video: Observation, takes_effect_s: float) -> Flight | None:
     """Return when the video of a submission may have been created; None if the server shows no time."""
     history = JobHistory.of(ledger, job)
-    got = next((one for one in history.claims if one.event.video_id == seen.video_id), None)
-    if got is None or seen.created_at is None:
+    got = next((one for one in history.claims if one.event.video_id == video.video_id), None)
+    if got is None or video.created_at is None:
         return None
     attempt_id = got.event.attempt_id
     [sent] = (one for one in history.all_of(SubmissionIntended) if one.event.attempt_id == attempt_id)
     intended_at, heard_at = (datetime.fromisoformat(one.record.recorded_at) for one in (sent, got))
     is_answered = isinstance(got.event, SubmissionAccepted)
     until = heard_at if is_answered else intended_at + timedelta(seconds=takes_effect_s)
-    return Flight(job.job_id, seen.video_id, seen.created_at, intended_at, until, is_answered)
+    return Flight(job.job_id, video.video_id, video.created_at, intended_at, until, is_answered)
 
 
 def _missing(ledger: Ledger, client: "VideosClient", shown: set[str], before: int) -> str | None:

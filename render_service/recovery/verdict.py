@@ -43,7 +43,7 @@ class Settlement:
 def conclude(
     attempt: Attempt,
     finding: Finding,
-    seen: Sightings,
+    sightings: Sightings,
     profile: Profile,
     missing_s: float,
     *,
@@ -61,58 +61,58 @@ def conclude(
     match finding.kind:
         case "found":
             assert finding.video is not None  # implied by "found"
-            return _recover(job, finding.video, seen)
+            return _recover(job, finding.video, sightings)
         case "wait":
             why = "a video that may belong to it also matches another attempt, which has to be settled first"
             return Settlement(job, "waiting", why, commands=(_again(job),))
         case "several":
-            return _ask(job, _describe_doubts(finding, seen), finding.candidates)
+            return _ask(job, _describe_doubts(finding, sightings), finding.candidates)
         case "nothing":
-            return _conclude_absence(job, seen, profile, missing_s, has_key=has_key)
+            return _conclude_absence(job, sightings, profile, missing_s, has_key=has_key)
         case _:
             assert_never(finding.kind)
 
 
-def _describe_doubts(finding: Finding, seen: Sightings) -> str:
+def _describe_doubts(finding: Finding, sightings: Sightings) -> str:
     shown, more = finding.doubts[:SHOWN], len(finding.doubts) - SHOWN
     doubts = "; ".join([*shown, *([f"and {more} more (`sora-ledger list` shows them)"] if more > 0 else [])])
     videos = "these videos may belong to it" + (f"; what differs: {doubts}" if doubts else "")
-    if seen.times_doubt and any(ANOTHER_TIME in doubt for doubt in finding.doubts):
-        videos += f". The server's times prove nothing: {seen.times_doubt}"
+    if sightings.times_doubt and any(ANOTHER_TIME in doubt for doubt in finding.doubts):
+        videos += f". The server's times prove nothing: {sightings.times_doubt}"
     return videos
 
 
-def _recover(job: Job, video: Observation, seen: Sightings) -> Settlement:
+def _recover(job: Job, video: Observation, sightings: Sightings) -> Settlement:
     if video.prompt is None:
-        source = "a webhook announced" if video.video_id in seen.by_webhook else "the server lists"
+        source = "a webhook announced" if video.video_id in sightings.by_webhook else "the server lists"
         return _ask(job, f"{source} a matching video without a prompt to compare", (video,))
     made = datetime.fromtimestamp(video.created_at or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return Settlement(job, "recovered", f"the server created {video.video_id} at {made}, as requested")
 
 
 def _conclude_absence(
-    job: Job, seen: Sightings, profile: Profile, missing_s: float, *, has_key: bool | None
+    job: Job, sightings: Sightings, profile: Profile, missing_s: float, *, has_key: bool | None
 ) -> Settlement:
     """Conclude absence if the list is complete, old enough, and of a server whose lists prove it."""
-    if seen.listed is None:
-        because = profile.unsupported.get("list") or seen.doubt or f"profile {profile.name} has no list"
+    if sightings.listed is None:
+        because = profile.unsupported.get("list") or sightings.doubt or f"profile {profile.name} has no list"
         return _ask(job, f"this server cannot be searched: {because}")
     if not profile.list_proves_absence:
         why = f"nothing in the list of {profile.title} matches, which proves nothing: it may forget videos"
         return _ask(job, why)
-    if doubt := _account_doubt(seen, profile, has_key=has_key):
+    if doubt := _account_doubt(sightings, profile, has_key=has_key):
         why = f"nothing in the list matches, which proves nothing: it may be of another account; {doubt}"
         return _ask(job, why)
     if missing_s > 0:
         why = f"nothing in the list matches; that counts in {missing_s:.0f} s, as a video may appear late"
         return Settlement(job, "waiting", why, commands=(_again(job), _declaring_absent(job)))
-    if seen.doubt is not None:
-        return _ask(job, f"nothing in the list matches, which proves nothing: {seen.doubt}")
+    if sightings.doubt is not None:
+        return _ask(job, f"nothing in the list matches, which proves nothing: {sightings.doubt}")
     why = "submissions of this ledger account for all videos of that time, so nothing was created"
     return Settlement(job, "absent", why, commands=next_steps(job))
 
 
-def _account_doubt(seen: Sightings, profile: Profile, *, has_key: bool | None) -> str | None:
+def _account_doubt(sightings: Sightings, profile: Profile, *, has_key: bool | None) -> str | None:
     """Return why a list may be of another account than the attempt's; None if there is no doubt.
 
     A rotated key belongs to the same account, which no record shows: a person decides.
@@ -121,7 +121,7 @@ def _account_doubt(seen: Sightings, profile: Profile, *, has_key: bool | None) -
         return "no key is recorded for this attempt"
     if not has_key:
         return f"this attempt was made with another key; {explain_key_to_set(profile)}"
-    return None if seen.knows_ours else "it shows none of our videos"
+    return None if sightings.knows_ours else "it shows none of our videos"
 
 
 def next_steps(job: Job) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ def next_steps(job: Job) -> tuple[str, ...]:
 
 
 def _ask(job: Job, why: str, candidates: Sequence[Observation] = ()) -> Settlement:
-    names = tuple(seen.video_id for seen in candidates)
+    names = tuple(sightings.video_id for sightings in candidates)
     taking = tuple(f"{_again(job)} --video-id {name}" for name in names[:SHOWN] or ("VIDEO_ID",))
     return Settlement(job, "needs_person", why, names, (*taking, _declaring_absent(job)))
 

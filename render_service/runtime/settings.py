@@ -171,18 +171,18 @@ def read_settings(
 ) -> Settings:
     """Read the settings; arguments (command-line options) override the environment and ``.env``."""
     file = read_settings_file(folder / ".env")
-    given = {
+    own = {
         name: text for name, text in file.values.items() if _READ.fullmatch(name) and name not in environment
     }
-    if BASE_URL in given and KEY in file.values:
-        given[KEY] = file.values[KEY]  # a server and its key stay together
-    found = {**environment, **given}
+    if BASE_URL in own and KEY in file.values:
+        own[KEY] = file.values[KEY]  # a server and its key stay together
+    found = {**environment, **own}
 
     def get(name: str) -> str | None:
         return found.get(name, "").strip() or None
 
     url = ledger or get(LEDGER) or str(_data_folder() / "ledger.db")
-    if not ledger and LEDGER in given:
+    if not ledger and LEDGER in own:
         check_ledger(file, url, environment)
     path = file_of(url)
     beside = path.parent if path else _data_folder()
@@ -215,7 +215,7 @@ def read_settings(
         team=_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
         project=_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
         file=file,
-        from_file=tuple(sorted(given)),
+        from_file=tuple(sorted(own)),
     )
 
 

@@ -188,11 +188,11 @@ async def _recorded(session: Session, job: Job, outcome: Submission, drafts: lis
         session.log.warning("video.claimed_twice", job_id=job.job_id, video_id=outcome.video_id)
         owner = await asyncio.to_thread(_owner, session, now, outcome)
         event, event_id = answered_with_anothers(now, outcome, owner.job_id if owner else "another job")
-        said = session.draft(event, event_id=event_id)
+        drafted = session.draft(event, event_id=event_id)
         if now.state is not State.UNKNOWN:
-            return await _advanced(session, now, [said])
+            return await _advanced(session, now, [drafted])
         with suppress(EventIdConflict):  # it is already recorded
-            await session.append(job.job_id, ANY, [said])
+            await session.append(job.job_id, ANY, [drafted])
         return await session.job(job.job_id)
 
 

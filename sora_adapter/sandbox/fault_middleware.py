@@ -180,7 +180,7 @@ def _refusal(fault: Fault) -> Response:
         refusal = REFUSALS[str(fault.detail)]
         return JSONResponse(refusal.envelope, refusal.status)
     status = int(fault.kind.removeprefix(KEPT))
-    if status == 429:  # noqa: PLR2004 - as in the specification
+    if status == 429:
         message = "Rate limit reached: you asked the sandbox for this refusal."
         error = ApiError(message, code="rate_limit_exceeded", status=status, kind="requests")
         headers = {"retry-after": fault.detail} if fault.detail else {}

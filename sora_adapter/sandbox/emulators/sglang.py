@@ -72,4 +72,4 @@ class SGLang(Imitation):
 
 def _is_gone(answer: JsonAnswer) -> bool:
     """Whether the sandbox deleted the video, or refused only because it is not finished."""
-    return answer.is_success or answer.status == 400  # noqa: PLR2004 - the sandbox's answer for an unfinished one
+    return answer.is_success or answer.status == 400

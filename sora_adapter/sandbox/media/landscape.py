@@ -43,8 +43,8 @@ class Landscape:
         picture = sky.picture.crop(sky.left(sway), self._size[0])
         for ridge in ridges:
             left, width = ridge.left(sway), self._size[0]
-            seen = ridge.picture.crop(left, width)
-            picture.lay(seen, ridge.mask.crop(left, width), (0, ridge.top + ridge.lift(moment_s)))
+            visible = ridge.picture.crop(left, width)
+            picture.lay(visible, ridge.mask.crop(left, width), (0, ridge.top + ridge.lift(moment_s)))
         self._weather.fall(picture, moment_s)
         return picture
 

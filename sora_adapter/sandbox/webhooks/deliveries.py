@@ -79,7 +79,7 @@ class DeliveryStore:
 
     def settle(self, delivery: Delivery, status: int | None, now: float) -> None:
         """Record the result of an attempt: a status, or None for no answer."""
-        is_taken = status is not None and 200 <= status < 300  # noqa: PLR2004 - the class of HTTP's successes
+        is_taken = status is not None and 200 <= status < 300
         next_at = now + FIRST_WAIT_S * 2**delivery.attempts
         is_over = is_taken or next_at > delivery.created_at + GIVE_UP_S
         self._database.change(

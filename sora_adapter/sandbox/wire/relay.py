@@ -58,7 +58,7 @@ class JsonAnswer:
     @property
     def is_success(self) -> bool:
         """Whether the status is 2xx."""
-        return 200 <= self.status < 300  # noqa: PLR2004 - the family of HTTP statuses
+        return 200 <= self.status < 300
 
     @property
     def response(self) -> JSONResponse:

@@ -22,6 +22,7 @@ from sora_adapter.sandbox.server import SandboxServer
 pytestmark = pytest.mark.anyio
 
 RENDER_S = 60.0
+DOWNLOAD_S = 0.2
 SOME = 5
 
 
@@ -33,10 +34,15 @@ def slow(sandbox: Callable[..., SandboxServer]) -> SandboxServer:
 
 @pytest.fixture
 def time_flies(clock: Any) -> Clock:
-    """Return a clock on which sleeping takes no time, and takes the sandbox's clock along."""
+    """Return a clock on which sleeping takes no time, and takes the sandbox's clock along.
+
+    Once renders are completed each sleep gives real downloads a moment, or the deadline passes before them.
+    """
     passed = [0.0]
 
     async def sleep(seconds: float) -> None:
+        if passed[0] >= RENDER_S:
+            await asyncio.sleep(DOWNLOAD_S)
         passed[0] += seconds
         clock.now += seconds
 
