@@ -39,7 +39,7 @@ figures: .venv/ready    ## the structure in figures: import chains, short module
 conformance: .venv/ready ## what strangers wrote, and the real LiteLLM proxy; fetched from PyPI and npm, takes two minutes
 	tests/conformance/run all
 
-mutants: .venv/ready    ## which changes of the product no test notices; about an hour
+mutants: .venv/ready    ## which changes of the product no test notices; most of an hour
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/mutation/requirements.lock
 	$(BIN)/python tests/mutation/run.py
 
