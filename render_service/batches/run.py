@@ -239,7 +239,7 @@ class _Run:
     async def _start(self, group: asyncio.TaskGroup, index: int) -> None:
         """Send an entry and return when its outcome is known; with `fail_fast`, when that is recorded.
 
-        The next intent then follows this outcome to the ledger, often in the same transaction.
+        This outcome and the next intent are then recorded in either order, often in one transaction.
         """
         over = asyncio.Event()
         sending = group.create_task(self._send(index, over.set))

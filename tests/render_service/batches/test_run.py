@@ -109,12 +109,18 @@ async def test_everything_is_decided_before_anything_is_sent(
     ]
 
 
-async def test_an_outcome_is_recorded_before_the_next_call_of_its_sender(
+async def test_a_sender_leaves_at_most_one_outcome_to_be_recorded_beside_its_next_call(
     session: Session, planned: Any, run: Any
 ) -> None:
-    await run(session, planned("a fox\nan owl\na hare"), replace(ONCE, concurrency=1))
-    sent = [record.type for record in session.ledger.read() if record.type.startswith("submission.")]
-    assert sent == ["submission.intended", "submission.accepted"] * 3
+    await run(session, planned("a fox\nan owl\na hare\na wren\na seal"), replace(ONCE, concurrency=1))
+    unrecorded: set[str] = set()
+    for record in session.ledger.read():
+        if record.type == "submission.intended":
+            unrecorded.add(record.stream)
+        elif record.type == "submission.accepted":
+            unrecorded.remove(record.stream)
+        assert len(unrecorded) <= 2  # the outcome of one call, and the intent of the next
+    assert not unrecorded
 
 
 async def test_a_key_holds_no_word_of_a_prompt(session: Session, planned: Any, run: Any, event: Any) -> None:
