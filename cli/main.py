@@ -95,7 +95,30 @@ SHORT_HELP = {name: text for section in SECTIONS.values() for name, text in sect
 COMMANDS = tuple(SHORT_HELP)
 PROGRAM = "sora-ledger"
 
+_MODULES = {
+    "backup": ("restore", "copy"),
+    "approve": ("reject", "changes"),
+    "cancel": ("resume", "give-up"),
+    "character": ("create-character",),
+    "create": ("create-and-poll", "image2video"),
+    "explain": ("whynot", "what-if"),
+    "export": ("verify-bundle",),
+    "poll": ("download",),
+    "record": ("attach", "review"),
+    "remix": ("edit", "extend"),
+    "setup": ("init", "doctor", "completion"),
+    "status": ("show",),
+    "worker": ("queue",),
+}
+_MODULE_OF = {command: module for module, commands in _MODULES.items() for command in commands}
+"""The module in `cli/commands/` of each command that is not in the module of its own name."""
+
 _EXIT_CODES = " · ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items())
+
+
+def module_of(command: str) -> str:
+    """Return the name of the module in `cli/commands/` that holds a command."""
+    return _MODULE_OF.get(command, command.replace("-", "_"))
 
 
 class LazyGroup(click.Group):
@@ -109,8 +132,8 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in SHORT_HELP:
             return None
-        name = cmd_name.replace("-", "_")
-        command = getattr(import_module(f"cli.commands.{name}"), f"{name}_command")
+        module = import_module(f"cli.commands.{module_of(cmd_name)}")
+        command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)  # our own module
         return command
 

@@ -1,1 +1,1 @@
-"""One file per command."""
+"""One file per topic; `cli.main` says which command is in which."""

@@ -1,14 +1,16 @@
-"""``cancel``: withdraw a job that was not submitted."""
+"""``cancel``, ``resume`` and ``give-up``: what happens to a job that was not submitted or does not finish."""
 
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.flows.propose import CHANGE, answer_change
+from cli.flows.submit import submit_and_show
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_job
 from render_service.approvals.answer_changes import cancel_change
+from render_service.settlement.overdue import give_up
 from render_service.submission.resume import cancel
 
 if TYPE_CHECKING:
@@ -43,6 +45,51 @@ def cancel_command(inv: Invocation, *, name: str, reason: str | None) -> None:
         return await cancel(session, await session.job(name), reason)
 
     job = inv.session(follow)
+
+    def text(console: "Console") -> None:
+        show_job(console, job, inv.settings.place_url)
+
+    inv.emit(inv.job_document(job), text)
+
+
+@click.command("resume", short_help="Submit a job that was decided but not sent.")
+@common.job_id
+@common.calling
+@common.invocation
+def resume_command(inv: Invocation, *, name: str) -> None:
+    """Submit a job that was decided but not sent: queued, approved, or known to have created nothing.
+
+    The request is built from the record alone. A job that may have been submitted is never submitted again.
+
+    \b
+    Example:
+      sora-ledger resume job_01a2
+    """
+    submit_and_show(inv, name)
+
+
+@click.command("give-up", short_help="Close a job whose render never finishes.")
+@common.job_id
+@click.option("--reason", metavar="TEXT", required=True, help="Why it is given up; recorded.")
+@common.invocation
+def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
+    """End a job whose render never finishes, or whose file never comes; no server is asked.
+
+    The estimate counts as spent, because the server may bill it, and the job no longer counts as running. If
+    the video appears later, `download` still stores it.
+    For an attempt whose outcome is unknown use `reconcile`; for a job that was not submitted, `cancel`.
+
+    \b
+    Example:
+      sora-ledger give-up job_01a2 --reason "the machine is gone"
+    """
+    if not reason.strip():
+        raise click.UsageError("--reason must not be empty: the record explains the money with it")
+
+    async def follow(session: "Session") -> "Job":
+        return await give_up(session, await session.job(name), reason)
+
+    job = inv.session(follow, calls=False)
 
     def text(console: "Console") -> None:
         show_job(console, job, inv.settings.place_url)

@@ -1,26 +1,74 @@
-"""``character``: what the ledger and the server know about a character."""
+"""``create-character`` and ``character``: create a character, and show what is known about it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from decision.request.validators import label
 from ledger.errors import LedgerUnusable
 from render_service.adoption.characters import (
     KnownCharacter,
     character_document,
+    check_film,
+    create_character,
     find_character,
     profile_of,
     see_character,
 )
 from render_service.api.sessions import finished
-from render_service.submission.preview import address
+from render_service.assets.inputs import read_source_file
+from render_service.submission.preview import address, preview_character
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from decision.request.request import SourceFile
     from ledger.record import Record
+    from render_service.session.session import Session
+
+
+NAME_CHARACTERS = 80
+"""What the Videos API takes (docs/servers.md, 3)."""
+
+
+@click.command("create-character", short_help="Create a character from a short video.")
+@click.option("--name", metavar="NAME", required=True, help="The name prompts use.")
+@click.option(
+    "--video-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="An MP4 that shows it: 2 to 4 seconds, 16:9 or 9:16, 720p to 1080p.",
+)
+@common.dry_run
+@common.calling
+@common.invocation
+def create_character_command(inv: Invocation, *, name: str, video_file: Path, dry_run: bool) -> None:
+    """Create a character from a short video; `create --character-id` uses it.
+
+    \b
+    Example:
+      sora-ledger create-character --name Mossy --video-file mossy.mp4
+    """
+    name = label("name", name, "--name Mossy", NAME_CHARACTERS)
+    file = read_source_file(video_file)
+    check_film(file)
+    if dry_run:
+        _preview_creation(inv, name, file, video_file)
+        return
+
+    async def make(session: "Session") -> "KnownCharacter":
+        return await create_character(session, name, file, video_file)
+
+    show_character(inv, inv.session(make, begins=True))
+
+
+def _preview_creation(inv: Invocation, name: str, file: "SourceFile", path: Path) -> None:
+    document = preview_character(inv.settings, name, file, path)
+    inv.emit(document, lambda console: console.print_json(data=document["request"]))
 
 
 @click.command("character", short_help="Show what is known about a character.")

@@ -1,4 +1,4 @@
-"""``export``: evidence for others."""
+"""``export`` and ``verify-bundle``: write evidence for others, and check theirs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.commands.checkpoint import UNSIGNED, head_document
+from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.text import output
+from ledger.verify.verify_bundle import report
 from render_service.assets.store import AssetStore
 from render_service.evidence import bundles
-from render_service.evidence.bundles import export_tiles
+from render_service.evidence.bundles import check_received, export_tiles
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
@@ -129,3 +132,47 @@ def _text(console: "Console", done: "Exported") -> None:
         f"to check it elsewhere: unzip -p {done.path} verify_bundle.py > verify_bundle.py", markup=False
     )
     console.print(f"                       python3 verify_bundle.py {done.path}", markup=False)
+
+
+@click.command("verify-bundle", short_help="Check exported evidence.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Your own checkpoint of the same size as the bundle's.",
+)
+@common.verifier
+@common.invocation
+def verify_bundle_command(
+    inv: Invocation, *, file: Path, checkpoint: Path | None, verifier: tuple[str, ...]
+) -> None:
+    """Check a bundle like the verify_bundle.py in it, and say what it proves and what it does not.
+
+    The bundle is treated as hostile: nothing is unpacked and nothing in it is run. Needs no ledger. Exit
+    code 0 if the bundle is valid, 10 with findings, 2 if the file is not a bundle.
+
+    \b
+    Example:
+      sora-ledger verify-bundle evidence.zip --verifier signing.pub
+    """
+    outcome = check_received(file, verifier, checkpoint)
+    document = {
+        "clean": not outcome.findings,
+        "title": outcome.title,
+        "origin": outcome.origin,
+        "size": outcome.size,
+        "root": outcome.root,
+        "records": outcome.records,
+        "texts": outcome.texts,
+        "texts_absent": outcome.texts_absent,
+        "signed_by": outcome.signed_by,
+        "build": outcome.build,
+        "shows": outcome.shows,
+        "shows_not": outcome.shows_not,
+        "findings": [finding._asdict() for finding in outcome.findings],
+        "more_findings": outcome.more_findings,
+    }
+    inv.emit(document, lambda _: output.print_text(report(outcome)))
+    if outcome.findings:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)

@@ -1,4 +1,4 @@
-"""``poll``: wait for a render, store its video, close the job."""
+"""``poll`` and ``download``: wait for a render, store its video, and copy its files."""
 
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from cli.flows.video import check_variants, job_of, show_get
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.copies import Copies, copying
+from sora_adapter.errors import ContentUnavailable, VideoNotFound
 
 if TYPE_CHECKING:
     from render_service.session.session import Session
@@ -58,3 +59,36 @@ def poll_command(
     inv.emit(finished.document(inv), lambda console: finished.show(console, inv))
     raise_trouble(finished)
     end(inv, finished.job)
+
+
+@click.command("download", short_help="Copy the files of a completed job.")
+@common.job_id
+@copying
+@common.dry_run
+@common.calling
+@common.invocation
+def download_command(inv: Invocation, *, name: str, copies: Copies, dry_run: bool) -> None:
+    """Copy the files of a completed job; what is not stored yet is fetched, checked and stored first.
+
+    \b
+    Example:
+      sora-ledger download --id job_01a2 --variant thumbnail --out thumb.webp
+    """
+    if dry_run:
+        show_get(inv, name, suffix=f"/content?variant={copies.variants[0]}")
+        return
+
+    known = job_of(inv, name)
+    job_id = known.job_id
+    check_variants(inv.settings, known.profile, copies.not_stored(known))
+
+    async def follow(session: "Session") -> Finished:
+        try:
+            return Finished(*await copies.make(session, await session.job(job_id)))
+        except (ContentUnavailable, VideoNotFound) as trouble:
+            return Finished(await session.job(job_id), [], trouble)
+
+    finished = inv.session(follow)
+    if finished.trouble is None:
+        inv.emit(finished.document(inv), lambda console: finished.show(console, inv))
+    raise_trouble(finished)

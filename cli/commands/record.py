@@ -1,4 +1,4 @@
-"""``record``: a fact from another system, in a stream of its own."""
+"""``record``, ``attach`` and ``review``: record what other systems and people say."""
 
 import json
 from typing import TYPE_CHECKING, Any, TextIO
@@ -7,14 +7,18 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
-from render_service.adoption.external import checked_stream, external_event, record_external
+from cli.text.jobs import show_job
+from render_service.adoption.external import attach, checked_stream, external_event, record_external
+from render_service.approvals.approvals import review
 from render_service.runtime.documents import record_document
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ledger.job import Job
     from render_service.adoption.external import Fact
     from render_service.session.session import Session
+
 
 _HELP = {
     "video_id": "The video.",
@@ -112,3 +116,72 @@ def _read(file: TextIO) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise click.UsageError(f"--json-in {file.name}: expected a JSON object, found another kind of JSON")
     return document
+
+
+@click.command("attach", short_help="Attach an output to a workflow.")
+@common.job_id
+@click.option(
+    "--workflow",
+    metavar="NAME",
+    required=True,
+    help="Name of the workflow: distribution, QA review, an edit suite …",
+)
+@click.option("--uri", metavar="URI", required=True, help="Its address in the workflow.")
+@common.invocation
+def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> None:
+    """Attach the output of a job to a workflow; repeating it records nothing.
+
+    \b
+    Example:
+      sora-ledger attach job_01a2 --workflow qa --uri https://qa.example/7
+    """
+
+    async def follow(session: "Session") -> "tuple[Job, bool]":
+        return await attach(session, await session.job(name), workflow, uri)
+
+    job, now = inv.session(follow)
+    document = inv.job_document(job) | {"workflow": workflow, "uri": uri, "attached": now}
+    words = "is now attached" if now else "was attached before"
+    inv.emit(
+        document,
+        lambda console: console.print(f"{job.job_id} {words} to {workflow}: {uri}", markup=False),
+    )
+
+
+SCORE = click.IntRange(0, 100)
+
+
+@click.command("review", short_help="Record a review of a video.")
+@common.job_id
+@click.option(
+    "--verdict",
+    required=True,
+    metavar="WORD",
+    type=click.Choice(["approved", "changes_requested", "rejected"]),
+    help="approved, changes_requested or rejected; the last one counts.",
+)
+@click.option("--clarity", metavar="N", type=SCORE, help="0 to 100: is the content clear?")
+@click.option("--continuity", metavar="N", type=SCORE, help="0 to 100: does it match the preceding shot?")
+@click.option("--brand-fit", metavar="N", type=SCORE, help="0 to 100: does it fit the brand?")
+@click.option("--notes", metavar="TEXT", help="Notes, recorded with the review; erasable.")
+@common.invocation
+def review_command(
+    inv: Invocation, *, name: str, verdict: Any, notes: str | None, **scores: int | None
+) -> None:
+    """Record a review of a job's video; a policy can require an approved draft before a final.
+
+    \b
+    Example:
+      sora-ledger review job_01a2 --verdict approved --notes "the light is right"
+    """
+    named_scores = {score: value for score, value in scores.items() if value is not None}
+
+    async def follow(session: "Session") -> "Job":
+        return await review(session, await session.job(name), verdict, named_scores, notes)
+
+    job = inv.session(follow)
+
+    def text(console: "Console") -> None:
+        show_job(console, job, inv.settings.place_url)
+
+    inv.emit(inv.job_document(job), text)

@@ -1,18 +1,29 @@
-"""``remix``: change exactly one thing in a completed video."""
+"""``remix``, ``edit`` and ``extend``: make a new video from another one."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.flows.advise import advised_request
 from cli.flows.change import change_option, changed
-from cli.flows.derive import derive
 from cli.flows.split_remix import preview_split, remix_split
+from cli.flows.submit import end_placed, place_and_show, placed_document, show_placed, show_preview
+from cli.flows.video import job_of
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.command import RequestCommand
 from cli.options.placement import Placing, placing
 from cli.options.prompt import prompting, require_prompt
+from decision.request.request import RenderRequest, parse_request
+from render_service.assets.inputs import NOTHING, Material, read_source_file
 from render_service.batches.split_remix import split_of
+from render_service.submission.sources import source_ahead, source_of
+from render_service.submission.submit import place
+
+if TYPE_CHECKING:
+    from render_service.session.session import Session
+    from render_service.submission.result import Placed
 
 
 @click.command("remix", cls=RequestCommand, short_help="Change exactly one thing in a completed video.")
@@ -86,3 +97,113 @@ def _split(
         preview_split(inv, name, split, asked)
     else:
         remix_split(inv, name, split, asked, interval_s=poll_interval, timeout_s=timeout)
+
+
+@click.command("edit", cls=RequestCommand, short_help="Change a video, by its id or from a file.")
+@common.maybe_job_id
+@click.option(
+    "--video",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="An MP4 to upload and change, instead of --id.",
+)
+@prompting
+@click.option("--model", metavar="NAME", help="For --video; a video on the server keeps its model.")
+@common.render
+@placing
+@common.dry_run
+@common.calling
+@common.invocation
+def edit_command(  # one parameter per option
+    inv: Invocation,
+    *,
+    name: str | None,
+    video: Path | None,
+    prompt: str | None,
+    dry_run: bool,
+    how: Placing,
+    **asked: Any,
+) -> None:
+    """Change a completed video, or one in a file; unlike a remix, an edit may change several things.
+
+    \b
+    Example:
+      sora-ledger edit --id job_01a2 --prompt "Make it dusk, with headlights on"
+      sora-ledger edit --video clip.mp4 --prompt "Make it dusk"
+    """
+    if (name is None) == (video is None):
+        which = "neither was" if name is None else "both were"
+        raise click.UsageError(f"name a video with --id, or give its file with --video; {which} given")
+    asked["prompt"] = require_prompt(prompt)
+
+    if name is not None:
+        derive(inv, name, "edit", asked, dry_run=dry_run, how=how)
+    elif video is not None:
+        place_and_show(inv, *_of_file(inv, video, asked), dry_run=dry_run, how=how)
+
+
+def _of_file(inv: Invocation, video: Path, asked: dict[str, Any]) -> tuple[RenderRequest, Material]:
+    file = read_source_file(video)
+    request = advised_request(inv, "edit", source_file=file, profile=inv.settings.chosen_profile(), **asked)
+    return request, Material(video=video)
+
+
+@click.command("extend", cls=RequestCommand, short_help="Add seconds to the end of a video.")
+@common.job_id
+@click.option("--seconds", metavar="N", help="Seconds to add: 4, 8, 12, 16 or 20.")
+@prompting
+@click.option("--model", metavar="NAME", help="An extension keeps its source's; naming another is denied.")
+@click.option("--size", metavar="WxH", help="An extension keeps its source's; naming another is denied.")
+@common.render
+@placing
+@common.dry_run
+@common.calling
+@common.invocation
+def extend_command(  # one parameter per option
+    inv: Invocation,
+    *,
+    name: str,
+    prompt: str | None,
+    dry_run: bool,
+    how: Placing,
+    **asked: Any,
+) -> None:
+    """Add seconds to the end of a completed video; the result contains the old and the new part.
+
+    \b
+    Example:
+      sora-ledger extend --id job_01a2 --seconds 8 --prompt "The coupe drives on"
+    """
+    asked["prompt"] = require_prompt(prompt)
+
+    derive(inv, name, "extend", asked, dry_run=dry_run, how=how)
+
+
+def derive(
+    inv: Invocation, name: str, operation: str, values: dict[str, Any], *, dry_run: bool, how: Placing
+) -> None:
+    """Place the request that makes `operation` of the video called `name`, and emit what came of it.
+
+    A video that only the server knows is adopted first; in a dry run it stays unknown. Questions are asked
+    before the session is opened: its event loop never waits for a person.
+    """
+    job_name = name if dry_run else job_of(inv, name).job_id
+    with inv.ledger() as ledger:
+        source, profile = source_ahead(ledger, job_name)
+    advised = advised_request(inv, operation, source, profile=profile, **values)
+    if dry_run:
+        show_preview(inv, advised, NOTHING, how)
+        return
+    answered = values | {"prompt": advised.prompt, "fields": dict(advised.fields)}
+    catalog = inv.rules.catalog
+
+    async def follow(session: "Session") -> "tuple[Placed, RenderRequest]":
+        source, profile = await source_of(session, job_name)
+        request = parse_request(
+            catalog=catalog, operation=operation, source=source, profile=profile, **answered
+        )
+        return await place(session, request, queue=how.queue, override=how.override), request
+
+    placed, request = inv.session(follow)
+    inv.emit(placed_document(inv, placed, request), lambda console: show_placed(console, placed, request))
+    end_placed(inv, placed)

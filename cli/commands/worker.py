@@ -1,17 +1,21 @@
-"""``worker``: work on due jobs until stopped."""
+"""``worker`` and ``queue``: work on due jobs, and show which are due."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.text.tables import columns
 from ledger.record import Authority
 from render_service.recovery.attempts import GRACE_S
 from render_service.worker.options import MOST_AT_ONCE, WorkerOptions, read_limits
-from render_service.worker.worker import Worker, stop_signals
+from render_service.worker.worker import Worker, queue_document, stop_signals
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from render_service.session.session import Session
     from render_service.worker.worker import Worked
 
@@ -100,3 +104,32 @@ async def _work(session: "Session", terms: WorkerOptions) -> "Worked":
     with stop_signals() as stop:
         say("working until Ctrl-C or SIGTERM" if not terms.drain else "working until nothing is left")
         return await worker.run(stop)
+
+
+@click.command("queue", short_help="Show the jobs that wait for a worker.")
+@common.invocation
+def queue_command(inv: Invocation) -> None:
+    """Show how many jobs are due, the age of the oldest, and the workers' leases.
+
+    \b
+    Example:
+      sora-ledger queue
+    """
+    with inv.ledger() as ledger:
+        document = queue_document(ledger)
+    inv.emit(document, lambda console: print_queue(document, console))
+
+
+def print_queue(document: dict[str, Any], console: "Console") -> None:
+    """Print the depth of the queue and its leases."""
+    console.print(
+        f"{document['due']} due (the oldest for {document['oldest_due_s']:g} s), "
+        f"{document['waiting']} due later, {document['leased']} leased"
+    )
+    rows = [(lease["job_id"], _time(lease["until_ms"]), lease["holder"]) for lease in document["leases"]]
+    if rows:
+        columns(console, ("job", "until", "worker"), rows, cuts=True)
+
+
+def _time(unix_ms: int) -> str:
+    return f"{datetime.fromtimestamp(unix_ms / 1000, UTC):%H:%M:%S}Z"

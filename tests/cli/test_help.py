@@ -1,5 +1,6 @@
 """Help explains every command to a first-time user."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import click
 import pytest
 
 from cli import commands
-from cli.main import COMMANDS, SECTIONS, SHORT_HELP, cli
+from cli.main import COMMANDS, SECTIONS, SHORT_HELP, cli, module_of
 from cli.options.command import SECTIONS as OPTION_SECTIONS
 from cli.options.command import RequestCommand
 
@@ -92,9 +93,15 @@ def test_every_command_is_listed_once_on_its_own_line_under_a_heading(sora: Any)
     assert (listed, headings) == (list(COMMANDS), list(SECTIONS))
 
 
-def test_every_command_has_a_file_and_every_file_is_listed() -> None:
-    files = {file.stem.replace("_", "-") for file in Path(commands.__path__[0]).glob("[!_]*.py")}
-    assert sorted(COMMANDS) == sorted(files)
+def test_every_file_of_commands_is_named_by_the_table_and_every_named_file_exists() -> None:
+    files = {file.stem for file in Path(commands.__path__[0]).glob("[!_]*.py")}
+    assert {module_of(command) for command in COMMANDS} == files
+
+
+def test_every_command_in_a_file_is_listed() -> None:
+    texts = [file.read_text(encoding="utf-8") for file in Path(commands.__path__[0]).glob("*.py")]
+    declaration = re.compile(r'^@click\.(?:command|group)\(\s*"([a-z0-9-]+)"', re.MULTILINE)
+    assert sorted(name for text in texts for name in declaration.findall(text)) == sorted(COMMANDS)
 
 
 def test_the_core_commands_come_first() -> None:

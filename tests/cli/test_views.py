@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.commands.queue import print_queue
 from cli.commands.spend import print_spending
+from cli.commands.worker import print_queue
 from cli.text.jobs import show_job, show_jobs
 from cli.text.printable import short
 from cli.text.record_lines import RecordLines

@@ -24,10 +24,10 @@ def preload() -> None:
     warnings.simplefilter("ignore")
     from importlib import import_module  # noqa: PLC0415
 
-    from cli.main import COMMANDS  # noqa: PLC0415
+    from cli.main import COMMANDS, module_of  # noqa: PLC0415
 
     for name in COMMANDS:
-        import_module(f"cli.commands.{name.replace('-', '_')}")
+        import_module(f"cli.commands.{module_of(name)}")
     for name in (
         "PIL.Image",
         "asyncio",

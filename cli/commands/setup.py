@@ -1,0 +1,136 @@
+"""``init``, ``doctor`` and ``completion``: set up a ledger, a server and a shell."""
+
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import get_completion_class
+
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation, say
+from cli.main import cli
+from cli.options import common
+from cli.text import output
+from cli.text.printable import escape, printable
+from render_service.api.sessions import finished
+from render_service.maintenance.doctor import Found, checkup
+from render_service.maintenance.init import begin
+from render_service.runtime.documents import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.maintenance.doctor import Finding
+    from render_service.maintenance.init import Beginning
+
+
+@click.command("init", short_help="Create a ledger, or grant a database role access to it.")
+@click.option(
+    "--role", metavar="NAME", help="PostgreSQL: the role that will use the ledger and owns nothing."
+)
+@click.option(
+    "--apply/--print",
+    "applies",
+    default=False,
+    help="Run the grants for --role, or print them as SQL.  [default: print]",
+)
+@common.invocation
+def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
+    """Create the ledger that --ledger or SORA_LEDGER_URL names; an existing one is not changed.
+
+    A role with the grants can append to the log and read it, but change, delete or truncate nothing. Run this
+    as the owner of the database, and everything else as that role.
+
+    \b
+    Example:
+      sora-ledger init --ledger ledger.db
+      sora-ledger init --ledger postgresql://owner@db/renders --role app --apply
+    """
+    if applies and role is None:
+        raise click.UsageError("--apply runs the grants of a role: add --role NAME")
+    beginning = begin(inv.settings, inv.trace, role=role, applies=applies)
+    inv.drain_spool()
+    inv.emit(beginning.document(), lambda console: _show_beginning(console, beginning))
+    if role is not None and not applies:
+        say("run these as the owner of the tables, or repeat with --apply")
+
+
+def _show_beginning(console: "Console", beginning: "Beginning") -> None:
+    how = "begun" if beginning.begun else f"there already, {counted(beginning.size, 'record')}"
+    line = f"{beginning.ledger}: {how}, origin {beginning.origin}"
+    if beginning.grants and not beginning.applied:
+        output.print_text(f"-- {line}\n{beginning.grants}", newline=False)  # as it is, for psql
+        return
+    console.print(line, markup=False)
+    if beginning.applied:
+        console.print("the role has its grants: it can append to the log, and change nothing there")
+
+
+INDENT = " " * 17
+_STYLES = {"ok": "green", "wrong": "bold red", "skipped": "bright_black"}
+
+
+@click.command("doctor", short_help="Check the setup and suggest fixes.")
+@common.dry_run
+@common.calling
+@common.invocation
+def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
+    """Check profile, key, server, clock, ledger, storage and sandbox; say what to fix.
+
+    Costs nothing and records nothing. Exit code 0 if nothing is wrong, else 1.
+
+    \b
+    Example:
+      sora-ledger doctor
+      sora-ledger doctor --profile sandbox --json
+    """
+
+    async def collect() -> "list[Finding]":
+        looking = checkup(inv.settings, inv.trace, asks=not dry_run, even_if_retired=inv.even_if_retired)
+        return [finding async for finding in looking]
+
+    findings = finished(collect())
+    healthy = all(finding.found is not Found.WRONG for finding in findings)
+    document = {"healthy": healthy, "dry_run": dry_run, "findings": [each.document() for each in findings]}
+    inv.emit(document, lambda console: _show_findings(console, findings))
+    if not healthy:
+        raise click.exceptions.Exit(ExitCode.FAILED)
+
+
+def _show_findings(console: "Console", findings: "list[Finding]") -> None:
+    for finding in findings:
+        style = _STYLES[finding.found.value]
+        says = escape(printable(finding.says))
+        console.print(f"[{style}]{finding.found:<8}[/]{finding.check:<9}{says}")
+        if finding.fix:
+            first, *more = printable(finding.fix).splitlines()
+            console.print(f"{INDENT}[bold]→[/] {escape(first.strip())}")
+            for line in more:
+                console.print(f"{INDENT}  {line.removeprefix('  ')}", markup=False)
+
+
+PROGRAM = "sora-ledger"
+VARIABLE = "_SORA_LEDGER_COMPLETE"
+
+
+@click.command("completion", short_help="Print a shell completion script.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(*, shell: str) -> None:
+    """Print the script that completes commands and options in a shell.
+
+    \b
+    Install it once:
+      bash:  sora-ledger completion bash > ~/.sora-ledger.bash
+             echo '. ~/.sora-ledger.bash' >> ~/.bashrc
+      zsh:   sora-ledger completion zsh > ~/.sora-ledger.zsh
+             echo '. ~/.sora-ledger.zsh' >> ~/.zshrc
+      fish:  sora-ledger completion fish > \\
+               ~/.config/fish/completions/sora-ledger.fish
+
+    \b
+    Example:
+      sora-ledger completion bash
+    """
+    made = get_completion_class(shell)
+    assert made is not None  # click knows the three
+    completion = made(cli, {}, PROGRAM, VARIABLE)
+    output.print_text(completion.source_template % completion.source_vars())
