@@ -1,8 +1,10 @@
-"""An independent server of the OpenAI Videos API that renders small real files; imports nothing of ours.
+"""An independent server of the OpenAI Videos API that renders small real files.
+
+It imports nothing of ours but `sora_adapter.serving`, which is what every server of this API needs.
 
 `server` runs the `app`, whose routes call the `service`. From the bottom up:
 
-- `wire`: routes, request bodies and their fields, the error envelope, the headers of every answer.
+- `wire`: routes, requests and their checks, refusals, and how connections fail.
 - `state`: jobs and their life cycle, characters and uploads in one database, and their API documents.
 - `media`: creates the video, thumbnail and spritesheet files; `renderer` decides which exist.
 - `webhooks`: endpoints, the outbox of deliveries, and the sender.

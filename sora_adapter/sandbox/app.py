@@ -38,8 +38,7 @@ from sora_adapter.sandbox.state.resources import (
 )
 from sora_adapter.sandbox.webhooks.routes import WebhookRoutes, delivery_record
 from sora_adapter.sandbox.webhooks.sender import Mail, send_what_is_due
-from sora_adapter.sandbox.wire.bodies import read_fields
-from sora_adapter.sandbox.wire.errors import ApiError, DressedAnswers, request_id_of
+from sora_adapter.sandbox.wire.refusals import failed
 from sora_adapter.sandbox.wire.requests import (
     parse_character,
     parse_create,
@@ -50,6 +49,8 @@ from sora_adapter.sandbox.wire.requests import (
     parse_remix,
     parse_variant,
 )
+from sora_adapter.serving.bodies import read_fields
+from sora_adapter.serving.errors import ApiError, DressedAnswers, request_id_of
 
 CLIP_PATIENCE_S = 3.0
 """How long a request for a video waits if only its clip is missing."""
@@ -80,7 +81,7 @@ def create_app(settings: SandboxSettings) -> Starlette:
 
     app = Starlette(
         routes=[*_api_routes(settings.api_key, webhooks), *_test_routes(), *fault_routes(faults)],
-        middleware=[*imitated, Middleware(DressedAnswers), Middleware(Mishaps, faults)],
+        middleware=[*imitated, Middleware(DressedAnswers, failed), Middleware(Mishaps, faults)],
         exception_handlers={ApiError: _refused, HTTPException: _refused_by_router},
         lifespan=lifespan,
     )

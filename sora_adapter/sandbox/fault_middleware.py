@@ -20,8 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sora_adapter.sandbox.faults import ANSWER_LOST, ANSWER_SLOW, FATES, KEPT, WEBHOOK, Fault, Faults
 from sora_adapter.sandbox.webhooks.outbox import Letter
 from sora_adapter.sandbox.wire.connection import hang_up, reset
-from sora_adapter.sandbox.wire.errors import REFUSALS, ApiError
+from sora_adapter.sandbox.wire.refusals import REFUSALS
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer, Relay, operation_of
+from sora_adapter.serving.errors import ApiError
 
 Post = Callable[[Letter], Awaitable[int | None]]
 _SIGNATURE = "webhook-signature"

@@ -10,7 +10,7 @@ none                        nothing: lets TIMES requests through before the next
 lost                        the connection is reset before anything is read or carried out
 kept-but-answer-lost        it is carried out, and the connection is reset instead of an answer
 429[@SECONDS]               refused before it is carried out, with Retry-After if given
-refused@CODE                refused for its key, account or model: one of `errors.REFUSALS`
+refused@CODE                refused for its key, account or model: one of `refusals.REFUSALS`
 500, 502, 503, 504          the server fails before it is carried out
 kept-but-500, …             it is carried out, but the answer is a server error
 slow@SECONDS                it is carried out after that time, if the caller still waits
@@ -41,7 +41,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sora_adapter.sandbox.wire.errors import REFUSALS
+from sora_adapter.sandbox.wire.refusals import REFUSALS
 from sora_adapter.sandbox.wire.relay import OPERATIONS
 
 GRAMMAR = "OPERATION=FAULT[@DETAIL][:TIMES], such as create=429@2:3 or create=stuck@40"

@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from sora_adapter.sandbox.state.characters import Character
 from sora_adapter.sandbox.state.jobs import Act, Job, sha256_of
-from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.sandbox.wire.refusals import too_many_requests, too_many_running
 from sora_adapter.sandbox.wire.requests import CreateRequest
 from sora_adapter.sandbox.wire.source_videos import Film
+from sora_adapter.serving.errors import ApiError
 
 _MINUTE_S = 60.0
 
@@ -41,7 +42,7 @@ class Limits:
             if self._requests_per_minute is not None:
                 self._check_minute(model, now, self._requests_per_minute)
             if self._running_jobs is not None and self._running(model, now) >= self._running_jobs:
-                raise ApiError.too_many_running()
+                raise too_many_running()
             yield
 
     def _check_minute(self, model: str, now: float, most: int) -> None:
@@ -50,7 +51,7 @@ class Limits:
             asked.popleft()
         if len(asked) >= most:
             wait_s = asked[0] + _MINUTE_S - now if asked else _MINUTE_S
-            raise ApiError.too_many_requests(model, most, math.ceil(wait_s))
+            raise too_many_requests(model, most, math.ceil(wait_s))
         asked.append(now)
 
 

@@ -2,7 +2,7 @@
 
 The socket is bound here, before anything starts, so that the port is known without a race and a port in use
 raises OSError in the caller. Nothing is printed; an exception in an answer is logged to
-`sora_adapter.sandbox.wire.errors`.
+`sora_adapter.sandbox.wire.refusals`.
 """
 
 import asyncio

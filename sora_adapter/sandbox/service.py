@@ -19,8 +19,6 @@ from sora_adapter.sandbox.state.lifecycle import Moment
 from sora_adapter.sandbox.state.uploads import UploadedFile, UploadStore
 from sora_adapter.sandbox.webhooks import fixtures
 from sora_adapter.sandbox.webhooks.outbox import Outbox
-from sora_adapter.sandbox.wire.bodies import Upload
-from sora_adapter.sandbox.wire.errors import ApiError
 from sora_adapter.sandbox.wire.requests import (
     CharacterRequest,
     CreateRequest,
@@ -31,6 +29,8 @@ from sora_adapter.sandbox.wire.requests import (
     Variant,
 )
 from sora_adapter.sandbox.wire.source_videos import Film
+from sora_adapter.serving.bodies import Upload
+from sora_adapter.serving.errors import ApiError
 
 _EVERYTHING = 1_000_000
 

@@ -15,9 +15,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sora_adapter.sandbox.wire.bodies import Fields, Upload, read_fields
-from sora_adapter.sandbox.wire.errors import ApiError
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer, Relay, operation_of, path_of
+from sora_adapter.serving.bodies import Fields, Upload, read_fields
+from sora_adapter.serving.errors import ApiError
 
 CREATORS = ("create", "remix", "edit", "extend")
 PROTOCOL_FIELDS = ("prompt", "model", "size", "seconds", "input_reference", "characters", "video")

@@ -7,8 +7,8 @@ from typing import ClassVar
 from starlette.datastructures import MutableHeaders
 
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
-from sora_adapter.sandbox.wire.bodies import Upload
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
+from sora_adapter.serving.bodies import Upload
 
 _BEHIND = "litellm:custom_llm_provider:openai;model_id:{};video_id:{};deployment_id:9f31c2"
 _DROPPED = ("x-client-request-id", "traceparent")

@@ -5,8 +5,8 @@ from typing import ClassVar
 from starlette.requests import Request
 
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
-from sora_adapter.sandbox.wire.bodies import Fields, read_fields
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
+from sora_adapter.serving.bodies import Fields, read_fields
 
 _OURS, _THEIRS = "video_", "vid_"
 _ACCEPTED = 202

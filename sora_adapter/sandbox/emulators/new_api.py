@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused
-from sora_adapter.sandbox.wire.errors import ApiError
 from sora_adapter.sandbox.wire.relay import Json
+from sora_adapter.serving.errors import ApiError
 
 _OURS, _THEIRS = "video_", "task_"
 _TIMES = ("created_at", "completed_at", "expires_at")

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from starlette.requests import Request
 
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
-from sora_adapter.sandbox.wire.bodies import Fields
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
+from sora_adapter.serving.bodies import Fields
 
 _NOT_SHOWN = {"prompt", "remixed_from_video_id"}
 

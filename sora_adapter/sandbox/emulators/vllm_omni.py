@@ -7,8 +7,8 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
-from sora_adapter.sandbox.wire.bodies import Fields, Upload
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
+from sora_adapter.serving.bodies import Fields, Upload
 
 _OURS, _THEIRS = "video_", "video_gen_"
 _BLOCKED = "moderation_blocked"

@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 
 from sora_adapter.sandbox.state.database import Database
-from sora_adapter.sandbox.wire.bodies import Upload
+from sora_adapter.serving.bodies import Upload
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (

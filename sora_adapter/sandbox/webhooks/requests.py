@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from sora_adapter.sandbox.wire.bodies import Fields, type_name
-from sora_adapter.sandbox.wire.errors import ApiError
-from sora_adapter.sandbox.wire.fields import limit, one_of, refuse_unknown, require, text_up_to
+from sora_adapter.serving.bodies import Fields, type_name
+from sora_adapter.serving.errors import ApiError
+from sora_adapter.serving.fields import limit, one_of, refuse_unknown, require, text_up_to
 
 EVENT_TYPES = (
     "batch.completed", "batch.failed", "batch.expired", "batch.cancelled",

@@ -16,8 +16,8 @@ from sora_adapter.sandbox.webhooks.fixtures import STAND_IN_ENDPOINT
 from sora_adapter.sandbox.webhooks.outbox import Outbox, event_body, letter_to
 from sora_adapter.sandbox.webhooks.requests import EVENT_TYPES
 from sora_adapter.sandbox.webhooks.sender import Post
-from sora_adapter.sandbox.wire.bodies import read_fields
-from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.serving.bodies import read_fields
+from sora_adapter.serving.errors import ApiError
 
 
 def endpoint_resource(endpoint: Endpoint) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The wire format: routes, bodies, the fields of requests, answers and errors."""
+"""The wire format: routes, requests, refusals and connections."""

@@ -14,8 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 from PIL import Image
 
-from sora_adapter.sandbox.wire.bodies import Upload, type_name
-from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.serving.bodies import Upload, type_name
+from sora_adapter.serving.errors import ApiError
 
 _PARAM = "input_reference"
 _FORMATS = ("JPEG", "PNG", "WEBP")

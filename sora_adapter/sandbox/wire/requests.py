@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sora_adapter.sandbox.wire.bodies import Fields, Upload, type_name
-from sora_adapter.sandbox.wire.errors import ApiError
-from sora_adapter.sandbox.wire.fields import limit, one_of, refuse_unknown, require, text, text_up_to
 from sora_adapter.sandbox.wire.reference_images import Files, read_reference
 from sora_adapter.sandbox.wire.source_videos import BLANK, Film, check_character, check_source, read_film
+from sora_adapter.serving.bodies import Fields, Upload, type_name
+from sora_adapter.serving.errors import ApiError
+from sora_adapter.serving.fields import limit, one_of, refuse_unknown, require, text, text_up_to
 
 _SMALL = ("720x1280", "1280x720")
 _LARGE = (*_SMALL, "1024x1792", "1792x1024", "1080x1920", "1920x1080")

@@ -12,8 +12,8 @@ from typing import Any
 
 import av
 
-from sora_adapter.sandbox.wire.bodies import Upload, type_name
-from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.serving.bodies import Upload, type_name
+from sora_adapter.serving.errors import ApiError
 
 MAX_FILM_S = 20
 _PARAM = "video"

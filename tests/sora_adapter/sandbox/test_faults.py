@@ -3,7 +3,7 @@
 import pytest
 
 from sora_adapter.sandbox.faults import Faults, parse_fault
-from sora_adapter.sandbox.wire.errors import REFUSALS
+from sora_adapter.sandbox.wire.refusals import REFUSALS
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from sora_adapter.sandbox.wire.bodies import Upload
-from sora_adapter.sandbox.wire.errors import ApiError
 from sora_adapter.sandbox.wire.requests import (
     CreateRequest,
     parse_create,
@@ -15,6 +13,8 @@ from sora_adapter.sandbox.wire.requests import (
     parse_remix,
     parse_variant,
 )
+from sora_adapter.serving.bodies import Upload
+from sora_adapter.serving.errors import ApiError
 
 Make = Callable[..., bytes]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from sora_adapter.sandbox.wire.bodies import Upload
-from sora_adapter.sandbox.wire.errors import ApiError
 from sora_adapter.sandbox.wire.source_videos import Film, check_character, check_source, read_film
+from sora_adapter.serving.bodies import Upload
+from sora_adapter.serving.errors import ApiError
 
 Make = Callable[..., bytes]
 

@@ -1,18 +1,16 @@
-"""Every refusal of the sandbox, as one exception with its error envelope.
+"""Every refusal of a server of the Videos API, as one exception with its error envelope.
 
     ApiError
         .missing_parameter  .unknown_parameter  .duplicate_parameter  .wrong_type  .not_offered
-        .invalid            .unauthorized       .no_such_video        .not_found   .failed
-        .too_many_requests  .too_many_running
+        .invalid            .unauthorized       .no_such_video        .not_found
 
 The envelope is OpenAI's: {"error": {"message", "type", "param", "code"}}. Codes are those of the real API
-where one is known; the real server leaves `param` and `code` null more often than this one does.
+where one is known; the real server leaves `param` and `code` null more often than these do.
 """
 
-import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from starlette.datastructures import MutableHeaders
@@ -97,67 +95,16 @@ class ApiError(Exception):
         """Return the answer for another unknown object."""
         return cls(message, code=code, param=param, status=404)
 
-    @classmethod
-    def too_many_requests(cls, model: str, limit: int, wait_s: int) -> Self:
-        """Return the refusal of a job over the rate limit, with the time to wait."""
-        message = (
-            f"Rate limit reached for {model} on requests per min (RPM): Limit {limit}, Used {limit}, "
-            f"Requested 1. Please try again in {wait_s}s."
-        )
-        return cls(message, code="rate_limit_exceeded", status=429, kind="requests", retry_after_s=wait_s)
-
-    @classmethod
-    def too_many_running(cls) -> Self:
-        """Return the refusal of one running job too many, in a real server's words, with no time to wait."""
-        return cls("Too many running tasks", code=None, status=429, kind="video_generation_user_error")
-
-    @classmethod
-    def failed(cls, cause: Exception) -> Self:
-        """Return the answer for an internal error; its cause is not secret on the reader's machine."""
-        message = f"The sandbox failed: {type(cause).__name__}: {cause}"
-        return cls(message, code="server_error", status=500, kind="server_error")
-
-
-REFUSALS: dict[str, ApiError] = {
-    "invalid_api_key": ApiError(
-        "Incorrect API key provided. You can find your API key at https://platform.openai.com/account/api-keys.",
-        code="invalid_api_key",
-        status=401,
-    ),
-    "not_verified": ApiError(
-        "Your organization must be verified to use the model `sora-2`. Please go to: "
-        "https://platform.openai.com/settings/organization/general and click on Verify Organization.",
-        code=None,
-        status=403,
-    ),
-    "model_not_found": ApiError(
-        "The model `sora-2` does not exist or you do not have access to it.",
-        code="model_not_found",
-        status=404,
-    ),
-    "insufficient_quota": ApiError(
-        "You exceeded your current quota, please check your plan and billing details.",
-        code="insufficient_quota",
-        status=429,
-        kind="insufficient_quota",
-    ),
-    "billing_hard_limit_reached": ApiError(
-        "Billing hard limit has been reached.", code="billing_hard_limit_reached"
-    ),
-}
-
-
-_log = logging.getLogger(__name__)
-
 
 class DressedAnswers:
-    """Adds `x-request-id` and `openai-processing-ms`, and turns exceptions into error envelopes.
+    """Adds `x-request-id` and `openai-processing-ms`, and turns exceptions into error envelopes by `failed`.
 
     It is the outermost layer, so that a 404, a 405 and an unexpected exception get the same headers.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, failed: Callable[[Exception], ApiError]) -> None:
         self._app = app
+        self._failed = failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -183,8 +130,7 @@ class DressedAnswers:
         except Exception as error:
             if has_begun:
                 raise
-            _log.exception("sandbox.request.failed")
-            refusal = ApiError.failed(error)
+            refusal = self._failed(error)
             await JSONResponse(refusal.envelope, refusal.status)(scope, receive, dressed)
 
 

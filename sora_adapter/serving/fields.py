@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from sora_adapter.sandbox.wire.bodies import Fields, type_name
-from sora_adapter.sandbox.wire.errors import ApiError
+from sora_adapter.serving.bodies import Fields, type_name
+from sora_adapter.serving.errors import ApiError
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20

@@ -1,0 +1,1 @@
+"""What every server of the Videos API needs: request bodies, checks of fields, and the error envelope."""

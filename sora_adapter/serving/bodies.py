@@ -1,0 +1,173 @@
+"""Decode request bodies to plain fields: a multipart form, or JSON under any Content-Type.
+
+The SDKs write objects into forms as `name[key]` and lists of objects as `name[][key]`; the official
+description would write them as JSON text; both become JSON here. Uploads are written to a temporary file
+while they arrive, and a body is refused at the first byte beyond its limit.
+"""
+
+import json
+import logging
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from sora_adapter.serving.errors import ApiError
+
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # its warnings become error answers
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_PARTS = 64
+"""Limits of fields, and of files, in one form: no request of the API has as many."""
+
+_JSON_FIELDS = {"input_reference": "{", "video": "{", "characters": "["}
+_BRACKETS = re.compile(r"(\w+)\[(\w+)\]")
+_LIST_BRACKETS = re.compile(r"(\w+)\[\d*\]\[(\w+)\]")
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """A file in a form, wherever its content is."""
+
+    name: str
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Upload(FilePart):
+    """A file in a form, in memory."""
+
+    body: bytes
+
+
+Fields = dict[str, Any]
+KeepUpload = Callable[[UploadFile], Awaitable[FilePart]]
+"""Keeps an upload beyond the end of the form, whose temporary file is deleted then."""
+
+
+async def keep_in_memory(file: UploadFile) -> Upload:
+    """Keep the bytes of an upload."""
+    return Upload(file.filename or "", media_type_of(file), await file.read())
+
+
+def media_type_of(file: UploadFile) -> str:
+    """Return the media type that the client states."""
+    return file.content_type or "application/octet-stream"
+
+
+async def read_fields(
+    request: Request,
+    *,
+    keep: KeepUpload = keep_in_memory,
+    max_bytes: int = MAX_BODY_BYTES,
+    max_form_bytes: int | None = None,
+) -> Fields:
+    """Return the fields of a request, empty if it has no body; values are JSON values or kept uploads.
+
+    A form may have `max_form_bytes` if that is another limit than that of JSON.
+    """
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        limit = max_bytes if max_form_bytes is None else max_form_bytes
+        _check_length(request, limit)
+        return await _form_fields(request, keep, limit, max_bytes)
+    _check_length(request, max_bytes)
+    return _json_fields(b"".join([chunk async for chunk in _limited(request, max_bytes)]))
+
+
+def _check_length(request: Request, limit: int) -> None:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > limit:
+        raise _too_large(limit)
+
+
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it arrives, up to `limit` bytes."""
+    left = limit
+    async for chunk in request.stream():
+        left -= len(chunk)
+        if left < 0:
+            raise _too_large(limit)
+        yield chunk
+
+
+def _too_large(limit: int) -> ApiError:
+    message = f"The request is larger than {limit} bytes."
+    return ApiError(message, code="request_too_large", status=413)
+
+
+def _json_fields(body: bytes) -> Fields:
+    try:
+        fields = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        message = f"We could not parse the body as JSON ({error}). Send JSON or multipart/form-data."
+        raise ApiError.invalid(message, code="invalid_json") from error
+    if not isinstance(fields, dict):
+        raise ApiError.wrong_type("body", "an object", type_name(fields))
+    return fields
+
+
+async def _form_fields(request: Request, keep: KeepUpload, max_bytes: int, max_field_bytes: int) -> Fields:
+    parser = MultiPartParser(
+        request.headers,
+        _limited(request, max_bytes),
+        max_files=MAX_PARTS,
+        max_fields=MAX_PARTS,
+        max_part_size=max_field_bytes,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        message = f"We could not parse the multipart form of your request ({error.message})."
+        raise ApiError.invalid(message, code="invalid_multipart_form") from error
+    try:
+        return await _merged(form, keep)
+    finally:
+        await form.close()
+
+
+async def _merged(form: FormData, keep: KeepUpload) -> Fields:
+    """Convert the parts of a form to fields; refuse duplicates."""
+    fields: Fields = {}
+    for name, value in form.multi_items():
+        if in_list := _LIST_BRACKETS.fullmatch(name):
+            _append(fields, in_list, value)
+            continue
+        bracketed = _BRACKETS.fullmatch(name)
+        target, key = (fields.setdefault(bracketed[1], {}), bracketed[2]) if bracketed else (fields, name)
+        if not isinstance(target, dict) or key in target:
+            raise ApiError.duplicate_parameter(name)
+        target[key] = await keep(value) if isinstance(value, UploadFile) else _json_or_text(name, value)
+    return fields
+
+
+def _append(fields: Fields, in_list: re.Match[str], value: UploadFile | str) -> None:
+    """Append an object with one key to a list: no object in the API's lists has more."""
+    target = fields.setdefault(in_list[1], [])
+    if not isinstance(target, list) or isinstance(value, UploadFile):
+        raise ApiError.duplicate_parameter(in_list[0])
+    target.append({in_list[2]: value})
+
+
+def _json_or_text(name: str, value: str) -> Any:
+    """Parse a field that is an object or a list if it is written as JSON; all others are text."""
+    if name not in _JSON_FIELDS or not value.startswith(_JSON_FIELDS[name]):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def type_name(value: object) -> str:
+    """Return the JSON type of a value with its article, as in the API's messages."""
+    if isinstance(value, FilePart):
+        return "a file"
+    names = {
+        bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "an array",
+        dict: "an object", type(None): "null",
+    }  # fmt: skip
+    return names[type(value)]
