@@ -1,0 +1,1 @@
+"""The gateway: the Videos API under /v1, through decision and ledger."""

@@ -1,0 +1,82 @@
+"""Denials in the error envelope: the reason, and the smallest change that would be allowed, in API terms."""
+
+from collections.abc import Callable, Mapping
+
+from decision.engine.explain import why
+from decision.money import format_usd, usd_digits
+from ledger.events import DenialTrace, Fix, RenderDenied
+from ledger.job import Job
+from render_service.server.gateway.errors import Refusal, in_api_terms, over_budget
+from render_service.server.gateway.headers import job_headers
+
+FORBIDDEN = frozenset({"ATTESTATION_MISSING", "DRAFT_NOT_APPROVED", "FACE_IN_IMAGE", "FACES_NOT_CHECKED"})
+"""Denials by what the policy demands of people or content; all others are about a value of the request."""
+
+BUDGET = "BUDGET_EXHAUSTED"
+
+_PARAMS: Mapping[str, str] = {
+    "max_cost_usd_micros": "max_cost_usd",
+    "character_ids": "characters",
+    "reference_url": "input_reference",
+    "reference_file_id": "input_reference",
+    "reference_faces": "input_reference",
+    "source": "video",
+    "draft": "promotes",
+}
+_NOT_SENT = frozenset({"operation", "profile", "catalog", "budget_left_usd_micros"})
+"""What a fix may name that is not a field of a request."""
+
+
+def denial(job: Job, denied: RenderDenied) -> Refusal:
+    """Return the refusal for a denied job: 429 for lack of budget, 403 for a policy on content, else 400."""
+    trace = denied.denial_trace
+    steps = [step_of(fix) for fix in trace.minimal_fix]
+    remedy = f" It would be allowed if you {' and '.join(steps)}." if steps else ""
+    message = in_api_terms(f"{_sentence(why(denied)[0])}{remedy}")
+    document, headers = trace.model_dump(mode="json"), job_headers(job, denied)
+    if trace.detail_code == BUDGET:
+        return over_budget(message, trace=document, headers=headers)
+    status = 403 if trace.detail_code in FORBIDDEN else 400
+    return Refusal(status, trace.detail_code, message, param=_param(trace), trace=document, headers=headers)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _param(trace: DenialTrace) -> str | None:
+    field = next((fix.field for fix in trace.minimal_fix if fix.field not in _NOT_SENT), None)
+    return _PARAMS.get(field, field) if field else None
+
+
+def step_of(fix: Fix) -> str:
+    """Return in words how to apply `fix` to a request of the API."""
+    step = _STEPS.get((fix.field, fix.action))
+    if step is not None:
+        return step(fix)
+    name = _PARAMS.get(fix.field, fix.field)
+    return f"leave out '{name}'" if fix.action == "drop" else f"set '{name}' to {fix.value}"
+
+
+def _usd(fix: Fix) -> int:
+    return fix.value if isinstance(fix.value, int) else 0
+
+
+_STEPS: Mapping[tuple[str, str], Callable[[Fix], str]] = {
+    ("max_cost_usd_micros", "raise"): lambda fix: f"raise 'max_cost_usd' to {usd_digits(_usd(fix))}",
+    ("budget_left_usd_micros", "raise"): lambda fix: (
+        f"have the budget raised until {format_usd(_usd(fix))} are left in it"
+    ),
+    ("source", "wait"): lambda _: "wait until the source video is completed",
+    ("operation", "set"): lambda _: "create a new video instead (POST /v1/videos)",
+    ("prompt", "split"): lambda fix: (
+        f"make {fix.value} remixes, one change each, each of the result of the one before"
+    ),
+    ("prompt", "set"): lambda _: "name in 'prompt' one thing that is to change",
+    ("input_reference", "drop"): lambda _: "leave out the image, or crop the face out",
+    ("reference_faces", "set"): lambda _: "have the operator install face detection, which the policy needs",
+    ("attested", "set"): lambda _: "confirm the guardrails with 'attested' set to true",
+    ("draft", "wait"): lambda _: "name a draft that a review approved in 'promotes'",
+    ("profile", "set"): lambda _: "use a gateway whose server offers this operation",
+    ("catalog", "set"): lambda _: "have the operator add the model and its price to the catalog",
+}
