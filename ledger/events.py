@@ -22,6 +22,7 @@ from ledger.upcast import UPGRADE, upcast
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
 ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=64)]
 Micros = Annotated[int, Field(ge=0, lt=2**53)]
+AccessKeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
 
 
 class Kind(StrEnum):
@@ -112,6 +113,43 @@ class BudgetSet(EventBase):
     why: Private | None = None
 
 
+class Grant(Part):
+    """What an access key permits, to whom, and until when; None where it does not restrict.
+
+    `key_sha256` is the digest of the whole text of the key: 256 random bits, so it cannot be guessed from it.
+    Roles are those of the policy in force when the key is used. `requests_per_minute` and `running_jobs`
+    limit the use of this key.
+    """
+
+    key_id: AccessKeyId
+    key_sha256: Sha256Hex
+    name: str
+    roles: tuple[Name, ...]
+    team: Name | None = None
+    project: Name | None = None
+    profiles: tuple[ProfileName, ...] | None = None
+    purposes: tuple[Name, ...] | None = None
+    expires_at: str | None = None
+    requests_per_minute: int | None = None
+    running_jobs: int | None = None
+
+
+class AccessGranted(Grant, EventBase):
+    """An access key is valid from now on; recorded in the stream ``access``."""
+
+    type: ClassVar[str] = "access.granted"
+    kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
+
+
+class AccessRevoked(EventBase):
+    """An access key is no longer valid."""
+
+    type: ClassVar[str] = "access.revoked"
+    kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
+    key_id: AccessKeyId
+    reason: Private | None = None
+
+
 class PrivateErased(EventBase):
     """The bodies of these commitments were deleted in the transaction that recorded this event."""
 
@@ -156,9 +194,13 @@ class RenderRequested(EventBase):
     The first frame is `input_reference`, or an image that the server loads itself (`reference_url`,
     `reference_file_id`); `further_images` are stored and not sent. `options` are additional parameters of
     some servers, such as ``seed``. `attested` is true if the requester acknowledged the guardrails.
+
+    `team` and `project` are whose money pays for it, `access_key_id` is the access key that was used. Version
+    1 had none of these three.
     """
 
     type: ClassVar[str] = "render.requested"
+    schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.INTENT
     operation: Operation
     request_key: str | None = None
@@ -181,6 +223,9 @@ class RenderRequested(EventBase):
     requested_model: str
     profile: ProfileName
     max_cost_usd_micros: Micros | None = None
+    team: Name | None = None
+    project: Name | None = None
+    access_key_id: AccessKeyId | None = None
 
 
 class RequestSigned(EventBase):
@@ -712,6 +757,8 @@ Event = (
     LedgerCreated
     | PolicyActivated
     | BudgetSet
+    | AccessGranted
+    | AccessRevoked
     | PrivateErased
     | RenderRequested
     | RequestSigned

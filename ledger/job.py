@@ -189,6 +189,9 @@ COPIED: dict[str, tuple[str, ...]] = {
         "seconds",
         "source_job",
         "remix_video_id",
+        "team",
+        "project",
+        "access_key_id",
     ),
     "render.adopted": ("profile", "video_id", "status", "model", "size", "seconds", "remix_video_id"),
     "render.decided": ("model",),
@@ -200,6 +203,10 @@ COPIED: dict[str, tuple[str, ...]] = {
     "render.closed": ("outcome",),
 }
 """Facts that go into the job's row under their own name."""
+
+
+ADDED_LATER = ("team", "project", "access_key_id")
+"""Fields that a row has only where they are not null, so that the rows of older ledgers keep their bytes."""
 
 
 class Asset(BaseModel):
@@ -254,6 +261,9 @@ class Job(BaseModel):
     verdict: str | None = None
     outcome: Outcome | None = None
     closed_at: str | None = None
+    team: str | None = None
+    project: str | None = None
+    access_key_id: str | None = None
 
     def allows(self, event: Event) -> bool:
         """Say whether `event` may be appended to this job now."""
@@ -261,7 +271,11 @@ class Job(BaseModel):
 
     def canonical(self) -> bytes:
         """Return the job as canonical JSON: the bytes of its row."""
-        return encoded(self.model_dump(mode="json"))  # its values are those of payloads, which were checked
+        row = self.model_dump(mode="json")
+        for name in ADDED_LATER:
+            if row[name] is None:
+                del row[name]
+        return encoded(row)  # its values are those of payloads, which were checked
 
     @classmethod
     def from_canonical(cls, row: bytes) -> Self:

@@ -45,6 +45,8 @@ class ActorSource(StrEnum):
     FLAG = "flag"
     ENVIRONMENT = "environment"
     OPERATING_SYSTEM = "operating_system"
+    ACCESS_KEY = "access_key"
+    OIDC = "oidc"
     SIGNATURE = "signature"
 
 

@@ -16,6 +16,7 @@ from decision.rules.approvals import OVERRIDABLE, ApprovalRule, Approvers, Chang
 from decision.rules.catalog import Catalog
 from decision.rules.document import Document, Entry
 from decision.rules.purpose import PURPOSES
+from decision.rules.roles import DEFAULT_ROLES, RoleName, Roles, without_effect
 
 WHOLE_PERCENT = 100
 SECONDS_PER_MINUTE = 60
@@ -73,7 +74,8 @@ class Policy(Document):
     approval: anyone under a typed name, who then needs one more signed approval (``two_signers``,
     which None means), only under a login or signed (``identified``), or only signed.
     `reference_faces` says what a human face in the first frame means; None warns. What the catalog calls
-    retired is denied, unless `allow_retired_models`.
+    retired is denied, unless `allow_retired_models`. `roles` are the permissions of access keys by role; None
+    means `decision.rules.roles.DEFAULT_ROLES`.
     """
 
     name: str
@@ -88,6 +90,12 @@ class Policy(Document):
     requester: Requester | None = None
     reference_faces: FaceRule | None = None
     allow_retired_models: StrictBool | None = None
+    roles: dict[RoleName, tuple[str, ...]] | None = None
+
+    @property
+    def roles_in_force(self) -> Roles:
+        """The roles of access keys: those of ``[roles]``, or the default ones."""
+        return DEFAULT_ROLES if self.roles is None else self.roles
 
     def request_keys(self, person: str) -> tuple[str, ...]:
         """Return the keys with which `person` may sign requests."""
@@ -128,6 +136,7 @@ class Policy(Document):
         rules += [
             reason for rule in self.approvals or () for reason in rule.cannot_be_met(self.approvers or ())
         ]
+        rules += without_effect(self.roles or {})
         fitted = dict.fromkeys(line.model for lines in self.purposes.values() for line in lines)
         strangers = [name for name in fitted if name not in catalog.model_names]
         return *rules, *(f"purposes: the catalog has no model {name}" for name in strangers)

@@ -189,6 +189,9 @@ class JobFilter:
     model: str | None = None
     purpose: str | None = None
     actor: str | None = None
+    team: str | None = None
+    project: str | None = None
+    access_key_id: str | None = None
     since: str | None = None
     until: str | None = None
     derived: bool = False
@@ -207,8 +210,8 @@ class JobFilter:
             wanted.append([("model", self.model), ("requested_model", self.model)])
         if self.purpose is not None:
             wanted.append([("purpose", self.purpose)])
-        if self.actor is not None:
-            wanted.append([("actor", self.actor)])
+        same = ("actor", "team", "project", "access_key_id")
+        wanted += [[(name, value)] for name in same if (value := getattr(self, name)) is not None]
         pieces = [[encoded({name: value})[1:-1] for name, value in fields] for fields in wanted]
         return [*pieces, list(_SOURCES)] if self.derived else pieces
 

@@ -57,6 +57,7 @@ OBSERVATION         submission.spooled
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
 OBSERVATION         external.recorded review.recorded note.recorded
 STRUCTURE_UPDATE    ledger.created policy.activated budget.set decision.overridden private.erased
+STRUCTURE_UPDATE    access.granted access.revoked
 SESSION_COMPLETION  render.closed change.closed
 """
 
@@ -102,7 +103,7 @@ _BLANK: Json = {
 
 _TAKEN = {
     "render.requested": "operation request_key purpose requested_model profile size seconds source_job "
-    "remix_video_id",
+    "remix_video_id team project access_key_id",
     "render.adopted": "profile video_id status model size seconds remix_video_id",
     "render.decided": "model",
     "submission.intended": "attempt_id",
@@ -112,6 +113,9 @@ _TAKEN = {
     "review.recorded": "verdict",
     "render.closed": "outcome",
 }
+
+
+_ONLY_WITH_VALUE = ("team", "project", "access_key_id")
 
 
 def _table() -> dict[str, dict[str, str]]:
@@ -166,6 +170,9 @@ def folded(job: Json | None, state: str, record: Json, payload: Json) -> Json:
     type_ = record["type"]
     for name in _FACTS.get(type_, ()):
         job[name] = payload.get(name)
+    for name in _ONLY_WITH_VALUE:
+        if name in job and job[name] is None:
+            del job[name]
     _apply(job, type_, payload, record)
     job["state"] = state
     job["version"] = record["version"]

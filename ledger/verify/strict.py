@@ -31,7 +31,7 @@ _ID = "[!-~]{1,128}"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z"
 SHAPES = {
     "actor": r"[^\x00-\x1f\x7f]{1,256}",
-    "actor_source": "flag|environment|operating_system|signature",
+    "actor_source": "flag|environment|operating_system|access_key|oidc|signature",
     "authority": "SYSTEM|POLICY|HUMAN|EXTERNAL",
     "causation_id": _ID,
     "event_id": _ID,

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 from ledger.log.opening import open_or_create
 from ledger.record import Authority
 from render_service.assets.store import AssetStore
+from render_service.rules.measurements import Measuring
 from render_service.rules.policies import InForce
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.session import Session, clock_of, utc_now
+from render_service.session.session import Session, appends_to, clock_of, utc_now
 from render_service.submission.drain import drain
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ def open_session(
         ledger=ledger,
         assets=AssetStore.of(settings, ledger),
         in_force=InForce(ledger),
+        appends=appends_to(ledger),
+        measuring=Measuring(ledger),
         clock=clock_of(ledger),
         even_if_retired=even_if_retired,
         authority=authority,

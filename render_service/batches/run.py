@@ -186,7 +186,7 @@ def _draft_entries(session: Session, plan: Sequence[Planned]) -> tuple[list[Plac
     drafted: dict[int, Draft] = {}  # keyed by the ruling's id(), unique because `placed` keeps it alive
     for planned in plan:
         request = planned.request
-        event = requested(session.assets, request, planned.material)
+        event = requested(session.assets, request, planned.material, session.settings)
         decided = decide(session, request, event, taken=taken)
         batch = Batch(decided.job.job_id, NEW, opening(session, decided, drafted.get(id(decided.ruling))))
         drafted[id(decided.ruling)] = next(

@@ -117,6 +117,7 @@ def _typed(ruling: Considered, requested: RenderRequested) -> dict[str, Flags]:
     seconds = inputs.get("seconds") if creates or extends else inputs.get("wished_seconds")
     limit, image, url = requested.max_cost_usd_micros, requested.input_reference, requested.reference_url
     return {
+        "access_key_id": {},
         "operation": {"--id": None if creates else _source(requested)},
         "prompt": {"--prompt": _text(requested.prompt, "prompt")},
         "fields": {

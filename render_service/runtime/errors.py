@@ -6,6 +6,9 @@ ServiceError
 │   ├── ProfileRetired the server of this profile was switched off
 │   ├── WrongServer   the job belongs to another server than the one in use
 │   └── RequestKeyTaken this idempotency key was used for another request
+├── NotAuthenticated  no access key, or not a valid one
+├── NotPermitted      the caller's roles, or the limits of their key, do not permit this
+├── TooManyRequests   the key permits no further request or job at the moment
 ├── BudgetGone        a budget does not allow another attempt; nothing was sent
 ├── NotReady          the job is not in a state that allows this
 │   └── NotApproved   it is pending approval
@@ -47,6 +50,22 @@ class WrongServer(BadInput):
 
 class RequestKeyTaken(BadInput):
     """The idempotency key was used for another request."""
+
+
+class NotAuthenticated(ServiceError):
+    """The request carries no access key, or one that is malformed, unknown, revoked or expired."""
+
+
+class NotPermitted(ServiceError):
+    """The caller is known and may not do this; nothing was recorded."""
+
+
+class TooManyRequests(ServiceError):
+    """A limit of the access key is reached; the caller may try again after `retry_after_s`."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class BudgetGone(ServiceError):

@@ -70,7 +70,7 @@ class Settings:
     `webhook_secrets` are the unread variables that hold secrets: see `render_service.webhooks.endpoints`.
     `request_key_file` was named to sign this request; without it `key_file` does, if the policy names it.
     `assets_url` is the bucket for stored files, None if they are in `assets_folder`. `from_file` are the
-    names that ``.env`` set.
+    names that ``.env`` set. `access_key_id` is the key with which the actor was identified, if any.
     """
 
     ledger_url: str
@@ -94,6 +94,7 @@ class Settings:
     retry_seconds: float = DEFAULT_RETRY_SECONDS
     file: SettingsFile | None = None
     from_file: tuple[str, ...] = ()
+    access_key_id: str | None = None
 
     def __repr__(self) -> str:
         """Omit key and password: a settings object may end up in a log or traceback."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
-_KEY = re.compile(r"sk-[A-Za-z0-9_\-]{3,}")
+_KEY = re.compile(r"(sk-|slk_)[A-Za-z0-9_\-]{3,}")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _SECRET_NAMES = ("key", "secret", "authorization", "token", "password")
 
@@ -44,7 +44,7 @@ def begin_trace(environment: Mapping[str, str] = os.environ) -> Trace:
 
 def redact(value: Any) -> Any:
     """Return `value` without anything that looks like an API key or a terminal control sequence."""
-    return _CONTROL.sub("\ufffd", _KEY.sub("sk-[redacted]", value)) if isinstance(value, str) else value
+    return _CONTROL.sub("\ufffd", _KEY.sub(r"\1[redacted]", value)) if isinstance(value, str) else value
 
 
 @dataclass
@@ -54,6 +54,10 @@ class Log:
     trace: Trace
     quiet: bool = False
     _bound: Any = field(default=None, repr=False)
+
+    def of(self, trace: Trace) -> "Log":
+        """Return the log of another trace."""
+        return Log(trace, self.quiet)
 
     def started(self, command: str) -> None:
         """Log the beginning of the trace.

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -82,6 +81,11 @@ def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | 
     return outcomes
 
 
+def appends_to(ledger: Ledger) -> Coalescer[Append, list[Record]]:
+    """Return what batches the appends of many tasks to `ledger`."""
+    return Coalescer(lambda group: asyncio.to_thread(append_each, ledger, group))
+
+
 def _append_together(ledger: Ledger, group: Sequence[Append]) -> list[list[Record]]:
     documents = [document for append in group for document in append.documents]
     batches = [batch for append in group for batch in append.batches]
@@ -91,7 +95,11 @@ def _append_together(ledger: Ledger, group: Sequence[Append]) -> list[list[Recor
 
 @dataclass(frozen=True)
 class Session:
-    """The ledger, the assets, the rules, the actor, and the connections to servers."""
+    """The ledger, the assets, the rules, the actor, and the connections to servers.
+
+    A session derived with `dataclasses.replace` acts as another caller and shares everything else: ledger,
+    rules, appends, measurements and connections. Closing one closes them all.
+    """
 
     settings: Settings
     trace: Trace
@@ -99,7 +107,11 @@ class Session:
     ledger: Ledger
     assets: AssetStore
     in_force: InForce
-    """The policy and catalog in force; shared by sessions derived from this one."""
+    """The policy and catalog in force."""
+    appends: Coalescer[Append, list[Record]]
+    """The appends of its event loop, batched by `render_service.runtime.coalesce`."""
+    measuring: Measuring
+    """The measurements of servers in this ledger."""
     clock: Callable[[], datetime] = utc_now
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     even_if_retired: bool = False
@@ -111,7 +123,6 @@ class Session:
     checked: set[tuple[str, str | None, str | None]] = field(default_factory=set, repr=False)
     """Job, attempt and video that are known to belong to the server in use."""
     connections: Connections = field(default_factory=Connections, repr=False)
-    """Shared by sessions derived with `dataclasses.replace`, so that closing one closes them."""
 
     @property
     def policy(self) -> Policy:
@@ -166,16 +177,6 @@ class Session:
         for record in records:
             self.log.info(record.type, job_id=record.stream, position=record.position, version=record.version)
         return records
-
-    @cached_property
-    def measuring(self) -> Measuring:
-        """The measurements of servers in this ledger."""
-        return Measuring(self.ledger)
-
-    @cached_property
-    def appends(self) -> Coalescer[Append, list[Record]]:
-        """The appends of its event loop, batched by `render_service.runtime.coalesce`."""
-        return Coalescer(lambda group: asyncio.to_thread(append_each, self.ledger, group))
 
     async def advance(self, job: Job, drafts: Sequence[Draft], *, under: Rules | None = None) -> Job:
         """Record `drafts` in the stream of `job` and return the job after them, without reading it again.

@@ -9,6 +9,7 @@ from ledger.record import new_event_id
 from ledger.store.interface import Fence
 from render_service.assets.inputs import Material, keep_image, keep_video
 from render_service.assets.store import AssetStore
+from render_service.runtime.settings import Settings
 from render_service.submission.recorded_call import request_sha256
 from sora_adapter.profiles import Profile
 
@@ -23,8 +24,12 @@ SEALED = frozenset(
 """The texts of a request that are recorded with a commitment."""
 
 
-def requested(assets: AssetStore | None, request: RenderRequest, material: Material) -> RenderRequested:
+def requested(
+    assets: AssetStore | None, request: RenderRequest, material: Material, settings: Settings | None = None
+) -> RenderRequested:
     """Return the event of `request`, with its files stored if there are `assets`.
+
+    Team, project and access key are those of `settings`.
 
     A field with the same name in both is recorded unchanged, or sealed if only its commitment is recorded.
     Fields that are recorded differently are written out; ``seconds`` is the length of the finished video.
@@ -52,6 +57,7 @@ def requested(assets: AssetStore | None, request: RenderRequest, material: Mater
         "source_job": source.job_id if source else request.promotes,
         "remix_video_id": source.video_id if source else None,
         "source_file": keep_video(assets, video, material.video) if video else None,
+        **{name: getattr(settings, name, None) for name in ("team", "project", "access_key_id")},
     }
     as_asked = {name: _recorded(name, request) for name in RenderRequested.model_fields.keys() - otherwise}
     return RenderRequested(**as_asked, **otherwise)

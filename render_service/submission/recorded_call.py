@@ -114,6 +114,9 @@ NOT_SENT = frozenset(
         "requested_model",
         "profile",
         "max_cost_usd_micros",
+        "team",
+        "project",
+        "access_key_id",
     }
 )
 """The recorded fields that are not sent; all others are."""

@@ -80,7 +80,9 @@ def differences(before: RenderRequested, now: RenderRequest) -> list[str]:
     return differing
 
 
-_COMPARED_APART = frozenset({"request_key", "augmented_prompt", "attested"})
+_COMPARED_APART = frozenset(
+    {"request_key", "augmented_prompt", "attested", "team", "project", "access_key_id"}
+)
 _WORDS: Mapping[str, str] = {
     "requested_model": "model",
     "max_cost_usd_micros": "cost limit",

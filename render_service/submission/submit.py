@@ -107,7 +107,7 @@ async def place(
     patience = patience or Patience()
     repeated = await find_repeated(session, request)
     if repeated is None:
-        event = await asyncio.to_thread(requested, session.assets, request, material)
+        event = await asyncio.to_thread(requested, session.assets, request, material, session.settings)
         try:
             return await _place_new(session, request, event, material, patience, queue, override)
         except EventIdConflict:  # another process used the key in between

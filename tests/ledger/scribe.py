@@ -80,6 +80,9 @@ def requested(prompt: str = "a paper boat on a canal") -> e.RenderRequested:
         requested_model="auto",
         profile="sandbox",
         max_cost_usd_micros=1_000_000,
+        team="film",
+        project="spring",
+        access_key_id="0a1b2c3d",
     )
 
 
@@ -138,6 +141,20 @@ def samples() -> list[Any]:
         e.LedgerCreated(ledger_id="L", origin="sora-ledger/L", format=1),
         e.PolicyActivated(policy_sha256=SHA, catalog_sha256=SHA, why=Private.seal("why", "first")),
         e.BudgetSet(budget="studio", limit_usd_micros=1_000_000),
+        e.AccessGranted(
+            key_id="0a1b2c3d",
+            key_sha256=SHA,
+            name="alice",
+            roles=("requester",),
+            team="film",
+            project="spring",
+            profiles=("sandbox",),
+            purposes=("draft", "final"),
+            expires_at="2027-01-01T00:00:00.000000Z",
+            requests_per_minute=60,
+            running_jobs=4,
+        ),
+        e.AccessRevoked(key_id="0a1b2c3d", reason=Private.seal("reason", "lost laptop")),
         e.PrivateErased(commitments=(SHA,), reason_code="subject_request"),
         requested(),
         decided(),

@@ -22,7 +22,8 @@ KINDS = {
     "asset.stored asset.lost "
     "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
     "note.recorded",
-    "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased",
+    "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased "
+    "access.granted access.revoked",
     "SESSION_COMPLETION": "render.closed change.closed",
 }
 KIND_OF = {type_: kind for kind, types in KINDS.items() for type_ in types.split()}

@@ -1,0 +1,1 @@
+"""Who may use the gateway: access keys, their grants, roles and limits."""

@@ -1,0 +1,121 @@
+"""The caller of one request: who it is, what it may do, and a session that acts in its name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from decision.rules.roles import Permission, Roles, roles_with
+from ledger.job import Job
+from ledger.record import ActorSource, Authority
+from render_service.runtime.errors import NotPermitted
+from render_service.runtime.telemetry import Trace, begin_trace
+from render_service.session.session import Session
+
+SEES_EVERYTHING = frozenset(
+    {Permission.APPROVE, Permission.REVIEW, Permission.AUDIT, Permission.OPERATE, Permission.ADMINISTER}
+)
+"""Permissions whose holders see the jobs of others, unless their key is restricted to a team."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Someone who was identified, with the permissions of their roles; None does not restrict."""
+
+    name: str
+    source: ActorSource
+    roles: tuple[str, ...]
+    permissions: frozenset[Permission]
+    team: str | None = None
+    project: str | None = None
+    profiles: tuple[str, ...] | None = None
+    purposes: tuple[str, ...] | None = None
+    key_id: str | None = None
+    requests_per_minute: int | None = None
+    running_jobs: int | None = None
+    roles_in_force: Roles | None = None
+    """The roles of the policy in force, to name in a refusal the ones that would do."""
+
+    def check(self, permission: Permission) -> None:
+        """Raise `NotPermitted` unless a role of the caller has `permission`."""
+        if permission in self.permissions:
+            return
+        would_do = roles_with(self.roles_in_force or {}, permission)
+        how = (
+            f"an administrator grants a key with such a role: `sora-ledger access grant {self.name} "
+            f"--role {would_do[0]}`"
+            if would_do
+            else "no role of the policy in force has it"
+        )
+        raise NotPermitted(
+            f"{self.name} has the roles {', '.join(self.roles) or 'none'}, and none of them permits "
+            f"{permission} (roles that do: {', '.join(would_do) or 'none'}): {how}"
+        )
+
+    def check_profile(self, name: str) -> None:
+        """Raise `NotPermitted` if the key is restricted to other server profiles."""
+        self._check_one_of("profile", name, self.profiles)
+
+    def check_purpose(self, name: str) -> None:
+        """Raise `NotPermitted` if the key is restricted to other purposes."""
+        self._check_one_of("purpose", name, self.purposes)
+
+    def may_see(self, job: Job) -> bool:
+        """Return whether the caller may see `job`.
+
+        With a team, those are the jobs of the team, and the caller's own that have none. Without a team they
+        are the caller's own, or all of them for permissions that are about the jobs of others.
+        """
+        if self.team is not None:
+            return job.team == self.team or (job.team is None and job.actor == self.name)
+        return job.actor == self.name or bool(self.permissions & SEES_EVERYTHING)
+
+    def session(
+        self,
+        session: Session,
+        *,
+        team: str | None = None,
+        project: str | None = None,
+        trace: Trace | None = None,
+    ) -> Session:
+        """Return a session that acts as this caller, in a new trace; it shares everything else.
+
+        The caller may name a `team` or `project` where their key has none; `NotPermitted` if the key is of
+        another. The keys of this process sign nothing for a caller.
+        """
+        self._check_own("team", team, self.team)
+        self._check_own("project", project, self.project)
+        chosen = session.settings.profile_name
+        if self.profiles is not None and session.settings.chosen_profile() not in self.profiles:
+            chosen = self.profiles[0] if self.profiles else chosen
+        trace = trace or begin_trace({})
+        settings = replace(
+            session.settings,
+            actor=self.name,
+            actor_source=self.source,
+            team=self.team or team,
+            project=self.project or project,
+            profile_name=chosen,
+            access_key_id=self.key_id,
+            key_file=None,
+            request_key_file=None,
+        )
+        return replace(
+            session,
+            settings=settings,
+            trace=trace,
+            log=session.log.of(trace),
+            authority=Authority.HUMAN,
+        )
+
+    def _check_own(self, what: str, named: str | None, own: str | None) -> None:
+        if named is not None and own is not None and named != own:
+            raise NotPermitted(
+                f"the key of {self.name} is for the {what} {own}, not for {named}: leave the {what} out, or "
+                f"use a key of {named}"
+            )
+
+    def _check_one_of(self, what: str, named: str, permitted: Sequence[str] | None) -> None:
+        if permitted is not None and named not in permitted:
+            raise NotPermitted(
+                f"the key of {self.name} does not permit the {what} {named} "
+                f"(permitted: {', '.join(permitted) or 'none'})"
+            )

@@ -1,0 +1,135 @@
+"""Identify the callers of the gateway by their access keys, and limit how often they may call.
+
+Grants are read from the ledger at most `FRESH_S` before they are used, so a revocation takes effect within a
+second in every process, and so does another policy with other roles. A request whose process cannot read the
+ledger is refused (`LedgerUnusable`): a key might have been revoked meanwhile.
+"""
+
+import asyncio
+import hmac
+import time
+from collections import deque
+from collections.abc import Callable
+
+from decision.rules.roles import permissions_of
+from ledger.canonical import sha256_hex
+from ledger.record import ActorSource, timestamp
+from ledger.store.interface import RecordFilter
+from render_service.access.callers import Caller
+from render_service.access.register import AccessKey, KeyState, Register, key_id_of
+from render_service.rules.policies import STREAM as POLICY
+from render_service.runtime.errors import NotAuthenticated, TooManyRequests
+from render_service.session.session import Session
+
+FRESH_S = 0.5
+MINUTE_S = 60.0
+HOW = "send it as `Authorization: Bearer slk_…` (in an SDK: OPENAI_API_KEY=slk_…)"
+GET_ONE = "`sora-ledger access grant NAME --role requester` makes one"
+
+
+class Gatekeeper:
+    """Identifies callers and counts their requests; one for each process."""
+
+    def __init__(self, session: Session, elapsing: Callable[[], float] = time.monotonic) -> None:
+        self._session = session
+        self._elapsing = elapsing
+        self._register: Register | None = None
+        self._read_at = 0.0
+        self._policy_position = 0
+        self._reading = asyncio.Lock()
+        self._recent: dict[str, deque[float]] = {}
+
+    async def identify(self, authorization: str | None) -> Caller:
+        """Return the caller whose key the header carries; `NotAuthenticated` says what to do."""
+        text = _bearer(authorization)
+        key_id = key_id_of(text)
+        if key_id is None:
+            raise NotAuthenticated(
+                "this is not an access key of this server: those begin with slk_, and the key of the "
+                f"upstream server stays here; {HOW}; {GET_ONE}"
+            )
+        key = (await self._fresh()).keys.get(key_id)
+        if key is None or not hmac.compare_digest(sha256_hex(text.encode()), key.grant.key_sha256):
+            raise NotAuthenticated(
+                f"there is no access key {key_id} with this text: check that it was copied completely; "
+                f"{GET_ONE}"
+            )
+        return self._caller(key)
+
+    def admit(self, caller: Caller) -> None:
+        """Count a request of `caller`; `TooManyRequests` beyond what their key permits per minute.
+
+        The count is that of this process: behind a load balancer each instance permits as many.
+        """
+        limit = caller.requests_per_minute
+        if limit is None or caller.key_id is None:
+            return
+        now = self._elapsing()
+        recent = self._recent.setdefault(caller.key_id, deque())
+        while recent and recent[0] <= now - MINUTE_S:
+            recent.popleft()
+        if len(recent) >= limit:
+            wait_s = recent[0] + MINUTE_S - now if recent else MINUTE_S
+            raise TooManyRequests(
+                f"the key of {caller.name} permits {limit} requests per minute: try again in {wait_s:.0f} s",
+                retry_after_s=wait_s,
+            )
+        recent.append(now)
+
+    async def _fresh(self) -> Register:
+        """Return the register, at most `FRESH_S` old; requests that come together wait for one read."""
+        async with self._reading:
+            if self._register is None or self._elapsing() - self._read_at > FRESH_S:
+                began = self._elapsing()
+                self._register = await asyncio.to_thread(self._renewed)
+                self._read_at = began
+            return self._register
+
+    def _renewed(self) -> Register:
+        register = self._register
+        if register is None:
+            register = Register(self._session.ledger)
+        else:
+            register.renew()
+        in_force, ledger = self._session.in_force, self._session.ledger
+        for record in ledger.read(RecordFilter(stream=POLICY), after=self._policy_position):
+            self._policy_position = record.position
+            if record.version > in_force.rules.version:
+                in_force.renew(in_force.rules)
+        return register
+
+    def _caller(self, key: AccessKey) -> Caller:
+        grant = key.grant
+        state = key.state(timestamp(self._session.clock()))
+        if state is KeyState.REVOKED:
+            raise NotAuthenticated(f"the access key {grant.key_id} of {grant.name} was revoked: {GET_ONE}")
+        if state is KeyState.EXPIRED:
+            ends = (grant.expires_at or "")[:19]
+            raise NotAuthenticated(
+                f"the access key {grant.key_id} of {grant.name} expired at {ends}Z: {GET_ONE}"
+            )
+        roles = self._session.policy.roles_in_force
+        return Caller(
+            name=grant.name,
+            source=ActorSource.ACCESS_KEY,
+            roles=grant.roles,
+            permissions=permissions_of(roles, grant.roles),
+            team=grant.team,
+            project=grant.project,
+            profiles=grant.profiles,
+            purposes=grant.purposes,
+            key_id=grant.key_id,
+            requests_per_minute=grant.requests_per_minute,
+            running_jobs=grant.running_jobs,
+            roles_in_force=roles,
+        )
+
+
+def _bearer(authorization: str | None) -> str:
+    """Return the credentials in the header; `NotAuthenticated` if there are none."""
+    if not authorization:
+        raise NotAuthenticated(f"no access key: {HOW}; {GET_ONE}")
+    scheme, _, text = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
+        raise NotAuthenticated(f"the header Authorization is not a bearer token: {HOW}")
+    return text.strip()

@@ -1,0 +1,101 @@
+"""Read which access keys a ledger knows: the fold of the stream ``access``.
+
+A key is ``slk_``, its id in 8 hex digits, ``_``, and 256 random bits in base64url. The ledger has the id and
+the SHA-256 of the whole text, so nobody who reads the ledger can use a key.
+"""
+
+import re
+import secrets
+import threading
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from ledger.canonical import sha256_hex
+from ledger.events import AccessGranted, AccessRevoked
+from ledger.log.ledger import Ledger
+from ledger.record import Record
+from ledger.store.interface import RecordFilter
+
+STREAM = "access"
+PREFIX = "slk_"
+SECRET_BYTES = 32
+_KEY = re.compile(r"slk_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
+
+
+class KeyState(StrEnum):
+    """Whether a key may be used."""
+
+    VALID = "valid"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+class NewKey(NamedTuple):
+    """A key that was made just now; `text` is shown once and written nowhere."""
+
+    key_id: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """The digest that is recorded."""
+        return sha256_hex(self.text.encode())
+
+
+def make_key() -> NewKey:
+    """Return a new random key."""
+    key_id = secrets.token_hex(4)
+    return NewKey(key_id, f"{PREFIX}{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}")
+
+
+def key_id_of(text: str) -> str | None:
+    """Return the id in the text of a key; None if it is not the text of a key."""
+    found = _KEY.fullmatch(text)
+    return found[1] if found else None
+
+
+@dataclass(frozen=True)
+class AccessKey:
+    """A key that was granted, and its revocation if there is one."""
+
+    grant: AccessGranted
+    granted: Record
+    revoked: Record | None = None
+
+    def state(self, now: str) -> KeyState:
+        """Return whether the key may be used at `now`, RFC 3339 UTC."""
+        if self.revoked is not None:
+            return KeyState.REVOKED
+        ends = self.grant.expires_at
+        return KeyState.EXPIRED if ends is not None and ends <= now else KeyState.VALID
+
+
+class Register:
+    """The keys of a ledger, as last read; `renew` reads what was recorded since."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.keys: dict[str, AccessKey] = {}
+        self.position = 0
+        self.version = 0
+        self._renewing = threading.Lock()
+        self.renew()
+
+    def renew(self) -> None:
+        """Read the grants and revocations since the last time."""
+        with self._renewing:
+            for record in self._ledger.read(RecordFilter(stream=STREAM), after=self.position):
+                self._add(record)
+
+    def _add(self, record: Record) -> None:
+        event = record.event
+        if isinstance(event, AccessGranted):
+            self.keys[event.key_id] = AccessKey(event, record)
+        elif isinstance(event, AccessRevoked) and event.key_id in self.keys:
+            self.keys[event.key_id] = replace(self.keys[event.key_id], revoked=record)
+        self.position, self.version = record.position, record.version
+
+    def named(self, name: str) -> list[AccessKey]:
+        """Return the keys of `name`, in the order in which they were granted."""
+        return [key for key in self.keys.values() if key.grant.name == name]
