@@ -35,9 +35,9 @@ def denial(job: Job, denied: RenderDenied) -> Refusal:
     message = in_api_terms(f"{_sentence(why(denied)[0])}{remedy}")
     document, headers = trace.model_dump(mode="json"), job_headers(job, denied)
     if trace.detail_code == BUDGET:
-        return over_budget(message, trace=document, headers=headers)
+        return over_budget(message).about(headers, document)
     status = 403 if trace.detail_code in FORBIDDEN else 400
-    return Refusal(status, trace.detail_code, message, param=_param(trace), trace=document, headers=headers)
+    return Refusal(status, trace.detail_code, message, param=_param(trace)).about(headers, document)
 
 
 def _sentence(text: str) -> str:

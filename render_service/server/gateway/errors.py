@@ -5,14 +5,15 @@ The SDKs resend after 408, 409, 429 and 5xx, up to twice. A refusal that another
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 from starlette.responses import JSONResponse
 
 from decision.errors import DecisionError
 from ledger.errors import AmbiguousJob, BudgetExceeded, JobNotFound, LedgerError
+from ledger.events import ErrorDetail
 from render_service.rules.budgets import PolicyReplaced
 from render_service.runtime.errors import (
     BadInput,
@@ -21,7 +22,6 @@ from render_service.runtime.errors import (
     NotReady,
     ProfileRetired,
     RequestKeyTaken,
-    ServiceError,
     WrongServer,
 )
 from render_service.runtime.telemetry import Log
@@ -34,6 +34,7 @@ from sora_adapter.errors import (
     SettingsUnusable,
     loggable,
 )
+from sora_adapter.messages import needs_a_person
 from sora_adapter.serving.errors import ApiError
 
 RETRY_S = 5
@@ -44,10 +45,7 @@ _SERVER = "server_error"
 
 
 class Refusal(ApiError):
-    """A refusal, with the trace of its decision beside the error if a decision was made.
-
-    `headers` are added to those of the answer, such as the job that records a denial.
-    """
+    """A refusal, and whether the SDKs may send the request again."""
 
     def __init__(
         self,
@@ -58,25 +56,30 @@ class Refusal(ApiError):
         param: str | None = None,
         type: str = _INVALID,  # noqa: A002  # the name in the envelope
         retry_after_s: int | None = None,
-        trace: Mapping[str, Any] | None = None,
         should_retry: bool = False,
-        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             message, code=code, param=param, status=status, kind=type, retry_after_s=retry_after_s
         )
-        self.trace, self.should_retry, self._more = trace, should_retry, headers
+        self._should_retry = should_retry
+        self._trace: Mapping[str, Any] | None = None
+        self._more: Mapping[str, str] = {}
+
+    def about(self, headers: Mapping[str, str], trace: Mapping[str, Any] | None = None) -> Self:
+        """Add the headers of the job that records this refusal, and the trace of its denial."""
+        self._more, self._trace = headers, trace
+        return self
 
     @property
     def envelope(self) -> dict[str, Any]:
-        """The body of the answer."""
-        return super().envelope | ({"denial_trace": self.trace} if self.trace else {})
+        """The body of the answer: the error, and beside it the trace of a denial."""
+        return super().envelope | ({"denial_trace": self._trace} if self._trace else {})
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the refusal."""
-        again = {"x-should-retry": "true" if self.should_retry else "false"}
-        return super().headers | again | dict(self._more or {})
+        again = {"x-should-retry": "true" if self._should_retry else "false"}
+        return super().headers | again | dict(self._more)
 
 
 def refused(error: Exception, log: Log) -> JSONResponse:
@@ -89,37 +92,23 @@ def refused(error: Exception, log: Log) -> JSONResponse:
 
 def refusal_of(error: Exception) -> Refusal:
     """Return the refusal that `error` stands for; an unexpected one is a 500 that repeats nothing of it."""
-    match error:
-        case Refusal():
-            return error
-        case ApiError():
-            return Refusal(error.status, error.code, error.message, param=error.param, type=error.kind)
-        case BudgetExceeded() | BudgetGone():
-            return over_budget(str(error))
-        case DecisionError():
-            return bad_value(str(error))
-        case JobNotFound() | AmbiguousJob():
-            return Refusal(404, "video_not_found", "No video with this id.", param="video_id")
-        case ServiceError() if not isinstance(error, LedgerError):
-            return _of_service(error)
-        case AdapterError():
-            return _of_server(error)
-        case LedgerError() | TimeoutError():
-            return ledger_unusable()
-        case _:
-            message = "The gateway failed on this request; its log says why."
-            return Refusal(500, "internal_error", message, type=_SERVER)
+    if isinstance(error, Refusal):
+        return error
+    for kinds, refusal in _REFUSALS:
+        if isinstance(error, kinds):
+            return refusal(error)
+    message = "The gateway failed on this request; its log says why."
+    return Refusal(500, "internal_error", message, type=_SERVER)
 
 
-def bad_value(message: str) -> Refusal:
-    """Return the refusal of a value outside the vocabulary; the message of the parser names it first."""
-    message = in_api_terms(message)
-    return Refusal(400, "invalid_value", message, param=_param_in(message))
+def no_such_video(param: str = "video_id") -> Refusal:
+    """Return the refusal for a video that does not exist, or that the caller may not see."""
+    return Refusal(404, "video_not_found", "No video with this id.", param=param)
 
 
-def over_budget(message: str, **more: Any) -> Refusal:
+def over_budget(message: str) -> Refusal:
     """Return the refusal for lack of money, as OpenAI's own quota answers; it must not be sent again."""
-    return Refusal(429, "insufficient_quota", message, type="insufficient_quota", **more)
+    return Refusal(429, "insufficient_quota", message, type="insufficient_quota")
 
 
 def ledger_unusable() -> Refusal:
@@ -128,81 +117,54 @@ def ledger_unusable() -> Refusal:
     return Refusal(503, "ledger_unavailable", message, type=_SERVER, retry_after_s=RETRY_S, should_retry=True)
 
 
-def _of_service(error: ServiceError) -> Refusal:
-    message = in_api_terms(str(error))
-    match error:
-        case RequestKeyTaken():
-            return Refusal(409, "idempotency_key_reused", message, param="Idempotency-Key")
-        case WrongServer():
-            return Refusal(409, "wrong_server", "This video is on a server that is not in use here now.")
-        case KeyMissing() | ProfileRetired():
-            message = "This gateway has no usable server behind it; its operator has to set one."
-            return Refusal(503, "server_not_configured", message, type=_SERVER)
-        case BadInput():
-            return Refusal(400, "invalid_value", message, param=_param_in(message))
-        case PolicyReplaced():
-            again = "The policy was replaced during this decision; nothing was sent: try again."
-            return Refusal(503, "policy_replaced", again, type=_SERVER, retry_after_s=1, should_retry=True)
-        case NotReady():
-            return Refusal(409, "video_not_ready", message)
-        case _:
-            return Refusal(500, "internal_error", message, type=_SERVER)
+def _not_configured(_: Exception) -> Refusal:
+    message = "This gateway has no usable server behind it; its operator has to set one."
+    return Refusal(503, "server_not_configured", message, type=_SERVER)
 
 
-def _of_server(error: AdapterError) -> Refusal:
-    """Return what the server behind the gateway refused, with its status; or that it cannot be reached."""
-    match error:
-        case AnswerError() if error.detail is not None and error.detail.http_status is not None:
-            detail = error.detail
-            text = detail.message.text if detail.message else None
-            status = detail.http_status or HTTPStatus.BAD_GATEWAY
-            return from_server(
-                status, detail.code, text, detail.param, detail.type, retry_after_ms=error.retry_after_ms
-            )
-        case ServerTrouble():
-            message = "The server behind this gateway gave no answer; nothing was created. Try again later."
-            return Refusal(502, "server_unreachable", message, type=_SERVER, should_retry=True)
-        case OperationUnsupported() | ReferenceUnreadable():
-            return Refusal(400, "operation_not_offered", in_api_terms(str(error)))
-        case SettingsUnusable():
-            message = "This gateway has no usable server behind it; its operator has to set one."
-            return Refusal(503, "server_not_configured", message, type=_SERVER)
-        case _:
-            message = "The server behind this gateway gave an answer that cannot be used."
-            return Refusal(502, "server_unreadable", message, type=_SERVER)
+def _replaced(_: Exception) -> Refusal:
+    message = "The policy was replaced during this decision; nothing was sent: try again."
+    return Refusal(503, "policy_replaced", message, type=_SERVER, retry_after_s=1, should_retry=True)
 
 
-def from_server(
-    status: int,
-    code: str | None,
-    message: str | None,
-    param: str | None,
-    kind: str | None,
-    *,
-    retry_after_ms: int | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Refusal:
+def _unreachable(_: Exception) -> Refusal:
+    message = "The server behind this gateway gave no answer; nothing was created. Try again later."
+    return Refusal(502, "server_unreachable", message, type=_SERVER, should_retry=True)
+
+
+def _of_server(error: Exception) -> Refusal:
+    """Return what the server behind the gateway refused, with its status."""
+    detail = error.detail if isinstance(error, AnswerError) else None
+    if isinstance(error, AnswerError) and detail is not None and detail.http_status is not None:
+        return from_server(detail, error.retry_after_ms)
+    if isinstance(error, ServerTrouble):
+        return _unreachable(error)
+    message = "The server behind this gateway gave an answer that cannot be used."
+    return Refusal(502, "server_unreadable", message, type=_SERVER)
+
+
+def from_server(detail: ErrorDetail, retry_after_ms: int | None = None) -> Refusal:
     """Return a refusal of the server behind the gateway as its own client would see it.
 
-    Its refusal of the gateway's key is not about the client's key, so that is a 502.
+    If it refuses the gateway's key, that is not about the client's key, so it is a 502.
     """
-    text = message or "The server behind this gateway refused the request."
+    status = detail.http_status or HTTPStatus.BAD_GATEWAY
+    said = detail.message.text if detail.message else None
+    text = said or "The server behind this gateway refused the request."
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         text = f"The server behind this gateway refused the gateway's own key or account: {text}"
-        return Refusal(502, code or "server_refused_gateway", text, type=_SERVER, headers=headers)
-    busy = status == HTTPStatus.TOO_MANY_REQUESTS and code not in {"insufficient_quota"}
-    wait_s = None if retry_after_ms is None else -(-retry_after_ms // 1000)
+        return Refusal(502, detail.code or "server_refused_gateway", text, type=_SERVER)
     if status < HTTPStatus.BAD_REQUEST:  # a redirect is for the gateway's operator
         status = HTTPStatus.BAD_GATEWAY
+    default = _INVALID if status < HTTPStatus.INTERNAL_SERVER_ERROR else _SERVER
     return Refusal(
         int(status),
-        code,
+        detail.code,
         text,
-        param=param,
-        type=kind or (_INVALID if status < HTTPStatus.INTERNAL_SERVER_ERROR else _SERVER),
-        retry_after_s=wait_s,
-        should_retry=busy,
-        headers=headers,
+        param=detail.param,
+        type=detail.type or default,
+        retry_after_s=None if retry_after_ms is None else -(-retry_after_ms // 1000),
+        should_retry=status == HTTPStatus.TOO_MANY_REQUESTS and not needs_a_person(detail),
     )
 
 
@@ -251,3 +213,37 @@ _PARAMS = {
 def _param_in(message: str) -> str | None:
     """Return the field that a message is about: its first word, by the convention of the parsers."""
     return _PARAMS.get(message.partition(" ")[0].rstrip(":,"))
+
+
+def _in_words(status: int, code: str, param: str | None = None) -> Callable[[Exception], Refusal]:
+    """Return how to refuse with an error's own message, in which its first word is the field if any."""
+
+    def refusal(error: Exception) -> Refusal:
+        message = in_api_terms(str(error))
+        return Refusal(status, code, message, param=param or _param_in(message))
+
+    return refusal
+
+
+def _envelope_of(error: Exception) -> Refusal:
+    assert isinstance(error, ApiError)
+    return Refusal(error.status, error.code, error.message, param=error.param, type=error.kind)
+
+
+_REFUSALS: tuple[
+    tuple[type[Exception] | tuple[type[Exception], ...], Callable[[Exception], Refusal]], ...
+] = (
+    (ApiError, _envelope_of),
+    ((BudgetExceeded, BudgetGone), lambda error: over_budget(str(error))),
+    (RequestKeyTaken, _in_words(409, "idempotency_key_reused", "Idempotency-Key")),
+    (WrongServer, _in_words(409, "wrong_server", "video_id")),
+    ((KeyMissing, ProfileRetired, SettingsUnusable), _not_configured),
+    ((DecisionError, BadInput), _in_words(400, "invalid_value")),
+    (PolicyReplaced, _replaced),
+    (NotReady, _in_words(409, "video_not_ready", "video_id")),
+    ((JobNotFound, AmbiguousJob), lambda _: no_such_video()),
+    ((OperationUnsupported, ReferenceUnreadable), _in_words(400, "operation_not_offered")),
+    (AdapterError, _of_server),
+    ((LedgerError, TimeoutError), lambda _: ledger_unusable()),
+)
+"""How each error is answered: the first entry that matches counts, so narrower classes come first."""
