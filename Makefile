@@ -43,8 +43,9 @@ mutants: .venv/ready    ## which changes of the product no test notices; most of
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/mutation/requirements.lock
 	$(BIN)/python tests/mutation/run.py
 
-commands: .venv/ready   ## the tables of docs/commands.md, from the commands
+commands: .venv/ready   ## the tables of docs/commands.md and of the agent skill, from the commands and the catalog
 	$(BIN)/python tools/commands.py
+	$(BIN)/python tools/skill.py
 
 picture: .venv/ready    ## docs/picture.svg, from what the commands of README.md print
 	$(BIN)/python tools/picture.py

@@ -29,6 +29,7 @@ SECTIONS = {
         "doctor": "Check the setup and suggest fixes.",
         "templates": "Show prompt templates.",
         "completion": "Print a shell completion script.",
+        "skill": "Install the skill for AI agents.",
     },
     "More ways to render": {
         "create-batch": "Request every render of a JSONL file.",

@@ -61,12 +61,12 @@ def rows_of(group: click.Group, context: click.Context, name: str, text: str) ->
         yield " ".join([inner.command_path, *arguments]), text
 
 
-def tables() -> str:
-    """Return one table per section of ``sora-ledger --help``."""
+def tables(mark: str = "##") -> str:
+    """Return one table per section of ``sora-ledger --help``, each under a heading with `mark`."""
     context = click.Context(cli, info_name="")
     parts = []
     for heading, commands in sections_of(cli, context).items():
-        lines = [f"## {heading}\n", "| command | what it does |", "|---|---|"]
+        lines = [f"{mark} {heading}\n", "| command | what it does |", "|---|---|"]
         for name, text in commands:
             for words, does in rows_of(cli, context, name, text):
                 shown = words.strip().replace("|", "\\|")

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import click
+import pytest
 
 from cli.main import cli
-from tools import commands, picture
+from tools import commands, picture, skill
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +28,12 @@ def names_of(group: click.Group) -> set[str]:
 def test_the_tables_of_commands_are_up_to_date() -> None:
     page = commands.PAGE.read_text(encoding="utf-8")
     assert page == commands.updated(page), "docs/commands.md is stale: run make commands"
+
+
+@pytest.mark.parametrize("page", skill.pages(), ids=lambda page: page.name)
+def test_the_generated_parts_of_the_skill_are_up_to_date(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == skill.updated(text), f"{page.name} is stale: run make commands"
 
 
 def test_the_tables_list_every_command_and_subcommand() -> None:
