@@ -41,14 +41,14 @@ class Running:
     """A command that was started; use as a context manager, or `wait` for it."""
 
     def __init__(self, connection: socket.socket, answers: IO[str]) -> None:
-        self._connection = connection
+        self.connection = connection
         self._answers = answers
         self.pid = int(answers.readline())
 
     def wait(self, patience_s: float | None = None) -> int:
         """Return the exit code once the command has ended; SIGTERM after `patience_s` seconds ends it."""
-        with self._connection, self._answers:
-            if patience_s is not None and not select.select([self._connection], [], [], patience_s)[0]:
+        with self.connection, self._answers:
+            if patience_s is not None and not select.select([self.connection], [], [], patience_s)[0]:
                 os.kill(self.pid, signal.SIGTERM)
             return int(self._answers.readline())
 

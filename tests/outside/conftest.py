@@ -3,10 +3,15 @@
 import json
 import os
 import pty
+import select
+import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +27,7 @@ description = "A server of the tests' own."
 list_proves_absence = true
 """
 KEY = "sk-outside-0123456789"
+START_S = 30
 
 
 @dataclass(frozen=True)
@@ -175,3 +181,72 @@ def person(tmp_path: Path, forks: Any) -> Person:
             "XDG_DATA_HOME": str(tmp_path / "data"),
         },
     )
+
+
+@dataclass
+class Gateway:
+    """``serve`` on a port that stays the same, so that it can be killed and started again."""
+
+    person: Person
+    port: int
+    options: tuple[str, ...] = ()
+    running: Any = None
+
+    @property
+    def base_url(self) -> str:
+        """The value of OPENAI_BASE_URL for a client."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def errors(self) -> str:
+        """What it printed to stderr."""
+        return (self.person.folder / f"serve-{self.port}.err").read_text()
+
+    def start(self) -> "Gateway":
+        """Start it; returns once it accepts connections."""
+        folder = self.person.folder
+        with (
+            (folder / f"serve-{self.port}.out").open("ab") as out,
+            (folder / f"serve-{self.port}.err").open("ab") as err,
+        ):
+            command = ("serve", "--port", str(self.port), *self.options)
+            self.running = self.person.forks.start([command], folder, self.person.environment, out, err)
+        until = time.monotonic() + START_S
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return self
+            has_ended = select.select([self.running.connection], [], [], 0.01)[0]
+            assert not has_ended, self.errors
+            assert time.monotonic() < until, self.errors
+
+    def end(self, number: int = signal.SIGKILL) -> int:
+        """End it by a signal; return its exit code."""
+        with suppress(ProcessLookupError):
+            os.kill(self.running.pid, number)
+        code, self.running = int(self.running.wait()), None
+        return code
+
+    def grant(self, name: str, *roles: str, **more: str) -> str:
+        """Return a new access key of `name`."""
+        options = [f"--{option.replace('_', '-')}={value}" for option, value in more.items()]
+        ended = self.person("access", "grant", name, *(f"--role={role}" for role in roles), *options)
+        assert ended.code == 0, ended.err
+        return str(ended.document["key"])
+
+
+@pytest.fixture
+def gateway(person: Person) -> Iterator[Callable[..., Gateway]]:
+    """Start gateways on the ledger of `person`, in front of a server; the words are options of ``serve``."""
+    running: list[Gateway] = []
+
+    def start(server: Outside, *options: str, **variables: str) -> Gateway:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+        running.append(Gateway(person.at(server).with_(**variables), port, options))
+        return running[-1].start()
+
+    yield start
+    for each in running:
+        if each.running is not None:
+            each.end()
