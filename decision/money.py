@@ -1,7 +1,21 @@
-"""Amounts of money for people."""
+"""Amounts of money, as people write and read them."""
+
+from decimal import Decimal, InvalidOperation
 
 MICROS_PER_USD = 1_000_000
+LARGEST = 2**53
+"""Amounts are below this, which is what a record holds exactly."""
 _CENTS = 2
+
+
+def micros_of(text: str) -> int | None:
+    """Return dollars as people write them in micro-dollars, exactly; None if it is no amount from 0."""
+    try:
+        micros = Decimal(text.removeprefix("$")) * MICROS_PER_USD
+    except InvalidOperation:
+        return None
+    is_amount = micros.is_finite() and 0 <= micros < LARGEST and micros == micros.to_integral_value()
+    return int(micros) if is_amount else None
 
 
 def format_usd(micros: int) -> str:

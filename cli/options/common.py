@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,25 +13,20 @@ import click
 from cli.invocation import Invocation, announce, announce_settings
 from cli.options.command import Renamed
 from cli.text import output
+from decision.money import micros_of
 from decision.rules.purpose import PURPOSES
 from ledger.record import timestamp
 from render_service.assets.folder import irreplaceable
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, begin_trace
 
-MICROS = 1_000_000
-
 
 def read_dollars(option: str, text: str) -> int:
     """Return the dollars given with `option` as integer micro-dollars."""
-    try:
-        amount = Decimal(text.removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal(-1)
-    micros = amount * MICROS if amount.is_finite() else Decimal(-1)
-    if micros < 0 or micros != micros.to_integral_value() or micros >= 2**53:
+    micros = micros_of(text)
+    if micros is None:
         raise click.UsageError(f"{option} {text}: expected dollars from 0, such as 2.50")
-    return int(micros)
+    return micros
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -1,0 +1,214 @@
+"""Read a request of the API into the words of `parse_request`, with the API's own defaults.
+
+What the API has no field for is a field of the body (`extra_body` of an SDK) or a header
+``x-sora-ledger-NAME``: purpose, team, project, max_cost_usd, deadline_minutes, promotes, attested.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from decision.money import micros_of
+from ledger.events import Operation
+from render_service.assets.inputs import NOTHING, Material
+from render_service.server.gateway.uploads import Uploaded, Uploads, read_film, read_frame
+from sora_adapter.serving.bodies import Fields, type_name
+from sora_adapter.serving.errors import ApiError
+from sora_adapter.serving.fields import refuse_unknown, require, text, text_up_to
+
+MODEL, SIZE, SECONDS = "sora-2", "720x1280", "4"
+"""The defaults of the API; those of the command line are others."""
+
+MAX_PROMPT = 32_000
+MAX_NAME = 80
+
+TERMS = ("purpose", "team", "project", "max_cost_usd", "deadline_minutes", "promotes", "attested")
+HEADER = "x-sora-ledger-"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a client asks for: values for `parse_request`, files, who pays, and the name of the source."""
+
+    values: dict[str, object]
+    material: Material = NOTHING
+    source: str | None = None
+    team: str | None = None
+    project: str | None = None
+
+
+def read_create(fields: Fields, headers: Mapping[str, str], uploads: Uploads) -> Ask:
+    """Read ``POST /videos``; raises `ApiError`. Reads files, so it is called in a thread if there are any."""
+    known = ("prompt", "model", "size", "seconds", "input_reference", "characters", "seed", "loop")
+    fields = _given(fields, headers, known)
+    values = _values(Operation.CREATE, fields) | {
+        "model": text(fields, "model") if "model" in fields else MODEL,
+        "size": text(fields, "size") if "size" in fields else SIZE,
+        "seconds": _number(fields, "seconds") if "seconds" in fields else SECONDS,
+        "character_ids": _character_ids(fields),
+        "options": {name: _READ_OPTION[name](fields, name) for name in _READ_OPTION if name in fields},
+    }
+    reference, material = _reference(fields.get("input_reference"), uploads)
+    return _ask(fields, values | reference, material)
+
+
+def read_remix(fields: Fields, headers: Mapping[str, str], source: str) -> Ask:
+    """Read ``POST /videos/{id}/remix``."""
+    fields = _given(fields, headers, ("prompt",))
+    return _ask(fields, _values(Operation.REMIX, fields), source=source)
+
+
+def read_edit(fields: Fields, headers: Mapping[str, str]) -> Ask:
+    """Read ``POST /videos/edits``, of a video of this ledger or of an uploaded one."""
+    fields = _given(fields, headers, ("prompt", "video", "model"))
+    require(fields, "video")
+    values = _values(Operation.EDIT, fields)
+    if not isinstance(fields["video"], Uploaded):
+        wished = {"model": text(fields, "model")} if "model" in fields else {}
+        return _ask(fields, values | wished, source=_id_of(fields["video"], "video"))
+    model = text(fields, "model") if "model" in fields else MODEL
+    film = read_film(fields["video"])
+    values |= {"model": model, "source_file": film.model_dump()}
+    return _ask(fields, values, Material(video=fields["video"].path))
+
+
+def read_extension(fields: Fields, headers: Mapping[str, str]) -> Ask:
+    """Read ``POST /videos/extensions``; only a video of this ledger can be extended."""
+    fields = _given(fields, headers, ("prompt", "video", "model", "seconds"))
+    require(fields, "video")
+    if isinstance(fields["video"], Uploaded):
+        message = "Extend a video by its id: an uploaded file cannot be extended here."
+        raise ApiError.invalid(message, code="invalid_value", param="video")
+    require(fields, "seconds")
+    values = _values(Operation.EXTEND, fields) | {"seconds": _number(fields, "seconds")}
+    wished = {"model": text(fields, "model")} if "model" in fields else {}
+    return _ask(fields, values | wished, source=_id_of(fields["video"], "video"))
+
+
+def read_character(fields: Fields) -> tuple[str, Uploaded]:
+    """Read ``POST /videos/characters``: the name, and the video."""
+    fields = {name: value for name, value in fields.items() if value is not None}
+    refuse_unknown(fields, ("name", "video"))
+    name = text_up_to(fields, "name", MAX_NAME)
+    require(fields, "video")
+    if not isinstance(fields["video"], Uploaded):
+        raise ApiError.wrong_type("video", "a file", type_name(fields["video"]))
+    return name, fields["video"]
+
+
+def _given(fields: Fields, headers: Mapping[str, str], known: tuple[str, ...]) -> Fields:
+    """Return the fields that have a value, and the terms in headers; a field of both must agree."""
+    refuse_unknown(fields, (*known, *TERMS))
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name in TERMS:
+        value = headers.get(HEADER + name.replace("_", "-"))
+        if value is None:
+            continue
+        if name in given and str(given[name]) != value:
+            message = f"'{name}' is {given[name]} in the body and {value} in a header: send one of them."
+            raise ApiError.invalid(message, code="invalid_value", param=name)
+        given[name] = value
+    return given
+
+
+def _values(operation: Operation, fields: Fields) -> dict[str, object]:
+    """Return what every operation has: the prompt as it is, and the terms."""
+    values: dict[str, object] = {
+        "operation": operation.value,
+        "prompt": text_up_to(fields, "prompt", MAX_PROMPT),
+        "augment": False,
+    }
+    if "purpose" in fields:
+        values["purpose"] = text(fields, "purpose")
+    if "promotes" in fields:
+        values["promotes"] = text(fields, "promotes")
+    if "deadline_minutes" in fields:
+        values["deadline_minutes"] = _number(fields, "deadline_minutes")
+    if "attested" in fields:
+        values["attested"] = _yes_or_no(fields, "attested")
+    if "max_cost_usd" in fields:
+        values["max_cost_usd_micros"] = _dollars(fields)
+    return values
+
+
+def _ask(
+    fields: Fields, values: dict[str, object], material: Material = NOTHING, source: str | None = None
+) -> Ask:
+    team = text(fields, "team") if "team" in fields else None
+    project = text(fields, "project") if "project" in fields else None
+    return Ask(values, material, source, team, project)
+
+
+def _reference(value: Any, uploads: Uploads) -> tuple[dict[str, object], Material]:
+    """Return the first frame as `parse_request` takes it, and its bytes if it is a file or a data URL."""
+    if value is None:
+        return {}, NOTHING
+    if isinstance(value, dict):
+        key, named = _one_reference(value)
+        if key == "file_id":
+            return {"reference_file_id": named}, NOTHING
+        if not named[:5].lower() == "data:":
+            return {"reference_url": named}, NOTHING
+        value = uploads.keep_data_url(named, "input_reference.image_url")
+    if not isinstance(value, Uploaded):
+        raise ApiError.wrong_type("input_reference", "a file or an object", type_name(value))
+    frame = read_frame(value)
+    material = Material(reference=frame.content, original=frame.original)
+    return {"input_reference": frame.image.model_dump()}, material
+
+
+def _one_reference(value: dict[str, Any]) -> tuple[str, str]:
+    refuse_unknown(value, ("image_url", "file_id"), "input_reference.")
+    if len(value) != 1:
+        message = "Provide exactly one of 'image_url' or 'file_id' in 'input_reference'."
+        raise ApiError.invalid(message, code="invalid_value", param="input_reference")
+    (key,) = value
+    return key, text(value, key, "input_reference.")
+
+
+def _character_ids(fields: Fields) -> list[str]:
+    given = fields.get("characters", [])
+    if not isinstance(given, list):
+        raise ApiError.wrong_type("characters", "an array", type_name(given))
+    return [_id_of(one, f"characters[{index}]") for index, one in enumerate(given)]
+
+
+def _id_of(value: Any, param: str) -> str:
+    """Return the id of an object that contains nothing else."""
+    if not isinstance(value, dict):
+        raise ApiError.wrong_type(param, "an object", type_name(value))
+    refuse_unknown(value, ("id",), f"{param}.")
+    if "id" not in value:
+        raise ApiError.missing_parameter(f"{param}.id")
+    return text(value, "id", f"{param}.")
+
+
+def _number(fields: Fields, name: str) -> int | str:
+    """Return a whole number or text; which numbers are offered is decided by `parse_request`."""
+    value = fields[name]
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ApiError.wrong_type(name, "a string", type_name(value))
+    return value
+
+
+def _yes_or_no(fields: Fields, name: str) -> bool:
+    value = fields[name]
+    if isinstance(value, str) and value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise ApiError.wrong_type(name, "a boolean", type_name(value))
+    return value
+
+
+def _dollars(fields: Fields) -> int:
+    value = fields["max_cost_usd"]
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ApiError.wrong_type("max_cost_usd", "a number", type_name(value))
+    micros = micros_of(str(value))
+    if micros is None:
+        message = f"Invalid 'max_cost_usd': expected dollars from 0, such as 2.50, but got {str(value)[:40]}."
+        raise ApiError.invalid(message, code="invalid_value", param="max_cost_usd")
+    return micros
+
+
+_READ_OPTION: Mapping[str, Callable[[Fields, str], object]] = {"seed": _number, "loop": _yes_or_no}
