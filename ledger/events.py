@@ -150,6 +150,20 @@ class AccessRevoked(EventBase):
     reason: Private | None = None
 
 
+class AccessUsed(EventBase):
+    """An access key was used in a way that its other uses have to take into account.
+
+    An SDK sends a request again, with a `retry_count` from 1, if it got no answer: the attempt that creates
+    the job, or finds it created, is recorded under the count of that attempt. The first attempt has 0, and is
+    recorded if the key limits its running jobs.
+    """
+
+    type: ClassVar[str] = "access.used"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    job_id: str
+    retry_count: int
+
+
 class PrivateErased(EventBase):
     """The bodies of these commitments were deleted in the transaction that recorded this event."""
 
@@ -759,6 +773,7 @@ Event = (
     | BudgetSet
     | AccessGranted
     | AccessRevoked
+    | AccessUsed
     | PrivateErased
     | RenderRequested
     | RequestSigned

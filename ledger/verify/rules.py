@@ -55,7 +55,7 @@ OBSERVATION         submission.accepted submission.rejected submission.unknown s
 OBSERVATION         submission.absent status.observed webhook.received webhook.matched asset.stored
 OBSERVATION         submission.spooled
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
-OBSERVATION         external.recorded review.recorded note.recorded
+OBSERVATION         external.recorded review.recorded note.recorded access.used
 STRUCTURE_UPDATE    ledger.created policy.activated budget.set decision.overridden private.erased
 STRUCTURE_UPDATE    access.granted access.revoked
 SESSION_COMPLETION  render.closed change.closed

@@ -150,13 +150,16 @@ class Session:
         drafts: Sequence[Draft],
         *,
         under: Rules | None = None,
+        also: Sequence[Batch] = (),
     ) -> list[Record]:
         """Record `drafts` in one stream; durable on return. `StaleFence` if its lease was lost.
+
+        `also` are conditions and records of other streams in the same transaction, returned after `drafts`.
 
         `under` marks a decision or an answer made under these rules: the rules are stored with it, and
         `WrongExpectedVersion` means that others are in force.
         """
-        batches = [Batch(stream, expected_version, drafts), *([under.unchanged] if under else [])]
+        batches = [Batch(stream, expected_version, drafts), *also, *([under.unchanged] if under else [])]
         documents = under.documents if under else []
         if fence := self.fences.get(stream):
             return await self.append_together(batches, documents=documents, fence=fence)
@@ -178,12 +181,15 @@ class Session:
             self.log.info(record.type, job_id=record.stream, position=record.position, version=record.version)
         return records
 
-    async def advance(self, job: Job, drafts: Sequence[Draft], *, under: Rules | None = None) -> Job:
+    async def advance(
+        self, job: Job, drafts: Sequence[Draft], *, under: Rules | None = None, also: Sequence[Batch] = ()
+    ) -> Job:
         """Record `drafts` in the stream of `job` and return the job after them, without reading it again.
 
-        `under` is passed to `append`.
+        `under` and `also` are passed to `append`.
         """
-        return after(job, await self.append(job.job_id, job.version, drafts, under=under))
+        records = await self.append(job.job_id, job.version, drafts, under=under, also=also)
+        return after(job, records[: len(drafts)])
 
     async def job(self, name: str) -> Job:
         """Return a job by id, video id or prefix."""

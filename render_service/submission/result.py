@@ -1,5 +1,6 @@
 """The result of a request, and what to tell a person about it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from decision.engine.explain import what_now, why
 from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.job import Job
 from ledger.log.ledger import Ledger
+from ledger.store.interface import Batch
 from render_service.approvals.approvers import takes_signature, who_may_answer
 from render_service.rules.overrides import Override
 from render_service.rules.policies import Rules, active_rules
@@ -19,11 +21,25 @@ from sora_adapter.profiles import profile
 
 
 @dataclass(frozen=True)
+class Opening:
+    """What is appended with a new request, all or nothing, and a function that is called afterwards.
+
+    `batches` returns conditions and records of other streams for the id of the new job. If they are refused,
+    nothing is recorded, and `WrongExpectedVersion` or `EventIdConflict` is raised. `opened` gets the job as
+    it was first recorded, before anything is sent.
+    """
+
+    batches: Callable[[str], Sequence[Batch]] = lambda _: ()
+    opened: Callable[[Job], None] = lambda _: None
+
+
+@dataclass(frozen=True)
 class Placed:
     """A placed request: the job, the request, and the ruling.
 
     `under` are the rules of the ruling, None if it was read from the ledger. `override` is the applied
-    override; `override_refused` says why a requested one was not applied.
+    override; `override_refused` says why a requested one was not applied. `opening` is what is appended with
+    a request that is not recorded yet.
     """
 
     job: Job
@@ -34,6 +50,7 @@ class Placed:
     under: Rules | None = None
     override: Override | None = None
     override_refused: str | None = None
+    opening: Opening = Opening()
 
     @property
     def allowed(self) -> RenderDecided:

@@ -7,7 +7,7 @@ time unless the last attempt is known to have created nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from decision.engine.approval import consider
@@ -44,7 +44,7 @@ from render_service.submission.intent import intended, requested
 from render_service.submission.outcomes import record_outcome
 from render_service.submission.recorded_call import Files, call_of
 from render_service.submission.request_keys import answered_repeat, find_repeated
-from render_service.submission.result import Placed
+from render_service.submission.result import Opening, Placed
 from render_service.submission.retry import Patience, may_send
 from sora_adapter.errors import AdapterError
 from sora_adapter.messages import Submission
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
 T = TypeVar("T")
+
+NOTHING_ELSE = Opening()
 
 QUEUED_BY_MS = 30_000
 """Time by which a request left to a worker is recorded, if at all."""
@@ -92,13 +94,14 @@ async def place(
     *,
     queue: bool = False,
     override: Override | None = None,
+    opening: Opening = NOTHING_ELSE,
 ) -> Placed:
     """Decide on `request`, record it, and submit it if it is allowed; `material` are its files.
 
     If the policy requires approval, it is held. With `queue`, an allowed request is left to `resume` or a
     worker. A denial is overridden as `override` says; if the policy does not permit that, the denial is
     recorded and `Placed.override_refused` says why. `BadRequest`, without any record, if there is no denial
-    to override.
+    to override. What `opening` adds is recorded with a new request.
 
     An idempotency key that was used before returns its job, or raises `RequestKeyTaken` if that was a
     different request; if the first caller is still waiting for the server, this one waits too, for some
@@ -109,7 +112,8 @@ async def place(
     if repeated is None:
         event = await asyncio.to_thread(requested, session.assets, request, material, session.settings)
         try:
-            return await _place_new(session, request, event, material, patience, queue, override)
+            new = _New(session, request, event, override, opening)
+            return await new.recorded(queue=True) if queue else await new.submitted(material, patience)
         except EventIdConflict:  # another process used the key in between
             repeated = await find_repeated(session, request)
             if repeated is None:
@@ -120,28 +124,52 @@ async def place(
     return await submit(session, repeated, patience, material)
 
 
-async def _place_new(
-    session: Session,
-    request: RenderRequest,
-    event: RenderRequested,
-    material: Material,
-    patience: Patience,
-    queue: bool,  # noqa: FBT001
-    override: Override | None,
+async def record(
+    session: Session, request: RenderRequest, material: Material = NOTHING, opening: Opening = NOTHING_ELSE
 ) -> Placed:
-    """Decide and record, and submit if allowed; decide again if another render took the money in between.
+    """Decide on `request` and record it; an allowed one is neither sent nor queued: see `submit`."""
+    event = await asyncio.to_thread(requested, session.assets, request, material, session.settings)
+    return await _New(session, request, event, None, opening).recorded(queue=False)
 
-    The same applies if another policy is in force at the append, which comes before anything is sent.
+
+@dataclass(frozen=True)
+class _New:
+    """A request without a record so far.
+
+    It is decided again if another render took the money in between, or if another policy is in force at the
+    append, which comes before anything is sent.
     """
-    races = Races(session.log)
-    while True:
-        try:
-            placed = await asyncio.to_thread(decide, session, request, event, override)
-            if queue or not isinstance(placed.ruling, RenderDecided):
-                return await _recorded(session, placed)
-            return await submit(session, placed, patience, material)
-        except (BudgetExceeded, PolicyReplaced) as race:
-            races.lost(race)
+
+    session: Session
+    request: RenderRequest
+    event: RenderRequested
+    override: Override | None
+    opening: Opening
+
+    async def submitted(self, material: Material, patience: Patience) -> Placed:
+        """Decide and record, and submit if that is allowed."""
+
+        async def proceed(placed: Placed) -> Placed:
+            if isinstance(placed.ruling, RenderDecided):
+                return await submit(self.session, placed, patience, material)
+            return await _recorded(self.session, placed, queue=False)
+
+        return await self._decided(proceed)
+
+    async def recorded(self, *, queue: bool) -> Placed:
+        """Decide and record; with `queue`, an allowed request is left to a worker."""
+        return await self._decided(lambda placed: _recorded(self.session, placed, queue=queue))
+
+    async def _decided(self, proceed: Callable[[Placed], Awaitable[Placed]]) -> Placed:
+        races = Races(self.session.log)
+        while True:
+            try:
+                placed = await asyncio.to_thread(
+                    decide, self.session, self.request, self.event, self.override
+                )
+                return await proceed(replace(placed, opening=self.opening))
+            except (BudgetExceeded, PolicyReplaced) as race:
+                races.lost(race)
 
 
 def _overridden(placed: Placed, under: Rules, wish: Override | None) -> Placed:
@@ -210,19 +238,30 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
     return drafts
 
 
-async def _recorded(session: Session, placed: Placed) -> Placed:
-    """Record a request that is not submitted now: denied, held, or queued, and so made due for a worker."""
-    queue, job_id = session.ledger.store.queue, placed.job.job_id
-    queued = isinstance(placed.ruling, RenderDecided)
+async def _recorded(session: Session, placed: Placed, *, queue: bool) -> Placed:
+    """Record a request that is not submitted now; with `queue`, an allowed one is made due for a worker."""
+    work, job_id = session.ledger.store.queue, placed.job.job_id
+    queued = queue and isinstance(placed.ruling, RenderDecided)
     if queued:  # first: a crash before the append leaves a due id without a job, which a worker drops
-        await asyncio.to_thread(queue.schedule, job_id, QUEUED_BY_MS)
-    assert placed.under is not None  # it was decided just now
-    with replaced_if_refused(session.in_force, placed.under):
-        job = await session.advance(placed.job, opening(session, placed), under=placed.under)
+        await asyncio.to_thread(work.schedule, job_id, QUEUED_BY_MS)
+    job = await _opened(session, placed, opening(session, placed))
     if queued:
         # A crash here leaves the job due a little later, and a worker submits it then.
-        await asyncio.to_thread(queue.wake, [job_id])
+        await asyncio.to_thread(work.wake, [job_id])
     return replace(placed, job=job)
+
+
+async def _opened(session: Session, placed: Placed, drafts: Sequence[Draft]) -> Job:
+    """Record the first events of a job with what is appended beside them.
+
+    `PolicyReplaced` if rules other than those of the decision are in force.
+    """
+    assert placed.under is not None  # it was decided just now
+    also = placed.opening.batches(placed.job.job_id)
+    with replaced_if_refused(session.in_force, placed.under):
+        job = await session.advance(placed.job, drafts, under=placed.under, also=also)
+    placed.opening.opened(job)
+    return job
 
 
 async def submit(
@@ -310,17 +349,11 @@ def _check_approvals(session: Session, job: Job) -> None:
 
 
 async def _recording(session: Session, placed: Placed, job: Job, intent: SubmissionIntended) -> Job:
-    """Record the intent, and before the first one the request and the decision it follows from.
-
-    `PolicyReplaced` if rules other than those of the decision are in force.
-    """
+    """Record the intent, and before the first one the request and the decision it follows from."""
     if job.version != NEW:
         return await _intended_again(session, job, intent)
-    assert placed.under is not None  # it was decided just now
     opened = opening(session, placed)
-    drafts = [*opened, session.draft(intent, causation_id=opened[-1].event_id)]
-    with replaced_if_refused(session.in_force, placed.under):
-        return await session.advance(job, drafts, under=placed.under)
+    return await _opened(session, placed, [*opened, session.draft(intent, causation_id=opened[-1].event_id)])
 
 
 async def _intended_again(session: Session, job: Job, intent: SubmissionIntended) -> Job:

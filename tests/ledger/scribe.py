@@ -155,6 +155,7 @@ def samples() -> list[Any]:
             running_jobs=4,
         ),
         e.AccessRevoked(key_id="0a1b2c3d", reason=Private.seal("reason", "lost laptop")),
+        e.AccessUsed(job_id="job_018f0000000070008000000000000001", retry_count=1),
         e.PrivateErased(commitments=(SHA,), reason_code="subject_request"),
         requested(),
         decided(),

@@ -21,7 +21,7 @@ KINDS = {
     "submission.absent submission.spooled status.observed webhook.received webhook.matched "
     "asset.stored asset.lost "
     "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
-    "note.recorded",
+    "note.recorded access.used",
     "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased "
     "access.granted access.revoked",
     "SESSION_COMPLETION": "render.closed change.closed",

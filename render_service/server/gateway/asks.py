@@ -147,7 +147,7 @@ def _reference(value: Any, uploads: Uploads) -> tuple[dict[str, object], Materia
         key, named = _one_reference(value)
         if key == "file_id":
             return {"reference_file_id": named}, NOTHING
-        if not named[:5].lower() == "data:":
+        if named[:5].lower() != "data:":
             return {"reference_url": named}, NOTHING
         value = uploads.keep_data_url(named, "input_reference.image_url")
     if not isinstance(value, Uploaded):
