@@ -83,7 +83,7 @@ SECTIONS = {
         "erase": "Erase private text; the record stays provable.",
     },
     "Integration": {
-        "serve": "Receive webhooks; serve health checks and metrics.",
+        "serve": "Serve the Videos API, work the queue, receive webhooks.",
         "webhook": "Manage the server's webhook endpoints.",
         "record": "Record a fact from another system.",
         "attach": "Attach an output to a workflow.",

@@ -19,6 +19,7 @@ _NAMES: dict[Wanted, str] = {
     "delete": "deletions",
     "content": "downloads",
     "webhooks": "webhook endpoints",
+    "moderations": "moderations",
     "url": "an input reference by URL",
     "file_id": "an input reference by file id",
     "seed": "a seed",

@@ -38,6 +38,7 @@ Ability = Literal[
     "delete",
     "content",
     "webhooks",
+    "moderations",
 ]
 ExtraField = Literal["seed", "loop", "negative_prompt", "fps", "input_references"]
 ReferenceForm = Literal["url", "file_id"]

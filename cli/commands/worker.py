@@ -7,10 +7,10 @@ import click
 
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.options.working import read_worker_options, worker_options
 from cli.text.tables import columns
 from ledger.record import Authority
-from render_service.recovery.attempts import GRACE_S
-from render_service.worker.options import MOST_AT_ONCE, WorkerOptions, read_limits
+from render_service.worker.options import WorkerOptions
 from render_service.worker.worker import Worker, queue_document, stop_signals
 
 if TYPE_CHECKING:
@@ -21,59 +21,11 @@ if TYPE_CHECKING:
 
 
 @click.command("worker", short_help="Submit, observe and store jobs as they become due.")
-@click.option(
-    "--at-once",
-    metavar="N",
-    type=click.IntRange(1, MOST_AT_ONCE),
-    default=100,
-    show_default=True,
-    help="Jobs at the same time.",
-)
-@click.option(
-    "--interval",
-    "interval_s",
-    metavar="SECONDS",
-    type=click.FloatRange(0.1, 3_600),
-    default=10.0,
-    show_default=True,
-    help="Polling interval for a running render.",
-)
-@click.option(
-    "--lease",
-    "lease_s",
-    metavar="SECONDS",
-    type=click.FloatRange(1, 3_600),
-    default=60.0,
-    show_default=True,
-    help="Time after which other workers take over the jobs of a stalled one.",
-)
-@click.option(
-    "--grace",
-    "grace_s",
-    metavar="SECONDS",
-    type=click.FloatRange(0, 86_400),
-    default=GRACE_S,
-    show_default=True,
-    help="Age at which an interrupted attempt is reconciled.",
-)
-@click.option(
-    "--per-minute",
-    metavar="MODEL=N",
-    multiple=True,
-    help="Requests per minute for a model, all workers together; set the same on each.",
-)
-@click.option(
-    "--running",
-    metavar="MODEL=N",
-    multiple=True,
-    help="Running jobs of a model, all workers together; set the same on each.",
-)
+@worker_options
 @click.option("--drain", is_flag=True, help="Exit when no job is due, waiting or leased.")
 @common.calling
 @common.invocation
-def worker_command(
-    inv: Invocation, *, per_minute: tuple[str, ...], running: tuple[str, ...], **rest: Any
-) -> None:
+def worker_command(inv: Invocation, **options: Any) -> None:
     """Work on due jobs: submit queued ones, observe running ones, store videos, find lost submissions.
 
     Any number of workers share one ledger; on PostgreSQL they may run on several machines. `create --queue`
@@ -86,9 +38,7 @@ def worker_command(
       sora-ledger worker --per-minute sora-2-pro=25 --running sora-2-pro=5
       sora-ledger worker --drain
     """
-    terms = WorkerOptions(
-        per_minute=read_limits("--per-minute", per_minute), running=read_limits("--running", running), **rest
-    )
+    terms = read_worker_options(**options)
     worked: Worked = inv.session(lambda session: _work(session, terms), authority=Authority.SYSTEM)
     inv.emit(
         vars(worked),

@@ -137,7 +137,7 @@ class Ledger:
         return matches[0]
 
     def jobs(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> list[Job]:
-        """Return jobs, newest first."""
+        """Return jobs, newest first unless the filter is `oldest_first`."""
         return self.store.jobs(where, limit)
 
     def each_job(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> Iterator[Job]:

@@ -185,6 +185,10 @@ class JobFilter:
     id_prefix: str | None = None
     before: str | None = None
     """Only jobs with an id before this one, to read a long list in parts."""
+    after: str | None = None
+    """Only jobs with an id after this one."""
+    oldest_first: bool = False
+    """List in the order of the ids; without it, newest first."""
     statuses: tuple[Status, ...] | None = None
     model: str | None = None
     purpose: str | None = None
@@ -316,7 +320,7 @@ class EventStore(Protocol):
         """Return one job row."""
 
     def jobs(self, where: JobFilter, limit: int | None = None) -> list[Job]:
-        """Return job rows, newest first."""
+        """Return job rows, newest first unless the filter is `oldest_first`."""
 
     def all_jobs(self) -> Iterator[Job]:
         """Yield every job row in the order of the ids' bytes: one snapshot, in little memory."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from decision.rules.roles import Permission, Roles, roles_with
 from ledger.job import Job
 from ledger.record import ActorSource, Authority
+from ledger.store.interface import JobFilter
 from render_service.runtime.errors import NotPermitted
 from render_service.runtime.telemetry import Trace, begin_trace
 from render_service.session.session import Session
@@ -67,6 +68,13 @@ class Caller:
         if self.team is not None:
             return job.team == self.team or (job.team is None and job.actor == self.name)
         return job.actor == self.name or bool(self.permissions & SEES_EVERYTHING)
+
+    @property
+    def sees(self) -> JobFilter:
+        """The jobs that the caller may see, as a filter of lists."""
+        if self.team is not None:
+            return JobFilter(team=self.team)
+        return JobFilter() if self.permissions & SEES_EVERYTHING else JobFilter(actor=self.name)
 
     def session(
         self,

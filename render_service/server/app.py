@@ -1,13 +1,14 @@
 """The ASGI app: routes, and a log line for every answer.
 
-``POST /webhooks/{profile}`` receives webhooks. ``GET /healthz`` says that the process is alive;
-``GET /readyz`` says that the ledger can be reached and the server is not stopping. ``GET /metrics`` is for
-Prometheus.
+``/v1`` is the Videos API (`render_service.server.gateway`). ``POST /webhooks/{profile}`` receives webhooks.
+``GET /healthz`` says that the process is alive; ``GET /readyz`` says that the ledger can be reached and the
+server is not stopping. ``GET /metrics`` is for Prometheus.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
@@ -23,7 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ledger.errors import LedgerError
 from ledger.events import WebhookReceived
+from render_service.access.gatekeeper import Gatekeeper
 from render_service.runtime.telemetry import Log
+from render_service.server.background import Work, working
+from render_service.server.gateway.routes import PREFIX, gateway_routes, refused_by_router
 from render_service.server.metrics import Metrics
 from render_service.session.session import Session
 from render_service.webhooks.inbox import Inbox, Reception
@@ -34,7 +38,10 @@ LONGEST_PATH = 200
 
 
 class AccessLog:
-    """Logs ``http.answered`` with the keys that the handler added to ``request.state.logged``."""
+    """Gives each request an id, which its answer carries as ``x-request-id``, and logs ``http.answered``.
+
+    The log line has the keys that the handler added to ``request.state.logged``.
+    """
 
     def __init__(self, app: ASGIApp, log: Log) -> None:
         self._app = app
@@ -46,13 +53,16 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         started, status = time.monotonic(), 0
-        logged: dict[str, Any] = {}
-        scope.setdefault("state", {})["logged"] = logged
+        request_id = f"req_{uuid.uuid4().hex}"
+        logged: dict[str, Any] = {"request_id": request_id}
+        scope.setdefault("state", {}).update(logged=logged, request_id=request_id)
+        header = (b"x-request-id", request_id.encode())
 
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message.get("headers", ()), header]
             await send(message)
 
         try:
@@ -75,8 +85,19 @@ READY_S = 5.0
 """A ledger that answers more slowly, as in a fail-over, is not ready."""
 
 
-def create_app(session: Session, secrets: Mapping[str, tuple[str, ...]]) -> Starlette:
-    """Build the app of one session; it receives webhooks for the profiles in `secrets`."""
+def create_app(
+    session: Session,
+    secrets: Mapping[str, tuple[str, ...]],
+    *,
+    gateway: bool = False,
+    works: Sequence[Work] = (),
+    stop: asyncio.Event | None = None,
+) -> Starlette:
+    """Build the app of one session; it receives webhooks for the profiles in `secrets`.
+
+    With `gateway` it serves the Videos API. `works` run beside it until its lifespan ends, or `stop` is set.
+    """
+    stopping = stop or asyncio.Event()
     inbox, metrics = Inbox(session), Metrics(session.ledger, session.settings.longest_render_s)
     verifiers = {profile: Verifier(those) for profile, those in secrets.items()}
     receiver = WebhookReceiver(verifiers, inbox, metrics, session.log)
@@ -84,8 +105,9 @@ def create_app(session: Session, secrets: Mapping[str, tuple[str, ...]]) -> Star
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.is_ready = True
-        yield
-        app.state.is_ready = False
+        async with working(works, stopping, session.log):
+            yield
+            app.state.is_ready = False
         await inbox.close()
 
     async def ready(request: Request) -> Response:
@@ -98,7 +120,7 @@ def create_app(session: Session, secrets: Mapping[str, tuple[str, ...]]) -> Star
         except LedgerError as error:
             session.log.warning("ledger.unusable", because=str(error))  # names path and user
             return JSONResponse({"ready": False, "because": UNREADY}, 503)
-        is_ready = bool(request.app.state.is_ready)
+        is_ready = bool(request.app.state.is_ready) and not stopping.is_set()
         return JSONResponse({"ready": is_ready, "size": head.size}, 200 if is_ready else 503)
 
     async def scrape(_: Request) -> Response:
@@ -107,6 +129,7 @@ def create_app(session: Session, secrets: Mapping[str, tuple[str, ...]]) -> Star
 
     app = Starlette(
         routes=[
+            *(gateway_routes(session, Gatekeeper(session)) if gateway else ()),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),
@@ -124,8 +147,10 @@ async def _alive(_: Request) -> Response:
     return JSONResponse({"alive": True})
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # registered only for this type
+    if request.url.path.startswith(f"{PREFIX}/"):
+        return refused_by_router(request, error.status_code)
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 

@@ -1,28 +1,33 @@
-"""Serve until told to stop, within limits on connections and on the time a request may take to arrive.
+"""Serve until told to stop, within limits on connections and on how slow a client may be.
 
 uvicorn limits the number of connections, but not how long a request takes to arrive, so a thousand incomplete
-requests would shut everyone out. Here a header has 10 s to arrive and the rest of a request 15 s more. A new
-connection can always displace idle ones: over the limit of one address, that address's connection that has
-waited longest is closed; over the total limit, the one that has waited longest of all. A connection whose
-request is being answered is never closed; if all of them are, uvicorn answers 503.
+requests would shut everyone out. Here a header has 10 s to arrive, and each 64 KB of the body 15 s more, so
+an upload may take as long as it moves. A client that takes nothing of an answer for 30 s is cut off.
+
+A new connection can always displace idle ones: over the limit of one address, that address's connection that
+has waited longest is closed; over the total limit, the one that has waited longest of all. A connection whose
+request is being answered is never closed to make room; if all of them are, uvicorn answers 503.
 
 The socket is bound first, and requests under way are finished at the end.
 """
 
 import asyncio
 import contextlib
+import json
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from render_service.runtime.errors import BadInput
 from render_service.server.app import create_app
+from render_service.server.background import Work
 from render_service.session.session import Session
 
 HEADER_S = 10.0
@@ -30,6 +35,18 @@ HEADER_S = 10.0
 
 REST_S = 15.0
 """Longer than the body of a webhook may take, so that a slow sender gets an answer from there."""
+
+
+REST_BYTES = 64 * 1024
+"""How much of a body gains a client another `REST_S`."""
+
+
+UNREAD_S = 30.0
+"""How long a client may take nothing of an answer while more than asyncio's buffer waits for it."""
+
+
+IDLE_S = 60.0
+"""Longer than clients keep idle connections, so that none sends a request into one that is being closed."""
 
 
 MOST_HEADER_BYTES = 16 * 1024
@@ -43,6 +60,10 @@ MOST_OF_ONE_ADDRESS = 400
 
 
 SPARE_DESCRIPTORS = 200
+
+
+THREADS = 64
+"""For calls of the ledger and of the disk: some that hang for a while must not block all others."""
 
 
 _PART = 4 * 1024
@@ -66,10 +87,19 @@ async def serve(
     listening: socket.socket,
     secrets: Mapping[str, tuple[str, ...]],
     started: Callable[[], None] = lambda: None,
+    *,
+    gateway: bool = False,
+    works: Sequence[Work] = (),
 ) -> None:
-    """Serve on `listening` until SIGINT or SIGTERM; `started` is called when the server is ready."""
+    """Serve on `listening` until SIGINT or SIGTERM; `started` is called when the server is ready.
+
+    The first signal stops the server and its background `works` at the same time; requests under way are
+    answered. The second ends it at once.
+    """
+    stop = asyncio.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     config = uvicorn.Config(
-        create_app(session, secrets),
+        create_app(session, secrets, gateway=gateway, works=works, stop=stop),
         access_log=False,
         log_config=None,
         log_level="critical",
@@ -81,9 +111,10 @@ async def serve(
         h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         limit_concurrency=most_connections() + 1,
         backlog=_ACCEPTED_AT_ONCE,
+        timeout_keep_alive=round(IDLE_S),
         timeout_graceful_shutdown=GRACE_S,
     )
-    await _Server(config, started).serve(sockets=[listening])
+    await _Server(config, started, stop).serve(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -105,9 +136,10 @@ def listen(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """A uvicorn server whose exit code after SIGINT and SIGTERM is ours."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None], stopping: asyncio.Event) -> None:
         super().__init__(config)
         self._started = started
+        self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
@@ -131,6 +163,7 @@ class _Server(uvicorn.Server):
     def _stop(self) -> None:
         self.force_exit = self.should_exit  # a second signal stops at once
         self.should_exit = True
+        self._stopping.set()
 
 
 def most_connections() -> int:
@@ -187,7 +220,9 @@ class BoundedConnection(H11Protocol):
         super().__init__(*args, **options)
         self.address: str | None = None
         self._phase: object = None
+        self._received = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._reading_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Make room for the new connection, and start the deadline of its header."""
@@ -200,20 +235,53 @@ class BoundedConnection(H11Protocol):
         """Free the place for another connection."""
         self.room.leave(self)
         self._stop_watching()
+        self._is_reading()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read in small parts, so that the header limit does not depend on how the header arrives."""
-        for start in range(0, len(data), _PART):
+        part = REST_BYTES if self.conn.their_state is h11.SEND_BODY else _PART
+        for start in range(0, len(data), part):
             if self.transport.is_closing():
                 return
-            super().data_received(data[start : start + _PART])
+            super().data_received(data[start : start + part])
+        self._received += len(data)
         self._watch()
+
+    def pause_writing(self) -> None:
+        """Give a client that is slow to read until `UNREAD_S` to take something."""
+        super().pause_writing()
+        self._reading_deadline = self.loop.call_later(UNREAD_S, self.cut)
+
+    def resume_writing(self) -> None:
+        """Note that the client reads."""
+        self._is_reading()
+        super().resume_writing()
+
+    def _is_reading(self) -> None:
+        if self._reading_deadline:
+            self._reading_deadline.cancel()
+            self._reading_deadline = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is not HTTP, or whose header is too large, as the API answers errors."""
+        error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "invalid_http"}
+        body = json.dumps({"error": error}).encode()
+        headers = [("content-type", "application/json"), ("connection", "close")]
+        for event in (
+            h11.Response(status_code=400, headers=[*headers, ("content-length", str(len(body)))]),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     @property
     def waits(self) -> bool:
-        """Whether the client has not yet sent a complete request."""
-        return self.conn.their_state in {h11.IDLE, h11.SEND_BODY}
+        """Whether the connection is not being answered: a request is incomplete, or an answer was sent."""
+        cycle: RequestResponseCycle | None = self.cycle
+        is_answered = cycle is not None and cycle.response_complete
+        return is_answered or self.conn.their_state in {h11.IDLE, h11.SEND_BODY}
 
     def cut(self) -> None:
         """Close the connection immediately, discarding unsent data."""
@@ -223,15 +291,25 @@ class BoundedConnection(H11Protocol):
 
     def _watch(self) -> None:
         """Set a deadline for a request that has begun; header and body each have their own."""
-        phase = self.conn.their_state if self.waits else None
-        if phase is self._phase and (phase is None or self._deadline):
+        state = self.conn.their_state
+        phase = state if state in {h11.IDLE, h11.SEND_BODY} else None
+        moves = phase is h11.SEND_BODY and self._received >= REST_BYTES
+        if phase is self._phase and not moves and (phase is None or self._deadline):
             return
         self._stop_watching()
-        self._phase = phase
-        if phase is None:
+        self._phase, self._received = phase, 0
+        if phase is None or moves:
             self.room.renew(self)
+        if phase is not None:
+            self._deadline = self.loop.call_later(HEADER_S if phase is h11.IDLE else REST_S, self._expire)
+
+    def _expire(self) -> None:
+        """Cut off a request that does not arrive, unless it is the app that does not take its body."""
+        self._deadline = None
+        if self._phase is h11.SEND_BODY and self.flow.read_paused:
+            self._watch()
         else:
-            self._deadline = self.loop.call_later(HEADER_S if phase is h11.IDLE else REST_S, self.cut)
+            self.cut()
 
     def _stop_watching(self) -> None:
         if self._deadline:

@@ -91,7 +91,7 @@ def job(db: Connection, job_id: str) -> Job | None:
 
 
 def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
-    """Return job rows, newest first."""
+    """Return job rows, newest first unless the filter is `oldest_first`."""
     clauses, values = ["true"], list[object]()
     if where.states is not None:
         clauses.append("state = ANY(%s)")
@@ -105,9 +105,10 @@ def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
     if where.id_prefix is not None:
         clauses.append("job_id >= %s AND job_id < %s")
         values += [where.id_prefix, where.id_prefix + "\U0010ffff"]
-    if where.before is not None:
-        clauses.append("job_id < %s")
-        values.append(where.before)
+    for comparison, job_id in (("<", where.before), (">", where.after)):
+        if job_id is not None:
+            clauses.append(f"job_id {comparison} %s")
+            values.append(job_id)
     for pieces in where.pieces():
         clauses.append(f"({' OR '.join(['position(%b in body) > 0'] * len(pieces)) or 'false'})")
         values += pieces
@@ -116,7 +117,8 @@ def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
             begin = "position(%b in body) + %s"
             clauses.append(f"substring(body from {begin} for %s) {comparison} %b")
             values += [CREATED_AT, len(CREATED_AT), len(moment), moment.encode()]
-    query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id DESC LIMIT %s"
+    order = "ASC" if where.oldest_first else "DESC"
+    query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id {order} LIMIT %s"
     return [Job.from_canonical(body) for (body,) in db.execute(query, (*values, limit), binary=True)]
 
 

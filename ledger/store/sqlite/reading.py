@@ -77,7 +77,7 @@ def job(db: sqlite3.Connection, job_id: str) -> Job | None:
 
 
 def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> list[Job]:
-    """Return job rows, newest first."""
+    """Return job rows, newest first unless the filter is `oldest_first`."""
     clauses, values = ["1"], list[str | int | bytes]()
     if where.states is not None:
         clauses.append(f"state IN ({','.join('?' * len(where.states))})")
@@ -89,9 +89,10 @@ def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> 
     if where.id_prefix is not None:
         clauses.append("job_id >= ? AND job_id < ?")
         values += [where.id_prefix, where.id_prefix + LAST_LETTER]
-    if where.before is not None:
-        clauses.append("job_id < ?")
-        values.append(where.before)
+    for comparison, job_id in (("<", where.before), (">", where.after)):
+        if job_id is not None:
+            clauses.append(f"job_id {comparison} ?")
+            values.append(job_id)
     for pieces in where.pieces():
         clauses.append(f"({' OR '.join(['instr(body, ?)'] * len(pieces)) or '0'})")
         values += pieces
@@ -99,7 +100,8 @@ def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> 
         if moment is not None:
             clauses.append(f"substr(body, instr(body, ?) + ?, ?) {comparison} ?")
             values += [CREATED_AT, len(CREATED_AT), len(moment), moment.encode()]
-    query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id DESC LIMIT ?"
+    order = "ASC" if where.oldest_first else "DESC"
+    query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id {order} LIMIT ?"
     rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
     return [Job.from_canonical(body) for (body,) in rows]
 

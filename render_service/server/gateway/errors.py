@@ -4,6 +4,7 @@ The SDKs resend after 408, 409, 429 and 5xx, up to twice. A refusal that another
 ``x-should-retry: false``, which they obey. A 5xx is only for what was certainly not sent.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -19,9 +20,13 @@ from render_service.runtime.errors import (
     BadInput,
     BudgetGone,
     KeyMissing,
+    NotAuthenticated,
+    NotPermitted,
     NotReady,
     ProfileRetired,
     RequestKeyTaken,
+    StorageFailed,
+    TooManyRequests,
     WrongServer,
 )
 from render_service.runtime.telemetry import Log
@@ -115,6 +120,23 @@ def ledger_unusable() -> Refusal:
     """Return the refusal while nothing can be recorded: nothing was sent, so the SDKs may come back."""
     message = f"The ledger cannot record anything now, so nothing was sent. Try again in {RETRY_S} seconds."
     return Refusal(503, "ledger_unavailable", message, type=_SERVER, retry_after_s=RETRY_S, should_retry=True)
+
+
+def _too_many(error: Exception) -> Refusal:
+    wait_s = math.ceil(error.retry_after_s) if isinstance(error, TooManyRequests) else 1
+    return Refusal(
+        429,
+        "rate_limit_exceeded",
+        str(error),
+        type="rate_limit_error",
+        retry_after_s=max(1, wait_s),
+        should_retry=True,
+    )
+
+
+def _storage(_: Exception) -> Refusal:
+    message = "The stored file cannot be used; the log of this gateway says why."
+    return Refusal(500, "storage_failed", message, type=_SERVER)
 
 
 def _not_configured(_: Exception) -> Refusal:
@@ -234,6 +256,10 @@ _REFUSALS: tuple[
     tuple[type[Exception] | tuple[type[Exception], ...], Callable[[Exception], Refusal]], ...
 ] = (
     (ApiError, _envelope_of),
+    (NotAuthenticated, lambda error: Refusal(401, "invalid_api_key", str(error))),
+    (NotPermitted, lambda error: Refusal(403, "permission_denied", str(error))),
+    (TooManyRequests, _too_many),
+    (StorageFailed, _storage),
     ((BudgetExceeded, BudgetGone), lambda error: over_budget(str(error))),
     (RequestKeyTaken, _in_words(409, "idempotency_key_reused", "Idempotency-Key")),
     (WrongServer, _in_words(409, "wrong_server", "video_id")),

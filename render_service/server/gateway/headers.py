@@ -1,5 +1,6 @@
 """The headers of answers about a job: its id, the decision, the estimated cost, and when to ask again."""
 
+from datetime import datetime
 from typing import Literal
 
 from decision.engine.approval import Considered, choice_of
@@ -7,8 +8,10 @@ from decision.money import usd_digits
 from ledger.events import RenderDecided, RenderHeld
 from ledger.job import OVER, Job, State
 
-POLL_AFTER_MS = 2_000
-"""Clients need not ask more often: nothing changes faster."""
+SOONEST_POLL_MS = 1_000
+LATEST_POLL_MS = 10_000
+SHARE_OF_AGE = 0.1
+"""A client that polls after this share of a render's age learns of its end a tenth of its duration late."""
 
 Decision = Literal["allow", "deny", "hold"]
 _BY_STATE: dict[State, Decision] = {
@@ -19,8 +22,11 @@ _BY_STATE: dict[State, Decision] = {
 }
 
 
-def job_headers(job: Job, ruling: Considered | None = None) -> dict[str, str]:
-    """Return the headers of an answer about `job`; `ruling` is its decision where it is at hand."""
+def job_headers(job: Job, ruling: Considered | None = None, *, now: datetime | None = None) -> dict[str, str]:
+    """Return the headers of an answer about `job`; `ruling` is its decision where it is at hand.
+
+    `now` may be left out for a job that was created just now.
+    """
     cost = _cost_of(ruling) if ruling is not None else job.estimate_usd_micros or None
     headers = {
         "x-sora-ledger-job": job.job_id,
@@ -29,8 +35,14 @@ def job_headers(job: Job, ruling: Considered | None = None) -> dict[str, str]:
     if cost is not None:
         headers["x-sora-ledger-estimated-cost"] = usd_digits(cost)
     if job.outcome is None and job.state not in OVER:
-        headers["openai-poll-after-ms"] = str(POLL_AFTER_MS)
+        headers["openai-poll-after-ms"] = str(poll_after_ms(job, now))
     return headers
+
+
+def poll_after_ms(job: Job, now: datetime | None) -> int:
+    """Return when a client should poll `job` again: soon for a young one, seldom for an old one."""
+    age_s = (now - datetime.fromisoformat(job.created_at)).total_seconds() if now else 0.0
+    return round(min(max(age_s * 1000 * SHARE_OF_AGE, SOONEST_POLL_MS), LATEST_POLL_MS))
 
 
 def _decision_of(ruling: Considered) -> Decision:

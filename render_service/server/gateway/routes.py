@@ -1,0 +1,82 @@
+"""The routes under ``/v1``: who may call each, and the error envelope around all of them.
+
+To add an operation: a method that takes the request and its caller, and a line here.
+"""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from decision.rules.roles import Permission
+from render_service.access.callers import Caller
+from render_service.access.gatekeeper import Gatekeeper
+from render_service.server.gateway.content import Content
+from render_service.server.gateway.errors import Refusal, refused
+from render_service.server.gateway.gets import Gets
+from render_service.server.gateway.projection import Projection
+from render_service.session.session import Session
+
+Endpoint = Callable[[Request, Caller], Awaitable[Response]]
+PREFIX = "/v1"
+LONGEST_PATH = 200
+
+
+def gateway_routes(session: Session, gatekeeper: Gatekeeper) -> list[Route]:
+    """Return the routes of the Videos API; the first that matches answers."""
+    projection = Projection(session.ledger)
+    gets, content = Gets(session, projection), Content(session)
+
+    def route(method: str, path: str, permission: Permission, endpoint: Endpoint) -> Route:
+        answer = _guarded(session, gatekeeper, permission, endpoint)
+        return Route(f"{PREFIX}{path}", answer, methods=[method])
+
+    return [
+        route("GET", "/videos/{video_id}", Permission.READ, gets.retrieve),
+        route("GET", "/videos", Permission.READ, gets.list_videos),
+        route("GET", "/videos/{video_id}/content", Permission.READ, content.serve),
+        route("DELETE", "/videos/{video_id}", Permission.REQUEST, gets.delete_video),
+        route("GET", "/videos/characters/{character_id}", Permission.READ, gets.retrieve_character),
+        route("GET", "/models", Permission.READ, gets.list_models),
+        route("GET", "/models/{model}", Permission.READ, gets.retrieve_model),
+        route("POST", "/moderations", Permission.REQUEST, gets.moderations),
+    ]
+
+
+def refused_by_router(request: Request, status: int) -> Response:
+    """Answer for an unknown address or method, in the envelope of the API."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.path_regex.match(request.url.path)]
+    what = f"{request.method} {request.url.path[:LONGEST_PATH]}"
+    if status != HTTPStatus.METHOD_NOT_ALLOWED:
+        return _answer(Refusal(status, "unknown_url", f"Unknown request URL: {what}."))
+    same = [route for route in matching if route.path == matching[0].path]
+    methods = sorted({method for route in same for method in route.methods or ()})
+    message = f"Not allowed method: {what} (allowed: {', '.join(methods)})."
+    return _answer(Refusal(status, "method_not_allowed", message).about({"allow": ", ".join(methods)}))
+
+
+def _answer(refusal: Refusal) -> Response:
+    return JSONResponse(refusal.envelope, refusal.status, headers=refusal.headers)
+
+
+def _guarded(
+    session: Session, gatekeeper: Gatekeeper, permission: Permission, endpoint: Endpoint
+) -> Callable[[Request], Awaitable[Response]]:
+    """Identify the caller, check the permission and the rate, and answer; every error becomes an envelope."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            caller = await gatekeeper.identify(request.headers.get("authorization"))
+            request.state.logged["actor"] = caller.name
+            gatekeeper.admit(caller)
+            caller.check(permission)
+            return await endpoint(request, caller)
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001  # a client of the API gets the API's envelope, always
+            return refused(error, session.log)
+
+    return answer
