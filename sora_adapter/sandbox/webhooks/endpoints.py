@@ -1,48 +1,12 @@
 """The endpoints: which events they receive, where, and with which secret they are signed."""
 
-import base64
-import hashlib
-import hmac
 import json
-import secrets
 import uuid
-from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
 from sora_adapter.sandbox.state.database import Database, Row, marks
-
-_PREFIX = "whsec_"
-_SECRET_BYTES = 32
-_SHOWN = 4
-
-
-def new_secret() -> str:
-    """Return a new signing secret."""
-    return _PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
-
-
-def hint_of(secret: str) -> str:
-    """Return a hint that identifies a secret without revealing it."""
-    return f"{_PREFIX}...{secret[-_SHOWN:]}"
-
-
-def signed_headers(
-    delivery_id: str, timestamp_s: int, body: bytes, valid_secrets: Iterable[str]
-) -> dict[str, str]:
-    """Return the three headers of a delivery."""
-    text = f"{delivery_id}.{timestamp_s}.".encode() + body
-    return {
-        "webhook-id": delivery_id,
-        "webhook-timestamp": str(timestamp_s),
-        "webhook-signature": " ".join(_signature(secret, text) for secret in valid_secrets),
-    }
-
-
-def _signature(secret: str, text: bytes) -> str:
-    key = base64.b64decode(secret.removeprefix(_PREFIX))
-    return "v1," + base64.b64encode(hmac.digest(key, text, hashlib.sha256)).decode()
-
+from sora_adapter.serving.signatures import new_secret
 
 OLD_SECRET_S = 24 * 3600.0
 

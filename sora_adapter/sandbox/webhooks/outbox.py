@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from sora_adapter.sandbox.state.database import Database
 from sora_adapter.sandbox.state.jobs import Job, JobStore
 from sora_adapter.sandbox.webhooks.deliveries import Delivery, DeliveryStore
-from sora_adapter.sandbox.webhooks.endpoints import Endpoint, EndpointStore, signed_headers
+from sora_adapter.sandbox.webhooks.endpoints import Endpoint, EndpointStore
+from sora_adapter.serving.signatures import signed_headers
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from starlette.responses import JSONResponse, Response
 from sora_adapter.sandbox.state.resources import list_resource
 from sora_adapter.sandbox.webhooks import requests as asked
 from sora_adapter.sandbox.webhooks.deliveries import Delivery
-from sora_adapter.sandbox.webhooks.endpoints import Endpoint, hint_of
+from sora_adapter.sandbox.webhooks.endpoints import Endpoint
 from sora_adapter.sandbox.webhooks.fixtures import STAND_IN_ENDPOINT
 from sora_adapter.sandbox.webhooks.outbox import Outbox, event_body, letter_to
 from sora_adapter.sandbox.webhooks.requests import EVENT_TYPES
 from sora_adapter.sandbox.webhooks.sender import Post
 from sora_adapter.serving.bodies import read_fields
 from sora_adapter.serving.errors import ApiError
+from sora_adapter.serving.signatures import hint_of
 
 
 def endpoint_resource(endpoint: Endpoint) -> dict[str, Any]:

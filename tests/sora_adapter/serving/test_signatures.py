@@ -1,6 +1,6 @@
 """Signatures, against the vector the standard-webhooks libraries are tested with."""
 
-from sora_adapter.sandbox.webhooks.endpoints import hint_of, new_secret, signed_headers
+from sora_adapter.serving.signatures import hint_of, new_secret, signed_headers
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DELIVERY = ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
