@@ -743,6 +743,84 @@ class NoteRecorded(EventBase):
     text: Private
 
 
+# --- Webhooks to clients -------------------------------------------------------------------------------
+
+
+class EndpointCreated(EventBase):
+    """A client registered a receiver of webhooks, in the stream ``endpoints``.
+
+    It receives what the record's actor may see with a key of `team`. `signing_secret` is shown once, when it
+    is new, and nowhere else.
+    """
+
+    type: ClassVar[str] = "endpoint.created"
+    kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
+    endpoint_id: str
+    name: Private
+    url: Private
+    event_types: tuple[str, ...]
+    team: str | None = None
+    signing_secret: Private
+
+
+class EndpointUpdated(EventBase):
+    """An endpoint was changed; a field that is null stays as it was."""
+
+    type: ClassVar[str] = "endpoint.updated"
+    kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
+    endpoint_id: str
+    name: Private | None = None
+    url: Private | None = None
+    event_types: tuple[str, ...] | None = None
+
+
+class EndpointSecretRotated(EventBase):
+    """An endpoint has a new secret; until `old_secret_until` the one before it signs as well."""
+
+    type: ClassVar[str] = "endpoint.secret_rotated"
+    kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
+    endpoint_id: str
+    signing_secret: Private
+    old_secret_until: str | None = None
+
+
+class EndpointDeleted(EventBase):
+    """An endpoint was deleted and receives nothing more; its private text is erased in the same append."""
+
+    type: ClassVar[str] = "endpoint.deleted"
+    kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
+    endpoint_id: str
+
+
+class NotificationSent(EventBase):
+    """An endpoint accepted a webhook about a job; recorded in the stream of the endpoint, once."""
+
+    type: ClassVar[str] = "notification.sent"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    endpoint_id: str
+    delivery_id: str
+    webhook_event_id: str
+    webhook_type: str
+    job_id: str
+    attempts: int
+    http_status: int
+
+
+class NotificationFailed(EventBase):
+    """A webhook was given up; it can be sent again. `http_status` is the last answer, if there was one."""
+
+    type: ClassVar[str] = "notification.failed"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    endpoint_id: str
+    delivery_id: str
+    webhook_event_id: str
+    webhook_type: str
+    job_id: str
+    attempts: int
+    cause: Literal["not_accepted", "erased", "not_permitted"]
+    http_status: int | None = None
+
+
 class Outcome(StrEnum):
     """The outcome of a job."""
 
@@ -807,6 +885,12 @@ Event = (
     | ExternalRecorded
     | ReviewRecorded
     | NoteRecorded
+    | EndpointCreated
+    | EndpointUpdated
+    | EndpointSecretRotated
+    | EndpointDeleted
+    | NotificationSent
+    | NotificationFailed
     | RenderClosed
 )
 

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints, Vali
 
 DOMAIN = b"sora-ledger/private/v1\0"
 SALT_BYTES = 32
+SECRETS = frozenset({"signing_secret"})
+"""Fields whose text is a secret: no command prints it, and no bundle contains it."""
 
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -28,6 +30,11 @@ class PrivateBody(NamedTuple):
     field: str
     salt: bytes
     text: str
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the text must not leave the ledger."""
+        return self.field in SECRETS
 
 
 def commit(field: str, text: str, salt: bytes) -> str:

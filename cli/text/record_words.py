@@ -9,10 +9,13 @@ from ledger.events import (
     AssetStored,
     CostSettled,
     DecisionOverridden,
+    EndpointSecretRotated,
     ErrorDetail,
     Event,
     ExternalRecorded,
     LedgerCreated,
+    NotificationFailed,
+    NotificationSent,
     PrivateErased,
     RenderAdopted,
     RenderClosed,
@@ -97,6 +100,15 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"{counted(len(event.commitments), 'text')} ({event.reason_code})"
         case AssetLost():
             return f"{event.variant}: {event.cause}"
+        case EndpointSecretRotated():
+            until = event.old_secret_until
+            return f"{event.endpoint_id}, " + (f"the old one until {until[:16]}Z" if until else "at once")
+        case NotificationSent():
+            return f"{event.webhook_type} about {event.job_id}: HTTP {event.http_status}"
+        case NotificationFailed():
+            answer = f", HTTP {event.http_status}" if event.http_status else ""
+            tries = counted(event.attempts, "attempt")
+            return f"{event.webhook_type} about {event.job_id}: {event.cause} after {tries}{answer}"
         case RenderAdopted() | ExternalRecorded():
             return f"{event.video_id} {event.status}"
         case _:
@@ -107,7 +119,7 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
 
 def _plain(value: object) -> str:
     if isinstance(value, Private):
-        return f"“{short(value.text)}”"
+        return "[secret]" if value.body and value.body.is_secret else f"“{short(value.text)}”"
     return short(str(value), 40)
 
 

@@ -270,10 +270,10 @@ def _proof_line(log: Nodes, record: Record, size: int, edge: Frontier) -> bytes:
 
 
 def _body_lines(record: Record, parts: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """Yield the private text that `parts` of the payload commit to and that was not erased."""
+    """Yield the private text that `parts` commit to, except what was erased and secrets."""
     for part in parts:
         body = record.bodies.get(part["commitment"]) if part.keys() == {"commitment"} else None
-        if body is not None:
+        if body is not None and not body.is_secret:
             line = {
                 "commitment": body.commitment,
                 "field": body.field,

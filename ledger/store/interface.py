@@ -29,6 +29,7 @@ from ledger.events import Status
 from ledger.job import Job, State
 from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
+from ledger.store.outbox import Outbox
 from ledger.tree.merkle import Frontier
 
 
@@ -277,6 +278,10 @@ class EventStore(Protocol):
     @property
     def queue(self) -> WorkQueue:
         """The work queue in the same database."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """The outbox in the same database."""
 
     def append(
         self,

@@ -56,8 +56,10 @@ OBSERVATION         submission.absent status.observed webhook.received webhook.m
 OBSERVATION         submission.spooled
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
 OBSERVATION         external.recorded review.recorded note.recorded access.used
+OBSERVATION         notification.sent notification.failed
 STRUCTURE_UPDATE    ledger.created policy.activated budget.set decision.overridden private.erased
 STRUCTURE_UPDATE    access.granted access.revoked
+STRUCTURE_UPDATE    endpoint.created endpoint.updated endpoint.secret_rotated endpoint.deleted
 SESSION_COMPLETION  render.closed change.closed
 """
 

@@ -24,6 +24,7 @@ def counted(number: int, thing: str, things: str | None = None) -> str:
 
 Json = dict[str, Any]
 ERASED = "[erased]"
+HIDDEN = "[secret]"
 
 
 def job_document(job: Job, ledger: Ledger | None = None) -> Json:
@@ -69,7 +70,7 @@ def _seconds(moment: str) -> int | None:
 
 
 def record_document(record: Record) -> Json:
-    """Return a record with its payload; private text appears beside its commitment, or as ``[erased]``."""
+    """Return a record with its payload; private text appears beside its commitment, or ``[erased]``."""
     event = record.event
     payload = event.model_dump(mode="json")
     for path, private in private_values(event):
@@ -86,4 +87,6 @@ def _reveal(payload: Json, path: str, private: Private) -> None:
 
 
 def _shown(private: Private) -> str:
-    return ERASED if private.text is None else private.text
+    if private.body is None:
+        return ERASED
+    return HIDDEN if private.body.is_secret else private.body.text

@@ -8,6 +8,7 @@ changes.
 import uuid
 from pathlib import Path
 
+from ledger.job import JOB_PREFIX
 from ledger.record import new_event_id
 
 CLAIMED = "video_of_another_job"
@@ -21,6 +22,9 @@ _RECEIPTS = uuid.UUID("c3f0a6f4-53a5-5c44-9d0c-0b7b9f3b8f11")
 _MATCHES = uuid.UUID("5b1f0b0e-6c1c-5d43-8a55-0f3f4c1d7a66")
 _FACTS = uuid.UUID("7a1c4f39-2f61-5c0e-8e0e-5a7b90d3c6d4")
 _NOTES = uuid.UUID("94de8260-89b2-4f9c-a2bb-6123d485bf76")
+_ANNOUNCEMENTS = uuid.UUID("2d1c9a54-6c0e-5f1b-9b7a-0e5d3c8f4a21")
+_DELIVERIES = uuid.UUID("b7f0a3c2-1d4e-5a6b-8c9d-4e2f6a7b8c90")
+_SENT = uuid.UUID("6e4b2a10-9f8d-5c7b-a6e5-d4c3b2a19080")
 _BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
 
 
@@ -66,6 +70,26 @@ def fact_id(stream: str, key: str | None) -> str:
 def note_id(code: str, job_id: str | None, subject: str) -> str:
     """Return the event id of the note that an audit finding was dealt with."""
     return _made_from(_NOTES, code, str(job_id), subject)
+
+
+def announcement_id(event_id: str) -> str:
+    """Return the id of the webhook event that announces a record, the same for all endpoints."""
+    return "evt_" + _made_from(_ANNOUNCEMENTS, event_id).replace("-", "")
+
+
+def delivery_id(endpoint_id: str, event_id: str) -> str:
+    """Return the id of the delivery of that event to one endpoint, the same for every attempt."""
+    return "wh_" + _made_from(_DELIVERIES, endpoint_id, event_id).replace("-", "")
+
+
+def public_id(job_id: str) -> str:
+    """Return the id under which clients know the video of a job: ``video_`` and the digits of the job's."""
+    return "video_" + job_id.removeprefix(JOB_PREFIX)
+
+
+def sent_id(delivery: str) -> str:
+    """Return the event id of the record that a delivery was accepted."""
+    return _made_from(_SENT, delivery)
 
 
 def batch_id(out_dir: Path, name: str | None = None) -> str:

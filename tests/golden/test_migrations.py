@@ -88,6 +88,7 @@ def test_a_migration_is_made_once(path: Path, later: None) -> None:
         "0005_vocabulary",
         "0006_vocabulary",
         "0007_vocabulary",
+        "0008_deliveries",
         "9999_costs",
     ]
     assert names == names_of_all
@@ -122,7 +123,7 @@ def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("newer", "says"),
     [
-        ("newer_schema", "its schema is version 9, this sora-ledger knows up to version 7: upgrade"),
+        ("newer_schema", "its schema is version 9, this sora-ledger knows up to version 8: upgrade"),
         ("newer_format", "it has format 2, this sora-ledger knows up to format 1: upgrade"),
     ],
 )

@@ -125,6 +125,37 @@ def asset(variant: e.Variant = e.Variant.VIDEO) -> e.AssetStored:
     )
 
 
+def notified() -> list[Any]:
+    """Return the life of an endpoint of webhooks, and of two deliveries to it."""
+    endpoint_id = "whe_01900000000070008000000000000003"
+    delivery = {
+        "endpoint_id": endpoint_id,
+        "delivery_id": "wh_1",
+        "webhook_event_id": "evt_1",
+        "webhook_type": "video.completed",
+        "job_id": JOB,
+    }
+    return [
+        e.EndpointCreated(
+            endpoint_id=endpoint_id,
+            name=Private.seal("name", "trailers"),
+            url=Private.seal("url", "https://example.org/hooks"),
+            event_types=("video.completed", "video.failed"),
+            team="film",
+            signing_secret=Private.seal("signing_secret", "whsec_c2lnbmVkIHdpdGggdGhpcyBzZWNyZXQ="),
+        ),
+        e.EndpointUpdated(endpoint_id=endpoint_id, url=Private.seal("url", "https://example.org/new")),
+        e.EndpointSecretRotated(
+            endpoint_id=endpoint_id,
+            signing_secret=Private.seal("signing_secret", "whsec_YW5kIG5vdyB3aXRoIHRoaXMgb25l"),
+            old_secret_until="2026-01-02T12:00:00.000000Z",
+        ),
+        e.EndpointDeleted(endpoint_id=endpoint_id),
+        e.NotificationSent(**delivery, attempts=2, http_status=200),
+        e.NotificationFailed(**delivery, attempts=31, cause="not_accepted", http_status=503),
+    ]
+
+
 def samples() -> list[Any]:
     """Return one event of every step in the table of transitions, and of every type outside it."""
     attempt = {"attempt_id": "attempt_1"}
@@ -239,6 +270,7 @@ def samples() -> list[Any]:
         e.ExternalRecorded(video_id="video_9", prompt=Private.seal("prompt", "from outside")),
         e.ReviewRecorded(verdict="approved", scores={"clarity": 90}, notes=Private.seal("notes", "crisp")),
         e.NoteRecorded(text=Private.seal("text", "asked the operator")),
+        *notified(),
         e.RenderClosed(outcome=e.Outcome.STORED, duration_ms=61_000, cost_usd_micros=390_000),
     ]
 

@@ -21,9 +21,10 @@ KINDS = {
     "submission.absent submission.spooled status.observed webhook.received webhook.matched "
     "asset.stored asset.lost "
     "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
-    "note.recorded access.used",
+    "note.recorded access.used notification.sent notification.failed",
     "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased "
-    "access.granted access.revoked",
+    "access.granted access.revoked "
+    "endpoint.created endpoint.updated endpoint.secret_rotated endpoint.deleted",
     "SESSION_COMPLETION": "render.closed change.closed",
 }
 KIND_OF = {type_: kind for kind, types in KINDS.items() for type_ in types.split()}

@@ -21,6 +21,8 @@ RIGHTS = {
     "work": "SELECT, INSERT, UPDATE",
     "turns": "SELECT, INSERT, UPDATE",
     "slots": "SELECT, INSERT, UPDATE, DELETE",
+    "deliveries": "SELECT, INSERT, UPDATE, DELETE",
+    "cursors": "SELECT, INSERT, UPDATE",
 }
 """Erasing deletes bodies, replaying replaces job rows; the owner of the tables can do everything."""
 

@@ -37,10 +37,12 @@ from ledger.store.interface import (
     Tally,
     WorkQueue,
 )
+from ledger.store.outbox import Outbox
 from ledger.store.postgres import reading, scrub
 from ledger.store.postgres.connection import Connection, Place, check_readable, make_writable
 from ledger.store.postgres.errors import meaning, usable
 from ledger.store.postgres.notify import Listener
+from ledger.store.postgres.outbox import PostgresOutbox
 from ledger.store.postgres.pool import Pool
 from ledger.store.postgres.queue import PostgresQueue, now
 from ledger.store.postgres.read_for_append import begin, lock_head, read_head
@@ -78,6 +80,7 @@ class PostgresStore:
         self._listener = Listener(self._pool.outage)
         self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
         self.queue: WorkQueue = PostgresQueue(self._change, self._ask)
+        self.outbox: Outbox = PostgresOutbox(self._change, self._ask)
         check = check_readable if read_only else make_writable
         try:
             self._ask(lambda db: check(db, self.place))

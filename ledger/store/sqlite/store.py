@@ -32,6 +32,7 @@ from ledger.store.interface import (
     Tally,
     WorkQueue,
 )
+from ledger.store.outbox import Outbox
 from ledger.store.sqlite import reading, scrub
 from ledger.store.sqlite.connection import (
     connect,
@@ -42,6 +43,7 @@ from ledger.store.sqlite.connection import (
     usable,
     use_wal,
 )
+from ledger.store.sqlite.outbox import SqliteOutbox
 from ledger.store.sqlite.queue import SqliteQueue, now
 from ledger.store.sqlite.read_for_append import read, read_head
 from ledger.store.sqlite.write import write, write_jobs
@@ -79,6 +81,7 @@ class SqliteStore:
         self._writer: sqlite3.Connection | None = None
         self._writing = threading.RLock()
         self.queue: WorkQueue = SqliteQueue(self._changing, self._reading)
+        self.outbox: Outbox = SqliteOutbox(self._changing, self._reading)
         with usable(path, undone="" if read_only else "nothing was recorded"):
             self._open()
 

@@ -1,0 +1,74 @@
+"""The contract of the outbox: webhooks to clients that were not accepted yet. Stores share no SQL.
+
+What is due follows from the log: the reader at the cursor adds the deliveries of new records and moves the
+cursor in one transaction, so that each is added once, however many processes read. Deliveries are not facts:
+the final outcome of each is recorded, and its row is then deleted, or stays as a dead letter.
+
+A claim makes a delivery due again when its lease ends. A process that crashes while it delivers leaves it
+so, and the next claim delivers it again. `attempts` is the fence: what a process reports about an attempt
+is ignored if there was a later one.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+
+class NewDelivery(NamedTuple):
+    """The record at `position`, to be announced to one endpoint; `is_dead` if it was given up before."""
+
+    delivery_id: str
+    endpoint_id: str
+    position: int
+    is_dead: bool = False
+
+
+class Delivery(NamedTuple):
+    """A delivery with the number of its attempt; `age_ms` counts from when it was added, or sent again."""
+
+    delivery_id: str
+    endpoint_id: str
+    position: int
+    attempts: int
+    age_ms: int
+    http_status: int | None
+
+
+class OutboxTally(NamedTuple):
+    """How many deliveries wait to be accepted, and how many were given up."""
+
+    waiting: int
+    dead: int
+
+
+class Outbox(Protocol):
+    """Deliveries, and the cursor of the reader who adds them."""
+
+    def cursor(self) -> int | None:
+        """Return the position up to which the log was read; None if it never was."""
+
+    def add(self, cursor: int | None, moved_to: int, new: Sequence[NewDelivery]) -> bool:
+        """Add deliveries and move the cursor, unless another process moved it first: then return False."""
+
+    def claim(self, room: Mapping[str, int], lease_ms: int) -> list[Delivery]:
+        """Claim due deliveries, of each endpoint in `room` at most so many, oldest first."""
+
+    def retry(self, delivery: Delivery, delay_ms: int, http_status: int | None) -> None:
+        """Make a claimed delivery due in `delay_ms`."""
+
+    def finish(self, delivery: Delivery) -> None:
+        """Delete a claimed delivery, whose acceptance is recorded."""
+
+    def give_up(self, delivery: Delivery, http_status: int | None) -> None:
+        """Keep a claimed delivery as a dead letter."""
+
+    def dead_letters(self) -> list[Delivery]:
+        """Return the dead letters, oldest first."""
+
+    def send_again(self, delivery_ids: Collection[str]) -> list[str]:
+        """Make these dead letters due now, as if they were new; return which there were."""
+
+    def forget(self, endpoint_ids: Collection[str]) -> None:
+        """Delete all deliveries of endpoints that were deleted."""
+
+    def tally(self) -> OutboxTally:
+        """Return how many deliveries there are."""

@@ -1,0 +1,114 @@
+"""`Outbox` on PostgreSQL: see `ledger.store.outbox`. Times are Unix milliseconds of the database's clock."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from ledger.store.outbox import Delivery, NewDelivery, OutboxTally
+from ledger.store.postgres.connection import Connection
+from ledger.store.postgres.queue import NOW_MS, Run
+
+_NAME = "notifications"
+_CURSOR = "SELECT position FROM cursors WHERE name = %s"
+_BEGIN = "INSERT INTO cursors (name, position) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING"
+_MOVE = "UPDATE cursors SET position = %s WHERE name = %s AND position = %s"
+_ADD = f"""
+INSERT INTO deliveries (delivery_id, endpoint_id, position, since_ms, due_at_ms)
+SELECT delivery_id, endpoint_id, position, {NOW_MS}, CASE WHEN NOT is_dead THEN {NOW_MS} END
+FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::boolean[])
+    AS new (delivery_id, endpoint_id, position, is_dead)
+ON CONFLICT (delivery_id) DO NOTHING
+"""
+_COLUMNS = f"delivery_id, endpoint_id, position, attempts, {NOW_MS} - since_ms, http_status"
+_CLAIM = f"""
+WITH wanted AS MATERIALIZED (
+    SELECT due.delivery_id AS claimed FROM unnest(%s::text[], %s::bigint[]) AS room (endpoint_id, free)
+    CROSS JOIN LATERAL (
+        SELECT delivery_id FROM deliveries
+        WHERE deliveries.endpoint_id = room.endpoint_id AND due_at_ms <= {NOW_MS}
+        ORDER BY due_at_ms LIMIT room.free FOR UPDATE SKIP LOCKED
+    ) AS due
+)
+UPDATE deliveries SET attempts = attempts + 1, due_at_ms = {NOW_MS} + %s FROM wanted
+WHERE delivery_id = claimed RETURNING {_COLUMNS}
+"""
+_CLAIMED = "delivery_id = %s AND attempts = %s AND due_at_ms IS NOT NULL"
+_RETRY = f"UPDATE deliveries SET due_at_ms = {NOW_MS} + %s, http_status = %s WHERE {_CLAIMED}"
+_FINISH = f"DELETE FROM deliveries WHERE {_CLAIMED}"
+_GIVE_UP = f"UPDATE deliveries SET due_at_ms = NULL, http_status = %s WHERE {_CLAIMED}"
+_DEAD = f"SELECT {_COLUMNS} FROM deliveries WHERE due_at_ms IS NULL ORDER BY position, delivery_id"
+_AGAIN = f"""
+UPDATE deliveries SET due_at_ms = {NOW_MS}, since_ms = {NOW_MS}
+WHERE due_at_ms IS NULL AND delivery_id = ANY(%s) RETURNING delivery_id
+"""
+_FORGET = "DELETE FROM deliveries WHERE endpoint_id = ANY(%s)"
+_IS_THERE = "SELECT to_regclass('deliveries') IS NOT NULL"
+_TALLY = "SELECT COUNT(due_at_ms), COUNT(*) - COUNT(due_at_ms) FROM deliveries"
+
+
+class PostgresOutbox:
+    """The outbox in one database: `change` and `ask` run functions that write and read."""
+
+    def __init__(self, change: Run, ask: Run) -> None:
+        self._change = change
+        self._ask = ask
+
+    def cursor(self) -> int | None:
+        """Return the position up to which the log was read; None if it never was."""
+        row = self._ask(lambda db: db.execute(_CURSOR, (_NAME,)).fetchone())
+        return row[0] if row else None
+
+    def add(self, cursor: int | None, moved_to: int, new: Sequence[NewDelivery]) -> bool:
+        """Add deliveries and move the cursor, unless another process moved it first."""
+        return self._change(lambda db: _add(db, cursor, moved_to, new))
+
+    def claim(self, room: Mapping[str, int], lease_ms: int) -> list[Delivery]:
+        """Claim due deliveries, of each endpoint in `room` at most so many, oldest first."""
+        values = (list(room), list(room.values()), lease_ms)
+        return [Delivery(*row) for row in self._change(lambda db: db.execute(_CLAIM, values).fetchall())]
+
+    def retry(self, delivery: Delivery, delay_ms: int, http_status: int | None) -> None:
+        """Make a claimed delivery due in `delay_ms`."""
+        values = (delay_ms, http_status, delivery.delivery_id, delivery.attempts)
+        self._change(lambda db: db.execute(_RETRY, values))
+
+    def finish(self, delivery: Delivery) -> None:
+        """Delete a claimed delivery, whose acceptance is recorded."""
+        self._change(lambda db: db.execute(_FINISH, (delivery.delivery_id, delivery.attempts)))
+
+    def give_up(self, delivery: Delivery, http_status: int | None) -> None:
+        """Keep a claimed delivery as a dead letter."""
+        values = (http_status, delivery.delivery_id, delivery.attempts)
+        self._change(lambda db: db.execute(_GIVE_UP, values))
+
+    def dead_letters(self) -> list[Delivery]:
+        """Return the dead letters, oldest first."""
+        return [Delivery(*row) for row in self._ask(lambda db: db.execute(_DEAD).fetchall())]
+
+    def send_again(self, delivery_ids: Collection[str]) -> list[str]:
+        """Make these dead letters due now, as if they were new; return which there were."""
+        rows = self._change(lambda db: db.execute(_AGAIN, (list(delivery_ids),)).fetchall())
+        return sorted(row[0] for row in rows)
+
+    def forget(self, endpoint_ids: Collection[str]) -> None:
+        """Delete all deliveries of endpoints that were deleted."""
+        self._change(lambda db: db.execute(_FORGET, (list(endpoint_ids),)))
+
+    def tally(self) -> OutboxTally:
+        """Return how many deliveries there are."""
+        return self._ask(_tally)
+
+
+def _tally(db: Connection) -> OutboxTally:
+    if not (db.execute(_IS_THERE).fetchone() or (False,))[0]:  # a ledger that is only read is not migrated
+        return OutboxTally(0, 0)
+    return OutboxTally(*(db.execute(_TALLY).fetchone() or (0, 0)))
+
+
+def _add(db: Connection, cursor: int | None, moved_to: int, new: Sequence[NewDelivery]) -> bool:
+    with db.transaction():
+        if cursor is None:
+            moved = db.execute(_BEGIN, (_NAME, moved_to))
+        else:
+            moved = db.execute(_MOVE, (moved_to, _NAME, cursor))
+        if moved.rowcount and new:
+            db.execute(_ADD, [list(column) for column in zip(*new, strict=True)])
+        return bool(moved.rowcount)
