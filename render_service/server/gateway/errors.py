@@ -149,7 +149,8 @@ def _replaced(_: Exception) -> Refusal:
     return Refusal(503, "policy_replaced", message, type=_SERVER, retry_after_s=1, should_retry=True)
 
 
-def _unreachable(_: Exception) -> Refusal:
+def unreachable() -> Refusal:
+    """Return the refusal while the server behind the gateway gives no answer: nothing was created."""
     message = "The server behind this gateway gave no answer; nothing was created. Try again later."
     return Refusal(502, "server_unreachable", message, type=_SERVER, should_retry=True)
 
@@ -160,15 +161,18 @@ def _of_server(error: Exception) -> Refusal:
     if isinstance(error, AnswerError) and detail is not None and detail.http_status is not None:
         return from_server(detail, error.retry_after_ms)
     if isinstance(error, ServerTrouble):
-        return _unreachable(error)
+        return unreachable()
     message = "The server behind this gateway gave an answer that cannot be used."
     return Refusal(502, "server_unreadable", message, type=_SERVER)
 
 
-def from_server(detail: ErrorDetail, retry_after_ms: int | None = None) -> Refusal:
+def from_server(
+    detail: ErrorDetail, retry_after_ms: int | None = None, *, may_repeat: bool = True
+) -> Refusal:
     """Return a refusal of the server behind the gateway as its own client would see it.
 
-    If it refuses the gateway's key, that is not about the client's key, so it is a 502.
+    `may_repeat` is whether the refused request is known to have cost nothing. If the server refuses the
+    gateway's key, that is not about the client's key, so it is a 502.
     """
     status = detail.http_status or HTTPStatus.BAD_GATEWAY
     said = detail.message.text if detail.message else None
@@ -186,7 +190,7 @@ def from_server(detail: ErrorDetail, retry_after_ms: int | None = None) -> Refus
         param=detail.param,
         type=detail.type or default,
         retry_after_s=None if retry_after_ms is None else -(-retry_after_ms // 1000),
-        should_retry=status == HTTPStatus.TOO_MANY_REQUESTS and not needs_a_person(detail),
+        should_retry=may_repeat and status == HTTPStatus.TOO_MANY_REQUESTS and not needs_a_person(detail),
     )
 
 

@@ -1,0 +1,215 @@
+"""The operations that cost money: read a request, submit it once, and answer in the API's terms.
+
+What may have been billed is never answered with an error: the video is ``queued``, and the ledger finds out.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from decision.errors import DecisionError
+from decision.request.request import RenderRequest, parse_request
+from ledger.events import RenderDenied, SubmissionRejected
+from ledger.job import Job, State
+from render_service.access.callers import Caller
+from render_service.adoption.characters import check_film, create_character
+from render_service.rules.policies import Rules
+from render_service.runtime.coalesce import Coalescer
+from render_service.server.gateway.asks import (
+    Ask,
+    read_character,
+    read_create,
+    read_edit,
+    read_extension,
+    read_remix,
+)
+from render_service.server.gateway.denials import denial
+from render_service.server.gateway.errors import from_server, refusal_of, unreachable
+from render_service.server.gateway.headers import job_headers
+from render_service.server.gateway.ids import find_job
+from render_service.server.gateway.resources import new_resource, video_resource
+from render_service.server.gateway.submissions import Submissions
+from render_service.server.gateway.uploads import MAX_FORM_BYTES, MAX_JSON_BYTES, Uploads, read_film
+from render_service.server.gateway.uses import UnderWay
+from render_service.session.session import Session
+from render_service.submission.result import Placed
+from render_service.submission.sources import source_of
+from sora_adapter.errors import AdapterError
+from sora_adapter.serving.bodies import Fields, read_fields
+
+ANSWER_S = 30.0
+"""How long a client waits for the server behind the gateway; after that its video is ``queued``."""
+
+WAKE_S = 1.0
+"""Accepted renders are handed to the workers together, this often."""
+
+RETRY_COUNT = "x-stainless-retry-count"
+IDEMPOTENCY_KEY = "idempotency-key"
+MOST_RETRIES = 100
+
+_RUNNING = frozenset({State.RUNNING, State.COMPLETED, State.UNKNOWN})
+
+
+class Posts:
+    """The handlers; one for each process."""
+
+    def __init__(self, session: Session, answer_s: float = ANSWER_S) -> None:
+        self._session = session
+        self._answer_s = answer_s
+        self._submissions = Submissions(session)
+        self._waking: Coalescer[str, None] = Coalescer(self._wake, gather_s=WAKE_S)
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        await self._submissions.close()
+        with contextlib.suppress(Exception):  # the workers find these jobs by themselves, later
+            await self._waking.finish()
+
+    async def create(self, request: Request, caller: Caller) -> Response:
+        """``POST /videos``."""
+        async with _reading(request) as (fields, uploads):
+            if isinstance(fields.get("input_reference"), str | None):
+                ask = read_create(fields, request.headers, uploads)
+            else:  # an image is decoded
+                ask = await run_in_threadpool(read_create, fields, request.headers, uploads)
+            return await self._submitted(request, caller, ask)
+
+    async def remix(self, request: Request, caller: Caller) -> Response:
+        """``POST /videos/{video_id}/remix``."""
+        async with _reading(request) as (fields, _):
+            ask = read_remix(fields, request.headers, str(request.path_params["video_id"]))
+            return await self._submitted(request, caller, ask)
+
+    async def edit(self, request: Request, caller: Caller) -> Response:
+        """``POST /videos/edits``."""
+        async with _reading(request) as (fields, _):
+            ask = await run_in_threadpool(read_edit, fields, request.headers)
+            return await self._submitted(request, caller, ask)
+
+    async def extend(self, request: Request, caller: Caller) -> Response:
+        """``POST /videos/extensions``."""
+        async with _reading(request) as (fields, _):
+            return await self._submitted(request, caller, read_extension(fields, request.headers))
+
+    async def create_character(self, request: Request, caller: Caller) -> Response:
+        """``POST /videos/characters``: free, and attempted once."""
+        acting = caller.session(self._session)
+        caller.check_profile(acting.profile().name)
+        async with _reading(request) as (fields, _):
+            name, file = read_character(fields)
+            film = await run_in_threadpool(read_film, file)
+            check_film(film)
+            made = await create_character(acting, name, film, file.path)
+        shown = made.shown
+        document = {"id": made.character_id, "name": name, "created_at": shown.created_at if shown else None}
+        return JSONResponse(document)
+
+    # --- from a request to its job ---
+
+    async def _submitted(self, request: Request, caller: Caller, ask: Ask) -> Response:
+        acting = caller.session(self._session, team=ask.team, project=ask.project)
+        values, profile = dict(ask.values), None
+        if ask.source is not None:
+            job = await find_job(self._session, caller, ask.source)
+            values["source"], profile = await source_of(acting, job.job_id)
+        values["profile"] = acting.profile(profile).name
+        values["request_key"] = _request_key(request, caller)
+        if "purpose" not in values and caller.purposes:
+            values["purpose"] = caller.purposes[0]
+        wanted = await _parsed(acting, values)
+        caller.check_profile(wanted.profile)
+        caller.check_purpose(wanted.purpose)
+        entry = self._submissions.begin(caller, acting, wanted, ask.material, _retry_count(request))
+        await self._wait(entry)
+        return await self._answer(acting, entry)
+
+    async def _wait(self, entry: UnderWay) -> None:
+        """Wait for the server's answer for a while, and at least until the job is recorded."""
+        done, _ = await asyncio.wait({entry.task}, timeout=self._answer_s)
+        if not done and entry.job is None:
+            recorded = asyncio.create_task(entry.recorded.wait())
+            await asyncio.wait({entry.task, recorded}, return_when=asyncio.FIRST_COMPLETED)
+            recorded.cancel()
+
+    async def _answer(self, session: Session, entry: UnderWay) -> Response:
+        if not entry.task.done():
+            assert entry.job is not None  # otherwise it would be waited for
+            return await self._shown(session, entry.job)
+        error = entry.task.exception()
+        if error is None:
+            return await self._answer_of(session, entry.task.result())
+        if not isinstance(error, Exception):
+            raise error
+        if entry.job is None:  # nothing was recorded, and nothing sent
+            raise error
+        if isinstance(error, AdapterError):  # raised only before anything was sent
+            raise refusal_of(error).about(job_headers(entry.job)) from error
+        session.log.warning("submission.unanswered", job_id=entry.job.job_id, error=type(error).__name__)
+        return await self._shown(session, entry.job)
+
+    # --- from a job to the answer ---
+
+    async def _answer_of(self, session: Session, placed: Placed) -> Response:
+        job, outcome = placed.job, placed.outcome
+        headers = job_headers(job, placed.ruling)
+        if isinstance(placed.ruling, RenderDenied):
+            raise denial(job, placed.ruling)
+        if job.state is State.REJECTED and isinstance(outcome, SubmissionRejected):
+            free = session.profile(job.profile).is_free(outcome)
+            raise from_server(outcome.error, outcome.retry_after_ms, may_repeat=free).about(headers)
+        if job.state is State.ABSENT:
+            raise unreachable().about(headers)
+        if job.state in _RUNNING and not placed.repeated:
+            self._waking.put(job.job_id)
+        if placed.repeated:
+            return await self._shown(session, job)
+        prompt = placed.requested.prompt.text
+        return JSONResponse(new_resource(job, prompt), headers=headers)
+
+    async def _shown(self, session: Session, job: Job) -> Response:
+        document = await run_in_threadpool(video_resource, session.ledger, job)
+        return JSONResponse(document, headers=job_headers(job))
+
+    async def _wake(self, job_ids: Sequence[str]) -> Sequence[None]:
+        """Make accepted renders due, so that a worker watches them."""
+        await asyncio.to_thread(self._session.ledger.store.queue.wake, job_ids)
+        return [None] * len(job_ids)
+
+
+@contextlib.asynccontextmanager
+async def _reading(request: Request) -> AsyncIterator[tuple[Fields, Uploads]]:
+    """Read the fields of a request; its files are deleted when the block ends."""
+    uploads = Uploads()
+    try:
+        limits = {"max_bytes": MAX_JSON_BYTES, "max_form_bytes": MAX_FORM_BYTES}
+        yield await read_fields(request, keep=uploads.keep, **limits), uploads
+    finally:
+        await uploads.close()
+
+
+async def _parsed(session: Session, values: Mapping[str, object]) -> RenderRequest:
+    """Return the request for `values`; `DecisionError` if it is invalid by the rules in force."""
+
+    def parsed(rules: Rules) -> RenderRequest:
+        return parse_request(catalog=rules.catalog, **values)
+
+    try:
+        return parsed(session.in_force.rules)
+    except DecisionError:  # perhaps other rules were activated
+        return await asyncio.to_thread(session.in_force.judge, parsed, (DecisionError,))
+
+
+def _request_key(request: Request, caller: Caller) -> str | None:
+    """Return the idempotency key of the client, in the name space of its access key."""
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    return f"{caller.key_id or caller.name}/{key}" if key else None
+
+
+def _retry_count(request: Request) -> int:
+    """Return how often an SDK has sent this request before; 0 for any other client."""
+    count = request.headers.get(RETRY_COUNT, "0")
+    return min(int(count), MOST_RETRIES) if count.isascii() and count.isdecimal() else 0

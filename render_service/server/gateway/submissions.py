@@ -1,0 +1,240 @@
+"""Submit the requests of clients: each once, however often and wherever an SDK sends it.
+
+The steps of a resend that finds nothing: (1) look for its request, in this process and in the ledger;
+(2) record request and decision, with a mark that later first attempts see; (3) look again, because a first
+attempt may have been recorded between the two; (4) submit it, or withdraw it in favour of that one. A crash
+between 2 and 4 leaves a job that was decided and not sent: the next resend continues at 3.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from decision.request.request import RenderRequest
+from ledger.errors import WrongExpectedVersion
+from ledger.events import RenderDecided
+from ledger.job import Job, State
+from ledger.store.interface import Batch
+from render_service.access.callers import Caller
+from render_service.assets.inputs import Material
+from render_service.runtime.errors import NotReady, TooManyRequests
+from render_service.server.gateway.uses import UnderWay, Uses
+from render_service.session.session import Session
+from render_service.submission.request_keys import find_repeated
+from render_service.submission.result import Opening, Placed, placed_in
+from render_service.submission.resume import cancel, resume
+from render_service.submission.retry import Patience
+from render_service.submission.submit import place, record, submit
+
+LOOK_S = 0.1
+OTHER_ANSWER_S = 20.0
+"""How long a resend waits for the answer that another process may still get."""
+
+UNSENT_S = 2.0
+"""A job that was decided longer ago than this was left by a process that crashed before it sent it."""
+
+RUNNING_RETRY_S = 10.0
+WITHDRAWN = "the same request was recorded already: {}"
+
+
+class Submissions:
+    """The submissions of one process, by the key of their caller."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._of: dict[str, Uses] = {}
+        self._tasks: set[asyncio.Task[Placed]] = set()
+
+    def begin(
+        self, caller: Caller, session: Session, request: RenderRequest, material: Material, count: int
+    ) -> UnderWay:
+        """Begin to submit `request`, or join what is under way for it; never waits.
+
+        `count` is the SDK's count of the attempt, `session` acts as the caller. The task goes on if its client
+        disconnects.
+        """
+        uses = self._of.setdefault(caller.key_id or f"name {caller.name}", Uses(self._session, caller))
+        if entry := uses.joinable(request, count):
+            entry.counts.add(count)
+            return entry
+        entry = UnderWay(request, count, {count})
+        uses.under_way.append(entry)
+        entry.task = asyncio.create_task(self._run(caller, session, uses, entry, material))
+        self._tasks.add(entry.task)
+        entry.task.add_done_callback(lambda task: self._ended(uses, entry, task))
+        return entry
+
+    @staticmethod
+    async def _run(
+        caller: Caller, session: Session, uses: Uses, entry: UnderWay, material: Material
+    ) -> Placed:
+        if caller.running_jobs is None:
+            return await _Attempt(caller, session, uses, entry, material, lambda: None).run()
+        turn = Turn(uses.admitting)
+        async with turn:
+            return await _Attempt(caller, session, uses, entry, material, turn.end).run()
+
+    def _ended(self, uses: Uses, entry: UnderWay, task: "asyncio.Task[Placed]") -> None:
+        self._tasks.discard(task)
+        uses.ended(entry)
+        if not task.cancelled():
+            task.exception()  # its client may be gone
+
+    async def close(self) -> None:
+        """Wait for all submissions: an answer under way is recorded first."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+class Turn:
+    """Holds a lock until `end` is called, or until the block ends."""
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._is_held = False
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+        self._is_held = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let the next one begin."""
+        if self._is_held:
+            self._is_held = False
+            self._lock.release()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt of a client: the first, or a resend. `release` lets the next one of its key be admitted."""
+
+    caller: Caller
+    session: Session
+    uses: Uses
+    entry: UnderWay
+    material: Material
+    release: Callable[[], None]
+
+    @property
+    def request(self) -> RenderRequest:
+        """The request of this attempt."""
+        return self.entry.request
+
+    @property
+    def count(self) -> int:
+        """The SDK's count of this attempt, 0 for the first."""
+        return self.entry.count
+
+    async def run(self) -> Placed:
+        """Submit the request, unless it is a repeated one; return its result.
+
+        If another use of the key was recorded meanwhile, look again.
+        """
+        is_limited = self.caller.running_jobs is not None
+        if self.request.request_key is not None and await find_repeated(self.session, self.request):
+            return await place(self.session, self.request, self.material)
+        await self.uses.renew(again=is_limited or self.count > 0)
+        while True:
+            version = self.uses.version
+            # 1. Look for the request.
+            if twin := await self._twin():
+                return await self._answered(twin)
+            if is_limited:
+                await self._check_running()
+            try:
+                return await (self._resend(version) if self.count else self._first(version))
+            except WrongExpectedVersion:
+                if self.entry.job is not None or not await self.uses.renew(again=True):
+                    raise
+
+    async def _twin(self, without: str | None = None) -> Placed | None:
+        """Return an earlier attempt for the same request, if this may be another one."""
+        if self.request.request_key is not None:
+            return None
+        if self.count:
+            return await asyncio.to_thread(self.uses.claim, self.session, self.request, self.count, without)
+        if self.uses.late():
+            return await asyncio.to_thread(self.uses.claim_late, self.session, self.request)
+        return None
+
+    async def _check_running(self) -> None:
+        running = await asyncio.to_thread(self.uses.running, self.session)
+        if running >= (self.caller.running_jobs or 0):
+            raise TooManyRequests(
+                f"{running} jobs of the key of {self.caller.name} are running, and it permits "
+                f"{self.caller.running_jobs}: try again when one has ended",
+                retry_after_s=RUNNING_RETRY_S,
+            )
+
+    async def _first(self, version: int) -> Placed:
+        def opened(job: Job) -> None:
+            self.entry.note(job)
+            self.release()
+
+        opening = Opening(lambda job_id: [self._beside(version, job_id)], opened)
+        return await place(self.session, self.request, self.material, opening=opening)
+
+    async def _resend(self, version: int) -> Placed:
+        def opened(_: Job) -> None:
+            self.uses.expire()
+            self.release()
+
+        # 2. Record it, marked. A crash from here on leaves it decided and unsent.
+        opening = Opening(lambda job_id: [self._beside(version, job_id)], opened)
+        placed = await record(self.session, self.request, self.material, opening)
+        if isinstance(placed.ruling, RenderDecided):
+            # 3. Look again.
+            if twin := await self._twin(without=placed.job.job_id):
+                # 4. Withdraw it; a crash before that leaves it unsent.
+                await cancel(self.session, placed.job, WITHDRAWN.format(twin.job.job_id))
+                return await self._answered(twin)
+            self.entry.note(placed.job)
+            return await submit(self.session, placed, Patience(), self.material)
+        self.entry.note(placed.job)
+        return placed
+
+    def _beside(self, version: int, job_id: str) -> Batch:
+        """Return what is appended with the request: the condition, and a record if others must see it."""
+        if self.count or self.caller.running_jobs is not None:
+            return self.uses.mark(self.session, version, job_id, self.count)
+        return self.uses.unchanged(version)
+
+    async def _answered(self, twin: Placed) -> Placed:
+        """Return the result of an earlier attempt, once it is known; continue one that was never sent."""
+        self.release()
+        looks = round(OTHER_ANSWER_S / LOOK_S)
+        while looks and _is_pending(self.session, twin.job):
+            await self.session.sleep(LOOK_S)
+            twin = await self._read_again(twin)
+            looks -= 1
+        if twin.job.state is State.DECIDED and twin.job.outcome is None:
+            return await self._continued(twin)
+        self.entry.note(twin.job)
+        return twin
+
+    async def _continued(self, unsent: Placed) -> Placed:
+        """Go on at step 3 for a job that a process recorded and did not live to send."""
+        if self.count and (twin := await self._twin(without=unsent.job.job_id)):
+            await cancel(self.session, unsent.job, WITHDRAWN.format(twin.job.job_id))
+            return await self._answered(twin)
+        self.entry.note(unsent.job)
+        try:
+            return await resume(self.session, unsent.job)
+        except NotReady:  # another process went on with it
+            return await self._read_again(unsent)
+
+    async def _read_again(self, placed: Placed) -> Placed:
+        job = await self.session.job(placed.job.job_id)
+        return await asyncio.to_thread(placed_in, self.session.ledger, job, repeated=True)
+
+
+def _is_pending(session: Session, job: Job) -> bool:
+    """Return whether another process may be about to send `job`, or waiting for the answer."""
+    age = (session.clock() - datetime.fromisoformat(job.updated_at)).total_seconds()
+    if job.state is State.DECIDED and job.outcome is None:
+        return age < UNSENT_S
+    return job.state is State.SUBMITTING and age < OTHER_ANSWER_S

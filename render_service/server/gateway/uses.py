@@ -1,0 +1,198 @@
+"""What one process knows about the uses of an access key, and what it records about them.
+
+An SDK that gets no answer sends the same request again, with ``x-stainless-retry-count`` and without a key to
+recognise it by. Its content is compared with the requests that this process has under way and with the
+recent ones in the ledger; no digest of private text is stored for that. An attempt of count *n* is answered
+by a job that answered no other attempt of that count, because two requests may be identical on purpose:
+
+- ``uses_<key>`` records each job that was created by a resend, and each job of a key that limits its running
+  jobs. Every request of the key is recorded on condition that this stream has not grown since it was read,
+  so that a first attempt that arrives late, or in another process, sees the job of its resend.
+- ``claims_<key>`` records which jobs were found by a resend. The event id is derived from the job and the
+  count, so that one of two processes gets the job.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from decision.request.request import RenderRequest
+from ledger.errors import EventIdConflict
+from ledger.events import AccessUsed, Outcome
+from ledger.job import Job, State
+from ledger.record import Draft, timestamp
+from ledger.store.interface import ANY, Batch, JobFilter, RecordFilter
+from render_service.access.callers import Caller
+from render_service.session.event_ids import use_id
+from render_service.session.session import Session
+from render_service.submission.request_keys import differences
+from render_service.submission.result import Placed, placed_in
+
+RESENT_WITHIN = timedelta(minutes=10)
+"""A resend comes within this time of its request: SDKs wait up to ten minutes for an answer."""
+
+LATE_WITHIN = timedelta(minutes=1)
+"""A first attempt that arrives after its resend does so within this time; later it is a new request."""
+
+NOTHING_CREATED = (Outcome.REJECTED, Outcome.ABSENT)
+"""A resend of such a job is meant to be tried again."""
+
+RUNNING = (State.DECIDED, State.SUBMITTING, State.UNKNOWN, State.RUNNING)
+"""States that count against a limit of running jobs."""
+
+
+@dataclass
+class UnderWay:
+    """A request that this process works on; resends of it wait for the same `task`.
+
+    `count` is that of the attempt that began it, `counts` are those it answers. `job` is set once the request is recorded for good.
+    """
+
+    request: RenderRequest
+    count: int
+    counts: set[int]
+    job: Job | None = None
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[Placed]" = field(init=False)
+
+    def note(self, job: Job) -> None:
+        """Note the job of this request."""
+        self.job = job
+        self.recorded.set()
+
+
+class Uses:
+    """The uses of one access key, or of one person without a key."""
+
+    def __init__(self, session: Session, caller: Caller) -> None:
+        self._session = session
+        key_id = caller.key_id
+        self._own = JobFilter(access_key_id=key_id) if key_id else JobFilter(actor=caller.name)
+        subject = caller.key_id or uuid.uuid5(uuid.NAMESPACE_OID, caller.name).hex
+        self._uses, self._claims = f"uses_{subject}", f"claims_{subject}"
+        self.version = self._position = 0
+        self._is_known = False
+        self._resent: list[tuple[AccessUsed, datetime]] = []
+        self._joined: dict[str, tuple[datetime, set[int]]] = {}
+        self._reading = asyncio.Lock()
+        self.under_way: list[UnderWay] = []
+        self.admitting = asyncio.Lock()
+
+    # --- in this process ---
+
+    def joinable(self, request: RenderRequest, count: int) -> UnderWay | None:
+        """Return what is under way for the same content and answers no attempt of this count yet."""
+        if request.request_key is not None:
+            return None
+        same = (each for each in self.under_way if count not in each.counts)
+        return next((each for each in same if _is_same(each.request, request)), None)
+
+    def ended(self, entry: UnderWay) -> None:
+        """Forget a request under way, except which attempts it answered if there were several."""
+        self.under_way.remove(entry)
+        now = self._session.clock()
+        if entry.job is not None and len(entry.counts) > 1:
+            self._joined[entry.job.job_id] = now, entry.counts
+        for job_id in [one for one, (at, _) in self._joined.items() if now - at > RESENT_WITHIN]:
+            del self._joined[job_id]
+
+    def _answers(self, job_id: str, count: int) -> bool:
+        """Return whether a job answers another attempt of this count in this process."""
+        joined = self._joined.get(job_id)
+        if joined is not None and count in joined[1]:
+            return True
+        own = (each for each in self.under_way if each.job is not None and each.job.job_id == job_id)
+        return any(count in each.counts for each in own)
+
+    # --- in the ledger ---
+
+    async def renew(self, *, again: bool = False) -> bool:
+        """Read what was recorded about the key since, at least once; return whether there was anything."""
+        if self._is_known and not again:
+            return False
+        async with self._reading:
+            before = self.version
+            await asyncio.to_thread(self._read)
+            return self.version > before
+
+    def _read(self) -> None:
+        for record in self._session.ledger.read(RecordFilter(stream=self._uses), after=self._position):
+            self.version, self._position = record.version, record.position
+            if isinstance(record.event, AccessUsed) and record.event.retry_count > 0:
+                self._resent.append((record.event, datetime.fromisoformat(record.recorded_at)))
+        self._is_known = True
+
+    def expire(self) -> None:
+        """Read again before the next use: this process recorded one."""
+        self._is_known = False
+
+    def unchanged(self, version: int) -> Batch:
+        """Return the condition that no use was recorded since this version."""
+        return Batch(self._uses, version, [])
+
+    def mark(self, session: Session, version: int, job_id: str, count: int) -> Batch:
+        """Return the record that an attempt with this count creates a job, under the same condition."""
+        return Batch(self._uses, version, [_used(session, job_id, count)])
+
+    def late(self) -> list[str]:
+        """Return the jobs that resends created so recently that their first attempt may still arrive."""
+        oldest = self._session.clock() - LATE_WITHIN
+        self._resent = [each for each in self._resent if each[1] >= oldest]
+        return [used.job_id for used, _ in self._resent]
+
+    def claim_late(self, session: Session, request: RenderRequest) -> Placed | None:
+        """Return the job that a resend of this first attempt created; reads the ledger."""
+        jobs = (session.ledger.store.job(job_id) for job_id in self.late())
+        return self._claimed(session, request, 0, (job for job in jobs if job is not None))
+
+    def claim(
+        self, session: Session, request: RenderRequest, count: int, without: str | None = None
+    ) -> Placed | None:
+        """Return the newest job of the same content that answers no attempt of this count, and claim it.
+
+        The job `without` is left out. Reads the ledger, and writes the claim.
+        """
+        where = replace(self._own, since=timestamp(session.clock() - RESENT_WITHIN))
+        jobs = (job for job in session.ledger.jobs(where) if job.job_id != without)
+        return self._claimed(session, request, count, jobs)
+
+    def _claimed(
+        self, session: Session, request: RenderRequest, count: int, jobs: Iterator[Job]
+    ) -> Placed | None:
+        for job in jobs:
+            if not _may_be_same(job, request) or self._answers(job.job_id, count):
+                continue
+            placed = placed_in(session.ledger, job, repeated=True)
+            if differences(placed.requested, request):
+                continue
+            try:
+                session.ledger.append([Batch(self._claims, ANY, [_used(session, job.job_id, count)])])
+            except EventIdConflict:  # it answers another attempt of this count
+                continue
+            return placed
+        return None
+
+    def running(self, session: Session) -> int:
+        """Return how many jobs of the key run now; reads the ledger."""
+        return sum(job.outcome is None for job in session.ledger.jobs(replace(self._own, states=RUNNING)))
+
+
+def _used(session: Session, job_id: str, count: int) -> Draft:
+    return session.draft(AccessUsed(job_id=job_id, retry_count=count), event_id=use_id(job_id, count))
+
+
+def _is_same(one: RenderRequest, other: RenderRequest) -> bool:
+    """Return whether two requests are the same; the state of their source may differ."""
+    sources = [each.source.video_id if each.source else None for each in (one, other)]
+    bare = [each.model_copy(update={"source": None}) for each in (one, other)]
+    return sources[0] == sources[1] and bare[0] == bare[1]
+
+
+def _may_be_same(job: Job, request: RenderRequest) -> bool:
+    """Return whether the row of a job agrees with a request, as far as a row says; texts are not in it."""
+    row = (job.operation, job.purpose, job.profile, job.size, job.requested_model)
+    wanted = (request.operation, request.purpose, request.profile, request.size, request.requested_model)
+    is_open_to_resends = job.request_key is None and job.outcome not in NOTHING_CREATED
+    return is_open_to_resends and row == wanted and job.seconds == request.total_seconds
