@@ -27,6 +27,7 @@ from ledger.events import WebhookReceived
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.runtime.telemetry import Log
 from render_service.server.background import Work, working
+from render_service.server.gateway.posts import Posts
 from render_service.server.gateway.routes import PREFIX, gateway_routes, refused_by_router
 from render_service.server.metrics import Metrics
 from render_service.session.session import Session
@@ -99,6 +100,7 @@ def create_app(
     """
     stopping = stop or asyncio.Event()
     inbox, metrics = Inbox(session), Metrics(session.ledger, session.settings.longest_render_s)
+    posts = Posts(session)
     verifiers = {profile: Verifier(those) for profile, those in secrets.items()}
     receiver = WebhookReceiver(verifiers, inbox, metrics, session.log)
 
@@ -108,6 +110,7 @@ def create_app(
         async with working(works, stopping, session.log):
             yield
             app.state.is_ready = False
+        await posts.close()
         await inbox.close()
 
     async def ready(request: Request) -> Response:
@@ -129,7 +132,7 @@ def create_app(
 
     app = Starlette(
         routes=[
-            *(gateway_routes(session, Gatekeeper(session)) if gateway else ()),
+            *(gateway_routes(session, Gatekeeper(session), posts) if gateway else ()),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),

@@ -79,7 +79,22 @@ def show(ledger: Ledger, job: Job) -> Shown:
     first = next(ledger.read(RecordFilter(stream=job.job_id), limit=1)).event
     final = _final_observation(ledger, job) if job.state in {*_READY, State.FAILED} else None
     source, is_settled = _source(ledger, job)
-    resource = {
+    error = _error(ledger, job, final) if status is Status.FAILED else None
+    return Shown(_resource(job, _prompt(first), source, final, error), is_settled)
+
+
+def new_resource(job: Job, prompt: str | None) -> dict[str, Any]:
+    """Return a job that was submitted just now; what its records would add is `prompt`, so none is read."""
+    is_change = job.remix_video_id is not None and job.operation is not Operation.EXTEND
+    source = public_id(job.source_job) if is_change and job.source_job else None
+    return _resource(job, prompt, source, None, None)
+
+
+def _resource(
+    job: Job, prompt: str | None, source: str | None, final: Record | None, error: dict[str, str] | None
+) -> dict[str, Any]:
+    status = status_of(job)
+    return {
         "id": public_id(job.job_id),
         "object": "video",
         "model": job.model or job.requested_model or ANY_MODEL,
@@ -88,13 +103,12 @@ def show(ledger: Ledger, job: Job) -> Shown:
         "created_at": _unix(job.created_at),
         "completed_at": _completed_at(job, status, final),
         "expires_at": job.expires_at if job.state is State.COMPLETED else None,
-        "prompt": _prompt(first),
+        "prompt": prompt,
         "size": job.size,
         "seconds": None if job.seconds is None else str(job.seconds),
         "remixed_from_video_id": source,
-        "error": _error(ledger, job, final) if status is Status.FAILED else None,
+        "error": error,
     }
-    return Shown(resource, is_settled)
 
 
 def _progress(job: Job, status: Status) -> int:

@@ -16,6 +16,7 @@ from render_service.access.gatekeeper import Gatekeeper
 from render_service.server.gateway.content import Content
 from render_service.server.gateway.errors import Refusal, refused
 from render_service.server.gateway.gets import Gets
+from render_service.server.gateway.posts import Posts
 from render_service.server.gateway.projection import Projection
 from render_service.session.session import Session
 
@@ -24,7 +25,7 @@ PREFIX = "/v1"
 LONGEST_PATH = 200
 
 
-def gateway_routes(session: Session, gatekeeper: Gatekeeper) -> list[Route]:
+def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts) -> list[Route]:
     """Return the routes of the Videos API; the first that matches answers."""
     projection = Projection(session.ledger)
     gets, content = Gets(session, projection), Content(session)
@@ -34,6 +35,11 @@ def gateway_routes(session: Session, gatekeeper: Gatekeeper) -> list[Route]:
         return Route(f"{PREFIX}{path}", answer, methods=[method])
 
     return [
+        route("POST", "/videos", Permission.REQUEST, posts.create),
+        route("POST", "/videos/edits", Permission.REQUEST, posts.edit),
+        route("POST", "/videos/extensions", Permission.REQUEST, posts.extend),
+        route("POST", "/videos/characters", Permission.REQUEST, posts.create_character),
+        route("POST", "/videos/{video_id}/remix", Permission.REQUEST, posts.remix),
         route("GET", "/videos/{video_id}", Permission.READ, gets.retrieve),
         route("GET", "/videos", Permission.READ, gets.list_videos),
         route("GET", "/videos/{video_id}/content", Permission.READ, content.serve),

@@ -51,8 +51,8 @@ class Submissions:
     ) -> UnderWay:
         """Begin to submit `request`, or join what is under way for it; never waits.
 
-        `count` is the SDK's count of the attempt, `session` acts as the caller. The task goes on if its client
-        disconnects.
+        `count` is the SDK's count of the attempt, `session` acts as the caller. It is finished even if the
+        client disconnects.
         """
         uses = self._of.setdefault(caller.key_id or f"name {caller.name}", Uses(self._session, caller))
         if entry := uses.joinable(request, count):

@@ -47,7 +47,8 @@ RUNNING = (State.DECIDED, State.SUBMITTING, State.UNKNOWN, State.RUNNING)
 class UnderWay:
     """A request that this process works on; resends of it wait for the same `task`.
 
-    `count` is that of the attempt that began it, `counts` are those it answers. `job` is set once the request is recorded for good.
+    `count` is that of the attempt that began it, `counts` are those it answers. `job` is set once the
+    request is recorded for good.
     """
 
     request: RenderRequest
