@@ -59,6 +59,7 @@ SECTIONS = {
         "changes": "List proposed changes of policy and budgets.",
         "policy": "Show, check or activate the policy.",
         "budget": "Set spending limits and show what is left.",
+        "access": "Grant and revoke access keys of the gateway.",
         "spend": "Show what was spent and what is left.",
     },
     "Record and evidence": {

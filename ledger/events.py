@@ -257,16 +257,18 @@ class RequestSigned(EventBase):
 
 
 class ChangeProposed(EventBase):
-    """A change of the policy or of a budget that waits for approval, in its own stream.
+    """A change of the policy, of a budget or of access that waits for approval, in its own stream.
 
     `policy_sha256` and `catalog_sha256` are what ``policy.activate`` would activate, `budget` and
-    `limit_usd_micros` what ``budget.set`` would set. `required_by_sha256` is the policy that requires the
-    approval, `reason_codes` are its rules.
+    `limit_usd_micros` what ``budget.set`` would set, `access` what ``access.grant`` would grant.
+    `required_by_sha256` is the policy that requires the approval, `reason_codes` are its rules. Version 1 had
+    no `access`.
     """
 
     type: ClassVar[str] = "change.proposed"
+    schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.INTENT
-    operation: Literal["policy.activate", "budget.set"]
+    operation: Literal["policy.activate", "budget.set", "access.grant"]
     policy_sha256: Sha256Hex | None = None
     catalog_sha256: Sha256Hex | None = None
     budget: Name | None = None
@@ -275,6 +277,7 @@ class ChangeProposed(EventBase):
     required_by_sha256: Sha256Hex
     reason_codes: tuple[str, ...]
     approvals_needed: int = 1
+    access: Grant | None = None
 
 
 class ChangeClosed(EventBase):

@@ -50,6 +50,10 @@ class ActorSource(StrEnum):
     SIGNATURE = "signature"
 
 
+BY_ACCESS = frozenset({ActorSource.ACCESS_KEY, ActorSource.OIDC})
+"""Sources that identify a caller of a server: the name was granted with a key, or a provider confirms it."""
+
+
 class Authority(StrEnum):
     """The authority under which an event was recorded."""
 

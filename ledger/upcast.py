@@ -26,6 +26,7 @@ STEPS: dict[tuple[str, int], Step] = {
     ("approval.granted", 1): _approval_without_login,
     ("approval.refused", 1): _approval_without_login,
     ("render.requested", 1): lambda payload: payload | dict.fromkeys(("team", "project", "access_key_id")),
+    ("change.proposed", 1): lambda payload: payload | {"access": None},
     ("submission.intended", 1): lambda payload: payload | {"sent_sha256": None},
     ("submission.intended", 2): lambda payload: payload | {"key_digest": None},
     ("render.adopted", 1): lambda payload: payload | {"server": None},

@@ -1,4 +1,4 @@
-"""Changes of policy and budgets that wait for approval: proposing, answering and showing them."""
+"""Changes of policy, budgets and access that wait for approval: proposing, answering and showing them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,22 @@ if TYPE_CHECKING:
 CHANGE = "change_"
 
 
-def propose(inv: Invocation, make: "Callable[[Office], Proposed]") -> None:
-    """Propose a change, show it, and exit like a held request, naming who has to approve it."""
+def propose(
+    inv: Invocation,
+    make: "Callable[[Office], Proposed]",
+    show: "Callable[[dict[str, Any]], object] | None" = None,
+) -> None:
+    """Propose a change, show it, and exit like a held request, naming who has to approve it.
+
+    `show` shows its document in another way.
+    """
     with _writing(inv) as ledger:
         proposed = make(_office(inv, ledger))
-        _show(inv, ledger, proposed, proposed.event.approvals_needed)
+        needed = proposed.event.approvals_needed
+        if show is None:
+            _show(inv, ledger, proposed, needed)
+        else:
+            show(change_document(ledger, proposed) | {"approvals_needed": needed})
         say(f"Error: {waits_for(proposed, ledger)}")
     raise click.exceptions.Exit(ExitCode.DENIED)
 
@@ -72,6 +83,7 @@ def change_document(ledger: "Ledger", proposed: "Proposed") -> dict[str, Any]:
         "catalog_sha256": event.catalog_sha256,
         "budget": event.budget,
         "limit_usd_micros": event.limit_usd_micros,
+        "access": event.access and event.access.model_dump(mode="json", exclude={"key_sha256"}),
         "why": event.why and event.why.text,
         "reason_codes": list(event.reason_codes),
         "proposed_by": first.actor,

@@ -3,6 +3,7 @@
 from cli.text.printable import short
 from decision.money import format_usd
 from ledger.events import (
+    AccessGranted,
     ApprovalGranted,
     ApprovalRefused,
     AssetLost,
@@ -34,6 +35,7 @@ from ledger.events import (
     VideoDeleted,
 )
 from ledger.private import Private
+from render_service.access.register import words_of
 from render_service.runtime.documents import counted
 
 
@@ -59,6 +61,8 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"{comment}, signed with key {event.key_id}" if event.key_id else comment
         case DecisionOverridden():
             return f"{event.detail_code} until {event.expires_at[:16]}Z: “{short(event.why.text)}”"
+        case AccessGranted():
+            return words_of(event)
         case SubmissionIntended():
             return f"to {event.server} as {event.model}"
         case SubmissionAccepted():

@@ -69,10 +69,11 @@ CHANGING = frozenset({Operation.REMIX, Operation.EDIT})
 
 
 class Change(StrEnum):
-    """Changes that may need approval, like renders: of the policy, and of budgets."""
+    """Changes that may need approval, like renders: of the policy, of budgets, and of who has access."""
 
     POLICY = "policy.activate"
     BUDGET = "budget.set"
+    ACCESS = "access.grant"
 
     @property
     def command(self) -> str:

@@ -102,8 +102,13 @@ class Policy(Document):
         return *(self.approvers or {}).get(person, ()), *(self.requesters or {}).get(person, ())
 
     def rules_for(self, change: Change) -> tuple[ApprovalRule, ...]:
-        """Return the rules that require approval of `change`."""
-        return tuple(rule for rule in self.approvals or () if change in (rule.operations or ()))
+        """Return the rules that require approval of `change`.
+
+        A grant of access says who may request and approve, as a policy does. So where no rule is about it, it
+        needs what a change of the policy needs.
+        """
+        rules = tuple(rule for rule in self.approvals or () if change in (rule.operations or ()))
+        return self.rules_for(Change.POLICY) if change is Change.ACCESS and not rules else rules
 
     @property
     def requesting(self) -> Approvers:

@@ -11,7 +11,7 @@ from ledger.verify.report import Report
 from ledger.verify.rules import Json
 from ledger.verify.spill import Memory, Stream
 from ledger.verify.strict import as_bytes
-from ledger.verify.verify_bundle import FOLLOWED, HEX, Permissions, Rules, read_rules
+from ledger.verify.verify_bundle import HEX, Permissions, Rules, is_followed, read_rules
 
 _MOST_ACTIVATIONS = 10_000
 _RULES_AT_HAND = 32
@@ -48,7 +48,7 @@ class Approvals:
     def follow(self, stream: Stream, record: Json, leaf: bytes, payload: Json) -> None:
         """Check the permissions behind a record."""
         asked = stream.asked
-        if record["type"] in FOLLOWED or (asked is not None and asked["signs"]):
+        if is_followed(record, asked):
             stream.asked = None
             stream.asked, found = self._permissions.follow(asked, record, leaf, payload)
             for code, subject, expected, what in found:

@@ -382,13 +382,25 @@ REQUEST_1, ANSWER_1, ANSWER_2 = (
     "sora-ledger/approval/2",
 )
 TYPED = ("flag", "environment")
+NAMED_BY_ACCESS = ("access_key", "oidc")
+"""Sources that give a name to a person, under whatever login."""
 FIRST = frozenset(["render.requested", "change.proposed"])
 ENDED = frozenset("render.decided render.denied render.cancelled approval.refused change.closed".split())
 """The events after which nothing in a stream waits for an answer."""
-CHANGES = {"policy.activated": "policy.activate", "budget.set": "budget.set"}
+CHANGES = {
+    "policy.activated": "policy.activate",
+    "budget.set": "budget.set",
+    "access.granted": "access.grant",
+}
 """The events that a policy may want approval for besides renders, and what its rules call them."""
 FOLLOWED = FIRST | ENDED | CHANGES.keys() | {"render.held", "approval.granted", "decision.overridden"}
-"""The events that `Permissions` follows, and the one after a request that says it is signed."""
+"""The events that `Permissions` follows, besides those that `is_followed` adds."""
+
+
+def is_followed(record: dict[str, Any], case: dict[str, Any] | None) -> bool:
+    """Say whether `Permissions` has to see a record of a stream about which it remembers `case`."""
+    by_key = record["actor_source"] == "access_key"
+    return record["type"] in FOLLOWED or by_key or bool(case and case["signs"])
 
 
 class Rules(NamedTuple):
@@ -446,9 +458,10 @@ class Person(NamedTuple):
 
     def is_another_than(self, other: Person) -> bool:
         """Say whether these are established to be two people."""
-        if "typed" in (self.source, other.source) or self.actor == other.actor:
+        sources = {self.source, other.source}
+        if "typed" in sources or self.actor == other.actor:
             return False
-        if self.source == other.source == "signature":
+        if sources == {"signature"} or not sources.isdisjoint(NAMED_BY_ACCESS):
             return True
         return self.login is not None and other.login is not None and self.login != other.login
 
@@ -484,6 +497,7 @@ class Permissions:
         self.binding_since = 0
         self.applied: dict[str, Any] | None = None
         self.periods: dict[str, tuple[Any, Any]] = {}
+        self.names: set[str] = set()
         self.signatures = 0
         self.unjudged = 0
 
@@ -496,6 +510,7 @@ class Permissions:
         """
         type_ = record["type"]
         found = self._changed(record, payload) if type_ in CHANGES else []
+        found += self._granted(record, payload)
         if type_ in FIRST:
             case = self._first(record, leaf, payload)
         if case is None:
@@ -527,6 +542,16 @@ class Permissions:
             self.applied = {**case, "stream": record["stream"], "closed_at": record["position"]}
         return []
 
+    def _granted(self, record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+        """Check that an actor who was identified by an access key had been granted one."""
+        if record["type"] == "access.granted":
+            self.names.add(payload["name"])
+        if record["actor_source"] != "access_key" or self.activated is None or record["actor"] in self.names:
+            return []
+        return [
+            ("ACCESS_NOT_GRANTED", shown(record["actor"]), "access.granted for this name before it", "none")
+        ]
+
     def in_force(self) -> str | None:
         """Return the policy that was activated last, if the reader knows; “” where none was."""
         if self.activated is None:
@@ -555,6 +580,7 @@ class Permissions:
         if record["type"] == "change.proposed":
             case["pending"] = {"leaf": leaf.hex(), "policy": payload["required_by_sha256"]}
             case["change"] = {name: payload[name] for name in _CONTENT}
+            case["change"]["access"] = payload.get("access")
         return case
 
     def _signed(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
@@ -896,7 +922,9 @@ def _as_approved(case: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
 
 
 def _rules_for(operation: str, rules: Rules) -> list[dict[str, Any]]:
-    return [rule for rule in rules.approvals if operation in (rule.get("operations") or ())]
+    """Return the rules for a change; those for the policy are for access too, where no rule is about that."""
+    found = [rule for rule in rules.approvals if operation in (rule.get("operations") or ())]
+    return _rules_for("policy.activate", rules) if operation == "access.grant" and not found else found
 
 
 def _carries_out(applied: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> bool:
@@ -913,6 +941,8 @@ def _carries_out(applied: dict[str, Any], record: dict[str, Any], payload: dict[
     if record["type"] == "policy.activated":
         same = all(payload[name] == change[name] for name in ("policy_sha256", "catalog_sha256"))
         return behind == 1 and record["stream"] == "policy" and same
+    if record["type"] == "access.granted":
+        return behind == 1 and record["stream"] == "access" and bool(payload == change["access"])
     budgets = [change["budget"], _dated(str(change["budget"]), record["recorded_at"])]
     named = behind in (1, 2) and payload["budget"] == budgets[behind - 1]
     same = payload["limit_usd_micros"] == change["limit_usd_micros"]
@@ -1297,7 +1327,7 @@ class _Check:
     def _permit(self, record: dict[str, Any], leaf: bytes, payload: dict[str, Any]) -> None:
         """Check who asked, approved and decided: the signatures, and that decisions were permitted."""
         case = self.cases.pop(record["stream"], None)
-        if record["type"] in FOLLOWED or (case and case["signs"]):
+        if is_followed(record, case):
             case, found = self.permissions.follow(case, record, leaf, payload)
             for item in found:
                 self.outcome.add(item[0], record["position"], *item[1:])

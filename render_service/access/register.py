@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ledger.canonical import sha256_hex
-from ledger.events import AccessGranted, AccessRevoked
+from ledger.events import AccessGranted, AccessRevoked, Grant
 from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
@@ -69,6 +69,21 @@ class AccessKey:
             return KeyState.REVOKED
         ends = self.grant.expires_at
         return KeyState.EXPIRED if ends is not None and ends <= now else KeyState.VALID
+
+
+def words_of(grant: Grant) -> str:
+    """Return whose key it is and what it permits, in a few words."""
+    limits = {
+        "team": grant.team,
+        "project": grant.project,
+        "profiles": ", ".join(grant.profiles or ()),
+        "purposes": ", ".join(grant.purposes or ()),
+        "until": grant.expires_at and f"{grant.expires_at[:16]}Z",
+        "requests per minute": grant.requests_per_minute,
+        "running jobs": grant.running_jobs,
+    }
+    words = [f"{name} {value}" for name, value in limits.items() if value]
+    return "; ".join([f"{grant.key_id} for {grant.name} as {', '.join(grant.roles)}", *words])
 
 
 class Register:

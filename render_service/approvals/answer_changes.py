@@ -19,6 +19,7 @@ from ledger.private import Private
 from ledger.record import draft, timestamp
 from ledger.store.interface import ANY, Batch, Document
 from ledger.tree.checkpoint import Signer
+from render_service.access.grants import grant_batch
 from render_service.approvals.approvals import VALID_FOR, check_until
 from render_service.approvals.approvers import A, Pending, answered, read_pending
 from render_service.approvals.changes import MOST_RACES, Office, Proposed, open_change, read_change
@@ -128,6 +129,8 @@ def _effect(
         if name is None:
             raise NotReady(f"{proposed.name}: {event.budget} is not a valid budget name: reject the change")
         return limit_batches(name, event.limit_usd_micros, why, now, office.who, cause), []
+    if event.access is not None:
+        return [grant_batch(event.access, office.who, now, causation_id=cause)], []
     policy = kept_document(office.ledger, Policy, event.policy_sha256 or "")
     catalog = kept_document(office.ledger, Catalog, event.catalog_sha256 or "")
     activated = PolicyActivated(

@@ -1,4 +1,4 @@
-"""Propose changes of the policy and of budgets that need another person's approval.
+"""Propose changes of the policy, of budgets and of access that need another person's approval.
 
 Each proposed change has its own stream: ``change.proposed``, its signature if there is one, the answers, and
 ``change.closed``. The last required approval applies it in the same transaction. The rules for approvers are
@@ -16,11 +16,12 @@ from uuid_utils import uuid7
 from decision.money import format_usd
 from decision.rules.approvals import Change
 from ledger.errors import WrongExpectedVersion
-from ledger.events import ChangeProposed
+from ledger.events import ChangeProposed, Grant
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Entry, Provenance
 from ledger.store.interface import NEW, Batch, Document
+from render_service.access.register import words_of
 from render_service.approvals.approvers import how_to_sign
 from render_service.approvals.requesters import asker, check_requester
 from render_service.rules.budget_names import BudgetName
@@ -81,6 +82,8 @@ class Proposed:
         if self.change is Change.POLICY:
             policy, catalog = (event.policy_sha256 or "")[:12], (event.catalog_sha256 or "")[:12]
             return f"activate policy {policy}… with catalog {catalog}…"
+        if event.access is not None:
+            return f"access {words_of(event.access)}"
         amount = event.limit_usd_micros
         limit = "no limit" if amount in {None, NO_LIMIT} else f"limit {format_usd(amount or 0)}"
         return f"budget {event.budget}: {limit}"
@@ -98,6 +101,11 @@ def propose_limit(office: Office, name: BudgetName, usd_micros: int | None, why:
     """Propose a limit for a budget; None removes the limit."""
     amount = NO_LIMIT if usd_micros is None else usd_micros
     return _propose(office, Change.BUDGET, {"budget": str(name), "limit_usd_micros": amount}, why, [])
+
+
+def propose_grant(office: Office, granted: Grant, why: str | None) -> Proposed:
+    """Propose the grant of an access key, which is not valid before."""
+    return _propose(office, Change.ACCESS, {"access": granted}, why, [])
 
 
 def _propose(

@@ -2,12 +2,15 @@
 
 A typed name proves nothing. An identity is established by
 
-- a signature with a key that the policy names for a person, or
-- the login, as reported by the operating system.
+- a signature with a key that the policy names for a person,
+- the login, as reported by the operating system, or
+- an access key or an identity provider, which give a name to a caller of a server.
 
 Two signed identities are compared by the owners of the keys. If one of the two is not signed, only the logins
 can be compared, so a signature made under the requester's login counts as the requester's: anyone at that
-login may have had access to the key.
+login may have had access to the key. A caller of a server has no login, and is compared by name: all
+keys granted for one name are one person's. Who may grant a key under another name is up to the rules for
+``access.grant``.
 """
 
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ from typing import Self
 from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Policy
 from ledger.log.ledger import Ledger
-from ledger.record import ActorSource, Entry, Record
+from ledger.record import BY_ACCESS, ActorSource, Entry, Record
 from render_service.approvals.requesters import CLAIMED
 from render_service.approvals.signatures import Signed, signed_answer, signed_request
 from render_service.session.history import AnswerEvent, StreamHistory
@@ -45,7 +48,7 @@ class Identity:
         """Return whether the two identities are established to be two people."""
         if self.claimed or other.claimed or self.actor == other.actor:
             return False
-        if self.signed and other.signed:
+        if (self.signed and other.signed) or {self.source, other.source} & BY_ACCESS:
             return True
         return self.login is not None and other.login is not None and self.login != other.login
 

@@ -10,7 +10,7 @@ from decision.rules.approvals import owner_of
 from decision.rules.policy import Policy, Requester
 from ledger.events import Event, RenderHeld, RequestSigned
 from ledger.log.ledger import Ledger
-from ledger.record import ActorSource, Draft, Provenance, draft
+from ledger.record import BY_ACCESS, ActorSource, Draft, Provenance, draft
 from render_service.approvals.statements import request_statement, sign
 from render_service.evidence.keys import read_signer
 from render_service.runtime.errors import BadInput
@@ -60,7 +60,8 @@ class Asker:
         """Return the first record of `stream`, and its signature if the request is signed."""
         who = replace(who, actor=self.actor, actor_source=self.source)
         first = draft(event, who, now, event_id=event_id)
-        if self.signer is None:
+        login = self.settings.login
+        if self.signer is None or login is None:
             return [first]
 
         text = request_statement(
@@ -69,12 +70,12 @@ class Asker:
             event_id=first.event_id,
             payload_sha256=first.envelope(stream)["payload_sha256"],
             actor=self.actor,
-            login=self.settings.login,
+            login=login,
             policy_sha256=self.policy.digest,
         )
         key_id, signature = sign(self.signer, text)
         signed = RequestSigned(
-            key_id=key_id, signature=signature, login=self.settings.login, policy_sha256=self.policy.digest
+            key_id=key_id, signature=signature, login=login, policy_sha256=self.policy.digest
         )
         return [first, draft(signed, who, now, causation_id=first.event_id)]
 
@@ -83,9 +84,12 @@ def asker(settings: Settings, policy: Policy) -> Asker:
     """Return the requester: the owner of the key in SORA_LEDGER_KEY if the policy names it, else the actor.
 
     That key is read only if the policy has approval rules. If the policy does not name it, it only signs
-    checkpoints and is ignored here; a key given with ``--key`` must be one the policy names.
+    checkpoints and is ignored here; a key given with ``--key`` must be one the policy names. It never signs
+    for a caller of a server.
     """
     unsigned = Asker(settings, policy, settings.actor, settings.actor_source)
+    if settings.actor_source in BY_ACCESS:  # a key of this process is not theirs
+        return unsigned
     path = settings.request_key_file or (
         settings.key_file if policy.approvals and policy.requesting else None
     )
@@ -133,4 +137,6 @@ def check_requester(asker: Asker, rules: str) -> None:
 
 
 def _identified_by(asker: Asker) -> str:
-    return "only a typed name" if asker.claimed else "only a login"
+    if asker.claimed:
+        return "only a typed name"
+    return "identified by an access key" if asker.source in BY_ACCESS else "only a login"

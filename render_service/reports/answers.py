@@ -16,6 +16,8 @@ HOW = {
     "flag": "named with --actor, which anyone can set",
     "environment": "named in the environment, which anyone can set",
     "operating_system": "identified by their login",
+    "access_key": "identified by an access key",
+    "oidc": "identified by their identity provider",
     "signature": "identified by their signature",
 }
 NOT_IDENTIFIED = "NOT IDENTIFIED: the record says signed, but there is no signature"

@@ -35,7 +35,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ledger.log.urls import file_of
-from ledger.record import ActorSource, Authority, Provenance
+from ledger.record import BY_ACCESS, ActorSource, Authority, Provenance
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings_file import (
     BASE_URL,
@@ -139,8 +139,13 @@ class Settings:
         return "custom" if host and host != OPENAI_HOST else "openai"
 
     @property
-    def login(self) -> str:
-        """The login of the operating system, regardless of the actor's name."""
+    def login(self) -> str | None:
+        """The login of the operating system, regardless of the actor's name.
+
+        None for an actor identified by access: this process has its own login, which says nothing of them.
+        """
+        if self.actor_source in BY_ACCESS:
+            return None
         return self.actor if self.actor_source is ActorSource.OPERATING_SYSTEM else login_name()
 
     def check_key_goes_to(self, *, own_profile: bool) -> None:
@@ -213,8 +218,8 @@ def read_settings(
             "SORA_LEDGER_LONGEST_RENDER", get("SORA_LEDGER_LONGEST_RENDER"), DEFAULT_LONGEST_RENDER_S
         ),
         webhook_secrets={name: text for name, text in found.items() if name.startswith(WEBHOOK_SECRETS)},
-        team=_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
-        project=_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
+        team=checked_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
+        project=checked_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
         file=file,
         from_file=tuple(sorted(own)),
     )
@@ -228,9 +233,9 @@ def _data_folder() -> Path:
 
 def _actor(flag: str | None, variable: str | None) -> tuple[str, ActorSource]:
     if flag:
-        return _checked_actor("--actor", flag), ActorSource.FLAG
+        return checked_actor("--actor", flag), ActorSource.FLAG
     if variable:
-        return _checked_actor("SORA_LEDGER_ACTOR", variable), ActorSource.ENVIRONMENT
+        return checked_actor("SORA_LEDGER_ACTOR", variable), ActorSource.ENVIRONMENT
     return login_name(), ActorSource.OPERATING_SYSTEM
 
 
@@ -246,13 +251,15 @@ def login_name() -> str:
         return f"uid-{os.getuid()}"
 
 
-def _checked_actor(where: str, actor: str) -> str:
+def checked_actor(where: str, actor: str) -> str:
+    """Return `actor` if it can be the name of an actor; `BadInput` says what `where` expects."""
     if not actor.isprintable() or len(actor) > LONGEST_ACTOR:
         raise BadInput(f"{where}: expected 1 to {LONGEST_ACTOR} printable characters, such as ana or ci-42")
     return actor
 
 
-def _word(where: str, word: str | None) -> str | None:
+def checked_word(where: str, word: str | None) -> str | None:
+    """Return `word` if it can be the name of a team or project; `BadInput` says what `where` expects."""
     if word is not None and not _WORD.fullmatch(word):
         raise BadInput(
             f"{where}: expected lower-case letters and digits, with single underscores between them, "

@@ -208,6 +208,7 @@ def samples() -> list[Any]:
             why=Private.seal("why", "new prices"),
             required_by_sha256=SHA,
             reason_codes=("RULES",),
+            access=e.Grant(key_id="0a1b2c3d", key_sha256=SHA, name="alice", roles=("approver",)),
         ),
         e.ChangeClosed(outcome="applied"),
         e.RenderDenied(basis=basis(), denial_trace=denial),

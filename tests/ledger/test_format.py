@@ -120,7 +120,7 @@ def test_the_fields_of_an_asset_are_those_of_the_code() -> None:
 def permission_codes() -> set[str]:
     """Return the codes of what both checkers find by `Permissions`."""
     source = Path(verify_bundle.__file__).read_text(encoding="utf-8")
-    return set(re.findall(r"\"((?:REQUEST|APPROVAL|CHANGE|DECISION)_[A-Z_]+)\"", source))
+    return set(re.findall(r"\"((?:REQUEST|APPROVAL|CHANGE|DECISION|ACCESS)_[A-Z_]+)\"", source))
 
 
 def test_the_codes_of_verification_are_those_of_the_code() -> None:

@@ -12,6 +12,7 @@ from render_service.approvals.identities import Identity, that_count
 
 LOGIN, FLAG, SIGNED = ActorSource.OPERATING_SYSTEM, ActorSource.FLAG, ActorSource.SIGNATURE
 ANA, BOB = Identity("ana", LOGIN, "ana"), Identity("bob", LOGIN, "bob")
+KEY, OIDC = ActorSource.ACCESS_KEY, ActorSource.OIDC
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,15 @@ ANA, BOB = Identity("ana", LOGIN, "ana"), Identity("bob", LOGIN, "bob")
         (Identity("omar", SIGNED, None), Identity("maria", SIGNED, None), True),
         (Identity("maria", SIGNED, "ana"), Identity("maria", SIGNED, "bob"), False),
         (Identity("bob", FLAG), Identity("maria", SIGNED, "maria"), False),
+        (Identity("ana", KEY), Identity("maria", KEY), True),
+        (Identity("maria", KEY), Identity("maria", KEY), False),
+        (Identity("maria", KEY), Identity("maria", OIDC), False),
+        (Identity("maria", OIDC), Identity("ana", KEY), True),
+        (ANA, Identity("maria", KEY), True),
+        (ANA, Identity("ana", KEY), False),
+        (Identity("omar", SIGNED, None), Identity("maria", KEY), True),
+        (Identity("omar", SIGNED, "ana"), Identity("omar", KEY), False),
+        (Identity("bob", FLAG), Identity("maria", KEY), False),
         (Identity("bob", FLAG, "bob"), ANA, False),
     ],
 )

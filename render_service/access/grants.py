@@ -1,0 +1,192 @@
+"""Grant and revoke access keys; each grant and revocation is one record with the actor who made it.
+
+A grant takes effect at once, unless the policy in force has rules for it: then it is proposed and takes
+effect once other people approved it (`render_service.approvals.changes`). A revocation needs nobody else.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from decision.rules.approvals import Change
+from decision.rules.policy import Policy
+from decision.rules.purpose import PURPOSES
+from decision.rules.roles import Permission, permissions_of
+from ledger.errors import EventIdConflict, WrongExpectedVersion
+from ledger.events import AccessGranted, AccessRevoked, Grant
+from ledger.log.ledger import Ledger
+from ledger.private import Private
+from ledger.record import Provenance, Record, draft, timestamp
+from ledger.store.interface import ANY, AnyVersion, Batch
+from render_service.access.register import STREAM, AccessKey, KeyState, NewKey, Register, make_key
+from render_service.rules.policies import active_rules
+from render_service.runtime.errors import BadInput, NotReady
+from render_service.runtime.settings import checked_actor, checked_word
+from sora_adapter.profiles import profile
+
+MOST_RACES = 100
+_GRANTS = uuid.UUID("2f6e7b0a-3c55-5b1e-8d7f-6a90c1e4b3d2")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Whose key it is, and what it permits; None and nothing do not restrict."""
+
+    name: str
+    roles: tuple[str, ...]
+    team: str | None = None
+    project: str | None = None
+    profiles: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    expires: datetime | None = None
+    requests_per_minute: int | None = None
+    running_jobs: int | None = None
+
+    def grant(self, key: NewKey) -> Grant:
+        """Return what is recorded of `key` under these terms."""
+        return Grant(
+            key_id=key.key_id,
+            key_sha256=key.sha256,
+            name=self.name,
+            roles=tuple(dict.fromkeys(self.roles)),
+            team=self.team,
+            project=self.project,
+            profiles=self.profiles or None,
+            purposes=self.purposes or None,
+            expires_at=timestamp(self.expires) if self.expires else None,
+            requests_per_minute=self.requests_per_minute,
+            running_jobs=self.running_jobs,
+        )
+
+
+def check_terms(
+    terms: Terms, policy: Policy, register: Register, now: datetime, own_profiles: Path | None = None
+) -> None:
+    """Raise `BadInput` for terms that cannot be meant: unknown roles, purposes or profiles, a past expiry."""
+    checked_actor("NAME", terms.name)
+    similar = sorted({key.grant.name for key in register.keys.values()} - {terms.name})
+    twin = next((name for name in similar if name.casefold() == terms.name.casefold()), None)
+    if twin is not None:
+        raise BadInput(f"{terms.name}: there are keys of {twin}; one person has one name, so use that one")
+    known = policy.roles_in_force
+    unknown = [role for role in terms.roles if role not in known]
+    if unknown or not terms.roles:
+        found = f"unknown role {unknown[0]}" if unknown else "a key without a role permits nothing"
+        raise BadInput(f"{found}: the policy {policy.name} has the roles {', '.join(known)}")
+    checked_word("--team", terms.team)
+    checked_word("--project", terms.project)
+    for purpose in terms.purposes:
+        if purpose not in PURPOSES:
+            raise BadInput(f"--purpose {purpose}: expected one of {', '.join(PURPOSES)}")
+    for name in terms.profiles:
+        profile(name, own_profiles)  # raises for an unknown one
+    if terms.expires is not None and terms.expires <= now:
+        raise BadInput(f"--expires {timestamp(terms.expires)[:19]}Z is in the past: name a future time")
+
+
+def grant(
+    ledger: Ledger, terms: Terms, now: datetime, who: Provenance, own_profiles: Path | None = None
+) -> tuple[NewKey, Record]:
+    """Make a key and record its grant; `NeedsApproval` if the policy in force requires one."""
+    for _ in range(MOST_RACES):
+        active, register = active_rules(ledger), Register(ledger)
+        active.check_free(Change.ACCESS)
+        check_terms(terms, active.policy, register, now, own_profiles)
+        key = make_key()
+        batch = grant_batch(terms.grant(key), who, now, expected_version=register.version)
+        try:
+            return key, ledger.append([batch, active.unchanged])[0]
+        except (WrongExpectedVersion, EventIdConflict):  # another grant or policy came first, or has this id
+            continue
+    raise NotReady("access keys or the policy kept changing: repeat the command")
+
+
+def grant_batch(
+    granted: Grant,
+    who: Provenance,
+    now: datetime,
+    *,
+    causation_id: str | None = None,
+    expected_version: int | AnyVersion = ANY,
+) -> Batch:
+    """Return the record of a grant; its event id follows from the key id, which so belongs to one key."""
+    event = AccessGranted(**granted.model_dump())
+    event_id = str(uuid.uuid5(_GRANTS, granted.key_id))
+    return Batch(
+        STREAM, expected_version, [draft(event, who, now, event_id=event_id, causation_id=causation_id)]
+    )
+
+
+def revoke(ledger: Ledger, which: str, reason: str | None, now: datetime, who: Provenance) -> list[AccessKey]:
+    """Revoke the key with the id `which`, or all keys of that name; return them as they are afterwards.
+
+    `BadInput` if there is no such key, or if it is already revoked.
+    """
+    for _ in range(MOST_RACES):
+        register = Register(ledger)
+        chosen = list(_to_revoke(register, which))
+        drafts = [
+            draft(
+                AccessRevoked(
+                    key_id=key.grant.key_id, reason=Private.seal("reason", reason) if reason else None
+                ),
+                who,
+                now,
+                causation_id=key.granted.event_id,
+            )
+            for key in chosen
+        ]
+        try:
+            ledger.append([Batch(STREAM, register.version, drafts)])
+        except WrongExpectedVersion:  # another process granted or revoked a key: look again
+            continue
+        register.renew()
+        return [register.keys[key.grant.key_id] for key in chosen]
+    raise NotReady("access keys kept changing: repeat the command")
+
+
+def _to_revoke(register: Register, which: str) -> Iterator[AccessKey]:
+    found = [register.keys[which]] if which in register.keys else register.named(which)
+    if not found:
+        raise BadInput(
+            f"{which}: no access key has this id or name; `sora-ledger access list` lists the keys"
+        )
+    valid = [key for key in found if key.revoked is None]
+    if not valid:
+        last = found[-1].revoked
+        assert last is not None  # all of them are revoked
+        raise BadInput(f"{which} was already revoked by {last.actor} at {last.recorded_at[:19]}Z")
+    yield from valid
+
+
+def warning_about(policy: Policy, terms: Terms) -> str | None:
+    """Return what the policy leaves open: people who approve can be made up by anyone who may grant."""
+    approves = Permission.APPROVE in permissions_of(policy.roles_in_force, terms.roles)
+    if not approves or not policy.approvals or policy.rules_for(Change.ACCESS):
+        return None
+    return (
+        f"the policy {policy.name} wants renders approved, and lets anyone who can write this ledger grant "
+        f'the permission to approve: an approval rule with operations = ["{Change.ACCESS}"] prevents that'
+    )
+
+
+def document_of(key: AccessKey, now: datetime) -> dict[str, object]:
+    """Return a key as JSON, without its digest; `granted_by` and `actor_source` say who granted it."""
+    granted, revoked = key.granted, key.revoked
+    return {
+        **key.grant.model_dump(mode="json", exclude={"key_sha256"}),
+        "state": key.state(timestamp(now)).value,
+        "granted_by": granted.actor,
+        "actor_source": granted.envelope["actor_source"],
+        "granted_at": granted.recorded_at,
+        "position": granted.position,
+        "revoked_by": revoked.actor if revoked else None,
+        "revoked_at": revoked.recorded_at if revoked else None,
+    }
+
+
+def is_listed(key: AccessKey, now: datetime, *, everything: bool) -> bool:
+    """Return whether a list has `key`: those that may be used, or all."""
+    return everything or key.state(timestamp(now)) is KeyState.VALID

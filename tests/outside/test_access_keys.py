@@ -1,0 +1,195 @@
+"""Access keys: shown once, refused once revoked, granted by two people where the policy wants two."""
+
+import asyncio
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.log.bundle import Scope
+from render_service.access.callers import Caller
+from render_service.access.gatekeeper import Gatekeeper
+from render_service.api.sessions import open_session
+from render_service.runtime.errors import NotAuthenticated
+from render_service.runtime.settings import read_settings
+from render_service.runtime.telemetry import Log, Trace
+from tests.outside.conftest import Person, at_a_terminal
+from tests.outside.test_forged_approvals import found, found_by_all, rewrite, team
+
+TRACE = Trace("1" * 32, "2" * 16)
+RULES = """
+[[approvals]]
+code = "RULES"
+operations = ["policy.activate"]
+"""
+
+
+def granted(person: Person, *arguments: str) -> str:
+    """Grant a key and return its text."""
+    ended = person("access", "grant", *arguments, "--json")
+    assert ended.code == 0, ended.err
+    return str(ended.document["key"])
+
+
+def identified(person: Person, key: str) -> Caller:
+    """Identify the caller with `key`, as a gateway on the person's ledger does."""
+
+    async def identify() -> Caller:
+        session = await asyncio.to_thread(opened, person)
+        try:
+            return await Gatekeeper(session).identify(f"Bearer {key}")
+        finally:
+            await session.close()
+
+    return asyncio.run(identify())
+
+
+def opened(person: Person) -> Any:
+    settings = read_settings(ledger=str(person.folder / "ledger.db"), environment={}, folder=person.folder)
+    return open_session(settings, TRACE, Log(TRACE, quiet=True))
+
+
+def test_the_text_of_a_key_is_shown_once_and_is_nowhere_else(person: Person) -> None:
+    shown = person("access", "grant", "alice", "--role", "requester", "--json", "--json-out", "g.json", "-v")
+    secret = shown.document["key"].rpartition("_")[2]
+    assert shown.out.count(secret) == 1
+    later = [person("access", "list", "--all", "--json"), person("log", "--json"), person("verify", "-v")]
+    later.append(person("access", "revoke", "alice", "--reason", "lost", "--json", "-v"))
+    assert [ended.code for ended in later] == [0, 0, 0, 0]
+    texts = [shown.err, *(text for ended in later for text in (ended.out, ended.err))]
+    assert [text for text in texts if secret in text] == []
+    written = [path for path in person.folder.rglob("*") if path.is_file()]
+    assert Path(person.folder / "g.json") in written
+    assert [path for path in written if secret.encode() in path.read_bytes()] == []
+
+
+def test_a_revocation_by_another_process_is_seen_within_a_second(person: Person) -> None:
+    key = granted(person, "alice", "--role", "requester")
+
+    async def seconds_until_refused() -> float:
+        session = await asyncio.to_thread(opened, person)
+        gatekeeper = Gatekeeper(session)
+        await gatekeeper.identify(f"Bearer {key}")
+        assert (await asyncio.to_thread(person, "access", "revoke", "alice")).code == 0
+        began = time.monotonic()
+        try:
+            while True:
+                await gatekeeper.identify(f"Bearer {key}")
+                await asyncio.sleep(0.01)
+        except NotAuthenticated:
+            return time.monotonic() - began
+        finally:
+            await session.close()
+
+    assert asyncio.run(seconds_until_refused()) < 1.0
+
+
+def test_processes_that_grant_and_revoke_at_once_each_leave_one_record(person: Person) -> None:
+    granted(person, "alice", "--role", "requester")
+    processes = [person.start("access", "revoke", "alice", "--json") for _ in range(2)]
+    processes += [person.start("access", "grant", "bob", "--role", "requester", "--json") for _ in range(3)]
+    ended = [process.communicate(timeout=60) and process.returncode for process in processes]
+    assert sorted(ended[:2]) == [0, 2]
+    assert ended[2:] == [0, 0, 0]
+    keys = person("access", "list", "--all").document["keys"]
+    assert [key["state"] for key in keys if key["name"] == "alice"] == ["revoked"]
+    assert [key["state"] for key in keys if key["name"] == "bob"] == ["valid"] * 3
+    types = [record["type"] for record in person("log").document["records"]]
+    assert types.count("access.revoked") == 1
+    assert person("verify").code == 0
+
+
+def test_one_key_of_a_name_can_replace_another(person: Person) -> None:
+    old, new = (granted(person, "alice", "--role", "requester") for _ in range(2))
+    assert person("access", "revoke", old.split("_")[1]).code == 0
+    with pytest.raises(NotAuthenticated, match="was revoked"):
+        identified(person, old)
+    assert identified(person, new).name == "alice"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("grant", "bob"), "Missing option '--role'"),
+        (("grant", "bob", "--role", "king"), "unknown role king: the policy default has the roles requester"),
+        (("grant", "ALICE", "--role", "approver"), "there are keys of alice; one person has one name"),
+        (("grant", "bob", "--role", "requester", "--team", "Film!"), "--team: expected lower-case letters"),
+        (("grant", "bob", "--role", "requester", "--purpose", "fun"), "--purpose fun: expected one of"),
+        (("grant", "bob", "--role", "requester", "--profile", "moon"), "no server profile is called 'moon'"),
+        (("grant", "bob", "--role", "requester", "--expires", "2020-01-01"), "is in the past"),
+        (("grant", "bob", "--role", "requester", "--running-jobs", "0"), "0 is not in the range"),
+        (("grant", "bo\x07b", "--role", "requester"), "printable characters"),
+        (("revoke", "nobody"), "nobody: no access key has this id or name; `sora-ledger access list`"),
+        (("revoke", "alice"), "alice was already revoked by"),
+    ],
+)
+def test_bad_input_is_named_and_leaves_no_record(
+    person: Person, arguments: tuple[str, ...], says: str
+) -> None:
+    granted(person, "alice", "--role", "requester")
+    assert person("access", "revoke", "alice").code == 0
+    before = person("log").document["records"]
+    ended = person("access", *arguments)
+    assert (ended.code, says in ended.document["error"]["message"]) == (2, True), ended.err
+    assert person("log").document["records"] == before
+
+
+def test_no_single_person_makes_an_approver_where_the_policy_wants_two_for_its_rules(person: Person) -> None:
+    team(person, RULES)
+    asked = person("access", "grant", "ghost", "--role", "approver", "--key", "ana.key", "--json")
+    assert asked.code == 3, asked.err
+    key, change = asked.document["key"], asked.document["change"]
+    with pytest.raises(NotAuthenticated, match="there is no access key"):
+        identified(person, key)
+    assert person("approve", change).code == 2
+    assert person("approve", change, "--key", "ana.key").code == 2
+    by_maria = person("approve", change, "--key", "maria.key")
+    assert by_maria.document["state"] == "applied", by_maria.err
+    assert identified(person, key).name == "ghost"
+    assert found(person) == []
+
+
+def test_a_proposed_grant_names_what_it_permits_and_not_its_key(person: Person) -> None:
+    team(person, RULES)
+    asked = person("access", "grant", "ghost", "--role", "operator", "--team", "film", "--key", "ana.key")
+    waiting = person("changes", "--format", "text").out
+    assert f"{asked.document['access']['key_id']} for ghost as operator; team film" in waiting
+    assert asked.document["key"] not in waiting + person("changes", "--json").out
+
+
+def test_a_rewritten_grant_is_found_by_every_checker(person: Person) -> None:
+    team(person, RULES)
+    asked = person("access", "grant", "alice", "--role", "requester", "--key", "ana.key")
+    assert person("approve", asked.document["change"], "--key", "maria.key").code == 0
+    ledger = person.folder / "ledger.db"
+    assert found(person) == []
+    rewrite(ledger, "access.granted", lambda grant: grant.update(roles=["approver"]))
+    assert found_by_all(person, Scope()) == ["CHANGE_NOT_PERMITTED"]
+
+
+def test_a_grant_under_a_typed_name_shows_that_it_was_typed(person: Person) -> None:
+    granted(person, "alice", "--role", "requester", "--actor", "boss")
+    assert "boss (typed)" in person("access", "list", "--format", "text").out
+
+
+def test_a_list_of_keys_fits_a_terminal_of_80_columns(person: Person) -> None:
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+    roles = [word for role in ("requester", "approver", "reviewer", "auditor") for word in ("--role", role)]
+    granted(
+        person,
+        "a-service-with-a-very-long-name@example.org",
+        *roles,
+        "--team",
+        "a_team_with_a_long_name",
+        "--expires",
+        tomorrow,
+        "--actor",
+        "somebody-with-a-very-long-name@example.org",
+    )
+    code, screen = at_a_terminal(person.with_(COLUMNS="80"), "", "access", "list", "--all")
+    assert code == 0
+    lines = re.sub("\x1b\\[[0-9;]*m", "", screen).splitlines()
+    assert max(map(len, lines)) <= 80, screen
