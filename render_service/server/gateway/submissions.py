@@ -28,7 +28,7 @@ from render_service.submission.retry import Patience
 from render_service.submission.submit import place, record, submit
 
 LOOK_S = 0.1
-OTHER_ANSWER_S = 20.0
+OTHER_ANSWER_S = 3.0
 """How long a resend waits for the answer that another process may still get."""
 
 UNSENT_S = 2.0
