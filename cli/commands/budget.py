@@ -31,8 +31,8 @@ def budget_command() -> None:
     """Set spending limits and show what is left.
 
     The name of a budget says what it covers: all, team_WORD, project_WORD, purpose_WORD, or several of these
-    joined by two underscores. Every budget that covers a render pays for it; the render is denied if one of
-    them has too little left.
+    joined by two underscores; or actor_NAME, for one person or program. Every budget that covers a render
+    pays for it; the render is denied if one of them has too little left.
 
     \b
     Example:

@@ -176,7 +176,7 @@ async def _has_changed(session: Session, case: Case) -> bool:
 def _decide_again(session: Session, case: Case, now: datetime) -> Considered:
     inputs = case.hold.basis.inputs
     team, project, purpose = (str(inputs.get(part) or "") or None for part in ("team", "project", "purpose"))
-    scope = Scope(team, project, purpose)
+    scope = Scope(team, project, purpose, case.job.actor)
     paying = purse(session.ledger, scope, now, session.provenance)
     return after_approval(
         case.hold,

@@ -6,6 +6,7 @@ name                                           holds what is spent
 ``all``                                        by everyone
 ``team_film``                                  by the team ``film``
 ``project_spring__purpose_final``              on finals of the project ``spring``: all parts have to match
+``actor_alice``                                by ``alice``, whichever of their access keys or logins they use
 ``team_film__month``                           nothing itself: it limits every month
 ``team_film__2026_11``, ``…__2026_11_21``      by the team in that month, on that day (UTC)
 =============================================  =======================================================
@@ -15,6 +16,7 @@ decided in it. So the store enforces every budget in the same way, and what was 
 be read for ever.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,10 +29,18 @@ from render_service.runtime.errors import BadInput
 
 LONGEST = 64
 EVERYBODY = "all"
+_ACTOR = "actor_"
 WORD = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
+_NOT_WORD = re.compile("[^a-z0-9]+")
+LONGEST_WORD = 40
 _DATED = re.compile(r"[0-9]{4}_[0-9]{2}(_[0-9]{2})?")
-_PARTS = ("team", "project", "purpose")
-_EXAMPLES = "all, team_film, project_spring, purpose_final, or several joined: team_film__purpose_final"
+_PARTS = ("team", "project", "purpose", "actor")
+_JOINED = _PARTS[:3]
+"""Parts that a name may have several of; a budget of an actor has no other part."""
+_EXAMPLES = (
+    "all, team_film, project_spring, purpose_final, several of these joined as in team_film__purpose_final, "
+    "or actor_NAME"
+)
 
 
 class Period(StrEnum):
@@ -43,18 +53,22 @@ class Period(StrEnum):
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose money pays for a render; None where no team, project or purpose applies."""
+    """Whose money pays for a render; None where no team, project, purpose or actor applies."""
 
     team: str | None
     project: str | None
     purpose: str | None
+    actor: str | None = None
 
     def names(self) -> Iterator["BudgetName"]:
         """Yield the possible names of budgets that apply; a budget for a period by the name of its limit."""
-        choices = [dict.fromkeys((None, getattr(self, part))) for part in _PARTS]
+        choices = [dict.fromkeys((None, getattr(self, part))) for part in _JOINED]
         for team, project, purpose in product(*choices):
             for period in Period:
                 yield BudgetName(team, project, purpose, period)
+        if self.actor is not None:
+            for period in Period:
+                yield BudgetName(actor=actor_word(self.actor), period=period)
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,7 @@ class BudgetName:
     purpose: str | None = None
     period: Period = Period.NONE
     dated: str | None = None
+    actor: str | None = None
 
     def __str__(self) -> str:
         parts = [f"{part}_{word}" for part in _PARTS if (word := getattr(self, part))]
@@ -88,8 +103,21 @@ def stream_of(budget: str) -> str:
     return f"budget_{budget}"
 
 
+def actor_word(actor: str) -> str:
+    """Return the word for an actor in a name; names that are no words get a digest, so that they differ."""
+    if WORD.fullmatch(actor) and len(actor) <= LONGEST_WORD:
+        return actor
+    letters = _NOT_WORD.sub("_", actor.lower()).strip("_")[:20]
+    return f"{letters}_{hashlib.sha256(actor.encode()).hexdigest()[:8]}".replace("__", "_").strip("_")
+
+
 def read_name(text: str, period: Period) -> BudgetName:
-    """Return the budget called `text`, for every `period`; `BadInput` explains the names."""
+    """Return the budget called `text`, for every `period`; `BadInput` explains the names.
+
+    An actor may be named as they are: ``actor_alice@example.org``.
+    """
+    if text.startswith(_ACTOR) and text != _ACTOR:
+        text = _ACTOR + actor_word(text.removeprefix(_ACTOR))
     name = parse_name(text)
     if name is None or name.dated or name.period is not Period.NONE:
         hint = "; give the period with --period" if name else ""
@@ -119,7 +147,10 @@ def parse_name(text: str) -> BudgetName | None:
 
 def _words(parts: list[str]) -> dict[str, str] | None:
     words = {part: word for part, _, word in (text.partition("_") for text in parts)}
-    fits = len(words) == len(parts) > 0 and all(
-        part in _PARTS and WORD.fullmatch(word) for part, word in words.items()
+    is_mixed = "actor" in words and len(words) > 1
+    fits = (
+        not is_mixed
+        and len(words) == len(parts) > 0
+        and all(part in _PARTS and WORD.fullmatch(word) for part, word in words.items())
     )
     return words if fits and words.get("purpose", PURPOSES[0]) in PURPOSES else None

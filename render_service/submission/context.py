@@ -23,17 +23,21 @@ FINAL_PURPOSES = frozenset({"final", "marketing", "cinematic", "client"})
 
 
 def context_of(
-    session: Session, request: RenderRequest, profile: Profile, taken: Mapping[str, int] = NOTHING
+    session: Session,
+    request: RenderRequest,
+    profile: Profile,
+    taken: Mapping[str, int] = NOTHING,
+    actor: str | None = None,
 ) -> DecisionContext:
     """Return the context of the decision on `request`, in a session that is open for writing.
 
-    `taken` is the amount that unrecorded decisions take from each budget.
+    `taken` is the amount that unrecorded decisions take from each budget. `actor` is the requester, by
+    default the actor of the settings.
     """
     now = session.clock()
     measured = session.measuring.of(profile.name, now)
-    paying = purse(
-        session.ledger, scope_of(session.settings, request.purpose), now, session.provenance, taken
-    )
+    scope = scope_of(session.settings, request.purpose, actor)
+    paying = purse(session.ledger, scope, now, session.provenance, taken)
     return _context(session.settings, session.ledger, request, profile, measured, paying, now)
 
 
@@ -47,9 +51,9 @@ def context_in(
     return _context(settings, ledger, request, profile, measure(ledger, profile.name), paying, now)
 
 
-def scope_of(settings: Settings, purpose: str) -> Scope:
-    """Return whose money pays for a render for `purpose`."""
-    return Scope(settings.team, settings.project, purpose)
+def scope_of(settings: Settings, purpose: str, actor: str | None = None) -> Scope:
+    """Return whose money pays for a render for `purpose`; `actor` may differ from that of the settings."""
+    return Scope(settings.team, settings.project, purpose, actor or settings.actor)
 
 
 def _context(  # the inputs of a decision

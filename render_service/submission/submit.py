@@ -77,7 +77,7 @@ def decide(
 
     def decided(under: Rules) -> Placed:
         who = asker(session.settings, under.policy)
-        context = who.known_to(context_of(session, request, profile, taken))
+        context = who.known_to(context_of(session, request, profile, taken, who.actor))
         ruling = consider(request, catalog=under.catalog, policy=under.policy, context=context)
         placed = _overridden(Placed(unrecorded(), event, ruling, under=under), under, override)
         who.check(placed.ruling)

@@ -1,8 +1,13 @@
 """Access keys: shown once, refused once revoked, granted by two people where the policy wants two."""
 
 import asyncio
+import json
 import re
+import subprocess
 import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +21,7 @@ from render_service.api.sessions import open_session
 from render_service.runtime.errors import NotAuthenticated
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
-from tests.outside.conftest import Person, at_a_terminal
+from tests.outside.conftest import Gateway, Person, at_a_terminal
 from tests.outside.test_forged_approvals import found, found_by_all, rewrite, team
 
 TRACE = Trace("1" * 32, "2" * 16)
@@ -193,3 +198,90 @@ def test_a_list_of_keys_fits_a_terminal_of_80_columns(person: Person) -> None:
     assert code == 0
     lines = re.sub("\x1b\\[[0-9;]*m", "", screen).splitlines()
     assert max(map(len, lines)) <= 80, screen
+
+
+# --- at the gateway, over HTTP ---
+
+
+def ask(gateway: Gateway, key: str, method: str, path: str, **body: Any) -> tuple[int, Any]:
+    """Send one request as a client with `key`; return status and document."""
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(gateway.base_url + path, data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+CLIP = {"model": "sora-2", "seconds": "4", "size": "1280x720"}
+
+
+def test_a_key_works_until_it_is_revoked_and_is_in_no_log(outside: Any, gateway: Any) -> None:
+    server = gateway(outside())
+    key = server.grant("alice", "requester")
+    assert ask(server, key, "GET", "/videos")[0] == 200
+    assert ask(server, f"{key[:-1]}{'A' if key[-1] != 'A' else 'B'}", "GET", "/videos")[0] == 401
+    assert server.person("access", "revoke", "alice").code == 0
+    until = time.monotonic() + 1
+    status, document = ask(server, key, "GET", "/videos")
+    while status == 200 and time.monotonic() < until:
+        status, document = ask(server, key, "GET", "/videos")
+    assert (status, "was revoked" in document["error"]["message"]) == (401, True)
+    ask(server, key, "GET", f"/videos/{key}")
+    secret = key.rpartition("_")[2]
+    written = [path for path in server.person.folder.rglob("*") if path.is_file()]
+    assert [path for path in written if secret.encode() in path.read_bytes()] == []
+    assert "alice" in server.errors
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert secret not in listed.stdout
+
+
+def test_a_team_sees_its_own_videos_alone(outside: Any, gateway: Any) -> None:
+    upstream = outside()
+    server = gateway(upstream, "--no-work")
+    alice, bob = (server.grant("alice", "requester", team="film") for _ in range(2))
+    carol = server.grant("carol", "requester", team="news")
+    operator = server.grant("root", "operator")
+    status, video = ask(server, alice, "POST", "/videos", prompt="a fox", **CLIP)
+    assert status == 200, video
+    path = f"/videos/{video['id']}"
+    assert [ask(server, key, "GET", path)[0] for key in (alice, bob, operator)] == [200, 200, 200]
+    assert ask(server, carol, "GET", path)[0] == 404
+    assert [len(ask(server, key, "GET", "/videos")[1]["data"]) for key in (bob, carol)] == [1, 0]
+    assert ask(server, carol, "DELETE", path)[0] == 404
+    [job] = server.person("jobs").document["jobs"]
+    assert (job["team"], job["actor"]) == ("film", "alice")
+    assert len(upstream.bills()) == 1
+
+
+def test_a_budget_of_a_person_counts_all_their_keys(outside: Any, gateway: Any) -> None:
+    upstream = outside()
+    server = gateway(upstream, "--no-work")
+    assert server.person("budget", "set", "actor_alice@example.org", "--limit", "0.50").code == 0
+    first, second = (server.grant("alice@example.org", "requester") for _ in range(2))
+    bob = server.grant("bob", "requester")
+    assert ask(server, first, "POST", "/videos", prompt="a fox", **CLIP)[0] == 200
+    status, document = ask(server, second, "POST", "/videos", prompt="an owl", **CLIP)
+    assert (status, document["error"]["code"]) == (429, "insufficient_quota"), document
+    assert ask(server, bob, "POST", "/videos", prompt="a hare", **CLIP)[0] == 200
+    assert len(upstream.bills()) == 2
+
+
+def test_a_key_is_held_to_its_purposes_rate_and_running_jobs(outside: Any, gateway: Any) -> None:
+    upstream = outside()
+    server = gateway(upstream, "--no-work")
+    slow = server.grant("slow", "requester", requests_per_minute="2")
+    assert [ask(server, slow, "GET", "/videos")[0] for _ in range(3)] == [200, 200, 429]
+    one = server.grant("one", "requester", running_jobs="1")
+    with ThreadPoolExecutor(4) as clients:
+        asks = [clients.submit(ask, server, one, "POST", "/videos", prompt=f"{n}", **CLIP) for n in range(4)]
+    assert sorted(each.result()[0] for each in asks) == [200, 429, 429, 429]
+    draft = server.grant("draft", "requester", purpose="draft")
+    headers_free = {"prompt": "a fox", "purpose": "final", **CLIP}
+    status, document = ask(server, draft, "POST", "/videos", **headers_free)
+    assert (status, "does not permit the purpose final" in document["error"]["message"]) == (403, True)
+    assert ask(server, server.grant("audit", "auditor"), "POST", "/videos", prompt="x", **CLIP)[0] == 403
+    assert len(upstream.bills()) == 1
+    assert server.person("verify").code == 0

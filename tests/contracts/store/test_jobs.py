@@ -83,6 +83,11 @@ def test_a_filter_restricts_the_jobs(
         (JobFilter(statuses=(Status.COMPLETED, Status.QUEUED)), ["job_b"]),
         (JobFilter(statuses=()), []),
         (JobFilter(derived=True), ["job_a"]),
+        (JobFilter(team="film"), ["job_b", "job_a"]),
+        (JobFilter(team="news"), []),
+        (JobFilter(team="film", project="spring", access_key_id="0a1b2c3d"), ["job_b", "job_a"]),
+        (JobFilter(team="film", project="autumn"), []),
+        (JobFilter(access_key_id="00000000"), []),
         (JobFilter(purpose='a "draft" \0 \\ \u00e9', statuses=(Status.COMPLETED,)), []),
     ],
 )

@@ -13,7 +13,7 @@ from ledger.job import Job
 from ledger.record import ActorSource
 from ledger.store.interface import ANY
 from render_service.access.callers import Caller
-from render_service.access.gatekeeper import FRESH_S, Gatekeeper
+from render_service.access.gatekeeper import FRESH_S, UNKNOWN_FRESH_S, Gatekeeper
 from render_service.access.register import STREAM, NewKey, make_key
 from render_service.runtime.errors import NotAuthenticated, NotPermitted, TooManyRequests
 from render_service.session.session import Session
@@ -100,6 +100,15 @@ async def test_a_revoked_key_is_refused_as_soon_as_the_grants_are_read_again(
     elapsing.now += FRESH_S + 0.01
     with pytest.raises(NotAuthenticated, match=f"key {key.key_id} of alice was revoked"):
         await gatekeeper.identify(header(key))
+
+
+async def test_a_key_works_right_after_it_was_granted(
+    session: Session, gatekeeper: Gatekeeper, elapsing: Elapsing
+) -> None:
+    await gatekeeper.identify(header(await granted(session)))
+    elapsing.now += UNKNOWN_FRESH_S + 0.001
+    caller = await gatekeeper.identify(header(await granted(session, "bob")))
+    assert caller.name == "bob"
 
 
 async def test_an_expired_key_is_refused(session: Session, gatekeeper: Gatekeeper) -> None:

@@ -1,0 +1,187 @@
+"""Callers of the gateway approve what others requested: by name, whichever of their keys they use."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decision.rules.policy import Policy, default_policy
+from decision.rules.roles import DEFAULT_ROLES, permissions_of
+from ledger.events import ApprovalGranted
+from ledger.job import Job, State
+from ledger.log.ledger import Ledger
+from ledger.record import ActorSource
+from ledger.store.sqlite.snapshot import SqliteSnapshot
+from ledger.verify import verify
+from render_service.access.callers import Caller
+from render_service.access.grants import Terms, grant
+from render_service.access.register import Register, make_key
+from render_service.approvals.caller_answers import (
+    approve_job,
+    approve_proposed,
+    reject_job,
+    reject_proposed,
+    review_job,
+)
+from render_service.approvals.changes import Office, propose_grant, propose_limit
+from render_service.rules.budget_names import Period, read_name
+from render_service.rules.budgets import limit_of
+from render_service.rules.opening import activate
+from render_service.rules.policies import Rules
+from render_service.runtime.errors import BadInput, NotPermitted
+from render_service.session.history import JobHistory
+from render_service.session.session import Session, utc_now
+from render_service.submission.submit import place
+
+pytestmark = pytest.mark.anyio
+Held = Callable[..., Awaitable[Job]]
+RULES = [
+    {"code": "FINALS", "purposes": ["final"]},
+    {"code": "RULES", "operations": ["budget.set", "access.grant"]},
+]
+
+
+def policy(**more: Any) -> Policy:
+    return Policy.model_validate(default_policy().model_dump(by_alias=True) | {"approvals": RULES} | more)
+
+
+@pytest.fixture
+def team(session: Session) -> Callable[..., Caller]:
+    """Put people with keys into the ledger, then a policy that holds finals and changes."""
+    for name in ("alice", "maria", "omar"):
+        grant(session.ledger, Terms(name, ("requester",)), utc_now(), session.provenance)
+    activate(session.settings, session.trace, utc_now(), Rules(policy(), session.catalog), "for a test")
+    session.in_force.renew(session.in_force.rules)
+
+    def caller(name: str, *roles: str, **more: Any) -> Caller:
+        may = permissions_of(DEFAULT_ROLES, roles)
+        known = {"roles": roles, "permissions": may, "roles_in_force": DEFAULT_ROLES}
+        return Caller(name, **{"source": ActorSource.ACCESS_KEY} | known | more)
+
+    return caller
+
+
+@pytest.fixture
+def held(session: Session, team: Callable[..., Caller], request_for: Any) -> Held:
+    async def hold(name: str = "alice", **more: Any) -> Job:
+        acting = team(name, "requester", **more).session(session)
+        placed = await place(acting, request_for(purpose="final"), queue=True)
+        assert placed.job.state is State.HELD
+        return placed.job
+
+    return hold
+
+
+def findings(ledger: Ledger, path: Path) -> list[str]:
+    with SqliteSnapshot(path) as tables:
+        return [finding.code for finding in verify(tables).findings]
+
+
+async def test_another_caller_approves_and_the_decision_verifies(
+    session: Session, team: Callable[..., Caller], held: Held
+) -> None:
+    job = await held()
+    answered = await approve_job(session, team("maria", "approver"), job, "good")
+    assert answered.job.state is State.DECIDED
+    approval = JobHistory.of(session.ledger, answered.job).last_of(ApprovalGranted)
+    assert approval is not None
+    assert (approval.record.actor, approval.record.envelope["actor_source"]) == ("maria", "access_key")
+    assert (approval.event.login, approval.event.signature) == (None, None)
+    assert session.settings.ledger_path is not None
+    assert findings(session.ledger, session.settings.ledger_path) == []
+
+
+@pytest.mark.parametrize("source", [ActorSource.ACCESS_KEY, ActorSource.OIDC])
+async def test_no_key_of_the_requester_approves_their_request(
+    session: Session, team: Callable[..., Caller], held: Held, source: ActorSource
+) -> None:
+    job = await held("alice", key_id="0000000a")
+    other_key = team("alice", "approver", key_id="0000000b", source=source)
+    with pytest.raises(BadInput, match="was requested by alice: another person has to answer it"):
+        await approve_job(session, other_key, job)
+    assert (await session.job(job.job_id)).state is State.HELD
+
+
+async def test_one_person_with_two_keys_is_one_approval(
+    session: Session, team: Callable[..., Caller], request_for: Any
+) -> None:
+    two = [{"code": "FINALS", "purposes": ["final"], "people": 2}]
+    rules = Rules(policy(approvals=two), session.catalog)
+    alice = team("alice", "requester").session(session)
+    activate(session.settings, session.trace, utc_now(), rules, "two people")
+    session.in_force.renew(session.in_force.rules)
+    job = (await place(alice, request_for(purpose="final"), queue=True)).job
+    first = await approve_job(session, team("maria", "approver", key_id="0000000a"), job)
+    assert (first.job.state, first.needed) == (State.APPROVED, 1)
+    with pytest.raises(BadInput, match="maria has already approved"):
+        await approve_job(session, team("maria", "approver", key_id="0000000b"), job)
+    second = await approve_job(session, team("omar", "approver"), job)
+    assert second.job.state is State.DECIDED
+
+
+async def test_a_role_that_may_not_approve_is_refused(
+    session: Session, team: Callable[..., Caller], held: Held
+) -> None:
+    job = await held()
+    with pytest.raises(NotPermitted, match="access grant maria --role approver"):
+        await approve_job(session, team("maria", "operator"), job)
+    with pytest.raises(NotPermitted):
+        await reject_job(session, team("maria", "requester"), job, "no")
+    with pytest.raises(NotPermitted):
+        await review_job(session, team("maria", "approver"), job, "approved")
+
+
+async def test_a_key_of_one_team_answers_for_no_other(
+    session: Session, team: Callable[..., Caller], held: Held
+) -> None:
+    job = await held(team="film")
+    with pytest.raises(NotPermitted, match="is not a job of the team news"):
+        await approve_job(session, team("maria", "approver", team="news"), job)
+    assert (await approve_job(session, team("maria", "approver", team="film"), job)).needed == 0
+
+
+async def test_a_rejection_closes_the_job(session: Session, team: Callable[..., Caller], held: Held) -> None:
+    answered = await reject_job(session, team("maria", "approver"), await held(), "not this week")
+    assert answered.job.state is State.REFUSED
+
+
+@pytest.fixture
+def office(session: Session, team: Callable[..., Caller]) -> Office:
+    acting = team("alice", "operator").session(session)
+    return Office(acting.ledger, acting.settings, acting.trace, acting.clock)
+
+
+async def test_a_proposed_budget_is_applied_by_another_callers_approval(
+    session: Session, team: Callable[..., Caller], office: Office
+) -> None:
+    proposed = propose_limit(office, read_name("all", Period.NONE), 5_000_000, None)
+    with pytest.raises(BadInput, match="was requested by alice"):
+        await approve_proposed(session, team("alice", "approver"), proposed.name)
+    outcome = await approve_proposed(session, team("maria", "approver"), proposed.name)
+    assert outcome.proposed.state == "applied"
+    limit = limit_of(session.ledger, "all")
+    assert limit is not None
+    assert limit.usd_micros == 5_000_000
+
+
+async def test_a_key_of_one_team_answers_no_change(
+    session: Session, team: Callable[..., Caller], office: Office
+) -> None:
+    proposed = propose_limit(office, read_name("all", Period.NONE), 5_000_000, None)
+    with pytest.raises(NotPermitted, match="use a key without a team"):
+        await reject_proposed(session, team("maria", "approver", team="film"), proposed.name, "no")
+    rejected = await reject_proposed(session, team("maria", "approver"), proposed.name, "no")
+    assert rejected.proposed.state == "refused"
+
+
+async def test_a_proposed_key_is_valid_once_approved(
+    session: Session, team: Callable[..., Caller], office: Office
+) -> None:
+    key = make_key()
+    proposed = propose_grant(office, Terms("bob", ("approver",)).grant(key), None)
+    assert key.key_id not in Register(session.ledger).keys
+    await approve_proposed(session, team("maria", "approver"), proposed.name)
+    assert Register(session.ledger).keys[key.key_id].grant.name == "bob"
+    assert session.settings.ledger_path is not None
+    assert findings(session.ledger, session.settings.ledger_path) == []
