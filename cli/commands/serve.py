@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @common.listening(port=8780)
 @click.option("--no-gateway", is_flag=True, help="Do not serve the Videos API under /v1.")
 @click.option("--no-work", is_flag=True, help="Leave the queue to `sora-ledger worker`, here or elsewhere.")
+@click.option("--no-notifications", is_flag=True, help="Send no webhooks to clients.")
 @click.option("--no-webhooks", is_flag=True, help="Do not receive webhooks, whatever secrets are set.")
 @worker_options
 @common.calling
@@ -38,6 +39,7 @@ def serve_command(
     port: int,
     no_gateway: bool,
     no_work: bool,
+    no_notifications: bool,
     no_webhooks: bool,
     **options: Any,
 ) -> None:
@@ -47,7 +49,7 @@ def serve_command(
     else changes. The same process works the queue, so it needs no other; it serves /healthz, /readyz and
     /metrics. With secrets in SORA_LEDGER_WEBHOOK_SECRETS, or for another profile in
     SORA_LEDGER_WEBHOOK_SECRETS_PROFILE, it receives webhooks at POST /webhooks/PROFILE; during a rotation,
-    separate them with commas.
+    separate them with commas. Clients register their own receivers of webhooks at /v1/webhook_endpoints.
 
     SIGTERM or Ctrl-C answers the requests under way and hands jobs back; a second one ends it at once.
 
@@ -70,7 +72,15 @@ def serve_command(
 
         async def at(session: "Session") -> None:
             works = [] if no_work else [lambda stop: _work(session, terms, stop)]
-            await serve(session, listening, secrets, started, gateway=not no_gateway, works=works)
+            await serve(
+                session,
+                listening,
+                secrets,
+                started,
+                gateway=not no_gateway,
+                notifies=not no_notifications,
+                works=works,
+            )
 
         inv.session(at, begins=True, calls=not (no_gateway and no_work))
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from decision.rules.roles import Permission, Roles, roles_with
+from decision.rules.roles import Permission, Roles, permissions_of, roles_with
 from ledger.job import Job
 from ledger.record import ActorSource, Authority
 from ledger.store.interface import JobFilter
+from render_service.access.register import AccessKey
 from render_service.runtime.errors import NotPermitted
 from render_service.runtime.telemetry import Trace, begin_trace
 from render_service.session.session import Session
@@ -127,3 +128,22 @@ class Caller:
                 f"the key of {self.name} does not permit the {what} {named} "
                 f"(permitted: {', '.join(permitted) or 'none'})"
             )
+
+
+def caller_of(key: AccessKey, roles: Roles) -> Caller:
+    """Return the caller that `key` stands for under these roles, whether it is valid or not."""
+    grant = key.grant
+    return Caller(
+        name=grant.name,
+        source=ActorSource.ACCESS_KEY,
+        roles=grant.roles,
+        permissions=permissions_of(roles, grant.roles),
+        team=grant.team,
+        project=grant.project,
+        profiles=grant.profiles,
+        purposes=grant.purposes,
+        key_id=grant.key_id,
+        requests_per_minute=grant.requests_per_minute,
+        running_jobs=grant.running_jobs,
+        roles_in_force=roles,
+    )

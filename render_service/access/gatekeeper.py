@@ -11,11 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from decision.rules.roles import permissions_of
 from ledger.canonical import sha256_hex
-from ledger.record import ActorSource, timestamp
+from ledger.record import timestamp
 from ledger.store.interface import RecordFilter
-from render_service.access.callers import Caller
+from render_service.access.callers import Caller, caller_of
 from render_service.access.register import AccessKey, KeyState, Register, key_id_of
 from render_service.rules.policies import STREAM as POLICY
 from render_service.runtime.errors import NotAuthenticated, TooManyRequests
@@ -113,21 +112,7 @@ class Gatekeeper:
             raise NotAuthenticated(
                 f"the access key {grant.key_id} of {grant.name} expired at {ends}Z: {GET_ONE}"
             )
-        roles = self._session.policy.roles_in_force
-        return Caller(
-            name=grant.name,
-            source=ActorSource.ACCESS_KEY,
-            roles=grant.roles,
-            permissions=permissions_of(roles, grant.roles),
-            team=grant.team,
-            project=grant.project,
-            profiles=grant.profiles,
-            purposes=grant.purposes,
-            key_id=grant.key_id,
-            requests_per_minute=grant.requests_per_minute,
-            running_jobs=grant.running_jobs,
-            roles_in_force=roles,
-        )
+        return caller_of(key, self._session.policy.roles_in_force)
 
 
 def _bearer(authorization: str | None) -> str:

@@ -20,6 +20,8 @@ SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `re
 SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600 (six hours)
 SORA_LEDGER_RETRY_SECONDS  how long to retry recording an answer that the  20
                            ledger cannot take, before the command ends
+SORA_LEDGER_PRIVATE_       ``allow`` or ``refuse`` webhooks of clients to  allowed where ``serve``
+ENDPOINTS                  this machine and its network, and by http       listens on loopback
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 =========================  ==============================================  ============================
 
@@ -58,6 +60,8 @@ DEFAULT_RETRY_SECONDS = 20.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
+PRIVATE_ENDPOINTS = "SORA_LEDGER_PRIVATE_ENDPOINTS"
+"""Not read from ``.env``: what a folder contains must not open the network of this machine."""
 _READ = re.compile(rf"{KEY}|{BASE_URL}|SORA_[A-Z0-9_]+")
 """Variables read from ``.env``."""
 
@@ -92,6 +96,7 @@ class Settings:
     longest_render_s: float = DEFAULT_LONGEST_RENDER_S
     request_key_file: Path | None = None
     retry_seconds: float = DEFAULT_RETRY_SECONDS
+    private_endpoints: bool | None = None
     file: SettingsFile | None = None
     from_file: tuple[str, ...] = ()
     access_key_id: str | None = None
@@ -220,6 +225,7 @@ def read_settings(
         webhook_secrets={name: text for name, text in found.items() if name.startswith(WEBHOOK_SECRETS)},
         team=checked_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
         project=checked_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
+        private_endpoints=_permission(PRIVATE_ENDPOINTS, environment.get(PRIVATE_ENDPOINTS)),
         file=file,
         from_file=tuple(sorted(own)),
     )
@@ -266,6 +272,14 @@ def checked_word(where: str, word: str | None) -> str | None:
             f"such as film or spring_2027; found {word!r}"
         )
     return word
+
+
+def _permission(name: str, text: str | None) -> bool | None:
+    if not text:
+        return None
+    if text not in {"allow", "refuse"}:
+        raise BadInput(f"{name}: expected allow or refuse, found {text!r}")
+    return text == "allow"
 
 
 def _seconds(name: str, text: str | None, default: float) -> float:

@@ -25,6 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ledger.errors import LedgerError
 from ledger.events import WebhookReceived
 from render_service.access.gatekeeper import Gatekeeper
+from render_service.notifications.addresses import Addresses
+from render_service.notifications.post import Post
 from render_service.runtime.telemetry import Log
 from render_service.server.background import Work, working
 from render_service.server.gateway.posts import Posts
@@ -92,12 +94,15 @@ def create_app(
     *,
     gateway: bool = False,
     works: Sequence[Work] = (),
+    post: Post | None = None,
     stop: asyncio.Event | None = None,
 ) -> Starlette:
     """Build the app of one session; it receives webhooks for the profiles in `secrets`.
 
     With `gateway` it serves the Videos API. `works` run beside it until its lifespan ends, or `stop` is set.
+    `post` sends webhooks to clients; without it they are only sent to public addresses.
     """
+    post = post or Post(Addresses(permits_private=False))
     stopping = stop or asyncio.Event()
     inbox, metrics = Inbox(session), Metrics(session.ledger, session.settings.longest_render_s)
     posts = Posts(session)
@@ -107,7 +112,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.is_ready = True
-        async with working(works, stopping, session.log):
+        async with post, working(works, stopping, session.log):
             yield
             app.state.is_ready = False
         await posts.close()
@@ -132,7 +137,7 @@ def create_app(
 
     app = Starlette(
         routes=[
-            *(gateway_routes(session, Gatekeeper(session), posts) if gateway else ()),
+            *(gateway_routes(session, Gatekeeper(session), posts, post) if gateway else ()),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),

@@ -19,12 +19,16 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from typing import Any
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from render_service.notifications.addresses import Addresses
+from render_service.notifications.outbox import Notifier
+from render_service.notifications.post import Post
 from render_service.runtime.errors import BadInput
 from render_service.server.app import create_app
 from render_service.server.background import Work
@@ -89,6 +93,7 @@ async def serve(
     started: Callable[[], None] = lambda: None,
     *,
     gateway: bool = False,
+    notifies: bool = False,
     works: Sequence[Work] = (),
 ) -> None:
     """Serve on `listening` until SIGINT or SIGTERM; `started` is called when the server is ready.
@@ -97,9 +102,12 @@ async def serve(
     answered. The second ends it at once.
     """
     stop = asyncio.Event()
+    post = Post(Addresses(permits_private=_permits_private(session, listening)))
+    if notifies:
+        works = [*works, lambda stop: Notifier(session, post).run(stop)]
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     config = uvicorn.Config(
-        create_app(session, secrets, gateway=gateway, works=works, stop=stop),
+        create_app(session, secrets, gateway=gateway, works=works, post=post, stop=stop),
         access_log=False,
         log_config=None,
         log_level="critical",
@@ -115,6 +123,12 @@ async def serve(
         timeout_graceful_shutdown=GRACE_S,
     )
     await _Server(config, started, stop).serve(sockets=[listening])
+
+
+def _permits_private(session: Session, listening: socket.socket) -> bool:
+    """Return whether webhooks may go to this machine and its network: by default if clients are there too."""
+    permits = session.settings.private_endpoints
+    return ip_address(listening.getsockname()[0]).is_loopback if permits is None else permits
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -30,8 +30,9 @@ from render_service.assets.store import AssetStore
 from render_service.runtime.errors import StorageFailed
 from render_service.server.gateway.errors import Refusal, no_such_video
 from render_service.server.gateway.headers import job_headers
-from render_service.server.gateway.ids import find_job, public_id
+from render_service.server.gateway.ids import find_job
 from render_service.server.gateway.resources import status_of
+from render_service.session.event_ids import public_id
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.settlement.settle import fetch

@@ -21,10 +21,11 @@ from render_service.adoption.characters import find_character, profile_of
 from render_service.adoption.server_library import delete
 from render_service.server.gateway.errors import Refusal, no_such_video
 from render_service.server.gateway.headers import job_headers
-from render_service.server.gateway.ids import adopted_job, find_job, public_id
+from render_service.server.gateway.ids import adopted_job, find_job
 from render_service.server.gateway.polling import PollingLimit
 from render_service.server.gateway.projection import Found, Page, Projection, encode
 from render_service.server.gateway.resources import ANY_MODEL, status_of
+from render_service.session.event_ids import public_id
 from render_service.session.session import Session
 from sora_adapter.errors import VideoNotFound
 from sora_adapter.moderations import moderate

@@ -27,11 +27,6 @@ LONGEST_NAME = 512
 _ID = re.compile(rf"(?:{PUBLIC_PREFIX}|{JOB_PREFIX})(?P<digits>[0-9a-f]{{32}})")
 
 
-def public_id(job_id: str) -> str:
-    """Return the id under which clients know the video of a job."""
-    return PUBLIC_PREFIX + job_id.removeprefix(JOB_PREFIX)
-
-
 def job_id_of(name: str) -> str | None:
     """Return the job id that a public id or job id means; None for a name of another form."""
     match = _ID.fullmatch(name)

@@ -26,7 +26,7 @@ from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import JobFilter, RecordFilter
-from render_service.server.gateway.ids import public_id
+from render_service.session.event_ids import public_id
 
 WHOLE = 100
 ANY_MODEL = "auto"

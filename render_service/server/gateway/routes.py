@@ -13,7 +13,9 @@ from starlette.routing import Route
 from decision.rules.roles import Permission
 from render_service.access.callers import Caller
 from render_service.access.gatekeeper import Gatekeeper
+from render_service.notifications.post import Post
 from render_service.server.gateway.content import Content
+from render_service.server.gateway.endpoints import EndpointRoutes
 from render_service.server.gateway.errors import Refusal, refused
 from render_service.server.gateway.gets import Gets
 from render_service.server.gateway.posts import Posts
@@ -25,10 +27,11 @@ PREFIX = "/v1"
 LONGEST_PATH = 200
 
 
-def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts) -> list[Route]:
-    """Return the routes of the Videos API; the first that matches answers."""
+def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts, post: Post) -> list[Route]:
+    """Return the routes of the Videos API; the first that matches answers. `post` sends sample webhooks."""
     projection = Projection(session.ledger)
     gets, content = Gets(session, projection), Content(session)
+    webhooks, one = EndpointRoutes(session, post), "/webhook_endpoints/{endpoint_id}"
 
     def route(method: str, path: str, permission: Permission, endpoint: Endpoint) -> Route:
         answer = _guarded(session, gatekeeper, permission, endpoint)
@@ -48,6 +51,14 @@ def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts) -> li
         route("GET", "/models", Permission.READ, gets.list_models),
         route("GET", "/models/{model}", Permission.READ, gets.retrieve_model),
         route("POST", "/moderations", Permission.REQUEST, gets.moderations),
+        route("GET", "/webhook_event_types", Permission.READ, webhooks.event_types),
+        route("POST", "/webhook_endpoints", Permission.READ, webhooks.create),
+        route("GET", "/webhook_endpoints", Permission.READ, webhooks.list_page),
+        route("GET", one, Permission.READ, webhooks.retrieve),
+        route("POST", one, Permission.READ, webhooks.update),
+        route("DELETE", one, Permission.READ, webhooks.delete),
+        route("POST", f"{one}/rotate_secret", Permission.READ, webhooks.rotate_secret),
+        route("POST", f"{one}/test", Permission.READ, webhooks.test),
     ]
 
 

@@ -8,57 +8,33 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sora_adapter.sandbox.state.resources import list_resource
-from sora_adapter.sandbox.webhooks import requests as asked
 from sora_adapter.sandbox.webhooks.deliveries import Delivery
 from sora_adapter.sandbox.webhooks.endpoints import Endpoint
 from sora_adapter.sandbox.webhooks.fixtures import STAND_IN_ENDPOINT
 from sora_adapter.sandbox.webhooks.outbox import Outbox, event_body, letter_to
-from sora_adapter.sandbox.webhooks.requests import EVENT_TYPES
-from sora_adapter.sandbox.webhooks.sender import Post
+from sora_adapter.sandbox.webhooks.sender import Post, is_postable
+from sora_adapter.serving import endpoints as asked
 from sora_adapter.serving.bodies import read_fields
 from sora_adapter.serving.errors import ApiError
 from sora_adapter.serving.signatures import hint_of
 
 
-def endpoint_resource(endpoint: Endpoint) -> dict[str, Any]:
-    """Return an endpoint in the API's format; times are whole seconds since 1970."""
-    return {
-        "id": endpoint.id,
-        "object": "webhook_endpoint",
-        "name": endpoint.name,
-        "url": endpoint.url,
-        "event_types": list(endpoint.event_types),
-        "signing_secret_hint": hint_of(endpoint.secret),
-        "created_at": int(endpoint.created_at),
-        "updated_at": int(endpoint.updated_at),
-    }
+def shown(endpoint: Endpoint) -> dict[str, Any]:
+    """Return an endpoint in the API's format, without its secret."""
+    return asked.endpoint_resource(
+        endpoint.id,
+        endpoint.name,
+        endpoint.url,
+        endpoint.event_types,
+        hint=hint_of(endpoint.secret),
+        created_at=endpoint.created_at,
+        updated_at=endpoint.updated_at,
+    )
 
 
 def with_secret(endpoint: Endpoint) -> dict[str, Any]:
     """Return an endpoint with its new secret."""
-    return {**endpoint_resource(endpoint), "signing_secret": endpoint.secret}
-
-
-def test_resource(endpoint: Endpoint, event_type: str, status: int) -> dict[str, Any]:
-    """Return how a receiver answered a sample event."""
-    return {
-        "object": "webhook_endpoint.test",
-        "webhook_endpoint_id": endpoint.id,
-        "event_type": event_type,
-        "status_code": status,
-        "success": True,
-    }
-
-
-def deleted_endpoint(endpoint_id: str) -> dict[str, Any]:
-    """Return the confirmation of a deletion."""
-    return {"id": endpoint_id, "deleted": True, "object": "webhook_endpoint.deleted"}
-
-
-def event_type_list() -> dict[str, Any]:
-    """Return all event types that an endpoint may subscribe to."""
-    return {"object": "list", "data": list(EVENT_TYPES)}
+    return {**shown(endpoint), "signing_secret": endpoint.secret}
 
 
 def delivery_record(delivery: Delivery) -> dict[str, Any]:
@@ -97,11 +73,11 @@ class WebhookRoutes:
 
     async def event_types(self, _request: Request) -> Response:
         """List every type of event."""
-        return JSONResponse(event_type_list())
+        return JSONResponse(asked.event_type_list())
 
     async def create(self, request: Request) -> Response:
         """Create an endpoint; only this answer shows its secret."""
-        wanted = asked.parse_endpoint(await read_fields(request), permissive=self._permissive)
+        wanted = self._usable(asked.parse_endpoint(await read_fields(request)))
         endpoint = await run_in_threadpool(lambda: self._endpoints.add(**wanted, now=self._clock()))
         return JSONResponse(with_secret(endpoint))
 
@@ -110,19 +86,19 @@ class WebhookRoutes:
         wanted = asked.parse_page(request.query_params)
         found = await run_in_threadpool(self._endpoints.all)
         start = self._start(found, wanted.after)
-        page = [endpoint_resource(each) for each in found[start : start + wanted.limit]]
-        return JSONResponse(list_resource(page, has_more=len(found) > start + wanted.limit))
+        page = [shown(each) for each in found[start : start + wanted.limit]]
+        return JSONResponse(asked.endpoint_list(page, has_more=len(found) > start + wanted.limit))
 
     async def retrieve(self, request: Request) -> Response:
         """Return an endpoint."""
-        return JSONResponse(endpoint_resource(await self._found(request)))
+        return JSONResponse(shown(await self._found(request)))
 
     async def update(self, request: Request) -> Response:
         """Change the given fields; all others stay."""
-        changes = asked.parse_changes(await read_fields(request), permissive=self._permissive)
+        changes = self._usable(asked.parse_changes(await read_fields(request)))
         endpoint = (await self._found(request)).changed(changes, self._clock())
         await run_in_threadpool(self._endpoints.put, endpoint)
-        return JSONResponse(endpoint_resource(endpoint))
+        return JSONResponse(shown(endpoint))
 
     async def rotate_secret(self, request: Request) -> Response:
         """Give an endpoint a new secret, and return it."""
@@ -137,7 +113,7 @@ class WebhookRoutes:
         if not (self._permissive and endpoint.id == STAND_IN_ENDPOINT):
             await run_in_threadpool(self._endpoints.delete, endpoint.id)
             await run_in_threadpool(self._outbox.deliveries.forget, endpoint.id)
-        return JSONResponse(deleted_endpoint(endpoint.id))
+        return JSONResponse(asked.deleted_endpoint(endpoint.id))
 
     async def test(self, request: Request) -> Response:
         """Send a sample event now, once, and return how the receiver answered."""
@@ -145,23 +121,30 @@ class WebhookRoutes:
         endpoint = await self._found(request)
         status = await self._post_sample(endpoint, event_type)
         if status is None:
-            message = f"The webhook endpoint at '{endpoint.url}' gave no answer."
-            raise ApiError.invalid(message, code="webhook_endpoint_unreachable", param="webhook_endpoint_id")
-        return JSONResponse(test_resource(endpoint, event_type, status))
+            raise asked.unreachable(endpoint.url)
+        return JSONResponse(asked.test_resource(endpoint.id, event_type, status))
 
     async def _post_sample(self, endpoint: Endpoint, event_type: str) -> int | None:
-        if self._permissive and not asked.is_postable(endpoint.url):
+        if self._permissive and not is_postable(endpoint.url):
             return 200
         now, name = self._clock(), uuid.uuid4().hex
         subject = f"{event_type.partition('.')[0]}_sample"
         body = event_body(f"evt_{name}", event_type, subject, now)
         return await self._post(letter_to(endpoint, f"wh_{name}", body, now))
 
+    def _usable(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of an endpoint if it can be posted to; unlike the real server, by http too."""
+        url = given.get("url")
+        if url is not None and not self._permissive and not is_postable(url):
+            message = f"Invalid 'url': expected an https (or http) URL with a host, but got '{url}'."
+            raise ApiError.invalid(message, code="invalid_url", param="url")
+        return given
+
     async def _found(self, request: Request) -> Endpoint:
         endpoint_id = str(request.path_params["endpoint_id"])
         endpoint = await run_in_threadpool(self._endpoints.get, endpoint_id)
         if endpoint is None:
-            raise _no_such(endpoint_id, "webhook_endpoint_id")
+            raise asked.no_such_endpoint(endpoint_id, "webhook_endpoint_id")
         return endpoint
 
     def _start(self, found: list[Endpoint], after: str | None) -> int:
@@ -173,9 +156,4 @@ class WebhookRoutes:
                 return index + 1
         if self._permissive:
             return 0
-        raise _no_such(after, "after")
-
-
-def _no_such(endpoint_id: str, param: str) -> ApiError:
-    message = f"Webhook endpoint with id '{endpoint_id}' not found."
-    return ApiError.not_found(message, code="webhook_endpoint_not_found", param=param)
+        raise asked.no_such_endpoint(after, "after")

@@ -7,13 +7,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx2
 from starlette.concurrency import run_in_threadpool
 
 from sora_adapter.sandbox.webhooks.deliveries import Delivery
 from sora_adapter.sandbox.webhooks.outbox import Letter, Outbox
-from sora_adapter.sandbox.webhooks.requests import is_postable
 
 Post = Callable[[Letter], Awaitable[int | None]]
 
@@ -22,6 +22,15 @@ _PATIENCE_S = 10.0
 _AT_ONCE = 16
 
 _log = logging.getLogger(__name__)
+
+
+def is_postable(url: str) -> bool:
+    """Return whether a URL can be posted to: it has a host and a valid port."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 class Mail:

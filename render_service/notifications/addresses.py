@@ -1,0 +1,114 @@
+"""Where webhooks may go: the URL comes from a client, and must not reach what only this server can reach.
+
+A host is resolved here, every address it has is checked, and the connection is made to one of the checked
+addresses: a name that resolves differently the next time (DNS rebinding) changes nothing. Addresses that
+embed an IPv4 address are judged by that one.
+
+Link-local, multicast, unspecified and reserved addresses are always refused: the first are where clouds keep
+the credentials of a machine. Loopback and private addresses are refused unless the installation permits them,
+and so is http, where anybody on the way could read along.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import SplitResult, urlsplit
+
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import PRIVATE_ENDPOINTS
+
+LONGEST_URL = 2048
+_PORTS = {"http": 80, "https": 443}
+_RESOLVERS = 16
+"""Threads of their own: a name server that does not answer must not keep the ledger's threads busy."""
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Refused(BadInput):
+    """The URL or its address is not one that webhooks may be sent to."""
+
+
+class Addresses:
+    """Checks and resolves URLs; `permits_private` permits loopback and private addresses, and http."""
+
+    def __init__(self, *, permits_private: bool) -> None:
+        self.permits_private = permits_private
+        self._resolving = ThreadPoolExecutor(_RESOLVERS, "webhook-dns")
+
+    def close(self) -> None:
+        """End the threads that resolve names."""
+        self._resolving.shutdown(wait=False, cancel_futures=True)
+
+    async def check(self, url: str) -> None:
+        """Raise `Refused` if webhooks may not be sent to `url`; a name need not resolve yet."""
+        parts = self._split(url)
+        try:
+            await self._resolve(parts)
+        except OSError:
+            return
+
+    async def resolve(self, url: str) -> list[str]:
+        """Return the addresses of `url`; `Refused` if one of them is not permitted, `OSError` without any."""
+        return await self._resolve(self._split(url))
+
+    def _split(self, url: str) -> SplitResult:
+        schemes = "https or http" if self.permits_private else "https"
+        wrong = f"expected an {schemes} URL of at most {LONGEST_URL} characters, without user or fragment"
+        try:
+            parts = urlsplit(url)
+            is_right = (
+                len(url) <= LONGEST_URL
+                and url.isascii()
+                and url.isprintable()
+                and " " not in url
+                and parts.scheme in schemes.split(" or ")
+                and bool(parts.hostname)
+                and parts.port != 0
+                and "@" not in parts.netloc
+                and not parts.fragment
+            )
+        except ValueError:
+            is_right = False
+        if not is_right:
+            more = "" if self.permits_private else f"; {PRIVATE_ENDPOINTS}=allow permits http"
+            raise Refused(f"the URL of a webhook endpoint: {wrong}{more}")
+        return parts
+
+    async def _resolve(self, parts: SplitResult) -> list[str]:
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(
+            self._resolving, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+        for address in addresses:
+            if why := self._objection(address):
+                raise Refused(f"the URL of a webhook endpoint: {host} is {address}, {why}")
+        if not addresses:
+            raise OSError(f"{host} has no address")
+        return addresses
+
+    def _objection(self, text: str) -> str | None:
+        """Return why nothing may be sent to an address; None if it may."""
+        address = _meant(ipaddress.ip_address(text.partition("%")[0]))
+        if address.is_link_local or address.is_multicast or address.is_unspecified:
+            return "to which no webhook may be sent"
+        if address.is_global or (self.permits_private and (address.is_loopback or not address.is_reserved)):
+            return None
+        return (
+            "which is not public: use an address that is, or permit those of this machine and its network "
+            f"where `serve` is started: {PRIVATE_ENDPOINTS}=allow"
+        )
+
+
+def _meant(address: Address) -> Address:
+    """Return the IPv4 address that an IPv6 address stands for, or the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address

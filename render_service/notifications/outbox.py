@@ -1,0 +1,286 @@
+"""The outbox of a process: read what the log has to announce, and deliver it until it is accepted.
+
+1. Read the records after the cursor, and add a delivery for each endpoint that is to be told, moving the
+   cursor in the same transaction. A crash before that leaves the cursor as it was.
+2. Claim due deliveries, each for one attempt, and post them, a few of each endpoint at a time. A crash leaves
+   a lease that ends, and the delivery is repeated under the same id.
+3. Record the final outcome: ``notification.sent``, or after 72 hours ``notification.failed``; then delete the
+   delivery, or keep it as a dead letter. A crash in between repeats the delivery; the record is made once.
+
+Any number of processes may do this for one ledger. Bodies are made from the records, so an attempt sends what
+the first one sent, except for time and signature.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from random import sample, uniform
+from typing import Any
+
+from ledger.errors import EventIdConflict, LedgerError
+from ledger.events import NotificationFailed, NotificationSent
+from ledger.record import Authority, Record, draft
+from ledger.store.interface import ANY, RecordFilter
+from ledger.store.outbox import Delivery, NewDelivery
+from render_service.notifications.announcements import (
+    APPROVAL_REQUESTED,
+    RECORD_TYPES,
+    Announcement,
+    Audience,
+    announcement_of,
+    is_pending,
+)
+from render_service.notifications.endpoints import Endpoint, Endpoints, EndpointState
+from render_service.notifications.post import Answer, Letter, Post
+from render_service.session.event_ids import delivery_id, sent_id
+from render_service.session.session import Session
+from sora_adapter.serving.signatures import signed_headers
+
+IDLE_S = 0.5
+UNUSABLE_S = 5.0
+LEASE_MS = 30_000
+"""Longer than an attempt may take, and the recording of its outcome."""
+
+AT_ONCE_OF_ONE = 4
+AT_ONCE = 200
+POSITIONS_TOGETHER = 10_000
+FINISHING_S = 5.0
+
+FIRST_WAIT_MS = 1_000
+LONGEST_WAIT_MS = 4 * 3600 * 1000
+GIVE_UP_MS = 72 * 3600 * 1000
+
+
+def wait_ms(age_ms: int) -> int | None:
+    """Return how long to wait before the next attempt, for a delivery of this age; None to give it up.
+
+    The wait is about the age, so that attempts come after 1, 2, 4, 8 … seconds, and later every four hours.
+    """
+    wait = round(min(max(age_ms, FIRST_WAIT_MS), LONGEST_WAIT_MS) * uniform(0.9, 1.1))
+    return None if age_ms + wait > GIVE_UP_MS else wait
+
+
+def letter_to(session: Session, endpoint: Endpoint, identifier: str, body: bytes) -> Letter:
+    """Return an event as a signed letter to an endpoint, which must not be erased."""
+    now = session.clock()
+    signature = signed_headers(identifier, int(now.timestamp()), body, endpoint.signing_secrets(now))
+    headers = {"content-type": "application/json", "user-agent": "sora-ledger", **signature}
+    return Letter(str(endpoint.url.text), headers, body)
+
+
+@dataclass(frozen=True)
+class Due:
+    """A claimed delivery with what is to be delivered, and to whom."""
+
+    delivery: Delivery
+    endpoint: Endpoint
+    announcement: Announcement
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The fields that both outcomes record."""
+        return {
+            "endpoint_id": self.endpoint.endpoint_id,
+            "delivery_id": self.delivery.delivery_id,
+            "webhook_event_id": self.announcement.event_id,
+            "webhook_type": self.announcement.event_type,
+            "job_id": self.announcement.job.job_id,
+            "attempts": self.delivery.attempts,
+        }
+
+
+class Notifier:
+    """Announces and delivers in a session, until it is stopped; for one event loop."""
+
+    def __init__(self, session: Session, post: Post, *, idle_s: float = IDLE_S) -> None:
+        self._session, self._post, self._idle_s = session, post, idle_s
+        self._ledger, self._rows = session.ledger, session.ledger.store.outbox
+        self.endpoints = Endpoints(session.ledger)
+        self._audience = Audience(session)
+        self._forgotten: set[str] = set()
+        self._under_way: dict[asyncio.Task[None], str] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver until `stop` is set; then finish what is under way, for a limited time."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                await asyncio.wait(
+                    {stopping, *self._full()},
+                    timeout=await self._round(),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+        finally:
+            stopping.cancel()
+            await self._finish()
+
+    async def _round(self) -> float:
+        """Announce, and start what is due; return after how many seconds to do so again."""
+        try:
+            endpoints = await asyncio.to_thread(self._announce)
+            if endpoints:
+                await self.endpoints.erase_old_secrets(self._session)
+                await self._start_due(endpoints)
+        except LedgerError as error:
+            self._session.log.warning("notifications.waiting", because=str(error))
+            return UNUSABLE_S
+        return self._idle_s
+
+    def _full(self) -> list[asyncio.Task[None]]:
+        """Return the deliveries under way if an endpoint has as many as it may: the end of one makes room."""
+        is_full = any(number >= AT_ONCE_OF_ONE for number in Counter(self._under_way.values()).values())
+        return list(self._under_way) if is_full else []
+
+    async def _start_due(self, endpoints: Sequence[Endpoint]) -> None:
+        under_way = Counter(self._under_way.values())
+        free = AT_ONCE - len(self._under_way)
+        room = {
+            one.endpoint_id: AT_ONCE_OF_ONE - under_way[one.endpoint_id]
+            for one in sample(endpoints, min(len(endpoints), free // AT_ONCE_OF_ONE))
+        }
+        room = {name: number for name, number in room.items() if number > 0}
+        if not room:
+            return
+        for delivery in await asyncio.to_thread(self._rows.claim, room, LEASE_MS):
+            task = asyncio.create_task(self._deliver(delivery))
+            self._under_way[task] = delivery.endpoint_id
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The lease ends, and the delivery is repeated.
+            self._session.log.warning("notification.not_settled", because=str(error))
+
+    async def _finish(self) -> None:
+        if self._under_way:
+            await asyncio.wait(list(self._under_way), timeout=FINISHING_S)
+        for task in list(self._under_way):
+            task.cancel()
+
+    # --- announcing, in a thread ---
+
+    def _announce(self) -> list[Endpoint]:
+        """Add deliveries of what was recorded since the cursor; return the endpoints."""
+        self.endpoints.renew()
+        if gone := self.endpoints.deleted - self._forgotten:
+            self._rows.forget(gone)
+            self._forgotten |= gone
+        endpoints = list(self.endpoints.by_id.values())
+        if not endpoints:
+            return []
+        self._audience.renew()
+        size = self._ledger.head().size
+        cursor = self._rows.cursor()
+        read_to = min(one.position for one in endpoints) if cursor is None else cursor
+        while read_to < size:
+            moved_to = min(read_to + POSITIONS_TOGETHER, size)
+            new = self._new_deliveries(read_to, moved_to, endpoints)
+            if cursor is None:
+                new = self._not_settled(new)
+            if not self._rows.add(cursor, moved_to, new):
+                break  # another process has read this part
+            cursor = read_to = moved_to
+        return endpoints
+
+    def _new_deliveries(self, after: int, up_to: int, endpoints: Sequence[Endpoint]) -> list[NewDelivery]:
+        active = [one for one in endpoints if one.state is EndpointState.ACTIVE]
+        new = []
+        for record in self._announced_records(after, up_to):
+            announcement = announcement_of(self._ledger, record)
+            if announcement is None or _is_answered(announcement):
+                continue
+            told = self._audience.of(announcement, [one for one in active if one.position < record.position])
+            for endpoint in told:
+                name = delivery_id(endpoint.endpoint_id, record.event_id)
+                new.append(NewDelivery(name, endpoint.endpoint_id, record.position))
+        return new
+
+    def _announced_records(self, after: int, up_to: int) -> list[Record]:
+        records = []
+        for type_ in RECORD_TYPES:
+            for record in self._ledger.read(RecordFilter(type=type_), after=after):
+                if record.position > up_to:
+                    break
+                records.append(record)
+        return sorted(records, key=lambda record: record.position)
+
+    def _not_settled(self, new: Sequence[NewDelivery]) -> list[NewDelivery]:
+        """Leave out what was sent before the outbox of this database began, as in a copy of the ledger."""
+        sent = {one.event.delivery_id for one in self._ledger.entries(NotificationSent)}
+        failed = {one.event.delivery_id for one in self._ledger.entries(NotificationFailed)}
+        return [one._replace(is_dead=one.delivery_id in failed) for one in new if one.delivery_id not in sent]
+
+    # --- delivering ---
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        due = await asyncio.to_thread(self._due, delivery)
+        if due is None:
+            return
+        if cause := await asyncio.to_thread(self._obstacle, due):
+            await self._give_up(due, NotificationFailed(**due.facts, cause=cause))
+            return
+        letter = letter_to(self._session, due.endpoint, delivery.delivery_id, due.announcement.body)
+        answer = await self._post(letter)
+        # A crash here leaves an accepted delivery under its lease: it is delivered again, under the same id.
+        if answer.http_status is not None and answer.is_accepted:
+            await self._record_sent(due, answer.http_status)
+        else:
+            await self._retry(due, answer)
+
+    def _due(self, delivery: Delivery) -> Due | None:
+        self.endpoints.renew()
+        endpoint = self.endpoints.by_id.get(delivery.endpoint_id)
+        record = next(self._ledger.read(after=delivery.position - 1, limit=1), None)
+        announcement = announcement_of(self._ledger, record) if record else None
+        if endpoint is None or announcement is None:  # it was deleted meanwhile
+            self._rows.finish(delivery)
+            return None
+        return Due(delivery, endpoint, announcement)
+
+    def _obstacle(self, due: Due) -> Any:
+        """Return why nothing can be delivered, whenever it is tried; None if it can."""
+        if due.endpoint.state is EndpointState.ERASED:
+            return "erased"
+        self._audience.renew()
+        return None if self._audience.permits(due.announcement, due.endpoint) else "not_permitted"
+
+    async def _record_sent(self, due: Due, http_status: int) -> None:
+        event = NotificationSent(**due.facts, http_status=http_status)
+        with suppress(EventIdConflict):  # it was accepted before, and recorded
+            await self._record(due, event, sent_id(due.delivery.delivery_id))
+        await asyncio.to_thread(self._rows.finish, due.delivery)
+
+    async def _retry(self, due: Due, answer: Answer) -> None:
+        wait = wait_ms(due.delivery.age_ms)
+        if wait is None:
+            failed = NotificationFailed(**due.facts, cause="not_accepted", http_status=answer.http_status)
+            await self._give_up(due, failed)
+            return
+        self._session.log.info(
+            "notification.not_accepted",
+            delivery_id=due.delivery.delivery_id,
+            http_status=answer.http_status,
+            because=answer.problem,
+            again_in_s=round(wait / 1000),
+        )
+        await asyncio.to_thread(self._rows.retry, due.delivery, wait, answer.http_status)
+
+    async def _give_up(self, due: Due, event: NotificationFailed) -> None:
+        await self._record(due, event, None)
+        await asyncio.to_thread(self._rows.give_up, due.delivery, event.http_status)
+
+    async def _record(
+        self, due: Due, event: NotificationSent | NotificationFailed, event_id: str | None
+    ) -> None:
+        who = replace(self._session.provenance, authority=Authority.SYSTEM)
+        cause = due.announcement.caused_by
+        made = draft(event, who, self._session.clock(), event_id=event_id, causation_id=cause)
+        await self._session.append(due.endpoint.endpoint_id, ANY, [made])
+
+
+def _is_answered(announcement: Announcement) -> bool:
+    """Return whether an approval that was requested is no longer needed."""
+    return announcement.event_type == APPROVAL_REQUESTED and not is_pending(announcement.job)
