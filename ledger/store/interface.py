@@ -190,6 +190,13 @@ class JobFilter:
     """Only jobs with an id after this one."""
     oldest_first: bool = False
     """List in the order of the ids; without it, newest first."""
+    of_team: str | None = None
+    of_actor: str | None = None
+    teamless: bool = False
+    """Whose jobs, from an index: of a team, of an actor, and with `teamless` only those of no team.
+
+    `actor` and `team` below say the same without an index, so that ledgers of older schemas can be read.
+    """
     statuses: tuple[Status, ...] | None = None
     model: str | None = None
     purpose: str | None = None

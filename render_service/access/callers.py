@@ -71,11 +71,11 @@ class Caller:
         return job.actor == self.name or bool(self.permissions & SEES_EVERYTHING)
 
     @property
-    def sees(self) -> JobFilter:
-        """The jobs that the caller may see, as a filter of lists."""
+    def sees(self) -> tuple[JobFilter, ...]:
+        """The jobs that the caller may see, as filters of lists without a job in common."""
         if self.team is not None:
-            return JobFilter(team=self.team)
-        return JobFilter() if self.permissions & SEES_EVERYTHING else JobFilter(actor=self.name)
+            return JobFilter(of_team=self.team), JobFilter(of_actor=self.name, teamless=True)
+        return (JobFilter() if self.permissions & SEES_EVERYTHING else JobFilter(of_actor=self.name),)
 
     def session(
         self,

@@ -11,8 +11,10 @@ import pytest
 
 from cli.main import run
 from ledger.errors import LedgerUnusable
+from ledger.job import Job
 from ledger.log.opening import open_or_create, open_store
 from ledger.record import ActorSource, Authority, Provenance
+from ledger.store.interface import JobFilter
 from ledger.store.sqlite import SqliteStore, connection
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
@@ -24,7 +26,7 @@ KEPT = {
     "private_bodies": "SELECT * FROM private_bodies ORDER BY commitment",
     "documents": "SELECT * FROM documents ORDER BY sha256",
     "head": "SELECT * FROM head",
-    "jobs": "SELECT * FROM jobs ORDER BY job_id",
+    "jobs": "SELECT job_id, version, position, state, profile, video_id, body FROM jobs ORDER BY job_id",
 }
 NEXT = """
 -- A table that follows from the log, as a later version may want one.
@@ -89,6 +91,7 @@ def test_a_migration_is_made_once(path: Path, later: None) -> None:
         "0006_vocabulary",
         "0007_vocabulary",
         "0008_deliveries",
+        "0009_lists",
         "9999_costs",
     ]
     assert names == names_of_all
@@ -106,7 +109,7 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
 @pytest.fixture
 def newer_schema(path: Path) -> None:
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 9")
+    db.execute("PRAGMA user_version = 10")
     db.close()
 
 
@@ -123,7 +126,7 @@ def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("newer", "says"),
     [
-        ("newer_schema", "its schema is version 9, this sora-ledger knows up to version 8: upgrade"),
+        ("newer_schema", "its schema is version 10, this sora-ledger knows up to version 9: upgrade"),
         ("newer_format", "it has format 2, this sora-ledger knows up to format 1: upgrade"),
     ],
 )
@@ -160,3 +163,14 @@ def test_reading_a_newer_record_ends_with_that_code_too(
     db.close()
     assert run(["log", "--ledger", str(path)]) == 7
     assert "output.attached was recorded in schema version 2" in capsys.readouterr().err
+
+
+def test_jobs_of_an_older_ledger_are_found_by_whose_they_are(path: Path) -> None:
+    with SqliteStore(path) as store:
+        rows = store.jobs(JobFilter())
+        found = {job.job_id for actor in {job.actor for job in rows} for job in _of(store, actor)}
+    assert (len(found), found) == (len(rows), {job.job_id for job in rows})
+
+
+def _of(store: SqliteStore, actor: str) -> list[Job]:
+    return store.jobs(JobFilter(of_actor=actor, teamless=True))

@@ -96,19 +96,20 @@ def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
     if where.states is not None:
         clauses.append("state = ANY(%s)")
         values.append([state.value for state in where.states])
-    if where.profile is not None:
-        clauses.append("profile = %s")
-        values.append(where.profile)
-    if where.video_id is not None:
-        clauses.append("video_id = %s")
-        values.append(where.video_id.encode())
+    compared = {
+        "profile = %s": where.profile,
+        "video_id = %s": None if where.video_id is None else where.video_id.encode(),
+        "team = %s": where.of_team,
+        "actor = %s": where.of_actor,
+        "job_id < %s": where.before,
+        "job_id > %s": where.after,
+    }
+    bound = {clause: value for clause, value in compared.items() if value is not None}
+    clauses += [*bound, *(["team IS NULL"] if where.teamless else ())]
+    values += bound.values()
     if where.id_prefix is not None:
         clauses.append("job_id >= %s AND job_id < %s")
         values += [where.id_prefix, where.id_prefix + "\U0010ffff"]
-    for comparison, job_id in (("<", where.before), (">", where.after)):
-        if job_id is not None:
-            clauses.append(f"job_id {comparison} %s")
-            values.append(job_id)
     for pieces in where.pieces():
         clauses.append(f"({' OR '.join(['position(%b in body) > 0'] * len(pieces)) or 'false'})")
         values += pieces

@@ -20,7 +20,7 @@ _TILE = "INSERT INTO tiles VALUES (%s, %s, %s)"
 _BODY = "INSERT INTO private_bodies VALUES (%s, %s, %s, %s, %s)"
 _ERASE = "DELETE FROM private_bodies WHERE commitment = ANY(%s)"
 _JOB = """
-INSERT INTO jobs VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO jobs VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (job_id) DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
     state = EXCLUDED.state, profile = EXCLUDED.profile, video_id = EXCLUDED.video_id, body = EXCLUDED.body
 """
@@ -56,7 +56,7 @@ def commit(db: Connection, changes: Changes, tree: Frontier) -> None:
 
 
 def write_jobs(db: Connection, jobs: Iterable[Job]) -> None:
-    """Insert or replace job rows."""
+    """Insert job rows, or update them; whose a job is never changes."""
     _many(db, _JOB, [_job_row(job) for job in jobs])
 
 
@@ -83,4 +83,14 @@ def _event_row(record: Record) -> tuple[object, ...]:
 
 def _job_row(job: Job) -> tuple[object, ...]:
     video_id = None if job.video_id is None else job.video_id.encode()
-    return (job.job_id, job.version, job.position, job.state.value, job.profile, video_id, job.canonical())
+    return (
+        job.job_id,
+        job.version,
+        job.position,
+        job.state.value,
+        job.profile,
+        video_id,
+        job.canonical(),
+        job.actor,
+        job.team,
+    )

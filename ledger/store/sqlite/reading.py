@@ -82,17 +82,20 @@ def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> 
     if where.states is not None:
         clauses.append(f"state IN ({','.join('?' * len(where.states))})")
         values += [state.value for state in where.states]
-    for column, value in (("profile", where.profile), ("video_id", where.video_id)):
-        if value is not None:
-            clauses.append(f"{column} = ?")
-            values.append(value)
+    compared = {
+        "profile = ?": where.profile,
+        "video_id = ?": where.video_id,
+        "team = ?": where.of_team,
+        "actor = ?": where.of_actor,
+        "job_id < ?": where.before,
+        "job_id > ?": where.after,
+    }
+    bound = {clause: value for clause, value in compared.items() if value is not None}
+    clauses += [*bound, *(["team IS NULL"] if where.teamless else ())]
+    values += bound.values()
     if where.id_prefix is not None:
         clauses.append("job_id >= ? AND job_id < ?")
         values += [where.id_prefix, where.id_prefix + LAST_LETTER]
-    for comparison, job_id in (("<", where.before), (">", where.after)):
-        if job_id is not None:
-            clauses.append(f"job_id {comparison} ?")
-            values.append(job_id)
     for pieces in where.pieces():
         clauses.append(f"({' OR '.join(['instr(body, ?)'] * len(pieces)) or '0'})")
         values += pieces

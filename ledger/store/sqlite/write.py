@@ -12,6 +12,12 @@ from ledger.record import Record
 from ledger.store.append import Changes
 from ledger.tree.merkle import Frontier
 
+_JOB = """
+INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (job_id) DO UPDATE SET version = excluded.version, position = excluded.position,
+    state = excluded.state, profile = excluded.profile, video_id = excluded.video_id, body = excluded.body
+"""
+
 
 def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
     """Write `changes`, and `tree` as the new right edge."""
@@ -34,8 +40,8 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
 
 
 def write_jobs(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
-    """Insert or replace job rows."""
-    db.executemany("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", map(_job_row, jobs))
+    """Insert job rows, or update them; whose a job is never changes."""
+    db.executemany(_JOB, map(_job_row, jobs))
 
 
 def _many(db: sqlite3.Connection, query: str, rows: Sequence[Sequence[object]]) -> None:
@@ -69,4 +75,6 @@ def _job_row(job: Job) -> tuple[object, ...]:
         job.profile,
         job.video_id,
         job.canonical(),
+        job.actor,
+        job.team,
     )

@@ -94,14 +94,17 @@ class Projection:
 
     def _page(self, caller: Caller, limit: int, after: Job | None, oldest_first: bool) -> Page:  # noqa: FBT001
         beyond = after.job_id if after else None
-        where = replace(
-            caller.sees,
-            states=LISTED,
-            before=None if oldest_first else beyond,
-            after=beyond if oldest_first else None,
-            oldest_first=oldest_first,
-        )
-        jobs = self._ledger.jobs(where, limit + 1)
+        jobs: list[Job] = []
+        for seen in caller.sees:
+            where = replace(
+                seen,
+                states=LISTED,
+                before=None if oldest_first else beyond,
+                after=beyond if oldest_first else None,
+                oldest_first=oldest_first,
+            )
+            jobs += self._ledger.jobs(where, limit + 1)
+        jobs.sort(key=lambda job: job.job_id, reverse=not oldest_first)
         return Page([Found(job, self._body(job)) for job in jobs[:limit]], len(jobs) > limit)
 
     def _body(self, job: Job) -> bytes:

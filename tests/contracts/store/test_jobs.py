@@ -120,6 +120,47 @@ def test_jobs_are_read_in_parts_by_what_is_before_the_last(store: EventStore, sc
     assert store.jobs(JobFilter(before="job_0")) == []
 
 
+def test_jobs_are_listed_oldest_first_after_one(store: EventStore, scribe: Any) -> None:
+    for number in range(3):
+        scribe.live(store, f"job_{number}")
+    oldest = JobFilter(oldest_first=True)
+    assert [job.job_id for job in store.jobs(oldest, limit=2)] == ["job_0", "job_1"]
+    after = JobFilter(oldest_first=True, after="job_0")
+    assert [job.job_id for job in store.jobs(after)] == ["job_1", "job_2"]
+    between = JobFilter(after="job_0", before="job_2")
+    assert [job.job_id for job in store.jobs(between)] == ["job_1"]
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (JobFilter(of_team="film"), ["job_3", "job_1"]),
+        (JobFilter(of_team="fil"), []),
+        (JobFilter(of_actor="ana"), ["job_3", "job_2", "job_1", "job_0"]),
+        (JobFilter(of_actor="ana", teamless=True), ["job_2"]),
+        (JobFilter(of_actor="ana", of_team="games"), ["job_0"]),
+        (JobFilter(teamless=True), ["job_2"]),
+        (JobFilter(of_actor="ben"), []),
+        (JobFilter(of_team="film", before="job_3"), ["job_1"]),
+        (JobFilter(of_team="film", states=(State.STORED,)), ["job_3"]),
+    ],
+)
+def test_jobs_are_found_by_whose_they_are(
+    store: EventStore, scribe: Any, vocabulary: Any, where: JobFilter, found: list[str]
+) -> None:
+    for number, team in enumerate(("games", "film", None)):
+        told = vocabulary.requested().model_copy(update={"team": team})
+        store.append([scribe.batch(f"job_{number}", told)])
+    scribe.live(store, "job_3")
+    assert [job.job_id for job in store.jobs(where)] == found
+
+
+def test_replaced_job_rows_are_found_by_whose_they_are(store: EventStore, scribe: Any) -> None:
+    scribe.live(store, "job_1")
+    store.replace_jobs(store.jobs(JobFilter()), at_position=store.head().size)
+    assert [job.job_id for job in store.jobs(JobFilter(of_team="film", of_actor="ana"))] == ["job_1"]
+
+
 def test_an_unknown_job_is_none(store: EventStore) -> None:
     assert store.job("job_x") is None
 

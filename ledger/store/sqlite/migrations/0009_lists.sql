@@ -1,0 +1,7 @@
+-- Whose a job is, copied from its body: a client's list is read from an index, however many jobs others have.
+ALTER TABLE jobs ADD COLUMN actor TEXT;
+ALTER TABLE jobs ADD COLUMN team TEXT;
+UPDATE jobs SET actor = json_extract(CAST(body AS TEXT), '$.actor'), team = json_extract(CAST(body AS TEXT), '$.team');
+CREATE INDEX jobs_actor ON jobs (actor, job_id);
+CREATE INDEX jobs_team ON jobs (team, job_id) WHERE team IS NOT NULL;
+CREATE INDEX jobs_teamless ON jobs (actor, job_id) WHERE team IS NULL;
