@@ -14,8 +14,8 @@ import click
 from cli.exit_codes import ExitCode, of_error
 from cli.text import output
 
-NO_JSON = frozenset({"completion", "demo", "sandbox"})
-"""Commands without --json: they print a script, a demonstration, or lines to paste."""
+NO_JSON = frozenset({"completion", "demo", "mcp", "sandbox"})
+"""Commands without --json: they print a script, a demonstration, lines to paste, or another protocol."""
 
 _COMMAND = re.compile(r"`(sora-ledger [^`]+)`")
 _INTERRUPTED = (

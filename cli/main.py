@@ -88,6 +88,7 @@ SECTIONS = {
         "webhook": "Manage the server's webhook endpoints.",
         "record": "Record a fact from another system.",
         "attach": "Attach an output to a workflow.",
+        "mcp": "Serve tools for AI agents over stdio.",
         "sandbox": "Run a local server of the Videos API.",
     },
 }

@@ -1,0 +1,192 @@
+"""The tools that request, wait, store, review and withdraw."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from decision.advice.missing import missing_details
+from ledger.events import Variant
+from ledger.job import Job, State
+from render_service.approvals.approvals import review
+from render_service.assets.fit import first_frame
+from render_service.assets.inputs import NOTHING, Material
+from render_service.assets.names import SUFFIXES
+from render_service.assets.store import check_target
+from render_service.recovery.reconcile import reconcile_job
+from render_service.runtime.documents import Json
+from render_service.runtime.errors import BadInput, ServiceError
+from render_service.server.mcp.answers import error_answer, error_document, job_answer
+from render_service.server.mcp.arguments import (
+    CancelArguments,
+    ChangeArguments,
+    DownloadArguments,
+    ExtendArguments,
+    RenderArguments,
+    ReviewArguments,
+    WaitArguments,
+)
+from render_service.server.mcp.calls import Agent
+from render_service.server.mcp.reading import parsed
+from render_service.session.session import Session
+from render_service.settlement.settle import fetch, settle
+from render_service.submission.request_keys import placed_under
+from render_service.submission.result import Placed
+from render_service.submission.resume import cancel
+from render_service.submission.sources import source_of
+from render_service.submission.submit import place
+from sora_adapter.errors import AdapterError, PollTimeout
+
+INTERVAL_S = 5.0
+"""Polling interval of a running render, unless the server names one."""
+OPEN = (State.SUBMITTING, State.UNKNOWN)
+
+
+async def render_tool(agent: Agent, arguments: RenderArguments) -> Json:
+    """Decide, record and submit a new render."""
+
+    async def placing(session: Session) -> Placed:
+        values = arguments.values() | {"operation": "create", "profile": session.profile().name}
+        material = NOTHING
+        if arguments.first_frame is not None:
+            path = agent.path(arguments.first_frame, "first_frame")
+            frame = await asyncio.to_thread(first_frame, path)
+            values["input_reference"] = frame.image
+            material = Material(reference=frame.content, original=frame.original)
+        if arguments.promotes is not None:
+            values["promotes"] = (await session.job(arguments.promotes)).job_id
+        return await _place(session, values, material)
+
+    return await _answer(agent, arguments.request_key, placing)
+
+
+async def remix_tool(agent: Agent, arguments: ChangeArguments) -> Json:
+    """Change exactly one thing in a finished video."""
+    return await _changed(agent, arguments, "remix")
+
+
+async def edit_tool(agent: Agent, arguments: ChangeArguments) -> Json:
+    """Change several things in a finished video."""
+    return await _changed(agent, arguments, "edit")
+
+
+async def extend_tool(agent: Agent, arguments: ExtendArguments) -> Json:
+    """Add seconds to the end of a finished video."""
+    return await _changed(agent, arguments, "extend")
+
+
+async def _changed(agent: Agent, arguments: ChangeArguments, operation: str) -> Json:
+    async def placing(session: Session) -> Placed:
+        source, profile = await source_of(session, arguments.job)
+        values = arguments.values() | {"operation": operation, "source": source, "profile": profile}
+        return await _place(session, values)
+
+    return await _answer(agent, arguments.request_key, placing)
+
+
+async def _place(session: Session, values: dict[str, Any], material: Material = NOTHING) -> Placed:
+    request = await asyncio.to_thread(parsed, session, values)
+    if questions := missing_details(request):
+        text = "; ".join(question.question for question in questions)
+        raise BadInput(f"{text} (answer it in the prompt); nothing was recorded")
+    return await place(session, request, material)
+
+
+async def _answer(agent: Agent, key: str, placing: Callable[[Session], Awaitable[Placed]]) -> Json:
+    """Place a request in a task of its own; answer in time, with the job to wait for if it takes longer."""
+    session = agent.session
+
+    async def work() -> Placed:
+        return await placing(session)
+
+    task = agent.calls.start(session, key, work())
+    await asyncio.wait([task], timeout=agent.answer_s)
+    if task.done():
+        placed = task.result()
+        return await asyncio.to_thread(job_answer, session, placed.job, repeated=placed.repeated)
+    recorded = await asyncio.to_thread(placed_under, session.ledger, key)
+    if recorded is not None:
+        return await asyncio.to_thread(job_answer, session, recorded.job, timed_out=True)
+    message = (
+        f"the request is not recorded after {agent.answer_s:g} s, because the ledger is busy; it continues: "
+        f"make the same call with the same request key {key!r} to see its job"
+    )
+    return error_document("timed_out", message, "same_key")
+
+
+async def wait_tool(agent: Agent, arguments: WaitArguments) -> Json:
+    """Wait for a job, store its video, and find the video of a submission whose answer was lost."""
+    seconds = agent.answer_s if arguments.seconds is None else arguments.seconds
+    job = await agent.session.job(arguments.job)
+    task = agent.calls.start(agent.session, job.job_id, _waited(agent, job, seconds))
+    return await asyncio.shield(task)
+
+
+async def _waited(agent: Agent, job: Job, seconds: float) -> Json:
+    session, began = agent.session, time.monotonic()
+    more: Json = {}
+    try:
+        if job.state in OPEN:
+            await agent.calls.answered(job.request_key or job.job_id, seconds)
+            job = await session.job(job.job_id)
+        if job.state in OPEN:
+            settlement = await reconcile_job(session, job)
+            job, more = settlement.job, {"recovery": settlement.why, "person": list(settlement.commands)}
+        left = max(0.0, seconds - (time.monotonic() - began))
+        job = await settle(session, job, interval_s=INTERVAL_S, timeout_s=left)
+    except PollTimeout:
+        more["timed_out"] = True
+    except (AdapterError, ServiceError) as error:
+        more |= error_answer(error) or {}
+    job = await session.job(job.job_id)
+    return await asyncio.to_thread(job_answer, session, job, **more)
+
+
+async def download_tool(agent: Agent, arguments: DownloadArguments) -> Json:
+    """Store a file of a finished job, and copy it into the folder of the server."""
+    session, variant = agent.session, Variant(arguments.variant)
+    job = await session.job(arguments.job)
+    target = None if arguments.to is None else agent.path(arguments.to, "to")
+    fetching = agent.calls.start(session, job.job_id, fetch(session, job, variant))
+    job = await asyncio.shield(fetching)
+    asset = job.assets[variant]
+    if target is None:
+        kind = "" if variant is Variant.VIDEO else f".{variant}"
+        target = agent.path(f"{job.video_id}{kind}{SUFFIXES.get(asset.media_type, '.bin')}", "to")
+    if not await asyncio.to_thread(_holds, target, asset.sha256):
+        await asyncio.to_thread(check_target, target, force=False)
+        await asyncio.to_thread(session.assets.copy_out, asset.storage_uri, target, force=False)
+    copied = {"path": str(target), "sha256": asset.sha256, "bytes": asset.bytes}
+    return await asyncio.to_thread(job_answer, session, job, file=copied)
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    """Return whether the file is there already, as after an answer that was lost."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
+async def review_tool(agent: Agent, arguments: ReviewArguments) -> Json:
+    """Record a review of a finished video, under the agent's name."""
+    scores = {
+        name: score
+        for name in ("clarity", "continuity", "brand_fit")
+        if (score := getattr(arguments, name)) is not None
+    }
+    session = agent.session
+    job = await session.job(arguments.job)
+    job = await review(session, job, arguments.verdict, scores, arguments.notes)
+    return await asyncio.to_thread(job_answer, session, job, verdict=arguments.verdict)
+
+
+async def cancel_tool(agent: Agent, arguments: CancelArguments) -> Json:
+    """Withdraw a job that was not sent, if it was requested for the same person."""
+    session = agent.session
+    job = await session.job(arguments.job)
+    agent.check_own(job)
+    job = await cancel(session, job, arguments.reason)
+    return await asyncio.to_thread(job_answer, session, job)

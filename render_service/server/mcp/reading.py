@@ -1,0 +1,217 @@
+"""The tools that only read: what would be decided, and what is in the ledger; nothing is recorded or sent."""
+
+import asyncio
+from typing import Any
+
+from decision.advice.advice import GUARDRAILS, advise
+from decision.advice.missing import missing_details
+from decision.engine.approval import Considered
+from decision.engine.explain import what_now, why
+from decision.errors import BadRequest, DecisionError
+from decision.money import usd_digits
+from decision.one_change.verdict import check_single_change
+from decision.request.request import RenderRequest, parse_request
+from ledger.events import Candidate, RenderDecided, RenderDenied
+from ledger.store.interface import JobFilter
+from render_service.reports.explain import candidates_of, explain, why_not
+from render_service.reports.jobs import find_jobs
+from render_service.reports.spending import By, spending
+from render_service.rules.policies import Rules
+from render_service.runtime.documents import Json
+from render_service.server.mcp.answers import cost_of, in_tool_terms, job_answer, next_call
+from render_service.server.mcp.arguments import (
+    CheckRemixArguments,
+    DecideArguments,
+    FindArguments,
+    JobArguments,
+    Nothing,
+)
+from render_service.server.mcp.calls import Agent
+from render_service.session.session import Session
+from render_service.submission.obstacles import outlook
+from render_service.submission.preview import ruling_on
+from render_service.submission.sources import source_ahead
+
+
+async def decide_tool(agent: Agent, arguments: DecideArguments) -> Json:
+    """Return the decision on a request: cost, model, reasons, and what is missing."""
+    return await asyncio.to_thread(_decided, agent.session, arguments)
+
+
+def _decided(session: Session, arguments: DecideArguments) -> Json:
+    values = arguments.values() | {"operation": arguments.operation}
+    if arguments.operation == "create":
+        values["profile"] = session.settings.chosen_profile()
+    elif arguments.job is None:
+        raise BadRequest(
+            f"operation {arguments.operation} needs the job whose video it changes: name it with job"
+        )
+    else:
+        values["source"], values["profile"] = source_ahead(session.ledger, arguments.job)
+    request = parsed(session, values)
+    ruling = ruling_on(session.settings, request)
+    chosen = _chosen(ruling)
+    questions = [question.question for question in missing_details(request)]
+    ahead = outlook(session.settings, request)
+    return {
+        "summary": _summary(ruling.decision, questions, ahead.refused),
+        "decision": ruling.decision,
+        "model": chosen and chosen.model,
+        "cost_usd": _usd(chosen.cost_usd_micros) if chosen else None,
+        "why": why(ruling),
+        "what_now": [] if isinstance(ruling, RenderDecided) else _steps(ruling, request),
+        "candidates": candidates_of(ruling),
+        "missing": questions,
+        "advice": [in_tool_terms(advice.message) for advice in advise(request)],
+        "refused": ahead.refused and in_tool_terms(ahead.refused),
+        "assumes": ahead.assumes,
+        "recorded": False,
+    }
+
+
+def _chosen(ruling: Considered) -> Candidate | None:
+    """Return the candidate that would be rendered; None for a denial."""
+    if isinstance(ruling, RenderDenied):
+        return None
+    passed = [candidate for candidate in ruling.basis.candidates if candidate.score is not None]
+    if isinstance(ruling, RenderDecided):
+        passed = [candidate for candidate in passed if candidate.model == ruling.model]
+    return max(passed, key=lambda candidate: candidate.score or 0, default=None)
+
+
+def parsed(session: Session, values: dict[str, Any]) -> RenderRequest:
+    """Parse a request by the catalog in force."""
+
+    def by(rules: Rules) -> RenderRequest:
+        return parse_request(catalog=rules.catalog, **values)
+
+    return session.in_force.judge(by, (DecisionError,))
+
+
+def _summary(decision: str, questions: list[str], refused: str | None) -> str:
+    if questions:
+        return f"the prompt is incomplete: {'; '.join(questions)}"
+    said = {"ALLOW": "it would be allowed", "HOLD": "it would wait for a person to approve it"}
+    would = said.get(decision, "it would be denied")
+    return f"{would}, but it could not be sent now: {refused}" if refused else would
+
+
+def _steps(ruling: Any, request: RenderRequest) -> list[str]:
+    return [in_tool_terms(step) for step in what_now(ruling, request)]
+
+
+async def find_tool(agent: Agent, arguments: FindArguments) -> Json:
+    """Return jobs, newest first, each with the next allowed call."""
+
+    def found() -> Json:
+        ledger = agent.session.ledger
+        where = JobFilter(
+            states=None if arguments.states is None else tuple(arguments.states),
+            actor=agent.session.settings.actor if arguments.mine else None,
+            purpose=arguments.purpose,
+        )
+        jobs = find_jobs(ledger, where, arguments.limit, of=arguments.related_to)
+        rows = [
+            {
+                "job": job.job_id,
+                "state": job.state.value,
+                "operation": job.operation,
+                "purpose": job.purpose,
+                "requested_by": job.actor,
+                "begun_at": job.created_at,
+                "cost": cost_of(job),
+                "next": next_call(job, ledger).tool,
+            }
+            for job in jobs
+        ]
+        return {"summary": f"{len(rows)} jobs, newest first", "jobs": rows}
+
+    return await asyncio.to_thread(found)
+
+
+async def job_tool(agent: Agent, arguments: JobArguments) -> Json:
+    """Return a job as the ledger knows it."""
+    job = await agent.session.job(arguments.job)
+    return await asyncio.to_thread(job_answer, agent.session, job)
+
+
+async def explain_tool(agent: Agent, arguments: JobArguments) -> Json:
+    """Return why a job was decided as it was, and what to do if it was denied or failed."""
+
+    def explained() -> Json:
+        ledger = agent.session.ledger
+        return explain(ledger, arguments.job).document | {"why_not": why_not(ledger, arguments.job).document}
+
+    return await asyncio.to_thread(explained)
+
+
+async def budget_tool(agent: Agent, _: Nothing) -> Json:
+    """Return the budgets, what is left of each, and what was spent."""
+
+    def left() -> Json:
+        session = agent.session
+        report = spending(session.ledger, By.MODEL, session.clock())
+        total = report.total
+        budgets = [
+            {
+                "budget": budget.budget,
+                "limit_usd": _usd(budget.limit_usd_micros),
+                "left_usd": _usd(budget.usd_micros),
+            }
+            for budget in report.budgets
+        ]
+        return {
+            "summary": f"{usd_digits(total.settled_usd_micros)} USD spent, "
+            f"{usd_digits(total.reserved_usd_micros)} USD reserved; a person sets budgets",
+            "budgets": budgets,
+            "spent_usd": usd_digits(total.settled_usd_micros),
+            "reserved_usd": usd_digits(total.reserved_usd_micros),
+            "team": session.settings.team,
+            "project": session.settings.project,
+        }
+
+    return await asyncio.to_thread(left)
+
+
+def _usd(micros: int | None) -> str | None:
+    return None if micros is None else usd_digits(micros)
+
+
+async def check_remix_tool(_: Agent, arguments: CheckRemixArguments) -> Json:
+    """Return whether a prompt asks for exactly one change, and each change it asks for."""
+    verdict, changes = check_single_change(arguments.prompt)
+    found = [
+        {"aspect": change.aspect, "text": arguments.prompt[change.start : change.end]} for change in changes
+    ]
+    allowed = verdict == "single"
+    return {
+        "summary": "one change: a remix may have this prompt"
+        if allowed
+        else f"{verdict}: name exactly one change; make a remix for each, or use edit for several at once",
+        "verdict": verdict,
+        "changes": found,
+    }
+
+
+async def policy_tool(agent: Agent, _: Nothing) -> Json:
+    """Return the rules in force: the policy, models with sizes, lengths and prices, content rules."""
+
+    def shown() -> Json:
+        rules = agent.session.in_force.rules
+        agent.session.in_force.renew(rules)
+        policy, catalog = agent.session.policy, agent.session.catalog
+        return {
+            "summary": f"policy {policy.name} with catalog {catalog.name}; a person activates policies",
+            "policy": policy.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "models": [
+                {
+                    "model": model.name,
+                    "seconds": model.seconds,
+                    "usd_per_second": {size: _usd(model.cost_usd_micros(size, 1)) for size in model.sizes},
+                }
+                for model in catalog.models
+            ],
+            "content_rules": [f"{rail.rule} {rail.meaning}" for rail in GUARDRAILS],
+        }
+
+    return await asyncio.to_thread(shown)
