@@ -15,6 +15,7 @@ from ledger.canonical import sha256_hex
 from ledger.record import timestamp
 from ledger.store.interface import RecordFilter
 from render_service.access.callers import Caller, caller_of
+from render_service.access.oidc import SignedIn, looks_like_token, read_provider
 from render_service.access.register import AccessKey, KeyState, Register, key_id_of
 from render_service.rules.policies import STREAM as POLICY
 from render_service.runtime.errors import NotAuthenticated, TooManyRequests
@@ -35,6 +36,8 @@ class Gatekeeper:
     def __init__(self, session: Session, elapsing: Callable[[], float] = time.monotonic) -> None:
         self._session = session
         self._elapsing = elapsing
+        file = session.settings.oidc_file
+        self._signed_in = SignedIn(read_provider(file), elapsing) if file else None
         self._register: Register | None = None
         self._read_at = 0.0
         self._policy_position = 0
@@ -42,8 +45,15 @@ class Gatekeeper:
         self._recent: dict[str, deque[float]] = {}
 
     async def identify(self, authorization: str | None) -> Caller:
-        """Return the caller whose key the header carries; `NotAuthenticated` says what to do."""
+        """Return the caller whose key the header carries; `NotAuthenticated` says what to do.
+
+        Instead of a key it may carry a token of the identity provider, if one is configured.
+        """
         text = _bearer(authorization)
+        if self._signed_in is not None and looks_like_token(text):
+            await self._fresh(FRESH_S)  # the roles of the policy in force
+            session = self._session
+            return await self._signed_in.identify(text, session.policy.roles_in_force, session.clock())
         key_id = key_id_of(text)
         if key_id is None:
             raise NotAuthenticated(

@@ -7,6 +7,7 @@ ServiceError
 │   ├── WrongServer   the job belongs to another server than the one in use
 │   └── RequestKeyTaken this idempotency key was used for another request
 ├── NotAuthenticated  no access key, or not a valid one
+├── ProviderUnavailable the identity provider does not answer, so nobody can be identified by it
 ├── NotPermitted      the caller's roles, or the limits of their key, do not permit this
 ├── TooManyRequests   the key permits no further request or job at the moment
 ├── BudgetGone        a budget does not allow another attempt; nothing was sent
@@ -54,6 +55,10 @@ class RequestKeyTaken(BadInput):
 
 class NotAuthenticated(ServiceError):
     """The request carries no access key, or one that is malformed, unknown, revoked or expired."""
+
+
+class ProviderUnavailable(ServiceError):
+    """The identity provider does not answer; the caller may try again."""
 
 
 class NotPermitted(ServiceError):

@@ -17,6 +17,8 @@ SORA_LEDGER_KEY            file of the key that signs checkpoints, and     none:
                            requests where the policy names it
 SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
 SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
+SORA_LEDGER_OIDC           a TOML file that names the identity provider,   none
+                           see `render_service.access.oidc`
 SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600 (six hours)
 SORA_LEDGER_RETRY_SECONDS  how long to retry recording an answer that the  20
                            ledger cannot take, before the command ends
@@ -59,6 +61,7 @@ DEFAULT_LONGEST_RENDER_S = 21_600.0
 DEFAULT_RETRY_SECONDS = 20.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
+OIDC = "SORA_LEDGER_OIDC"
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 PRIVATE_ENDPOINTS = "SORA_LEDGER_PRIVATE_ENDPOINTS"
 """Not read from ``.env``: what a folder contains must not open the network of this machine."""
@@ -74,7 +77,8 @@ class Settings:
     `webhook_secrets` are the unread variables that hold secrets: see `render_service.webhooks.endpoints`.
     `request_key_file` was named to sign this request; without it `key_file` does, if the policy names it.
     `assets_url` is the bucket for stored files, None if they are in `assets_folder`. `from_file` are the
-    names that ``.env`` set. `access_key_id` is the key with which the actor was identified, if any.
+    names that ``.env`` set. `oidc_file` names the identity provider that is believed; ``.env`` cannot set it.
+    `access_key_id` is the key with which the actor was identified, if any.
     """
 
     ledger_url: str
@@ -99,6 +103,7 @@ class Settings:
     private_endpoints: bool | None = None
     file: SettingsFile | None = None
     from_file: tuple[str, ...] = ()
+    oidc_file: Path | None = None
     access_key_id: str | None = None
 
     def __repr__(self) -> str:
@@ -226,6 +231,7 @@ def read_settings(
         team=checked_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
         project=checked_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
         private_endpoints=_permission(PRIVATE_ENDPOINTS, environment.get(PRIVATE_ENDPOINTS)),
+        oidc_file=Path(provider).expanduser() if (provider := environment.get(OIDC, "").strip()) else None,
         file=file,
         from_file=tuple(sorted(own)),
     )

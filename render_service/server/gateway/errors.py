@@ -24,6 +24,7 @@ from render_service.runtime.errors import (
     NotPermitted,
     NotReady,
     ProfileRetired,
+    ProviderUnavailable,
     RequestKeyTaken,
     StorageFailed,
     TooManyRequests,
@@ -120,6 +121,12 @@ def ledger_unusable() -> Refusal:
     """Return the refusal while nothing can be recorded: nothing was sent, so the SDKs may come back."""
     message = f"The ledger cannot record anything now, so nothing was sent. Try again in {RETRY_S} seconds."
     return Refusal(503, "ledger_unavailable", message, type=_SERVER, retry_after_s=RETRY_S, should_retry=True)
+
+
+def _provider(error: Exception) -> Refusal:
+    return Refusal(
+        503, "provider_unavailable", str(error), type=_SERVER, retry_after_s=RETRY_S, should_retry=True
+    )
 
 
 def _too_many(error: Exception) -> Refusal:
@@ -261,6 +268,7 @@ _REFUSALS: tuple[
 ] = (
     (ApiError, _envelope_of),
     (NotAuthenticated, lambda error: Refusal(401, "invalid_api_key", str(error))),
+    (ProviderUnavailable, _provider),
     (NotPermitted, lambda error: Refusal(403, "permission_denied", str(error))),
     (TooManyRequests, _too_many),
     (StorageFailed, _storage),

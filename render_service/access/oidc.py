@@ -1,0 +1,239 @@
+"""Identify people by the signed tokens of their identity provider (OpenID Connect).
+
+A TOML file, named by ``SORA_LEDGER_OIDC``, says which provider is believed and what its groups mean::
+
+    version = 1
+    issuer = "https://login.example.org"
+    audience = "sora-ledger"          # the client id for which tokens are issued
+    name_claim = "email"              # the claim that names the person in the ledger
+
+    [roles]                           # what the members of a group may do
+    studio = ["requester"]
+    leads = ["requester", "approver"]
+
+    [teams]                           # the team that members of a group pay as, the first that matches
+    studio = "film"
+
+A token is believed if (1) it names a key that the provider publishes, and that key signed it with an
+asymmetric algorithm, (2) issuer and audience are those of the file, (3) it has not expired, and is valid
+already, (4) it names a person, by an address that the provider has verified if it is one.
+"""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from http import HTTPStatus
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import httpx2
+from pydantic import AfterValidator, Field
+
+from decision.errors import BadDocument
+from decision.rules.document import Document
+from decision.rules.roles import RoleName, Roles, permissions_of
+from ledger.record import ActorSource
+from render_service.access.callers import Caller
+from render_service.runtime.errors import BadInput, NotAuthenticated, ProviderUnavailable
+from render_service.runtime.files import read_file
+from render_service.runtime.settings import checked_actor, checked_word
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+LEEWAY_S = 60
+"""Clock skew between the provider and this machine that is tolerated."""
+
+KEYS_FRESH_S = 3_600.0
+ASK_AGAIN_S = 10.0
+"""The provider is asked for its keys at most this often, however many tokens name unknown ones."""
+
+ANSWER_S = 5.0
+MOST_BYTES = 1_000_000
+FILE_LIMIT_BYTES = 100_000
+LONGEST_TOKEN = 16_384
+_PARTS = 3
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def checked_url(text: str) -> str:
+    """Return `text` if it is an address to trust for keys; `ValueError` says what is expected."""
+    parts = urlsplit(text)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise ValueError("expected an https address (http only on this machine)")
+    if not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("expected an address without query and fragment, such as https://login.example.org")
+    return text
+
+
+Word = Annotated[str, AfterValidator(lambda text: checked_word("team", text))]
+
+
+class Provider(Document):
+    """The identity provider that is believed, and what its groups mean."""
+
+    issuer: Annotated[str, AfterValidator(checked_url)]
+    audience: Annotated[str, Field(min_length=1)]
+    name_claim: Annotated[str, Field(min_length=1)] = "email"
+    groups_claim: Annotated[str, Field(min_length=1)] = "groups"
+    roles: dict[str, tuple[RoleName, ...]]
+    teams: dict[str, Word] = Field(default_factory=dict)
+
+
+def read_provider(path: Path) -> Provider:
+    """Read the file; `BadInput` names line and key of what is wrong, or what has to be installed."""
+    try:
+        import_module("joserfc.jwt")
+    except ImportError:
+        raise BadInput(
+            f"SORA_LEDGER_OIDC={path}: sign-in needs the extra oidc: pip install 'sora-ledger[oidc]'"
+        ) from None
+    try:
+        return Provider.load(read_file(path, "file of the identity provider", FILE_LIMIT_BYTES))
+    except BadDocument as error:
+        raise BadInput(f"SORA_LEDGER_OIDC={path}: {error}") from None
+
+
+def looks_like_token(text: str) -> bool:
+    """Return whether `text` has the three parts of a signed token."""
+    return text.count(".") == _PARTS - 1
+
+
+class SignedIn:
+    """Identifies the people whom one provider signed in."""
+
+    def __init__(self, provider: Provider, elapsing: Callable[[], float] = time.monotonic) -> None:
+        self._provider = provider
+        self._keys = ProviderKeys(provider.issuer, elapsing)
+
+    async def identify(self, token: str, roles: Roles, now: datetime) -> Caller:
+        """Return the person that `token` names; `NotAuthenticated` says why it is not believed."""
+        claims = await self._claims(token, now)
+        provider = self._provider
+        groups = claims.get(provider.groups_claim, [])
+        groups = [groups] if isinstance(groups, str) else groups
+        member = {group for group in groups if isinstance(group, str)} if isinstance(groups, list) else set()
+        named = [role for group, own in provider.roles.items() if group in member for role in own]
+        names = tuple(dict.fromkeys(named))
+        return Caller(
+            name=self._name(claims),
+            source=ActorSource.OIDC,
+            roles=names,
+            permissions=permissions_of(roles, names),
+            team=next((team for group, team in provider.teams.items() if group in member), None),
+            roles_in_force=roles,
+        )
+
+    def _name(self, claims: Mapping[str, Any]) -> str:
+        claim = self._provider.name_claim
+        name = claims.get(claim)
+        if not isinstance(name, str) or not name:
+            raise NotAuthenticated(f"the token does not name a person: it has no claim {claim}")
+        if claim == "email" and claims.get("email_verified") is not True:
+            raise NotAuthenticated(
+                "the identity provider has not verified the email address in the token (email_verified)"
+            )
+        try:
+            return checked_actor(f"claim {claim}", name)
+        except BadInput as error:
+            raise NotAuthenticated(str(error)) from None
+
+    async def _claims(self, token: str, now: datetime) -> Mapping[str, Any]:
+        """Return the claims of a token that is believed."""
+        jwt, errors = import_module("joserfc.jwt"), import_module("joserfc.errors")
+        if len(token) > LONGEST_TOKEN:
+            raise NotAuthenticated(f"the token has more than {LONGEST_TOKEN} characters")
+        provider = self._provider
+        checked = jwt.JWTClaimsRegistry(
+            now=int(now.timestamp()),
+            leeway=LEEWAY_S,
+            iss={"essential": True, "value": provider.issuer},
+            aud={"essential": True, "value": provider.audience},
+            exp={"essential": True},
+        )
+        try:
+            try:
+                decoded = jwt.decode(token, await self._keys.get(), algorithms=ALGORITHMS)
+            except errors.InvalidKeyIdError:  # the provider may have new keys
+                decoded = jwt.decode(token, await self._keys.get(again=True), algorithms=ALGORITHMS)
+            checked.validate(decoded.claims)
+        except errors.ExpiredTokenError:
+            raise NotAuthenticated("the token has expired: sign in again") from None
+        except (errors.JoseError, ValueError, TypeError) as error:
+            raise NotAuthenticated(
+                f"the token is not one of {provider.issuer} for {provider.audience}: {_reason(error)}"
+            ) from None
+        return dict(decoded.claims)
+
+
+class ProviderKeys:
+    """The public keys of a provider, fetched when first needed and again when they are old or unknown."""
+
+    def __init__(self, issuer: str, elapsing: Callable[[], float]) -> None:
+        self._issuer = issuer
+        self._elapsing = elapsing
+        self._keys: Any = None
+        self._fetched_at = self._asked_at = float("-inf")
+        self._fetching = asyncio.Lock()
+
+    async def get(self, *, again: bool = False) -> Any:
+        """Return the keys; with `again`, those that the provider publishes now.
+
+        `ProviderUnavailable` if it never published any. Keys that are old are used while it does not answer.
+        """
+        async with self._fetching:
+            age_s = self._elapsing() - self._fetched_at
+            is_due = self._elapsing() - self._asked_at > ASK_AGAIN_S
+            if (again or age_s > KEYS_FRESH_S) and is_due:
+                self._asked_at = self._elapsing()
+                await self._fetch()
+            if self._keys is None:
+                raise ProviderUnavailable(f"the identity provider {self._issuer} does not publish keys now")
+            return self._keys
+
+    async def _fetch(self) -> None:
+        jose, jwk = import_module("joserfc.errors").JoseError, import_module("joserfc.jwk")
+        try:
+            published = await self._published()
+            self._keys, self._fetched_at = jwk.KeySet.import_key_set(published), self._elapsing()
+        except (jose, httpx2.HTTPError, OSError, ValueError, TypeError, KeyError) as error:
+            if self._keys is None:
+                raise ProviderUnavailable(
+                    f"the identity provider {self._issuer} cannot be asked for its keys: {_reason(error)}"
+                ) from None
+
+    async def _published(self) -> dict[str, Any]:
+        """Return the key set of the provider; `ValueError` if it describes another issuer."""
+        async with asyncio.timeout(ANSWER_S), _client() as client:
+            where = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
+            about = await _read_json(client, where)
+            if about.get("issuer") != self._issuer:
+                raise ValueError(f"{where} describes another issuer")
+            return await _read_json(client, checked_url(str(about.get("jwks_uri"))))
+
+
+def _client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(verify=ssl.create_default_context(), follow_redirects=False, timeout=ANSWER_S)
+
+
+async def _read_json(client: httpx2.AsyncClient, url: str) -> dict[str, Any]:
+    """Return a JSON object; `ValueError` if the answer is something else."""
+    content = b""
+    async with client.stream("GET", url) as answer:
+        if answer.status_code != HTTPStatus.OK:
+            raise ValueError(f"{url} answered with HTTP {answer.status_code}")
+        async for part in answer.aiter_bytes():
+            content += part
+            if len(content) > MOST_BYTES:
+                raise ValueError(f"{url} answered with more than {MOST_BYTES} bytes")
+    document = json.loads(content)
+    if not isinstance(document, dict):
+        raise ValueError(f"{url} answered with something else than an object")
+    return document
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
