@@ -1,5 +1,6 @@
 """``worker`` and ``queue``: work on due jobs, and show which are due."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from cli.options import common
 from cli.options.working import read_worker_options, worker_options
 from cli.text.tables import columns
 from ledger.record import Authority
+from render_service.notifications.dead_letters import outbox_document, send_again
+from render_service.runtime.documents import counted
 from render_service.worker.options import WorkerOptions
 from render_service.worker.worker import Worker, queue_document, stop_signals
 
@@ -57,16 +60,35 @@ async def _work(session: "Session", terms: WorkerOptions) -> "Worked":
 
 
 @click.command("queue", short_help="Show the jobs that wait for a worker.")
+@click.option(
+    "--send-again",
+    "again",
+    metavar="ID",
+    multiple=True,
+    help="A dead letter to deliver again, or all; may be repeated.",
+)
 @common.invocation
-def queue_command(inv: Invocation) -> None:
-    """Show how many jobs are due, the age of the oldest, and the workers' leases.
+def queue_command(inv: Invocation, *, again: tuple[str, ...]) -> None:
+    """Show how many jobs are due, the age of the oldest, the workers' leases, and undelivered webhooks.
+
+    A webhook to a client is a dead letter once its endpoint has not accepted it for 72 hours, or can no
+    longer be told. A running `serve` delivers those that are sent again.
 
     \b
     Example:
       sora-ledger queue
+      sora-ledger queue --send-again wh_1f0c
+      sora-ledger queue --send-again all
     """
+    if again:
+
+        async def send(session: "Session") -> list[str]:
+            return await asyncio.to_thread(send_again, session.ledger, again)
+
+        sent = inv.session(send, begins=False, calls=False)
+        say(f"{counted(len(sent), 'dead letter')} due now")
     with inv.ledger() as ledger:
-        document = queue_document(ledger)
+        document = queue_document(ledger) | {"notifications": outbox_document(ledger)}
     inv.emit(document, lambda console: print_queue(document, console))
 
 
@@ -79,6 +101,20 @@ def print_queue(document: dict[str, Any], console: "Console") -> None:
     rows = [(lease["job_id"], _time(lease["until_ms"]), lease["holder"]) for lease in document["leases"]]
     if rows:
         columns(console, ("job", "until", "worker"), rows, cuts=True)
+    notifications = document["notifications"]
+    if notifications["waiting"]:
+        console.print(f"{counted(notifications['waiting'], 'webhook')} to clients not accepted yet")
+    letters = notifications["dead_letters"]
+    if letters:
+        console.print(f"{counted(len(letters), 'dead letter')}; `queue --send-again ID` delivers one again")
+        columns(console, ("id", "event", "cause"), [_letter(letter) for letter in letters], cuts=True)
+
+
+def _letter(letter: dict[str, Any]) -> tuple[str, str, str]:
+    answer = f"HTTP {letter['http_status']}" if letter["http_status"] else "no answer"
+    cause = answer if letter["cause"] == "not_accepted" else str(letter["cause"])
+    tries = counted(letter["attempts"], "attempt")
+    return letter["delivery_id"], str(letter["webhook_type"]), f"{cause} after {tries}"
 
 
 def _time(unix_ms: int) -> str:

@@ -2,7 +2,8 @@
 
 Records are selected by actor, job or age. Their remaining private text is deleted in the transaction that
 records ``private.erased`` in the same stream. Text that a job needs to be submitted, or to determine the
-outcome of a submission, is kept until then.
+outcome of a submission, is kept until then. Age alone does not erase what a webhook endpoint in use needs;
+erasing its owner's texts does, and nothing is delivered to it from then on.
 
 Files are deleted after the erasure is recorded: a crash in between leaves files, which the same command
 deletes. Only files in the ledger's own place are deleted, and only if their bytes match the record, because a
@@ -30,6 +31,7 @@ from ledger.private import private_values
 from ledger.record import Record
 from ledger.store.interface import ANY, Batch, RecordFilter
 from render_service.assets.store import AssetStore
+from render_service.notifications.endpoints import Endpoints
 from render_service.runtime.errors import NotReady
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
@@ -114,8 +116,9 @@ def plan(ledger: Ledger, selection: Selection, assets: AssetStore | None = None)
     """
     found = Plan()
     waiting = _still_needed(ledger, selection)
+    in_use = _in_use(ledger) if selection.actor is None else frozenset()
     for stream, commitment in _find_private_text(ledger, selection):
-        if stream in waiting:
+        if stream in waiting or commitment in in_use:
             if stream not in found.needed:
                 found.needed.append(stream)
         else:
@@ -185,6 +188,12 @@ def _still_needed(ledger: Ledger, selection: Selection) -> frozenset[str]:
             )
         return frozenset()
     return frozenset(job.job_id for job in ledger.jobs() if _needs_text(job))
+
+
+def _in_use(ledger: Ledger) -> frozenset[str]:
+    """Return the commitments of the texts that webhook endpoints need."""
+    endpoints = Endpoints(ledger).renew().by_id.values()
+    return frozenset(text.commitment for endpoint in endpoints for text in endpoint.texts)
 
 
 def _needs_text(job: Job) -> bool:

@@ -23,7 +23,7 @@ SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600
 SORA_LEDGER_RETRY_SECONDS  how long to retry recording an answer that the  20
                            ledger cannot take, before the command ends
 SORA_LEDGER_PRIVATE_       ``allow`` or ``refuse`` webhooks of clients to  allowed where ``serve``
-ENDPOINTS                  this machine and its network, and by http       listens on loopback
+ENDPOINTS                  this machine and its network, and by http       serves the sandbox
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 =========================  ==============================================  ============================
 

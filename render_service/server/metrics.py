@@ -86,6 +86,12 @@ class LedgerMetrics(Collector):
             "sora_ledger_queue_lag_seconds", "How long the oldest due job has been due.", lag_s
         )
 
+        waiting, dead = self._ledger.store.outbox.tally()
+        description = "Webhooks to clients that were not accepted yet."
+        yield GaugeMetricFamily("sora_ledger_notifications_waiting", description, waiting)
+        description = "Webhooks to clients that were given up."
+        yield GaugeMetricFamily("sora_ledger_notifications_dead", description, dead)
+
     def _add_up(self) -> None:
         """Add what was settled and closed since the last scrape."""
         size = self._ledger.head().size

@@ -30,6 +30,7 @@ from render_service.notifications.addresses import Addresses
 from render_service.notifications.outbox import Notifier
 from render_service.notifications.post import Post
 from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import SANDBOX
 from render_service.server.app import create_app
 from render_service.server.background import Work
 from render_service.session.session import Session
@@ -126,9 +127,15 @@ async def serve(
 
 
 def _permits_private(session: Session, listening: socket.socket) -> bool:
-    """Return whether webhooks may go to this machine and its network: by default if clients are there too."""
-    permits = session.settings.private_endpoints
-    return ip_address(listening.getsockname()[0]).is_loopback if permits is None else permits
+    """Return whether webhooks may go to this machine and its network.
+
+    That is the default only for a trial on one machine: a server on loopback may be behind a public proxy.
+    """
+    settings = session.settings
+    if settings.private_endpoints is not None:
+        return settings.private_endpoints
+    is_trial = settings.chosen_profile() == SANDBOX
+    return is_trial and ip_address(listening.getsockname()[0]).is_loopback
 
 
 def listen(host: str, port: int) -> socket.socket:

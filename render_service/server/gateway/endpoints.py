@@ -22,7 +22,7 @@ from render_service.notifications.announcements import APPROVAL_REQUESTED, EVENT
 from render_service.notifications.endpoints import Endpoint, Endpoints, EndpointState, NoSuchEndpoint
 from render_service.notifications.outbox import letter_to
 from render_service.notifications.post import Post
-from render_service.runtime.errors import NotReady
+from render_service.runtime.errors import NotPermitted, NotReady
 from render_service.server.gateway.errors import Refusal
 from render_service.session.session import Session
 from sora_adapter.serving import endpoints as api
@@ -117,6 +117,11 @@ class EndpointRoutes:
 
     async def _check(self, caller: Caller, event_types: Sequence[str], url: str | None) -> None:
         """Refuse what the caller may not be told, and a URL to which nothing may be sent."""
+        if caller.key_id is None:
+            raise NotPermitted(
+                f"{caller.name} signed in, and a webhook comes when nobody is: register endpoints with an "
+                "access key (`sora-ledger access grant NAME --role requester`)"
+            )
         if APPROVAL_REQUESTED in event_types:
             caller.check(Permission.APPROVE)
         if url is not None:

@@ -1,0 +1,67 @@
+"""Dead letters: webhooks to clients that were given up, and sending them again."""
+
+from collections.abc import Collection
+from typing import Any
+
+from ledger.events import NotificationFailed
+from ledger.log.ledger import Ledger
+from ledger.record import Entry
+from ledger.store.interface import RecordFilter
+from ledger.store.outbox import Delivery
+from render_service.notifications.announcements import announcement_of
+from render_service.notifications.endpoints import Endpoint, Endpoints
+from render_service.runtime.errors import BadInput
+
+ALL = "all"
+
+
+def outbox_document(ledger: Ledger) -> dict[str, Any]:
+    """Return how many webhooks to clients wait, and the dead letters, oldest first."""
+    waiting, dead = ledger.store.outbox.tally()
+    if not dead:
+        return {"waiting": waiting, "dead_letters": []}
+    endpoints = Endpoints(ledger).renew().by_id
+    letters = ledger.store.outbox.dead_letters()
+    documents = [_document(ledger, one, endpoints.get(one.endpoint_id)) for one in letters]
+    return {"waiting": waiting, "dead_letters": documents}
+
+
+def _document(ledger: Ledger, letter: Delivery, endpoint: Endpoint | None) -> dict[str, Any]:
+    record = next(ledger.read(after=letter.position - 1, limit=1), None)
+    announcement = announcement_of(ledger, record) if record else None
+    failed = _failure(ledger, letter)
+    return {
+        "delivery_id": letter.delivery_id,
+        "endpoint_id": letter.endpoint_id,
+        "url": endpoint.url.text if endpoint else None,
+        "webhook_type": announcement.event_type if announcement else None,
+        "job_id": record.stream if record else None,
+        "attempts": letter.attempts,
+        "cause": failed.event.cause if failed else None,
+        "http_status": letter.http_status,
+        "given_up_at": failed.record.recorded_at if failed else None,
+    }
+
+
+def _failure(ledger: Ledger, letter: Delivery) -> Entry[NotificationFailed] | None:
+    """Return the last record of giving a delivery up."""
+    entries = ledger.entries(NotificationFailed, RecordFilter(stream=letter.endpoint_id))
+    return max(
+        (one for one in entries if one.event.delivery_id == letter.delivery_id),
+        key=lambda one: one.record.position,
+        default=None,
+    )
+
+
+def send_again(ledger: Ledger, delivery_ids: Collection[str]) -> list[str]:
+    """Make dead letters due now, or all of them for ``all``; return their ids.
+
+    `BadInput` if one of them is not a dead letter; then nothing changes.
+    """
+    dead = {one.delivery_id for one in ledger.store.outbox.dead_letters()}
+    wanted = dead if ALL in delivery_ids else set(delivery_ids)
+    if unknown := sorted(wanted - dead):
+        raise BadInput(
+            f"{', '.join(unknown)}: not a dead letter; nothing was sent again: `sora-ledger queue` lists them"
+        )
+    return ledger.store.outbox.send_again(sorted(wanted))
