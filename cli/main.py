@@ -29,6 +29,7 @@ SECTIONS = {
         "doctor": "Check the setup and suggest fixes.",
         "templates": "Show prompt templates.",
         "completion": "Print a shell completion script.",
+        "schema": "Print JSON Schemas of documents and events.",
         "skill": "Install the skill for AI agents.",
     },
     "More ways to render": {

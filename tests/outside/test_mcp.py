@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 import pytest
 
 pytest.importorskip("mcp", reason="the extra mcp")
+from jsonschema import Draft202012Validator
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp_types import Implementation
 
 from ledger.tree.checkpoint import Signer
+from tests.cli.test_schema import check
 
 T = TypeVar("T")
 Outside = Callable[..., Any]
@@ -51,6 +53,9 @@ async def agent(person: Any, *options: str, **how: Any) -> AsyncIterator[Callabl
             document = dict(result.structured_content)
             assert json.loads(result.content[0].text) == document
             assert "try again" not in result.content[0].text
+            about = "tool-job" if "next" in document else "tool-error" if "error" in document else None
+            if about:
+                check(Draft202012Validator, document, about)
             return document | {"is_error": result.is_error, "client": client}
 
         yield call

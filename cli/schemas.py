@@ -1,0 +1,330 @@
+"""JSON Schemas of the documents that commands and tools print, and of the events in the ledger.
+
+They are made from the models that the documents are made from. A schema is open: fields are only ever added
+to a document. Its version changes if a field is removed or means something else; an event has the version of
+its payload.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from decision.rules.catalog import Catalog
+from decision.rules.policy import Policy
+from ledger.events import EVENT_TYPES, Candidate, RenderDecided, RenderDenied, RenderHeld
+from ledger.job import Job
+
+Schema = dict[str, Any]
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+TEXT: Schema = {"type": "string"}
+WHOLE: Schema = {"type": "integer"}
+YES_NO: Schema = {"type": "boolean"}
+TEXTS: Schema = {"type": "array", "items": TEXT}
+ANYTHING: Schema = {}
+
+
+class Described(NamedTuple):
+    """A document: its version, what it is, which commands print it, and how its schema is made."""
+
+    version: int
+    title: str
+    printed_by: str
+    make: Callable[[], Schema]
+
+
+def or_null(schema: Schema) -> Schema:
+    """Return the schema of the same, or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def a_list(schema: Schema) -> Schema:
+    """Return the schema of a list."""
+    return {"type": "array", "items": schema}
+
+
+def an_object(properties: Mapping[str, Schema], optional: tuple[str, ...] = ()) -> Schema:
+    """Return the schema of an object whose fields are all there, but for `optional` ones."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": dict(properties), "required": required}
+
+
+def of_model(model: type[BaseModel]) -> Schema:
+    """Return the schema of a model as it is printed, with every part written where it is used."""
+    schema = model.model_json_schema(mode="serialization")
+    parts = schema.pop("$defs", {})
+    opened: Schema = _inlined(schema, parts)
+    return opened
+
+
+def _inlined(value: Any, parts: Mapping[str, Any]) -> Any:
+    """Return a schema without references, closed objects and titles of fields."""
+    if isinstance(value, list):
+        return [_inlined(item, parts) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        return _inlined(parts[value["$ref"].rpartition("/")[2]], parts)
+    kept = {name: item for name, item in value.items() if name not in {"title", "discriminator", "default"}}
+    if kept.get("additionalProperties") is False:
+        del kept["additionalProperties"]
+    if "properties" in kept:  # a field may be called title
+        fields = {name: _inlined(item, parts) for name, item in value["properties"].items()}
+        kept = {name: item for name, item in kept.items() if name != "properties"}
+        schema = _inlined(kept, parts) | {"properties": fields}
+        return _shown(schema) if set(fields) == {"commitment"} else schema
+    return {name: _inlined(item, parts) for name, item in kept.items()}
+
+
+def _shown(private: Schema) -> Schema:
+    """Return the schema of private text, which commands print beside its commitment."""
+    return private | {"properties": private["properties"] | {"text": TEXT}}
+
+
+def with_fields(schema: Schema, properties: Mapping[str, Schema], optional: tuple[str, ...] = ()) -> Schema:
+    """Return the schema of the same object with more fields."""
+    more = an_object(properties, optional)
+    required = [*schema.get("required", []), *more["required"]]
+    return schema | {"properties": schema["properties"] | more["properties"], "required": required}
+
+
+# --- documents ---
+
+
+def job() -> Schema:
+    """Return the schema of a job: a video of the API with what the ledger knows."""
+    row = of_model(Job)
+    fields = dict(row["properties"])
+    video = {
+        "id": fields.pop("video_id"),
+        "object": {"const": "video"},
+        **{name: fields.pop(name) for name in ("status", "progress", "model", "size")},
+        "seconds": or_null(TEXT),
+        "created_at": or_null(WHOLE),
+        "completed_at": or_null(WHOLE),
+        "prompt": or_null(TEXT),
+        "remixed_from_video_id": fields.pop("remix_video_id"),
+        "expires_at": fields.pop("expires_at"),
+        "error": or_null(an_object({"code": TEXT})),
+        "begun_at": TEXT,
+    }
+    del fields["error_code"], fields["seconds"], fields["created_at"]
+    return an_object({**video, **fields})
+
+
+def ruling(more: Mapping[str, Schema] | None = None) -> Schema:
+    """Return the schema of a decision with its explanation, and `more` fields."""
+    said = {"why": TEXTS, **(more or {})}
+    denied = {"what_now": TEXTS, **said}
+    return {
+        "anyOf": [
+            with_fields(of_model(RenderDecided), said),
+            with_fields(of_model(RenderHeld), denied),
+            with_fields(of_model(RenderDenied), denied),
+        ]
+    }
+
+
+def placed() -> Schema:
+    """Return the schema of a job with the decision on it."""
+    more = {"decision": ruling(), "repeated": YES_NO, "override_refused": or_null(TEXT)}
+    return with_fields(job(), more)
+
+
+def finished() -> Schema:
+    """Return the schema of a job with the copies that were made."""
+    return with_fields(job(), {"files": TEXTS})
+
+
+OUTLOOK = {"refused": or_null(TEXT), "assumes": or_null(TEXT)}
+
+
+def candidate() -> Schema:
+    """Return the schema of a candidate with the reasons against it."""
+    gates = of_model(Candidate)["properties"]["gates_failed"]["items"]
+    more = {
+        "chosen": YES_NO,
+        "gates_failed": a_list(with_fields(gates, {"reason": TEXT})),
+        "why_not": TEXTS,
+    }
+    return with_fields(of_model(Candidate), more)
+
+
+def preview() -> Schema:
+    """Return the schema of a dry run."""
+    file = an_object({"name": TEXT, "bytes": WHOLE, "media_type": TEXT})
+    request = an_object(
+        {
+            "method": TEXT,
+            "url": TEXT,
+            "content_type": TEXT,
+            "body": {"type": "object"},
+            "files": {"type": "object", "additionalProperties": file},
+        }
+    )
+    return an_object(
+        {"dry_run": {"const": True}, "decision": ruling(), "request": or_null(request), **OUTLOOK}
+    )
+
+
+def one_change() -> Schema:
+    """Return the schema of the verdict on the prompt of a remix."""
+    change = an_object({"aspect": TEXT, "start": WHOLE, "end": WHOLE, "text": TEXT})
+    verdicts = {"enum": ["single", "multiple", "none", "ambiguous"]}
+    return an_object({"verdict": verdicts, "changes": a_list(change), "prompt": TEXT})
+
+
+def budget() -> Schema:
+    """Return the schema of a budget and what is left of it."""
+    amounts = {
+        "limit_usd_micros": or_null(WHOLE),
+        "held_usd_micros": WHOLE,
+        "left_usd_micros": or_null(WHOLE),
+    }
+    return an_object({"budget": TEXT, **amounts})
+
+
+def spending() -> Schema:
+    """Return the schema of what was spent."""
+    amounts = ("jobs", "reserved_usd_micros", "settled_usd_micros", "settled_estimated_usd_micros")
+    spent = an_object({"name": TEXT, **dict.fromkeys(amounts, WHOLE)})
+    return an_object(
+        {
+            "by": TEXT,
+            "since": or_null(TEXT),
+            "parts": a_list(spent),
+            "total": spent,
+            "budgets": a_list(budget()),
+        }
+    )
+
+
+def policy() -> Schema:
+    """Return the schema of the rules in force."""
+    known = {
+        "position": WHOLE,
+        "recorded_at": TEXT,
+        "actor": TEXT,
+        "actor_source": TEXT,
+        "why": or_null(TEXT),
+    }
+    return an_object(
+        {
+            "policy_sha256": TEXT,
+            "catalog_sha256": TEXT,
+            "activated": or_null(an_object(known)),
+            "warnings": TEXTS,
+            "policy": of_model(Policy) | {"required": []},
+            "catalog": of_model(Catalog) | {"required": []},
+        }
+    )
+
+
+def record() -> Schema:
+    """Return the schema of a record: its envelope, and the payload that its type describes."""
+    names = "actor actor_source authority event_id kind occurred_at payload_sha256 recorded_at span_id stream"
+    envelope: dict[str, Schema] = dict.fromkeys(f"{names} trace_id type".split(), TEXT)
+    numbers: dict[str, Schema] = dict.fromkeys(("position", "schema_version", "version"), WHOLE)
+    return an_object({**envelope, **numbers, "causation_id": or_null(TEXT), "payload": {"type": "object"}})
+
+
+def error() -> Schema:
+    """Return the schema of a failure."""
+    facts = {"code": TEXT, "message": TEXT, "exit_code": WHOLE, "next": TEXTS, "traceback": TEXT}
+    return an_object({"error": an_object(facts, optional=("traceback",))})
+
+
+def tool_error() -> Schema:
+    """Return the schema of the error of a tool."""
+    call = an_object({"tool": TEXT, "arguments": {"type": "object"}})
+    facts = {
+        "code": TEXT,
+        "message": TEXT,
+        "retry": {"enum": ["never", "same_key"]},
+        "next": a_list(call),
+        "person": TEXTS,
+        "param": TEXT,
+        "expected": TEXT,
+    }
+    return an_object({"error": an_object(facts, optional=("param", "expected"))})
+
+
+def tool_job() -> Schema:
+    """Return the schema of a tool's answer about a job."""
+    facts = of_model(Job)["properties"]
+    same = (
+        "state",
+        "status",
+        "progress",
+        "operation",
+        "request_key",
+        "model",
+        "size",
+        "seconds",
+        "error_code",
+    )
+    decision = an_object({"decision": TEXT, "why": TEXTS, "what_now": TEXTS}, optional=("what_now",))
+    following = {"tool": or_null(TEXT), "arguments": {"type": "object"}, "because": TEXT, "person": TEXTS}
+    more = {
+        "repeated": YES_NO,
+        "timed_out": YES_NO,
+        "recovery": TEXT,
+        "person": TEXTS,
+        "trouble": TEXT,
+        "verdict": TEXT,
+        "file": an_object({"path": TEXT, "sha256": TEXT, "bytes": WHOLE}),
+        "error": tool_error()["properties"]["error"],
+    }
+    always = {
+        "summary": TEXT,
+        "job": TEXT,
+        **{name: facts[name] for name in same},
+        "cost": an_object(dict.fromkeys(("estimated_usd", "reserved_usd", "so_far_usd"), TEXT)),
+        "decision": or_null(decision),
+        "files": {"type": "object", "additionalProperties": TEXT},
+        "next": an_object(following),
+    }
+    return an_object({**always, **more}, optional=tuple(more))
+
+
+DOCUMENTS: Mapping[str, Described] = {
+    "error": Described(1, "A failure", "any command that fails before it has a result", error),
+    "job": Described(1, "A job", "status, cancel, review", job),
+    "jobs": Described(1, "Jobs", "jobs", lambda: an_object({"jobs": a_list(job())})),
+    "placed": Described(1, "A job and its decision", "create, remix, edit, extend, resume", placed),
+    "finished": Described(1, "A job and the copies of its files", "poll, download", finished),
+    "created": Described(
+        1,
+        "A request and its result",
+        "create-and-poll",
+        lambda: an_object({"create": placed(), "final": finished()}),
+    ),
+    "preview": Described(1, "What a request would do", "create, remix, edit, extend with --dry-run", preview),
+    "decision": Described(
+        1, "A decision", "decide", lambda: ruling({"candidates": a_list(candidate()), **OUTLOOK})
+    ),
+    "one-change": Described(1, "Whether a prompt asks for one change", "check-remix", one_change),
+    "budgets": Described(1, "Budgets", "budget list", lambda: an_object({"budgets": a_list(budget())})),
+    "spending": Described(1, "What was spent", "spend", spending),
+    "policy": Described(1, "The rules in force", "policy show, policy check", policy),
+    "records": Described(1, "Records", "log", lambda: an_object({"records": a_list(record())})),
+    "tool-job": Described(1, "A tool's answer about a job", "mcp", tool_job),
+    "tool-error": Described(1, "The error of a tool", "mcp", tool_error),
+}
+
+
+def schema_of(name: str) -> Schema | None:
+    """Return the schema of a document or of an event's payload; None if there is none of this name."""
+    if name in DOCUMENTS:
+        described = DOCUMENTS[name]
+        return _headed("document", name, described.version, described.title) | described.make()
+    if name in EVENT_TYPES:
+        model = EVENT_TYPES[name]
+        made = of_model(model)
+        return made | _headed("event", name, model.schema_version, made.get("description", name))
+    return None
+
+
+def _headed(kind: str, name: str, version: int, title: str) -> Schema:
+    title = title.partition("\n")[0]
+    return {"$schema": DIALECT, "$id": f"urn:sora-ledger:{kind}:{name}:{version}", "title": title}
