@@ -171,7 +171,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let signals stop the server and have no other effect."""
+        """Let the first signal stop the server, and the second end the process as the system does."""
         loop = asyncio.get_running_loop()
         for number in _STOPS:
             loop.add_signal_handler(number, self._stop)
@@ -182,7 +182,12 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _stop(self) -> None:
-        self.force_exit = self.should_exit  # a second signal stops at once
+        # A process that a signal ends leaves what a killed one leaves: an attempt without an answer is looked
+        # up by the next worker, and leases expire.
+        loop = asyncio.get_running_loop()
+        for number in _STOPS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
         self.should_exit = True
         self._stopping.set()
 

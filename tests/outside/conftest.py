@@ -219,10 +219,14 @@ class Gateway:
             assert not has_ended, self.errors
             assert time.monotonic() < until, self.errors
 
-    def end(self, number: int = signal.SIGKILL) -> int:
-        """End it by a signal; return its exit code."""
+    def send(self, number: int) -> None:
+        """Send it a signal."""
         with suppress(ProcessLookupError):
             os.kill(self.running.pid, number)
+
+    def end(self, number: int = signal.SIGKILL) -> int:
+        """End it by a signal; return its exit code."""
+        self.send(number)
         code, self.running = int(self.running.wait()), None
         return code
 

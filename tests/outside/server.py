@@ -336,6 +336,10 @@ class Handler(BaseHTTPRequestHandler):
                 self._error(404, "Not Found")
 
     def _create(self, path: str, body: bytes, key: str) -> None:
+        if path == "/moderations":
+            flagged = "fight" in str(json.loads(body)["input"])
+            self._send(200, {"id": "modr-1", "model": "omni", "results": [{"flagged": flagged}]})
+            return
         if path == "/files":
             self._send(200, {"id": "file_outside", "object": "file"})
             return
