@@ -17,6 +17,7 @@ from ledger.errors import AmbiguousJob, BudgetExceeded, JobNotFound, LedgerError
 from ledger.events import ErrorDetail
 from render_service.rules.budgets import PolicyReplaced
 from render_service.runtime.errors import (
+    AssetUnusable,
     BadInput,
     BudgetGone,
     KeyMissing,
@@ -281,7 +282,7 @@ _REFUSALS: tuple[
     (NotReady, _in_words(409, "video_not_ready", "video_id")),
     ((JobNotFound, AmbiguousJob), lambda _: no_such_video()),
     ((OperationUnsupported, ReferenceUnreadable), _in_words(400, "operation_not_offered")),
-    (AdapterError, _of_server),
+    ((AdapterError, AssetUnusable), _of_server),
     ((LedgerError, TimeoutError), lambda _: ledger_unusable()),
 )
 """How each error is answered: the first entry that matches counts, so narrower classes come first."""

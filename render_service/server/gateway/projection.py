@@ -24,6 +24,9 @@ MOST_CACHED = 10_000
 """Video objects; one has some 600 bytes, and at most 32,000 characters of prompt."""
 
 MOST_CACHED_BYTES = 64 << 20
+PATIENCE_S = 10.0
+"""How long a client waits for a ledger that does not answer, as in a fail-over; then it gets a 503."""
+
 HIDDEN = frozenset({State.DENIED, State.DELETED})
 """States of jobs that no list shows: the client knows a denial as an error, and the API forgets deletions."""
 
@@ -72,7 +75,8 @@ class Projection:
 
     async def find(self, caller: Caller, name: str) -> Found | None:
         """Return what `name` means to `caller`; None if the caller sees no such job."""
-        return await self._lookups.do(Lookup(caller, name))
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._lookups.do(Lookup(caller, name))
 
     async def show(self, job: Job) -> bytes:
         """Return the video object of `job`."""
@@ -80,7 +84,8 @@ class Projection:
 
     async def page(self, caller: Caller, *, limit: int, after: Job | None, oldest_first: bool) -> Page:
         """Return up to `limit` video objects that `caller` sees, in order of creation, after `after`."""
-        return await asyncio.to_thread(self._page, caller, limit, after, oldest_first)
+        async with asyncio.timeout(PATIENCE_S):
+            return await asyncio.to_thread(self._page, caller, limit, after, oldest_first)
 
     def _find_each(self, group: Sequence[Lookup]) -> "list[Found | Exception | None]":
         outcomes: list[Found | Exception | None] = []

@@ -3,6 +3,7 @@
 To add an operation: a method that takes the request and its caller, and a line here.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -19,7 +20,7 @@ from render_service.server.gateway.endpoints import EndpointRoutes
 from render_service.server.gateway.errors import Refusal, refused
 from render_service.server.gateway.gets import Gets
 from render_service.server.gateway.posts import Posts
-from render_service.server.gateway.projection import Projection
+from render_service.server.gateway.projection import PATIENCE_S, Projection
 from render_service.session.session import Session
 
 Endpoint = Callable[[Request, Caller], Awaitable[Response]]
@@ -86,7 +87,8 @@ def _guarded(
 
     async def answer(request: Request) -> Response:
         try:
-            caller = await gatekeeper.identify(request.headers.get("authorization"))
+            async with asyncio.timeout(PATIENCE_S):
+                caller = await gatekeeper.identify(request.headers.get("authorization"))
             request.state.logged["actor"] = caller.name
             gatekeeper.admit(caller)
             caller.check(permission)
