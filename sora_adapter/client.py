@@ -115,7 +115,9 @@ class VideosClient:
         upload = await _bytes_of(call.upload) if call.upload else None
         more = [await _bytes_of(reference) for reference in call.more_references]
         post = post_of(call, self.profile, upload, more)
-        return Prepared(post, await asyncio.to_thread(self._transport.sent_sha256, post))
+        if post.files or post.more_files:  # hashing a video takes long
+            return Prepared(post, await asyncio.to_thread(self._transport.sent_sha256, post))
+        return Prepared(post, self._transport.sent_sha256(post))
 
     async def submit_prepared(
         self, intent: SubmissionIntended, prepared: Prepared, in_time: Callable[[], bool] | None = None

@@ -5,12 +5,14 @@ HTTPS to plain HTTP, or from the internet into a private network.
 """
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urljoin, urlsplit
 
 LONGEST = 8_192
 _WEB = {"http": 80, "https": 443}
 
 
+@lru_cache(maxsize=256)
 def followed(base_url: str, url: str) -> str | None:
     """Return the absolute form of `url` if the server at `base_url` may lead there; otherwise None."""
     if not (url.isascii() and url.isprintable()) or " " in url or len(url) > LONGEST:

@@ -56,10 +56,11 @@ def clock_of(ledger: Ledger) -> Callable[[], datetime]:
 
 
 class Append(NamedTuple):
-    """One task's records, appended all or nothing."""
+    """One task's records, appended all or nothing, after `check`, which raises if they must not be."""
 
     batches: Sequence[Batch]
     documents: Sequence[Document]
+    check: Callable[[], None] | None = None
 
 
 def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | Exception]:
@@ -69,16 +70,29 @@ def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | 
     if the ledger refuses the whole group, each append is repeated separately, with the same ids. Any other
     error (a full disk, a lost database) is raised in every task.
     """
-    if len(group) > 1:
+    if len(group) > 1 and all(_passes(append) for append in group):
         with suppress(AppendRefused, ValueError):
             return list(_append_together(ledger, group))
     outcomes: list[list[Record] | Exception] = []
     for append in group:
         try:
+            if append.check is not None:
+                append.check()
             outcomes.append(ledger.append(append.batches, documents=append.documents))
         except Exception as error:  # noqa: BLE001  # raised in the task that waits for it
             outcomes.append(error)
     return outcomes
+
+
+def _passes(append: Append) -> bool:
+    """Return whether nothing speaks against an append; if something does, it says so when made alone."""
+    if append.check is None:
+        return True
+    try:
+        append.check()
+    except Exception:  # noqa: BLE001  # raised when the append is made alone
+        return False
+    return True
 
 
 def appends_to(ledger: Ledger) -> Coalescer[Append, list[Record]]:
@@ -151,10 +165,13 @@ class Session:
         *,
         under: Rules | None = None,
         also: Sequence[Batch] = (),
+        check: Callable[[], None] | None = None,
     ) -> list[Record]:
         """Record `drafts` in one stream; durable on return. `StaleFence` if its lease was lost.
 
         `also` are conditions and records of other streams in the same transaction, returned after `drafts`.
+        `check` may read the ledger, in the thread that appends; what it raises is raised here, and nothing is
+        recorded.
 
         `under` marks a decision or an answer made under these rules: the rules are stored with it, and
         `WrongExpectedVersion` means that others are in force.
@@ -162,8 +179,10 @@ class Session:
         batches = [Batch(stream, expected_version, drafts), *also, *([under.unchanged] if under else [])]
         documents = under.documents if under else []
         if fence := self.fences.get(stream):
+            if check is not None:
+                await asyncio.to_thread(check)
             return await self.append_together(batches, documents=documents, fence=fence)
-        return self._logged(await self.appends.do(Append(batches, documents)))
+        return self._logged(await self.appends.do(Append(batches, documents, check)))
 
     async def append_together(
         self,
@@ -182,13 +201,19 @@ class Session:
         return records
 
     async def advance(
-        self, job: Job, drafts: Sequence[Draft], *, under: Rules | None = None, also: Sequence[Batch] = ()
+        self,
+        job: Job,
+        drafts: Sequence[Draft],
+        *,
+        under: Rules | None = None,
+        also: Sequence[Batch] = (),
+        check: Callable[[], None] | None = None,
     ) -> Job:
         """Record `drafts` in the stream of `job` and return the job after them, without reading it again.
 
-        `under` and `also` are passed to `append`.
+        `under`, `also` and `check` are passed to `append`.
         """
-        records = await self.append(job.job_id, job.version, drafts, under=under, also=also)
+        records = await self.append(job.job_id, job.version, drafts, under=under, also=also, check=check)
         return after(job, records[: len(drafts)])
 
     async def job(self, name: str) -> Job:
@@ -225,4 +250,5 @@ class Session:
         """Connect to the server of `profile`; the connection stays open until the session is closed."""
         if profile.name not in self.connections:  # before anything is paid for that could not be stored
             await asyncio.to_thread(self.assets.check_owner)
+            await asyncio.to_thread(lambda: self.ledger.ledger_id)  # cached for when the ledger is away
         yield await self.connections.get(self.settings, self.trace, profile)

@@ -5,8 +5,9 @@ While the ledger cannot be written, the answer is in the spool.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -179,7 +180,7 @@ async def _recorded_or_kept(
 async def _recorded(session: Session, job: Job, outcome: Submission, drafts: list[Draft]) -> Job:
     try:
         if isinstance(outcome, SubmissionAccepted):
-            await asyncio.to_thread(_check_is_free, session, job, outcome)
+            return await _advanced(session, job, drafts, partial(_check_is_free, session, job, outcome))
         return await _advanced(session, job, drafts)
     except EventIdConflict:
         now = await session.job(job.job_id)
@@ -209,14 +210,16 @@ def _check_is_free(session: Session, job: Job, outcome: SubmissionAccepted) -> N
         raise EventIdConflict(f"{outcome.video_id} belongs to {owner.job_id}")
 
 
-async def _advanced(session: Session, job: Job, drafts: list[Draft]) -> Job:
+async def _advanced(
+    session: Session, job: Job, drafts: list[Draft], check: Callable[[], None] | None = None
+) -> Job:
     outcome = drafts[0].event
     assert isinstance(outcome, Submission)  # only outcomes are recorded here
     while True:
         if job.attempt_id != outcome.attempt_id:  # it would end an attempt that is still to be answered
             raise _too_late(job, outcome)
         try:
-            return await session.advance(job, drafts)
+            return await session.advance(job, drafts, check=check)
         except StaleFence as lost:
             raise AnsweredTooLate(_unrecorded(job, outcome)) from lost
         except IllegalTransition as late:

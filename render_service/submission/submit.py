@@ -110,7 +110,7 @@ async def place(
     patience = patience or Patience()
     repeated = await find_repeated(session, request)
     if repeated is None:
-        event = await asyncio.to_thread(requested, session.assets, request, material, session.settings)
+        event = await _requested(session, request, material)
         try:
             new = _New(session, request, event, override, opening)
             return await new.recorded(queue=True) if queue else await new.submitted(material, patience)
@@ -128,8 +128,15 @@ async def record(
     session: Session, request: RenderRequest, material: Material = NOTHING, opening: Opening = NOTHING_ELSE
 ) -> Placed:
     """Decide on `request` and record it; an allowed one is neither sent nor queued: see `submit`."""
-    event = await asyncio.to_thread(requested, session.assets, request, material, session.settings)
+    event = await _requested(session, request, material)
     return await _New(session, request, event, None, opening).recorded(queue=False)
+
+
+async def _requested(session: Session, request: RenderRequest, material: Material) -> RenderRequested:
+    """Return the event of `request`; its files are stored in a thread."""
+    if material == NOTHING and not request.further_images:
+        return requested(session.assets, request, material, session.settings)
+    return await asyncio.to_thread(requested, session.assets, request, material, session.settings)
 
 
 @dataclass(frozen=True)
@@ -288,6 +295,8 @@ async def submit(
 async def recorded_call(session: Session, placed: Placed, material: Material = NOTHING) -> SubmitCall:
     """Return the call for an allowed request; `NotReady` if a text or a file that it needs is gone."""
     files = Files(placed.job.job_id, session.assets, material)
+    if placed.requested.input_reference is None and placed.requested.source_file is None:
+        return call_of(placed.requested, placed.allowed, files)
     return await asyncio.to_thread(call_of, placed.requested, placed.allowed, files)
 
 
@@ -307,7 +316,6 @@ async def attempt(
     if job.version != NEW:
         await session.check_server(job)
     async with session.connect(profile) as client:
-        await asyncio.to_thread(lambda: session.ledger.ledger_id)  # cached while the ledger is available
         prepared = await _prepared(client, call)
         sent_sha256 = prepared.sent_sha256 if isinstance(prepared, Prepared) else None
         fence = session.fences.get(job.job_id)
