@@ -185,6 +185,7 @@ def _lines(rules: "Rules") -> list[str]:
     lines.append(f"need an approved draft: {', '.join(policy.require_approved_draft or ()) or 'nothing'}")
     lines.append(f"need the guardrails attested: {'everything' if policy.require_attestation else 'nothing'}")
     lines.append(f"may sign approvals: {', '.join(policy.approvers or ()) or 'nobody'}")
+    lines.append(f"roles of access keys: {', '.join(policy.roles_in_force) or 'none'}")
     lines += [f"warning: {warning}" for warning in rules.warnings]
     return [
         *lines,
