@@ -1,0 +1,112 @@
+"""Access keys in both stores: who grants and revokes at once, and what a gateway elsewhere sees of it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decision.rules.policy import Policy, default_policy
+from decision.rules.roles import Permission
+from ledger.log.opening import open_snapshot
+from ledger.verify import verify
+from render_service.access.gatekeeper import Gatekeeper
+from render_service.access.grants import Terms, grant, revoke
+from render_service.access.register import Register
+from render_service.api.sessions import open_session
+from render_service.rules.opening import activate
+from render_service.rules.policies import Rules
+from render_service.runtime.errors import BadInput, NotAuthenticated
+from render_service.runtime.settings import read_settings
+from render_service.runtime.telemetry import Log, Trace
+from render_service.session.session import Session, utc_now
+
+TRACE = Trace("1" * 32, "2" * 16)
+ALICE = Terms("alice", ("requester",))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "ledger.db")
+    place: str = request.getfixturevalue("databases").url()
+    return place
+
+
+@pytest.fixture
+def process(url: str, tmp_path: Path) -> Iterator[Callable[[], Session]]:
+    """Open the ledger as another process does."""
+    opened = []
+
+    def begin() -> Session:
+        given = {"SORA_LEDGER_ACTOR": "ana", "SORA_LEDGER_ASSETS": str(tmp_path / "assets")}
+        settings = read_settings(ledger=url, profile="sandbox", environment=given, folder=tmp_path)
+        opened.append(open_session(settings, TRACE, Log(TRACE, quiet=True)))
+        return opened[-1]
+
+    yield begin
+    for session in opened:
+        session.ledger.close()
+
+
+async def outcomes(*calls: Callable[[], Any]) -> list[Any]:
+    """Make all calls at once, each in a thread of its own."""
+    return await asyncio.gather(*(asyncio.to_thread(call) for call in calls), return_exceptions=True)
+
+
+@pytest.mark.anyio
+async def test_a_key_that_several_revoke_at_once_is_revoked_once(
+    process: Callable[[], Session], url: str
+) -> None:
+    sessions = [process() for _ in range(4)]
+    key, _ = grant(sessions[0].ledger, ALICE, utc_now(), sessions[0].provenance)
+    revoking = [
+        lambda s=session: revoke(s.ledger, key.key_id, "lost", utc_now(), s.provenance)
+        for session in sessions
+    ]
+    granting = [lambda s=session: grant(s.ledger, ALICE, utc_now(), s.provenance) for session in sessions]
+    ended = await outcomes(*revoking, *granting)
+    refused = [each for each in ended[:4] if isinstance(each, BadInput)]
+    assert (len(refused), [each for each in ended if isinstance(each, Exception)]) == (3, refused)
+    keys = Register(sessions[1].ledger).keys
+    assert (len(keys), keys[key.key_id].revoked is not None) == (5, True)
+    with open_snapshot(url) as tables:
+        assert verify(tables).findings == []
+
+
+async def used_for_a_second(gatekeeper: Gatekeeper, bearer: str) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < 1:
+        await gatekeeper.identify(bearer)
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.anyio
+async def test_a_gateway_sees_grants_revocations_and_other_roles_of_another_process_within_a_second(
+    process: Callable[[], Session],
+) -> None:
+    here, there = process(), process()
+    gatekeeper = Gatekeeper(here)
+    key, _ = await asyncio.to_thread(grant, there.ledger, ALICE, utc_now(), there.provenance)
+    bearer = f"Bearer {key.text}"
+    assert Permission.REQUEST in (await gatekeeper.identify(bearer)).permissions
+
+    roles = {"roles": {"requester": ("read",)}}
+    policy = Policy.model_validate(default_policy().model_dump(by_alias=True) | roles)
+    rules = Rules(policy, there.catalog)
+    await asyncio.to_thread(activate, there.settings, there.trace, utc_now(), rules, "they read")
+    began = time.monotonic()
+    while Permission.REQUEST in (await gatekeeper.identify(bearer)).permissions:
+        assert time.monotonic() - began < 1
+        await asyncio.sleep(0.02)
+
+    await asyncio.to_thread(revoke, there.ledger, "alice", None, utc_now(), there.provenance)
+    with pytest.raises(NotAuthenticated, match="was revoked"):
+        await used_for_a_second(gatekeeper, bearer)
