@@ -49,6 +49,10 @@ def _has_room(folder: Path) -> bool:
 if sys.platform == "linux" and "TMPDIR" not in os.environ and _has_room(MEMORY):
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
+# Every server of the tests is on this machine and speaks plain HTTP. A client would read the certificates of
+# all authorities for 50 ms; here it finds a single one, whose key was never kept.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("authority.pem"))
+
 # A script that starts the tests in the background leaves SIGINT ignored, and what is ignored is inherited.
 ENDING = {
     signal.SIGINT: signal.default_int_handler,

@@ -1,33 +1,44 @@
 """Commands as processes that cost milliseconds: one process imports the product once, and forks for each.
 
-Run as a program it listens on a Unix socket. A connection is one order, a JSON line with the descriptors that
-become stdout and stderr; the answers are two lines, the pid of the command and later its exit code (negative
-for a signal). Every order has a process of its own that waits for its command, so orders do not wait for each
-other. The process that forks starts no thread, so a fork is as clean as a new process. A command that takes
+Run as a program it runs some commands itself first, so that what is built at the first use is built once, and
+then listens on a Unix socket. A connection is one order, a JSON line with the descriptors that become stdin,
+stdout and stderr; the answers are two lines, the pid of the command and later its exit code (negative for a
+signal). Every order has a process of its own that waits for its command, so orders do not wait for each
+other. The process that forks has no threads, so a fork is as clean as a new process. A command that takes
 longer than `LONGEST_S` is ended, with a dump of where it was on its stderr.
 
-`Forks` is the other side: tests get it as the fixture `forks`.
+`Forks` is the other side: tests get it as the fixture `forks`. `forked.py` is the other side for shells.
 """
 
 import faulthandler
 import gc
+import hashlib
 import json
 import os
 import pkgutil
 import resource
 import select
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from tests.forked import send_order
+
+if TYPE_CHECKING:
+    from sora_adapter.sandbox.media.recipe import Recipe
 
 LONGEST_S = 120
 PARENT_CHECK_S = 5
@@ -35,52 +46,137 @@ MODULES = """
 asyncio av PIL.Image rich.console structlog openai ledger.store.sqlite ledger.store.postgres ledger.verify
 render_service.api.sync_desk sora_adapter.client
 """.split()
+SERVER = Path(__file__).parent / "outside" / "server.py"
+WARMING_UP = """
+budget set all --limit 9 --reason agreed
+create --prompt a-fox-runs --request-key k
+create-and-poll --prompt a-fox-runs --poll-interval 0.05
+create --prompt an-owl-sleeps --queue
+worker --drain --interval 0.1 --grace 0
+reconcile --all --grace 0
+adopt --all
+jobs --format text
+log
+budget list
+verify
+replay
+audit
+"""
+"""Commands that use what most commands use."""
 
 
 class Running:
-    """A command that was started; use as a context manager, or `wait` for it."""
+    """A command that was started, with the methods of `subprocess.Popen`; streams are there if piped."""
 
-    def __init__(self, connection: socket.socket, answers: IO[str]) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        stdout: IO[str] | None = None,
+        stderr: IO[str] | None = None,
+    ) -> None:
         self.connection = connection
-        self._answers = answers
-        self.pid = int(answers.readline())
+        self.stdout, self.stderr = stdout, stderr
+        self.returncode: int | None = None
+        self._answers = connection.makefile("r")
+        self._outputs: list[Future[str]] = []
+        self.pid = int(self._answers.readline())
 
-    def wait(self, patience_s: float | None = None) -> int:
-        """Return the exit code once the command has ended; SIGTERM after `patience_s` seconds ends it."""
-        with self.connection, self._answers:
-            if patience_s is not None and not select.select([self.connection], [], [], patience_s)[0]:
-                os.kill(self.pid, signal.SIGTERM)
-            return int(self._answers.readline())
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in filter(None, (self.stdout, self.stderr)):
+            stream.close()
+        self.wait()
+
+    def poll(self) -> int | None:
+        """Return the exit code if the command has ended."""
+        if self.returncode is None and select.select([self.connection], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code once the command has ended; `subprocess.TimeoutExpired` if it runs longer."""
+        if self.returncode is None:
+            if timeout is not None and not select.select([self.connection], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            with self.connection, self._answers:
+                self.returncode = int(self._answers.readline())
+        return self.returncode
+
+    def end_after(self, seconds: float) -> int:
+        """Return the exit code; SIGTERM ends the command if it runs longer than this."""
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(seconds)
+        self.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless the command has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Return what is left of stdout and stderr once the command has ended."""
+        if not self._outputs:
+            with_threads = ThreadPoolExecutor(2)
+            self._outputs = [with_threads.submit(_rest, stream) for stream in (self.stdout, self.stderr)]
+            with_threads.shutdown(wait=False)
+        self.wait(timeout)
+        out, err = (output.result(timeout) for output in self._outputs)
+        return out, err
+
+
+def _rest(stream: IO[str] | None) -> str:
+    """Return what is left in a stream, and close it."""
+    if stream is None or stream.closed:
+        return ""
+    with stream:
+        return stream.read()
 
 
 class Forks:
     """The client of the process that forks."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self.address = address
 
     def start(
         self,
         commands: Sequence[Sequence[str]],
         folder: Path,
         environment: Mapping[str, str],
-        out: IO[Any],
-        err: IO[Any],
+        out: IO[Any] | int,
+        err: IO[Any] | int,
         largest_file: int | None = None,
     ) -> Running:
         """Start commands in one process, one after the other until one fails."""
-        order = {
-            "commands": [list(command) for command in commands],
-            "folder": str(folder),
-            "environment": dict(environment),
-            "largest_file": largest_file,
-        }
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self._address)
-        line = json.dumps(order).encode() + b"\n"
-        sent = socket.send_fds(connection, [line], [out.fileno(), err.fileno()])
-        connection.sendall(line[sent:])
-        return Running(connection, connection.makefile("r"))
+        connection.connect(self.address)
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123  # as fast as can be
+            streams = [each if isinstance(each, int) else each.fileno() for each in (nothing, out, err)]
+            send_order(connection, commands, str(folder), environment, streams, largest_file)
+        return Running(connection)
+
+    def popen(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Running:
+        """Start one command whose output is piped."""
+        (out, to_out), (err, to_err) = os.pipe(), os.pipe()
+        try:
+            running = self.start([command], folder, environment, to_out, to_err)
+        finally:
+            os.close(to_out)
+            os.close(to_err)
+        running.stdout, running.stderr = os.fdopen(out), os.fdopen(err)
+        return running
 
     def run(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str]
@@ -97,6 +193,14 @@ class Forks:
             out.seek(0)
             err.seek(0)
             return code, out.read().decode(), err.read().decode()
+
+    def install(self, program: Path, *options: str) -> None:
+        """Write a program that runs `sora-ledger` with `options` after its arguments, for a shell to call."""
+        client = Path(__file__).with_name("forked.py")
+        words = [sys.executable, "-ISE", str(client), self.address]
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@" {shlex.join(options)}\n')
+        program.chmod(0o755)
 
 
 @contextmanager
@@ -122,18 +226,67 @@ def preload() -> None:
     commands = [f"cli.commands.{module.name}" for module in pkgutil.iter_modules(cli.commands.__path__)]
     for name in (*MODULES, *commands):
         import_module(name)
+
+
+def share_clips(folder: Path) -> None:
+    """Have a clip that one command rendered serve every later one: it would have the same bytes."""
+    from sora_adapter.sandbox import renderer  # noqa: PLC0415  # imported already
+
+    render = renderer.render
+
+    def render_once(recipe: "Recipe", path: Path, is_unwanted: Callable[[], bool]) -> None:
+        kept = folder / hashlib.sha256(repr(recipe).encode()).hexdigest()
+        if not kept.exists():
+            render(recipe, path, is_unwanted)
+            part = kept.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(path, part)
+            part.replace(kept)
+        shutil.copyfile(kept, path)
+
+    renderer.render = render_once
+
+
+def warm_up() -> None:
+    """Run commands in this process, so that no command has to build what is built at its first use."""
+    from cli.main import run  # noqa: PLC0415  # imported already
+
+    before, folder = dict(os.environ), Path.cwd()
+    command = [sys.executable, str(SERVER), "--folder"]
+    with (
+        tempfile.TemporaryDirectory(prefix="warm") as home,
+        subprocess.Popen([*command, home], stdout=subprocess.PIPE, text=True) as server,
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
+        assert server.stdout is not None
+        os.environ.update(
+            SORA_LEDGER_URL="sqlite:///ledger.db",
+            SORA_LEDGER_PROFILE="custom",
+            OPENAI_API_KEY="sk-0123456789",
+            OPENAI_BASE_URL=f"http://127.0.0.1:{server.stdout.readline().strip()}/v1",
+            XDG_DATA_HOME=home,
+        )
+        os.chdir(home)
+        codes = {line: int(run(line.split())) for line in WARMING_UP.strip().splitlines()}
+        server.kill()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(before)
+    assert not any(codes.values()), codes
+    assert threading.active_count() == 1, "a process with threads is not forked cleanly"
     gc.collect()
     gc.freeze()  # what is shared stays shared
 
 
-def run_order(order: dict[str, Any], out: int, err: int) -> int:
+def run_order(order: dict[str, Any], descriptors: Sequence[int]) -> int:
     """Run the commands of an order in this process, as a new process would."""
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(out, 1)
-    os.dup2(err, 2)
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     if order["largest_file"] is not None:  # a disk that is full, as every write past this size finds it
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], order["largest_file"]))
@@ -152,7 +305,7 @@ def command_process(connection: socket.socket, order: dict[str, Any], descriptor
     """Run an order in this process; return its exit code."""
     connection.close()
     try:
-        code = run_order(order, *descriptors)
+        code = run_order(order, descriptors)
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:  # noqa: BLE001  # this process must not return into the loop of its parent
@@ -165,7 +318,7 @@ def command_process(connection: socket.socket, order: dict[str, Any], descriptor
 def wait_for_order(connection: socket.socket) -> None:
     """Read an order, start its command, and answer with its pid and its exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    line, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)
+    line, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
     while not line.endswith(b"\n"):
         line += connection.recv(1 << 20)
     pid = os.fork()
@@ -180,6 +333,8 @@ def wait_for_order(connection: socket.socket) -> None:
 def serve(address: str) -> None:
     """Serve orders until the process that started this one is gone."""
     preload()
+    warm_up()
+    share_clips(Path(address).parent)
     parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listening = socket.socket(socket.AF_UNIX)

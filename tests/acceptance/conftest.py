@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from ledger.log.opening import open_ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
+from tests.forks import Forks, Running
 
 ROOT = Path(__file__).parents[2]
 OURS = ("SORA_", "OPENAI_", "TRACEPARENT")
@@ -25,20 +25,13 @@ class Place:
     """A folder and an environment in which commands run."""
 
     folder: Path
-    forks: Any
+    forks: Forks
     environment: dict[str, str] = field(default_factory=dict)
-    running: list[subprocess.Popen[str]] = field(default_factory=list)
+    running: list[Running] = field(default_factory=list)
 
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **more: str) -> Running:
         """Start a command; `more` are variables of its environment."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cli", *arguments],
-            cwd=self.folder,
-            env=self.environment | more,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = self.forks.popen(arguments, self.folder, self.environment | more)
         self.running.append(process)
         return process
 
@@ -70,7 +63,7 @@ def clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, forks: Any) -> Iterator[Place]:
+def place(tmp_path: Path, forks: Forks) -> Iterator[Place]:
     """Return a new place with the embedded sandbox as the server; what still runs is ended."""
     environment = clean_environment() | {
         "SORA_LEDGER_URL": "sqlite:///ledger.db",
@@ -85,10 +78,10 @@ def place(tmp_path: Path, forks: Any) -> Iterator[Place]:
 
 
 @pytest.fixture
-def seen() -> Callable[[subprocess.Popen[str], str], str]:
+def seen() -> Callable[[Running, str], str]:
     """Wait for a log line that names an event, and return it."""
 
-    def wait(process: subprocess.Popen[str], event: str) -> str:
+    def wait(process: Running, event: str) -> str:
         assert process.stderr
         for line in process.stderr:
             if f'"{event}"' in line:
@@ -99,10 +92,10 @@ def seen() -> Callable[[subprocess.Popen[str], str], str]:
 
 
 @pytest.fixture
-def interrupt() -> Callable[[subprocess.Popen[str]], int]:
+def interrupt() -> Callable[[Running], int]:
     """Press Ctrl-C and return the exit code."""
 
-    def press(process: subprocess.Popen[str]) -> int:
+    def press(process: Running) -> int:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=120)
         return process.returncode

@@ -1,7 +1,6 @@
 """The audit guide's commands work as they are written, one after the other in one folder."""
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +20,7 @@ BLOCKS = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", GUIDE, re.DOTALL)
 def ended(place: Any, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     """Run all blocks as one script, `sora-ledger` on the path, as text for people."""
     script = tmp_path / "bin" / "sora-ledger"
-    script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cli "$@"\n')
-    script.chmod(0o755)
+    place.forks.install(script)
     environment = {name: text for name, text in place.environment.items() if not name.startswith("SORA_L")}
     environment["PATH"] = f"{script.parent}:{Path(sys.executable).parent}:{environment['PATH']}"
     return subprocess.run(

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +9,20 @@ import pytest
 
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
+from tests.forks import Forks
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+def demo(
+    tmp_path_factory: pytest.TempPathFactory, forks: Forks
+) -> tuple[subprocess.CompletedProcess[str], Path]:
     """Run the demo once for all of these tests."""
     folder = tmp_path_factory.mktemp("demo")
-    root = Path(__file__).parents[2]
     environment = {
         name: text for name, text in os.environ.items() if not name.startswith(("SORA_", "OPENAI_"))
     }
-    command = [sys.executable, "-m", "cli", "demo", "--out", "demo output"]
-    ended = subprocess.run(
-        command,
-        check=False,
-        cwd=folder,
-        env=environment | {"PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    command = ["demo", "--out", "demo output"]
+    ended = subprocess.CompletedProcess(command, *forks.run(command, folder, environment))
     return ended, folder / "demo output"
 
 

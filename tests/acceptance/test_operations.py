@@ -1,9 +1,7 @@
 """The drill of the operations page works as it is written, and ends as the page says."""
 
 import re
-import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,7 @@ DRILL = re.compile(r"<!-- tested(?:, ends with (\d+))? -->\n```bash\n(.*?)```", 
 def ended(place: Any, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Run commands of the page, `sora-ledger` on the path, as text for people."""
     script = tmp_path / "bin" / "sora-ledger"
-    script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cli "$@" --format text\n')
-    script.chmod(0o755)
+    place.forks.install(script, "--format", "text")
     environment = place.environment | {
         "PATH": f"{script.parent}:{place.environment['PATH']}",
         "SORA_SANDBOX_SECONDS": "0",

@@ -1,9 +1,7 @@
 """The commands of the README work as they are written."""
 
 import re
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"<!-- tested[^>]*-->\n```(?:bash|console)\n(.*?)```", README, re.DOTALL)
-SCRIPT = """#!/bin/sh
-exec {python} -m cli "$@"
-"""
 
 
 @pytest.fixture
 def shell(place: Any, tmp_path: Path) -> Any:
     """Run shell lines with `sora-ledger` on the path and nothing of ours in the environment."""
     folder = tmp_path / "bin"
-    folder.mkdir()
-    script = folder / "sora-ledger"
-    script.write_text(SCRIPT.format(python=shlex.quote(sys.executable)))
-    script.chmod(0o755)
+    place.forks.install(folder / "sora-ledger")
     environment = {name: text for name, text in place.environment.items() if not name.startswith("SORA_L")}
     environment["PATH"] = f"{folder}:{environment['PATH']}"
 

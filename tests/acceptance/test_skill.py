@@ -28,15 +28,6 @@ REFERENCES = {
 EXPECTED_WARNINGS = {"disclosure.metadata-budget"}
 """It recommends 100 tokens; the description names what should trigger the skill."""
 SHOT = ("--camera", "85mm", "--lighting", "soft", "--palette", "grey, white")
-SCRIPT = """#!{python} -SE
-import os, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from forks import Forks
-running = Forks({address!r}).start([sys.argv[1:]], Path.cwd(), os.environ, sys.stdout, sys.stderr)
-sys.exit(running.wait())
-"""
-"""Runs a command in the process that forks (`tests/forks.py`), which has imported the product already."""
 
 
 def run_tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -69,10 +60,7 @@ def agent(place: Any, finished: tuple[Path, str]) -> Any:
     folder, job = finished
     shutil.copytree(folder, place.folder, dirs_exist_ok=True)
     programs = place.folder / "bin"
-    programs.mkdir()
-    script = SCRIPT.format(python=sys.executable, tests=str(ROOT / "tests"), address=place.forks._address)
-    (programs / "sora-ledger").write_text(script)
-    (programs / "sora-ledger").chmod(0o755)
+    place.forks.install(programs / "sora-ledger")
     place.environment |= {"PATH": f"{programs}:{place.environment['PATH']}", "JOB": job}
     return place
 

@@ -1,13 +1,14 @@
 """`reconcile` as a person types it, and as two of them at once."""
 
-import subprocess
-import sys
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.forks import Forks
 
 Sora = Callable[..., Any]
 ASKED = ("create", "--prompt", "a fox runs")
@@ -109,18 +110,20 @@ def test_bad_input_says_what_is_wrong(sora: Sora, denied: str, arguments: list[s
     assert (ended.code, said in ended.err) == (2, True)
 
 
-def both(*commands: list[str]) -> list[int]:
+@pytest.fixture
+def both(folder: Path, forks: Forks) -> Callable[..., list[int]]:
     """Run commands at the same time; return how they ended."""
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        for command in commands
-    ]
-    return [process.wait(120) for process in running]
+
+    def run(*commands: list[str]) -> list[int]:
+        running = [forks.popen(command, folder, os.environ) for command in commands]
+        for process in running:
+            process.communicate(timeout=120)
+        return [process.wait() for process in running]
+
+    return run
 
 
-def test_two_at_once_give_every_video_to_one_job(sora: Sora, lost: Any) -> None:
+def test_two_at_once_give_every_video_to_one_job(sora: Sora, lost: Any, both: Any) -> None:
     for _ in range(3):
         lost()
     assert set(both(["reconcile", "--all"], ["reconcile", "--all"])) <= {0, 6}
@@ -130,7 +133,7 @@ def test_two_at_once_give_every_video_to_one_job(sora: Sora, lost: Any) -> None:
     assert (len({job["id"] for job in jobs}), sora("verify").code) == (3, 0)
 
 
-def test_of_two_who_name_one_video_at_once_one_is_refused(sora: Sora, lost: Any) -> None:
+def test_of_two_who_name_one_video_at_once_one_is_refused(sora: Sora, lost: Any, both: Any) -> None:
     jobs = [lost() for _ in range(2)]
     video = sora("list").document["data"][0]["id"]
     codes = both(*(["reconcile", job, "--video-id", video] for job in jobs))

@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,23 +13,23 @@ import pytest
 
 from cli.commands.sandbox import sandbox_command
 from sora_adapter.sandbox.emulators import NAMES
+from tests.forks import Forks
 
 
 @pytest.fixture
-def serving(folder: Path) -> Iterator[Callable[..., str]]:
+def serving(folder: Path, forks: Forks) -> Iterator[Callable[..., str]]:
     """Start the command on a free port; return its base URL."""
     with ExitStack() as stack:
 
         def start(*flags: str) -> str:
-            return str(stack.enter_context(_served(folder, flags)))
+            return str(stack.enter_context(_served(forks, folder, flags)))
 
         yield start
 
 
 @contextmanager
-def _served(folder: Path, flags: tuple[str, ...]) -> Iterator[str]:
-    command = [sys.executable, "-m", "cli", "sandbox", "--port", "0", "--media", "cached", *flags]
-    ran = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=_environment())
+def _served(forks: Forks, folder: Path, flags: tuple[str, ...]) -> Iterator[str]:
+    ran = forks.popen(["sandbox", "--port", "0", "--media", "cached", *flags], folder, os.environ)
     assert ran.stdout
     try:
         yield ran.stdout.readline().partition("=")[2].strip()
@@ -39,10 +37,6 @@ def _served(folder: Path, flags: tuple[str, ...]) -> Iterator[str]:
         ran.send_signal(signal.SIGINT)
         ran.communicate(timeout=120)
     assert ran.returncode == 0
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def ask(base_url: str, **body: Any) -> httpx2.Response:

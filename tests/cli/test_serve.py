@@ -6,14 +6,12 @@ import hmac
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +24,36 @@ from ledger.verify import verify
 from render_service.server.server import listen
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.forks import Forks, Running
 
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 KILLED_AFTER = 40
 
 
-@contextmanager
-def served(**environment: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+Served = Callable[..., AbstractContextManager[tuple[Running, dict[str, Any]]]]
+
+
+@pytest.fixture
+def served(folder: Path, forks: Forks) -> Served:
     """Run `serve` on a free port; yields the process and what it said on stdout."""
-    command = [sys.executable, "-m", "cli", "serve", "--port", "0", "--profile", "sandbox", "--json"]
-    process = subprocess.Popen(
-        command,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout
-        lines: list[str] = []
-        while not lines or lines[-1] != "}\n":
-            lines.append(process.stdout.readline())
-            assert lines[-1], process.stderr and process.stderr.read()
-        yield process, json.loads("".join(lines))
-    finally:
-        process.kill()
-        process.communicate()
+
+    @contextmanager
+    def serve(**environment: str) -> Iterator[tuple[Running, dict[str, Any]]]:
+        command = ["serve", "--port", "0", "--profile", "sandbox", "--json"]
+        process = forks.popen(command, folder, os.environ | environment)
+        try:
+            assert process.stdout
+            lines: list[str] = []
+            while not lines or lines[-1] != "}\n":
+                lines.append(process.stdout.readline())
+                assert lines[-1], process.stderr and process.stderr.read()
+            yield process, json.loads("".join(lines))
+        finally:
+            process.kill()
+            process.communicate()
+
+    return serve
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_a_port_that_is_taken_is_said(sora: Any, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_as_if_it_had_been_asked(folder: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_it_as_if_it_had_been_asked(served: Served, number: signal.Signals) -> None:
     with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, said):
         assert httpx2.get(f"{said['serving']}/healthz").status_code == 200
         process.send_signal(number)
@@ -89,7 +90,7 @@ def test_a_signal_ends_it_as_if_it_had_been_asked(folder: Path, number: signal.S
     assert (process.returncode, "Traceback" in log) == (0, False)
 
 
-def test_every_answer_leaves_a_line_in_the_log_that_holds_no_secret(folder: Path) -> None:
+def test_every_answer_leaves_a_line_in_the_log_that_holds_no_secret(served: Served) -> None:
     with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, said):
         httpx2.post(said["webhooks"][0], content=b"{}", headers={"webhook-signature": "v1,hidden"})
         process.terminate()
@@ -105,7 +106,7 @@ def test_every_answer_leaves_a_line_in_the_log_that_holds_no_secret(folder: Path
     assert (SECRET in log, "hidden" in log) == (False, False)
 
 
-def test_what_a_server_announces_is_in_the_inbox(folder: Path, tmp_path: Path) -> None:
+def test_what_a_server_announces_is_in_the_inbox(served: Served, tmp_path: Path) -> None:
     settings = SandboxSettings(data_dir=tmp_path / "sandbox", render_seconds=0, media="cached")
     with (
         SandboxServer(settings) as sandbox,
@@ -124,7 +125,7 @@ def test_what_a_server_announces_is_in_the_inbox(folder: Path, tmp_path: Path) -
     assert record.event.model_dump()["video_id"] == video["id"]
 
 
-def wait_for(process: subprocess.Popen[str], word: str) -> None:
+def wait_for(process: Running, word: str) -> None:
     """Read the log up to a line that holds `word`."""
     assert process.stderr
     for line in process.stderr:
@@ -133,7 +134,7 @@ def wait_for(process: subprocess.Popen[str], word: str) -> None:
     raise AssertionError(f"it ended without saying {word}")
 
 
-def test_what_was_answered_before_a_kill_is_recorded_and_nothing_is_recorded_twice(folder: Path) -> None:
+def test_what_was_answered_before_a_kill_is_recorded_and_nothing_is_recorded_twice(served: Served) -> None:
     bodies = {f"video_{number}": event(f"video_{number}") for number in range(100)}  # whose log a pipe holds
     taken: set[str] = set()
 

@@ -20,6 +20,8 @@ import pytest
 from ledger.log.opening import open_ledger, open_snapshot
 from ledger.verify import verify
 from render_service.worker.worker import CUTTING_OFF_S, FINISHING_S
+from tests.forks import Forks
+from tests.forks import Running as Forked
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--interval", "0.2", "--grace", "0")
@@ -37,14 +39,8 @@ main(sys.argv[1:])
 class Running:
     """A worker as a process of its own."""
 
-    def __init__(self, *arguments: str, program: Sequence[str] = ("-m", "cli")) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *program, "worker", "--json", *QUICK, *arguments],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, process: subprocess.Popen[str] | Forked) -> None:
+        self.process = process
         self._heard: list[dict[str, Any]] = []
 
     def hears(self, event: str) -> dict[str, Any]:
@@ -81,13 +77,24 @@ class Running:
 
 
 @pytest.fixture
-def worker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Running]]:
+def worker(folder: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> Iterator[Callable[..., Running]]:
     """Start workers, all of which are gone afterwards."""
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")
     started: list[Running] = []
 
-    def start(*arguments: str, **changes: Any) -> Running:
-        started.append(Running(*arguments, **changes))
+    def start(*arguments: str, program: Sequence[str] = ()) -> Running:
+        command = ["worker", "--json", *QUICK, *arguments]
+        if program:
+            process = subprocess.Popen(
+                [sys.executable, *program, *command],
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        else:
+            process = forks.popen(command, folder, os.environ)
+        started.append(Running(process))
         return started[-1]
 
     yield start
@@ -131,9 +138,9 @@ def befallen(server: Any) -> None:
     """Wait until every planned fault has befallen a request, and a create was carried out."""
     with httpx2.Client() as client:
         while client.get(f"{server.origin}/_sandbox/faults").json()["faults"]:
-            pass
+            time.sleep(0.01)
     while not creates(server):
-        pass
+        time.sleep(0.01)
 
 
 def test_drain_ends_once_everything_is_stored(

@@ -50,6 +50,10 @@ class Outside:
         """Forget everything, as if it had just been started."""
         self._ask("/_reset", {})
 
+    def release(self) -> None:
+        """Let the answers go that are held now."""
+        self._ask("/_release", {})
+
     def create(self, prompt: str, **fields: Any) -> dict[str, Any]:
         """Create a video as another client of the same account."""
         return dict(self._ask("/_create", {"prompt": prompt, "key": KEY, **fields}))
@@ -123,8 +127,13 @@ class Person:
         """Return the same person with other variables."""
         return Person(self.folder, self.forks, {**self.environment, **variables})
 
-    def start(self, *arguments: str, streams: int | None = None, **options: Any) -> subprocess.Popen[str]:
-        """Start a command, on the terminal `streams` if given; whoever starts it waits for it or kills it."""
+    def start(self, *arguments: str, streams: int | None = None, **options: Any) -> Any:
+        """Start a command, which the caller waits for or kills; as a new interpreter if asked for more.
+
+        More is the terminal `streams` or options of `subprocess.Popen`, whose like is returned.
+        """
+        if streams is None and not options:
+            return self.forks.popen(arguments, self.folder, self.environment)
         return subprocess.Popen(
             [sys.executable, "-m", "cli", *arguments],
             cwd=self.folder,

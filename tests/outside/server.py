@@ -18,8 +18,10 @@ import socket
 import threading
 import time
 import unicodedata
+from collections.abc import Callable
 from email.parser import BytesParser
 from email.policy import HTTP
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ DEFAULTS: dict[str, Any] = {
     # nothing created), "lost-answer" (created, then cut off), "slow@S" (created, answered after S seconds),
     # "late@S" (cut off at once, created S seconds later), "500", "500-created", "429", "400", "hang@S"
     # (nothing is created, cut off after S seconds), "wait@S" (created after S seconds, then answered). A
-    # status may have an @S too (refused after S seconds).
+    # status may have an @S too (refused after S seconds). The S "held" means until ``POST /_release``.
     "creates": [],
     "create": "ok",  # when the queue is empty
     "same_id": None,  # an id that every create answers with
@@ -62,6 +64,8 @@ DEFAULTS: dict[str, Any] = {
     "gzip_list_bytes": 0,  # so many bytes of padding, compressed, in every list
 }
 
+HELD_S = 60
+"""So long an answer is held at most."""
 VIDEO_ID = re.compile(r"/videos/(?!edits$|extensions$|characters)([^/]+)")
 
 
@@ -75,6 +79,7 @@ class Server:
         self.videos: list[dict[str, Any]] = []
         self.bills: list[dict[str, Any]] = []
         self.requests: list[dict[str, Any]] = []
+        self.releases = 0
         self.gets = 0
 
     def __getitem__(self, name: str) -> Any:
@@ -287,6 +292,7 @@ class Handler(BaseHTTPRequestHandler):
         books = self.books
         with books.lock:
             books.gets += self.command == "GET"
+            self.releases_before = books.releases
             books.requests.append(
                 {
                     "method": self.command,
@@ -324,6 +330,9 @@ class Handler(BaseHTTPRequestHandler):
             elif path == "/_reset":
                 books.__init__(books.folder)  # type: ignore[misc]  # as if it had just been started
                 self._send(200, {})
+            elif path == "/_release":
+                books.releases += 1
+                self._send(200, {})
             elif path == "/_create":  # a video that another client of the same account asked for
                 fields = json.loads(body)
                 made = books.create(fields, "create", fields.get("key", ""), None)
@@ -355,32 +364,40 @@ class Handler(BaseHTTPRequestHandler):
             self._error(404, "Not Found")
             return
         word, _, seconds = self.books.take("creates", self.books["create"]).partition("@")
-        self._carry_out(word, float(seconds or 0), lambda: self.books.create(fields, operation, key, source))
+        pause = self._be_held if seconds == "held" else partial(time.sleep, float(seconds or 0))
+        self._carry_out(word, pause, lambda: self.books.create(fields, operation, key, source))
 
-    def _carry_out(self, word: str, seconds: float, create: Any) -> None:
+    def _be_held(self) -> None:
+        """Wait until answers are released after the request has arrived."""
+        ends = time.monotonic() + HELD_S
+        while self.books.releases == self.releases_before and time.monotonic() < ends:
+            time.sleep(0.005)
+
+    def _carry_out(self, word: str, pause: Callable[[], None], create: Callable[[], Any]) -> None:
         if word == "lost-request":
             self._cut_off()
         elif word == "lost-answer":
             create()
             self._cut_off()
         elif word == "hang":
-            time.sleep(seconds)
+            pause()
             self._cut_off()
         elif word == "late":
-            threading.Timer(seconds, create).start()
             self._cut_off()
+            pause()
+            create()
         elif word == "500-created":
             create()
             self._error(500, "Internal Server Error")
         elif word.isdigit():
-            time.sleep(seconds)
+            pause()
             self._error(int(word), self.books["words"])
         else:
             if word == "wait":
-                time.sleep(seconds)
+                pause()
             video = create()
             if word == "slow":
-                time.sleep(seconds)
+                pause()
             self._send(200, self.books.show(video, prompt=self.books["get_prompts"], origin=self._origin))
 
     def _list(self, query: dict[str, list[str]], key: str) -> None:

@@ -106,12 +106,13 @@ def test_a_worker_outlives_a_restart_and_a_promotion_of_its_database(
 def test_an_answer_that_waits_for_the_database_survives_a_kill(
     cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    server = outside(creates=["slow@3"])
+    server = outside(creates=["slow@held"])
     person = person.at(server).with_(SORA_LEDGER_URL=cluster.primary.url)
     [job] = queue(person, 1)
     workers.append(person.start("worker", "--interval", "0.2"))
     wait_until_billed(server, 1)
     cluster.primary.stop()
+    server.release()
     ends = time.monotonic() + 60
     while not list((tmp_path / "data").glob("**/spool/*/*.json")) and time.monotonic() < ends:
         time.sleep(0.05)

@@ -4,6 +4,7 @@ import json
 import resource
 import signal
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ PROMPT = ("--prompt", "a fox runs", "--no-augment")
 def billed(server: Any, count: int) -> None:
     """Return once the server has created `count` videos."""
     while len(server.bills()) < count:
-        pass
+        time.sleep(0.01)
 
 
 def fill_the_disk(process: Any) -> None:
@@ -38,6 +39,7 @@ def cut_off(ana: Any, server: Any, *command: str, videos: int = 1) -> tuple[int,
     process = ana.with_(SORA_LEDGER_RETRY_SECONDS="0.3").start(*command)
     billed(server, videos)
     fill_the_disk(process)
+    server.release()
     _, err = process.communicate(timeout=60)
     return process.returncode, err
 
@@ -45,7 +47,7 @@ def cut_off(ana: Any, server: Any, *command: str, videos: int = 1) -> tuple[int,
 def test_an_answer_on_a_full_disk_is_kept_told_and_recorded_by_the_next_command(
     outside: Outside, person: Any
 ) -> None:
-    server = outside(creates=["slow@0.7"])
+    server = outside(creates=["slow@held"])
     ana = person.at(server)
     code, err = cut_off(ana, server, "create", *PROMPT)
     [bill], [file] = server.bills(), kept(ana)
@@ -82,7 +84,7 @@ def test_an_answer_on_a_full_disk_is_kept_told_and_recorded_by_the_next_command(
 def test_every_command_that_writes_records_the_answers_that_wait(
     outside: Outside, person: Any, command: tuple[str, ...]
 ) -> None:
-    server = outside(creates=["slow@0.7"])
+    server = outside(creates=["slow@held"])
     ana = person.at(server)
     cut_off(ana, server, "create", *PROMPT)
     assert len(kept(ana)) == 1
@@ -93,13 +95,14 @@ def test_every_command_that_writes_records_the_answers_that_wait(
 
 
 def test_an_answer_survives_a_kill_while_the_ledger_is_tried_again(outside: Outside, person: Any) -> None:
-    server = outside(creates=["slow@0.7"])
+    server = outside(creates=["slow@held"])
     ana = person.at(server)
     process = ana.with_(SORA_LEDGER_RETRY_SECONDS="600").start("create", *PROMPT)
     billed(server, 1)
     fill_the_disk(process)
+    server.release()
     while not kept(ana):
-        pass
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     job = json.loads(kept(ana)[0].read_text().splitlines()[1])["job_id"]
@@ -107,20 +110,21 @@ def test_an_answer_survives_a_kill_while_the_ledger_is_tried_again(outside: Outs
 
 
 def test_a_full_disk_that_is_freed_in_time_leaves_no_trace(outside: Outside, person: Any) -> None:
-    server = outside(creates=["slow@0.7"])
+    server = outside(creates=["slow@held"])
     ana = person.at(server)
     process = ana.start("create", *PROMPT)
     billed(server, 1)
     fill_the_disk(process)
+    server.release()
     while not kept(ana):
-        pass
+        time.sleep(0.01)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     process.communicate(timeout=60)
     assert (process.returncode, kept(ana), types(ana)[-1]) == (0, [], "submission.accepted")
 
 
 def test_a_batch_and_a_worker_with_calls_in_flight_keep_every_answer(outside: Outside, person: Any) -> None:
-    server = outside(create="slow@1.5")
+    server = outside(create="slow@held")
     ana = person.at(server)
     Path(ana.folder, "three.jsonl").write_text("a fox\nan owl\na bear\n")
     code, err = cut_off(ana, server, "create-batch", "--input", "three.jsonl", "--out-dir", "out", videos=3)
@@ -142,7 +146,7 @@ def test_a_batch_and_a_worker_with_calls_in_flight_keep_every_answer(outside: Ou
 def test_files_of_another_ledger_and_damaged_ones_are_reported_and_stay(
     outside: Outside, person: Any
 ) -> None:
-    server = outside(creates=["slow@0.7"])
+    server = outside(creates=["slow@held"])
     ana = person.at(server)
     cut_off(ana, server, "create", *PROMPT)
     [file] = kept(ana)
@@ -168,13 +172,14 @@ def test_files_of_another_ledger_and_damaged_ones_are_reported_and_stay(
 def test_an_answer_a_database_server_could_not_take_is_kept_in_the_users_folder(
     outside: Outside, person: Any, postgres: Any, databases: Any
 ) -> None:
-    server, url = outside(creates=["slow@1.5"]), databases.url()
+    server, url = outside(creates=["slow@held"]), databases.url()
     ana = person.at(server).with_(SORA_LEDGER_URL=url)
     process = ana.with_(SORA_LEDGER_RETRY_SECONDS="0.3").start("create", *PROMPT)
     billed(server, 1)
     postgres.execute(
         url, "ALTER TABLE head RENAME TO away"
     )  # as gone as a server that is down, for one ledger
+    server.release()
     _, err = process.communicate(timeout=60)
     postgres.execute(url, "ALTER TABLE away RENAME TO head")
     spool = Path(ana.environment["XDG_DATA_HOME"], "sora-ledger", "spool")

@@ -104,7 +104,7 @@ class World:
     def run(self, *command: str, **how: Any) -> int:
         """Run a command to its end; return its exit code."""
         running, _, err = self.begin(command, **how)
-        code = running.wait(WORKER_S if command[0] == "worker" else None)
+        code = running.end_after(WORKER_S) if command[0] == "worker" else running.wait()
         shown = f"{command} {how} ended with {code}:\n{err.read_text()[-3_000:]}"
         assert 0 <= code <= 11 or code == -signal.SIGTERM, shown
         assert "Traceback" not in shown, shown

@@ -97,7 +97,7 @@ def test_a_signal_stops_it_quietly_even_while_a_client_waits_for_a_clip(run: Run
             httpx2.get, f"{base_url}/videos/{job['id']}/content", headers=KEY, timeout=PATIENCE_S
         )
         while not httpx2.get(base_url.replace("/v1", "/_sandbox/requests")).json()["contents"]:
-            pass
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=PATIENCE_S)
         waiting.exception(PATIENCE_S)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -89,7 +90,7 @@ def wait_for_a_lock(url: str, of: str) -> None:
     query = "SELECT FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
     with psycopg.connect(make_conninfo(url, application_name="watch"), autocommit=True) as watch:
         while not watch.execute(query, (name,)).fetchall():
-            pass
+            time.sleep(0.005)
 
 
 def test_a_connection_killed_between_deciding_and_writing_is_replaced(
@@ -166,7 +167,7 @@ def test_a_server_that_is_shut_down_at_once_while_appends_run_keeps_what_it_repo
     process = stopping.pgdata / "postmaster.pid"
     os.kill(int(process.read_text().splitlines()[0]), signal.SIGQUIT)  # at once, with no checkpoint
     while process.exists():
-        pass
+        time.sleep(0.005)
     stopping.ensure_postgres_running()
     restarted.set()
     thread.join()
