@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from decision.rules.roles import Roles
 from ledger.canonical import sha256_hex
 from ledger.record import timestamp
 from ledger.store.interface import RecordFilter
@@ -43,6 +44,7 @@ class Gatekeeper:
         self._policy_position = 0
         self._reading = asyncio.Lock()
         self._recent: dict[str, deque[float]] = {}
+        self._callers: dict[str, tuple[AccessKey, Roles, Caller]] = {}
 
     async def identify(self, authorization: str | None) -> Caller:
         """Return the caller whose key the header carries; `NotAuthenticated` says what to do.
@@ -114,7 +116,7 @@ class Gatekeeper:
 
     def _caller(self, key: AccessKey) -> Caller:
         grant = key.grant
-        state = key.state(timestamp(self._session.clock()))
+        state = key.state(timestamp(self._session.clock()) if grant.expires_at else "")
         if state is KeyState.REVOKED:
             raise NotAuthenticated(f"the access key {grant.key_id} of {grant.name} was revoked: {GET_ONE}")
         if state is KeyState.EXPIRED:
@@ -122,7 +124,11 @@ class Gatekeeper:
             raise NotAuthenticated(
                 f"the access key {grant.key_id} of {grant.name} expired at {ends}Z: {GET_ONE}"
             )
-        return caller_of(key, self._session.policy.roles_in_force)
+        roles = self._session.policy.roles_in_force
+        known = self._callers.get(grant.key_id)
+        if known is None or known[0] is not key or known[1] is not roles:
+            known = self._callers[grant.key_id] = key, roles, caller_of(key, roles)
+        return known[2]
 
 
 def _bearer(authorization: str | None) -> str:
