@@ -96,7 +96,7 @@ OF_ERROR = {
     "sora_adapter.errors.SettingsUnusable": ExitCode.BAD_INPUT,
     "sora_adapter.errors.ReferenceUnreadable": ExitCode.BAD_INPUT,
     "sora_adapter.errors.OperationUnsupported": ExitCode.BAD_INPUT,
-    "sora_adapter.errors.PollTimeout": ExitCode.TIMED_OUT,
+    "sora_adapter.polling.PollTimeout": ExitCode.TIMED_OUT,
     "sora_adapter.errors.ServerTrouble": ExitCode.SERVER,
     "sora_adapter.errors.ServerRefused": ExitCode.SERVER,
     "sora_adapter.errors.ServerUnreadable": ExitCode.SERVER,

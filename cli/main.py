@@ -107,11 +107,11 @@ _MODULES = {
     "create": ("create-and-poll", "image2video"),
     "explain": ("whynot", "what-if"),
     "export": ("verify-bundle",),
+    "log": ("show",),
     "poll": ("download",),
     "record": ("attach", "review"),
     "remix": ("edit", "extend"),
     "setup": ("init", "doctor", "completion"),
-    "status": ("show",),
     "worker": ("queue",),
 }
 _MODULE_OF = {command: module for module, commands in _MODULES.items() for command in commands}

@@ -11,13 +11,11 @@ Free text from people or servers is `Private`: see `ledger.private`.
 from collections.abc import Mapping
 from enum import StrEnum
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ledger.errors import LedgerUnusable
-from ledger.private import Private, PrivateBody, Sha256Hex
-from ledger.upcast import UPGRADE, upcast
+from ledger.private import Private, Sha256Hex
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
 ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=64)]
@@ -903,25 +901,3 @@ def _by_type(union: UnionType) -> Mapping[str, type[EventBase]]:
 
 
 EVENT_TYPES = _by_type(Event)
-
-
-def parse_event(
-    type_: str, payload: dict[str, Any], bodies: Mapping[str, PrivateBody], version: int = 1
-) -> Event:
-    """Build the event of `type_` from its payload as stored in schema `version`.
-
-    `bodies` (by commitment) supply the private text; text without a body reads as erased.
-    `LedgerUnusable` if this version does not know the type, the version or the payload.
-    """
-    model = EVENT_TYPES.get(type_)
-    if model is None:
-        raise LedgerUnusable(f"this version does not know the event type {type_!r}: {UPGRADE}")
-    if version != model.schema_version:
-        payload = upcast(type_, version, payload, model.schema_version)
-    try:
-        return model.model_validate(payload, context=bodies)  # type: ignore[return-value]  # one of the union
-    except ValidationError as error:
-        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
-        raise LedgerUnusable(
-            f"a recorded {type_} does not have the fields of its type ({fields}): run `sora-ledger verify`"
-        ) from error

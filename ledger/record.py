@@ -13,13 +13,15 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from pydantic import ValidationError
 from pydantic_core import from_json
 from uuid_utils import uuid7
 
 from ledger.canonical import canonical_json, encoded, leaf_hash, sha256_hex
 from ledger.errors import LedgerUnusable, RecordTooLarge
-from ledger.events import Event, EventBase, Kind, parse_event
+from ledger.events import EVENT_TYPES, Event, EventBase, Kind
 from ledger.private import PrivateBody, commit, private_values
+from ledger.upcast import UPGRADE, upcast
 
 RECORD_LIMIT_BYTES = 65_535
 PAYLOAD_LIMIT_BYTES = 1_048_576
@@ -321,3 +323,25 @@ def _parsed(stored: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise LedgerUnusable(_DAMAGED)
     return document
+
+
+def parse_event(
+    type_: str, payload: dict[str, Any], bodies: Mapping[str, PrivateBody], version: int = 1
+) -> Event:
+    """Build the event of `type_` from its payload as stored in schema `version`.
+
+    `bodies` (by commitment) supply the private text; text without a body reads as erased.
+    `LedgerUnusable` if this version does not know the type, the version or the payload.
+    """
+    model = EVENT_TYPES.get(type_)
+    if model is None:
+        raise LedgerUnusable(f"this version does not know the event type {type_!r}: {UPGRADE}")
+    if version != model.schema_version:
+        payload = upcast(type_, version, payload, model.schema_version)
+    try:
+        return model.model_validate(payload, context=bodies)  # type: ignore[return-value]  # one of the union
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        raise LedgerUnusable(
+            f"a recorded {type_} does not have the fields of its type ({fields}): run `sora-ledger verify`"
+        ) from error

@@ -8,15 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from render_service.api.async_desk import NotSubmitted, RenderDesk
-    from render_service.api.sync_desk import SyncRenderDesk
+    from render_service.api.desk import NotSubmitted, RenderDesk, SyncRenderDesk
 
 __all__ = ["NotSubmitted", "RenderDesk", "SyncRenderDesk"]
 
 _MODULES = {
-    "NotSubmitted": "render_service.api.async_desk",
-    "RenderDesk": "render_service.api.async_desk",
-    "SyncRenderDesk": "render_service.api.sync_desk",
+    "NotSubmitted": "render_service.api.desk",
+    "RenderDesk": "render_service.api.desk",
+    "SyncRenderDesk": "render_service.api.desk",
 }
 
 

@@ -19,16 +19,12 @@ from typing import Literal, Self, TypeVar
 from pydantic import BaseModel
 
 from ledger.events import Status, SubmissionIntended, Variant, VideoDeleted
-from sora_adapter.capabilities import checked_base_url, checked_key, require
 from sora_adapter.errors import ReferenceUnreadable, ServerUnreadable, VideoNotFound
-from sora_adapter.locations import followed
 from sora_adapter.messages import Submission, no_content
 from sora_adapter.models import Character, Observation, Page
 from sora_adapter.outcomes import Translator
-from sora_adapter.profiles import Profile
-from sora_adapter.redaction import redactor
+from sora_adapter.profiles import Profile, checked_base_url, checked_key, require
 from sora_adapter.requests import (
-    Post,
     Prepared,
     ReferenceFile,
     ResumePoint,
@@ -40,6 +36,8 @@ from sora_adapter.requests import (
 )
 from sora_adapter.responses import Answer, NoAnswer
 from sora_adapter.transport import Content, Transport
+from sora_adapter.untrusted import followed, redactor
+from sora_adapter.wire import Post
 
 DEFAULT_TIMEOUT_S = 60.0
 D = TypeVar("D", bound=BaseModel)

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
-from sora_adapter.capabilities import require
 from sora_adapter.errors import ServerRefused, VideoNotFound
+from sora_adapter.profiles import require
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient

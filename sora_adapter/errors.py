@@ -21,10 +21,10 @@ AdapterError
 ├── DeliveryRefused          -  a webhook that is badly signed, stale or unreadable; answered with a 4xx
 ├── ContentTruncated         1  fewer bytes came than were announced
 ├── ContentTooLarge          1  more bytes came than are fetched
-└── PollTimeout              5  neither completed nor failed within the waiting time
+└── PollTimeout              5  neither completed nor failed in time (`sora_adapter.polling`)
 
 A submission raises none of these for what the network or the server does: it returns an outcome event.
-Messages hold no API key: text of a server passes `sora_adapter.redaction` first.
+Messages hold no API key: text of a server passes `sora_adapter.untrusted` first.
 """
 
 import re
@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from ledger.events import ErrorDetail
-    from sora_adapter.models import Observation
 
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -165,12 +164,3 @@ class ContentTruncated(AdapterError):
         super().__init__(message)
         self.received = received
         self.announced = announced
-
-
-class PollTimeout(AdapterError):
-    """The waiting time for `video_id` is over; `last` is the latest observation, None if there was none."""
-
-    def __init__(self, message: str, *, video_id: str, last: "Observation | None") -> None:
-        super().__init__(message)
-        self.video_id = video_id
-        self.last = last

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from sora_adapter.capabilities import require
+from sora_adapter.profiles import require
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient

@@ -21,13 +21,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from sora_adapter.errors import PollTimeout, ServerTrouble
+from sora_adapter.errors import AdapterError, ServerTrouble
 from sora_adapter.models import Observation
 
 SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 60.0
 SHORTEST_POLL_S = 5.0
 MOST_DOUBLINGS = 10
+
+
+class PollTimeout(AdapterError):
+    """The waiting time for `video_id` is over; `last` is the latest observation, None if there was none."""
+
+    def __init__(self, message: str, *, video_id: str, last: Observation | None) -> None:
+        super().__init__(message)
+        self.video_id = video_id
+        self.last = last
 
 
 class Observer(Protocol):

@@ -14,11 +14,10 @@ from typing import Any, ClassVar, assert_never
 from urllib.parse import quote
 
 from ledger.events import Operation
-from sora_adapter.capabilities import require
 from sora_adapter.errors import VideoNotFound
-from sora_adapter.profiles import ExtraField, Profile, Quirk, ReferenceForm, Wanted
+from sora_adapter.profiles import ExtraField, Profile, Quirk, ReferenceForm, Wanted, require
+from sora_adapter.wire import FilePart, Post
 
-FilePart = tuple[str, bytes, str]
 _BARE_URL = "reference_url"  # SGLang's field is no object
 
 
@@ -100,17 +99,6 @@ class SubmitCall:
         if self.source_file is not None:
             return self.source_file
         return self.input_reference if isinstance(self.input_reference, ReferenceFile) else None
-
-
-@dataclass(frozen=True)
-class Post:
-    """The arguments of one POST, in the SDK's terms; `more_files` are files under repeated field names."""
-
-    path: str
-    body: dict[str, Any]
-    files: dict[str, FilePart] | None = None
-    multipart: bool = False
-    more_files: tuple[tuple[str, FilePart], ...] = ()
 
 
 @dataclass(frozen=True)

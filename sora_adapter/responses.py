@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
-from sora_adapter.locations import LONGEST
-from sora_adapter.redaction import excerpt, storable
+from sora_adapter.untrusted import LONGEST, excerpt, storable
 
 SUCCESS, REDIRECT, REFUSAL, FAILURE = 2, 3, 4, 5  # an HTTP status // 100
 MAX_WAIT_MS = 24 * 60 * 60 * 1000
@@ -173,7 +172,7 @@ def _prompt(value: Any) -> str | None:
 
 
 def _address(value: Any) -> str | None:
-    """Accept a URL; `sora_adapter.locations` decides whether it is followed."""
+    """Accept a URL; `sora_adapter.untrusted` decides whether it is followed."""
     return value if isinstance(value, str) and 0 < len(value) <= LONGEST else None
 
 

@@ -31,13 +31,11 @@ from urllib.parse import urlsplit
 import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, Omit
 
-from sora_adapter.bounds import ACCEPTED_ENCODING, MOST_CONTENT_BYTES, bound, is_text
-from sora_adapter.connections import Lanes
+from sora_adapter.connections import ACCEPTED_ENCODING, MOST_CONTENT_BYTES, Lanes, bound, is_text
 from sora_adapter.errors import ContentTooLarge, ContentTruncated, NotAsCommitted
-from sora_adapter.locations import followed, is_same_origin
-from sora_adapter.requests import Post
 from sora_adapter.responses import Answer, NoAnswer
-from sora_adapter.wire import received_sha256, sent_sha256
+from sora_adapter.untrusted import followed, is_same_origin
+from sora_adapter.wire import Post, received_sha256, sent_sha256
 
 CONNECT_TIMEOUT_S = 10.0
 CHUNK_BYTES = 256 * 1024

@@ -1,4 +1,4 @@
-"""The digest of what is sent, from the prepared POST and again from the bytes right before they go out.
+"""A prepared POST, and the digest of what is sent, from the POST and again from the bytes that go out.
 
 An intent commits to this digest (``sent_sha256``), and the transport compares it with the bytes it is about
 to write. `docs/FORMAT.md`, "What is sent", defines the document behind it: canonical JSON of method, target,
@@ -10,16 +10,30 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ledger.canonical import canonical_json
-from sora_adapter.requests import Post
 
 JSON = "application/json"
 FORM = "multipart/form-data"
 _BOUNDARY = re.compile(r'boundary="?([^";]+)"?')
 _NAME = re.compile(r'[; ]name="([^"]*)"')
 _FILE_NAME = re.compile(r'[; ]filename="')
+
+
+FilePart = tuple[str, bytes, str]
+
+
+@dataclass(frozen=True)
+class Post:
+    """The arguments of one POST, in the SDK's terms; `more_files` are files under repeated field names."""
+
+    path: str
+    body: dict[str, Any]
+    files: dict[str, FilePart] | None = None
+    multipart: bool = False
+    more_files: tuple[tuple[str, FilePart], ...] = ()
 
 
 class FormPart(NamedTuple):

@@ -44,7 +44,7 @@ LONGEST_S = 120
 PARENT_CHECK_S = 5
 MODULES = """
 asyncio av PIL.Image rich.console structlog openai ledger.store.sqlite ledger.store.postgres ledger.verify
-render_service.api.sync_desk sora_adapter.client
+render_service.api.desk sora_adapter.client
 """.split()
 SERVER = Path(__file__).parent / "outside" / "server.py"
 WARMING_UP = """

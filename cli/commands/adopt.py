@@ -10,15 +10,14 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
 from cli.text.jobs import show_job
-from render_service.adoption.adopt import adopt
-from render_service.adoption.archive import archive
+from render_service.adoption.adopt import adopt, archive
 from render_service.submission.preview import address
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
-    from render_service.adoption.archive import Archive
+    from render_service.adoption.adopt import Archive
     from render_service.session.session import Session
 
 _COUNTS = ("listed", "adopted", "known", "stored", "thumbnails", "running", "failed", "lost")

@@ -7,6 +7,7 @@ import click
 
 from cli.flows.finish import Finished, Wishes, finish, raise_trouble
 from cli.flows.submit import (
+    BACKEND,
     end_placed,
     list_models,
     place_and_show,
@@ -22,7 +23,6 @@ from cli.options.copies import Copies, copying
 from cli.options.inputs import LoopCommand, ingredients, list_models_option
 from cli.options.placement import Placing, overriding, placing
 from cli.options.prompt import prompting
-from cli.text.models import BACKEND
 from decision.request.request import RenderRequest
 from render_service.assets.inputs import Material
 from render_service.submission.retry import Patience

@@ -15,15 +15,14 @@ from cli.options.prompt import prompting, require_prompt
 from cli.text.decisions import show_candidates, show_ruling
 from decision.request.request import RenderRequest
 from render_service.reports.explain import candidates_of
-from render_service.submission.obstacles import outlook
 from render_service.submission.preview import ruling_document, ruling_on
-from render_service.submission.sources import source_ahead
+from render_service.submission.sources import outlook, source_ahead
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from decision.engine.approval import Considered
-    from render_service.submission.obstacles import Outlook
+    from render_service.submission.sources import Outlook
 
 
 @click.command("decide", cls=LoopCommand, short_help="Show the decision on a request; record nothing.")

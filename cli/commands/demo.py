@@ -1,23 +1,128 @@
-"""``demo``: a complete demonstration with the commands you would type."""
+"""``demo``: a complete demonstration with the commands you would type.
 
+It stages two policies and a crash. The first policy requires Maria's signature on finals, the second is one
+to try out. The crash is a paid create whose answer is delayed, a killed process, and no second bill.
+"""
+
+import json
 import os
 import re
 import shlex
+import subprocess
 import sys
+import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import TextIO
 
 import click
 
-from cli.demo.crash import FAULT, created, environment, forgetful_server, killed_in_the_call
-from cli.demo.policies import ANA, MARIA, write_dear_policy, write_team_policy
 from cli.exit_codes import ExitCode
 from cli.main import run
 from ledger.log.opening import open_ledger
+from render_service.evidence.keys import read_verifier
 from render_service.runtime.telemetry import begin_trace
+from sora_adapter.sandbox.server import SandboxServer
+from sora_adapter.sandbox.settings import SandboxSettings
+
+MARIA, ANA = "maria", "ana"
+RULE = """
+# Finals on sora-2-pro need Maria's signature.
+[[approvals]]
+code = "PRO_FINALS"
+models = ["sora-2-pro"]
+purposes = ["final"]
+signed_by = ["maria"]
+
+[approvers]
+maria = ["{maria}"]
+
+[requesters]
+ana = ["{ana}"]
+"""
+DEAR_DRAFTS = 'draft = [{ model = "sora-2", fit = 40 }, { model = "sora-2-pro", fit = 100 }]'
+
+
+def write_team_policy(path: Path, maria: Path, ana: Path) -> None:
+    """Write the packaged policy with an approval rule for finals and the keys of both people."""
+    named = _packaged().replace('name = "default"', 'name = "team"')
+    path.write_text(
+        named + RULE.format(maria=read_verifier(str(maria)), ana=read_verifier(str(ana))), encoding="utf-8"
+    )
+
+
+def write_dear_policy(path: Path) -> None:
+    """Write the packaged policy with drafts on the more expensive model."""
+    lines = (DEAR_DRAFTS if line.startswith("draft =") else line for line in _packaged().splitlines())
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _packaged() -> str:
+    return files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
+
+
+HELD_BACK_S = 20
+LONGEST_WAIT_S = 30.0
+RENDER_SECONDS = 1.0
+FAULT = f"create=kept-but-slow@{HELD_BACK_S}:1"
+
+
+@contextmanager
+def forgetful_server(out: Path) -> "Iterator[SandboxServer]":
+    """Run a server that delays the answer to the next create; make it the server in use."""
+    settings = SandboxSettings(out / "sandbox-2", render_seconds=RENDER_SECONDS, faults=(FAULT,))
+    with SandboxServer(settings) as server:
+        ours = {
+            "SORA_LEDGER_PROFILE": "custom",
+            "OPENAI_BASE_URL": server.base_url,
+            "OPENAI_API_KEY": "any-key",
+        }
+        with environment(ours):
+            yield server
+
+
+@contextmanager
+def environment(ours: dict[str, str]) -> Iterator[None]:
+    """Set environment variables in this context."""
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def killed_in_the_call(server: "SandboxServer", arguments: list[str]) -> None:
+    """Run a command as a process, and kill it once the server has created the video but not answered."""
+    already = created(server)
+    process = subprocess.Popen(  # noqa: S603  # our own program
+        [sys.executable, "-m", "cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + LONGEST_WAIT_S
+    while created(server) == already and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    if created(server) != already + 1:
+        raise click.ClickException(
+            "demo: the server was not asked for the video; look at the folder's ledger"
+        )
+
+
+def created(server: "SandboxServer") -> int:
+    """Return how many videos a server was made to create, by its own count."""
+    with suppress(OSError), urllib.request.urlopen(f"{server.origin}/_sandbox/jobs") as answer:  # noqa: S310  # http on this machine
+        return len(json.load(answer)["data"])
+    return 0
+
 
 PROMPT = "Wide tracking shot of a teal coupe on a desert highway, golden hour, heat ripples"
 ONE_CHANGE = "Same shot and framing; shift the color palette to crimson and sand."

@@ -13,13 +13,13 @@ from cli.text.printable import printable
 from cli.text.tables import columns
 from decision.money import format_usd
 from render_service.reports.explain import explain, why_not
-from render_service.reports.what_if import what_if
+from render_service.reports.redecide import what_if
 from render_service.rules.policies import read_rules
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.reports.what_if import Differing, Outlook, Tally
+    from render_service.reports.redecide import Differing, Outlook, Tally
 
 
 @click.command("explain", short_help="Explain a decision, and check its record.")

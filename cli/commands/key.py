@@ -11,7 +11,7 @@ from cli.options.command import Group
 from cli.text import output
 from ledger.errors import LedgerUnusable
 from ledger.log.opening import open_ledger
-from ledger.log.tree_head import origin_of
+from ledger.log.tiles import origin_of
 from ledger.tree.checkpoint import Verifier
 from render_service.evidence.keys import new_key, read_verifier
 from render_service.runtime.errors import BadInput

@@ -1,4 +1,4 @@
-"""``log``: the records, in order."""
+"""``log`` and ``show``: the records, in order, and everything recorded about one job."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -10,15 +10,24 @@ import click
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
+from cli.text.jobs import show_job
+from cli.text.printable import printable
 from cli.text.record_lines import RecordLines
-from cli.text.spreadsheet import print_rows, write_rows
-from ledger.events import EVENT_TYPES
+from cli.text.record_words import print_rows, write_rows
+from ledger.events import EVENT_TYPES, RenderHeld
+from ledger.job import State
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
-from render_service.runtime.documents import counted, record_document
+from render_service.runtime.documents import counted, job_document, record_document
+from render_service.session.history import JobHistory
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from ledger.job import Job
+    from ledger.log.ledger import Ledger
+    from render_service.reports.answers import Answer
+
 
 AT_ONCE = 1_000  # records whose columns are aligned together
 LAST = 2**53 - 1  # no ledger has a position after this one
@@ -123,3 +132,55 @@ def _emit(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> No
             lines.show(some)
 
     inv.emit_each("records", records, record_document, text)
+
+
+@click.command("show", short_help="Show a job and everything recorded about it.")
+@common.job_id
+@common.invocation
+def show_command(inv: Invocation, *, name: str) -> None:
+    """Show one job: the request, the decision and its reasons, and every record.
+
+    \b
+    Example:
+      sora-ledger show job_01a2
+    """
+    with inv.ledger() as ledger:
+        job = ledger.job(name)
+        history = JobHistory.of(ledger, job)
+        answered = _answers(ledger, history)
+        about = job_document(job, ledger)
+    document = {
+        "job": about,
+        "answers": [answer.document() for answer in answered],
+        "records": [record_document(record) for record in history.records],
+    }
+    inv.emit(document, lambda console: _show_record(console, inv, job, history, answered))
+
+
+def _answers(ledger: "Ledger", history: JobHistory) -> "list[Answer]":
+    if not (history.answers or history.signed_request or history.overrides):
+        return []
+    from render_service.reports.answers import answers  # noqa: PLC0415  # the policy: only who answered
+
+    return answers(ledger, history)
+
+
+def _show_record(
+    console: "Console", inv: Invocation, job: "Job", history: JobHistory, answered: "list[Answer]"
+) -> None:
+    from cli.text.decisions import show_ruling  # noqa: PLC0415
+
+    show_job(console, job, inv.settings.place_url)
+    for answer in answered:
+        console.print(printable(answer.sentence), markup=False)
+    if history.requested is not None:
+        sent = history.requested.augmented_prompt or history.requested.prompt
+        text = "[erased]" if sent.text is None else printable(sent.text)
+        console.print(f"\n{text}", markup=False, style="italic")
+    waits = job.state in {State.HELD, State.APPROVED}
+    for decision in history.decisions:
+        console.print()
+        over = isinstance(decision.event, RenderHeld) and not waits
+        show_ruling(console, decision.event, job_id=job.job_id, draft=job.source_job, answered=over)
+    console.print()
+    RecordLines(console, one_stream=True).show(history.records)

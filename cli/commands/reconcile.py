@@ -8,7 +8,7 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
-from render_service.recovery import manual, reconcile
+from render_service.recovery import reconcile
 from render_service.recovery.attempts import GRACE_S
 from render_service.recovery.verdict import settlements_document
 
@@ -69,9 +69,9 @@ def reconcile_command(  # one parameter per option
             return await reconcile.reconcile(session, await reconcile.open_jobs(session), grace_s=grace_s)
         job = await session.job(name)
         if video_id is not None:
-            return [await manual.take_video(session, job, video_id, force=force)]
+            return [await reconcile.take_video(session, job, video_id, force=force)]
         if reason is not None:
-            return [await manual.declare_absent(session, job, reason)]
+            return [await reconcile.declare_absent(session, job, reason)]
         return [await reconcile.reconcile_job(session, job, grace_s=grace_s)]
 
     settlements = inv.session(follow)

@@ -14,7 +14,7 @@ from cli.options.working import read_worker_options, worker_options
 from ledger.record import Authority
 from render_service.server.server import listen, serve
 from render_service.webhooks.endpoints import webhook_secrets
-from render_service.worker.options import WorkerOptions
+from render_service.worker.leases import WorkerOptions
 from render_service.worker.worker import Worker
 
 if TYPE_CHECKING:

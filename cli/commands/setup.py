@@ -12,15 +12,13 @@ from cli.options import common
 from cli.text import output
 from cli.text.printable import escape, printable
 from render_service.api.sessions import finished
-from render_service.maintenance.doctor import Found, checkup
-from render_service.maintenance.init import begin
+from render_service.maintenance.setup import Found, begin, checkup
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.maintenance.doctor import Finding
-    from render_service.maintenance.init import Beginning
+    from render_service.maintenance.setup import Beginning, Finding
 
 
 @click.command("init", short_help="Create a ledger, or grant a database role access to it.")

@@ -9,12 +9,12 @@ import click
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.tables import columns
-from decision.request.templates import template, templates
+from decision.request.prompt import template, templates
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from decision.request.templates import Template
+    from decision.request.prompt import Template
 
 
 @click.command("templates", short_help="Show prompt templates.")

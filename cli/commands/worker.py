@@ -13,7 +13,7 @@ from cli.text.tables import columns
 from ledger.record import Authority
 from render_service.notifications.dead_letters import outbox_document, send_again
 from render_service.runtime.documents import counted
-from render_service.worker.options import WorkerOptions
+from render_service.worker.leases import WorkerOptions
 from render_service.worker.worker import Worker, queue_document, stop_signals
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import click
 
 from cli.invocation import Invocation, say
 from decision.advice.advice import ATTESTATION, GUARDRAILS, Advice, advise
-from decision.advice.missing import Question, answered, missing_details
+from decision.advice.reading import Question, answered, missing_details
 from decision.request.request import RenderRequest, Source, parse_request
 from ledger.errors import LedgerUnusable
 from ledger.events import RenderRequested

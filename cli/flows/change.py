@@ -9,7 +9,7 @@ from cli.invocation import Invocation
 from decision.one_change.shot_spec import NAMES, change_spec
 from decision.request.prompt import FIELDS
 from ledger.errors import JobNotFound
-from render_service.reports.shot_spec import spec_at
+from render_service.submission.sources import spec_at
 
 KEEPS = "same shot and framing"
 FIXED = ("model", "size", "seconds")

@@ -1,4 +1,4 @@
-"""Request, decide and submit: the steps that the commands for new renders share."""
+"""Request, decide and submit: the steps that the commands for new renders share; and the list of models."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from cli.options.placement import Placing
 from cli.options.prompt import require_prompt
 from cli.text.decisions import show_ruling
 from cli.text.jobs import show_job, show_submitting
-from cli.text.models import models_document, show_models
-from decision.request.request import RenderRequest
+from decision.money import usd_digits
+from decision.request.request import AUTO, RenderRequest
+from decision.rules.catalog import Model
 from ledger.job import State
 from render_service.assets.inputs import Material
 from render_service.runtime.documents import Json
@@ -25,13 +26,49 @@ from render_service.submission.resume import resume
 from render_service.submission.submit import place
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from render_service.session.session import Session
     from render_service.submission.result import Placed
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-    from render_service.submission.result import Placed
+BACKEND = "sora2"
+
+
+def models_document(models: tuple[Model, ...]) -> dict[str, Any]:
+    """Return the models as JSON."""
+    return {"backend": BACKEND, "default": AUTO, "models": [_document(model) for model in models]}
+
+
+def _document(model: Model) -> dict[str, Any]:
+    costs = {size: model.cost_usd_micros(size, 1) for size in model.sizes}
+    return {
+        "name": model.name,
+        "sizes": list(model.sizes),
+        "seconds": list(model.seconds),
+        "usd_micros_per_second": costs,
+    }
+
+
+def show_models(console: "Console", models: tuple[Model, ...]) -> None:
+    """Print the models as the text that scripts of image2video expect, then sizes and prices."""
+    lines = [f"Available models for backend '{BACKEND}':"]
+    lines += [f"  - {model.name}{'' if index else ' (default)'}" for index, model in enumerate(models)]
+    lines += [
+        "",
+        f"--model {AUTO} is what happens without --model: {models[0].name}, unless the decision has a",
+    ]
+    lines += ["reason for another (the purpose, the size), which it tells.", ""]
+    for model in models:
+        lines += [f"{model.name}: {', '.join(map(str, model.seconds))} seconds"]
+        lines += [f"  {size:<10} {_price(model, size)}" for size in model.sizes]
+    for line in lines:
+        console.print(line, markup=False)
+
+
+def _price(model: Model, size: str) -> str:
+    cost = model.cost_usd_micros(size, 1)
+    return "no price known" if cost is None else f"{usd_digits(cost)} USD a second"
 
 
 def list_models(inv: Invocation) -> None:

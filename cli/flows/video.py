@@ -84,7 +84,6 @@ def check_variants(settings: Settings, profile_name: str | None, variants: Seque
 
 def check_offered(settings: Settings, profile_name: str | None, *wanted: "Wanted") -> None:
     """Refuse operations that the server of the profile does not offer, even if nothing would be sent."""
-    from sora_adapter.capabilities import require  # noqa: PLC0415  # not for a job that is known
-    from sora_adapter.profiles import profile  # noqa: PLC0415
+    from sora_adapter.profiles import profile, require  # noqa: PLC0415  # not for a job that is known
 
     require(profile(profile_name or settings.chosen_profile(), settings.profiles_file), *wanted)

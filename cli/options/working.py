@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from render_service.recovery.attempts import GRACE_S
-from render_service.worker.options import MOST_AT_ONCE, WorkerOptions, read_limits
+from render_service.worker.leases import MOST_AT_ONCE, WorkerOptions, read_limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 

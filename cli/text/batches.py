@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from render_service.batches.folder import BatchFolder
-    from render_service.batches.item import Member
+    from render_service.batches.item import Member, Watch
     from render_service.batches.plan import Planned
-    from render_service.batches.run import Watch
     from render_service.submission.preview import Preview
 
 MOST_ROWS = 12

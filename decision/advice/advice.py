@@ -3,7 +3,7 @@
 Advice never blocks, and may be wrong. Its rules are those of the Sora skill: one main action and one camera
 move per shot, short dialogue for short clips, little on-screen text and a static camera for it, size and
 length by option instead of prose, and a remix that says what stays the same. Missing details that make a
-render pointless are in `decision.advice.missing`.
+render pointless are in `decision.advice.reading`.
 
 Servers enforce the content rules too, but only after the request was sent and perhaps charged. Prompts are
 not searched for words: that would be a guess. A person confirms the rules (``--attest``); a policy can
@@ -14,8 +14,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from decision.advice.missing import Question, missing_details
-from decision.advice.shot import camera_moves, main_actions, spoken_words, word_count
+from decision.advice.reading import (
+    Question,
+    camera_moves,
+    main_actions,
+    missing_details,
+    spoken_words,
+    word_count,
+)
 from decision.one_change.clauses import clauses
 from decision.one_change.grammar import Role
 from decision.request.prompt import read_lines

@@ -6,7 +6,8 @@ is cut into clauses (`decision.one_change.clauses`); those that say what stays a
 over elaborates the change before it, and the rest is counted.
 
 Deterministic, no model, no network. It reads English; what it cannot tell it calls ``ambiguous`` rather than
-guessing (`decision.one_change.ambiguity`).
+guessing: a text in another language or in none, a change that does not say what ("make it better"), and a
+choice that is left to the renderer ("either … or …").
 """
 
 import re
@@ -14,13 +15,64 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from decision.one_change import ambiguity, lexicon
-from decision.one_change.aspects import named_aspect
+from decision.one_change import lexicon
+from decision.one_change.aspects import aspect_of_thing, named_aspect
 from decision.one_change.clauses import Clause, clauses
-from decision.one_change.grammar import Role
+from decision.one_change.grammar import Role, is_imperative
 from decision.one_change.tokenizer import Lead
 from decision.request.prompt import LABELS
 from ledger.events import Change
+
+_KNOWN = (
+    lexicon.CLOSED
+    | lexicon.VERBS
+    | lexicon.NOUN_LIKE
+    | lexicon.SOFT_STOPS
+    | lexicon.FILLERS
+    | lexicon.NOVELTIES
+    | lexicon.COMPARATIVES
+    | lexicon.KEEPING
+    | lexicon.STAYING
+    | lexicon.STATES
+    | lexicon.GRADABLE
+    | lexicon.THINGS
+    | lexicon.PRAISE
+    | lexicon.REQUESTS
+)
+_ENGLISH_ENDINGS = ("ed", "ing", "ly")
+_LEAST_KNOWN_PERCENT = 25
+
+
+def is_unreadable(words: Sequence[str]) -> bool:
+    """Return whether `words`, all of a text, are not English as far as it is known here."""
+    spoken = [word for word in words if word[:1].isalpha()]
+    if not spoken or "->" in words:
+        return False
+    foreign = sum(word in lexicon.FOREIGN for word in spoken)
+    closed = sum(word in lexicon.CLOSED for word in spoken)
+    known = sum(
+        word in _KNOWN
+        or lexicon.is_comparative(word)
+        or word.endswith(_ENGLISH_ENDINGS)
+        or named_aspect([word]) is not None
+        for word in spoken
+    )
+    return foreign > closed or known * 100 < _LEAST_KNOWN_PERCENT * len(spoken)
+
+
+def says_nothing(words: Sequence[str]) -> bool:
+    """Return whether the words of a change do not say what is to change."""
+    return all(word in lexicon.EMPTY or word in lexicon.SOFT_STOPS for word in words)
+
+
+def leaves_a_choice(words: Sequence[str]) -> bool:
+    """Return whether `words` ask for one of several changes, without saying which."""
+    joints = [index for index, word in enumerate(words) if word == "or"]
+    if "either" in words or any(is_imperative(words[index + 1 :]) for index in joints):
+        return True
+    sides = [(aspect_of_thing(words[:index]), named_aspect(words[index + 1 :])) for index in joints]
+    return any(None not in pair and pair[0] != pair[1] for pair in sides)
+
 
 FIELD_ASPECTS: Mapping[str, str] = {
     "scene": "setting",
@@ -58,8 +110,8 @@ def read_clauses(text: str) -> tuple[RemixVerdict, list[Clause]]:
     words = [token.word for clause in found for token in clause.tokens]
     wanted = [token.word for clause in found if clause.role is not Role.INVARIANT for token in clause.tokens]
     changing = _without_references(_changing(found))
-    meaningful = [clause for clause in changing if not ambiguity.says_nothing(clause.words)]
-    if ambiguity.is_unreadable(words) or ambiguity.leaves_a_choice(wanted) or (changing and not meaningful):
+    meaningful = [clause for clause in changing if not says_nothing(clause.words)]
+    if is_unreadable(words) or leaves_a_choice(wanted) or (changing and not meaningful):
         return RemixVerdict("ambiguous", _changes(changing)), found
     if meaningful:
         return RemixVerdict("single" if len(meaningful) == 1 else "multiple", _changes(meaningful)), found
@@ -164,7 +216,7 @@ def _tells_of_somebody(words: Sequence[str]) -> bool:
 
 def _verdict_on_fragments(fragments: Sequence[Clause]) -> RemixVerdict:
     """Judge a text without verbs: things of different aspects, or with subjects of their own, are several."""
-    meaningful = [clause for clause in fragments if not ambiguity.says_nothing(clause.words)]
+    meaningful = [clause for clause in fragments if not says_nothing(clause.words)]
     changes = _changes(meaningful or fragments)
     if len(meaningful) > 1:
         apart = len({change.aspect for change in changes}) == len(changes)

@@ -1,4 +1,7 @@
-"""The log as C2SP tlog-tiles (https://c2sp.org/tlog-tiles): a folder of files that any web server can serve.
+"""The log for others: its tree head, and C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
+
+The head is size and root under the name of the log, signed if there are keys. Tiles are a folder of files
+that any web server can serve:
 
     checkpoint                  the signed tree head
     tile/<L>/<N>[.p/<W>]        256 hashes of subtrees of 256**L leaves, fewer (W) at the right edge
@@ -10,15 +13,37 @@ reader always finds every tile that the checkpoint needs. Payloads and private t
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ledger.canonical import leaf_hash
+from ledger.errors import LedgerUnusable
+from ledger.events import LedgerCreated
 from ledger.log.ledger import EVERYTHING, Ledger
 from ledger.private_files import OPEN, NewFile
+from ledger.tree.checkpoint import Checkpoint, Signer
 from ledger.tree.head import TreeHead
-from ledger.tree.merkle import TILE_HEIGHT
+from ledger.tree.merkle import TILE_HEIGHT, root_at
+
+
+def head_of(ledger: Ledger, signers: Sequence[Signer] = (), size: int | None = None) -> TreeHead:
+    """Return the head of `ledger`, or the one it had at `size`, signed by `signers`."""
+    head = ledger.head()
+    root = head.root if size is None else root_at(ledger.store, size)
+    checkpoint = Checkpoint(origin_of(ledger), head.size if size is None else size, root)
+    return TreeHead(checkpoint, checkpoint.signed(*signers) if signers else None)
+
+
+def origin_of(ledger: Ledger) -> str:
+    """Return the name of the log: the origin recorded at position 1."""
+    first = next(ledger.read(limit=1), None)
+    if first is None or not isinstance(first.event, LedgerCreated):
+        raise LedgerUnusable(
+            "position 1 is not a ledger.created event: `sora-ledger verify` shows what is there instead"
+        )
+    return first.event.origin
+
 
 WIDTH = 1 << TILE_HEIGHT
 _LENGTH_BYTES = 2

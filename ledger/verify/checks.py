@@ -12,10 +12,9 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import from_json
 
-from ledger.verify.approvals import Approvals
-from ledger.verify.bodies import Bodies
-from ledger.verify.budgets import PREFIX, Budgets, money
+from ledger.verify.elsewhere import Bodies
 from ledger.verify.fast_path import sound
+from ledger.verify.permissions import PREFIX, Approvals, Budgets, money
 from ledger.verify.report import Report
 from ledger.verify.rules import KINDS, Json, folded, state_after, step_name
 from ledger.verify.spill import Memory

@@ -21,9 +21,9 @@ from render_service.runtime.telemetry import Trace
 from render_service.session.connections import connection, usable_profile
 from render_service.session.session import Session
 from render_service.submission.submit import uninterrupted
-from sora_adapter.capabilities import require
 from sora_adapter.errors import ServerFailed, ServerUnreachable, ServerUnreadable
 from sora_adapter.models import Character
+from sora_adapter.profiles import require
 from sora_adapter.requests import ReferenceFile
 
 if TYPE_CHECKING:

@@ -96,7 +96,7 @@ async def _check_is_gone(session: Session, client: "VideosClient", job: Job) -> 
     try:
         video = await client.observe(job.video_id)
     except VideoNotFound as unknown:
-        if await asyncio.to_thread(has_other_key, session.ledger, job, client):
+        if await asyncio.to_thread(has_other_key, session.ledger, job, client.has_key_of):
             why = f"{job.job_id} was submitted with another key; {explain_key_to_set(client.profile)}"
         elif is_over(session, job):
             return

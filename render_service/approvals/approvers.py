@@ -13,8 +13,15 @@ from ledger.events import ApprovalGranted, ApprovalRefused, RenderHeld
 from ledger.log.ledger import Ledger
 from ledger.record import ActorSource, Provenance, Record
 from ledger.tree.checkpoint import Signer
-from render_service.approvals.identities import Identity, answerer, lacking, missing, requester, that_count
-from render_service.approvals.requesters import CLAIMED
+from render_service.approvals.identities import (
+    CLAIMED,
+    Identity,
+    answerer,
+    lacking,
+    missing,
+    requester,
+    that_count,
+)
 from render_service.approvals.statements import answer_statement, sign
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput

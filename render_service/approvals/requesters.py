@@ -11,6 +11,7 @@ from decision.rules.policy import Policy, Requester
 from ledger.events import Event, RenderHeld, RequestSigned
 from ledger.log.ledger import Ledger
 from ledger.record import BY_ACCESS, ActorSource, Draft, Provenance, draft
+from render_service.approvals.identities import CLAIMED
 from render_service.approvals.statements import request_statement, sign
 from render_service.evidence.keys import read_signer
 from render_service.runtime.errors import BadInput
@@ -18,8 +19,6 @@ from render_service.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.tree.checkpoint import Signer
-
-CLAIMED = (ActorSource.FLAG, ActorSource.ENVIRONMENT)
 
 
 @dataclass(frozen=True)

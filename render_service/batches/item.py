@@ -1,5 +1,6 @@
 """One entry of a batch and its result."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -59,3 +60,7 @@ class Member:
         """Return the job document, with line and files of the entry."""
         more = {"line": self.planned.entry.line, "files": [str(path) for path in self.files]}
         return job_document(self.job, ledger) | more
+
+
+Watch = Callable[[Member], None]
+"""Called for an entry whenever its state changes."""

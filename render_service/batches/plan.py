@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from decision.advice.missing import missing_details
+from decision.advice.reading import missing_details
 from decision.errors import DecisionError
 from decision.request.request import DEFAULT_SIZE, ReferenceImage, RenderRequest, parse_request
 from decision.rules.catalog import Catalog

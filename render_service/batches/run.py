@@ -29,7 +29,7 @@ from ledger.record import Draft
 from ledger.store.interface import NEW, Batch
 from render_service.batches.file import BatchInvalid, Problem
 from render_service.batches.folder import BatchFolder
-from render_service.batches.item import FAILURES, Member
+from render_service.batches.item import FAILURES, Member, Watch
 from render_service.batches.plan import Planned
 from render_service.rules.budgets import (
     PolicyReplaced,
@@ -44,8 +44,7 @@ from render_service.settlement.observe import ON_PURPOSE
 from render_service.settlement.settle import HAS_VIDEO
 from render_service.settlement.sweep import settle_all
 from render_service.submission.intent import requested
-from render_service.submission.request_keys import differences, placed_under
-from render_service.submission.result import Placed
+from render_service.submission.result import Placed, differences, placed_under
 from render_service.submission.retry import Patience
 from render_service.submission.submit import decide, may_try_again, opening, submit
 
@@ -53,8 +52,6 @@ T = TypeVar("T")
 
 TOGETHER = 100
 """Entries per transaction: enough to share its cost, few enough to keep it short."""
-
-Watch = Callable[[Member], None]
 
 
 @dataclass(frozen=True)

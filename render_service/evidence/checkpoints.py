@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ledger.log.ledger import Ledger
-from ledger.log.tree_head import head_of
+from ledger.log.tiles import head_of
 from ledger.tree.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointInvalid, Verifier
 from ledger.tree.head import TreeHead
 from ledger.tree.merkle import (

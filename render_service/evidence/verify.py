@@ -7,8 +7,7 @@ from pathlib import Path
 from ledger.errors import NewerFormat
 from ledger.log.opening import open_ledger, open_snapshot, open_tail
 from ledger.verify import Report, verify
-from ledger.verify.against import check_against
-from ledger.verify.assets import StoredFile, check_assets
+from ledger.verify.elsewhere import StoredFile, check_against, check_assets
 from ledger.verify.incremental import verify_since
 from ledger.verify.verify_bundle import MAX_NOTE_BYTES, Head, read_head, read_key
 from render_service.assets.store import AssetStore, uris

@@ -14,7 +14,7 @@ from ledger.errors import LedgerUnusable
 from ledger.log.opening import open_ledger, open_snapshot
 from ledger.log.urls import file_of, label_of
 from ledger.private_files import make_folders
-from ledger.store.sqlite.backup import copy_file
+from ledger.store.sqlite.snapshot import copy_file
 from ledger.verify import verify
 from render_service.maintenance.copy import copy_ledger
 from render_service.runtime.errors import BadInput
@@ -63,8 +63,8 @@ def back_up(url: str, file: Path, progress: Progress) -> Backup:
 
 
 def _dump_database(url: str, file: Path) -> Backup:
-    from ledger.store.postgres.backup import dump
     from ledger.store.postgres.connection import Place  # only the store in use is loaded
+    from ledger.store.postgres.snapshot import dump
 
     edge = dump(Place.at(url), file)
     kind, root = "postgresql", edge.root().hex()
@@ -104,8 +104,8 @@ def _restore_archive(file: Path, url: str) -> "Report":
             f"backup {file}: it is an archive of PostgreSQL, and {label_of(url)} is a file: restore it to a "
             "database, then `sora-ledger copy` copies it to a file"
         )
-    from ledger.store.postgres.backup import restore as put
     from ledger.store.postgres.connection import Place  # only the store in use is loaded
+    from ledger.store.postgres.snapshot import restore as put
 
     put(Place.at(url), file)
     return _verify(url)

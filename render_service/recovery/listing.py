@@ -1,4 +1,4 @@
-"""Read a server's list to its end, and judge whether it is complete.
+"""What a server shows: its list, read to the end, and the videos that no submission accounts for.
 
 Servers ignore `order`, cut pages short, omit fields and start over. So a list counts as complete only if
 every page says whether there is more, the last one says no, and no page repeats earlier ones.
@@ -32,6 +32,27 @@ class Listing:
 
     videos: tuple[Observation, ...]
     doubt: str | None = None
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """The videos no submission accounts for, and how far the list that showed them can be trusted.
+
+    `unclaimed` belong to no job, `adopted` to one that was imported without a submission. `by_webhook` are
+    known from webhooks only. `listed` is the number of videos listed, None if the server cannot be searched.
+    `knows_ours` is False if the list contains none of the videos this ledger has from that server: it may be
+    another account's. `doubt` is why there may be more videos than these, `times_doubt` why their times prove
+    nothing; `stopped` means that the list was deliberately not read to its end.
+    """
+
+    unclaimed: tuple[Observation, ...]
+    adopted: tuple[Observation, ...]
+    by_webhook: frozenset[str]
+    listed: int | None
+    knows_ours: bool
+    doubt: str | None
+    times_doubt: str | None = None
     stopped: bool = False
 
 

@@ -3,12 +3,16 @@
 The server is asked before the ledger is read: anything that it shows by then was requested by an intent that
 is in the ledger by then. So an attempt that has only just begun appears as open, and its video is not taken
 for a lost one.
+
+A server stamps videos with its own clock. Its times are trusted only once it has stamped one of our
+submissions correctly and none incorrectly. The HTTP header ``Date`` proves neither: a proxy with another
+clock may have written it (docs/decisions/0134).
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,15 +25,14 @@ from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.store.interface import JobFilter, RecordFilter
 from render_service.recovery.assignment import doubts_about
-from render_service.recovery.attempts import Attempt
-from render_service.recovery.clocks import Flight, doubt_times
-from render_service.recovery.listing import Listing, read_list
+from render_service.recovery.attempts import CLOCKS_DIFFER, Attempt
+from render_service.recovery.listing import Listing, Sightings, read_list
 from render_service.session.event_ids import claim_id
 from render_service.session.history import JobHistory
 from render_service.session.servers import address_in_use, is_at, job_of_video, server_name
 from render_service.session.session import Session
 from render_service.submission.retry import patiently
-from render_service.webhooks.matching import inbox_of
+from render_service.webhooks.inbox import inbox_of
 from sora_adapter.errors import ServerRefused, ServerUnreadable, VideoNotFound
 from sora_adapter.models import Observation, Page
 from sora_adapter.profiles import Profile
@@ -38,25 +41,67 @@ if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
 
-@dataclass(frozen=True)
-class Sightings:
-    """The videos no submission accounts for, and how far the list that showed them can be trusted.
+ROUNDED = timedelta(seconds=60)
+"""What the times of two videos may be rounded by; a clock is proven right with this much to spare."""
 
-    `unclaimed` belong to no job, `adopted` to one that was imported without a submission. `by_webhook` are
-    known from webhooks only. `listed` is the number of videos listed, None if the server cannot be searched.
-    `knows_ours` is False if the list contains none of the videos this ledger has from that server: it may be
-    another account's. `doubt` is why there may be more videos than these, `times_doubt` why their times prove
-    nothing; `stopped` means that the list was deliberately not read to its end.
+COARSE_S = 300
+"""Times that are all multiples of this are rounded to it, or to hours or days."""
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A submission and the creation time its listed video shows.
+
+    The video was created between `intended_at` and `until`, which is when its answer was recorded or, if the
+    answer was lost (`is_answered` is False), when the call could no longer take effect.
     """
 
-    unclaimed: tuple[Observation, ...]
-    adopted: tuple[Observation, ...]
-    by_webhook: frozenset[str]
-    listed: int | None
-    knows_ours: bool
-    doubt: str | None
-    times_doubt: str | None = None
-    stopped: bool = False
+    job_id: str
+    video_id: str
+    created_at: int
+    intended_at: datetime
+    until: datetime
+    is_answered: bool
+
+    @property
+    def is_impossible(self) -> bool:
+        """Whether a clock that agrees with ours cannot have shown this time."""
+        since = int((self.intended_at - CLOCKS_DIFFER).timestamp())
+        return not since <= self.created_at <= (self.until + CLOCKS_DIFFER).timestamp()
+
+    @property
+    def proves_the_clock(self) -> bool:
+        """Whether the clock agreed with ours, at whatever moment of the flight the video was created."""
+        may_differ = (CLOCKS_DIFFER - ROUNDED).total_seconds()
+        behind, ahead = (
+            self.until.timestamp() - self.created_at,
+            self.created_at - self.intended_at.timestamp(),
+        )
+        return self.is_answered and behind <= may_differ and ahead <= may_differ
+
+
+def doubt_times(flights: Sequence[Flight], times: Iterable[int], now: datetime) -> str | None:
+    """Return why the times of a server prove nothing; None if they can be trusted.
+
+    `flights` are all submissions whose videos it lists with a time, `times` those of all videos it lists.
+    """
+    times = list(times)
+    for flight in flights:
+        if flight.is_impossible:
+            shown, sent = _utc(flight.created_at), _utc(flight.intended_at.timestamp())
+            return f"{flight.video_id} was requested by {flight.job_id} at {sent}, and it says {shown}"
+    latest = max(times, default=0)
+    if latest > (now + CLOCKS_DIFFER).timestamp():
+        return f"it says that a video was created at {_utc(latest)}, which is in the future"
+    if times and all(time % COARSE_S == 0 for time in times):
+        return f"all of them are multiples of {COARSE_S} s, so they may be rounded"
+    if not any(flight.proves_the_clock for flight in flights):
+        return "none of this ledger's videos in its list proves that its clock agrees with ours"
+    return None
+
+
+def _utc(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 async def known_job(session: Session, profile: Profile, video_id: str) -> Job | None:

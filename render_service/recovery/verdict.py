@@ -8,7 +8,7 @@ from typing import Any, Literal, assert_never
 from ledger.job import Job
 from render_service.recovery.assignment import ANOTHER_TIME, Finding
 from render_service.recovery.attempts import Attempt
-from render_service.recovery.search import Sightings
+from render_service.recovery.listing import Sightings
 from render_service.runtime.documents import job_document
 from render_service.session.servers import explain_key_to_set
 from sora_adapter.models import Observation

@@ -8,9 +8,10 @@ is refused before anything is sent (docs/decisions/0130).
 Older records, made before servers were recorded, name none; for them nothing is refused.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from ledger.events import SubmissionIntended
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.store.interface import JobFilter
@@ -19,10 +20,6 @@ from render_service.runtime.settings import SANDBOX, Settings
 from render_service.session.event_ids import claim_id
 from render_service.session.history import JobHistory
 from sora_adapter.profiles import Profile, profile
-
-if TYPE_CHECKING:
-    from sora_adapter.client import VideosClient
-
 
 OPEN = (State.SUBMITTING, State.UNKNOWN)
 
@@ -43,14 +40,16 @@ def server_of(ledger: Ledger, job: Job) -> str | None:
     return server_of(ledger, ledger.job(job.source_job)) if job.source_job else None
 
 
-def has_other_key(ledger: Ledger, job: Job, client: "VideosClient") -> bool:
-    """Return whether the record shows that `job` was submitted with another key than that of `client`.
+def has_other_key(ledger: Ledger, job: Job, has_key_of: Callable[[SubmissionIntended], bool | None]) -> bool:
+    """Return whether the record shows that `job` was submitted with another key than the client's.
+
+    `has_key_of` is the client's.
 
     Another key may be of another account, which does not know the video: its 404 proves nothing. It may also
     be a rotated key of the same account, so what it finds counts.
     """
     intent = JobHistory.of(ledger, job).intent
-    return intent is not None and client.has_key_of(intent.event) is False
+    return intent is not None and has_key_of(intent.event) is False
 
 
 def explain_key_to_set(server: Profile) -> str:

@@ -25,7 +25,7 @@ from render_service.session.jobs import closing
 from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session
 from render_service.settlement.download import download
-from render_service.webhooks.matching import match_inbox
+from render_service.webhooks.inbox import match_inbox
 from sora_adapter.errors import (
     ContentExpired,
     ContentGone,
@@ -102,7 +102,7 @@ async def mark_lost(session: Session, client: "VideosClient", job: Job) -> Job:
     """
     if job.state not in {State.RUNNING, State.COMPLETED}:
         return job
-    if await asyncio.to_thread(has_other_key, session.ledger, job, client):
+    if await asyncio.to_thread(has_other_key, session.ledger, job, client.has_key_of):
         session.log.warning("job.other_key", job_id=job.job_id, next=explain_key_to_set(client.profile))
         return job
     if not is_over(session, job):

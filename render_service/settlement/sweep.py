@@ -21,12 +21,13 @@ from render_service.runtime.errors import WrongServer
 from render_service.session.session import Session
 from render_service.settlement.observe import ON_PURPOSE, Observer
 from render_service.settlement.settle import HAS_VIDEO, finish
-from sora_adapter.errors import PollTimeout, ServerTrouble
+from sora_adapter.errors import ServerTrouble
 from sora_adapter.models import Observation
 from sora_adapter.polling import (
     SHORTEST_POLL_S,
     Clock,
     Pace,
+    PollTimeout,
     pace_after_look,
     pace_after_trouble,
     timed_out,

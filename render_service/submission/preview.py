@@ -17,10 +17,11 @@ from render_service.runtime.settings import SANDBOX, Settings
 from render_service.session.session import utc_now
 from render_service.submission.context import context_in
 from render_service.submission.intent import requested
-from render_service.submission.obstacles import Outlook, outlook
 from render_service.submission.recorded_call import Files, call_of
+from render_service.submission.sources import Outlook, outlook
 from sora_adapter.profiles import profile
-from sora_adapter.requests import Post, ReferenceFile, character_post, post_of
+from sora_adapter.requests import ReferenceFile, character_post, post_of
+from sora_adapter.wire import Post
 
 EMBEDDED = "http://127.0.0.1:<free port>/v1"
 

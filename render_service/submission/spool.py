@@ -24,11 +24,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ledger.canonical import canonical_json
 from ledger.errors import LedgerError
-from ledger.events import parse_event
 from ledger.log.ledger import Ledger
 from ledger.private import PrivateBody
 from ledger.private_files import sync_folder
-from ledger.record import ActorSource, Authority, Draft, Provenance
+from ledger.record import ActorSource, Authority, Draft, Provenance, parse_event
 from render_service.runtime.settings import Settings
 
 LARGEST_BYTES = 16 << 20

@@ -43,8 +43,7 @@ from render_service.submission.context import context_of
 from render_service.submission.intent import intended, requested
 from render_service.submission.outcomes import record_outcome
 from render_service.submission.recorded_call import Files, call_of
-from render_service.submission.request_keys import answered_repeat, find_repeated
-from render_service.submission.result import Opening, Placed
+from render_service.submission.result import Opening, Placed, answered_repeat, find_repeated
 from render_service.submission.retry import Patience, may_send
 from sora_adapter.errors import AdapterError
 from sora_adapter.messages import Submission

@@ -15,10 +15,9 @@ from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import WEBHOOK_SECRETS, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connections import connection, usable_profile
-from sora_adapter.capabilities import require
 from sora_adapter.endpoints import Endpoint, NewSecret
 from sora_adapter.errors import SettingsUnusable
-from sora_adapter.profiles import profiles
+from sora_adapter.profiles import profiles, require
 from sora_adapter.webhooks import checked_secret
 
 if TYPE_CHECKING:

@@ -22,8 +22,7 @@ from render_service.settlement.settle import finish
 from render_service.submission.result import placed_in
 from render_service.submission.retry import Patience
 from render_service.submission.submit import attempt, may_try_again, recorded_call
-from render_service.worker.leases import Capacity, Leases
-from render_service.worker.options import WorkerOptions
+from render_service.worker.leases import Capacity, Leases, WorkerOptions
 from sora_adapter.errors import (
     ContentTooLarge,
     ContentUnavailable,

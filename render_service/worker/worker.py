@@ -30,12 +30,11 @@ from typing import Any
 
 from ledger.job import Job
 from ledger.log.ledger import Ledger
+from render_service.api.sessions import drain
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX
 from render_service.session.session import Session
-from render_service.submission.drain import drain
-from render_service.worker.leases import Leases
-from render_service.worker.options import WorkerOptions
+from render_service.worker.leases import Leases, WorkerOptions
 from render_service.worker.steps import NOT_TO_BE_LEFT, Step, StepRunner, next_step
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from sora_adapter.sandbox.state.characters import Character
 from sora_adapter.sandbox.state.jobs import Act, Job, sha256_of
+from sora_adapter.sandbox.state.uploads import Character
+from sora_adapter.sandbox.wire.media import Film
 from sora_adapter.sandbox.wire.refusals import too_many_requests, too_many_running
 from sora_adapter.sandbox.wire.requests import CreateRequest
-from sora_adapter.sandbox.wire.source_videos import Film
 from sora_adapter.serving.errors import ApiError
 
 _MINUTE_S = 60.0

@@ -12,13 +12,13 @@ from pathlib import Path
 from sora_adapter.sandbox.new_jobs import Limits, changed, drawn_from, drawn_up, extended
 from sora_adapter.sandbox.renderer import Studio
 from sora_adapter.sandbox.settings import SandboxSettings
-from sora_adapter.sandbox.state.characters import Character, CharacterStore
 from sora_adapter.sandbox.state.database import Database
 from sora_adapter.sandbox.state.jobs import Job, JobStore
 from sora_adapter.sandbox.state.lifecycle import Moment
-from sora_adapter.sandbox.state.uploads import UploadedFile, UploadStore
+from sora_adapter.sandbox.state.uploads import Character, CharacterStore, UploadedFile, UploadStore
 from sora_adapter.sandbox.webhooks import fixtures
 from sora_adapter.sandbox.webhooks.outbox import Outbox
+from sora_adapter.sandbox.wire.media import Film
 from sora_adapter.sandbox.wire.requests import (
     CharacterRequest,
     CreateRequest,
@@ -28,7 +28,6 @@ from sora_adapter.sandbox.wire.requests import (
     RemixRequest,
     Variant,
 )
-from sora_adapter.sandbox.wire.source_videos import Film
 from sora_adapter.serving.bodies import Upload
 from sora_adapter.serving.errors import ApiError
 

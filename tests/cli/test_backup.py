@@ -78,7 +78,7 @@ def test_a_restored_ledger_goes_on(sora: Any, denied: str) -> None:
 def test_a_backup_made_while_others_write_is_a_whole_ledger(
     sora: Any, denied: str, folder: Path, scribe: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ledger.store.sqlite.backup.PAGES", 1)
+    monkeypatch.setattr("ledger.store.sqlite.snapshot.PAGES", 1)
     store = open_store("ledger.db", read_only=False)
     stop = threading.Event()
 
@@ -274,7 +274,7 @@ def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
 
     def choose() -> Path:
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-        monkeypatch.setattr("ledger.store.postgres.backup._FOLDERS", ())
+        monkeypatch.setattr("ledger.store.postgres.snapshot._FOLDERS", ())
         return tmp_path / "bin"
 
     return choose

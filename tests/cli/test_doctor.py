@@ -85,7 +85,7 @@ def test_a_clock_that_is_off_is_said_by_how_much(
     server()
     shifted = timedelta(minutes=minutes, microseconds=-1)
     monkeypatch.setattr(
-        "render_service.maintenance.doctor.utc_now",
+        "render_service.maintenance.setup.utc_now",
         lambda: datetime.now(UTC).replace(microsecond=0) + shifted,
     )
     found = findings(sora("doctor"))["clock"]
@@ -114,7 +114,7 @@ def test_a_ledger_folder_that_is_a_file_is_said(sora: Any, folder: Path) -> None
 
 
 def test_a_full_disk_is_said_before_it_is_full(sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("render_service.maintenance.doctor.LEAST_FREE_BYTES", 1 << 60)
+    monkeypatch.setattr("render_service.maintenance.setup.LEAST_FREE_BYTES", 1 << 60)
     found = findings(sora("doctor", "--profile", "sandbox"))["storage"]
     assert (found["found"], "make room" in found["fix"]) == ("wrong", True)
 

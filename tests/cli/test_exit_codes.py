@@ -22,13 +22,13 @@ from render_service.runtime.errors import (
 )
 from sora_adapter.errors import (
     ContentExpired,
-    PollTimeout,
     ServerRefused,
     ServerUnreachable,
     ServerUnreadable,
     UnknownProfile,
     VideoNotFound,
 )
+from sora_adapter.polling import PollTimeout
 
 DOCS = Path(__file__).parents[2] / "docs" / "exit-codes.md"
 ERRORS = [

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.exit_codes import ExitCode
-from cli.text.spreadsheet import guarded
+from cli.text.record_words import guarded
 from ledger.canonical import canonical_json, sha256_hex
 from ledger.log.opening import open_ledger, open_or_create, open_store
 from ledger.record import ActorSource, Authority, Provenance

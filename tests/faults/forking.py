@@ -37,7 +37,7 @@ def preload() -> None:
         "ledger.verify",
         "render_service.batches.run",
         "render_service.adoption.server_library",
-        "render_service.api.sync_desk",
+        "render_service.api.desk",
         "render_service.recovery.audit",
         "render_service.recovery.reconcile",
         "render_service.settlement.settle",
@@ -77,12 +77,12 @@ def carry_out(order: dict[str, Any]) -> None:
 
 def impatiently() -> None:
     """Wait no longer than a moment for the answer to a call whose process was killed, or to look again."""
-    from render_service.submission import request_keys  # noqa: PLC0415  # was imported before the fork
+    from render_service.submission import result  # noqa: PLC0415  # was imported before the fork
     from render_service.worker import steps  # noqa: PLC0415
     from render_service.worker.worker import Worker  # noqa: PLC0415
 
-    request_keys.ANSWER_S = 0.01
-    request_keys.LOOK_S = 0.01
+    result.ANSWER_S = 0.01
+    result.LOOK_S = 0.01
     steps.SOON_S = 0.05
     pause = Worker._pause  # how long a worker without work waits is not for people to choose
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ledger.job import State
 from ledger.log.bundle import Scope, Wish, write_bundle
 from ledger.log.opening import open_ledger
-from ledger.log.tree_head import head_of
+from ledger.log.tiles import head_of
 from ledger.tree.checkpoint import Signer
 from ledger.tree.proof import ConsistencyProof, InclusionProof
 

@@ -11,10 +11,10 @@ import pytest
 from ledger import upcast
 from ledger.canonical import canonical_json
 from ledger.errors import LedgerUnusable
-from ledger.events import EVENT_TYPES, OutputAttached, parse_event
+from ledger.events import EVENT_TYPES, OutputAttached
 from ledger.log.opening import open_ledger
 from ledger.private import private_values
-from ledger.record import Record, StoredRow
+from ledger.record import Record, StoredRow, parse_event
 from ledger.verify import rules
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from typing import Any
 from ledger import events as e
 from ledger.log.bundle import Scope, Wish, write_bundle
 from ledger.log.ledger import Ledger
-from ledger.log.tree_head import head_of
+from ledger.log.tiles import head_of
 from ledger.record import ActorSource, Record
 from ledger.store.interface import Document
 from ledger.tree.checkpoint import Signer

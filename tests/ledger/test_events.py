@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from ledger.errors import LedgerUnusable
-from ledger.events import EVENT_TYPES, Event, parse_event
+from ledger.events import EVENT_TYPES, Event
 from ledger.private import private_values
+from ledger.record import parse_event
 from ledger.verify import rules
 
 # The table of DESIGN.md and docs/FORMAT.md, once more by hand.

@@ -23,7 +23,7 @@ from decision.rules.policy import Policy, default_policy
 from ledger.events import PolicyActivated
 from ledger.log.bundle import Scope, Wish, write_bundle
 from ledger.log.opening import open_ledger, open_or_create
-from ledger.log.tree_head import head_of
+from ledger.log.tiles import head_of
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import ANY, Batch, Document
 from tests.outside.conftest import Person

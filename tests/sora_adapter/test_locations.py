@@ -2,7 +2,7 @@
 
 import pytest
 
-from sora_adapter.locations import followed, is_same_origin
+from sora_adapter.untrusted import followed, is_same_origin
 
 PUBLIC, HERE = "https://videos.example.com/v1", "http://127.0.0.1:8000/v1"
 

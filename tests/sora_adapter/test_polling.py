@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ledger.events import Status
 from sora_adapter.client import VideosClient
-from sora_adapter.errors import PollTimeout, ServerBusy, ServerRefused, ServerUnreadable, VideoNotFound
+from sora_adapter.errors import ServerBusy, ServerRefused, ServerUnreadable, VideoNotFound
 from sora_adapter.models import Observation
-from sora_adapter.polling import Clock, pace_after_look, pace_after_trouble, poll
+from sora_adapter.polling import Clock, PollTimeout, pace_after_look, pace_after_trouble, poll
 
 pytestmark = pytest.mark.anyio
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sora_adapter.outcomes import plain, plain_deletion, plain_video, reported_cost_usd_micros
 from sora_adapter.profiles import Quirk
-from sora_adapter.quirks import plain, plain_deletion, plain_video, reported_cost_usd_micros
 from sora_adapter.responses import Answer
 
 EVERY = frozenset(Quirk)

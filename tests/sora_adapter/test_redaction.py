@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sora_adapter.redaction import MESSAGE_CHARACTERS, excerpt, redactor, storable
+from sora_adapter.untrusted import MESSAGE_CHARACTERS, excerpt, redactor, storable
 
 
 @given(

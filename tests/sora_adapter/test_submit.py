@@ -22,9 +22,9 @@ from sora_adapter.client import VideosClient
 from sora_adapter.errors import OperationUnsupported, ReferenceUnreadable
 from sora_adapter.outcomes import Translator
 from sora_adapter.profiles import Profile, profile
-from sora_adapter.redaction import redactor
 from sora_adapter.requests import ReferenceFile, SubmitCall
 from sora_adapter.responses import Answer
+from sora_adapter.untrusted import redactor
 
 pytestmark = pytest.mark.anyio
 

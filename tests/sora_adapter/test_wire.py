@@ -12,8 +12,8 @@ from ledger.events import SubmissionIntended
 from ledger.private import Private
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import NotAsCommitted
-from sora_adapter.requests import Post, SubmitCall
-from sora_adapter.wire import received_sha256, sent_sha256
+from sora_adapter.requests import SubmitCall
+from sora_adapter.wire import Post, received_sha256, sent_sha256
 
 TARGET = "/v1/videos"
 texts = st.text(max_size=40)

@@ -13,7 +13,9 @@ import psycopg
 
 from ledger.store.postgres.connection import Connection
 from ledger.store.postgres.outage import Outage
-from ledger.store.postgres.write import CHANNEL
+
+CHANNEL = "sora_ledger_appended"
+"""A channel belongs to the database, which may hold several ledgers, so the payload names the schema."""
 
 POLL_S = 1.0
 

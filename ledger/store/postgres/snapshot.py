@@ -1,15 +1,161 @@
-"""A consistent snapshot of every table of a ledger, for verification: plain SELECTs, no interpretation.
+"""A ledger at one moment: a consistent snapshot of every table, and a backup of the whole as one archive.
 
-REPEATABLE READ makes it one snapshot; rows come through a server-side cursor, a part at a time.
+For verification the tables are read with plain SELECTs, without interpretation. REPEATABLE READ makes it one
+snapshot; rows come through a server-side cursor, a part at a time.
+
+A backup is written and read by PostgreSQL's own programs. ``pg_dump`` reads the snapshot that this module
+exports, so the head of the ledger in the archive is known, and writers are not blocked. The program has to be
+as new as the server: of those on PATH and in the folders of packages, the oldest that is new enough is used.
+Passwords are passed in the environment, where other users of the machine do not see them.
 """
 
+import os
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Self
 
-from ledger.store.postgres.connection import LONG_ANSWER_S, Connection, Place, check_readable
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ledger.errors import LedgerUnusable
+from ledger.private_files import NewFile
+from ledger.store.postgres.append_rows import read_head
+from ledger.store.postgres.connection import LONG_ANSWER_S, Connection, Place, check_readable, recognise
 from ledger.store.postgres.errors import usable
 from ledger.store.postgres.outage import outage_of
+from ledger.tree.merkle import Frontier
+
+_SNAPSHOT = "SELECT current_schema(), pg_export_snapshot()"
+_FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql@*/bin")
+
+
+def dump(place: Place, file: Path) -> Frontier:
+    """Write the ledger at `place` to the new archive `file`, and return the right edge of its tree.
+
+    An error removes the unfinished archive. A crash leaves it under its hidden ``.part`` name, which nothing
+    reads.
+    """
+    with usable(place.label), closing(outage_of(place).connect(read_only=True)) as db:
+        _refuse_pooler(db, place, "pg_dump")
+        check_readable(db, place)
+        db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        schema, snapshot = db.execute(_SNAPSHOT).fetchone() or ("", "")
+        edge = read_head(db)
+        _write(place, file, _program("pg_dump", db.info.server_version // 10_000), schema, snapshot)
+    return edge
+
+
+def _write(place: Place, file: Path, program: str, schema: str, snapshot: str) -> None:
+    what = ["--format=custom", "--no-owner", "--no-privileges", f'--schema="{schema}"']
+    try:
+        with NewFile(file) as part:
+            where = [f"--snapshot={snapshot}", f"--file={part.path}", f"--dbname={_conninfo(place)}"]
+            _run(place, [program, *what, *where])
+            part.link()
+    except OSError as error:
+        raise LedgerUnusable(f"{file}: cannot be written ({error.strerror})") from error
+
+
+def restore(place: Place, file: Path) -> None:
+    """Restore the archive `file` into the empty schema at `place`, all of it or nothing.
+
+    ``pg_restore`` works in one transaction: after a crash the schema is still empty, and a repeat begins
+    anew.
+    """
+    with usable(place.label), closing(outage_of(place).connect(read_only=False)) as db:
+        _refuse_pooler(db, place, "pg_restore")
+        if recognise(db, place):
+            raise LedgerUnusable(f"ledger {place.label}: it already exists: name an empty database")
+        (schema,) = db.execute("SELECT current_schema()").fetchone() or (None,)
+        major = db.info.server_version // 10_000
+    program = _program("pg_restore", major)
+    listed = _run(place, [program, "--list", str(file)])
+    _check_schema(listed, schema or "", file, place)
+    contents = "\n".join(line for line in listed.splitlines() if not re.search(r"^\d+;.* SCHEMA - ", line))
+    with NamedTemporaryFile("w", encoding="utf-8") as chosen:
+        chosen.write(contents)
+        chosen.flush()
+        how = ["--no-owner", "--no-privileges", "--single-transaction", f"--use-list={chosen.name}"]
+        _run(place, [program, *how, f"--dbname={_conninfo(place)}", str(file)])
+
+
+def _refuse_pooler(db: Connection, place: Place, program: str) -> None:
+    if db.pooled:
+        raise LedgerUnusable(
+            f"ledger {place.label}: there is a connection pooler in between, and {program} needs its own "
+            "session: name the PostgreSQL server itself with --ledger"
+        )
+
+
+def _check_schema(listed: str, schema: str, file: Path, place: Place) -> None:
+    found = re.search(r"^\d+; \d+ \d+ TABLE (.+) sora_ledger_schema ", listed, re.MULTILINE)
+    if found is None:
+        raise LedgerUnusable(f"backup {file}: it is an archive of another program, not of a ledger")
+    if found[1] != schema:
+        raise LedgerUnusable(
+            f"backup {file}: it has the schema {found[1]}, and {place.label} leads to {schema or 'none'}: "
+            f"create schema {found[1]} and add ?options=-csearch_path%3D{found[1]} to the URL"
+        )
+
+
+def _program(name: str, major: int) -> str:
+    """Return the oldest program of this name that is as new as the server, or newer."""
+    found = {path: _major(path) for path in _candidates(name)}
+    fitting = {path: version for path, version in found.items() if version >= major}
+    if fitting:
+        return min(fitting, key=fitting.__getitem__)
+    there = ", ".join(f"{path} is of version {version}" for path, version in found.items())
+    raise LedgerUnusable(
+        f"{name} {major} or newer is needed for this server, and {there or 'there is none on PATH'}: "
+        f"install PostgreSQL's client programs (Debian: postgresql-client-{major}), or copy the ledger to a "
+        "file with `sora-ledger copy`"
+    )
+
+
+def _candidates(name: str) -> Iterator[str]:
+    on_path = shutil.which(name)
+    if on_path:
+        yield on_path
+    for folder in _FOLDERS:
+        for path in sorted(Path("/").glob(f"{folder}/{name}")):
+            yield str(path)
+
+
+def _major(program: str) -> int:
+    command = [program, "--version"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  # by name
+    found = re.search(r"\) (\d+)", ended.stdout)
+    return int(found[1]) if found else 0
+
+
+def _conninfo(place: Place) -> str:
+    return make_conninfo(**{name: value for name, value in _parameters(place).items() if name != "password"})
+
+
+def _parameters(place: Place) -> dict[str, str]:
+    return {name: str(value) for name, value in conninfo_to_dict(place.url).items() if value is not None}
+
+
+def _run(place: Place, command: list[str]) -> str:
+    """Run one of the programs and return its output, or raise its error message."""
+    password = _parameters(place).get("password")
+    environment = os.environ | ({"PGPASSWORD": password} if password else {})
+    ended = subprocess.run(  # noqa: S603  # found by name, with known arguments
+        command, check=False, capture_output=True, text=True, env=environment
+    )
+    if ended.returncode:
+        message = " ".join(ended.stderr.split()) or f"exit code {ended.returncode}"
+        if "No space left" in message:
+            message += "; the unfinished backup was removed: free space, or name another file, and repeat"
+        raise LedgerUnusable(f"ledger {place.label}: {Path(command[0]).name} failed: {message}")
+    return ended.stdout
+
 
 _PART = 2_000
 _EVENTS = (

@@ -38,15 +38,14 @@ from ledger.store.interface import (
     WorkQueue,
 )
 from ledger.store.outbox import Outbox
-from ledger.store.postgres import reading, scrub
+from ledger.store.postgres import append_rows, reading
+from ledger.store.postgres.append_rows import begin, commit, lock_head, read_head, write_jobs
 from ledger.store.postgres.connection import Connection, Place, check_readable, make_writable
 from ledger.store.postgres.errors import meaning, usable
 from ledger.store.postgres.notify import Listener
+from ledger.store.postgres.outage import Pool
 from ledger.store.postgres.outbox import PostgresOutbox
-from ledger.store.postgres.pool import Pool
 from ledger.store.postgres.queue import PostgresQueue, now
-from ledger.store.postgres.read_for_append import begin, lock_head, read_head
-from ledger.store.postgres.write import commit, write_jobs
 from ledger.tree.merkle import Frontier
 
 
@@ -176,7 +175,7 @@ class PostgresStore:
         """Rewrite the table of bodies if this user may; say where deleted text remains."""
         self._check_writable()
         with self._for_long() as db:
-            return scrub.rewrite_bodies(db)
+            return append_rows.rewrite_bodies(db)
 
     # --- reading ---
 

@@ -33,7 +33,8 @@ from ledger.store.interface import (
     WorkQueue,
 )
 from ledger.store.outbox import Outbox
-from ledger.store.sqlite import reading, scrub
+from ledger.store.sqlite import append_rows, reading
+from ledger.store.sqlite.append_rows import read, read_head, write, write_jobs
 from ledger.store.sqlite.connection import (
     connect,
     connect_reading,
@@ -45,8 +46,6 @@ from ledger.store.sqlite.connection import (
 )
 from ledger.store.sqlite.outbox import SqliteOutbox
 from ledger.store.sqlite.queue import SqliteQueue, now
-from ledger.store.sqlite.read_for_append import read, read_head
-from ledger.store.sqlite.write import write, write_jobs
 from ledger.tree.merkle import Frontier
 
 
@@ -179,11 +178,11 @@ class SqliteStore:
         with usable(self.path), self._writing:
             if self._writer is None:
                 raise LedgerUnusable(f"ledger {self.path}: it is open for reading only")
-            scrub.no_temporary_files(self._writer)
+            append_rows.no_temporary_files(self._writer)
             with self._transaction() as db:
-                scrub.rewrite_bodies(db)
-            emptied = scrub.empty_log(self._writer)
-        return [] if emptied else [scrub.LOG_IN_USE.format(log=f"{self.path}-wal")]
+                append_rows.rewrite_bodies(db)
+            emptied = append_rows.empty_log(self._writer)
+        return [] if emptied else [append_rows.LOG_IN_USE.format(log=f"{self.path}-wal")]
 
     # --- reading ---
 

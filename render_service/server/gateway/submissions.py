@@ -21,8 +21,7 @@ from render_service.assets.inputs import Material
 from render_service.runtime.errors import NotReady, TooManyRequests
 from render_service.server.gateway.uses import UnderWay, Uses
 from render_service.session.session import Session
-from render_service.submission.request_keys import find_repeated
-from render_service.submission.result import Opening, Placed, placed_in
+from render_service.submission.result import Opening, Placed, find_repeated, placed_in
 from render_service.submission.resume import cancel, resume
 from render_service.submission.retry import Patience
 from render_service.submission.submit import place, record, submit

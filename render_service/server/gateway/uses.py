@@ -27,8 +27,7 @@ from ledger.store.interface import ANY, Batch, JobFilter, RecordFilter
 from render_service.access.callers import Caller
 from render_service.session.event_ids import use_id
 from render_service.session.session import Session
-from render_service.submission.request_keys import differences
-from render_service.submission.result import Placed, placed_in
+from render_service.submission.result import Placed, differences, placed_in
 
 RESENT_WITHIN = timedelta(minutes=10)
 """A resend comes within this time of its request: SDKs wait up to ten minutes for an answer."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from decision.advice.missing import missing_details
+from decision.advice.reading import missing_details
 from ledger.events import Variant
 from ledger.job import Job, State
 from render_service.approvals.approvals import review
@@ -32,12 +32,12 @@ from render_service.server.mcp.calls import Agent
 from render_service.server.mcp.reading import parsed
 from render_service.session.session import Session
 from render_service.settlement.settle import fetch, settle
-from render_service.submission.request_keys import placed_under
-from render_service.submission.result import Placed
+from render_service.submission.result import Placed, placed_under
 from render_service.submission.resume import cancel
 from render_service.submission.sources import source_of
 from render_service.submission.submit import place
-from sora_adapter.errors import AdapterError, PollTimeout
+from sora_adapter.errors import AdapterError
+from sora_adapter.polling import PollTimeout
 
 INTERVAL_S = 5.0
 """Polling interval of a running render, unless the server names one."""

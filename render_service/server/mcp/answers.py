@@ -30,7 +30,8 @@ from render_service.runtime.errors import (
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.submission.result import held_for, submission_trouble
-from sora_adapter.errors import AdapterError, PollTimeout, ServerTrouble
+from sora_adapter.errors import AdapterError, ServerTrouble
+from sora_adapter.polling import PollTimeout
 
 TOOL_OF = {"create": "render", "remix": "remix", "edit": "edit", "extend": "extend"}
 _COMMAND = re.compile(r"`(sora-ledger [^`]+)`")

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from decision.advice.advice import GUARDRAILS, advise
-from decision.advice.missing import missing_details
+from decision.advice.reading import missing_details
 from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
 from decision.errors import BadRequest, DecisionError
@@ -28,9 +28,8 @@ from render_service.server.mcp.arguments import (
 )
 from render_service.server.mcp.calls import Agent
 from render_service.session.session import Session
-from render_service.submission.obstacles import outlook
 from render_service.submission.preview import ruling_on
-from render_service.submission.sources import source_ahead
+from render_service.submission.sources import outlook, source_ahead
 
 
 async def decide_tool(agent: Agent, arguments: DecideArguments) -> Json:

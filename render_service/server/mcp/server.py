@@ -29,7 +29,7 @@ from mcp_types import (
 )
 
 from decision.errors import DecisionError
-from decision.request.templates import template, templates
+from decision.request.prompt import template, templates
 from ledger.errors import AmbiguousJob, JobNotFound
 from ledger.job import State
 from ledger.store.interface import JobFilter

@@ -7,12 +7,8 @@ Anything that this page does not describe stays as in the sandbox. `base` has th
 from starlette.middleware import Middleware
 
 from sora_adapter.sandbox.emulators.base import Imitation
-from sora_adapter.sandbox.emulators.litellm import LiteLLM
-from sora_adapter.sandbox.emulators.merge import Merge
-from sora_adapter.sandbox.emulators.new_api import NewApi
-from sora_adapter.sandbox.emulators.sglang import SGLang
-from sora_adapter.sandbox.emulators.trtllm import TensorRTLLM
-from sora_adapter.sandbox.emulators.vllm_omni import VLLMOmni
+from sora_adapter.sandbox.emulators.engines import SGLang, TensorRTLLM, VLLMOmni
+from sora_adapter.sandbox.emulators.gateways import LiteLLM, Merge, NewApi
 
 _IMITATIONS: dict[str, type[Imitation]] = {
     "litellm": LiteLLM,

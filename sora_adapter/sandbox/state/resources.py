@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from sora_adapter.sandbox.state.characters import Character
 from sora_adapter.sandbox.state.jobs import Job
 from sora_adapter.sandbox.state.lifecycle import BLOCKED, Moment
-from sora_adapter.sandbox.state.uploads import UploadedFile
+from sora_adapter.sandbox.state.uploads import Character, UploadedFile
 
 
 def video_resource(job: Job, moment: Moment) -> dict[str, Any]:

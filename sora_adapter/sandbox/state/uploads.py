@@ -1,4 +1,8 @@
-"""Files uploaded separately (``/v1/files``), which a create request can name as its ``input_reference``."""
+"""What clients upload separately: files (``/v1/files``), and the videos that characters are made from.
+
+A create request can name a file as its ``input_reference``. A character is an id and a name; the API cannot
+list or delete it.
+"""
 
 import uuid
 from dataclasses import dataclass
@@ -6,7 +10,45 @@ from dataclasses import dataclass
 from sora_adapter.sandbox.state.database import Database
 from sora_adapter.serving.bodies import Upload
 
-_SCHEMA = """
+_CHARACTERS = """
+CREATE TABLE IF NOT EXISTS characters (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, created_at REAL NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class Character:
+    """A character that a prompt can name."""
+
+    id: str
+    name: str
+    created_at: float
+
+
+class CharacterStore:
+    """All characters; thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.prepare(_CHARACTERS)
+
+    def create(self, name: str, now: float, character_id: str | None = None) -> Character:
+        """Store a new character; an existing id is left unchanged."""
+        character = Character(character_id or f"char_{uuid.uuid4().hex}", name, now)
+        values = (character.id, character.name, character.created_at)
+        self._database.change("INSERT OR IGNORE INTO characters VALUES (?, ?, ?)", values)
+        return character
+
+    def get(self, character_id: str) -> Character | None:
+        """Return a character, or None if the id is unknown."""
+        rows = self._database.rows(
+            "SELECT id, name, created_at FROM characters WHERE id = ?", (character_id,)
+        )
+        return Character(*rows[0]) if rows else None  # type: ignore[arg-type]  # the table is STRICT
+
+
+_UPLOADS = """
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, purpose TEXT NOT NULL, bytes INTEGER NOT NULL,
     created_at REAL NOT NULL, body BLOB NOT NULL
@@ -30,7 +72,7 @@ class UploadStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.prepare(_SCHEMA)
+        database.prepare(_UPLOADS)
 
     def add(self, upload: Upload, purpose: str, now: float) -> UploadedFile:
         """Store a new file."""

@@ -1,7 +1,7 @@
 """The permanent objects of a permissive sandbox: the ids in the SDK's own tests."""
 
-from sora_adapter.sandbox.state.characters import CharacterStore
 from sora_adapter.sandbox.state.jobs import Job, JobStore
+from sora_adapter.sandbox.state.uploads import CharacterStore
 from sora_adapter.sandbox.webhooks.endpoints import EndpointStore
 
 STAND_IN_VIDEO = "video_123"

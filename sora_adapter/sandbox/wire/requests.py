@@ -8,8 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sora_adapter.sandbox.wire.reference_images import Files, read_reference
-from sora_adapter.sandbox.wire.source_videos import BLANK, Film, check_character, check_source, read_film
+from sora_adapter.sandbox.wire.media import (
+    BLANK,
+    Files,
+    Film,
+    check_character,
+    check_source,
+    read_film,
+    read_reference,
+)
 from sora_adapter.serving.bodies import Fields, Upload, type_name
 from sora_adapter.serving.errors import ApiError
 from sora_adapter.serving.fields import limit, one_of, refuse_unknown, require, text, text_up_to

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decision.advice.advice import advise
-from decision.advice.shot import camera_moves, main_actions, spoken_words
+from decision.advice.reading import camera_moves, main_actions, spoken_words
 from decision.request.prompt import FIELDS
 from decision.request.request import RenderRequest
 

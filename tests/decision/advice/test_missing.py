@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from decision.advice.missing import answered, missing_details
+from decision.advice.reading import answered, missing_details
 from decision.request.request import RenderRequest
 
 Parse = Callable[..., RenderRequest]

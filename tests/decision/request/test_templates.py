@@ -5,11 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decision.advice.advice import advise
-from decision.advice.missing import missing_details
+from decision.advice.reading import missing_details
 from decision.errors import BadDocument, BadRequest
-from decision.request.prompt import is_structured
+from decision.request.prompt import BLANK, Draft, Template, TemplateFile, is_structured, template, templates
 from decision.request.request import RenderRequest, parse_request
-from decision.request.templates import BLANK, Draft, Template, TemplateFile, template, templates
 from decision.rules.catalog import Catalog
 
 NAMES = sorted(templates())

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ledger.canonical import canonical_json
 from ledger.log.bundle import Scope, Wish, write_bundle
 from ledger.log.opening import open_ledger
-from ledger.log.tree_head import head_of
+from ledger.log.tiles import head_of
 from ledger.store.interface import Document
 from ledger.tree.checkpoint import Signer
 from ledger.verify import verify_bundle as vb

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from ledger.log.ledger import Ledger
-from ledger.log.tiles import Tile, tiles_between, write_tiles
-from ledger.log.tree_head import head_of
+from ledger.log.tiles import Tile, head_of, tiles_between, write_tiles
 from ledger.tree.checkpoint import Note, Signer
 
 SIGNER = Signer("ledger.example", bytes(range(32)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ledger.canonical import leaf_hash
 from ledger.errors import LedgerUnusable
 from ledger.log.ledger import Ledger
-from ledger.log.tree_head import head_of, origin_of
+from ledger.log.tiles import head_of, origin_of
 from ledger.tree.checkpoint import Checkpoint, CheckpointInvalid, Signer
 from ledger.tree.head import TreeHead
 from ledger.tree.merkle import EMPTY_ROOT, ProofInvalid, root_at

@@ -10,7 +10,7 @@ import pytest
 from ledger import events as e
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import Report
-from ledger.verify.assets import StoredFile, check_assets
+from ledger.verify.elsewhere import StoredFile, check_assets
 
 VIDEO, IMAGE, ORIGINAL = b"a video", b"an image", b"an image before it was scaled"
 

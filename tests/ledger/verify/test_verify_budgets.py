@@ -9,7 +9,7 @@ import pytest
 
 from ledger.log.ledger import Ledger
 from ledger.store import append
-from ledger.verify import budgets, spill
+from ledger.verify import permissions, spill
 
 Check = Callable[[Path], list[tuple[str, int | None]]]
 LIMIT = 1_000_000
@@ -60,7 +60,7 @@ def test_money_that_is_free_again_much_later_was_over_the_limit_all_the_same(
     said(IDS[1], *reserve(vocabulary), unchecked=True)  # 5 and 6, without asking the budget
     said(IDS[1], vocabulary.sample("render.cancelled"))  # 7
     assert check(path) == []  # it may have been one append
-    monkeypatch.setattr(budgets, "ONE_APPEND", 0)
+    monkeypatch.setattr(permissions, "ONE_APPEND", 0)
     assert check(path) == [("BUDGET_OVER", 6)]
 
 

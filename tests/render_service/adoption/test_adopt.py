@@ -9,8 +9,7 @@ import pytest
 
 from ledger.events import CostSettled, Outcome, RenderAdopted, Status, Variant
 from ledger.job import Job, State
-from render_service.adoption.adopt import adopt, take_in
-from render_service.adoption.archive import _await_all, archive
+from render_service.adoption.adopt import _await_all, adopt, archive, take_in
 from render_service.adoption.server_library import list_all
 from render_service.runtime.errors import AssetUnusable
 from render_service.session.event_ids import claim_id
@@ -135,7 +134,7 @@ async def test_an_archive_is_complete_without_a_thumbnail_that_cannot_be_stored(
             raise AssetUnusable("thumbnail: the server sent video/mp4")
         return await fetch(session, job, variant)
 
-    monkeypatch.setattr("render_service.adoption.archive.fetch", fetch_videos_only)
+    monkeypatch.setattr("render_service.adoption.adopt.fetch", fetch_videos_only)
     video_id = made()
     done = await archive(session)
     assert (done.stored, done.thumbnails, done.troubles, done.complete) == (1, 0, [], True)

@@ -30,7 +30,7 @@ from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
-from sora_adapter.errors import PollTimeout
+from sora_adapter.polling import PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
 
 ROOT = Path(__file__).parents[3]

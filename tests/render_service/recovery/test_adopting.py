@@ -12,8 +12,7 @@ from ledger.events import NoteRecorded, SubmissionRecovered
 from ledger.job import State
 from ledger.private import Private
 from ledger.store.interface import ANY
-from render_service.adoption.adopt import adopt, take_in
-from render_service.adoption.archive import archive
+from render_service.adoption.adopt import adopt, archive, take_in
 from render_service.recovery.reconcile import reconcile, reconcile_job
 from render_service.recovery.search import known_job, with_prompts
 from render_service.runtime.errors import MayBeOurs

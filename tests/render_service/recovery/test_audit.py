@@ -12,8 +12,7 @@ from ledger.store.interface import NEW
 from render_service.adoption.server_library import delete
 from render_service.recovery.audit import Audit, Scope, audit, audited_at
 from render_service.recovery.findings import deal_with, of_jobs
-from render_service.recovery.manual import declare_absent
-from render_service.recovery.reconcile import reconcile_job
+from render_service.recovery.reconcile import declare_absent, reconcile_job
 from render_service.runtime.errors import BadInput
 from render_service.session.jobs import closing
 from render_service.session.session import Session, utc_now

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from render_service.recovery.clocks import Flight, doubt_times
+from render_service.recovery.search import Flight, doubt_times
 
 SENT = datetime(2026, 11, 21, 12, 0, 7, tzinfo=UTC)
 NOW = SENT + timedelta(hours=1)

@@ -8,7 +8,7 @@ import pytest
 
 from ledger.events import NoteRecorded, SubmissionRecovered
 from ledger.job import Job, State
-from render_service.recovery.manual import declare_absent, take_video
+from render_service.recovery.reconcile import declare_absent, take_video
 from render_service.runtime.errors import BadInput
 from render_service.session.session import Session
 from render_service.settlement.settle import settle

@@ -10,9 +10,8 @@ import pytest
 from ledger.events import Operation, RenderRequested, Status, SubmissionIntended, SubmissionUnknown
 from ledger.job import Job, State
 from ledger.private import Private
-from render_service.recovery.assignment import doubts_about, may_be_of
+from render_service.recovery.assignment import doubts_about, likeness, may_be_of, may_stand_for
 from render_service.recovery.attempts import Attempt
-from render_service.recovery.matching import likeness, may_stand_for
 from sora_adapter.models import Observation
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from ledger.events import ErrorDetail, SubmissionUnknown
 from ledger.job import State
 from ledger.private import Private
 from render_service.recovery.assignment import ANOTHER_TIME, Finding
-from render_service.recovery.search import Sightings
+from render_service.recovery.listing import Sightings
 from render_service.recovery.verdict import SHOWN, Settlement, conclude, sent_elsewhere, settled, under_way
 from sora_adapter.profiles import Profile
 from tests.render_service.recovery.test_matching import attempt, video

@@ -6,10 +6,9 @@ import pytest
 
 from decision.one_change.shot_spec import change_spec
 from ledger.job import Job
-from render_service.reports.shot_spec import spec_at
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
-from render_service.submission.sources import source_of
+from render_service.submission.sources import source_of, spec_at
 from render_service.submission.submit import place
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import pytest
 
 from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Fit, default_policy
-from render_service.reports.what_if import what_if
+from render_service.reports.redecide import what_if
 from render_service.session.session import Session
 from render_service.submission.submit import place
 

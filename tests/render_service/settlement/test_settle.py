@@ -25,7 +25,8 @@ from render_service.runtime.errors import AssetUnusable
 from render_service.session.session import Session, utc_now
 from render_service.settlement.settle import fetch, refresh, settle
 from render_service.submission.submit import place
-from sora_adapter.errors import ContentExpired, PollTimeout, ServerUnreadable, VideoNotFound
+from sora_adapter.errors import ContentExpired, ServerUnreadable, VideoNotFound
+from sora_adapter.polling import PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio

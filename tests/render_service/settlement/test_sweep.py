@@ -15,8 +15,8 @@ from ledger.job import Job, State
 from render_service.session.session import Session, utc_now
 from render_service.settlement.sweep import settle_all
 from render_service.submission.submit import place
-from sora_adapter.errors import PollTimeout, VideoNotFound
-from sora_adapter.polling import Clock
+from sora_adapter.errors import VideoNotFound
+from sora_adapter.polling import Clock, PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 import decision.request.request
-import render_service.submission.request_keys
+import render_service.submission.result
 from ledger.job import State
 from render_service.runtime.errors import RequestKeyTaken
 from render_service.session.session import Session
@@ -52,7 +52,7 @@ async def test_who_repeats_a_request_that_is_being_sent_waits_for_its_answer(
 async def test_nobody_waits_for_a_caller_who_is_gone(
     session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render_service.submission.request_keys, "LONGEST_CALL_S", 0.0)
+    monkeypatch.setattr(render_service.submission.result, "LONGEST_CALL_S", 0.0)
     assert (await place(session, request_for(request_key="teaser"))).job.state is State.SUBMITTING
 
 

@@ -19,11 +19,10 @@ from ledger.events import (
 )
 from ledger.job import Job, State
 from ledger.store.interface import Fence
-from render_service.api.sessions import open_session
+from render_service.api.sessions import drain, open_session
 from render_service.runtime.errors import AnsweredTooLate, AnswerSpooled
 from render_service.session.session import Session
 from render_service.submission import spool
-from render_service.submission.drain import drain
 from render_service.submission.outcomes import record_outcome
 from render_service.submission.submit import place
 

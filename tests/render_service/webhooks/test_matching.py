@@ -13,7 +13,7 @@ from render_service.adoption.adopt import adopt
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
-from render_service.webhooks.matching import inbox_of, match_inbox
+from render_service.webhooks.inbox import inbox_of, match_inbox
 
 
 async def submitted(session: Session, request_for: Any) -> Job:

@@ -15,7 +15,7 @@ from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
 from render_service.session.session import Session
 from render_service.submission.submit import place
-from render_service.worker.options import WorkerOptions
+from render_service.worker.leases import WorkerOptions
 from render_service.worker.worker import Worked, Worker
 
 TRACE = Trace("1" * 32, "2" * 16)

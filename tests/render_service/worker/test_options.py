@@ -3,7 +3,7 @@
 import pytest
 
 from render_service.runtime.errors import BadInput
-from render_service.worker.options import WorkerOptions, read_limits
+from render_service.worker.leases import WorkerOptions, read_limits
 
 INTERVAL_S = 10.0
 

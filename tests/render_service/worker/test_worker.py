@@ -27,8 +27,7 @@ from render_service.submission.resume import cancel, resume
 from render_service.submission.retry import LATEST_S, may_send
 from render_service.submission.submit import place
 from render_service.worker import steps, worker
-from render_service.worker.leases import Leases
-from render_service.worker.options import WorkerOptions
+from render_service.worker.leases import Leases, WorkerOptions
 from render_service.worker.worker import Worker
 from sora_adapter.sandbox.server import SandboxServer
 

@@ -13,8 +13,8 @@ from psycopg.conninfo import make_conninfo
 
 from ledger.private import PrivateBody, private_values
 from ledger.store.postgres import PostgresStore
+from ledger.store.postgres.append_rows import DEAD_ROWS, ELSEWHERE, STILL_SEEN
 from ledger.store.postgres.grants import grants
-from ledger.store.postgres.scrub import DEAD_ROWS, ELSEWHERE, STILL_SEEN
 
 
 @pytest.fixture

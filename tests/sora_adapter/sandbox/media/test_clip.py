@@ -8,10 +8,9 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
-from sora_adapter.sandbox.media.clip import render
 from sora_adapter.sandbox.media.recipe import Recipe
-from sora_adapter.sandbox.media.sheets import spritesheet
-from sora_adapter.sandbox.media.video import RenderStoppedError
+from sora_adapter.sandbox.media.video import RenderStoppedError, spritesheet
+from sora_adapter.sandbox.renderer import render
 
 SIZE = (1280, 720)
 EDGES = ImageFilter.FIND_EDGES

@@ -9,10 +9,10 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from sora_adapter.sandbox.media.clip import render
 from sora_adapter.sandbox.media.planes import Picture
 from sora_adapter.sandbox.media.recipe import Recipe
 from sora_adapter.sandbox.media.video import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, encode
+from sora_adapter.sandbox.renderer import render
 
 SIZE = (1280, 720)
 SECOND = FRAMES_PER_SECOND

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sora_adapter.sandbox.wire.source_videos import Film, check_character, check_source, read_film
+from sora_adapter.sandbox.wire.media import Film, check_character, check_source, read_film
 from sora_adapter.serving.bodies import Upload
 from sora_adapter.serving.errors import ApiError
 

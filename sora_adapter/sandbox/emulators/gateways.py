@@ -1,14 +1,22 @@
-"""LiteLLM proxy (docs/servers.md 1.1): a gateway that rewrites ids, errors and headers."""
+"""Imitations of gateways to other servers, each documented in its section of docs/servers.md.
+
+LiteLLM proxy (1.1): rewrites ids, errors and headers. new-api and its re-sellers (1.6): task ids,
+milliseconds, no empty fields. Merge Gateway (1.7): JSON only, 202, ids `vid_`, the cost in the completed job.
+"""
 
 import base64
 import json
 from typing import ClassVar
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 
 from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
-from sora_adapter.serving.bodies import Upload
+from sora_adapter.serving.bodies import Fields, Upload, read_fields
+from sora_adapter.serving.errors import ApiError
+
+_OURS = "video_"
 
 _BEHIND = "litellm:custom_llm_provider:openai;model_id:{};video_id:{};deployment_id:9f31c2"
 _DROPPED = ("x-client-request-id", "traceparent")
@@ -115,3 +123,83 @@ def _envelope(status: int, message: str) -> Json:
 def _sent_to_openai() -> Refused:
     message = "litellm.InternalServerError: OpenAIException - Connection error: api.openai.com"
     return Refused(_FAILURE, _envelope(_FAILURE, message))
+
+
+_NEW_API_ID = "task_"
+_TIMES = ("created_at", "completed_at", "expires_at")
+
+
+class NewApi(Imitation):
+    """docs/servers.md 1.6."""
+
+    absent: ClassVar[frozenset[str]] = frozenset(
+        {"list", "delete", "edit", "extend", "character", "get-character"}
+    )
+
+    def no_route(self, operation: str) -> Refused:
+        """Answer as OpenAI does; 1.6: "No list, no DELETE, no edits/extensions/characters"."""
+        error = ApiError.not_found(f"Invalid URL ({operation})", code="unknown_url")
+        return Refused(404, error.envelope)
+
+    def id_in(self, video_id: str) -> str:
+        """Translate an id; 1.6: "public `task_xxx`"."""
+        return _OURS + video_id.removeprefix(_NEW_API_ID)
+
+    def id_out(self, video_id: str) -> str:
+        """Translate an id; 1.6."""
+        return _NEW_API_ID + video_id.removeprefix(_OURS)
+
+    def ask(self, asked: Asked) -> None:
+        """1.9: no variants."""
+        asked.query.pop("variant", None)
+
+    def video(self, video: Json) -> Json:
+        """1.6: `task_id`, times in milliseconds, empty fields omitted, `usage` and `metadata`."""
+        times = {name: video[name] * 1000 for name in _TIMES if video[name] is not None}
+        extras = {"task_id": video["id"], "usage": {"completion_tokens": 1, "total_tokens": 1}}
+        return {name: value for name, value in {**video, **times, **extras}.items() if value is not None}
+
+
+_MERGE_ID = "vid_"
+_ACCEPTED = 202
+
+
+class Merge(Imitation):
+    """docs/servers.md 1.7 and its row in 1.9."""
+
+    absent: ClassVar[frozenset[str]] = frozenset(
+        {"list", "delete", "remix", "edit", "extend", "character", "get-character"}
+    )
+
+    async def read(self, request: Request) -> Fields:
+        """1.7: "JSON only", "integer or string seconds"."""
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            raise Refused(
+                400, {"error": {"message": "The body must be JSON.", "type": "invalid_request_error"}}
+            )
+        fields = await read_fields(request)
+        return {**fields, "seconds": str(fields.get("seconds", "4"))}
+
+    def id_in(self, video_id: str) -> str:
+        """Translate an id; 1.7: "id `vid_`"."""
+        return _OURS + video_id.removeprefix(_MERGE_ID)
+
+    def id_out(self, video_id: str) -> str:
+        """Translate an id; 1.7."""
+        return _MERGE_ID + video_id.removeprefix(_OURS)
+
+    def ask(self, asked: Asked) -> None:
+        """1.9: no variants."""
+        asked.query.pop("variant", None)
+        keep_fields(asked)
+
+    def video(self, video: Json) -> Json:
+        """1.7: "`progress` nullable, `cost` in the completed job"."""
+        is_done = video["status"] == "completed"
+        progress = {"progress": None} if video["status"] == "queued" else {}
+        return {**video, **progress, **({"cost": 0.1 * float(video["seconds"])} if is_done else {})}
+
+    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
+        """1.7: "202 Accepted"."""
+        is_new = asked.operation == "create" and answer.is_success
+        return JsonAnswer(_ACCEPTED, answer.body, answer.headers) if is_new else answer

@@ -1,13 +1,19 @@
-"""Check everything that a render needs, without cost.
+"""Set up a ledger, and check everything that a render needs, without cost.
 
-Each check is independent and never raises for a problem: it reports the problem and the next step. A check
-that depends on a failed one is skipped. Findings never contain a key, and the checks leave no files.
+The role that creates a ledger on PostgreSQL owns its tables and has all rights. Daily operation does not need
+them: it can use a role that may only insert into `events` and read it; the grants limit the other tables
+likewise.
+
+Each check of the setup is independent and never raises for a problem: it reports the problem and the next
+step. A check that depends on a failed one is skipped. Findings never contain a key, and the checks leave no
+files.
 """
 
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -15,14 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from ledger.canonical import leaf_hash
-from ledger.errors import LedgerError
-from ledger.log.opening import open_ledger
-from ledger.log.urls import check_url, label_of
+from ledger.errors import LedgerError, LedgerUnusable
+from ledger.events import LedgerCreated
+from ledger.log.opening import open_ledger, open_or_create, open_store
+from ledger.log.urls import check_url, file_of, label_of
 from ledger.store.interface import RecordFilter
 from render_service.assets.names import name_of, uri_of
 from render_service.assets.store import AssetStore
 from render_service.runtime.documents import counted
-from render_service.runtime.errors import ServiceError
+from render_service.runtime.errors import BadInput, ServiceError
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connections import connection, usable_profile
@@ -258,3 +265,61 @@ def _check_sandbox() -> Finding:
     except OSError as error:
         fix = "allow this program to listen on 127.0.0.1 and to write to the temporary folder"
         return Finding("sandbox", Found.WRONG, f"does not start ({error.strerror or error})", fix)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """An existing or new ledger, and the grants for a role, as SQL, if a role was named."""
+
+    ledger: str
+    ledger_id: str
+    origin: str
+    size: int
+    begun: bool
+    grants: str | None
+    applied: bool
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as a JSON object."""
+        return asdict(self)
+
+
+def begin(settings: Settings, trace: Trace, *, role: str | None = None, applies: bool = False) -> Beginning:
+    """Create the ledger if it does not exist; with `applies`, also run the grants for `role`."""
+    url = settings.ledger_url
+    if role is not None:
+        _check_role(role, url)
+    with closing(open_store(url, read_only=False)) as store:
+        begun = store.head().size == 0
+    with open_or_create(url, settings.provenance(trace), utc_now()) as ledger:
+        created = next(ledger.read(limit=1)).event
+        size = ledger.head().size
+    if not isinstance(created, LedgerCreated):
+        raise LedgerUnusable(f"ledger {label_of(url)}: its first record is damaged: run `sora-ledger verify`")
+    return Beginning(
+        ledger=label_of(url),
+        ledger_id=created.ledger_id,
+        origin=created.origin,
+        size=size,
+        begun=begun,
+        grants=_grants(url, role, applies=applies),
+        applied=role is not None and applies,
+    )
+
+
+def _check_role(role: str, url: str) -> None:
+    if not role.strip():
+        raise BadInput("--role: expected the name of a role, found nothing")
+    if file_of(url) is not None:
+        raise BadInput(
+            f"--role {role}: {label_of(url)} is a file, and SQLite has no roles: leave --role out and use "
+            "file permissions, or name a ledger with --ledger postgresql://…"
+        )
+
+
+def _grants(url: str, role: str | None, *, applies: bool) -> str | None:
+    if role is None:
+        return None
+    from ledger.store.postgres.grants import grants_at  # only the store in use is loaded
+
+    return grants_at(url, role, run=applies)

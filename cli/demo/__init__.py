@@ -1,1 +1,0 @@
-"""The parts of `demo` that are not commands."""

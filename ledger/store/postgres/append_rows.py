@@ -1,0 +1,260 @@
+"""The rows of an append: those it is decided on, those it writes, and those it removes for good.
+
+They are read in one round trip. `begin` opens the transaction and locks the head row FOR UPDATE before
+anything else. The transaction that holds the lock is the only one appending, so positions are dense and in
+commit order. At READ COMMITTED each statement after the lock sees everything committed before the lock was
+granted; under REPEATABLE READ the snapshot would be as old as the wait.
+
+What appends and imports change is written in another: every row, the head and the COMMIT. A crash or a broken
+connection at any line leaves the transaction uncommitted or committed as a whole: the server rolls back what
+was not committed.
+
+What a deleted row leaves in PostgreSQL's files is removed afterwards, as far as this is possible. The erasure
+is already recorded by then. A crash in between leaves deleted rows in the server's files; repeating the
+command that erased them, or VACUUM FULL, removes them.
+"""
+
+import re
+import time
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import psycopg
+
+from ledger.errors import LedgerUnusable
+from ledger.job import Job
+from ledger.record import Record, StoredRow
+from ledger.store.append import BudgetRow, Changes, Keys, Present
+from ledger.store.postgres.connection import Connection, begin_transaction
+from ledger.store.postgres.notify import CHANNEL
+from ledger.store.postgres.queue import LIVE_TOKENS
+from ledger.tree.merkle import Frontier
+
+DEAD_ROWS = (
+    "the server keeps deleted rows in its files until the table is rewritten, which its owner does with: "
+    "VACUUM FULL private_bodies"
+)
+STILL_SEEN = (
+    "an older transaction still keeps the deleted rows in the server's files: end it and repeat the command"
+)
+BEHIND_POOLER = (
+    "the server keeps deleted rows in its files until the table is rewritten, which needs a connection "
+    "without a pooler: repeat the command with the URL of the PostgreSQL server itself (--ledger)"
+)
+LOCK_TIMEOUT = "3s"
+"""While this waits for the lock of the table, every other user of the table waits as well."""
+
+TRIES = 5
+PAUSE_S = 0.2
+ELSEWHERE = (
+    "the server's write-ahead log, WAL archives, replicas' logs and dumps contain the text until they are "
+    "recycled or expire"
+)
+_FILE = "SELECT pg_relation_filenode('private_bodies')"
+
+
+def rewrite_bodies(db: Connection) -> list[str]:
+    """Rewrite the table of bodies, outside a transaction; say where erased text may remain."""
+    if db.pooled:
+        return [BEHIND_POOLER, ELSEWHERE]
+    usual = db.execute("SELECT current_setting('lock_timeout')").fetchone()
+    db.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
+    try:
+        for _ in range(TRIES):  # other transactions are usually short
+            left = _try_to_rewrite(db)
+            if left != [STILL_SEEN, ELSEWHERE]:
+                break
+            time.sleep(PAUSE_S)
+    finally:
+        db.execute("SELECT set_config('lock_timeout', %s, false)", usual)
+    return left
+
+
+def _try_to_rewrite(db: Connection) -> list[str]:
+    details: list[str] = []
+
+    def collect(diagnostic: psycopg.errors.Diagnostic) -> None:
+        details.append(diagnostic.message_detail or "")
+
+    before = db.execute(_FILE).fetchone()
+    db.add_notice_handler(collect)
+    try:
+        db.execute("VACUUM (FULL, VERBOSE) private_bodies")
+    except psycopg.errors.InsufficientPrivilege:
+        return [DEAD_ROWS, ELSEWHERE]
+    except psycopg.errors.LockNotAvailable:
+        return [STILL_SEEN, ELSEWHERE]
+    finally:
+        db.remove_notice_handler(collect)
+    if db.execute(_FILE).fetchone() == before:  # without the right, the server only warns and skips the table
+        return [DEAD_ROWS, ELSEWHERE]
+    return [STILL_SEEN, ELSEWHERE] if _rows_remain(details) else [ELSEWHERE]
+
+
+def _rows_remain(details: list[str]) -> bool:
+    """Return True if VACUUM reports dead rows it could not remove: a number comes first."""
+    counts = [re.match(r"\d+", detail) for detail in details]
+    return any(count and int(count[0]) for count in counts)
+
+
+_HEAD = "SELECT size, frontier FROM head WHERE id = 1"
+_NAMED = """
+SELECT 'event', event_id, NULL::bigint, record, payload, leaf FROM events WHERE event_id = ANY(%s::text[])
+UNION ALL
+SELECT 'stream', name, (SELECT version FROM events WHERE stream = name ORDER BY version DESC LIMIT 1),
+    NULL, NULL, NULL FROM unnest(%s::text[]) AS name
+UNION ALL
+SELECT 'job', job_id, NULL, body, NULL, NULL FROM jobs WHERE job_id = ANY(%s::text[])
+UNION ALL
+SELECT 'body', commitment, NULL, NULL, NULL, NULL FROM private_bodies WHERE commitment = ANY(%s::text[])
+"""
+_BUDGETS = """
+SELECT name,
+    (SELECT SUM(reserved_usd_micros + settled_usd_micros) FROM holds WHERE budget = name),
+    (SELECT payload FROM events WHERE stream = 'budget_' || name AND type = 'budget.set'
+     ORDER BY version DESC LIMIT 1)
+FROM unnest(%s::text[]) AS name
+"""
+
+
+def begin(db: Connection, keys: Keys) -> Present:
+    """Begin the transaction of an append, lock the head and read the rows that `keys` name."""
+    with db.pipeline():
+        begin_transaction(db)
+        head = db.execute(f"{_HEAD} FOR UPDATE", binary=True)
+        named = _ask(db, _NAMED, keys.event_ids, keys.streams, keys.jobs, keys.commitments)
+        tokens = _ask(db, LIVE_TOKENS, keys.fenced)
+        budgets = _ask(db, _BUDGETS, keys.budgets)
+    present = Present(_frontier(head.fetchone()), partial(_budget, db))
+    for what, name, version, *stored in _rows(named):
+        match what:
+            case "event":
+                present.events[name] = StoredRow(*stored)
+            case "stream":
+                present.versions[name] = version or 0
+            case "job":
+                present.jobs[name] = Job.from_canonical(stored[0])
+            case _:
+                present.commitments.add(name)
+    present.tokens = dict(_rows(tokens))
+    present.budgets = {name: BudgetRow(int(held or 0), limit) for name, held, limit in _rows(budgets)}
+    return present
+
+
+def _budget(db: Connection, name: str) -> BudgetRow:
+    """Read a budget that only a job row names, such as when a rejected job is submitted again."""
+    ((_, held, limit),) = _rows(_ask(db, _BUDGETS, [name]))
+    return BudgetRow(int(held or 0), limit)
+
+
+def read_head(db: Connection) -> Frontier:
+    """Return the tree's right edge; `LedgerUnusable` if it is damaged."""
+    return _frontier(db.execute(_HEAD, binary=True).fetchone())
+
+
+def lock_head(db: Connection) -> Frontier:
+    """Return the tree's right edge, which stays where it is until the transaction that is open ends."""
+    return _frontier(db.execute(f"{_HEAD} FOR UPDATE", binary=True).fetchone())
+
+
+def _frontier(row: tuple[Any, ...] | None) -> Frontier:
+    try:
+        return Frontier.from_bytes(*row or ())
+    except (TypeError, ValueError) as error:
+        raise LedgerUnusable(
+            f"the ledger's head is damaged ({error if row else 'it is missing'}): "
+            "run `sora-ledger verify`, then restore a backup"
+        ) from error
+
+
+def _ask(db: Connection, query: str, *names: Collection[str]) -> psycopg.Cursor[tuple[Any, ...]] | None:
+    """Send `query` with `names`, unless there are none."""
+    if not any(names):
+        return None
+    return db.execute(query, [list(part) for part in names], binary=True)
+
+
+def _rows(cursor: psycopg.Cursor[tuple[Any, ...]] | None) -> Iterable[tuple[Any, ...]]:
+    return cursor.fetchall() if cursor else []
+
+
+_EVENT = "INSERT INTO events VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_TILE = "INSERT INTO tiles VALUES (%s, %s, %s)"
+_BODY = "INSERT INTO private_bodies VALUES (%s, %s, %s, %s, %s)"
+_ERASE = "DELETE FROM private_bodies WHERE commitment = ANY(%s)"
+_JOB = """
+INSERT INTO jobs VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (job_id) DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
+    state = EXCLUDED.state, profile = EXCLUDED.profile, video_id = EXCLUDED.video_id, body = EXCLUDED.body
+"""
+_HOLD = """
+INSERT INTO holds VALUES (%s, %s, %s, %s)
+ON CONFLICT (budget, job_id) DO UPDATE SET
+    reserved_usd_micros = EXCLUDED.reserved_usd_micros, settled_usd_micros = EXCLUDED.settled_usd_micros
+"""
+_DOCUMENT = "INSERT INTO documents VALUES (%s, %s) ON CONFLICT DO NOTHING"
+_MOVE_HEAD = f"""
+UPDATE head SET size = %s, frontier = %s WHERE id = 1
+RETURNING pg_notify('{CHANNEL}', current_schema())
+"""
+
+
+def commit(db: Connection, changes: Changes, tree: Frontier) -> None:
+    """Write `changes` and the tree's right edge in the transaction that is open, and commit it."""
+    bodies = [
+        (body.commitment, position, body.field, body.salt, body.text.encode())
+        for position, body in changes.bodies
+    ]
+    with db.pipeline():
+        _many(db, _EVENT, [_event_row(record) for record in changes.records])
+        _many(db, _TILE, changes.nodes)
+        _many(db, _BODY, bodies)
+        if changes.erased:
+            db.execute(_ERASE, (changes.erased,))
+        write_jobs(db, changes.jobs.values())
+        _many(db, _HOLD, list(changes.holds.values()))
+        _many(db, _DOCUMENT, [(document.sha256, document.body) for document in changes.documents.values()])
+        db.execute(_MOVE_HEAD, (tree.size, tree.to_bytes()))
+        db.execute("COMMIT")
+
+
+def write_jobs(db: Connection, jobs: Iterable[Job]) -> None:
+    """Insert job rows, or update them; whose a job is never changes."""
+    _many(db, _JOB, [_job_row(job) for job in jobs])
+
+
+def _many(db: Connection, query: str, rows: Sequence[Sequence[object]]) -> None:
+    if rows:
+        db.cursor().executemany(query, rows)
+
+
+def _event_row(record: Record) -> tuple[object, ...]:
+    return (
+        record.position,
+        record.event_id,
+        record.stream,
+        record.version,
+        record.type,
+        record.actor,
+        record.trace_id,
+        record.recorded_at,
+        record.record,
+        record.payload,
+        record.leaf,
+    )
+
+
+def _job_row(job: Job) -> tuple[object, ...]:
+    video_id = None if job.video_id is None else job.video_id.encode()
+    return (
+        job.job_id,
+        job.version,
+        job.position,
+        job.state.value,
+        job.profile,
+        video_id,
+        job.canonical(),
+        job.actor,
+        job.team,
+    )
