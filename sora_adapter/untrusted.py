@@ -10,8 +10,8 @@ prompts are not: a pattern could damage them.
 
 import ipaddress
 import re
-from functools import lru_cache
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import urljoin, urlsplit
 
 REMOVED = "[key removed]"
