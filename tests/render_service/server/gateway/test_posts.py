@@ -1,0 +1,239 @@
+"""What a POST to the gateway may be, and how each other one is refused before anything is recorded."""
+
+import io
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx2
+import pytest
+from PIL import Image
+
+from ledger.events import RenderRequested
+from render_service.access.grants import Terms, grant
+from render_service.server import app as serving
+from render_service.session.session import Session
+from render_service.settlement.settle import settle
+
+pytestmark = pytest.mark.anyio
+
+GOOD = {"prompt": "a red kite"}
+
+
+def key_for(session: Session, name: str = "app", *roles: str, **terms: Any) -> str:
+    wish = Terms(name, roles or ("requester",), **terms)
+    key, _ = grant(session.ledger, wish, session.clock(), session.provenance, None)
+    return key.text
+
+
+@pytest.fixture
+async def gateway(session: Session) -> AsyncIterator[httpx2.AsyncClient]:
+    """Return a client of a gateway in this process, without a key."""
+    app = serving.create_app(session, {}, gateway=True)
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway/v1") as client:
+        yield client
+
+
+@pytest.fixture
+def client(gateway: httpx2.AsyncClient, session: Session) -> httpx2.AsyncClient:
+    """Return the same client with the key of a requester."""
+    gateway.headers["authorization"] = f"Bearer {key_for(session)}"
+    return gateway
+
+
+def requested(session: Session) -> list[RenderRequested]:
+    return [entry.event for entry in session.ledger.entries(RenderRequested)]
+
+
+def image(size: tuple[int, int] = (720, 1280)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, "red").save(file, "PNG")
+    return file.getvalue()
+
+
+async def test_a_bare_create_has_the_defaults_of_the_api(
+    client: httpx2.AsyncClient, session: Session
+) -> None:
+    answer = await client.post("/videos", json=GOOD)
+    [event] = requested(session)
+    assert (answer.status_code, answer.json()["object"]) == (200, "video")
+    assert (event.requested_model, event.size, event.seconds) == ("sora-2", "720x1280", 4)
+    assert (event.prompt.text, event.augmented_prompt) == ("a red kite", None)
+
+
+async def test_auto_leaves_the_model_to_the_policy(client: httpx2.AsyncClient, session: Session) -> None:
+    answer = await client.post("/videos", json=GOOD | {"model": "auto", "purpose": "cinematic"})
+    assert (answer.json()["model"], requested(session)[0].requested_model) == ("sora-2-pro", "auto")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
+async def test_json_is_read_under_any_content_type(client: httpx2.AsyncClient, kind: str) -> None:
+    answer = await client.post("/videos", content=b'{"prompt": "a kite"}', headers={"content-type": kind})
+    assert answer.status_code == 200
+
+
+async def test_a_form_with_brackets_is_read(client: httpx2.AsyncClient, session: Session) -> None:
+    answer = await client.post("/videos", files={"prompt": (None, "a kite"), "seconds": (None, "8")})
+    assert (answer.status_code, requested(session)[0].seconds) == (200, 8)
+
+
+async def test_terms_are_read_from_headers(client: httpx2.AsyncClient, session: Session) -> None:
+    headers = {"x-sora-ledger-purpose": "final", "x-sora-ledger-max-cost-usd": "2.50"}
+    await client.post("/videos", json=GOOD, headers=headers | {"x-sora-ledger-team": "film"})
+    [event] = requested(session)
+    assert (event.purpose, event.max_cost_usd_micros, event.team) == ("final", 2_500_000, "film")
+
+
+async def test_an_uploaded_image_is_sent_and_recorded(client: httpx2.AsyncClient, session: Session) -> None:
+    file = {"input_reference": ("me.png", image(), "image/png")}
+    answer = await client.post("/videos", data=GOOD, files=file)
+    reference = requested(session)[0].input_reference
+    assert (answer.status_code, reference and reference.name.text) == (200, "me.png")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({}, "missing_required_parameter", "prompt"),
+        ({"prompt": ""}, "empty_string", "prompt"),
+        ({"prompt": 7}, "invalid_type", "prompt"),
+        ({"prompt": "a\0b"}, "invalid_value", "prompt"),
+        (GOOD | {"n": 2}, "unknown_parameter", "n"),
+        (GOOD | {"seconds": True}, "invalid_type", "seconds"),
+        (GOOD | {"seconds": "5"}, "invalid_value", "seconds"),
+        (GOOD | {"size": "1x1"}, "invalid_value", "size"),
+        (GOOD | {"model": "sora-9"}, "invalid_value", "model"),
+        (GOOD | {"purpose": "fun"}, "invalid_value", "purpose"),
+        (GOOD | {"max_cost_usd": "a lot"}, "invalid_value", "max_cost_usd"),
+        (GOOD | {"input_reference": "me.png"}, "invalid_type", "input_reference"),
+        (GOOD | {"input_reference": {"image_url": "data:image/png;base64,???"}}, "invalid_image_url", None),
+        (GOOD | {"characters": [{"id": 1}]}, "invalid_type", "characters[0].id"),
+        ([], "invalid_type", "body"),
+    ],
+)
+async def test_a_bad_field_is_named_and_nothing_is_recorded(
+    client: httpx2.AsyncClient, session: Session, body: Any, code: str, param: str | None
+) -> None:
+    answer = await client.post("/videos", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, code)
+    assert error["param"] in {param, "input_reference.image_url"}
+    assert answer.headers["x-should-retry"] == "false"
+    assert "--" not in error["message"]
+    assert requested(session) == []
+
+
+async def test_a_text_file_called_png_is_refused(client: httpx2.AsyncClient, session: Session) -> None:
+    file = {"input_reference": ("me.png", b"I am no image", "image/png")}
+    answer = await client.post("/videos", data=GOOD, files=file)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image_file")
+    assert "me.png" in answer.json()["error"]["message"]
+    assert "/tmp" not in answer.json()["error"]["message"]  # not a path that is used
+    assert requested(session) == []
+
+
+async def test_an_image_of_another_size_is_refused(client: httpx2.AsyncClient, session: Session) -> None:
+    file = {"input_reference": ("me.png", image((64, 64)), "image/png")}
+    answer = await client.post("/videos", data=GOOD, files=file)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input_reference")
+    assert requested(session) == []
+
+
+async def test_a_body_beyond_the_limit_is_refused_whether_it_says_so_or_not(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("render_service.server.gateway.posts.MAX_JSON_BYTES", 1_000)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 500
+
+    for content in (b" " * 1_001, endless()):
+        answer = await client.post("/videos", content=content)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize(
+    ("terms", "extra"),
+    [
+        ({"team": "film"}, {"team": "ads"}),
+        ({"project": "spring"}, {"project": "autumn"}),
+        ({"purposes": ("draft",)}, {"purpose": "final"}),
+    ],
+)
+async def test_a_key_permits_only_its_own_team_project_and_purposes(
+    gateway: httpx2.AsyncClient, session: Session, terms: dict[str, Any], extra: dict[str, str]
+) -> None:
+    key = key_for(session, **terms)
+    answer = await gateway.post("/videos", json=GOOD | extra, headers={"authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "permission_denied")
+    assert requested(session) == []
+
+
+async def test_a_reader_may_not_request(gateway: httpx2.AsyncClient, session: Session) -> None:
+    key = key_for(session, "eve", "auditor")
+    answer = await gateway.post("/videos", json=GOOD, headers={"authorization": f"Bearer {key}"})
+    assert (answer.status_code, "requester" in answer.json()["error"]["message"]) == (403, True)
+
+
+async def test_requests_per_minute_are_limited(gateway: httpx2.AsyncClient, session: Session) -> None:
+    headers = {"authorization": f"Bearer {key_for(session, requests_per_minute=1)}"}
+    answers = [await gateway.post("/videos", json=GOOD, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert int(answers[1].headers["retry-after"]) > 0
+
+
+async def test_a_remix_an_edit_and_an_extension_start_from_our_ids(
+    client: httpx2.AsyncClient, session: Session, settled: Callable[[str], Any]
+) -> None:
+    video = (await client.post("/videos", json=GOOD)).json()["id"]
+    await settled(video)
+    remix = await client.post(f"/videos/{video}/remix", json={"prompt": "change the kite to a blue kite"})
+    edit = await client.post("/videos/edits", json={"prompt": "make it night", "video": {"id": video}})
+    extension = {"prompt": "it lands", "seconds": "4", "video[id]": video}
+    longer = await client.post("/videos/extensions", files={k: (None, v) for k, v in extension.items()})
+    assert [each.status_code for each in (remix, edit, longer)] == [200, 200, 200]
+    assert remix.json()["remixed_from_video_id"] == video
+    assert longer.json()["seconds"] == "8"
+
+
+async def test_a_remix_of_several_changes_is_denied_with_what_to_do(
+    client: httpx2.AsyncClient, settled: Callable[[str], Any]
+) -> None:
+    video = (await client.post("/videos", json=GOOD)).json()["id"]
+    await settled(video)
+    prompt = "change the kite to a blue kite and make the sky green"
+    answer = await client.post(f"/videos/{video}/remix", json={"prompt": prompt})
+    error, trace = answer.json()["error"], answer.json()["denial_trace"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "SEVERAL_CHANGES", "prompt")
+    assert "make 2 remixes" in error["message"]
+    assert (trace["detail_code"], answer.headers["x-sora-ledger-decision"]) == ("SEVERAL_CHANGES", "deny")
+
+
+async def test_a_remix_of_another_teams_video_is_not_found(
+    gateway: httpx2.AsyncClient, session: Session
+) -> None:
+    film, ads = ({"authorization": f"Bearer {key_for(session, team, team=team)}"} for team in ("film", "ads"))
+    video = (await gateway.post("/videos", json=GOOD, headers=film)).json()["id"]
+    answer = await gateway.post(f"/videos/{video}/remix", json={"prompt": "a blue kite"}, headers=ads)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "video_not_found")
+
+
+async def test_a_character_is_created_from_an_upload(client: httpx2.AsyncClient, clip: bytes) -> None:
+    file = {"video": ("kite.mp4", clip, "video/mp4")}
+    answer = await client.post("/videos/characters", data={"name": "Kite"}, files=file)
+    assert (answer.status_code, answer.json()["name"]) == (200, "Kite")
+    text = {"video": ("kite.mp4", b"no film", "video/mp4")}
+    refused = await client.post("/videos/characters", data={"name": "Kite"}, files=text)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_video_file")
+
+
+@pytest.fixture
+def settled(session: Session) -> Callable[[str], Any]:
+    """Wait until the video of a public id is stored."""
+
+    async def wait(video: str) -> None:
+        job = await session.job(video.replace("video_", "job_"))
+        await settle(session, job, interval_s=0.05, timeout_s=30)
+
+    return wait
