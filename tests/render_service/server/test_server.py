@@ -32,9 +32,9 @@ async def app(_: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
-    """Serve `app`; yields what opens a connection."""
-    config = uvicorn.Config(app, http=bounded_connections(), log_config=None, lifespan="off")
+async def serving(served: Any = app) -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
+    """Serve `served`; yields what opens a connection."""
+    config = uvicorn.Config(served, http=bounded_connections(), log_config=None, lifespan="off")
     config.load()
     protocol: Any = config.http_protocol_class
     state = ServerState()
@@ -89,6 +89,52 @@ async def test_a_header_that_comes_byte_by_byte_has_no_more_time(monkeypatch: py
             writer.write(b"a")
             await asyncio.sleep(0.02)
         assert await ending
+
+
+@pytest.mark.anyio
+async def test_a_body_that_keeps_coming_may_take_longer_than_one_that_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "REST_S", 0.5)
+    monkeypatch.setattr(server, "REST_BYTES", 100)
+    began = asyncio.get_running_loop().time()
+    async with serving() as connect:
+        reader, writer = await connect()
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(10):
+            writer.write(b"a" * 100)
+            await asyncio.sleep(0.1)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert asyncio.get_running_loop().time() - began > 2 * server.REST_S
+        reader, writer = await connect()
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        ending = asyncio.create_task(ended(reader))
+        while not ending.done():  # a byte now and then is not enough
+            writer.write(b"a")
+            await asyncio.sleep(0.05)
+        assert await ending
+
+
+@pytest.mark.anyio
+async def test_a_client_that_takes_nothing_of_an_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "UNREAD_S", 0.2)
+    sent = asyncio.Event()
+
+    async def large(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(64):
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+        sent.set()
+
+    async with serving(large) as connect:
+        reader, writer = await connect()
+        reader._transport.pause_reading()  # type: ignore[attr-defined]  # a client that stops
+        writer.write(GOOD)
+        async with asyncio.timeout(30):
+            await sent.wait()  # what is sent to a connection that is gone is dropped at once
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
+        with suppress(ConnectionResetError):
+            assert len(await reader.read(1 << 27)) < 64 << 20
 
 
 @pytest.mark.anyio
