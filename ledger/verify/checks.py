@@ -33,6 +33,8 @@ from ledger.verify.tree import Tree, leaf
 RECORD_LIMIT = 65_535
 _BESIDE_JOBS = frozenset(["ledger.created", "policy.activated", "private.erased", "budget.set"])
 _JOB_COLUMNS = ("version", "position", "state", "profile", "video_id")
+_LATER_JOB_COLUMNS = ("actor", "team")
+"""Copies that only ledgers since migration 9 have."""
 _COLUMNS = ("position", "event_id", "stream", "version", "type", "actor", "trace_id", "recorded_at")
 
 
@@ -52,7 +54,7 @@ class Snapshot(Protocol):
         """Yield commitment, position, field, salt, text."""
 
     def jobs(self) -> Iterator[tuple[Any, ...]]:
-        """Yield job_id, version, position, state, profile, video_id, body."""
+        """Yield job_id, version, position, state, profile, video_id, body, and actor and team if there."""
 
     def holds(self) -> Iterator[tuple[Any, ...]]:
         """Yield budget, job_id, reserved_usd_micros, settled_usd_micros."""
@@ -277,7 +279,7 @@ class _Verification:
 
     def _jobs(self) -> None:
         count = 0
-        for job_id, version, position, state, profile, video_id, body in self.snapshot.jobs():
+        for job_id, version, position, state, profile, video_id, body, *later in self.snapshot.jobs():
             expected = self.memory.job(job_id)
             if expected is None:
                 self.report.add("JOB_ROW_EXTRA", None, job_id, "no row: no events", "a row")
@@ -288,9 +290,10 @@ class _Verification:
             if body != expected:
                 self.report.add("JOB_ROW", job["position"], job_id, *_difference(job, body))
             columns = (version, position, state, profile, video_id)
-            for name, found in zip(_JOB_COLUMNS, columns, strict=True):
-                if found != job[name]:
-                    self.report.add("JOB_COLUMN", job["position"], f"{job_id} {name}", job[name], found)
+            copies = [*zip(_JOB_COLUMNS, columns, strict=True), *zip(_LATER_JOB_COLUMNS, later, strict=False)]
+            for name, found in copies:
+                if found != job.get(name):
+                    self.report.add("JOB_COLUMN", job["position"], f"{job_id} {name}", job.get(name), found)
         if count < self.report.jobs:
             self._missing_jobs()
 

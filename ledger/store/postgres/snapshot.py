@@ -163,7 +163,7 @@ _EVENTS = (
     "FROM events"
 )
 _BODIES = "SELECT commitment, position, field, salt, text FROM private_bodies"
-_JOBS = "SELECT job_id, version, position, state, profile, video_id, body FROM jobs"
+_JOBS = "SELECT * FROM jobs"  # actor and team, the last two columns, came with migration 9
 _HOLDS = "SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM holds"
 
 
@@ -215,7 +215,7 @@ class PostgresSnapshot:
         return self._select(f"{_BODIES} WHERE position > {after:d} ORDER BY position")
 
     def jobs(self) -> Iterator[tuple[Any, ...]]:
-        """Yield job_id, version, position, state, profile, video_id, body."""
+        """Yield job_id, version, position, state, profile, video_id, body, and actor and team if there."""
         return _with_text(self._select(_JOBS))
 
     def holds(self) -> Iterator[tuple[Any, ...]]:
@@ -290,8 +290,8 @@ class PostgresTail(PostgresSnapshot):
 
 
 def _with_text(jobs: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    for *row, video_id, body in jobs:
-        yield *row, _text(video_id), body
+    for job_id, version, position, state, profile, video_id, *rest in jobs:
+        yield job_id, version, position, state, profile, _text(video_id), *rest
 
 
 def _text(stored: bytes | None) -> str | None:

@@ -60,7 +60,7 @@ _EVENTS = (
     "FROM events"
 )
 _BODIES = "SELECT commitment, position, field, salt, text FROM private_bodies"
-_JOBS = "SELECT job_id, version, position, state, profile, video_id, body FROM jobs"
+_JOBS = "SELECT * FROM jobs"  # actor and team, the last two columns, came with migration 9
 _HOLDS = "SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM holds"
 
 
@@ -110,7 +110,7 @@ class SqliteSnapshot:
         return self._select(f"{_BODIES} WHERE position > {after:d} ORDER BY position")
 
     def jobs(self) -> Iterator[tuple[Any, ...]]:
-        """Yield job_id, version, position, state, profile, video_id, body."""
+        """Yield job_id, version, position, state, profile, video_id, body, and actor and team if there."""
         return self._select(_JOBS)
 
     def holds(self) -> Iterator[tuple[Any, ...]]:

@@ -149,9 +149,17 @@ EDITS: dict[str, tuple[str, list[tuple[str, int | None]]]] = {
         "UPDATE jobs SET state = 'failed' WHERE version = 10",
         [("JOB_COLUMN", 14)],
     ),
+    "a job given to another team": (
+        "UPDATE jobs SET team = 'news' WHERE version = 10",
+        [("JOB_COLUMN", 14)],
+    ),
+    "a job given to another actor": (
+        "UPDATE jobs SET actor = 'eve' WHERE version = 10",
+        [("JOB_COLUMN", 14)],
+    ),
     "a job row that is gone": ("DELETE FROM jobs WHERE version = 10", [("JOB_ROW_MISSING", 14)]),
     "a job row without events": (
-        "INSERT INTO jobs SELECT 'job_x', 1, 2, state, profile, video_id, body FROM jobs LIMIT 1",
+        "INSERT INTO jobs SELECT 'x', 1, 2, state, profile, video_id, body, actor, team FROM jobs LIMIT 1",
         [("JOB_ROW_EXTRA", None)],
     ),
     "an edited text": (
@@ -585,7 +593,7 @@ def test_what_caused_an_event_has_the_shape_of_an_id(
 def test_a_row_of_a_job_whose_id_is_no_text_is_one_too_many(
     db: sqlite3.Connection, path: Path, check: Check
 ) -> None:
-    columns = "version, position, state, profile, video_id, body"
+    columns = "version, position, state, profile, video_id, body, actor, team"
     db.execute(f"INSERT INTO jobs SELECT CAST(x'eda080' AS TEXT), {columns} FROM jobs LIMIT 1")
     assert check(path) == [("JOB_ROW_EXTRA", None)]
 
