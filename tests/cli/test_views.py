@@ -156,7 +156,21 @@ def test_the_log_fits_80_columns() -> None:
 
 def test_the_queue_fits_80_columns() -> None:
     lease = {"job_id": job().job_id, "holder": "h" * 90, "until_ms": 1_000_000_000_000}
-    document = {"due": 1, "oldest_due_s": 2.0, "waiting": 3, "leased": 1, "leases": [lease]}
+    letter = {
+        "delivery_id": "01a1fb12-8a46-71c8-984d-c5a0d6472077",
+        "webhook_type": "approval.requested",
+        "cause": "not_accepted",
+        "http_status": 503,
+        "attempts": 12,
+    }
+    document = {
+        "due": 1,
+        "oldest_due_s": 2.0,
+        "waiting": 3,
+        "leased": 1,
+        "leases": [lease],
+        "notifications": {"waiting": 2, "dead_letters": [letter]},
+    }
     assert max(map(len, on_a_terminal(lambda console: print_queue(document, console)))) <= 80
 
 
