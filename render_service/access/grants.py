@@ -74,7 +74,7 @@ def check_terms(
     unknown = [role for role in terms.roles if role not in known]
     if unknown or not terms.roles:
         found = f"unknown role {unknown[0]}" if unknown else "a key without a role permits nothing"
-        raise BadInput(f"{found}: the policy {policy.name} has the roles {', '.join(known)}")
+        raise BadInput(f"{found}: the policy {policy.name} has the roles {', '.join(known) or 'none'}")
     checked_word("--team", terms.team)
     checked_word("--project", terms.project)
     for purpose in terms.purposes:
