@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -26,20 +27,44 @@ _INTERRUPTED = (
 
 @dataclass(frozen=True)
 class Failure:
-    """How a command failed; `shown` replaces the message in text."""
+    """How a command failed; `shown` replaces the message in text.
+
+    `code` is the name of the exit code, `kind` that of the error. `retry` says whether the same command may
+    be repeated, `param` which option or argument is wrong.
+    """
 
     code: str
     exit_code: int
     message: str
     shown: str | None = None
     next: Sequence[str] = ()
+    kind: str | None = None
+    retry: str = "never"
+    param: str | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     def report(self) -> None:
         """Print the failure."""
         commands = list(dict.fromkeys([*self.next, *_COMMAND.findall(self.message)]))
-        facts = {"code": self.code, "exit_code": int(self.exit_code), "next": commands, **self.more}
+        facts = {
+            "code": self.code,
+            "exit_code": int(self.exit_code),
+            "next": commands,
+            "kind": self.kind or self.code,
+            "retry": self.retry,
+            "param": self.param,
+            "argv": [_words_of(command) for command in commands],
+            **self.more,
+        }
         output.fail(self.message, shown=self.shown, **facts)
+
+
+def _words_of(command: str) -> list[str]:
+    """Return a command as the arguments of a process; a quote in a message may be unbalanced."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command.split()
 
 
 def explain_error(error: BaseException) -> Failure | None:
@@ -51,7 +76,10 @@ def explain_error(error: BaseException) -> Failure | None:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return Failure("interrupted", ExitCode.INTERRUPTED, _INTERRUPTED, shown=f"{_INTERRUPTED}\n")
     code = of_error(error) if isinstance(error, Exception) else None
-    return None if code is None else Failure(code.name.lower(), code, str(error))
+    if code is None:
+        return None
+    kind, retry = getattr(error, "code", None), getattr(error, "retry", "never")  # of a `SoraLedgerError`
+    return Failure(code.name.lower(), code, str(error), kind=kind, retry=retry)
 
 
 def unexpected(error: Exception) -> Failure:
@@ -66,8 +94,23 @@ def _usage(error: click.UsageError) -> Failure:
     error.show(shown)
     path = error.ctx.command_path if error.ctx else "sora-ledger"
     return Failure(
-        "usage", ExitCode.BAD_INPUT, error.format_message(), shown.getvalue(), next=[f"{path} --help"]
+        "usage",
+        ExitCode.BAD_INPUT,
+        error.format_message(),
+        shown.getvalue(),
+        next=[f"{path} --help"],
+        param=_param_of(error),
     )
+
+
+def _param_of(error: click.UsageError) -> str | None:
+    """Return the option or argument that is wrong, as it is typed."""
+    if isinstance(error, click.NoSuchOption):
+        return error.option_name
+    parameter = error.param if isinstance(error, click.BadParameter) else None
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return parameter.name if parameter else None
 
 
 def wants_json(arguments: Sequence[str]) -> bool:

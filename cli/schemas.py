@@ -230,7 +230,17 @@ def record() -> Schema:
 
 def error() -> Schema:
     """Return the schema of a failure."""
-    facts = {"code": TEXT, "message": TEXT, "exit_code": WHOLE, "next": TEXTS, "traceback": TEXT}
+    facts = {
+        "code": TEXT,
+        "message": TEXT,
+        "exit_code": WHOLE,
+        "next": TEXTS,
+        "kind": TEXT,
+        "retry": {"enum": ["never", "same_key"]},
+        "param": or_null(TEXT),
+        "argv": a_list(TEXTS),
+        "traceback": TEXT,
+    }
     return an_object({"error": an_object(facts, optional=("traceback",))})
 
 

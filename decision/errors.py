@@ -6,8 +6,10 @@ ValueError
     └── BadDocument   an inconsistent catalog or policy file
 """
 
+from ledger.errors import SoraLedgerError
 
-class DecisionError(ValueError):
+
+class DecisionError(SoraLedgerError, ValueError):
     """Base class of the errors of this package."""
 
 

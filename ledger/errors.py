@@ -1,4 +1,4 @@
-"""The errors of the ledger, drawn as a tree.
+"""The base class of every error raised on purpose, and the errors of the ledger, drawn as a tree.
 
 LedgerError
 ├── AppendRefused            nothing was recorded; the caller's decision was wrong or out of date
@@ -14,8 +14,32 @@ LedgerError
 └── AmbiguousJob             several jobs have this prefix
 """
 
+import re
+from typing import Any, ClassVar, Literal
 
-class LedgerError(Exception):
+Retry = Literal["never", "same_key"]
+"""Whether a call may be repeated: never as it is, or as it is under the same request key."""
+
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class SoraLedgerError(Exception):
+    """Base class of every error that sora-ledger raises on purpose.
+
+    `code` names the error for programs: the name of its class, such as ``request_key_taken``. `retry` says
+    whether the same call may be made again. Both are constants of the class.
+    """
+
+    code: ClassVar[str] = "sora_ledger_error"
+    retry: ClassVar[Retry] = "never"
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Derive the code from the name of the class."""
+        super().__init_subclass__(**settings)
+        cls.code = _WORD.sub("_", cls.__name__).lower()
+
+
+class LedgerError(SoraLedgerError):
     """Base class of the ledger's errors."""
 
 
@@ -50,9 +74,13 @@ class RecordTooLarge(AppendRefused):
 class LedgerUnusable(LedgerError):
     """The store cannot be opened, read or written; the message says why and what to do."""
 
+    retry: ClassVar[Retry] = "same_key"
+
 
 class NewerFormat(LedgerUnusable):
     """The ledger has a later format than this version knows, as its first record says."""
+
+    retry: ClassVar[Retry] = "never"
 
 
 class JobNotFound(LedgerError):

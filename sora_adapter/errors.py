@@ -28,7 +28,9 @@ Messages hold no API key: text of a server passes `sora_adapter.untrusted` first
 """
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ledger.errors import Retry, SoraLedgerError
 
 if TYPE_CHECKING:
     from ledger.events import ErrorDetail
@@ -51,7 +53,7 @@ def loggable(error: Exception) -> dict[str, Any]:
     return {"error": name, "code": code, "http_status": detail.http_status if detail else None}
 
 
-class AdapterError(Exception):
+class AdapterError(SoraLedgerError):
     """Base class of everything the adapter raises on purpose."""
 
 
@@ -99,6 +101,8 @@ class AnswerError(AdapterError):
 
 class ServerTrouble(AnswerError):
     """A temporary failure: a later retry is reasonable."""
+
+    retry: ClassVar[Retry] = "same_key"
 
 
 class ServerUnreachable(ServerTrouble):

@@ -19,8 +19,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+from ledger.errors import Retry
 from sora_adapter.errors import AdapterError, ServerTrouble
 from sora_adapter.models import Observation
 
@@ -32,6 +33,8 @@ MOST_DOUBLINGS = 10
 
 class PollTimeout(AdapterError):
     """The waiting time for `video_id` is over; `last` is the latest observation, None if there was none."""
+
+    retry: ClassVar[Retry] = "same_key"
 
     def __init__(self, message: str, *, video_id: str, last: Observation | None) -> None:
         super().__init__(message)

@@ -35,7 +35,14 @@ def end(inv: Invocation, job: Job, *, told: bool = False) -> None:
     if code is ExitCode.DONE:
         return
     because = "" if told else f": {way_out(inv, job, *_WITH_A_KEY)}"
-    Failure(code.name.lower(), code, f"{job.job_id} is {job.state}{because}").report()
+    may_send = job.state in {State.ABSENT, State.REJECTED} and job.outcome is None and job.request_key
+    Failure(
+        code.name.lower(),
+        code,
+        f"{job.job_id} is {job.state}{because}",
+        kind=f"job_{job.state}",
+        retry="same_key" if may_send else "never",
+    ).report()
     raise click.exceptions.Exit(code)
 
 

@@ -22,10 +22,12 @@ ServiceError
     └── PlaceTaken    the files there are another ledger's
 """
 
-from ledger.errors import LedgerUnusable
+from typing import ClassVar
+
+from ledger.errors import LedgerUnusable, Retry, SoraLedgerError
 
 
-class ServiceError(Exception):
+class ServiceError(SoraLedgerError):
     """Base class of the errors raised by the service."""
 
 
@@ -60,6 +62,8 @@ class NotAuthenticated(ServiceError):
 class ProviderUnavailable(ServiceError):
     """The identity provider does not answer; the caller may try again."""
 
+    retry: ClassVar[Retry] = "same_key"
+
 
 class NotPermitted(ServiceError):
     """The caller is known and may not do this; nothing was recorded."""
@@ -67,6 +71,8 @@ class NotPermitted(ServiceError):
 
 class TooManyRequests(ServiceError):
     """A limit of the access key is reached; the caller may try again after `retry_after_s`."""
+
+    retry: ClassVar[Retry] = "same_key"
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
@@ -99,6 +105,8 @@ class NeedsApproval(NotReady):
 
 class AnswerSpooled(LedgerUnusable, ServiceError):
     """An answer arrived that the ledger cannot record; the message says where it is and what to run."""
+
+    retry: ClassVar[Retry] = "never"
 
 
 class AnsweredTooLate(ServiceError):

@@ -165,3 +165,29 @@ def test_a_missing_value_points_at_the_help_of_its_command(words: list[str]) -> 
     command = [sys.executable, "-m", "cli", *words, "--json", option]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     assert json.loads(ended.stdout)["error"]["next"] == [f"sora-ledger {words[0]} --help"]
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "param"),
+    [
+        (("create", "--prompt", "a fox", "--seconds", "5"), "bad_request", None),
+        (("poll", "--id", "job_1", "--timeout", "-1"), "usage", "--timeout"),
+        (("create", "--promt", "a fox"), "usage", "--promt"),
+        (("policy", "check"), "usage", "file"),
+    ],
+)
+def test_an_error_names_its_kind_and_the_option_that_is_wrong(
+    sora: Any, command: tuple[str, ...], kind: str, param: str | None
+) -> None:
+    error = sora(*command, "--json").document["error"]
+    assert (error["kind"], error["param"], error["retry"]) == (kind, param, "never")
+    assert error["argv"] == [line.split() for line in error["next"]]
+
+
+def test_a_request_that_did_not_go_out_says_that_the_same_key_is_safe(
+    sora: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+    failed = json.loads(sora("create", "--prompt", "a fox runs", "--request-key", "k").err.splitlines()[-1])
+    assert (failed["event"], failed["kind"], failed["retry"]) == ("command.failed", "job_absent", "same_key")

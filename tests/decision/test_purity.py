@@ -5,7 +5,7 @@ from pathlib import Path
 
 import decision
 
-ALLOWED = {"ledger.events", "ledger.private", "ledger.canonical"}
+ALLOWED = {"ledger.errors", "ledger.events", "ledger.private", "ledger.canonical"}
 EFFECTS = {
     "time",
     "os",

@@ -5,7 +5,6 @@ under which the same call returns the same job.
 """
 
 import re
-import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,24 +13,16 @@ from pydantic import ValidationError
 from decision.engine.explain import what_now, why
 from decision.errors import DecisionError
 from decision.money import usd_digits
-from ledger.errors import AmbiguousJob, BudgetExceeded, JobNotFound, LedgerUnusable
+from ledger.errors import BudgetExceeded, LedgerUnusable, Retry, SoraLedgerError
 from ledger.events import RenderDecided
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from render_service.runtime.documents import Json
-from render_service.runtime.errors import (
-    BadInput,
-    BudgetGone,
-    NotReady,
-    RequestKeyTaken,
-    ServiceError,
-    WrongServer,
-)
+from render_service.runtime.errors import BudgetGone
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.submission.result import held_for, submission_trouble
-from sora_adapter.errors import AdapterError, ServerTrouble
-from sora_adapter.polling import PollTimeout
+from sora_adapter.errors import AdapterError
 
 TOOL_OF = {"create": "render", "remix": "remix", "edit": "edit", "extend": "extend"}
 _COMMAND = re.compile(r"`(sora-ledger [^`]+)`")
@@ -175,24 +166,13 @@ def _argument(option: str) -> str:
     return {"max_cost": "max_cost_usd", "id": "job", "input_reference": "first_frame"}.get(option, option)
 
 
-_CODES: tuple[tuple[type[Exception], str, str], ...] = (
-    (RequestKeyTaken, "request_key_taken", "never"),
-    (JobNotFound, "job_not_found", "never"),
-    (AmbiguousJob, "job_ambiguous", "never"),
-    (DecisionError, "bad_request", "never"),
-    (WrongServer, "wrong_server", "never"),
-    (BadInput, "bad_input", "never"),
-    (NotReady, "not_ready", "never"),
-    (BudgetGone, "over_budget", "never"),
-    (BudgetExceeded, "over_budget", "never"),
-    (LedgerUnusable, "ledger_unusable", "same_key"),
-    (PollTimeout, "timed_out", "same_key"),
-    (ServerTrouble, "server", "same_key"),
-    (AdapterError, "server", "never"),
-    (ServiceError, "failed", "never"),
-)
-"""Code and retry by error, the most specific first. `same_key`: the same call, with the same request key."""
-_USUALLY_NEXT = {"bad_request": "decide", "over_budget": "budget", "server": "find", "timed_out": "find"}
+_USUALLY_NEXT: dict[type[Exception], str] = {
+    DecisionError: "decide",
+    BudgetGone: "budget",
+    BudgetExceeded: "budget",
+    AdapterError: "find",
+    LedgerUnusable: "find",
+}
 """The tool that helps after an error whose message names no command."""
 _JOB = re.compile(r"\bjob_[0-9a-f]{32}\b")
 
@@ -201,14 +181,16 @@ def error_answer(error: Exception) -> Json | None:
     """Return the answer for an error raised on purpose; None for any other."""
     if isinstance(error, ValidationError):
         return _bad_arguments(error)
-    for kind, code, retry in _CODES:
-        if isinstance(error, kind):
-            return error_document(code, in_tool_terms(str(error)), retry)
-    return None
+    if not isinstance(error, SoraLedgerError):
+        return None
+    helpful = next((tool for kind, tool in _USUALLY_NEXT.items() if isinstance(error, kind)), None)
+    return error_document(error.code, in_tool_terms(str(error)), error.retry, otherwise=helpful)
 
 
-def error_document(code: str, message: str, retry: str = "never", **more: Any) -> Json:
-    """Return an error with the calls and the commands that its message names."""
+def error_document(
+    code: str, message: str, retry: Retry = "never", *, otherwise: str | None = None, **more: Any
+) -> Json:
+    """Return an error with the calls and the commands that its message names, or the tool `otherwise`."""
     calls, person = [], []
     for command in dict.fromkeys(_COMMAND.findall(message)):
         call = _as_call(command)
@@ -218,15 +200,15 @@ def error_document(code: str, message: str, retry: str = "never", **more: Any) -
             calls.append(call)
     if not calls and (named := _JOB.search(message)):
         calls.append({"tool": "job", "arguments": {"job": named[0]}})
-    if not calls and code in _USUALLY_NEXT:
-        calls.append({"tool": _USUALLY_NEXT[code], "arguments": {}})
+    if not calls and otherwise:
+        calls.append({"tool": otherwise, "arguments": {}})
     error = {"code": code, "message": message, "retry": retry, "next": calls, "person": person}
     return {"error": error | more}
 
 
 def _as_call(command: str) -> Json | None:
     """Return the tool call that does what a command does; None if only a person may run it."""
-    _, name, *words = shlex.split(command)
+    _, name, *words = command.split()
     tool = _TOOL_OF_COMMAND.get(name)
     if tool is None or "--absent" in words or "set" in words:
         return None

@@ -83,7 +83,7 @@ def test_a_command_becomes_a_call_unless_only_a_person_may_run_it(
         (BadInput("bad"), "bad_input", "never"),
         (NotReady("not yet"), "not_ready", "never"),
         (LedgerUnusable("locked"), "ledger_unusable", "same_key"),
-        (ServerTrouble("no answer"), "server", "same_key"),
+        (ServerTrouble("no answer"), "server_trouble", "same_key"),
     ],
 )
 def test_an_error_says_whether_the_same_key_may_be_used_again(
