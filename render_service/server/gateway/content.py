@@ -14,10 +14,12 @@ import hashlib
 import os
 import re
 import stat
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -41,6 +43,9 @@ from sora_adapter.serving.fields import one_of
 
 CHUNK_BYTES = 256 * 1024
 MOST_REMEMBERED = 10_000
+READERS = 8
+"""Threads that read files, apart from those for the ledger: a slow disk must not hold up other answers."""
+
 _RANGE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})\s*", re.ASCII)
 
 
@@ -145,7 +150,9 @@ class Content:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._files = StoredFiles(session.assets)
+        self._readers = ThreadPoolExecutor(READERS)
         self._fetching: dict[tuple[str, Variant], asyncio.Task[Job]] = {}
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def serve(self, request: Request, caller: Caller) -> Response:
         """Answer with one variant of a completed video; one that is not stored yet is fetched first."""
@@ -158,18 +165,26 @@ class Content:
             raise _not_ready(job, name)
         job, file = await self._open(caller, job, variant)
         headers = job_headers(job)
-        return FileAnswer(file, job.assets[variant], f"{public_id(job.job_id)}", request, headers)
+        return FileAnswer(
+            file, job.assets[variant], public_id(job.job_id), request, headers, readers=self._readers
+        )
 
     async def _open(self, caller: Caller, job: Job, variant: Variant) -> tuple[Job, OpenFile]:
         """Open the file of a variant, after fetching it from the server if it is not here."""
         for attempt in range(2):
             asset = job.assets.get(variant)
-            file = await asyncio.to_thread(self._files.open, asset) if asset else None
+            file = await self._open_checked(asset) if asset else None
             if file is not None:
                 return job, file
             if attempt == 0:
                 job = await self._fetched(caller, job, variant)
         raise StorageFailed(f"{job.job_id}: the {variant} was stored, and is not there now")
+
+    async def _open_checked(self, asset: Asset) -> OpenFile | None:
+        """Open a file; many who ask for it at once let it be hashed once."""
+        lock = self._opening.setdefault(asset.sha256, asyncio.Lock())
+        async with lock:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._files.open, asset)
 
     async def _fetched(self, caller: Caller, job: Job, variant: Variant) -> Job:
         """Fetch a variant once, however many clients wait for it and whichever of them leave."""
@@ -194,9 +209,16 @@ class FileAnswer(Response):
     """An open file as the answer to a GET or HEAD; it is closed in any case."""
 
     def __init__(
-        self, file: OpenFile, asset: Asset, name: str, request: Request, headers: dict[str, str]
+        self,
+        file: OpenFile,
+        asset: Asset,
+        name: str,
+        request: Request,
+        headers: dict[str, str],
+        *,
+        readers: Executor,
     ) -> None:
-        self._file = file
+        self._file, self._readers = file, readers
         self._range = range(asset.bytes)
         tag = f'"{asset.sha256}"'
         suffix = PurePosixPath(asset.storage_uri).suffix
@@ -236,7 +258,7 @@ class FileAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the bytes, one chunk in memory at a time, until they are sent or the client has gone."""
-        gone = asyncio.ensure_future(_disconnected(receive))
+        loop, gone = asyncio.get_running_loop(), asyncio.ensure_future(_disconnected(receive))
         try:
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
@@ -244,7 +266,7 @@ class FileAnswer(Response):
             if scope["method"] != "HEAD":
                 for start in range(self._range.start, self._range.stop, CHUNK_BYTES):
                     length = min(CHUNK_BYTES, self._range.stop - start)
-                    body = await asyncio.to_thread(self._file.read, start, length)
+                    body = await loop.run_in_executor(self._readers, self._file.read, start, length)
                     if gone.done():
                         return
                     await send({"type": "http.response.body", "body": body, "more_body": True})

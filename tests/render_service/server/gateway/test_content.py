@@ -1,15 +1,18 @@
 """Ranges of a stored file, and which file is a stored one."""
 
+import asyncio
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ledger.job import Asset
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import StorageFailed
-from render_service.server.gateway.content import OpenFile, StoredFiles, requested_range
+from render_service.server.gateway.content import Content, OpenFile, StoredFiles, requested_range
 
 BODY = bytes(range(256)) * 40
 
@@ -135,3 +138,18 @@ def test_no_descriptor_is_left_open(store: AssetStore) -> None:
         with pytest.raises(StorageFailed):
             files.open(asset)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_many_who_ask_at_once_let_a_file_be_hashed_once(
+    store: AssetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset, hashed, digest = stored(store), [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *of: hashed.append(of) or digest(*of))
+    session: Any = SimpleNamespace(assets=store)
+
+    async def ask() -> list[OpenFile | None]:
+        content = Content(session)
+        return list(await asyncio.gather(*(content._open_checked(asset) for _ in range(20))))
+
+    assert [contents(file) for file in asyncio.run(ask())] == [BODY] * 20
+    assert len(hashed) == 1
