@@ -80,8 +80,6 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return words_of(event)
         case SubmissionIntended():
             return f"to {event.server} as {event.model}"
-        case SubmissionAccepted():
-            return f"{event.video_id} {event.status}"
         case SubmissionRejected():
             return describe_error(event.error)
         case SubmissionUnknown():
@@ -89,22 +87,14 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
                 f" ({describe_error(event.error)})" if event.error else ""
             )
         case SubmissionSpooled():
-            what_came = event.outcome.removeprefix("submission.") + (
-                f" {event.video_id}" if event.video_id else ""
-            )
-            end = "recorded" if event.applied else "not recorded: the attempt was settled meanwhile"
-            return f"{what_came}, kept in a file since {event.spooled_at[:19]}Z: {end}"
+            return _spooled(event)
         case SubmissionAbsent():
             return f"nothing was created: {event.how}"
         case StatusObserved():
             progress = "" if event.progress is None else f" {event.progress} %"
             return f"{event.status}{progress}" + (f": {describe_error(event.error)}" if event.error else "")
         case AssetStored():
-            probe = event.probe
-            shape = f"{probe.width}x{probe.height}" if probe else ""
-            length = f" {probe.duration_ms / 1000:g} s" if probe and probe.duration_ms else ""
-            off = f" MISMATCH {', '.join(m.field for m in event.mismatches)}" if event.mismatches else ""
-            return f"{event.variant} {shape}{length}, {event.bytes:,} bytes, sha256 {event.sha256[:12]}…{off}"
+            return _stored(event)
         case CostSettled():
             return f"{format_usd(event.cost_usd_micros)} ({event.basis})"
         case RenderClosed():
@@ -128,12 +118,26 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             answer = f", HTTP {event.http_status}" if event.http_status else ""
             tries = counted(event.attempts, "attempt")
             return f"{event.webhook_type} about {event.job_id}: {event.cause} after {tries}{answer}"
-        case RenderAdopted() | ExternalRecorded():
+        case SubmissionAccepted() | RenderAdopted() | ExternalRecorded():
             return f"{event.video_id} {event.status}"
         case _:
             return ", ".join(
                 f"{name} {_plain(value)}" for name, value in event if value not in (None, (), {})
             )
+
+
+def _spooled(event: SubmissionSpooled) -> str:
+    what_came = event.outcome.removeprefix("submission.") + (f" {event.video_id}" if event.video_id else "")
+    end = "recorded" if event.applied else "not recorded: the attempt was settled meanwhile"
+    return f"{what_came}, kept in a file since {event.spooled_at[:19]}Z: {end}"
+
+
+def _stored(event: AssetStored) -> str:
+    probe = event.probe
+    shape = f"{probe.width}x{probe.height}" if probe else ""
+    length = f" {probe.duration_ms / 1000:g} s" if probe and probe.duration_ms else ""
+    off = f" MISMATCH {', '.join(each.field for each in event.mismatches)}" if event.mismatches else ""
+    return f"{event.variant} {shape}{length}, {event.bytes:,} bytes, sha256 {event.sha256[:12]}…{off}"
 
 
 def _plain(value: object) -> str:
