@@ -16,7 +16,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 POINTS = [tuple(line.split()) for line in (Path(__file__).parent / "points.txt").read_text().splitlines()]
-WITHOUT_A_FAULT = [(name, point) for name, fault, point in POINTS if fault == "none"]
+WITHOUT_A_FAULT = [
+    (name, point)
+    for name, fault, point in POINTS
+    if fault == "none" and point.endswith((".after", ".1.before"))
+]
+"""Nothing changes between the far side of a boundary and the near side of the next; `make soak` has all."""
 NAMES = sorted({(name, fault) for name, fault, _ in POINTS})
 Survives = Callable[..., None]
 
