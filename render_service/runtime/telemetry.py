@@ -44,7 +44,11 @@ def begin_trace(environment: Mapping[str, str] = os.environ) -> Trace:
 
 def redact(value: Any) -> Any:
     """Return `value` without anything that looks like an API key or a terminal control sequence."""
-    return _CONTROL.sub("\ufffd", _KEY.sub(r"\1[redacted]", value)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if value.isprintable() and "sk-" not in value and "slk_" not in value:  # nearly always, and much faster
+        return value
+    return _CONTROL.sub("\ufffd", _KEY.sub(r"\1[redacted]", value))
 
 
 @dataclass

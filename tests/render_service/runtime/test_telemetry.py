@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from render_service.runtime.telemetry import Log, Trace, begin_trace
+from render_service.runtime.telemetry import Log, Trace, begin_trace, redact
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE = Trace("1" * 32, "2" * 16)
@@ -75,3 +75,9 @@ def test_a_key_is_in_no_log_line(name: str, value: str, capsys: pytest.CaptureFi
 def test_a_request_key_is_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     Log(TRACE).info("render.requested", request_key="spring-teaser")
     assert "spring-teaser" in capsys.readouterr().err
+
+
+def test_no_control_character_counts_as_printable() -> None:
+    letters = [chr(code) for code in range(0x3000)]
+    assert [letter for letter in letters if redact(letter) != letter and letter.isprintable()] == []
+    assert redact("a\u202eb\x1b[31m") == "a\ufffdb\ufffd[31m"
