@@ -52,12 +52,14 @@ class Receiver:
     url: str = ""
     answer: Callable[[int], int] = lambda _: 200
     """The status for the delivery with this number, from 1; 0 hangs up without an answer."""
+    one_at_a_time: bool = True
     received: list[Received] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> int:
+        status = None if self.one_at_a_time else self.answer(0)
         with self._changed:
-            status = self.answer(len(self.received) + 1)
+            status = self.answer(len(self.received) + 1) if status is None else status
             self.received.append(Received(path, headers, body, status))
             self._changed.notify_all()
         return status

@@ -12,7 +12,8 @@ and so is http, where anybody on the way could read along.
 import asyncio
 import ipaddress
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
 from render_service.runtime.errors import BadInput
@@ -20,8 +21,9 @@ from render_service.runtime.settings import PRIVATE_ENDPOINTS
 
 LONGEST_URL = 2048
 _PORTS = {"http": 80, "https": 443}
-_RESOLVERS = 16
-"""Threads of their own: a name server that does not answer must not keep the ledger's threads busy."""
+_LOOKUPS = 16
+"""Lookups at the same time, in threads of their own: a name server that does not answer must keep neither the
+ledger's threads busy, nor a server that is to stop."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -36,18 +38,14 @@ class Addresses:
 
     def __init__(self, *, permits_private: bool) -> None:
         self.permits_private = permits_private
-        self._resolving = ThreadPoolExecutor(_RESOLVERS, "webhook-dns")
-
-    def close(self) -> None:
-        """End the threads that resolve names."""
-        self._resolving.shutdown(wait=False, cancel_futures=True)
+        self._free = asyncio.Semaphore(_LOOKUPS)
 
     async def check(self, url: str) -> None:
         """Raise `Refused` if webhooks may not be sent to `url`; a name need not resolve yet."""
         parts = self._split(url)
         try:
             await self._resolve(parts)
-        except OSError:
+        except (OSError, UnicodeError):
             return
 
     async def resolve(self, url: str) -> list[str]:
@@ -79,17 +77,41 @@ class Addresses:
 
     async def _resolve(self, parts: SplitResult) -> list[str]:
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._resolving, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+        addresses = await self._look_up(host, port)
         for address in addresses:
             if why := self._objection(address):
                 raise Refused(f"the URL of a webhook endpoint: {host} is {address}, {why}")
         if not addresses:
             raise OSError(f"{host} has no address")
         return addresses
+
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[list[str]] = loop.create_future()
+
+        def settle(addresses: list[str], error: OSError | UnicodeError | None) -> None:
+            self._free.release()
+            if found.cancelled():
+                return
+            if error is None:
+                found.set_result(addresses)
+            else:
+                found.set_exception(error)
+
+        def look_up() -> None:
+            addresses: list[str] = []
+            trouble: OSError | UnicodeError | None = None
+            try:
+                infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
+            except (OSError, UnicodeError) as error:
+                trouble = error
+            with suppress(RuntimeError):  # the server stopped meanwhile
+                loop.call_soon_threadsafe(settle, addresses, trouble)
+
+        threading.Thread(target=look_up, name="webhook-dns", daemon=True).start()
+        return await found
 
     def _objection(self, text: str) -> str | None:
         """Return why nothing may be sent to an address; None if it may."""

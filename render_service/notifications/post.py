@@ -54,7 +54,6 @@ class Post:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.addresses.close()
         if self._client is not None:
             await self._client.aclose()
 

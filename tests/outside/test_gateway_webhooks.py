@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from openai import APIStatusError, OpenAI
 
+from sora_adapter.webhooks import Verifier
 from tests.outside.conftest import Gateway, Outside
 from tests.receiver import Receiver, receiving
 
@@ -70,6 +71,9 @@ def test_a_finished_video_is_announced_when_it_can_be_downloaded(
         [delivery] = there.wait_for(1)
         assert delivery.is_signed_with(secret)
         client.webhooks.verify_signature(delivery.body.decode(), delivery.headers, secret=secret)
+        ours = Verifier([secret]).read(delivery.headers, delivery.body)
+        assert ours is not None
+        assert (ours.delivery_id, ours.video_id) == (delivery.delivery_id, video.id)
         event = delivery.event
         assert (event["object"], event["type"], event["data"]) == (
             "event",
@@ -152,6 +156,67 @@ def test_two_gateways_on_one_ledger_deliver_once(
     there.wait_for(5)
     until(lambda: len(recorded(one, "notification.sent")) == 5)
     assert len({delivery.delivery_id for delivery in there.received}) == len(there.received) == 5
+
+
+def test_two_gateways_on_one_postgresql_deliver_once_and_one_takes_over_from_the_other(
+    outside: Start, gateway: Open, receiver: Callable[..., Receiver], databases: Any
+) -> None:
+    server, there, url = outside(), receiver(), databases.url()
+    one, two = (gateway(server, **ALLOWED, SORA_LEDGER_URL=url) for _ in range(2))
+    key = one.grant("app", "requester")
+    with sdk(one, key) as client:
+        listen(client, there.url)
+        for _ in range(3):
+            client.videos.create(prompt="a red kite")
+    there.wait_for(3)
+    until(lambda: len(recorded(one, "notification.sent")) == 3)
+    one.end()
+    with sdk(two, key) as client:
+        client.videos.create(prompt="a red kite")
+    there.wait_for(4)
+    until(lambda: len(recorded(two, "notification.sent")) == 4)
+    assert len({delivery.delivery_id for delivery in there.received}) == len(there.received) == 4
+    assert two.person("verify").code == 0
+
+
+def test_a_refused_approval_is_announced_and_a_denial_is_not(
+    outside: Start, gateway: Open, receiver: Callable[..., Receiver]
+) -> None:
+    one, there = gateway(outside(), **ALLOWED), receiver()
+    policy = one.person.folder / "held.toml"
+    policy.write_text(PACKAGED + FINALS_ARE_HELD)
+    assert one.person("policy", "activate", str(policy), "--reason", "finals need another person").code == 0
+    with sdk(one, one.grant("app", "requester")) as client:
+        listen(client, there.url)
+        with pytest.raises(APIStatusError):
+            client.videos.create(prompt="a red kite", extra_body={"max_cost_usd": "0.01"})
+        held = client.videos.create(prompt="a red kite", extra_body={"purpose": "final"})
+        job = "job_" + held.id.removeprefix("video_")
+        refused = one.person("reject", job, "--reason", "not this one")
+        assert refused.code == 0, refused.err
+        [delivery] = there.wait_for(1)
+    assert (delivery.event["type"], delivery.event["data"]) == ("video.failed", {"id": held.id})
+    assert len(recorded(one, "render.denied")) == 1
+
+
+def test_a_copy_of_a_ledger_repeats_nothing(
+    outside: Start, gateway: Open, receiver: Callable[..., Receiver]
+) -> None:
+    server, there = outside(), receiver()
+    one = gateway(server, **ALLOWED)
+    with sdk(one, one.grant("app", "requester")) as client:
+        listen(client, there.url)
+        client.videos.create(prompt="a red kite")
+        there.wait_for(1)
+        until(lambda: recorded(one, "notification.sent"))
+        one.end(signal.SIGTERM)
+    copied = one.person("copy", "sqlite:///ledger.db", "sqlite:///copy.db")
+    assert copied.code == 0, copied.err
+    two = gateway(server, **ALLOWED, SORA_LEDGER_URL="sqlite:///copy.db")
+    with sdk(two, two.grant("app", "requester")) as client:
+        video = client.videos.create(prompt="a blue kite")
+    _, second = there.wait_for(2)
+    assert second.event["data"] == {"id": video.id}
 
 
 def test_a_client_of_another_team_is_told_nothing_and_cannot_find_the_endpoint(

@@ -1,6 +1,7 @@
 """What is announced reaches the endpoints that may know of it, at least once and under one id."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from ledger.record import Record
 from ledger.store.interface import ANY, RecordFilter
 from render_service.access.register import STREAM
 from render_service.notifications.endpoints import Endpoints
-from render_service.notifications.outbox import GIVE_UP_MS, wait_ms
+from render_service.notifications.outbox import AT_ONCE_OF_ONE, GIVE_UP_MS, wait_ms
 from render_service.session.event_ids import public_id
 from render_service.session.session import Session
 
@@ -121,6 +122,31 @@ async def test_two_notifiers_on_one_ledger_deliver_once(
     await recorded(session, NotificationSent.type, 3)
     assert len(there.received) == 3
     assert session.ledger.store.outbox.tally() == (0, 0)
+
+
+async def test_a_slow_receiver_delays_no_other_and_gets_few_at_once(
+    client: Any, receiver: Any, notifier: Any, stored: Any
+) -> None:
+    alice, released, waiting = await client(), threading.Event(), threading.Semaphore(0)
+
+    def hang(_: int) -> int:
+        waiting.release()
+        released.wait(20)
+        return 200
+
+    slow, fast = receiver(answer=hang, one_at_a_time=False), receiver()
+    await alice.listen(slow.url)
+    await alice.listen(fast.url)
+    await notifier()
+    for _ in range(AT_ONCE_OF_ONE + 2):
+        await stored(alice.session)
+    assert len(await arrived(fast, AT_ONCE_OF_ONE + 2)) == AT_ONCE_OF_ONE + 2
+    under_way = 0
+    while await asyncio.to_thread(waiting.acquire, timeout=0.5):
+        under_way += 1
+    assert under_way == AT_ONCE_OF_ONE
+    released.set()
+    await arrived(slow, AT_ONCE_OF_ONE + 2)
 
 
 async def test_both_secrets_sign_for_a_day_after_a_rotation(
