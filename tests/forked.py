@@ -18,13 +18,18 @@ def send_order(
     environment: Mapping[str, str],
     streams: Sequence[int],
     largest_file: int | None = None,
+    program: str = "cli.main:run",
 ) -> None:
-    """Order commands from the process that forks; `streams` become their stdin, stdout and stderr."""
+    """Order commands from the process that forks; `streams` become their stdin, stdout and stderr.
+
+    `program` names the function that gets the words of a command and returns an exit code.
+    """
     order = {
         "commands": [list(command) for command in commands],
         "folder": folder,
         "environment": dict(environment),
         "largest_file": largest_file,
+        "program": program,
     }
     line = json.dumps(order).encode() + b"\n"
     sent = socket.send_fds(connection, [line], streams)

@@ -5,7 +5,8 @@ then listens on a Unix socket. A connection is one order, a JSON line with the d
 stdout and stderr; the answers are two lines, the pid of the command and later its exit code (negative for a
 signal). Every order has a process of its own that waits for its command, so orders do not wait for each
 other. The process that forks has no threads, so a fork is as clean as a new process. A command that takes
-longer than `LONGEST_S` is ended, with a dump of where it was on its stderr.
+longer than `LONGEST_S` is ended, with a dump of where it was on its stderr. The billing servers of
+`tests/outside` are forked too.
 
 `Forks` is the other side: tests get it as the fixture `forks`. `forked.py` is the other side for shells.
 """
@@ -44,7 +45,7 @@ LONGEST_S = 120
 PARENT_CHECK_S = 5
 MODULES = """
 asyncio av PIL.Image rich.console structlog openai ledger.store.sqlite ledger.store.postgres ledger.verify
-render_service.api.desk sora_adapter.client
+render_service.api.desk sora_adapter.client tests.outside.server
 """.split()
 SERVER = Path(__file__).parent / "outside" / "server.py"
 WARMING_UP = """
@@ -158,20 +159,23 @@ class Forks:
         out: IO[Any] | int,
         err: IO[Any] | int,
         largest_file: int | None = None,
+        program: str = "cli.main:run",
     ) -> Running:
         """Start commands in one process, one after the other until one fails."""
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self.address)
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123  # as fast as can be
             streams = [each if isinstance(each, int) else each.fileno() for each in (nothing, out, err)]
-            send_order(connection, commands, str(folder), environment, streams, largest_file)
+            send_order(connection, commands, str(folder), environment, streams, largest_file, program)
         return Running(connection)
 
-    def popen(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Running:
-        """Start one command whose output is piped."""
+    def popen(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], **options: Any
+    ) -> Running:
+        """Start one command whose output is piped; `options` are those of `start`."""
         (out, to_out), (err, to_err) = os.pipe(), os.pipe()
         try:
-            running = self.start([command], folder, environment, to_out, to_err)
+            running = self.start([command], folder, environment, to_out, to_err, **options)
         finally:
             os.close(to_out)
             os.close(to_err)
@@ -290,9 +294,10 @@ def run_order(order: dict[str, Any], descriptors: Sequence[int]) -> int:
     if order["largest_file"] is not None:  # a disk that is full, as every write past this size finds it
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], order["largest_file"]))
-    faulthandler.dump_traceback_later(LONGEST_S, exit=True)
-    from cli.main import run  # noqa: PLC0415  # was imported before the fork
-
+    module, _, function = order["program"].partition(":")
+    run = getattr(sys.modules[module], function)
+    if module == "cli.main":
+        faulthandler.dump_traceback_later(LONGEST_S, exit=True)
     code = 0
     for command in order["commands"]:
         code = int(run(command))

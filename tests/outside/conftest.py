@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 
-PROGRAM = Path(__file__).with_name("server.py")
+from tests.forks import Forks, Running
+
+PROGRAM = "tests.outside.server:main"
 PROFILE = """
 [outside]
 like = "custom"
@@ -35,7 +37,7 @@ class Outside:
     """A billing server that runs; its answers are read without the product's code."""
 
     origin: str
-    process: subprocess.Popen[str]
+    process: Running
 
     @property
     def base_url(self) -> str:
@@ -73,16 +75,14 @@ class Outside:
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Callable[..., Outside]]:
+def outside(tmp_path: Path, forks: Forks) -> Iterator[Callable[..., Outside]]:
     """Start billing servers; the keywords are their behaviour."""
     running: list[Outside] = []
 
     def start(**behaviour: Any) -> Outside:
         folder = tmp_path / f"server{len(running)}"
         folder.mkdir()
-        process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), "--folder", str(folder)], stdout=subprocess.PIPE, text=True
-        )
+        process = forks.popen(["--folder", str(folder)], folder, os.environ, program=PROGRAM)
         assert process.stdout is not None
         server = Outside(f"http://127.0.0.1:{int(process.stdout.readline())}", process)
         running.append(server)
@@ -116,7 +116,7 @@ class Person:
     """A folder with a ledger, an environment, and commands that run as processes there."""
 
     folder: Path
-    forks: Any
+    forks: Forks
     environment: dict[str, str] = field(default_factory=dict)
 
     def at(self, server: Outside) -> "Person":
@@ -170,7 +170,7 @@ def at_a_terminal(person: Person, answer: str, *command: str) -> tuple[int, str]
 
 
 @pytest.fixture
-def person(tmp_path: Path, forks: Any) -> Person:
+def person(tmp_path: Path, forks: Forks) -> Person:
     """Someone at a terminal in an empty folder, with the profile `outside`, whose list proves absence."""
     folder = tmp_path / "work"
     folder.mkdir()
@@ -199,7 +199,7 @@ class Gateway:
     person: Person
     port: int
     options: tuple[str, ...] = ()
-    running: Any = None
+    running: Running | None = None
 
     @property
     def base_url(self) -> str:

@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.parser import BytesParser
 from email.policy import HTTP
 from functools import partial
@@ -407,7 +407,7 @@ class Handler(BaseHTTPRequestHandler):
         page = self.books.page(query, self._origin, key)
         if self.books["gzip_list_bytes"]:
             self._send_bytes(
-                200, gzip.compress(json.dumps(page).encode()), "application/json", encoding="gzip"
+                200, gzip.compress(json.dumps(page).encode(), 1), "application/json", encoding="gzip"
             )
         else:
             self._send(200, page)
@@ -487,14 +487,14 @@ class Listener(ThreadingHTTPServer):
         """Say nothing of a connection that ended."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where encoded clips are kept")
     parser.add_argument("--port", type=int, default=0)
-    arguments = parser.parse_args()
-    Handler.books = Server(arguments.folder)
-    listener = Listener(("127.0.0.1", arguments.port), Handler)
+    given = parser.parse_args(arguments)
+    Handler.books = Server(given.folder)
+    listener = Listener(("127.0.0.1", given.port), Handler)
     print(listener.server_address[1], flush=True)  # noqa: T201  # the tests read it
     listener.serve_forever()
 

@@ -30,6 +30,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.forks import Forks, Running
+
 HERE = Path(__file__).parent
 KEY = "sk-outside-0123456789"
 PROFILE = """
@@ -79,7 +81,7 @@ WORDS = st.sampled_from(["a fox  runs", "a café", "rain on tin", "a very long w
 class World:
     """A server, a ledger in a folder, and how to run commands on it."""
 
-    forks: Any
+    forks: Forks
     server: Any
     folder: Path
     environment: dict[str, str]
@@ -87,7 +89,7 @@ class World:
 
     def begin(
         self, *commands: Sequence[str], actor: str = "ana", largest_file: int | None = None
-    ) -> tuple[Any, Path, Path]:
+    ) -> tuple[Running, Path, Path]:
         """Start commands, one after the other until one fails; return them and the files printed to."""
         self.number += 1
         out, err = self.folder / f"{self.number}.out", self.folder / f"{self.number}.err"
@@ -332,7 +334,7 @@ class People(RuleBasedStateMachine):
         return sorted({stream for _, stream, *_ in self.world.records() if stream.startswith("job_")})
 
 
-def drive(outside: Any, forks: Any, tmp_path: Path, examples: int, steps: int) -> None:
+def drive(outside: Any, forks: Forks, tmp_path: Path, examples: int, steps: int) -> None:
     """Run the machine against one server, with a new ledger for each example."""
     (tmp_path / "profiles.toml").write_text(PROFILE)
     (tmp_path / "work").mkdir()
@@ -355,13 +357,13 @@ def drive(outside: Any, forks: Any, tmp_path: Path, examples: int, steps: int) -
 
 
 @pytest.mark.timeout(900)
-def test_no_order_of_commands_and_faults_breaks_a_promise(outside: Any, forks: Any, tmp_path: Path) -> None:
+def test_no_order_of_commands_and_faults_breaks_a_promise(outside: Any, forks: Forks, tmp_path: Path) -> None:
     drive(outside, forks, tmp_path, examples=8, steps=20)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(4 * 3600)
 def test_no_order_of_many_commands_and_faults_breaks_a_promise(
-    outside: Any, forks: Any, tmp_path: Path
+    outside: Any, forks: Forks, tmp_path: Path
 ) -> None:
     drive(outside, forks, tmp_path, examples=400, steps=50)
