@@ -106,13 +106,14 @@ def create_app(
     stopping = stop or asyncio.Event()
     inbox, metrics = Inbox(session), Metrics(session.ledger, session.settings.longest_render_s)
     posts = Posts(session)
+    beside = [*works, posts.tidy] if gateway else works
     verifiers = {profile: Verifier(those) for profile, those in secrets.items()}
     receiver = WebhookReceiver(verifiers, inbox, metrics, session.log)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.is_ready = True
-        async with post, working(works, stopping, session.log):
+        async with post, working(beside, stopping, session.log):
             yield
             app.state.is_ready = False
         await posts.close()

@@ -34,7 +34,7 @@ from render_service.server.gateway.ids import find_job
 from render_service.server.gateway.resources import new_resource, video_resource
 from render_service.server.gateway.submissions import Submissions
 from render_service.server.gateway.uploads import MAX_FORM_BYTES, MAX_JSON_BYTES, Uploads, read_film
-from render_service.server.gateway.uses import UnderWay
+from render_service.server.gateway.uses import MOST_RETRIES, UnderWay
 from render_service.session.session import Session
 from render_service.submission.result import Placed
 from render_service.submission.sources import source_of
@@ -49,7 +49,7 @@ WAKE_S = 1.0
 
 RETRY_COUNT = "x-stainless-retry-count"
 IDEMPOTENCY_KEY = "idempotency-key"
-MOST_RETRIES = 100
+TIDY_S = 60.0
 
 _RUNNING = frozenset({State.RUNNING, State.COMPLETED, State.UNKNOWN})
 
@@ -68,6 +68,13 @@ class Posts:
         await self._submissions.close()
         with contextlib.suppress(Exception):  # the workers find these jobs by themselves, later
             await self._waking.finish()
+
+    async def tidy(self, stop: asyncio.Event) -> None:
+        """Withdraw what a crash left unsent, from time to time until `stop` is set."""
+        while not stop.is_set():
+            await self._submissions.withdraw_left()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), TIDY_S)
 
     async def create(self, request: Request, caller: Caller) -> Response:
         """``POST /videos``."""
@@ -123,7 +130,11 @@ class Posts:
         wanted = await _parsed(acting, values)
         caller.check_profile(wanted.profile)
         caller.check_purpose(wanted.purpose)
-        entry = self._submissions.begin(caller, acting, wanted, ask.material, _retry_count(request))
+        count = _retry_count(request)
+        if request.state.refused is not None:
+            self._submissions.note_refused(caller, wanted, count)
+            raise request.state.refused
+        entry = self._submissions.begin(caller, acting, wanted, ask.material, count)
         await self._wait(entry)
         return await self._answer(acting, entry)
 

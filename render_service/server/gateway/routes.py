@@ -15,6 +15,7 @@ from decision.rules.roles import Permission
 from render_service.access.callers import Caller
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.notifications.post import Post
+from render_service.runtime.errors import TooManyRequests
 from render_service.server.gateway.content import Content
 from render_service.server.gateway.endpoints import EndpointRoutes
 from render_service.server.gateway.errors import Refusal, refused
@@ -38,12 +39,16 @@ def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts, post:
         answer = _guarded(session, gatekeeper, permission, endpoint)
         return Route(f"{PREFIX}{path}", answer, methods=[method])
 
+    def paid(path: str, endpoint: Endpoint) -> Route:
+        answer = _guarded(session, gatekeeper, Permission.REQUEST, endpoint, reads_what_is_refused=True)
+        return Route(f"{PREFIX}{path}", answer, methods=["POST"])
+
     return [
-        route("POST", "/videos", Permission.REQUEST, posts.create),
-        route("POST", "/videos/edits", Permission.REQUEST, posts.edit),
-        route("POST", "/videos/extensions", Permission.REQUEST, posts.extend),
+        paid("/videos", posts.create),
+        paid("/videos/edits", posts.edit),
+        paid("/videos/extensions", posts.extend),
+        paid("/videos/{video_id}/remix", posts.remix),
         route("POST", "/videos/characters", Permission.REQUEST, posts.create_character),
-        route("POST", "/videos/{video_id}/remix", Permission.REQUEST, posts.remix),
         route("GET", "/videos/{video_id}", Permission.READ, gets.retrieve),
         route("GET", "/videos", Permission.READ, gets.list_videos),
         route("GET", "/videos/{video_id}/content", Permission.READ, content.serve),
@@ -81,17 +86,32 @@ def _answer(refusal: Refusal) -> Response:
 
 
 def _guarded(
-    session: Session, gatekeeper: Gatekeeper, permission: Permission, endpoint: Endpoint
+    session: Session,
+    gatekeeper: Gatekeeper,
+    permission: Permission,
+    endpoint: Endpoint,
+    *,
+    reads_what_is_refused: bool = False,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Identify the caller, check the permission and the rate, and answer; every error becomes an envelope."""
+    """Identify the caller, check the permission and the rate, and answer; every error becomes an envelope.
+
+    With `reads_what_is_refused`, the endpoint itself raises ``request.state.refused``, the refusal for too
+    many requests: once it has read which request is refused.
+    """
 
     async def answer(request: Request) -> Response:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 caller = await gatekeeper.identify(request.headers.get("authorization"))
             request.state.logged["actor"] = caller.name
-            gatekeeper.admit(caller)
             caller.check(permission)
+            request.state.refused = None
+            try:
+                gatekeeper.admit(caller)
+            except TooManyRequests as many:
+                if not reads_what_is_refused:
+                    raise
+                request.state.refused = many
             return await endpoint(request, caller)
         except ClientDisconnect:
             raise

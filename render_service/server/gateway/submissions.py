@@ -3,11 +3,13 @@
 The steps of a resend that finds nothing: (1) look for its request, in this process and in the ledger;
 (2) record request and decision, with a mark that later first attempts see; (3) look again, because a first
 attempt may have been recorded between the two; (4) submit it, or withdraw it in favour of that one. A crash
-between 2 and 4 leaves a job that was decided and not sent: the next resend continues at 3.
+between 2 and 4 leaves a job that was decided and not sent: the next resend continues at 3. If none comes, the
+job is withdrawn.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +21,7 @@ from ledger.store.interface import Batch
 from render_service.access.callers import Caller
 from render_service.assets.inputs import Material
 from render_service.runtime.errors import NotReady, TooManyRequests
-from render_service.server.gateway.uses import UnderWay, Uses
+from render_service.server.gateway.uses import NOTHING_CREATED, UnderWay, Uses, left_unsent
 from render_service.session.session import Session
 from render_service.submission.result import Opening, Placed, find_repeated, placed_in
 from render_service.submission.resume import cancel, resume
@@ -34,6 +36,7 @@ UNSENT_S = 2.0
 """A job that was decided longer ago than this was left by a process that crashed before it sent it."""
 
 RUNNING_RETRY_S = 10.0
+LEFT = "its process ended before it was sent, and no resend of the request came"
 WITHDRAWN = "the same request was recorded already: {}"
 
 
@@ -53,7 +56,7 @@ class Submissions:
         `count` is the SDK's count of the attempt, `session` acts as the caller. It is finished even if the
         client disconnects.
         """
-        uses = self._of.setdefault(caller.key_id or f"name {caller.name}", Uses(self._session, caller))
+        uses = self._uses_of(caller)
         if entry := uses.joinable(request, count):
             entry.counts.add(count)
             return entry
@@ -64,21 +67,38 @@ class Submissions:
         entry.task.add_done_callback(lambda task: self._ended(uses, entry, task))
         return entry
 
+    def note_refused(self, caller: Caller, request: RenderRequest, count: int) -> None:
+        """Note that an attempt was refused before it began: its resend is to be tried like a new request."""
+        self._uses_of(caller).note_refused(request, count)
+
+    def _uses_of(self, caller: Caller) -> Uses:
+        return self._of.setdefault(caller.key_id or f"name {caller.name}", Uses(self._session, caller))
+
     @staticmethod
     async def _run(
         caller: Caller, session: Session, uses: Uses, entry: UnderWay, material: Material
     ) -> Placed:
+        is_new = uses.was_refused(entry.request, entry.count)
         if caller.running_jobs is None:
-            return await _Attempt(caller, session, uses, entry, material, lambda: None).run()
+            return await _Attempt(caller, session, uses, entry, material, is_new, lambda: None).run()
         turn = Turn(uses.admitting)
         async with turn:
-            return await _Attempt(caller, session, uses, entry, material, turn.end).run()
+            return await _Attempt(caller, session, uses, entry, material, is_new, turn.end).run()
 
     def _ended(self, uses: Uses, entry: UnderWay, task: "asyncio.Task[Placed]") -> None:
         self._tasks.discard(task)
         uses.ended(entry)
-        if not task.cancelled():
-            task.exception()  # its client may be gone
+        if not task.cancelled() and task.exception() is not None and entry.job is None:
+            for count in entry.counts:
+                uses.note_refused(entry.request, count)
+
+    async def withdraw_left(self) -> int:
+        """Withdraw what a crash left between 2 and 4 and no resend went on with; return how many jobs."""
+        left = await asyncio.to_thread(left_unsent, self._session)
+        for job in left:
+            with suppress(NotReady):  # another process withdrew it
+                await cancel(self._session, job, LEFT)
+        return len(left)
 
     async def close(self) -> None:
         """Wait for all submissions: an answer under way is recorded first."""
@@ -107,15 +127,20 @@ class Turn:
             self._lock.release()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Attempt:
-    """One attempt of a client: the first, or a resend. `release` lets the next one of its key be admitted."""
+    """One attempt of a client: the first, or a resend.
+
+    With `is_new` it is known that the attempt before it was refused, and that nothing was recorded of it.
+    `release` lets the next one of its key be admitted.
+    """
 
     caller: Caller
     session: Session
     uses: Uses
     entry: UnderWay
     material: Material
+    is_new: bool
     release: Callable[[], None]
 
     @property
@@ -145,20 +170,30 @@ class _Attempt:
             if is_limited:
                 await self._check_running()
             try:
-                return await (self._resend(version) if self.count else self._first(version))
+                is_resend = self.count > 0 and not self.is_new
+                return await (self._resend(version) if is_resend else self._first(version))
             except WrongExpectedVersion:
-                if self.entry.job is not None or not await self.uses.renew(again=True):
+                await self.uses.renew(again=True)
+                if self.entry.job is not None or self.uses.version == version:
                     raise
 
     async def _twin(self, without: str | None = None) -> Placed | None:
         """Return an earlier attempt for the same request, if this may be another one."""
-        if self.request.request_key is not None:
+        if self.request.request_key is not None or self.is_new:
             return None
         if self.count:
-            return await asyncio.to_thread(self.uses.claim, self.session, self.request, self.count, without)
+            return await self._claimed(without)
         if self.uses.late():
             return await asyncio.to_thread(self.uses.claim_late, self.session, self.request)
         return None
+
+    async def _claimed(self, without: str | None) -> Placed | None:
+        """Return the job of an earlier attempt; if the server refused that one, this one is a new request."""
+        twin = await asyncio.to_thread(self.uses.claim, self.session, self.request, self.count, without)
+        if twin is not None and twin.job.outcome in NOTHING_CREATED:
+            self.is_new = True
+            return None
+        return twin
 
     async def _check_running(self) -> None:
         running = await asyncio.to_thread(self.uses.running, self.session)
@@ -198,8 +233,9 @@ class _Attempt:
 
     def _beside(self, version: int, job_id: str) -> Batch:
         """Return what is appended with the request: the condition, and a record if others must see it."""
-        if self.count or self.caller.running_jobs is not None:
-            return self.uses.mark(self.session, version, job_id, self.count)
+        count = 0 if self.is_new else self.count
+        if count or self.caller.running_jobs is not None:
+            return self.uses.mark(self.session, version, job_id, count)
         return self.uses.unchanged(version)
 
     async def _answered(self, twin: Placed) -> Placed:

@@ -35,6 +35,9 @@ RESENT_WITHIN = timedelta(minutes=10)
 LATE_WITHIN = timedelta(minutes=1)
 """A first attempt that arrives after its resend does so within this time; later it is a new request."""
 
+MOST_RETRIES = 16
+"""A higher count is taken for this one; SDKs resend twice unless they are told otherwise."""
+
 NOTHING_CREATED = (Outcome.REJECTED, Outcome.ABSENT)
 """A resend of such a job is meant to be tried again."""
 
@@ -75,6 +78,7 @@ class Uses:
         self.version = self._position = 0
         self._is_known = False
         self._resent: list[tuple[AccessUsed, datetime]] = []
+        self._refused: list[tuple[RenderRequest, int, datetime]] = []
         self._joined: dict[str, tuple[datetime, set[int]]] = {}
         self._reading = asyncio.Lock()
         self.under_way: list[UnderWay] = []
@@ -93,10 +97,24 @@ class Uses:
         """Forget a request under way, except which attempts it answered if there were several."""
         self.under_way.remove(entry)
         now = self._session.clock()
-        if entry.job is not None and len(entry.counts) > 1:
+        if entry.job is not None and entry.counts != {0}:
             self._joined[entry.job.job_id] = now, entry.counts
         for job_id in [one for one, (at, _) in self._joined.items() if now - at > RESENT_WITHIN]:
             del self._joined[job_id]
+
+    def note_refused(self, request: RenderRequest, count: int) -> None:
+        """Note that an attempt was refused and that nothing was recorded of it."""
+        now = self._session.clock()
+        self._refused = [each for each in self._refused if now - each[2] < RESENT_WITHIN]
+        self._refused.append((request, count + 1, now))
+
+    def was_refused(self, request: RenderRequest, count: int) -> bool:
+        """Return whether an attempt before this one was refused; each refusal is for one resend."""
+        for each in self._refused:
+            if each[1] == count and _is_same(each[0], request):
+                self._refused.remove(each)
+                return True
+        return False
 
     def _answers(self, job_id: str, count: int) -> bool:
         """Return whether a job answers another attempt of this count in this process."""
@@ -108,14 +126,11 @@ class Uses:
 
     # --- in the ledger ---
 
-    async def renew(self, *, again: bool = False) -> bool:
-        """Read what was recorded about the key since, at least once; return whether there was anything."""
-        if self._is_known and not again:
-            return False
-        async with self._reading:
-            before = self.version
-            await asyncio.to_thread(self._read)
-            return self.version > before
+    async def renew(self, *, again: bool = False) -> None:
+        """Read what was recorded about the key since, at least once."""
+        if again or not self._is_known:
+            async with self._reading:
+                await asyncio.to_thread(self._read)
 
     def _read(self) -> None:
         for record in self._session.ledger.read(RecordFilter(stream=self._uses), after=self._position):
@@ -152,11 +167,13 @@ class Uses:
     ) -> Placed | None:
         """Return the newest job of the same content that answers no attempt of this count, and claim it.
 
-        The job `without` is left out. Reads the ledger, and writes the claim.
+        A job that the server refused comes first: of identical requests, that one is tried again. The job
+        `without` is left out. Reads the ledger, and writes the claim.
         """
         where = replace(self._own, since=timestamp(session.clock() - RESENT_WITHIN))
-        jobs = (job for job in session.ledger.jobs(where) if job.job_id != without)
-        return self._claimed(session, request, count, jobs)
+        jobs = [job for job in session.ledger.jobs(where) if job.job_id != without]
+        jobs.sort(key=lambda job: job.outcome not in NOTHING_CREATED)
+        return self._claimed(session, request, count, iter(jobs))
 
     def _claimed(
         self, session: Session, request: RenderRequest, count: int, jobs: Iterator[Job]
@@ -194,5 +211,16 @@ def _may_be_same(job: Job, request: RenderRequest) -> bool:
     """Return whether the row of a job agrees with a request, as far as a row says; texts are not in it."""
     row = (job.operation, job.purpose, job.profile, job.size, job.requested_model)
     wanted = (request.operation, request.purpose, request.profile, request.size, request.requested_model)
-    is_open_to_resends = job.request_key is None and job.outcome not in NOTHING_CREATED
-    return is_open_to_resends and row == wanted and job.seconds == request.total_seconds
+    return job.request_key is None and row == wanted and job.seconds == request.total_seconds
+
+
+def left_unsent(session: Session) -> list[Job]:
+    """Return the jobs that a resend created and that no process sent, long after the last resend may come."""
+    oldest = timestamp(session.clock() - RESENT_WITHIN)
+    jobs = session.ledger.jobs(JobFilter(states=(State.DECIDED,), until=oldest))
+    return [job for job in jobs if job.outcome is None and _is_by_resend(session, job)]
+
+
+def _is_by_resend(session: Session, job: Job) -> bool:
+    counts = range(1, MOST_RETRIES + 1)
+    return job.attempts == 0 and any(session.ledger.event(use_id(job.job_id, count)) for count in counts)

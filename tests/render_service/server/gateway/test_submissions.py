@@ -16,6 +16,7 @@ from ledger.record import ActorSource
 from ledger.store.interface import ANY, Batch
 from render_service.access.callers import Caller
 from render_service.assets.inputs import NOTHING
+from render_service.runtime.errors import TooManyRequests
 from render_service.server.gateway import submissions, uses
 from render_service.server.gateway.submissions import Submissions
 from render_service.session.session import Session
@@ -35,6 +36,9 @@ class Process:
     def __init__(self, session: Session) -> None:
         self.session = session
         self._submissions = Submissions(session)
+
+    async def withdraw_left(self) -> int:
+        return await self._submissions.withdraw_left()
 
     def begin(self, request: RenderRequest, count: int = 0, who: Caller | None = None) -> Any:
         who = who or caller()
@@ -154,19 +158,38 @@ async def test_a_request_overtaken_by_its_resend_before_it_is_recorded_is_not_se
     assert (ids(late), creates(one), len(one.session.ledger.jobs())) == (ids(*resent), 1, 1)
 
 
-async def test_a_resend_goes_on_where_a_process_died_between_recording_and_sending(
-    processes: tuple[Process, Process], request_for: Any, monkeypatch: pytest.MonkeyPatch, intact: Any
+async def die_before_sending(
+    process: Process, request: RenderRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = processes
+    """Begin a resend, and end its process after it was recorded and before it is sent."""
 
     async def dies(*_: Any) -> Placed:
         raise ConnectionAbortedError
 
-    monkeypatch.setattr(submissions, "UNSENT_S", 0.0)
     with monkeypatch.context() as crash:
         crash.setattr(submissions, "submit", dies)
         with pytest.raises(ConnectionAbortedError):
-            await one.send(request_for(), 1)
+            await process.send(request, 1)
+
+
+async def test_what_a_process_left_unsent_is_withdrawn_once_no_resend_may_come(
+    processes: tuple[Process, Process], request_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = processes
+    await die_before_sending(one, request_for(), monkeypatch)
+    assert await two.withdraw_left() == 0
+    monkeypatch.setattr(uses, "RESENT_WITHIN", timedelta(seconds=-1))
+    assert await two.withdraw_left() == 1
+    [job] = one.session.ledger.jobs()
+    assert (job.state, creates(one)) == (State.CANCELLED, 0)
+
+
+async def test_a_resend_goes_on_where_a_process_died_between_recording_and_sending(
+    processes: tuple[Process, Process], request_for: Any, monkeypatch: pytest.MonkeyPatch, intact: Any
+) -> None:
+    one, two = processes
+    monkeypatch.setattr(submissions, "UNSENT_S", 0.0)
+    await die_before_sending(one, request_for(), monkeypatch)
     resent = await two.send(request_for(), 2)
     assert (resent.job.state, creates(one), len(one.session.ledger.jobs())) == (State.RUNNING, 1, 1)
     assert intact()
@@ -189,3 +212,36 @@ async def test_a_limit_of_running_jobs_holds_across_processes(
     ended = await asyncio.gather(*attempts, return_exceptions=True)
     running = [each for each in ended if isinstance(each, Placed)]
     assert (len(running), creates(processes[0]), len(processes[0].session.ledger.jobs())) == (3, 3, 3)
+
+
+async def test_identical_requests_of_which_one_was_refused_are_all_made(
+    at: Callable[[str], Session], sandbox: Any, request_for: Any
+) -> None:
+    one = Process(at(sandbox(faults=("create=429@1:1",)).base_url))
+    first = [await one.send(request_for()) for _ in range(4)]
+    resent = await one.send(request_for(), 1)
+    running = [each for each in (*first, resent) if each.job.state is State.RUNNING]
+    assert (len(running), len(ids(*running))) == (4, 4)
+
+
+async def test_a_resend_of_an_attempt_that_was_refused_before_it_was_recorded_is_a_new_request(
+    processes: tuple[Process, Process], request_for: Any
+) -> None:
+    one, _ = processes
+    who = caller(running_jobs=1)
+    first, refused = await one.send(request_for(), 0, who), one.begin(request_for(), 0, who)
+    with pytest.raises(TooManyRequests):
+        await refused
+    resent = await one.send(request_for(), 1)
+    again = await one.send(request_for(), 1)
+    assert (len(ids(first, resent)), again.job.job_id) == (2, first.job.job_id)
+
+
+async def test_many_first_attempts_go_on_after_a_resend_in_another_process(
+    processes: tuple[Process, Process], request_for: Any
+) -> None:
+    one, two = processes
+    await one.send(request_for(prompt="it knows the key"))
+    await two.send(request_for(), 1)
+    sent = await asyncio.gather(*(one.begin(request_for(prompt=f"shot {n}")) for n in range(20)))
+    assert len(ids(*sent)) == 20
