@@ -32,6 +32,7 @@ bench: .venv/ready      ## ratios against a named peer, alternating in one run
 	$(BIN)/python benchmarks/worker.py --jobs 5000
 	$(BIN)/python benchmarks/verify.py
 	$(BIN)/python benchmarks/size.py
+	$(BIN)/python benchmarks/gateway.py
 
 figures: .venv/ready    ## the structure in figures: import chains, short modules, what is silenced; seconds
 	@$(BIN)/python benchmarks/figures.py

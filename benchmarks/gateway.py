@@ -1,0 +1,576 @@
+"""The gateway of ``serve`` against the LiteLLM proxy and a bare Starlette pass-through, before one server.
+
+All three are processes of their own in front of the same sandbox, whose renders take an hour, so that
+nothing is downloaded meanwhile. They take turns: for each number of clients, ``POST /videos`` as the official
+SDK sends it (multipart, another prompt each time), then ``GET /videos/{id}`` over the videos made so far. The
+gateway decides, records and submits each request durably (SQLite, synchronous FULL), and works its queue at
+the same time. LiteLLM runs as its Docker image starts it (one process, no database). The pass-through
+forwards bytes and does nothing else. The sandbox itself is measured too, and a server that answers with a
+constant shows what the load generator reaches. Memory is what the processes hold at the end. Then
+``/content`` of a stored 100 MB clip is compared with Starlette's FileResponse.
+
+LiteLLM is installed from PyPI into a folder that is thrown away, unless `--litellm` names its program.
+
+    .venv/bin/python benchmarks/gateway.py
+    .venv/bin/python benchmarks/gateway.py --litellm PROGRAM --rounds 1 --seconds 1
+"""
+
+import argparse
+import asyncio
+import io
+import itertools
+import json
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import venv
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LITELLM = "1.106.2"
+CLIENTS = (1, 16, 64)
+ROUNDS = 3
+SECONDS = 3.0
+VIDEOS = 2_000
+"""The gateway slows a client that asks for one video more than twice a second, so there are many."""
+AIMS = {
+    ("LiteLLM", "POST"): 3.0,
+    ("LiteLLM", "GET"): 5.0,
+    ("pass-through", "POST"): 0.4,
+    ("pass-through", "GET"): 0.7,
+}
+CONTENT_BYTES = 100 * 1024 * 1024
+DOWNLOADS = 8
+CONTENT_AIM = 0.8
+START_S = 180.0
+CONFIG = """\
+model_list:
+  - model_name: sora-2
+    litellm_params: {{model: openai/sora-2, api_base: "{upstream}", api_key: sk-upstream}}
+litellm_settings: {{telemetry: false}}
+"""
+FIELDS = {"model": "sora-2", "seconds": "4", "size": "720x1280"}
+numbers = itertools.count()
+
+
+@dataclass
+class Peer:
+    """A server under load, and what was measured."""
+
+    name: str
+    port: int
+    key: str
+    process: subprocess.Popen[Any]
+    videos: list[str] = field(default_factory=list)
+    rates: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+    seconds: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def rate(self, method: str, clients: int) -> float:
+        """Return the median of requests per second."""
+        return statistics.median(self.rates[method, clients])
+
+
+def main() -> None:
+    """Measure all peers in turn."""
+    reader = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    reader.add_argument("--litellm", metavar="PROGRAM", help="the program `litellm` of an installation")
+    reader.add_argument("--rounds", type=int, default=ROUNDS)
+    reader.add_argument("--seconds", type=float, default=SECONDS, help="seconds of each measurement")
+    reader.add_argument("--only", choices=["requests", "content"])
+    arguments = reader.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if arguments.only != "content":
+            measure_requests(folder, arguments.litellm, arguments.rounds, arguments.seconds)
+        if arguments.only != "requests":
+            measure_content(folder)
+
+
+# --- requests ---
+
+
+def measure_requests(folder: Path, litellm: str | None, rounds: int, seconds: float) -> None:
+    """Compare POST and GET, and print the table."""
+    with ExitStack() as stack:
+        upstream = stack.enter_context(sandbox(folder / "sandbox"))
+        direct = Peer(
+            "sandbox itself",
+            int(upstream.rpartition(":")[2].removesuffix("/v1")),
+            "any",
+            subprocess.Popen("true"),
+        )
+        through = stack.enter_context(bare("pass-through", upstream))
+        ours = stack.enter_context(gateway(folder, upstream))
+        peers = [ours, through, direct]
+        if program := litellm or install_litellm(folder):
+            peers.insert(2, stack.enter_context(litellm_proxy(folder, program, upstream)))
+        generator = generator_rate(seconds)
+        for peer in (ours, through):
+            asyncio.run(seed(peer, VIDEOS))
+        for _ in range(rounds):
+            for clients, peer in itertools.product(CLIENTS, peers):
+                for method in ("POST", "GET"):
+                    asyncio.run(measure(peer, method, clients, seconds))
+        print(
+            f"requests per second (p50/p99 in ms); {rounds} rounds of {seconds:g} s each, alternating; "
+            f"the load generator alone reaches {generator:,.0f}"
+        )
+        report(peers)
+        for peer in peers[:-1]:
+            print(f"  memory of {peer.name}: {resident_mb(peer.process.pid):.0f} MB")
+
+
+def report(peers: list[Peer]) -> None:
+    """Print a table, and the ratios of medians."""
+    ours = peers[0]
+    for method, clients in itertools.product(("POST", "GET"), CLIENTS):
+        print(f"  {method}, {clients} client{'s' if clients > 1 else ''}")
+        for peer in peers:
+            low, high = percentiles(peer.seconds[method, clients])
+            ratio = ours.rate(method, clients) / peer.rate(method, clients)
+            aim = AIMS.get((peer.name, method))
+            told = (
+                ""
+                if peer is ours
+                else f"  ours is {ratio:.2f} times" + (f" (aim: at least {aim:g})" if aim else "")
+            )
+            print(f"    {peer.name:<15}{peer.rate(method, clients):9,.0f}  ({low:.1f}/{high:.1f}){told}")
+
+
+def percentiles(seconds: list[float]) -> tuple[float, float]:
+    """Return the median and the 99th percentile, in milliseconds."""
+    ordered = sorted(seconds)
+    return ordered[len(ordered) // 2] * 1000, ordered[int(len(ordered) * 0.99)] * 1000
+
+
+async def measure(peer: Peer, method: str, clients: int, seconds: float) -> None:
+    """Load one peer for some seconds with a closed loop of `clients` connections."""
+    until = time.perf_counter() + seconds
+    if method == "POST":
+        requests = iter(lambda: post(peer.key), None)
+    else:
+        videos = itertools.cycle(list(peer.videos))
+        requests = (get(peer.key, video) for video in videos)
+    took: list[float] = []
+    began = time.perf_counter()
+    answers = await load(peer.port, requests, clients, took, until)
+    peer.rates[method, clients].append(len(took) / (time.perf_counter() - began))
+    peer.seconds[method, clients] += took
+    if method == "POST":
+        peer.videos += [json.loads(answer)["id"] for answer in answers]
+
+
+async def seed(peer: Peer, videos: int) -> None:
+    """Create videos."""
+    some = (post(peer.key) for _ in range(videos))
+    peer.videos += [json.loads(answer)["id"] for answer in await load(peer.port, some, 16, [], float("inf"))]
+
+
+async def load(
+    port: int, requests: Iterator[bytes], clients: int, took: list[float], until: float
+) -> list[bytes]:
+    """Send requests over `clients` connections, each one after its last was answered; return the bodies."""
+    answers: list[bytes] = []
+
+    async def client() -> None:
+        reading, writing = await asyncio.open_connection("127.0.0.1", port)
+        for request in requests:
+            asked = time.perf_counter()
+            writing.write(request)
+            head, body = await answer(reading)
+            took.append(time.perf_counter() - asked)
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise SystemExit(f"{request[:300]!r} was answered with {head!r} {body[:500]!r}")
+            answers.append(body)
+            if time.perf_counter() > until:
+                break
+        writing.close()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return answers
+
+
+async def answer(reading: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Read one answer, of known length or in chunks."""
+    head = await reading.readuntil(b"\r\n\r\n")
+    lowered = head.lower()
+    if length := re.search(rb"content-length: *(\d+)", lowered):
+        return head, await reading.readexactly(int(length[1]))
+    body = b""
+    while size := int(await reading.readline(), 16):
+        body += (await reading.readexactly(size + 2))[:-2]
+    await reading.readline()
+    return head, body
+
+
+def post(key: str) -> bytes:
+    """Return a create as the official SDK sends it, with a prompt of its own."""
+    boundary = "4f7c2a9d0b6e4c1f8a3d5e7b9c0d1e2f"
+    fields = {"prompt": f"Shot {next(numbers)}: a fox runs through tall grass", **FIELDS}
+    body = "".join(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+        for name, text in fields.items()
+    )
+    return message(
+        "POST", "/v1/videos", key, f"multipart/form-data; boundary={boundary}", f"{body}--{boundary}--\r\n"
+    )
+
+
+def get(key: str, video: str) -> bytes:
+    """Return a retrieval."""
+    return message("GET", f"/v1/videos/{video}", key)
+
+
+def message(method: str, path: str, key: str, content_type: str = "", body: str = "") -> bytes:
+    """Return a whole request with the headers that the official SDK sends."""
+    headers = {
+        "host": "127.0.0.1",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "authorization": f"Bearer {key}",
+        "user-agent": "AsyncOpenAI/Python 3.52.0",
+        "x-stainless-lang": "python",
+        "x-stainless-async": "async:asyncio",
+        "x-stainless-retry-count": "0",
+        "x-stainless-read-timeout": "600",
+    }
+    if content_type:
+        headers |= {"content-type": content_type, "content-length": str(len(body.encode()))}
+    head = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n{body}".encode()
+
+
+def generator_rate(seconds: float) -> float:
+    """Return requests per second of the load generator against a server that answers with a constant."""
+    with bare("constant", "") as peer:
+        asyncio.run(measure(peer, "POST", 16, seconds))
+    return peer.rate("POST", 16)
+
+
+# --- content ---
+
+
+def measure_content(folder: Path) -> None:
+    """Compare the download of a stored clip of 100 MB with Starlette's FileResponse."""
+    clip = folder / "clip.mp4"
+    clip.write_bytes(padded_clip(CONTENT_BYTES))
+    (folder / "content").mkdir()
+    with ExitStack() as stack:
+        files = stack.enter_context(bare("FileResponse", str(clip)))
+        ours = stack.enter_context(gateway(folder / "content", f"http://127.0.0.1:{files.port}/v1"))
+        [video] = asyncio.run(load(ours.port, iter([post(ours.key)]), 1, [], 0))
+        path = f"/v1/videos/{json.loads(video)['id']}/content"
+        wait_until_stored(ours, path)
+        rates: dict[str, dict[int, list[float]]] = {peer.name: {1: [], 4: []} for peer in (ours, files)}
+        for _, clients, peer in itertools.product(range(ROUNDS), (1, 4), (ours, files)):
+            there = path if peer is ours else "/file"
+            rates[peer.name][clients].append(download_rate(peer, there, clients))
+    print(f"/content of {CONTENT_BYTES // 1024**2} MB; {ROUNDS} rounds of {DOWNLOADS} downloads, alternating")
+    for clients in (1, 4):
+        mine, theirs = (statistics.median(rates[peer.name][clients]) for peer in (ours, files))
+        print(
+            f"  {clients} at a time: {mine:,.0f} MB/s, FileResponse {theirs:,.0f} MB/s, "
+            f"ratio {mine / theirs:.2f} (aim: at least {CONTENT_AIM:g})"
+        )
+
+
+def padded_clip(size: int) -> bytes:
+    """Return a real MP4 that is as large as wanted: a box that players skip comes last."""
+    import av  # noqa: PLC0415  # not in the processes of the peers
+
+    memory = io.BytesIO()
+    with av.open(memory, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=1, options={"preset": "ultrafast"})
+        stream.width, stream.height = (int(side) for side in FIELDS["size"].split("x"))
+        stream.pix_fmt = "yuv420p"
+        frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
+        for number in range(int(FIELDS["seconds"])):
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    clip = memory.getvalue()
+    padding = size - len(clip)
+    return clip + padding.to_bytes(4, "big") + b"free" + bytes(padding - 8)
+
+
+def wait_until_stored(peer: Peer, path: str) -> None:
+    """Wait until the worker of the gateway has stored the clip."""
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        try:
+            download(peer, path, bytearray(1 << 20))
+        except ConnectionRefusedError:
+            time.sleep(0.5)
+        else:
+            return
+    raise SystemExit("the gateway did not store the clip")
+
+
+def download_rate(peer: Peer, path: str, clients: int) -> float:
+    """Return MB per second of `DOWNLOADS` downloads, `clients` at a time."""
+    waiting = iter(range(DOWNLOADS))
+
+    def work() -> None:
+        space = bytearray(1 << 20)
+        for _ in waiting:
+            download(peer, path, space)
+
+    threads = [threading.Thread(target=work) for _ in range(clients)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return DOWNLOADS * CONTENT_BYTES / 1024**2 / (time.perf_counter() - began)
+
+
+def download(peer: Peer, path: str, space: bytearray) -> None:
+    """Read an answer to its end and forget it."""
+    with socket.create_connection(("127.0.0.1", peer.port)) as connection:
+        connection.sendall(message("GET", path, peer.key))
+        begun = b""
+        while b"\r\n\r\n" not in begun:
+            begun += connection.recv(65536)
+        head, _, rest = begun.partition(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise ConnectionRefusedError(head)
+        left = CONTENT_BYTES - len(rest)
+        while left > 0:
+            got = connection.recv_into(space)
+            if not got:
+                raise SystemExit(f"{path} broke off")
+            left -= got
+
+
+# --- the servers ---
+
+
+@contextmanager
+def gateway(folder: Path, upstream: str) -> Iterator[Peer]:
+    """Run ``serve`` with a new ledger and one key."""
+    environment = {
+        name: text for name, text in os.environ.items() if not name.startswith(("SORA_", "OPENAI_"))
+    } | {
+        "SORA_LEDGER_URL": f"sqlite:///{folder}/ledger.db",
+        "SORA_LEDGER_ASSETS": f"{folder}/assets",
+        "SORA_LEDGER_PROFILE": "openai",
+        "SORA_LEDGER_ACTOR": "bench",
+        "OPENAI_BASE_URL": upstream,
+        "OPENAI_API_KEY": "any",
+    }
+    program = [str(Path(sys.executable).parent / "sora-ledger")]
+    granting = [*program, "access", "grant", "bench", "--role", "operator", "--json"]
+    granted = subprocess.run(granting, env=environment, capture_output=True, text=True, check=True)
+    with (folder / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            [*program, "serve", "--port", "0", "--json"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        with ending(process):
+            assert process.stdout
+            text = ""
+            while not text.rstrip().endswith("}"):
+                text += process.stdout.readline() or sys.exit((folder / "serve.log").read_text())
+            port = int(json.loads(text)["serving"].rpartition(":")[2])
+            yield Peer("gateway", port, json.loads(granted.stdout)["key"], process)
+
+
+@contextmanager
+def litellm_proxy(folder: Path, program: str, upstream: str) -> Iterator[Peer]:
+    """Run the LiteLLM proxy as its Docker image does, without a database."""
+    config = folder / "config.yaml"
+    config.write_text(CONFIG.format(upstream=upstream))
+    key, port = "sk-bench-0123456789", free_port()
+    variables = {"LITELLM_MASTER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": ""}
+    with (folder / "litellm.log").open("w") as log:
+        process = subprocess.Popen(
+            [program, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)],
+            cwd=folder, env=os.environ | variables, stdout=log, stderr=log,
+        )  # fmt: skip
+        with ending(process):
+            until = time.monotonic() + START_S
+            while time.monotonic() < until:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health/liveliness", timeout=2).close()
+                    break
+                except OSError:
+                    time.sleep(0.2)
+            yield Peer("LiteLLM", port, key, process)
+
+
+def install_litellm(folder: Path) -> str | None:
+    """Install the proxy into a folder; None if it cannot be fetched."""
+    venv.create(folder / "venv", with_pip=True)
+    programs = folder / "venv" / "bin"
+    wanted = f"litellm[proxy]=={LITELLM}"
+    pip = [str(programs / "python"), "-m", "pip", "--quiet", "install", wanted]
+    if subprocess.run(pip, capture_output=True, check=False).returncode:
+        print(f"{wanted} could not be fetched: measured without it", file=sys.stderr)
+        return None
+    return str(programs / "litellm")
+
+
+@contextmanager
+def bare(name: str, upstream: str) -> Iterator[Peer]:
+    """Run one of the servers of this file that do nothing."""
+    command = [sys.executable, __file__, "--serve", name, upstream]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with ending(process):
+        yield Peer(name, first_port(process), "any", process)
+
+
+@contextmanager
+def sandbox(folder: Path) -> Iterator[str]:
+    """Run a sandbox whose renders take an hour; yield its base URL."""
+    command = [sys.executable, "-m", "cli", "sandbox", "--port", "0", "--data", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--render-seconds", "3600", "--media", "cached"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    with ending(process):
+        assert process.stdout
+        yield process.stdout.readline().strip().partition("=")[2]
+
+
+@contextmanager
+def ending(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """End a process afterwards."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def first_port(process: subprocess.Popen[str]) -> int:
+    """Return the port that a server of this file prints first."""
+    assert process.stdout
+    return int(process.stdout.readline())
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of a process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    kilobytes = re.search(r"VmRSS:\s+(\d+)", status)
+    return (int(kilobytes[1]) / 1024 if kilobytes else 0) + sum(resident_mb(int(child)) for child in children)
+
+
+def serve(what: str, upstream: str) -> None:
+    """Serve one of the peers in this process."""
+    import uvicorn  # noqa: PLC0415  # in the processes of the peers only
+
+    # Without the protocol asyncio would leave Nagle's algorithm on, and every answer would take 40 ms.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(2048)
+        print(listening.getsockname()[1], flush=True)
+        if what == "constant":
+            asyncio.run(serve_constant(listening))
+            return
+        app = pass_through(upstream) if what == "pass-through" else file_server(upstream)
+        uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False)).run([listening])
+
+
+def pass_through(upstream: str) -> Any:
+    """Return an app that forwards every request and its answer."""
+    import httpx2  # noqa: PLC0415
+    from starlette.applications import Starlette  # noqa: PLC0415
+    from starlette.requests import Request  # noqa: PLC0415
+    from starlette.responses import Response  # noqa: PLC0415
+    from starlette.routing import Route  # noqa: PLC0415
+
+    client = httpx2.AsyncClient(timeout=60, limits=httpx2.Limits(max_connections=100))
+    drop = {"host", "content-length", "connection", "accept-encoding"}
+
+    async def forward(request: Request) -> Response:
+        url = upstream.removesuffix("/v1") + request.url.path
+        headers = {name: text for name, text in request.headers.items() if name not in drop}
+        came = await client.request(request.method, url, headers=headers, content=await request.body())
+        kept = {name: text for name, text in came.headers.items() if name in {"content-type", "x-request-id"}}
+        return Response(came.content, came.status_code, kept)
+
+    return Starlette(routes=[Route("/{path:path}", forward, methods=["GET", "POST"])])
+
+
+def file_server(clip: str) -> Any:
+    """Return an app that serves one file, and is a Videos server whose videos all are that file."""
+    from starlette.applications import Starlette  # noqa: PLC0415
+    from starlette.requests import Request  # noqa: PLC0415
+    from starlette.responses import FileResponse, JSONResponse, Response  # noqa: PLC0415
+    from starlette.routing import Route  # noqa: PLC0415
+
+    video = {
+        "id": "video_bench", "object": "video", "status": "completed", "progress": 100, "prompt": None,
+        "created_at": int(time.time()), "completed_at": int(time.time()), "expires_at": None, "error": None,
+        **FIELDS,
+    }  # fmt: skip
+
+    async def show(_: Request) -> Response:
+        return JSONResponse(video)
+
+    async def listed(_: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [video], "has_more": False})
+
+    async def file(_: Request) -> Response:
+        return FileResponse(clip, media_type="video/mp4")
+
+    routes = {"/file": file, "/v1/videos/video_bench/content": file, "/v1/videos/video_bench": show}
+    return Starlette(
+        routes=[
+            *(Route(path, handler) for path, handler in routes.items()),
+            Route("/v1/videos", show, methods=["POST"]),
+            Route("/v1/videos", listed),
+        ]
+    )
+
+
+async def serve_constant(listening: socket.socket) -> None:
+    """Answer every request with the same bytes."""
+    body = json.dumps({"id": "video_0", "object": "video", "status": "queued", "padding": "x" * 400}).encode()
+    canned = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+
+    class Constant(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def data_received(self, _: bytes) -> None:
+            assert isinstance(self.transport, asyncio.Transport)
+            self.transport.write(canned)
+
+    server = await asyncio.get_running_loop().create_server(Constant, sock=listening)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        serve(sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")  # noqa: PLR2004
+    else:
+        main()
