@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = """\
 model_list:
   - model_name: sora-2
-    litellm_params: {{model: openai/sora-2, api_base: "{upstream}", api_key: sk-upstream}}
+    litellm_params: {{model: openai/sora-2, api_base: "{upstream}", api_key: {key}}}
 router_settings: {{num_retries: 0}}
 litellm_settings: {{num_retries: 0, telemetry: false}}
 """
@@ -62,9 +62,15 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer
 @pytest.fixture(scope="module")
 def proxy(upstream: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run the proxy; yield its base URL."""
-    folder = tmp_path_factory.mktemp("proxy")
+    with running_proxy(tmp_path_factory.mktemp("proxy"), upstream.base_url, "sk-upstream") as base_url:
+        yield base_url
+
+
+@contextmanager
+def running_proxy(folder: Path, upstream: str, key: str) -> Iterator[str]:
+    """Run the proxy in front of a server; yield its base URL."""
     config, said = folder / "config.yaml", folder / "said.txt"
-    config.write_text(CONFIG.format(upstream=upstream.base_url))
+    config.write_text(CONFIG.format(upstream=upstream, key=key))
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
