@@ -1,8 +1,8 @@
 """``GET`` and ``HEAD /videos/{video_id}/content``: files from our storage, whole or a range.
 
 A file is served only if its bytes are the recorded ones. It is hashed before its first byte is sent, and
-again only if the operating system says that it changed since (`Signature`); if it changes while it is sent,
-the connection is cut. The tag of a file is its SHA-256, so it never changes and any cache may keep it.
+again whenever the operating system says that it changed since (`Signature`); if its bytes change while they
+are sent, the connection is cut. The tag of a file is its SHA-256, which never changes.
 
 One range is answered with 206. Several ranges are answered with the whole file, which HTTP permits
 (RFC 9110, 14.2), as is a range that cannot be read.
@@ -43,6 +43,9 @@ from sora_adapter.serving.fields import one_of
 
 CHUNK_BYTES = 256 * 1024
 MOST_REMEMBERED = 10_000
+TRIES = 3
+"""How often a file is hashed that changes meanwhile."""
+
 READERS = 8
 """Threads that read files, apart from those for the ledger: a slow disk must not hold up other answers."""
 
@@ -67,18 +70,27 @@ class Signature(NamedTuple):
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-class OpenFile(NamedTuple):
-    """An open file whose bytes were checked, with the signature it had then."""
+class OpenFile:
+    """An open file whose bytes are the recorded ones; it is hashed again if the system says that it changed.
 
-    descriptor: int
-    signature: Signature
+    That happens to honest files as well: another process that stores the same bytes replaces the name.
+    """
+
+    def __init__(self, descriptor: int, asset: Asset, signature: Signature | None) -> None:
+        self.descriptor = descriptor
+        self._asset = asset
+        self.signature = Signature.of(descriptor)
+        if self.signature != signature:
+            self.signature = _checked(descriptor, asset)
 
     def read(self, start: int, length: int) -> bytes:
-        """Return bytes of the file; `StorageFailed` if it changed since it was checked."""
-        chunk = os.pread(self.descriptor, length, start)
-        if len(chunk) != length or Signature.of(self.descriptor) != self.signature:
-            raise StorageFailed("a stored file was changed while it was being sent")
-        return chunk
+        """Return bytes of the file; `StorageFailed` if they are no longer the recorded ones."""
+        for _ in range(TRIES):
+            chunk = os.pread(self.descriptor, length, start)
+            if Signature.of(self.descriptor) == self.signature:
+                return chunk
+            self.signature = _checked(self.descriptor, self._asset)
+        raise StorageFailed(f"{self._asset.storage_uri}: the stored file keeps changing")
 
 
 class StoredFiles:
@@ -103,14 +115,12 @@ class StoredFiles:
         if descriptor is None or path is None:
             return None
         try:
-            signature = Signature.of(descriptor)
-            if signature != intact:
-                signature = _checked(descriptor, asset)
+            file = OpenFile(descriptor, asset, intact)
         except BaseException:
             os.close(descriptor)
             raise
-        self._remember(asset.sha256, path, signature)
-        return OpenFile(descriptor, signature)
+        self._remember(asset.sha256, path, file.signature)
+        return file
 
     def _descriptor(self, path: os.PathLike[str]) -> int | None:
         try:
@@ -130,7 +140,7 @@ class StoredFiles:
 
 def _checked(descriptor: int, asset: Asset) -> Signature:
     """Hash an open file and return its signature; `StorageFailed` if it is not the recorded file."""
-    while True:
+    for _ in range(TRIES):
         before = Signature.of(descriptor)
         with os.fdopen(os.dup(descriptor), "rb") as file:
             file.seek(0)
@@ -142,6 +152,7 @@ def _checked(descriptor: int, asset: Asset) -> Signature:
             )
         if Signature.of(descriptor) == before:
             return before
+    raise StorageFailed(f"{asset.storage_uri}: the stored file keeps changing")
 
 
 class Content:
