@@ -1,6 +1,6 @@
 """Amounts of money, as people write and read them."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 
 MICROS_PER_USD = 1_000_000
 LARGEST = 2**53
@@ -12,7 +12,7 @@ def micros_of(text: str) -> int | None:
     """Return dollars as people write them in micro-dollars, exactly; None if it is no amount from 0."""
     try:
         micros = Decimal(text.removeprefix("$")) * MICROS_PER_USD
-    except InvalidOperation:
+    except DecimalException:  # no number, or one far out of range
         return None
     is_amount = micros.is_finite() and 0 <= micros < LARGEST and micros == micros.to_integral_value()
     return int(micros) if is_amount else None

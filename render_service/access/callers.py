@@ -9,6 +9,7 @@ from ledger.record import ActorSource, Authority
 from ledger.store.interface import JobFilter
 from render_service.access.register import AccessKey
 from render_service.runtime.errors import NotPermitted
+from render_service.runtime.settings import checked_word
 from render_service.runtime.telemetry import Trace, begin_trace
 from render_service.session.session import Session
 
@@ -88,7 +89,7 @@ class Caller:
         """Return a session that acts as this caller, in a new trace; it shares everything else.
 
         The caller may name a `team` or `project` where their key has none; `NotPermitted` if the key is of
-        another. The keys of this process sign nothing for a caller.
+        another, `BadInput` if it is not a name. The keys of this process sign nothing for a caller.
         """
         self._check_own("team", team, self.team)
         self._check_own("project", project, self.project)
@@ -100,8 +101,8 @@ class Caller:
             session.settings,
             actor=self.name,
             actor_source=self.source,
-            team=self.team or team,
-            project=self.project or project,
+            team=self.team or checked_word("team", team),
+            project=self.project or checked_word("project", project),
             profile_name=chosen,
             access_key_id=self.key_id,
             key_file=None,

@@ -39,8 +39,9 @@ class ApiError(Exception):
     @property
     def envelope(self) -> dict[str, Any]:
         """The body of the answer."""
-        fields = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
-        return {"error": fields}
+        param = self.param and _encodable(self.param)
+        message = _encodable(self.message)
+        return {"error": {"message": message, "type": self.kind, "param": param, "code": self.code}}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -94,6 +95,11 @@ class ApiError(Exception):
     def not_found(cls, message: str, *, code: str, param: str | None = None) -> Self:
         """Return the answer for another unknown object."""
         return cls(message, code=code, param=param, status=404)
+
+
+def _encodable(text: str) -> str:
+    """Return `text` as UTF-8 can carry it: a refusal may quote half of a surrogate pair from JSON."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class DressedAnswers:

@@ -1,5 +1,6 @@
 """Checks of single fields, with the API's messages; all raise ApiError or return the value."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from sora_adapter.serving.bodies import Fields, type_name
@@ -7,6 +8,7 @@ from sora_adapter.serving.errors import ApiError
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
+_LIMIT = re.compile(r"[0-9]{1,9}")
 
 
 def refuse_unknown(fields: Fields, known: Iterable[str], prefix: str = "") -> None:
@@ -62,7 +64,7 @@ def one_of(fields: Fields, param: str, offered: Iterable[str], default: str | No
 def limit(query: Mapping[str, str], least: int = 0) -> int:
     """Return the requested number of items in a list."""
     written = query.get("limit", str(DEFAULT_LIMIT))
-    if not (written.isascii() and written.isdecimal() and least <= int(written[:9]) <= MAX_LIMIT):
+    if not (_LIMIT.fullmatch(written) and least <= int(written) <= MAX_LIMIT):
         message = (
             f"Invalid 'limit': expected an integer from {least} to {MAX_LIMIT}, but got '{written}' instead."
         )

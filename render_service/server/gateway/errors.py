@@ -229,6 +229,8 @@ _PARAMS = {
     "size": "size",
     "seconds": "seconds",
     "purpose": "purpose",
+    "team": "team",
+    "project": "project",
     "reference": "input_reference",
     "reference_url": "input_reference.image_url",
     "reference_file_id": "input_reference.file_id",

@@ -5,6 +5,7 @@ What may have been billed is never answered with an error: the video is ``queued
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from starlette.concurrency import run_in_threadpool
@@ -50,6 +51,7 @@ WAKE_S = 1.0
 RETRY_COUNT = "x-stainless-retry-count"
 IDEMPOTENCY_KEY = "idempotency-key"
 TIDY_S = 60.0
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 _RUNNING = frozenset({State.RUNNING, State.COMPLETED, State.UNKNOWN})
 
@@ -223,4 +225,4 @@ def _request_key(request: Request, caller: Caller) -> str | None:
 def _retry_count(request: Request) -> int:
     """Return how often an SDK has sent this request before; 0 for any other client."""
     count = request.headers.get(RETRY_COUNT, "0")
-    return min(int(count), MOST_RETRIES) if count.isascii() and count.isdecimal() else 0
+    return min(int(count), MOST_RETRIES) if _COUNT.fullmatch(count) else 0

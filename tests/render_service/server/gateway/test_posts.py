@@ -1,6 +1,7 @@
 """What a POST to the gateway may be, and how each other one is refused before anything is recorded."""
 
 import io
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -105,6 +106,12 @@ async def test_an_uploaded_image_is_sent_and_recorded(client: httpx2.AsyncClient
         (GOOD | {"model": "sora-9"}, "invalid_value", "model"),
         (GOOD | {"purpose": "fun"}, "invalid_value", "purpose"),
         (GOOD | {"max_cost_usd": "a lot"}, "invalid_value", "max_cost_usd"),
+        (GOOD | {"max_cost_usd": "1e999999"}, "invalid_value", "max_cost_usd"),
+        (GOOD | {"max_cost_usd": "\ud800"}, "invalid_value", "max_cost_usd"),
+        (GOOD | {"\ud800": 1}, "unknown_parameter", "\\ud800"),
+        (GOOD | {"team": "film__month"}, "invalid_value", "team"),
+        (GOOD | {"team": ""}, "invalid_value", "team"),
+        (GOOD | {"project": "\ud800"}, "invalid_value", "project"),
         (GOOD | {"input_reference": "me.png"}, "invalid_type", "input_reference"),
         (GOOD | {"input_reference": {"image_url": "data:image/png;base64,???"}}, "invalid_image_url", None),
         (GOOD | {"characters": [{"id": 1}]}, "invalid_type", "characters[0].id"),
@@ -114,13 +121,28 @@ async def test_an_uploaded_image_is_sent_and_recorded(client: httpx2.AsyncClient
 async def test_a_bad_field_is_named_and_nothing_is_recorded(
     client: httpx2.AsyncClient, session: Session, body: Any, code: str, param: str | None
 ) -> None:
-    answer = await client.post("/videos", json=body)
+    answer = await client.post("/videos", content=json.dumps(body))
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (400, code)
     assert error["param"] in {param, "input_reference.image_url"}
     assert answer.headers["x-should-retry"] == "false"
     assert "--" not in error["message"]
     assert requested(session) == []
+
+
+async def test_an_absurd_count_of_attempts_is_that_of_a_first_one(
+    client: httpx2.AsyncClient, session: Session
+) -> None:
+    answer = await client.post("/videos", json=GOOD, headers={"x-stainless-retry-count": "9" * 5000})
+    assert (answer.status_code, len(requested(session))) == (200, 1)
+
+
+@pytest.mark.parametrize("limit", ["0000000001000", "0" * 4400, "101", "-1", "1e1"])
+async def test_a_list_has_a_limit_of_a_hundred_however_it_is_written(
+    client: httpx2.AsyncClient, limit: str
+) -> None:
+    answer = await client.get("/videos", params={"limit": limit})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "limit")
 
 
 async def test_a_text_file_called_png_is_refused(client: httpx2.AsyncClient, session: Session) -> None:
