@@ -82,10 +82,12 @@ async def test_a_key_that_several_revoke_at_once_is_revoked_once(
 
 
 async def used_for_a_second(gatekeeper: Gatekeeper, bearer: str) -> None:
+    """Use a key for a second, and once after it, however busy the machine is."""
     began = time.monotonic()
     while time.monotonic() - began < 1:
         await gatekeeper.identify(bearer)
         await asyncio.sleep(0.02)
+    await gatekeeper.identify(bearer)
 
 
 @pytest.mark.anyio
@@ -102,10 +104,11 @@ async def test_a_gateway_sees_grants_revocations_and_other_roles_of_another_proc
     policy = Policy.model_validate(default_policy().model_dump(by_alias=True) | roles)
     rules = Rules(policy, there.catalog)
     await asyncio.to_thread(activate, there.settings, there.trace, utc_now(), rules, "they read")
-    began = time.monotonic()
+    began = asked = time.monotonic()
     while Permission.REQUEST in (await gatekeeper.identify(bearer)).permissions:
-        assert time.monotonic() - began < 1
+        assert asked - began < 1, "what is asked after a second sees them, however late the answer comes"
         await asyncio.sleep(0.02)
+        asked = time.monotonic()
 
     await asyncio.to_thread(revoke, there.ledger, "alice", None, utc_now(), there.provenance)
     with pytest.raises(NotAuthenticated, match="was revoked"):

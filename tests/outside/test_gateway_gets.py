@@ -384,4 +384,4 @@ def test_a_second_signal_stops_it_at_once(outside: Start, gateway: Open) -> None
         until(lambda: "worker.stopping" in one.errors)
         assert one.end(signal.SIGTERM) != 0
         asking.join(20)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "it did not wait for the call, which takes a minute"
