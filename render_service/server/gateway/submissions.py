@@ -21,7 +21,14 @@ from ledger.store.interface import Batch
 from render_service.access.callers import Caller
 from render_service.assets.inputs import Material
 from render_service.runtime.errors import NotReady, TooManyRequests
-from render_service.server.gateway.uses import NOTHING_CREATED, UnderWay, Uses, left_unsent
+from render_service.server.gateway.recent import RecentRequests
+from render_service.server.gateway.uses import (
+    NOTHING_CREATED,
+    RESENT_WITHIN,
+    UnderWay,
+    Uses,
+    left_unsent,
+)
 from render_service.session.session import Session
 from render_service.submission.result import Opening, Placed, find_repeated, placed_in
 from render_service.submission.resume import cancel, resume
@@ -45,6 +52,7 @@ class Submissions:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._recent = RecentRequests(session.ledger, session.clock, RESENT_WITHIN)
         self._of: dict[str, Uses] = {}
         self._tasks: set[asyncio.Task[Placed]] = set()
 
@@ -72,16 +80,20 @@ class Submissions:
         self._uses_of(caller).note_refused(request, count)
 
     def _uses_of(self, caller: Caller) -> Uses:
-        return self._of.setdefault(caller.key_id or f"name {caller.name}", Uses(self._session, caller))
+        name = caller.key_id or f"name {caller.name}"
+        if name not in self._of:
+            self._of[name] = Uses(self._session, caller, self._recent)
+        return self._of[name]
 
     @staticmethod
     async def _run(
         caller: Caller, session: Session, uses: Uses, entry: UnderWay, material: Material
     ) -> Placed:
+        """Run an attempt; those that the key has to be read again for take turns until they are recorded."""
         is_new = uses.was_refused(entry.request, entry.count)
-        if caller.running_jobs is None:
+        if caller.running_jobs is None and (is_new or not entry.count):
             return await _Attempt(caller, session, uses, entry, material, is_new, lambda: None).run()
-        turn = Turn(uses.admitting)
+        turn = Turn(uses.turn)
         async with turn:
             return await _Attempt(caller, session, uses, entry, material, is_new, turn.end).run()
 
@@ -183,8 +195,8 @@ class _Attempt:
             return None
         if self.count:
             return await self._claimed(without)
-        if self.uses.late():
-            return await asyncio.to_thread(self.uses.claim_late, self.session, self.request)
+        if late := self.uses.late(self.request):
+            return await asyncio.to_thread(self.uses.claim_late, self.session, self.request, late)
         return None
 
     async def _claimed(self, without: str | None) -> Placed | None:

@@ -14,17 +14,19 @@ by a job that answered no other attempt of that count, because two requests may 
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from decision.request.request import RenderRequest
 from ledger.errors import EventIdConflict
-from ledger.events import AccessUsed, Outcome
+from ledger.events import AccessUsed, Outcome, RenderRequested
 from ledger.job import Job, State
 from ledger.record import Draft, timestamp
 from ledger.store.interface import ANY, Batch, JobFilter, RecordFilter
 from render_service.access.callers import Caller
+from render_service.server.gateway.recent import RecentRequests
 from render_service.session.event_ids import use_id
 from render_service.session.session import Session
 from render_service.submission.result import Placed, differences, placed_in
@@ -43,6 +45,14 @@ NOTHING_CREATED = (Outcome.REJECTED, Outcome.ABSENT)
 
 RUNNING = (State.DECIDED, State.SUBMITTING, State.UNKNOWN, State.RUNNING)
 """States that count against a limit of running jobs."""
+
+
+class Resent(NamedTuple):
+    """A job that a resend created: when, and the hash of its text in this process."""
+
+    job_id: str
+    at: datetime
+    text: int
 
 
 @dataclass
@@ -69,20 +79,22 @@ class UnderWay:
 class Uses:
     """The uses of one access key, or of one person without a key."""
 
-    def __init__(self, session: Session, caller: Caller) -> None:
+    def __init__(self, session: Session, caller: Caller, recent: RecentRequests) -> None:
         self._session = session
+        self._recent = recent
+        self._owner = (caller.key_id, "" if caller.key_id else caller.name)
         key_id = caller.key_id
         self._own = JobFilter(access_key_id=key_id) if key_id else JobFilter(actor=caller.name)
         subject = caller.key_id or uuid.uuid5(uuid.NAMESPACE_OID, caller.name).hex
         self._uses, self._claims = f"uses_{subject}", f"claims_{subject}"
         self.version = self._position = 0
         self._is_known = False
-        self._resent: list[tuple[AccessUsed, datetime]] = []
+        self._resent: list[Resent] = []
         self._refused: list[tuple[RenderRequest, int, datetime]] = []
         self._joined: dict[str, tuple[datetime, set[int]]] = {}
         self._reading = asyncio.Lock()
         self.under_way: list[UnderWay] = []
-        self.admitting = asyncio.Lock()
+        self.turn = asyncio.Lock()
 
     # --- in this process ---
 
@@ -135,9 +147,16 @@ class Uses:
     def _read(self) -> None:
         for record in self._session.ledger.read(RecordFilter(stream=self._uses), after=self._position):
             self.version, self._position = record.version, record.position
-            if isinstance(record.event, AccessUsed) and record.event.retry_count > 0:
-                self._resent.append((record.event, datetime.fromisoformat(record.recorded_at)))
+            used, at = record.event, datetime.fromisoformat(record.recorded_at)
+            is_recent = self._session.clock() - at < LATE_WITHIN
+            if isinstance(used, AccessUsed) and used.retry_count > 0 and is_recent:
+                self._resent.append(self._resent_in(used.job_id, at))
         self._is_known = True
+
+    def _resent_in(self, job_id: str, at: datetime) -> "Resent":
+        first = next(self._session.ledger.read(RecordFilter(stream=job_id), limit=1), None)
+        prompt = first.event.prompt.text if first and isinstance(first.event, RenderRequested) else None
+        return Resent(job_id, at, hash(prompt))
 
     def expire(self) -> None:
         """Read again before the next use: this process recorded one."""
@@ -151,16 +170,17 @@ class Uses:
         """Return the record that an attempt with this count creates a job, under the same condition."""
         return Batch(self._uses, version, [_used(session, job_id, count)])
 
-    def late(self) -> list[str]:
-        """Return the jobs that resends created so recently that their first attempt may still arrive."""
-        oldest = self._session.clock() - LATE_WITHIN
-        self._resent = [each for each in self._resent if each[1] >= oldest]
-        return [used.job_id for used, _ in self._resent]
+    def late(self, request: RenderRequest) -> list[str]:
+        """Return the jobs of resends that `request` may be the first attempt of, arriving late."""
+        if not self._resent:
+            return []
+        oldest, text = self._session.clock() - LATE_WITHIN, hash(request.prompt)
+        self._resent = [each for each in self._resent if each.at >= oldest]
+        return [each.job_id for each in self._resent if each.text == text]
 
-    def claim_late(self, session: Session, request: RenderRequest) -> Placed | None:
-        """Return the job that a resend of this first attempt created; reads the ledger."""
-        jobs = (session.ledger.store.job(job_id) for job_id in self.late())
-        return self._claimed(session, request, 0, (job for job in jobs if job is not None))
+    def claim_late(self, session: Session, request: RenderRequest, job_ids: Sequence[str]) -> Placed | None:
+        """Return that one of these jobs which a resend of this first attempt created; reads the ledger."""
+        return self._claimed(session, request, 0, _jobs(session, job_ids))
 
     def claim(
         self, session: Session, request: RenderRequest, count: int, without: str | None = None
@@ -170,8 +190,8 @@ class Uses:
         A job that the server refused comes first: of identical requests, that one is tried again. The job
         `without` is left out. Reads the ledger, and writes the claim.
         """
-        where = replace(self._own, since=timestamp(session.clock() - RESENT_WITHIN))
-        jobs = [job for job in session.ledger.jobs(where) if job.job_id != without]
+        found = self._recent.find(self._owner, request.prompt)
+        jobs = [job for job in _jobs(session, found) if job.job_id != without]
         jobs.sort(key=lambda job: job.outcome not in NOTHING_CREATED)
         return self._claimed(session, request, count, iter(jobs))
 
@@ -194,6 +214,11 @@ class Uses:
     def running(self, session: Session) -> int:
         """Return how many jobs of the key run now; reads the ledger."""
         return sum(job.outcome is None for job in session.ledger.jobs(replace(self._own, states=RUNNING)))
+
+
+def _jobs(session: Session, job_ids: Sequence[str]) -> Iterator[Job]:
+    found = (session.ledger.store.job(job_id) for job_id in job_ids)
+    return (job for job in found if job is not None)
 
 
 def _used(session: Session, job_id: str, count: int) -> Draft:
