@@ -95,5 +95,6 @@ def _cells(record: Record, actor_width: int) -> dict[str, str]:
 
 
 def _short_stream(stream: str) -> str:
-    """Return a short stream name; a job's is the end of its id, which differs between simultaneous jobs."""
-    return f"job_…{stream[-8:]}" if stream.startswith("job_") else stream
+    """Return a short stream name: the end of an id, which differs between simultaneous jobs."""
+    kind, _, digits = stream.partition("_")
+    return f"{kind}_…{digits[-8:]}" if kind in {"job", "whe"} else stream

@@ -80,7 +80,7 @@ class Addresses:
         addresses = await self._look_up(host, port)
         for address in addresses:
             if why := self._objection(address):
-                raise Refused(f"the URL of a webhook endpoint: {host} is {address}, {why}")
+                raise Refused(f"the URL of a webhook endpoint: {host} leads to {address}, {why}")
         if not addresses:
             raise OSError(f"{host} has no address")
         return addresses

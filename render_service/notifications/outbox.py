@@ -107,11 +107,9 @@ class Notifier:
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                await asyncio.wait(
-                    {stopping, *self._full()},
-                    timeout=await self._round(),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                pause_s = await self._round()
+                waiting = {stopping, *self._full()}
+                await asyncio.wait(waiting, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
             await self._finish()
@@ -263,7 +261,7 @@ class Notifier:
             "notification.not_accepted",
             delivery_id=due.delivery.delivery_id,
             http_status=answer.http_status,
-            because=answer.problem,
+            lost=answer.lost,
             again_in_s=round(wait / 1000),
         )
         await asyncio.to_thread(self._rows.retry, due.delivery, wait, answer.http_status)

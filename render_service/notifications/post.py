@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 import httpx2
@@ -31,9 +31,13 @@ class Letter:
 
 @dataclass(frozen=True)
 class Answer:
-    """The status a receiver answered with; None if it did not, and then `problem` says why."""
+    """The status a receiver answered with; None if it did not.
+
+    Then `lost` says how, for logs, and `problem` says it to the owner, with the words of their URL.
+    """
 
     http_status: int | None
+    lost: Literal["address_refused", "timeout", "connection"] | None = None
     problem: str | None = None
 
     @property
@@ -63,11 +67,11 @@ class Post:
             async with asyncio.timeout(self._longest_s):
                 return await self._send(letter)
         except Refused as refused:
-            return Answer(None, str(refused))
+            return Answer(None, "address_refused", str(refused))
         except TimeoutError:
-            return Answer(None, f"no answer within {self._longest_s:g} s")
+            return Answer(None, "timeout", f"no answer within {self._longest_s:g} s")
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-            return Answer(None, str(error) or type(error).__name__)
+            return Answer(None, "connection", str(error) or type(error).__name__)
 
     async def _send(self, letter: Letter) -> Answer:
         *others, last = (await self.addresses.resolve(letter.url))[:MOST_ADDRESSES]

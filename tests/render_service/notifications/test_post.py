@@ -196,7 +196,7 @@ async def test_a_receiver_that_answers_drop_by_drop_is_given_up() -> None:
 
     with answering(serve) as port:
         answer = await attempt(f"http://127.0.0.1:{port}/", longest_s=0.5)
-    assert answer == Answer(None, "no answer within 0.5 s")
+    assert answer == Answer(None, "timeout", "no answer within 0.5 s")
 
 
 async def test_a_name_server_that_does_not_answer_keeps_no_thread_of_the_ledger(
