@@ -14,11 +14,9 @@ from collections.abc import Callable
 from decision.rules.roles import Roles
 from ledger.canonical import sha256_hex
 from ledger.record import timestamp
-from ledger.store.interface import RecordFilter
 from render_service.access.callers import Caller, caller_of
 from render_service.access.oidc import SignedIn, looks_like_token, read_provider
 from render_service.access.register import AccessKey, KeyState, Register, key_id_of
-from render_service.rules.policies import STREAM as POLICY
 from render_service.runtime.errors import NotAuthenticated, TooManyRequests
 from render_service.session.session import Session
 
@@ -41,7 +39,6 @@ class Gatekeeper:
         self._signed_in = SignedIn(read_provider(file), elapsing) if file else None
         self._register: Register | None = None
         self._read_at = 0.0
-        self._policy_position = 0
         self._reading = asyncio.Lock()
         self._recent: dict[str, deque[float]] = {}
         self._callers: dict[str, tuple[AccessKey, Roles, Caller]] = {}
@@ -107,11 +104,7 @@ class Gatekeeper:
             register = Register(self._session.ledger)
         else:
             register.renew()
-        in_force, ledger = self._session.in_force, self._session.ledger
-        for record in ledger.read(RecordFilter(stream=POLICY), after=self._policy_position):
-            self._policy_position = record.position
-            if record.version > in_force.rules.version:
-                in_force.renew(in_force.rules)
+        self._session.in_force.follow()
         return register
 
     def _caller(self, key: AccessKey) -> Caller:

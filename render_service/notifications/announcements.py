@@ -115,8 +115,9 @@ class Audience:
         self._register = Register(session.ledger)
 
     def renew(self) -> None:
-        """Read the keys that were granted or revoked since the last time."""
+        """Read the keys that were granted or revoked, and the roles of a new policy, since the last time."""
         self._register.renew()
+        self._session.in_force.follow()
 
     def of(self, announcement: Announcement, endpoints: Sequence[Endpoint]) -> Iterator[Endpoint]:
         """Yield those of `endpoints` to which the announcement is to be delivered."""

@@ -75,6 +75,14 @@ class InForce:
     def __init__(self, ledger: Ledger, rules: Rules | None = None) -> None:
         self._ledger = ledger
         self.rules = rules or active_rules(ledger)
+        self._read_to = 0
+
+    def follow(self) -> None:
+        """Read the rules again if others were activated meanwhile; costs one query if not."""
+        for record in self._ledger.read(RecordFilter(stream=STREAM), after=self._read_to):
+            self._read_to = record.position
+            if record.version > self.rules.version:
+                self.renew(self.rules)
 
     def renew(self, old: Rules) -> bool:
         """Read the rules again unless that was done since `old`; return whether there are newer ones."""

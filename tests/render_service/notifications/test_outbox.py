@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from decision.rules.policy import default_policy
+from decision.rules.roles import Permission
 from ledger.events import AccessRevoked, NotificationFailed, NotificationSent, PrivateErased
 from ledger.record import Record
 from ledger.store.interface import ANY, RecordFilter
 from render_service.access.register import STREAM
 from render_service.notifications.endpoints import Endpoints
 from render_service.notifications.outbox import AT_ONCE_OF_ONE, GIVE_UP_MS, wait_ms
+from render_service.rules.opening import activate
+from render_service.rules.policies import Rules
 from render_service.session.event_ids import public_id
 from render_service.session.session import Session
 
@@ -227,6 +231,23 @@ async def test_the_endpoint_of_a_revoked_key_hears_nothing_more(
     await notifier()
     await stored(bob.session)
     await arrived(his, 1)
+    assert hers.received == []
+
+
+async def test_the_roles_of_a_policy_that_another_process_activated_count(
+    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session
+) -> None:
+    alice, bob = await client(), await client("bob", "operator")
+    hers, his = receiver(), receiver()
+    await alice.listen(hers.url)
+    await bob.listen(his.url)
+    await notifier()
+    roles = default_policy().roles_in_force | {"requester": (Permission.REQUEST,)}
+    policy = default_policy().model_copy(update={"roles": roles})
+    activate(session.settings, session.trace, session.clock(), Rules(policy, session.catalog), "for a test")
+    await stored(alice.session)
+    await arrived(his, 1)
+    await recorded(session, NotificationSent.type)
     assert hers.received == []
 
 
