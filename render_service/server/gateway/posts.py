@@ -134,7 +134,7 @@ class Posts:
         caller.check_purpose(wanted.purpose)
         count = _retry_count(request)
         if request.state.refused is not None:
-            self._submissions.note_refused(caller, wanted, count)
+            self._submissions.note_refused(caller, acting, wanted, count)
             raise request.state.refused
         entry = self._submissions.begin(caller, acting, wanted, ask.material, count)
         await self._wait(entry)

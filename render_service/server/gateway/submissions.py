@@ -15,7 +15,7 @@ from datetime import datetime
 
 from decision.request.request import RenderRequest
 from ledger.errors import WrongExpectedVersion
-from ledger.events import RenderDecided
+from ledger.events import RenderDecided, RenderDenied
 from ledger.job import Job, State
 from ledger.store.interface import Batch
 from render_service.access.callers import Caller
@@ -28,6 +28,7 @@ from render_service.server.gateway.uses import (
     UnderWay,
     Uses,
     left_unsent,
+    payer_of,
 )
 from render_service.session.session import Session
 from render_service.submission.result import Opening, Placed, find_repeated, placed_in
@@ -65,19 +66,20 @@ class Submissions:
         client disconnects.
         """
         uses = self._uses_of(caller)
-        if entry := uses.joinable(request, count):
+        payer = payer_of(session)
+        if entry := uses.joinable(request, payer, count):
             entry.counts.add(count)
             return entry
-        entry = UnderWay(request, count, {count})
+        entry = UnderWay(request, payer, count, {count})
         uses.under_way.append(entry)
         entry.task = asyncio.create_task(self._run(caller, session, uses, entry, material))
         self._tasks.add(entry.task)
         entry.task.add_done_callback(lambda task: self._ended(uses, entry, task))
         return entry
 
-    def note_refused(self, caller: Caller, request: RenderRequest, count: int) -> None:
+    def note_refused(self, caller: Caller, session: Session, request: RenderRequest, count: int) -> None:
         """Note that an attempt was refused before it began: its resend is to be tried like a new request."""
-        self._uses_of(caller).note_refused(request, count)
+        self._uses_of(caller).note_refused(request, payer_of(session), count)
 
     def _uses_of(self, caller: Caller) -> Uses:
         name = caller.key_id or f"name {caller.name}"
@@ -90,7 +92,7 @@ class Submissions:
         caller: Caller, session: Session, uses: Uses, entry: UnderWay, material: Material
     ) -> Placed:
         """Run an attempt; those that the key has to be read again for take turns until they are recorded."""
-        is_new = uses.was_refused(entry.request, entry.count)
+        is_new = uses.was_refused(entry.request, entry.payer, entry.count)
         if caller.running_jobs is None and (is_new or not entry.count):
             return await _Attempt(caller, session, uses, entry, material, is_new, lambda: None).run()
         turn = Turn(uses.turn)
@@ -102,7 +104,7 @@ class Submissions:
         uses.ended(entry)
         if not task.cancelled() and task.exception() is not None and entry.job is None:
             for count in entry.counts:
-                uses.note_refused(entry.request, count)
+                uses.note_refused(entry.request, entry.payer, count)
 
     async def withdraw_left(self) -> int:
         """Withdraw what a crash left between 2 and 4 and no resend went on with; return how many jobs."""
@@ -232,16 +234,16 @@ class _Attempt:
         # 2. Record it, marked. A crash from here on leaves it decided and unsent.
         opening = Opening(lambda job_id: [self._beside(version, job_id)], opened)
         placed = await record(self.session, self.request, self.material, opening)
-        if isinstance(placed.ruling, RenderDecided):
-            # 3. Look again.
-            if twin := await self._twin(without=placed.job.job_id):
-                # 4. Withdraw it; a crash before that leaves it unsent.
-                await cancel(self.session, placed.job, WITHDRAWN.format(twin.job.job_id))
-                return await self._answered(twin)
-            self.entry.note(placed.job)
-            return await submit(self.session, placed, Patience(), self.material)
+        is_open = not isinstance(placed.ruling, RenderDenied)
+        # 3. Look again.
+        if is_open and (twin := await self._twin(without=placed.job.job_id)):
+            # 4. Withdraw it; a crash before that leaves it unsent.
+            await cancel(self.session, placed.job, WITHDRAWN.format(twin.job.job_id))
+            return await self._answered(twin)
         self.entry.note(placed.job)
-        return placed
+        if not isinstance(placed.ruling, RenderDecided):  # it waits for an approval, or is denied
+            return placed
+        return await submit(self.session, placed, Patience(), self.material)
 
     def _beside(self, version: int, job_id: str) -> Batch:
         """Return what is appended with the request: the condition, and a record if others must see it."""

@@ -55,15 +55,25 @@ class Resent(NamedTuple):
     text: int
 
 
+Payer = tuple[str | None, str | None]
+"""A team and a project: a key without them may request for several, and a resend is for the same."""
+
+
+def payer_of(session: Session) -> Payer:
+    """Return for whom a session requests."""
+    return session.settings.team, session.settings.project
+
+
 @dataclass
 class UnderWay:
     """A request that this process works on; resends of it wait for the same `task`.
 
-    `count` is that of the attempt that began it, `counts` are those it answers. `job` is set once the
-    request is recorded for good.
+    `payer` is the team and project that it is for, `count` is that of the attempt that began it, `counts` are
+    those it answers. `job` is set once the request is recorded for good.
     """
 
     request: RenderRequest
+    payer: Payer
     count: int
     counts: set[int]
     job: Job | None = None
@@ -90,7 +100,7 @@ class Uses:
         self.version = self._position = 0
         self._is_known = False
         self._resent: list[Resent] = []
-        self._refused: list[tuple[RenderRequest, int, datetime]] = []
+        self._refused: list[tuple[RenderRequest, Payer, int, datetime]] = []
         self._joined: dict[str, tuple[datetime, set[int]]] = {}
         self._reading = asyncio.Lock()
         self.under_way: list[UnderWay] = []
@@ -98,11 +108,11 @@ class Uses:
 
     # --- in this process ---
 
-    def joinable(self, request: RenderRequest, count: int) -> UnderWay | None:
+    def joinable(self, request: RenderRequest, payer: Payer, count: int) -> UnderWay | None:
         """Return what is under way for the same content and answers no attempt of this count yet."""
         if request.request_key is not None:
             return None
-        same = (each for each in self.under_way if count not in each.counts)
+        same = (each for each in self.under_way if each.payer == payer and count not in each.counts)
         return next((each for each in same if _is_same(each.request, request)), None)
 
     def ended(self, entry: UnderWay) -> None:
@@ -114,16 +124,16 @@ class Uses:
         for job_id in [one for one, (at, _) in self._joined.items() if now - at > RESENT_WITHIN]:
             del self._joined[job_id]
 
-    def note_refused(self, request: RenderRequest, count: int) -> None:
+    def note_refused(self, request: RenderRequest, payer: Payer, count: int) -> None:
         """Note that an attempt was refused and that nothing was recorded of it."""
         now = self._session.clock()
-        self._refused = [each for each in self._refused if now - each[2] < RESENT_WITHIN]
-        self._refused.append((request, count + 1, now))
+        self._refused = [each for each in self._refused if now - each[3] < RESENT_WITHIN]
+        self._refused.append((request, payer, count + 1, now))
 
-    def was_refused(self, request: RenderRequest, count: int) -> bool:
+    def was_refused(self, request: RenderRequest, payer: Payer, count: int) -> bool:
         """Return whether an attempt before this one was refused; each refusal is for one resend."""
         for each in self._refused:
-            if each[1] == count and _is_same(each[0], request):
+            if each[1:3] == (payer, count) and _is_same(each[0], request):
                 self._refused.remove(each)
                 return True
         return False
@@ -199,7 +209,7 @@ class Uses:
         self, session: Session, request: RenderRequest, count: int, jobs: Iterator[Job]
     ) -> Placed | None:
         for job in jobs:
-            if not _may_be_same(job, request) or self._answers(job.job_id, count):
+            if not _may_be_same(job, request, payer_of(session)) or self._answers(job.job_id, count):
                 continue
             placed = placed_in(session.ledger, job, repeated=True)
             if differences(placed.requested, request):
@@ -232,8 +242,10 @@ def _is_same(one: RenderRequest, other: RenderRequest) -> bool:
     return sources[0] == sources[1] and bare[0] == bare[1]
 
 
-def _may_be_same(job: Job, request: RenderRequest) -> bool:
+def _may_be_same(job: Job, request: RenderRequest, payer: Payer) -> bool:
     """Return whether the row of a job agrees with a request, as far as a row says; texts are not in it."""
+    if (job.team, job.project) != payer:
+        return False
     row = (job.operation, job.purpose, job.profile, job.size, job.requested_model)
     wanted = (request.operation, request.purpose, request.profile, request.size, request.requested_model)
     return job.request_key is None and row == wanted and job.seconds == request.total_seconds

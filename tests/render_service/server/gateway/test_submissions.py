@@ -9,6 +9,8 @@ import httpx2
 import pytest
 
 from decision.request.request import RenderRequest
+from decision.rules.approvals import ApprovalRule
+from decision.rules.policy import default_policy
 from decision.rules.roles import Permission
 from ledger.events import AccessGranted
 from ledger.job import State
@@ -16,6 +18,8 @@ from ledger.record import ActorSource
 from ledger.store.interface import ANY, Batch
 from render_service.access.callers import Caller
 from render_service.assets.inputs import NOTHING
+from render_service.rules.opening import activate
+from render_service.rules.policies import Rules
 from render_service.runtime.errors import TooManyRequests
 from render_service.server.gateway import submissions, uses
 from render_service.server.gateway.submissions import Submissions
@@ -40,9 +44,13 @@ class Process:
     async def withdraw_left(self) -> int:
         return await self._submissions.withdraw_left()
 
-    def begin(self, request: RenderRequest, count: int = 0, who: Caller | None = None) -> Any:
+    def begin(
+        self, request: RenderRequest, count: int = 0, who: Caller | None = None, team: str | None = None
+    ) -> Any:
         who = who or caller()
-        return self._submissions.begin(who, who.session(self.session), request, NOTHING, count).task
+        return self._submissions.begin(
+            who, who.session(self.session, team=team), request, NOTHING, count
+        ).task
 
     async def send(self, request: RenderRequest, count: int = 0, who: Caller | None = None) -> Placed:
         placed: Placed = await self.begin(request, count, who)
@@ -123,10 +131,27 @@ async def test_the_same_content_of_another_key_is_another_request(
     assert (other.repeated, creates(one)) == (False, 2)
 
 
-async def test_a_request_recorded_between_the_looks_of_its_resend_is_the_one_that_is_sent(
-    processes: tuple[Process, Process], request_for: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_here", [True, False], ids=["here", "elsewhere"])
+async def test_the_same_content_for_another_team_is_another_request(
+    processes: tuple[Process, Process], request_for: Any, *, is_here: bool
 ) -> None:
     one, two = processes
+    first, other = one.begin(request_for(), team="film"), (one if is_here else two)
+    resents = [other.begin(request_for(), 1, team="games"), other.begin(request_for(), 1, team="film")]
+    placed = await asyncio.gather(first, *resents)
+    assert [each.job.team for each in placed] == ["film", "games", "film"]
+    assert (len(ids(*placed)), creates(one)) == (2, 2)
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["decided", "held"])
+async def test_a_request_recorded_between_the_looks_of_its_resend_is_the_one_that_is_sent(
+    processes: tuple[Process, Process], request_for: Any, monkeypatch: pytest.MonkeyPatch, *, is_held: bool
+) -> None:
+    one, two = processes
+    if is_held:
+        held = default_policy().model_copy(update={"approvals": (ApprovalRule(code="ALL"),)})
+        settings, rules = one.session.settings, Rules(held, one.session.catalog)
+        activate(settings, one.session.trace, one.session.clock(), rules, "for a test")
     first: list[Placed] = []
     record = submissions.record
 
@@ -137,8 +162,8 @@ async def test_a_request_recorded_between_the_looks_of_its_resend_is_the_one_tha
     monkeypatch.setattr(submissions, "record", recorded_later)
     resent = await one.send(request_for(), 1)
     states = sorted(job.state for job in one.session.ledger.jobs())
-    assert (ids(resent), creates(one)) == (ids(*first), 1)
-    assert states == [State.CANCELLED, State.RUNNING]
+    assert (ids(resent), creates(one)) == (ids(*first), 0 if is_held else 1)
+    assert states == [State.CANCELLED, State.HELD if is_held else State.RUNNING]
 
 
 async def test_a_request_overtaken_by_its_resend_before_it_is_recorded_is_not_sent(
