@@ -230,6 +230,8 @@ def preload() -> None:
     commands = [f"cli.commands.{module.name}" for module in pkgutil.iter_modules(cli.commands.__path__)]
     for name in (*MODULES, *commands):
         import_module(name)
+    with suppress(ModuleNotFoundError):  # an extra
+        import_module("render_service.server.mcp.server")
 
 
 def share_clips(folder: Path) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import os
 import signal
-import subprocess
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -21,6 +22,8 @@ from mcp_types import Implementation
 
 from ledger.tree.checkpoint import Signer
 from tests.cli.test_schema import check
+from tests.forked import send_order
+from tests.forks import Running
 
 T = TypeVar("T")
 Outside = Callable[..., Any]
@@ -38,12 +41,11 @@ def run(use: Coroutine[Any, Any, T]) -> T:
 
 @asynccontextmanager
 async def agent(person: Any, *options: str, **how: Any) -> AsyncIterator[Callable[..., Any]]:
-    """Start a server for one agent, and yield what calls its tools."""
+    """Start a server for one agent, in a process of its own, and yield what calls its tools."""
+    program = person.folder.parent / "bin" / "sora-ledger"
+    person.forks.install(program)
     server = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "cli", "mcp", *options],
-        env=person.environment,
-        cwd=str(person.folder),
+        command=str(program), args=["mcp", *options], env=person.environment, cwd=str(person.folder)
     )
     client = Client(server, client_info=Implementation(name="fox-maker", version="1"), **how)
     async with client:
@@ -65,29 +67,33 @@ class Raw:
     """A client that can be killed: it writes lines, and reads none unless asked."""
 
     def __init__(self, person: Any, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "mcp", *options],
-            cwd=person.folder,
-            env=person.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        (stdin, to_stdin), (from_stdout, stdout) = os.pipe(), os.pipe()
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(person.forks.address)
+        streams = (stdin, stdout, sys.__stderr__.fileno())
+        send_order(connection, [["mcp", *options]], str(person.folder), person.environment, streams)
+        os.close(stdin)
+        os.close(stdout)
+        self.process = Running(connection)
+        self.stdin, self.stdout = os.fdopen(to_stdin, "w"), os.fdopen(from_stdout)
         hello = {"protocolVersion": "2025-11-25", "capabilities": {}}
         self.send("initialize", 1, hello | {"clientInfo": {"name": "raw", "version": "1"}})
-        assert self.process.stdout
-        self.process.stdout.readline()
+        self.stdout.readline()
         self.send("notifications/initialized", None, {})
 
     def send(self, method: str, number: int | None, params: dict[str, Any]) -> None:
-        assert self.process.stdin
         message = {"jsonrpc": "2.0", "method": method, "params": params}
-        self.process.stdin.write(json.dumps(message | ({} if number is None else {"id": number})) + "\n")
-        self.process.stdin.flush()
+        self.stdin.write(json.dumps(message | ({} if number is None else {"id": number})) + "\n")
+        self.stdin.flush()
 
     def render(self) -> None:
         self.send("tools/call", 2, {"name": "render", "arguments": FOX})
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+        self.stdin.close()
+        self.stdout.close()
 
 
 @pytest.fixture
@@ -101,8 +107,7 @@ def raw() -> Any:
 
     yield start
     for client in started:
-        with client.process as process:
-            process.kill()
+        client.close()
 
 
 def billed(server: Any, count: int) -> None:
@@ -213,7 +218,7 @@ def test_a_client_that_dies_in_mid_call_leaves_a_job_that_a_resend_finds(
     client = raw(person)
     client.render()
     billed(server, 1)
-    client.process.stdin.close()  # as the system does when the client dies
+    client.stdin.close()  # as the system does when the client dies
     assert client.process.wait(PATIENCE_S) == 0
     [job] = person("jobs").document["jobs"]
     assert job["state"] == "running", "the answer was recorded before the server ended"
