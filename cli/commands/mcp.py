@@ -51,6 +51,8 @@ def mcp_command(inv: Invocation, *, folder: Path, answer_s: float) -> None:
     try:
         from render_service.server.mcp.server import serve_stdio  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in {"mcp", "mcp_types"}:
+            raise
         raise BadInput(
             f"the package {missing.name} is not installed: run pip install '.[mcp]' in the repository, or "
             "pip install mcp"

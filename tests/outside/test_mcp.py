@@ -408,6 +408,23 @@ def test_a_server_that_cannot_start_says_why_on_stderr_alone(person: Any) -> Non
     assert ended.err
 
 
+def test_a_job_of_another_server_is_neither_waited_for_nor_requested_again(
+    outside: Outside, person: Any
+) -> None:
+    first, second = outside(), outside()
+
+    async def use() -> None:
+        async with agent(person.at(first)) as call:
+            job = (await call("render", **FOX))["job"]
+        async with agent(person.at(second)) as call:
+            waited = await call("wait", job=job, seconds=5)
+            assert (waited["is_error"], waited["error"]["code"]) == (True, "wrong_server")
+            assert (await call("render", **FOX))["job"] == job
+
+    run(use())
+    assert (prompts(first), second.requests()) == (["a fox runs"], [])
+
+
 def test_a_key_that_is_taken_names_the_job_that_has_it(outside: Outside, person: Any) -> None:
     server = outside()
 
