@@ -211,15 +211,16 @@ class Gateway:
         """What it printed to stderr."""
         return (self.person.folder / f"serve-{self.port}.err").read_text()
 
-    def start(self) -> "Gateway":
-        """Start it; returns once it accepts connections."""
+    def start(self, largest_file: int | None = None) -> "Gateway":
+        """Start it; returns once it accepts connections. No file can grow past `largest_file` bytes."""
         folder = self.person.folder
         with (
             (folder / f"serve-{self.port}.out").open("ab") as out,
             (folder / f"serve-{self.port}.err").open("ab") as err,
         ):
             command = ("serve", "--port", str(self.port), *self.options)
-            self.running = self.person.forks.start([command], folder, self.person.environment, out, err)
+            environment = self.person.environment
+            self.running = self.person.forks.start([command], folder, environment, out, err, largest_file)
         until = time.monotonic() + START_S
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

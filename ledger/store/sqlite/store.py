@@ -67,6 +67,19 @@ def _stored(db: sqlite3.Connection, positions: Sequence[int]) -> dict[int, tuple
 
 
 POLL_S = 0.25
+_MOVED = (
+    "the file was moved, deleted or replaced while it was in use; nothing was recorded: put it back, or stop "
+    "the processes that use it"
+)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which file `path` names now; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class SqliteStore:
@@ -78,6 +91,7 @@ class SqliteStore:
         self._idle: deque[sqlite3.Connection] = deque()
         self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
         self._writer: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._writing = threading.RLock()
         self.queue: WorkQueue = SqliteQueue(self._changing, self._reading)
         self.outbox: Outbox = SqliteOutbox(self._changing, self._reading)
@@ -89,6 +103,7 @@ class SqliteStore:
             self._idle.append(open_reading(self.path))
             return
         self._writer = connect(self.path, read_only=False)
+        self._file = _identity(self.path)
         try:
             is_ready = recognise(self._writer, self.path)
             use_wal(self._writer)  # a copy made by VACUUM INTO is not in WAL mode
@@ -122,6 +137,8 @@ class SqliteStore:
         with self._writing:
             if self._writer is None:
                 raise LedgerUnusable(f"ledger {self.path}: it is open for reading only")
+            if _identity(self.path) != self._file:  # SQLite would write into the file that was moved away
+                raise LedgerUnusable(f"ledger {self.path}: {_MOVED}")
             db = self._writer
             db.execute("BEGIN IMMEDIATE")
             try:
