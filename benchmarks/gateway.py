@@ -76,9 +76,15 @@ class Peer:
     rates: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
     seconds: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
 
+    cpu: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
+
     def rate(self, method: str, clients: int) -> float:
         """Return the median of requests per second."""
         return statistics.median(self.rates[method, clients])
+
+    def cpu_ms(self, method: str, clients: int) -> float:
+        """Return the processor time of a request, with what the server does meanwhile."""
+        return self.cpu[method, clients] * 1000 / len(self.seconds[method, clients])
 
 
 def main() -> None:
@@ -105,13 +111,8 @@ def main() -> None:
 def measure_requests(folder: Path, litellm: str | None, rounds: int, seconds: float) -> None:
     """Compare POST and GET, and print the table."""
     with ExitStack() as stack:
-        upstream = stack.enter_context(sandbox(folder / "sandbox"))
-        direct = Peer(
-            "sandbox itself",
-            int(upstream.rpartition(":")[2].removesuffix("/v1")),
-            "any",
-            subprocess.Popen("true"),
-        )
+        direct = stack.enter_context(sandbox(folder / "sandbox"))
+        upstream = f"http://127.0.0.1:{direct.port}/v1"
         through = stack.enter_context(bare("pass-through", upstream))
         ours = stack.enter_context(gateway(folder, upstream))
         peers = [ours, through, direct]
@@ -125,8 +126,8 @@ def measure_requests(folder: Path, litellm: str | None, rounds: int, seconds: fl
                 for method in ("POST", "GET"):
                     asyncio.run(measure(peer, method, clients, seconds))
         print(
-            f"requests per second (p50/p99 in ms); {rounds} rounds of {seconds:g} s each, alternating; "
-            f"the load generator alone reaches {generator:,.0f}"
+            f"requests per second (p50/p99 in ms), processor time of one; {rounds} rounds of {seconds:g} s "
+            f"each, alternating; the load generator alone reaches {generator:,.0f}"
         )
         report(peers)
         for peer in peers[:-1]:
@@ -147,7 +148,11 @@ def report(peers: list[Peer]) -> None:
                 if peer is ours
                 else f"  ours is {ratio:.2f} times" + (f" (aim: at least {aim:g})" if aim else "")
             )
-            print(f"    {peer.name:<15}{peer.rate(method, clients):9,.0f}  ({low:.1f}/{high:.1f}){told}")
+            cpu = f"{peer.cpu_ms(method, clients):.1f} ms"
+            print(
+                f"    {peer.name:<15}{peer.rate(method, clients):7,.0f}/s  ({low:.1f}/{high:.1f}), "
+                f"processor {cpu}{told}"
+            )
 
 
 def percentiles(seconds: list[float]) -> tuple[float, float]:
@@ -165,9 +170,10 @@ async def measure(peer: Peer, method: str, clients: int, seconds: float) -> None
         videos = itertools.cycle(list(peer.videos))
         requests = (get(peer.key, video) for video in videos)
     took: list[float] = []
-    began = time.perf_counter()
+    used, began = cpu_seconds(peer.process.pid), time.perf_counter()
     answers = await load(peer.port, requests, clients, took, until)
     peer.rates[method, clients].append(len(took) / (time.perf_counter() - began))
+    peer.cpu[method, clients] += cpu_seconds(peer.process.pid) - used
     peer.seconds[method, clients] += took
     if method == "POST":
         peer.videos += [json.loads(answer)["id"] for answer in answers]
@@ -436,8 +442,8 @@ def bare(name: str, upstream: str) -> Iterator[Peer]:
 
 
 @contextmanager
-def sandbox(folder: Path) -> Iterator[str]:
-    """Run a sandbox whose renders take an hour; yield its base URL."""
+def sandbox(folder: Path) -> Iterator[Peer]:
+    """Run a sandbox whose renders take an hour."""
     command = [sys.executable, "-m", "cli", "sandbox", "--port", "0", "--data", str(folder)]
     process = subprocess.Popen(
         [*command, "--render-seconds", "3600", "--media", "cached"],
@@ -445,7 +451,8 @@ def sandbox(folder: Path) -> Iterator[str]:
     )  # fmt: skip
     with ending(process):
         assert process.stdout
-        yield process.stdout.readline().strip().partition("=")[2]
+        base_url = process.stdout.readline().strip().partition("=")[2]
+        yield Peer("sandbox itself", int(base_url.rpartition(":")[2].removesuffix("/v1")), "any", process)
 
 
 @contextmanager
@@ -470,6 +477,14 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used, with its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(int(child)) for child in children)
 
 
 def resident_mb(pid: int) -> float:
