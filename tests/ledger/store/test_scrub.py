@@ -12,6 +12,7 @@ from ledger.private import PrivateBody, private_values
 from ledger.store.sqlite import SqliteStore
 
 JOBS = 600
+TOGETHER = 20
 
 
 def bytes_on_disk(folder: Path) -> bytes:
@@ -27,11 +28,14 @@ def left_of(wanted: list[bytes], stored: bytes) -> list[bytes]:
 def fill(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> list[PrivateBody]:
     """Record requests whose texts have very different lengths, as prompts have; return their bodies."""
     bodies = []
-    for number in range(JOBS):
-        prompt = f"prompt {number:06d} " * (1, 2, 10, 120)[number % 4]
-        event = vocabulary.requested(prompt)
-        bodies += [private.body for _, private in private_values(event) if private.body]
-        ledger.append([scribe.batch(f"job_{number:032x}", event)])
+    for first in range(0, JOBS, TOGETHER):
+        batches = []
+        for number in range(first, first + TOGETHER):
+            prompt = f"prompt {number:06d} " * (1, 2, 10, 120)[number % 4]
+            event = vocabulary.requested(prompt)
+            bodies += [private.body for _, private in private_values(event) if private.body]
+            batches.append(scribe.batch(f"job_{number:032x}", event))
+        ledger.append(batches)
     return bodies
 
 

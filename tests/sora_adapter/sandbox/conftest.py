@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def start(tmp_path: Path, clock: Clock) -> Iterator[Start]:
 
 
 def client_of(server: SandboxServer) -> httpx2.Client:
-    return httpx2.Client(base_url=server.origin, headers={"authorization": "Bearer any"}, timeout=30)
+    return httpx2.Client(base_url=server.origin, headers={"authorization": "Bearer any"}, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +84,10 @@ def picture() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
-    """Make an MP4 file that turns from red to blue in its middle."""
+    """Make an MP4 file that turns from red to blue in its middle; each is encoded once."""
     path = tmp_path_factory.mktemp("films") / "film.mp4"
 
+    @cache
     def make(size: tuple[int, int] = (1280, 720), seconds: int = 4) -> bytes:
         halves = [Picture.of(Image.new("RGB", size, colour)) for colour in ("#c02020", "#2020c0")]
         half = seconds * FRAMES_PER_SECOND // 2

@@ -14,7 +14,7 @@ from sora_adapter.sandbox.media.recipe import Recipe
 from sora_adapter.sandbox.media.video import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, encode
 from sora_adapter.sandbox.renderer import render
 
-SIZE = (1280, 720)
+SIZE = (640, 360)
 SECOND = FRAMES_PER_SECOND
 PARENT = Recipe("sora-2", SIZE, 4, ("A teal kite over the hills",))
 LONGER = Recipe("sora-2", SIZE, 8, (*PARENT.prompts, "It lands in rust"), before=PARENT)
