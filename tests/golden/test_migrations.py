@@ -172,5 +172,15 @@ def test_jobs_of_an_older_ledger_are_found_by_whose_they_are(path: Path) -> None
     assert (len(found), found) == (len(rows), {job.job_id for job in rows})
 
 
+def test_an_older_ledger_with_a_damaged_row_is_migrated_too(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("UPDATE jobs SET body = x'ff' WHERE job_id = (SELECT MIN(job_id) FROM jobs)")
+    db.commit()
+    db.close()
+    migrated(path)
+    with SqliteSnapshot(path) as tables:
+        assert "JOB_ROW" in {finding.code for finding in verify(tables).findings}
+
+
 def _of(store: SqliteStore, actor: str) -> list[Job]:
     return store.jobs(JobFilter(of_actor=actor, teamless=True))

@@ -19,6 +19,7 @@ from openai import (
     APIStatusError,
     AsyncOpenAI,
     BadRequestError,
+    ConflictError,
     NotFoundError,
     OpenAI,
     RateLimitError,
@@ -174,6 +175,33 @@ def test_a_video_that_is_not_stored_yet_is_fetched_once_for_all_who_wait(
     fetched = [each for each in server.requests("GET") if "/content" in each["path"]]
     assert set(contents) == {asset_of(one).read_bytes()}
     assert len(fetched) == 1
+
+
+def test_a_gateway_before_another_server_asks_it_nothing_about_older_videos(
+    outside: Start, gateway: Open
+) -> None:
+    first, second = outside(status="in_progress"), outside()
+    one = start(gateway, first, "--no-work")
+    key = one.grant("app", "requester")
+    with sdk(one, key) as client:
+        video = client.videos.create(prompt="a red kite").id
+        first.behave(status=None)
+        assert one.person("status", "--id", video.replace("video_", "job_")).code == 0
+    one.end()
+    other = start(gateway, second, "--no-work")
+    with sdk(other, key) as client:
+        assert client.videos.retrieve(video).status == "completed"
+        with pytest.raises(ConflictError) as refused:
+            client.videos.download_content(video)
+        assert refused.value.code == "wrong_server"
+        with pytest.raises(ConflictError):
+            client.videos.delete(video)
+    assert second.requests() == []
+    one.start()
+    with sdk(one, key) as client:
+        content = client.videos.download_content(video).read()
+    with sdk(other, key) as client:  # what is stored is served whatever server is in use
+        assert client.videos.download_content(video).read() == content
 
 
 def test_a_stored_file_that_was_changed_is_not_served(outside: Start, gateway: Open) -> None:
