@@ -23,6 +23,9 @@ _PARAMS: Mapping[str, str] = {
     "source": "video",
     "draft": "promotes",
 }
+_NAMED = frozenset({"size", "seconds", "model"})
+"""Fields with which the codes of their denials begin."""
+
 _NOT_SENT = frozenset({"operation", "profile", "catalog", "budget_left_usd_micros"})
 """What a fix may name that is not a field of a request."""
 
@@ -45,6 +48,10 @@ def _sentence(text: str) -> str:
 
 
 def _param(trace: DenialTrace) -> str | None:
+    """Return the field that was denied; where the code does not name one, the field to change."""
+    named = trace.detail_code.partition("_")[0].lower()
+    if named in _NAMED:
+        return named
     field = next((fix.field for fix in trace.minimal_fix if fix.field not in _NOT_SENT), None)
     return _PARAMS.get(field, field) if field else None
 

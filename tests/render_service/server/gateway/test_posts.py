@@ -1,8 +1,12 @@
 """What a POST to the gateway may be, and how each other one is refused before anything is recorded."""
 
+import asyncio
 import io
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -10,8 +14,11 @@ import pytest
 from PIL import Image
 
 from ledger.events import RenderRequested
+from ledger.job import State
 from render_service.access.grants import Terms, grant
 from render_service.server import app as serving
+from render_service.server.gateway.errors import in_api_terms
+from render_service.server.gateway.posts import Posts
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
 
@@ -26,12 +33,19 @@ def key_for(session: Session, name: str = "app", *roles: str, **terms: Any) -> s
     return key.text
 
 
-@pytest.fixture
-async def gateway(session: Session) -> AsyncIterator[httpx2.AsyncClient]:
+@asynccontextmanager
+async def client_of(session: Session) -> AsyncIterator[httpx2.AsyncClient]:
     """Return a client of a gateway in this process, without a key."""
     app = serving.create_app(session, {}, gateway=True)
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway/v1") as client:
+        yield client
+
+
+@pytest.fixture
+async def gateway(session: Session) -> AsyncIterator[httpx2.AsyncClient]:
+    """Return a client of a gateway in this process, without a key."""
+    async with client_of(session) as client:
         yield client
 
 
@@ -259,3 +273,33 @@ def settled(session: Session) -> Callable[[str], Any]:
         await settle(session, job, interval_s=0.05, timeout_s=30)
 
     return wait
+
+
+async def test_a_denial_names_the_field_that_was_denied(client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/videos", json=GOOD | {"size": "1024x1792"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "SIZE_NOT_OFFERED", "size")
+    assert "if you set 'model' to sora-2-pro" in error["message"]
+
+
+async def test_a_server_that_takes_long_leaves_the_video_queued(
+    at: Callable[[str], Session],
+    sandbox: Any,
+    held_back: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = at(sandbox(faults=("create=slow@1",)).base_url)
+    monkeypatch.setattr(serving, "Posts", partial(Posts, answer_s=0.05))
+    async with client_of(session) as client:
+        client.headers["authorization"] = f"Bearer {key_for(session)}"
+        answer = await client.post("/videos", json=GOOD)
+        assert (answer.status_code, answer.json()["status"]) == (200, "queued")
+        held_back.set()
+        job = answer.headers["x-sora-ledger-job"]
+        while (await session.job(job)).state is State.SUBMITTING:  # noqa: ASYNC110  # the task is the gateway's
+            await asyncio.sleep(0.01)
+        assert (await session.job(job)).state is State.RUNNING
+
+
+async def test_a_message_of_the_command_line_is_told_in_the_fields_of_the_api() -> None:
+    assert in_api_terms("use --max-cost 2.50, or --character-id") == "use max_cost_usd 2.50, or characters"
