@@ -21,9 +21,11 @@ def loaded(path: Path) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def machinery() -> ModuleType:
-    """Return the module `machinery`."""
-    return loaded(Path(__file__).parent / "machinery.py")
+def machinery() -> Iterator[ModuleType]:
+    """Yield the module `machinery`; close its client."""
+    module = loaded(Path(__file__).parent / "machinery.py")
+    yield module
+    module.HTTP.close()
 
 
 @pytest.fixture(scope="session")
