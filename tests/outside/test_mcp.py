@@ -494,7 +494,9 @@ def test_an_agent_withdraws_only_what_was_requested_for_its_person(outside: Outs
     assert states == {theirs: "decided", own: "cancelled"}
 
 
-def test_a_client_of_the_older_protocol_reads_jobs_and_templates(outside: Outside, person: Any) -> None:
+def test_a_client_of_the_older_protocol_reads_jobs_templates_and_prompts(
+    outside: Outside, person: Any
+) -> None:
     async def use() -> None:
         async with agent(person.at(outside()), mode="legacy") as call:
             placed = await call("render", **FOX)
@@ -507,5 +509,8 @@ def test_a_client_of_the_older_protocol_reads_jobs_and_templates(outside: Outsid
             assert (document["job_id"], document["prompt"]) == (placed["job"], "a fox runs")
             blanks = (await client.read_resource("sora-ledger://templates/social-ad")).contents[0].text
             assert "blanks" in json.loads(blanks)
+            [ad] = [one for one in (await client.list_prompts()).prompts if one.name == "social-ad"]
+            filled = await client.get_prompt("social-ad", {one.name: "tea" for one in ad.arguments})
+            assert '"prompt": "tea with tea in tea"' in filled.messages[0].content.text
 
     run(use())

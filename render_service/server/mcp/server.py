@@ -16,10 +16,16 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    GetPromptRequestParams,
+    GetPromptResult,
+    ListPromptsResult,
     ListResourcesResult,
     ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
+    Prompt,
+    PromptArgument,
+    PromptMessage,
     ReadResourceRequestParams,
     ReadResourceResult,
     Resource,
@@ -128,6 +134,42 @@ class ToolServer:
         text = json.dumps(document, ensure_ascii=False)
         return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type=JSON, text=text)])
 
+    async def list_prompts(self, _: Context, __: PaginatedRequestParams | None) -> ListPromptsResult:
+        """List the prompt templates, with their blanks as arguments."""
+        return ListPromptsResult(
+            prompts=[
+                Prompt(
+                    name=name,
+                    title=one.title,
+                    description=one.use_when,
+                    arguments=[
+                        PromptArgument(
+                            name=blank, description=f"{asked.ask} Such as: {asked.example}", required=True
+                        )
+                        for blank, asked in one.blanks.items()
+                    ],
+                )
+                for name, one in templates().items()
+            ]
+        )
+
+    async def get_prompt(self, _: Context, params: GetPromptRequestParams) -> GetPromptResult:
+        """Return a filled template as a request to render it."""
+        try:
+            chosen = template(params.name)
+            filled = chosen.fill(params.arguments or {})
+        except DecisionError as unknown:
+            raise MCPError(INVALID_PARAMS, str(unknown)) from unknown
+        shape = {"purpose": chosen.purpose, "size": chosen.size, "seconds": chosen.seconds}
+        arguments = {"prompt": filled.prompt, "fields": dict(filled.fields), **shape}
+        text = (
+            "Call decide with these arguments, tell me the cost, and after I agree call render with them and "
+            f"a request key of your choice:\n{json.dumps(arguments, ensure_ascii=False, indent=1)}"
+        )
+        return GetPromptResult(
+            description=chosen.use_when, messages=[PromptMessage(role="user", content=TextContent(text=text))]
+        )
+
     def _read(self, uri: str) -> Json:
         name = unquote(urlsplit(uri).path.removeprefix("/"))
         if uri.startswith(JOBS):
@@ -141,6 +183,7 @@ class ToolServer:
 def _result(document: Json) -> CallToolResult:
     """Return an answer as text and as structure; a refusal is marked as an error."""
     text = json.dumps(document, ensure_ascii=False, default=str)
+    text = text.encode("utf-8", "replace").decode()  # a server's words may hold half of a character
     refused = "error" in document or document.get("state") in REFUSED
     return CallToolResult(
         content=[TextContent(text=text)], structured_content=json.loads(text), is_error=refused
@@ -172,6 +215,8 @@ async def serve_stdio(session: Session, *, folder: Path, answer_s: float = ANSWE
         on_list_resources=handlers.list_resources,
         on_list_resource_templates=handlers.list_resource_templates,
         on_read_resource=handlers.read_resource,
+        on_list_prompts=handlers.list_prompts,
+        on_get_prompt=handlers.get_prompt,
     )
     with stop_signals() as stop:
         serving = asyncio.create_task(_serve(server))

@@ -12,6 +12,7 @@ from ledger.job import Job, State
 from render_service.runtime.errors import BadInput, NotReady, RequestKeyTaken
 from render_service.server.mcp.answers import error_answer, error_document, in_tool_terms, next_call
 from render_service.server.mcp.calls import Agent, Calls, recordable
+from render_service.server.mcp.server import _result
 from render_service.server.mcp.tools import TOOLS
 from sora_adapter.errors import ServerTrouble
 
@@ -92,6 +93,12 @@ def test_an_error_says_whether_the_same_key_may_be_used_again(
     answer = error_answer(error)
     assert answer is not None
     assert (answer["error"]["code"], answer["error"]["retry"]) == (code, retry)
+
+
+def test_half_a_character_in_a_servers_words_does_not_lose_the_answer() -> None:
+    result = _result({"job": ID, "state": "running", "trouble": "a\ud800b"})
+    assert result.model_dump_json()
+    assert (result.structured_content["trouble"], result.is_error) == ("a?b", False)
 
 
 def test_an_unexpected_error_is_no_answer() -> None:
