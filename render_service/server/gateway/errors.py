@@ -152,6 +152,11 @@ def _not_configured(_: Exception) -> Refusal:
     return Refusal(503, "server_not_configured", message, type=_SERVER)
 
 
+def _elsewhere(_: Exception) -> Refusal:
+    message = "This video belongs to a server that is not in use here now; nothing was sent."
+    return Refusal(409, "wrong_server", message, param="video_id")
+
+
 def _replaced(_: Exception) -> Refusal:
     message = "The policy was replaced during this decision; nothing was sent: try again."
     return Refusal(503, "policy_replaced", message, type=_SERVER, retry_after_s=1, should_retry=True)
@@ -277,7 +282,7 @@ _REFUSALS: tuple[
     (StorageFailed, _storage),
     ((BudgetExceeded, BudgetGone), lambda error: over_budget(str(error))),
     (RequestKeyTaken, _in_words(409, "idempotency_key_reused", "Idempotency-Key")),
-    (WrongServer, _in_words(409, "wrong_server", "video_id")),
+    (WrongServer, _elsewhere),
     ((KeyMissing, ProfileRetired, SettingsUnusable), _not_configured),
     ((DecisionError, BadInput), _in_words(400, "invalid_value")),
     (PolicyReplaced, _replaced),

@@ -1,11 +1,15 @@
 """The reading operations: list, retrieve, delete, models, characters, moderations.
 
 Nothing here asks the server of the videos, except where a client asks for what only the server has: a
-deletion, a character, a moderation, and for operators a video that another tool made.
+deletion, a character, a moderation, and for operators a video that another tool made. Polling takes time of
+this process that other clients need, so one key may poll one video twice a second.
 """
 
 import asyncio
-from datetime import UTC, datetime, time
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from datetime import time as time_of_day
 from typing import Any
 
 from starlette.requests import Request
@@ -19,10 +23,10 @@ from ledger.job import State
 from render_service.access.callers import Caller
 from render_service.adoption.characters import find_character, profile_of
 from render_service.adoption.server_library import delete
+from render_service.runtime.errors import TooManyRequests
 from render_service.server.gateway.errors import Refusal, no_such_video
 from render_service.server.gateway.headers import job_headers
 from render_service.server.gateway.ids import adopted_job, find_job
-from render_service.server.gateway.polling import PollingLimit
 from render_service.server.gateway.projection import Found, Page, Projection, encode
 from render_service.server.gateway.resources import ANY_MODEL, status_of
 from render_service.session.event_ids import public_id
@@ -32,7 +36,38 @@ from sora_adapter.moderations import moderate
 from sora_adapter.serving.bodies import read_fields
 from sora_adapter.serving.fields import limit, one_of
 
+INTERVAL_S = 0.5
+BURST = 5
+"""Polls that may come at once, as from several parts of one program."""
+
+MOST_WATCHED = 20_000
+"""Pairs of a key and a video that are remembered; the oldest are forgotten first."""
+
 _NO_CLIENT_DELETES = frozenset({Status.QUEUED, Status.IN_PROGRESS})
+
+
+class PollingLimit:
+    """Counts the polls of each key for each video (the generic cell rate algorithm)."""
+
+    def __init__(self, elapsing: Callable[[], float] = time.monotonic) -> None:
+        self._elapsing = elapsing
+        self._free_at: dict[tuple[str, str], float] = {}
+
+    def admit(self, key: str, name: str) -> None:
+        """Count a poll of the video `name`; `TooManyRequests` if it comes too soon."""
+        now = self._elapsing()
+        free_at = max(self._free_at.pop((key, name), now), now)
+        wait_s = free_at - now - (BURST - 1) * INTERVAL_S
+        if wait_s > 0:
+            self._free_at[key, name] = free_at
+            raise TooManyRequests(
+                f"{name[:64]} is polled more than {1 / INTERVAL_S:.0f} times a second: wait for the "
+                "milliseconds in the header openai-poll-after-ms, or register a webhook",
+                retry_after_s=wait_s,
+            )
+        self._free_at[key, name] = free_at + INTERVAL_S
+        if len(self._free_at) > MOST_WATCHED:
+            del self._free_at[next(iter(self._free_at))]
 
 
 class Gets:
@@ -150,7 +185,7 @@ def usable_models(policy: Policy, catalog: Catalog) -> list[Model]:
 def _since(model: Model) -> int:
     """Return the date of the oldest price of `model` as Unix seconds: the API's ``created``."""
     oldest = min(price.from_date for price in model.prices)
-    return int(datetime.combine(oldest, time(), UTC).timestamp())
+    return int(datetime.combine(oldest, time_of_day(), UTC).timestamp())
 
 
 def _envelope(page: Page) -> bytes:

@@ -1,5 +1,8 @@
 """Look up jobs and show them as video objects: the only reads of a polling client.
 
+A video's public id is ``video_`` and the 32 hex digits of its job id, so it exists before the server's id
+does, and each can be computed from the other. The job id and the server's id are accepted as well.
+
 Each lookup reads the job's row, so an answer is never older than the ledger, whichever process wrote. The
 object made from it is cached under the job's version: while that is the same, no record is read. Lookups
 that come together share one thread (`render_service.runtime.coalesce`).
@@ -7,18 +10,25 @@ that come together share one thread (`render_service.runtime.coalesce`).
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ledger.errors import LedgerError
-from ledger.job import Job, State
+from ledger.job import JOB_PREFIX, Job, State
 from ledger.log.ledger import Ledger
+from ledger.store.interface import JobFilter
 from render_service.access.callers import Caller
 from render_service.runtime.coalesce import Coalescer
-from render_service.server.gateway.ids import visible_job
 from render_service.server.gateway.resources import show
+
+PUBLIC_PREFIX = "video_"
+LONGEST_NAME = 512
+"""Gateways encode their routing into ids; LiteLLM's have some 300 characters."""
+
+_ID = re.compile(rf"(?:{PUBLIC_PREFIX}|{JOB_PREFIX})(?P<digits>[0-9a-f]{{32}})")
 
 MOST_CACHED = 10_000
 """Video objects; one has some 600 bytes, and at most 32,000 characters of prompt."""
@@ -31,6 +41,26 @@ HIDDEN = frozenset({State.DENIED, State.DELETED})
 """States of jobs that no list shows: the client knows a denial as an error, and the API forgets deletions."""
 
 LISTED = tuple(state for state in State if state not in HIDDEN)
+
+
+def job_id_of(name: str) -> str | None:
+    """Return the job id that a public id or job id means; None for a name of another form."""
+    match = _ID.fullmatch(name)
+    return JOB_PREFIX + match["digits"] if match else None
+
+
+def visible_job(ledger: Ledger, caller: Caller, name: str) -> Job | None:
+    """Return the job that `name` means to `caller`: a public id, a job id, or the id of the server's video.
+
+    A public id has precedence: another server, such as a gateway behind this one, may use ids of the form.
+    """
+    job_id = job_id_of(name)
+    job = ledger.store.job(job_id) if job_id else None
+    if job is not None and caller.may_see(job):
+        return job
+    if not name or len(name) > LONGEST_NAME:
+        return None
+    return next(filter(caller.may_see, ledger.jobs(JobFilter(video_id=name))), None)
 
 
 class Found(NamedTuple):

@@ -7,9 +7,9 @@ import pytest
 from ledger.job import Job, State
 from ledger.record import timestamp
 from render_service.runtime.errors import TooManyRequests
-from render_service.server.gateway import polling
+from render_service.server.gateway import gets
+from render_service.server.gateway.gets import BURST, INTERVAL_S, PollingLimit
 from render_service.server.gateway.headers import job_headers
-from render_service.server.gateway.polling import BURST, INTERVAL_S, PollingLimit
 
 BORN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -68,7 +68,7 @@ def test_other_keys_and_other_videos_are_not_slowed_down() -> None:
 
 
 def test_only_a_bounded_number_of_videos_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polling, "MOST_WATCHED", 3)
+    monkeypatch.setattr(gets, "MOST_WATCHED", 3)
     limit = PollingLimit(Clock())
     while admitted(limit):
         pass

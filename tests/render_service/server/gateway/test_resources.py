@@ -12,8 +12,7 @@ from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.store.interface import ANY, Batch
 from ledger.store.sqlite import SqliteStore
-from render_service.server.gateway.ids import job_id_of
-from render_service.server.gateway.projection import Projection
+from render_service.server.gateway.projection import Projection, job_id_of
 from render_service.server.gateway.resources import status_of, video_resource
 from render_service.session.event_ids import public_id
 from tests.ledger import scribe as s
