@@ -14,6 +14,7 @@ by a job that answered no other attempt of that count, because two requests may 
 
 import asyncio
 import uuid
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -36,6 +37,9 @@ RESENT_WITHIN = timedelta(minutes=10)
 
 LATE_WITHIN = timedelta(minutes=1)
 """A first attempt that arrives after its resend does so within this time; later it is a new request."""
+
+MOST_REFUSED = 256
+"""How many refused attempts of a key are remembered, the newest."""
 
 MOST_RETRIES = 16
 """A higher count is taken for this one; SDKs resend twice unless they are told otherwise."""
@@ -64,7 +68,7 @@ def payer_of(session: Session) -> Payer:
     return session.settings.team, session.settings.project
 
 
-@dataclass
+@dataclass(eq=False)
 class UnderWay:
     """A request that this process works on; resends of it wait for the same `task`.
 
@@ -100,7 +104,7 @@ class Uses:
         self.version = self._position = 0
         self._is_known = False
         self._resent: list[Resent] = []
-        self._refused: list[tuple[RenderRequest, Payer, int, datetime]] = []
+        self._refused = deque[tuple[RenderRequest, Payer, int, datetime]](maxlen=MOST_REFUSED)
         self._joined: dict[str, tuple[datetime, set[int]]] = {}
         self._reading = asyncio.Lock()
         self.under_way: list[UnderWay] = []
@@ -126,15 +130,15 @@ class Uses:
 
     def note_refused(self, request: RenderRequest, payer: Payer, count: int) -> None:
         """Note that an attempt was refused and that nothing was recorded of it."""
-        now = self._session.clock()
-        self._refused = [each for each in self._refused if now - each[3] < RESENT_WITHIN]
-        self._refused.append((request, payer, count + 1, now))
+        self._refused.append((request, payer, count + 1, self._session.clock()))
 
     def was_refused(self, request: RenderRequest, payer: Payer, count: int) -> bool:
         """Return whether an attempt before this one was refused; each refusal is for one resend."""
-        for each in self._refused:
+        while self._refused and self._session.clock() - self._refused[0][3] > RESENT_WITHIN:
+            self._refused.popleft()
+        for index, each in enumerate(self._refused):
             if each[1:3] == (payer, count) and _is_same(each[0], request):
-                self._refused.remove(each)
+                del self._refused[index]
                 return True
         return False
 
@@ -237,6 +241,8 @@ def _used(session: Session, job_id: str, count: int) -> Draft:
 
 def _is_same(one: RenderRequest, other: RenderRequest) -> bool:
     """Return whether two requests are the same; the state of their source may differ."""
+    if one.prompt != other.prompt:
+        return False
     sources = [each.source.video_id if each.source else None for each in (one, other)]
     bare = [each.model_copy(update={"source": None}) for each in (one, other)]
     return sources[0] == sources[1] and bare[0] == bare[1]
