@@ -5,7 +5,7 @@ event loop never waits for a disk.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from ledger.events import Event
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, Provenance, Record, draft
-from ledger.store.interface import AnyVersion, Batch, Document, Fence
+from ledger.store.interface import ANY, AnyVersion, Batch, Document, Fence
 from render_service.assets.store import AssetStore
 from render_service.rules.measurements import Measuring
 from render_service.rules.policies import InForce, Rules
@@ -66,10 +66,32 @@ class Append(NamedTuple):
 def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | Exception]:
     """Make the appends of many tasks; return the records of each, or why its append failed.
 
-    This lets sixteen tasks share one thread and one transaction. A refused append must not fail the others:
-    if the ledger refuses the whole group, each append is repeated separately, with the same ids. Any other
-    error (a full disk, a lost database) is raised in every task.
+    This lets sixteen tasks share one thread and one transaction. An append that expects a version of a stream
+    must not share a transaction with another one that writes it: both would be decided on the same version.
+    A refused append must not fail the others: if the ledger refuses several together, each is repeated
+    separately, with the same ids. Any other error (a full disk, a lost database) is raised in every task.
     """
+    return [outcome for part in _independent(group) for outcome in _append_all(ledger, part)]
+
+
+def _independent(group: Sequence[Append]) -> Iterator[list[Append]]:
+    """Split `group` in its order, so that no part writes a stream of which another task expects a version."""
+    part: list[Append] = []
+    written: set[str] = set()
+    expected: set[str] = set()
+    for append in group:
+        writes = {batch.stream for batch in append.batches if batch.drafts}
+        expects = {batch.stream for batch in append.batches if batch.expected_version is not ANY}
+        if writes & expected or expects & written:
+            yield part
+            part, written, expected = [], set(), set()
+        part.append(append)
+        written |= writes
+        expected |= expects
+    yield part
+
+
+def _append_all(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | Exception]:
     if len(group) > 1 and all(_passes(append) for append in group):
         with suppress(AppendRefused, ValueError):
             return list(_append_together(ledger, group))

@@ -9,8 +9,8 @@ import pytest
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.events import ExternalRecorded
 from ledger.record import Draft
-from ledger.store.interface import NEW, Batch
-from render_service.session.session import Session
+from ledger.store.interface import ANY, NEW, Batch
+from render_service.session.session import Append, Session, append_each
 
 pytestmark = pytest.mark.anyio
 
@@ -90,3 +90,19 @@ async def test_a_job_after_an_append_is_the_job_of_the_ledger(session: Session, 
 
     placed = await place(session, request_for(max_cost_usd_micros=1))
     assert placed.job == session.ledger.job(placed.job.job_id)
+
+
+async def test_of_tasks_that_expect_the_same_version_one_is_recorded(session: Session) -> None:
+    outcomes = await asyncio.gather(
+        *(session.append("stream-a", NEW, fact(session, f"fact-{n}")) for n in range(9)),
+        return_exceptions=True,
+    )
+    assert [isinstance(outcome, WrongExpectedVersion) for outcome in outcomes].count(False) == 1
+
+
+async def test_what_expects_a_version_sees_what_gathered_before_it(session: Session) -> None:
+    written = Append([Batch("stream-a", ANY, fact(session, "a"))], [])
+    conditional = Append([Batch("stream-a", NEW, []), Batch("stream-b", NEW, fact(session, "b"))], [])
+    first, second = append_each(session.ledger, [written, conditional])
+    assert not isinstance(first, Exception)
+    assert isinstance(second, WrongExpectedVersion)
