@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from decision.rules.roles import Permission
-from ledger.events import AssetStored, Outcome, RenderClosed, RenderHeld, Variant
+from ledger.events import AssetStored, Outcome, RenderClosed, RenderHeld, SubmissionUnknown, Variant
 from ledger.job import JOB_PREFIX, Job, State
 from ledger.log.ledger import Ledger
 from ledger.record import Record, timestamp
@@ -34,8 +34,12 @@ EVENT_TYPES = (COMPLETED, FAILED, APPROVAL_REQUESTED)
 RECORD_TYPES = (RenderClosed.type, RenderHeld.type, AssetStored.type)
 """The types of records that may be announced."""
 
-ANSWERED_MS = 2_000
-"""A refusal within this time was the answer to the request itself."""
+ANSWERED_MS = 25_000
+"""A refusal within this time was the answer to the request: the gateway waits a little longer for one."""
+
+_REFUSALS = frozenset({Outcome.DENIED, Outcome.REJECTED, Outcome.ABSENT})
+_QUEUED = frozenset({RenderHeld.type, SubmissionUnknown.type})
+"""After these the client was told ``queued``."""
 
 
 class Announcement(NamedTuple):
@@ -93,10 +97,10 @@ def _event_type(ledger: Ledger, record: Record, job: Job) -> str | None:
 
 
 def _was_the_answer(ledger: Ledger, closed: RenderClosed, job: Job) -> bool:
-    """Return whether the requester was answered with the refusal itself."""
-    if closed.outcome not in {Outcome.DENIED, Outcome.REJECTED} or closed.duration_ms > ANSWERED_MS:
+    """Return whether the client was answered with the refusal itself."""
+    if closed.outcome not in _REFUSALS or closed.duration_ms > ANSWERED_MS:
         return False
-    return not any(ledger.entries(RenderHeld, RecordFilter(stream=job.job_id), limit=1))
+    return not any(record.type in _QUEUED for record in ledger.history(job.job_id))
 
 
 def _came_late(ledger: Ledger, record: Record, job: Job) -> bool:

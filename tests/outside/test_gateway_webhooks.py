@@ -179,10 +179,10 @@ def test_two_gateways_on_one_postgresql_deliver_once_and_one_takes_over_from_the
     assert two.person("verify").code == 0
 
 
-def test_a_refused_approval_is_announced_and_a_denial_is_not(
+def test_a_refused_approval_is_announced_and_what_was_answered_with_an_error_is_not(
     outside: Start, gateway: Open, receiver: Callable[..., Receiver]
 ) -> None:
-    one, there = gateway(outside(), **ALLOWED), receiver()
+    one, there = gateway(outside(creates=["400"]), **ALLOWED), receiver()
     policy = one.person.folder / "held.toml"
     policy.write_text(PACKAGED + FINALS_ARE_HELD)
     assert one.person("policy", "activate", str(policy), "--reason", "finals need another person").code == 0
@@ -190,13 +190,16 @@ def test_a_refused_approval_is_announced_and_a_denial_is_not(
         listen(client, there.url)
         with pytest.raises(APIStatusError):
             client.videos.create(prompt="a red kite", extra_body={"max_cost_usd": "0.01"})
+        with pytest.raises(APIStatusError, match="refused as asked"):
+            client.videos.create(prompt="a red kite")
         held = client.videos.create(prompt="a red kite", extra_body={"purpose": "final"})
         job = "job_" + held.id.removeprefix("video_")
         refused = one.person("reject", job, "--reason", "not this one")
         assert refused.code == 0, refused.err
         [delivery] = there.wait_for(1)
     assert (delivery.event["type"], delivery.event["data"]) == ("video.failed", {"id": held.id})
-    assert len(recorded(one, "render.denied")) == 1
+    outcomes = [record["payload"]["outcome"] for record in recorded(one, "render.closed")]
+    assert sorted(outcomes) == ["denied", "refused", "rejected"]
 
 
 def test_a_copy_of_a_ledger_repeats_nothing(
