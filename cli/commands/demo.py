@@ -69,12 +69,28 @@ HELD_BACK_S = 20
 LONGEST_WAIT_S = 30.0
 RENDER_SECONDS = 1.0
 FAULT = f"create=kept-but-slow@{HELD_BACK_S}:1"
+SLOW = "create=kept-but-slow@2:1"
+APPLICATION = """\
+import time
+
+from openai import OpenAI
+
+client = OpenAI(timeout=1, max_retries=5)  # gives up after a second, and sends the request again
+answer = client.videos.with_raw_response.create(prompt="A teal coupe in the rain", seconds="4")
+video = answer.parse()
+print(f"{video.id} is {video.status} (requests sent again: {answer.retries_taken})")
+while video.status not in ("completed", "failed"):
+    time.sleep(0.5)
+    video = client.videos.retrieve(video.id)
+client.videos.download_content(video.id).write_to_file("coupe-sdk.mp4")
+print(f"{video.id} is {video.status}, and coupe-sdk.mp4 is here")
+"""
 
 
 @contextmanager
-def forgetful_server(out: Path) -> "Iterator[SandboxServer]":
+def forgetful_server(folder: Path, fault: str = FAULT) -> "Iterator[SandboxServer]":
     """Run a server that delays the answer to the next create; make it the server in use."""
-    settings = SandboxSettings(out / "sandbox-2", render_seconds=RENDER_SECONDS, faults=(FAULT,))
+    settings = SandboxSettings(folder, render_seconds=RENDER_SECONDS, faults=(fault,))
     with SandboxServer(settings) as server:
         ours = {
             "SORA_LEDGER_PROFILE": "custom",
@@ -230,7 +246,9 @@ def _scenes(out: Path, trace_id: str) -> None:
     _say("7  A final that another person has to approve")
     with environment({"SORA_SANDBOX_SECONDS": "1"}):
         _hold(out)
-    _say("8  What would another policy have made of all this?")
+    _say("8  An application with the official SDK, through the gateway: its retry is not billed again")
+    _gateway(out)
+    _say("9  What would another policy have made of all this?")
     write_dear_policy(out / "dear.toml")
     click.echo(f"{out / 'dear.toml'} wants drafts on sora-2-pro; it is tried, not activated")
     _run("what-if", "--policy", str(out / "dear.toml"))
@@ -256,7 +274,7 @@ def _hold(out: Path) -> None:
 
 def _crash(out: Path) -> None:
     asked = ["create", "--prompt", CRASH_PROMPT, "--request-key", f"demo-{uuid.uuid4().hex[:8]}"]
-    with forgetful_server(out) as server:
+    with forgetful_server(out / "sandbox-2") as server:
         before = created(server)
         click.echo("a server that makes the next video, and keeps the answer back:")
         _show("sandbox", "--data", str(out / "sandbox-2"), "--fault", FAULT, "&")
@@ -275,6 +293,59 @@ def _crash(out: Path) -> None:
         _run("poll", "--id", job, "--out", str(out / "coupe-rain.mp4"), "--force", "--poll-interval", "0.2")
         click.echo(f"\nthe server's own count of what it created for this: {created(server) - before}")
         _run("audit")
+
+
+def _gateway(out: Path) -> None:
+    application = out / "application.py"
+    application.write_text(APPLICATION, encoding="utf-8")
+    with forgetful_server(out / "sandbox-3", SLOW) as server:
+        click.echo("a server that takes two seconds for the next video, and the gateway in front of it:")
+        _show("sandbox", "--data", str(out / "sandbox-3"), "--fault", SLOW, "&")
+        granting = ["access", "grant", "application", "--role", "requester"]
+        _show(*granting)
+        granted = subprocess.run(  # noqa: S603  # our own program
+            [sys.executable, "-m", "cli", *granting, "--json"], capture_output=True, text=True, check=True
+        )
+        key = json.loads(granted.stdout)["key"]
+        click.echo(f"{key[:13]}…  (shown once; not repeated in this file)")
+        with _serving() as base_url:
+            click.secho(f"\n$ cat {application}", fg="cyan")
+            click.echo(APPLICATION)
+            click.secho(
+                f"$ OPENAI_BASE_URL={base_url} OPENAI_API_KEY=slk_… python {application.name}", fg="cyan"
+            )
+            with environment(
+                {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": key, "PYTHONWARNINGS": "ignore"}
+            ):
+                ran = subprocess.run(  # noqa: S603  # the program above
+                    [sys.executable, application.name], cwd=out, capture_output=True, text=True, check=False
+                )
+        click.echo(ran.stdout + ran.stderr, nl=False)
+        if ran.returncode:
+            raise click.ClickException(f"demo: {application} ended with {ran.returncode}")
+        click.echo(f"\nthe server's own count of what it created for this: {created(server)}")
+        _run("log", "--job", _newest_job())
+
+
+@contextmanager
+def _serving() -> Iterator[str]:
+    """Run the gateway as a process; yield its base URL."""
+    options = ["serve", "--port", "0", "--interval", "0.5"]
+    _show(*options, "&")
+    command = [sys.executable, "-m", "cli", *options, "--json"]
+    with subprocess.Popen(  # noqa: S603  # our own program
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            told = ""
+            while process.stdout is not None and not told.rstrip().endswith("}"):
+                line = process.stdout.readline()
+                if not line:
+                    raise click.ClickException("demo: the gateway did not start")
+                told += line
+            yield str(json.loads(told)["gateway"])
+        finally:
+            process.terminate()
 
 
 def _run(*arguments: str, expect: ExitCode = ExitCode.DONE) -> None:
@@ -312,6 +383,8 @@ def _farewell(out: Path) -> None:
         ("coupe-crimson.mp4", "its remix"),
         ("coupe-rain.mp4", "the clip that was found again"),
         ("coupe-final.mp4", "the clip that Maria approved"),
+        ("application.py", "a program that knows only the SDK"),
+        ("coupe-sdk.mp4", "its clip"),
         ("demo.txt", "what you have just read"),
     ):
         click.echo(f"  {out / name}  {what}")

@@ -34,7 +34,16 @@ def test_the_demo_ends_well(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ledger.db", "coupe.mp4", "coupe-crimson.mp4", "coupe-rain.mp4", "coupe-final.mp4", "demo.txt"]
+    "name",
+    [
+        "ledger.db",
+        "coupe.mp4",
+        "coupe-crimson.mp4",
+        "coupe-rain.mp4",
+        "coupe-final.mp4",
+        "coupe-sdk.mp4",
+        "demo.txt",
+    ],
 )
 def test_the_demo_leaves_what_it_names(demo: Demo, name: str) -> None:
     assert (demo[1] / name).stat().st_size > 0
@@ -44,7 +53,7 @@ def test_the_demo_leaves_what_it_names(demo: Demo, name: str) -> None:
 def test_the_ledger_of_the_demo_is_intact(demo: Demo) -> None:
     with SqliteSnapshot(demo[1] / "ledger.db") as snapshot:
         report = verify(snapshot)
-    assert (report.clean, report.jobs) == (True, 5)
+    assert (report.clean, report.jobs) == (True, 6)
 
 
 def test_the_transcript_is_what_was_shown(demo: Demo) -> None:
@@ -73,6 +82,7 @@ def test_the_transcript_has_no_colours(demo: Demo) -> None:
         "held",
         "PRO_FINALS",
         "approval.granted",
+        " is queued (requests sent again: ",
         "decisions would come out differently",
         "+0.80 USD",
         "Next steps",
