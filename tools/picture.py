@@ -57,6 +57,7 @@ SHOWN_ALWAYS = (
     ),
     (re.compile(r": \d+ records,"), ": 9 records,"),
     (re.compile(r"\d{4}-\d\d-\d\d"), "2026-11-29"),
+    (re.compile(r"(?<![\d-])\d\d-\d\d(?= \d\d:\d\d)"), "11-29"),
     (re.compile(r"\d\d:\d\d(:\d\d)?"), lambda match: "19:27:51"[: len(match[0])]),
     (re.compile(r"after \d+\.\d s"), "after 1.1 s"),
     (re.compile(r"\d+(,\d{3})* bytes"), "487,816 bytes"),
