@@ -158,7 +158,7 @@ async def _alive(_: Request) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # registered only for this type
-    if request.url.path.startswith(f"{PREFIX}/"):
+    if f"{request.url.path}/".startswith(f"{PREFIX}/"):
         return refused_by_router(request, error.status_code)
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 

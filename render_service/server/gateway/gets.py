@@ -27,7 +27,7 @@ from render_service.runtime.errors import TooManyRequests
 from render_service.server.gateway.errors import Refusal, no_such_video
 from render_service.server.gateway.headers import job_headers
 from render_service.server.gateway.ids import adopted_job, find_job
-from render_service.server.gateway.projection import Found, Page, Projection, encode
+from render_service.server.gateway.projection import LONGEST_NAME, Found, Page, Projection, encode
 from render_service.server.gateway.resources import ANY_MODEL, status_of
 from render_service.session.event_ids import public_id
 from render_service.session.session import Session
@@ -81,7 +81,7 @@ class Gets:
     async def retrieve(self, request: Request, caller: Caller) -> Response:
         """``GET /videos/{video_id}``: the video as the ledger knows it."""
         name = request.path_params["video_id"]
-        self._polls.admit(caller.key_id or caller.name, name)
+        self._polls.admit(caller.key_id or caller.name, name[:LONGEST_NAME])
         found = await self._find(caller, name)
         return _json(found.body, job_headers(found.job, now=self._session.clock()))
 
