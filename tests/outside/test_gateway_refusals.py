@@ -1,12 +1,16 @@
 """What a gateway refuses, and that nothing was sent or recorded then."""
 
 import json
+import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from tests.outside.conftest import Gateway, Outside
+from tests.outside.test_gateway_posts import until
 
 Start = Callable[..., Outside]
 Open = Callable[..., Gateway]
@@ -23,7 +27,7 @@ class Answered(NamedTuple):
 def ask(gateway: Gateway, method: str, path: str, key: str, body: Any = None) -> Answered:
     """Send one request, as a client without retries does."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(gateway.base_url + path, data, method=method)
+    request = urllib.request.Request(f"http://127.0.0.1:{gateway.port}{path}", data, method=method)
     request.add_header("authorization", f"Bearer {key}")
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -33,18 +37,42 @@ def ask(gateway: Gateway, method: str, path: str, key: str, body: Any = None) ->
             return Answered(error.code, json.load(error), error.headers)
 
 
-def test_nothing_is_sent_while_the_file_of_the_ledger_is_away(outside: Start, gateway: Open) -> None:
+def test_while_the_file_of_the_ledger_is_away_nothing_is_ready_and_an_open_request_is_queued(
+    outside: Start, gateway: Open
+) -> None:
+    server = outside(creates=["slow@held"])
+    one = gateway(server, "--no-work")
+    key = one.grant("app", "requester")
+    ledger, away = one.person.folder / "ledger.db", one.person.folder / "away.db"
+    with ThreadPoolExecutor() as others:
+        under_way = others.submit(ask, one, "POST", "/v1/videos", key, {"prompt": "one"})
+        until(server.bills)
+        ledger.rename(away)
+        server.release()
+        answer = under_way.result()
+    assert (answer.status, answer.document["status"], answer.document["prompt"]) == (200, "queued", "one")
+    assert [ask(one, "GET", path, key).status for path in ("/v1/videos", "/readyz")] == [503, 503]
+    away.rename(ledger)
+    assert ask(one, "GET", "/readyz", key).status == 200
+    again = ask(one, "GET", f"/v1/videos/{answer.document['id']}", key)
+    assert (again.status, again.document["prompt"], len(server.bills())) == (200, "one", 1)
+    assert one.person("verify").code == 0
+
+
+def test_a_key_that_is_revoked_while_its_request_arrives_requests_nothing(
+    outside: Start, gateway: Open
+) -> None:
     server = outside()
     one = gateway(server)
     key = one.grant("app", "requester")
-    first = ask(one, "POST", "/videos", key, {"prompt": "one"})
-    ledger, away = one.person.folder / "ledger.db", one.person.folder / "away.db"
-    ledger.rename(away)
-    answers = [ask(one, "POST", "/videos", key, {"prompt": "two"}), ask(one, "GET", "/videos", key)]
-    assert [(each.status, each.headers["retry-after"]) for each in answers] == [(503, "5"), (503, "5")]
-    assert [bill["prompt"] for bill in server.bills()] == ["one"]
-    away.rename(ledger)
-    second = ask(one, "POST", "/videos", key, {"prompt": "two"})
-    assert (first.status, second.status) == (200, 200)
-    assert [bill["prompt"] for bill in server.bills()] == ["one", "two"]
-    assert one.person("verify").code == 0
+    body = json.dumps({"prompt": "one"}).encode()
+    head = f"POST /v1/videos HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: close\r\n"
+    with socket.create_connection(("127.0.0.1", one.port)) as slow:
+        slow.sendall(head.encode() + b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(body))
+        assert b"100" in slow.recv(100)  # the key was accepted
+        assert one.person("access", "revoke", "app").code == 0
+        time.sleep(1)  # as long as a revocation may take
+        slow.sendall(body)
+        answer = b"".join(iter(lambda: slow.recv(4096), b""))
+    assert b"HTTP/1.1 401" in answer
+    assert server.bills() == []

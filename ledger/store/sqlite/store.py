@@ -101,6 +101,7 @@ class SqliteStore:
     def _open(self) -> None:
         if self.read_only:
             self._idle.append(open_reading(self.path))
+            self._file = _identity(self.path)
             return
         self._writer = connect(self.path, read_only=False)
         self._file = _identity(self.path)
@@ -137,8 +138,7 @@ class SqliteStore:
         with self._writing:
             if self._writer is None:
                 raise LedgerUnusable(f"ledger {self.path}: it is open for reading only")
-            if _identity(self.path) != self._file:  # SQLite would write into the file that was moved away
-                raise LedgerUnusable(f"ledger {self.path}: {_MOVED}")
+            self._check_file()
             db = self._writer
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -148,6 +148,11 @@ class SqliteStore:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    def _check_file(self) -> None:
+        """Refuse a file that is no longer there: SQLite would write into the one that was moved away."""
+        if _identity(self.path) != self._file:
+            raise LedgerUnusable(f"ledger {self.path}: {_MOVED}")
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
@@ -211,6 +216,7 @@ class SqliteStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with usable(self.path):
+            self._check_file()
             try:
                 db = self._idle.pop()
             except IndexError:

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from decision.errors import DecisionError
 from decision.request.request import RenderRequest, parse_request
+from ledger.errors import LedgerError
 from ledger.events import RenderDenied, SubmissionRejected
 from ledger.job import Job, State
 from render_service.access.callers import Caller
@@ -32,6 +33,7 @@ from render_service.server.gateway.denials import denial
 from render_service.server.gateway.errors import from_server, refusal_of, unreachable
 from render_service.server.gateway.headers import job_headers
 from render_service.server.gateway.ids import find_job
+from render_service.server.gateway.projection import PATIENCE_S
 from render_service.server.gateway.resources import new_resource, video_resource
 from render_service.server.gateway.submissions import Submissions
 from render_service.server.gateway.uploads import MAX_FORM_BYTES, MAX_JSON_BYTES, Uploads, read_film
@@ -151,7 +153,7 @@ class Posts:
     async def _answer(self, session: Session, entry: UnderWay) -> Response:
         if not entry.task.done():
             assert entry.job is not None  # otherwise it would be waited for
-            return await self._shown(session, entry.job)
+            return await self._shown(session, entry.job, entry.request.prompt)
         error = entry.task.exception()
         if error is None:
             return await self._answer_of(session, entry.task.result())
@@ -162,7 +164,7 @@ class Posts:
         if isinstance(error, AdapterError):  # raised only before anything was sent
             raise refusal_of(error).about(job_headers(entry.job)) from error
         session.log.warning("submission.unanswered", job_id=entry.job.job_id, error=type(error).__name__)
-        return await self._shown(session, entry.job)
+        return await self._shown(session, entry.job, entry.request.prompt)
 
     # --- from a job to the answer ---
 
@@ -178,13 +180,18 @@ class Posts:
             raise unreachable().about(headers)
         if job.state in _RUNNING and not placed.repeated:
             self._waking.put(job.job_id)
-        if placed.repeated:
-            return await self._shown(session, job)
         prompt = placed.requested.prompt.text
+        if placed.repeated:
+            return await self._shown(session, job, prompt)
         return JSONResponse(new_resource(job, prompt), headers=headers)
 
-    async def _shown(self, session: Session, job: Job) -> Response:
-        document = await run_in_threadpool(video_resource, session.ledger, job)
+    async def _shown(self, session: Session, job: Job, prompt: str | None) -> Response:
+        """Answer with a job that was recorded, from what is at hand if the ledger cannot be read now."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                document = await asyncio.to_thread(video_resource, session.ledger, job)
+        except (LedgerError, TimeoutError):
+            document = new_resource(job, prompt)
         return JSONResponse(document, headers=job_headers(job))
 
     async def _wake(self, job_ids: Sequence[str]) -> Sequence[None]:
@@ -195,11 +202,16 @@ class Posts:
 
 @contextlib.asynccontextmanager
 async def _reading(request: Request) -> AsyncIterator[tuple[Fields, Uploads]]:
-    """Read the fields of a request; its files are deleted when the block ends."""
+    """Read the fields of a request; its files are deleted when the block ends.
+
+    A body may take hours to arrive, so its caller is identified again: the key may have been revoked.
+    """
     uploads = Uploads()
     try:
         limits = {"max_bytes": MAX_JSON_BYTES, "max_form_bytes": MAX_FORM_BYTES}
-        yield await read_fields(request, keep=uploads.keep, **limits), uploads
+        fields = await read_fields(request, keep=uploads.keep, **limits)
+        await request.state.identified()
+        yield fields, uploads
     finally:
         await uploads.close()
 
