@@ -275,7 +275,7 @@ async def _assemble(request: httpx2.Request) -> None:
 
     Its parts are in memory anyway. A create takes 2 writes instead of 36, and a third of the time.
     """
-    await request.aread()
+    request.read()
 
 
 async def _check_commitment(request: httpx2.Request) -> None:
