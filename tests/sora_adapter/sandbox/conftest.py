@@ -1,6 +1,7 @@
 """A sandbox over real HTTP, with a clock the test moves."""
 
 import io
+import shutil
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -42,8 +43,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def start(tmp_path: Path, clock: Clock) -> Iterator[Start]:
+def start(tmp_path: Path, clock: Clock, media: Path) -> Iterator[Start]:
     """Start a sandbox on this test's data dir and return a client of it; settings may be changed."""
+    shutil.copytree(media, tmp_path / "data" / "media")  # the one cached clip
     with ExitStack() as stack:
 
         def begin(**changes: Any) -> httpx2.Client:
@@ -59,11 +61,11 @@ def client_of(server: SandboxServer) -> httpx2.Client:
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Iterator[httpx2.Client]:
+def api(tmp_path_factory: pytest.TempPathFactory, clock: Clock, media: Path) -> Iterator[httpx2.Client]:
     """A client of a sandbox whose jobs take ten seconds and share one clip; other tests use it too."""
-    settings = SandboxSettings(
-        tmp_path_factory.mktemp("shared"), render_seconds=10, clock=clock, media="cached"
-    )
+    folder = tmp_path_factory.mktemp("shared")
+    shutil.copytree(media, folder / "media")
+    settings = SandboxSettings(folder, render_seconds=10, clock=clock, media="cached")
     with SandboxServer(settings) as server, client_of(server) as client:
         yield client
 
