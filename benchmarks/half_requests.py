@@ -20,7 +20,7 @@ GOOD = 500
 AIM_MS = 100.0
 HALF = b"POST /webhooks/sandbox HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-COMMAND = [sys.executable, "-m", "cli", "serve", "--port", "0", "--no-webhooks", "--json"]
+COMMAND = [sys.executable, "-m", "cli", "serve", "--port", "0", "--no-gateway", "--no-work", "--json"]
 
 
 class Opened:

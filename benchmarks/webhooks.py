@@ -70,7 +70,8 @@ def _ours(alone: list[float]) -> float:
                 adopted = RenderAdopted(profile="sandbox", video_id=f"video_{number}", status=Status.QUEUED)
                 ledger.append([Batch(f"job_{number:032x}", NEW, [draft(adopted, WHO, datetime.now(UTC))])])
         port = _free_port()
-        command = [str(Path(sys.executable).parent / "sora-ledger"), "serve", "--port", str(port), "--json"]
+        receiving = ["serve", "--no-gateway", "--no-work", "--port", str(port), "--json"]
+        command = [str(Path(sys.executable).parent / "sora-ledger"), *receiving]
         environment = {
             "SORA_LEDGER_URL": url,
             "SORA_LEDGER_PROFILE": "sandbox",
