@@ -47,6 +47,8 @@ MODULES = """
 asyncio av PIL.Image rich.console structlog openai ledger.store.sqlite ledger.store.postgres ledger.verify
 render_service.api.desk sora_adapter.client tests.outside.server
 """.split()
+SETTINGS = ("SORA_", "OPENAI_", "TRACEPARENT")
+"""How the names of the variables begin that change what commands do."""
 SERVER = Path(__file__).parent / "outside" / "server.py"
 WARMING_UP = """
 budget set all --limit 9 --reason agreed
@@ -266,6 +268,8 @@ def warm_up() -> None:
         redirect_stderr(nowhere),
     ):
         assert server.stdout is not None
+        for name in filter(lambda name: name.startswith(SETTINGS), before):
+            del os.environ[name]
         os.environ.update(
             SORA_LEDGER_URL="sqlite:///ledger.db",
             SORA_LEDGER_PROFILE="custom",
