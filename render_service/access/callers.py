@@ -72,6 +72,11 @@ class Caller:
         return job.actor == self.name or bool(self.permissions & SEES_EVERYTHING)
 
     @property
+    def operates_everything(self) -> bool:
+        """Whether the caller may use what only the server knows, which belongs to no team."""
+        return self.team is None and Permission.OPERATE in self.permissions
+
+    @property
     def sees(self) -> tuple[JobFilter, ...]:
         """The jobs that the caller may see, as filters of lists without a job in common."""
         if self.team is not None:

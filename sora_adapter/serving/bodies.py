@@ -110,8 +110,26 @@ def _json_fields(body: bytes) -> Fields:
     return fields
 
 
+class _Form(MultiPartParser):
+    """A form that has to be whole: one that is cut off between two parts looks like a shorter one."""
+
+    is_whole = False
+
+    def on_end(self) -> None:
+        """Note the last boundary."""
+        self.is_whole = True
+
+    async def parse(self) -> FormData:
+        """Return the parts; `MultiPartException` if the last boundary is missing."""
+        form = await super().parse()
+        if not self.is_whole:
+            await form.close()
+            raise MultiPartException("The last boundary is missing: the form was cut off.")
+        return form
+
+
 async def _form_fields(request: Request, keep: KeepUpload, max_bytes: int, max_field_bytes: int) -> Fields:
-    parser = MultiPartParser(
+    parser = _Form(
         request.headers,
         _limited(request, max_bytes),
         max_files=MAX_PARTS,
@@ -120,13 +138,17 @@ async def _form_fields(request: Request, keep: KeepUpload, max_bytes: int, max_f
     )
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        message = f"We could not parse the multipart form of your request ({error.message})."
+    except (MultiPartException, UnicodeError) as error:
+        message = f"We could not parse the multipart form of your request ({_why(error)})."
         raise ApiError.invalid(message, code="invalid_multipart_form") from error
     try:
         return await _merged(form, keep)
     finally:
         await form.close()
+
+
+def _why(error: MultiPartException | UnicodeError) -> str:
+    return error.message if isinstance(error, MultiPartException) else "its text is not in its charset"
 
 
 async def _merged(form: FormData, keep: KeepUpload) -> Fields:

@@ -76,3 +76,38 @@ def test_a_key_that_is_revoked_while_its_request_arrives_requests_nothing(
         answer = b"".join(iter(lambda: slow.recv(4096), b""))
     assert b"HTTP/1.1 401" in answer
     assert server.bills() == []
+
+
+def test_a_draft_of_another_team_cannot_be_promoted_and_is_unknown(outside: Start, gateway: Open) -> None:
+    one = gateway(outside(), "--no-work")
+    film, games = (one.grant(team, "requester", team=team) for team in ("film", "games"))
+    video = ask(one, "POST", "/v1/videos", film, {"prompt": "a draft"}).document["id"]
+    final = {"prompt": "a final", "purpose": "final"}
+    for draft in (video, video.replace("video_", "job_"), "video_" + "0" * 32):
+        answer = ask(one, "POST", "/v1/videos", games, final | {"promotes": draft})
+        error = answer.document["error"]
+        assert (answer.status, error["code"], error["param"]) == (404, "video_not_found", "promotes")
+    assert ask(one, "POST", "/v1/videos", film, final | {"promotes": video}).status == 200
+
+
+def test_an_operator_of_a_team_cannot_name_videos_that_only_the_server_knows(
+    outside: Start, gateway: Open
+) -> None:
+    server = outside()
+    one = gateway(server, "--no-work")
+    foreign = server.create("of another client")["id"]
+    of_team, of_all = one.grant("ann", "operator", team="film"), one.grant("ops", "operator")
+    for path in (f"/v1/videos/{foreign}", f"/v1/videos/{foreign}/content"):
+        assert ask(one, "GET", path, of_team).status == 404
+    assert server.requests("GET") == []
+    assert ask(one, "GET", f"/v1/videos/{foreign}", of_all).status == 200
+
+
+def test_moderations_that_are_no_json_are_refused(outside: Start, gateway: Open) -> None:
+    server = outside()
+    one = gateway(server, "--no-work")
+    key = one.grant("app", "requester")
+    for text in ("\ud800", float("nan"), float("inf")):
+        answer = ask(one, "POST", "/v1/moderations", key, {"input": text})
+        assert (answer.status, answer.document["error"]["code"]) == (400, "invalid_json")
+    assert server.requests("POST") == []

@@ -6,6 +6,7 @@ this process that other clients need, so one key may poll one video twice a seco
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,7 +18,6 @@ from starlette.responses import JSONResponse, Response
 
 from decision.rules.catalog import Catalog, Model
 from decision.rules.policy import Policy
-from decision.rules.roles import Permission
 from ledger.events import Status
 from ledger.job import State
 from render_service.access.callers import Caller
@@ -33,7 +33,7 @@ from render_service.session.event_ids import public_id
 from render_service.session.session import Session
 from sora_adapter.errors import VideoNotFound
 from sora_adapter.moderations import moderate
-from sora_adapter.serving.bodies import read_fields
+from sora_adapter.serving.bodies import Fields, read_fields
 from sora_adapter.serving.fields import limit, one_of
 
 INTERVAL_S = 0.5
@@ -152,7 +152,7 @@ class Gets:
     async def retrieve_character(self, request: Request, caller: Caller) -> Response:
         """``GET /videos/characters/{character_id}``: a character, from the server that created it.
 
-        Callers see the characters that they created, and operators those of others.
+        Callers see the characters that they created, and operators without a team those of others.
         """
         name = request.path_params["character_id"]
         record = await asyncio.to_thread(find_character, self._session.ledger, name)
@@ -160,7 +160,7 @@ class Gets:
             404, "character_not_found", f"Character with id '{name[:200]}' not found.", param="character_id"
         )
         owned = record is not None and record.actor == caller.name
-        if not owned and Permission.OPERATE not in caller.permissions:
+        if not owned and not caller.operates_everything:
             raise missing
         async with self._session.connect(self._session.profile(profile_of(record))) as client:
             try:
@@ -173,8 +173,18 @@ class Gets:
         """``POST /moderations``: passed to the server of the profile, if it has them; nothing is recorded."""
         profile = caller.session(self._session).profile()
         body = await read_fields(request)
+        _check_encodable(body)
         async with self._session.connect(profile) as client:
             return JSONResponse(await moderate(client, body))
+
+
+def _check_encodable(body: Fields) -> None:
+    """Refuse what cannot be sent on as JSON: files, NaN, and half of a surrogate pair."""
+    try:
+        json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        message = "Only JSON with text, numbers, arrays and objects can be sent on to the server."
+        raise Refusal(400, "invalid_json", message) from error
 
 
 def usable_models(policy: Policy, catalog: Catalog) -> list[Model]:

@@ -6,7 +6,6 @@ same reads, so nothing shows whether another team has such a video.
 
 import asyncio
 
-from decision.rules.roles import Permission
 from ledger.job import Job
 from render_service.access.callers import Caller
 from render_service.adoption.adopt import adopt
@@ -16,18 +15,18 @@ from render_service.session.session import Session
 from sora_adapter.errors import VideoNotFound
 
 
-async def find_job(session: Session, caller: Caller, name: str) -> Job:
-    """Return the job that `name` means to `caller`, or raise the refusal of an unknown one.
+async def find_job(session: Session, caller: Caller, name: str, param: str = "video_id") -> Job:
+    """Return the job that `name` means to `caller`, or raise the refusal of an unknown one in field `param`.
 
     A caller who may operate this ledger can name a video that only the server knows: it is adopted.
     """
     job = await asyncio.to_thread(visible_job, session.ledger, caller, name)
-    return job or await adopted_job(session, caller, name)
+    return job or await adopted_job(session, caller, name, param)
 
 
-async def adopted_job(session: Session, caller: Caller, name: str) -> Job:
+async def adopted_job(session: Session, caller: Caller, name: str, param: str = "video_id") -> Job:
     """Return the job of a video that only the server knows, adopting it; refused if there is none."""
-    if Permission.OPERATE in caller.permissions and 0 < len(name) <= LONGEST_NAME:
+    if caller.operates_everything and 0 < len(name) <= LONGEST_NAME:
         try:
             job, _ = await adopt(caller.session(session), name)
         except VideoNotFound:
@@ -35,4 +34,4 @@ async def adopted_job(session: Session, caller: Caller, name: str) -> Job:
         else:
             if caller.may_see(job):
                 return job
-    raise no_such_video()
+    raise no_such_video(param)

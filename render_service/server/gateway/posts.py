@@ -127,6 +127,8 @@ class Posts:
         if ask.source is not None:
             job = await find_job(self._session, caller, ask.source)
             values["source"], profile = await source_of(acting, job.job_id)
+        if isinstance(draft := values.get("promotes"), str):
+            values["promotes"] = (await find_job(self._session, caller, draft, "promotes")).job_id
         values["profile"] = acting.profile(profile).name
         values["request_key"] = _request_key(request, caller)
         if "purpose" not in values and caller.purposes:

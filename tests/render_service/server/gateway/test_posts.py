@@ -159,6 +159,20 @@ async def test_a_list_has_a_limit_of_a_hundred_however_it_is_written(
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "limit")
 
 
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [("multipart/form-data; boundary=B", b""), ("multipart/form-data; charset=undefined; boundary=B", b"--")],
+    ids=["cut off", "no charset"],
+)
+async def test_a_form_that_is_not_whole_is_refused(
+    client: httpx2.AsyncClient, session: Session, kind: str, end: bytes
+) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na red kite\r\n--B' + end + b"\r\n"
+    answer = await client.post("/videos", content=body, headers={"content-type": kind})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_multipart_form")
+    assert requested(session) == []
+
+
 async def test_a_text_file_called_png_is_refused(client: httpx2.AsyncClient, session: Session) -> None:
     file = {"input_reference": ("me.png", b"I am no image", "image/png")}
     answer = await client.post("/videos", data=GOOD, files=file)
