@@ -299,7 +299,8 @@ def requested_range(text: str | None, size: int) -> range | None:
         return None
     if not match["first"]:
         return range(max(0, size - int(match["last"])), size)
-    first, last = int(match["first"]), int(match["last"] or size)
+    first = int(match["first"])
+    last = int(match["last"]) if match["last"] else max(first, size)
     if last < first:
         return None
     return range(first, min(last + 1, size)) if first < size else range(0)
