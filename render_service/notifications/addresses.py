@@ -25,6 +25,7 @@ _LOOKUPS = 16
 """Lookups at the same time, in threads of their own: a name server that does not answer must keep neither the
 ledger's threads busy, nor a server that is to stop."""
 
+_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -118,12 +119,17 @@ class Addresses:
         address = _meant(ipaddress.ip_address(text.partition("%")[0]))
         if address.is_link_local or address.is_multicast or address.is_unspecified:
             return "to which no webhook may be sent"
-        if address.is_global or (self.permits_private and (address.is_loopback or not address.is_reserved)):
+        if _is_public(address) or (self.permits_private and (address.is_loopback or not address.is_reserved)):
             return None
         return (
             "which is not public: use an address that is, or permit those of this machine and its network "
             f"where `serve` is started: {PRIVATE_ENDPOINTS}=allow"
         )
+
+
+def _is_public(address: Address) -> bool:
+    """Return whether `address` is of the Internet; networks map prefixes outside 2000::/3 as they like."""
+    return address.is_global and (isinstance(address, ipaddress.IPv4Address) or address in _UNICAST)
 
 
 def _meant(address: Address) -> Address:

@@ -60,6 +60,7 @@ class AccessLog:
         logged: dict[str, Any] = {"request_id": request_id}
         scope.setdefault("state", {}).update(logged=logged, request_id=request_id)
         header = (b"x-request-id", request_id.encode())
+        app = _refuse_two_lengths if _has_two_lengths(scope) else self._app
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -69,7 +70,7 @@ class AccessLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await app(scope, receive, noting)
         finally:
             self._log.info(
                 "http.answered",
@@ -79,6 +80,22 @@ class AccessLog:
                 ms=round((time.monotonic() - started) * 1000, 1),
                 **logged,
             )
+
+
+def _has_two_lengths(scope: Scope) -> bool:
+    """Return whether a request could be read as two, by a proxy that believes the other header."""
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
+
+
+async def _refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:
+    error = {
+        "message": "The request has both Content-Length and Transfer-Encoding: send one of them.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "invalid_http",
+    }
+    response = JSONResponse({"error": error}, 400, headers={"connection": "close"})
+    await response(scope, receive, send)
 
 
 UNREADY = "the ledger cannot be used now; the log of this server says why"

@@ -24,6 +24,9 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_PARTS = 64
 """Limits of fields, and of files, in one form: no request of the API has as many."""
 
+MAX_VALUES = 100_000
+"""Limit of values in a JSON body, which take up to thirty times as much memory as their text."""
+
 _JSON_FIELDS = {"input_reference": "{", "video": "{", "characters": "["}
 _BRACKETS = re.compile(r"(\w+)\[(\w+)\]")
 _LIST_BRACKETS = re.compile(r"(\w+)\[\d*\]\[(\w+)\]")
@@ -100,6 +103,8 @@ def _too_large(limit: int) -> ApiError:
 
 
 def _json_fields(body: bytes) -> Fields:
+    if sum(body.count(sign) for sign in (b"{", b"[", b",")) > MAX_VALUES:
+        raise ApiError.invalid(f"The body has more than {MAX_VALUES} values.", code="invalid_json")
     try:
         fields = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:

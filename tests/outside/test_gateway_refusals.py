@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.outside.conftest import Gateway, Outside
@@ -111,3 +112,32 @@ def test_moderations_that_are_no_json_are_refused(outside: Start, gateway: Open)
         answer = ask(one, "POST", "/v1/moderations", key, {"input": text})
         assert (answer.status, answer.document["error"]["code"]) == (400, "invalid_json")
     assert server.requests("POST") == []
+
+
+def test_a_body_of_millions_of_values_is_refused_without_making_them(outside: Start, gateway: Open) -> None:
+    one = gateway(outside(), "--no-work")
+    key = one.grant("app", "requester")
+    assert ask(one, "POST", "/v1/videos", key, {"prompt": "{[," * 10_000}).status == 200
+    before = largest_kb(one)
+    answer = ask(one, "POST", "/v1/videos", key, {"prompt": [{}] * 4_000_000})
+    assert (answer.status, answer.document["error"]["code"]) == (400, "invalid_json")
+    assert largest_kb(one) - before < 100_000
+
+
+def largest_kb(gateway: Gateway) -> int:
+    """Return the most memory that a gateway has had."""
+    status = Path(f"/proc/{gateway.running.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def test_a_request_with_two_lengths_is_refused_and_its_connection_ends(outside: Start, gateway: Open) -> None:
+    server = outside()
+    one = gateway(server, "--no-work")
+    key = one.grant("app", "requester")
+    hidden = f"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n"
+    both = f"content-length: {len(hidden) + 5}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    head = f"POST /v1/videos HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+    with socket.create_connection(("127.0.0.1", one.port), 10) as client:
+        client.sendall((head + both + hidden).encode())
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    assert (answer.count(b"HTTP/1.1"), answer[:12]) == (1, b"HTTP/1.1 400")

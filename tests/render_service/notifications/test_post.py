@@ -85,6 +85,10 @@ async def attempt(url: str, *, permits_private: bool = True, longest_s: float = 
         "fd00:ec2::254",
         "::ffff:127.0.0.1",
         "64:ff9b::7f00:1",
+        "64:ff9b:1::7f00:1",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "fec0::1",
         "2002:7f00:1::",
     ],
 )
