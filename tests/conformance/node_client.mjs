@@ -1,21 +1,27 @@
-// The calls of the official Node client against the sandbox, with node's own test runner. The package on npm
+// The calls of the official Node client against the sandbox or the gateway, with node's own test runner. The package on npm
 // carries no tests, so these are ours: the operations its repository tests, and the forms only it sends
 // (objects in brackets).
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { before, test } from 'node:test';
 
 import OpenAI, { toFile } from 'openai';
 
-const client = new OpenAI({ apiKey: 'any', baseURL: process.env.TEST_API_BASE_URL, maxRetries: 0 });
+const client = new OpenAI({
+  apiKey: process.env.TEST_API_KEY,
+  baseURL: process.env.TEST_API_BASE_URL,
+  maxRetries: 0,
+});
+const image = readFileSync(`${process.env.SAMPLES}/image.png`);
 const PIXEL =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 
 let source;
 
 before(async () => {
-  source = await client.videos.create({ prompt: 'a kite', size: '1280x720', seconds: '8' });
+  source = await completed({ prompt: 'a kite', size: '1280x720', seconds: '8' });
 });
 
 const isVideo = (video) => {
@@ -35,8 +41,8 @@ test('create takes a file and every parameter', async () => {
   isVideo(
     await client.videos.create({
       prompt: 'x',
-      input_reference: await toFile(Buffer.from('no image'), 'README.md'),
-      model: 'string',
+      input_reference: await toFile(image, 'first.png'),
+      model: 'sora-2',
       seconds: '4',
       size: '720x1280',
     }),
@@ -46,7 +52,7 @@ test('create takes a file and every parameter', async () => {
 test('create sends an input_reference object in brackets', async () => {
   const url = `data:image/png;base64,${PIXEL}`;
   const wrongSize = client.videos.create({ prompt: 'x', input_reference: { image_url: url } });
-  await assert.rejects(wrongSize, /must match the requested width and height/);
+  await assert.rejects(wrongSize, /must match the requested width and height|the video's size is 720x1280; send it in that size/);
 });
 
 test('create sends a list of characters in brackets', async () => {
@@ -113,7 +119,7 @@ test('extend sends the video in brackets and gives the stitched total', async ()
 });
 
 test('createCharacter gives what getCharacter gives', async () => {
-  const short = await client.videos.create({ prompt: 'x', seconds: '4' });
+  const short = await completed({ prompt: 'x', seconds: '4' });
   const clip = await toFile(await client.videos.downloadContent(short.id), 'mossy.mp4');
   const made = await client.videos.createCharacter({ name: 'Mossy', video: clip });
   assert.deepEqual(await client.videos.getCharacter(made.id), made);
@@ -159,6 +165,16 @@ test('a secret can be rotated, an endpoint updated and listed', async () => {
   assert.equal((await client.webhooks.update(endpoint.id, { name: 'yours' })).name, 'yours');
   assert.equal((await client.webhooks.list({ limit: 1 })).data[0].id, endpoint.id);
 });
+
+async function completed(wanted) {
+  let video = await client.videos.create(wanted);
+  while (video.status !== 'completed') {
+    assert.notEqual(video.status, 'failed');
+    await new Promise((resume) => setTimeout(resume, 600));
+    video = await client.videos.retrieve(video.id);
+  }
+  return video;
+}
 
 function deferred() {
   const made = {};

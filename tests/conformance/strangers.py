@@ -306,6 +306,7 @@ def _at_each(
         own = folder / f"{name}-{time.monotonic_ns()}"
         own.mkdir()
         with _sandbox(own, api_key) as sandbox:
+            _write_samples(own, sandbox)
             if name == "sandbox":
                 codes.append(run(sandbox))
                 continue
@@ -339,10 +340,9 @@ def _gateway(folder: Path, upstream: Server) -> Iterator[Server]:
     program = [sys.executable, "-m", "cli"]
     granting = [*program, "access", "grant", "strangers", "--role", "operator", "--json"]
     granted = subprocess.run(granting, env=environment, check=True, capture_output=True, text=True)
-    _write_samples(folder, upstream)
     with _receiver() as receiver, subprocess.Popen(
-        [*program, "serve", "--port", "0", "--json"], env=environment, stdout=subprocess.PIPE,
-        stderr=(folder / "serve.log").open("w"), text=True,
+        [*program, "serve", "--port", "0", "--interval", "0.5", "--json"], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=(folder / "serve.log").open("w"),
     ) as process:  # fmt: skip
         try:
             assert process.stdout

@@ -208,6 +208,8 @@ def from_server(
 
 
 _FLAG = re.compile(r"--([a-z][a-z-]*)")
+_FIT = re.compile(r"use --fit .* to make it fit")
+"""The API has no such field: a client sends an image of the right size."""
 _FIELDS = {
     "max_cost": "max_cost_usd",
     "id": "video",
@@ -221,6 +223,7 @@ _FIELDS = {
 
 def in_api_terms(message: str) -> str:
     """Return a message of the command line with the names of the API's fields in place of options."""
+    message = _FIT.sub("send it in that size", message)
     return _FLAG.sub(lambda flag: _field(flag[1].replace("-", "_")), message)
 
 
