@@ -84,7 +84,7 @@ def test_a_draft_of_another_team_cannot_be_promoted_and_is_unknown(outside: Star
     film, games = (one.grant(team, "requester", team=team) for team in ("film", "games"))
     video = ask(one, "POST", "/v1/videos", film, {"prompt": "a draft"}).document["id"]
     final = {"prompt": "a final", "purpose": "final"}
-    for draft in (video, video.replace("video_", "job_"), "video_" + "0" * 32):
+    for draft in (video, video.replace("video_", "job_"), "video_" + "0" * 32, "\ud800"):
         answer = ask(one, "POST", "/v1/videos", games, final | {"promotes": draft})
         error = answer.document["error"]
         assert (answer.status, error["code"], error["param"]) == (404, "video_not_found", "promotes")
@@ -141,3 +141,14 @@ def test_a_request_with_two_lengths_is_refused_and_its_connection_ends(outside: 
         client.sendall((head + both + hidden).encode())
         answer = b"".join(iter(lambda: client.recv(4096), b""))
     assert (answer.count(b"HTTP/1.1"), answer[:12]) == (1, b"HTTP/1.1 400")
+
+
+def test_what_a_server_says_about_the_key_of_the_gateway_is_not_shown_to_clients(
+    outside: Start, gateway: Open
+) -> None:
+    one = gateway(outside(creates=["401"], words="Incorrect API key provided: sk-outs****6789."), "--no-work")
+    key = one.grant("app", "requester")
+    refused = ask(one, "POST", "/v1/videos", key, {"prompt": "a red kite"})
+    shown = ask(one, "GET", "/v1/videos", key)
+    assert (refused.status, shown.document["data"][0]["status"]) == (502, "failed")
+    assert "sk-outs" not in json.dumps([refused.document, shown.document])

@@ -32,6 +32,7 @@ from render_service.runtime.errors import (
     WrongServer,
 )
 from render_service.runtime.telemetry import Log
+from render_service.server.gateway.resources import ABOUT_THE_GATEWAY, REFUSED_GATEWAY
 from sora_adapter.errors import (
     AdapterError,
     AnswerError,
@@ -185,14 +186,13 @@ def from_server(
     """Return a refusal of the server behind the gateway as its own client would see it.
 
     `may_repeat` is whether the refused request is known to have cost nothing. If the server refuses the
-    gateway's key, that is not about the client's key, so it is a 502.
+    gateway's key, that is not about the client's key, so it is a 502; what it says quotes parts of that key.
     """
     status = detail.http_status or HTTPStatus.BAD_GATEWAY
     said = detail.message.text if detail.message else None
     text = said or "The server behind this gateway refused the request."
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        text = f"The server behind this gateway refused the gateway's own key or account: {text}"
-        return Refusal(502, detail.code or "server_refused_gateway", text, type=_SERVER)
+    if status in ABOUT_THE_GATEWAY:
+        return Refusal(502, detail.code or "server_refused_gateway", REFUSED_GATEWAY, type=_SERVER)
     if status < HTTPStatus.BAD_REQUEST:  # a redirect is for the gateway's operator
         status = HTTPStatus.BAD_GATEWAY
     default = _INVALID if status < HTTPStatus.INTERNAL_SERVER_ERROR else _SERVER

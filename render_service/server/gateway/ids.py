@@ -10,7 +10,7 @@ from ledger.job import Job
 from render_service.access.callers import Caller
 from render_service.adoption.adopt import adopt
 from render_service.server.gateway.errors import no_such_video
-from render_service.server.gateway.projection import LONGEST_NAME, visible_job
+from render_service.server.gateway.projection import may_be_id, visible_job
 from render_service.session.session import Session
 from sora_adapter.errors import VideoNotFound
 
@@ -26,7 +26,7 @@ async def find_job(session: Session, caller: Caller, name: str, param: str = "vi
 
 async def adopted_job(session: Session, caller: Caller, name: str, param: str = "video_id") -> Job:
     """Return the job of a video that only the server knows, adopting it; refused if there is none."""
-    if caller.operates_everything and 0 < len(name) <= LONGEST_NAME:
+    if caller.operates_everything and may_be_id(name):
         try:
             job, _ = await adopt(caller.session(session), name)
         except VideoNotFound:

@@ -28,6 +28,7 @@ PUBLIC_PREFIX = "video_"
 LONGEST_NAME = 512
 """Gateways encode their routing into ids; LiteLLM's have some 300 characters."""
 
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _ID = re.compile(rf"(?:{PUBLIC_PREFIX}|{JOB_PREFIX})(?P<digits>[0-9a-f]{{32}})")
 
 MOST_CACHED = 10_000
@@ -49,6 +50,11 @@ def job_id_of(name: str) -> str | None:
     return JOB_PREFIX + match["digits"] if match else None
 
 
+def may_be_id(name: str) -> bool:
+    """Return whether a server may have given this id; half of a surrogate pair cannot even be looked up."""
+    return 0 < len(name) <= LONGEST_NAME and not _HALF_CHARACTER.search(name)
+
+
 def visible_job(ledger: Ledger, caller: Caller, name: str) -> Job | None:
     """Return the job that `name` means to `caller`: a public id, a job id, or the id of the server's video.
 
@@ -58,7 +64,7 @@ def visible_job(ledger: Ledger, caller: Caller, name: str) -> Job | None:
     job = ledger.store.job(job_id) if job_id else None
     if job is not None and caller.may_see(job):
         return job
-    if not name or len(name) > LONGEST_NAME:
+    if not may_be_id(name):
         return None
     return next(filter(caller.may_see, ledger.jobs(JobFilter(video_id=name))), None)
 

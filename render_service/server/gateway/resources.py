@@ -29,6 +29,13 @@ from ledger.store.interface import JobFilter, RecordFilter
 from render_service.session.event_ids import public_id
 
 WHOLE = 100
+ABOUT_THE_GATEWAY = frozenset({401, 403})
+"""Refusals by the server of the gateway's own key or account. Their words quote parts of the key."""
+
+REFUSED_GATEWAY = (
+    "The server behind this gateway refused the gateway's own key or account; its operator finds the "
+    "reason in the ledger."
+)
 ANY_MODEL = "auto"
 """What a request names to let the decision choose the model."""
 
@@ -179,4 +186,6 @@ def _error(ledger: Ledger, job: Job, final: Record | None) -> dict[str, str]:
 
 def _worded(error: ErrorDetail | None, code: str, message: str) -> tuple[str, str]:
     """Return the server's code and message, as far as it gave any and they were not erased."""
+    if error and error.http_status in ABOUT_THE_GATEWAY:
+        return error.code or code, REFUSED_GATEWAY
     return (error.code or code, _text(error.message) or message) if error else (code, message)
