@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from tests.outside.conftest import Gateway, Outside
 from tests.outside.test_gateway_posts import until
 
@@ -152,3 +154,23 @@ def test_what_a_server_says_about_the_key_of_the_gateway_is_not_shown_to_clients
     shown = ask(one, "GET", "/v1/videos", key)
     assert (refused.status, shown.document["data"][0]["status"]) == (502, "failed")
     assert "sk-outs" not in json.dumps([refused.document, shown.document])
+
+
+def test_an_upload_that_the_disk_has_no_room_for_is_refused_before_anything_is_sent(
+    outside: Start, gateway: Open
+) -> None:
+    server = outside()
+    one = gateway(server, "--no-work")
+    key = one.grant("app", "requester")
+    one.end()
+    one.start(largest_file=4 << 20)
+    form = "multipart/form-data; boundary=B"
+    part = b'--B\r\nContent-Disposition: form-data; name="video"; filename="a.mp4"\r\n\r\n'
+    request = urllib.request.Request(f"{one.base_url}/videos/edits", part + bytes(8 << 20) + b"\r\n--B--\r\n")
+    request.add_header("authorization", f"Bearer {key}")
+    request.add_header("content-type", form)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    with refused.value as answer:
+        assert (answer.code, json.load(answer)["error"]["code"]) == (503, "upload_failed")
+    assert (answer.headers["x-should-retry"], server.requests("POST")) == ("true", [])

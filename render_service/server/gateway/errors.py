@@ -125,6 +125,14 @@ def ledger_unusable() -> Refusal:
     return Refusal(503, "ledger_unavailable", message, type=_SERVER, retry_after_s=RETRY_S, should_retry=True)
 
 
+def upload_failed(error: OSError) -> Refusal:
+    """Return the refusal while uploads cannot be kept, as on a full disk."""
+    message = (
+        f"The gateway cannot keep the upload now ({error.strerror}), so nothing was sent. Try again later."
+    )
+    return Refusal(503, "upload_failed", message, type=_SERVER, retry_after_s=RETRY_S, should_retry=True)
+
+
 def _provider(error: Exception) -> Refusal:
     return Refusal(
         503, "provider_unavailable", str(error), type=_SERVER, retry_after_s=RETRY_S, should_retry=True

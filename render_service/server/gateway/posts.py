@@ -30,7 +30,7 @@ from render_service.server.gateway.asks import (
     read_remix,
 )
 from render_service.server.gateway.denials import denial
-from render_service.server.gateway.errors import from_server, refusal_of, unreachable
+from render_service.server.gateway.errors import from_server, refusal_of, unreachable, upload_failed
 from render_service.server.gateway.headers import job_headers
 from render_service.server.gateway.ids import find_job
 from render_service.server.gateway.projection import PATIENCE_S
@@ -211,7 +211,10 @@ async def _reading(request: Request) -> AsyncIterator[tuple[Fields, Uploads]]:
     uploads = Uploads()
     try:
         limits = {"max_bytes": MAX_JSON_BYTES, "max_form_bytes": MAX_FORM_BYTES}
-        fields = await read_fields(request, keep=uploads.keep, **limits)
+        try:
+            fields = await read_fields(request, keep=uploads.keep, **limits)
+        except OSError as error:
+            raise upload_failed(error) from error
         await request.state.identified()
         yield fields, uploads
     finally:
