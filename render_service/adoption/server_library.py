@@ -82,10 +82,13 @@ async def _delete(session: Session, client: "VideosClient", job: Job, why: str |
         await _check_is_gone(session, client, job)
     if why:
         deleted = deleted.model_copy(update={"why": Private.seal("why", why)})
-    events: list[Event] = [deleted]
-    if job.outcome is None:
-        events += closing(session.clock(), job, Outcome.CANCELLED)
-    return await record(session, job, *events)
+    # A crash here leaves a deletion without a record: `audit` reports the missing video, `delete` repeats it.
+    while job.state is not State.DELETED:  # a worker may have stored it, and closed the job, meanwhile
+        events: list[Event] = [deleted]
+        if job.outcome is None:
+            events += closing(session.clock(), job, Outcome.CANCELLED)
+        job = await record(session, job, *events)
+    return job
 
 
 async def _check_is_gone(session: Session, client: "VideosClient", job: Job) -> None:

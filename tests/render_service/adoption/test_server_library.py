@@ -133,6 +133,17 @@ async def test_a_deletion_leaves_the_stored_file(session: Session, stored: Any) 
     assert session.assets.path(job.assets[Variant.VIDEO].storage_uri).is_file()
 
 
+async def test_a_deletion_is_recorded_although_a_worker_stores_the_video_at_the_same_time(
+    session: Session, request_for: Any, types: Any, intact: Any
+) -> None:
+    seen = (await place(session, request_for())).job
+    stored = await settle(session, seen, interval_s=0.05, timeout_s=60)
+    job = await delete(session, seen)  # as it was when the deletion began
+    assert (stored.state, job.state, job.outcome) == (State.STORED, State.DELETED, Outcome.STORED)
+    assert types(job)[-3:] == ["cost.settled", "render.closed", "video.deleted"]
+    assert intact()
+
+
 async def test_deleting_twice_asks_once(session: Session, stored: Any) -> None:
     job = await delete(session, await stored(session))
     assert await delete(session, job) == job
