@@ -112,6 +112,8 @@ class Answer:
         return sent_at is not None and unix_seconds is not None and sent_at.timestamp() >= unix_seconds
 
     def _until(self, text: str | None) -> int | None:
+        if text is None:  # the usual answer: dates take long to parse, and a list asks for each video
+            return None
         then, sent_at = _http_date(text), _http_date(self.headers.get("date"))
         if then is None or sent_at is None:
             return None

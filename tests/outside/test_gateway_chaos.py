@@ -52,8 +52,9 @@ def settle(person: Person) -> list[dict[str, Any]]:
         time.sleep(0.2)
 
 
-async def render(key: str, base_url: str, prompt: str) -> str | None:
-    """Create a video and poll it to its end, as an application would; return its id, or None."""
+async def render(key: str, base_url: str, prompt: str, after_s: float) -> str | None:
+    """Create a video after a while and poll it to its end, as applications do; return its id, or None."""
+    await asyncio.sleep(after_s)
     async with AsyncOpenAI(api_key=key, base_url=base_url, max_retries=10) as client:
         return await to_its_end(client, prompt)
 
@@ -93,8 +94,12 @@ async def storm(
     async with asyncio.timeout(600), asyncio.TaskGroup() as tasks:
         tasks.create_task(kill_again_and_again(gateway, server, kills, clients))
         renders = [
-            tasks.create_task(render(keys[number % KEYS], gateway.base_url, f"[#{number}] a fox runs"))
-            for number in range(clients)
+            tasks.create_task(
+                render(
+                    keys[number % KEYS], gateway.base_url, f"[#{number}] a fox runs", kills * number / clients
+                )
+            )
+            for number in range(clients)  # so that each kill meets some of them
         ]
     return [task.result() for task in renders]
 
