@@ -256,8 +256,10 @@ def test_an_idempotency_key_belongs_to_its_access_key_and_to_one_request(
     ):
         ids = {client.videos.create(prompt="a red kite", extra_headers=own).id for _ in range(2)}
         taken = refusal(client, prompt="a blue kite", extra_headers=own)
+        elsewhere = refusal(client, prompt="a red kite", extra_headers=own, extra_body={"team": "games"})
         ids.add(other.videos.create(prompt="a blue kite", extra_headers=own).id)
-    assert (taken.status_code, taken.code) == (409, "idempotency_key_reused")
+    for refused in (taken, elsewhere):  # another request, and the same one at another team's expense
+        assert (refused.status_code, refused.code) == (409, "idempotency_key_reused")
     assert taken.response.headers["x-should-retry"] == "false"
     assert (len(ids), len(server.bills())) == (2, 2)
 

@@ -20,7 +20,7 @@ from ledger.job import Job, State
 from ledger.store.interface import Batch
 from render_service.access.callers import Caller
 from render_service.assets.inputs import Material
-from render_service.runtime.errors import NotReady, TooManyRequests
+from render_service.runtime.errors import NotReady, RequestKeyTaken, TooManyRequests
 from render_service.server.gateway.recent import RecentRequests
 from render_service.server.gateway.uses import (
     NOTHING_CREATED,
@@ -173,7 +173,8 @@ class _Attempt:
         If another use of the key was recorded meanwhile, look again.
         """
         is_limited = self.caller.running_jobs is not None
-        if self.request.request_key is not None and await find_repeated(self.session, self.request):
+        if repeated := await find_repeated(self.session, self.request):
+            self._check_payer(repeated)
             return await place(self.session, self.request, self.material)
         await self.uses.renew(again=is_limited or self.count > 0)
         while True:
@@ -218,13 +219,24 @@ class _Attempt:
                 retry_after_s=RUNNING_RETRY_S,
             )
 
+    def _check_payer(self, repeated: Placed) -> None:
+        """Refuse an idempotency key that was used for another team or project: that one would pay."""
+        if (repeated.job.team, repeated.job.project) != payer_of(self.session):
+            raise RequestKeyTaken(
+                "this Idempotency-Key belongs to a request for another team or project: use another key, or "
+                "repeat that request exactly"
+            )
+
     async def _first(self, version: int) -> Placed:
         def opened(job: Job) -> None:
             self.entry.note(job)
             self.release()
 
         opening = Opening(lambda job_id: [self._beside(version, job_id)], opened)
-        return await place(self.session, self.request, self.material, opening=opening)
+        placed = await place(self.session, self.request, self.material, opening=opening)
+        if placed.repeated:  # a request under the same key was recorded in between
+            self._check_payer(placed)
+        return placed
 
     async def _resend(self, version: int) -> Placed:
         def opened(_: Job) -> None:
