@@ -1,12 +1,16 @@
 """Observe many videos of one server once: query, record what is new, mark lost videos.
 
 If the server has a list, pages of 100 are read until every video has appeared, the list ends, or fewer videos
-remain than pages were read. The remaining videos are queried singly, and so are all if there is no list.
-Waiting and finishing afterwards is left to the caller, a sweep or a worker.
+remain than pages were read. The remaining videos are queried singly, and so are all if there is no list. What
+a page showed of other videos is remembered for two seconds: a worker observes 1,500 due jobs in groups of
+100, and all groups share one reading of the list. Waiting and finishing afterwards is left to the caller, a
+sweep or a worker.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ledger.errors import LedgerError
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
 PAGE = 100
+REMEMBERED_S = 2.0
+"""How long an observation on a list counts for other groups of jobs; much less than a polling interval."""
+
 ON_PURPOSE = (AdapterError, ServiceError, LedgerError)
 Source = Literal["poll", "list"]
 
@@ -37,6 +44,14 @@ class Observed(NamedTuple):
     error: Exception | None = None
 
 
+class Listed(NamedTuple):
+    """A video as a list showed it; the times are those of the request for the page."""
+
+    observation: Observation
+    at: datetime
+    at_s: float
+
+
 class Observer:
     """Observes the videos of one server; `slots` limits how many are queried singly at a time."""
 
@@ -45,6 +60,7 @@ class Observer:
         self._client = client
         self._slots = slots
         self._lists = client.profile.can_list
+        self._listed: dict[str, Listed] = {}
 
     async def observe(self, jobs: Collection[Job], timeout_s: float | None = None) -> list[Observed]:
         """Observe the running `jobs` and record what is new; querying takes at most `timeout_s` seconds.
@@ -54,7 +70,7 @@ class Observer:
         """
         by_video = {job.video_id: job for job in jobs if job.video_id is not None}
         async with asyncio.timeout(timeout_s):
-            listed = await self._list(frozenset(by_video))
+            listed = await self._list(by_video)
             polled = await self._poll([video_id for video_id in by_video if video_id not in listed])
         # A crash here loses what was seen and nothing else: the jobs still run, and are observed again.
         return await asyncio.gather(
@@ -72,11 +88,13 @@ class Observer:
             return Observed(await self._session.job(job.job_id), source, error=error)
         return Observed(job, source, error=answer)
 
-    async def _list(self, due: Collection[str]) -> dict[str, Observation]:
-        """Return the videos on the server's list, as far as reading on is worthwhile."""
-        observations: dict[str, Observation] = {}
+    async def _list(self, jobs: Mapping[str, Job]) -> dict[str, Observation]:
+        """Return the videos on the server's list, as far as reading on is worthwhile; `jobs` by video id."""
+        observations = self._remembered(jobs)
+        wanted = jobs.keys() - observations.keys()
         after, pages = None, 0
-        while self._lists and pages < len(due) - len(observations) - 1:
+        while self._lists and pages < len(wanted) - 1:
+            at, at_s = self._session.clock(), time.monotonic()
             try:
                 page = await self._client.list(limit=PAGE, after=after, order="desc")
             except ServerTrouble:
@@ -86,11 +104,27 @@ class Observer:
                 self._lists = False
                 break
             pages += 1
-            observations |= {video.video_id: video for video in page.observations if video.video_id in due}
+            for video in page.observations:
+                if video.video_id in wanted:
+                    observations[video.video_id] = video
+                    wanted.discard(video.video_id)
+                elif video.video_id not in jobs:
+                    self._listed[video.video_id] = Listed(video, at, at_s)
             if not page.has_more or page.last_id in {None, after}:
                 break
             after = page.last_id
         return observations
+
+    def _remembered(self, jobs: Mapping[str, Job]) -> dict[str, Observation]:
+        """Return, once, what recent pages showed of `jobs`, except of those that changed since."""
+        oldest = time.monotonic() - REMEMBERED_S
+        self._listed = {video_id: each for video_id, each in self._listed.items() if each.at_s >= oldest}
+        recent = ((job, self._listed.pop(video_id, None)) for video_id, job in jobs.items())
+        return {
+            each.observation.video_id: each.observation
+            for job, each in recent
+            if each is not None and each.at > datetime.fromisoformat(job.updated_at)
+        }
 
     async def _poll(self, video_ids: Sequence[str]) -> dict[str, Observation | AnswerError]:
         """Query videos one by one and return the answers."""

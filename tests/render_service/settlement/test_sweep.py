@@ -13,6 +13,7 @@ import pytest
 from ledger.events import StatusObserved
 from ledger.job import Job, State
 from render_service.session.session import Session, utc_now
+from render_service.settlement.observe import Observer
 from render_service.settlement.sweep import settle_all
 from render_service.submission.submit import place
 from sora_adapter.errors import VideoNotFound
@@ -76,6 +77,20 @@ async def test_two_hundred_running_jobs_cost_two_requests_a_round(
     rounds = 5  # at 0, 15, 30, 45 and the last look at 50
     assert (asked(slow)["lists"], asked(slow).get("retrieves", 0)) == (2 * rounds, 0)
     assert all(isinstance(end.error, PollTimeout) for end in ends.values())
+
+
+async def test_groups_that_are_observed_together_share_one_reading_of_the_list(
+    at: Any, slow: SandboxServer, started: Any
+) -> None:
+    session = at(slow.base_url)
+    jobs = await started(session, 250)  # on three pages
+    async with session.connect(session.profile()) as client:
+        observer = Observer(session, client, asyncio.Semaphore(4))
+        groups = [await observer.observe(jobs[start : start + 50]) for start in range(0, 250, 50)]
+        assert asked(slow)["lists"] == 3
+        assert [len([one for one in group if one.observation]) for group in groups] == [50] * 5
+        await observer.observe(jobs[:50])  # again: what was used is read anew
+    assert asked(slow)["lists"] == 6
 
 
 async def test_what_a_sweep_settles_is_stored_and_closed(
