@@ -6,7 +6,9 @@ prompts, round lengths and rename models, so a person has to decide. *other*: it
 
 Attempts that may have created the same videos are considered together. One attempt with one video is certain.
 Attempts with identical requests are interchangeable, so their videos are assigned in order. Anything else is
-left to a person. An attempt that may still be answered makes the others in its group wait.
+left to a person. An attempt that may still be answered makes the others in its group wait. A video that shows
+its prompt identifies its request; one that shows none may be of any, so it is considered only for the
+attempts that are left, and never keeps the others from their own videos.
 
 An attempt counts as *nothing* only if submissions account for every video of its time: an adopted or
 unclaimed video may belong to it, however differently the server describes it. If the server's times prove
@@ -14,8 +16,9 @@ nothing (`search`), this applies to every video it lists.
 """
 
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ledger.events import Operation
@@ -51,13 +54,13 @@ def _names_another_source(attempt: Attempt, video: Observation) -> bool:
 
 
 def _shows_another_text(attempt: Attempt, video: Observation) -> bool:
-    sent, shown = attempt.prompt, video.prompt
-    return shown is not None and sent is not None and _words(shown) != _words(sent)
+    sent, shown = _text(attempt.prompt), _text(video.prompt)
+    return shown is not None and sent is not None and shown != sent
 
 
-def _words(text: str) -> list[str]:
-    """Return the words of a text, regardless of spacing and of how accents are encoded."""
-    return unicodedata.normalize("NFC", text).split()
+def _text(prompt: str | None) -> str | None:
+    """Return a prompt regardless of spacing and of how accents are encoded."""
+    return None if prompt is None else " ".join(unicodedata.normalize("NFC", prompt).split())
 
 
 def _differing(attempt: Attempt, video: Observation) -> Iterator[str]:
@@ -133,20 +136,38 @@ def assign(
     """
     waiting = set(under_way)
     videos = sorted(videos, key=lambda video: (video.created_at or 0, video.video_id))
-    fitting = {attempt.job.job_id: _fitting(attempt, videos) for attempt in attempts}
-    findings: dict[str, Finding] = {}
-    for group in _groups(attempts, fitting):
-        findings |= _shared_out(group, fitting, waiting)
-    spoken_for = {video.video_id for some in fitting.values() for video in some}
-    return {
-        attempt.job.job_id: _unless_unaccounted(
-            findings[attempt.job.job_id],
-            [(video, doubts_about(attempt, video, times_count=times_count)) for video in videos],
-            [_doubts_about_adopted(attempt, video, times_count=times_count) for video in adopted],
-            spoken_for,
-        )
-        for attempt in attempts
-    }
+    findings = _assign_matching(attempts, videos, waiting)
+    matching = (video for one in findings.values() for video in (one.video, *one.candidates) if video)
+    spoken_for = {video.video_id for video in matching}
+    for attempt in attempts:
+        name = attempt.job.job_id
+        if findings[name].kind == "nothing":
+            findings[name] = _unless_unaccounted(
+                findings[name],
+                [(video, doubts_about(attempt, video, times_count=times_count)) for video in videos],
+                [_doubts_about_adopted(attempt, video, times_count=times_count) for video in adopted],
+                spoken_for,
+            )
+    return findings
+
+
+def _assign_matching(
+    attempts: Sequence[Attempt], videos: Sequence[Observation], waiting: set[str]
+) -> dict[str, Finding]:
+    """Assign the videos that show their prompts, then those that show none to the attempts that are left."""
+    of_text = defaultdict[str | None, list[Observation]](list)
+    for video in videos:
+        of_text[_text(video.prompt)].append(video)
+    without_text = of_text.pop(None, [])
+    fitting = {attempt.job.job_id: _fitting(attempt, of_text[_text(attempt.prompt)]) for attempt in attempts}
+    findings = _share_out(attempts, fitting, waiting)
+    left = [attempt for attempt in attempts if findings[attempt.job.job_id].kind != "found"]
+    fitting = {attempt.job.job_id: _fitting(attempt, without_text) for attempt in left}
+    for name, finding in _share_out(left, fitting, waiting).items():
+        earlier = findings[name]
+        more = replace(earlier, candidates=(*earlier.candidates, *fitting[name]))
+        findings[name] = finding if earlier.kind == "nothing" else more
+    return findings
 
 
 def _fitting(attempt: Attempt, videos: Sequence[Observation]) -> list[Observation]:
@@ -181,22 +202,34 @@ def may_be_of(attempt: Attempt, video: Observation) -> bool:
     return len(telling) <= 1 and ANOTHER_TIME not in telling
 
 
+def _share_out(
+    attempts: Sequence[Attempt], fitting: Mapping[str, Sequence[Observation]], under_way: set[str]
+) -> dict[str, Finding]:
+    findings: dict[str, Finding] = {}
+    for group in _groups(attempts, fitting):
+        findings |= _shared_out(group, fitting, under_way)
+    return findings
+
+
 def _groups(
     attempts: Sequence[Attempt], fitting: Mapping[str, Sequence[Observation]]
 ) -> Iterator[list[Attempt]]:
     """Yield groups of attempts that share videos, directly or through others."""
-    left = list(attempts)
-    while left:
-        group, shared = [left.pop(0)], set[str]()
+    sharing = defaultdict[str, list[Attempt]](list)
+    for attempt in attempts:
+        for video in fitting[attempt.job.job_id]:
+            sharing[video.video_id].append(attempt)
+    grouped: set[str] = set()
+    for first in attempts:
+        if first.job.job_id in grouped:
+            continue
+        grouped.add(first.job.job_id)
+        group = [first]
         for attempt in group:  # the loop extends the group
-            shared |= {video.video_id for video in fitting[attempt.job.job_id]}
-            joining = [
-                other
-                for other in left
-                if any(video.video_id in shared for video in fitting[other.job.job_id])
-            ]
-            group += joining
-            left = [other for other in left if other not in joining]
+            for video in fitting[attempt.job.job_id]:
+                joining = [one for one in sharing.pop(video.video_id, ()) if one.job.job_id not in grouped]
+                grouped |= {one.job.job_id for one in joining}
+                group += joining
         yield sorted(group, key=lambda attempt: attempt.position)
 
 
@@ -221,11 +254,13 @@ def _in_order(
 ) -> dict[str, Observation]:
     """Assign to each attempt, oldest first, the oldest matching video that is still free."""
     assigned: dict[str, Observation] = {}
+    taken: set[str] = set()
     for attempt in group:
-        name, taken = attempt.job.job_id, {video.video_id for video in assigned.values()}
-        free = [video for video in fitting[name] if video.video_id not in taken]
+        name = attempt.job.job_id
+        free = next((video for video in fitting[name] if video.video_id not in taken), None)
         if free:
-            assigned[name] = free[0]
+            assigned[name] = free
+            taken.add(free.video_id)
     return assigned
 
 
@@ -240,8 +275,6 @@ def _unless_unaccounted(
     `videos` and `adopted` are paired with their doubts, None if they certainly belong to others. A video that
     matches another attempt (`spoken_for`) makes this one wait: it may be assigned to the other.
     """
-    if finding.kind != "nothing":
-        return finding
     near = [(video, doubts) for video, doubts in videos if doubts is not None]
     free = [(video, doubts) for video, doubts in near if video.video_id not in spoken_for]
     free.sort(key=lambda pair: len(pair[1]))  # most similar first

@@ -28,9 +28,10 @@ from dataclasses import dataclass
 from random import random
 from typing import Any
 
-from ledger.job import Job
+from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from render_service.api.sessions import drain
+from render_service.recovery.attempts import OPEN
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX
 from render_service.session.session import Session
@@ -74,6 +75,7 @@ def stop_signals() -> Iterator[asyncio.Event]:
 FINISHING_S = 6.0
 CUTTING_OFF_S = 1.0
 ENLISTING_S = 60.0
+ENLISTING_AT_LEAST_S = 5.0
 NOT_RECORDED_YET_S = 60.0
 
 
@@ -145,16 +147,25 @@ class Worker:
         return len(job_ids)
 
     async def _enlist(self) -> None:
-        """Enqueue unscheduled jobs, except recent ones that their own process may still be working on."""
-        if time.monotonic() < self._enlisted_at + ENLISTING_S:
+        """Enqueue unscheduled jobs, except recent ones that their own process may still be working on.
+
+        An attempt without an outcome is left to its process for the grace period, if that is shorter.
+        """
+        silent_s = min(ENLISTING_S, max(ENLISTING_AT_LEAST_S, self._terms.grace_s))
+        if time.monotonic() < self._enlisted_at + silent_s:
             return
         self._enlisted_at = time.monotonic()
         await asyncio.to_thread(drain, self._session)
-        before = round((self._session.clock().timestamp() - ENLISTING_S) * 1000)
-        enqueue_stale = self._session.ledger.store.queue.enqueue_stale
-        stale = await asyncio.to_thread(enqueue_stale, NOT_TO_BE_LEFT, f"job_{before:012x}")
+        stale = await self._enlist_older(NOT_TO_BE_LEFT, ENLISTING_S)
+        if silent_s < ENLISTING_S:
+            stale += await self._enlist_older(OPEN, silent_s)
         if stale:
             self._session.log.info("worker.enlisted", jobs=stale)
+
+    async def _enlist_older(self, states: Sequence[State], age_s: float) -> int:
+        before = round((self._session.clock().timestamp() - age_s) * 1000)
+        enqueue_stale = self._session.ledger.store.queue.enqueue_stale
+        return await asyncio.to_thread(enqueue_stale, states, f"job_{before:012x}")
 
     async def _begin(self, job_ids: Sequence[str]) -> None:
         groups: dict[tuple[Step, str | None], list[Job]] = defaultdict(list)

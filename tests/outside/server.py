@@ -276,7 +276,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.rfile.readline()
             self.rfile.readline()
         else:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            length = int(self.headers.get("content-length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:  # the client was killed: no server creates what was asked for in part
+                self.close_connection = True
+                return
         self._handle(body)
 
     @property

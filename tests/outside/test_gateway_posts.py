@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from openai import APIStatusError, AsyncOpenAI, OpenAI
+from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAI
 
 from tests.outside.conftest import Gateway, Outside
 from tests.outside.wires import Wire, cutting_once, cutting_the_answer, passing
@@ -297,3 +297,24 @@ def test_an_answer_that_cannot_be_recorded_is_queued_and_recorded_later(
     one.end()
     job = video.id.replace("video_", "job_")
     assert video_of(one.start(), job) == server.bills()[0]["id"]
+
+
+def test_an_attempt_that_a_kill_cut_off_is_found_soon_after_the_next_start(
+    outside: Start, gateway: Open
+) -> None:
+    server = outside(creates=["slow@held"])
+    one = gateway(server, "--grace", "1", "--lease", "2", "--interval", "0.2")
+    with sdk(one.base_url, one.grant("app", "requester"), retries=0) as client:
+
+        def create() -> None:
+            with pytest.raises(APIConnectionError):
+                client.videos.create(prompt="a fox runs", model="sora-2", seconds="4")
+
+        asking = threading.Thread(target=create)
+        asking.start()
+        until(server.bills)
+        one.end()
+        asking.join()
+    one.start()
+    until(lambda: jobs_of(one)[0]["state"] == "stored")
+    assert len(server.bills()) == 1

@@ -182,3 +182,28 @@ def test_an_attempt_that_waits_names_the_videos_it_waits_for() -> None:
     one, seen = attempt(0, "a fox runs", "1280x720", 0), video(0, "a fox runs", "1280x720", 1)
     finding = assign([one], [seen], ["job_0"])["job_0"]
     assert (finding.kind, finding.candidates) == ("wait", (seen,))
+
+
+def test_a_video_without_a_prompt_keeps_no_attempt_from_the_video_that_shows_its_prompt() -> None:
+    attempts = [attempt(number, f"shot {number}", "1280x720", 0) for number in range(300)]
+    videos = [video(number, f"shot {number}", "1280x720", 1) for number in range(298)]
+    without = video(999, None, "1280x720", 0)
+    findings = assign(attempts, [without, *videos], ())
+    found = [finding.video.video_id for finding in findings.values() if finding.video]
+    assert found == [f"video_{number}" for number in range(298)]
+    for left in ("job_298", "job_299"):
+        assert (findings[left].kind, findings[left].candidates) == ("several", (without,))
+
+
+def test_a_video_without_a_prompt_waits_for_an_attempt_that_may_still_be_answered() -> None:
+    attempts = [attempt(number, f"shot {number}", "1280x720", 0) for number in range(3)]
+    videos = [video(0, "shot 0", "1280x720", 1), video(9, None, "1280x720", 0)]
+    kinds = [finding.kind for finding in assign(attempts, videos, ["job_1"]).values()]
+    assert kinds == ["found", "wait", "wait"]
+
+
+def test_the_one_attempt_without_a_video_of_its_text_is_asked_about_the_one_without_a_text() -> None:
+    attempts = [attempt(number, "a fox runs", "1280x720", 0) for number in range(2)]
+    videos = [video(0, None, "1280x720", 0), video(1, "a fox runs", "1280x720", 1)]
+    found = [f.video and f.video.video_id for f in assign(attempts, videos, ()).values()]
+    assert found == ["video_1", "video_0"]  # the latter is not taken: see `verdict`

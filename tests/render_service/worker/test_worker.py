@@ -23,6 +23,7 @@ from render_service.runtime.errors import NotReady
 from render_service.session.session import utc_now
 from render_service.settlement.overdue import give_up
 from render_service.submission import submit
+from render_service.submission.intent import intended
 from render_service.submission.resume import cancel, resume
 from render_service.submission.retry import LATEST_S, may_send
 from render_service.submission.submit import place
@@ -373,6 +374,22 @@ async def test_what_somebody_began_just_now_is_left_alone(
     job = (await place(here.session, request_for())).job
     assert (await here.work()).claimed == 0
     assert (await here.job(job)).state is State.RUNNING
+
+
+async def test_an_attempt_that_was_cut_off_is_searched_for_once_the_grace_period_is_over(
+    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Any
+) -> None:
+    server = sandbox()
+    begun = bench(server.base_url)
+    placed = await place(begun.session, request_for(), queue=True)
+    async with begun.session.connect(begun.session.profile("openai")) as client:
+        intent = intended(client, client.profile, placed.requested, placed.ruling)
+    job = await begun.session.advance(placed.job, [begun.session.draft(intent)])
+    [lease] = begun.session.ledger.store.queue.claim("killed", 60_000, 1)
+    begun.session.ledger.store.queue.release(lease, None)
+    here = bench(server.base_url, clock=lambda: utc_now() + timedelta(seconds=20))
+    await here.work("worker.enlisted", grace_s=10.0)
+    assert (await here.job(job)).state is State.UNKNOWN
 
 
 @pytest.fixture
