@@ -280,10 +280,11 @@ def test_a_list_that_is_newest_first_is_read_back_to_what_the_ledger_knows(
 def test_a_video_without_a_prompt_keeps_no_lost_answer_from_its_own_video(outside: Outside, ana: Any) -> None:
     server = outside(creates=["lost-answer"] * 3 + ["lost-request"])
     ana = ana.at(server)
-    server.create("")
     lost = [f"shot {number}" for number in range(3)]
+    server.create("", size="1280x720")
     ana(*write_batch(ana.folder, *lost, "never arrived"))
     settled = ana("reconcile", "--all", "--grace", "0").document["settlements"]
+    assert len({(bill["model"], bill["size"], bill["seconds"]) for bill in server.bills()}) == 1
     assert [each["verdict"] for each in settled] == ["recovered"] * 3 + ["needs_person"]
     assert [each["job"]["id"] for each in settled[:3]] == [bill["id"] for bill in server.bills()[1:]]
     assert settled[3]["candidates"] == [server.bills()[0]["id"]]
