@@ -25,7 +25,7 @@ from openai import (
     RateLimitError,
 )
 
-from tests.outside.conftest import Gateway, Outside
+from tests.outside.conftest import Gateway, Outside, Person
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's, on every `videos.*`
 
@@ -413,3 +413,29 @@ def test_a_second_signal_stops_it_at_once(outside: Start, gateway: Open) -> None
         assert one.end(signal.SIGTERM) != 0
         asking.join(20)
     assert time.monotonic() - began < 30, "it did not wait for the call, which takes a minute"
+
+
+def test_the_command_line_works_with_a_gateway_as_its_server(
+    outside: Start, gateway: Open, tmp_path: Path
+) -> None:
+    server = outside()
+    one = gateway(server)
+    key, folder = one.grant("studio", "requester"), tmp_path / "studio"
+    folder.mkdir()
+    studio = Person(folder, one.person.forks, one.person.environment).with_(
+        OPENAI_BASE_URL=one.base_url,
+        OPENAI_API_KEY=key,
+        SORA_LEDGER_URL=str(folder / "ledger.db"),
+        SORA_LEDGER_ASSETS=str(folder / "assets"),
+    )
+    made = studio("create-and-poll", "--prompt", "A teal coupe", "--poll-interval", "1", "--json")
+    assert made.code == 0, made
+    film = made.document["create"]
+    remixed = studio("remix", "--id", film["job_id"], "--prompt", "make the coupe red", "--json")
+    assert remixed.code == 0, remixed
+    assert film["id"].removeprefix("video_") in {
+        each["job_id"].removeprefix("job_") for each in one.person("jobs", "--json").document["jobs"]
+    }, "its server's id is the public id of the gateway's job"
+    assert len(server.bills()) == 2
+    for each in (studio, one.person):
+        assert (each("verify").code, each("audit", "--offline").code) == (0, 0)
