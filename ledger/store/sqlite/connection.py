@@ -125,6 +125,8 @@ def open_reading(path: Path) -> sqlite3.Connection:
 
 def recognise(connection: sqlite3.Connection, path: Path, *, reading: bool = False) -> bool:
     """Return True if `connection` is to a ledger of this version, False if it is empty or older."""
+    # Tables first: another process that begins the ledger now commits them together with the application id.
+    has_tables = bool(connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
     application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if application_id == APPLICATION_ID:
@@ -134,7 +136,7 @@ def recognise(connection: sqlite3.Connection, path: Path, *, reading: bool = Fal
                 f"{SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)"
             )
         return version >= (OLDEST_READABLE if reading else SCHEMA_VERSION)
-    if connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+    if has_tables:
         raise LedgerUnusable(
             f"ledger {path}: it is another program's SQLite database: name another file with --ledger"
         )

@@ -6,7 +6,8 @@ import pytest
 
 from ledger.errors import LedgerUnusable
 from ledger.log.opening import open_ledger, open_store
-from ledger.store.sqlite.connection import APPLICATION_ID, SCHEMA_VERSION
+from ledger.store.sqlite.connection import APPLICATION_ID, SCHEMA_VERSION, recognise
+from ledger.store.sqlite.store import SqliteStore
 
 
 def foreign(path: Path) -> None:
@@ -178,3 +179,26 @@ def test_a_backup_that_lost_the_wal_gets_it_back(path: Path, scribe: Any) -> Non
     with scribe.ledger(backup) as ledger:
         mode = ledger.store._writer.execute("PRAGMA journal_mode").fetchone()[0]
     assert mode == "wal"
+
+
+class BegunMeanwhile(sqlite3.Connection):
+    """A connection to an empty file, in which another process begins a ledger after the first statement."""
+
+    path: Path
+    is_begun = False
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        """Run `sql`, then begin the ledger, once."""
+        rows = super().execute(sql, *parameters).fetchall()
+        if not self.is_begun:
+            self.is_begun = True
+            SqliteStore(self.path).close()
+        return super().execute("SELECT ?", rows[0])
+
+
+def test_a_ledger_that_another_process_begins_meanwhile_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    connection = sqlite3.connect(path, factory=BegunMeanwhile)
+    connection.path = path
+    assert recognise(connection, path)
+    connection.close()

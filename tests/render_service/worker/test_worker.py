@@ -94,7 +94,7 @@ async def test_many_jobs_cost_few_requests(bench: Any, sandbox: Callable[..., Sa
     await here.queued(30)
     await here.work()
     requests = asked(server)
-    assert requests.pop("contents") == 30
+    assert requests.pop("contents") in range(30, 34)  # one that is not rendered in time is asked for again
     assert sum(requests.values()) < 2 * 30
 
 
