@@ -17,6 +17,8 @@ class Permission(StrEnum):
     REVIEW = "review"
     AUDIT = "audit"
     OPERATE = "operate"
+    CHARGE = "charge"
+    """Name the team that pays, in requests under a key without a team."""
     ADMINISTER = "administer"
 
 
@@ -29,7 +31,7 @@ DEFAULT_ROLES: Roles = MappingProxyType(
         "approver": ("read", "approve"),
         "reviewer": ("read", "review"),
         "auditor": ("read", "audit"),
-        "operator": ("request", "read", "review", "audit", "operate"),
+        "operator": ("request", "read", "review", "audit", "operate", "charge"),
         "administrator": ("read", "administer"),
     }
 )

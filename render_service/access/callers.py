@@ -93,11 +93,12 @@ class Caller:
     ) -> Session:
         """Return a session that acts as this caller, in a new trace; it shares everything else.
 
-        The caller may name a `team` or `project` where their key has none; `NotPermitted` if the key is of
-        another, `BadInput` if it is not a name. The keys of this process sign nothing for a caller.
+        Raises `NotPermitted` for a `team` or `project` whose budgets the caller may not spend, `BadInput` for
+        one that is not a name. The keys of this process sign nothing for a caller.
         """
-        self._check_own("team", team, self.team)
-        self._check_own("project", project, self.project)
+        team, project = checked_word("team", team), checked_word("project", project)
+        self._check_payer("team", team, self.team)
+        self._check_payer("project", project, self.project)
         chosen = session.settings.profile_name
         if self.profiles is not None and session.settings.chosen_profile() not in self.profiles:
             chosen = self.profiles[0] if self.profiles else chosen
@@ -106,8 +107,8 @@ class Caller:
             session.settings,
             actor=self.name,
             actor_source=self.source,
-            team=self.team or checked_word("team", team),
-            project=self.project or checked_word("project", project),
+            team=self.team or team,
+            project=self.project or project,
             profile_name=chosen,
             access_key_id=self.key_id,
             key_file=None,
@@ -121,11 +122,25 @@ class Caller:
             authority=Authority.HUMAN,
         )
 
-    def _check_own(self, what: str, named: str | None, own: str | None) -> None:
-        if named is not None and own is not None and named != own:
+    def _check_payer(self, what: str, named: str | None, own: str | None) -> None:
+        """Raise `NotPermitted` unless the caller may spend the budgets of the team or project `named`.
+
+        Within its own team, a key that is for no single project may name any. A key without a team needs the
+        permission to charge others.
+        """
+        if named is None or named == own:
+            return
+        if own is not None:
             raise NotPermitted(
                 f"the key of {self.name} is for the {what} {own}, not for {named}: leave the {what} out, or "
                 f"use a key of {named}"
+            )
+        if self.team is None and Permission.CHARGE not in self.permissions:
+            would_do = roles_with(self.roles_in_force or {}, Permission.CHARGE)
+            raise NotPermitted(
+                f"{self.name} has no team, so the {what} {named} does not pay for their requests: leave the "
+                f"{what} out, or use a key that was granted with --team, or with a role that permits "
+                f"{Permission.CHARGE} (roles that do: {', '.join(would_do) or 'none'})"
             )
 
     def _check_one_of(self, what: str, named: str, permitted: Sequence[str] | None) -> None:

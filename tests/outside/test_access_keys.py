@@ -272,6 +272,28 @@ def test_a_budget_of_a_person_counts_all_their_keys(outside: Any, gateway: Any) 
     assert len(upstream.bills()) == 2
 
 
+def test_only_a_key_of_a_team_or_one_that_may_charge_others_spends_its_budget(
+    outside: Any, gateway: Any
+) -> None:
+    upstream = outside()
+    server = gateway(upstream, "--no-work")
+    assert server.person("budget", "set", "team_film", "--limit", "0.90").code == 0  # two clips
+    film, news = (server.grant(team, "requester", team=team) for team in ("film", "news"))
+    alice, operator = server.grant("alice", "requester"), server.grant("root", "operator")
+    for key in (alice, news):
+        for named in ({"team": "film"}, {"team": "film", "project": "spring"}):
+            status, document = ask(server, key, "POST", "/videos", prompt="a fox", **named, **CLIP)
+            assert (status, document["error"]["code"]) == (403, "permission_denied"), document
+    assert ask(server, alice, "POST", "/videos", prompt="a fox", project="spring", **CLIP)[0] == 403
+    assert ask(server, alice, "POST", "/videos", prompt="a fox", **CLIP)[0] == 200
+    assert ask(server, operator, "POST", "/videos", prompt="an owl", team="film", **CLIP)[0] == 200
+    assert ask(server, film, "POST", "/videos", prompt="a hare", project="spring", **CLIP)[0] == 200
+    status, document = ask(server, film, "POST", "/videos", prompt="a bear", **CLIP)
+    assert (status, document["error"]["code"]) == (429, "insufficient_quota"), document
+    teams = [job["team"] for job in server.person("jobs").document["jobs"] if job["state"] != "denied"]
+    assert (sorted(map(str, teams)), len(upstream.bills())) == (["None", "film", "film"], 3)
+
+
 def test_a_key_is_held_to_its_purposes_rate_and_running_jobs(outside: Any, gateway: Any) -> None:
     upstream = outside()
     server = gateway(upstream, "--no-work")

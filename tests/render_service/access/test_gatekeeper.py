@@ -173,6 +173,20 @@ async def test_a_caller_cannot_spend_for_another_team(session: Session, gatekeep
     caller = await gatekeeper.identify(header(await granted(session, team="film")))
     with pytest.raises(NotPermitted, match="is for the team film, not for news"):
         caller.session(session, team="news")
+    assert caller.session(session, project="spring").settings.project == "spring"
+
+
+@pytest.mark.parametrize("named", [{"team": "film"}, {"project": "spring"}])
+async def test_without_a_team_only_those_who_may_charge_name_who_pays(
+    session: Session, gatekeeper: Gatekeeper, named: dict[str, str]
+) -> None:
+    caller = await gatekeeper.identify(header(await granted(session)))
+    with pytest.raises(NotPermitted, match=r"has no team, so .* \(roles that do: operator\)"):
+        caller.session(session, **named)
+    charging = replace(caller, permissions=caller.permissions | {Permission.CHARGE})
+    (word,) = named.values()
+    settings = charging.session(session, **named).settings
+    assert word in (settings.team, settings.project)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,9 @@ async def test_a_form_with_brackets_is_read(client: httpx2.AsyncClient, session:
 
 async def test_terms_are_read_from_headers(client: httpx2.AsyncClient, session: Session) -> None:
     headers = {"x-sora-ledger-purpose": "final", "x-sora-ledger-max-cost-usd": "2.50"}
-    await client.post("/videos", json=GOOD, headers=headers | {"x-sora-ledger-team": "film"})
+    key = key_for(session, "platform", "operator")
+    headers |= {"x-sora-ledger-team": "film", "authorization": f"Bearer {key}"}
+    await client.post("/videos", json=GOOD, headers=headers)
     [event] = requested(session)
     assert (event.purpose, event.max_cost_usd_micros, event.team) == ("final", 2_500_000, "film")
 

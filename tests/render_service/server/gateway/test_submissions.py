@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 
 def caller(key_id: str = "0a1b2c3d", **more: Any) -> Caller:
-    permissions = frozenset({Permission.REQUEST})
+    permissions = frozenset({Permission.REQUEST, Permission.CHARGE})
     return Caller("app", ActorSource.ACCESS_KEY, ("requester",), permissions, key_id=key_id, **more)
 
 
