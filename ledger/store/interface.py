@@ -208,6 +208,10 @@ class JobFilter:
     until: str | None = None
     derived: bool = False
     """Only jobs that were made from another job or video."""
+    source_job: str | None = None
+    """Only jobs that were made from this job, from an index."""
+    source_video: str | None = None
+    """Only jobs that name this video as their source and no job, from an index."""
 
     def pieces(self) -> list[list[bytes]]:
         """Return lists of bytes; the row of a matching job contains at least one item of each list.
@@ -222,10 +226,21 @@ class JobFilter:
             wanted.append([("model", self.model), ("requested_model", self.model)])
         if self.purpose is not None:
             wanted.append([("purpose", self.purpose)])
-        same = ("actor", "team", "project", "access_key_id")
+        same = ("actor", "team", "project", "access_key_id", "source_job")
         wanted += [[(name, value)] for name in same if (value := getattr(self, name)) is not None]
+        if self.source_video is not None:
+            wanted.append([("remix_video_id", self.source_video)])
         pieces = [[encoded({name: value})[1:-1] for name, value in fields] for fields in wanted]
         return [*pieces, list(_SOURCES)] if self.derived else pieces
+
+
+def key_range(value: str, longest: int) -> tuple[bytes, bytes]:
+    """Return a range for the first `longest` bytes after a JSON key whose value is `value`; its end is exclusive.
+
+    Those bytes are the value with its closing quote, and what follows in the row if the value is shorter.
+    """
+    least = encoded({"": value})[len(b'{"":"') : -1][:longest]
+    return least, least[:-1] + bytes([least[-1] + 1])
 
 
 class WorkQueue(Protocol):

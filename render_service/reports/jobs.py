@@ -29,30 +29,42 @@ def each_found(
 
 def source_of(ledger: Ledger, job: Job) -> str | None:
     """Return the source job of `job`, if it is in the ledger."""
-    source = None if job.source_job else _source(ledger, job)
+    source = None if job.source_job else source_job(ledger, job)
     return job.source_job or (source.job_id if source and source.job_id != job.job_id else None)
 
 
 def lineage(ledger: Ledger, job: Job) -> list[Job]:
     """Return `job` with all its sources and everything made from it, oldest first."""
-    ancestors = [job]
-    while (source := _source(ledger, ancestors[-1])) and source not in ancestors:
-        ancestors.append(source)
-    jobs = {job.job_id: job for job in (*ledger.jobs(JobFilter(derived=True)), *ancestors)}
-    made_from = _made_from(sources_in(jobs.values()))
-    descendants = list(made_from.get(job.job_id, ()))
-    for descendant in descendants:  # the loop extends the list: children of children
-        descendants += [child for child in made_from.get(descendant, ()) if child not in descendants]
-    return [jobs[name] for name in sorted({*(ancestor.job_id for ancestor in ancestors), *descendants})]
+    found = {job.job_id: job}
+    ancestor: Job | None = job
+    while ancestor and (ancestor := source_job(ledger, ancestor)) and ancestor.job_id not in found:
+        found[ancestor.job_id] = ancestor
+    waiting = [job]
+    while waiting:
+        new = [child for child in made_from(ledger, waiting.pop()) if child.job_id not in found]
+        found |= {child.job_id: child for child in new}
+        waiting += new
+    return [found[name] for name in sorted(found)]
 
 
-def _source(ledger: Ledger, job: Job) -> Job | None:
+def source_job(ledger: Ledger, job: Job) -> Job | None:
     """Return the job that `job` was made from, according to `sources_in`; None if it is not in the ledger."""
     if job.source_job:
         return ledger.store.job(job.source_job)
     if job.remix_video_id is None:
         return None
-    return next(iter(ledger.jobs(JobFilter(profile=job.profile, video_id=job.remix_video_id))), None)
+    where = JobFilter(profile=job.profile, video_id=job.remix_video_id)
+    return next(iter(ledger.jobs(where, limit=1)), None)
+
+
+def made_from(ledger: Ledger, job: Job, limit: int | None = None) -> list[Job]:
+    """Return the jobs that were made from `job`, according to `sources_in`, oldest first."""
+    named = JobFilter(source_job=job.job_id, oldest_first=True)
+    found = ledger.jobs(named, limit)
+    if job.video_id is not None:
+        adopted = JobFilter(profile=job.profile, source_video=job.video_id, oldest_first=True)
+        found += ledger.jobs(adopted, limit)
+    return sorted(found, key=lambda child: child.job_id)[:limit]
 
 
 def sources_in(jobs: Iterable[Job]) -> Mapping[str, str]:
@@ -77,17 +89,17 @@ def trees(jobs: Iterable[Job]) -> list[tuple[int, Job]]:
     """Return `jobs` as a forest, each with its depth; the newest tree first, oldest first within a tree."""
     by_id = {job.job_id: job for job in jobs}
     sources = sources_in(by_id.values())
-    made_from = _made_from(sources)
+    children = _children(sources)
     drawn: list[tuple[int, Job]] = []
     waiting = [(0, name) for name in sorted(by_id) if name not in sources]  # popped from the end
     while waiting:
         depth, name = waiting.pop()
         drawn.append((depth, by_id[name]))
-        waiting += [(depth + 1, child) for child in sorted(made_from.get(name, ()), reverse=True)]
+        waiting += [(depth + 1, child) for child in sorted(children.get(name, ()), reverse=True)]
     return drawn
 
 
-def _made_from(sources: Mapping[str, str]) -> dict[str, list[str]]:
+def _children(sources: Mapping[str, str]) -> dict[str, list[str]]:
     children: dict[str, list[str]] = {}
     for child, source in sorted(sources.items()):
         children.setdefault(source, []).append(child)

@@ -155,6 +155,39 @@ def test_jobs_are_found_by_whose_they_are(
     assert [job.job_id for job in store.jobs(where)] == found
 
 
+LONG = "video_" + "bGl0ZWxsbTpvcGVuYWk7" * 30
+"""Gateways encode their routing into ids, so that many begin in the same way."""
+
+
+@pytest.mark.parametrize(
+    "video",
+    ["video_1", 'a "video" \0 \\ \u00e9', LONG + "1", "\U0010ffff"],
+    ids=["short", "odd", "long", "last"],
+)
+def test_jobs_are_found_by_what_they_were_made_from(
+    store: EventStore, scribe: Any, vocabulary: Any, video: str
+) -> None:
+    made_from = [
+        {"source_job": "job_1"},
+        {"source_job": "job_1", "remix_video_id": video},
+        {"source_job": "job_10", "remix_video_id": video + "0"},
+        {"source_job": None, "remix_video_id": video},
+        {"source_job": None, "remix_video_id": video + "0"},
+        {"source_job": None, "remix_video_id": None},
+    ]
+    for number, update in enumerate(made_from):
+        store.append([scribe.batch(f"job_{number}", vocabulary.requested().model_copy(update=update))])
+
+    def found(where: JobFilter) -> list[str]:
+        return [job.job_id for job in store.jobs(where)]
+
+    assert found(JobFilter(source_job="job_1", oldest_first=True)) == ["job_0", "job_1"]
+    assert found(JobFilter(source_job="job_10")) == ["job_2"]
+    assert found(JobFilter(source_job="job_")) == []
+    assert found(JobFilter(source_video=video)) == ["job_3"]
+    assert found(JobFilter(source_video=video, profile="elsewhere")) == []
+
+
 def test_replaced_job_rows_are_found_by_whose_they_are(store: EventStore, scribe: Any) -> None:
     scribe.live(store, "job_1")
     store.replace_jobs(store.jobs(JobFilter()), at_position=store.head().size)

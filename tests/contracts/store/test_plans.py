@@ -1,0 +1,37 @@
+"""Lists that pages need are read from an index, however many jobs there are."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from ledger.store.postgres import PostgresStore
+from ledger.store.postgres import reading as of_postgres
+from ledger.store.sqlite import SqliteStore
+from ledger.store.sqlite import reading as of_sqlite
+
+INDEXES = {"_SOURCE_JOB": "jobs_source_job", "_SOURCE_VIDEO": "jobs_source_video"}
+
+
+@pytest.mark.parametrize("key", INDEXES)
+def test_sqlite_reads_what_was_made_from_a_job_from_an_index(tmp_path: Path, key: str) -> None:
+    SqliteStore(tmp_path / "ledger.db").close()
+    clause, _ = getattr(of_sqlite, key)
+    query = f"EXPLAIN QUERY PLAN SELECT body FROM jobs WHERE 1 AND {clause} ORDER BY job_id LIMIT ?"
+    db = sqlite3.connect(tmp_path / "ledger.db")
+    plan = str(db.execute(query, (b"a", b"b", 10)).fetchall())
+    db.close()
+    assert INDEXES[key] in plan
+
+
+@pytest.mark.parametrize("key", INDEXES)
+def test_postgresql_reads_it_from_an_index(databases: Any, key: str) -> None:
+    url: str = databases.url()
+    PostgresStore(url).close()
+    clause, _ = getattr(of_postgres, key)
+    with psycopg.connect(url) as db:
+        db.execute("SET enable_seqscan = off")  # a table with few rows is read whole, whatever there is
+        plan = str(db.execute(f"EXPLAIN SELECT body FROM jobs WHERE {clause}", (b"a", b"b")).fetchall())  # type: ignore[arg-type]
+    assert INDEXES[key] in plan
