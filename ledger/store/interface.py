@@ -235,7 +235,7 @@ class JobFilter:
 
 
 def key_range(value: str, longest: int) -> tuple[bytes, bytes]:
-    """Return a range for the first `longest` bytes after a JSON key whose value is `value`; its end is exclusive.
+    """Return a range of the first `longest` bytes after a JSON key whose value is `value`, the end exclusive.
 
     Those bytes are the value with its closing quote, and what follows in the row if the value is shorter.
     """
