@@ -10,7 +10,6 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.command import Group
 from cli.text import output
-from cli.text.printable import printable, short
 from cli.text.tables import columns
 from decision.rules.approvals import Change
 from ledger.log.opening import open_or_create
@@ -25,6 +24,7 @@ from render_service.access.grants import (
 )
 from render_service.access.register import AccessKey, NewKey, Register, make_key
 from render_service.approvals.changes import propose_grant
+from render_service.runtime.printable import printable, short
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:

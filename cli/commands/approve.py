@@ -14,13 +14,13 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.decisions import show_ruling
 from cli.text.jobs import show_job, show_submitting
-from cli.text.printable import printable
 from ledger.job import Job, State
 from render_service.approvals.answer_changes import approve_change, reject_change
 from render_service.approvals.approvals import approve, reject
 from render_service.approvals.changes import PENDING, changes
 from render_service.evidence.keys import read_signer
 from render_service.runtime.documents import counted
+from render_service.runtime.printable import printable
 from render_service.submission.preview import ruling_document
 
 if TYPE_CHECKING:

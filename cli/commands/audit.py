@@ -7,13 +7,13 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
-from cli.text.printable import printable
 from decision.money import format_usd
 from render_service.api.sessions import finished
 from render_service.recovery.attempts import GRACE_S
 from render_service.recovery.audit import Scope, audit, audited_at
 from render_service.recovery.findings import deal_with
 from render_service.runtime.documents import counted
+from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

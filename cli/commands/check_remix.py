@@ -10,9 +10,9 @@ import click
 from cli.invocation import Invocation, write_json
 from cli.options import common
 from cli.text import output
-from cli.text.printable import printable
 from decision.one_change.verdict import check_single_change
 from decision.rules.catalog import default_catalog
+from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

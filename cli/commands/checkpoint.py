@@ -10,12 +10,12 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
-from cli.text.printable import printable
 from ledger.tree.head import TreeHead
 from render_service.evidence import checkpoints
 from render_service.evidence.checkpoints import publish as put
 from render_service.evidence.keys import read_verifier
 from render_service.runtime.documents import counted
+from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,12 +9,12 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.decisions import show_explanation, show_why_not
-from cli.text.printable import printable
 from cli.text.tables import columns
 from decision.money import format_usd
 from render_service.reports.explain import explain, why_not
 from render_service.reports.redecide import what_if
 from render_service.rules.policies import read_rules
+from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

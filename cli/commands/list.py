@@ -7,10 +7,10 @@ import click
 from cli.flows.video import check_offered
 from cli.invocation import Invocation
 from cli.options import common
-from cli.text.printable import short
 from cli.text.tables import columns
 from render_service.adoption.server_library import list_all, list_videos, page_document
 from render_service.api.sessions import finished
+from render_service.runtime.printable import short
 from render_service.submission.preview import address
 
 if TYPE_CHECKING:

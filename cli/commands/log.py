@@ -11,14 +11,14 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
 from cli.text.jobs import show_job
-from cli.text.printable import printable
 from cli.text.record_lines import RecordLines
-from cli.text.record_words import print_rows, write_rows
+from cli.text.record_rows import print_rows, write_rows
 from ledger.events import EVENT_TYPES, RenderHeld
 from ledger.job import State
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from render_service.runtime.documents import counted, job_document, record_document
+from render_service.runtime.printable import printable
 from render_service.session.history import JobHistory
 
 if TYPE_CHECKING:

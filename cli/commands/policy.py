@@ -11,13 +11,13 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.command import Group
 from cli.text import output
-from cli.text.printable import printable
 from decision.money import format_usd
 from decision.rules.approvals import Change
 from render_service.approvals.changes import propose_activation
 from render_service.rules.opening import activate
 from render_service.rules.policies import read_rules
 from render_service.runtime.documents import counted
+from render_service.runtime.printable import printable
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:

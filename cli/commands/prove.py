@@ -11,13 +11,13 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
-from cli.text.printable import printable
 from ledger.tree.proof import InclusionProof
 from render_service.assets.store import check_target
 from render_service.evidence import proofs
 from render_service.evidence.keys import read_verifier
 from render_service.runtime.documents import counted
 from render_service.runtime.files import write_file
+from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,11 +19,11 @@ from cli.options.command import RequestCommand
 from cli.options.placement import Placing, placing
 from cli.options.prompt import prompting, require_prompt
 from cli.text.decisions import show_ruling
-from cli.text.printable import printable
 from decision.money import format_usd
 from decision.request.request import RenderRequest, Source, parse_request
 from render_service.assets.inputs import NOTHING, Material, read_source_file
 from render_service.batches.split_remix import remix_one_by_one, split_of
+from render_service.runtime.printable import printable
 from render_service.submission.preview import preview
 from render_service.submission.sources import source_ahead, source_of
 from render_service.submission.submit import place

@@ -10,10 +10,11 @@ from cli.invocation import Invocation, say
 from cli.main import cli
 from cli.options import common
 from cli.text import output
-from cli.text.printable import escape, printable
+from cli.text.printable import escape
 from render_service.api.sessions import finished
 from render_service.maintenance.setup import Found, begin, checkup
 from render_service.runtime.documents import counted
+from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,10 +6,11 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
-from cli.text.printable import escape, short
+from cli.text.printable import escape
 from cli.text.tables import GAP
 from decision.money import format_usd
 from render_service.reports.spending import By, spending
+from render_service.runtime.printable import short
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:

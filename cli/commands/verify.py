@@ -9,10 +9,10 @@ from cli.commands.checkpoint import NOT_CHECKED
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
-from cli.text.printable import printable
 from cli.text.tables import show_findings
 from render_service.evidence.verify import Asked, check
 from render_service.runtime.documents import counted
+from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,12 +7,12 @@ import click
 
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
-from cli.text.printable import printable
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_or_create
 from render_service.approvals.changes import Office, Proposed, waits_for
 from render_service.reports.answers import answers
 from render_service.runtime.documents import counted
+from render_service.runtime.printable import printable
 from render_service.session.session import clock_of, utc_now
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from cli.text import output
 from cli.text.jobs import state_style
-from cli.text.printable import escape, short
+from cli.text.printable import escape
 from cli.text.tables import columns
 from decision.engine.explain import why
 from decision.money import format_usd
 from ledger.job import Job, State
 from render_service.runtime.documents import counted
+from render_service.runtime.printable import short
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
 
-from cli.text.printable import printable
+from render_service.runtime.printable import printable
 
 
 def safe_console(*, stderr: bool, width: int | None) -> Console:

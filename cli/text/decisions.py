@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cli.text.printable import escape, printable
+from cli.text.printable import escape
 from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
 from decision.money import format_usd
 from decision.request.request import RenderRequest
 from ledger.events import RenderDecided
 from render_service.runtime.documents import Json
+from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

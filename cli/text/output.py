@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.text.printable import escaped, printable
+from cli.text.printable import escaped
+from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

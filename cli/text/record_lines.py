@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
-from cli.text.printable import NOTHING, printable, short
-from cli.text.record_words import what
+from cli.text.printable import NOTHING
 from ledger.record import Record
+from render_service.reports.record_words import what
+from render_service.runtime.printable import printable, short
 
 if TYPE_CHECKING:
     from rich.console import Console

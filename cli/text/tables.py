@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from cli.text.printable import NOTHING, escape, printable, short
+from cli.text.printable import NOTHING, escape
 from render_service.runtime.documents import counted
+from render_service.runtime.printable import printable, short
 
 if TYPE_CHECKING:
     from rich.console import Console

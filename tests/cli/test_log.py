@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.exit_codes import ExitCode
-from cli.text.record_words import guarded
 from ledger.canonical import canonical_json, sha256_hex
 from ledger.log.opening import open_ledger, open_or_create, open_store
 from ledger.record import ActorSource, Authority, Provenance
+from render_service.runtime.printable import guarded
 
 WHO = Provenance("ana", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)
 

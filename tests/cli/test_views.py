@@ -10,14 +10,14 @@ from rich.console import Console
 from cli.commands.spend import print_spending
 from cli.commands.worker import print_queue
 from cli.text.jobs import show_job, show_jobs
-from cli.text.printable import short
 from cli.text.record_lines import RecordLines
-from cli.text.record_words import describe_error, what
 from cli.text.tables import columns
 from ledger.events import ErrorDetail, StatusObserved
 from ledger.job import Job, State
 from ledger.private import Private
+from render_service.reports.record_words import describe_error, what
 from render_service.reports.spending import By, Spending, Spent
+from render_service.runtime.printable import short
 
 WHEN = "2026-11-20T14:00:00.000000Z"
 

@@ -1,19 +1,5 @@
-"""Records in words: a summary of an event, and rows for spreadsheets as CSV (RFC 4180).
+"""An event in a few words, for lists of records."""
 
-A spreadsheet runs a cell that begins like a formula, and prompts, notes and servers' messages are text that
-anyone may have written. Such a cell is prefixed with an apostrophe, which makes it text.
-"""
-
-import csv
-import sys
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TextIO
-
-import click
-
-from cli.text.output import to_json
-from cli.text.printable import printable, short
 from decision.money import format_usd
 from ledger.events import (
     AccessGranted,
@@ -48,10 +34,9 @@ from ledger.events import (
     VideoDeleted,
 )
 from ledger.private import Private
-from ledger.private_files import OPEN, NewFile
-from ledger.record import Record
 from render_service.access.register import words_of
-from render_service.runtime.documents import counted, record_document
+from render_service.runtime.documents import counted
+from render_service.runtime.printable import short
 
 
 def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per event
@@ -151,60 +136,3 @@ def describe_error(error: ErrorDetail) -> str:
     parts = [f"HTTP {error.http_status}" if error.http_status else None, error.code or error.type]
     message = short(error.message.text, 200) if error.message else None
     return ": ".join(part for part in (" ".join(part for part in parts if part), message) if part)
-
-
-COLUMNS = (
-    "position",
-    "recorded_at",
-    "occurred_at",
-    "stream",
-    "version",
-    "type",
-    "kind",
-    "actor",
-    "actor_source",
-    "authority",
-    "event_id",
-    "causation_id",
-    "trace_id",
-)
-FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  # their full-width forms too
-
-
-def print_rows(records: Iterable[Record]) -> None:
-    """Write `records` to stdout as they come."""
-    _write(sys.stdout, records)
-
-
-def write_rows(path: Path, records: Iterable[Record]) -> int:
-    """Write `records` to the new file `path`, whole or not at all; return how many there were."""
-    if path.exists():
-        raise click.BadParameter(f"{path}: it exists already; name a new file", param_hint="--out")
-    try:
-        with NewFile(path, mode=OPEN) as part:
-            with part.path.open("w", encoding="utf-8-sig", newline="") as file:
-                count = _write(file, records)
-            part.link()
-    except OSError as error:
-        raise click.FileError(str(path), error.strerror or str(error)) from error
-    return count
-
-
-def _write(file: TextIO, records: Iterable[Record]) -> int:
-    shown = printable if file.isatty() else str
-    writer = csv.writer(file)
-    writer.writerow([*COLUMNS, "what", "payload"])
-    count = 0
-    for record in records:
-        count += 1
-        document = record_document(record)
-        payload = to_json(document["payload"], indent=None)
-        cells = [document[name] for name in COLUMNS] + [what(record.event), payload]
-        writer.writerow([shown(str(guarded(cell))) for cell in cells])
-        file.flush()
-    return count
-
-
-def guarded(cell: object) -> object:
-    """Return `cell`, as text if a spreadsheet would read it as a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA) else cell

@@ -1,0 +1,40 @@
+"""Text made safe to show, above all text from others: prompts, servers' messages, file names.
+
+What is not printable, such as the escape sequences that move a cursor or rename a window, or the marks that
+turn the direction of a line, is shown as ``�``. Terminals obey those; browsers obey the marks.
+"""
+
+import unicodedata
+
+KEPT = "\n\t"
+SHORT = 60
+_JOINERS = "\u200c\u200d"  # Persian and emoji need them, and they command nothing
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters replaced."""
+    if text.isprintable():
+        return text
+    return "".join(letter if _is_shown(letter) else "\ufffd" for letter in text)
+
+
+def _is_shown(letter: str) -> bool:
+    return (
+        letter.isprintable() or letter in KEPT or letter in _JOINERS or unicodedata.category(letter) == "Zs"
+    )
+
+
+def short(text: str | None, limit: int = SHORT) -> str:
+    """Return `text` on one line, cut at `limit` characters; erased text as such."""
+    if text is None:
+        return "[erased]"
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  # their full-width forms too
+
+
+def guarded(cell: object) -> object:
+    """Return `cell` of a table, as text if a spreadsheet would run it as a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA) else cell
