@@ -6,6 +6,7 @@ import hmac
 import json
 import os
 import signal
+import threading
 import time
 import uuid
 from collections import Counter
@@ -137,12 +138,14 @@ def wait_for(process: Running, word: str) -> None:
 def test_what_was_answered_before_a_kill_is_recorded_and_nothing_is_recorded_twice(served: Served) -> None:
     bodies = {f"video_{number}": event(f"video_{number}") for number in range(100)}  # whose log a pipe holds
     taken: set[str] = set()
+    one_kills = threading.Lock()
 
     def deliver(video: str) -> None:
         if delivered(said["webhooks"][0], bodies[video]):
-            taken.add(video)
-        if len(taken) == KILLED_AFTER:
-            process.kill()
+            with one_kills:
+                taken.add(video)
+                if len(taken) == KILLED_AFTER:
+                    process.kill()
 
     with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, said), ThreadPoolExecutor(8) as hands:
         list(hands.map(deliver, bodies))

@@ -145,6 +145,24 @@ def test_a_request_with_two_lengths_is_refused_and_its_connection_ends(outside: 
     assert (answer.count(b"HTTP/1.1"), answer[:12]) == (1, b"HTTP/1.1 400")
 
 
+def test_a_client_that_is_refused_while_it_uploads_can_send_the_rest_and_gets_the_answer(
+    outside: Start, gateway: Open
+) -> None:
+    one = gateway(outside(), "--no-work")
+    size, part = 8 << 20, bytes(1 << 20)
+    head = f"POST /v1/videos HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", one.port), 30) as client:
+        client.sendall(head.encode())
+        began = client.recv(65536)
+        for _ in range(size // len(part)):
+            client.sendall(part)
+        answer = began + b"".join(iter(lambda: client.recv(65536), b""))
+    assert (answer[:12], json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"]) == (
+        b"HTTP/1.1 401",
+        "invalid_api_key",
+    )
+
+
 def test_what_a_server_says_about_the_key_of_the_gateway_is_not_shown_to_clients(
     outside: Start, gateway: Open
 ) -> None:
