@@ -31,7 +31,7 @@ from render_service.assets.folder import (
 from render_service.assets.interface import Digested, Place
 from render_service.assets.names import CONTENT, is_name, names_of, read_uri, uri_of
 from render_service.assets.ownership import Owner
-from render_service.runtime.errors import BadInput, PlaceTaken, StorageFailed
+from render_service.runtime.errors import BadInput, NotAsStored, PlaceTaken, StorageFailed
 from render_service.runtime.settings import Settings
 
 
@@ -214,7 +214,7 @@ class AssetStore:
                 with writing(self.folder):
                     fetched.path.replace(copy)
             elif digest is not None:
-                raise StorageFailed(f"{storage_uri}: the stored bytes do not match the name")
+                raise NotAsStored(f"{storage_uri}: the stored bytes do not match the name")
         return copy
 
     def find(self, sha256: str) -> str | None:
@@ -298,7 +298,7 @@ def _name(copy: Path) -> str:
 def _check_digest(storage_uri: str, found: str) -> None:
     cited = read_uri(storage_uri)
     if cited is None or found != cited.sha256:
-        raise StorageFailed(
+        raise NotAsStored(
             f"{storage_uri}: its bytes differ from those that were stored; move it away, "
             "and `sora-ledger download` downloads it again if the server still has it"
         )

@@ -18,7 +18,8 @@ ServiceError
 ├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
 ├── AssetUnusable     the downloaded bytes are not the expected file; the job can be settled again
 ├── NotIntact         the ledger is damaged and cannot prove what was asked
-└── StorageFailed     a file could not be written; no partial file stays
+└── StorageFailed     a file could not be written or read; no partial file stays
+    ├── NotAsStored   the bytes of a stored file are not the recorded ones
     └── PlaceTaken    the files there are another ledger's
 """
 
@@ -124,7 +125,11 @@ class NotIntact(ServiceError):
 
 
 class StorageFailed(ServiceError):
-    """Asset storage could not be written."""
+    """Asset storage could not be written or read."""
+
+
+class NotAsStored(StorageFailed):
+    """The bytes of a stored file are not those that were recorded."""
 
 
 class PlaceTaken(StorageFailed):

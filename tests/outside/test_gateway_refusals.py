@@ -1,10 +1,12 @@
 """What a gateway refuses, and that nothing was sent or recorded then."""
 
+import base64
 import json
 import socket
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -192,3 +194,39 @@ def test_an_upload_that_the_disk_has_no_room_for_is_refused_before_anything_is_s
     with refused.value as answer:
         assert (answer.code, json.load(answer)["error"]["code"]) == (503, "upload_failed")
     assert (answer.headers["x-should-retry"], server.requests("POST")) == ("true", [])
+
+
+def image(width: int = 720, height: int = 1280) -> bytes:
+    """Return a grey PNG."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4) + name + content + zlib.crc32(name + content).to_bytes(4)
+
+    header = width.to_bytes(4) + height.to_bytes(4) + bytes([8, 0, 0, 0, 0])
+    pixels = zlib.compress((b"\0" + b"\x80" * width) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def test_files_of_another_ledger_are_refused_before_anything_is_sent(
+    outside: Start, gateway: Open, tmp_path: Path
+) -> None:
+    server = outside()
+    assets = tmp_path / "assets"
+    one = gateway(server, "--no-work", SORA_LEDGER_ASSETS=str(assets))
+    key = one.grant("app", "requester")
+    assets.mkdir(exist_ok=True)
+    (assets / "ledger.json").write_text('{"ledger_id": "another", "ledger": "../other.db"}')
+    reference = f"data:image/png;base64,{base64.b64encode(image()).decode()}"
+    with_image = {"prompt": "a kite", "input_reference": {"image_url": reference}}
+    answers = [ask(one, "POST", "/v1/videos", key, body) for body in ({"prompt": "a kite"}, with_image)]
+    for status, document, headers in answers:
+        assert (status, document["error"]["code"]) == (503, "storage_not_configured"), document
+        assert headers["x-should-retry"] == "false"
+    assert "other.db" not in json.dumps([answer.document for answer in answers])
+    assert "belong to another ledger, ../other.db" in one.errors
+    assert ask(one, "GET", "/v1/videos", key).document["data"] == []
+    assert server.bills() == []
+    assert one.person("assets", "claim").code == 0
+    one.end()
+    one.start()
+    assert ask(one, "POST", "/v1/videos", key, {"prompt": "a kite"}).status == 200

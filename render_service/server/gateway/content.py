@@ -29,7 +29,7 @@ from ledger.events import Status, Variant
 from ledger.job import Asset, Job, State
 from render_service.access.callers import Caller
 from render_service.assets.store import AssetStore
-from render_service.runtime.errors import StorageFailed
+from render_service.runtime.errors import NotAsStored, StorageFailed
 from render_service.server.gateway.errors import Refusal, no_such_video
 from render_service.server.gateway.headers import job_headers
 from render_service.server.gateway.ids import find_job
@@ -63,10 +63,10 @@ class Signature(NamedTuple):
 
     @classmethod
     def of(cls, descriptor: int) -> "Signature":
-        """Return the signature of an open file; `StorageFailed` for anything but a regular file."""
+        """Return the signature of an open file; `NotAsStored` for anything but a regular file."""
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise StorageFailed("the stored file is not a regular file")
+            raise NotAsStored("the stored file is not a regular file")
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
@@ -101,7 +101,7 @@ class StoredFiles:
         self._intact: dict[str, tuple[os.PathLike[str], Signature]] = {}
 
     def open(self, asset: Asset) -> OpenFile | None:
-        """Open the file of `asset`; None if it is not there, `StorageFailed` if it is another one.
+        """Open the file of `asset`; None if it is not there, `NotAsStored` if it is another one.
 
         A known copy of a file in a bucket is opened without being touched, which would change its signature.
         """
@@ -139,14 +139,14 @@ class StoredFiles:
 
 
 def _checked(descriptor: int, asset: Asset) -> Signature:
-    """Hash an open file and return its signature; `StorageFailed` if it is not the recorded file."""
+    """Hash an open file and return its signature; `NotAsStored` if it is not the recorded file."""
     for _ in range(TRIES):
         before = Signature.of(descriptor)
         with os.fdopen(os.dup(descriptor), "rb") as file:
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != asset.sha256:
-            raise StorageFailed(
+            raise NotAsStored(
                 f"{asset.storage_uri}: the stored file is not the recorded one, so it is not served: "
                 "`sora-ledger verify --with-assets` reports it; restore it from a backup"
             )

@@ -6,7 +6,8 @@ from decision.engine.explain import why
 from decision.money import format_usd, usd_digits
 from ledger.events import DenialTrace, Fix, RenderDenied
 from ledger.job import Job
-from render_service.server.gateway.errors import Refusal, in_api_terms, over_budget
+from render_service.server.gateway.api_terms import in_api_terms
+from render_service.server.gateway.errors import Refusal, over_budget
 from render_service.server.gateway.headers import job_headers
 
 FORBIDDEN = frozenset({"ATTESTATION_MISSING", "DRAFT_NOT_APPROVED", "FACE_IN_IMAGE", "FACES_NOT_CHECKED"})

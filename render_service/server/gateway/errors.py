@@ -5,7 +5,6 @@ The SDKs resend after 408, 409, 429 and 5xx, up to twice. A refusal that another
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Self
@@ -13,17 +12,30 @@ from typing import Any, Self
 from starlette.responses import JSONResponse
 
 from decision.errors import DecisionError
-from ledger.errors import AmbiguousJob, BudgetExceeded, JobNotFound, LedgerError
+from ledger.errors import (
+    AmbiguousJob,
+    AppendRefused,
+    BudgetExceeded,
+    JobNotFound,
+    LedgerError,
+    RecordTooLarge,
+)
 from ledger.events import ErrorDetail
+from render_service.notifications.endpoints import NoSuchEndpoint
 from render_service.rules.budgets import PolicyReplaced
 from render_service.runtime.errors import (
+    AnsweredTooLate,
+    AnswerSpooled,
     AssetUnusable,
     BadInput,
     BudgetGone,
     KeyMissing,
+    MayBeOurs,
+    NotAsStored,
     NotAuthenticated,
     NotPermitted,
     NotReady,
+    PlaceTaken,
     ProfileRetired,
     ProviderUnavailable,
     RequestKeyTaken,
@@ -32,6 +44,7 @@ from render_service.runtime.errors import (
     WrongServer,
 )
 from render_service.runtime.telemetry import Log
+from render_service.server.gateway.api_terms import in_api_terms, param_in
 from render_service.server.gateway.resources import ABOUT_THE_GATEWAY, REFUSED_GATEWAY
 from sora_adapter.errors import (
     AdapterError,
@@ -43,6 +56,7 @@ from sora_adapter.errors import (
     loggable,
 )
 from sora_adapter.messages import needs_a_person
+from sora_adapter.serving.endpoints import no_such_endpoint
 from sora_adapter.serving.errors import ApiError
 
 RETRY_S = 5
@@ -120,8 +134,10 @@ def over_budget(message: str) -> Refusal:
 
 
 def ledger_unusable() -> Refusal:
-    """Return the refusal while nothing can be recorded: nothing was sent, so the SDKs may come back."""
-    message = f"The ledger cannot record anything now, so nothing was sent. Try again in {RETRY_S} seconds."
+    """Return the refusal while nothing can be recorded: no video was requested, so the SDKs may come back."""
+    message = (
+        f"The ledger cannot record anything now, so no video was requested. Try again in {RETRY_S} seconds."
+    )
     return Refusal(503, "ledger_unavailable", message, type=_SERVER, retry_after_s=RETRY_S, should_retry=True)
 
 
@@ -151,30 +167,25 @@ def _too_many(error: Exception) -> Refusal:
     )
 
 
-def _storage(_: Exception) -> Refusal:
-    message = "The stored file cannot be used; the log of this gateway says why."
-    return Refusal(500, "storage_failed", message, type=_SERVER)
-
-
-def _not_configured(_: Exception) -> Refusal:
-    message = "This gateway has no usable server behind it; its operator has to set one."
-    return Refusal(503, "server_not_configured", message, type=_SERVER)
-
-
-def _elsewhere(_: Exception) -> Refusal:
-    message = "This video belongs to a server that is not in use here now; nothing was sent."
-    return Refusal(409, "wrong_server", message, param="video_id")
-
-
-def _replaced(_: Exception) -> Refusal:
-    message = "The policy was replaced during this decision; nothing was sent: try again."
-    return Refusal(503, "policy_replaced", message, type=_SERVER, retry_after_s=1, should_retry=True)
+def _refuse(status: int, code: str, message: str, **more: Any) -> Callable[[Exception], Refusal]:
+    """Return how to refuse in these words; those of the error are for the operator, and in the log."""
+    kind = _SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _INVALID
+    return lambda _: Refusal(status, code, message, type=kind, **more)
 
 
 def unreachable() -> Refusal:
-    """Return the refusal while the server behind the gateway gives no answer: nothing was created."""
-    message = "The server behind this gateway gave no answer; nothing was created. Try again later."
+    """Return the refusal while the server behind the gateway gives no answer: no video was created."""
+    message = "The server behind this gateway gave no answer; no video was created. Try again later."
     return Refusal(502, "server_unreachable", message, type=_SERVER, should_retry=True)
+
+
+def character_unknown() -> Refusal:
+    """Return the refusal for a character whose creation was not answered."""
+    message = (
+        "The server behind this gateway gave no usable answer. It may have created the character, under an "
+        "id that nobody knows; creating it again costs nothing."
+    )
+    return Refusal(502, "server_unreachable", message, type=_SERVER)
 
 
 def _of_server(error: Exception) -> Refusal:
@@ -215,64 +226,12 @@ def from_server(
     )
 
 
-_FLAG = re.compile(r"--([a-z][a-z-]*)")
-_FIT = re.compile(r"use --fit .* to make it fit")
-"""The API has no such field: a client sends an image of the right size."""
-_FIELDS = {
-    "max_cost": "max_cost_usd",
-    "id": "video",
-    "deadline": "deadline_minutes",
-    "character_id": "characters",
-    "input_reference_url": "input_reference.image_url",
-    "input_reference_file_id": "input_reference.file_id",
-    "request_key": "Idempotency-Key",
-}
-
-
-def in_api_terms(message: str) -> str:
-    """Return a message of the command line with the names of the API's fields in place of options."""
-    message = _FIT.sub("send it in that size", message)
-    return _FLAG.sub(lambda flag: _field(flag[1].replace("-", "_")), message)
-
-
-def _field(option: str) -> str:
-    return _FIELDS.get(option, option)
-
-
-_PARAMS = {
-    "prompt": "prompt",
-    "model": "model",
-    "size": "size",
-    "seconds": "seconds",
-    "purpose": "purpose",
-    "team": "team",
-    "project": "project",
-    "reference": "input_reference",
-    "reference_url": "input_reference.image_url",
-    "reference_file_id": "input_reference.file_id",
-    "image": "input_reference",
-    "video": "video",
-    "max_cost_usd_micros": "max_cost_usd",
-    "deadline_minutes": "deadline_minutes",
-    "character_id": "characters",
-    "request_key": "Idempotency-Key",
-    "seed": "seed",
-    "loop": "loop",
-    "promotes": "promotes",
-}
-
-
-def _param_in(message: str) -> str | None:
-    """Return the field that a message is about: its first word, by the convention of the parsers."""
-    return _PARAMS.get(message.partition(" ")[0].rstrip(":,"))
-
-
 def _in_words(status: int, code: str, param: str | None = None) -> Callable[[Exception], Refusal]:
     """Return how to refuse with an error's own message, in which its first word is the field if any."""
 
     def refusal(error: Exception) -> Refusal:
         message = in_api_terms(str(error))
-        return Refusal(status, code, message, param=param or _param_in(message))
+        return Refusal(status, code, message, param=param or param_in(message))
 
     return refusal
 
@@ -282,6 +241,20 @@ def _envelope_of(error: Exception) -> Refusal:
     return Refusal(error.status, error.code, error.message, param=error.param, type=error.kind)
 
 
+_NOT_OUR_PLACE = (
+    "The place for files of this gateway belongs to another ledger; its operator has to set another one."
+)
+_NOT_AS_STORED = "The stored file is not the one that was recorded; the log of this gateway says which."
+_NO_STORAGE = (
+    f"This gateway cannot use its files now, so no video was requested. Try again in {RETRY_S} seconds."
+)
+_ELSEWHERE = "This video belongs to a server that is not in use here now; nothing was sent."
+_NO_SERVER = "This gateway has no usable server behind it; its operator has to set one."
+_REPLACED = "The policy was replaced during this decision; nothing was sent: try again."
+_UNSETTLED = "A request without an answer may have created this video; once that is known, it can be named."
+_TOO_LARGE = "The request has more text than a record of the ledger may have: shorten it."
+_ANSWERED = "The server has answered and the answer is not recorded yet: look at the list of videos first."
+_CHANGED = "Another request changed the same at this moment, so nothing was recorded: try again."
 _REFUSALS: tuple[
     tuple[type[Exception] | tuple[type[Exception], ...], Callable[[Exception], Refusal]], ...
 ] = (
@@ -290,17 +263,27 @@ _REFUSALS: tuple[
     (ProviderUnavailable, _provider),
     (NotPermitted, lambda error: Refusal(403, "permission_denied", str(error))),
     (TooManyRequests, _too_many),
-    (StorageFailed, _storage),
+    (PlaceTaken, _refuse(503, "storage_not_configured", _NOT_OUR_PLACE)),
+    (NotAsStored, _refuse(500, "storage_failed", _NOT_AS_STORED)),
+    (
+        StorageFailed,
+        _refuse(503, "storage_unavailable", _NO_STORAGE, retry_after_s=RETRY_S, should_retry=True),
+    ),
     ((BudgetExceeded, BudgetGone), lambda error: over_budget(str(error))),
     (RequestKeyTaken, _in_words(409, "idempotency_key_reused", "Idempotency-Key")),
-    (WrongServer, _elsewhere),
-    ((KeyMissing, ProfileRetired, SettingsUnusable), _not_configured),
+    (WrongServer, _refuse(409, "wrong_server", _ELSEWHERE, param="video_id")),
+    ((KeyMissing, ProfileRetired, SettingsUnusable), _refuse(503, "server_not_configured", _NO_SERVER)),
     ((DecisionError, BadInput), _in_words(400, "invalid_value")),
-    (PolicyReplaced, _replaced),
+    (PolicyReplaced, _refuse(503, "policy_replaced", _REPLACED, retry_after_s=1, should_retry=True)),
     (NotReady, _in_words(409, "video_not_ready", "video_id")),
+    (MayBeOurs, _refuse(409, "video_unsettled", _UNSETTLED, param="video_id")),
     ((JobNotFound, AmbiguousJob), lambda _: no_such_video()),
+    (NoSuchEndpoint, lambda error: refusal_of(no_such_endpoint(str(error)))),
     ((OperationUnsupported, ReferenceUnreadable), _in_words(400, "operation_not_offered")),
     ((AdapterError, AssetUnusable), _of_server),
+    (RecordTooLarge, _refuse(413, "request_too_large", _TOO_LARGE)),
+    ((AnswerSpooled, AnsweredTooLate), _refuse(409, "answer_not_recorded", _ANSWERED)),
+    (AppendRefused, _refuse(409, "changed_meanwhile", _CHANGED, retry_after_s=1, should_retry=True)),
     ((LedgerError, TimeoutError), lambda _: ledger_unusable()),
 )
 """How each error is answered: the first entry that matches counts, so narrower classes come first."""

@@ -30,7 +30,13 @@ from render_service.server.gateway.asks import (
     read_remix,
 )
 from render_service.server.gateway.denials import denial
-from render_service.server.gateway.errors import from_server, refusal_of, unreachable, upload_failed
+from render_service.server.gateway.errors import (
+    character_unknown,
+    from_server,
+    refusal_of,
+    unreachable,
+    upload_failed,
+)
 from render_service.server.gateway.headers import job_headers
 from render_service.server.gateway.ids import find_job
 from render_service.server.gateway.projection import PATIENCE_S
@@ -41,7 +47,7 @@ from render_service.server.gateway.uses import MOST_RETRIES, UnderWay
 from render_service.session.session import Session
 from render_service.submission.result import Placed
 from render_service.submission.sources import source_of
-from sora_adapter.errors import AdapterError
+from sora_adapter.errors import AdapterError, ServerUnreachable, ServerUnreadable
 from sora_adapter.serving.bodies import Fields, read_fields
 
 ANSWER_S = 30.0
@@ -114,7 +120,10 @@ class Posts:
             name, file = read_character(fields)
             film = await run_in_threadpool(read_film, file)
             check_film(film)
-            made = await create_character(acting, name, film, file.path)
+            try:
+                made = await create_character(acting, name, film, file.path)
+            except (ServerUnreachable, ServerUnreadable) as lost:
+                raise character_unknown() from lost
         shown = made.shown
         document = {"id": made.character_id, "name": name, "created_at": shown.created_at if shown else None}
         return JSONResponse(document)

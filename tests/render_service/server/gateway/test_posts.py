@@ -17,7 +17,7 @@ from ledger.events import RenderRequested
 from ledger.job import State
 from render_service.access.grants import Terms, grant
 from render_service.server import app as serving
-from render_service.server.gateway.errors import in_api_terms
+from render_service.server.gateway.api_terms import in_api_terms
 from render_service.server.gateway.posts import Posts
 from render_service.session.session import Session
 from render_service.settlement.settle import settle

@@ -1,0 +1,56 @@
+"""Messages that were written for the command line, in the terms of the API: fields in place of options."""
+
+import re
+
+_FLAG = re.compile(r"--([a-z][a-z-]*)")
+_FIT = re.compile(r"use --fit .* to make it fit")
+"""The API has no such field: a client sends an image of the right size."""
+_FIELDS = {
+    "max_cost": "max_cost_usd",
+    "id": "video",
+    "deadline": "deadline_minutes",
+    "character_id": "characters",
+    "input_reference_url": "input_reference.image_url",
+    "input_reference_file_id": "input_reference.file_id",
+    "request_key": "Idempotency-Key",
+}
+"""The API's names of options that are called differently there."""
+
+
+def in_api_terms(message: str) -> str:
+    """Return a message of the command line with the names of the API's fields in place of options."""
+    message = _FIT.sub("send it in that size", message)
+    return _FLAG.sub(lambda flag: _field(flag[1].replace("-", "_")), message)
+
+
+def _field(option: str) -> str:
+    return _FIELDS.get(option, option)
+
+
+_PARAMS = {
+    "prompt": "prompt",
+    "model": "model",
+    "size": "size",
+    "seconds": "seconds",
+    "purpose": "purpose",
+    "team": "team",
+    "project": "project",
+    "reference": "input_reference",
+    "reference_url": "input_reference.image_url",
+    "reference_file_id": "input_reference.file_id",
+    "image": "input_reference",
+    "video": "video",
+    "max_cost_usd_micros": "max_cost_usd",
+    "deadline_minutes": "deadline_minutes",
+    "character_id": "characters",
+    "request_key": "Idempotency-Key",
+    "seed": "seed",
+    "loop": "loop",
+    "promotes": "promotes",
+}
+"""The first words of messages of the parsers, and the fields of the API that they are about."""
+
+
+def param_in(message: str) -> str | None:
+    """Return the field that a message is about: its first word, by the convention of the parsers."""
+    return _PARAMS.get(message.partition(" ")[0].rstrip(":,"))
