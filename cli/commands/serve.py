@@ -12,7 +12,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.working import read_worker_options, worker_options
 from ledger.record import Authority
-from render_service.server.server import listen, serve
+from render_service.server.server import Parts, listen, serve
 from render_service.webhooks.endpoints import webhook_secrets
 from render_service.worker.leases import WorkerOptions
 from render_service.worker.worker import Worker
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.command("serve", short_help="Serve the Videos API, work the queue, receive webhooks.")
 @common.listening(port=8780)
 @click.option("--no-gateway", is_flag=True, help="Do not serve the Videos API under /v1.")
+@click.option("--no-console", is_flag=True, help="Do not serve the console under /console.")
 @click.option("--no-work", is_flag=True, help="Leave the queue to `sora-ledger worker`, here or elsewhere.")
 @click.option("--no-notifications", is_flag=True, help="Send no webhooks to clients.")
 @click.option("--no-webhooks", is_flag=True, help="Do not receive webhooks, whatever secrets are set.")
@@ -38,6 +39,7 @@ def serve_command(
     host: str,
     port: int,
     no_gateway: bool,
+    no_console: bool,
     no_work: bool,
     no_notifications: bool,
     no_webhooks: bool,
@@ -64,7 +66,9 @@ def serve_command(
     with contextlib.closing(listen(host, port)) as listening:
         port = listening.getsockname()[1]
         origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        document = _document(origin, secrets, gateway=not no_gateway, works=not no_work)
+        document = _document(
+            origin, secrets, gateway=not no_gateway, console=not no_console, works=not no_work
+        )
 
         def started() -> None:
             inv.emit(document, lambda console: _print(console, document))
@@ -77,9 +81,8 @@ def serve_command(
                 listening,
                 secrets,
                 started,
-                gateway=not no_gateway,
-                notifies=not no_notifications,
-                works=works,
+                Parts(not no_gateway, not no_console, not no_notifications),
+                works,
             )
 
         inv.session(at, begins=True, calls=not (no_gateway and no_work))
@@ -92,11 +95,12 @@ async def _work(session: "Session", terms: WorkerOptions, stop: asyncio.Event) -
 
 
 def _document(
-    origin: str, secrets: Mapping[str, tuple[str, ...]], *, gateway: bool, works: bool
+    origin: str, secrets: Mapping[str, tuple[str, ...]], *, gateway: bool, console: bool, works: bool
 ) -> dict[str, Any]:
     return {
         "serving": origin,
         "gateway": f"{origin}/v1" if gateway else None,
+        "console": f"{origin}/console" if console else None,
         "works": works,
         "webhooks": [f"{origin}/webhooks/{name}" for name in secrets],
     }

@@ -7,9 +7,10 @@ ledger is refused (`LedgerUnusable`): a key might have been revoked meanwhile.
 
 import asyncio
 import hmac
+import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from decision.rules.roles import Roles
 from ledger.canonical import sha256_hex
@@ -68,6 +69,28 @@ class Gatekeeper:
                 f"{GET_ONE}"
             )
         return self._caller(key)
+
+    async def holder(self, key_id: str) -> Caller:
+        """Return the caller who signed in with a key earlier; `NotAuthenticated` once it is not valid."""
+        key = (await self._fresh(FRESH_S)).keys.get(key_id)
+        if key is None:
+            raise NotAuthenticated(f"there is no access key {key_id}: sign in with another")
+        return self._caller(key)
+
+    async def member(self, name: str, groups: Collection[str]) -> Caller:
+        """Return the person called `name` whom the identity provider confirmed as a member of `groups`."""
+        if self._signed_in is None:
+            raise NotAuthenticated("this server believes no identity provider now: sign in with a key")
+        return self._signed_in.caller(name, groups, await self.roles())
+
+    async def roles(self) -> Roles:
+        """Return the roles of the policy in force."""
+        await self._fresh(FRESH_S)
+        return self._session.policy.roles_in_force
+
+    def expire(self) -> None:
+        """Read the grants again before the next use: this process may just have changed them."""
+        self._read_at = -math.inf
 
     def admit(self, caller: Caller) -> None:
         """Count a request of `caller`; `TooManyRequests` beyond what their key permits per minute.

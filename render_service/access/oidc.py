@@ -23,7 +23,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from http import HTTPStatus
 from importlib import import_module
@@ -112,18 +112,27 @@ class SignedIn:
     async def identify(self, token: str, roles: Roles, now: datetime) -> Caller:
         """Return the person that `token` names; `NotAuthenticated` says why it is not believed."""
         claims = await self._claims(token, now)
+        return self.caller(self._name(claims), self.groups_in(claims), roles)
+
+    def groups_in(self, claims: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the groups in the claims that mean something here, in the order of the file."""
         provider = self._provider
         groups = claims.get(provider.groups_claim, [])
         groups = [groups] if isinstance(groups, str) else groups
         member = {group for group in groups if isinstance(group, str)} if isinstance(groups, list) else set()
-        named = [role for group, own in provider.roles.items() if group in member for role in own]
+        return tuple(group for group in {**provider.roles, **provider.teams} if group in member)
+
+    def caller(self, name: str, groups: Collection[str], roles: Roles) -> Caller:
+        """Return the member of `groups` called `name`, with what the file and the policy say they may do."""
+        provider = self._provider
+        named = [role for group, own in provider.roles.items() if group in groups for role in own]
         names = tuple(dict.fromkeys(named))
         return Caller(
-            name=self._name(claims),
+            name=name,
             source=ActorSource.OIDC,
             roles=names,
             permissions=permissions_of(roles, names),
-            team=next((team for group, team in provider.teams.items() if group in member), None),
+            team=next((team for group, team in provider.teams.items() if group in groups), None),
             roles_in_force=roles,
         )
 

@@ -19,6 +19,10 @@ SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none:
 SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
 SORA_LEDGER_OIDC           a TOML file that names the identity provider,   none
                            see `render_service.access.oidc`
+SORA_LEDGER_CONSOLE_URL    the public https address of the console,        none: on this machine only
+                           when a proxy serves it
+SORA_LEDGER_CONSOLE_SECRET what signs the console's cookies, the same for  a file beside the ledger
+                           all instances behind one address
 SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600 (six hours)
 SORA_LEDGER_RETRY_SECONDS  how long to retry recording an answer that the  20
                            ledger cannot take, before the command ends
@@ -62,6 +66,10 @@ DEFAULT_RETRY_SECONDS = 20.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 OIDC = "SORA_LEDGER_OIDC"
+CONSOLE_URL = "SORA_LEDGER_CONSOLE_URL"
+CONSOLE_SIGNING = "SORA_LEDGER_CONSOLE_SECRET"
+"""Not read from ``.env``: who writes that file in a folder must not be able to sign in as anyone."""
+SHORTEST_SECRET = 32
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 PRIVATE_ENDPOINTS = "SORA_LEDGER_PRIVATE_ENDPOINTS"
 """Not read from ``.env``: what a folder contains must not open the network of this machine."""
@@ -78,7 +86,8 @@ class Settings:
     `request_key_file` was named to sign this request; without it `key_file` does, if the policy names it.
     `assets_url` is the bucket for stored files, None if they are in `assets_folder`. `from_file` are the
     names that ``.env`` set. `oidc_file` names the identity provider that is believed; ``.env`` cannot set it.
-    `access_key_id` is the key with which the actor was identified, if any.
+    `access_key_id` is the key with which the actor was identified, if any. ``.env`` sets neither
+    `console_url` nor `console_secret`.
     """
 
     ledger_url: str
@@ -105,6 +114,8 @@ class Settings:
     from_file: tuple[str, ...] = ()
     oidc_file: Path | None = None
     access_key_id: str | None = None
+    console_url: str | None = None
+    console_secret: str | None = None
 
     def __repr__(self) -> str:
         """Omit key and password: a settings object may end up in a log or traceback."""
@@ -232,6 +243,8 @@ def read_settings(
         project=checked_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
         private_endpoints=_permission(PRIVATE_ENDPOINTS, environment.get(PRIVATE_ENDPOINTS)),
         oidc_file=Path(provider).expanduser() if (provider := environment.get(OIDC, "").strip()) else None,
+        console_url=_public_url(environment.get(CONSOLE_URL, "").strip()),
+        console_secret=_secret(environment.get(CONSOLE_SIGNING, "").strip()),
         file=file,
         from_file=tuple(sorted(own)),
     )
@@ -286,6 +299,30 @@ def _permission(name: str, text: str | None) -> bool | None:
     if text not in {"allow", "refuse"}:
         raise BadInput(f"{name}: expected allow or refuse, found {text!r}")
     return text == "allow"
+
+
+def _public_url(text: str) -> str | None:
+    """Return an https origin; the console has its own path below it."""
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        port = f":{parts.port}" if parts.port not in {None, 443} else ""
+    except ValueError:
+        parts, port = urlsplit(""), ""
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.path not in {"", "/"}:
+        raise BadInput(f"{CONSOLE_URL}: expected an address such as https://renders.example.org")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"https://{host}{port}"
+
+
+def _secret(text: str) -> str | None:
+    if text and len(text) < SHORTEST_SECRET:
+        raise BadInput(
+            f"{CONSOLE_SIGNING}: expected at least {SHORTEST_SECRET} random characters, "
+            "as `openssl rand -hex 32` prints"
+        )
+    return text or None
 
 
 def _seconds(name: str, text: str | None, default: float) -> float:

@@ -1,6 +1,7 @@
 """The ASGI app: routes, and a log line for every answer.
 
-``/v1`` is the Videos API (`render_service.server.gateway`). ``POST /webhooks/{profile}`` receives webhooks.
+``/v1`` is the Videos API (`render_service.server.gateway`), ``/console`` the pages for people
+(`render_service.server.console`). ``POST /webhooks/{profile}`` receives webhooks.
 ``GET /healthz`` says that the process is alive; ``GET /readyz`` says that the ledger can be reached and the
 server is not stopping. ``GET /metrics`` is for Prometheus.
 """
@@ -29,6 +30,7 @@ from render_service.notifications.addresses import Addresses
 from render_service.notifications.post import Post
 from render_service.runtime.telemetry import Log
 from render_service.server.background import Work, working
+from render_service.server.console.routes import console_routes
 from render_service.server.gateway.posts import Posts
 from render_service.server.gateway.routes import PREFIX, gateway_routes, refused_by_router
 from render_service.server.metrics import Metrics
@@ -178,14 +180,16 @@ def create_app(
     secrets: Mapping[str, tuple[str, ...]],
     *,
     gateway: bool = False,
+    console: bool = False,
     works: Sequence[Work] = (),
     post: Post | None = None,
     stop: asyncio.Event | None = None,
 ) -> Starlette:
     """Build the app of one session; it receives webhooks for the profiles in `secrets`.
 
-    With `gateway` it serves the Videos API. `works` run beside it until its lifespan ends, or `stop` is set.
-    `post` sends webhooks to clients; without it they are only sent to public addresses.
+    With `gateway` it serves the Videos API, with `console` the pages for people. `works` run beside it until
+    its lifespan ends, or `stop` is set. `post` sends webhooks to clients; without it they are only sent to
+    public addresses.
     """
     post = post or Post(Addresses(permits_private=False))
     stopping = stop or asyncio.Event()
@@ -221,9 +225,11 @@ def create_app(
         told = await asyncio.to_thread(generate_latest, metrics.registry)
         return Response(told, media_type=CONTENT_TYPE_LATEST)
 
+    gatekeeper = Gatekeeper(session)
     app = Starlette(
         routes=[
-            *(gateway_routes(session, Gatekeeper(session), posts, post) if gateway else ()),
+            *(gateway_routes(session, gatekeeper, posts, post) if gateway else ()),
+            *(console_routes(session, gatekeeper) if console else ()),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),

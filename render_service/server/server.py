@@ -20,7 +20,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NamedTuple
 
 import h11
 import uvicorn
@@ -87,14 +87,23 @@ _ACCEPTED_AT_ONCE = 50
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Parts(NamedTuple):
+    """What a server does; it receives webhooks and says how it is in any case."""
+
+    gateway: bool = False
+    console: bool = False
+    notifies: bool = False
+
+
+NO_PARTS = Parts()
+
+
 async def serve(
     session: Session,
     listening: socket.socket,
     secrets: Mapping[str, tuple[str, ...]],
     started: Callable[[], None] = lambda: None,
-    *,
-    gateway: bool = False,
-    notifies: bool = False,
+    parts: Parts = NO_PARTS,
     works: Sequence[Work] = (),
 ) -> None:
     """Serve on `listening` until SIGINT or SIGTERM; `started` is called when the server is ready.
@@ -104,11 +113,19 @@ async def serve(
     """
     stop = asyncio.Event()
     post = Post(Addresses(permits_private=_permits_private(session, listening)))
-    if notifies:
+    if parts.notifies:
         works = [*works, lambda stop: Notifier(session, post).run(stop)]
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     config = uvicorn.Config(
-        create_app(session, secrets, gateway=gateway, works=works, post=post, stop=stop),
+        create_app(
+            session,
+            secrets,
+            gateway=parts.gateway,
+            console=parts.console,
+            works=works,
+            post=post,
+            stop=stop,
+        ),
         access_log=False,
         log_config=None,
         log_level="critical",

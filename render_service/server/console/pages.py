@@ -1,0 +1,132 @@
+"""What pages and actions of the console are, and what they get: the visit of one signed-in person.
+
+A page is one GET: its `read` returns a model, which is shown with the page's template, or answered as JSON
+under the same path with ``.json``, and as CSV with ``.csv`` if it is a table. An action is one POST from a
+form of a page; it records what the person did, and leads to a page with a message. `routes.py` lists all.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import Response
+
+from decision.rules.roles import Permission
+from ledger.job import Job
+from render_service.access.callers import Caller
+from render_service.session.session import Session
+
+PREFIX = "/console"
+LONGEST_QUERY = 1_000
+"""Characters of a parameter that pages read; a longer one is cut, and finds nothing."""
+
+MOST_FORM_BYTES = 512 * 1024
+
+
+class View(BaseModel):
+    """What a page shows; the base class of the models that `Page.read` returns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+async def always() -> bool:
+    """Say that a visit is still signed in, where nothing can end it."""
+    return True
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request of a signed-in person; `session` acts as that person, and reads the same ledger."""
+
+    request: Request
+    caller: Caller
+    session: Session
+    now: datetime
+    csrf: str = ""
+    """What the forms of this session carry."""
+    typed: Mapping[str, Any] = field(default_factory=dict)
+    """The fields of a form that was refused, to be shown again."""
+    problem: str | None = None
+    """Why it was refused."""
+    still_signed_in: Callable[[], Awaitable[bool]] = always
+    """For streams: whether the key is still valid, and the session has not ended."""
+
+    def query(self, name: str) -> str | None:
+        """Return a parameter of the address, without spaces around it; None if it is empty."""
+        text = self.request.query_params.get(name, "")[:LONGEST_QUERY].strip()
+        return text or None
+
+    def queries(self, name: str) -> list[str]:
+        """Return all values of a parameter that may be repeated."""
+        texts = (text[:LONGEST_QUERY].strip() for text in self.request.query_params.getlist(name))
+        return [text for text in texts if text]
+
+    def part(self, name: str) -> str:
+        """Return a part of the path, such as the id in ``/videos/{id}``."""
+        return str(self.request.path_params[name])
+
+    def may(self, permission: Permission | str) -> bool:
+        """Return whether a role of the person has `permission`."""
+        return permission in self.caller.permissions
+
+    def may_see(self, job: Job) -> bool:
+        """Return whether the person may see `job`."""
+        return self.caller.may_see(job)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page; `path` is below the console's, and may have parts such as ``/videos/{id}``."""
+
+    path: str
+    title: str
+    template: str
+    read: Callable[[Visit], BaseModel]
+    """Reads the ledger, in a thread."""
+    permission: Permission = Permission.READ
+    rows: Callable[[Any], Sequence[Mapping[str, object]]] | None = None
+    """The table of the model that `read` returned, for CSV."""
+    menu: bool = True
+    example: str | None = None
+    """The path with example parts, for tests of all pages; None if the path has no parts."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """An action that was done: the page to go to, below the console's path, and what to say there.
+
+    `shown_once` is a secret that is shown on that page, and never again; it is not sent as an address.
+    """
+
+    location: str
+    message: str
+    shown_once: str | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """A POST from a form on the page with the path `page`, which shows it again if it is refused.
+
+    The parts of both paths have the same names. A macro makes the form, with the token that proves where it
+    comes from.
+    """
+
+    path: str
+    page: str
+    permission: Permission
+    do: Callable[[Visit, FormData], Awaitable[Done]]
+    most_bytes: int = MOST_FORM_BYTES
+    """How large the form may be; more only where files are sent."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A GET that answers with something else than a page: a file, an image, a stream of events."""
+
+    path: str
+    permission: Permission
+    answer: Callable[[Visit], Awaitable[Response]]

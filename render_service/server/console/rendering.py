@@ -1,0 +1,153 @@
+"""Templates, and how they show text, times and money.
+
+Everything is escaped, and control characters and direction marks in it are shown as `�`, whichever template
+prints it: both happen to every expression.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from decision.money import usd_digits
+from render_service.server.console.pages import PREFIX
+
+TEMPLATES = Path(__file__).parent / "templates"
+_KEPT = "\n\t\u200c\u200d"
+"""Line breaks, and joiners, which Persian and emoji need."""
+
+_UNITS = (("year", 31_536_000), ("month", 2_592_000), ("day", 86_400), ("hour", 3_600), ("minute", 60))
+
+NOTHING = "\N{EN DASH}"
+
+STATES = {
+    "requested": ("Requested", "waiting"),
+    "held": ("Waiting for approval", "attention"),
+    "approved": ("Approved", "waiting"),
+    "refused": ("Refused", "bad"),
+    "denied": ("Denied", "bad"),
+    "decided": ("Queued", "waiting"),
+    "submitting": ("Submitting", "working"),
+    "rejected": ("Rejected", "bad"),
+    "unknown": ("Outcome unknown", "attention"),
+    "absent": ("Not created", "waiting"),
+    "running": ("Rendering", "working"),
+    "completed": ("Rendered", "working"),
+    "stored": ("Ready", "good"),
+    "failed": ("Failed", "bad"),
+    "lost": ("Lost", "bad"),
+    "abandoned": ("Abandoned", "quiet"),
+    "cancelled": ("Cancelled", "quiet"),
+    "deleted": ("Deleted", "quiet"),
+}
+"""The words for the state of a job, and the kind of its badge."""
+
+
+class Templates:
+    """The templates of the console."""
+
+    def __init__(self, asset: Callable[[str], str]) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+            finalize=shown,
+        )
+        self._environment.globals.update(prefix=PREFIX, states=STATES, asset=asset)
+        self._environment.filters.update(usd=usd, ago=ago, when=when, day=day, duration=duration, count=count)
+
+    def render(self, template: str, **context: Any) -> str:
+        """Return the page."""
+        return self._environment.get_template(template).render(context)
+
+
+def shown(value: Any) -> Any:
+    """Return `value` as a page shows it; no text reorders or hides what is around it."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(letter if _is_shown(letter) else "\ufffd" for letter in value)
+
+
+def _is_shown(letter: str) -> bool:
+    return letter.isprintable() or letter in _KEPT or unicodedata.category(letter) == "Zs"
+
+
+def usd(micros: int | None) -> str:
+    """Return micro-dollars such as ``$1.20``; a dash for none."""
+    if micros is None:
+        return NOTHING
+    return f"{'-' if micros < 0 else ''}${usd_digits(abs(micros))}"
+
+
+def count(number: int) -> str:
+    """Return a number with separators."""
+    return f"{number:,}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds in the largest two units, such as ``3 min 20 s``."""
+    if seconds is None:
+        return NOTHING
+    whole = round(seconds)
+    days, hours, minutes = whole // 86_400, whole // 3_600 % 24, whole // 60 % 60
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (whole % 60, "s")]
+    words = [f"{amount} {unit}" for amount, unit in parts if amount]
+    return " ".join(words[:2]) or "0 s"
+
+
+def moment(value: datetime | str | float) -> datetime:
+    """Return a time that was recorded as text or seconds."""
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).astimezone(UTC)
+    return value.astimezone(UTC) if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
+
+
+@pass_context
+def ago(context: Context, value: datetime | str | float | None) -> str | Markup:
+    """Return a time relative to now, with the exact one as its title."""
+    if value is None:
+        return NOTHING
+    then = moment(value)
+    words = _relative((context["now"] - then).total_seconds())
+    return _element(then, words, title=f"{then:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def when(value: datetime | str | float | None) -> str | Markup:
+    """Return a time to the second."""
+    if value is None:
+        return NOTHING
+    then = moment(value)
+    return _element(then, f"{then:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def day(value: datetime | str | float | None) -> str | Markup:
+    """Return the day of a time."""
+    if value is None:
+        return NOTHING
+    then = moment(value)
+    return _element(then, f"{then:%Y-%m-%d}", title=f"{then:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _element(then: datetime, words: str, title: str | None = None) -> Markup:
+    at = then.isoformat(timespec="seconds").replace("+00:00", "Z")
+    if title is None:
+        return Markup('<time datetime="{}">{}</time>').format(at, words)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(at, title, words)
+
+
+def _relative(seconds: float) -> str:
+    length = abs(seconds)
+    for unit, size in _UNITS:
+        if length >= size:
+            number = int(length // size)
+            words = f"{number} {unit}{'' if number == 1 else 's'}"
+            return f"{words} ago" if seconds > 0 else f"in {words}"
+    return "just now" if seconds > -1 else "in less than a minute"

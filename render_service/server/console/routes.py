@@ -1,0 +1,67 @@
+"""The routes of the console: the one list of its pages and actions, and what is around them.
+
+To add a page: a module in `views` with a `Page`, a template, and a line here. The menu shows the pages in
+this order to those who have the permission.
+"""
+
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from ledger.errors import SoraLedgerError
+from render_service.access.gatekeeper import Gatekeeper
+from render_service.access.signing import open_signer
+from render_service.server.console.answers import NotHere, Site
+from render_service.server.console.pages import PREFIX, Action, Endpoint, Page
+from render_service.server.console.rendering import Templates
+from render_service.server.console.security import Guard
+from render_service.server.console.sessions import Sessions
+from render_service.server.console.signin import SignIn
+from render_service.server.console.static import Static
+from render_service.server.console.views import access
+from render_service.session.session import Session
+
+PAGES: tuple[Page, ...] = (access.PAGE,)
+ACTIONS: tuple[Action, ...] = (*access.ACTIONS,)
+ENDPOINTS: tuple[Endpoint, ...] = ()
+
+
+def console_routes(session: Session, gatekeeper: Gatekeeper) -> list[BaseRoute]:
+    """Return the routes of the console, and of ``/``, which leads to it."""
+    settings, ledger_id = session.settings, session.ledger.ledger_id
+    sessions = Sessions(open_signer(settings, ledger_id), gatekeeper, ledger_id)
+    static = Static(Path(__file__).parent / "static")
+    site = Site(session, sessions, Templates(static.url), PAGES)
+    sign_in = SignIn(site, settings.console_url)
+    console = Starlette(
+        routes=[
+            Route("/", site.home),
+            *sign_in.routes(),
+            Route("/static/{name}", static.answer),
+            *site.routes(ACTIONS, ENDPOINTS),
+        ],
+        middleware=[Middleware(Guard, public=settings.console_url)],
+        exception_handlers={HTTPException: partial(_refused, site)},
+    )
+    console.router.redirect_slashes = False
+    return [Route("/", _to_console), Route(PREFIX, _to_console), Mount(PREFIX, console)]
+
+
+async def _to_console(_: Request) -> Response:
+    return RedirectResponse(f"{PREFIX}/", HTTPStatus.SEE_OTHER)
+
+
+async def _refused(site: Site, request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # registered only for this type
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        problem: SoraLedgerError = NotHere("this address is for a form: open the page it is on")
+    else:
+        problem = NotHere("there is no such page")
+    return await site.not_here(request, problem)

@@ -1,0 +1,171 @@
+"""Who is signed in: a signed cookie that names the person, and never contains a key.
+
+A session ends after `LONGEST`, after `IDLE` without a page, when its person signs out, or within a second of
+the revocation or expiry of its key. Who a provider signed in comes back to the provider after `LONGEST_OIDC`,
+because what changes there is not seen here.
+"""
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
+
+from decision.rules.roles import Permission
+from ledger.record import ActorSource
+from render_service.access.callers import Caller
+from render_service.access.gatekeeper import Gatekeeper
+from render_service.access.signing import Signer
+from render_service.runtime.errors import NotAuthenticated
+from render_service.server.console.pages import PREFIX
+from render_service.server.console.security import is_secure, own_origin
+
+LONGEST = timedelta(hours=12)
+LONGEST_OIDC = timedelta(hours=1)
+IDLE = timedelta(hours=1)
+RENEWED_AFTER = timedelta(minutes=1)
+MESSAGE_S = 60
+_SESSION, _MESSAGE, _CSRF = "session", "message", "csrf"
+
+
+class Login(BaseModel):
+    """What the cookie says: how the person was identified, and when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    source: ActorSource
+    key_id: str | None = None
+    name: str | None = None
+    groups: tuple[str, ...] = ()
+    began: int
+    renewed: int
+
+    @property
+    def ends(self) -> datetime:
+        """When it ends however much is done."""
+        longest = LONGEST_OIDC if self.source is ActorSource.OIDC else LONGEST
+        return datetime.fromtimestamp(self.began, UTC) + longest
+
+
+@dataclass
+class Sessions:
+    """The sessions of one console; `ended` are those whose people signed out, until they end anyway."""
+
+    signer: Signer
+    gatekeeper: Gatekeeper
+    ledger_id: str
+    ended: dict[str, datetime] = field(default_factory=dict)
+
+    def begin(
+        self,
+        request: Request,
+        response: Response,
+        now: datetime,
+        source: ActorSource,
+        *,
+        key_id: str | None = None,
+        name: str | None = None,
+        groups: tuple[str, ...] = (),
+    ) -> Login:
+        """Sign in: set the cookie of a new session."""
+        moment = int(now.timestamp())
+        login = Login(
+            id=secrets.token_hex(16),
+            source=source,
+            key_id=key_id,
+            name=name,
+            groups=groups,
+            began=moment,
+            renewed=moment,
+        )
+        self._set(request, response, login, now)
+        return login
+
+    def read(self, request: Request, now: datetime) -> Login | None:
+        """Return the session of the cookie; None without one, or if it has ended."""
+        content = self.signer.read(_SESSION, request.cookies.get(self._name(request, _SESSION)), now)
+        if content is None:
+            return None
+        login = Login.model_validate(content)
+        return None if login.ends <= now or login.id in self.ended else login
+
+    async def caller(self, login: Login) -> Caller:
+        """Return who is signed in, with what they may do now; `NotAuthenticated` if that has ended."""
+        if login.id in self.ended:
+            raise NotAuthenticated("you have signed out: sign in again")
+        if login.key_id is not None:
+            return await self.gatekeeper.holder(login.key_id)
+        assert login.name is not None  # only keys sign in without one
+        if login.source is ActorSource.OIDC:
+            return await self.gatekeeper.member(login.name, login.groups)
+        return Caller(
+            name=login.name,
+            source=login.source,
+            roles=(),
+            permissions=frozenset(Permission),
+            roles_in_force=await self.gatekeeper.roles(),
+        )
+
+    def renew(self, request: Request, response: Response, login: Login, now: datetime) -> None:
+        """Note that the person did something; not more often than needed."""
+        if now.timestamp() - login.renewed >= RENEWED_AFTER.total_seconds():
+            renewed = login.model_copy(update={"renewed": int(now.timestamp())})
+            self._set(request, response, renewed, now)
+
+    def end(self, request: Request, response: Response, login: Login | None, now: datetime) -> None:
+        """Sign out: delete the cookie, and believe no copy of it."""
+        self.ended = {id_: ends for id_, ends in self.ended.items() if ends > now}
+        if login is not None:
+            self.ended[login.id] = login.ends
+        self._delete(request, response, _SESSION)
+
+    def csrf(self, login: Login) -> str:
+        """Return the token that the forms of a session carry."""
+        return self.signer.token(_CSRF, login.id)
+
+    def say(self, request: Request, response: Response, message: str, now: datetime) -> None:
+        """Have the next page show `message`, once."""
+        ends = now + timedelta(seconds=MESSAGE_S)
+        text = self.signer.sign(_MESSAGE, {"message": message[:MOST_SAID]}, ends)
+        self._cookie(request, response, _MESSAGE, text, MESSAGE_S)
+
+    def said(self, request: Request, now: datetime) -> str | None:
+        """Return the message that the last action left."""
+        content = self.signer.read(_MESSAGE, request.cookies.get(self._name(request, _MESSAGE)), now)
+        return None if content is None else str(content["message"])
+
+    def forget(self, request: Request, response: Response) -> None:
+        """Delete the message that was shown."""
+        self._delete(request, response, _MESSAGE)
+
+    def _set(self, request: Request, response: Response, login: Login, now: datetime) -> None:
+        ends = min(login.ends, now + IDLE)
+        text = self.signer.sign(_SESSION, login.model_dump(mode="json", exclude_defaults=True), ends)
+        self._cookie(request, response, _SESSION, text, int((ends - now).total_seconds()))
+
+    def _name(self, request: Request, what: str) -> str:
+        """Return the name of a cookie: browsers do not keep the ports of one machine apart."""
+        ledger = sha256(self.ledger_id.encode()).hexdigest()[:8]
+        prefix = "__Host-" if is_secure(own_origin(request)) else ""
+        return f"{prefix}sora_ledger_{what}_{ledger}"
+
+    def _cookie(self, request: Request, response: Response, what: str, text: str, age_s: int) -> None:
+        secure = is_secure(own_origin(request))
+        path = "/" if secure else PREFIX  # __Host- wants the first
+        response.set_cookie(
+            self._name(request, what), text, age_s, path=path, secure=secure, httponly=True, samesite="lax"
+        )
+
+    def _delete(self, request: Request, response: Response, what: str) -> None:
+        secure = is_secure(own_origin(request))
+        path = "/" if secure else PREFIX
+        name = self._name(request, what)
+        response.delete_cookie(name, path, secure=secure, httponly=True, samesite="lax")
+
+
+MOST_SAID = 1_000
+"""Characters of a message; browsers refuse cookies of more than 4 kB."""

@@ -1,0 +1,186 @@
+"""Sign in and out: with an access key or a link of this machine's `sora-ledger console`.
+
+The key is sent once, in the body of a form. The link carries its ticket after ``#``, which browsers do not
+send; the page posts it, and removes it from the address.
+"""
+
+import asyncio
+import math
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from ledger.record import ActorSource
+from render_service.access.callers import Caller
+from render_service.access.register import key_id_of
+from render_service.access.signing import TICKET_S
+from render_service.runtime.errors import NotAuthenticated, ServiceError, TooManyRequests
+from render_service.server.console.answers import PATIENCE_S, SIGN_IN, Site, read_form, sentence, status_of
+from render_service.server.console.pages import PREFIX
+from render_service.server.console.security import check_from_here, own_origin
+
+MOST_ATTEMPTS = 10
+MINUTE_S = 60.0
+MOST_ADDRESSES = 10_000
+LONGEST_NEXT = 2_000
+SIGN_OUT = f"{PREFIX}/sign-out"
+TICKET = f"{PREFIX}/sign-in/ticket"
+
+
+@dataclass
+class Attempts:
+    """Failed attempts of each address to sign in; keys cannot be guessed, this bounds what guessing costs."""
+
+    elapsing: Callable[[], float] = time.monotonic
+    recent: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
+
+    def check(self, address: str) -> None:
+        """Raise `TooManyRequests` if an address failed too often in the last minute."""
+        failed, now = self.recent.get(address, deque()), self.elapsing()
+        while failed and failed[0] <= now - MINUTE_S:
+            failed.popleft()
+        if len(failed) >= MOST_ATTEMPTS:
+            wait_s = failed[0] + MINUTE_S - now
+            raise TooManyRequests(
+                f"too many attempts to sign in: try again in {math.ceil(wait_s)} s", retry_after_s=wait_s
+            )
+
+    def fail(self, address: str) -> None:
+        """Note a failed attempt."""
+        self.recent.setdefault(address, deque(maxlen=MOST_ATTEMPTS)).append(self.elapsing())
+        self.recent.move_to_end(address)
+        while len(self.recent) > MOST_ADDRESSES:
+            self.recent.popitem(last=False)
+
+
+@dataclass
+class SignIn:
+    """The routes that sign in and out."""
+
+    site: Site
+    public: str | None = None
+    attempts: Attempts = field(default_factory=Attempts)
+    used: dict[str, datetime] = field(default_factory=dict)
+    """The tickets that were used and would still be valid."""
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes."""
+        below = len(PREFIX)
+        return [
+            Route(SIGN_IN[below:], self.show, methods=["GET"]),
+            Route(SIGN_IN[below:], self.sign_in, methods=["POST"]),
+            Route(TICKET[below:], self.use_ticket, methods=["POST"]),
+            Route(SIGN_OUT[below:], self.sign_out, methods=["POST"]),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Show the form."""
+        return self._form(request.query_params.get("next"))
+
+    async def sign_in(self, request: Request) -> Response:
+        """Sign in with the access key in the form."""
+        after: str | None = None
+        try:
+            check_from_here(request)
+            form = await read_form(request)
+            after = str(form.get("next", ""))
+            address = self._address(request)
+            self.attempts.check(address)
+            try:
+                caller = await self._holder(str(form.get("key", "")).strip())
+            except NotAuthenticated:
+                self.attempts.fail(address)
+                raise
+        except (ServiceError, TimeoutError) as error:
+            return self._form(after, error)
+        except Exception as error:  # noqa: BLE001  # a page, whatever happened
+            return self.site.refused(error)
+        response = RedirectResponse(safe_next(after), HTTPStatus.SEE_OTHER)
+        request.state.logged["actor"] = caller.name
+        now = self.site.session.clock()
+        self.site.sessions.begin(request, response, now, ActorSource.ACCESS_KEY, key_id=caller.key_id)
+        return response
+
+    async def _holder(self, key: str) -> Caller:
+        if key_id_of(key) is None:
+            raise NotAuthenticated("this is not an access key: those begin with slk_ and have 56 characters")
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.site.sessions.gatekeeper.identify(f"Bearer {key}")
+
+    async def use_ticket(self, request: Request) -> Response:
+        """Sign in with a ticket of this machine, once."""
+        try:
+            check_from_here(request)
+            form, now = await read_form(request), self.site.session.clock()
+            content = self.site.sessions.signer.read_ticket(str(form.get("ticket", "")), now)
+            self.used = {once: until for once, until in self.used.items() if until > now}
+            if content is None or content["once"] in self.used:
+                raise NotAuthenticated(
+                    "this link was used already, or is too old: `sora-ledger console` makes another"
+                )
+        except ServiceError as error:
+            return self._form(None, error)
+        self.used[content["once"]] = now + timedelta(seconds=TICKET_S)
+        response = RedirectResponse(f"{PREFIX}/", HTTPStatus.SEE_OTHER)
+        source = ActorSource(content["source"])
+        self.site.sessions.begin(request, response, now, source, name=content["name"])
+        request.state.logged["actor"] = content["name"]
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        """Sign out; the cookie is not believed any more, wherever a copy of it is."""
+        now, sessions = self.site.session.clock(), self.site.sessions
+        login = sessions.read(request, now)
+        try:
+            check_from_here(request)
+            form = await read_form(request)
+            if login is not None and form.get("csrf") != sessions.csrf(login):
+                login = None  # not from a page of this session: leave it
+                return RedirectResponse(f"{PREFIX}/", HTTPStatus.SEE_OTHER)
+        except ServiceError as error:
+            return self._form(None, error)
+        response = RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER)
+        sessions.end(request, response, login, now)
+        response.headers["clear-site-data"] = '"cache"'
+        return response
+
+    def _form(self, after: str | None, error: Exception | None = None) -> Response:
+        text = self.site.render(
+            "sign_in.html",
+            None,
+            after=safe_next(after) if after else "",
+            refused=None if error is None else sentence(error),
+            provider=None,
+        )
+        status = HTTPStatus.OK if error is None else status_of(error)
+        headers = {}
+        if isinstance(error, TooManyRequests):
+            headers["retry-after"] = str(math.ceil(error.retry_after_s))
+        return HTMLResponse(text, status, headers)
+
+    def _address(self, request: Request) -> str:
+        """Return where a request comes from: behind the configured proxy, what that says."""
+        direct = request.client.host if request.client else ""
+        if self.public is None or own_origin(request) != self.public:
+            return direct
+        return request.headers.get("x-forwarded-for", direct).rpartition(",")[2].strip() or direct
+
+
+def safe_next(text: str | None) -> str:
+    """Return where to go after signing in: a page of this console, whatever an address says."""
+    if not text or len(text) > LONGEST_NEXT or not text.isprintable() or "\\" in text:
+        return f"{PREFIX}/"
+    parts = urlsplit(text)
+    is_ours = not parts.scheme and not parts.netloc and parts.path.startswith(f"{PREFIX}/")
+    is_plain = (
+        "//" not in parts.path and "/../" not in f"{parts.path}/" and not parts.path.startswith(SIGN_IN)
+    )
+    return text if is_ours and is_plain else f"{PREFIX}/"

@@ -1,0 +1,81 @@
+// What pages cannot do without a script, and can do without: every page works when this is not run.
+"use strict";
+
+(() => {
+  const problem = (words) => {
+    const place = document.getElementById("problem");
+    if (!place) return;
+    const notice = document.createElement("p");
+    notice.className = "notice bad";
+    notice.textContent = words;
+    place.replaceChildren(notice);
+  };
+
+  // A form is sent once, however often its button is pressed; coming back to the page makes it usable again.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.matches("form[data-once]")) return;
+    if (form.classList.contains("sent")) {
+      event.preventDefault();
+      return;
+    }
+    form.classList.add("sent");
+    form.setAttribute("aria-busy", "true");
+  });
+  window.addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form.sent")) {
+      form.classList.remove("sent");
+      form.removeAttribute("aria-busy");
+    }
+  });
+
+  // A part of a page that could not be loaded says so; the rest of the page stays.
+  const said = (xhr) => {
+    const kind = xhr.getResponseHeader("content-type") || "";
+    if (kind.startsWith("application/json")) {
+      try { return JSON.parse(xhr.responseText).error; } catch { return null; }
+    }
+    if (!kind.startsWith("text/html")) return null;
+    const notice = new DOMParser().parseFromString(xhr.responseText, "text/html").querySelector(".notice.bad");
+    return notice && notice.textContent;
+  };
+  document.addEventListener("htmx:responseError", (event) => {
+    problem(said(event.detail.xhr) || "This part of the page could not be loaded. Reload the page to try again.");
+  });
+  for (const name of ["htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(name, () => {
+      problem("The server does not answer. What you see may be out of date; reload the page to try again.");
+    });
+  }
+  document.addEventListener("htmx:afterOnLoad", (event) => {
+    const place = document.getElementById("problem");
+    if (event.detail.successful && place) place.replaceChildren();
+  });
+
+  // A secret that is shown once is selected and can be copied.
+  for (const field of document.querySelectorAll("[data-select]")) {
+    field.addEventListener("focus", () => field.select());
+  }
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const field = document.getElementById(button.dataset.copy);
+    const text = "value" in field ? field.value : field.textContent;
+    const state = document.getElementById("copied");
+    try {
+      await navigator.clipboard.writeText(text);
+      if (state) state.textContent = "Copied.";
+    } catch {
+      if (field.select) field.select();
+      if (state) state.textContent = "Press Ctrl+C to copy.";
+    }
+  });
+
+  // The link of `sora-ledger console` has a ticket after the #: it is removed from the address and posted.
+  const form = document.getElementById("ticket");
+  if (form && location.hash.startsWith("#ticket=")) {
+    form.elements.ticket.value = location.hash.slice("#ticket=".length);
+    history.replaceState(null, "", location.pathname);
+    form.submit();
+  }
+})();

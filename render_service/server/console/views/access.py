@@ -1,0 +1,196 @@
+"""Access: the keys and what they permit, who granted them, and the roles of the policy in force."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, time
+from typing import Any
+
+from starlette.datastructures import FormData
+
+from decision.rules.approvals import Change
+from decision.rules.purpose import PURPOSES
+from decision.rules.roles import Permission
+from ledger.record import timestamp
+from render_service.access.grants import Terms, grant, revoke
+from render_service.access.register import AccessKey, Register
+from render_service.runtime.errors import BadInput, NeedsApproval
+from render_service.server.console.pages import Action, Done, Page, View, Visit
+
+MOST_SHOWN = 500
+LARGEST_LIMIT = 1_000_000
+
+
+class Key(View):
+    """A key, as a row of the table."""
+
+    key_id: str
+    name: str
+    state: str
+    roles: tuple[str, ...]
+    team: str | None
+    project: str | None
+    profiles: tuple[str, ...]
+    purposes: tuple[str, ...]
+    requests_per_minute: int | None
+    running_jobs: int | None
+    expires_at: str | None
+    granted_by: str
+    granted_by_source: str
+    granted_at: str
+    position: int
+    revoked_by: str | None
+    revoked_at: str | None
+
+
+class Role(View):
+    """A role of the policy in force."""
+
+    name: str
+    permissions: tuple[str, ...]
+
+
+class AccessView(View):
+    """The page."""
+
+    keys: tuple[Key, ...]
+    valid: int
+    ended: int
+    shows_all: bool
+    sees_all: bool
+    roles: tuple[Role, ...]
+    policy: str
+    needs_approval: bool
+    teams: tuple[str, ...]
+    purposes: tuple[str, ...]
+
+
+def read(visit: Visit) -> AccessView:
+    """Read the keys; those who neither administer nor audit see their own."""
+    session = visit.session
+    sees_all = visit.caller.team is None and (
+        visit.may(Permission.ADMINISTER) or visit.may(Permission.AUDIT) or visit.may(Permission.OPERATE)
+    )
+    keys = [_row(key, visit.now) for key in Register(session.ledger).keys.values()]
+    seen = [key for key in keys if sees_all or key.name == visit.caller.name]
+    valid = [key for key in seen if key.state == "valid"]
+    shows_all = visit.query("all") == "yes"
+    policy = session.policy
+    return AccessView(
+        keys=tuple(reversed(seen if shows_all else valid))[:MOST_SHOWN],
+        valid=len(valid),
+        ended=len(seen) - len(valid),
+        shows_all=shows_all,
+        sees_all=sees_all,
+        roles=tuple(
+            Role(name=name, permissions=tuple(words)) for name, words in policy.roles_in_force.items()
+        ),
+        policy=policy.name,
+        needs_approval=bool(policy.rules_for(Change.ACCESS)),
+        teams=tuple(sorted({key.team for key in seen if key.team})),
+        purposes=tuple(PURPOSES),
+    )
+
+
+def rows(view: AccessView) -> Sequence[Mapping[str, object]]:
+    """Return the table of keys."""
+    return [key.model_dump() for key in view.keys]
+
+
+def _row(key: AccessKey, now: datetime) -> Key:
+    made, revoked, granted = key.grant, key.revoked, key.granted
+    return Key(
+        key_id=made.key_id,
+        name=made.name,
+        state=key.state(timestamp(now)).value,
+        roles=made.roles,
+        team=made.team,
+        project=made.project,
+        profiles=made.profiles or (),
+        purposes=made.purposes or (),
+        requests_per_minute=made.requests_per_minute,
+        running_jobs=made.running_jobs,
+        expires_at=made.expires_at,
+        granted_by=granted.actor,
+        granted_by_source=str(granted.envelope["actor_source"]),
+        granted_at=granted.recorded_at,
+        position=granted.position,
+        revoked_by=revoked.actor if revoked else None,
+        revoked_at=revoked.recorded_at if revoked else None,
+    )
+
+
+async def grant_key(visit: Visit, form: FormData) -> Done:
+    """Grant a key, which is shown once."""
+    session, terms = visit.session, _terms(form)
+    who = session.provenance
+    try:
+        key, _ = await asyncio.to_thread(
+            grant, session.ledger, terms, visit.now, who, session.settings.profiles_file
+        )
+    except NeedsApproval:
+        raise BadInput(
+            "the policy in force wants another person to approve grants: propose it with "
+            "`sora-ledger access grant`"
+        ) from None
+    return Done(
+        "/access",
+        f"The key {key.key_id} of {terms.name} is valid from now on.",
+        shown_once=key.text,
+    )
+
+
+async def revoke_key(visit: Visit, form: FormData) -> Done:
+    """Revoke a key, or all keys of a name."""
+    session, which = visit.session, _text(form, "key_id")
+    reason = _text(form, "reason") or None
+    if not which:
+        raise BadInput("choose the key to revoke")
+    revoked = await asyncio.to_thread(revoke, session.ledger, which, reason, visit.now, session.provenance)
+    names = ", ".join(f"{key.grant.key_id} of {key.grant.name}" for key in revoked)
+    return Done("/access", f"Revoked: {names}. Every server refuses it within a second.")
+
+
+def _terms(form: FormData) -> Terms:
+    return Terms(
+        name=_text(form, "name"),
+        roles=tuple(str(role) for role in form.getlist("roles")),
+        team=_text(form, "team") or None,
+        project=_text(form, "project") or None,
+        purposes=tuple(str(purpose) for purpose in form.getlist("purposes")),
+        expires=_end_of(_text(form, "expires")),
+        requests_per_minute=_number(form, "requests_per_minute"),
+        running_jobs=_number(form, "running_jobs"),
+    )
+
+
+def _text(form: FormData, name: str) -> str:
+    value: Any = form.get(name, "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _number(form: FormData, name: str) -> int | None:
+    text = _text(form, name)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:10]) <= LARGEST_LIMIT:
+        raise BadInput(
+            f"{name.replace('_', ' ')}: expected a number from 1 to {LARGEST_LIMIT:,}, found {text[:40]!r}"
+        )
+    return int(text)
+
+
+def _end_of(text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise BadInput(f"last day: expected a date such as 2027-01-31, found {text[:40]!r}") from None
+    return datetime.combine(day.date(), time(23, 59, 59), UTC)
+
+
+PAGE = Page("/access", "Access", "access.html", read, rows=rows)
+ACTIONS = (
+    Action("/access/grant", "/access", Permission.ADMINISTER, grant_key),
+    Action("/access/revoke", "/access", Permission.ADMINISTER, revoke_key),
+)

@@ -1,0 +1,275 @@
+"""A studio with a ledger, people with roles, the console as a real process, and a real browser."""
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+import pytest
+
+from tests.forks import Forks, Running
+
+START_S = 30
+ARGUMENTS = """
+--headless --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync --hide-scrollbars
+""".split()
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PEOPLE = {
+    "ada": ("administrator",),
+    "ana": ("requester", "--team=film"),
+    "tom": ("requester", "--team=ads"),
+    "maria": ("approver",),
+    "rita": ("reviewer",),
+    "aud": ("auditor",),
+    "olga": ("operator",),
+}
+"""The people of the studio: their role, and the options of their key. Ana's and Tom's teams are different."""
+
+CRIMSON = "Same shot and framing; shift the color palette to crimson and sand."
+FOX = "A fox runs through fresh snow, tracking shot, golden hour"
+COUPE = "Wide tracking shot of a teal coupe on a desert highway, heat ripples"
+
+
+@dataclass
+class Studio:
+    """A ledger with a history, and the key of each person."""
+
+    folder: Path
+    environment: dict[str, str]
+    forks: Forks
+    keys: dict[str, str] = field(default_factory=dict)
+    jobs: dict[str, str] = field(default_factory=dict)
+    """Job ids: ``coupe``, ``crimson`` (its remix), ``fox``, ``bottle``, ``denied`` and ``queued``."""
+
+    def __call__(self, *command: str, code: int = 0) -> Any:
+        """Run a command, and return its JSON."""
+        ended, out, err = self.forks.run(command, self.folder, self.environment)
+        assert ended == code, f"{command}: {ended}\n{out}\n{err}"
+        return json.loads(out) if out else None
+
+    def copy(self, to: Path) -> "Studio":
+        """Return the same studio in another folder, to change."""
+        shutil.copytree(self.folder, to)
+        return Studio(to, self.environment, self.forks, dict(self.keys), dict(self.jobs))
+
+    def grant(self, name: str, *options: str) -> str:
+        """Return a new key of `name`."""
+        key = str(self("access", "grant", name, *options)["key"])
+        self.keys[name] = key
+        return key
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Studio:
+    """Return the studio that all tests of this process read; a test that changes it takes a copy."""
+    folder = tmp_path_factory.mktemp("studio") / "work"
+    folder.mkdir()
+    clean = {n: v for n, v in os.environ.items() if not n.startswith(("SORA_", "OPENAI_", "TRACEPARENT"))}
+    environment = clean | {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "SORA_LEDGER_URL": "sqlite:///ledger.db",
+        "SORA_LEDGER_PROFILE": "sandbox",
+        "SORA_SANDBOX_SECONDS": "0",
+        "XDG_DATA_HOME": str(folder.parent / "data"),
+    }
+    made = Studio(folder, environment, forks)
+    made("budget", "set", "all", "--limit", "40", "--reason", "agreed")
+    made("budget", "set", "team_film", "--limit", "3", "--reason", "agreed")
+    for name, (role, *options) in PEOPLE.items():
+        made.grant(name, f"--role={role}", *options)
+    film, ads = ("--team=film", "--actor=ana"), ("--team=ads", "--actor=tom")
+
+    def asked(name: str, *command: str, code: int = 0) -> None:
+        made.jobs[name] = str(made(*command, code=code)["job_id"])
+
+    asked("coupe", "create", "--prompt", COUPE, "--queue", *film)
+    made("worker", "--drain", "--interval=0.1", "--grace=0")
+    asked("crimson", "remix", made.jobs["coupe"], "--prompt", CRIMSON, "--queue", *film)
+    asked("fox", "create", "--prompt", FOX, "--seconds=8", "--queue", *film)
+    asked("bottle", "create", "--prompt", "A bottle turns on a white table", "--queue", *ads)
+    made("worker", "--drain", "--interval=0.1", "--grace=0")
+    asked("denied", "create", "--prompt", "A neon city at night", "--max-cost=0.01", *ads, code=3)
+    asked("queued", "create", "--prompt", "An owl sleeps on a branch", "--queue", *film)
+    return made
+
+
+@dataclass
+class Console:
+    """``serve`` on a port that stays the same."""
+
+    studio: Studio
+    port: int
+    options: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    running: Running | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it serves."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The address of the console, without a slash at its end."""
+        return f"{self.origin}/console"
+
+    @property
+    def log(self) -> str:
+        """What it printed to stderr."""
+        return (self.studio.folder / f"serve-{self.port}.err").read_text()
+
+    def start(self) -> "Console":
+        """Start it; returns once it accepts connections."""
+        folder = self.studio.folder
+        with (
+            (folder / f"serve-{self.port}.out").open("ab") as out,
+            (folder / f"serve-{self.port}.err").open("ab") as err,
+        ):
+            command = ("serve", "--port", str(self.port), *self.options)
+            environment = self.studio.environment | self.variables
+            self.running = self.studio.forks.start([command], folder, environment, out, err)
+        until = time.monotonic() + START_S
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return self
+            assert not select.select([self.running.connection], [], [], 0.01)[0], self.log
+            assert time.monotonic() < until, self.log
+
+    def end(self, number: int = signal.SIGKILL) -> None:
+        """End it by a signal."""
+        if self.running is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.running.pid, number)
+            self.running.wait()
+            self.running = None
+
+    def reader(self, name: str) -> httpx2.Client:
+        """Return a client that reads as `name` with their key, as programs do."""
+        return httpx2.Client(
+            base_url=self.url, headers={"authorization": f"Bearer {self.studio.keys[name]}"}, timeout=30
+        )
+
+    def client(self, name: str | None = None) -> "Signed":
+        """Return a client like a browser without scripts, signed in as `name` unless that is None."""
+        client = Signed(base_url=self.url, timeout=30, headers={"origin": self.origin})
+        if name is not None:
+            answer = client.post("/sign-in", data={"key": self.studio.keys[name], "next": "/console/access"})
+            assert answer.status_code == 303, answer.text
+        return client
+
+    def sign_in(self, page: Any, name: str, to: str = "/access") -> None:
+        """Sign in as `name` in a browser's page, and open a page of the console."""
+        page.goto(f"{self.url}/sign-in?next=/console{to}")
+        page.get_by_label("Access key").fill(self.studio.keys[name])
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        page.wait_for_url(f"{self.url}{to}")
+
+
+class Signed(httpx2.Client):
+    """A client with the cookies of a session, which may be used before it is entered."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def csrf(self, path: str = "/access") -> str:
+        """Return the token in the forms of this session."""
+        found = re.search(r'name="csrf" value="([^"]+)"', self.get(path).text)
+        assert found, "no form on the page"
+        return found[1]
+
+    def act(self, path: str, fields: dict[str, Any], page: str = "/access") -> httpx2.Response:
+        """Send a form of the page `page`."""
+        return self.post(path, data={"csrf": self.csrf(page), **fields})
+
+
+@contextmanager
+def serving(studio: Studio, *options: str, **variables: str) -> Iterator[Console]:
+    """Serve the console of a studio; the words are options of ``serve``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    console = Console(studio, port, options or ("--no-work",), variables)
+    try:
+        yield console.start()
+    finally:
+        console.end()
+
+
+@pytest.fixture(scope="session")
+def shared(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """Return a console that all tests of this process share, and none changes."""
+    with serving(studio.copy(tmp_path_factory.mktemp("shared") / "work")) as console:
+        yield console
+
+
+@pytest.fixture
+def console(studio: Studio, tmp_path: Path) -> Iterator[Console]:
+    """Return a console on a copy of the studio, which the test may change."""
+    with serving(studio.copy(tmp_path / "work")) as started:
+        yield started
+
+
+@pytest.fixture
+def consoles(studio: Studio, tmp_path: Path) -> Iterator[Callable[..., Console]]:
+    """Start consoles with other options of ``serve`` and other variables, on one copy of the studio."""
+    copy, running = studio.copy(tmp_path / "work"), []
+
+    def start(*options: str, **variables: str) -> Console:
+        running.append(serving(copy, *options, **variables))
+        return running[-1].__enter__()
+
+    yield start
+    for each in running:
+        each.__exit__(None, None, None)
+
+
+def chromium() -> str | None:
+    """Return the browser to test with: CHROMIUM, or an installed one."""
+    named = os.environ.get("CHROMIUM")
+    return named or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Start a browser for the tests of this process."""
+    program = chromium()
+    if program is None:
+        missing = "no Chromium is installed: `make browser` installs it or says how, or set CHROMIUM"
+        if os.environ.get("BROWSER_TESTS") == "required":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  # only where there is a browser
+
+    root = ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, *root])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """Open a page in a browser profile of its own; an error of a script fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(30_000)
+    opened, errors = context.new_page(), []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda said: errors.append(said.text) if "Content Security" in said.text else None)
+    yield opened
+    context.close()
+    assert errors == []
