@@ -11,19 +11,22 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.command import Group
 from cli.text import output
-from decision.money import format_usd
 from decision.rules.approvals import Change
 from render_service.approvals.changes import propose_activation
 from render_service.rules.opening import activate
 from render_service.rules.policies import read_rules
+from render_service.rules.policy_words import activations, describe_policy, rules_differences
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from render_service.rules.policies import Rules
+    from render_service.rules.policy_words import Activation, Difference
 
 
 _catalog = click.option(
@@ -119,6 +122,72 @@ def activate_command(inv: Invocation, *, file: Path, catalog_file: Path | None, 
     inv.emit(document, lambda console: console.print(f"{_named(rules)} decides from now on", markup=False))
 
 
+@policy_command.command("list", short_help="List the policies that were in force, with what changed.")
+@common.unused_key
+@common.invocation
+def list_command(inv: Invocation) -> None:
+    """List the policies that were activated, newest first: who, when, why, and what each of them changed.
+
+    \b
+    Example:
+      sora-ledger policy list
+    """
+    with inv.ledger() as ledger:
+        found = activations(ledger)[::-1]
+    document = {"activations": [_activation(each) for each in found]}
+    inv.emit(document, lambda console: _print_activations(console, found))
+
+
+@policy_command.command("diff", short_help="Compare a policy file with the active policy.")
+@click.argument("file", type=click.Path(path_type=Path))
+@_catalog
+@common.unused_key
+@common.invocation
+def diff_command(inv: Invocation, *, file: Path, catalog_file: Path | None) -> None:
+    """Show what a policy file would change, setting by setting; change nothing.
+
+    \b
+    Example:
+      sora-ledger policy diff team.toml
+    """
+    changes = rules_differences(inv.rules, _read(inv, file, catalog_file))
+    document = {"changes": [change._asdict() for change in changes]}
+    inv.emit(document, lambda console: _print_changes(console, changes, ""))
+
+
+def _activation(activation: "Activation") -> dict[str, Any]:
+    rules = activation.rules
+    return {
+        "policy": rules.policy.name,
+        "policy_sha256": rules.policy.digest,
+        "catalog_sha256": rules.catalog.digest,
+        "activated": _activated(activation.record),
+        "changes": [change._asdict() for change in activation.changes],
+    }
+
+
+def _print_activations(console: "Console", found: "list[Activation]") -> None:
+    for each in found:
+        record = each.record
+        who = f"{record.actor} ({record.envelope['actor_source']})"
+        why = each.why or "erased"
+        text = f"{record.recorded_at[:16]}Z  {each.rules.policy.name}, activated by {who}: {why}"
+        console.print(printable(text), markup=False)
+        _print_changes(console, each.changes, "  ")
+    first = (
+        "the policy of the package was in force before" if found else "the policy of the package is in force"
+    )
+    console.print(first, markup=False)
+
+
+def _print_changes(console: "Console", changes: "Sequence[Difference]", indent: str) -> None:
+    for setting, before, after in changes:
+        text = f"{indent}{setting}: {before or 'not set'} → {after or 'not set'}"
+        console.print(printable(text), markup=False)
+    if not changes:
+        console.print(f"{indent}no setting differs", markup=False)
+
+
 def _read(inv: Invocation, file: Path, catalog_file: Path | None) -> "Rules":
     rules = read_rules(file, catalog_file, lambda: inv.rules)
     for warning in rules.warnings:
@@ -171,21 +240,8 @@ def _lines(rules: "Rules") -> list[str]:
         who = f"{made['actor']} ({made['actor_source']})"
         since = f"activated by {who} at {made['recorded_at'][:16]}Z: {made['why']}"
     lines = [_named(rules), since, ""]
-    for rule in policy.approvals or ():
-        who = f" signed by {' or '.join(rule.signed_by)}" if rule.signed_by else ""
-        lines.append(
-            f"approval {rule.code}: {counted(rule.people, 'person', 'people')}"
-            f"{who or (', signed' if rule.wants_signature else '')}"
-        )
-        matches = rule.model_dump(exclude_none=True, exclude={"code", "people", "signed", "signed_by"})
-        least = matches.pop("min_cost_usd_micros", None)
-        lines += [f"  {name}: {', '.join(map(str, values))}" for name, values in matches.items()]
-        lines += [f"  from {format_usd(least)}"] if least is not None else []
-    lines.append(f"may be overridden: {', '.join(policy.overridable or ()) or 'nothing'}")
-    lines.append(f"need an approved draft: {', '.join(policy.require_approved_draft or ()) or 'nothing'}")
-    lines.append(f"need the guardrails attested: {'everything' if policy.require_attestation else 'nothing'}")
-    lines.append(f"may sign approvals: {', '.join(policy.approvers or ()) or 'nobody'}")
-    lines.append(f"roles of access keys: {', '.join(policy.roles_in_force) or 'none'}")
+    for topic, text, details in describe_policy(policy):
+        lines += [f"{topic}: {text}", *(f"  {detail}" for detail in details)]
     lines += [f"warning: {warning}" for warning in rules.warnings]
     return [
         *lines,

@@ -45,6 +45,24 @@ def test_an_activated_policy_decides_and_is_shown_with_who_and_why(
     assert sora("verify").code == 0
 
 
+def test_what_each_activation_changed_is_listed_and_a_file_is_compared_before(
+    sora: Any, team: Path, folder: Path
+) -> None:
+    stricter = folder / "stricter.toml"
+    stricter.write_text(team.read_text().replace("cost_weight = 1\n", "cost_weight = 3\n"))
+    sora("policy", "activate", str(team), "--reason", "we attest now")
+    compared = sora("policy", "diff", str(stricter)).document["changes"]
+    assert compared == [{"setting": "weights.cost_weight", "before": "1", "after": "3"}]
+    sora("policy", "activate", str(stricter), "--reason", "money")
+    listed = sora("policy", "list").document["activations"]
+    assert [each["activated"]["why"] for each in listed] == ["money", "we attest now"]
+    assert listed[0]["changes"] == compared
+    assert {"setting": "name", "before": "default", "after": "team"} in listed[1]["changes"]
+    text = sora("policy", "list", "--format=text").out
+    assert "  weights.cost_weight: 1 → 3\n" in text
+    assert sora("policy", "diff", str(stricter), "--format=text").out == "no setting differs\n"
+
+
 def test_a_policy_that_was_edited_where_it_is_kept_decides_nothing(
     sora: Any, team: Path, server: Any
 ) -> None:

@@ -1,0 +1,123 @@
+"""A policy in words, what changed between two of them, and the history of the ones that were in force."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from decision.money import format_usd
+from decision.rules.approvals import ApprovalRule
+from decision.rules.catalog import Catalog
+from decision.rules.document import Document
+from decision.rules.policy import Policy
+from ledger.events import PolicyActivated
+from ledger.log.ledger import Ledger
+from ledger.record import Record
+from ledger.store.interface import RecordFilter
+from render_service.rules.policies import STREAM, Rules, kept_document, packaged_rules
+from render_service.runtime.documents import counted
+
+NAMED_BY = ("code", "model", "name")
+"""The keys that name an entry of a list, so that an entry is compared with itself wherever it stands."""
+
+
+class Sentence(NamedTuple):
+    """What the policy says about one topic; an approval rule has details of what it applies to."""
+
+    topic: str
+    text: str
+    details: tuple[str, ...] = ()
+
+
+def describe_policy(policy: Policy) -> Iterator[Sentence]:
+    """Yield what a policy says, the rules that need a person first."""
+    for rule in policy.approvals or ():
+        yield _approval(rule)
+    yield Sentence("may be overridden", _list(policy.overridable, "nothing"))
+    yield Sentence("need an approved draft", _list(policy.require_approved_draft, "nothing"))
+    yield Sentence("need the guardrails attested", "everything" if policy.require_attestation else "nothing")
+    yield Sentence("may sign approvals", _list(policy.approvers, "nobody"))
+    yield Sentence("roles of access keys", _list(policy.roles_in_force, "none"))
+
+
+def _approval(rule: ApprovalRule) -> Sentence:
+    signed = f" signed by {' or '.join(rule.signed_by)}" if rule.signed_by else ""
+    people = counted(rule.people, "person", "people")
+    matches = rule.model_dump(exclude_none=True, exclude={"code", "people", "signed", "signed_by"})
+    least = matches.pop("min_cost_usd_micros", None)
+    details = [f"{name}: {', '.join(map(str, values))}" for name, values in matches.items()]
+    details += [f"from {format_usd(least)}"] if least is not None else []
+    text = f"{people}{signed or (', signed' if rule.wants_signature else '')}"
+    return Sentence(f"approval {rule.code}", text, tuple(details))
+
+
+def _list(words: Any, none: str) -> str:
+    return ", ".join(words or ()) or none
+
+
+class Difference(NamedTuple):
+    """A setting that two documents do not share, as ``weights.fit_weight``; None where it is not set."""
+
+    setting: str
+    before: str | None
+    after: str | None
+
+
+def differences(before: Document, after: Document) -> list[Difference]:
+    """Return what changed from one document to another of the same kind, by setting."""
+    old, new = _settings(before), _settings(after)
+    return [
+        Difference(name, old.get(name), new.get(name))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def rules_differences(before: Rules, after: Rules) -> list[Difference]:
+    """Return what changed in the policy, then in the catalog, whose settings are marked as such."""
+    changes = differences(before.catalog, after.catalog)
+    in_catalog = [each._replace(setting=f"catalog: {each.setting}") for each in changes]
+    return [*differences(before.policy, after.policy), *in_catalog]
+
+
+def _settings(document: Document) -> dict[str, str]:
+    return dict(_flat("", document.model_dump(mode="json", by_alias=True, exclude_none=True)))
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield each setting below `path`; a list of plain values is one setting."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(f"{path}.{name}" if path else name, inner)
+    elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+        for index, inner in enumerate(value, 1):
+            named = next((str(inner[key]) for key in NAMED_BY if key in inner), str(index))
+            yield from _flat(f"{path}[{named}]", inner)
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A policy that came into force: the record, its documents, and what it changed."""
+
+    record: Record
+    why: str | None
+    """None if it was erased, or nothing was said."""
+    rules: Rules
+    changes: tuple[Difference, ...]
+
+
+def activations(ledger: Ledger) -> list[Activation]:
+    """Return all activations, oldest first; the first one replaced the rules of the package."""
+    found: list[Activation] = []
+    before = packaged_rules()
+    for entry in ledger.entries(PolicyActivated, RecordFilter(stream=STREAM)):
+        event = entry.event
+        policy = kept_document(ledger, Policy, event.policy_sha256)
+        rules = Rules(policy, kept_document(ledger, Catalog, event.catalog_sha256), entry.record)
+        changes = rules_differences(before, rules)
+        why = event.why.text if event.why else None
+        found.append(Activation(entry.record, why, rules, tuple(changes)))
+        before = rules
+    return found
