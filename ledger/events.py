@@ -726,14 +726,23 @@ class ExternalRecorded(EventBase):
     webhook_event_id: str | None = None
 
 
+class TimedNote(Part):
+    """A note about one moment of a clip."""
+
+    at_ms: Annotated[int, Field(ge=0, lt=2**53)]
+    text: Private
+
+
 class ReviewRecorded(EventBase):
-    """A person reviewed the result; scores are 0 to 100."""
+    """A person reviewed the result; scores are 0 to 100. Version 1 had no `timed_notes`."""
 
     type: ClassVar[str] = "review.recorded"
+    schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.OBSERVATION
     verdict: Literal["approved", "changes_requested", "rejected"]
     scores: dict[Name, int] = Field(default_factory=dict)
     notes: Private | None = None
+    timed_notes: tuple[TimedNote, ...] = ()
 
 
 class NoteRecorded(EventBase):

@@ -29,6 +29,7 @@ STEPS: dict[tuple[str, int], Step] = {
     ("change.proposed", 1): lambda payload: payload | {"access": None},
     ("submission.intended", 1): lambda payload: payload | {"sent_sha256": None},
     ("submission.intended", 2): lambda payload: payload | {"key_digest": None},
+    ("review.recorded", 1): lambda payload: payload | {"timed_notes": []},
     ("render.adopted", 1): lambda payload: payload | {"server": None},
 }
 """By event type and the version that the step reads."""

@@ -9,7 +9,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_job
 from render_service.adoption.external import attach, checked_stream, external_event, record_external
-from render_service.approvals.approvals import review
+from render_service.approvals.reviews import read_note, review
 from render_service.runtime.documents import record_document
 
 if TYPE_CHECKING:
@@ -164,20 +164,36 @@ SCORE = click.IntRange(0, 100)
 @click.option("--continuity", metavar="N", type=SCORE, help="0 to 100: does it match the preceding shot?")
 @click.option("--brand-fit", metavar="N", type=SCORE, help="0 to 100: does it fit the brand?")
 @click.option("--notes", metavar="TEXT", help="Notes, recorded with the review; erasable.")
+@click.option(
+    "--note",
+    "timed_notes",
+    metavar="TIME=TEXT",
+    multiple=True,
+    help="A note about a moment of the clip, such as 2.5=hands or 1:02=logo; repeatable, erasable.",
+)
 @common.invocation
 def review_command(
-    inv: Invocation, *, name: str, verdict: Any, notes: str | None, **scores: int | None
+    inv: Invocation,
+    *,
+    name: str,
+    verdict: Any,
+    notes: str | None,
+    timed_notes: tuple[str, ...],
+    **scores: int | None,
 ) -> None:
     """Record a review of a job's video; a policy can require an approved draft before a final.
 
     \b
     Example:
       sora-ledger review job_01a2 --verdict approved --notes "the light is right"
+      sora-ledger review job_01a2 --verdict changes_requested --note 2.5="hands"
     """
     named_scores = {score: value for score, value in scores.items() if value is not None}
 
+    moments = [read_note(text) for text in timed_notes]
+
     async def follow(session: "Session") -> "Job":
-        return await review(session, await session.job(name), verdict, named_scores, notes)
+        return await review(session, await session.job(name), verdict, named_scores, notes, moments)
 
     job = inv.session(follow)
 

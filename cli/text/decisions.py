@@ -51,7 +51,19 @@ def show_explanation(console: "Console", document: Json) -> None:
     for step in reasons["what_now"]:
         _line(console, f"→ {step}")
     _question(console, "By whose authority?", _authority(document["authority"]))
+    if document["reviews"]["given"]:
+        _question(console, "What did reviewers say?", _reviews(document["reviews"]))
     _question(console, "Can the record be trusted?", _trust(document["record"]))
+
+
+def _reviews(document: Json) -> Iterable[str]:
+    yield document["agreement"]["words"]
+    for given in document["given"]:
+        scores = "".join(f", {name} {score}" for name, score in given["scores"].items())
+        notes = f": “{given['notes']}”" if given["notes"] else ""
+        yield f"{given['verdict']} by {given['reviewer']} at {given['at'][:19]}Z{scores}{notes}"
+        for note in given["timed_notes"]:
+            yield f"  at {note['at_ms'] / 1000:g} s: “{note['text']}”"
 
 
 def show_why_not(console: "Console", document: Json) -> None:

@@ -21,6 +21,7 @@ broke: it looks up the event ids, and returns the records or decides the append 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
 from ledger.canonical import encoded, sha256_hex
@@ -173,6 +174,13 @@ _SOURCES: Final = (b'"source_job":"', b'"remix_video_id":"')
 """JSON keys that precede the source of a job, if it has one; used for byte search."""
 
 
+class Unreviewed(StrEnum):
+    """Which finished videos without a review: all of them, or those for a final purpose."""
+
+    ALL = "all"
+    FINALS = "finals"
+
+
 @dataclass(frozen=True)
 class JobFilter:
     """Which jobs to list; a field that is None does not restrict.
@@ -212,6 +220,9 @@ class JobFilter:
     """Only jobs that were made from this job, from an index."""
     source_video: str | None = None
     """Only jobs that name this video as their source and no job, from an index."""
+
+    unreviewed: Unreviewed | None = None
+    """Only finished videos that nobody has reviewed, from an index."""
 
     def pieces(self) -> list[list[bytes]]:
         """Return lists of bytes; the row of a matching job contains at least one item of each list.

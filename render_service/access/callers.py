@@ -8,6 +8,7 @@ from ledger.job import Job
 from ledger.record import ActorSource, Authority
 from ledger.store.interface import JobFilter
 from render_service.access.register import AccessKey
+from render_service.rules.budget_names import actor_word, parse_name
 from render_service.runtime.errors import NotPermitted
 from render_service.runtime.settings import checked_word
 from render_service.runtime.telemetry import Trace, begin_trace
@@ -70,6 +71,18 @@ class Caller:
         if self.team is not None:
             return job.team == self.team or (job.team is None and job.actor == self.name)
         return job.actor == self.name or bool(self.permissions & SEES_EVERYTHING)
+
+    def may_see_budget(self, budget: str) -> bool:
+        """Return whether the caller may see a budget: their own, their team's, or all that others pay from.
+
+        A budget of everyone is seen by those who see the jobs of others and have a key without a team.
+        """
+        name = parse_name(budget)
+        if name is not None and name.actor == actor_word(self.name):
+            return True
+        if self.team is not None:
+            return name is not None and name.team == self.team
+        return bool(self.permissions & SEES_EVERYTHING)
 
     @property
     def operates_everything(self) -> bool:

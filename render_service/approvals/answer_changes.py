@@ -44,22 +44,30 @@ def approve_change(
     comment: str | None = None,
     signer: Signer | None = None,
     until: datetime | None = None,
+    *,
+    as_shown: str | None = None,
 ) -> Outcome:
-    """Approve a proposed change, and apply it if this was the last required approval."""
+    """Approve a proposed change, and apply it if this was the last required approval.
+
+    `ChangedSinceShown` if it is no longer `Pending.as_shown`.
+    """
     now = office.clock()
     check_until(until, now)
     answer = ApprovalGranted(
         comment=Private.seal("comment", comment) if comment else None,
         expires_at=timestamp(until or now + VALID_FOR),
     )
-    return _answer(office, name, answer, signer)
+    return _answer(office, name, answer, signer, as_shown)
 
 
-def reject_change(office: Office, name: str, reason: str, signer: Signer | None = None) -> Outcome:
+def reject_change(
+    office: Office, name: str, reason: str, signer: Signer | None = None, *, as_shown: str | None = None
+) -> Outcome:
     """Reject a proposed change, which closes it."""
     if not reason.strip():
         raise BadInput(f"{name}: a rejection needs a reason; nothing was recorded")
-    return _answer(office, name, ApprovalRefused(comment=Private.seal("comment", reason)), signer)
+    refused = ApprovalRefused(comment=Private.seal("comment", reason))
+    return _answer(office, name, refused, signer, as_shown)
 
 
 def cancel_change(office: Office, name: str) -> Outcome:
@@ -70,11 +78,12 @@ def cancel_change(office: Office, name: str) -> Outcome:
     return Outcome(read_change(office.ledger, proposed.name))
 
 
-def _answer(office: Office, name: str, answer: A, signer: Signer | None) -> Outcome:
+def _answer(office: Office, name: str, answer: A, signer: Signer | None, as_shown: str | None) -> Outcome:
     """Record an answer, judged by the policy in force; retry if the policy or the change was modified."""
     for _ in range(MOST_RACES):
         now = office.clock()
         case, proposed = read_proposed(office.ledger, name, now)
+        case.check_shown(as_shown)
         recorded, who = answered(office.settings, office.ledger, case, answer, office.who, signer)
         drafts = [draft(recorded, who, now)]
         needed = 0

@@ -1,24 +1,29 @@
-"""Approve or reject a held render, and review a finished video.
+"""Approve or reject a held render.
 
 `render_service.approvals.approvers` decides who may approve. The last required approval decides the render
 again in the same transaction, by the current rules, prices and budgets. Submission is a separate step, so an
 approval never waits for a server.
 
 An answer is judged by the policy in force: if another policy was activated since it was read, the append
-fails and the answer is judged again. A review is a verdict with scores and notes, recorded with its author.
+fails and the answer is judged again.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from decision.engine.approval import Considered, after_approval
 from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Policy
 from ledger.errors import BudgetExceeded, IllegalTransition, WrongExpectedVersion
-from ledger.events import ApprovalGranted, ApprovalRefused, Outcome, RenderDenied, RenderHeld, ReviewRecorded
+from ledger.events import (
+    ApprovalGranted,
+    ApprovalRefused,
+    Outcome,
+    RenderDenied,
+    RenderHeld,
+)
 from ledger.job import Job, State
 from ledger.private import Private
 from ledger.record import Draft, draft, timestamp
@@ -59,8 +64,11 @@ class Case:
     lapsed: tuple[str, ...]
 
 
-def read_case(session: Session, job_id: str) -> Case:
-    """Return the held job `job_id`, under the policy in force now; `NotReady` if it is not held."""
+def read_case(session: Session, job_id: str, under: Rules | None = None) -> Case:
+    """Return the held job `job_id`, under the policy in force now; `NotReady` if it is not held.
+
+    `under` are these rules, for a reader of many cases.
+    """
     job = session.ledger.job(job_id)
     history = JobHistory.of(session.ledger, job)
     if history.hold is None or job.state not in {State.HELD, State.APPROVED}:
@@ -68,7 +76,7 @@ def read_case(session: Session, job_id: str) -> Case:
             f"{job.job_id} is {job.state}, not held, so there is nothing to approve or reject: "
             f"`sora-ledger show {job.job_id}` shows its history"
         )
-    under = active_rules(session.ledger)
+    under = under or active_rules(session.ledger)
     hold = history.hold.event
     rules = _rules(session, hold, under)
     now = session.clock()
@@ -78,7 +86,9 @@ def read_case(session: Session, job_id: str) -> Case:
 
 def _rules(session: Session, hold: RenderHeld, under: Rules) -> tuple[ApprovalRule, ...]:
     """Return the rules that hold the job: as in the policy in force, or as at the time of the hold."""
-    then = kept_document(session.ledger, Policy, hold.basis.policy_sha256)
+    cited = hold.basis.policy_sha256
+    policy = under.policy
+    then = policy if policy.digest == cited else kept_document(session.ledger, Policy, cited)
     by_code = {rule.code: rule for rule in (*(then.approvals or ()), *(under.policy.approvals or ()))}
     return tuple(by_code[code] for code in hold.reason_codes)
 
@@ -89,25 +99,30 @@ async def approve(
     comment: str | None = None,
     signer: Signer | None = None,
     until: datetime | None = None,
+    *,
+    as_shown: str | None = None,
 ) -> Answered:
     """Approve a held job, and decide it again if this was the last required approval; nothing is submitted.
 
     The approval expires at `until`. `BadInput` if this person may not approve, `NotReady` if the job is not
-    held (any more); in both cases nothing is recorded.
+    held (any more), or is no longer `Pending.as_shown`; in all cases nothing is recorded.
     """
     races = Races(session.log)
     while True:
         try:
-            return await _approve(session, job.job_id, comment, signer, until)
+            return await _approve(session, job.job_id, comment, signer, until, as_shown)
         except (BudgetExceeded, PolicyReplaced) as race:
             races.lost(race)
 
 
-async def reject(session: Session, job: Job, reason: str, signer: Signer | None = None) -> Answered:
+async def reject(
+    session: Session, job: Job, reason: str, signer: Signer | None = None, *, as_shown: str | None = None
+) -> Answered:
     """Reject a held job, which closes it; the same people may reject as may approve."""
     if not reason.strip():
         raise BadInput(f"{job.job_id}: a rejection needs a reason; nothing was recorded")
     case = await asyncio.to_thread(read_case, session, job.job_id)
+    case.pending.check_shown(as_shown)
     answer = ApprovalRefused(comment=Private.seal("comment", reason))
     answer, who = await asyncio.to_thread(
         answered, session.settings, session.ledger, case.pending, answer, session.provenance, signer
@@ -121,13 +136,19 @@ async def reject(session: Session, job: Job, reason: str, signer: Signer | None 
     except (WrongExpectedVersion, IllegalTransition):  # another answer, or another policy, was recorded first
         if not await _has_changed(session, case):
             raise
-        return await reject(session, job, reason, signer)
+        return await reject(session, job, reason, signer, as_shown=as_shown)
 
 
 async def _approve(
-    session: Session, job_id: str, comment: str | None, signer: Signer | None, until: datetime | None
+    session: Session,
+    job_id: str,
+    comment: str | None,
+    signer: Signer | None,
+    until: datetime | None,
+    as_shown: str | None,
 ) -> Answered:
     case = await asyncio.to_thread(read_case, session, job_id)
+    case.pending.check_shown(as_shown)
     now = session.clock()
     check_until(until, now)
     answer = ApprovalGranted(
@@ -149,7 +170,7 @@ async def _approve(
     except (WrongExpectedVersion, IllegalTransition):  # another answer, or another policy, was recorded first
         if not await _has_changed(session, case):
             raise
-        return await _approve(session, job_id, comment, signer, until)
+        return await _approve(session, job_id, comment, signer, until, as_shown)
     if job.state is State.DECIDED:
         await asyncio.to_thread(session.ledger.store.queue.schedule, job.job_id)
     return Answered(job, ruling, ruling.approvals_needed if isinstance(ruling, RenderHeld) else needed)
@@ -187,45 +208,3 @@ def _decide_again(session: Session, case: Case, now: datetime) -> Considered:
         lapsed=case.lapsed,
         priced_on=now.astimezone(UTC).date(),
     )
-
-
-Verdict = Literal["approved", "changes_requested", "rejected"]
-
-
-REVIEWABLE = (State.COMPLETED, State.STORED, State.DELETED)
-
-
-SCORES = ("clarity", "continuity", "brand_fit")
-
-
-HIGHEST = 100
-
-
-async def review(
-    session: Session,
-    job: Job,
-    verdict: Verdict,
-    scores: Mapping[str, int] | None = None,
-    notes: str | None = None,
-) -> Job:
-    """Record a review of `job`; the last verdict counts. `NotReady` if there is no video to review."""
-    recorded = dict(scores or {})
-    wrong = [name for name, score in recorded.items() if name not in SCORES or not 0 <= score <= HIGHEST]
-    if wrong:
-        raise BadInput(
-            f"score {wrong[0]} {recorded[wrong[0]]}: expected 0 to {HIGHEST} for one of {', '.join(SCORES)}"
-        )
-    if job.state not in REVIEWABLE:
-        raise NotReady(f"{job.job_id} is {job.state}, so there is no video to review; {_next_step(job)}")
-    sealed = Private.seal("notes", notes) if notes else None
-    event = session.draft(ReviewRecorded(verdict=verdict, scores=recorded, notes=sealed))
-    try:
-        return await session.advance(job, [event])
-    except WrongExpectedVersion:  # another event was recorded first, which does not affect a review
-        return await session.advance(await session.job(job.job_id), [event])
-
-
-def _next_step(job: Job) -> str:
-    if job.state is State.RUNNING:
-        return f"wait for it with `sora-ledger poll --id {job.job_id}`"
-    return f"`sora-ledger show {job.job_id}` says why"

@@ -24,7 +24,7 @@ from render_service.approvals.identities import (
 )
 from render_service.approvals.statements import answer_statement, sign
 from render_service.rules.policies import Rules
-from render_service.runtime.errors import BadInput
+from render_service.runtime.errors import BadInput, ChangedSinceShown
 from render_service.runtime.settings import Settings
 from render_service.session.history import StreamHistory
 
@@ -50,6 +50,24 @@ class Pending:
     def name(self) -> str:
         """The id of the job or change."""
         return self.pending.stream
+
+    @property
+    def as_shown(self) -> str:
+        """What an answer on a page was given to: the versions of the request and of the policy."""
+        return f"{self.history.version}-{self.under.version}"
+
+    def check_shown(self, as_shown: str | None) -> None:
+        """Raise `ChangedSinceShown` unless this is still what was shown; None means that nothing was."""
+        if as_shown is None or as_shown == self.as_shown:
+            return
+        last = self.history.records[-1]
+        what = f"it has a new record: {last.type} by {last.actor} at {last.recorded_at[:19]}Z"
+        if as_shown.partition("-")[0] == str(self.history.version):
+            what = f"another policy is in force: {self.under.policy.name}"
+        raise ChangedSinceShown(
+            f"{self.name} is no longer as it was shown to you, so your answer was not recorded ({what}): "
+            "look at it again, then answer it"
+        )
 
     def missing_after(self, approver: Identity) -> int:
         """Return the number of approvals still missing after `approver` has approved."""
@@ -106,6 +124,17 @@ def _owner(settings: Settings, policy: Policy, signer: Signer) -> str:
     if claimed != owner:
         raise BadInput(f"--actor {claimed}, but the key belongs to {owner}; leave out --actor")
     return owner
+
+
+def obstacle(case: Pending, settings: Settings) -> str | None:
+    """Return why the actor of `settings` may not answer without a signature; None if they may."""
+    identity = Identity(settings.actor, settings.actor_source, settings.login)
+    try:
+        _check_is_another(case, identity)
+        _check_rules(case, identity)
+    except BadInput as refused:
+        return str(refused)
+    return None
 
 
 def _check_is_another(case: Pending, approver: Identity) -> None:

@@ -6,17 +6,77 @@ caller's identity is at most half a second old (`render_service.access.gatekeepe
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from decision.rules.roles import Permission
+from ledger.events import ApprovalGranted
 from ledger.job import Job
+from ledger.log.ledger import Ledger
 from render_service.access.callers import Caller
 from render_service.approvals.answer_changes import Outcome, approve_change, reject_change
-from render_service.approvals.approvals import Answered, Verdict, approve, reject, review
-from render_service.approvals.changes import Office
-from render_service.runtime.errors import NotPermitted
+from render_service.approvals.approvals import Answered, approve, reject
+from render_service.approvals.changes import PREFIX, Office
+from render_service.approvals.reviews import NoteAt, Verdict, review
+from render_service.runtime.errors import BadInput, NotPermitted, NotReady
+from render_service.session.history import StreamHistory
 from render_service.session.session import Session
+
+
+@dataclass(frozen=True)
+class AnswerOnPage:
+    """An answer that a person gives on a page: to which job or change, and what the page showed of it.
+
+    `as_shown` is `render_service.approvals.approvers.Pending.as_shown`.
+    """
+
+    name: str
+    approves: bool
+    reason: str
+    as_shown: str
+
+
+async def answer_on_page(session: Session, caller: Caller, given: AnswerOnPage) -> Answered | Outcome | None:
+    """Record the answer that `caller` gave on a page; None if that very answer is recorded already.
+
+    That happens on a second click. `ChangedSinceShown` if the request or the policy changed after the page
+    was made, `BadInput` without a reason, and what `approve_job` raises.
+    """
+    if not given.reason.strip():
+        raise BadInput(f"{given.name}: an answer needs a reason; nothing was recorded")
+    try:
+        return await _answer_once(session, caller, given)
+    except (BadInput, NotReady):
+        if await asyncio.to_thread(_is_recorded, session.ledger, caller, given):
+            return None
+        raise
+
+
+async def _answer_once(session: Session, caller: Caller, given: AnswerOnPage) -> Answered | Outcome:
+    name, reason, as_shown = given.name, given.reason, given.as_shown
+    if name.startswith(PREFIX):
+        office = _office(session, caller)
+        answer = approve_change if given.approves else reject_change
+        return await asyncio.to_thread(answer, office, name, reason, as_shown=as_shown)
+    job = await session.job(name)
+    _check(caller, Permission.APPROVE, job)
+    acting = caller.session(session)
+    if given.approves:
+        return await approve(acting, job, reason, as_shown=as_shown)
+    return await reject(acting, job, reason, as_shown=as_shown)
+
+
+def _is_recorded(ledger: Ledger, caller: Caller, given: AnswerOnPage) -> bool:
+    """Return whether `caller` gave the same answer to what they were shown."""
+    version = given.as_shown.partition("-")[0]
+    answers = StreamHistory(ledger.history(given.name)).answers
+    return version.isdecimal() and any(
+        entry.record.actor == caller.name
+        and entry.record.version > int(version)
+        and isinstance(entry.event, ApprovalGranted) == given.approves
+        for entry in answers
+    )
 
 
 async def approve_job(
@@ -44,10 +104,11 @@ async def review_job(
     verdict: Verdict,
     scores: Mapping[str, int] | None = None,
     notes: str | None = None,
+    timed_notes: Sequence[NoteAt] = (),
 ) -> Job:
     """Record a review of `job` by `caller`."""
     _check(caller, Permission.REVIEW, job)
-    return await review(caller.session(session), job, verdict, scores, notes)
+    return await review(caller.session(session), job, verdict, scores, notes, timed_notes)
 
 
 async def approve_proposed(

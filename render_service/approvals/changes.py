@@ -5,6 +5,7 @@ Each proposed change has its own stream: ``change.proposed``, its signature if t
 those for renders: `render_service.approvals.approvers`.
 """
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from uuid_utils import uuid7
 from decision.money import format_usd
 from decision.rules.approvals import Change
 from ledger.errors import WrongExpectedVersion
-from ledger.events import ChangeProposed, Grant
+from ledger.events import ChangeClosed, ChangeProposed, Grant
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Entry, Provenance
-from ledger.store.interface import NEW, Batch, Document
+from ledger.store.interface import NEW, Batch, Document, RecordFilter
 from render_service.access.register import words_of
 from render_service.approvals.approvers import how_to_sign
 from render_service.approvals.requesters import asker, check_requester
@@ -141,15 +142,37 @@ def changes(ledger: Ledger) -> list[Proposed]:
     return [_read(ledger, proposed) for proposed in list(ledger.entries(ChangeProposed))]
 
 
+class OpenChanges:
+    """The names of the changes that wait for approval; each look reads only what was recorded since."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._read_to = {ChangeProposed.type: 0, ChangeClosed.type: 0}
+        self._known: dict[str, set[str]] = {name: set() for name in self._read_to}
+        self._reading = threading.Lock()
+
+    def names(self) -> list[str]:
+        """Return the names of the open changes, oldest first."""
+        with self._reading:
+            for kind, known in self._known.items():
+                for record in self._ledger.read(RecordFilter(type=kind), after=self._read_to[kind]):
+                    known.add(record.stream)
+                    self._read_to[kind] = record.position
+            return sorted(self._known[ChangeProposed.type] - self._known[ChangeClosed.type])
+
+
 def read_change(ledger: Ledger, name: str) -> Proposed:
     """Return the change called `name`, which may be a unique prefix."""
+    exact = ledger.history(name) if name else []
+    if exact and isinstance(event := exact[0].event, ChangeProposed):
+        return Proposed(ChangeHistory(exact), event)
     matches = {
         proposed.record.stream: proposed
         for proposed in ledger.entries(ChangeProposed)
         if proposed.record.stream.startswith(name)
     }
-    if len(matches) == 1 or name in matches:
-        return _read(ledger, matches.get(name) or next(iter(matches.values())))
+    if len(matches) == 1:
+        return _read(ledger, next(iter(matches.values())))
     problem = (
         f"the id is ambiguous ({len(matches)} proposed changes match)"
         if matches

@@ -269,6 +269,25 @@ def _unclaimed(
     ]
 
 
+MOST_LOST = 200
+"""How many lost renders are looked at for findings that need no audit, the newest first."""
+
+
+def standing_findings(ledger: Ledger, settings: Settings, now: datetime) -> list[Finding]:
+    """Return the findings that indexes tell, without asking a server and without reading every job.
+
+    An audit also compares the ledger with the list of its server, and counts all attempts.
+    """
+    longest_s = settings.longest_render_s
+    lost = list(of_jobs(ledger.jobs(JobFilter(states=(State.LOST,)), MOST_LOST), now))
+    return [
+        *of_spool(list(waiting(settings, ledger))),
+        *of_open_attempts(open_attempts(ledger, None), now, GRACE_S),
+        *of_overdue(overdue_jobs(ledger, now, longest_s), longest_s),
+        *(finding for finding in lost if not is_dealt_with(ledger, finding)),
+    ]
+
+
 def audited_at(ledger: Ledger, position: int) -> Attempts:
     """Count the attempts as of `position`; `BadInput` if the ledger is not that long."""
     size = ledger.head().size

@@ -26,6 +26,7 @@ from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Entry, Record
 from ledger.tree.merkle import Frontier, ProofInvalid, inclusion_proof, verify_inclusion
+from render_service.approvals.reviews import reviews_document, reviews_in
 from render_service.reports.fix_commands import command_again, commands_after
 from render_service.rules.policies import activation_before
 from render_service.runtime.documents import Json
@@ -63,6 +64,7 @@ def explain(ledger: Ledger, name: str) -> Explained:
             "what_now": _steps(job, ruling),
         },
         "authority": _authority(ledger, history, decided),
+        "reviews": reviews_document(reviews_in(history)),
         "record": trust(ledger, history, decided.record),
     }
     return Explained(job, requested, ruling, decided.record, document)

@@ -87,7 +87,11 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"{event.outcome} after {took}, {format_usd(event.cost_usd_micros)}"
         case ReviewRecorded():
             scores = "".join(f", {name} {score}" for name, score in event.scores.items())
-            return f"{event.verdict}{scores}" + (f": “{short(event.notes.text)}”" if event.notes else "")
+            notes = f": “{short(event.notes.text)}”" if event.notes else ""
+            timed = "".join(
+                f"; {note.at_ms / 1000:g} s “{short(note.text.text)}”" for note in event.timed_notes
+            )
+            return f"{event.verdict}{scores}{notes}{timed}"
         case VideoDeleted():
             return f"{event.video_id}: {event.answer}"
         case PrivateErased():

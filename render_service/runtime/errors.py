@@ -12,7 +12,8 @@ ServiceError
 ├── TooManyRequests   the key permits no further request or job at the moment
 ├── BudgetGone        a budget does not allow another attempt; nothing was sent
 ├── NotReady          the job is not in a state that allows this
-│   └── NotApproved   it is pending approval
+│   ├── NotApproved   it is pending approval
+│   └── ChangedSinceShown it is no longer what the person who answers was shown
 ├── MayBeOurs         a video may be what an open submission created: settle that first
 ├── AnswerSpooled     the ledger cannot record an answer, which is in a file; also a `LedgerUnusable`
 ├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
@@ -90,6 +91,10 @@ class NotReady(ServiceError):
 
 class NotApproved(NotReady):
     """The job is pending approval."""
+
+
+class ChangedSinceShown(NotReady):
+    """A request or its rules changed after it was shown to the person who answers; nothing was recorded."""
 
 
 class MayBeOurs(ServiceError):

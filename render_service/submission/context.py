@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from decision.engine.decide import DecisionContext
 from decision.request.request import RenderRequest
+from decision.rules.purpose import FINAL_PURPOSES
 from ledger.errors import JobNotFound
 from ledger.log.ledger import Ledger
 from render_service.rules.budget_names import Scope
@@ -18,8 +19,6 @@ from render_service.session.session import Session
 from sora_adapter.profiles import Profile
 
 APPROVED = "approved"
-FINAL_PURPOSES = frozenset({"final", "marketing", "cinematic", "client"})
-"""The purpose to which a draft is promoted."""
 
 
 def context_of(

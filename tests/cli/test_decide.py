@@ -92,7 +92,7 @@ def test_what_only_a_new_render_takes_is_refused_for_a_remix(sora: Any, stored: 
 
 def test_an_explanation_answers_the_four_questions(sora: Any, stored: str) -> None:
     document = sora("explain", stored).document
-    assert [*document] == ["job_id", "state", "decided", "why", "authority", "record"]
+    assert [*document] == ["job_id", "state", "decided", "why", "authority", "reviews", "record"]
 
 
 def test_an_explanation_names_who_asked_and_how_that_is_known(sora: Any, stored: str) -> None:
@@ -167,3 +167,19 @@ def test_a_policy_that_cannot_be_read_names_the_line(sora: Any, stored: str, fol
     (folder / "bad.toml").write_text('version = 1\nname = "x"\nweights = 3\n')
     ended = sora("what-if", "--policy", "bad.toml")
     assert (ended.code, "line 3" in ended.error) == (2, True)
+
+
+def test_explain_shows_what_reviewers_said_and_at_which_moment(sora: Any, stored: str) -> None:
+    review = ("review", stored, "--verdict", "changes_requested", "--clarity", "40")
+    assert sora(*review, "--note", "2.5=hands", "--note", "0:01=the logo").code == 0
+    assert "expected a time in the clip" in sora(*review, "--note", "hands").error
+    reviews = sora("explain", stored).document["reviews"]
+    assert reviews["agreement"]["words"] == "one reviewer: changes_requested"
+    assert [note["text"] for note in reviews["given"][0]["timed_notes"]] == ["the logo", "hands"]
+    shown = sora("explain", stored, "--format=text").out
+    assert "at 2.5 s: “hands”" in shown
+    assert "2.5 s “hands”" in sora("log", "--type", "review.recorded", "--format=text").out
+    assert sora("erase", stored, "--reason", "asked", "--yes").code == 0
+    notes = sora("explain", stored).document["reviews"]["given"][0]["timed_notes"]
+    assert [note["text"] for note in notes] == ["[erased]", "[erased]"]
+    assert sora("verify").code == 0

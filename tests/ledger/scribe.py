@@ -269,7 +269,12 @@ def samples() -> list[Any]:
         ),
         e.OutputAttached(workflow="trailer", uri="https://example.org/t"),
         e.ExternalRecorded(video_id="video_9", prompt=Private.seal("prompt", "from outside")),
-        e.ReviewRecorded(verdict="approved", scores={"clarity": 90}, notes=Private.seal("notes", "crisp")),
+        e.ReviewRecorded(
+            verdict="approved",
+            scores={"clarity": 90},
+            notes=Private.seal("notes", "crisp"),
+            timed_notes=(e.TimedNote(at_ms=2_500, text=Private.seal("timed_notes.0.text", "hands")),),
+        ),
         e.NoteRecorded(text=Private.seal("text", "asked the operator")),
         *notified(),
         e.RenderClosed(outcome=e.Outcome.STORED, duration_ms=61_000, cost_usd_micros=390_000),

@@ -6,7 +6,7 @@ from typing import Any
 from ledger.job import Job
 from ledger.private import PrivateBody
 from ledger.record import StoredRow
-from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally, key_range
+from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally, Unreviewed, key_range
 from ledger.store.postgres import queue
 from ledger.store.postgres.connection import Connection
 
@@ -98,6 +98,14 @@ _SOURCE_JOB = f"{_HAS_JOB} > 0 AND {_JOB_KEY} >= %b AND {_JOB_KEY} < %b", 64
 _SOURCE_VIDEO = f"{_HAS_VIDEO} > 0 AND {_HAS_JOB} = 0 AND {_VIDEO_KEY} >= %b AND {_VIDEO_KEY} < %b", 512
 """The expressions of the indexes of migration 10, spelled as there; a ledger without them answers slowly."""
 
+_UNREVIEWED = """state IN ('completed', 'stored') AND position('"verdict":null'::bytea in body) > 0"""
+_FINALS = " OR ".join(
+    f"""position('"purpose":"{purpose}"'::bytea in body) > 0"""
+    for purpose in ("final", "marketing", "cinematic", "client")
+)
+_REVIEWS = {Unreviewed.ALL: _UNREVIEWED, Unreviewed.FINALS: f"{_UNREVIEWED} AND ({_FINALS})"}
+"""The conditions of the indexes of migration 11, spelled as there."""
+
 
 def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
     """Return job rows, newest first unless the filter is `oldest_first`."""
@@ -115,6 +123,7 @@ def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
     }
     bound = {clause: value for clause, value in compared.items() if value is not None}
     clauses += [*bound, *(["team IS NULL"] if where.teamless else ())]
+    clauses += [_REVIEWS[where.unreviewed]] if where.unreviewed else []
     values += bound.values()
     if where.id_prefix is not None:
         clauses.append("job_id >= %s AND job_id < %s")

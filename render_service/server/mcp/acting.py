@@ -10,7 +10,7 @@ from typing import Any
 from decision.advice.reading import missing_details
 from ledger.events import Variant
 from ledger.job import Job, State
-from render_service.approvals.approvals import review
+from render_service.approvals.reviews import review
 from render_service.assets.fit import first_frame
 from render_service.assets.inputs import NOTHING, Material
 from render_service.assets.names import SUFFIXES

@@ -9,7 +9,7 @@ from decision.money import MICROS_PER_USD
 from decision.request.prompt import FIELDS
 from decision.rules.purpose import PURPOSES
 from ledger.job import State
-from render_service.approvals.approvals import Verdict
+from render_service.approvals.reviews import Verdict
 
 MOST_FOUND = 100
 LONGEST_WAIT_S = 600.0

@@ -14,6 +14,7 @@ from ledger.job import State, fold
 from ledger.store.interface import (
     EventStore,
     JobFilter,
+    Unreviewed,
 )
 
 
@@ -210,3 +211,17 @@ def test_job_rows_are_not_replaced_when_the_head_has_moved(store: EventStore, sc
     store.append([scribe.note()])
     with pytest.raises(WrongExpectedVersion):
         store.replace_jobs([], at_position=1)
+
+
+def test_finished_videos_without_a_review_are_found(store: EventStore, scribe: Any, vocabulary: Any) -> None:
+    for number, purpose in enumerate(("draft", "final", "client", "final")):
+        first = vocabulary.requested().model_copy(update={"purpose": purpose})
+        scribe.live(store, f"job_{number}", [first, *vocabulary.life()[1:-1]])
+    store.append([scribe.batch("job_9", vocabulary.requested())])
+    store.append([scribe.batch("job_3", vocabulary.sample("review.recorded"))])
+
+    def found(which: Unreviewed) -> list[str]:
+        return [job.job_id for job in store.jobs(JobFilter(unreviewed=which, oldest_first=True))]
+
+    assert found(Unreviewed.ALL) == ["job_0", "job_1", "job_2"]
+    assert found(Unreviewed.FINALS) == ["job_1", "job_2"]

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from ledger.store.interface import JobFilter, Unreviewed
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres import reading as of_postgres
 from ledger.store.sqlite import SqliteStore
@@ -24,6 +25,36 @@ def test_sqlite_reads_what_was_made_from_a_job_from_an_index(tmp_path: Path, key
     plan = str(db.execute(query, (b"a", b"b", 10)).fetchall())
     db.close()
     assert INDEXES[key] in plan
+
+
+REVIEWS = {Unreviewed.ALL: "jobs_unreviewed", Unreviewed.FINALS: "jobs_unreviewed_finals"}
+
+
+@pytest.mark.parametrize("which", Unreviewed)
+@pytest.mark.parametrize("sees", [{}, {"of_team": "film"}, {"of_actor": "ana", "teamless": True}], ids=str)
+def test_sqlite_reads_what_nobody_has_reviewed_from_an_index(
+    tmp_path: Path, which: Unreviewed, sees: dict[str, Any]
+) -> None:
+    SqliteStore(tmp_path / "ledger.db").close()
+    db = sqlite3.connect(tmp_path / "ledger.db")
+    asked: list[str] = []
+    db.set_trace_callback(asked.append)
+    of_sqlite.jobs(db, JobFilter(unreviewed=which, **sees), 10)
+    db.set_trace_callback(None)
+    plan = str(db.execute(f"EXPLAIN QUERY PLAN {asked[0]}").fetchall())
+    db.close()
+    assert f"USING INDEX {REVIEWS[which]}'" in plan
+
+
+@pytest.mark.parametrize("which", Unreviewed)
+def test_postgresql_reads_what_nobody_has_reviewed_from_an_index(databases: Any, which: Unreviewed) -> None:
+    url: str = databases.url()
+    PostgresStore(url).close()
+    clause = of_postgres._REVIEWS[which]
+    with psycopg.connect(url) as db:
+        db.execute("SET enable_seqscan = off")
+        plan = str(db.execute(f"EXPLAIN SELECT body FROM jobs WHERE {clause} ORDER BY job_id").fetchall())  # type: ignore[arg-type]
+    assert REVIEWS[which] in plan
 
 
 @pytest.mark.parametrize("key", INDEXES)

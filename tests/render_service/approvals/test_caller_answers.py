@@ -1,5 +1,6 @@
 """Callers of the gateway approve what others requested: by name, whichever of their keys they use."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -8,28 +9,33 @@ import pytest
 
 from decision.rules.policy import Policy, default_policy
 from decision.rules.roles import DEFAULT_ROLES, permissions_of
-from ledger.events import ApprovalGranted
+from ledger.events import ApprovalGranted, NoteRecorded
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
+from ledger.private import Private
 from ledger.record import ActorSource
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
 from render_service.access.callers import Caller
 from render_service.access.grants import Terms, grant
 from render_service.access.register import Register, make_key
+from render_service.approvals.answer_changes import read_proposed
+from render_service.approvals.approvals import read_case
 from render_service.approvals.caller_answers import (
+    AnswerOnPage,
+    answer_on_page,
     approve_job,
     approve_proposed,
     reject_job,
     reject_proposed,
     review_job,
 )
-from render_service.approvals.changes import Office, propose_grant, propose_limit
+from render_service.approvals.changes import Office, OpenChanges, propose_grant, propose_limit
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import limit_of
 from render_service.rules.opening import activate
 from render_service.rules.policies import Rules
-from render_service.runtime.errors import BadInput, NotPermitted
+from render_service.runtime.errors import BadInput, ChangedSinceShown, NotPermitted, NotReady
 from render_service.session.history import JobHistory
 from render_service.session.session import Session, utc_now
 from render_service.submission.submit import place
@@ -185,3 +191,79 @@ async def test_a_proposed_key_is_valid_once_approved(
     assert Register(session.ledger).keys[key.key_id].grant.name == "bob"
     assert session.settings.ledger_path is not None
     assert findings(session.ledger, session.settings.ledger_path) == []
+
+
+def shown(session: Session, job: Job) -> str:
+    """Return what a page shows of a held job."""
+    return read_case(session, job.job_id).pending.as_shown
+
+
+def on_page(session: Session, job: Job, reason: str = "good", *, approves: bool = True) -> AnswerOnPage:
+    return AnswerOnPage(job.job_id, approves, reason, shown(session, job))
+
+
+async def test_two_clicks_at_once_record_one_answer(
+    session: Session, team: Callable[..., Caller], held: Held
+) -> None:
+    job = await held()
+    given, maria = on_page(session, job), team("maria", "approver")
+    both = await asyncio.gather(*(answer_on_page(session, maria, given) for _ in range(2)))
+    assert sum(answered is None for answered in both) == 1
+    assert await answer_on_page(session, maria, given) is None
+    history = JobHistory.of(session.ledger, await session.job(job.job_id))
+    assert [entry.record.actor for entry in history.answers] == ["maria"]
+
+
+@pytest.mark.parametrize("approves", [True, False])
+async def test_two_people_at_once_record_one_answer(
+    session: Session, team: Callable[..., Caller], held: Held, *, approves: bool
+) -> None:
+    job = await held()
+    maria, omar = on_page(session, job), on_page(session, job, approves=approves)
+    both = await asyncio.gather(
+        answer_on_page(session, team("maria", "approver"), maria),
+        answer_on_page(session, team("omar", "approver"), omar),
+        return_exceptions=True,
+    )
+    refused = [outcome for outcome in both if isinstance(outcome, NotReady)]
+    assert len(refused) == 1
+    history = JobHistory.of(session.ledger, await session.job(job.job_id))
+    assert len(history.answers) == 1
+
+
+async def test_an_answer_to_what_changed_since_it_was_shown_is_refused(
+    session: Session, team: Callable[..., Caller], held: Held
+) -> None:
+    job = await held()
+    before = on_page(session, job)
+    await session.advance(job, [session.draft(NoteRecorded(text=Private.seal("text", "wait")))])
+    with pytest.raises(ChangedSinceShown, match=r"it has a new record: note\.recorded by ana"):
+        await answer_on_page(session, team("maria", "approver"), before)
+    again = on_page(session, job)
+    activate(session.settings, session.trace, utc_now(), Rules(policy(name="new"), session.catalog), "test")
+    with pytest.raises(ChangedSinceShown, match="another policy is in force: new"):
+        await answer_on_page(session, team("maria", "approver"), again)
+    assert (await session.job(job.job_id)).state is State.HELD
+
+
+async def test_an_answer_on_a_page_needs_a_reason(
+    session: Session, team: Callable[..., Caller], held: Held
+) -> None:
+    job = await held()
+    with pytest.raises(BadInput, match="needs a reason"):
+        await answer_on_page(session, team("maria", "approver"), on_page(session, job, "  "))
+
+
+async def test_a_second_click_on_a_change_records_nothing_more(
+    session: Session, team: Callable[..., Caller], office: Office
+) -> None:
+    proposed = propose_limit(office, read_name("all", Period.NONE), 5_000_000, None)
+    waiting = OpenChanges(session.ledger)
+    assert waiting.names() == [proposed.name]
+    pending, _ = read_proposed(session.ledger, proposed.name, utc_now())
+    given = AnswerOnPage(proposed.name, approves=True, reason="agreed", as_shown=pending.as_shown)
+    assert await answer_on_page(session, team("maria", "approver"), given) is not None
+    assert await answer_on_page(session, team("maria", "approver"), given) is None
+    with pytest.raises(NotReady, match="already applied"):
+        await answer_on_page(session, team("omar", "approver"), given)
+    assert waiting.names() == []
