@@ -30,7 +30,7 @@ from render_service.notifications.addresses import Addresses
 from render_service.notifications.post import Post
 from render_service.runtime.telemetry import Log
 from render_service.server.background import Work, working
-from render_service.server.console.routes import console_routes
+from render_service.server.console_routes import console_routes
 from render_service.server.gateway.posts import Posts
 from render_service.server.gateway.routes import PREFIX, gateway_routes, refused_by_router
 from render_service.server.metrics import Metrics

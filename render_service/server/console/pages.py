@@ -2,7 +2,8 @@
 
 A page is one GET: its `read` returns a model, which is shown with the page's template, or answered as JSON
 under the same path with ``.json``, and as CSV with ``.csv`` if it is a table. An action is one POST from a
-form of a page; it records what the person did, and leads to a page with a message. `routes.py` lists all.
+form of a page; it records what the person did, and leads to a page with a message.
+`render_service.server.console_routes` lists them all.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

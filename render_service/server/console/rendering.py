@@ -4,7 +4,6 @@ Everything is escaped, and control characters and direction marks in it are show
 prints it: both happen to every expression.
 """
 
-import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +14,10 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from decision.money import usd_digits
+from render_service.runtime.printable import printable
 from render_service.server.console.pages import PREFIX
 
 TEMPLATES = Path(__file__).parent / "templates"
-_KEPT = "\n\t\u200c\u200d"
-"""Line breaks, and joiners, which Persian and emoji need."""
-
 _UNITS = (("year", 31_536_000), ("month", 2_592_000), ("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 NOTHING = "\N{EN DASH}"
@@ -71,13 +68,7 @@ class Templates:
 
 def shown(value: Any) -> Any:
     """Return `value` as a page shows it; no text reorders or hides what is around it."""
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
-        return value
-    return "".join(letter if _is_shown(letter) else "\ufffd" for letter in value)
-
-
-def _is_shown(letter: str) -> bool:
-    return letter.isprintable() or letter in _KEPT or unicodedata.category(letter) == "Zs"
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def usd(micros: int | None) -> str:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from render_service.server.console.pages import PREFIX
 
+STATIC = Path(__file__).parent / "static"
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

@@ -1,12 +1,11 @@
 """The routes of the console: the one list of its pages and actions, and what is around them.
 
-To add a page: a module in `views` with a `Page`, a template, and a line here. The menu shows the pages in
-this order to those who have the permission.
+To add a page: a module in `render_service.server.console.views` with a `Page`, a template, and a line here.
+The menu shows the pages in this order to those who have the permission.
 """
 
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,7 +23,7 @@ from render_service.server.console.rendering import Templates
 from render_service.server.console.security import Guard
 from render_service.server.console.sessions import Sessions
 from render_service.server.console.signin import SignIn
-from render_service.server.console.static import Static
+from render_service.server.console.static import STATIC, Static
 from render_service.server.console.views import access
 from render_service.session.session import Session
 
@@ -37,7 +36,7 @@ def console_routes(session: Session, gatekeeper: Gatekeeper) -> list[BaseRoute]:
     """Return the routes of the console, and of ``/``, which leads to it."""
     settings, ledger_id = session.settings, session.ledger.ledger_id
     sessions = Sessions(open_signer(settings, ledger_id), gatekeeper, ledger_id)
-    static = Static(Path(__file__).parent / "static")
+    static = Static(STATIC)
     site = Site(session, sessions, Templates(static.url), PAGES)
     sign_in = SignIn(site, settings.console_url)
     console = Starlette(
