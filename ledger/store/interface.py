@@ -102,6 +102,13 @@ class Lease(NamedTuple):
     until_ms: int
 
 
+class Release(NamedTuple):
+    """The end of a lease: its job is due in `delay_ms`, or done with None."""
+
+    lease: Lease
+    delay_ms: int | None
+
+
 class Limit(NamedTuple):
     """What all workers together may request from one model of a server; None is unlimited.
 
@@ -287,6 +294,9 @@ class WorkQueue(Protocol):
 
         If the job was scheduled while it was leased, the earlier time counts.
         """
+
+    def release_all(self, releases: Collection[Release]) -> list[Lease]:
+        """Release leases of different jobs in one transaction; return those that were lost."""
 
     def acquire_slot(self, job_id: str, limit: Limit) -> int:
         """Acquire permission for one request, and a slot for the job; 0, or the milliseconds until a retry.

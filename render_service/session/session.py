@@ -34,6 +34,7 @@ from sora_adapter.profiles import Profile
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
+_MOST_CHECKED = 20_000
 CLOCKS_AGREE = timedelta(seconds=1)
 """Clock skew below this is ignored, because the query itself takes time."""
 
@@ -255,10 +256,17 @@ class Session:
 
     async def check_server(self, job: Job) -> None:
         """Refuse a `job` of another server than the one in use; `WrongServer` says what to set."""
-        bound = (job.job_id, job.attempt_id, job.video_id)
-        if is_bound(job) and bound not in self.checked:
+        if is_bound(job) and (job.job_id, job.attempt_id, job.video_id) not in self.checked:
             await asyncio.to_thread(check_server, self.settings, self.ledger, job)
-            self.checked.add(bound)
+            self.note_server(job)
+
+    def note_server(self, job: Job) -> None:
+        """Note that `job`, as it is now, is known to belong to the server in use."""
+        if not is_bound(job):
+            return
+        if len(self.checked) >= _MOST_CHECKED:
+            self.checked.clear()
+        self.checked.add((job.job_id, job.attempt_id, job.video_id))
 
     @asynccontextmanager
     async def connect_to(self, job: Job) -> AsyncIterator["VideosClient"]:

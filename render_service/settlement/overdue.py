@@ -28,12 +28,16 @@ def started_at(ledger: Ledger, job: Job) -> datetime:
     return datetime.fromisoformat(JobHistory.of(ledger, job).began_at or job.created_at)
 
 
+def may_be_overdue(job: Job, now: datetime, longest_s: float) -> bool:
+    """Return False if the row of `job` alone shows that it is not overdue."""
+    since = timestamp(now - timedelta(seconds=longest_s))
+    return job.state in NOT_DONE and job.outcome is None and job.created_at < since
+
+
 def is_overdue(ledger: Ledger, job: Job, now: datetime, longest_s: float) -> bool:
     """Return whether `job` has been running, or waiting to be stored, for longer than `longest_s`."""
-    if job.state not in NOT_DONE or job.outcome is not None:
-        return False
     since = now - timedelta(seconds=longest_s)
-    return datetime.fromisoformat(job.created_at) < since and started_at(ledger, job) < since
+    return may_be_overdue(job, now, longest_s) and started_at(ledger, job) < since
 
 
 def overdue_jobs(ledger: Ledger, now: datetime, longest_s: float) -> list[Job]:

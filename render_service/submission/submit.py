@@ -323,6 +323,7 @@ async def attempt(
         recording = _recording(session, placed, job, intent)
         attempt = _attempt(session, client, recording, intent, prepared, patience, in_time)
         job, outcome, wait_s = await uninterrupted(session, attempt)
+    session.note_server(job)
     return replace(placed, job=job, outcome=outcome), wait_s
 
 

@@ -7,14 +7,14 @@ record is refused.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import random
 
-from ledger.errors import StaleFence
 from ledger.job import Job
-from ledger.store.interface import SLOT_WAIT_MS, Fence, Lease, Limit, WorkQueue
+from ledger.store.interface import SLOT_WAIT_MS, Fence, Lease, Limit, Release, WorkQueue
 from render_service.recovery.attempts import GRACE_S
+from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.errors import BadInput
 from render_service.session.session import Session
 from render_service.submission.retry import elapsing
@@ -87,6 +87,7 @@ class Leases:
         self._queue = session.ledger.store.queue
         self._lease_s = lease_s
         self._leases: dict[str, Lease] = {}
+        self._releases: Coalescer[Release, None] = Coalescer(self._release_all)
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -99,7 +100,7 @@ class Leases:
         taken = []
         for lease in leases:
             if lease.job_id in self._leases:  # it was lost, but the work under it has not ended
-                await asyncio.to_thread(self._queue.release, lease, AGAIN_MS)
+                await self._release(lease, AGAIN_MS)
                 continue
             self._leases[lease.job_id] = lease
             self._session.fences[lease.job_id] = Fence(lease.job_id, lease.token)
@@ -121,10 +122,13 @@ class Leases:
         self._leases.clear()
 
     async def _release(self, lease: Lease, delay_ms: int | None) -> None:
-        try:
-            await asyncio.to_thread(self._queue.release, lease, delay_ms)
-        except StaleFence:
+        await self._releases.do(Release(lease, delay_ms))
+
+    async def _release_all(self, releases: Sequence[Release]) -> Sequence[None]:
+        """Release leases in one transaction: a hundred renders are polled together, and wait for one disk."""
+        for lease in await asyncio.to_thread(self._queue.release_all, releases):
             self._session.log.warning("lease.lost", job_id=lease.job_id, fence=lease.token)
+        return [None] * len(releases)
 
     async def keep(self) -> None:
         """Renew the leases for as long as this runs."""

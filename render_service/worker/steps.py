@@ -17,7 +17,7 @@ from render_service.recovery.reconcile import reconcile
 from render_service.runtime.errors import AnsweredTooLate, AssetUnusable, NotReady
 from render_service.session.session import Session
 from render_service.settlement.observe import Observed, Observer
-from render_service.settlement.overdue import is_overdue
+from render_service.settlement.overdue import is_overdue, may_be_overdue
 from render_service.settlement.settle import finish
 from render_service.submission.result import placed_in
 from render_service.submission.retry import Patience
@@ -162,10 +162,11 @@ class StepRunner:
 
     async def _mind_age(self, job: Job) -> None:
         """Free the slot of an overdue render once, and log it; it is still polled."""
-        if job.job_id in self._overdue:
+        ledger, now = self._session.ledger, self._session.clock()
+        longest_s = self._session.settings.longest_render_s
+        if job.job_id in self._overdue or not may_be_overdue(job, now, longest_s):
             return
-        ledger, longest_s = self._session.ledger, self._session.settings.longest_render_s
-        if await asyncio.to_thread(is_overdue, ledger, job, self._session.clock(), longest_s):
+        if await asyncio.to_thread(is_overdue, ledger, job, now, longest_s):
             self._overdue.add(job.job_id)
             await self._capacity.free(job.job_id)
             next_command = f"sora-ledger give-up {job.job_id} --reason TEXT"

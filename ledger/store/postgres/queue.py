@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from ledger.job import OVER, State
-from ledger.store.interface import SLOT_WAIT_MS, Lease, Limit, lost
+from ledger.store.interface import SLOT_WAIT_MS, Lease, Limit, Release, lost
 from ledger.store.postgres.connection import Connection
 
 NOW_MS = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
@@ -71,9 +71,17 @@ ORDER BY job_id ON CONFLICT (job_id) DO UPDATE
 SET due_at_ms = EXCLUDED.due_at_ms WHERE work.due_at_ms IS NULL AND work.holder IS NULL
 """
 _RELEASE = f"""
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
+    AS given (job_id, holder, fence, delay_ms)
+), held AS MATERIALIZED (
+    SELECT job_id, delay_ms FROM work JOIN given USING (job_id, holder, fence)
+    ORDER BY job_id FOR UPDATE OF work
+)
 UPDATE work SET holder = NULL, until_ms = NULL,
-    due_at_ms = LEAST({NOW_MS} + %s::bigint, NULLIF(due_at_ms, 0))
-WHERE job_id = %s AND fence = %s AND holder = %s
+    due_at_ms = LEAST({NOW_MS} + held.delay_ms, NULLIF(work.due_at_ms, 0))
+FROM held WHERE work.job_id = held.job_id
+RETURNING work.job_id
 """
 
 _QUEUE = f"""
@@ -151,9 +159,16 @@ class PostgresQueue:
 
     def release(self, lease: Lease, delay_ms: int | None) -> None:
         """Give a lease back, or raise `StaleFence`."""
-        values = (delay_ms, lease.job_id, lease.token, lease.holder)
-        if not self._change(lambda db: db.execute(_RELEASE, values).rowcount):
+        if self.release_all([Release(lease, delay_ms)]):
             raise lost(lease)
+
+    def release_all(self, releases: Collection[Release]) -> list[Lease]:
+        """Give leases back; return those that were lost."""
+        given = [(lease.job_id, lease.holder, lease.token, delay_ms) for lease, delay_ms in releases]
+        columns = [list(column) for column in zip(*given, strict=True)]
+        rows = self._change(lambda db: db.execute(_RELEASE, columns).fetchall()) if given else []
+        released = {job_id for (job_id,) in rows}
+        return [lease for lease, _ in releases if lease.job_id not in released]
 
     def leases(self) -> list[Lease]:
         """Return the live leases."""

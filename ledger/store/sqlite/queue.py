@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from ledger.job import OVER, State
-from ledger.store.interface import SLOT_WAIT_MS, Lease, Limit, lost
+from ledger.store.interface import SLOT_WAIT_MS, Lease, Limit, Release, lost
 
 NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
@@ -123,10 +123,13 @@ class SqliteQueue:
 
     def release(self, lease: Lease, delay_ms: int | None) -> None:
         """Give a lease back, or raise `StaleFence`."""
-        with self._writing() as db:
-            released = db.execute(_RELEASE, (delay_ms, lease.job_id, lease.token, lease.holder)).rowcount
-        if not released:
+        if self.release_all([Release(lease, delay_ms)]):
             raise lost(lease)
+
+    def release_all(self, releases: Collection[Release]) -> list[Lease]:
+        """Give leases back; return those that were lost."""
+        with self._writing() as db:
+            return [lease for lease, delay_ms in releases if not _release(db, lease, delay_ms)]
 
     def leases(self) -> list[Lease]:
         """Return the live leases."""
@@ -157,6 +160,10 @@ class SqliteQueue:
         """Delay the next request under the limit `name`; a longer delay set before stays."""
         with self._writing() as db:
             db.execute(_NEXT, (name, delay_ms))
+
+
+def _release(db: sqlite3.Connection, lease: Lease, delay_ms: int | None) -> bool:
+    return bool(db.execute(_RELEASE, (delay_ms, lease.job_id, lease.token, lease.holder)).rowcount)
 
 
 def now(db: sqlite3.Connection) -> datetime:

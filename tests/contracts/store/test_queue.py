@@ -21,6 +21,7 @@ from ledger.store.interface import (
     Fence,
     Lease,
     Limit,
+    Release,
 )
 
 
@@ -113,6 +114,26 @@ def test_a_job_done_for_good_can_be_scheduled_again(store: EventStore, lease: Le
     store.queue.release(lease, None)
     store.queue.schedule("job_1")
     assert [taken.token for taken in store.queue.claim("w2", 60_000)] == [2]
+
+
+def test_leases_are_released_together_each_as_it_asks_and_lost_ones_are_named(
+    store: EventStore, lease: Lease
+) -> None:
+    store.queue.wake(["job_2", "job_3", "job_4"])
+    lost, later, done = store.queue.claim("w1", 60_000, limit=9)
+    store.queue.renew(lost, -1_000)
+    [taken] = store.queue.claim("w2", 60_000)
+    assert taken.job_id == lost.job_id
+    delays_ms: list[tuple[Lease, int | None]] = [(lease, 0), (lost, 0), (later, 60_000), (done, None)]
+    assert store.queue.release_all([Release(*each) for each in delays_ms]) == [lost]
+    assert [each.job_id for each in store.queue.claim("w3", 60_000, limit=9)] == [lease.job_id]
+    assert [each.job_id for each in store.queue.leases() if each.holder == "w2"] == [lost.job_id]
+    assert store.tally().waiting == 1
+
+
+def test_no_lease_is_released_in_an_empty_group(store: EventStore, lease: Lease) -> None:
+    assert store.queue.release_all([]) == []
+    assert store.queue.leases() == [lease]
 
 
 @pytest.mark.parametrize("delay_ms", [60_000, None])

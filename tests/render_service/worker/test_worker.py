@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -18,7 +18,7 @@ from ledger.events import PrivateErased
 from ledger.job import Job, State
 from ledger.private import private_values
 from ledger.record import new_job_id
-from ledger.store.interface import ANY
+from ledger.store.interface import ANY, Lease, Release
 from render_service.runtime.errors import NotReady
 from render_service.session.session import utc_now
 from render_service.settlement.overdue import give_up
@@ -96,6 +96,35 @@ async def test_many_jobs_cost_few_requests(bench: Any, sandbox: Callable[..., Sa
     requests = asked(server)
     assert requests.pop("contents") in range(30, 34)  # one that is not rendered in time is asked for again
     assert sum(requests.values()) < 2 * 30
+
+
+async def test_jobs_that_are_polled_together_are_released_in_one_transaction(
+    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = bench(sandbox(render_seconds=3_600).base_url)
+    await here.queued(20)
+    store, loop, sizes = here.session.ledger.store, asyncio.get_running_loop(), list[int]()
+    released = store.queue.release_all
+
+    def release_all(releases: Sequence[Release]) -> list[Lease]:
+        sizes.append(len(releases))
+        if sum(sizes) >= 20:
+            loop.call_soon_threadsafe(here.log.info, "all.released")
+        return released(releases)
+
+    monkeypatch.setattr(store.queue, "release_all", release_all)
+    await here.work(until="all.released", interval_s=3_600.0)
+    assert max(sizes) >= 10
+
+
+async def test_whose_server_a_render_is_needs_no_reading_if_it_was_sent_from_here(
+    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = bench(sandbox(render_seconds=3_600).base_url)
+    (job,) = await here.queued()
+    running = await resume(here.session, job)
+    monkeypatch.setattr(here.session.ledger, "history", None)
+    await here.session.check_server(running.job)
 
 
 async def test_an_unreachable_server_puts_a_job_off_and_ends_nothing(
@@ -424,7 +453,12 @@ async def test_the_longer_a_video_is_unknown_the_later_it_is_asked_for_again(
     then = datetime.fromisoformat(forgotten.updated_at) + timedelta(minutes=minutes)
     here = bench(faults.base_url, clock=lambda: then)
     store, delays = here.session.ledger.store, list[int | None]()
-    monkeypatch.setattr(store.queue, "release", lambda _, delay_ms: delays.append(delay_ms))
+
+    def release_all(releases: Sequence[Release]) -> list[Lease]:
+        delays.extend(delay_ms for _, delay_ms in releases)
+        return []
+
+    monkeypatch.setattr(store.queue, "release_all", release_all)
     store.queue.schedule(forgotten.job_id)
     await here.work(until="job.trouble")
     assert delays[0] == after_s * 1000
@@ -443,18 +477,19 @@ async def test_a_webhook_makes_its_job_due_at_once(
     here = bench(sandbox(render_seconds=5, clock=lambda: float(next(seconds))).base_url)
     (job,) = await here.queued()
     store, wakes = here.session.ledger.store, iter(range(9))
-    released = store.queue.release
+    released = store.queue.release_all
 
     def webhook() -> None:
         store.queue.wake([job.job_id])
 
-    def release(lease: Any, delay_ms: int | None) -> None:
-        released(lease, delay_ms)
-        if delay_ms and next(wakes) >= 0:
+    def release_all(releases: Sequence[Release]) -> list[Lease]:
+        lost = released(releases)
+        if releases[0].delay_ms and next(wakes) >= 0:
             webhook()
+        return lost
 
     if told == "lease.given_back":
-        monkeypatch.setattr(store.queue, "release", release)
+        monkeypatch.setattr(store.queue, "release_all", release_all)
     else:
         here.log.then[told] = webhook
     await here.work(interval_s=3_600.0)
