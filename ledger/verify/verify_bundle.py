@@ -288,6 +288,8 @@ def _signature(line: str) -> tuple[str, bytes, bytes]:
     name, space, encoded = line[2:].partition(" ")
     if not line.startswith("\u2014 ") or not space or not name:
         raise ValueError("a signature line that is none")
+    if "+" in name or any(letter.isspace() for letter in name):
+        raise ValueError("a signature by a name with a plus sign or a space")
     data = _base64(encoded)
     if len(data) < 5:
         raise ValueError("a signature that is too short")
