@@ -154,7 +154,10 @@ class Site:
                 refused = replace(visit, typed=typed, problem=sentence(error))
                 self._log(error)
                 return await asyncio.to_thread(self._shown, page, HTML, refused, status_of(error))
-            return self._done(done, visit)
+            if isinstance(done, Done):
+                return self._done(done, visit)
+            text = await asyncio.to_thread(self.render, page.template, visit, page=page, view=done)
+            return HTMLResponse(text)
 
         return self._guarded(answer, HTML)
 

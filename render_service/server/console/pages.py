@@ -119,7 +119,8 @@ class Action:
     path: str
     page: str
     permission: Permission
-    do: Callable[[Visit, FormData], Awaitable[Done]]
+    do: Callable[[Visit, FormData], Awaitable[Done | BaseModel]]
+    """Returns where it leads; or the model of the page, for what is only shown and changes nothing."""
     most_bytes: int = MOST_FORM_BYTES
     """How large the form may be; more only where files are sent."""
 
