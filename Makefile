@@ -2,13 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak lint types bench figures conformance mutants commands picture serve
+.PHONY: demo test soak lint types bench figures conformance mutants commands picture browser screenshots serve
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready       ## the main job, before your eyes, into demo-output/
 	@$(BIN)/sora-ledger demo --out demo-output
 
-test: .venv/ready       ## every test
+test: .venv/ready browser ## every test
 	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 soak: .venv/ready       ## the tests that take minutes, not seconds
@@ -43,6 +43,9 @@ conformance: .venv/ready ## what strangers wrote, and the real LiteLLM proxy; fe
 mutants: .venv/ready    ## which changes of the product no test notices; most of an hour
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/mutation/requirements.lock
 	$(BIN)/python tests/mutation/run.py
+
+browser: .venv/ready    ## the Chromium of the console's tests: finds it, or installs Debian's where it may
+	@$(BIN)/python tools/browser.py
 
 commands: .venv/ready   ## the tables of docs/commands.md and of the agent skill, from the commands and the catalog
 	$(BIN)/python tools/commands.py

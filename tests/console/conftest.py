@@ -19,13 +19,13 @@ import httpx2
 import pytest
 
 from tests.forks import Forks, Running
+from tools.browser import HOW, find_browser
 
 START_S = 30
 ARGUMENTS = """
 --headless --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --hide-scrollbars
 """.split()
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PEOPLE = {
     "ada": ("administrator",),
     "ana": ("requester", "--team=film"),
@@ -34,8 +34,12 @@ PEOPLE = {
     "rita": ("reviewer",),
     "aud": ("auditor",),
     "olga": ("operator",),
+    "sol": ("administrator", "--role=operator", "--role=approver"),
 }
-"""The people of the studio: their role, and the options of their key. Ana's and Tom's teams are different."""
+"""The people of the studio: their role, and the options of their key. Ana's and Tom's teams are different.
+
+Sol may do everything.
+"""
 
 CRIMSON = "Same shot and framing; shift the color palette to crimson and sand."
 FOX = "A fox runs through fresh snow, tracking shot, golden hour"
@@ -238,21 +242,14 @@ def consoles(studio: Studio, tmp_path: Path) -> Iterator[Callable[..., Console]]
         each.__exit__(None, None, None)
 
 
-def chromium() -> str | None:
-    """Return the browser to test with: CHROMIUM, or an installed one."""
-    named = os.environ.get("CHROMIUM")
-    return named or next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Start a browser for the tests of this process."""
-    program = chromium()
+    program = find_browser()
     if program is None:
-        missing = "no Chromium is installed: `make browser` installs it or says how, or set CHROMIUM"
         if os.environ.get("BROWSER_TESTS") == "required":
-            pytest.fail(missing)
-        pytest.skip(missing)
+            pytest.fail(HOW)
+        pytest.skip(HOW)
     from playwright.sync_api import sync_playwright  # noqa: PLC0415  # only where there is a browser
 
     root = ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []

@@ -34,6 +34,7 @@ from render_service.runtime.errors import (
     StorageFailed,
     TooManyRequests,
 )
+from render_service.runtime.printable import guarded
 from render_service.server.console.pages import MOST_FORM_BYTES, PREFIX, Action, Done, Endpoint, Page, Visit
 from render_service.server.console.rendering import Templates
 from render_service.server.console.security import check_from_here
@@ -372,6 +373,4 @@ def _cell(value: object) -> object:
         value = ", ".join(map(str, value))
     if isinstance(value, dict):
         value = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
+    return guarded(value)

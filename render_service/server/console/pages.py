@@ -92,8 +92,6 @@ class Page:
     rows: Callable[[Any], Sequence[Mapping[str, object]]] | None = None
     """The table of the model that `read` returned, for CSV."""
     menu: bool = True
-    example: str | None = None
-    """The path with example parts, for tests of all pages; None if the path has no parts."""
 
 
 @dataclass(frozen=True)

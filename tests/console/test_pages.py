@@ -1,0 +1,146 @@
+"""What holds for every page of the console: one test for each, from the list in `console_routes.py`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from render_service.server.console_routes import ACTIONS, PAGES
+from tests.console.conftest import Console, Studio
+
+PARTS: dict[str, str] = {}
+"""Paths of pages with parts, and the same with words of `Studio.jobs`: ``/videos/{id}``: ``/videos/{coupe}``."""
+
+PATHS = [page.path for page in PAGES]
+WIDTHS = (1280, 360)
+FIRST_PAGE_BYTES = 100_000
+
+
+def place(path: str, studio: Studio) -> str:
+    """Return the path of a page, with an example for its parts."""
+    return PARTS.get(path, path).format(**studio.jobs)
+
+
+def violations(page: Any) -> list[str]:
+    """Return what axe finds on a page."""
+    found = Axe().run(page).response["violations"]
+    return [f"{each['id']}: {each['help']}: {node['html']}" for each in found for node in each["nodes"]]
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Any, shared: Console) -> Iterator[Any]:
+    """A page of someone who may do everything, for all tests here."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(30_000)
+    opened = context.new_page()
+    shared.sign_in(opened, "sol")
+    yield opened
+    context.close()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_page_is_accessible_fits_every_screen_and_asks_no_other_host(
+    path: str, shared: Console, signed_in: Any
+) -> None:
+    asked: list[str] = []
+    errors: list[str] = []
+    signed_in.on("request", lambda request: asked.append(request.url))
+    signed_in.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    signed_in.on("pageerror", lambda error: errors.append(str(error)))
+    for scheme in ("light", "dark"):
+        signed_in.emulate_media(color_scheme=scheme)
+        for width in WIDTHS:
+            signed_in.set_viewport_size({"width": width, "height": 800})
+            answer = signed_in.goto(shared.url + place(path, shared.studio))
+            assert answer.status == 200
+            assert violations(signed_in) == [], (scheme, width)
+            wide = signed_in.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{wide} pixels wide on a screen of {width}"
+    assert {f"{urlsplit(url).scheme}://{urlsplit(url).netloc}" for url in asked} == {shared.origin}
+    assert errors == []
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_page_answers_without_scripts_and_as_json_and_csv(path: str, shared: Console) -> None:
+    page = next(page for page in PAGES if page.path == path)
+    with shared.reader("sol") as sol:
+        where = place(path, shared.studio)
+        html = sol.get(where)
+        assert (html.status_code, html.text.count("<h1")) == (200, 1), html.text
+        assert " style=" not in html.text
+        assert "<script>" not in html.text
+        assert isinstance(sol.get(f"{where}.json").json(), dict)
+        table = sol.get(f"{where}.csv")
+        assert table.status_code == (200 if page.rows else 404)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_page_is_refused_to_those_without_a_role(path: str, shared: Console) -> None:
+    with shared.client() as nobody:
+        where = place(path, shared.studio)
+        assert nobody.get(where).headers["location"].startswith("/console/sign-in?next=")
+        assert nobody.get(f"{where}.json").status_code == 401
+
+
+@pytest.mark.parametrize("path", sorted({action.path for action in ACTIONS}))
+def test_an_action_is_refused_without_the_token_of_the_session(path: str, shared: Console) -> None:
+    action = next(each for each in ACTIONS if each.path == path)
+    where = PARTS.get(action.page, action.page).format(**shared.studio.jobs)
+    with shared.client("sol") as sol:
+        before = sol.get(where).status_code
+        for fields in ({}, {"csrf": "wrong"}, {"csrf": ""}):
+            answer = sol.post(example(action.path, shared.studio), data=fields)
+            assert "from an earlier session" in answer.text
+            assert answer.status_code == 409
+        elsewhere = {"origin": "https://example.org"}
+        assert sol.post(where, headers=elsewhere).status_code in {403, 404}
+    assert before == 200
+
+
+def example(path: str, studio: Studio) -> str:
+    """Return the path of an action with example parts, those of its page."""
+    page = next(action.page for action in ACTIONS if action.path == path)
+    parts = dict(zip(_parts(page), _parts(PARTS.get(page, page)), strict=True))
+    for name, word in parts.items():
+        path = path.replace(name, word)
+    return path.format(**studio.jobs)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part.startswith("{")]
+
+
+def test_the_sign_in_page_is_accessible_and_the_first_page_is_small(shared: Console, page: Any) -> None:
+    sizes: list[int] = []
+    page.on("response", lambda response: sizes.append(response.request.sizes()["responseBodySize"]))
+    page.goto(f"{shared.url}/")
+    assert violations(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert violations(page) == []
+    shared.sign_in(page, "sol")
+    page.wait_for_load_state("networkidle")
+    assert 0 < sum(sizes) < FIRST_PAGE_BYTES, sizes
+
+
+def test_what_is_vendored_is_what_its_authors_published() -> None:
+    from hashlib import sha256  # noqa: PLC0415
+
+    from render_service.server.console.static import STATIC  # noqa: PLC0415
+
+    assert {name: sha256((STATIC / name).read_bytes()).hexdigest() for name in VENDORED} == VENDORED
+
+
+VENDORED = {  # npm: htmx.org 2.0.11 dist/htmx.min.js, htmx-ext-sse 2.2.4 dist/sse.min.js
+    "htmx.min.js": "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717",
+    "sse.js": "98a46496de0c3605fbffdce9167ba427bdd9553184f83f149c261891a92c0136",
+}
+
+
+def test_templates_and_static_files_are_beside_the_code() -> None:
+    from render_service.server.console import static  # noqa: PLC0415
+
+    folder = Path(static.__file__).parent
+    assert {"layout.html", "sign_in.html"} <= {path.name for path in (folder / "templates").iterdir()}
