@@ -12,7 +12,7 @@ from render_service.server.console_routes import ACTIONS, PAGES
 from tests.console.conftest import Console, Studio
 
 PARTS: dict[str, str] = {}
-"""Paths of pages with parts, and the same with words of `Studio.jobs`: ``/videos/{id}``: ``/videos/{coupe}``."""
+"""Paths with parts, and the same with words of `Studio.jobs`, as ``/videos/{id}``: ``/videos/{coupe}``."""
 
 PATHS = [page.path for page in PAGES]
 WIDTHS = (1280, 360)
