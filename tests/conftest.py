@@ -64,6 +64,18 @@ for number, handler in ENDING.items():
         signal.signal(number, handler)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are cores, because tests wait for processes."""
+    return int(os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS", "0")) or (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Let what one of many processes has compiled serve the others, also where that is switched off."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 @dataclass
 class Clock:
     """The sandbox's clock: stands still until it is told to move."""
