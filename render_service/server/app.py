@@ -31,6 +31,7 @@ from render_service.notifications.post import Post
 from render_service.runtime.telemetry import Log
 from render_service.server.background import Work, working
 from render_service.server.console_routes import console_routes
+from render_service.server.gateway.errors import Refusal
 from render_service.server.gateway.posts import Posts
 from render_service.server.gateway.routes import PREFIX, gateway_routes, refused_by_router
 from render_service.server.metrics import Metrics
@@ -143,6 +144,15 @@ REST_OF_BODY_S = 30.0
 
 
 REST_OF_BODY_BYTES = 64 * 1024 * 1024
+
+
+def too_busy(log: Log) -> ASGIApp:
+    """Return what answers the requests for which there is no connection left."""
+    message = "All connections of this server are in use, so nothing was done: try again in a second."
+    refusal = Refusal(503, "server_busy", message, type="server_error", retry_after_s=1, should_retry=True)
+    headers = refusal.headers | {"connection": "close"}
+    answer = JSONResponse(refusal.envelope, refusal.status, headers=headers)
+    return AccessLog(RestOfBody(answer), log)
 
 
 def _has_body(scope: Scope) -> bool:

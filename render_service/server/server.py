@@ -6,9 +6,10 @@ an upload may take as long as it moves. A client that takes nothing of an answer
 
 A new connection can always displace idle ones: over the limit of one address, that address's connection that
 has waited longest is closed; over the total limit, the one that has waited longest of all. A connection whose
-request is being answered is never closed to make room; if all of them are, uvicorn answers 503.
+request is being answered is never closed to make room; if all of them are, the new one is answered 503.
 
-The socket is bound first, and requests under way are finished at the end.
+The socket is bound first, and requests under way are finished at the end. A request that is still arriving
+then has `ARRIVING_S` left; nothing of it was recorded.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from typing import Any, NamedTuple
 
 import h11
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from render_service.notifications.addresses import Addresses
@@ -31,7 +33,7 @@ from render_service.notifications.outbox import Notifier
 from render_service.notifications.post import Post
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import SANDBOX
-from render_service.server.app import create_app
+from render_service.server.app import create_app, too_busy
 from render_service.server.background import Work
 from render_service.session.session import Session
 
@@ -75,6 +77,10 @@ _PART = 4 * 1024
 
 
 GRACE_S = 10
+
+
+ARRIVING_S = 2.0
+"""How long a request may still arrive after the signal to stop, of the `GRACE_S` for all of them."""
 
 
 _BACKLOG = 2048
@@ -133,9 +139,8 @@ async def serve(
         ws="none",
         server_header=False,
         proxy_headers=False,
-        http=bounded_connections(),
+        http=bounded_connections(too_busy(session.log)),
         h11_max_incomplete_event_size=MOST_HEADER_BYTES,
-        limit_concurrency=most_connections() + 1,
         backlog=_ACCEPTED_AT_ONCE,
         timeout_keep_alive=round(IDLE_S),
         timeout_graceful_shutdown=GRACE_S,
@@ -219,7 +224,7 @@ class Room:
     """The open connections, in the order in which they began to wait."""
 
     def __init__(self) -> None:
-        self._most = most_connections()
+        self.most = most_connections()
         self._all: dict[BoundedConnection, None] = {}
         self._of: dict[str | None, dict[BoundedConnection, None]] = {}
 
@@ -228,7 +233,7 @@ class Room:
         same = self._of.setdefault(connection.address, {})
         if len(same) >= MOST_OF_ONE_ADDRESS:
             _close_one(same)
-        if len(self._all) >= self._most:
+        if len(self._all) >= self.most:
             _close_one(self._all)
         self._of.setdefault(connection.address, {})[connection] = None
         self._all[connection] = None
@@ -247,6 +252,11 @@ class Room:
             self.leave(connection)
             self._all[connection] = self._of.setdefault(connection.address, {})[connection] = None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are too many connections, because none of them could be closed."""
+        return len(self._all) > self.most
+
 
 def _close_one(connections: "dict[BoundedConnection, None]") -> None:
     waiting = next((each for each in connections if each.waits), None)
@@ -258,6 +268,8 @@ class BoundedConnection(H11Protocol):
     """uvicorn's HTTP protocol with these limits."""
 
     room: Room
+    busy: ASGIApp
+    """Answers while the room is full."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -283,6 +295,8 @@ class BoundedConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read in small parts, so that the header limit does not depend on how the header arrives."""
+        is_full = self.room.is_full or len(self.tasks) > self.room.most
+        self.app = self.busy if is_full else self.config.loaded_app
         part = REST_BYTES if self.conn.their_state is h11.SEND_BODY else _PART
         for start in range(0, len(data), part):
             if self.transport.is_closing():
@@ -290,6 +304,16 @@ class BoundedConnection(H11Protocol):
             super().data_received(data[start : start + part])
         self._received += len(data)
         self._watch()
+
+    def shutdown(self) -> None:
+        """Close the connection after the answer under way; a request that does not arrive soon is cut off."""
+        super().shutdown()
+        if self.conn.their_state is h11.SEND_BODY:
+            self.loop.call_later(ARRIVING_S, self._cut_arriving)
+
+    def _cut_arriving(self) -> None:
+        if self.conn.their_state is h11.SEND_BODY:
+            self.cut()
 
     def pause_writing(self) -> None:
         """Give a client that is slow to read until `UNREAD_S` to take something."""
@@ -360,10 +384,11 @@ class BoundedConnection(H11Protocol):
             self._deadline = None
 
 
-def bounded_connections() -> type[BoundedConnection]:
+def bounded_connections(answer_if_full: ASGIApp) -> type[BoundedConnection]:
     """Return the protocol of one server, whose connections share one limit."""
 
     class Connection(BoundedConnection):
         room = Room()
+        busy = staticmethod(answer_if_full)
 
     return Connection

@@ -1,16 +1,26 @@
 """`serve` answers while others hold connections open and never say what they want."""
 
 import json
+import resource
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 
+from tests.outside.test_gateway_posts import until
+
 HALF = b"POST /webhooks/sandbox HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+SPARE_FILES = 200
+"""As many files as `serve` keeps free of connections."""
+
+GRACE_S = 8
+"""Shorter than requests under way may take to be finished."""
+
 GOOD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
@@ -31,10 +41,27 @@ def port(person: Any) -> Iterator[int]:
 def ask(port: int, request: bytes = GOOD) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(request)
-        answer = b""
-        while part := connection.recv(4096):
-            answer += part
+        return answered(connection)
+
+
+def answered(connection: socket.socket) -> bytes:
+    """Return all that comes until the connection is closed."""
+    answer = b""
+    while part := connection.recv(4096):
+        answer += part
     return answer
+
+
+def is_open(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def create(key: str, body: bytes, length: int | None = None) -> bytes:
+    """Return a request for a video whose body has `length` bytes, or those of `body`."""
+    head = f"POST /v1/videos HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n"
+    return f"{head}Content-Length: {length or len(body)}\r\n\r\n".encode() + body
 
 
 def test_a_good_request_is_answered_while_hundreds_of_half_ones_are_open(port: int) -> None:
@@ -64,3 +91,62 @@ def test_readiness_does_not_show_where_the_ledger_is(port: int, person: Any) -> 
     answer = ask(port, GOOD.replace(b"healthz", b"readyz"))
     assert b"ledger.db" not in answer
     assert str(person.folder).encode() not in answer
+
+
+def test_a_request_for_which_there_is_no_connection_left_is_a_503_that_sdks_send_again(
+    outside: Any, gateway: Any
+) -> None:
+    server = outside(creates=["slow@held"] * 3)
+    one = gateway(server, "--no-work")
+    key = one.grant("app", "requester")
+    one.end()
+    files = (SPARE_FILES + 3, SPARE_FILES + 3)
+    process = one.person.start(
+        "serve", "--port", str(one.port), "--no-work",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files),
+    )  # fmt: skip
+    with ExitStack() as stack:
+        stack.callback(process.communicate)
+        stack.callback(process.kill)
+        until(lambda: is_open(one.port), 60)
+        busy = [stack.enter_context(socket.create_connection(("127.0.0.1", one.port), 30)) for _ in range(3)]
+        for number, connection in enumerate(busy):
+            connection.sendall(create(key, b'{"prompt": "%d"}' % number))
+        until(lambda: len(server.requests("POST")) == 3)
+        for request in (create(key, b'{"prompt": "more"}'), GOOD):
+            head, _, body = ask(one.port, request).partition(b"\r\n\r\n")
+            assert (head.split()[1], json.loads(body)["error"]["code"]) == (b"503", "server_busy")
+            for header in (
+                b"retry-after: 1",
+                b"x-should-retry: true",
+                b"x-request-id: ",
+                b"connection: close",
+            ):
+                assert header in head.lower()
+        server.release()
+        assert [answered(each).split()[1] for each in busy] == [b"200"] * 3
+        assert ask(one.port, GOOD).startswith(b"HTTP/1.1 200")
+    assert len(server.bills()) == 3
+
+
+def test_a_stop_finishes_whole_requests_and_does_not_wait_for_half_ones(outside: Any, gateway: Any) -> None:
+    server = outside(creates=["slow@held"])
+    one = gateway(server, "--no-work")
+    key = one.grant("app", "requester")
+    with ExitStack() as stack:
+        whole, half = (
+            stack.enter_context(socket.create_connection(("127.0.0.1", one.port), 30)) for _ in "12"
+        )
+        half.sendall(create(key, b'{"prompt": "half', length=1000))
+        whole.sendall(create(key, b'{"prompt": "whole"}'))
+        until(lambda: server.requests("POST"))
+        one.send(signal.SIGTERM)
+        began = time.monotonic()
+        with suppress(ConnectionResetError):
+            assert half.recv(4096) == b""
+        assert time.monotonic() - began < GRACE_S
+        server.release()
+        assert answered(whole).startswith(b"HTTP/1.1 200")
+    assert one.running.wait() == 0
+    one.running = None
+    assert len(server.bills()) == 1

@@ -31,10 +31,15 @@ async def app(_: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body"})
 
 
+async def busy(_: Any, __: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
+
+
 @asynccontextmanager
 async def serving(served: Any = app) -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
     """Serve `served`; yields what opens a connection."""
-    config = uvicorn.Config(served, http=bounded_connections(), log_config=None, lifespan="off")
+    config = uvicorn.Config(served, http=bounded_connections(busy), log_config=None, lifespan="off")
     config.load()
     protocol: Any = config.http_protocol_class
     state = ServerState()
