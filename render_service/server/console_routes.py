@@ -24,11 +24,11 @@ from render_service.server.console.security import Guard
 from render_service.server.console.sessions import Sessions
 from render_service.server.console.signin import SignIn
 from render_service.server.console.static import STATIC, Static
-from render_service.server.console.views import access, policy
+from render_service.server.console.views import access, operations, policy
 from render_service.session.session import Session
 
-PAGES: tuple[Page, ...] = (policy.PAGE, access.PAGE)
-ACTIONS: tuple[Action, ...] = (*access.ACTIONS, *policy.ACTIONS)
+PAGES: tuple[Page, ...] = (policy.PAGE, operations.PAGE, access.PAGE)
+ACTIONS: tuple[Action, ...] = (*access.ACTIONS, *policy.ACTIONS, *operations.ACTIONS)
 ENDPOINTS: tuple[Endpoint, ...] = ()
 
 

@@ -19,7 +19,10 @@ import httpx2
 import pytest
 
 from tests.forks import Forks, Running
+from tests.outside.conftest import outside
 from tools.browser import HOW, find_browser
+
+__all__ = ["outside"]
 
 START_S = 30
 ARGUMENTS = """

@@ -1,0 +1,251 @@
+"""Operations: the queue, submissions without an outcome, renders that take too long, and dead letters."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+from starlette.datastructures import FormData
+
+from decision.rules.roles import Permission
+from ledger.job import Job, State
+from ledger.log.ledger import Ledger
+from render_service.notifications.dead_letters import outbox_document, send_again
+from render_service.recovery import reconcile
+from render_service.recovery.attempts import Attempt, open_attempts
+from render_service.recovery.verdict import Settlement
+from render_service.runtime.documents import counted
+from render_service.runtime.errors import BadInput, NotPermitted
+from render_service.server.console.answers import NotHere
+from render_service.server.console.pages import Action, Done, Page, View, Visit
+from render_service.settlement.overdue import give_up, overdue_jobs
+from render_service.worker.worker import queue_document
+
+MOST_SHOWN = 100
+
+
+class Lease(View):
+    """A job that a worker has claimed."""
+
+    job_id: str
+    holder: str
+    until: datetime
+
+
+class Queue(View):
+    """The work queue."""
+
+    due: int
+    oldest_due_s: float
+    waiting: int
+    leased: int
+    leases: tuple[Lease, ...]
+
+
+class OpenAttempt(View):
+    """A submission that was cut off, or whose answer was lost: a video may exist."""
+
+    job_id: str
+    state: str
+    prompt: str | None
+    """None if it was erased."""
+    profile: str
+    actor: str
+    began_at: datetime
+    silent_s: float
+    cost_usd_micros: int
+    lost: str | None
+    position: int
+
+
+class Overdue(View):
+    """A render that has been running, or waiting to be stored, for too long."""
+
+    job_id: str
+    state: str
+    profile: str | None
+    video_id: str | None
+    actor: str
+    created_at: str
+    cost_usd_micros: int
+
+
+class DeadLetter(View):
+    """A webhook to a client that was given up."""
+
+    delivery_id: str
+    endpoint_id: str
+    url: str | None
+    webhook_type: str | None
+    job_id: str | None
+    attempts: int
+    cause: str | None
+    http_status: int | None
+    given_up_at: str | None
+
+
+class Deliveries(View):
+    """The webhooks to clients."""
+
+    waiting: int
+    dead_letters: tuple[DeadLetter, ...]
+
+
+class OperationsView(View):
+    """The page; what belongs to no team is shown to those who operate everything."""
+
+    records: int
+    jobs: Mapping[str, int] | None
+    queue: Queue | None
+    open_attempts: tuple[OpenAttempt, ...]
+    overdue: tuple[Overdue, ...]
+    overdue_after_s: float
+    deliveries: Deliveries | None
+
+
+def read(visit: Visit) -> OperationsView:
+    """Read the numbers and lists from indexes."""
+    session, ledger = visit.session, visit.session.ledger
+    everything = visit.caller.operates_everything
+    longest_s = session.settings.longest_render_s
+    attempts = [each for each in open_attempts(ledger, None) if visit.may_see(each.job)]
+    overdue = [job for job in overdue_jobs(ledger, visit.now, longest_s) if visit.may_see(job)]
+    tally = ledger.store.tally() if everything else None
+    return OperationsView(
+        records=ledger.head().size,
+        jobs=None if tally is None else {str(state): tally.jobs.get(state, 0) for state in State},
+        queue=_queue(ledger) if everything else None,
+        open_attempts=tuple(_attempt(each, visit.now) for each in attempts[:MOST_SHOWN]),
+        overdue=tuple(_overdue(job) for job in overdue[:MOST_SHOWN]),
+        overdue_after_s=longest_s,
+        deliveries=_deliveries(ledger) if everything else None,
+    )
+
+
+def _queue(ledger: Ledger) -> Queue:
+    document = queue_document(ledger)
+    leases = [
+        Lease(
+            job_id=lease["job_id"],
+            holder=lease["holder"],
+            until=datetime.fromtimestamp(lease["until_ms"] / 1000, UTC),
+        )
+        for lease in document["leases"][:MOST_SHOWN]
+    ]
+    return Queue(**(document | {"leases": leases}))
+
+
+def _attempt(attempt: Attempt, now: datetime) -> OpenAttempt:
+    job = attempt.job
+    return OpenAttempt(
+        job_id=job.job_id,
+        state=job.state,
+        prompt=attempt.prompt,
+        profile=attempt.intent.profile,
+        actor=job.actor,
+        began_at=attempt.intended_at,
+        silent_s=round((now - attempt.heard_at).total_seconds()),
+        cost_usd_micros=job.reserved_usd_micros,
+        lost=attempt.lost.lost if attempt.lost else None,
+        position=attempt.position,
+    )
+
+
+def _overdue(job: Job) -> Overdue:
+    return Overdue(
+        job_id=job.job_id,
+        state=job.state,
+        profile=job.profile,
+        video_id=job.video_id,
+        actor=job.actor,
+        created_at=job.created_at,
+        cost_usd_micros=job.reserved_usd_micros,
+    )
+
+
+def _deliveries(ledger: Ledger) -> Deliveries:
+    document = outbox_document(ledger)
+    letters = tuple(DeadLetter(**letter) for letter in document["dead_letters"][:MOST_SHOWN])
+    return Deliveries(waiting=document["waiting"], dead_letters=letters)
+
+
+async def look(visit: Visit, form: FormData) -> Done:
+    """Ask the server what became of a submission, or of all of them."""
+    name = _text(form, "job_id")
+    if name:
+        settlements = [await reconcile.reconcile_job(visit.session, await _job(visit, name))]
+    else:
+        jobs = [job for job in await reconcile.open_jobs(visit.session) if visit.may_see(job)]
+        settlements = await reconcile.reconcile(visit.session, jobs)
+    return Done("/operations", " ".join(map(_say, settlements)) or "No submission is open.")
+
+
+async def assign(visit: Visit, form: FormData) -> Done:
+    """Give a job the video that the person names."""
+    job, video_id = await _job(visit, _text(form, "job_id")), _text(form, "video_id")
+    if not video_id:
+        raise BadInput(f"{job.job_id}: type the id of its video, as the server shows it")
+    force = bool(form.get("force"))
+    return Done("/operations", _say(await reconcile.take_video(visit.session, job, video_id, force=force)))
+
+
+async def declare_absent(visit: Visit, form: FormData) -> Done:
+    """Record the person's word that a submission created nothing."""
+    job, reason = await _job(visit, _text(form, "job_id")), _text(form, "reason")
+    if not reason:
+        raise BadInput(f"{job.job_id}: say how you know that nothing was created; it is recorded")
+    return Done("/operations", _say(await reconcile.declare_absent(visit.session, job, reason)))
+
+
+async def abandon(visit: Visit, form: FormData) -> Done:
+    """Give up a render that takes too long."""
+    job, reason = await _job(visit, _text(form, "job_id")), _text(form, "reason")
+    if not reason:
+        raise BadInput(f"{job.job_id}: say why it is given up; it is recorded")
+    given_up = await give_up(visit.session, job, reason)
+    return Done("/operations", f"{given_up.job_id} is {given_up.state}.")
+
+
+async def send_letters(visit: Visit, form: FormData) -> Done:
+    """Make dead letters due now."""
+    if not visit.caller.operates_everything:
+        raise NotPermitted("webhooks are operated by those whose key is not restricted to a team")
+    names = [str(name) for name in form.getlist("delivery_id")]
+    if not names:
+        raise BadInput("choose the webhooks to send again")
+    sent = await asyncio.to_thread(send_again, visit.session.ledger, names)
+    return Done("/operations", f"{counted(len(sent), 'webhook')} will be sent again.")
+
+
+async def _job(visit: Visit, name: str) -> Job:
+    if not name:
+        raise BadInput("the form names no job: reload the page")
+    job = await visit.session.job(name)
+    if not visit.may_see(job):
+        raise NotHere("there is no such job")
+    return job
+
+
+def _say(settlement: Settlement) -> str:
+    return f"{settlement.job.job_id}: {settlement.verdict.replace('_', ' ')}, because {settlement.why}."
+
+
+def _text(form: FormData, name: str) -> str:
+    value = form.get(name, "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def rows(view: OperationsView) -> Sequence[Mapping[str, object]]:
+    """Return the submissions without an outcome."""
+    return [each.model_dump(mode="json") for each in view.open_attempts]
+
+
+PAGE = Page("/operations", "Operations", "operations.html", read, permission=Permission.OPERATE, rows=rows)
+_on_page = partial(Action, page=PAGE.path, permission=Permission.OPERATE)
+ACTIONS = (
+    _on_page("/operations/look", do=look),
+    _on_page("/operations/assign", do=assign),
+    _on_page("/operations/absent", do=declare_absent),
+    _on_page("/operations/give-up", do=abandon),
+    _on_page("/operations/send-again", do=send_letters),
+)
