@@ -18,17 +18,30 @@ from ledger.errors import SoraLedgerError
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.access.signing import open_signer
 from render_service.server.console.answers import NotHere, Site
+from render_service.server.console.files import Files
 from render_service.server.console.pages import PREFIX, Action, Endpoint, Page
 from render_service.server.console.rendering import Templates
 from render_service.server.console.security import Guard
 from render_service.server.console.sessions import Sessions
 from render_service.server.console.signin import SignIn
 from render_service.server.console.static import STATIC, Static
-from render_service.server.console.views import access, operations, policy
+from render_service.server.console.views import (
+    access,
+    compare,
+    operations,
+    policy,
+    video,
+    video_actions,
+)
 from render_service.session.session import Session
 
-PAGES: tuple[Page, ...] = (policy.PAGE, operations.PAGE, access.PAGE)
-ACTIONS: tuple[Action, ...] = (*access.ACTIONS, *policy.ACTIONS, *operations.ACTIONS)
+PAGES: tuple[Page, ...] = (*video.PAGES, compare.PAGE, policy.PAGE, operations.PAGE, access.PAGE)
+ACTIONS: tuple[Action, ...] = (
+    *video_actions.ACTIONS,
+    *access.ACTIONS,
+    *policy.ACTIONS,
+    *operations.ACTIONS,
+)
 ENDPOINTS: tuple[Endpoint, ...] = ()
 
 
@@ -44,7 +57,7 @@ def console_routes(session: Session, gatekeeper: Gatekeeper) -> list[BaseRoute]:
             Route("/", site.home),
             *sign_in.routes(),
             Route("/static/{name}", static.answer),
-            *site.routes(ACTIONS, ENDPOINTS),
+            *site.routes(ACTIONS, (*ENDPOINTS, *Files(session).endpoints())),
         ],
         middleware=[Middleware(Guard, public=settings.console_url)],
         exception_handlers={HTTPException: partial(_refused, site)},

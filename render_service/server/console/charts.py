@@ -1,0 +1,144 @@
+"""Charts as inline SVG. Colours and fonts come from classes: the content policy forbids style attributes.
+
+Every chart has a title for screen readers, and a page shows the same facts as a table or list beside it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from render_service.runtime.printable import short
+
+# --- lineage ---
+
+WIDTH = 620
+NODE_HEIGHT = 34
+LABEL_HEIGHT = 24
+GAP = 6
+INDENT = 30
+RAIL = 16
+"""Distance of the line that leads to what was made from a node, from the node's left edge."""
+
+MOST_INDENTS = 8
+DIGIT_PX = 6.6
+"""Width of most letters of the chart's font; texts are cut to fit, as SVG does not cut them."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A box of a lineage: its texts, where it leads, and the line to it from the node `source`, an index.
+
+    `kind` is the class of its mark. `edge` is written beside the line. `more` is said below it.
+    """
+
+    words: str
+    href: str | None = None
+    kind: str = "quiet"
+    state: str = ""
+    source: int | None = None
+    edge: str = ""
+    more: str | None = None
+    more_href: str | None = None
+    is_current: bool = False
+
+
+@dataclass
+class _Placed:
+    node: Node
+    indent: int
+    top: int
+    bottom: int = 0
+
+
+def lineage(nodes: Sequence[Node], title: str, above: str | None = None) -> Markup:
+    """Return a drawing of `nodes`, each after its source: a chain runs straight down, siblings are indented.
+
+    `above` says what leads to the first node, if that is not drawn.
+    """
+    placed = _place(nodes, LABEL_HEIGHT if above else 0)
+    height = max(_end(one) for one in placed) + 2
+    parts: list[Markup] = []
+    if above:
+        parts.append(_text(RAIL + 12, 14, above, "edge-label", WIDTH - RAIL - 12))
+        parts.append(Markup('<path class="edge dashed" d="M{} 4V{}"/>').format(RAIL, LABEL_HEIGHT))
+    parts += [_edge(placed, one) for one in placed if one.node.source is not None]
+    parts += [part for one in placed for part in _box(one)]
+    box = f"0 0 {WIDTH} {height}"
+    return Markup(
+        '<svg class="chart lineage" role="group" aria-label="{}" viewBox="{}" width="{}" height="{}">{}</svg>'
+    ).format(title, box, WIDTH, height, Markup("").join(parts))
+
+
+def _place(nodes: Sequence[Node], top: int) -> list[_Placed]:
+    siblings = [sum(other.source == index for other in nodes) for index in range(len(nodes))]
+    placed: list[_Placed] = []
+    for node in nodes:
+        indent = 0
+        if node.source is not None:
+            is_only = siblings[node.source] == 1 and nodes[node.source].more is None
+            indent = placed[node.source].indent + (0 if is_only else 1)
+            top += LABEL_HEIGHT
+        placed.append(_Placed(node, min(indent, MOST_INDENTS), top))
+        top += NODE_HEIGHT + (LABEL_HEIGHT if node.more else 0) + GAP
+    return placed
+
+
+def _end(one: _Placed) -> int:
+    return one.top + NODE_HEIGHT + (LABEL_HEIGHT if one.node.more else 0)
+
+
+def _edge(placed: Sequence[_Placed], one: _Placed) -> Markup:
+    """Return the line to a node from its source, and what it says."""
+    assert one.node.source is not None  # checked by the caller
+    source = placed[one.node.source]
+    left = source.indent * INDENT + RAIL
+    own = one.indent * INDENT
+    begin = source.top + NODE_HEIGHT
+    if one.indent == source.indent:
+        path = f"M{left} {begin}V{one.top}"
+        at = left + 12
+    else:
+        middle = one.top + NODE_HEIGHT // 2
+        path = f"M{left} {begin}V{middle - 6}q0 6 6 6H{own}"
+        at = own + 4
+    label = _text(at, one.top - 8, one.node.edge, "edge-label", WIDTH - at)
+    return Markup('<path class="edge" d="{}"/>').format(path) + label
+
+
+def _box(one: _Placed) -> Iterable[Markup]:
+    node, left = one.node, one.indent * INDENT
+    width = WIDTH - left - 2
+    room = width - 32 - (len(node.state) + 2) * DIGIT_PX
+    inside = Markup("").join(
+        [
+            Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="5"/>').format(
+                left + 1, one.top + 1, width, NODE_HEIGHT - 2
+            ),
+            Markup('<circle class="mark {}" cx="{}" cy="{}" r="4.5"/>').format(
+                node.kind, left + RAIL, one.top + NODE_HEIGHT // 2
+            ),
+            _text(left + 30, one.top + 21, node.words, "words", room),
+            Markup('<text class="state" x="{}" y="{}" text-anchor="end">{}</text>').format(
+                left + width - 10, one.top + 21, node.state
+            ),
+        ]
+    )
+    name = "node current" if node.is_current else "node"
+    if node.href:
+        yield Markup('<a class="{}" href="{}">{}</a>').format(name, node.href, inside)
+    else:
+        yield Markup('<g class="{}">{}</g>').format(name, inside)
+    if node.more:
+        at, line = left + RAIL + 12, one.top + NODE_HEIGHT + 16
+        words = _text(at, line, node.more, "edge-label", WIDTH - at)
+        yield Markup('<path class="edge dashed" d="M{} {}v{}"/>').format(
+            left + RAIL, one.top + NODE_HEIGHT, LABEL_HEIGHT - 4
+        )
+        yield Markup('<a href="{}">{}</a>').format(node.more_href, words) if node.more_href else words
+
+
+def _text(x: float, y: float, words: str, name: str, room: float) -> Markup:
+    """Return one line of text that is cut to `room` pixels."""
+    cut = short(words, max(8, int(room / DIGIT_PX)))
+    return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(name, x, y, cut)
