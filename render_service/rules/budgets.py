@@ -8,6 +8,7 @@ The first decision in a new month or day records the limit of that period before
 condition that it is not recorded yet and that the limit of every period is still the one it read.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -226,12 +227,33 @@ def limit_batches(
     return batches
 
 
-def standing(ledger: Ledger, now: datetime, *, past: bool = False) -> list[Left]:
+class KnownLimits:
+    """The limits of all budgets; each look reads only what was recorded since."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._limits: dict[str, Limit] = {}
+        self._read_to = 0
+        self._reading = threading.Lock()
+
+    def get(self) -> dict[str, Limit]:
+        """Return every budget that has or had a limit, by name."""
+        with self._reading:
+            for entry in self._ledger.entries(BudgetSet, after=self._read_to):
+                self._limits[entry.event.budget] = _limit(entry, entry.record.version)
+                self._read_to = entry.record.position
+            return dict(self._limits)
+
+
+def standing(
+    ledger: Ledger, now: datetime, *, past: bool = False, known: Mapping[str, Limit] | None = None
+) -> list[Left]:
     """Return the budgets a render may be paid from now, sorted by name; with `past` all of them.
 
-    A month or day without decisions so far is listed with the limit it will get.
+    A month or day without decisions so far is listed with the limit it will get. `known` are the limits, if
+    they were read before.
     """
-    all_limits = limits(ledger)
+    all_limits = limits(ledger) if known is None else known
     standing_now: dict[str, Limit] = {}
     for budget, limit in all_limits.items():
         name = parse_name(budget)

@@ -28,6 +28,8 @@ from render_service.server.console.static import STATIC, Static
 from render_service.server.console.views import (
     access,
     compare,
+    inbox,
+    inbox_actions,
     operations,
     policy,
     video,
@@ -35,8 +37,9 @@ from render_service.server.console.views import (
 )
 from render_service.session.session import Session
 
-PAGES: tuple[Page, ...] = (*video.PAGES, compare.PAGE, policy.PAGE, operations.PAGE, access.PAGE)
+PAGES: tuple[Page, ...] = (*inbox.PAGES, *video.PAGES, compare.PAGE, policy.PAGE, operations.PAGE, access.PAGE)
 ACTIONS: tuple[Action, ...] = (
+    *inbox_actions.ACTIONS,
     *video_actions.ACTIONS,
     *access.ACTIONS,
     *policy.ACTIONS,

@@ -11,7 +11,11 @@ from axe_playwright_python.sync_playwright import Axe
 from render_service.server.console_routes import ACTIONS, PAGES
 from tests.console.conftest import Console, Studio
 
-PARTS = {"/videos/{name}": "/videos/{crimson}", "/videos/{name}/state": "/videos/{queued}/state"}
+PARTS = {
+    "/inbox/{name}": "/inbox/{fox}",
+    "/videos/{name}": "/videos/{crimson}",
+    "/videos/{name}/state": "/videos/{queued}/state",
+}
 """Paths with parts, and the same with words of `Studio.jobs`, as ``/videos/{id}``: ``/videos/{coupe}``."""
 
 PATHS = [page.path for page in PAGES]

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
-from ledger.job import Job
+from ledger.job import OVER, Job
 from ledger.private import PrivateBody
 from ledger.record import StoredRow
 from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally, Unreviewed, key_range
@@ -101,7 +101,8 @@ def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> 
     if where.states is not None:
         clauses.append(f"state IN ({','.join('?' * len(where.states))})")
         values += [state.value for state in where.states]
-    apart = "+" if where.unreviewed else ""  # keeps SQLite to the index of what is not reviewed
+    under_way = where.states is not None and not any(state.value in OVER for state in where.states)
+    apart = "+" if where.unreviewed or under_way else ""  # keeps SQLite from the index of all that are theirs
     compared = {
         "profile = ?": where.profile,
         "video_id = ?": where.video_id,

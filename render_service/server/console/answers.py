@@ -114,7 +114,14 @@ class Site:
         if kind == CSV:
             assert page.rows is not None  # otherwise there is no such route
             return _csv(page.rows(view))
-        return HTMLResponse(self.render(page.template, visit, page=page, view=view), status)
+        return HTMLResponse(
+            self.render(page.template, visit, page=page, view=view, counts=self._counts(visit)), status
+        )
+
+    def _counts(self, visit: Visit) -> dict[str, int]:
+        """Return how much waits for the person on each page of the menu that counts it."""
+        counting = ((page, page.count) for page in self.pages if page.menu and visit.may(page.permission))
+        return {page.path: count(visit) for page, count in counting if count is not None}
 
     def render(
         self,
@@ -136,7 +143,7 @@ class Site:
             now=self.session.clock() if visit is None else visit.now,
             message=None if visit is None else self.sessions.said(visit.request, visit.now),
             problem=None if visit is None else visit.problem,
-            **context,
+            **{"counts": {}, **context},
         )
 
     # --- actions ---

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from ledger.job import State
 from ledger.store.interface import JobFilter, Unreviewed
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres import reading as of_postgres
@@ -35,15 +36,28 @@ REVIEWS = {Unreviewed.ALL: "jobs_unreviewed", Unreviewed.FINALS: "jobs_unreviewe
 def test_sqlite_reads_what_nobody_has_reviewed_from_an_index(
     tmp_path: Path, which: Unreviewed, sees: dict[str, Any]
 ) -> None:
-    SqliteStore(tmp_path / "ledger.db").close()
-    db = sqlite3.connect(tmp_path / "ledger.db")
+    plan = plan_of(tmp_path, JobFilter(unreviewed=which, **sees))
+    assert f"USING INDEX {REVIEWS[which]}'" in plan
+
+
+@pytest.mark.parametrize("sees", [{}, {"of_team": "film"}, {"of_actor": "ana", "teamless": True}], ids=str)
+def test_sqlite_reads_the_jobs_in_a_state_that_ends_from_the_index_of_states(
+    tmp_path: Path, sees: dict[str, Any]
+) -> None:
+    where = JobFilter(states=(State.HELD, State.APPROVED), **sees)
+    assert "USING INDEX jobs_state " in plan_of(tmp_path, where)
+
+
+def plan_of(folder: Path, where: JobFilter) -> str:
+    SqliteStore(folder / "ledger.db").close()
+    db = sqlite3.connect(folder / "ledger.db")
     asked: list[str] = []
     db.set_trace_callback(asked.append)
-    of_sqlite.jobs(db, JobFilter(unreviewed=which, **sees), 10)
+    of_sqlite.jobs(db, where, 10)
     db.set_trace_callback(None)
     plan = str(db.execute(f"EXPLAIN QUERY PLAN {asked[0]}").fetchall())
     db.close()
-    assert f"USING INDEX {REVIEWS[which]}'" in plan
+    return plan
 
 
 @pytest.mark.parametrize("which", Unreviewed)

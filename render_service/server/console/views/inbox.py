@@ -1,0 +1,296 @@
+"""The Inbox: what waits for the person who reads it, and what they do about it.
+
+A person sees what their permissions let them act on: requests to approve, finished videos to review, outcomes
+that a person has to settle, findings of an audit, and budgets that are nearly used up.
+"""
+
+from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
+
+from decision.rules.roles import Permission
+from ledger.errors import JobNotFound
+from ledger.events import Variant
+from ledger.job import Job, State
+from ledger.log.ledger import Ledger
+from ledger.record import timestamp
+from ledger.store.interface import JobFilter, Unreviewed
+from render_service.approvals.answer_changes import read_proposed
+from render_service.approvals.approvals import read_case
+from render_service.approvals.changes import PREFIX as CHANGE
+from render_service.approvals.changes import OpenChanges, read_change
+from render_service.recovery.attempts import GRACE_S, OPEN, attempt_of
+from render_service.recovery.audit import standing_findings
+from render_service.recovery.findings import Finding
+from render_service.rules.budgets import KnownLimits, Left, standing
+from render_service.runtime.errors import NotReady
+from render_service.server.console.pages import Page, View, Visit
+from render_service.server.console.views.waiting import (
+    MOST_COUNTED,
+    MOST_SHOWN,
+    Waiting,
+    held_jobs,
+    prompt_of,
+    seen_jobs,
+    waiting_change,
+    waiting_changes,
+    waiting_job,
+    waiting_jobs,
+)
+
+NEARLY_USED_PERCENT = 80
+WHOLE_PERCENT = 100
+
+
+class Final(View):
+    """A finished video for a final purpose that nobody has reviewed."""
+
+    job_id: str
+    title: str | None
+    purpose: str | None
+    model: str | None
+    requester: str
+    finished_at: str
+    has_poster: bool
+
+
+class Unknown(View):
+    """A submission whose answer was lost: a video may exist, and its money is reserved.
+
+    `lost` is how the answer was lost; None if there was no news since the attempt began.
+    """
+
+    job_id: str
+    title: str | None
+    requester: str
+    lost: str | None
+    since: datetime
+    server: str
+    model: str
+    reserved_usd_micros: int
+
+
+class Problem(View):
+    """A finding of an audit, with the next step."""
+
+    code: str
+    subject: str
+    found: str
+    do: str
+    job_id: str | None
+
+
+class Budget(View):
+    """A budget of which most is used."""
+
+    budget: str
+    limit_usd_micros: int
+    held_usd_micros: int
+    percent: int
+
+
+class Inbox(View):
+    """Everything that waits for the reader; a part that they may not act on is empty."""
+
+    to_answer: list[Waiting]
+    waiting_for_others: list[Waiting]
+    more_waiting: int
+    finals: list[Final]
+    more_finals: bool
+    unknown: list[Unknown]
+    more_unknown: int
+    findings: list[Problem]
+    more_findings: int
+    budgets: list[Budget]
+    may: list[str]
+    """The permissions of the reader, which say what the page is about."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits for the reader."""
+        parts = (self.to_answer, self.finals, self.unknown, self.findings, self.budgets)
+        return not any(parts)
+
+
+class Request(View):
+    """One request, or one unknown outcome, on its own page; both are None once there is nothing to do."""
+
+    name: str
+    state: str
+    is_change: bool
+    waiting: Waiting | None = None
+    unknown: Unknown | None = None
+
+
+class Known:
+    """What is remembered of one ledger, and brought up to date by what was recorded since."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.changes = OpenChanges(ledger)
+        self.limits = KnownLimits(ledger)
+
+
+_KNOWN: WeakKeyDictionary[Ledger, Known] = WeakKeyDictionary()
+
+
+def known(ledger: Ledger) -> Known:
+    """Return what this process remembers of a ledger."""
+    return _KNOWN.get(ledger) or _KNOWN.setdefault(ledger, Known(ledger))
+
+
+# --- pages ---
+
+
+def count(visit: Visit) -> int:
+    """Return how many things wait for the reader to act, for the menu; from indexes alone."""
+    me, total = visit.caller.name, 0
+    if visit.may(Permission.APPROVE):
+        total += sum(job.actor != me for job in held_jobs(visit))
+        total += len(known(visit.session.ledger).changes.names()) if visit.caller.team is None else 0
+    if visit.may(Permission.OPERATE):
+        total += len(_lost_jobs(visit))
+    return total
+
+
+def read(visit: Visit) -> Inbox:
+    """Read what waits for the reader."""
+    ledger = visit.session.ledger
+    held = held_jobs(visit) if visit.may(Permission.APPROVE) else []
+    shown = [*waiting_changes(visit, known(ledger).changes), *waiting_jobs(visit, held[:MOST_SHOWN])]
+    finals = _finals(visit) if visit.may(Permission.REVIEW) else []
+    findings = _findings(visit)
+    lost = _lost_jobs(visit) if visit.may(Permission.OPERATE) else []
+    return Inbox(
+        to_answer=[one for one in shown if one.obstacle is None],
+        waiting_for_others=[one for one in shown if one.obstacle is not None],
+        more_waiting=max(0, len(held) - MOST_SHOWN),
+        finals=[_final(visit, job) for job in finals[:MOST_SHOWN]],
+        more_finals=len(finals) > MOST_SHOWN,
+        unknown=[_unknown(visit, job) for job in lost[:MOST_SHOWN]],
+        more_unknown=max(0, len(lost) - MOST_SHOWN),
+        findings=[_problem(finding) for finding in findings[:MOST_SHOWN]],
+        more_findings=max(0, len(findings) - MOST_SHOWN),
+        budgets=_budgets(visit),
+        may=sorted(visit.caller.permissions),
+    )
+
+
+def read_request(visit: Visit) -> Request:
+    """Read one request: all of its prompt, and whether the reader may answer it."""
+    name = visit.part("name")
+    if name.startswith(CHANGE):
+        return _change(visit, name)
+    job = visible_job(visit, name)
+    about = {"name": job.job_id, "state": job.state.value, "is_change": False}
+    if job.state in OPEN:
+        return Request(**about, unknown=_unknown(visit, job))
+    try:
+        case = read_case(visit.session, job.job_id)
+    except NotReady:
+        return Request(**about)
+    return Request(**about, waiting=waiting_job(visit, case.job, case.pending))
+
+
+def visible_job(visit: Visit, name: str) -> Job:
+    """Return the job with the id `name`; `JobNotFound` if the reader may not see one."""
+    job = visit.session.ledger.store.job(name)
+    if job is None or not visit.may_see(job):
+        raise JobNotFound(f"{name!r} is not the id of a request that you may see")
+    return job
+
+
+def _findings(visit: Visit) -> list[Finding]:
+    """Return the findings about jobs that the reader may see, and those of no job if they are of no team."""
+    if not (visit.may(Permission.AUDIT) or visit.may(Permission.OPERATE)):
+        return []
+    found = standing_findings(visit.session.ledger, visit.session.settings, visit.now)
+    shown_apart = {"OUTCOME_UNKNOWN", "INTENT_OPEN"} if visit.may(Permission.OPERATE) else set()
+    return [finding for finding in found if finding.code not in shown_apart and _may_see(visit, finding)]
+
+
+def _budgets(visit: Visit) -> list[Budget]:
+    ledger = visit.session.ledger
+    limits = {
+        name: limit for name, limit in known(ledger).limits.get().items() if visit.caller.may_see_budget(name)
+    }
+    seen = standing(ledger, visit.now, known=limits)
+    return [used for left in seen if (used := _nearly_used(left)) is not None]
+
+
+def _change(visit: Visit, name: str) -> Request:
+    if visit.caller.team is not None or not visit.may(Permission.APPROVE):
+        raise JobNotFound(f"{name!r} is not the id of a request that you may see")
+    try:
+        pending, proposed = read_proposed(visit.session.ledger, name, visit.now)
+    except NotReady:
+        state = read_change(visit.session.ledger, name).state
+        return Request(name=name, state=state, is_change=True)
+    waiting = waiting_change(visit, pending, proposed)
+    return Request(name=name, state=proposed.state, is_change=True, waiting=waiting)
+
+
+def _finals(visit: Visit) -> list[Job]:
+    where = JobFilter(unreviewed=Unreviewed.FINALS)
+    return seen_jobs(visit.session, visit.caller, where, MOST_SHOWN + 1)
+
+
+def _final(visit: Visit, job: Job) -> Final:
+    return Final(
+        job_id=job.job_id,
+        title=prompt_of(visit.session, job),
+        purpose=job.purpose,
+        model=job.model,
+        requester=job.actor,
+        finished_at=job.updated_at,
+        has_poster=Variant.THUMBNAIL in job.assets,
+    )
+
+
+def _lost_jobs(visit: Visit) -> list[Job]:
+    """Return the jobs whose outcome a person may have to settle; not those whose answer may still come."""
+    where = JobFilter(states=OPEN, oldest_first=True)
+    jobs = seen_jobs(visit.session, visit.caller, where, MOST_COUNTED)
+    before = timestamp(visit.now - timedelta(seconds=GRACE_S))
+    return [job for job in jobs if job.state is State.UNKNOWN or job.updated_at < before]
+
+
+def _unknown(visit: Visit, job: Job) -> Unknown:
+    attempt = attempt_of(visit.session.ledger, job)
+    return Unknown(
+        job_id=job.job_id,
+        title=attempt.asked.prompt.text,
+        requester=job.actor,
+        lost=attempt.lost.lost if attempt.lost else None,
+        since=attempt.heard_at,
+        server=attempt.intent.server,
+        model=attempt.intent.model,
+        reserved_usd_micros=job.reserved_usd_micros,
+    )
+
+
+def _may_see(visit: Visit, finding: Finding) -> bool:
+    if finding.job_id is None:
+        return visit.caller.team is None
+    job = visit.session.ledger.store.job(finding.job_id)
+    return job is not None and visit.may_see(job)
+
+
+def _problem(finding: Finding) -> Problem:
+    return Problem.model_validate(finding.document())
+
+
+def _nearly_used(left: Left) -> Budget | None:
+    limit = left.limit_usd_micros
+    if not limit or left.held_usd_micros * WHOLE_PERCENT < limit * NEARLY_USED_PERCENT:
+        return None
+    return Budget(
+        budget=left.budget,
+        limit_usd_micros=limit,
+        held_usd_micros=left.held_usd_micros,
+        percent=left.held_usd_micros * WHOLE_PERCENT // limit,
+    )
+
+
+PAGES = (
+    Page("/inbox", "Inbox", "inbox.html", read, count=count),
+    Page("/inbox/{name}", "Request", "inbox_request.html", read_request, menu=False),
+)

@@ -1,0 +1,67 @@
+"""What a person does about the Inbox: answer a request, settle an unknown outcome."""
+
+import asyncio
+
+from starlette.datastructures import FormData
+
+from decision.rules.roles import Permission
+from ledger.job import State
+from render_service.approvals.approvals import Answered
+from render_service.approvals.caller_answers import AnswerOnPage, answer_on_page
+from render_service.recovery.reconcile import declare_absent, reconcile_job, take_video
+from render_service.runtime.documents import counted
+from render_service.runtime.errors import BadInput
+from render_service.server.console.pages import Action, Done, Visit
+from render_service.server.console.views.inbox import visible_job
+
+
+async def answer(visit: Visit, form: FormData) -> Done:
+    """Approve or refuse a request, as the person who reads it, with a reason."""
+    verdict, name = str(form.get("verdict", "")), visit.part("name")
+    if verdict not in {"approve", "refuse"}:
+        raise BadInput("choose whether you approve or refuse the request; nothing was recorded")
+    approves = verdict == "approve"
+    given = AnswerOnPage(name, approves, str(form.get("reason", "")), str(form.get("as_shown", "")))
+    answered = await answer_on_page(visit.session, visit.caller, given)
+    if answered is None:
+        return Done("/inbox", f"Your answer to {name} was already recorded.")
+    if not approves:
+        return Done("/inbox", f"You refused {name}.")
+    if isinstance(answered, Answered) and answered.job.state in {State.DENIED, State.HELD}:
+        then = (
+            "denied"
+            if answered.job.state is State.DENIED
+            else "held again, as it would not be what was approved"
+        )
+        return Done("/inbox", f"You approved {name}; decided anew, it was {then}.")
+    if answered.needed:
+        return Done("/inbox", f"You approved {name}; {counted(answered.needed, 'more approval')} needed.")
+    done = "it is queued" if isinstance(answered, Answered) else "the change is applied"
+    return Done("/inbox", f"You approved {name}; {done}.")
+
+
+async def settle_outcome(visit: Visit, form: FormData) -> Done:
+    """Settle an unknown outcome: look at the server again, name its video, or say that there is none."""
+    job = await asyncio.to_thread(visible_job, visit, visit.part("name"))
+    choice = str(form.get("choice", ""))
+    if choice == "look":
+        settlement = await reconcile_job(visit.session, job)
+    elif choice == "found":
+        video_id = str(form.get("video_id", "")).strip()
+        if not video_id:
+            raise BadInput("enter the id of the video that the server created; nothing was recorded")
+        settlement = await take_video(visit.session, job, video_id)
+    elif choice == "absent":
+        reason = str(form.get("reason", "")).strip()
+        if not reason:
+            raise BadInput("say how you know that nothing was created; nothing was recorded")
+        settlement = await declare_absent(visit.session, job, reason)
+    else:
+        raise BadInput("choose what to record about the outcome; nothing was recorded")
+    return Done("/inbox", f"{job.job_id}: {settlement.verdict.replace('_', ' ')}; {settlement.why}.")
+
+
+ACTIONS = (
+    Action("/inbox/{name}/answer", "/inbox/{name}", Permission.APPROVE, answer),
+    Action("/inbox/{name}/settle", "/inbox/{name}", Permission.OPERATE, settle_outcome),
+)

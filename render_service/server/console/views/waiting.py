@@ -1,0 +1,219 @@
+"""What waits for a person's answer: held renders and proposed changes, as the Inbox shows them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from decision.engine.approval import choice_of
+from decision.engine.explain import why
+from decision.rules.approvals import ApprovalRule
+from decision.rules.roles import Permission
+from ledger.errors import JobNotFound
+from ledger.events import Variant
+from ledger.job import Job, State
+from ledger.private import Private
+from ledger.store.interface import JobFilter, RecordFilter
+from render_service.access.callers import Caller
+from render_service.approvals.answer_changes import read_proposed
+from render_service.approvals.approvals import read_case
+from render_service.approvals.approvers import Pending, obstacle
+from render_service.approvals.changes import OpenChanges, Proposed
+from render_service.approvals.identities import missing
+from render_service.reports.answers import HOW
+from render_service.rules.policies import active_rules
+from render_service.runtime.errors import NotReady
+from render_service.server.console.pages import View, Visit
+from render_service.session.history import JobHistory
+from render_service.session.session import Session
+
+PENDING = (State.HELD, State.APPROVED)
+MOST_SHOWN = 20
+"""Requests of one kind on the page; the rest are counted."""
+
+MOST_COUNTED = 100
+EXCERPT = 600
+"""Characters of a prompt that the list shows; a longer one is answered on its own page, which shows all."""
+
+
+class Draft(View):
+    """The draft that a final render promotes, or the video that it changes."""
+
+    job_id: str
+    title: str | None
+    verdict: str | None
+    has_poster: bool
+
+
+class Waiting(View):
+    """A request that waits for an answer; `title` is the prompt or the change, None once it is erased."""
+
+    name: str
+    is_change: bool
+    title: str | None
+    state: str
+    requester: str
+    identified_by: str
+    asked_at: str
+    waiting_since: str
+    team: str | None = None
+    project: str | None = None
+    purpose: str | None = None
+    operation: str
+    model: str | None = None
+    size: str | None = None
+    seconds: int | None = None
+    cost_usd_micros: int | None = None
+    reason: str | None = None
+    why: list[str]
+    rules: list[str]
+    approved_by: list[str]
+    approvals_missing: int
+    draft: Draft | None = None
+    as_shown: str
+    obstacle: str | None = None
+    """Why the reader may not answer it; None if they may."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the list shows only a part of the prompt."""
+        return len(self.title or "") > EXCERPT
+
+    @property
+    def excerpt(self) -> str:
+        """The part of the prompt that the list shows."""
+        text = self.title or ""
+        return f"{text[:EXCERPT]} …" if self.is_long else text
+
+
+def held_jobs(visit: Visit) -> list[Job]:
+    """Return the jobs that wait for approval and that the reader may see, oldest first; at most a hundred."""
+    jobs = seen_jobs(visit.session, visit.caller, JobFilter(states=PENDING, oldest_first=True), MOST_COUNTED)
+    return [job for job in jobs if job.outcome is None]
+
+
+def seen_jobs(session: Session, caller: Caller, where: JobFilter, limit: int) -> list[Job]:
+    """Return up to `limit` of the jobs in `where` that `caller` may see, in the order of the filter."""
+    found: dict[str, Job] = {}
+    for sees in caller.sees:
+        own = replace(where, of_team=sees.of_team, of_actor=sees.of_actor, teamless=sees.teamless)
+        found |= {job.job_id: job for job in session.ledger.jobs(own, limit)}
+    ordered = sorted(found.values(), key=lambda job: job.job_id, reverse=not where.oldest_first)
+    return ordered[:limit]
+
+
+def waiting_jobs(visit: Visit, jobs: list[Job]) -> Iterator[Waiting]:
+    """Yield the held ones of `jobs`; one that was answered meanwhile is left out."""
+    under = active_rules(visit.session.ledger)
+    for job in jobs:
+        try:
+            case = read_case(visit.session, job.job_id, under)
+        except NotReady:
+            continue
+        yield waiting_job(visit, case.job, case.pending)
+
+
+def waiting_job(visit: Visit, job: Job, pending: Pending) -> Waiting:
+    """Return a held render with what it would cost, by which rules it waits, and for whom."""
+    history = pending.history
+    assert isinstance(history, JobHistory)  # the history of a job
+    hold, asked = history.hold, history.requested
+    assert hold is not None  # otherwise the job is not held
+    choice = choice_of(hold.event)
+    return Waiting(
+        name=job.job_id,
+        is_change=False,
+        title=_text(asked.prompt) if asked else None,
+        state=job.state,
+        asked_at=history.first.recorded_at,
+        team=job.team,
+        project=job.project,
+        purpose=job.purpose,
+        operation=job.operation.value if job.operation else "",
+        model=choice.model,
+        size=job.size,
+        seconds=job.seconds,
+        cost_usd_micros=choice.cost_usd_micros,
+        why=why(hold.event),
+        draft=_draft(visit, job.source_job) if job.source_job else None,
+        **_about(visit, pending),
+    )
+
+
+def waiting_changes(visit: Visit, open_changes: OpenChanges) -> list[Waiting]:
+    """Return the proposed changes that wait for approval; a key of one team sees none, as it answers none."""
+    if visit.caller.team is not None or not visit.may(Permission.APPROVE):
+        return []
+    return [
+        waiting_change(visit, *found)
+        for name in open_changes.names()[:MOST_COUNTED]
+        if (found := _proposed(visit, name)) is not None
+    ]
+
+
+def _proposed(visit: Visit, name: str) -> tuple[Pending, Proposed] | None:
+    try:
+        return read_proposed(visit.session.ledger, name, visit.now)
+    except NotReady:  # closed meanwhile
+        return None
+
+
+def waiting_change(visit: Visit, pending: Pending, proposed: Proposed) -> Waiting:
+    """Return a proposed change of the policy, a budget or access."""
+    event = proposed.event
+    return Waiting(
+        name=proposed.name,
+        is_change=True,
+        title=proposed.words,
+        state=proposed.state,
+        asked_at=proposed.history.first.recorded_at,
+        operation=event.operation,
+        reason=_text(event.why) if event.why else None,
+        why=[],
+        **_about(visit, pending),
+    )
+
+
+def _about(visit: Visit, pending: Pending) -> dict[str, object]:
+    """Return what a held render and a proposed change have in common."""
+    asker = pending.requester
+    return {
+        "requester": asker.actor,
+        "identified_by": HOW[asker.source],
+        "waiting_since": pending.pending.recorded_at,
+        "rules": [_rule(rule) for rule in pending.rules],
+        "approved_by": [person.actor for person in pending.approved],
+        "approvals_missing": missing(pending.rules, asker, pending.approved),
+        "as_shown": pending.as_shown,
+        "obstacle": obstacle(pending, visit.session.settings),
+    }
+
+
+def _rule(rule: ApprovalRule) -> str:
+    people = "" if rule.people == 1 else f": {rule.people} people"
+    return f"{rule.code}{people}"
+
+
+def _draft(visit: Visit, job_id: str) -> Draft | None:
+    """Return the source of a job, if it is in this ledger and the reader may see it."""
+    try:
+        job = visit.session.ledger.job(job_id)
+    except JobNotFound:
+        return None
+    if not visit.may_see(job):
+        return None
+    return Draft(
+        job_id=job.job_id,
+        title=prompt_of(visit.session, job),
+        verdict=job.verdict,
+        has_poster=Variant.THUMBNAIL in job.assets,
+    )
+
+
+def prompt_of(session: Session, job: Job) -> str | None:
+    """Return the prompt of a job, None if it is erased; its id if it never had one."""
+    history = JobHistory(list(session.ledger.read(RecordFilter(stream=job.job_id), limit=1)))
+    began = history.requested or history.adopted
+    return _text(began.prompt) if began and began.prompt else job.job_id
+
+
+def _text(private: Private) -> str | None:
+    return private.text
