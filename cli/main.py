@@ -85,7 +85,8 @@ SECTIONS = {
         "erase": "Erase private text; the record stays provable.",
     },
     "Integration": {
-        "serve": "Serve the Videos API, work the queue, receive webhooks.",
+        "serve": "Serve the Videos API and the console, work the queue.",
+        "console": "Open the console in the browser, signed in.",
         "webhook": "Manage the server's webhook endpoints.",
         "record": "Record a fact from another system.",
         "attach": "Attach an output to a workflow.",
@@ -111,6 +112,7 @@ _MODULES = {
     "poll": ("download",),
     "record": ("attach", "review"),
     "remix": ("edit", "extend"),
+    "serve": ("console",),
     "setup": ("init", "doctor", "completion"),
     "worker": ("queue",),
 }

@@ -20,6 +20,7 @@ from ledger.private import Private, Sha256Hex
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
 ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=64)]
 Micros = Annotated[int, Field(ge=0, lt=2**53)]
+SessionId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 AccessKeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
 
 
@@ -160,6 +161,28 @@ class AccessUsed(EventBase):
     kind: ClassVar[Kind] = Kind.OBSERVATION
     job_id: str
     retry_count: int
+
+
+class SessionBegan(EventBase):
+    """A person signed in to the console; recorded in the stream ``sessions``.
+
+    The actor is the person, `key_id` the access key that they showed, if it was one. The session expires at
+    the latest at `expires_at`.
+    """
+
+    type: ClassVar[str] = "session.began"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    session_id: SessionId
+    key_id: AccessKeyId | None
+    expires_at: str
+
+
+class SessionEnded(EventBase):
+    """A person signed out of the console; the session is not valid any more."""
+
+    type: ClassVar[str] = "session.ended"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    session_id: SessionId
 
 
 class PrivateErased(EventBase):
@@ -862,6 +885,8 @@ Event = (
     | AccessGranted
     | AccessRevoked
     | AccessUsed
+    | SessionBegan
+    | SessionEnded
     | PrivateErased
     | RenderRequested
     | RequestSigned

@@ -1,9 +1,14 @@
-"""``serve``: a whole installation in one process: gateway, worker, webhooks, health checks, metrics."""
+"""``serve``: a whole installation in one process; ``console``: its console, opened in the browser."""
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import os
+import socket
+import sys
+import webbrowser
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +17,13 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.working import read_worker_options, worker_options
 from ledger.record import Authority
-from render_service.server.server import Parts, listen, serve
+from render_service.access.local import TICKET_S, find_console, leading_to, link, make_ticket, noted
+from render_service.access.signing import Signer, open_signer
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import Settings
+from render_service.server.server import Parts, check_reach, listen, serve
+from render_service.session.connections import usable_profile
+from render_service.session.session import utc_now
 from render_service.webhooks.endpoints import webhook_secrets
 from render_service.worker.leases import WorkerOptions
 from render_service.worker.worker import Worker
@@ -23,7 +34,12 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("serve", short_help="Serve the Videos API, work the queue, receive webhooks.")
+PORT = click.IntRange(0, 65_535)
+SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+"""Variables of which one is set where a browser has a window to open."""
+
+
+@click.command("serve", short_help="Serve the Videos API and the console, work the queue.")
 @common.listening(port=8780)
 @click.option("--no-gateway", is_flag=True, help="Do not serve the Videos API under /v1.")
 @click.option("--no-console", is_flag=True, help="Do not serve the console under /console.")
@@ -45,13 +61,14 @@ def serve_command(
     no_webhooks: bool,
     **options: Any,
 ) -> None:
-    """Serve the Videos API under /v1, so that every client of it goes through decision and ledger.
+    """Serve the Videos API under /v1 and the console under /console.
 
-    A client sets OPENAI_BASE_URL to this server and OPENAI_API_KEY to a key that `access grant` made; nothing
-    else changes. The same process works the queue, so it needs no other; it serves /healthz, /readyz and
-    /metrics. With secrets in SORA_LEDGER_WEBHOOK_SECRETS, or for another profile in
-    SORA_LEDGER_WEBHOOK_SECRETS_PROFILE, it receives webhooks at POST /webhooks/PROFILE; during a rotation,
-    separate them with commas. Clients register their own receivers of webhooks at /v1/webhook_endpoints.
+    People open the console with `sora-ledger console`, or sign in with an access key. Clients of the API set
+    OPENAI_BASE_URL to this server and OPENAI_API_KEY to a key that `access grant` made; nothing else changes.
+    The same process works the queue, so it needs no other; it serves /healthz, /readyz and /metrics. With
+    secrets in SORA_LEDGER_WEBHOOK_SECRETS, or for another profile in SORA_LEDGER_WEBHOOK_SECRETS_PROFILE, it
+    receives webhooks at POST /webhooks/PROFILE; during a rotation, separate them with commas. Clients
+    register their own receivers of webhooks at /v1/webhook_endpoints.
 
     SIGTERM or Ctrl-C answers the requests under way and hands jobs back; a second one ends it at once.
 
@@ -62,30 +79,113 @@ def serve_command(
       sora-ledger serve --no-gateway --no-work
     """
     secrets = {} if no_webhooks else webhook_secrets(inv.settings)
-    terms = read_worker_options(**options)
+    terms = None if no_work else read_worker_options(**options)
+    parts = Parts(not no_gateway, not no_console, not no_notifications)
     with contextlib.closing(listen(host, port)) as listening:
-        port = listening.getsockname()[1]
-        origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        document = _document(
-            origin, secrets, gateway=not no_gateway, console=not no_console, works=not no_work
-        )
+        origin = _origin(listening, host)
+        if parts.console:
+            check_reach(inv.settings, listening)
+        document = _document(origin, secrets, parts, works=not no_work)
 
-        def started() -> None:
+        def started(_: "Session") -> None:
             inv.emit(document, lambda console: _print(console, document))
             say("serving until Ctrl-C or SIGTERM")
 
-        async def at(session: "Session") -> None:
-            works = [] if no_work else [lambda stop: _work(session, terms, stop)]
-            await serve(
-                session,
-                listening,
-                secrets,
-                started,
-                Parts(not no_gateway, not no_console, not no_notifications),
-                works,
-            )
+        _serve(inv, listening, secrets, parts, terms, started)
 
-        inv.session(at, begins=True, calls=not (no_gateway and no_work))
+
+def _serve(
+    inv: Invocation,
+    listening: socket.socket,
+    secrets: Mapping[str, tuple[str, ...]],
+    parts: Parts,
+    terms: WorkerOptions | None,
+    started: Callable[["Session"], None],
+) -> None:
+    """Serve, and work the queue under `terms` if there are any, until a signal."""
+
+    async def at(session: "Session") -> None:
+        works = [] if terms is None else [lambda stop: _work(session, terms, stop)]
+        local = _local_origin(listening) if parts.console else None
+        with noted(inv.settings, local) if local else contextlib.nullcontext():
+            await serve(session, listening, secrets, lambda: started(session), parts, works)
+
+    inv.session(at, begins=True, calls=parts.gateway or terms is not None)
+
+
+def _origin(listening: socket.socket, host: str) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+
+
+def _local_origin(listening: socket.socket) -> str | None:
+    """Return where this machine reaches the server; None if it listens at another address only."""
+    address = ip_address(listening.getsockname()[0])
+    if address.is_loopback or address.is_unspecified:
+        return _origin(listening, "::1" if address.version == 6 else "127.0.0.1")  # noqa: PLR2004  # the version
+    return None
+
+
+@click.command("console", short_help="Open the console in the browser, signed in.")
+@click.option("--print", "prints", is_flag=True, help="Print the link; open no browser.")
+@click.option(
+    "--port", metavar="N", type=PORT, default=0, help="Port, if it is served here.  [default: free]"
+)
+@click.option("--no-work", is_flag=True, help="If it is served here, leave the queue to a worker elsewhere.")
+@common.calling
+@common.invocation
+def console_command(inv: Invocation, *, prints: bool, port: int, no_work: bool) -> None:
+    """Open the console of this ledger in the browser of this machine, signed in as you.
+
+    If `serve` runs on this machine, its console is opened. Otherwise this command serves one on a free port
+    until Ctrl-C. The link signs in once, within a minute. Where there is no browser, it is printed.
+
+    \b
+    Example:
+      sora-ledger console
+      sora-ledger console --print
+    """
+    if inv.settings.may_have_ledger:
+        with inv.ledger() as ledger:
+            signer = open_signer(inv.settings, ledger.ledger_id)
+        if found := find_console(inv.settings, signer):
+            _open(inv, signer, found, prints=prints)
+            return
+    works = not no_work and _can_call(inv)
+    parts = Parts(gateway=works, console=True, notifies=works)
+    with contextlib.closing(listen("127.0.0.1", port)) as listening:
+
+        def started(session: "Session") -> None:
+            signer = open_signer(inv.settings, session.ledger.ledger_id)
+            _open(inv, signer, _origin(listening, "127.0.0.1"), prints=prints)
+            say("serving until Ctrl-C or SIGTERM" + ("" if works else "; no queue is worked here"))
+
+        _serve(inv, listening, {}, parts, WorkerOptions() if works else None, started)
+
+
+def _can_call(inv: Invocation) -> bool:
+    """Return whether there is a server to render with; the console shows a ledger without one too."""
+    try:
+        usable_profile(inv.settings, None, even_if_retired=inv.even_if_retired)
+    except BadInput:
+        return False
+    return True
+
+
+def _open(inv: Invocation, signer: Signer, origin: str, *, prints: bool) -> None:
+    settings = inv.settings
+    ticket = make_ticket(signer, settings.actor, settings.actor_source, utc_now())
+    address = link(origin, ticket)
+    document: dict[str, Any] = {"console": f"{origin}/console", "actor": settings.actor}
+    if prints or not _opens(settings, address):
+        document |= {"link": address, "valid_seconds": TICKET_S}
+    shown = document.get("link", document["console"])
+    inv.emit(document, lambda console: console.print(shown, soft_wrap=True))
+
+
+def _opens(settings: Settings, address: str) -> bool:
+    """Open a browser with windows; return whether there is one."""
+    has_windows = sys.platform in {"darwin", "win32"} or any(map(os.environ.get, SCREENS))
+    return has_windows and webbrowser.open(leading_to(settings, address).as_uri())
 
 
 async def _work(session: "Session", terms: WorkerOptions, stop: asyncio.Event) -> None:
@@ -95,12 +195,12 @@ async def _work(session: "Session", terms: WorkerOptions, stop: asyncio.Event) -
 
 
 def _document(
-    origin: str, secrets: Mapping[str, tuple[str, ...]], *, gateway: bool, console: bool, works: bool
+    origin: str, secrets: Mapping[str, tuple[str, ...]], parts: Parts, *, works: bool
 ) -> dict[str, Any]:
     return {
         "serving": origin,
-        "gateway": f"{origin}/v1" if gateway else None,
-        "console": f"{origin}/console" if console else None,
+        "gateway": f"{origin}/v1" if parts.gateway else None,
+        "console": f"{origin}/console" if parts.console else None,
         "works": works,
         "webhooks": [f"{origin}/webhooks/{name}" for name in secrets],
     }
@@ -108,6 +208,8 @@ def _document(
 
 def _print(console: "Console", document: Mapping[str, Any]) -> None:
     console.print("\n".join([document["serving"], *document["webhooks"]]))
+    if document["console"]:
+        console.print(f"\nThe console: {document['console']}    signed in: sora-ledger console")
     if document["gateway"]:
         console.print(
             "\nIn a client of the Videos API, set:\n"

@@ -56,6 +56,7 @@ OBSERVATION         submission.absent status.observed webhook.received webhook.m
 OBSERVATION         submission.spooled
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
 OBSERVATION         external.recorded review.recorded note.recorded access.used
+OBSERVATION         session.began session.ended
 OBSERVATION         notification.sent notification.failed
 STRUCTURE_UPDATE    ledger.created policy.activated budget.set decision.overridden private.erased
 STRUCTURE_UPDATE    access.granted access.revoked

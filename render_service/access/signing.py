@@ -1,4 +1,4 @@
-"""Sign what browsers hold for the console, and the links that open it on this machine.
+"""Sign what browsers hold for the console, and what its processes on this machine tell each other.
 
 A signed text is ``content.signature``: JSON in base64url, and an HMAC-SHA256 under a key that is derived from
 the secret, the purpose and the ledger, so no text is valid for another purpose or another ledger. Every text
@@ -14,13 +14,12 @@ import json
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ledger.private_files import NewFile, make_folders
-from ledger.record import ActorSource
 from render_service.runtime.errors import BadInput, StorageFailed
 from render_service.runtime.files import read_file
 from render_service.runtime.settings import Settings
@@ -28,11 +27,7 @@ from render_service.runtime.settings import Settings
 SECRET_BYTES = 32
 SECRET_LIMIT_BYTES = 4_096
 LONGEST_TEXT = 4_096
-TICKET_S = 60
-"""How long a link that signs in is valid; it is used once."""
-
 _ENDS = "ends"
-_TICKET = "ticket"
 
 
 class Signer:
@@ -62,15 +57,6 @@ class Signer:
     def token(self, purpose: str, about: str) -> str:
         """Return a token that only holders of the secret can make, for as long as `about` is meant."""
         return _encoded(self._mac(purpose, about))
-
-    def ticket(self, name: str, source: ActorSource, now: datetime) -> str:
-        """Return a ticket that signs in `name` once, as the person at the terminal of this machine."""
-        content = {"once": secrets.token_hex(16), "name": name, "source": source.value}
-        return self.sign(_TICKET, content, now + timedelta(seconds=TICKET_S))
-
-    def read_ticket(self, text: str | None, now: datetime) -> dict[str, Any] | None:
-        """Return what a ticket says: `name`, `source` and `once`, its own name; None if it is not valid."""
-        return self.read(_TICKET, text, now)
 
     def _mac(self, purpose: str, text: str) -> bytes:
         key = hmac.digest(self._secret, f"{purpose}\0{self._ledger_id}".encode(), sha256)

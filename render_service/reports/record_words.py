@@ -24,6 +24,8 @@ from ledger.events import (
     RenderHeld,
     RenderRequested,
     ReviewRecorded,
+    SessionBegan,
+    SessionEnded,
     StatusObserved,
     SubmissionAbsent,
     SubmissionAccepted,
@@ -61,6 +63,10 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"{comment}, signed with key {event.key_id}" if event.key_id else comment
         case DecisionOverridden():
             return f"{event.detail_code} until {event.expires_at[:16]}Z: “{short(event.why.text)}”"
+        case SessionBegan():
+            return "signed in to the console"
+        case SessionEnded():
+            return "signed out of the console"
         case AccessGranted():
             return words_of(event)
         case SubmissionIntended():

@@ -16,13 +16,14 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from ledger.errors import SoraLedgerError
 from render_service.access.gatekeeper import Gatekeeper
+from render_service.access.sign_ins import EndedSessions
 from render_service.access.signing import open_signer
 from render_service.server.console.answers import NotHere, Site
 from render_service.server.console.files import Files
 from render_service.server.console.pages import PREFIX, Action, Endpoint, Page
 from render_service.server.console.rendering import Templates
 from render_service.server.console.security import Guard
-from render_service.server.console.sessions import Sessions
+from render_service.server.console.sessions import LONGEST, Sessions
 from render_service.server.console.signin import SignIn
 from render_service.server.console.static import STATIC, Static
 from render_service.server.console.views import (
@@ -51,7 +52,8 @@ ENDPOINTS: tuple[Endpoint, ...] = ()
 def console_routes(session: Session, gatekeeper: Gatekeeper) -> list[BaseRoute]:
     """Return the routes of the console, and of ``/``, which leads to it."""
     settings, ledger_id = session.settings, session.ledger.ledger_id
-    sessions = Sessions(open_signer(settings, ledger_id), gatekeeper, ledger_id)
+    ended = EndedSessions(session.ledger, LONGEST, session.clock)
+    sessions = Sessions(open_signer(settings, ledger_id), gatekeeper, session, ended, ledger_id)
     static = Static(STATIC)
     site = Site(session, sessions, Templates(static.url), PAGES)
     sign_in = SignIn(site, settings.console_url)

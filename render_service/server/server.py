@@ -32,7 +32,7 @@ from render_service.notifications.addresses import Addresses
 from render_service.notifications.outbox import Notifier
 from render_service.notifications.post import Post
 from render_service.runtime.errors import BadInput
-from render_service.runtime.settings import SANDBOX
+from render_service.runtime.settings import CONSOLE_URL, SANDBOX, Settings
 from render_service.server.app import create_app, too_busy
 from render_service.server.background import Work
 from render_service.session.session import Session
@@ -174,6 +174,16 @@ def listen(host: str, port: int) -> socket.socket:
         reason = error.strerror or error
         raise BadInput(f"cannot listen at {host}:{port} ({reason}); try another --host or --port") from error
     return listening
+
+
+def check_reach(settings: Settings, listening: socket.socket) -> None:
+    """Raise `BadInput` if sign-ins to the console would cross a network unencrypted."""
+    host = listening.getsockname()[0]
+    if settings.console_url is None and not ip_address(host).is_loopback:
+        raise BadInput(
+            f"the console at {host} would be open to the network without TLS: set {CONSOLE_URL} to the https "
+            "address of the proxy in front of it, listen at --host 127.0.0.1, or add --no-console"
+        )
 
 
 class _Server(uvicorn.Server):

@@ -187,6 +187,8 @@ def samples() -> list[Any]:
         ),
         e.AccessRevoked(key_id="0a1b2c3d", reason=Private.seal("reason", "lost laptop")),
         e.AccessUsed(job_id="job_018f0000000070008000000000000001", retry_count=1),
+        e.SessionBegan(session_id="0f" * 16, key_id="1f2e3d4c", expires_at="2027-01-01T00:00:00.000000Z"),
+        e.SessionEnded(session_id="0f" * 16),
         e.PrivateErased(commitments=(SHA,), reason_code="subject_request"),
         requested(),
         decided(),

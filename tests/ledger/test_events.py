@@ -22,7 +22,7 @@ KINDS = {
     "submission.absent submission.spooled status.observed webhook.received webhook.matched "
     "asset.stored asset.lost "
     "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
-    "note.recorded access.used notification.sent notification.failed",
+    "note.recorded access.used session.began session.ended notification.sent notification.failed",
     "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased "
     "access.granted access.revoked "
     "endpoint.created endpoint.updated endpoint.secret_rotated endpoint.deleted",

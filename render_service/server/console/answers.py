@@ -152,8 +152,7 @@ class Site:
         async def answer(request: Request, visit: Visit) -> Response:
             typed = await read_form(request, action.most_bytes)
             try:
-                if not _is_same(typed.get("csrf"), visit.csrf):
-                    raise FormExpired("this form is from an earlier session: check it, and send it again")
+                check_token(typed, visit.csrf)
                 visit.caller.check(action.permission)
                 done = await action.do(visit, typed)
                 self.sessions.gatekeeper.expire()
@@ -361,8 +360,11 @@ async def _whatever_was_typed(request: Request) -> Mapping[str, object]:
         return {}
 
 
-def _is_same(given: object, token: str) -> bool:
-    return isinstance(given, str) and given.isascii() and hmac.compare_digest(given, token)
+def check_token(form: Mapping[str, object], token: str) -> None:
+    """Raise `FormExpired` unless a form carries the token of the session."""
+    given = form.get("csrf")
+    if not isinstance(given, str) or not given.isascii() or not hmac.compare_digest(given, token):
+        raise FormExpired("this form is from an earlier session: check it, and send it again")
 
 
 def _csv(rows: Sequence[Any]) -> Response:

@@ -1,12 +1,13 @@
 """Who is signed in: a signed cookie that names the person, and never contains a key.
 
 A session ends after `LONGEST`, after `IDLE` without a page, when its person signs out, or within a second of
-the revocation or expiry of its key. Who a provider signed in comes back to the provider after `LONGEST_OIDC`,
-because what changes there is not seen here.
+the revocation or expiry of its key; its beginning and its end are recorded. People whom a provider signed in
+go through the provider again after `LONGEST_OIDC`, because what changes there is not seen here.
 """
 
 import secrets
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -18,10 +19,12 @@ from decision.rules.roles import Permission
 from ledger.record import ActorSource
 from render_service.access.callers import Caller
 from render_service.access.gatekeeper import Gatekeeper
+from render_service.access.sign_ins import EndedSessions, record_beginning, record_end
 from render_service.access.signing import Signer
 from render_service.runtime.errors import NotAuthenticated
 from render_service.server.console.pages import PREFIX
 from render_service.server.console.security import is_secure, own_origin
+from render_service.session.session import Session
 
 LONGEST = timedelta(hours=12)
 LONGEST_OIDC = timedelta(hours=1)
@@ -53,37 +56,37 @@ class Login(BaseModel):
 
 @dataclass
 class Sessions:
-    """The sessions of one console; `ended` are those whose people signed out, until they end anyway."""
+    """The sessions of one console."""
 
     signer: Signer
     gatekeeper: Gatekeeper
+    session: Session
+    ended: EndedSessions
     ledger_id: str
-    ended: dict[str, datetime] = field(default_factory=dict)
 
-    def begin(
+    async def begin(
         self,
         request: Request,
         response: Response,
-        now: datetime,
-        source: ActorSource,
+        caller: Caller,
         *,
-        key_id: str | None = None,
-        name: str | None = None,
         groups: tuple[str, ...] = (),
-    ) -> Login:
-        """Sign in: set the cookie of a new session."""
+        session_id: str | None = None,
+    ) -> None:
+        """Sign in: record it, and set the cookie of a new session."""
+        now = self.session.clock()
         moment = int(now.timestamp())
         login = Login(
-            id=secrets.token_hex(16),
-            source=source,
-            key_id=key_id,
-            name=name,
+            id=session_id or secrets.token_hex(16),
+            source=caller.source,
+            key_id=caller.key_id,
+            name=None if caller.key_id else caller.name,
             groups=groups,
             began=moment,
             renewed=moment,
         )
+        await record_beginning(caller.session(self.session), login.id, login.ends, caller.key_id)
         self._set(request, response, login, now)
-        return login
 
     def read(self, request: Request, now: datetime) -> Login | None:
         """Return the session of the cookie; None without one, or if it has ended."""
@@ -91,20 +94,24 @@ class Sessions:
         if content is None:
             return None
         login = Login.model_validate(content)
-        return None if login.ends <= now or login.id in self.ended else login
+        return None if login.ends <= now else login
 
     async def caller(self, login: Login) -> Caller:
         """Return who is signed in, with what they may do now; `NotAuthenticated` if that has ended."""
-        if login.id in self.ended:
+        if await self.ended.has(login.id):
             raise NotAuthenticated("you have signed out: sign in again")
         if login.key_id is not None:
             return await self.gatekeeper.holder(login.key_id)
         assert login.name is not None  # only keys sign in without one
         if login.source is ActorSource.OIDC:
             return await self.gatekeeper.member(login.name, login.groups)
+        return await self.at_terminal(login.name, login.source)
+
+    async def at_terminal(self, name: str, source: ActorSource) -> Caller:
+        """Return the person at the terminal of this machine, who may do what the command line does."""
         return Caller(
-            name=login.name,
-            source=login.source,
+            name=name,
+            source=source,
             roles=(),
             permissions=frozenset(Permission),
             roles_in_force=await self.gatekeeper.roles(),
@@ -116,11 +123,12 @@ class Sessions:
             renewed = login.model_copy(update={"renewed": int(now.timestamp())})
             self._set(request, response, renewed, now)
 
-    def end(self, request: Request, response: Response, login: Login | None, now: datetime) -> None:
-        """Sign out: delete the cookie, and believe no copy of it."""
-        self.ended = {id_: ends for id_, ends in self.ended.items() if ends > now}
-        if login is not None:
-            self.ended[login.id] = login.ends
+    async def end(self, request: Request, response: Response, login: Login) -> None:
+        """Sign out: record it, so that no copy of the cookie is believed, and delete the cookie."""
+        with suppress(NotAuthenticated):  # the key was revoked, and the session with it
+            caller = await self.caller(login)
+            await record_end(caller.session(self.session), login.id)
+            self.ended.add(login.id)
         self._delete(request, response, _SESSION)
 
     def csrf(self, login: Login) -> str:

@@ -10,20 +10,27 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ledger.record import ActorSource
 from render_service.access.callers import Caller
+from render_service.access.local import prove, read_ticket
 from render_service.access.register import key_id_of
-from render_service.access.signing import TICKET_S
 from render_service.runtime.errors import NotAuthenticated, ServiceError, TooManyRequests
-from render_service.server.console.answers import PATIENCE_S, SIGN_IN, Site, read_form, sentence, status_of
+from render_service.server.console.answers import (
+    PATIENCE_S,
+    SIGN_IN,
+    Site,
+    check_token,
+    read_form,
+    sentence,
+    status_of,
+)
 from render_service.server.console.pages import PREFIX
 from render_service.server.console.security import check_from_here, own_origin
 
@@ -33,6 +40,8 @@ MOST_ADDRESSES = 10_000
 LONGEST_NEXT = 2_000
 SIGN_OUT = f"{PREFIX}/sign-out"
 TICKET = f"{PREFIX}/sign-in/ticket"
+PROOF = f"{PREFIX}/sign-in/proof"
+LONGEST_CHALLENGE = 100
 
 
 @dataclass
@@ -68,8 +77,6 @@ class SignIn:
     site: Site
     public: str | None = None
     attempts: Attempts = field(default_factory=Attempts)
-    used: dict[str, datetime] = field(default_factory=dict)
-    """The tickets that were used and would still be valid."""
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -78,6 +85,7 @@ class SignIn:
             Route(SIGN_IN[below:], self.show, methods=["GET"]),
             Route(SIGN_IN[below:], self.sign_in, methods=["POST"]),
             Route(TICKET[below:], self.use_ticket, methods=["POST"]),
+            Route(PROOF[below:], self.prove, methods=["GET"]),
             Route(SIGN_OUT[below:], self.sign_out, methods=["POST"]),
         ]
 
@@ -103,10 +111,23 @@ class SignIn:
             return self._form(after, error)
         except Exception as error:  # noqa: BLE001  # a page, whatever happened
             return self.site.refused(error)
-        response = RedirectResponse(safe_next(after), HTTPStatus.SEE_OTHER)
         request.state.logged["actor"] = caller.name
-        now = self.site.session.clock()
-        self.site.sessions.begin(request, response, now, ActorSource.ACCESS_KEY, key_id=caller.key_id)
+        return await self._begin(request, caller, after)
+
+    async def _begin(
+        self,
+        request: Request,
+        caller: Caller,
+        after: str | None,
+        *,
+        groups: tuple[str, ...] = (),
+        session_id: str | None = None,
+    ) -> Response:
+        response = RedirectResponse(safe_next(after), HTTPStatus.SEE_OTHER)
+        try:
+            await self.site.sessions.begin(request, response, caller, groups=groups, session_id=session_id)
+        except Exception as error:  # noqa: BLE001  # a page, whatever happened
+            return self._form(after, error) if isinstance(error, ServiceError) else self.site.refused(error)
         return response
 
     async def _holder(self, key: str) -> Caller:
@@ -117,39 +138,36 @@ class SignIn:
 
     async def use_ticket(self, request: Request) -> Response:
         """Sign in with a ticket of this machine, once."""
-        try:
-            check_from_here(request)
-            form, now = await read_form(request), self.site.session.clock()
-            content = self.site.sessions.signer.read_ticket(str(form.get("ticket", "")), now)
-            self.used = {once: until for once, until in self.used.items() if until > now}
-            if content is None or content["once"] in self.used:
-                raise NotAuthenticated(
-                    "this link was used already, or is too old: `sora-ledger console` makes another"
-                )
-        except ServiceError as error:
-            return self._form(None, error)
-        self.used[content["once"]] = now + timedelta(seconds=TICKET_S)
-        response = RedirectResponse(f"{PREFIX}/", HTTPStatus.SEE_OTHER)
-        source = ActorSource(content["source"])
-        self.site.sessions.begin(request, response, now, source, name=content["name"])
-        request.state.logged["actor"] = content["name"]
-        return response
-
-    async def sign_out(self, request: Request) -> Response:
-        """Sign out; the cookie is not believed any more, wherever a copy of it is."""
-        now, sessions = self.site.session.clock(), self.site.sessions
-        login = sessions.read(request, now)
+        sessions = self.site.sessions
         try:
             check_from_here(request)
             form = await read_form(request)
-            if login is not None and form.get("csrf") != sessions.csrf(login):
-                login = None  # not from a page of this session: leave it
-                return RedirectResponse(f"{PREFIX}/", HTTPStatus.SEE_OTHER)
-        except ServiceError as error:
+            ticket = read_ticket(sessions.signer, str(form.get("ticket", "")), self.site.session.clock())
+            if ticket is None:
+                raise NotAuthenticated("this link is too old: `sora-ledger console` makes another")
+            caller = await sessions.at_terminal(ticket["name"], ActorSource(ticket["source"]))
+        except (ServiceError, TimeoutError) as error:
             return self._form(None, error)
-        response = RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER)
-        sessions.end(request, response, login, now)
-        response.headers["clear-site-data"] = '"cache"'
+        request.state.logged["actor"] = caller.name
+        return await self._begin(request, caller, None, session_id=ticket["once"])
+
+    async def prove(self, request: Request) -> Response:
+        """Prove to `sora-ledger console` that this is the console of its ledger."""
+        challenge = request.query_params.get("of", "")[:LONGEST_CHALLENGE]
+        return PlainTextResponse(prove(self.site.sessions.signer, challenge))
+
+    async def sign_out(self, request: Request) -> Response:
+        """Sign out; the cookie is not believed any more, wherever a copy of it is."""
+        sessions = self.site.sessions
+        response = RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER, headers={"clear-site-data": '"cache"'})
+        try:
+            check_from_here(request)
+            login = sessions.read(request, self.site.session.clock())
+            if login is not None:
+                check_token(await read_form(request), sessions.csrf(login))
+                await sessions.end(request, response, login)
+        except Exception as error:  # noqa: BLE001  # a page, whatever happened
+            return self.site.refused(error)
         return response
 
     def _form(self, after: str | None, error: Exception | None = None) -> Response:

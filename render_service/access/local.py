@@ -1,0 +1,106 @@
+"""The console of this machine: where it is served, and links that sign in the person at the terminal.
+
+`serve` notes its address in a file beside the ledger. Another program may listen there by now, so a server
+proves that it has the secret before a link is made for it.
+
+A link carries a ticket, which is signed, used once and valid for a minute, after ``#``: browsers send nothing
+of that, so it is in no log. A browser is started with a file that leads to the link, because other users of
+the machine can read the arguments of programs.
+"""
+
+import json
+import os
+import secrets
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ledger.private_files import NewFile
+from ledger.record import ActorSource
+from render_service.access.signing import Signer, secret_file
+from render_service.runtime.settings import Settings
+
+TICKET_S = 60
+PROOF_S = 5.0
+_TICKET, _PROOF = "ticket", "proof"
+_LOCAL = ("http://127.0.0.1:", "http://[::1]:")
+_MOST_BYTES = 4_096
+
+
+def make_ticket(signer: Signer, name: str, source: ActorSource, now: datetime) -> str:
+    """Return a ticket that signs in `name` once, as the person at the terminal of this machine."""
+    content = {"once": secrets.token_hex(16), "name": name, "source": source.value}
+    return signer.sign(_TICKET, content, now + timedelta(seconds=TICKET_S))
+
+
+def read_ticket(signer: Signer, text: str, now: datetime) -> dict[str, Any] | None:
+    """Return what a ticket says: `name`, `source` and `once`, its own name; None if it is not valid."""
+    return signer.read(_TICKET, text, now)
+
+
+def prove(signer: Signer, challenge: str) -> str:
+    """Return the proof that this process has the secret."""
+    return signer.token(_PROOF, challenge)
+
+
+@contextmanager
+def noted(settings: Settings, origin: str) -> Iterator[None]:
+    """Note where the console is served on this machine, as long as it is."""
+    file = _note(settings)
+    written = json.dumps({"origin": origin, "pid": os.getpid()}).encode()
+    with suppress(OSError), NewFile(file) as note:  # without it, `console` serves one itself
+        note.write(written)
+        note.replace(durable=False)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if file.read_bytes() == written:
+                file.unlink()
+
+
+def find_console(settings: Settings, signer: Signer) -> str | None:
+    """Return where the console of this ledger is served on this machine; None if it is not."""
+    try:
+        origin = json.loads(_note(settings).read_bytes()[:_MOST_BYTES])["origin"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(origin, str) or not origin.startswith(_LOCAL):
+        return None
+    challenge = secrets.token_hex(16)
+    where = f"{origin}/console/sign-in/proof?of={challenge}"
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(where, timeout=PROOF_S) as answer:
+            proof = answer.read(_MOST_BYTES).decode("ascii", "replace")
+    except (OSError, ValueError):
+        return None
+    return origin if secrets.compare_digest(proof.encode(), prove(signer, challenge).encode()) else None
+
+
+def link(origin: str, ticket: str) -> str:
+    """Return the address that signs in with a ticket."""
+    return f"{origin}/console/sign-in#ticket={ticket}"
+
+
+def leading_to(settings: Settings, address: str) -> Path:
+    """Write a file that leads a browser to `address`, readable by its owner only; return its path."""
+    file = secret_file(settings).with_name(f"{secret_file(settings).name}.html")
+    page = (
+        '<!doctype html><meta charset="utf-8"><title>sora-ledger</title>'
+        f'<meta http-equiv="refresh" content="0;url={escape(address)}">'
+    )
+    with NewFile(file) as new:
+        new.write(page.encode())
+        new.replace(durable=False)
+    return file.absolute()
+
+
+def _note(settings: Settings) -> Path:
+    secret = secret_file(settings)
+    return secret.with_name(f"{secret.name}.at")
