@@ -96,7 +96,8 @@ class Owner:
     def _take(self, place: Place) -> None:
         there = {file.sha256 for file in place.files()}
         unknown = there - self.digests() if there else set()
-        if unknown:
+        if unknown and _read(place) is None:
+            # With a note, another process or task came first: it claims the place before it adds a file.
             raise PlaceTaken(
                 f"{place.url}: this ledger does not name {len(unknown)} of the {len(there)} files there, "
                 f"which may belong to another ledger: {ELSEWHERE}, or run {CLAIM} if they belong to this one"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from ledger.events import Variant
+from render_service.assets.folder import FolderPlace
+from render_service.assets.interface import Kept
+from render_service.assets.ownership import Owner
 from render_service.assets.store import AssetStore, check_target
 from render_service.runtime.errors import BadInput, StorageFailed
 from render_service.settlement.download import drain
@@ -23,6 +26,9 @@ from sora_adapter.profiles import profile
 SMALL_DISK = """
 import resource, sys
 from pathlib import Path
+from render_service.assets.folder import FolderPlace
+from render_service.assets.interface import Kept
+from render_service.assets.ownership import Owner
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import StorageFailed
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -184,3 +190,22 @@ async def test_memory_stays_flat_however_large_the_download(
     tracemalloc.stop()
     assert incoming.bytes == size
     assert peak - before < size / 16
+
+
+def test_two_who_store_the_first_files_of_a_ledger_at_once_both_store_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the second looks at the place, a file of the first is there that no record names yet."""
+    first, second = (
+        AssetStore(tmp_path / "assets", owner=Owner("a" * 32, str(tmp_path / "ledger.db"), set)) for _ in "12"
+    )
+    listed = FolderPlace.files
+
+    def list_late(place: FolderPlace) -> Iterator[Kept]:
+        monkeypatch.undo()
+        first.put(b"one", "video/mp4")
+        return listed(place)
+
+    monkeypatch.setattr(FolderPlace, "files", list_late)
+    second.put(b"two", "video/mp4")
+    assert len(list(tmp_path.glob("assets/sha256/*/*"))) == 2
