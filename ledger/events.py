@@ -712,14 +712,16 @@ class RenderAdopted(EventBase):
 
 
 class CharacterCreated(EventBase):
-    """A character was uploaded to a server."""
+    """A character was uploaded to a server, for `team` if its owner has one. Version 1 had no `team`."""
 
     type: ClassVar[str] = "character.created"
+    schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.OBSERVATION
     profile: ProfileName
     character_id: str
     name: Private
     source_sha256: Sha256Hex
+    team: Name | None = None
 
 
 class OutputAttached(EventBase):

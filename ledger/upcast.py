@@ -30,6 +30,7 @@ STEPS: dict[tuple[str, int], Step] = {
     ("submission.intended", 1): lambda payload: payload | {"sent_sha256": None},
     ("submission.intended", 2): lambda payload: payload | {"key_digest": None},
     ("review.recorded", 1): lambda payload: payload | {"timed_notes": []},
+    ("character.created", 1): lambda payload: payload | {"team": None},
     ("render.adopted", 1): lambda payload: payload | {"server": None},
 }
 """By event type and the version that the step reads."""

@@ -68,9 +68,15 @@ class Caller:
         With a team, those are the jobs of the team, and the caller's own that have none. Without a team they
         are the caller's own, or all of them for permissions that are about the jobs of others.
         """
-        if self.team is not None:
-            return job.team == self.team or (job.team is None and job.actor == self.name)
-        return job.actor == self.name or bool(self.permissions & SEES_EVERYTHING)
+        return self.owns(job.actor, job.team) or (
+            self.team is None and bool(self.permissions & SEES_EVERYTHING)
+        )
+
+    def owns(self, actor: str, team: str | None) -> bool:
+        """Return whether what `actor` made for `team` is the caller's own."""
+        if self.team is not None and team is not None:
+            return team == self.team
+        return actor == self.name
 
     def may_see_budget(self, budget: str) -> bool:
         """Return whether the caller may see a budget: their own, their team's, or all that others pay from.

@@ -101,9 +101,15 @@ async def _create(
         character_id=made.character_id,
         name=Private.seal("name", name),
         source_sha256=file.sha256,
+        team=session.settings.team,
     )
     records = await session.append(stream_of(client.profile.name), ANY, [session.draft(event)])
     return KnownCharacter(made.character_id, records[-1], made)
+
+
+def team_of(record: Record | None) -> str | None:
+    """Return the team for which the recorded character was created."""
+    return record.event.team if record and isinstance(record.event, CharacterCreated) else None
 
 
 def find_character(ledger: Ledger, character_id: str) -> Record | None:

@@ -94,6 +94,7 @@ def test_a_migration_is_made_once(path: Path, later: None) -> None:
         "0009_lists",
         "0010_lineage",
         "0011_reviews",
+        "0012_vocabulary",
         "9999_costs",
     ]
     assert names == names_of_all
@@ -111,7 +112,7 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
 @pytest.fixture
 def newer_schema(path: Path) -> None:
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 12")
+    db.execute("PRAGMA user_version = 13")
     db.close()
 
 
@@ -128,7 +129,7 @@ def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("newer", "says"),
     [
-        ("newer_schema", "its schema is version 12, this sora-ledger knows up to version 11: upgrade"),
+        ("newer_schema", "its schema is version 13, this sora-ledger knows up to version 12: upgrade"),
         ("newer_format", "it has format 2, this sora-ledger knows up to format 1: upgrade"),
     ],
 )

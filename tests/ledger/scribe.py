@@ -267,7 +267,11 @@ def samples() -> list[Any]:
             prompt=Private.seal("prompt", "an older boat"),
         ),
         e.CharacterCreated(
-            profile="sandbox", character_id="c", name=Private.seal("name", "Mo"), source_sha256=SHA
+            profile="sandbox",
+            character_id="c",
+            name=Private.seal("name", "Mo"),
+            source_sha256=SHA,
+            team="film",
         ),
         e.OutputAttached(workflow="trailer", uri="https://example.org/t"),
         e.ExternalRecorded(video_id="video_9", prompt=Private.seal("prompt", "from outside")),

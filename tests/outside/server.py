@@ -14,6 +14,7 @@ import io
 import json
 import random
 import re
+import secrets
 import socket
 import threading
 import time
@@ -315,6 +316,8 @@ class Handler(BaseHTTPRequestHandler):
             self._content(path.removeprefix("/files/").removesuffix(".mp4"), key, url_only=True)
         elif path.endswith("/content"):
             self._content(path.split("/")[2], key)
+        elif path.startswith("/videos/characters/char_"):
+            self._send(200, {"id": path.split("/")[3], "name": "Kite", "created_at": 1})
         elif match := VIDEO_ID.match(path):
             self._one(match[1], key)
         else:
@@ -358,6 +361,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         fields = read_fields(self.headers.get("content-type", ""), body)
         operation, source = "create", None
+        if path == "/videos/characters":
+            self._send(200, {"id": f"char_{secrets.token_hex(8)}", "name": fields["name"], "created_at": 1})
+            return
         if path.endswith("/remix"):
             operation, source = "remix", path.split("/")[2]
         elif path in ("/videos/edits", "/videos/extensions"):

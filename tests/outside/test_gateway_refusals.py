@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from openai import OpenAI
 
 from tests.outside.conftest import Gateway, Outside
+from tests.outside.server import encode
 from tests.outside.test_gateway_posts import until
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's, on every `videos.*`
 
 Start = Callable[..., Outside]
 Open = Callable[..., Gateway]
@@ -230,3 +234,43 @@ def test_files_of_another_ledger_are_refused_before_anything_is_sent(
     one.end()
     one.start()
     assert ask(one, "POST", "/v1/videos", key, {"prompt": "a kite"}).status == 200
+
+
+def test_a_character_of_another_team_is_unknown_in_a_lookup_and_in_a_request(
+    outside: Start, gateway: Open
+) -> None:
+    server = outside()
+    one = gateway(server, "--no-work")
+    film, news = (one.grant(f"of_{team}", "requester", team=team) for team in ("film", "news"))
+    colleague, alone = one.grant("colleague", "requester", team="film"), one.grant("alone", "requester")
+    with OpenAI(base_url=one.base_url, api_key=film, max_retries=0) as client:
+        character = client.videos.create_character(name="Kite", video=("k.mp4", encode("1280x720", 3))).id
+    body = {"prompt": "Kite flies"}
+    for key, name in [*((key, character) for key in (news, alone)), (film, "char_unknown")]:
+        shown = ask(one, "GET", f"/v1/videos/characters/{name}", key)
+        refused = ask(one, "POST", "/v1/videos", key, body | {"characters": [{"id": name}]})
+        assert [answer.document["error"]["code"] for answer in (shown, refused)] == [
+            "character_not_found"
+        ] * 2
+        assert (shown.status, refused.status) == (404, 404)
+        assert refused.document["error"]["param"] == "characters[0].id"
+    assert server.bills() == []
+    for key in (film, colleague):
+        assert ask(one, "GET", f"/v1/videos/characters/{character}", key).document["name"] == "Kite"
+        answer = ask(one, "POST", "/v1/videos", key, body | {"characters": [{"id": character}]})
+        assert answer.status == 200, answer.document
+    assert len(server.bills()) == 2
+    assert one.person("verify").code == 0
+
+
+def test_a_file_at_the_server_can_be_named_by_operators_alone(outside: Start, gateway: Open) -> None:
+    server = outside()
+    one = gateway(server, "--no-work")
+    app, ops = one.grant("app", "requester"), one.grant("ops", "operator")
+    body = {"prompt": "a kite", "input_reference": {"file_id": "file_of_another"}}
+    refused = ask(one, "POST", "/v1/videos", app, body)
+    error = refused.document["error"]
+    assert (refused.status, error["code"]) == (404, "file_not_found")
+    assert (error["param"], server.bills()) == ("input_reference.file_id", [])
+    assert ask(one, "POST", "/v1/videos", ops, body).status == 200
+    assert len(server.bills()) == 1

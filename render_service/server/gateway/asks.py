@@ -6,7 +6,7 @@ What the API has no field for is a field of the body (`extra_body` of an SDK) or
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from decision.money import micros_of
 from ledger.events import Operation
@@ -35,6 +35,16 @@ class Ask:
     source: str | None = None
     team: str | None = None
     project: str | None = None
+
+    @property
+    def character_ids(self) -> list[str]:
+        """The characters that the request names."""
+        return list(cast("list[str]", self.values.get("character_ids", [])))
+
+    @property
+    def file_id(self) -> str | None:
+        """The file at the server that the request names as its first frame."""
+        return cast("str | None", self.values.get("reference_file_id"))
 
 
 def read_create(fields: Fields, headers: Mapping[str, str], uploads: Uploads) -> Ask:
@@ -77,7 +87,10 @@ def read_extension(fields: Fields, headers: Mapping[str, str]) -> Ask:
     fields = _given(fields, headers, ("prompt", "video", "model", "seconds"))
     require(fields, "video")
     if isinstance(fields["video"], Uploaded):
-        message = "Extend a video by its id: an uploaded file cannot be extended here."
+        message = (
+            "Extend a video by its id: an uploaded file cannot be extended. Edit it first (POST "
+            "/videos/edits), then extend the result."
+        )
         raise ApiError.invalid(message, code="invalid_value", param="video")
     require(fields, "seconds")
     values = _values(Operation.EXTEND, fields) | {"seconds": _number(fields, "seconds")}

@@ -5,7 +5,6 @@ deletion, a character, a moderation, and for operators a video that another tool
 this process that other clients need, so one key may poll one video twice a second.
 """
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -21,12 +20,12 @@ from decision.rules.policy import Policy
 from ledger.events import Status
 from ledger.job import State
 from render_service.access.callers import Caller
-from render_service.adoption.characters import find_character, profile_of
+from render_service.adoption.characters import profile_of
 from render_service.adoption.server_library import delete
 from render_service.runtime.errors import TooManyRequests
 from render_service.server.gateway.errors import Refusal, no_such_video
 from render_service.server.gateway.headers import job_headers
-from render_service.server.gateway.ids import adopted_job, find_job
+from render_service.server.gateway.ids import adopted_job, find_job, known_character, no_such_character
 from render_service.server.gateway.projection import LONGEST_NAME, Found, Page, Projection, encode
 from render_service.server.gateway.resources import ANY_MODEL, status_of
 from render_service.session.event_ids import public_id
@@ -152,21 +151,15 @@ class Gets:
     async def retrieve_character(self, request: Request, caller: Caller) -> Response:
         """``GET /videos/characters/{character_id}``: a character, from the server that created it.
 
-        Callers see the characters that they created, and operators without a team those of others.
+        Callers see the characters of their team, and operators without a team those of others.
         """
         name = request.path_params["character_id"]
-        record = await asyncio.to_thread(find_character, self._session.ledger, name)
-        missing = Refusal(
-            404, "character_not_found", f"Character with id '{name[:200]}' not found.", param="character_id"
-        )
-        owned = record is not None and record.actor == caller.name
-        if not owned and not caller.operates_everything:
-            raise missing
+        record = await known_character(self._session, caller, name, "character_id")
         async with self._session.connect(self._session.profile(profile_of(record))) as client:
             try:
                 shown = await client.get_character(name)
             except VideoNotFound as unknown:
-                raise missing from unknown
+                raise no_such_character(name, "character_id") from unknown
         return JSONResponse({"id": shown.character_id, "name": shown.name, "created_at": shown.created_at})
 
     async def moderations(self, request: Request, caller: Caller) -> Response:

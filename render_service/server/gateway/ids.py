@@ -1,18 +1,24 @@
-"""Find the job that a name means to a caller.
+"""Find the job, or the character, that a name means to a caller.
 
 A name means a job only to callers who may see it. To others it is unknown, with the same answer and after the
-same reads, so nothing shows whether another team has such a video.
+same reads, so nothing shows whether another team has such a video. The same is true of characters. What only
+the server knows, such as a file that was uploaded there, can be named by operators without a team.
 """
 
 import asyncio
 
 from ledger.job import Job
+from ledger.record import Record
 from render_service.access.callers import Caller
 from render_service.adoption.adopt import adopt
-from render_service.server.gateway.errors import no_such_video
+from render_service.adoption.characters import find_character, team_of
+from render_service.server.gateway.errors import Refusal, no_such_video
 from render_service.server.gateway.projection import may_be_id, visible_job
 from render_service.session.session import Session
 from sora_adapter.errors import VideoNotFound
+
+SHOWN = 200
+"""Most characters of a name that a refusal repeats."""
 
 
 async def find_job(session: Session, caller: Caller, name: str, param: str = "video_id") -> Job:
@@ -35,3 +41,28 @@ async def adopted_job(session: Session, caller: Caller, name: str, param: str = 
             if caller.may_see(job):
                 return job
     raise no_such_video(param)
+
+
+async def known_character(session: Session, caller: Caller, name: str, param: str) -> Record | None:
+    """Return the record of a character of the caller; None for one that only the server may know."""
+    record = await asyncio.to_thread(find_character, session.ledger, name) if may_be_id(name) else None
+    is_own = record is not None and caller.owns(record.actor, team_of(record))
+    if not is_own and not caller.operates_everything:
+        raise no_such_character(name, param)
+    return record
+
+
+def no_such_character(name: str, param: str) -> Refusal:
+    """Return the refusal for a character that does not exist, or that is not the caller's."""
+    message = f"Character with id '{name[:SHOWN]}' not found."
+    return Refusal(404, "character_not_found", message, param=param)
+
+
+def check_file(caller: Caller, file_id: str, param: str) -> None:
+    """Refuse a file at the server, which no team owns, to callers who may not name what only it knows."""
+    if not caller.operates_everything:
+        message = (
+            f"File with id '{file_id[:SHOWN]}' not found. This gateway keeps no files: send the image "
+            "itself, or its URL."
+        )
+        raise Refusal(404, "file_not_found", message, param=param)

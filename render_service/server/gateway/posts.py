@@ -38,7 +38,7 @@ from render_service.server.gateway.errors import (
     upload_failed,
 )
 from render_service.server.gateway.headers import job_headers
-from render_service.server.gateway.ids import find_job
+from render_service.server.gateway.ids import check_file, find_job, known_character
 from render_service.server.gateway.projection import PATIENCE_S
 from render_service.server.gateway.resources import new_resource, video_resource
 from render_service.server.gateway.submissions import Submissions
@@ -138,6 +138,10 @@ class Posts:
             values["source"], profile = await source_of(acting, job.job_id)
         if isinstance(draft := values.get("promotes"), str):
             values["promotes"] = (await find_job(self._session, caller, draft, "promotes")).job_id
+        for index, character in enumerate(ask.character_ids):
+            await known_character(self._session, caller, character, f"characters[{index}].id")
+        if ask.file_id is not None:
+            check_file(caller, ask.file_id, "input_reference.file_id")
         values["profile"] = acting.profile(profile).name
         values["request_key"] = _request_key(request, caller)
         if "purpose" not in values and caller.purposes:

@@ -249,6 +249,22 @@ async def test_a_remix_an_edit_and_an_extension_start_from_our_ids(
     assert longer.json()["seconds"] == "8"
 
 
+async def test_an_edit_of_an_uploaded_film_can_be_remixed_and_extended_and_the_film_itself_cannot(
+    client: httpx2.AsyncClient, clip: bytes, settled: Callable[[str], Any]
+) -> None:
+    files = {"video": ("kite.mp4", clip, "video/mp4")}
+    form = {"prompt": "it lands", "seconds": "4"}
+    refused = await client.post("/videos/extensions", data=form, files=files)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "video")
+    assert "Edit it first" in error["message"]
+    edit = (await client.post("/videos/edits", data={"prompt": "make it night"}, files=files)).json()["id"]
+    await settled(edit)
+    longer = await client.post("/videos/extensions", json=form | {"video": {"id": edit}})
+    remix = await client.post(f"/videos/{edit}/remix", json={"prompt": "change the kite to a blue kite"})
+    assert [each.status_code for each in (longer, remix)] == [200, 200], (longer.json(), remix.json())
+
+
 async def test_a_remix_of_several_changes_is_denied_with_what_to_do(
     client: httpx2.AsyncClient, settled: Callable[[str], Any]
 ) -> None:
