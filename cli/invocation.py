@@ -15,7 +15,7 @@ import click
 
 from cli.text import output
 from ledger.log.ledger import Ledger
-from ledger.log.opening import open_ledger
+from ledger.log.opening import open_ledger, open_store
 from ledger.record import Authority
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
@@ -98,6 +98,18 @@ class Invocation:
         if self.settings.may_have_spool:
             self._say_what_waits(ledger)
         return ledger
+
+    def searchable_ledger(self) -> Ledger:
+        """Open the ledger for reading as `ledger` does, after upgrading one of an older version if needed.
+
+        Ledgers of older versions have no index of words; opening one for writing makes it.
+        """
+        ledger = self.ledger()
+        if ledger.store.is_searchable():
+            return ledger
+        ledger.close()
+        open_store(self.settings.ledger_url, read_only=False).close()
+        return self.ledger()
 
     def _say_what_waits(self, ledger: Ledger) -> None:
         from render_service.submission.spool import waiting  # noqa: PLC0415  # few ledgers have a spool

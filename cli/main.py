@@ -19,6 +19,7 @@ SECTIONS = {
         "poll": "Wait for a render and store its video.",
         "status": "Show the state of a job.",
         "jobs": "List the ledger's jobs.",
+        "find": "Find jobs by words of their prompts.",
         "show": "Show a job and everything recorded about it.",
         "download": "Copy the files of a completed job.",
         "remix": "Change exactly one thing in a completed video.",

@@ -6,12 +6,9 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
-from cli.options.command import Renamed
+from cli.options.job_filters import filter_of, job_filters
 from cli.text.jobs import show_jobs
 from cli.text.printable import escape
-from ledger.events import Status
-from ledger.job import State
-from ledger.store.interface import JobFilter
 from render_service.reports.jobs import each_found, source_of, trees
 from render_service.runtime.documents import job_document
 
@@ -27,30 +24,7 @@ MOST = 1_000_000
 
 
 @click.command("jobs", short_help="List the ledger's jobs.")
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    metavar="STATE",
-    type=click.Choice([state.value for state in State]),
-    help="Only jobs in this state; repeatable.",
-)
-@click.option(
-    "--status",
-    "statuses",
-    multiple=True,
-    metavar="STATUS",
-    type=click.Choice([status.value for status in Status]),
-    help="Only videos the server called queued, in_progress, completed or failed; repeatable.",
-)
-@click.option("--model", metavar="NAME", help="Only jobs of this model, requested or decided.")
-@click.option("--purpose", metavar="WORD", help="Only jobs for this purpose.")
-@common.by_actor("Only requests of this actor.")
-@click.option(
-    "--profile", "server", cls=Renamed, old=["--on"], metavar="NAME", help="Only jobs of this server profile."
-)
-@click.option("--since", callback=common.read_moment, metavar="TIME", help="Begun at or after this time.")
-@click.option("--until", callback=common.read_moment, metavar="TIME", help="Begun before this time.")
+@job_filters
 @click.option("--of", metavar="JOB", help="Only this job, its sources, and the jobs derived from it.")
 @click.option("--tree", is_flag=True, help="Draw the jobs as a tree of sources and derived jobs.")
 @click.option(
@@ -65,11 +39,7 @@ MOST = 1_000_000
 def jobs_command(  # one parameter per option
     inv: Invocation,
     *,
-    states: tuple[str, ...],
-    statuses: tuple[str, ...],
     tree: bool,
-    by_actor: str | None,
-    server: str | None,
     of: str | None,
     limit: int,
     **where: Any,
@@ -82,13 +52,7 @@ def jobs_command(  # one parameter per option
       sora-ledger jobs --since 2026-11-01 --by-actor ana --model sora-2-pro
       sora-ledger jobs --of job_01a2 --tree
     """
-    described = JobFilter(
-        states=tuple(State(name) for name in states) or None,
-        statuses=tuple(Status(name) for name in statuses) or None,
-        actor=by_actor,
-        profile=server,
-        **where,
-    )
+    described = filter_of(**where)
     with inv.ledger() as ledger:
 
         def document(job: "Job") -> dict[str, Any]:

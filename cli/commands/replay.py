@@ -29,7 +29,11 @@ def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) 
 @click.option(
     "--as-of", metavar="POSITION|TIME", callback=_position_or_time, help="Show the jobs as they were then."
 )
-@click.option("--swap", is_flag=True, help="Replace the live rows with the replayed jobs.")
+@click.option(
+    "--swap",
+    is_flag=True,
+    help="Replace the live rows with the replayed jobs, and build the search index again.",
+)
 @click.option(
     "--decisions",
     "remaking",
@@ -69,7 +73,7 @@ def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, rema
         "jobs": result.jobs,
         "drift": [{"job_id": drift.job_id, "fields": drift.fields()} for drift in result.drift],
     }
-    if swap and result.drift:
+    if swap:
         _swap(inv, result)
     inv.emit(document, lambda console: _text(console, result, swapped=swap))
     if result.drift and not swap:

@@ -1,16 +1,21 @@
 """A job in text: a short list of facts, or one line of a table."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from cli.text.printable import escape
+from cli.text.printable import NOTHING, escape
 from cli.text.tables import columns
 from decision.money import format_usd, usd_digits
 from ledger.events import Operation, Variant
 from ledger.job import Job, State
+from ledger.store.search import FoundJob
+from render_service.reports.find import Snippet, snippet_of
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_INDENT = "    "
+_LONG = 200
 
 _STATE_STYLE = {
     State.STORED: "green",
@@ -94,3 +99,30 @@ def _job_row(job: Job, created: str) -> tuple[str, ...]:
     render = " ".join(str(part) for part in (job.model, length, job.size, operation) if part)
     review = f" · {job.verdict}" if job.verdict else ""
     return job.job_id, job.state, created, price, render + review
+
+
+def show_found(
+    console: "Console", found: Iterable[FoundJob], words: str, poster: Callable[[Job], str | None]
+) -> None:
+    """Print found jobs, each with the piece of its prompt that has `words`, and the path of its thumbnail."""
+    width = console.width - len(_INDENT) if console.is_terminal else _LONG
+    count = 0
+    for count, each in enumerate(found, 1):  # noqa: B007  # counts them while they are printed
+        job = each.job
+        created = job.created_at[:16].replace("T", " ")
+        facts = " ".join(part for part in (job.model or job.requested_model, job.purpose) if part)
+        console.print(f"{job.job_id}  [{state_style(job.state)}]{job.state}[/]  {created}  {escape(facts)}")
+        console.print(_INDENT + _highlighted(snippet_of(each, words, width)))
+        if path := poster(job):
+            console.print(_INDENT + f"[bright_black]{escape(path)}[/]")
+    if not count:
+        console.print(NOTHING)
+
+
+def _highlighted(snippet: Snippet) -> str:
+    parts, end = [], 0
+    for start, stop in snippet.spans:
+        if start >= end:
+            parts += [escape(snippet.text[end:start]), f"[bold]{escape(snippet.text[start:stop])}[/]"]
+            end = stop
+    return "".join([*parts, escape(snippet.text[end:])])

@@ -27,6 +27,7 @@ from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.group_commit import Request
 from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold, holds_of
+from ledger.store.search import Facets, facets_of, is_searched, words_of
 from ledger.tree.merkle import Frontier, TileNode
 
 _PLACE = ("position", "version")
@@ -148,9 +149,24 @@ class Changes:
     jobs: dict[str, Job] = field(default_factory=dict)
     holds: dict[tuple[str, str], Hold] = field(default_factory=dict)
     documents: dict[str, Document] = field(default_factory=dict)
+    begun: dict[str, int] = field(default_factory=dict)
+    """The jobs that begin, with the positions of their first records."""
+    relisted: set[str] = field(default_factory=set)
+    """Earlier jobs whose `Facets` change."""
+    counts: Counter[Facets] = field(default_factory=Counter)
+    """By how many the number of jobs of each combination changes."""
 
     def __bool__(self) -> bool:
         return bool(self.records or self.documents)
+
+    def words(self) -> dict[int, set[str]]:
+        """Return the words that the jobs that begin are found by, by the position of their first record."""
+        words: dict[int, set[str]] = {}
+        first = set(self.begun.values())
+        for position, body in self.bodies:
+            if position in first and is_searched(body.field):
+                words.setdefault(position, set()).update(words_of(body.text))
+        return words
 
 
 def decide_all(group: Sequence[AppendRequest], present: Present, database_error: type[Exception]) -> Changes:
@@ -230,13 +246,22 @@ def add_records(records: Sequence[Record], present: Present, changes: Changes) -
             present.limits[stream.removeprefix(_BUDGET_PREFIX)] = record.payload
         elif type_ == "private.erased" and isinstance(record.event, PrivateErased):
             changes.erased += record.event.commitments
+        if envelope["version"] == 1 and stream.startswith(JOB_PREFIX):
+            changes.begun[stream] = envelope["position"]
     changes.records += records
 
 
 def add_jobs(
     jobs: Mapping[str, Job], holds: Iterable[HoldChange], present: Present, changes: Changes
 ) -> None:
-    """Add folded jobs and the holds they change."""
+    """Add folded jobs, the holds they change, and what they change in lists."""
+    for job_id, job in jobs.items():
+        before = present.jobs.get(job_id)
+        if before is None or before.state is not job.state or before.model != job.model:
+            changes.counts[facets_of(job)] += 1
+            if before is not None:
+                changes.counts[facets_of(before)] -= 1
+                changes.relisted.add(job_id)
     present.jobs.update(jobs)
     changes.jobs.update(jobs)
     for hold, growth in holds:

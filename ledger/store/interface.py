@@ -4,9 +4,10 @@
 call returns. In this order: event ids (all present with the same content: the old records are returned
 and nothing else happens; some present, or different: `EventIdConflict`), fence (`StaleFence`), versions
 (`WrongExpectedVersion`), transitions (`IllegalTransition`), budgets (`BudgetExceeded`); then positions from
-the head row, records, leaves, frontier, tile nodes, private bodies, job rows and the holds that follow from
-them, documents. A ``private.erased`` event deletes the bodies it names in the same transaction. Concurrent
-appends of one process are committed together; one that is refused takes none of the others with it.
+the head row, records, leaves, frontier, tile nodes, private bodies, job rows with the holds and lists that
+follow from them, documents. A ``private.erased`` event deletes the bodies it names, and their words from
+the index, in the same transaction. Concurrent appends of one process are committed together; one that is
+refused takes none of the others with it.
 What no store could record (an id of another shape, text sealed for another event) is a `ValueError`.
 
 *Order.* Positions are dense and in commit order, so a reader that has read position N has missed nothing.
@@ -31,6 +32,7 @@ from ledger.job import Job, State
 from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.outbox import Outbox
+from ledger.store.search import Facet, FoundJob
 from ledger.tree.merkle import Frontier
 
 
@@ -261,6 +263,11 @@ def key_range(value: str, longest: int) -> tuple[bytes, bytes]:
     return least, least[:-1] + bytes([least[-1] + 1])
 
 
+EVERY_JOB: Final = JobFilter()
+ALL_JOBS: Final = (EVERY_JOB,)
+"""What a caller sees who sees every job."""
+
+
 class WorkQueue(Protocol):
     """Due jobs, leases and slots. They are not facts, so they leave no events."""
 
@@ -370,11 +377,47 @@ class EventStore(Protocol):
     def jobs(self, where: JobFilter, limit: int | None = None) -> list[Job]:
         """Return job rows, newest first unless the filter is `oldest_first`."""
 
+    def is_searchable(self) -> bool:
+        """Return False for a ledger of an older version: `search` and `counts` need it to be upgraded.
+
+        Opening it for writing upgrades it.
+        """
+
+    def search(
+        self,
+        words: str,
+        where: JobFilter,
+        limit: int,
+        *,
+        sees: Sequence[JobFilter] = ALL_JOBS,
+        beyond: int | None = None,
+    ) -> list[FoundJob]:
+        """Return the jobs that match `where` and whose prompts have all `words`; any job if there are none.
+
+        Any text is valid; what it means is said in `ledger.store.search`. A job must also match one of
+        `sees`, which restrict only whose jobs they are (`of_team`, `of_actor`, `teamless`). The jobs are in
+        the order in which they began, newest first unless the filter is `oldest_first`. `beyond` is the
+        position of the last one that was returned before, to read a long list in parts.
+        """
+
+    def counts(
+        self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
+    ) -> Mapping[str, int]:
+        """Return the numbers of jobs by the values of one property, of those that match `where` and `sees`.
+
+        It reads no job: each append writes the numbers. So `where` may restrict only the properties in
+        `Facets`; its times count whole months. A job counts under its requested and its decided model, as in
+        lists.
+        """
+
     def all_jobs(self) -> Iterator[Job]:
         """Yield every job row in the order of the ids' bytes: one snapshot, in little memory."""
 
     def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:
-        """Replace all job rows with `jobs`; refused if the head is no longer at `at_position`."""
+        """Replace all job rows with `jobs`; refused if the head is no longer at `at_position`.
+
+        Lists, counts and the index of words are made again from them and from the texts that are left.
+        """
 
     def holds(self, budget: str) -> list[Hold]:
         """Return the holds of `budget`, by job."""

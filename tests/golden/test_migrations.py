@@ -95,9 +95,18 @@ def test_a_migration_is_made_once(path: Path, later: None) -> None:
         "0010_lineage",
         "0011_reviews",
         "0012_vocabulary",
+        "0013_search",
         "9999_costs",
     ]
     assert names == names_of_all
+
+
+def test_jobs_of_an_older_ledger_are_listed_and_found(path: Path) -> None:
+    with SqliteStore(path) as store:
+        listed = [found.job for found in store.search("", JobFilter(), 99)]
+        assert sorted(job.job_id for job in listed) == sorted(job.job_id for job in store.jobs(JobFilter()))
+        prompts = [found.prompt for found in store.search("", JobFilter(), 99) if found.prompt]
+        assert [found.prompt for found in store.search(prompts[0], JobFilter(), 99)] == prompts[:1]
 
 
 def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
@@ -112,7 +121,7 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
 @pytest.fixture
 def newer_schema(path: Path) -> None:
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 13")
+    db.execute("PRAGMA user_version = 14")
     db.close()
 
 
@@ -129,7 +138,7 @@ def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("newer", "says"),
     [
-        ("newer_schema", "its schema is version 13, this sora-ledger knows up to version 12: upgrade"),
+        ("newer_schema", "its schema is version 14, this sora-ledger knows up to version 13: upgrade"),
         ("newer_format", "it has format 2, this sora-ledger knows up to format 1: upgrade"),
     ],
 )

@@ -29,11 +29,12 @@ from ledger.store.append import BudgetRow, Changes, Keys, Present
 from ledger.store.postgres.connection import Connection, begin_transaction
 from ledger.store.postgres.notify import CHANNEL
 from ledger.store.postgres.queue import LIVE_TOKENS
+from ledger.store.postgres.search import write_listing
 from ledger.tree.merkle import Frontier
 
 DEAD_ROWS = (
-    "the server keeps deleted rows in its files until the table is rewritten, which its owner does with: "
-    "VACUUM FULL private_bodies"
+    "the server keeps deleted rows in its files until the tables are rewritten, which their owner does with: "
+    "VACUUM FULL private_bodies, search"
 )
 STILL_SEEN = (
     "an older transaction still keeps the deleted rows in the server's files: end it and repeat the command"
@@ -45,51 +46,57 @@ BEHIND_POOLER = (
 LOCK_TIMEOUT = "3s"
 """While this waits for the lock of the table, every other user of the table waits as well."""
 
+_WITH_TEXT = ("private_bodies", "search")
 TRIES = 5
 PAUSE_S = 0.2
 ELSEWHERE = (
     "the server's write-ahead log, WAL archives, replicas' logs and dumps contain the text until they are "
     "recycled or expire"
 )
-_FILE = "SELECT pg_relation_filenode('private_bodies')"
+_FILE = "SELECT pg_relation_filenode(%s)"
 
 
 def rewrite_bodies(db: Connection) -> list[str]:
-    """Rewrite the table of bodies, outside a transaction; say where erased text may remain."""
+    """Rewrite the tables of bodies and of their words, outside a transaction; say where text may remain."""
     if db.pooled:
         return [BEHIND_POOLER, ELSEWHERE]
     usual = db.execute("SELECT current_setting('lock_timeout')").fetchone()
     db.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
     try:
-        for _ in range(TRIES):  # other transactions are usually short
-            left = _try_to_rewrite(db)
-            if left != [STILL_SEEN, ELSEWHERE]:
-                break
-            time.sleep(PAUSE_S)
+        left = [message for table in _WITH_TEXT for message in _rewrite(db, table)]
     finally:
         db.execute("SELECT set_config('lock_timeout', %s, false)", usual)
+    return [*dict.fromkeys(left), ELSEWHERE]
+
+
+def _rewrite(db: Connection, table: str) -> list[str]:
+    for _ in range(TRIES):  # other transactions are usually short
+        left = _try_to_rewrite(db, table)
+        if left != [STILL_SEEN]:
+            break
+        time.sleep(PAUSE_S)
     return left
 
 
-def _try_to_rewrite(db: Connection) -> list[str]:
+def _try_to_rewrite(db: Connection, table: str) -> list[str]:
     details: list[str] = []
 
     def collect(diagnostic: psycopg.errors.Diagnostic) -> None:
         details.append(diagnostic.message_detail or "")
 
-    before = db.execute(_FILE).fetchone()
+    before = db.execute(_FILE, (table,)).fetchone()
     db.add_notice_handler(collect)
     try:
-        db.execute("VACUUM (FULL, VERBOSE) private_bodies")
+        db.execute(f"VACUUM (FULL, VERBOSE) {table}".encode())
     except psycopg.errors.InsufficientPrivilege:
-        return [DEAD_ROWS, ELSEWHERE]
+        return [DEAD_ROWS]
     except psycopg.errors.LockNotAvailable:
-        return [STILL_SEEN, ELSEWHERE]
+        return [STILL_SEEN]
     finally:
         db.remove_notice_handler(collect)
-    if db.execute(_FILE).fetchone() == before:  # without the right, the server only warns and skips the table
-        return [DEAD_ROWS, ELSEWHERE]
-    return [STILL_SEEN, ELSEWHERE] if _rows_remain(details) else [ELSEWHERE]
+    if db.execute(_FILE, (table,)).fetchone() == before:  # without the right, the server only warns
+        return [DEAD_ROWS]
+    return [STILL_SEEN] if _rows_remain(details) else []
 
 
 def _rows_remain(details: list[str]) -> bool:
@@ -210,6 +217,7 @@ def commit(db: Connection, changes: Changes, tree: Frontier) -> None:
         _many(db, _EVENT, [_event_row(record) for record in changes.records])
         _many(db, _TILE, changes.nodes)
         _many(db, _BODY, bodies)
+        write_listing(db, changes)
         if changes.erased:
             db.execute(_ERASE, (changes.erased,))
         write_jobs(db, changes.jobs.values())

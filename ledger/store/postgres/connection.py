@@ -9,7 +9,7 @@ migrates it.
 
 import selectors
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from ledger.errors import LedgerUnusable
 from ledger.store.postgres.errors import NO_SCHEMA, label
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 OLDEST_READABLE = 1
 """Later migrations only added tables that reading does not need."""
 OLDEST_SERVER = 140_000
@@ -233,13 +233,16 @@ def check_readable(db: Connection, place: Place) -> None:
         )
 
 
-def make_writable(db: Connection, place: Place) -> None:
-    """Turn an empty schema, or an older ledger, into a ledger of this version."""
+def make_writable(db: Connection, place: Place, fill: Callable[[Connection], object]) -> None:
+    """Turn an empty schema, or an older ledger, into a ledger of this version.
+
+    `fill` makes the tables that migrations cannot, in the transaction of the migrations.
+    """
     if not recognise(db, place):
-        migrate(db, place)
+        migrate(db, place, fill)
 
 
-def migrate(db: Connection, place: Place) -> None:
+def migrate(db: Connection, place: Place, fill: Callable[[Connection], object]) -> None:
     """Upgrade the schema to `SCHEMA_VERSION`, in one transaction that other processes wait for."""
     with db.transaction():
         db.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
@@ -253,6 +256,7 @@ def migrate(db: Connection, place: Place) -> None:
             if number > done:
                 db.execute(script)
                 db.execute("INSERT INTO sora_ledger_schema VALUES (%s, %s)", (number, name))
+        fill(db)
 
 
 def _version(db: Connection) -> int:

@@ -8,6 +8,7 @@ from psycopg import sql
 from ledger.errors import LedgerUnusable
 from ledger.store.postgres.connection import Connection, Place, connect, make_writable, recognise
 from ledger.store.postgres.errors import usable
+from ledger.store.postgres.search import rebuild
 
 RIGHTS = {
     "sora_ledger_schema": "SELECT",
@@ -18,13 +19,17 @@ RIGHTS = {
     "documents": "SELECT, INSERT",
     "jobs": "SELECT, INSERT, UPDATE, DELETE",
     "holds": "SELECT, INSERT, UPDATE",
+    "listing": "SELECT, INSERT, UPDATE, DELETE",
+    "counts": "SELECT, INSERT, UPDATE, DELETE",
+    "search": "SELECT, INSERT, DELETE",
     "work": "SELECT, INSERT, UPDATE",
     "turns": "SELECT, INSERT, UPDATE",
     "slots": "SELECT, INSERT, UPDATE, DELETE",
     "deliveries": "SELECT, INSERT, UPDATE, DELETE",
     "cursors": "SELECT, INSERT, UPDATE",
 }
-"""Erasing deletes bodies, replaying replaces job rows; the owner of the tables can do everything."""
+"""Erasing deletes bodies and their words, replaying replaces job rows and the lists of them; the owner of the
+tables can do everything."""
 
 _OWNER = "SELECT relowner FROM pg_class WHERE oid = 'events'::regclass"
 MAY_GRANT = f"SELECT pg_has_role(({_OWNER}), 'USAGE'), current_user"
@@ -49,7 +54,7 @@ def grants_at(url: str, role: str, *, run: bool) -> str:
     """
     place = Place.at(url)
     with usable(place.label), closing(connect(place, read_only=False)) as db:
-        make_writable(db, place)
+        make_writable(db, place, rebuild)
         (schema,) = db.execute("SELECT current_schema()").fetchone() or ("public",)
         script = grants(role, schema=schema)
         if run:

@@ -28,6 +28,8 @@ from ledger.store.append import Append, AppendRequest, Keys, decide_all
 from ledger.store.group_commit import GroupCommit
 from ledger.store.import_rows import Row, add_imported, chunks, intact, keys_of
 from ledger.store.interface import (
+    ALL_JOBS,
+    EVERY_JOB,
     Batch,
     Document,
     Fence,
@@ -39,6 +41,7 @@ from ledger.store.interface import (
 )
 from ledger.store.outbox import Outbox
 from ledger.store.postgres import append_rows, reading
+from ledger.store.postgres import search as searching
 from ledger.store.postgres.append_rows import begin, commit, lock_head, read_head, write_jobs
 from ledger.store.postgres.connection import Connection, Place, check_readable, make_writable
 from ledger.store.postgres.errors import meaning, usable
@@ -46,6 +49,7 @@ from ledger.store.postgres.notify import Listener
 from ledger.store.postgres.outage import Pool
 from ledger.store.postgres.outbox import PostgresOutbox
 from ledger.store.postgres.queue import PostgresQueue, now
+from ledger.store.search import Facet, FoundJob
 from ledger.tree.merkle import Frontier
 
 
@@ -80,7 +84,7 @@ class PostgresStore:
         self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
         self.queue: WorkQueue = PostgresQueue(self._change, self._ask)
         self.outbox: Outbox = PostgresOutbox(self._change, self._ask)
-        check = check_readable if read_only else make_writable
+        check = check_readable if read_only else partial(make_writable, fill=searching.rebuild)
         try:
             self._ask(lambda db: check(db, self.place))
         except BaseException:
@@ -170,9 +174,10 @@ class PostgresStore:
                 )
             db.execute("DELETE FROM jobs")
             write_jobs(db, jobs)
+            searching.rebuild(db)
 
     def scrub(self) -> list[str]:
-        """Rewrite the table of bodies if this user may; say where deleted text remains."""
+        """Rewrite the tables of texts and of their words if this user may; say where deleted text remains."""
         self._check_writable()
         with self._for_long() as db:
             return append_rows.rewrite_bodies(db)
@@ -219,6 +224,28 @@ class PostgresStore:
     def jobs(self, where: JobFilter, limit: int | None = None) -> list[Job]:
         """Return job rows, newest first."""
         return self._ask(lambda db: reading.jobs(db, where, limit))
+
+    def is_searchable(self) -> bool:
+        """Return False for a ledger of an older version, which was opened for reading."""
+        return self._ask(lambda db: db.execute("SELECT to_regclass('listing')").fetchone() != (None,))
+
+    def search(
+        self,
+        words: str,
+        where: JobFilter,
+        limit: int,
+        *,
+        sees: Sequence[JobFilter] = ALL_JOBS,
+        beyond: int | None = None,
+    ) -> list[FoundJob]:
+        """Return the jobs whose prompts have `words`; see the contract."""
+        return self._ask(lambda db: searching.search(db, words, where, limit, sees=sees, beyond=beyond))
+
+    def counts(
+        self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
+    ) -> Mapping[str, int]:
+        """Return the numbers of jobs by the values of one property."""
+        return self._ask(lambda db: searching.counts(db, by, where, sees=sees))
 
     def all_jobs(self) -> Iterator[Job]:
         """Yield every job row by id."""

@@ -22,6 +22,7 @@ from ledger.job import Job
 from ledger.record import Record, StoredRow
 from ledger.store.append import BudgetRow, Changes, Keys, Present
 from ledger.store.sqlite.queue import current_token
+from ledger.store.sqlite.search import unindex, write_listing
 from ledger.tree.merkle import Frontier
 
 LOG_IN_USE = (
@@ -136,6 +137,9 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
         (body.commitment, position, body.field, body.salt, body.text) for position, body in changes.bodies
     ]
     _many(db, "INSERT INTO private_bodies VALUES (?, ?, ?, ?, ?)", bodies)
+    write_listing(db, changes)
+    if changes.erased:
+        unindex(db, changes.erased)
     _many(db, "DELETE FROM private_bodies WHERE commitment = ?", [(name,) for name in changes.erased])
     write_jobs(db, changes.jobs.values())
     _many(db, "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", list(changes.holds.values()))

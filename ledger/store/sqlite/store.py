@@ -23,6 +23,8 @@ from ledger.store.append import Append, AppendRequest, Keys, decide_all
 from ledger.store.group_commit import GroupCommit
 from ledger.store.import_rows import Row, add_imported, chunks, intact, keys_of
 from ledger.store.interface import (
+    ALL_JOBS,
+    EVERY_JOB,
     Batch,
     Document,
     Fence,
@@ -33,7 +35,9 @@ from ledger.store.interface import (
     WorkQueue,
 )
 from ledger.store.outbox import Outbox
+from ledger.store.search import Facet, FoundJob
 from ledger.store.sqlite import append_rows, reading
+from ledger.store.sqlite import search as searching
 from ledger.store.sqlite.append_rows import read, read_head, write, write_jobs
 from ledger.store.sqlite.connection import (
     connect,
@@ -112,6 +116,7 @@ class SqliteStore:
                 with self._transaction() as db:
                     if not recognise(db, self.path):
                         migrate(db)
+                        searching.rebuild(db)  # the only tables that follow from the log and are filled here
         except BaseException:
             self.close()
             raise
@@ -194,6 +199,7 @@ class SqliteStore:
                 )
             db.execute("DELETE FROM jobs")
             write_jobs(db, jobs)
+            searching.rebuild(db)
 
     def scrub(self) -> list[str]:
         """Remove what erased bodies left behind in the file and its write-ahead log."""
@@ -203,6 +209,7 @@ class SqliteStore:
             append_rows.no_temporary_files(self._writer)
             with self._transaction() as db:
                 append_rows.rewrite_bodies(db)
+                searching.rewrite_words(db)
             emptied = append_rows.empty_log(self._writer)
         return [] if emptied else [append_rows.LOG_IN_USE.format(log=f"{self.path}-wal")]
 
@@ -265,6 +272,31 @@ class SqliteStore:
         """Return job rows, newest first."""
         with self._reading() as db:
             return reading.jobs(db, where, limit)
+
+    def is_searchable(self) -> bool:
+        """Return False for a ledger of an older version, which was opened for reading."""
+        with self._reading() as db:
+            return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'listing'").fetchone())
+
+    def search(
+        self,
+        words: str,
+        where: JobFilter,
+        limit: int,
+        *,
+        sees: Sequence[JobFilter] = ALL_JOBS,
+        beyond: int | None = None,
+    ) -> list[FoundJob]:
+        """Return the jobs whose prompts have `words`; see the contract."""
+        with self._reading() as db:
+            return searching.search(db, words, where, limit, sees=sees, beyond=beyond)
+
+    def counts(
+        self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
+    ) -> Mapping[str, int]:
+        """Return the numbers of jobs by the values of one property."""
+        with self._reading() as db:
+            return searching.counts(db, by, where, sees=sees)
 
     def all_jobs(self) -> Iterator[Job]:
         """Yield every job row by id."""

@@ -1,5 +1,6 @@
 """What is left of an erased text: nothing, in any file of the ledger."""
 
+import secrets
 import sqlite3
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ import pytest
 
 from ledger.log.ledger import Ledger
 from ledger.private import PrivateBody, private_values
+from ledger.store.interface import JobFilter
 from ledger.store.sqlite import SqliteStore
 
 JOBS = 600
@@ -67,6 +69,25 @@ def test_no_text_is_left_in_any_file(
     ledger.store.scrub()
     stored = bytes_on_disk(path.parent)
     assert left_of([body.text[:13].encode() for body in bodies], stored) == []
+
+
+def test_no_word_is_left_in_any_file(ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path) -> None:
+    """The index stores a word without what it shares with the word before, so its end is searched for."""
+    bodies, words = [], [secrets.token_hex(12) for _ in range(4 * JOBS)]
+    for number in range(JOBS):
+        event = vocabulary.requested(" ".join(words[4 * number : 4 * number + 4]))
+        bodies += [private.body for _, private in private_values(event) if private.body]
+        ledger.append([scribe.batch(f"job_{number:032x}", event)])
+    ends = [word[12:].encode() for word in words]
+    assert left_of(ends, bytes_on_disk(path.parent))
+    erase(ledger, scribe, vocabulary, bodies[: len(bodies) // 2])
+    assert ledger.store.search(words[0], JobFilter(), 1) == []
+    ledger.store.scrub()
+    assert left_of(ends[: len(ends) // 2], bytes_on_disk(path.parent)) == []
+    assert len(ledger.store.search(words[-1], JobFilter(), 1)) == 1
+    erase(ledger, scribe, vocabulary, bodies[len(bodies) // 2 :])
+    ledger.store.scrub()
+    assert left_of(ends, bytes_on_disk(path.parent)) == []
 
 
 def test_what_was_not_erased_stays_as_it_was(

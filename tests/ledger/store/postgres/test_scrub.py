@@ -74,6 +74,23 @@ def test_the_owner_leaves_no_salt_in_any_table(
     assert bodies[0].commitment.encode() in stored
 
 
+def test_the_owner_leaves_no_word_in_any_table(
+    store: PostgresStore, scribe: Any, vocabulary: ModuleType, tables: Any
+) -> None:
+    """The index of words keeps each word of a deleted row until it is rewritten."""
+    gone, words = [], [f"heron{uuid.uuid4().hex}" for _ in range(40)]
+    for number, word in enumerate(words):
+        event = vocabulary.requested(f"a {word}")
+        gone += [private.commitment for _, private in private_values(event)]
+        store.append([scribe.batch(f"job_{number:032x}", event)])
+    assert all(word.encode() in tables() for word in words[:2])
+    erased = {"commitments": tuple(gone)}
+    store.append([scribe.batch("ledger", vocabulary.sample("private.erased").model_copy(update=erased))])
+    store.scrub()
+    stored = tables()
+    assert [word for word in words if word[5:].encode() in stored] == []
+
+
 def test_the_owner_is_told_where_else_it_may_be(store: PostgresStore, bodies: list[PrivateBody]) -> None:
     assert store.scrub() == [ELSEWHERE]
 

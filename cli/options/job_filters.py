@@ -1,0 +1,69 @@
+"""The options that say which jobs a command lists."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from cli.options import common
+from cli.options.command import Renamed
+from ledger.events import Status
+from ledger.job import State
+from ledger.store.interface import JobFilter
+
+_OPTIONS = (
+    click.option(
+        "--state",
+        "states",
+        multiple=True,
+        metavar="STATE",
+        type=click.Choice([state.value for state in State]),
+        help="Only jobs in this state; repeatable.",
+    ),
+    click.option(
+        "--status",
+        "statuses",
+        multiple=True,
+        metavar="STATUS",
+        type=click.Choice([status.value for status in Status]),
+        help="Only videos the server called queued, in_progress, completed or failed; repeatable.",
+    ),
+    click.option("--model", metavar="NAME", help="Only jobs of this model, requested or decided."),
+    click.option("--purpose", metavar="WORD", help="Only jobs for this purpose."),
+    common.by_actor("Only requests of this actor."),
+    click.option(
+        "--profile",
+        "server",
+        cls=Renamed,
+        old=["--on"],
+        metavar="NAME",
+        help="Only jobs of this server profile.",
+    ),
+    click.option("--since", callback=common.read_moment, metavar="TIME", help="Begun at or after this time."),
+    click.option("--until", callback=common.read_moment, metavar="TIME", help="Begun before this time."),
+)
+
+
+def job_filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that restrict a list of jobs; `filter_of` makes a filter of their values."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def filter_of(
+    *,
+    states: tuple[str, ...],
+    statuses: tuple[str, ...],
+    by_actor: str | None,
+    server: str | None,
+    **where: Any,
+) -> JobFilter:
+    """Return the filter that the options describe."""
+    return JobFilter(
+        states=tuple(State(name) for name in states) or None,
+        statuses=tuple(Status(name) for name in statuses) or None,
+        actor=by_actor,
+        profile=server,
+        **where,
+    )

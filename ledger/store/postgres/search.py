@@ -1,0 +1,226 @@
+"""The tables that lists, counts and searches of jobs read: how they follow from the log, and queries on them.
+
+An append writes them in its own pipeline, so they cost no round trip, and a crash at any line leaves them in
+agreement with the log. The words of an erased prompt leave every result with the append that erases it. Their
+bytes leave the table and its index when `ledger.store.postgres.append_rows.rewrite_bodies` rewrites both.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any
+
+import psycopg
+
+from ledger.errors import LedgerUnusable
+from ledger.job import Job
+from ledger.store.append import Changes
+from ledger.store.interface import JobFilter
+from ledger.store.postgres.connection import Connection
+from ledger.store.search import Facet, Facets, FoundJob, by_model, facets_of, found, prefixes_of, words_of
+
+_LIST = "INSERT INTO listing VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_RELIST = "UPDATE listing SET state = %s, model = %s WHERE job_id = %s"
+_COUNT = "INSERT INTO counts VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+_RECOUNT = f"""
+{_COUNT} ON CONFLICT (month, state, model, requested_model, purpose, actor, team)
+DO UPDATE SET jobs = counts.jobs + EXCLUDED.jobs
+"""
+_INDEX = "INSERT INTO search VALUES (%s, array_to_tsvector(%s::text[]))"
+_UNINDEX = """
+DELETE FROM search WHERE position IN (SELECT position FROM private_bodies WHERE commitment = ANY(%s))
+"""
+_SEARCHED = "(field = 'prompt' OR starts_with(field, 'fields.'))"
+_PART = 2_000
+_LAST_LETTER = "\U0010ffff"
+
+
+def write_listing(db: Connection, changes: Changes) -> None:
+    """List the jobs that begin, and change the properties and counts of those that `changes` change.
+
+    Must precede the deletion of the erased texts. Nothing waits for an answer, so it fits into a pipeline.
+    """
+    if changes.counts:
+        began = [_row(at, changes.jobs[job_id]) for job_id, at in changes.begun.items()]
+        relisted = [changes.jobs[job_id] for job_id in sorted(changes.relisted - changes.begun.keys())]
+        _many(db, _LIST, began)
+        _many(db, _RELIST, [(job.state.value, _bytes(job.model), job.job_id) for job in relisted])
+        _many(db, _RECOUNT, [_count(facets, change) for facets, change in changes.counts.items() if change])
+        _many(db, _INDEX, [(at, list(words)) for at, words in changes.words().items()])
+    if changes.erased:
+        db.execute(_UNINDEX, (changes.erased,))
+
+
+def _many(db: Connection, query: str, rows: Sequence[Sequence[object]]) -> None:
+    if rows:
+        db.cursor().executemany(query, rows)
+
+
+def _bytes(text: str | None) -> bytes:
+    return (text or "").encode()
+
+
+def _row(position: int, job: Job) -> tuple[object, ...]:
+    return position, job.job_id, job.created_at, *_stored(facets_of(job))[1:], job.profile or ""
+
+
+def _count(facets: Facets, jobs: int) -> tuple[object, ...]:
+    return *_stored(facets), jobs
+
+
+def _stored(facets: Facets) -> tuple[object, ...]:
+    free = {"model", "requested_model", "purpose"}
+    return tuple(
+        value.encode() if name in free else value for name, value in zip(Facets._fields, facets, strict=True)
+    )
+
+
+def rebuild(db: Connection) -> None:
+    """Make all three tables again from the job rows and the texts, in the transaction that is open.
+
+    A damaged job row is left out: `verify` reports it, and `replay --swap` makes it again.
+    """
+    counts = Counter[Facets]()
+
+    def listed() -> Iterator[tuple[object, ...]]:
+        query = (
+            "SELECT events.position, body FROM jobs JOIN events ON stream = job_id AND events.version = 1 "
+            "ORDER BY events.position"
+        )
+        for position, body in _in_parts(db, query):
+            try:
+                job = Job.from_canonical(body)
+            except LedgerUnusable:
+                continue
+            counts[facets_of(job)] += 1
+            yield _row(position, job)
+
+    for table in ("listing", "counts", "search"):
+        db.execute(f"DELETE FROM {table}")
+    _in_chunks(db, _LIST, listed())
+    _in_chunks(db, _COUNT, (_count(facets, jobs) for facets, jobs in counts.items()))
+    query = (
+        "SELECT position, text FROM private_bodies JOIN listing USING (position) "
+        f"WHERE {_SEARCHED} ORDER BY position"
+    )
+    texts = groupby(_in_parts(db, query), itemgetter(0))
+    _in_chunks(db, _INDEX, ((at, list(_words(text for _, text in together))) for at, together in texts))
+
+
+def _words(texts: Iterable[bytes]) -> set[str]:
+    return set[str]().union(*(words_of(text.decode()) for text in texts))
+
+
+def _in_parts(db: Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    with db.cursor("rebuilding", binary=True) as cursor:
+        cursor.itersize = _PART
+        yield from cursor.execute(query.encode())
+
+
+def _in_chunks(db: Connection, query: str, rows: Iterator[tuple[object, ...]]) -> None:
+    while part := list(islice(rows, _PART)):
+        _many(db, query, part)
+
+
+def search(  # the arguments of the contract
+    db: Connection,
+    words: str,
+    where: JobFilter,
+    limit: int,
+    *,
+    sees: Sequence[JobFilter],
+    beyond: int | None,
+) -> list[FoundJob]:
+    """Return the jobs that `where` and one of `sees` describe and whose prompts have `words`."""
+    prefixes = prefixes_of(words)
+    if words.strip() and not prefixes:
+        return []
+    tables = "listing JOIN jobs USING (job_id)"
+    clauses = [_any_of(sees), *_properties(where, "created_at"), *_more_properties(where)]
+    if prefixes:
+        tables += " JOIN search ON search.position = listing.position"
+        clauses.append(("words @@ %s::tsquery", [" & ".join(f"'{word}':*" for word in prefixes)]))
+    comparison, order = (">", "ASC") if where.oldest_first else ("<", "DESC")
+    if beyond is not None:
+        clauses.append((f"listing.position {comparison} %s", [beyond]))
+    text, values = _joined(clauses)
+    query = (
+        f"SELECT listing.position, body FROM {tables} WHERE {text} ORDER BY listing.position {order} LIMIT %s"
+    )
+    # With the values in its text the statement is planned for them: a frequent word is best searched along
+    # the list, a rare one through the index.
+    rows = psycopg.ClientCursor(db).execute(query.encode(), [*values, limit]).fetchall()
+    texts = db.execute(
+        "SELECT position, field, text FROM private_bodies WHERE position = ANY(%s)",
+        ([position for position, _ in rows],),
+        binary=True,
+    )
+    return found(rows, ((position, field, text.decode()) for position, field, text in texts))
+
+
+def counts(db: Connection, by: Facet, where: JobFilter, *, sees: Sequence[JobFilter]) -> Mapping[str, int]:
+    """Return the numbers of jobs by the values of one property."""
+    clauses, values = _joined([_any_of(sees), ("jobs > 0", ()), *_properties(where, "month")])
+    value = "model, requested_model" if by == "model" else by
+    query = f"SELECT {value}, SUM(jobs) FROM counts AS listing WHERE {clauses} GROUP BY {value}"
+    found = db.execute(query.encode(), values, binary=True)
+    rows: list[Any] = [(*map(_text, names), int(jobs)) for *names, jobs in found]
+    return by_model(rows) if by == "model" else dict(rows)
+
+
+def _text(stored: str | bytes) -> str:
+    return stored.decode() if isinstance(stored, bytes) else stored
+
+
+Clause = tuple[str, Sequence[object]]
+
+
+def _joined(clauses: Iterable[Clause]) -> tuple[str, list[object]]:
+    texts, values = zip(*clauses, strict=True)
+    return " AND ".join(texts), [value for bound in values for value in bound]
+
+
+def _properties(where: JobFilter, time: str) -> Iterator[Clause]:
+    """Yield the clauses for what both ``listing`` and ``counts`` know of a job."""
+    compared = [
+        ("listing.team = %s", where.of_team),
+        ("listing.team = %s", where.team),
+        ("listing.actor = %s", where.of_actor),
+        ("listing.actor = %s", where.actor),
+        ("purpose = %s", None if where.purpose is None else where.purpose.encode()),
+        (f"{time} >= %s", where.since),
+        (f"{time} < %s", where.until),
+    ]
+    yield from ((clause, [value]) for clause, value in compared if value is not None)
+    if where.teamless:
+        yield "listing.team = ''", ()
+    if where.states is not None:
+        yield "listing.state = ANY(%s)", [[state.value for state in where.states]]
+    if where.model is not None:
+        yield "(model = %s OR requested_model = %s)", [where.model.encode()] * 2
+
+
+def _more_properties(where: JobFilter) -> Iterator[Clause]:
+    """Yield the clauses for what only ``listing`` and ``jobs`` know of a job."""
+    compared = [
+        ("listing.profile = %s", where.profile),
+        ("video_id = %s", None if where.video_id is None else where.video_id.encode()),
+        ("listing.job_id < %s", where.before),
+        ("listing.job_id > %s", where.after),
+    ]
+    yield from ((clause, [value]) for clause, value in compared if value is not None)
+    if where.id_prefix is not None:
+        bounds = [where.id_prefix, where.id_prefix + _LAST_LETTER]
+        yield "listing.job_id >= %s AND listing.job_id < %s", bounds
+    rest = replace(where, model=None, purpose=None, actor=None, team=None)
+    for pieces in rest.pieces():
+        yield f"({' OR '.join(['position(%s in body) > 0'] * len(pieces)) or 'false'})", pieces
+
+
+def _any_of(sees: Sequence[JobFilter]) -> Clause:
+    """Return the clause for the jobs of one of `sees`."""
+    alternatives = [_joined([("true", ()), *_properties(each, "month")]) for each in sees]
+    texts = " OR ".join(text for text, _ in alternatives)
+    return f"({texts or 'false'})", [value for _, values in alternatives for value in values]
