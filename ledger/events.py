@@ -778,6 +778,24 @@ class NoteRecorded(EventBase):
     text: Private
 
 
+class ShareCreated(EventBase):
+    """Everyone with the link `share_id` may see the job's video, or its bundle, until `expires_at`."""
+
+    type: ClassVar[str] = "share.created"
+    kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
+    share_id: str
+    of: Literal["video", "bundle"]
+    expires_at: str
+
+
+class ShareRevoked(EventBase):
+    """The link `share_id` of the job shows nothing any more."""
+
+    type: ClassVar[str] = "share.revoked"
+    kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
+    share_id: str
+
+
 # --- Webhooks to clients -------------------------------------------------------------------------------
 
 
@@ -922,6 +940,8 @@ Event = (
     | ExternalRecorded
     | ReviewRecorded
     | NoteRecorded
+    | ShareCreated
+    | ShareRevoked
     | EndpointCreated
     | EndpointUpdated
     | EndpointSecretRotated

@@ -167,6 +167,8 @@ ANNOTATIONS = frozenset(
         "review.recorded",
         "note.recorded",
         "output.attached",
+        "share.created",
+        "share.revoked",
         "webhook.matched",
         "private.erased",
         "submission.spooled",

@@ -59,7 +59,7 @@ OBSERVATION         external.recorded review.recorded note.recorded access.used
 OBSERVATION         session.began session.ended
 OBSERVATION         notification.sent notification.failed
 STRUCTURE_UPDATE    ledger.created policy.activated budget.set decision.overridden private.erased
-STRUCTURE_UPDATE    access.granted access.revoked
+STRUCTURE_UPDATE    access.granted access.revoked share.created share.revoked
 STRUCTURE_UPDATE    endpoint.created endpoint.updated endpoint.secret_rotated endpoint.deleted
 SESSION_COMPLETION  render.closed change.closed
 """
@@ -68,6 +68,8 @@ _ANYWHERE = {
     "review.recorded",
     "note.recorded",
     "output.attached",
+    "share.created",
+    "share.revoked",
     "webhook.matched",
     "private.erased",
     "submission.spooled",

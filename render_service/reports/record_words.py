@@ -26,6 +26,7 @@ from ledger.events import (
     ReviewRecorded,
     SessionBegan,
     SessionEnded,
+    ShareCreated,
     StatusObserved,
     SubmissionAbsent,
     SubmissionAccepted,
@@ -98,6 +99,8 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
                 f"; {note.at_ms / 1000:g} s “{short(note.text.text)}”" for note in event.timed_notes
             )
             return f"{event.verdict}{scores}{notes}{timed}"
+        case ShareCreated():
+            return f"{event.share_id} to the {event.of} until {event.expires_at[:16]}Z"
         case VideoDeleted():
             return f"{event.video_id}: {event.answer}"
         case PrivateErased():

@@ -282,6 +282,8 @@ def samples() -> list[Any]:
             timed_notes=(e.TimedNote(at_ms=2_500, text=Private.seal("timed_notes.0.text", "hands")),),
         ),
         e.NoteRecorded(text=Private.seal("text", "asked the operator")),
+        e.ShareCreated(share_id="shr_1", of="video", expires_at="2026-12-01T00:00:00.000Z"),
+        e.ShareRevoked(share_id="shr_1"),
         *notified(),
         e.RenderClosed(outcome=e.Outcome.STORED, duration_ms=61_000, cost_usd_micros=390_000),
     ]
