@@ -30,6 +30,7 @@ from render_service.notifications.addresses import Addresses
 from render_service.notifications.post import Post
 from render_service.runtime.telemetry import Log
 from render_service.server.background import Work, working
+from render_service.server.console.shared import without_secret
 from render_service.server.console_routes import console_routes
 from render_service.server.gateway.errors import Refusal
 from render_service.server.gateway.posts import Posts
@@ -78,7 +79,7 @@ class AccessLog:
             self._log.info(
                 "http.answered",
                 method=scope["method"],
-                path=scope["path"][:LONGEST_PATH],
+                path=without_secret(scope["path"])[:LONGEST_PATH],
                 status=status,
                 ms=round((time.monotonic() - started) * 1000, 1),
                 **logged,

@@ -24,6 +24,7 @@ from render_service.server.console.pages import PREFIX, Action, Endpoint, Page
 from render_service.server.console.rendering import Templates
 from render_service.server.console.security import Guard
 from render_service.server.console.sessions import LONGEST, Sessions
+from render_service.server.console.shared import SharedLinks
 from render_service.server.console.signin import SignIn
 from render_service.server.console.static import STATIC, Static
 from render_service.server.console.views import (
@@ -33,15 +34,25 @@ from render_service.server.console.views import (
     inbox_actions,
     operations,
     policy,
+    shares,
     video,
     video_actions,
 )
 from render_service.session.session import Session
 
-PAGES: tuple[Page, ...] = (*inbox.PAGES, *video.PAGES, compare.PAGE, policy.PAGE, operations.PAGE, access.PAGE)
+PAGES: tuple[Page, ...] = (
+    *inbox.PAGES,
+    *video.PAGES,
+    shares.PAGE,
+    compare.PAGE,
+    policy.PAGE,
+    operations.PAGE,
+    access.PAGE,
+)
 ACTIONS: tuple[Action, ...] = (
     *inbox_actions.ACTIONS,
     *video_actions.ACTIONS,
+    *shares.ACTIONS,
     *access.ACTIONS,
     *policy.ACTIONS,
     *operations.ACTIONS,
@@ -52,8 +63,9 @@ ENDPOINTS: tuple[Endpoint, ...] = ()
 def console_routes(session: Session, gatekeeper: Gatekeeper) -> list[BaseRoute]:
     """Return the routes of the console, and of ``/``, which leads to it."""
     settings, ledger_id = session.settings, session.ledger.ledger_id
+    signer, files = open_signer(settings, ledger_id), Files(session)
     ended = EndedSessions(session.ledger, LONGEST, session.clock)
-    sessions = Sessions(open_signer(settings, ledger_id), gatekeeper, session, ended, ledger_id)
+    sessions = Sessions(signer, gatekeeper, session, ended, ledger_id)
     static = Static(STATIC)
     site = Site(session, sessions, Templates(static.url), PAGES)
     sign_in = SignIn(site, settings.console_url)
@@ -62,7 +74,8 @@ def console_routes(session: Session, gatekeeper: Gatekeeper) -> list[BaseRoute]:
             Route("/", site.home),
             *sign_in.routes(),
             Route("/static/{name}", static.answer),
-            *site.routes(ACTIONS, (*ENDPOINTS, *Files(session).endpoints())),
+            *SharedLinks(site, files, signer).routes(),
+            *site.routes(ACTIONS, (*ENDPOINTS, *files.endpoints())),
         ],
         middleware=[Middleware(Guard, public=settings.console_url)],
         exception_handlers={HTTPException: partial(_refused, site)},

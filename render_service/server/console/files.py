@@ -7,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from starlette.background import BackgroundTask
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from decision.rules.roles import Permission
@@ -15,7 +16,7 @@ from ledger.job import Asset, Job
 from ledger.log.bundle import Scope
 from render_service.evidence.bundles import Export, export_bundle
 from render_service.server.console.answers import NotHere
-from render_service.server.console.jobs import find_job, hides_words
+from render_service.server.console.jobs import find_job, is_about_gateway
 from render_service.server.console.pages import Endpoint, Visit
 from render_service.server.gateway.content import READERS, FileAnswer, OpenFile, StoredFiles
 from render_service.server.gateway.errors import Refusal
@@ -39,33 +40,54 @@ class Files:
 
     async def answer(self, visit: Visit) -> Response:
         """Answer with a stored file, whole or in part."""
-        job, asset = await asyncio.to_thread(self._named, visit)
+        job = await asyncio.to_thread(find_job, visit, visit.part("name"))
+        return await self.serve(visit.request, job, visit.part("variant"))
+
+    async def serve(self, request: Request, job: Job, variant: str) -> Response:
+        """Answer with a stored file of `job`, which the person may see."""
+        asset = _asset(job, variant)
         loop = asyncio.get_running_loop()
         file: OpenFile | None = await loop.run_in_executor(self._readers, self._files.open, asset)
         if file is None:
             raise NotHere("this file is not stored here any more")
         try:
-            return FileAnswer(file, asset, job.job_id, visit.request, {}, readers=self._readers)
+            return FileAnswer(file, asset, job.job_id, request, {}, readers=self._readers)
         except Refusal as refused:  # a range beyond the end of the file
             error = {"error": str(refused)}
             return JSONResponse(error, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
 
-    def _named(self, visit: Visit) -> tuple[Job, Asset]:
-        job, name = find_job(visit, visit.part("name")), visit.part("variant")
-        asset = job.assets.get(Variant(name)) if name in list(Variant) else None
-        if asset is None:
-            raise NotHere(f"this video has no stored {name[:40]}")
-        return job, asset
+
+def _asset(job: Job, variant: str) -> Asset:
+    asset = job.assets.get(Variant(variant)) if variant in list(Variant) else None
+    if asset is None:
+        raise NotHere(f"this video has no stored {variant[:40]}")
+    return asset
 
 
 async def evidence(visit: Visit) -> Response:
     """Answer with the bundle that ``sora-ledger export`` writes: the records of one video, with proofs.
 
-    Nothing is recorded, as by the command. The words with which a server refused the gateway's own key are
-    for operators, so for others a bundle that would contain them has no text at all.
+    Nothing is recorded, as by the command.
     """
-    job, with_text = await asyncio.to_thread(_evidence_for, visit)
-    with_text = with_text and visit.query("text") != "no"
+    job = await asyncio.to_thread(find_job, visit, visit.part("name"))
+    return await serve_bundle(
+        visit.session,
+        job,
+        with_text=visit.query("text") != "no",
+        with_assets=visit.query("files") == "yes",
+        for_operator=visit.may(Permission.OPERATE),
+    )
+
+
+async def serve_bundle(
+    session: Session, job: Job, *, with_text: bool, with_assets: bool, for_operator: bool
+) -> Response:
+    """Answer with the bundle of `job`, made in a folder that is deleted afterwards.
+
+    The words with which a server refused the gateway's own key are for operators, so for others a bundle that
+    would contain them has no text at all.
+    """
+    with_text = with_text and (for_operator or await asyncio.to_thread(_is_for_everyone, session, job))
     folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="sora-ledger-evidence-")
     name = f"{job.job_id}.evidence.zip"
     try:
@@ -73,9 +95,9 @@ async def evidence(visit: Visit) -> Response:
             target=Path(folder.name) / name,
             scope=Scope(job_id=job.job_id),
             with_text=with_text,
-            with_assets=visit.query("files") == "yes",
+            with_assets=with_assets,
         )
-        done = await asyncio.to_thread(export_bundle, visit.session.ledger, wanted, visit.session.assets)
+        done = await asyncio.to_thread(export_bundle, session.ledger, wanted, session.assets)
     except BaseException:
         folder.cleanup()
         raise
@@ -89,9 +111,6 @@ async def evidence(visit: Visit) -> Response:
     )
 
 
-def _evidence_for(visit: Visit) -> tuple[Job, bool]:
-    job = find_job(visit, visit.part("name"))
-    errors = (
-        getattr(record.event, "error", None) for record in JobHistory.of(visit.session.ledger, job).records
-    )
-    return job, not any(hides_words(visit, error) for error in errors)
+def _is_for_everyone(session: Session, job: Job) -> bool:
+    records = JobHistory.of(session.ledger, job).records
+    return not any(is_about_gateway(getattr(record.event, "error", None)) for record in records)

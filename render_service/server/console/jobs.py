@@ -53,5 +53,9 @@ def hides_words(visit: Visit, error: ErrorDetail | None) -> bool:
 
     They are if a server refused the gateway's own key or account, because such words quote parts of the key.
     """
-    is_about_gateway = error is not None and error.http_status in ABOUT_THE_GATEWAY
-    return is_about_gateway and not visit.may(Permission.OPERATE)
+    return is_about_gateway(error) and not visit.may(Permission.OPERATE)
+
+
+def is_about_gateway(error: ErrorDetail | None) -> bool:
+    """Return whether a server refused the gateway's own key or account."""
+    return error is not None and error.http_status in ABOUT_THE_GATEWAY

@@ -20,7 +20,7 @@ SIGNER = Signer(b"0" * 32, "ledger")
 
 @pytest.fixture
 async def stored(session: Session, request_for: Callable[..., RenderRequest]) -> Job:
-    return await settle(session, await place(session, request_for()), interval_s=0.05, timeout_s=60)
+    return await settle(session, (await place(session, request_for())).job, interval_s=0.05, timeout_s=60)
 
 
 async def test_a_link_shows_its_job_until_it_ends(session: Session, stored: Job) -> None:
@@ -71,6 +71,6 @@ async def test_the_time_of_a_link_has_limits(session: Session, stored: Job, days
 async def test_what_is_not_stored_cannot_be_shared(
     session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
-    job = await place(session, request_for(), queue=True)
+    job = (await place(session, request_for(), queue=True)).job
     with pytest.raises(NotReady, match="no stored video"):
         await create_share(session, SIGNER, job, "video", days=1)
